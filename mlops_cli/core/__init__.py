@@ -1,0 +1,1 @@
+"""Pure functions and classes: no files, no printing."""

@@ -1,0 +1,134 @@
+"""The error family: what is wrong, what to do, and the exit code that says so to a script.
+
+Every error that a user can cause is one of these. The message is one sentence that shows the
+offending value and its place; the hint is one sentence of remedy. Nothing here prints: the
+command line turns an error into two lines on stderr and ``exit_code``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+__all__ = [
+    "BadParams",
+    "Busy",
+    "DataRefused",
+    "DiskFull",
+    "MlopsError",
+    "ModelRefused",
+    "NotFound",
+    "NotInstalled",
+    "NotProject",
+    "SourceUnreadable",
+    "StageFailed",
+    "Usage",
+    "nearest",
+]
+
+
+class MlopsError(Exception):
+    """Base of the family.
+
+    Parameters
+    ----------
+    message
+        One sentence: what is wrong, with the offending value and its place.
+    hint
+        One sentence: what to do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class DiskFull(MlopsError):
+    """No space was left while writing; the half-written file has been removed."""
+
+
+class NotInstalled(MlopsError):
+    """An optional package is missing; the hint says which extra brings it."""
+
+
+class Usage(MlopsError):
+    """The command line itself is wrong."""
+
+    exit_code = 2
+
+
+class BadParams(MlopsError):
+    """``params.yaml`` (or ``dvc.yaml``) says something that cannot be."""
+
+    exit_code = 3
+
+
+class NotProject(MlopsError):
+    """The folder is not a project: no ``params.yaml``, no Git, or no DVC."""
+
+    exit_code = 3
+
+
+class DataRefused(MlopsError):
+    """The data breaks a rule that the project states, or cannot be learnt from."""
+
+    exit_code = 4
+
+
+class ModelRefused(MlopsError):
+    """A gate refuses the model."""
+
+    exit_code = 5
+
+
+class SourceUnreadable(MlopsError):
+    """A source is not reachable, or what is there cannot be read."""
+
+    exit_code = 6
+
+
+class NotFound(MlopsError):
+    """A version, stage or file that was named is not there."""
+
+    exit_code = 7
+
+
+class Busy(MlopsError):
+    """Another run holds the project."""
+
+    exit_code = 8
+
+
+class StageFailed(MlopsError):
+    """A stage ended with an exit code of its own, which is passed on.
+
+    The stage has already said what is wrong, so this carries no hint.
+    """
+
+    def __init__(self, stage: str, status: int) -> None:
+        super().__init__(f"stage {stage} failed with exit code {status}")
+        self.stage = stage
+        # Instance attribute over the class's: the stage's family is the run's family.
+        self.exit_code = status if status > 0 else 1  # type: ignore[misc]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that suggests the known name closest to ``name``, or lists them all.
+
+    Examples
+    --------
+    >>> nearest("carier", ["carrier", "origin"])
+    "Did you mean 'carrier'?"
+    >>> nearest("x", ["carrier", "origin"])
+    'Known: carrier, origin.'
+    """
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    return f"Known: {shown}." if known else ""

@@ -1,0 +1,130 @@
+"""Every path that the pipeline reads or writes, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ROW", "SPLITS", "TARGET", "TIME", "Layout"]
+
+# Bookkeeping columns of the feature table; they start with an underscore so that no feature
+# can have their name (params.yaml refuses such names).
+ROW = "_row"
+"""UInt32: the row's number in the validated base source."""
+TIME = "_time"
+"""Datetime[us, UTC]: the row's event time; only there where the base source has a `time`."""
+TARGET = "_target"
+"""The label, as the target expression gives it; never null in the feature table."""
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of one project. ``root`` is the folder that holds ``params.yaml``."""
+
+    root: Path
+
+    @property
+    def params(self) -> Path:
+        """The project's settings."""
+        return self.root / "params.yaml"
+
+    @property
+    def dvc_yaml(self) -> Path:
+        """The pipeline as DVC knows it."""
+        return self.root / "dvc.yaml"
+
+    @property
+    def work(self) -> Path:
+        """Scratch: locks, temporary files, unfinished searches, measured times. Never tracked."""
+        return self.root / ".mlops"
+
+    @property
+    def timings(self) -> Path:
+        """Measured times by stage: they vary from run to run, so they are not tracked."""
+        return self.work / "timings.json"
+
+    @property
+    def raw(self) -> Path:
+        """Ingested sources: ``<source>.parquet`` each, and ``manifest.json``."""
+        return self.root / "data" / "ingested"
+
+    @property
+    def ingest_manifest(self) -> Path:
+        """Rows, columns, types, time range and content hash of each ingested source."""
+        return self.raw / "manifest.json"
+
+    @property
+    def valid(self) -> Path:
+        """Sources after validation: ``<source>.parquet`` each."""
+        return self.root / "data" / "validated"
+
+    @property
+    def quarantine(self) -> Path:
+        """Rows set aside by validation: ``<source>.parquet``, with the column ``_reason``."""
+        return self.root / "data" / "quarantine"
+
+    @property
+    def validation_report(self) -> Path:
+        """Each rule with its count, share and examples."""
+        return self.root / "reports" / "validation.json"
+
+    @property
+    def features(self) -> Path:
+        """The feature table: ``part-00000.parquet`` and so on, in the base source's row order."""
+        return self.root / "data" / "features"
+
+    @property
+    def program(self) -> Path:
+        """The compiled feature program: rules, source schemas, feature names and kinds."""
+        return self.root / "data" / "program.json"
+
+    @property
+    def feature_report(self) -> Path:
+        """Rows with and without a label and why, and a profile of each feature."""
+        return self.root / "reports" / "features.json"
+
+    @property
+    def splits(self) -> Path:
+        """``train.parquet``, ``validation.parquet``, ``test.parquet``."""
+        return self.root / "data" / "splits"
+
+    @property
+    def split_report(self) -> Path:
+        """Rows, time range and class shares of each split, and the leakage checks."""
+        return self.root / "reports" / "split.json"
+
+    def split(self, name: str) -> Path:
+        """The Parquet file of one split: train, validation or test."""
+        return self.splits / f"{name}.parquet"
+
+    @property
+    def tuning(self) -> Path:
+        """``best.json`` (family, settings, iterations, score) and ``trials.json``."""
+        return self.root / "models" / "tuning"
+
+    @property
+    def model(self) -> Path:
+        """The model bundle, a folder with ``manifest.json``."""
+        return self.root / "models" / "model"
+
+    @property
+    def metrics(self) -> Path:
+        """Test metrics with intervals; kept in Git."""
+        return self.root / "reports" / "metrics.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """Everything else of the evaluation: slices, threshold, costs, importance."""
+        return self.root / "reports" / "evaluation.json"
+
+    @property
+    def plots(self) -> Path:
+        """Data for ``dvc plots``."""
+        return self.root / "reports" / "plots"
+
+    @property
+    def registration(self) -> Path:
+        """The gates' decision with each figure; kept in Git."""
+        return self.root / "models" / "registration.json"

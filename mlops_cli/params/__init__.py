@@ -1,0 +1,89 @@
+"""``params.yaml``, parsed once: strict, frozen models, and errors that name the line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from mlops_cli.params.base import Section
+from mlops_cli.params.data import Featurize, Ingest, Split, Validate
+from mlops_cli.params.modelling import Evaluate, Register, Task, Train, Tune
+
+__all__ = ["Params", "Project", "load", "parse"]
+
+
+class Project(Section):
+    """What the project is."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Every random choice of the pipeline comes from this."""
+
+
+class Params(Section):
+    """The whole of ``params.yaml``."""
+
+    project: Project
+    task: Task
+    ingest: Ingest
+    validate_: Annotated[Validate, Field(alias="validate")] = Validate()
+    featurize: Featurize
+    split: Split = Split()
+    tune: Tune = Tune()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    register_: Annotated[Register, Field(alias="register")]
+
+    @model_validator(mode="after")
+    def _sources_exist(self) -> Params:
+        known = self.ingest.sources
+        fz = self.featurize
+        used = [("featurize.base", fz.base)]
+        used += [(f"featurize.joins.{k}.source", j.source) for k, j in fz.joins.items()]
+        used += [(f"featurize.windows.{k}.source", w.source) for k, w in fz.windows.items()]
+        used += [("featurize.clean source", c.source) for c in fz.clean]
+        used += [("validate.sources", name) for name in self.validate_.sources]
+        used += [
+            (f"validate.sources.{name}.references", ref.source)
+            for name, rules in self.validate_.sources.items()
+            for ref in rules.references
+        ]
+        for place, name in used:
+            if name not in known:
+                msg = f"{place} names {name!r}, which is not one of ingest.sources: {list(known)}"
+                raise ValueError(msg)
+        return self
+
+
+def parse(text: str, where: str = "params.yaml") -> Params:
+    """Parameters from YAML text.
+
+    Raises
+    ------
+    BadParams
+        With the line, the offending value and, for a misspelt key, the nearest known one.
+    """
+    from mlops_cli.params.reading import explain, read_yaml
+
+    tree: Any = read_yaml(text, where)
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise explain(error, text, where) from None
+
+
+def load(path: Path) -> Params:
+    """Parameters from a file; see ``parse``."""
+    from mlops_cli.errors import NotProject
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotProject(
+            f"there is no {path.name} in {path.parent}",
+            "Go to a project's folder, or make one with `mlops init`.",
+        ) from None
+    return parse(text, path.name)

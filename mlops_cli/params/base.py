@@ -1,0 +1,53 @@
+"""Building blocks of the parameter models: strictness, durations, names."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+__all__ = ["ColumnName", "Duration", "Names", "Section", "Share", "Sql"]
+
+
+class Section(BaseModel):
+    """A part of ``params.yaml``: frozen, strict about types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+def _duration(value: str) -> str:
+    if not re.fullmatch(r"([0-9]+(us|ms|s|m|h|d|w|mo|q|y))+", value):
+        msg = f"{value!r} is not a duration; write a number and a unit, such as 30m, 24h, 7d, 1mo"
+        raise ValueError(msg)
+    return value
+
+
+def _column(value: str) -> str:
+    if not value or value.startswith("_"):
+        msg = f"{value!r} cannot be a name here; a leading underscore is kept for bookkeeping"
+        raise ValueError(msg)
+    return value
+
+
+def _sql(value: str) -> str:
+    if not value.strip():
+        msg = "an expression cannot be empty"
+        raise ValueError(msg)
+    return value
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+"""A span of time as Polars writes it: 30m, 24h, 7d, 1mo."""
+
+ColumnName = Annotated[str, AfterValidator(_column)]
+"""A name for a column that the pipeline makes."""
+
+Sql = Annotated[str, AfterValidator(_sql)]
+"""A SQL expression over columns (Polars' dialect)."""
+
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+"""Column names, written as a YAML list."""
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+"""A share of the rows, between 0 and 1."""

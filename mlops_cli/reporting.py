@@ -1,0 +1,51 @@
+"""What a stage tells while it works (Progress) and when it has ended (Summary): plain data.
+
+Stages never print. The command line draws these on a terminal, writes them as plain lines
+elsewhere, or gives them as JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+__all__ = ["Progress", "Silent", "Summary", "Table"]
+
+
+class Progress(Protocol):
+    """Where a stage says how far it is."""
+
+    def update(self, text: str, done: float | None = None, total: float | None = None) -> None:
+        """Say what is being done now, and optionally how much of how much is done."""
+
+    def note(self, text: str) -> None:
+        """Say one thing that stays on the screen (a warning, a decision)."""
+
+
+class Silent:
+    """A Progress that says nothing: for tests and for use as a library."""
+
+    def update(self, text: str, done: float | None = None, total: float | None = None) -> None:
+        """Ignore."""
+
+    def note(self, text: str) -> None:
+        """Ignore."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table to show: column names and rows of plain values."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a stage did: one headline, small tables, warnings, and facts for ``--json``."""
+
+    headline: str
+    tables: tuple[Table, ...] = ()
+    warnings: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""All access to files, sources, bundles and DVC."""

@@ -1,0 +1,89 @@
+"""Writing that is never seen half done, and errors of the disk as sentences."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlops_cli.errors import DiskFull, NotFound
+
+__all__ = ["read_json", "staged", "write_json"]
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its place when the block ends well.
+
+    What is made there may be a file or a folder. On an error it is removed and ``target``
+    stays as it was; after a kill the leftover (a dot name) is removed by the next call.
+
+    Raises
+    ------
+    DiskFull
+        If writing failed for want of space.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.name}.part"
+    _remove(temporary)
+    try:
+        yield temporary
+        _remove_folder(target)
+        temporary.replace(target)
+    except BaseException as error:
+        _remove(temporary)
+        if _is_full(error):
+            raise DiskFull(
+                f"no space is left on the disk of {target.parent} to write {target.name}",
+                "Free some space and run again; nothing half-written was left.",
+            ) from error
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON that is the same bytes for the same content, and is readable in a diff."""
+    with staged(path) as temporary:
+        text = json.dumps(content, indent=2, sort_keys=False, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read what ``write_json`` wrote.
+
+    Raises
+    ------
+    NotFound
+        If the file isn't there: the stage that makes it hasn't run.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFound(
+            f"{path} is not there",
+            "It is made by an earlier stage; bring everything up to date with `mlops run`.",
+        ) from None
+
+
+def _is_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return True
+    # Polars and Arrow wrap the operating system's error in their own.
+    text = str(error)
+    return "No space left on device" in text or f"os error {errno.ENOSPC})" in text
+
+
+def _remove_folder(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    elif os.path.lexists(path):
+        path.unlink()
