@@ -74,14 +74,15 @@ def _is_variant(part: str) -> bool:
 
 def _line(text: str, path: list[str]) -> int | None:
     from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
     node: Any = YAML(typ="rt").load(text)
     line: int | None = None
     for part in path:
-        if isinstance(node, dict) and part in node:
+        if isinstance(node, CommentedMap) and part in node:
             line = node.lc.key(part)[0] + 1
             node = node[part]
-        elif isinstance(node, list) and part.isdigit() and int(part) < len(node):
+        elif isinstance(node, CommentedSeq) and part.isdigit() and int(part) < len(node):
             line = node.lc.item(int(part))[0] + 1
             node = node[int(part)]
         else:

@@ -1,0 +1,330 @@
+"""The feature program: the rules of ``featurize``, compiled once, for a table or for one row.
+
+The same object makes the features of the whole table (in slices) and of one request, so that
+training and serving cannot differ. Nothing in it is fitted: what is learnt lives in the model.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from mlops_cli.core.expressions import Expression
+from mlops_cli.core.joins import JoinPlan
+from mlops_cli.core.tablefacts import TableFacts, dtype_name, moment
+from mlops_cli.core.windows import AT, Span, WindowPlan
+from mlops_cli.errors import BadParams, nearest
+from mlops_cli.params.data import Featurize, Ingest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    Hook = Callable[[pl.DataFrame], pl.DataFrame]
+
+__all__ = ["FeatureProgram", "kind_of"]
+
+_ORDER = "_order"
+
+
+def kind_of(name: str, dtype: pl.DataType) -> str:
+    """How a model takes a feature of this type: number, boolean or category.
+
+    Raises
+    ------
+    BadParams
+        For a type that no model takes, such as a date.
+    """
+    import polars as pl
+
+    if dtype.is_numeric():
+        return "number"
+    if dtype == pl.Boolean:
+        return "boolean"
+    if dtype in {pl.String, pl.Categorical, pl.Enum}:
+        return "category"
+    raise BadParams(
+        f"featurize.features.{name} is of type {dtype_name(dtype)}, which no model takes",
+        "Make numbers of a time with EXTRACT(hour FROM x) or EXTRACT(epoch FROM x).",
+    )
+
+
+def _span(start: pl.DataFrame) -> Span:
+    """First and last moment of prediction; of no use, but there, where time plays no part."""
+    moments = start[AT].drop_nulls() if AT in start.columns else None
+    if moments is None or not len(moments):
+        never = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+        return never, never
+    return cast("dt.datetime", moments.min()), cast("dt.datetime", moments.max())
+
+
+@dataclass(frozen=True)
+class FeatureProgram:
+    """Feature rules, checked against the sources' schemas.
+
+    Parameters
+    ----------
+    rules
+        The section ``featurize``.
+    facts
+        Source -> schema and knowledge times.
+    hook
+        The project's own function, already imported, or None.
+    """
+
+    rules: Featurize
+    facts: Mapping[str, TableFacts]
+    hook: Hook | None = None
+
+    @classmethod
+    def compile(
+        cls,
+        rules: Featurize,
+        ingest: Ingest,
+        schemas: Mapping[str, Mapping[str, pl.DataType]],
+        hook: Hook | None = None,
+    ) -> FeatureProgram:
+        """Check every rule against the sources' schemas, without any data.
+
+        Raises
+        ------
+        BadParams
+            For the first rule that can't work, with the place where it stands.
+        """
+        facts = {
+            name: TableFacts(schemas[name], source.time, source.known_at)
+            for name, source in ingest.sources.items()
+            if name in schemas
+        }
+        program = cls(rules, facts, hook)
+        program._check()
+        return program
+
+    # -- what it is made of ----------------------------------------------------------------
+
+    @property
+    def base(self) -> TableFacts:
+        """The source of which each row is one prediction."""
+        return self.facts[self.rules.base]
+
+    @property
+    def used_sources(self) -> list[str]:
+        """Sources that joins and windows look into, each once."""
+        plans: tuple[JoinPlan | WindowPlan, ...] = (*self.joins, *self.windows)
+        return list(dict.fromkeys(plan.source for plan in plans))
+
+    @cached_property
+    def joins(self) -> tuple[JoinPlan, ...]:
+        """The joins, in order."""
+        return tuple(
+            JoinPlan.compile(name, join, self.facts[join.source])
+            for name, join in self.rules.joins.items()
+        )
+
+    @cached_property
+    def windows(self) -> tuple[WindowPlan, ...]:
+        """The windows, in order."""
+        return tuple(
+            WindowPlan.compile(name, window, self.facts[window.source])
+            for name, window in self.rules.windows.items()
+        )
+
+    @cached_property
+    def features(self) -> dict[str, Expression]:
+        """Feature -> expression over what joins, windows and the hook have added."""
+        made = {
+            c: Expression(f'"{c}"', f"featurize.windows.{c}")
+            for w in self.windows
+            for c in w.columns
+        }
+        stated = {
+            name: Expression(sql, f"featurize.features.{name}")
+            for name, sql in self.rules.features.items()
+        }
+        both = set(made) & set(stated)
+        if both:
+            name = min(both)
+            raise BadParams(
+                f"featurize.features.{name} has the name of a window's aggregate",
+                "Windows' aggregates are features by themselves; choose another name.",
+            )
+        return {**stated, **made}
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Feature -> number, boolean or category, in the model's order."""
+        import polars as pl
+
+        empty = {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in self.facts.items()}
+        schema = self.transform(pl.DataFrame(schema=dict(self.base.schema)), empty).schema
+        return {name: kind_of(name, schema[name]) for name in self.features}
+
+    @cached_property
+    def target(self) -> Expression:
+        """The label's expression, over the base source."""
+        return Expression(self.rules.target, "featurize.target")
+
+    @cached_property
+    def predict_at(self) -> Expression | None:
+        """The moment of prediction, over the base source; None where time plays no part."""
+        if self.rules.predict_at is not None:
+            return Expression(self.rules.predict_at, "featurize.predict_at")
+        if self.base.time is not None:
+            return Expression(f'"{self.base.time}"', f"ingest.sources.{self.rules.base}.time")
+        return None
+
+    # -- what it does ----------------------------------------------------------------------
+
+    def repaired(self, source: str, table: pl.LazyFrame) -> pl.LazyFrame:
+        """``table`` with the values that ``featurize.clean`` replaces."""
+        for i, rule in enumerate(self.rules.clean):
+            if rule.source == source:
+                schema = self.facts[source].schema
+                table = table.with_columns(
+                    Expression(sql, f"featurize.clean.{i}.set.{column}").over(schema).alias(column)
+                    for column, sql in rule.set.items()
+                )
+        return table
+
+    def cleaned(self, source: str, table: pl.LazyFrame) -> pl.LazyFrame:
+        """``table`` repaired, with only the rows that ``featurize.clean`` keeps."""
+        table = self.repaired(source, table)
+        for i, rule in enumerate(self.rules.clean):
+            if rule.source == source and rule.keep is not None:
+                keep = Expression(rule.keep, f"featurize.clean.{i}.keep")
+                table = table.filter(keep.over(self.facts[source].schema))
+        return table
+
+    def transform(self, base: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+        """The features of these base rows, in their order.
+
+        Parameters
+        ----------
+        base
+            Repaired rows of the base source; columns that become known late may be missing.
+        tables
+            Source -> cleaned rows, for the sources that joins and windows look into. What
+            became known at or after a row's moment of prediction is never seen.
+
+        Returns
+        -------
+        pl.DataFrame
+            One column per feature.
+        """
+        import polars as pl
+
+        start = self._at_prediction(base)
+        span = _span(start)
+        frame = start.lazy()
+        plans: tuple[JoinPlan | WindowPlan, ...] = (*self.joins, *self.windows)
+        for plan in plans:
+            frame = plan.add(frame, tables[plan.source], self.facts[plan.source], span)
+        made = frame.sort(_ORDER).collect()
+        if self.hook is not None:
+            made = self._hooked(made)
+        exprs = [e.over(made.columns).alias(name) for name, e in self.features.items()]
+        features = made.select(exprs)
+        return features.cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
+
+    def _at_prediction(self, base: pl.DataFrame) -> pl.DataFrame:
+        """Base rows sorted by the moment of prediction, with later knowledge blanked out."""
+        import polars as pl
+
+        schema = self.base.schema
+        missing = [pl.lit(None, dtype=schema[c]).alias(c) for c in schema if c not in base.columns]
+        frame = base.lazy().with_columns(missing).with_row_index(_ORDER)
+        late = {c: k for c, k in self.base.late.items() if c in schema}
+        if self.predict_at is None:
+            return frame.with_columns(
+                pl.lit(None, dtype=schema[c]).alias(c) for c in late
+            ).collect()
+        at = moment(self.predict_at.over(schema), self.predict_at.type_in(pl.Schema(schema)))
+        frame = frame.with_columns(at.alias(AT)).with_columns(
+            pl.when(moment(pl.col(k), schema[k]) < pl.col(AT)).then(pl.col(c)).alias(c)
+            for c, k in late.items()
+        )
+        return frame.sort(AT, maintain_order=True).collect()
+
+    def _hooked(self, frame: pl.DataFrame) -> pl.DataFrame:
+        import polars as pl
+
+        assert self.hook is not None  # noqa: S101 - the caller asked
+        made = self.hook(frame)
+        if not isinstance(made, pl.DataFrame) or made.height != frame.height:
+            got = f"{made.height} rows" if isinstance(made, pl.DataFrame) else type(made).__name__
+            raise BadParams(
+                f"featurize.hook {self.rules.hook!r} gave {got} for {frame.height} rows",
+                "It takes a Polars DataFrame and gives it back with more columns, row by row.",
+            )
+        return made
+
+    def _check(self) -> None:
+        import polars as pl
+
+        schema = self.base.schema
+        for name, facts in self.facts.items():
+            self.cleaned(name, pl.LazyFrame(schema=dict(facts.schema))).collect_schema()
+        for column in self.rules.keep:
+            if column not in schema:
+                raise BadParams(
+                    f"featurize.keep names {column!r}, which {self.rules.base} doesn't have",
+                    nearest(column, schema),
+                )
+        self.target.type_in(pl.Schema(schema))
+        for reason, sql in self.rules.unlabelled.items():
+            Expression(sql, f"featurize.unlabelled.{reason}").type_in(pl.Schema(schema))
+        if self.predict_at is not None:
+            self._check_moment(self.predict_at)
+        for join in self.joins:
+            self._check_needs_moment(join.name, join.as_of, "joins")
+        for window in self.windows:
+            self._check_needs_moment(window.name, needed=True, section="windows")
+        if not self.features:
+            raise BadParams("featurize gives no feature", "State some under `featurize.features`.")
+        _ = self.kinds
+
+    def _check_moment(self, at: Expression) -> None:
+        import polars as pl
+
+        late = [c for c in at.columns if c in self.base.late]
+        if late:
+            raise BadParams(
+                f"{at.place} reads {late[0]!r}, which is known only at {self.base.late[late[0]]!r}",
+                "The moment of prediction must follow from what is known before it.",
+            )
+        dtype = at.type_in(pl.Schema(self.base.schema))
+        if not dtype.is_temporal():
+            raise BadParams(
+                f"{at.place} is of type {dtype_name(dtype)}; it must be a moment",
+                f"State its type under `ingest.sources.{self.rules.base}.types`.",
+            )
+
+    def _check_needs_moment(self, name: str, needed: bool, section: str) -> None:
+        if needed and self.predict_at is None:
+            raise BadParams(
+                f"featurize.{section}.{name} looks at the past, but rows of "
+                f"{self.rules.base!r} have no moment of prediction",
+                f"State `ingest.sources.{self.rules.base}.time` or `featurize.predict_at`.",
+            )
+
+    # -- as a file -------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``program.json``."""
+        return {
+            "version": 1,
+            "features": self.kinds,
+            "rules": self.rules.model_dump(mode="json"),
+            "sources": {name: facts.to_json() for name, facts in self.facts.items()},
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], hook: Hook | None = None) -> FeatureProgram:
+        """What ``to_json`` gave, ready to run."""
+        import json
+
+        rules = Featurize.model_validate_json(json.dumps(content["rules"]))
+        facts = {name: TableFacts.from_json(f) for name, f in content["sources"].items()}
+        return cls(rules, facts, hook)

@@ -1,0 +1,226 @@
+"""Featurize: the feature program over every labelled row, a slice at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.core.expressions import Expression
+from mlops_cli.core.labels import check_fits, equal_to_target
+from mlops_cli.core.program import FeatureProgram
+from mlops_cli.core.tablefacts import moment
+from mlops_cli.errors import BadParams, DataRefused
+from mlops_cli.layout import ROW, TARGET, TIME, Layout
+from mlops_cli.params import Params
+from mlops_cli.reporting import Progress, Summary, Table
+from mlops_cli.store import tables
+from mlops_cli.store.files import staged, write_json
+from mlops_cli.store.hooks import load_hook
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["run"]
+
+PENDING = "not known yet"
+OTHER = "no label"
+
+
+def run(params: Params, layout: Layout, progress: Progress) -> Summary:
+    """Make ``data/features`` and ``data/program.json`` from the validated sources.
+
+    Raises
+    ------
+    BadParams
+        If a rule can't work with these sources.
+    DataRefused
+        If no row has a label, a join would multiply rows, or a feature is the label.
+    """
+    scans = {name: tables.scan(layout.valid / f"{name}.parquet") for name in params.ingest.sources}
+    schemas = {name: scan.collect_schema() for name, scan in scans.items()}
+    hook = load_hook(params.featurize.hook, layout.root)
+    program = FeatureProgram.compile(params.featurize, params.ingest, schemas, hook)
+    check_fits(
+        program.target.type_in(schemas[params.featurize.base]),
+        params.task.type,
+        program.target.sql,
+    )
+    cleaned = {name: program.cleaned(name, scans[name]) for name in program.used_sources}
+    for join in program.joins:
+        join.check_unique(cleaned[join.source])
+    base = scans[params.featurize.base]
+    total = int(base.select(_len()).collect().item())
+    tally = _Tally()
+    with staged(layout.features) as folder:
+        folder.mkdir()
+        for number, rows in enumerate(_slices(program, base, total, tally)):
+            features = program.transform(rows, cleaned)
+            tally.add(features, rows[TARGET])
+            table = _bookkeeping(program, rows, features).hstack(features)
+            tables.sink(table, folder / f"part-{number:05d}.parquet")
+            progress.update("rows", tally.read, total)
+        tally.check(program)
+        write_json(layout.program, program.to_json())
+        write_json(layout.feature_report, tally.report(program))
+    return tally.summary(program, layout.features)
+
+
+def _len() -> pl.Expr:
+    import polars as pl
+
+    return pl.len()
+
+
+def _slices(
+    program: FeatureProgram, base: pl.LazyFrame, total: int, tally: _Tally
+) -> Iterator[pl.DataFrame]:
+    """Labelled base rows, some at a time, with their number and label; the others are counted."""
+    import polars as pl
+
+    size = program.rules.slice_rows
+    name = program.rules.base
+    for start in range(0, total, size):
+        rows = program.cleaned(name, base.slice(start, size).with_row_index(ROW, start)).collect()
+        rows = rows.with_columns(program.target.expr.alias(TARGET))
+        tally.read += min(size, total - start)
+        tally.kept += rows.height
+        tally.count_unlabelled(program, rows.filter(pl.col(TARGET).is_null()))
+        yield rows.filter(pl.col(TARGET).is_not_null())
+
+
+def _bookkeeping(
+    program: FeatureProgram, rows: pl.DataFrame, features: pl.DataFrame
+) -> pl.DataFrame:
+    """Row number, time, label and kept columns of the feature table."""
+    import polars as pl
+
+    columns: list[pl.Expr] = [pl.col(ROW)]
+    base = program.base
+    if base.time is not None:
+        columns.append(moment(pl.col(base.time), base.schema[base.time]).alias(TIME))
+    columns.append(pl.col(TARGET))
+    for column in program.rules.keep:
+        if column not in features.columns:
+            columns.append(pl.col(column))
+        elif not features[column].equals(rows[column]):
+            raise BadParams(
+                f"featurize.keep names {column!r}, which is also a feature with other values",
+                f"Rename featurize.features.{column}.",
+            )
+    return rows.select(columns)
+
+
+@dataclass
+class _Tally:
+    """What has been counted over the slices so far."""
+
+    read: int = 0
+    kept: int = 0
+    labelled: int = 0
+    unlabelled: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, int] = field(default_factory=dict)
+    least: dict[str, Any] = field(default_factory=dict)
+    most: dict[str, Any] = field(default_factory=dict)
+    equal: set[str] | None = None
+
+    def count_unlabelled(self, program: FeatureProgram, rows: pl.DataFrame) -> None:
+        """Count rows without a label by the first reason that holds."""
+        import polars as pl
+
+        reason = pl.when(pl.lit(value=False)).then(pl.lit(""))
+        if "_pending" in rows.columns:
+            reason = reason.when(pl.col("_pending")).then(pl.lit(PENDING))
+        for name, sql in program.rules.unlabelled.items():
+            holds = Expression(sql, f"featurize.unlabelled.{name}").expr
+            reason = reason.when(holds).then(pl.lit(name))
+        counted = rows.select(reason.otherwise(pl.lit(OTHER)).alias("r"))["r"].value_counts()
+        for name, count in counted.sort("r").iter_rows():
+            self.unlabelled[name] = self.unlabelled.get(name, 0) + count
+
+    def add(self, features: pl.DataFrame, target: pl.Series) -> None:
+        """Take in one slice's features."""
+        self.labelled += features.height
+        if not features.height:
+            return
+        same = set(equal_to_target(features, target))
+        self.equal = same if self.equal is None else self.equal & same
+        for feature in features:
+            name = feature.name
+            self.missing[name] = self.missing.get(name, 0) + feature.null_count()
+            least, most = feature.min(), feature.max()
+            if least is not None:
+                self.least[name] = min(self.least.get(name, least), least)
+                self.most[name] = max(self.most.get(name, most), most)
+
+    def check(self, program: FeatureProgram) -> None:
+        """Refuse what cannot be learnt from."""
+        if not self.labelled:
+            why = ", ".join(f"{count} {name}" for name, count in self.unlabelled.items())
+            raise DataRefused(
+                f"none of {self.kept} rows of {program.rules.base} has a label ({why or 'no rows'})",
+                f"featurize.target is {program.rules.target!r}: check it, and ingest.until.",
+            )
+        for name in sorted(self.equal or ()):
+            raise DataRefused(
+                f"the feature {name!r} equals the target in every row "
+                f"({program.features[name].sql!r})",
+                f"It gives the answer away: remove featurize.features.{name}.",
+            )
+        for name, expression in program.features.items():
+            late = [c for c in expression.columns if c in program.base.late]
+            if late and self.missing[name] == self.labelled:
+                raise BadParams(
+                    f"{expression.place} reads {late[0]!r}, which is never known at the moment "
+                    f"of prediction, only at {program.base.late[late[0]]!r}",
+                    "Use it in a window over past rows, or remove the feature.",
+                )
+
+    def report(self, program: FeatureProgram) -> dict[str, Any]:
+        """Plain values for ``reports/features.json``."""
+        constant = self._constant()
+        return {
+            "rows": {
+                "read": self.read,
+                "removed by clean": self.read - self.kept,
+                "unlabelled": dict(sorted(self.unlabelled.items())),
+                "labelled": self.labelled,
+            },
+            "features": {
+                name: {
+                    "kind": kind,
+                    "missing": round(self.missing[name] / self.labelled, 6),
+                    "min": _plain(self.least.get(name)),
+                    "max": _plain(self.most.get(name)),
+                    "constant": name in constant,
+                }
+                for name, kind in program.kinds.items()
+            },
+        }
+
+    def _constant(self) -> list[str]:
+        return [n for n in self.missing if self.least.get(n) == self.most.get(n)]
+
+    def summary(self, program: FeatureProgram, path: Path) -> Summary:
+        """What to show."""
+        rows = [("read", self.read)]
+        if self.read != self.kept:
+            rows.append(("removed by clean", self.read - self.kept))
+        rows += [(f"unlabelled: {k}", v) for k, v in sorted(self.unlabelled.items())]
+        rows.append(("labelled", self.labelled))
+        constant = self._constant()
+        warnings = (f"constant features: {', '.join(constant)}",) if constant else ()
+        return Summary(
+            f"{len(program.features)} features of {self.labelled:,} rows",
+            (Table("rows", ("", "count"), tuple(rows)),),
+            warnings,
+            {**self.report(program)["rows"], "features": len(program.features), "path": path.name},
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        # Six significant digits are enough to read, and NaN is not JSON.
+        return float(f"{value:.6g}") if value == value else None  # noqa: PLR0124
+    return value
