@@ -1,0 +1,83 @@
+"""Groups of rows by the values of a column, so that a metric can be broken down by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+__all__ = ["DISTINCT", "Slice", "slices"]
+
+DISTINCT = 24
+"""A numeric or time column with more values than this is cut at its quartiles."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows where a column has one value, or lies in one range.
+
+    Attributes
+    ----------
+    value
+        The value; of a range its text, such as ``[3, 7)``; None where the value is missing.
+    rows
+        Row numbers, rising, (n,).
+    """
+
+    value: str | int | float | bool | None
+    rows: NDArray[np.intp]
+
+
+def slices(column: pl.Series) -> list[Slice]:
+    """Cut the rows by the column's values: in their order, the missing value (or NaN) last.
+
+    A numeric or time column with more than ``DISTINCT`` values is cut at its quartiles.
+    """
+    import polars as pl
+
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+    ordered = column.dtype.is_numeric() or column.dtype.is_temporal()
+    labels: list[str] | None = None
+    if ordered and column.n_unique() > DISTINCT:
+        column, labels = _quartiles(column)
+    groups = (
+        pl.DataFrame({"value": column})
+        .with_row_index("row")
+        .group_by("value", maintain_order=True)
+        .agg("row")
+        .sort("value", nulls_last=True)
+    )
+    return [
+        Slice(_plain(value) if labels is None or value is None else labels[value], np.array(rows))
+        for value, rows in groups.iter_rows()
+    ]
+
+
+def _quartiles(column: pl.Series) -> tuple[pl.Series, list[str]]:
+    """Give each row the number of its range, and the ranges' texts."""
+    import polars as pl
+
+    there = column.drop_nulls().sort()
+    # Edges are values of the column, so the cut is exact for every type; the highest value is
+    # always above some edge, or the column would have one value only.
+    candidates = {there[len(there) * q // 4] for q in (1, 2, 3)} - {there[0]}
+    edges = sorted(candidates or {there.filter(there > there[0])[0]})
+    number = (column >= edges[0]).cast(pl.Int8)
+    for edge in edges[1:]:
+        number += column >= edge
+    texts = [f"{e:.6g}" if isinstance(e, float) else str(e) for e in edges]
+    inner = [f"[{low}, {high})" for low, high in pairwise(texts)]
+    return number, [f"< {texts[0]}", *inner, f">= {texts[-1]}"]
+
+
+def _plain(value: object) -> str | int | float | bool | None:
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return str(value)
