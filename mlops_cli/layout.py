@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ROW", "SPLITS", "TARGET", "TIME", "Layout"]
+__all__ = ["PENDING", "REASON", "ROW", "SPLITS", "TARGET", "TIME", "Layout"]
 
 # Bookkeeping columns of the feature table; they start with an underscore so that no feature
 # can have their name (params.yaml refuses such names).
@@ -15,6 +15,11 @@ TIME = "_time"
 """Datetime[us, UTC]: the row's event time; only there where the base source has a `time`."""
 TARGET = "_target"
 """The label, as the target expression gives it; never null in the feature table."""
+
+PENDING = "_pending"
+"""Ingested sources with `known_at` by column: true where a value isn't known yet at the clock."""
+REASON = "_reason"
+"""Quarantined rows: the rules that the row breaks."""
 
 SPLITS = ("train", "validation", "test")
 

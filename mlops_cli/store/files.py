@@ -13,7 +13,7 @@ from typing import Any
 
 from mlops_cli.errors import DiskFull, NotFound
 
-__all__ = ["read_json", "staged", "write_json"]
+__all__ = ["is_full", "read_json", "staged", "write_json"]
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def staged(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     except BaseException as error:
         _remove(temporary)
-        if _is_full(error):
+        if is_full(error):
             raise DiskFull(
                 f"no space is left on the disk of {target.parent} to write {target.name}",
                 "Free some space and run again; nothing half-written was left.",
@@ -69,7 +69,8 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
-def _is_full(error: BaseException) -> bool:
+def is_full(error: BaseException) -> bool:
+    """Whether an error, of the system's or of a library's, says that the disk is full."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return True
     # Polars and Arrow wrap the operating system's error in their own.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from mlops_cli.errors import NotFound
 from mlops_cli.store.files import staged
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["ROW_GROUP", "count", "scan", "sha256", "sink", "write"]
 
@@ -17,7 +20,7 @@ ROW_GROUP = 100_000
 
 
 def scan(path: Path) -> pl.LazyFrame:
-    """The table of one Parquet file, or of a folder's files in the order of their names.
+    """Read one Parquet file lazily, or a folder's files in the order of their names.
 
     Raises
     ------
@@ -67,6 +70,6 @@ def count(path: Path) -> int:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Hash a file's bytes: SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

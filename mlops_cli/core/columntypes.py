@@ -1,0 +1,175 @@
+"""The six types of a column, and how values of other types become one of them.
+
+Ingested tables know only Int64, Float64, String, Boolean, Date and Datetime[us, UTC] (nested
+values pass as they are), so that what follows doesn't depend on where a table came from.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from mlops_cli.params.data import TypeName
+
+__all__ = ["DTYPES", "MisfitError", "convert", "normal", "type_name"]
+
+DTYPES: dict[TypeName, pl.DataType] = {
+    "integer": pl.Int64(),
+    "number": pl.Float64(),
+    "string": pl.String(),
+    "boolean": pl.Boolean(),
+    "date": pl.Date(),
+    "datetime": pl.Datetime("us", "UTC"),
+}
+"""The Polars type of each type name of ``params.yaml``."""
+
+_TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
+
+
+class MisfitError(ValueError):
+    """A value that cannot be of the type that is asked for.
+
+    Parameters
+    ----------
+    column, value, wanted
+        The column's name, the first such value, and the type's name.
+    """
+
+    def __init__(self, column: str, value: Any, wanted: str) -> None:
+        super().__init__(f"{value!r} in column {column!r} is not of type {wanted}")
+        self.column = column
+        self.value = value
+        self.wanted = wanted
+
+
+def normal(dtype: pl.DataType) -> pl.DataType:
+    """Choose the type in which a column of this type is ingested."""
+    if dtype.is_integer():
+        return DTYPES["integer"]
+    if dtype.is_float() or dtype.is_decimal():
+        return DTYPES["number"]
+    if isinstance(dtype, pl.Datetime):
+        return DTYPES["datetime"]
+    if isinstance(dtype, (pl.Categorical, pl.Enum, pl.Null)):
+        return DTYPES["string"]
+    return dtype
+
+
+def type_name(dtype: pl.DataType) -> str:
+    """Name a Polars type as ``params.yaml`` does; a type that it doesn't know, as Polars does."""
+    wanted = normal(dtype)
+    return next((name for name, known in DTYPES.items() if known == wanted), str(dtype).lower())
+
+
+def convert(values: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Turn a column into one of the six types, without losing or guessing a value.
+
+    Texts are read as ISO 8601 (times without a zone are UTC), as numbers, or as true/false,
+    yes/no, 1/0. A number becomes an integer only if it is whole. NaN becomes null.
+
+    Raises
+    ------
+    MisfitError
+        With the first value that cannot be converted.
+    """
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+    if values.dtype == dtype:
+        return values
+    converted = _converted(values, dtype)
+    if converted is None:
+        lost = values.is_not_null()
+    elif converted.null_count() == values.null_count():
+        return converted.alias(values.name)
+    else:
+        lost = converted.is_null() & values.is_not_null()
+    offending = values.filter(lost)
+    if offending.is_empty():
+        return pl.Series(values.name, [None] * len(values), dtype=dtype)
+    raise MisfitError(values.name, offending[0], type_name(dtype))
+
+
+def _converted(values: pl.Series, dtype: pl.DataType) -> pl.Series | None:
+    """Convert, with null where a value doesn't fit; None where no value of the type can fit."""
+    given = values.dtype
+    if isinstance(given, pl.String):
+        return _read_text(values, dtype)
+    if isinstance(dtype, pl.String) and not given.is_nested():
+        return values.cast(dtype)
+    if given.is_numeric() or given == pl.Boolean:
+        return _read_number(values, dtype)
+    if isinstance(dtype, pl.Datetime) and isinstance(given, (pl.Date, pl.Datetime)):
+        return _in_utc(values)
+    if isinstance(dtype, pl.Date) and isinstance(given, pl.Datetime):
+        return values.cast(dtype)
+    return None
+
+
+def _read_number(values: pl.Series, dtype: pl.DataType) -> pl.Series | None:
+    if dtype.is_temporal():
+        return None
+    if isinstance(dtype, pl.Boolean):
+        known = values.is_in([0, 1])
+        return pl.select(pl.when(known).then(values == 1)).to_series()
+    if dtype.is_integer() and not values.dtype.is_integer():
+        numbers = values.cast(pl.Float64)
+        whole = numbers.round() == numbers
+        return pl.select(pl.when(whole).then(numbers.cast(dtype, strict=False))).to_series()
+    return values.cast(dtype, strict=False)
+
+
+def _in_utc(values: pl.Series) -> pl.Series:
+    if isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone is not None:
+        return values.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+    return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+
+
+def _read_text(values: pl.Series, dtype: pl.DataType) -> pl.Series:
+    if isinstance(dtype, pl.Datetime):
+        return _read_moments(values)
+    if isinstance(dtype, pl.Date):
+        dates = values.str.to_date("%Y-%m-%d", strict=False)
+        fits = dates.null_count() == values.null_count()
+        return dates if fits else _read_moments(values).cast(pl.Date)
+    text = values.str.strip_chars()
+    if isinstance(dtype, pl.Boolean):
+        lower = text.str.to_lowercase()
+        known = lower.is_in([*_TRUE, *_FALSE])
+        return pl.select(pl.when(known).then(lower.is_in(_TRUE))).to_series()
+    if dtype.is_integer():
+        integers = text.cast(dtype, strict=False)
+        if integers.null_count() == values.null_count():
+            return integers
+        # A whole number may be written 517.0, as where missing values made floats of integers.
+        whole = text.str.replace(r"^([+-]?\d+)\.0*$", "${1}")
+        return whole.cast(dtype, strict=False)
+    return text.cast(dtype, strict=False).fill_nan(None)
+
+
+def _read_moments(text: pl.Series) -> pl.Series:
+    """Read ISO 8601 moments, in one shape quickly or in mixed shapes carefully."""
+    first = text.drop_nulls().head(1)
+    length = len(first[0]) if len(first) else 0
+    shape = {
+        20: "%Y-%m-%dT%H:%M:%SZ",
+        19: "%Y-%m-%dT%H:%M:%S" if length and "T" in first[0] else "%Y-%m-%d %H:%M:%S",
+    }.get(length)
+    if shape is not None:
+        quick = text.str.to_datetime(shape, time_unit="us", strict=False)
+        if quick.null_count() == text.null_count():
+            return quick.dt.replace_time_zone("UTC")
+    # Bring every shape to date T time offset, and read that.
+    same = (
+        text.str.strip_chars()
+        .str.replace(r"^(\d{4}-\d\d-\d\d)$", "${1}T00:00:00")
+        .str.replace(r"^(\d{4}-\d\d-\d\d)[ t]", "${1}T")
+        .str.replace(r"^(.{11}\d\d:\d\d)(Z|z| ?UTC|[+-]\d.*)?$", "${1}:00${2}")
+        .str.replace(r"(Z|z| ?UTC)$", "+00:00")
+        .str.replace(r"^(.{11}[0-9:.]+)$", "${1}+00:00")
+        .str.replace(r"([+-]\d\d)$", "${1}:00")
+    )
+    return same.str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.f%z", time_unit="us", time_zone="UTC", strict=False
+    )

@@ -1,0 +1,214 @@
+"""CSV files, plain or gzipped, in any encoding.
+
+Polars fills a short row with nulls in silence, so the fields are counted first. Counting is cheap:
+Polars refuses a row with too many fields, so if the file has as many separators as its number of
+lines asks for, no row has too few.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlops_cli.core.columntypes import DTYPES
+from mlops_cli.errors import BadParams, SourceUnreadable
+from mlops_cli.store.sources.files import BLOCK, check_utf8, open_files, unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mlops_cli.store.sources.request import Opened, Request
+
+__all__ = ["diagnose", "open_table", "scan"]
+
+INFER_ROWS = 10_000
+"""Rows by which the types are inferred where `types` doesn't state them."""
+
+_NATIVE = ("integer", "number", "string")
+
+
+def open_table(request: Request) -> Opened:
+    """Open the CSV files of a source as one table."""
+    return open_files(request, sys.modules[__name__])
+
+
+def scan(path: Path, shown: str, request: Request) -> pl.LazyFrame:
+    """Check a file's header and rows, and give its lazy table.
+
+    Raises
+    ------
+    SourceUnreadable
+        If it isn't CSV, has two columns of one name, or a row with too few or too many fields.
+    """
+    separator = request.source.separator
+    if not separator.isascii():
+        raise BadParams(
+            f"{request.place}.separator is {separator!r}, which is not one ASCII character",
+            "Use a comma, semicolon, tab or the like.",
+        )
+    _check_magic(path, shown, request)
+    plain = unpacked(path, shown, request)
+    header = _header(plain, shown, request)
+    if _may_be_ragged(plain, separator, len(header)):
+        problem = _ragged_row(plain, shown, request, len(header))
+        if problem is not None:
+            raise problem
+    return _lazy(plain, request, header)
+
+
+def _lazy(plain: Path, request: Request, header: list[str]) -> pl.LazyFrame:
+    types = {c: t for c, t in request.source.types.items() if c in header}
+    return pl.scan_csv(
+        plain,
+        separator=request.source.separator,
+        # Types that Polars doesn't read from text as we do are read as text, and converted later.
+        schema_overrides={c: DTYPES[t] if t in _NATIVE else pl.String() for c, t in types.items()},
+        null_values=list(request.source.null_values) or None,
+        infer_schema_length=INFER_ROWS,
+        glob=False,
+    )
+
+
+def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | None:
+    """Find what Polars stumbled over: a byte, a row's fields, or a value of another type."""
+    plain = unpacked(path, shown, request)
+    problem = check_utf8(plain, shown, request)
+    if problem is not None:
+        return problem
+    header = _header(plain, shown, request)
+    problem = _ragged_row(plain, shown, request, len(header))
+    if problem is not None:
+        return problem
+    try:
+        _lazy(plain, request, header).collect(engine="streaming")
+    except pl.exceptions.ComputeError as error:
+        return _misfit(str(error), plain, shown, request) or _open_quote(str(error), shown, request)
+    return None
+
+
+def _misfit(message: str, plain: Path, shown: str, request: Request) -> SourceUnreadable | None:
+    found = re.search(
+        r"could not parse `(.*)` as dtype `(\w+)` at column '(.*)' \(", message, re.DOTALL
+    )
+    if found is None:
+        return None
+    value, dtype, column = found.groups()
+    kind = {"i64": "an integer", "f64": "a number", "bool": "true or false"}.get(dtype, dtype)
+    texts = pl.scan_csv(plain, separator=request.source.separator, infer_schema=False, glob=False)
+    rows = texts.select(column).with_row_index("row").filter(pl.col(column) == value)
+    first = rows.head(1).collect(engine="streaming")
+    row = f", row {first['row'][0] + 1}" if first.height else ""
+    stated = column in request.source.types
+    wider = (
+        "number"
+        if dtype == "i64" and re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", value, re.IGNORECASE)
+        else "string"
+    )
+    return SourceUnreadable(
+        f"{value!r} in column {column!r} of {shown}{row} is not {kind}, as "
+        + ("`types` states" if stated else f"the first {INFER_ROWS} rows are"),
+        f"Set `types: {{{column}: {wider}}}` under {request.place}, or name the text under "
+        "`null_values` if it means a missing value.",
+    )
+
+
+def _open_quote(message: str, shown: str, request: Request) -> SourceUnreadable | None:
+    if "malformed" not in message.lower():
+        return None
+    return SourceUnreadable(
+        f"{shown} of source {request.name!r} has a quote without its pair",
+        'Write a quote inside a value twice, within quotes: "5"" pipe".',
+    )
+
+
+def _check_magic(path: Path, shown: str, request: Request) -> None:
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head == b"PAR1":
+        raise SourceUnreadable(
+            f"{shown} of source {request.name!r} is Parquet, not CSV",
+            f"Set `{request.place}.format: parquet`.",
+        )
+    if head[:2] in {b"\xff\xfe", b"\xfe\xff"} and "16" not in request.source.encoding:
+        raise SourceUnreadable(
+            f"{shown} of source {request.name!r} is UTF-16, not {request.source.encoding}",
+            f"Set `{request.place}.encoding: utf-16`.",
+        )
+
+
+def _records(plain: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Give each record with the number of its last line."""
+    with plain.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader = csv.reader(file, delimiter=separator)
+        for record in reader:
+            yield reader.line_num, record
+
+
+def _header(plain: Path, shown: str, request: Request) -> list[str]:
+    _, names = next(_records(plain, request.source.separator), (0, []))
+    if any("\ufffd" in name for name in names):
+        problem = check_utf8(plain, shown, request)
+        if problem is not None:
+            raise problem
+    for at, name in enumerate(names):
+        if not name.strip():
+            raise SourceUnreadable(
+                f"column {at + 1} of {shown} of source {request.name!r} has no name",
+                "The first line names the columns; complete it.",
+            )
+        if name in names[:at]:
+            raise SourceUnreadable(
+                f"{shown} of source {request.name!r} has two columns named {name!r} "
+                f"(the {names.index(name) + 1}. and the {at + 1}.)",
+                "Give each column a name of its own in the first line.",
+            )
+    return names
+
+
+def _may_be_ragged(plain: Path, separator: str, width: int) -> bool:
+    """Compare the number of separators with what the number of lines asks for.
+
+    Separators and line ends within quotes don't count; a byte is within quotes if an odd number
+    of quotes comes before it.
+    """
+    import numpy as np
+
+    if width == 1:
+        return False
+    separators = lines = 0
+    inside = 0
+    last = 10
+    with plain.open("rb") as file:
+        while block := file.read(BLOCK):
+            data = np.frombuffer(block, np.uint8)
+            quotes = data == ord('"')
+            ends, parts = data == 10, data == ord(separator)  # noqa: PLR2004
+            if inside or quotes.any():
+                within = (np.cumsum(quotes, dtype=np.uint8) + np.uint8(inside)) & 1
+                inside = int(within[-1])
+                ends, parts = ends & (within == 0), parts & (within == 0)
+            lines += int(np.count_nonzero(ends))
+            separators += int(np.count_nonzero(parts))
+            last = block[-1]
+    lines += last != 10  # noqa: PLR2004
+    return separators != lines * (width - 1)
+
+
+def _ragged_row(plain: Path, shown: str, request: Request, width: int) -> SourceUnreadable | None:
+    """Find the first record whose number of fields isn't the header's."""
+    for line, record in _records(plain, request.source.separator):
+        if len(record) == width or (width == 1 and not record):
+            continue
+        says = f"has {len(record)} fields" if len(record) > 1 else "has 1 field"
+        return SourceUnreadable(
+            f"line {line} of {shown} of source {request.name!r} "
+            f"{says if record else 'is blank'}; the header names {width} columns",
+            f"Repair the line, or correct `{request.place}.separator` "
+            f"(now {request.source.separator!r}).",
+        )
+    return None
