@@ -1,0 +1,157 @@
+"""One source on its way into the project: types, derived columns and the clock, in a stream."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlops_cli.core.clock import Clock, Tally
+from mlops_cli.core.columntypes import DTYPES, MisfitError, convert, normal
+from mlops_cli.core.expressions import Expression
+from mlops_cli.errors import BadParams, SourceUnreadable, nearest
+from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME
+from mlops_cli.store import tables
+from mlops_cli.store.files import is_full
+from mlops_cli.store.sources import Opened, Request, open_table
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from pathlib import Path
+
+__all__ = ["Intake"]
+
+_RESERVED = (PENDING, REASON, ROW, TARGET, TIME)
+
+
+@dataclass
+class Intake:
+    """A source that has been opened and checked, ready to be written; make it with ``Intake.of``.
+
+    Batches of the stream pass through Python on several threads at once, so what is counted is
+    guarded by a lock, and doesn't depend on their order.
+    """
+
+    request: Request
+    opened: Opened
+    clock: Clock
+    converted: dict[str, pl.DataType]
+    """Columns whose values are converted, and to which type."""
+    columns: pl.Schema
+    """What the table has after types and derived columns."""
+    tally: Tally = field(default_factory=Tally)
+    misfit: MisfitError | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def of(cls, request: Request, until: dt.datetime | None) -> Intake:
+        """Open a source, and check its settings against the columns that it has.
+
+        Raises
+        ------
+        SourceUnreadable
+            If it cannot be opened.
+        BadParams
+            If `types`, `derive`, `time` or `known_at` don't fit its columns.
+        """
+        opened = open_table(request)
+        given = opened.frame.collect_schema()
+        reserved = next((c for c in _RESERVED if c in given), None)
+        if reserved is not None:
+            raise SourceUnreadable(
+                f"source {request.name!r} has a column {reserved!r}, a name that the pipeline uses",
+                "Rename the column where the table is made.",
+            )
+        for column in request.source.types:
+            if column not in given:
+                raise BadParams(
+                    f"{request.place}.types names the column {column!r}, which is not there",
+                    nearest(column, given),
+                )
+        stated = {c: DTYPES[t] for c, t in request.source.types.items()}
+        target = pl.Schema({c: stated.get(c, normal(t)) for c, t in given.items()})
+        # Floats are always looked at: NaN becomes null.
+        converted = {c: t for c, t in target.items() if given[c] != t or t.is_float()}
+        columns = _derived(request, target)
+        clock = Clock.of(request.source, until, columns, request.place)
+        return cls(request, opened, clock, converted, columns)
+
+    def write(self, path: Path) -> Tally:
+        """Stream the table to a Parquet file, and give what was counted on the way.
+
+        Raises
+        ------
+        SourceUnreadable
+            If a value doesn't fit its column's type, or the source cannot be read to its end.
+        """
+        try:
+            tables.sink(self._lazy(), path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            if is_full(error):
+                raise
+            if self.misfit is not None:
+                raise self._place_of(self.misfit) from error
+            raise self.opened.explain(error) from error
+        return self.tally
+
+    def _lazy(self) -> pl.LazyFrame:
+        typed = pl.Schema({**self.opened.frame.collect_schema(), **self.converted})
+        table = self.opened.frame
+        if self.converted:
+            table = table.map_batches(self._convert, streamable=True, schema=typed)
+        known = list(typed)
+        for name, expression in _expressions(self.request).items():
+            made = expression.over(known).alias(name)
+            table = table.with_columns(made).with_columns(pl.col(name).cast(self.columns[name]))
+            known.append(name)
+        return table.map_batches(self._cut, streamable=True, schema=self.clock.schema(self.columns))
+
+    def _convert(self, frame: pl.DataFrame) -> pl.DataFrame:
+        try:
+            return frame.with_columns(convert(frame[c], t) for c, t in self.converted.items())
+        except MisfitError as misfit:
+            # Polars hands on the text of an error only.
+            self.misfit = misfit
+            raise
+
+    def _cut(self, frame: pl.DataFrame) -> pl.DataFrame:
+        kept, tally = self.clock.cut(frame)
+        with self.lock:
+            self.tally += tally
+        return kept
+
+    def _place_of(self, misfit: MisfitError) -> SourceUnreadable:
+        """Name the first row with such a value, which takes a second look at the source."""
+        request, column = self.request, misfit.column
+        row = ""
+        if not request.source.uri.startswith("python:"):
+            same = pl.col(column).eq(pl.lit(misfit.value, self._given(column)))
+            numbered = self.opened.frame.select(column).with_row_index("row").filter(same)
+            first = numbered.head(1).collect(engine="streaming")
+            row = f", row {first['row'][0] + 1}" if first.height else ""
+        hint = {
+            "integer": "number",
+            "datetime": "string",
+            "date": "string",
+        }.get(misfit.wanted, "string")
+        return SourceUnreadable(
+            f"{misfit.value!r} in column {column!r} of source {request.name!r}{row} is not of "
+            f"type {misfit.wanted}, which `types` states",
+            f"Correct the value, or `types: {{{column}: {hint}}}` under {request.place}.",
+        )
+
+    def _given(self, column: str) -> pl.DataType:
+        return self.opened.frame.collect_schema()[column]
+
+
+def _expressions(request: Request) -> dict[str, Expression]:
+    place = f"{request.place}.derive"
+    return {name: Expression(sql, f"{place}.{name}") for name, sql in request.source.derive.items()}
+
+
+def _derived(request: Request, schema: pl.Schema) -> pl.Schema:
+    for name, expression in _expressions(request).items():
+        schema = pl.Schema({**schema, name: normal(expression.type_in(schema))})
+    return schema
