@@ -27,6 +27,8 @@ __all__ = [
     "nearest",
 ]
 
+_SHOWN = 20
+
 
 class MlopsError(Exception):
     """Base of the family.
@@ -130,5 +132,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
     if close:
         return f"Did you mean {close[0]!r}?"
-    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    shown = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
     return f"Known: {shown}." if known else ""

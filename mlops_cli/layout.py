@@ -46,11 +46,6 @@ class Layout:
         return self.root / ".mlops"
 
     @property
-    def timings(self) -> Path:
-        """Measured times by stage: they vary from run to run, so they are not tracked."""
-        return self.work / "timings.json"
-
-    @property
     def raw(self) -> Path:
         """Ingested sources: ``<source>.parquet`` each, and ``manifest.json``."""
         return self.root / "data" / "ingested"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,11 +50,8 @@ class Expression:
                 f"{self.place} is not an expression: {self.sql!r} ({_first_line(error)})",
                 "Write one SQL expression over columns, such as `distance / 2`.",
             ) from None
-        if not parsed.meta.is_row_separable():
-            raise BadParams(
-                f"{self.place} looks at more than one row: {self.sql!r}",
-                "Aggregates over past rows are written under `featurize.windows`.",
-            )
+        if not _row_by_row(parsed):
+            raise self._not_row_by_row()
         return parsed
 
     @property
@@ -90,12 +88,34 @@ class Expression:
 
         checked = self.over(schema).alias("x")
         try:
-            return pl.LazyFrame(schema=schema).select(checked).collect().schema["x"]
+            found = pl.LazyFrame(schema=schema).select(checked).collect()
         except pl.exceptions.PolarsError as error:
             raise BadParams(
                 f"{self.place} cannot be computed: {self.sql!r} ({_first_line(error)})",
                 "Check the types of its columns; CAST(x AS DOUBLE) changes one.",
             ) from None
+        if found.height and self.columns:
+            raise self._not_row_by_row()
+        return found.schema["x"]
+
+    def _not_row_by_row(self) -> BadParams:
+        return BadParams(
+            f"{self.place} looks at more than one row: {self.sql!r}",
+            "Aggregates over past rows are written under `featurize.windows`.",
+        )
+
+
+def _row_by_row(parsed: pl.Expr) -> bool:
+    """Whether a row's result depends on that row alone, as far as can be told without types."""
+    import polars as pl
+
+    try:
+        separable = bool(parsed.meta.is_row_separable())
+    except pl.exceptions.ColumnNotFoundError:
+        # Polars asks for the columns' types where the meaning depends on them (number * interval).
+        separable = True
+    # SQL aggregates arrive wrapped in a condition that passes for separable.
+    return separable and not re.search(r"\.(over|sum|count|mean|min|max|len|first)\(", str(parsed))
 
 
 def _first_line(error: Exception) -> str:

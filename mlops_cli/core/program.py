@@ -158,8 +158,8 @@ class FeatureProgram:
         import polars as pl
 
         empty = {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in self.facts.items()}
-        schema = self.transform(pl.DataFrame(schema=dict(self.base.schema)), empty).schema
-        return {name: kind_of(name, schema[name]) for name in self.features}
+        schema = self._prepared(pl.DataFrame(schema=dict(self.base.schema)), empty).schema
+        return {name: kind_of(name, e.type_in(schema)) for name, e in self.features.items()}
 
     @cached_property
     def target(self) -> Expression:
@@ -215,6 +215,12 @@ class FeatureProgram:
         """
         import polars as pl
 
+        made = self._prepared(base, tables)
+        features = made.select(e.over(made.columns).alias(name) for name, e in self.features.items())
+        return features.cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
+
+    def _prepared(self, base: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+        """Base rows with what joins, windows and the hook add."""
         start = self._at_prediction(base)
         span = _span(start)
         frame = start.lazy()
@@ -222,11 +228,7 @@ class FeatureProgram:
         for plan in plans:
             frame = plan.add(frame, tables[plan.source], self.facts[plan.source], span)
         made = frame.sort(_ORDER).collect()
-        if self.hook is not None:
-            made = self._hooked(made)
-        exprs = [e.over(made.columns).alias(name) for name, e in self.features.items()]
-        features = made.select(exprs)
-        return features.cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
+        return made if self.hook is None else self._hooked(made)
 
     def _at_prediction(self, base: pl.DataFrame) -> pl.DataFrame:
         """Base rows sorted by the moment of prediction, with later knowledge blanked out."""

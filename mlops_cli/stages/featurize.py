@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.expressions import Expression
-from mlops_cli.core.labels import check_fits, equal_to_target
+from mlops_cli.core.leakage import check_fits, equal_to_target
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.core.tablefacts import moment
 from mlops_cli.errors import BadParams, DataRefused
-from mlops_cli.layout import ROW, TARGET, TIME, Layout
+from mlops_cli.layout import PENDING, ROW, TARGET, TIME, Layout
 from mlops_cli.params import Params
 from mlops_cli.reporting import Progress, Summary, Table
 from mlops_cli.store import tables
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-PENDING = "not known yet"
+NOT_YET = "not known yet"
 OTHER = "no label"
 
 
@@ -129,13 +129,14 @@ class _Tally:
         """Count rows without a label by the first reason that holds."""
         import polars as pl
 
-        reason = pl.when(pl.lit(value=False)).then(pl.lit(""))
-        if "_pending" in rows.columns:
-            reason = reason.when(pl.col("_pending")).then(pl.lit(PENDING))
-        for name, sql in program.rules.unlabelled.items():
-            holds = Expression(sql, f"featurize.unlabelled.{name}").expr
-            reason = reason.when(holds).then(pl.lit(name))
-        counted = rows.select(reason.otherwise(pl.lit(OTHER)).alias("r"))["r"].value_counts()
+        reasons = {
+            name: Expression(sql, f"featurize.unlabelled.{name}").expr
+            for name, sql in program.rules.unlabelled.items()
+        }
+        if PENDING in rows.columns:
+            reasons = {NOT_YET: pl.col(PENDING), **reasons}
+        named = [pl.when(holds).then(pl.lit(name)) for name, holds in reasons.items()]
+        counted = rows.select(pl.coalesce(*named, pl.lit(OTHER)).alias("r"))["r"].value_counts()
         for name, count in counted.sort("r").iter_rows():
             self.unlabelled[name] = self.unlabelled.get(name, 0) + count
 
@@ -149,7 +150,8 @@ class _Tally:
         for feature in features:
             name = feature.name
             self.missing[name] = self.missing.get(name, 0) + feature.null_count()
-            least, most = feature.min(), feature.max()
+            least: Any = feature.min()
+            most: Any = feature.max()
             if least is not None:
                 self.least[name] = min(self.least.get(name, least), least)
                 self.most[name] = max(self.most.get(name, most), most)
@@ -159,7 +161,8 @@ class _Tally:
         if not self.labelled:
             why = ", ".join(f"{count} {name}" for name, count in self.unlabelled.items())
             raise DataRefused(
-                f"none of {self.kept} rows of {program.rules.base} has a label ({why or 'no rows'})",
+                f"none of {self.kept} rows of {program.rules.base} has a label "
+                f"({why or 'no rows'})",
                 f"featurize.target is {program.rules.target!r}: check it, and ingest.until.",
             )
         for name in sorted(self.equal or ()):

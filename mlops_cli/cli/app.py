@@ -1,0 +1,96 @@
+"""The command line: the table of commands, and errors as sentences and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mlops_cli.cli import drawing
+from mlops_cli.cli.pipeline import run, stage, stage_command
+from mlops_cli.cli.status import status
+
+__all__ = ["app", "main"]
+
+PIPELINE = {
+    "ingest": "Take the sources in, up to the data clock, as Parquet with a manifest.",
+    "validate": "Check the sources against their rules; set offending rows aside, or refuse.",
+    "featurize": "Run the feature program over every labelled row.",
+    "split": "Split into train, validation and test, and prove that nothing leaks.",
+    "tune": "Search families of models and their settings; the validation split decides.",
+    "train": "Fit the best settings on train and validation, and write the model bundle.",
+    "evaluate": "Judge the model on the test split, with intervals, against baselines.",
+    "register": "Put the model through its gates and record the decision.",
+}
+
+app = typer.Typer(
+    name="mlops",
+    help="From raw tables to an approved, versioned model, with Git, DVC and files.",
+    no_args_is_help=True,
+    # Plain help: rich's would import a Markdown parser, half of the time that --help may take.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    """From raw tables to an approved, versioned model, with Git, DVC and files.
+
+    Example: mlops init shop --data orders.csv --target returned && cd shop && mlops run
+    """
+    _ = debug  # read by `main` from the arguments: it also counts for errors before this
+    if version:
+        from mlops_cli import __version__
+
+        drawing.console().print(f"mlops {__version__}")
+        raise typer.Exit
+
+
+app.command()(run)
+for _name, _does in PIPELINE.items():
+    app.command(_name)(stage_command(_name, _does))
+app.command()(status)
+app.command()(stage)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; give the exit code, after saying on stderr what went wrong if anything did."""
+    from mlops_cli.errors import MlopsError, StageFailed
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    try:
+        return _invoke(arguments)
+    except StageFailed as error:
+        return error.exit_code  # the stage has said it already
+    except MlopsError as error:
+        if debug:
+            drawing.console(stderr=True).print_exception()
+        drawing.draw_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        drawing.console(stderr=True).print("interrupted; `mlops run` goes on from here")
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last resort: no traceback unless asked for
+        if debug:
+            drawing.console(stderr=True).print_exception()
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        hint = "" if debug else "This is a fault of mlops; --debug shows where."
+        drawing.draw_error(MlopsError(f"unexpected {text}", hint))
+        return 1
+
+
+def _invoke(arguments: list[str]) -> int:
+    # --debug may stand anywhere; Typer only knows it before the command.
+    words = [a for a in arguments if a != "--debug"]
+    try:
+        app(words, prog_name="mlops")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0

@@ -1,0 +1,28 @@
+"""Which project a command works on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlops_cli.errors import NotProject
+from mlops_cli.layout import Layout
+
+__all__ = ["find"]
+
+
+def find(start: Path | None = None) -> Layout:
+    """The project that ``start`` (by default the current folder) lies in.
+
+    Raises
+    ------
+    NotProject
+        If neither it nor a folder above holds ``params.yaml``.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "params.yaml").is_file():
+            return Layout(folder)
+    raise NotProject(
+        f"{start} is not in a project: neither it nor a folder above holds params.yaml",
+        "Go to a project's folder, or make one with `mlops init`.",
+    )

@@ -1,0 +1,97 @@
+"""`mlops status`: what is up to date, what changed and why, and the last metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlops_cli.cli import drawing
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
+
+__all__ = ["status"]
+
+_REASONS = 3
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show each stage (up to date, or changed and why) and the last decision and metrics.
+
+    Example: mlops status
+    """
+    from mlops_cli import params as parameters
+    from mlops_cli.cli.project import find
+    from mlops_cli.store.dvc import changes
+
+    layout = find()
+    parameters.load(layout.params)
+    facts = _facts(layout, changes(layout.root))
+    if as_json:
+        drawing.draw_json(facts)
+        return
+    _draw(facts)
+
+
+def _facts(layout: Layout, changed: dict[str, list[str]]) -> dict[str, Any]:
+    from mlops_cli.errors import NotFound
+    from mlops_cli.stages import STAGES
+    from mlops_cli.store.files import read_json
+    from mlops_cli.store.runs import last_summary
+
+    stages: dict[str, Any] = {}
+    behind = False
+    for name in STAGES:
+        why = changed.get(name, [])
+        state = "changed" if why else "waits for the stages before" if behind else "up to date"
+        behind = behind or bool(why)
+        last = last_summary(layout, name)
+        stages[name] = {
+            "state": state,
+            "why": why,
+            "last": None if last is None else last[0].headline,
+            "seconds": None if last is None else last[1],
+        }
+    facts: dict[str, Any] = {"stages": stages, "decision": None, "metrics": None}
+    try:
+        facts["decision"] = read_json(layout.registration)["decision"]
+        facts["metrics"] = read_json(layout.metrics)["model"]
+    except (NotFound, KeyError):
+        pass  # not there yet: the stages' states say so
+    others = {name: why for name, why in changed.items() if name not in STAGES}
+    return {**facts, "other": others}
+
+
+def _draw(facts: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from mlops_cli.reporting import Table as Plain
+
+    out = drawing.console()
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("stage", "state", "why", "last run"):
+        table.add_column(column, overflow="fold")
+    colours = {"up to date": "green", "changed": "yellow"}
+    for name, stage in facts["stages"].items():
+        why = stage["why"][:_REASONS]
+        more = len(stage["why"]) - len(why)
+        colour = colours.get(stage["state"], "dim")
+        table.add_row(
+            name,
+            f"[{colour}]{stage['state']}[/{colour}]",
+            "\n".join(why) + (f"\n... and {more} more" if more else ""),
+            stage["last"] or "",
+        )
+    out.print(table)
+    for name, why in facts["other"].items():
+        out.print(f"[yellow]changed[/yellow] {name}: {', '.join(why)}")
+    if facts["metrics"]:
+        rows = tuple(
+            (name, m["value"], f"[{m['low']:.4g}, {m['high']:.4g}]")
+            for name, m in facts["metrics"].items()
+        )
+        title = f"\nlast model: {facts['decision']}"
+        drawing.draw_table(Plain(title, ("metric", "test", "interval"), rows))

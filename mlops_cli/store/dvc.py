@@ -1,0 +1,136 @@
+"""DVC, called in this process: bring stages up to date, and ask what changed.
+
+DVC's Python objects are used rather than its command, so that a run with nothing to do starts
+one interpreter and not two, and so that its errors arrive as exceptions. Only names that DVC's
+own commands use are touched.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.errors import BadParams, Busy, MlopsError, NotProject, StageFailed
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+__all__ = ["changes", "opened", "reproduce"]
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[Repo]:
+    """The DVC repository of a project, with DVC's errors turned into ours.
+
+    Raises
+    ------
+    NotProject
+        If the folder is not under DVC, or not under Git.
+    Busy
+        If another DVC command holds it.
+    BadParams
+        If ``dvc.yaml`` can't be read.
+    """
+    # DVC sends usage data unless told not to; its own commands are told in .dvc/config.
+    os.environ["DVC_NO_ANALYTICS"] = "true"
+    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.lock import LockError
+    from dvc.repo import Repo
+    from dvc.scm import NoSCM
+    from dvc.utils.strictyaml import YAMLValidationError
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    try:
+        with Repo(str(root)) as repo:
+            if isinstance(repo.scm, NoSCM):
+                raise NotProject(f"{root} is not under Git", "Run `git init` there.")
+            yield repo
+    except NotDvcRepoError:
+        raise NotProject(f"{root} is not under DVC", "Run `dvc init` there.") from None
+    except LockError as error:
+        raise Busy(
+            f"another DVC command is at work in {root} ({_one_line(error)})",
+            "Wait until it has ended, then run again.",
+        ) from None
+    except YAMLValidationError as error:
+        raise BadParams(f"dvc.yaml: {_one_line(error)}", "Correct it, then run again.") from None
+    except DvcException as error:
+        raise _translated(error) from error
+
+
+def reproduce(root: Path, target: str | None, *, force: bool = False) -> list[str]:
+    """Bring a stage and what it needs (by default all stages) up to date.
+
+    Returns
+    -------
+    list of str
+        The stages that were run or restored; empty if nothing had changed.
+
+    Raises
+    ------
+    StageFailed
+        With the exit code of the stage.
+    """
+    _put_on_path()
+    with opened(root) as repo:
+        done = repo.reproduce(targets=target, force=force)
+        return [stage.addressing for stage in done]
+
+
+def changes(root: Path) -> dict[str, list[str]]:
+    """Stage -> what changed since ``dvc.lock``, in words; a stage up to date isn't there."""
+    with opened(root) as repo:
+        status: dict[str, list[Any]] = repo.status()
+    return {stage: [w for entry in found for w in _words(entry)] for stage, found in status.items()}
+
+
+def _words(entry: Any) -> Iterator[str]:
+    """DVC's nested status as short sentences."""
+    if isinstance(entry, str):
+        yield entry
+        return
+    for kind, items in entry.items():
+        for path, state in items.items():
+            if isinstance(state, dict):
+                yield from (f"{key} is {how}" for key, how in state.items())
+            else:
+                yield f"{path} is {state}" + (" (output)" if "outs" in kind else "")
+
+
+def _translated(error: BaseException) -> MlopsError:
+    """Our error for DVC's, from its innermost cause."""
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    stage = re.search(r"failed to reproduce '([^']+)'", str(error))
+    for cause in chain:
+        if isinstance(cause, MlopsError):
+            return cause
+        if isinstance(cause, StageCmdFailedError):
+            status = re.search(r"exited with (-?\d+)", str(cause))
+            return StageFailed(stage[1] if stage else "?", int(status[1]) if status else 1)
+    text = "; ".join(dict.fromkeys(_one_line(cause) for cause in chain))
+    busy = any(type(cause).__name__ == "LockError" for cause in chain)
+    if busy:
+        return Busy(f"another DVC command is at work ({text})", "Wait until it has ended.")
+    return MlopsError(f"DVC could not do it: {text}", "`dvc doctor` and --debug tell more.")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _put_on_path() -> None:
+    """Let DVC's shell find this very `mlops`, also where the venv isn't activated."""
+    own = str(Path(sys.executable).parent)
+    if shutil.which("mlops") != str(Path(own) / "mlops"):
+        os.environ["PATH"] = own + os.pathsep + os.environ.get("PATH", "")
