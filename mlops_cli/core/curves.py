@@ -33,7 +33,7 @@ Points = list[dict[str, Any]]
 
 POINTS = 200
 """At most so many points to a curve."""
-ROWS = 2000
+ROWS = 1000
 """At most so many rows in a confusion plot, whose template counts rows by itself."""
 DOTS = 1000
 """At most so many rows in a scatter plot."""
@@ -175,7 +175,7 @@ def confusion(actual: Truth, predicted: Truth, names: Sequence[str]) -> Points:
     ]
 
 
-def residuals(y: Floats, prediction: Floats, seed: int) -> Points:
+def residuals(y: Floats, prediction: Floats, seed: int | Sequence[int]) -> Points:
     """Give predicted value and residual (truth less prediction) of at most ``DOTS`` rows, drawn.
 
     ``y`` and ``prediction`` are (n,); the drawn rows keep their order.

@@ -6,9 +6,10 @@ slice is large enough) refuses: approval rests on what was shown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from mlops_cli.core.breakdown import worst
 from mlops_cli.core.metrics import lookup
 from mlops_cli.errors import BadParams, nearest
 
@@ -166,18 +167,12 @@ def _worst_slice(name: str, limit: float, evidence: Evidence) -> GateResult:
             "register.gates.worst_slice is given, but there are no slices (params.yaml)",
             "Name columns under evaluate.slices, or remove the gate.",
         )
-    judged = [
-        (part["metrics"][name], column, part["value"])
-        for column, parts in evidence.slices.items()
-        for part in parts["judged"]
-        if name in part["metrics"]
-    ]
-    if not judged:
+    found = worst(evidence.slices, metric)
+    if found is None:
         return _verdict("worst_slice", metric, None, limit)
-    figure, column, value = min(judged, key=lambda one: metric.gain(one[0], limit))
-    result = _verdict("worst_slice", metric, figure, limit)
-    where = f"of {len(judged)} slices {column} = {value} is the worst: "
-    return GateResult(result.name, figure, limit, result.passed, where + result.reason)
+    result = _verdict("worst_slice", metric, found["figure"], limit)
+    where = f"the worst slice is {found['column']} = {found['value']}: "
+    return replace(result, reason=where + result.reason)
 
 
 def _at_most(name: str, figure: float | None, limit: float, unit: str) -> GateResult:
