@@ -98,9 +98,7 @@ def _fill(sizes: NDArray[np.int64], validation: float, test: float) -> Codes:
 
     # A unit goes where its middle falls, so that a large one doesn't overshoot by all of it.
     middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-    return cast(
-        "Codes", np.select([middle < test, middle < test + validation], [2, 1], 0).astype(np.int8)
-    )
+    return np.select([middle < test, middle < test + validation], [2, 1], 0).astype(np.int8)
 
 
 def by_time(
@@ -153,7 +151,7 @@ def by_time(
             start = _before(boundary, gap)
             within = ((times >= start) & (times < boundary)).to_numpy()
             codes[within] = LEFT_OUT
-    return cast("Codes", codes), {"validation": validation_from, "test": test_from}
+    return codes, {"validation": validation_from, "test": test_from}
 
 
 def _boundary(ordered: pl.Series, span: float | str, end: dt.datetime) -> dt.datetime:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-__all__ = ["ColumnName", "Duration", "Names", "Section", "Share", "Sql"]
+__all__ = ["ColumnName", "Duration", "Names", "Portion", "Section", "Share", "Sql"]
 
 
 class Section(BaseModel):
@@ -37,6 +37,15 @@ def _sql(value: str) -> str:
     return value
 
 
+def _portion(value: float | str) -> float | str:
+    if isinstance(value, str):
+        return _duration(value)
+    if not 0 < value < 1:
+        msg = f"{value} is no share of the rows; it must lie between 0 and 1"
+        raise ValueError(msg)
+    return value
+
+
 Duration = Annotated[str, AfterValidator(_duration)]
 """A span of time as Polars writes it: 30m, 24h, 7d, 1mo."""
 
@@ -48,6 +57,9 @@ Sql = Annotated[str, AfterValidator(_sql)]
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 """Column names, written as a YAML list."""
+
+Portion = Annotated[float | str, AfterValidator(_portion)]
+"""A share of the rows, or a span of time."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 """A share of the rows, between 0 and 1."""

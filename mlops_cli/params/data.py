@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from mlops_cli.params.base import ColumnName, Duration, Names, Section, Share, Sql
+from mlops_cli.params.base import ColumnName, Duration, Names, Portion, Section, Share, Sql
 
 __all__ = [
     "AsOfJoin",
@@ -192,8 +192,8 @@ class Split(Section):
     """Which rows teach, which decide, which judge."""
 
     strategy: Literal["random", "stratified", "grouped", "time"] = "random"
-    validation: Share | Duration = 0.2
-    test: Share | Duration = 0.2
+    validation: Portion = 0.2
+    test: Portion = 0.2
     """A share of the rows; with `time` also a span before the data clock, such as 1mo."""
     group: str | None = None
     """With `grouped`: the column whose values stay together."""
@@ -209,9 +209,6 @@ class Split(Section):
             share = getattr(self, name)
             if isinstance(share, str) and self.strategy != "time":
                 msg = f"{name} is the span {share!r}; strategy {self.strategy!r} takes a share"
-                raise ValueError(msg)
-            if isinstance(share, float) and not 0 < share < 1:
-                msg = f"{name} is {share}; it must lie between 0 and 1"
                 raise ValueError(msg)
         if isinstance(self.validation, float) and isinstance(self.test, float):
             total = self.validation + self.test

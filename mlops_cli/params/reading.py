@@ -67,9 +67,20 @@ def explain(error: ValidationError, text: str, where: str) -> BadParams:
 
 def _is_variant(part: str) -> bool:
     # pydantic adds the union member's name to the path; YAML has no such level.
-    return any(c in part for c in "[]()") or part in {
-        "float", "int", "str", "bool", "date", "datetime", "constrained-str",
-    } or part.startswith("function-")
+    return (
+        any(c in part for c in "[]()")
+        or part
+        in {
+            "float",
+            "int",
+            "str",
+            "bool",
+            "date",
+            "datetime",
+            "constrained-str",
+        }
+        or part.startswith("function-")
+    )
 
 
 def _line(text: str, path: list[str]) -> int | None:

@@ -1,0 +1,293 @@
+"""The feature program: no look into the future, and the same for a table and for one row."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_cli.core.program import FeatureProgram
+from mlops_cli.errors import BadParams, DataRefused
+from mlops_cli.params.data import Featurize, Ingest
+
+START = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+UTC = pl.Datetime("us", "UTC")
+
+INGEST = {
+    "sources": {
+        "trips": {"uri": "x", "time": "t", "known_at": {"delay": "done"}},
+        "buses": {"uri": "x"},
+        "weather": {"uri": "x", "time": "t", "known_at": {"*": "published"}},
+    }
+}
+RULES: dict[str, Any] = {
+    "base": "trips",
+    "target": "delay > 1",
+    "predict_at": "t - INTERVAL '2 hours'",
+    "joins": {
+        "bus": {"source": "buses", "on": {"bus": "bus"}, "columns": ["size"]},
+        "weather": {
+            "source": "weather",
+            "on": {"stop": "stop"},
+            "columns": ["rain"],
+            "as_of": True,
+            "within": "6h",
+        },
+    },
+    "windows": {
+        "bus_24h": {
+            "source": "trips",
+            "by": ["bus"],
+            "over": "24h",
+            "aggregates": {
+                "n": "count(delay)",
+                "rows": "count(*)",
+                "mean": "mean(delay)",
+                "sum": "sum(delay)",
+                "std": "std(delay)",
+                "min": "min(delay)",
+                "max": "max(delay)",
+                "late": "mean(delay > 1)",
+            },
+        },
+        "all_3d": {
+            "source": "trips",
+            "by": [],
+            "over": "3d",
+            "delay": "1h",
+            "where": "stop = 'a'",
+            "aggregates": {"mean": "mean(delay)", "max": "max(delay)"},
+        },
+    },
+    "features": {
+        "hour": "EXTRACT(hour FROM t)",
+        "size": "bus_size",
+        "rain": "weather_rain",
+        "bus": "bus",
+    },
+}
+
+
+def trips(seed: int, n: int) -> pl.DataFrame:
+    """Trips with missing buses and delays, in no order of time."""
+    rng = np.random.default_rng(seed)
+    minutes = rng.integers(0, 60 * 24 * 8, n)
+    frame = pl.DataFrame(
+        {
+            "t": [START + dt.timedelta(minutes=int(m)) for m in minutes],
+            "bus": [None if b == 0 else f"b{b}" for b in rng.integers(0, 6, n)],
+            "stop": [str(s) for s in rng.choice(["a", "b"], n)],
+            "delay": rng.normal(size=n) * 10.0 ** rng.integers(-3, 4, n),
+        },
+        schema_overrides={"t": UTC, "bus": pl.String},
+    )
+    return frame.with_columns(
+        done=pl.col("t") + pl.duration(minutes=95),
+        delay=pl.when(pl.col("delay") > -1000).then(pl.col("delay")),
+    )
+
+
+def tables(base: pl.DataFrame) -> dict[str, pl.LazyFrame]:
+    hours = [START + dt.timedelta(hours=h) for h in range(200)]
+    weather = pl.DataFrame(
+        {"t": hours * 2, "stop": ["a"] * 200 + ["b"] * 200, "rain": range(400)},
+        schema_overrides={"t": UTC},
+    ).with_columns(published=pl.col("t") + pl.duration(hours=1))
+    buses = pl.DataFrame({"bus": [f"b{i}" for i in range(1, 5)], "size": [10, 20, 30, 40]})
+    return {"trips": base.lazy(), "buses": buses.lazy(), "weather": weather.lazy()}
+
+
+def compiled(rules: dict[str, Any] | None = None) -> FeatureProgram:
+    base = trips(0, 3)
+    schemas = {name: table.collect_schema() for name, table in tables(base).items()}
+    return FeatureProgram.compile(
+        Featurize.model_validate(rules or RULES), Ingest.model_validate(INGEST), schemas
+    )
+
+
+def changed(**rules: Any) -> dict[str, Any]:
+    return {**RULES, **rules}
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_one_row_gives_to_the_bit_what_the_whole_table_gives(seed: int) -> None:
+    base = trips(seed, 150)
+    program = compiled()
+    whole = program.transform(base, tables(base))
+    for i in range(0, base.height, 7):
+        assert program.transform(base[i], tables(base)).equals(whole[i], null_equal=True)
+
+
+def test_the_row_needs_no_columns_that_become_known_late() -> None:
+    base = trips(1, 100)
+    program = compiled()
+    whole = program.transform(base, tables(base))
+    request = base[17].drop("delay", "done")
+    assert program.transform(request, tables(base)).equals(whole[17])
+
+
+def test_rows_out_of_reach_do_not_change_the_answer() -> None:
+    base = trips(2, 400)
+    at = base["t"][5] - dt.timedelta(hours=2)
+    program = compiled()
+    near = base.filter(pl.col("t") > at - dt.timedelta(days=4), pl.col("t") < at)
+    whole = program.transform(base[5], tables(base))
+    assert program.transform(base[5], {**tables(base), "trips": near.lazy()}).equals(whole)
+
+
+def near(found: float | None, expected: Any) -> bool:
+    """Equal but for the resolution of sums; None only equals None."""
+    if found is None or expected is None:
+        return found is expected
+    return bool(found == pytest.approx(expected, rel=1e-5, abs=1e-4))
+
+
+def test_windows_agree_with_a_direct_count() -> None:
+    base = trips(3, 400)
+    made = compiled().transform(base, tables(base))
+    for i in base.with_row_index().filter(pl.col("bus").is_not_null())["index"][::11]:
+        at = base["t"][i] - dt.timedelta(hours=2)
+        day = base.filter(
+            (pl.col("bus") == base["bus"][i])
+            & (pl.col("done") < at)
+            & (pl.col("done") >= at - dt.timedelta(hours=24))
+        )["delay"]
+        row = made.row(i, named=True)
+        assert row["bus_24h_n"] == day.count()
+        assert row["bus_24h_min"] == day.min()
+        assert row["bus_24h_max"] == day.max()
+        assert near(row["bus_24h_mean"], day.mean())
+        assert near(row["bus_24h_std"], day.std())
+        scheduled = base.filter(
+            (pl.col("bus") == base["bus"][i])
+            & (pl.col("t") < at)
+            & (pl.col("t") >= at - dt.timedelta(hours=24))
+        )
+        assert row["bus_24h_rows"] == scheduled.height
+
+
+def test_as_of_join_takes_the_latest_published_before_the_prediction() -> None:
+    base = trips(4, 50)
+    made = compiled().transform(base, tables(base))
+    weather = tables(base)["weather"].collect()
+    for i in range(50):
+        at = base["t"][i] - dt.timedelta(hours=2)
+        known = weather.filter(
+            (pl.col("stop") == base["stop"][i])
+            & (pl.col("published") < at)
+            & (pl.col("published") >= at - dt.timedelta(hours=6))
+        )
+        assert made["rain"][i] == (known["rain"][-1] if known.height else None)
+
+
+def test_what_becomes_known_at_the_very_moment_is_not_seen() -> None:
+    base = trips(5, 2).with_columns(
+        t=pl.Series([START, START + dt.timedelta(hours=4)], dtype=UTC),
+        bus=pl.lit("b1"),
+        delay=pl.lit(3.0),
+        done=pl.lit(START + dt.timedelta(hours=2)).cast(UTC),
+    )
+    made = compiled().transform(base, tables(base))
+    assert made["bus_24h_n"].to_list() == [0, 0]
+
+
+def test_slices_give_what_the_whole_gives() -> None:
+    base = trips(6, 300)
+    program = compiled()
+    whole = program.transform(base, tables(base))
+    parts = [program.transform(base[i : i + 70], tables(base)) for i in range(0, 300, 70)]
+    assert pl.concat(parts).equals(whole)
+
+
+def test_the_program_survives_its_file() -> None:
+    base = trips(7, 60)
+    program = compiled()
+    again = FeatureProgram.from_json(program.to_json())
+    assert again.transform(base, tables(base)).equals(program.transform(base, tables(base)))
+    assert again.kinds == program.kinds
+
+
+def test_a_late_column_in_a_feature_is_blank_at_the_moment_of_prediction() -> None:
+    base = trips(8, 40)
+    made = compiled(changed(features={"cheat": "delay"})).transform(base, tables(base))
+    assert made["cheat"].null_count() == 40
+
+
+def test_a_moment_of_prediction_from_late_knowledge_is_refused() -> None:
+    with pytest.raises(BadParams, match="reads 'done', which is known only at 'done'"):
+        compiled(changed(predict_at="done"))
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"features": {"x": "nosuch + 1"}}, "reads the column 'nosuch'"),
+        ({"features": {"x": "hour +"}}, "featurize.features.x is not an expression"),
+        ({"features": {"x": "SUM(delay)"}}, "looks at more than one row"),
+        ({"features": {"x": "t"}}, "is of type Datetime, which no model takes"),
+        ({"features": {"bus_24h_n": "t"}}, "has the name of a window's aggregate"),
+        ({"target": "dely > 1"}, "featurize.target reads the column 'dely'"),
+        ({"keep": ["stopp"]}, "featurize.keep names 'stopp'"),
+        ({"features": {}, "windows": {}}, "featurize gives no feature"),
+        ({"clean": [{"source": "trips", "keep": "nosuch > 1"}]}, r"featurize.clean.0.keep reads"),
+    ],
+)
+def test_a_rule_that_cannot_work_is_told_with_its_place(rules: Any, message: str) -> None:
+    with pytest.raises(BadParams, match=message):
+        compiled(changed(**rules))
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        ({"aggregates": {"x": "median(delay)"}}, "uses the aggregate 'median'"),
+        ({"aggregates": {"x": "delay"}}, "an aggregate is a function"),
+        ({"aggregates": {"x": "sum(*)"}}, "only count takes a star"),
+        ({"by": ["buss"]}, "names the column 'buss'"),
+        ({"source": "buses", "by": ["bus"], "aggregates": {"x": "count(*)"}}, "has no time"),
+    ],
+)
+def test_a_window_that_cannot_work_is_told(window: Any, message: str) -> None:
+    wrong = {"source": "trips", "by": ["bus"], "over": "1d", "aggregates": {"x": "count(*)"}}
+    with pytest.raises(BadParams, match=message):
+        compiled(changed(windows={"w": {**wrong, **window}}))
+
+
+def test_a_join_that_would_multiply_rows_is_refused() -> None:
+    program = compiled()
+    double = pl.LazyFrame({"bus": ["b1", "b2", "b1"], "size": [1, 2, 3]})
+    with pytest.raises(DataRefused, match="buses has 2 rows for 'b1'"):
+        program.joins[0].check_unique(double)
+
+
+def test_infinite_and_missing_values_count_as_missing() -> None:
+    base = trips(9, 3).with_columns(
+        t=pl.Series([START + dt.timedelta(hours=h) for h in (0, 1, 20)], dtype=UTC),
+        bus=pl.lit("b1"),
+        delay=pl.Series([float("inf"), 4.0, 0.0]),
+    )
+    base = base.with_columns(done=pl.col("t") + pl.duration(minutes=95))
+    made = compiled().transform(base, tables(base)).row(2, named=True)
+    assert (made["bus_24h_mean"], made["bus_24h_max"]) == (4.0, 4.0)
+
+
+def test_a_hook_adds_columns_and_must_keep_the_rows() -> None:
+    base = trips(10, 30)
+    schemas = {name: table.collect_schema() for name, table in tables(base).items()}
+
+    def compile_with(hook: Any) -> FeatureProgram:
+        rules = Featurize.model_validate(changed(features={"twice": "twice"}, hook="m:f"))
+        return FeatureProgram.compile(rules, Ingest.model_validate(INGEST), schemas, hook)
+
+    program = compile_with(lambda f: f.with_columns(twice=pl.col("bus_size") * 2))
+    made = program.transform(base, tables(base))
+    assert made["twice"].drop_nulls().is_in([20, 40, 60, 80]).all()
+    loses_rows = FeatureProgram(program.rules, program.facts, lambda f: f.head(1))
+    with pytest.raises(BadParams, match="gave 1 rows for 30 rows"):
+        loses_rows.transform(base, tables(base))

@@ -1,0 +1,111 @@
+"""params.yaml: strict, and each mistake told with its line, value and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlops_cli import params
+from mlops_cli.errors import BadParams, NotProject
+
+GOOD = """\
+project: {name: shop}
+task: {type: binary}
+ingest:
+  until: 2013-10-01
+  sources:
+    orders: {uri: data/raw/orders.csv}
+featurize:
+  base: orders
+  target: returned
+register: {name: shop}
+"""
+
+
+def refused(text: str) -> BadParams:
+    with pytest.raises(BadParams) as caught:
+        params.parse(text)
+    return caught.value
+
+
+def test_defaults_fill_what_is_not_said() -> None:
+    settings = params.parse(GOOD)
+    assert settings.split.strategy == "random"
+    assert settings.validate_.sources == {}
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        params.parse(GOOD).project.name = "other"  # type: ignore[misc]
+
+
+def test_a_rule_may_be_a_bare_value_or_a_value_with_a_policy() -> None:
+    text = GOOD + (
+        "validate: {sources: {orders: {columns: "
+        "{a: {type: integer, min: 3, max: {value: 9, policy: warn, tolerate: 0.1}}}}}}\n"
+    )
+    rules = params.parse(text).validate_.sources["orders"].columns["a"]
+    assert rules.min is not None
+    assert (rules.min.value, rules.min.policy) == (3, "fail")
+    assert rules.max is not None
+    assert (rules.max.value, rules.max.policy, rules.max.tolerate) == (9, "warn", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("addition", "message", "hint"),
+    [
+        ("splt: {}\n", "splt is not a known setting (params.yaml:11)", "Did you mean 'split'?"),
+        (
+            "split:\n  tset: 0.1\n",
+            "split.tset is not a known setting (params.yaml:12)",
+            "Did you mean 'test'?",
+        ),
+        (
+            "split: {test: 1.4}\n",
+            "split.test: 1.4 is no share of the rows; it must lie between 0 and 1",
+            "",
+        ),
+        ("split: {validation: 3 weeks}\n", "'3 weeks' is not a duration", ""),
+        ("tune: {trials: many}\n", "tune.trials is 'many'", ""),
+        ("tune: {trials: 0}\n", "tune.trials is 0", ""),
+        ("tune: {trials: null}\n", "the search needs an end", ""),
+        ("tune: {families: [lightgmb]}\n", "tune.families.0 is 'lightgmb'", ""),
+        ("split: {strategy: grouped}\n", "strategy 'grouped' and `group` go together", ""),
+        ("split: {validation: 0.6, test: 0.5}\n", "train gets none", ""),
+        (
+            "validate: {sources: {order: {}}}\n",
+            "validate.sources names 'order', which is not one of ingest.sources",
+            "",
+        ),
+    ],
+)
+def test_a_mistake_names_the_value_and_the_line(addition: str, message: str, hint: str) -> None:
+    error = refused(GOOD + addition)
+    assert message in error.message
+    assert "params.yaml" in error.message
+    assert hint in error.hint
+    assert error.exit_code == 3
+
+
+def test_a_missing_section_is_named() -> None:
+    assert "register is missing" in refused(GOOD.replace("register: {name: shop}\n", "")).message
+
+
+def test_broken_yaml_names_the_line() -> None:
+    broken = GOOD.replace("  sources", "   sources")
+    assert "params.yaml:5 is not valid YAML" in refused(broken).message
+
+
+def test_something_other_than_settings_is_refused() -> None:
+    assert "holds no settings" in refused("- a\n- b\n").message
+
+
+def test_no_file_is_no_project(tmp_path: Path) -> None:
+    with pytest.raises(NotProject, match=r"there is no params\.yaml"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_this_repository_s_own_parameters_are_valid() -> None:
+    settings = params.load(Path(__file__).parents[2] / "params.yaml")
+    assert settings.featurize.base in settings.ingest.sources
