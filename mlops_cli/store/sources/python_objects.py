@@ -119,7 +119,8 @@ def _frame(thing: Any, request: Request) -> pl.LazyFrame:
         )
     try:
         if type(thing).__module__.startswith("pandas"):
-            return pl.from_pandas(thing.set_axis(names, axis=1), nan_to_null=True).lazy()
+            frame: pl.DataFrame = pl.from_pandas(thing.set_axis(names, axis=1), nan_to_null=True)
+            return frame.lazy()
         return _arrow(thing)
     except Exception as error:
         # pandas holds anything in a column, and Arrow has an error class for each way it can't.

@@ -1,0 +1,189 @@
+"""All rules of one source, applied to its table in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from mlops_cli.core import tablechecks
+from mlops_cli.core.checks import Check, Finding, RowChecks, compile_rows
+from mlops_cli.errors import BadParams, nearest
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from mlops_cli.params.data import SourceRules
+
+__all__ = ["BATCH_ROWS", "Checked", "check_source"]
+
+BATCH_ROWS = 500_000
+"""Rows that are validated at a time: what bounds the memory."""
+
+_NONE_BAD = pl.DataFrame(schema={"_at": pl.UInt32, "reason": pl.String})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found in one source.
+
+    Parameters
+    ----------
+    rows
+        All rows.
+    findings
+        One for each rule, also those that hold.
+    casts
+        Columns that get another type in the validated table.
+    quarantined
+        Position (``_at``) and ``reason`` of rows to set aside, ascending.
+    notes
+        Rules that could not be applied, and why.
+    """
+
+    rows: int
+    findings: tuple[Finding, ...] = ()
+    casts: Mapping[str, pl.Expr] = field(default_factory=dict)
+    quarantined: pl.DataFrame = field(default_factory=_NONE_BAD.clone)
+    notes: tuple[str, ...] = ()
+
+
+def check_source(
+    source: str,
+    rules: SourceRules | None,
+    raw: Mapping[str, pl.LazyFrame],
+    *,
+    time: str | None,
+    until: dt.datetime | None,
+    examples: int,
+) -> Checked:
+    """Apply a source's rules to its table.
+
+    Parameters
+    ----------
+    source, rules
+        The source's name and rules; None: everything passes.
+    raw
+        The tables of all sources, for references.
+    time, until
+        The source's time column and the data clock, for freshness.
+    examples
+        How many offending rows a finding shows.
+
+    Raises
+    ------
+    BadParams
+        If a rule doesn't go with its column.
+    """
+    table = raw[source]
+    rows = int(table.select(pl.len()).collect().item())
+    if rules is None:
+        return Checked(rows)
+    row_checks = compile_rows(source, rules)
+    found = tablechecks.structure(source, rules, table, rows)
+    if any(not finding.passed for finding in found):
+        return Checked(rows, tuple(found))
+    schema = table.collect_schema()
+    casts = {
+        c: tablechecks.cast(c, schema[c], t) for c, t in row_checks.types.items() if schema[c] != t
+    }
+    evidence = _Evidence(rows, examples)
+    _check_rows(table.with_columns(casts.values()), row_checks, evidence)
+    _check_keys(source, rules, table, evidence)
+    _check_references(source, rules, raw, evidence)
+    bad = evidence.quarantined()
+    found += evidence.findings
+    found.append(tablechecks.size(source, rows - bad.height, rules.rows))
+    notes: list[str] = []
+    if rules.fresh_within is not None:
+        if time is None:
+            raise BadParams(
+                f"validate.sources.{source}.fresh_within needs to know the rows' time",
+                f"Set `ingest.sources.{source}.time`.",
+            )
+        if until is None:
+            notes.append(f"{source}: fresh_within was not checked, as ingest.until is not set")
+        else:
+            check = Check(source, (time,), f"fresh within {rules.fresh_within}")
+            found.append(tablechecks.freshness(check, table, until, rules.fresh_within))
+    return Checked(rows, tuple(found), casts, bad, tuple(notes))
+
+
+class _Evidence:
+    """Gathers offending rows by check."""
+
+    def __init__(self, rows: int, examples: int) -> None:
+        self.rows = rows
+        self.examples = examples
+        self.findings: list[Finding] = []
+        self.aside: list[pl.DataFrame] = []
+
+    def add(self, check: Check, at: pl.Series, shown: list[tuple[int | None, Any]]) -> None:
+        """Take a check's offending rows: their positions, and examples of them."""
+        self.findings.append(Finding(check, len(at), self.rows, tuple(shown[: self.examples])))
+        if check.policy == "quarantine" and len(at):
+            reason = pl.lit(check.label).alias("reason")
+            self.aside.append(at.cast(pl.UInt32).alias("_at").to_frame().with_columns(reason))
+
+    def add_keys(self, check: Check, offending: pl.DataFrame) -> None:
+        """Take a check's offending rows as a table of positions and keys."""
+        head = offending.head(self.examples).select("_at", *check.columns).rows()
+        shown = [(at + 1, key[0] if len(key) == 1 else tuple(key)) for at, *key in head]
+        self.add(check, offending["_at"], shown)
+
+    def quarantined(self) -> pl.DataFrame:
+        """Give each row to set aside once, with all its reasons."""
+        if not self.aside:
+            return _NONE_BAD.clone()
+        rows = pl.concat(self.aside).group_by("_at", maintain_order=True)
+        return rows.agg(pl.col("reason").str.join("; ")).sort("_at")
+
+
+def _check_rows(table: pl.LazyFrame, row_checks: RowChecks, evidence: _Evidence) -> None:
+    at: dict[str, list[pl.Series]] = {name: [] for name in row_checks.checks}
+    shown: dict[str, list[tuple[int | None, Any]]] = {name: [] for name in row_checks.checks}
+    start = 0
+    typed = table.select(row_checks.types)
+    batches = typed.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
+    for batch in batches if row_checks.checks else ():
+        for name, rows in row_checks.failures(batch).items():
+            column = row_checks.checks[name].columns[0]
+            at[name].append(rows + start)
+            few = rows.head(evidence.examples)
+            shown[name] += [(start + r + 1, batch[column][r]) for r in few]
+        start += batch.height
+    for name, check in row_checks.checks.items():
+        positions = pl.concat(at[name]) if at[name] else pl.Series([], dtype=pl.UInt32)
+        evidence.add(check, positions, shown[name])
+
+
+def _check_keys(source: str, rules: SourceRules, table: pl.LazyFrame, evidence: _Evidence) -> None:
+    keys = [((c,), r.unique) for c, r in rules.columns.items() if r.unique.value]
+    for columns, rule in keys:
+        check = Check(source, columns, "unique", rule.policy, rule.tolerate)
+        evidence.add_keys(check, tablechecks.duplicates(table, columns))
+    if rules.unique is not None:
+        known = table.collect_schema()
+        key = rules.unique
+        for column in key.value:
+            if column not in known:
+                raise BadParams(
+                    f"validate.sources.{source}.unique names the column {column!r}, "
+                    "which is not there",
+                    nearest(column, known),
+                )
+        check = Check(source, key.value, "unique together", key.policy, key.tolerate)
+        evidence.add_keys(check, tablechecks.duplicates(table, key.value))
+
+
+def _check_references(
+    source: str, rules: SourceRules, raw: Mapping[str, pl.LazyFrame], evidence: _Evidence
+) -> None:
+    for number, reference in enumerate(rules.references):
+        place = f"validate.sources.{source}.references[{number}]"
+        found = tablechecks.orphans(raw[source], reference, raw[reference.source], place)
+        name = f"in {reference.source}({', '.join(reference.to)})"
+        check = Check(source, reference.columns, name, reference.policy, reference.tolerate)
+        evidence.add_keys(check, found)
