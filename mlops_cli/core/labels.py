@@ -1,57 +1,136 @@
-"""Checks of the label, and of features against it."""
+"""Labels in and out of numbers: class codes for classification, floats for regression."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
-from mlops_cli.errors import BadParams
+import numpy as np
+import numpy.typing as npt
+import polars as pl
 
-if TYPE_CHECKING:
-    import polars as pl
+from mlops_cli.errors import DataRefused, nearest
 
-__all__ = ["check_fits", "equal_to_target"]
+__all__ = ["MOST_CLASSES", "LabelCodec"]
+
+MOST_CLASSES = 1000
+"""A target with more distinct values than this is a quantity, not a class."""
+
+Label = bool | int | float | str
 
 
-def check_fits(dtype: pl.DataType, task: str, sql: str) -> None:
-    """Refuse a target of a type that the task can't have.
+@dataclass(frozen=True)
+class LabelCodec:
+    """What the codes of a target mean.
 
-    Raises
-    ------
-    BadParams
-        For a number where classes are needed, or the other way round.
+    Parameters
+    ----------
+    type
+        binary, multiclass or regression.
+    classes
+        The class of each code, sorted; for a binary task the positive one comes last. Empty for
+        regression.
     """
-    import polars as pl
 
-    if task == "regression" and not dtype.is_numeric():
-        raise BadParams(
-            f"featurize.target {sql!r} is of type {dtype}; a regression needs a number",
-            "Change task.type, or the expression.",
+    type: str
+    classes: tuple[Label, ...] = ()
+
+    @classmethod
+    def fit(cls, target: pl.Series, task_type: str, positive: Label | None = None) -> LabelCodec:
+        """Learn the classes of a target without nulls.
+
+        Raises
+        ------
+        DataRefused
+            If the target doesn't fit the task: not numeric, one class, not two, too many, or
+            without the positive class.
+        """
+        if task_type == "regression":
+            _numeric(target)
+            return cls(task_type)
+        classes = target.unique().sort().to_list()
+        if len(classes) == 1:
+            raise DataRefused(
+                f"target has one class: {classes[0]!r} in all {len(target)} training rows",
+                "Check the target expression, and that each split has rows of every class.",
+            )
+        if len(classes) > MOST_CLASSES:
+            raise DataRefused(
+                f"target has {len(classes)} classes, and at most {MOST_CLASSES} can be learnt",
+                "If it is a quantity, set task.type to regression.",
+            )
+        if task_type == "binary":
+            classes = _order_binary(classes, positive)
+        return cls(task_type, tuple(classes))
+
+    def encode(self, target: pl.Series, where: str = "the data") -> npt.NDArray[Any]:
+        """Codes (n,) int64 of a classification target, or values (n,) float64.
+
+        Raises
+        ------
+        DataRefused
+            If a class was not there when the codec was fitted.
+        """
+        if not self.classes:
+            _numeric(target)
+            return target.cast(pl.Float64).to_numpy()
+        codes = {label: code for code, label in enumerate(self.classes)}
+        values = target.unique().sort().to_list()
+        strange = [v for v in values if v not in codes]
+        if strange:
+            count = int(target.is_in(strange).sum())
+            raise DataRefused(
+                f"class {strange[0]!r} is in {where} ({count} rows) and not in the training rows",
+                "Split so that each class is in every split (split.method: stratified), or merge "
+                "rare classes in the target expression.",
+            )
+        new = [codes[v] for v in values]
+        return target.replace_strict(values, new, return_dtype=pl.Int64).to_numpy()
+
+    def decode(self, codes: npt.NDArray[np.int64]) -> list[Label]:
+        """The classes of codes (n,)."""
+        return [self.classes[c] for c in codes.tolist()]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values; ``from_json`` reads them."""
+        return {"type": self.type, "classes": list(self.classes)}
+
+    @classmethod
+    def from_json(cls, tree: dict[str, Any]) -> LabelCodec:
+        """From what ``to_json`` gave."""
+        return cls(tree["type"], tuple(tree["classes"]))
+
+
+def _order_binary(classes: list[Any], positive: Label | None) -> list[Any]:
+    if positive is not None and positive not in classes:
+        raise DataRefused(
+            f"task.positive is {positive!r}, and the target's classes are {_shown(classes)}",
+            nearest(str(positive), [str(c) for c in classes]),
         )
-    if task != "regression" and not (
-        dtype == pl.Boolean or dtype == pl.String or dtype.is_integer()
-    ):
-        raise BadParams(
-            f"featurize.target {sql!r} is of type {dtype}; a {task} task needs classes",
-            "Compare it (`x > 15`), CAST it, or set task.type to regression.",
+    if len(classes) != 2:  # noqa: PLR2004
+        raise DataRefused(
+            f"a binary target has two classes, and this one has {len(classes)}: {_shown(classes)}",
+            "Set task.type to multiclass, or make the target expression a condition.",
         )
+    if positive is not None and positive == classes[0]:
+        return classes[::-1]
+    return classes
 
 
-def equal_to_target(features: pl.DataFrame, target: pl.Series) -> list[str]:
-    """The features that are the label itself, under the same or another type.
+def _shown(classes: list[Any]) -> str:
+    return ", ".join(repr(c) for c in classes[:10]) + (", ..." if len(classes) > 10 else "")  # noqa: PLR2004
 
-    A number equals a boolean label as 0 and 1, a text as its spelling.
-    """
-    import polars as pl
 
-    as_number = target.cast(pl.Float64, strict=False)
-    as_text = target.cast(pl.String)
-    same = []
-    for feature in features:
-        if feature.dtype == pl.String:
-            equal = feature.eq(as_text)
-        else:
-            equal = feature.cast(pl.Float64).eq(as_number)
-        # Nulls decide nothing; a feature that is all null is nothing's equal.
-        if feature.null_count() < len(feature) and equal.fill_null(value=False).all():
-            same.append(feature.name)
-    return same
+def _numeric(target: pl.Series) -> None:
+    if not target.dtype.is_numeric():
+        example = target[0] if len(target) else None
+        raise DataRefused(
+            f"a regression target is a number, not {target.dtype} (such as {example!r})",
+            "Make the target expression numeric, or set task.type to binary or multiclass.",
+        )
+    strange = int((~target.cast(pl.Float64).is_finite()).sum())
+    if strange:
+        raise DataRefused(
+            f"the regression target is infinite or not a number in {strange} rows",
+            "Give null where there is no label: such rows are counted and left out.",
+        )

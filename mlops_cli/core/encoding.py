@@ -1,0 +1,137 @@
+"""Features from Polars columns to the one numeric matrix that every learner reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlops_cli.errors import DataRefused, nearest
+
+__all__ = ["MOST_CATEGORIES", "Encoder"]
+
+MOST_CATEGORIES = 254
+"""Kept per column: with the shared code that is 255, what 8-bit histograms of boosters hold."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A fitted map from named features to columns of float64; NaN stands for missing.
+
+    Numbers stay as they are (infinities are missing), booleans are 0 and 1. A category is its
+    rank by falling frequency, ties by value. A column with more than ``MOST_CATEGORIES``
+    categories keeps the most frequent; all others, seen or not, share the code that follows.
+    Elsewhere a category that was not seen is missing.
+
+    Parameters
+    ----------
+    kinds
+        Feature name -> number, boolean or category, in the matrix's column order.
+    categories
+        Category feature -> kept categories; a category's position is its code.
+    pooled
+        Category features in which rarer categories share a code.
+    """
+
+    kinds: Mapping[str, str]
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pooled: frozenset[str] = frozenset()
+
+    @classmethod
+    def fit(cls, frame: pl.DataFrame, kinds: Mapping[str, str]) -> Encoder:
+        """Learn the categories of a frame.
+
+        Raises
+        ------
+        DataRefused
+            If a feature is not in the frame.
+        """
+        _present(frame, kinds)
+        categories: dict[str, tuple[str, ...]] = {}
+        pooled = set()
+        for name, kind in kinds.items():
+            if kind != "category":
+                continue
+            column = frame.get_column(name).cast(pl.String).drop_nulls().alias("value")
+            counts = column.value_counts(name="n").sort(["n", "value"], descending=[True, False])
+            categories[name] = tuple(counts["value"].head(MOST_CATEGORIES).to_list())
+            if len(counts) > MOST_CATEGORIES:
+                pooled.add(name)
+        return cls(dict(kinds), categories, frozenset(pooled))
+
+    @property
+    def categorical(self) -> tuple[int, ...]:
+        """Positions of the category features among the matrix's columns."""
+        return tuple(i for i, kind in enumerate(self.kinds.values()) if kind == "category")
+
+    def transform(self, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+        """The matrix (rows, features), float64, row-major.
+
+        Raises
+        ------
+        DataRefused
+            If a feature is not in the frame, or cannot be read as its kind.
+        """
+        _present(frame, self.kinds)
+        columns = []
+        for name, kind in self.kinds.items():
+            expression = self._expression(name, kind)
+            try:
+                columns.append(frame.select(expression.alias(name)).to_series())
+            except pl.exceptions.PolarsError as error:
+                raise DataRefused(
+                    f"feature {name!r} is {frame.schema[name]} and cannot be read as a {kind}: "
+                    f"{str(error).splitlines()[0]}",
+                    "Give values of the type that the model was trained with.",
+                ) from None
+        matrix = pl.DataFrame(columns).to_numpy(order="c")
+        return np.ascontiguousarray(matrix, dtype=np.float64).reshape(len(frame), len(columns))
+
+    def _expression(self, name: str, kind: str) -> pl.Expr:
+        column = pl.col(name)
+        if kind != "category":
+            value = column.cast(pl.Float64)
+            return pl.when(value.is_finite()).then(value)
+        kept = self.categories[name]
+        if not kept:
+            return pl.repeat(None, pl.len(), dtype=pl.Float64)
+        other = float(len(kept)) if name in self.pooled else None
+        text = column.cast(pl.String)
+        codes = text.replace_strict(
+            list(kept), [float(c) for c in range(len(kept))], default=other, return_dtype=pl.Float64
+        )
+        return pl.when(text.is_not_null()).then(codes)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values; ``from_json`` reads them."""
+        features = []
+        for name, kind in self.kinds.items():
+            entry: dict[str, Any] = {"name": name, "kind": kind}
+            if kind == "category":
+                entry |= {"categories": list(self.categories[name]), "pooled": name in self.pooled}
+            features.append(entry)
+        return {"features": features}
+
+    @classmethod
+    def from_json(cls, tree: dict[str, Any]) -> Encoder:
+        """From what ``to_json`` gave."""
+        features = tree["features"]
+        named = [f for f in features if f["kind"] == "category"]
+        return cls(
+            {f["name"]: f["kind"] for f in features},
+            {f["name"]: tuple(f["categories"]) for f in named},
+            frozenset(f["name"] for f in named if f["pooled"]),
+        )
+
+
+def _present(frame: pl.DataFrame, kinds: Mapping[str, str]) -> None:
+    for name in kinds:
+        if name not in frame.columns:
+            raise DataRefused(
+                f"feature {name!r} is not among the {frame.width} columns given",
+                nearest(name, frame.columns),
+            )

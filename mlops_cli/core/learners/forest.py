@@ -1,0 +1,167 @@
+"""Forests: random forest or extra trees, averaged over bounded trees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlops_cli.core.learners import skops_bytes
+from mlops_cli.core.learners.contract import (
+    STEPS,
+    Family,
+    Floats,
+    Rounds,
+    Setting,
+    Settings,
+    TaskInfo,
+    Watch,
+    cores,
+    shares,
+    spread,
+)
+from mlops_cli.core.learners.trees import check_tree
+from mlops_cli.params.modelling import Dimension
+
+__all__ = ["FAMILY"]
+
+_FILE = "model.skops"
+_TREES = 50
+_MOST_TREES = 125
+_ROWS_PER_TREE = 20_000
+"""Each tree sees a bootstrap of at most so many rows: time stays bounded as rows grow."""
+_BYTES = 16_000_000
+"""A model file stays below about this: leaves are bounded accordingly."""
+_BLOCK = 4096
+_LARGEST = 3e38
+"""Trees compare in float32."""
+
+
+@dataclass(frozen=True)
+class _Forest:
+    forest: Any
+    classes: int
+
+    @property
+    def iterations(self) -> int | None:
+        return len(self.forest.estimators_)
+
+    @property
+    def importances(self) -> Floats:
+        """Mean decrease of impurity (Breiman 2001)."""
+        return shares(np.nan_to_num(np.asarray(self.forest.feature_importances_)))
+
+    def predict(self, X: Floats) -> Floats:
+        total = _sum(self.forest.estimators_, X, threads=None)
+        return self._finish(total, len(self.forest.estimators_))
+
+    def _finish(self, total: Floats, trees: int) -> Floats:
+        mean = total / trees
+        if not self.classes:
+            return mean[:, 0]
+        return spread(mean, self.forest.classes_, self.classes)
+
+    def to_files(self) -> dict[str, bytes]:
+        return {_FILE: skops_bytes.dumps({"forest": self.forest, "classes": self.classes})}
+
+
+def _fit(
+    X: Floats,
+    y: npt.NDArray[Any],
+    task: TaskInfo,
+    settings: Settings,
+    *,
+    seed: int,
+    threads: int | None = None,
+    watch: Watch | None = None,
+    iterations: int | None = None,
+) -> _Forest:
+    total = iterations or _TREES
+    forest = _new(task, settings, len(X), seed, cores(threads))
+    model = _Forest(forest, task.classes)
+    X = np.clip(X, -_LARGEST, _LARGEST)
+    rounds = Rounds(watch, total) if watch else None
+    seen: Floats | float = 0.0
+    done = 0
+    # Grown in parts, a forest has the same trees as one grown at once.
+    part = max(1, -(-total // STEPS)) if watch else total
+    while done < total:
+        grown = min(total, done + part)
+        forest.set_params(n_estimators=grown)
+        forest.fit(X, y)
+        if watch and rounds:
+            seen = seen + _sum(forest.estimators_[done:], watch.X, threads)
+            # More trees are never worse but by chance: told for pruning, not for stopping.
+            rounds.see(grown, model._finish(np.asarray(seen), grown))  # noqa: SLF001
+        done = grown
+    forest.set_params(n_jobs=None, warm_start=False)
+    return model
+
+
+def _new(task: TaskInfo, settings: Settings, rows: int, seed: int, threads: int) -> Any:
+    from sklearn import ensemble
+
+    kind = "ExtraTrees" if settings["kind"] == "extra_trees" else "RandomForest"
+    role = "Regressor" if task.type == "regression" else "Classifier"
+    most_leaves = _BYTES // (_MOST_TREES * 2 * (64 + 8 * max(1, task.classes)))
+    return getattr(ensemble, kind + role)(
+        n_estimators=1,
+        max_leaf_nodes=max(2, min(int(settings["max_leaves"]), most_leaves)),
+        min_samples_leaf=int(settings["min_leaf"]),
+        max_features=float(settings["features"]),
+        bootstrap=True,
+        max_samples=_ROWS_PER_TREE if rows > _ROWS_PER_TREE else None,
+        warm_start=True,
+        n_jobs=threads,
+        random_state=seed,
+    )
+
+
+def _sum(trees: Sequence[Any], X: Floats, threads: int | None) -> Floats:
+    """Sum of the trees' predictions (rows, outputs), always added up in the trees' order.
+
+    scikit-learn's own sum is in the order in which its threads end.
+    """
+    narrow = np.clip(X, -_LARGEST, _LARGEST).astype(np.float32)
+
+    def block(start: int) -> Floats:
+        rows = narrow[start : start + _BLOCK]
+        total = 0.0
+        for tree in trees:
+            values = tree.tree_.predict(rows)
+            total = total + values.reshape(len(rows), -1)
+        return np.asarray(total, dtype=np.float64)
+
+    starts = range(0, max(1, len(narrow)), _BLOCK)
+    if len(starts) == 1:
+        return block(0)
+    with ThreadPoolExecutor(cores(threads)) as pool:
+        return np.concatenate(list(pool.map(block, starts)))
+
+
+def _from_files(files: Mapping[str, bytes]) -> _Forest:
+    stored = skops_bytes.loads(files[_FILE], _FILE)
+    forest = stored["forest"]
+    for estimator in forest.estimators_:
+        tree = estimator.tree_
+        left = tree.children_left
+        check_tree(left, tree.children_right, tree.feature, left < 0, forest.n_features_in_)
+    return _Forest(forest, stored["classes"])
+
+
+FAMILY = Family(
+    name="forest",
+    space={
+        "kind": Setting(Dimension(choices=("extra_trees", "random_forest")), "extra_trees"),
+        "max_leaves": Setting(Dimension(low=64, high=512, log=True), 512),
+        "min_leaf": Setting(Dimension(low=1, high=50, log=True), 5),
+        "features": Setting(Dimension(low=0.1, high=0.6), 0.3),
+    },
+    fit=_fit,
+    from_files=_from_files,
+    rounds=_TREES,
+)

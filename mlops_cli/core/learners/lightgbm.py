@@ -1,0 +1,176 @@
+"""LightGBM, deterministic on any number of threads, saved in its own text format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlops_cli.core.learners.contract import (
+    Family,
+    Floats,
+    Rounds,
+    Setting,
+    Settings,
+    TaskInfo,
+    Watch,
+    cores,
+    shares,
+)
+from mlops_cli.errors import DataRefused
+from mlops_cli.params.modelling import Dimension
+
+if TYPE_CHECKING:
+    import lightgbm
+
+__all__ = ["FAMILY"]
+
+_FILE = "model.txt"
+_ROUNDS = 400
+_LOOKS = 40
+"""How often the score is taken: at each of so many parts of the rounds."""
+_OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
+
+
+@dataclass(frozen=True)
+class _Lightgbm:
+    booster: lightgbm.Booster
+    classes: int
+
+    @property
+    def iterations(self) -> int | None:
+        return int(self.booster.current_iteration())
+
+    @property
+    def importances(self) -> Floats:
+        """Gain of the splits, summed by feature."""
+        gains = self.booster.feature_importance(importance_type="gain")
+        return shares(np.maximum(np.asarray(gains, dtype=np.float64), 0.0))
+
+    def predict(self, X: Floats) -> Floats:
+        return _two_columns(np.asarray(self.booster.predict(X)), self.classes)
+
+    def to_files(self) -> dict[str, bytes]:
+        return {_FILE: _text(self.booster).encode()}
+
+
+def _fit(
+    X: Floats,
+    y: npt.NDArray[Any],
+    task: TaskInfo,
+    settings: Settings,
+    *,
+    seed: int,
+    threads: int | None = None,
+    watch: Watch | None = None,
+    iterations: int | None = None,
+) -> _Lightgbm:
+    import lightgbm
+
+    total = iterations or _ROUNDS
+    parameters = _parameters(task, settings, seed, cores(threads))
+    data = lightgbm.Dataset(
+        X, y, params=parameters, categorical_feature=list(task.categorical), free_raw_data=True
+    )
+    booster = lightgbm.Booster(parameters, data)
+    rounds = None
+    if watch:
+        rounds = Rounds(watch, total)
+        placeholder = np.zeros(len(watch.X))
+        held_out = lightgbm.Dataset(watch.X, placeholder, reference=data, params=parameters)
+        booster.add_valid(held_out, "validation")
+    every = max(1, total // _LOOKS)
+    for done in range(1, total + 1):
+        exhausted = booster.update()
+        look = done % every == 0 or done == total or exhausted
+        if rounds and look and rounds.see(done, _held_out_prediction(booster, task.classes)):
+            break
+        if exhausted:
+            break
+    best = rounds.best if rounds else booster.current_iteration()
+    # Read back from text: what is scored is what is saved, and the training data are let go.
+    text = booster.model_to_string(num_iteration=min(best, booster.current_iteration()) or 1)
+    return _Lightgbm(lightgbm.Booster(model_str=text), task.classes)
+
+
+def _parameters(task: TaskInfo, settings: Settings, seed: int, threads: int) -> dict[str, Any]:
+    return {
+        "objective": _OBJECTIVES[task.type],
+        **({"num_class": task.classes} if task.type == "multiclass" else {}),
+        "metric": "None",
+        "learning_rate": float(settings["learning_rate"]),
+        "num_leaves": int(settings["max_leaves"]),
+        "min_data_in_leaf": int(settings["min_leaf"]),
+        "lambda_l2": float(settings["l2"]),
+        "feature_fraction": float(settings["features"]),
+        "bagging_fraction": float(settings["rows"]),
+        "bagging_freq": 1 if settings["rows"] < 1 else 0,
+        "cat_smooth": float(settings["category_smoothing"]),
+        "deterministic": True,
+        "force_row_wise": True,
+        "seed": seed,
+        "num_threads": threads,
+        "verbosity": -1,
+    }
+
+
+def _held_out_prediction(booster: lightgbm.Booster, classes: int) -> Floats:
+    """The running prediction on the watched rows: LightGBM keeps it, so it costs no trees."""
+    seen: list[Floats] = []
+
+    def catch(prediction: Floats, _: Any) -> tuple[str, float, bool]:
+        seen.append(np.array(prediction, dtype=np.float64))
+        return "seen", 0.0, True
+
+    booster.eval_valid(catch)
+    return _two_columns(seen[0], classes)
+
+
+def _two_columns(prediction: Floats, classes: int) -> Floats:
+    """LightGBM gives a binary task one column."""
+    if classes == 2 and prediction.ndim == 1:  # noqa: PLR2004
+        return np.column_stack([1.0 - prediction, prediction])
+    return prediction
+
+
+def _text(booster: lightgbm.Booster) -> str:
+    # The number of threads is no part of the model.
+    return re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", booster.model_to_string())
+
+
+def _from_files(files: Mapping[str, bytes]) -> _Lightgbm:
+    import lightgbm
+
+    text = files[_FILE].decode()
+    try:
+        booster = lightgbm.Booster(model_str=text)
+    except lightgbm.basic.LightGBMError as error:
+        raise DataRefused(
+            f"{_FILE} is not a LightGBM model that can be read: {error}",
+            "Fetch the model again, or train it anew.",
+        ) from None
+    objective = re.search(r"^objective=(\w+)(?:.*num_class:(\d+))?", text, re.MULTILINE)
+    kind = objective[1] if objective else "regression"
+    classes = {"binary": 2, "multiclass": booster.num_model_per_iteration()}.get(kind, 0)
+    return _Lightgbm(booster, classes)
+
+
+FAMILY = Family(
+    name="lightgbm",
+    space={
+        "learning_rate": Setting(Dimension(low=0.02, high=0.3, log=True), 0.1),
+        "max_leaves": Setting(Dimension(low=8, high=128, log=True), 31),
+        "min_leaf": Setting(Dimension(low=5, high=200, log=True), 20),
+        "l2": Setting(Dimension(low=1e-3, high=100.0, log=True), 1e-3),
+        "features": Setting(Dimension(low=0.3, high=1.0), 1.0),
+        "rows": Setting(Dimension(low=0.5, high=1.0), 1.0),
+        "category_smoothing": Setting(Dimension(low=1.0, high=200.0, log=True), 10.0),
+    },
+    fit=_fit,
+    from_files=_from_files,
+    rounds=_ROUNDS,
+)

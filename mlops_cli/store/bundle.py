@@ -1,0 +1,242 @@
+"""The model bundle: a folder that says what it holds, is verified, and loads without pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlops_cli.core.encoding import Encoder
+from mlops_cli.core.labels import LabelCodec
+from mlops_cli.core.learners import FAMILIES, Fitted
+from mlops_cli.errors import DataRefused, NotFound, nearest
+from mlops_cli.store.files import staged, write_json
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import polars as pl
+
+__all__ = ["Bundle", "Member", "load", "save", "verify"]
+
+_FORMAT = 1
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One fitted model of a bundle, and how much its prediction counts."""
+
+    family: str
+    fitted: Fitted
+    weight: float = 1.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    iterations: int | None = None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Everything that turns features into predictions, and what is known about it.
+
+    Parameters
+    ----------
+    members
+        One or several models; the prediction is their weighted mean.
+    encoder
+        Features to matrix.
+    labels
+        What the columns of a prediction mean.
+    task
+        The task's type: binary, multiclass or regression.
+    threshold
+        Binary: the positive class is decided at this probability and above.
+    calibrator
+        None: probabilities are given as the members give them.
+    program
+        The feature program that makes the features.
+    signature
+        ``inputs``: feature -> kind, and categories or range; ``output``.
+    facts
+        Where the model comes from: seed, data window, versions, validation score.
+    """
+
+    members: tuple[Member, ...]
+    encoder: Encoder
+    labels: LabelCodec
+    task: str
+    threshold: float | None = None
+    calibrator: None = None
+    program: Mapping[str, Any] = field(default_factory=dict)
+    signature: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def predict(self, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+        """Probabilities (rows, classes), or values (rows,) for regression.
+
+        Raises
+        ------
+        DataRefused
+            If the frame lacks a feature, or has it in an unfit type.
+        """
+        X = self.encoder.transform(frame)
+        parts = [member.weight * member.fitted.predict(X) for member in self.members]
+        total: npt.NDArray[np.float64] = np.sum(parts, axis=0)
+        return total / sum(member.weight for member in self.members)
+
+
+def save(bundle: Bundle, folder: Path) -> None:
+    """Write a bundle; it takes the folder's place only when complete. Same model, same bytes."""
+    with staged(folder) as temporary:
+        temporary.mkdir()
+        write_json(temporary / "bundle.json", _description(bundle))
+        write_json(temporary / "encoder.json", bundle.encoder.to_json())
+        write_json(temporary / "program.json", bundle.program)
+        write_json(temporary / "signature.json", bundle.signature)
+        for number, member in enumerate(bundle.members):
+            place = temporary / _place(number, member.family)
+            place.mkdir(parents=True)
+            for name, content in member.fitted.to_files().items():
+                (place / name).write_bytes(content)
+        write_json(temporary / _MANIFEST, _manifest(temporary))
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Compare every file with the manifest, and give the manifest.
+
+    Raises
+    ------
+    NotFound
+        If there is no bundle.
+    DataRefused
+        If a file is missing, was changed, or doesn't belong there.
+    """
+    hint = "Bring the model back with `dvc checkout`, or train it anew with `mlops run`."
+    manifest = _read(folder, _MANIFEST)
+    try:
+        stated = {str(name): dict(entry) for name, entry in manifest["files"].items()}
+        whole = manifest["bundle_sha256"]
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise DataRefused(f"{folder / _MANIFEST} is not a bundle's manifest", hint) from None
+    found = _files(folder)
+    for name in sorted(stated.keys() | found.keys()):
+        if name not in found:
+            raise DataRefused(f"{folder / name} is missing from the model bundle", hint)
+        if name not in stated:
+            raise DataRefused(f"{folder / name} doesn't belong to the model bundle", hint)
+        if stated[name] != found[name]:
+            raise DataRefused(f"{folder / name} was changed after the model was written", hint)
+    if whole != _digest(stated):
+        raise DataRefused(f"{folder / _MANIFEST} was changed after the model was written", hint)
+    return dict(manifest)
+
+
+def load(folder: Path) -> Bundle:
+    """Verify a bundle, then build it.
+
+    Raises
+    ------
+    NotFound
+        If there is no bundle.
+    DataRefused
+        If it isn't as it was written, or holds what no model of ours holds.
+    """
+    verify(folder)
+    description = _read(folder, "bundle.json")
+    if description.get("format") != _FORMAT:
+        raise DataRefused(
+            f"{folder} is of bundle format {description.get('format')!r}, not {_FORMAT}",
+            "Use the version of mlops-cli that wrote it (see versions in bundle.json).",
+        )
+    return Bundle(
+        members=tuple(_member(folder, entry) for entry in description["members"]),
+        encoder=Encoder.from_json(_read(folder, "encoder.json")),
+        labels=LabelCodec.from_json(description["labels"]),
+        task=description["task"],
+        threshold=description["threshold"],
+        program=_read(folder, "program.json"),
+        signature=_read(folder, "signature.json"),
+        facts=description["facts"],
+    )
+
+
+def _description(bundle: Bundle) -> dict[str, Any]:
+    members = [
+        {
+            "family": m.family,
+            "weight": m.weight,
+            "settings": dict(m.settings),
+            "iterations": m.iterations,
+            "folder": _place(number, m.family),
+        }
+        for number, m in enumerate(bundle.members)
+    ]
+    return {
+        "format": _FORMAT,
+        "task": bundle.task,
+        "labels": bundle.labels.to_json(),
+        "threshold": bundle.threshold,
+        "calibrator": bundle.calibrator,
+        "members": members,
+        "facts": dict(bundle.facts),
+    }
+
+
+def _place(number: int, family: str) -> str:
+    return f"members/{number}-{family}"
+
+
+def _member(folder: Path, entry: Mapping[str, Any]) -> Member:
+    name = entry["family"]
+    if name not in FAMILIES:
+        raise DataRefused(f"{folder} holds a model of family {name!r}", nearest(name, FAMILIES))
+    place = folder / entry["folder"]
+    files = {path.name: path.read_bytes() for path in sorted(place.iterdir())}
+    fitted = FAMILIES[name].from_files(files)
+    return Member(name, fitted, entry["weight"], entry["settings"], entry["iterations"])
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        tree = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFound(
+            f"there is no model bundle in {folder}: {name} is missing",
+            "Make one with `mlops train`, or bring it back with `dvc checkout`.",
+        ) from None
+    except ValueError:
+        tree = None
+    if not isinstance(tree, dict):
+        raise DataRefused(
+            f"{folder / name} is not readable as JSON",
+            "Bring the model back with `dvc checkout`, or train it anew with `mlops run`.",
+        )
+    return tree
+
+
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and hash of every file below the folder except the manifest, by path."""
+    paths = sorted(p for p in folder.rglob("*") if not p.is_dir())
+    return {
+        name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
+        for path in paths
+        if (name := path.relative_to(folder).as_posix()) != _MANIFEST
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(files: Mapping[str, Any]) -> str:
+    """One hash over names, sizes and hashes, whatever their order in the manifest."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    files = _files(folder)
+    return {"format": _FORMAT, "bundle_sha256": _digest(files), "files": files}
