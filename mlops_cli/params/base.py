@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["ColumnName", "Duration", "Names", "Portion", "Section", "Share", "Sql"]
+__all__ = ["ColumnName", "Duration", "Moment", "Names", "Portion", "Section", "Share", "Sql"]
 
 
 class Section(BaseModel):
@@ -30,6 +31,17 @@ def _column(value: str) -> str:
     return value
 
 
+def _moment(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        moment = dt.datetime.fromisoformat(value)
+    except ValueError:
+        msg = f"{value!r} is not a date or time; write it as 2013-10-01 or 2013-10-01T06:00:00Z"
+        raise ValueError(msg) from None
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+
+
 def _sql(value: str) -> str:
     if not value.strip():
         msg = "an expression cannot be empty"
@@ -48,6 +60,9 @@ def _portion(value: float | str) -> float | str:
 
 Duration = Annotated[str, AfterValidator(_duration)]
 """A span of time as Polars writes it: 30m, 24h, 7d, 1mo."""
+
+Moment = Annotated[dt.datetime, BeforeValidator(_moment)]
+"""A date or time as ISO 8601 text, UTC where it has no zone."""
 
 ColumnName = Annotated[str, AfterValidator(_column)]
 """A name for a column that the pipeline makes."""

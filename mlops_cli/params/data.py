@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from mlops_cli.params.base import ColumnName, Duration, Names, Portion, Section, Share, Sql
+from mlops_cli.params.base import ColumnName, Duration, Moment, Names, Portion, Section, Share, Sql
 
 __all__ = [
     "AsOfJoin",
@@ -55,7 +54,7 @@ class Source(Section):
 class Ingest(Section):
     """The sources, and the data clock."""
 
-    until: dt.datetime | dt.date | None = None
+    until: Moment | None = None
     """The data clock: nothing that became known at or after this moment (UTC) is taken."""
     sources: Annotated[dict[ColumnName, Source], Field(min_length=1)]
 
@@ -76,7 +75,7 @@ class Rule(Section, Generic[T]):
         return given if isinstance(given, dict) else {"value": given}
 
 
-Scalar = bool | int | float | str | dt.datetime | dt.date
+Scalar = bool | int | float | str
 
 
 class ColumnRules(Section):
@@ -85,8 +84,8 @@ class ColumnRules(Section):
     type: TypeName
     nullable: Rule[bool] = Rule(value=True)
     unique: Rule[bool] = Rule(value=False)
-    min: Rule[int | float | dt.datetime | dt.date] | None = None
-    max: Rule[int | float | dt.datetime | dt.date] | None = None
+    min: Rule[int | float | Moment] | None = None
+    max: Rule[int | float | Moment] | None = None
     allowed: Rule[Annotated[tuple[Scalar, ...], Field(strict=False)]] | None = None
     pattern: Rule[str] | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -31,9 +32,24 @@ def read_yaml(text: str, where: str) -> Any:
             f"{where}{line} is not valid YAML: {error.problem or error.context}",
             "Check the indentation and the quotes around there.",
         ) from None
+    _refuse_dates(tree, (), text, where)
     if not isinstance(tree, dict):
         raise BadParams(f"{where} holds no settings", "Start from `mlops init`'s params.yaml.")
     return tree
+
+
+def _refuse_dates(node: Any, path: tuple[str, ...], text: str, where: str) -> None:
+    """DVC cannot read a YAML date in params.yaml: it must be quoted text."""
+    if isinstance(node, dt.date):
+        raise BadParams(
+            f"{'.'.join(path)} is a bare date, which DVC cannot read "
+            f"({where}:{_line(text, list(path))})",
+            f'Put it in quotes: "{node.isoformat()}".',
+        )
+    if isinstance(node, dict | list):
+        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in pairs:
+            _refuse_dates(value, (*path, str(key)), text, where)
 
 
 def explain(error: ValidationError, text: str, where: str) -> BadParams:

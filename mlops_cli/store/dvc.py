@@ -7,6 +7,7 @@ own commands use are touched.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -48,7 +49,8 @@ def opened(root: Path) -> Iterator[Repo]:
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
     try:
-        with Repo(str(root)) as repo:
+        # DVC reads params.yaml from the current folder, whatever root it is given.
+        with contextlib.chdir(root), Repo(str(root)) as repo:
             if isinstance(repo.scm, NoSCM):
                 raise NotProject(f"{root} is not under Git", "Run `git init` there.")
             yield repo

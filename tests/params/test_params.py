@@ -13,7 +13,7 @@ GOOD = """\
 project: {name: shop}
 task: {type: binary}
 ingest:
-  until: 2013-10-01
+  until: "2013-10-01"
   sources:
     orders: {uri: data/raw/orders.csv}
 featurize:
@@ -86,6 +86,20 @@ def test_a_mistake_names_the_value_and_the_line(addition: str, message: str, hin
     assert "params.yaml" in error.message
     assert hint in error.hint
     assert error.exit_code == 3
+
+
+def test_a_bare_date_is_refused_as_dvc_cannot_read_it() -> None:
+    error = refused(GOOD.replace('"2013-10-01"', "2013-10-01"))
+    assert "ingest.until is a bare date" in error.message
+    assert "params.yaml:4" in error.message
+    assert error.hint == 'Put it in quotes: "2013-10-01".'
+
+
+def test_the_clock_is_utc() -> None:
+    assert str(params.parse(GOOD).ingest.until) == "2013-10-01 00:00:00+00:00"
+    zoned = GOOD.replace("2013-10-01", "2013-10-01T02:00:00+02:00")
+    assert str(params.parse(zoned).ingest.until) == "2013-10-01 00:00:00+00:00"
+    assert "'soon' is not a date" in refused(GOOD.replace("2013-10-01", "soon")).message
 
 
 def test_a_missing_section_is_named() -> None:
