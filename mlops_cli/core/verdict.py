@@ -145,7 +145,7 @@ def _check_rows(table: pl.LazyFrame, row_checks: RowChecks, evidence: _Evidence)
     at: dict[str, list[pl.Series]] = {name: [] for name in row_checks.checks}
     shown: dict[str, list[tuple[int | None, Any]]] = {name: [] for name in row_checks.checks}
     start = 0
-    typed = table.select(row_checks.types)
+    typed = table.select(list(row_checks.types))
     batches = typed.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
     for batch in batches if row_checks.checks else ():
         for name, rows in row_checks.failures(batch).items():
