@@ -1,0 +1,116 @@
+"""``mlops init``: a new project from a data file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mlops_cli.cli import drawing
+
+if TYPE_CHECKING:
+    from mlops_cli.store.project import Created
+
+__all__ = ["init"]
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new project's folder.")],
+    data: Annotated[
+        Path,
+        typer.Option("--data", metavar="FILE", help="CSV (also .gz), Parquet or JSON Lines."),
+    ],
+    target: Annotated[
+        str, typer.Option("--target", metavar="COLUMN", help="The column to predict.")
+    ],
+    *,
+    task: Annotated[
+        Literal["binary", "multiclass", "regression"] | None,
+        typer.Option("--task", help="By default the target's values decide."),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option("--time", metavar="COLUMN", help="Split by this date: the latest rows judge."),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option("--group", metavar="COLUMN", help="Keep rows of one value in one split."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The project's name; by default the folder's.")
+    ] = None,
+    encoding: Annotated[
+        str, typer.Option("--encoding", help="Of a CSV file that isn't UTF-8, such as latin-1.")
+    ] = "utf-8",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")
+    ] = False,
+) -> None:
+    """Make a project from a data file; columns, types, task and split are inferred.
+
+    Example: mlops init shop --data orders.csv --target returned
+    """
+    from mlops_cli.store.project import create
+
+    created = create(
+        folder, data, target, task=task, time=time, group=group, name=name, encoding=encoding
+    )
+    if as_json:
+        drawing.draw_json(_facts(created))
+    else:
+        _draw(created)
+
+
+def _draw(created: Created) -> None:
+    from mlops_cli.reporting import Summary, Table
+
+    proposal = created.proposal
+    aim = proposal.target
+    rows = [
+        (c.name, c.type or "", c.role, c.reason or ", ".join(name for name, _ in c.features))
+        for c in proposal.columns
+    ]
+    decisions = [
+        ("task", f"{aim.task}: {aim.reason}"),
+        ("split", f"{proposal.strategy}: {proposal.strategy_reason}"),
+        ("rows", f"{proposal.rows:,}, of which {aim.labelled:,} with a target"),
+        ("features", f"{len(proposal.features)}"),
+    ]
+    summary = Summary(
+        headline=f"{created.name}: predict {aim.name} ({aim.task})",
+        tables=(
+            Table("columns", ("column", "type", "role", "features, or why not"), tuple(rows)),
+            Table("decisions", ("what", "decided"), tuple(decisions)),
+        ),
+        warnings=proposal.warnings + created.notes,
+    )
+    drawing.draw_summary("init", summary, None, tables=True)
+    where = os.path.relpath(created.root)
+    go = "mlops run" if where == "." else f"cd {where} && mlops run"
+    drawing.console().print(f"Next: {go}", markup=False)
+
+
+def _facts(created: Created) -> dict[str, Any]:
+    proposal = created.proposal
+    aim = proposal.target
+    return {
+        "project": created.name,
+        "folder": str(created.root),
+        "committed": created.committed,
+        "task": {"type": aim.task, "reason": aim.reason, "target": aim.name},
+        "split": {"strategy": proposal.strategy, "reason": proposal.strategy_reason},
+        "rows": {"total": proposal.rows, "labelled": aim.labelled},
+        "columns": [
+            {
+                "name": c.name,
+                "type": c.type,
+                "role": c.role,
+                "reason": c.reason,
+                "features": dict(c.features),
+            }
+            for c in proposal.columns
+        ],
+        "warnings": [*proposal.warnings, *created.notes],
+    }

@@ -1,0 +1,157 @@
+"""From a table and a target column to a first project: task, roles, rules, features, split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from mlops_cli.core.column_facts import known_type, normalised, read_facts
+from mlops_cli.core.column_names import selectable
+from mlops_cli.core.column_roles import Column, Role, decide, leaks
+from mlops_cli.core.task_inference import Target, infer_task
+from mlops_cli.errors import DataRefused, SourceUnreadable, Usage, nearest
+from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_cli.params.modelling import TaskType
+
+__all__ = ["Proposal", "infer"]
+
+ROWS_PER_CLASS = 10
+"""A class with fewer rows may miss from one of the splits, so it isn't stratified by."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """All that a new project's ``params.yaml`` says about its data."""
+
+    rows: int
+    target: Target
+    columns: tuple[Column, ...]
+    strategy: Literal["random", "stratified", "grouped", "time"]
+    strategy_reason: str
+    time: str | None
+    group: str | None
+    warnings: tuple[str, ...]
+
+    @property
+    def features(self) -> dict[str, str]:
+        """Name -> SQL expression, of all columns in their order."""
+        return {name: sql for c in self.columns for name, sql in c.features}
+
+
+def infer(
+    frame: pl.LazyFrame,
+    target: str,
+    *,
+    task: TaskType | None = None,
+    time: str | None = None,
+    group: str | None = None,
+) -> Proposal:
+    """Look at a table whose columns have their types, and decide.
+
+    Raises
+    ------
+    Usage
+        If a named column isn't there or doesn't suit its use.
+    DataRefused
+        If the target cannot be learnt, or no column is left to learn from.
+    """
+    frame = normalised(frame)
+    schema = frame.collect_schema()
+    _named(schema, target, time, group)
+    aim = infer_task(frame, target, task)
+    known = [n for n, dtype in schema.items() if selectable(n) and known_type(dtype) is not None]
+    facts = read_facts(frame, known)
+    leaking = leaks(frame, aim, facts)
+    roles: dict[str | None, Role] = {time: "time", group: "group", target: "target"}
+    columns: list[Column] = []
+    taken = {target, *([group] if group else [])}
+    for name in schema.names():
+        if name not in facts:
+            columns.append(Column(name, None, "left out", _unnameable(name, schema[name])))
+            continue
+        column = decide(facts[name], roles.get(name), leaking.get(name, ""), taken)
+        taken |= {feature for feature, _ in column.features}
+        columns.append(column)
+    warnings = [f"{name} is left out: {why}" for name, why in leaking.items()]
+    if not any(c.features for c in columns):
+        raise DataRefused(
+            f"besides the target {target!r} no column can be a feature",
+            "; ".join(f"{c.name}: {c.reason}" for c in columns[:5] if c.reason)
+            or "Give data with more columns.",
+        )
+    strategy, why = _strategy(aim, time, group, columns)
+    rare = [k for k, n in aim.classes.items() if n < ROWS_PER_CLASS]
+    if rare:
+        warnings.append(
+            f"{len(rare)} of {len(aim.classes)} classes have fewer than {ROWS_PER_CLASS} rows, "
+            f"such as {rare[0]!r} with {aim.classes[rare[0]]}: they will hardly be learnt"
+        )
+    return Proposal(
+        rows=aim.labelled + aim.unlabelled,
+        target=aim,
+        columns=tuple(columns),
+        strategy=strategy,
+        strategy_reason=why,
+        time=time,
+        group=group,
+        warnings=tuple(warnings),
+    )
+
+
+def _named(schema: pl.Schema, target: str, time: str | None, group: str | None) -> None:
+    """Check the columns' names, and those that the user named."""
+    reserved = next((n for n in (PENDING, REASON, ROW, TARGET, TIME) if n in schema), None)
+    if reserved is not None:
+        raise SourceUnreadable(
+            f"the data has a column {reserved!r}, a name that the pipeline uses",
+            "Rename the column where the table is made.",
+        )
+    if time is not None and group is not None:
+        raise Usage(
+            f"--time {time!r} and --group {group!r} are two ways to split, and one is needed",
+            "Leave one of them out.",
+        )
+    for option, name in (("--target", target), ("--time", time), ("--group", group)):
+        if name is not None and name not in schema:
+            raise Usage(
+                f"{option} names {name!r}, which is not a column of the data",
+                nearest(name, schema.names()),
+            )
+        if name is not None and not selectable(name):
+            raise Usage(
+                f"{option} names {name!r}, which SQL takes for a pattern of many columns",
+                "Rename the column in the data.",
+            )
+    if target in (time, group):
+        raise Usage(f"the target {target!r} cannot split the rows too", "Name another column.")
+    if time is not None and known_type(schema[time]) not in ("date", "datetime"):
+        raise Usage(
+            f"--time names {time!r}, which is of type {str(schema[time]).lower()}, not a date",
+            "Name a column of dates, in text written as 2024-01-31 or 2024-01-31 12:30.",
+        )
+
+
+def _unnameable(name: str, dtype: pl.DataType) -> str:
+    if not selectable(name):
+        return "SQL takes its name for a pattern of many columns"
+    return f"no feature can be of type {str(dtype).lower()}"
+
+
+def _strategy(
+    aim: Target, time: str | None, group: str | None, columns: list[Column]
+) -> tuple[Literal["random", "stratified", "grouped", "time"], str]:
+    if time is not None:
+        return "time", f"--time {time}: the latest rows judge"
+    if group is not None:
+        return "grouped", f"--group {group}: its values stay together"
+    dates = [c.name for c in columns if c.type in ("date", "datetime") and not c.missing]
+    hint = f"; --time {dates[0]} would let the latest rows judge" if len(dates) == 1 else ""
+    if aim.classes and min(aim.classes.values()) >= ROWS_PER_CLASS:
+        return "stratified", f"each class has at least {ROWS_PER_CLASS} rows{hint}"
+    if aim.classes:
+        return "random", f"some class has fewer than {ROWS_PER_CLASS} rows{hint}"
+    return "random", f"the target is a number{hint}"

@@ -1,0 +1,41 @@
+"""The ``dvc.yaml`` of a new project: eight stages, and the plots of the task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING
+
+from mlops_cli.templates.yaml_text import flow_list, scalar
+
+if TYPE_CHECKING:
+    from mlops_cli.core.curves import Plot
+
+__all__ = ["render"]
+
+
+def render(data: str, plots: Iterable[Plot]) -> str:
+    """The file's text.
+
+    Parameters
+    ----------
+    data
+        The data file's path in the project.
+    plots
+        What evaluate draws of this kind of task.
+    """
+    text = (files("mlops_cli.templates") / "project" / "dvc.yaml.txt").read_text(encoding="utf-8")
+    return Template(text).substitute(data=scalar(data), plots="".join(_plot(p) for p in plots))
+
+
+def _plot(plot: Plot) -> str:
+    path = f"reports/plots/{plot.file}"
+    columns = scalar(plot.y) if isinstance(plot.y, str) else flow_list(plot.y)
+    return (
+        f"  - {scalar(plot.title)}:\n"
+        f"      x: {plot.x}\n"
+        f"      y: {{{path}: {columns}}}\n"
+        f"      template: {plot.template}\n"
+        f"      title: {scalar(plot.title)}\n"
+    )
