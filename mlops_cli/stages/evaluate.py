@@ -1,0 +1,326 @@
+"""The evaluate stage: the model on the test split, against two baselines and slice by slice.
+
+Reads ``project.seed``, ``task`` and ``evaluate`` of the parameters. The test split is opened
+here for the first time. Metrics that need a class (accuracy, F1) take the most probable one; the
+confusion plot and the costs go by the model's own threshold.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlops_cli.core import baselines, curves
+from mlops_cli.core.breakdown import break_down, worst
+from mlops_cli.core.costs import weigh_threshold
+from mlops_cli.core.importance import CANDIDATES, permutation, top
+from mlops_cli.core.intervals import Comparison, compare
+from mlops_cli.core.metrics import decide, default_metrics, lookup
+from mlops_cli.errors import BadParams, DataRefused, nearest
+from mlops_cli.layout import TARGET, TIME
+from mlops_cli.reporting import Summary, Table
+from mlops_cli.store import bundle as bundles
+from mlops_cli.store import tables
+from mlops_cli.store.files import staged, write_json
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_cli.core.metrics import Floats, Metric, Truth
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+    from mlops_cli.reporting import Progress
+    from mlops_cli.store.bundle import Bundle
+
+# Independent streams of random numbers from the project's one seed.
+_INTERVALS, _SLICES, _SHUFFLES, _DOTS = range(4)
+_SHOWN = 20
+"""So many features are listed by importance."""
+_MATRIX = 50
+"""A confusion matrix of more classes is not written out."""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """The test split as the model sees it: frame, truth (n,), prediction, and by what to judge."""
+
+    params: Params
+    bundle: Bundle
+    frame: pl.DataFrame
+    y: Truth
+    prediction: Floats
+    metrics: tuple[Metric, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The classes as text."""
+        return [str(label) for label in self.bundle.labels.classes]
+
+    @property
+    def threshold(self) -> float:
+        """From which probability on a binary decision is yes."""
+        return 0.5 if self.bundle.threshold is None else self.bundle.threshold
+
+    @property
+    def decided(self) -> Truth:
+        """Class codes (n,), in a binary task by the threshold."""
+        if self.params.task.type == "binary":
+            return (self.prediction[:, 1] >= self.threshold).astype(np.intp)
+        return decide(self.prediction)
+
+    def seed(self, stream: int) -> list[int]:
+        """Seed one of the random streams."""
+        return [self.params.project.seed, stream]
+
+
+def run(params: Params, layout: Layout, progress: Progress) -> Summary:
+    """Write ``layout.metrics``, ``layout.evaluation`` and ``layout.plots``.
+
+    Raises
+    ------
+    BadParams
+        If a metric is unknown or unfit for the task, or a slice column isn't there.
+    DataRefused
+        If the test split is empty, or holds a class that the model doesn't know.
+    """
+    from threadpoolctl import threadpool_limits
+
+    # BLAS rounds otherwise with another number of threads.
+    with threadpool_limits(limits=1, user_api="blas"):
+        case = _open(params, layout, progress)
+        found = _compare(case, layout, progress)
+        shuffled = _importance(case, progress)
+        columns = _slices(case, progress)
+        report = _report(case, found, columns, shuffled)
+    with staged(layout.plots) as folder:
+        folder.mkdir()
+        for name, points in _plots(case, shuffled).items():
+            _write_points(folder / name, points)
+    write_json(layout.evaluation, report)
+    write_json(layout.metrics, _metrics(case, found))
+    return _summary(case, found, report)
+
+
+def _open(params: Params, layout: Layout, progress: Progress) -> _Case:
+    kind = params.task.type
+    names = params.evaluate.metrics or default_metrics(kind)
+    metrics = tuple(lookup(name, kind) for name in names)
+    test = tables.scan(layout.split("test"))
+    columns = [c for c in test.collect_schema().names() if not c.startswith("_")]
+    for name in params.evaluate.slices:
+        if name not in columns:
+            raise BadParams(
+                f"evaluate.slices names {name!r}, which is no feature and no kept column "
+                "(params.yaml)",
+                nearest(name, columns),
+            )
+    progress.update("loading the model and the test split")
+    bundle = bundles.load(layout.model)
+    frame = test.collect()
+    if not len(frame):
+        raise DataRefused(
+            "the test split has no rows, so nothing can be judged",
+            "Give the test split a share or a time range that holds rows, under `split`.",
+        )
+    y = bundle.labels.encode(frame[TARGET], "the test split")
+    progress.update(f"scoring {len(frame):,} test rows")
+    return _Case(params, bundle, frame, y, bundle.predict(frame), metrics)
+
+
+def _compare(case: _Case, layout: Layout, progress: Progress) -> Comparison:
+    """Judge model, constant and linear baseline on the same resamples."""
+    import polars as pl
+
+    from mlops_cli.core.learners import TaskInfo
+
+    progress.update("fitting the baselines")
+    encoder, labels = case.bundle.encoder, case.bundle.labels
+    known = pl.concat(
+        [
+            tables.scan(layout.split(name)).select([*encoder.kinds, TARGET]).collect()
+            for name in ("train", "validation")
+        ]
+    )
+    y = labels.encode(known[TARGET], "the train and validation splits")
+    classes = len(labels.classes)
+    task = TaskInfo(case.params.task.type, classes, encoder.categorical)
+    seed = case.params.project.seed
+    linear = baselines.linear(encoder.transform(known), y, task, seed)
+    linear_prediction = linear.predict(encoder.transform(case.frame))
+
+    figures: dict[str, dict[str, Any]] = {"model": {}, "constant": {}, "linear": {}}
+    gains: dict[str, dict[str, Any]] = {"constant": {}, "linear": {}}
+    resamples = case.params.evaluate.resamples
+    # Regression has two constants, each the best one for its metrics; the seed is the same, and
+    # so are the resamples.
+    for metrics in _by_constant(case.metrics):
+        constant = baselines.constant(y, classes, metrics[0].name, len(case.y))
+        part = compare(
+            metrics,
+            case.y,
+            {"model": case.prediction, "constant": constant, "linear": linear_prediction},
+            resamples=resamples,
+            confidence=case.params.evaluate.confidence,
+            seed=case.seed(_INTERVALS),
+            report=lambda done: progress.update("bootstrap", done, resamples),
+        )
+        for name, of in part.figures.items():
+            figures[name] |= of
+        for name, of in part.gains.items():
+            gains[name] |= of
+    return Comparison(figures, gains)
+
+
+def _by_constant(metrics: tuple[Metric, ...]) -> list[list[Metric]]:
+    medians = [m for m in metrics if m.name in baselines.BEST_BY_MEDIAN]
+    means = [m for m in metrics if m.name not in baselines.BEST_BY_MEDIAN]
+    return [group for group in (means, medians) if group]
+
+
+def _importance(case: _Case, progress: Progress) -> dict[str, dict[str, float]]:
+    """Importance by feature: the model's own account (``own``), and by shuffling."""
+    features = list(case.bundle.encoder.kinds)
+    total = sum(member.weight for member in case.bundle.members)
+    shares = sum(m.fitted.importances * (m.weight / total) for m in case.bundle.members)
+    own = dict(zip(features, np.asarray(shares).tolist(), strict=True))
+    candidates = features if len(features) <= CANDIDATES else list(top(own, CANDIDATES))
+    losses = permutation(
+        case.bundle.predict,
+        case.frame,
+        case.y,
+        candidates,
+        case.metrics[0],
+        seed=case.seed(_SHUFFLES),
+        report=lambda done: progress.update("shuffling features", done, len(candidates)),
+    )
+    ranked = {"own": top(own, _SHOWN), "permutation": top(losses, _SHOWN)}
+    return {k: {f: round(v, 6) + 0.0 for f, v in of.items()} for k, of in ranked.items()}
+
+
+def _slices(case: _Case, progress: Progress) -> dict[str, Any]:
+    wanted = case.params.evaluate
+    columns = {}
+    for done, name in enumerate(wanted.slices):
+        progress.update(f"slices of {name}", done, len(wanted.slices))
+        columns[name] = break_down(
+            case.frame[name],
+            case.y,
+            case.prediction,
+            case.metrics,
+            least_rows=wanted.slice_rows,
+            resamples=wanted.resamples,
+            confidence=wanted.confidence,
+            seed=case.seed(_SLICES),
+        )
+    return columns
+
+
+def _metrics(case: _Case, found: Comparison) -> dict[str, Any]:
+    figures = {name: _rounded(of) for name, of in found.figures.items()}
+    gains = {f"gain_over_{name}": _rounded(of) for name, of in found.gains.items()}
+    return {**figures, **gains, "rows": len(case.y)}
+
+
+def _rounded(figures: Any) -> dict[str, dict[str, float]]:
+    return {name: interval.rounded() for name, interval in figures.items()}
+
+
+def _report(
+    case: _Case, found: Comparison, columns: dict[str, Any], shuffled: dict[str, Any]
+) -> dict[str, Any]:
+    wanted, task = case.params.evaluate, case.params.task
+    report: dict[str, Any] = {
+        "task": task.type,
+        "rows": len(case.y),
+        "window": _window(case.frame),
+        "metrics": [m.name for m in case.metrics],
+        "undefined": [m.name for m in case.metrics if m.name not in found.figures["model"]],
+        "confidence": wanted.confidence,
+        "resamples": wanted.resamples,
+    }
+    if task.type == "binary":
+        positive = case.prediction[:, 1]
+        weighed = weigh_threshold(case.y, positive, case.threshold, task.cost)
+        report["threshold"] = {"positive": case.names[1], **weighed}
+    if 0 < len(case.names) <= _MATRIX:
+        report["confusion"] = {"classes": case.names, "actual_by_predicted": _matrix(case)}
+    report["slices"] = columns
+    report["worst_slice"] = worst(columns, case.metrics[0])
+    report["importance"] = {"metric": case.metrics[0].name, **shuffled}
+    return report
+
+
+def _matrix(case: _Case) -> list[list[int]]:
+    k = len(case.names)
+    cells = np.bincount(case.y.astype(np.intp) * k + case.decided.astype(np.intp), minlength=k * k)
+    rows: list[list[int]] = cells.reshape(k, k).tolist()
+    return rows
+
+
+def _window(frame: pl.DataFrame) -> dict[str, str] | None:
+    if TIME not in frame.columns:
+        return None
+    first, last = frame.select(low=frame[TIME].min(), high=frame[TIME].max()).row(0)
+    return {"first": first.isoformat(), "last": last.isoformat()}
+
+
+def _plots(case: _Case, shuffled: dict[str, dict[str, float]]) -> dict[str, curves.Points]:
+    """Points by file name: the files of ``curves.PLOTS`` for the task."""
+    importance = {"importance.json": curves.importance(shuffled["permutation"])}
+    p = case.prediction
+    if case.params.task.type == "regression":
+        seed = case.seed(_DOTS)
+        return {"residuals.json": curves.residuals(case.y.astype(float), p, seed), **importance}
+    shared = {"confusion.json": curves.confusion(case.y, case.decided, case.names), **importance}
+    if case.params.task.type == "multiclass":
+        hit = decide(p) == case.y
+        return {
+            "roc.json": curves.roc_ovr(case.y, p),
+            "calibration.json": curves.calibration(hit, p.max(axis=1)),
+            **shared,
+        }
+    positive = case.y == 1
+    return {
+        "roc.json": curves.roc(positive, p[:, 1]),
+        "precision_recall.json": curves.precision_recall(positive, p[:, 1]),
+        "calibration.json": curves.calibration(positive, p[:, 1]),
+        **shared,
+    }
+
+
+def _write_points(path: Any, points: curves.Points) -> None:
+    # A line per point keeps the diff of a thousand points readable.
+    lines = ",\n".join(json.dumps(point, ensure_ascii=False, allow_nan=False) for point in points)
+    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
+def _summary(case: _Case, found: Comparison, report: dict[str, Any]) -> Summary:
+    def cell(name: str, metric: str) -> str:
+        interval = found.figures[name].get(metric)
+        if interval is None:
+            return "-"
+        return f"{interval.value:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
+
+    names = ("model", "constant", "linear")
+    rows = [(m.name, *(cell(name, m.name) for name in names)) for m in case.metrics]
+    shown = [Table("Test metrics", ("metric", *names), tuple(rows))]
+    first = case.metrics[0].name
+    warnings = [
+        f"{name} is not defined on the test split and is left out" for name in report["undefined"]
+    ]
+    if len(np.unique(case.y)) == 1 and case.names:
+        only = case.names[int(case.y[0])]
+        warnings.insert(0, f"all {len(case.y):,} test rows are of the class {only!r}")
+    if report["worst_slice"]:
+        worst_ = report["worst_slice"]
+        row = (worst_["column"], worst_["value"], worst_["rows"], worst_["figure"])
+        shown.append(Table("Worst slice", ("column", "value", "rows", first), (row,)))
+    return Summary(
+        headline=f"{first} {cell('model', first)} on {len(case.y):,} test rows",
+        tables=tuple(shown),
+        warnings=tuple(warnings),
+        facts={"rows": len(case.y), "metrics": _rounded(found.figures["model"])},
+    )

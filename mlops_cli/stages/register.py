@@ -1,0 +1,118 @@
+"""The register stage: the gates' decision about the model, on record.
+
+Reads ``project`` and ``register`` of the parameters. A rejected model is a result, not an error.
+The record holds nothing that varies from run to run: a measured latency goes to
+``.mlops/latency.json`` and the Summary, and of it the record keeps the limit and the verdict.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli import __version__
+from mlops_cli.core.gates import Evidence, GateResult, judge
+from mlops_cli.reporting import Summary, Table
+from mlops_cli.store import bundle as bundles
+from mlops_cli.store import tables
+from mlops_cli.store.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+    from mlops_cli.reporting import Progress
+
+_WARM_UP, _CALLS = 20, 200
+_LATENCY = "milliseconds"
+
+
+def run(params: Params, layout: Layout, progress: Progress) -> Summary:
+    """Judge the gates and write ``layout.registration``.
+
+    Raises
+    ------
+    BadParams
+        If a gate names a metric or slices that were not evaluated.
+    DataRefused
+        If the bundle is not as it was written.
+    """
+    progress.update("checking the model's files")
+    bundles.verify(layout.model)
+    metrics, evaluation = read_json(layout.metrics), read_json(layout.evaluation)
+    description = read_json(layout.model / "bundle.json")
+    gates = params.register_.gates
+    latency = None
+    if gates.milliseconds is not None:
+        progress.update("measuring the time to score one row")
+        latency = _latency(layout)
+        write_json(layout.work / "latency.json", {"median_milliseconds": round(latency, 4)})
+    families = [member["family"] for member in description["members"]]
+    evidence = Evidence(
+        task=evaluation["task"],
+        evaluated=evaluation["metrics"],
+        metrics=metrics,
+        slices=evaluation["slices"],
+        families=frozenset(families),
+        bytes=_size(layout.model),
+        milliseconds=latency,
+    )
+    results = judge(gates, evidence)
+    approved = all(result.passed for result in results)
+    record = {
+        "name": params.register_.name,
+        "decision": "approved" if approved else "rejected",
+        "gates": [_recorded(result) for result in results],
+        "bundle_sha256": read_json(layout.model / "manifest.json")["bundle_sha256"],
+        "families": families,
+        "metrics": metrics["model"],
+        "training": {name: description["facts"].get(name) for name in ("rows", "window")},
+        "test": {"rows": metrics["rows"], "window": evaluation["window"]},
+        "mlops_cli": __version__,
+    }
+    write_json(layout.registration, record)
+    return _summary(record, results, evaluation["metrics"][0])
+
+
+def _latency(layout: Layout) -> float:
+    """Median milliseconds to score one test row alone, after a warm-up."""
+    bundle = bundles.load(layout.model)
+    row = tables.scan(layout.split("test")).head(1).collect()
+    taken = []
+    for _ in range(_WARM_UP + _CALLS):
+        start = time.perf_counter()
+        bundle.predict(row)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[_WARM_UP:]) * 1000
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _recorded(result: GateResult) -> dict[str, Any]:
+    if result.name == _LATENCY:
+        return {"name": result.name, "limit": result.limit, "passed": result.passed}
+    figure = None if result.figure is None else round(result.figure, 6) + 0.0
+    return {**vars(result), "figure": figure}
+
+
+def _summary(record: dict[str, Any], results: tuple[GateResult, ...], first: str) -> Summary:
+    headline = f"{record['decision']}: {record['name']}"
+    if shown := record["metrics"].get(first):
+        headline += f", {first} {shown['value']:.3f} [{shown['low']:.3f}, {shown['high']:.3f}]"
+    rows = tuple((r.name, "passed" if r.passed else "refused", r.reason) for r in results)
+    table = Table("Gates", ("gate", "verdict", "reason"), rows)
+    none = ("no gates are set under register.gates, so any model is approved",)
+    return Summary(
+        headline=headline,
+        tables=(table,) if results else (),
+        warnings=() if results else none,
+        facts={
+            "decision": record["decision"],
+            "gates": [vars(result) for result in results],
+            "bundle_sha256": record["bundle_sha256"],
+        },
+    )

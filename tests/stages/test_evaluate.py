@@ -1,0 +1,212 @@
+"""The evaluate stage: figures that can be recomputed, the same bytes each time, plain files."""
+
+import json
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import sklearn.metrics as sk
+from trained_projects import frame, params, trained
+
+from mlops_cli.core.curves import PLOTS
+from mlops_cli.errors import BadParams, DataRefused, NotFound
+from mlops_cli.layout import TARGET, Layout
+from mlops_cli.reporting import Silent
+from mlops_cli.stages import evaluate
+from mlops_cli.store import bundle
+
+TASKS = ("binary", "multiclass", "regression")
+
+
+class Evaluated:
+    """A project after the stage, with what it wrote."""
+
+    def __init__(self, layout, given):
+        self.layout = layout
+        self.summary = evaluate.run(given, layout, Silent())
+        self.metrics = json.loads(layout.metrics.read_text())
+        self.report = json.loads(layout.evaluation.read_text())
+        self.test = pl.read_parquet(layout.split("test"))
+        self.bundle = bundle.load(layout.model)
+
+    def plot(self, name):
+        """Points of one plot."""
+        return json.loads((self.layout.plots / name).read_text())
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def done(request, tmp_path_factory):
+    root = tmp_path_factory.mktemp(request.param)
+    return Evaluated(trained(root, request.param), params(request.param))
+
+
+@pytest.fixture(scope="module")
+def binary(tmp_path_factory):
+    root = tmp_path_factory.mktemp("costly")
+    cost = {"type": "binary", "cost": {"false_positive": 1.0, "false_negative": 5.0}}
+    return Evaluated(trained(root, "binary"), params("binary", task=cost))
+
+
+def contents(layout):
+    paths = [layout.metrics, layout.evaluation, *sorted(layout.plots.iterdir())]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def test_the_metrics_are_scikit_learns_on_the_models_own_predictions(done):
+    prediction, y = done.bundle.predict(done.test), done.test[TARGET].to_numpy()
+    found = done.metrics["model"]
+    if done.report["task"] == "regression":
+        assert found["mae"]["value"] == pytest.approx(sk.mean_absolute_error(y, prediction))
+    else:
+        expected = sk.log_loss(y, prediction, labels=list(done.bundle.labels.classes))
+        assert found["log_loss"]["value"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_every_figure_lies_in_its_interval_and_is_a_plain_number(done):
+    parts = {k: v for k, v in done.metrics.items() if k != "rows"}
+    assert set(parts) == {
+        "model",
+        "constant",
+        "linear",
+        "gain_over_constant",
+        "gain_over_linear",
+    }
+    for figures in parts.values():
+        assert figures
+        for figure in figures.values():
+            assert all(math.isfinite(v) for v in figure.values())
+            assert figure["low"] <= figure["value"] <= figure["high"]
+
+
+def test_the_constant_knows_train_and_validation_only(done):
+    known = pl.concat([pl.read_parquet(done.layout.split(s)) for s in ("train", "validation")])
+    y, test = known[TARGET].to_numpy(), done.test[TARGET].to_numpy()
+    if done.report["task"] == "regression":
+        rmse = np.sqrt(np.mean((test - y.mean()) ** 2))
+        assert done.metrics["constant"]["rmse"]["value"] == pytest.approx(rmse)
+        mae = np.mean(np.abs(test - np.median(y)))
+        assert done.metrics["constant"]["mae"]["value"] == pytest.approx(mae)
+    else:
+        shares = {c: np.mean(y == c) for c in set(y)}
+        expected = -np.mean([np.log(shares[c]) for c in test])
+        assert done.metrics["constant"]["log_loss"]["value"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_gains_are_differences_signed_so_that_positive_is_better(done):
+    for name, gain in done.metrics["gain_over_constant"].items():
+        ours, theirs = (done.metrics[part][name]["value"] for part in ("model", "constant"))
+        assert abs(gain["value"]) == pytest.approx(abs(ours - theirs), abs=2e-6)
+    lower = "rmse" if done.report["task"] == "regression" else "log_loss"
+    assert done.metrics["gain_over_constant"][lower]["low"] > 0
+
+
+def test_the_plots_are_the_listed_files_with_the_listed_columns(done):
+    plots = PLOTS[done.report["task"]]
+    assert {path.name for path in done.layout.plots.iterdir()} == {plot.file for plot in plots}
+    for plot in plots:
+        wanted = {plot.x, *([plot.y] if isinstance(plot.y, str) else plot.y)}
+        points = done.plot(plot.file)
+        assert points
+        assert all(wanted <= set(point) for point in points)
+
+
+def test_the_same_inputs_give_the_same_bytes(done):
+    before = contents(done.layout)
+    evaluate.run(params(done.report["task"]), done.layout, Silent())
+    assert contents(done.layout) == before
+
+
+def test_the_report_says_when_the_test_rows_were_and_how_sure_it_is(done):
+    first, last = done.report["window"]["first"], done.report["window"]["last"]
+    assert first < last
+    assert first.endswith("+00:00")
+    assert (done.report["confidence"], done.report["resamples"]) == (0.95, 40)
+    assert done.report["rows"] == len(done.test)
+
+
+def test_slices_cover_the_test_rows_and_the_worst_one_is_named(done):
+    for parts in done.report["slices"].values():
+        rows = sum(part["rows"] for part in parts["judged"]) + parts["too_small"]["rows"]
+        assert rows == len(done.test)
+    assert list(done.report["slices"]) == ["site", "x0"]
+    worst = done.report["worst_slice"]
+    parts = done.report["slices"][worst["column"]]["judged"]
+    assert worst["figure"] in [part["metrics"][worst["metric"]] for part in parts]
+
+
+def test_importance_falls_and_names_features(done):
+    for figures in (done.report["importance"][k] for k in ("own", "permutation")):
+        assert set(figures) <= set(done.bundle.encoder.kinds)
+        assert list(figures.values()) == sorted(figures.values(), reverse=True)
+    assert next(iter(done.report["importance"]["permutation"].values())) > 0
+
+
+def test_the_summary_leads_with_the_first_metric_and_compares_all(done):
+    assert done.summary.headline.startswith(f"{done.report['metrics'][0]} ")
+    assert done.summary.tables[0].columns == ("metric", "model", "constant", "linear")
+    assert [row[0] for row in done.summary.tables[0].rows] == done.report["metrics"]
+    assert done.summary.warnings == ()
+
+
+def test_the_threshold_is_the_models_and_its_cost_is_counted(binary):
+    found = binary.report["threshold"]
+    assert (found["threshold"], found["positive"]) == (0.4, "malignant")
+    yes = binary.bundle.predict(binary.test)[:, 1] >= 0.4
+    y = (binary.test[TARGET] == "malignant").to_numpy()
+    cost = (np.sum(yes & ~y) + 5 * np.sum(~yes & y)) / len(y)
+    assert found["cost_per_row"]["at_threshold"] == pytest.approx(cost, abs=1e-6)
+    assert found["cost_per_row"]["always_negative"] == pytest.approx(5 * y.mean(), abs=1e-6)
+    assert binary.report["confusion"]["actual_by_predicted"][1][1] == np.sum(yes & y)
+    assert len(binary.plot("confusion.json")) == len(y)
+
+
+def test_metrics_are_those_asked_for(tmp_path):
+    asked = {"metrics": ["mae", "r2"], "resamples": 20, "slices": []}
+    done = Evaluated(trained(tmp_path, "regression"), params("regression", evaluate=asked))
+    assert list(done.metrics["model"]) == ["r2", "mae"]
+    assert done.report["metrics"] == ["mae", "r2"]
+    assert done.report["worst_slice"] is None
+
+
+def test_a_test_split_of_one_class_is_judged_by_what_is_left_and_warned_about(tmp_path):
+    layout = trained(tmp_path, "binary")
+    path = layout.split("test")
+    pl.read_parquet(path).filter(pl.col(TARGET) == "benign").write_parquet(path)
+    done = Evaluated(layout, params("binary"))
+    assert "roc_auc" not in done.metrics["model"]
+    assert "accuracy" in done.metrics["model"]
+    assert "roc_auc" in done.report["undefined"]
+    assert done.plot("roc.json") == []
+    assert "class 'benign'" in done.summary.warnings[0]
+    assert any("roc_auc is not defined" in text for text in done.summary.warnings)
+
+
+def test_a_test_split_without_rows_is_refused_and_nothing_is_written(tmp_path):
+    layout = trained(tmp_path, "binary")
+    pl.read_parquet(layout.split("test")).head(0).write_parquet(layout.split("test"))
+    with pytest.raises(DataRefused, match="no rows"):
+        evaluate.run(params("binary"), layout, Silent())
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_slice_column_that_is_not_there_is_answered_with_the_nearest(tmp_path):
+    layout = trained(tmp_path, "binary")
+    with pytest.raises(BadParams, match="'sitte'") as caught:
+        evaluate.run(params("binary", evaluate={"slices": ["sitte"]}), layout, Silent())
+    assert "'site'" in caught.value.hint
+
+
+def test_a_metric_of_another_task_is_refused_before_any_work(tmp_path):
+    with pytest.raises(BadParams, match="rmse"):
+        evaluate.run(params("binary", evaluate={"metrics": ["rmse"]}), Layout(tmp_path), Silent())
+
+
+def test_without_a_model_it_says_which_stage_is_missing(tmp_path):
+    with pytest.raises(NotFound):
+        evaluate.run(params("binary"), Layout(tmp_path), Silent())
+
+
+def test_a_table_without_time_has_no_window(tmp_path):
+    layout = trained(tmp_path, "binary", table=frame("binary").drop("_time"))
+    assert Evaluated(layout, params("binary")).report["window"] is None

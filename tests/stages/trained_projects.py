@@ -1,0 +1,77 @@
+"""Small projects whose model is already trained, for what comes after training."""
+
+import datetime as dt
+
+import numpy as np
+import polars as pl
+import sklearn.datasets
+
+from mlops_cli.core.encoding import Encoder
+from mlops_cli.core.labels import LabelCodec
+from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.layout import ROW, TARGET, TIME, Layout
+from mlops_cli.params import Params
+from mlops_cli.store import bundle, tables
+
+DATA = {"binary": "breast_cancer", "multiclass": "wine", "regression": "diabetes"}
+LABELS = {"binary": ["malignant", "benign"], "multiclass": ["red", "rosé", "white"]}
+
+
+def frame(task):
+    """A bundled data set with a time, a kept column, missing values and a category."""
+    found = getattr(sklearn.datasets, f"load_{DATA[task]}")()
+    rows = np.random.default_rng(0).permutation(len(found.target))
+    table = pl.DataFrame(
+        {f"x{i}": found.data[rows, i] for i in range(6)}
+        | {TARGET: found.target[rows], ROW: rows.astype(np.uint32)}
+    )
+    if task in LABELS:
+        table = table.with_columns(pl.col(TARGET).replace_strict(dict(enumerate(LABELS[task]))))
+    start = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    return table.with_columns(
+        pl.Series(TIME, [start + dt.timedelta(hours=i) for i in range(len(rows))]),
+        pl.Series("site", np.where(rows % 3 == 0, "north", "south")),
+        pl.Series("kind", np.where(rows % 4 == 0, "b", "a")),
+        pl.when(pl.col(ROW) % 11 != 0).then("x1").alias("x1"),
+    )
+
+
+def params(task, /, **sections):
+    return Params.model_validate(
+        {
+            "project": {"name": "p", "seed": 7},
+            "task": {"type": task},
+            "ingest": {"sources": {"t": {"uri": "t.csv"}}},
+            "featurize": {"base": "t", "target": "y"},
+            "evaluate": {"resamples": 40, "slices": ["site", "x0"], "slice_rows": 20},
+            "register": {"name": "model"},
+        }
+        | sections
+    )
+
+
+def trained(root, task, family="lightgbm", table=None, rounds=20):
+    """Write splits and a bundle below ``root``; the last 30% of the rows are the test split."""
+    layout = Layout(root)
+    table = frame(task) if table is None else table
+    cuts = [0, len(table) // 2, len(table) * 7 // 10, len(table)]
+    names = ("train", "validation", "test")
+    for name, low, high in zip(names, cuts, cuts[1:], strict=False):
+        tables.write(table[low:high], layout.split(name))
+    known = table[: cuts[2]]
+    labels = LabelCodec.fit(known[TARGET], task)
+    encoder = Encoder.fit(known, {f"x{i}": "number" for i in range(6)} | {"kind": "category"})
+    chosen = FAMILIES[family]
+    fitted = chosen.fit(
+        encoder.transform(known),
+        labels.encode(known[TARGET]),
+        TaskInfo(task, len(labels.classes), encoder.categorical),
+        {name: setting.default for name, setting in chosen.space.items()},
+        seed=0,
+        iterations=rounds if chosen.rounds else None,
+    )
+    threshold = 0.4 if task == "binary" else None
+    members = (bundle.Member(family, fitted),)
+    facts = {"window": None, "rows": {"train": cuts[1], "validation": cuts[2] - cuts[1]}}
+    bundle.save(bundle.Bundle(members, encoder, labels, task, threshold, facts=facts), layout.model)
+    return layout
