@@ -158,8 +158,8 @@ FAMILY = Family(
     space={
         "kind": Setting(Dimension(choices=("extra_trees", "random_forest")), "extra_trees"),
         "max_leaves": Setting(Dimension(low=64, high=512, log=True), 512),
-        "min_leaf": Setting(Dimension(low=1, high=50, log=True), 5),
-        "features": Setting(Dimension(low=0.1, high=0.6), 0.3),
+        "min_leaf": Setting(Dimension(low=1, high=50, log=True), 2),
+        "features": Setting(Dimension(low=0.1, high=0.8), 0.5),
     },
     fit=_fit,
     from_files=_from_files,

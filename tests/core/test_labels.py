@@ -1,0 +1,74 @@
+"""Labels: which class has which code, and which targets are refused."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mlops_cli.core.labels import MOST_CLASSES, LabelCodec
+from mlops_cli.errors import DataRefused
+
+
+def test_classes_are_sorted_and_false_comes_before_true():
+    codec = LabelCodec.fit(pl.Series([True, False, True]), "binary")
+    assert codec.classes == (False, True)
+    np.testing.assert_array_equal(codec.encode(pl.Series([True, False])), [1, 0])
+
+
+def test_the_positive_class_comes_last():
+    target = pl.Series(["bad", "good"])
+    assert LabelCodec.fit(target, "binary", "bad").classes == ("good", "bad")
+    assert LabelCodec.fit(target, "binary", "good").classes == ("bad", "good")
+
+
+def test_codes_come_back_as_classes():
+    target = pl.Series(["c", "a", "b", "a"])
+    codec = LabelCodec.fit(target, "multiclass")
+    assert codec.decode(codec.encode(target)) == target.to_list()
+
+
+@pytest.mark.parametrize(("values", "kind"), [([False, True], "binary"), ([3, 1, 2], "multiclass")])
+def test_json_keeps_values_and_their_types(values, kind):
+    codec = LabelCodec.fit(pl.Series(values), kind)
+    again = LabelCodec.from_json(json.loads(json.dumps(codec.to_json())))
+    assert again == codec
+    assert [type(c) for c in again.classes] == [type(c) for c in codec.classes]
+
+
+def test_an_unknown_positive_class_is_refused_naming_the_classes():
+    with pytest.raises(DataRefused, match=r"'yes'.*'n', 'y'"):
+        LabelCodec.fit(pl.Series(["y", "n"]), "binary", "yes")
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_one_class_is_refused(kind):
+    with pytest.raises(DataRefused, match="target has one class: 7 in all 3"):
+        LabelCodec.fit(pl.Series([7, 7, 7]), kind)
+
+
+def test_three_classes_are_not_binary():
+    with pytest.raises(DataRefused, match="has 3: 1, 2, 3") as caught:
+        LabelCodec.fit(pl.Series([1, 2, 3]), "binary")
+    assert "multiclass" in caught.value.hint
+
+
+def test_too_many_classes_are_refused_with_a_hint_at_regression():
+    with pytest.raises(DataRefused, match=f"{MOST_CLASSES + 1} classes") as caught:
+        LabelCodec.fit(pl.Series(range(MOST_CLASSES + 1)), "multiclass")
+    assert "regression" in caught.value.hint
+
+
+def test_regression_takes_numbers_only():
+    codec = LabelCodec.fit(pl.Series([1, 2]), "regression")
+    assert codec.encode(pl.Series([1, 2])).dtype == np.float64
+    with pytest.raises(DataRefused, match="String"):
+        LabelCodec.fit(pl.Series(["1", "2"]), "regression")
+    with pytest.raises(DataRefused, match="infinite or not a number in 1 rows"):
+        LabelCodec.fit(pl.Series([1.0, np.inf]), "regression")
+
+
+def test_a_class_that_training_never_saw_is_refused_with_place_and_count():
+    codec = LabelCodec.fit(pl.Series(["a", "b"]), "multiclass")
+    with pytest.raises(DataRefused, match=r"class 'c' is in the test split \(2 rows\)"):
+        codec.encode(pl.Series(["a", "c", "c"]), "the test split")

@@ -1,0 +1,242 @@
+"""The contract of every model family, for every task; a new family gets these by being listed."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from mlops_cli.core.learners import FAMILIES, Pruned, TaskInfo, Watch, skops_bytes
+from mlops_cli.core.learners.trees import check_tree
+from mlops_cli.errors import DataRefused
+
+TASKS = {"binary": 2, "multiclass": 3, "regression": 0}
+CATEGORY = 4
+SIGNAL = 0
+
+each_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+each_task = pytest.mark.parametrize("kind", list(TASKS))
+
+
+def problem(kind, rows=300, seed=0):
+    """Signal, noise, missing values, a category, a constant column and an empty one."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(rows, 7))
+    value = X[:, SIGNAL] * 2 + rng.normal(size=rows) * 0.3
+    X[rng.random(X.shape) < 0.05] = np.nan
+    X[:, SIGNAL] = np.nan_to_num(X[:, SIGNAL])
+    X[:, CATEGORY] = rng.integers(0, 5, rows)
+    X[:, 5] = 3.0
+    X[:, 6] = np.nan
+    y = value
+    if kind == "binary":
+        y = (value > 0).astype(int)
+    elif kind == "multiclass":
+        y = np.digitize(value, [-1.0, 1.0])
+    return X, y, TaskInfo(kind, TASKS[kind], (CATEGORY,))
+
+
+def defaults(family):
+    return {name: setting.default for name, setting in family.space.items()}
+
+
+def quick(family, X, y, task, rounds=15, **more):
+    return family.fit(X, y, task, defaults(family), seed=1, iterations=rounds, **more)
+
+
+def goodness(y, prediction):
+    if prediction.ndim == 2:
+        return float((prediction.argmax(axis=1) == y).mean())
+    return float(1 - ((prediction - y) ** 2).mean() / y.var())
+
+
+@each_family
+@each_task
+def test_it_learns_what_there_is_to_learn(family, kind):
+    X, y, task = problem(kind)
+    fitted = quick(family, X[:200], y[:200], task, rounds=40)
+    assert goodness(y[200:], fitted.predict(X[200:])) > 0.7
+    assert fitted.importances.argmax() == SIGNAL
+
+
+@each_family
+@each_task
+def test_predictions_have_the_promised_shape(family, kind):
+    X, y, task = problem(kind)
+    fitted = quick(family, X, y, task)
+    for rows in (X[:1], X):
+        prediction = fitted.predict(rows)
+        if kind == "regression":
+            assert prediction.shape == (len(rows),)
+        else:
+            assert prediction.shape == (len(rows), task.classes)
+            np.testing.assert_allclose(prediction.sum(axis=1), 1.0)
+        assert np.isfinite(prediction).all()
+    assert fitted.importances.shape == (X.shape[1],)
+    assert fitted.importances.min() >= 0
+    assert fitted.importances.sum() == pytest.approx(1.0)
+
+
+@each_family
+@each_task
+def test_one_row_is_predicted_as_among_many(family, kind):
+    X, y, task = problem(kind)
+    fitted = quick(family, X, y, task)
+    alone = np.concatenate([fitted.predict(X[i : i + 1]) for i in range(5)])
+    np.testing.assert_allclose(alone, fitted.predict(X)[:5], rtol=1e-12)
+
+
+@each_family
+@each_task
+def test_a_model_from_its_files_predicts_the_same_and_has_the_same_files(family, kind):
+    X, y, task = problem(kind)
+    fitted = quick(family, X, y, task)
+    files = fitted.to_files()
+    again = family.from_files(files)
+    np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
+    np.testing.assert_array_equal(again.importances, fitted.importances)
+    assert again.iterations == fitted.iterations
+    assert again.to_files() == files
+
+
+@each_family
+@each_task
+def test_the_same_fit_gives_the_same_bytes_on_any_number_of_threads(family, kind):
+    X, y, task = problem(kind, rows=2000)
+    files = [quick(family, X, y, task, threads=n).to_files() for n in (1, 2, 3)]
+    assert files[0] == files[1] == files[2]
+
+
+@each_family
+def test_unseen_categories_and_missing_values_are_predicted(family):
+    X, y, task = problem("binary")
+    fitted = quick(family, X, y, task)
+    rows = np.vstack([np.full(7, np.nan), np.full(7, 200.0), np.full(7, -1e300)])
+    assert np.isfinite(fitted.predict(rows)).all()
+
+
+@each_family
+def test_a_class_that_the_sample_lacks_gets_no_probability(family):
+    X, y, task = problem("multiclass")
+    some = y != 1
+    prediction = quick(family, X[some], y[some], task).predict(X)
+    assert prediction.shape == (len(X), 3)
+    assert prediction[:, 1].max() < 0.01
+
+
+@each_family
+@each_task
+def test_tiny_and_wide_data_are_fitted(family, kind):
+    X, y, task = problem(kind, rows=50)
+    assert np.isfinite(quick(family, X, y, task).predict(X)).all()
+    X, y, _ = problem(kind, rows=100)
+    wide = np.hstack([X, np.random.default_rng(1).normal(size=(100, 193))])
+    assert np.isfinite(quick(family, wide, y, task).predict(wide)).all()
+
+
+@each_family
+def test_data_without_a_number_or_without_a_category_are_fitted(family):
+    X, y, _ = problem("binary")
+    only = quick(family, X[:, [CATEGORY]], y, TaskInfo("binary", 2, (0,)))
+    none = quick(family, X, y, TaskInfo("binary", 2))
+    empty = quick(family, np.full((300, 1), np.nan), y, TaskInfo("binary", 2, (0,)))
+    for fitted, rows in ((only, X[:, [CATEGORY]]), (none, X), (empty, X[:, :1])):
+        assert fitted.predict(rows).shape == (300, 2)
+
+
+@each_family
+def test_every_choice_of_the_space_can_be_fitted(family):
+    X, y, task = problem("multiclass", rows=120)
+    for name, setting in family.space.items():
+        low, high = setting.dimension.low, setting.dimension.high
+        for value in setting.dimension.choices or (low, high):
+            settings = defaults(family) | {name: value}
+            fitted = family.fit(X, y, task, settings, seed=1, iterations=5)
+            assert family.from_files(fitted.to_files()).predict(X[:1]).shape == (1, 3)
+
+
+ROUND_FAMILIES = [f for f in FAMILIES.values() if f.rounds]
+
+
+@pytest.mark.parametrize("family", ROUND_FAMILIES, ids=lambda f: f.name)
+def test_a_watched_fit_reports_ten_steps_at_most_and_can_be_pruned(family):
+    X, y, task = problem("binary")
+    steps = []
+    watch = Watch(X, lambda p: goodness(y, p), lambda step, score: steps.append((step, score)))
+    quick(family, X, y, task, rounds=20, watch=watch)
+    assert [s for s, _ in steps] == list(range(1, 11))
+    assert all(0 <= score <= 1 for _, score in steps)
+
+    def prune(step, score):
+        raise Pruned
+
+    with pytest.raises(Pruned):
+        quick(family, X, y, task, watch=Watch(X, lambda p: 0.0, prune))
+
+
+@pytest.mark.parametrize("name", ["hist_gradient_boosting", "lightgbm"])
+def test_boosting_stops_early_and_keeps_the_best_rounds(name):
+    X, y, task = problem("regression", rows=400)
+    score = lambda p: -float(((p - y[200:]) ** 2).mean())  # noqa: E731
+    watch = Watch(X[200:], score, patience=20)
+    fitted = quick(FAMILIES[name], X[:200], y[:200], task, rounds=400, watch=watch)
+    assert fitted.iterations < 300
+    whole = quick(FAMILIES[name], X[:200], y[:200], task, rounds=400)
+    assert score(fitted.predict(X[200:])) >= score(whole.predict(X[200:]))
+
+
+def edited(data, change):
+    """A skops file with its tree changed."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "schema.json":
+                tree = json.loads(content)
+                change(tree)
+                content = json.dumps(tree).encode()
+            new.writestr(name, content)
+    return out.getvalue()
+
+
+def test_a_file_with_a_foreign_type_is_refused_before_anything_is_built(tmp_path):
+    X, y, task = problem("binary")
+    family = FAMILIES["linear"]
+    good = quick(family, X, y, task).to_files()["model.skops"]
+    trace = tmp_path / "ran"
+
+    def add(tree):
+        tree["__class__"], tree["__module__"] = "system", "os"
+        tree["__loader__"], tree["content"] = "FunctionNode", f"touch {trace}"
+
+    with pytest.raises(DataRefused, match=r"os\.system"):
+        family.from_files({"model.skops": edited(good, add)})
+    assert not trace.exists()
+
+
+def test_a_trusted_library_outside_our_list_is_refused_too():
+    from sklearn.naive_bayes import GaussianNB
+
+    model = GaussianNB().fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(DataRefused, match="GaussianNB"):
+        skops_bytes.loads(skops_bytes.dumps(model), "model.skops")
+
+
+@each_family
+def test_a_file_that_is_no_model_is_refused(family):
+    X, y, task = problem("binary")
+    files = quick(family, X, y, task).to_files()
+    with pytest.raises(DataRefused, match="model"):
+        family.from_files(dict.fromkeys(files, b"garbage"))
+
+
+def test_a_tree_that_points_outside_itself_or_back_is_refused():
+    leaf = np.array([False, True, True])
+    right, feature = np.array([2, -1, -1]), np.array([0, -2, -2])
+    check_tree(np.array([1, -1, -1]), right, feature, leaf, features=1)
+    for left in (3, 0, -5):
+        with pytest.raises(DataRefused, match="outside itself"):
+            check_tree(np.array([left, -1, -1]), right, feature, leaf, features=1)
+    with pytest.raises(DataRefused, match="outside itself"):
+        check_tree(np.array([1, -1, -1]), right, feature + 1, leaf, features=1)

@@ -1,0 +1,143 @@
+"""The train stage: a bundle of the best settings, fitted on train plus validation."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from modelling import make_params, make_splits
+
+from mlops_cli.core.learners import FAMILIES
+from mlops_cli.errors import DataRefused, NotFound
+from mlops_cli.reporting import Silent
+from mlops_cli.stages import train
+from mlops_cli.store import bundle as bundles
+from mlops_cli.store.files import write_json
+
+METRICS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
+
+
+def choose(layout, family, kind):
+    """What tune would have written."""
+    settings = {name: s.default for name, s in FAMILIES[family].space.items()}
+    chosen = {"family": family, "settings": settings, "metric": METRICS[kind]}
+    write_json(layout.tuning / "best.json", chosen)
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("kind", list(METRICS))
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_the_bundle_loads_and_predicts(tmp_path, kind, family):
+    layout = make_splits(tmp_path, kind)
+    choose(layout, family, kind)
+    train.run(make_params(kind), layout, Silent())
+    bundle = bundles.load(layout.model)
+    frame = pl.read_parquet(layout.split("validation"))
+    prediction = bundle.predict(frame)
+    assert len(prediction) == len(frame)
+    if kind != "regression":
+        right = prediction.argmax(axis=1) == bundle.labels.encode(frame["_target"])
+        assert right.mean() > 0.85
+    assert (bundle.threshold is not None) == (kind == "binary")
+    assert bundle.program["rules"] == "opaque"
+
+
+def test_both_splits_are_learnt_from_and_the_facts_say_so(tmp_path):
+    layout = make_splits(tmp_path, "regression")
+    choose(layout, "lightgbm", "regression")
+    train.run(make_params("regression"), layout, Silent())
+    rows = {n: len(pl.read_parquet(layout.split(n))) for n in ("train", "validation")}
+    facts = bundles.load(layout.model).facts
+    assert facts["rows"] == rows
+    first, last = facts["window"]
+    assert first.startswith("1970-01-01T00:00:00")
+    assert last > first
+    assert facts["validation"]["metric"] == "rmse"
+    assert facts["iterations"] == bundles.load(layout.model).members[0].iterations
+    text = (layout.model / "members/0-lightgbm/model.txt").read_text()
+    assert f"leaf_count={rows['train']}" not in text
+    assert "lightgbm" in facts["versions"]
+
+
+def test_the_signature_says_what_goes_in_and_out(tmp_path):
+    layout = make_splits(tmp_path, "binary")
+    choose(layout, "linear", "binary")
+    params = make_params({"type": "binary", "positive": "0"})
+    train.run(params, layout, Silent())
+    signature = json.loads((layout.model / "signature.json").read_text())
+    both = pl.concat([pl.read_parquet(layout.split(n)) for n in ("train", "validation")])
+    inputs = signature["inputs"]
+    assert inputs["f1"]["min"] == both["f1"].min()
+    assert inputs["f1"]["max"] == both["f1"].max()
+    assert inputs["f0"]["missing"] == pytest.approx(1 / 7, abs=0.01)
+    assert sorted(inputs["group"]["categories"]) == ["a", "b", "c"]
+    assert inputs["flag"]["kind"] == "boolean"
+    assert signature["output"] == {"type": "binary", "classes": ["1", "0"]}
+
+
+def test_dearer_misses_lower_the_threshold(tmp_path):
+    found = []
+    for name, cost in (("a", 1.0), ("b", 50.0)):
+        layout = make_splits(tmp_path / name, "binary")
+        choose(layout, "forest", "binary")
+        task = {"type": "binary", "cost": {"false_negative": cost}}
+        train.run(make_params(task), layout, Silent())
+        found.append(bundles.load(layout.model).threshold)
+    assert found[1] < found[0]
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_the_same_inputs_give_the_same_bytes(tmp_path, family):
+    results = []
+    for name in ("a", "b"):
+        layout = make_splits(tmp_path / name, "multiclass")
+        choose(layout, family, "multiclass")
+        train.run(make_params("multiclass"), layout, Silent())
+        results.append(contents(layout.model))
+    assert results[0] == results[1]
+
+
+def test_one_class_is_refused_and_nothing_is_written(tmp_path):
+    layout = make_splits(tmp_path, "binary")
+    choose(layout, "linear", "binary")
+    frame = pl.read_parquet(layout.split("train"))
+    frame.with_columns(_target=pl.lit("1")).write_parquet(layout.split("train"))
+    with pytest.raises(DataRefused, match="target has one class: '1'"):
+        train.run(make_params("binary"), layout, Silent())
+    assert not layout.model.exists()
+
+
+def test_a_class_only_in_validation_is_refused(tmp_path):
+    layout = make_splits(tmp_path, "multiclass")
+    choose(layout, "linear", "multiclass")
+    frame = pl.read_parquet(layout.split("validation"))
+    frame.with_columns(_target=pl.lit("new")).write_parquet(layout.split("validation"))
+    with pytest.raises(DataRefused, match="class 'new' is in the validation split"):
+        train.run(make_params("multiclass"), layout, Silent())
+
+
+def test_without_tuning_it_says_what_to_run(tmp_path):
+    layout = make_splits(tmp_path, "binary")
+    with pytest.raises(NotFound, match=r"best\.json"):
+        train.run(make_params("binary"), layout, Silent())
+
+
+def test_infinite_and_empty_features_do_not_break_the_signature(tmp_path):
+    layout = make_splits(tmp_path, "regression")
+    choose(layout, "linear", "regression")
+    for name in ("train", "validation"):
+        frame = pl.read_parquet(layout.split(name))
+        frame.with_columns(f1=pl.lit(np.inf), f2=pl.lit(None, pl.Float64)).write_parquet(
+            layout.split(name)
+        )
+    train.run(make_params("regression"), layout, Silent())
+    inputs = bundles.load(layout.model).signature["inputs"]
+    assert inputs["f1"]["min"] is None
+    assert inputs["f2"]["missing"] == 1.0

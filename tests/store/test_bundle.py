@@ -1,0 +1,125 @@
+"""The model bundle: what is written is what is loaded, and nothing else is."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mlops_cli.core.encoding import Encoder
+from mlops_cli.core.labels import LabelCodec
+from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.errors import DataRefused, NotFound
+from mlops_cli.store.bundle import Bundle, Member, load, save, verify
+
+
+@pytest.fixture(scope="module")
+def frame():
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=200)
+    return pl.DataFrame(
+        {"size": size, "town": rng.choice(["a", "b", "c"], 200), "_target": size > 0}
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(frame):
+    kinds = {"size": "number", "town": "category"}
+    encoder, labels = Encoder.fit(frame, kinds), LabelCodec.fit(frame["_target"], "binary")
+    X, y = encoder.transform(frame), labels.encode(frame["_target"])
+    members = []
+    for weight, name in ((3.0, "lightgbm"), (1.0, "linear")):
+        family = FAMILIES[name]
+        settings = {key: setting.default for key, setting in family.space.items()}
+        task = TaskInfo("binary", 2, encoder.categorical)
+        fitted = family.fit(X, y, task, settings, seed=0, iterations=10)
+        members.append(Member(name, fitted, weight, settings, fitted.iterations))
+    return Bundle(
+        tuple(members),
+        encoder,
+        labels,
+        "binary",
+        threshold=0.4,
+        program={"features": kinds},
+        signature={"inputs": {}},
+        facts={"seed": 0},
+    )
+
+
+@pytest.fixture
+def folder(bundle, tmp_path):
+    save(bundle, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_prediction_is_the_weighted_mean_of_the_members(bundle, frame):
+    X = bundle.encoder.transform(frame)
+    first, second = (m.fitted.predict(X) for m in bundle.members)
+    np.testing.assert_allclose(bundle.predict(frame), 0.75 * first + 0.25 * second)
+
+
+def test_what_was_saved_is_loaded(bundle, folder, frame):
+    again = load(folder)
+    np.testing.assert_array_equal(again.predict(frame), bundle.predict(frame))
+    for name in ("encoder", "labels", "task", "threshold", "program", "signature", "facts"):
+        assert getattr(again, name) == getattr(bundle, name)
+    for old, new in zip(bundle.members, again.members, strict=True):
+        assert (old.family, old.weight, old.settings, old.iterations) == (
+            new.family,
+            new.weight,
+            new.settings,
+            new.iterations,
+        )
+
+
+def test_the_same_bundle_is_the_same_bytes(bundle, folder, tmp_path):
+    save(bundle, tmp_path / "other")
+    assert contents(folder) == contents(tmp_path / "other")
+    save(load(folder), tmp_path / "again")
+    assert contents(folder) == contents(tmp_path / "again")
+
+
+def test_saving_replaces_the_old_bundle_whole(bundle, folder):
+    (folder / "left_over").write_text("x")
+    save(bundle, folder)
+    verify(folder)
+
+
+def test_every_changed_or_missing_file_is_named(bundle, folder):
+    for name, content in contents(folder).items():
+        path = folder / name
+        path.unlink()
+        with pytest.raises((DataRefused, NotFound), match=f"{name.name}.* missing"):
+            load(folder)
+        path.write_bytes(content[:-2] + b"#\n")
+        with pytest.raises(DataRefused, match=name.name):
+            load(folder)
+        path.write_bytes(content)
+    verify(folder)
+
+
+def test_an_extra_file_is_named(folder):
+    (folder / "members" / "0-lightgbm" / "more.txt").write_text("x")
+    with pytest.raises(DataRefused, match=r"more\.txt doesn't belong"):
+        verify(folder)
+
+
+def test_a_manifest_whose_own_hash_is_wrong_is_refused(folder):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"bundle_sha256": "0" * 64}))
+    with pytest.raises(DataRefused, match=r"manifest\.json was changed"):
+        verify(folder)
+    path.write_text(json.dumps({"files": []}))
+    with pytest.raises(DataRefused, match="not a bundle's manifest"):
+        verify(folder)
+
+
+def test_where_there_is_no_bundle_it_says_how_to_make_one(tmp_path):
+    with pytest.raises(NotFound) as caught:
+        load(tmp_path / "model")
+    assert "mlops train" in caught.value.hint
