@@ -222,6 +222,8 @@ def _limit(value: Any, kind: TypeName, place: str) -> Any:
 
 def _value(value: Any, kind: TypeName, place: str) -> Any:
     """Give a value of the parameters as its column's type has it."""
+    if isinstance(value, str) and kind in {"date", "datetime"}:
+        value = _moment(value)
     numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
     fits = {
         "integer": numeric,
@@ -239,6 +241,14 @@ def _value(value: Any, kind: TypeName, place: str) -> Any:
     if kind == "datetime":
         return in_utc(value)
     return value.date() if isinstance(value, dt.datetime) else value
+
+
+def _moment(text: str) -> Any:
+    """Read a date or time; what is none stays a text, and is refused as such."""
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError:
+        return text
 
 
 def _check_pattern(pattern: str, kind: TypeName, place: str) -> None:

@@ -82,7 +82,9 @@ def convert(values: pl.Series, dtype: pl.DataType) -> pl.Series:
     if converted is None:
         lost = values.is_not_null()
     elif converted.null_count() == values.null_count():
-        return converted.alias(values.name)
+        # A text may say NaN.
+        filled = converted.fill_nan(None) if dtype.is_float() else converted
+        return filled.alias(values.name)
     else:
         lost = converted.is_null() & values.is_not_null()
     offending = values.filter(lost)
@@ -145,7 +147,7 @@ def _read_text(values: pl.Series, dtype: pl.DataType) -> pl.Series:
         # A whole number may be written 517.0, as where missing values made floats of integers.
         whole = text.str.replace(r"^([+-]?\d+)\.0*$", "${1}")
         return whole.cast(dtype, strict=False)
-    return text.cast(dtype, strict=False).fill_nan(None)
+    return text.cast(dtype, strict=False)
 
 
 def _read_moments(text: pl.Series) -> pl.Series:

@@ -42,7 +42,6 @@ class Intake:
     columns: pl.Schema
     """What the table has after types and derived columns."""
     tally: Tally = field(default_factory=Tally)
-    misfit: MisfitError | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
@@ -88,11 +87,12 @@ class Intake:
         """
         try:
             tables.sink(self._lazy(), path)
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except MisfitError as misfit:
+            raise self._place_of(misfit) from misfit
+        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+            # Arrow streams raise errors that are ValueErrors.
             if is_full(error):
                 raise
-            if self.misfit is not None:
-                raise self._place_of(self.misfit) from error
             raise self.opened.explain(error) from error
         return self.tally
 
@@ -109,12 +109,7 @@ class Intake:
         return table.map_batches(self._cut, streamable=True, schema=self.clock.schema(self.columns))
 
     def _convert(self, frame: pl.DataFrame) -> pl.DataFrame:
-        try:
-            return frame.with_columns(convert(frame[c], t) for c, t in self.converted.items())
-        except MisfitError as misfit:
-            # Polars hands on the text of an error only.
-            self.misfit = misfit
-            raise
+        return frame.with_columns(convert(frame[c], t) for c, t in self.converted.items())
 
     def _cut(self, frame: pl.DataFrame) -> pl.DataFrame:
         kept, tally = self.clock.cut(frame)
