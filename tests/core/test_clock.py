@@ -13,9 +13,7 @@ UTC = pl.Datetime("us", "UTC")
 
 def table(**columns):
     times = {
-        c: pl.Series(v, dtype=UTC, strict=False)
-        for c, v in columns.items()
-        if c != "x" and c != "y"
+        c: pl.Series(v, dtype=UTC, strict=False) for c, v in columns.items() if c not in {"x", "y"}
     }
     values = {c: pl.Series(v, dtype=pl.Int64) for c, v in columns.items() if c in {"x", "y"}}
     return pl.DataFrame({**times, **values})

@@ -1,4 +1,3 @@
-import datetime as dt
 import errno
 import json
 
@@ -12,7 +11,13 @@ from mlops_cli.reporting import Silent
 from mlops_cli.stages import ingest
 from mlops_cli.store import tables
 
-CSV = "id,at,done_at,outcome\n1,2020-01-01,2020-01-02,5\n2,2020-01-02,2020-01-04,6\n3,2020-01-05,,\n4,,,\n"
+CSV = """\
+id,at,done_at,outcome
+1,2020-01-01,2020-01-02,5
+2,2020-01-02,2020-01-04,6
+3,2020-01-05,,
+4,,,
+"""
 SOURCE = {
     "uri": "t.csv",
     "types": {"at": "datetime", "done_at": "datetime"},
@@ -122,7 +127,7 @@ def test_a_full_disk_is_said_and_nothing_is_left(project, monkeypatch):
 
 def test_many_batches_keep_their_order_and_counts(project):
     n = 250_000
-    at = pl.datetime_range(dt.datetime(2020, 1, 1), dt.datetime(2021, 1, 1), "2m", eager=True)[:n]
+    at = pl.datetime_range(pl.datetime(2020, 1, 1), pl.datetime(2021, 1, 1), "2m", eager=True)[:n]
     pl.DataFrame({"n": range(n), "at": at}).write_csv(project / "t.csv")
     run(
         project,

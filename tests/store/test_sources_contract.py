@@ -29,9 +29,7 @@ ROWS = pl.DataFrame(
 TYPES = {"at": "datetime"}
 UTC = pl.Datetime("us", "UTC")
 READ = ROWS.with_columns(
-    at=pl.Series(
-        [dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 2, 3), dt.datetime(2020, 1, 3)]
-    ).dt.replace_time_zone("UTC")
+    at=pl.Series([dt.datetime(2020, 1, d, h, tzinfo=dt.UTC) for d, h in ((1, 0), (2, 3), (3, 0))])
 )
 
 
@@ -68,7 +66,8 @@ def offer(kind, rows, root):
     else:
         module = f"given_{root.name}".replace("-", "_")
         rows.write_parquet(root / "given.parquet")
-        code = f"import polars\n\ndef table():\n    return polars.read_parquet({str(root / 'given.parquet')!r})\n"
+        read = f"polars.read_parquet({str(root / 'given.parquet')!r})"
+        code = f"import polars\n\ndef table():\n    return {read}\n"
         (root / f"{module}.py").write_text(code)
         yield f"python:{module}:table"
 
@@ -326,14 +325,15 @@ def test_integers_written_as_floats_are_integers_when_stated(tmp_path):
     "code",
     [
         "import pandas as pd\nt = pd.DataFrame({'a': [1.0, float('nan')], 'b': ['x', None]})",
-        "import pyarrow as pa\nt = pa.table({'a': [1.0, None], 'b': ['x', None]})",
-        "import pyarrow as pa\ndef t():\n    return pa.table({'a': [1.0, None], 'b': ['x', None]}).to_reader()",
-        "import polars as pl\nclass t:\n    x = staticmethod(lambda: pl.LazyFrame({'a': [1.0, None], 'b': ['x', None]}))",
+        "import pyarrow as pa\nt = pa.table(DATA)",
+        "import pyarrow as pa\ndef t():\n    return pa.table(DATA).to_reader()",
+        "import polars as pl\nclass t:\n    x = staticmethod(lambda: pl.LazyFrame(DATA))",
     ],
 )
 def test_python_gives_pandas_polars_or_arrow(tmp_path, code):
     module = f"mod_{abs(hash(code))}_{tmp_path.name}"
-    (tmp_path / f"{module}.py").write_text(code)
+    data = "DATA = {'a': [1.0, None], 'b': ['x', None]}\n"
+    (tmp_path / f"{module}.py").write_text(data + code)
     attribute = "t.x" if "class" in code else "t"
     table, *_ = ingest(tmp_path, f"python:{module}:{attribute}")
     assert table.rows() == [(1.0, "x"), (None, None)]
