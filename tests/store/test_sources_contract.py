@@ -16,6 +16,7 @@ from mlops_cli.params.data import Source
 from mlops_cli.store import tables
 from mlops_cli.store.intake import Intake
 from mlops_cli.store.sources import KINDS, Request, kind_of
+from mlops_cli.store.sources.web import masked
 
 ROWS = pl.DataFrame(
     {
@@ -369,6 +370,11 @@ def test_http_without_an_answer_is_unreadable(tmp_path, monkeypatch):
         pass
     with pytest.raises(SourceUnreadable, match="cannot be fetched"):
         ingest(tmp_path, f"{address}/t.csv")
+
+
+def test_only_urls_are_masked():
+    assert masked("data/part-?.csv") == "data/part-?.csv"
+    assert masked("https://me:pw@host/a.csv?key=1#x") == "https://***@host/a.csv?***"
 
 
 def test_an_unknown_scheme_is_unreadable(tmp_path):

@@ -36,6 +36,8 @@ _BUSY = (408, 429)
 def masked(url: str) -> str:
     """Show a URL without what may be secret: user, password, and the query's values."""
     parts = urllib.parse.urlsplit(url)
+    if parts.scheme.lower() not in {"http", "https"}:
+        return url  # a path, in which ? and # mean themselves
     host = ("***@" if "@" in parts.netloc else "") + parts.netloc.rpartition("@")[2]
     query = "***" if parts.query else ""
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, query, ""))
