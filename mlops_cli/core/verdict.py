@@ -90,7 +90,7 @@ def check_source(
         c: tablechecks.cast(c, schema[c], t) for c, t in row_checks.types.items() if schema[c] != t
     }
     evidence = _Evidence(rows, examples)
-    _check_rows(table.with_columns(casts.values()), row_checks, evidence)
+    _check_rows(table.with_columns(list(casts.values())), row_checks, evidence)
     _check_keys(source, rules, table, evidence)
     _check_references(source, rules, raw, evidence)
     bad = evidence.quarantined()

@@ -94,7 +94,7 @@ def _write(path: Path, result: Checked, valid: Path, quarantine: Path) -> None:
     if bad.is_empty() and not result.casts:
         shutil.copyfile(path, valid / path.name)
         return
-    table = tables.scan(path).with_columns(result.casts.values())
+    table = tables.scan(path).with_columns(list(result.casts.values()))
     if bad.is_empty():
         tables.sink(table, valid / path.name)
         return
