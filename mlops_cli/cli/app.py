@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.init import init
 from mlops_cli.cli.pipeline import run, stage, stage_command
 from mlops_cli.cli.status import status
 
@@ -52,6 +53,7 @@ def options(
         raise typer.Exit
 
 
+app.command()(init)
 app.command()(run)
 for _name, _does in PIPELINE.items():
     app.command(_name)(stage_command(_name, _does))
