@@ -104,8 +104,8 @@ def test_a_model_from_its_files_predicts_the_same_and_has_the_same_files(family,
 @each_task
 def test_the_same_fit_gives_the_same_bytes_on_any_number_of_threads(family, kind):
     X, y, task = problem(kind, rows=2000)
-    files = [quick(family, X, y, task, threads=n).to_files() for n in (1, 2, 3)]
-    assert files[0] == files[1] == files[2]
+    files = [quick(family, X, y, task, rounds=8, threads=n).to_files() for n in (1, 3)]
+    assert files[0] == files[1]
 
 
 @each_family

@@ -93,7 +93,7 @@ def test_dearer_misses_lower_the_threshold(tmp_path):
     assert found[1] < found[0]
 
 
-@pytest.mark.parametrize("family", list(FAMILIES))
+@pytest.mark.parametrize("family", ["forest", "lightgbm"])
 def test_the_same_inputs_give_the_same_bytes(tmp_path, family):
     results = []
     for name in ("a", "b"):

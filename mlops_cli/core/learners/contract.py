@@ -21,6 +21,10 @@ STEPS = 10
 """A fit says at most so many times how good it is: at each tenth of its budget."""
 
 
+_SMALL = 200_000
+"""Below so many cells threads wait for each other longer than they work."""
+
+
 class Pruned(Exception):  # not an error: a decision to stop
     """Raised by ``Watch.report`` to end a fit that is not worth finishing."""
 
@@ -150,10 +154,12 @@ class Rounds:
         return self.watch.patience is not None and done - self.best >= self.watch.patience
 
 
-def cores(threads: int | None) -> int:
-    """Threads to use: as given, or all that this process may run on."""
+def cores(threads: int | None, X: Floats) -> int:
+    """Threads to use: as given, or all that this process may run on; one where X is small."""
     if threads:
         return threads
+    if X.size < _SMALL:
+        return 1
     # Not everywhere can a process be asked where it may run.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -81,7 +81,7 @@ def _fit(
     iterations: int | None = None,
 ) -> _Forest:
     total = iterations or _TREES
-    forest = _new(task, settings, len(X), seed, cores(threads))
+    forest = _new(task, settings, len(X), seed, cores(threads, X))
     model = _Forest(forest, task.classes)
     X = np.clip(X, -_LARGEST, _LARGEST)
     rounds = Rounds(watch, total) if watch else None
@@ -139,7 +139,7 @@ def _sum(trees: Sequence[Any], X: Floats, threads: int | None) -> Floats:
     starts = range(0, max(1, len(narrow)), _BLOCK)
     if len(starts) == 1:
         return block(0)
-    with ThreadPoolExecutor(cores(threads)) as pool:
+    with ThreadPoolExecutor(cores(threads, X)) as pool:
         return np.concatenate(list(pool.map(block, starts)))
 
 

@@ -83,7 +83,7 @@ def _fit(
     part = max(1, total // _PARTS) if watch else total
     rounds = Rounds(watch, total) if watch else None
     done = 0
-    with threadpool_limits(limits=cores(threads), user_api="openmp"):
+    with threadpool_limits(limits=cores(threads, X), user_api="openmp"):
         while done < total:
             done = min(total, done + part)
             model.set_params(max_iter=done).fit(X, y)

@@ -72,7 +72,7 @@ def _fit(
     import lightgbm
 
     total = iterations or _ROUNDS
-    parameters = _parameters(task, settings, seed, cores(threads))
+    parameters = _parameters(task, settings, seed, cores(threads, X))
     data = lightgbm.Dataset(
         X, y, params=parameters, categorical_feature=list(task.categorical), free_raw_data=True
     )
