@@ -101,6 +101,12 @@ def test_a_large_confusion_is_scaled_in_proportion():
     assert np.abs(exact - scaled).max() < 1
 
 
+def test_the_last_seats_of_a_scaled_confusion_go_to_the_largest_remainders():
+    actual, predicted = np.repeat([0, 0, 1], [3996, 1, 3]), np.repeat([0, 1, 1], [3996, 1, 3])
+    found = [(p["actual"], p["predicted"]) for p in curves.confusion(actual, predicted, "ab")]
+    assert {cell: found.count(cell) for cell in found} == {("a", "a"): 999, ("b", "b"): 1}
+
+
 def test_residuals_are_truth_less_prediction_of_a_seeded_sample():
     y = np.arange(5000.0)
     points = curves.residuals(y, y - 2, seed=0)
