@@ -160,7 +160,9 @@ def _date_features(
     # Of the column that the rows are split by, later rows have years and days never seen before.
     if not is_clock:
         days = f"EXTRACT(epoch FROM CAST({sql} AS TIMESTAMP)) / 86400"
-        parts = {"year": f"EXTRACT(year FROM {sql})", **parts, "days": days}
+        parts["days"] = days
+        if fact.low.year != fact.high.year:
+            parts = {"year": f"EXTRACT(year FROM {sql})", **parts}
     made: dict[str, str] = {}
     for part, expression in parts.items():
         made[feature_name(f"{fact.name}_{part}", taken | made.keys())] = expression

@@ -40,7 +40,6 @@ class DataFile:
     """
 
     path: Path
-    format: str
     separator: str
     encoding: str
     null_values: tuple[str, ...]
@@ -88,9 +87,12 @@ def opened(path: Path, scratch: Path, encoding: str = "utf-8") -> Iterator[DataF
         encoding = "utf-16"
     separator, names = _header(head, encoding) if form == "csv" else (",", [])
     source = Source(
-        uri=path.name, separator=separator, encoding=encoding, types=dict.fromkeys(names, "string")
+        uri=path.name,
+        separator=separator,
+        encoding=encoding,
+        types=dict.fromkeys(names, "string"),
     )
-    with _as_init_says(encoding):
+    with _as_init_says(path.name, encoding):
         table = _open(path, source, scratch)
         try:
             yield _described(path, form, source, table.frame)
@@ -109,7 +111,6 @@ def _described(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> Da
     stated = {n: t for n, t in found.types.items() if form == "csv" or t != "string"}
     return DataFile(
         path=path,
-        format=form,
         separator=source.separator,
         encoding=source.encoding,
         null_values=found.null_values,
@@ -125,7 +126,7 @@ def _open(path: Path, source: Source, scratch: Path) -> Opened:
 
 
 @contextmanager
-def _as_init_says(encoding: str) -> Iterator[None]:
+def _as_init_says(name: str, encoding: str) -> Iterator[None]:
     """Errors of sources point to ``params.yaml``, which isn't there yet."""
     try:
         yield
@@ -135,7 +136,8 @@ def _as_init_says(encoding: str) -> Iterator[None]:
             hint = f"It was read as {encoding}; name another with --encoding, such as latin-1."
         elif "ingest.sources" in hint:
             hint = "Correct the file, then run `mlops init` again."
-        raise SourceUnreadable(error.message, hint) from error
+        message = error.message.replace(f" of source {name!r}", "")
+        raise SourceUnreadable(message, hint) from error
 
 
 def _head(path: Path) -> bytes:

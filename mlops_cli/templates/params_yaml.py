@@ -84,7 +84,7 @@ def _task(proposal: Proposal) -> str:
 def _ingest(reading: Reading, proposal: Proposal) -> str:
     lines = [
         "ingest:",
-        "  # The data clock: with a moment such as 2024-01-31, only earlier rows are taken"
+        "  # The data clock: with a moment such as '2024-01-31', only earlier rows are taken"
         + (" (by `time`)." if proposal.time else "; it needs a `time` column."),
         "  until: null",
         "  sources:",
