@@ -15,14 +15,14 @@ from mlops_cli.cli.status import status
 __all__ = ["app", "main"]
 
 PIPELINE = {
-    "ingest": "Take the sources in, up to the data clock, as Parquet with a manifest.",
-    "validate": "Check the sources against their rules; set offending rows aside, or refuse.",
-    "featurize": "Run the feature program over every labelled row.",
-    "split": "Split into train, validation and test, and prove that nothing leaks.",
-    "tune": "Search families of models and their settings; the validation split decides.",
-    "train": "Fit the best settings on train and validation, and write the model bundle.",
-    "evaluate": "Judge the model on the test split, with intervals, against baselines.",
-    "register": "Put the model through its gates and record the decision.",
+    "ingest": "Take the sources in, up to the data clock.",
+    "validate": "Check the sources against their rules.",
+    "featurize": "Make the features of every labelled row.",
+    "split": "Split into train, validation and test.",
+    "tune": "Search models; the validation split decides.",
+    "train": "Fit the best settings, and write the bundle.",
+    "evaluate": "Judge the model on the test split.",
+    "register": "Put the model through its gates.",
 }
 
 app = typer.Typer(
@@ -36,21 +36,28 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mlops_cli import __version__
+
+        drawing.console().print(f"mlops {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_version),
+    ] = False,
 ) -> None:
     """From raw tables to an approved, versioned model, with Git, DVC and files.
 
     Example: mlops init shop --data orders.csv --target returned && cd shop && mlops run
     """
-    _ = debug  # read by `main` from the arguments: it also counts for errors before this
-    if version:
-        from mlops_cli import __version__
-
-        drawing.console().print(f"mlops {__version__}")
-        raise typer.Exit
+    # `main` reads --debug from the arguments, as it also counts for errors before this.
+    _ = debug, version
 
 
 app.command()(init)

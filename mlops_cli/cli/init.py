@@ -48,7 +48,9 @@ def init(
         bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")
     ] = False,
 ) -> None:
-    """Make a project from a data file; columns, types, task and split are inferred.
+    """Make a new project from a data file.
+
+    Columns, types, task, split and first features are inferred.
 
     Example: mlops init shop --data orders.csv --target returned
     """

@@ -21,7 +21,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, an
 
 
 def run(force: Force = False, as_json: Json = False) -> None:
-    """Bring all eight stages up to date: raw data in, an approved or rejected model out.
+    """Bring all eight stages up to date.
+
+    Raw data in, an approved or rejected model out.
 
     Example: mlops run
     """
@@ -35,7 +37,10 @@ def stage_command(name: str, does: str) -> Callable[..., None]:
         _bring_up_to_date(name, force=force, as_json=as_json)
 
     command.__name__ = name
-    command.__doc__ = f"{does}\n\nExample: mlops {name}\n"
+    command.__doc__ = (
+        f"{does}\n\nBrings the stage, and what it needs, up to date through DVC.\n\n"
+        f"Example: mlops {name}\n"
+    )
     return command
 
 
@@ -43,7 +48,7 @@ def stage(
     name: Annotated[str, typer.Argument(help="The stage: ingest, validate, ..., register.")],
     as_json: Json = False,
 ) -> None:
-    """Do one stage's work here and now, without DVC: what `cmd:` in dvc.yaml calls.
+    """Do one stage's work, as dvc.yaml calls it.
 
     Example: mlops stage featurize
     """
@@ -55,6 +60,8 @@ def stage(
     from mlops_cli.store.locks import waited_for
     from mlops_cli.store.runs import remember
 
+    # Idle threads of one library must not spin while another works (read when libgomp loads).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if name not in STAGES:
         raise NotFound(f"there is no stage {name!r}", nearest(name, STAGES))
     layout = find()

@@ -19,7 +19,7 @@ _REASONS = 3
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Show each stage (up to date, or changed and why) and the last decision and metrics.
+    """Show what changed and why, and the last metrics.
 
     Example: mlops status
     """

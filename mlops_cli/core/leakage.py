@@ -28,7 +28,7 @@ def check_fits(dtype: pl.DataType, task: str, sql: str) -> None:
             "Change task.type, or the expression.",
         )
     if task != "regression" and not (
-        dtype == pl.Boolean or dtype == pl.String or dtype.is_integer()
+        dtype in {pl.Boolean, pl.String} or dtype.is_integer()
     ):
         raise BadParams(
             f"featurize.target {sql!r} is of type {dtype}; a {task} task needs classes",

@@ -216,7 +216,9 @@ class FeatureProgram:
         import polars as pl
 
         made = self._prepared(base, tables)
-        features = made.select(e.over(made.columns).alias(name) for name, e in self.features.items())
+        features = made.select(
+            e.over(made.columns).alias(name) for name, e in self.features.items()
+        )
         return features.cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
 
     def _prepared(self, base: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:

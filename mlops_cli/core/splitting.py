@@ -69,7 +69,7 @@ def randomly(units: Ids, classes: Ids | None, validation: float, test: float, se
     for each in np.unique(stratum):
         mine = shuffled[stratum[shuffled] == each]
         of_unit[mine] = _fill(size[mine], validation, test)
-    return cast("Codes", of_unit[units])
+    return of_unit[units]
 
 
 def by_group(groups: pl.Series, validation: float, test: float, seed: int) -> Codes:

@@ -58,8 +58,6 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
             manifest["sources"][name] = _entry(intake, tally, path)
             warnings += _warnings(tally, request)
         write_json(folder / layout.ingest_manifest.name, manifest)
-    for warning in warnings:
-        progress.note(warning)
     return _summary(manifest, warnings)
 
 

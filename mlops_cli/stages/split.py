@@ -114,7 +114,8 @@ def _facts(path: Path) -> dict[str, Any]:
         facts["time"] = [_iso(least), _iso(most)]
     target = table.select(TARGET).collect()[TARGET]
     if target.dtype.is_float() or target.n_unique() > 50:  # noqa: PLR2004 - more than one can read
-        facts["target_mean"] = float(f"{target.cast(pl.Float64).mean():.6g}")
+        mean = table.select(pl.col(TARGET).cast(pl.Float64).mean()).collect().item()
+        facts["target_mean"] = float(f"{float(mean):.6g}")
     else:
         counts = target.cast(pl.String).alias("c").value_counts().sort("c")
         facts["target"] = {c: round(n / facts["rows"], 6) for c, n in counts.iter_rows()}

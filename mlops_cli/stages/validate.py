@@ -61,8 +61,6 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     write_json(layout.validation_report, report)
     notes = [note for c in checked.values() for note in c.notes]
     notes += [f.sentence() for f in findings if f.count and f.check.policy != "quarantine"]
-    for note in notes:
-        progress.note(note)
     return _summary(checked, notes, report)
 
 
