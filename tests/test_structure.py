@@ -1,0 +1,203 @@
+"""The house keeps its shape: floors, what is loaded when, and what DVC is told of the code."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from code_deps import code_deps, dvc_yaml
+from ruamel.yaml import YAML
+
+from mlops_cli.params import Params
+from mlops_cli.stages import STAGES
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "mlops_cli"
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "project" not in p.relative_to(PACKAGE).parts)
+SECTIONS = {field.alias or name: name for name, field in Params.model_fields.items()}
+
+HEAVY = {"dvc", "lightgbm", "numpy", "optuna", "pandas", "pandera", "polars", "pyarrow"}
+HEAVY |= {"rich", "scipy", "sklearn", "skops"}
+
+# What the modules of a floor may import when they are loaded, besides the standard library and
+# this package. Everything else is imported by the function that needs it.
+LOADED = {
+    "cli": {"typer"},
+    "stages": {"numpy", "polars"},
+    "store": {"numpy", "polars"},
+    "core": {"numpy", "polars"},
+    "params": {"pydantic"},
+}
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported_when_loaded(body: list[ast.stmt]) -> Iterator[str]:
+    """Top-level packages that a module imports as soon as it is loaded."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield str(node.module).split(".")[0]
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.unparse(node.test):
+            yield from imported_when_loaded([*node.body, *node.orelse])
+        elif isinstance(node, ast.Try):
+            handlers = [line for handler in node.handlers for line in handler.body]
+            yield from imported_when_loaded([*node.body, *handlers, *node.orelse])
+        elif isinstance(node, ast.ClassDef):
+            yield from imported_when_loaded(node.body)
+
+
+def settings_read(stage: str) -> set[str]:
+    """Dotted names of the parameters that a stage's module reads, as deep as the code says."""
+    tree = ast.parse((PACKAGE / "stages" / f"{stage}.py").read_text(encoding="utf-8"))
+    yaml_name = {python: yaml for yaml, python in SECTIONS.items()}
+    read, inner = set(), set()
+    for node in ast.walk(tree):  # outer attributes come before those inside of them
+        if not isinstance(node, ast.Attribute) or node in inner:
+            continue
+        names, at = [], node
+        while isinstance(at, ast.Attribute):
+            names.append(at.attr)
+            inner.add(at)
+            at = at.value
+        chain = [*([at.id] if isinstance(at, ast.Name) else []), *reversed(names)]
+        if "params" in chain:
+            path = chain[chain.index("params") + 1 :]
+            if path and path[0] in yaml_name:
+                read.add(".".join([yaml_name[path[0]], *path[1:]]))
+    return read
+
+
+def within(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}.")
+
+
+# For the options of a command, Typer itself loads pydantic.
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [(["--help"], HEAVY | {"pydantic"}), (["status", "--help"], HEAVY)],
+    ids=["mlops", "mlops status"],
+)
+def test_help_loads_no_heavy_library(words: list[str], heavy: set[str]) -> None:
+    code = f"""if True:
+        import sys
+        from mlops_cli.cli.app import main
+        assert main({words}) == 0
+        print("loaded:", *(sys.modules.keys() & {heavy}))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split() == ["loaded:"]
+
+
+def test_loading_a_module_imports_only_what_its_floor_may() -> None:
+    heavy = {}
+    for path in MODULES:
+        floor = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        allowed = LOADED.get(floor, set()) | set(sys.stdlib_module_names) | {"mlops_cli"}
+        found = set(imported_when_loaded(ast.parse(path.read_text(encoding="utf-8")).body))
+        if found - allowed:
+            heavy[named(path)] = found - allowed
+    assert not heavy, "import these inside the functions that need them"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_the_code_that_a_stage_imports(stage: str) -> None:
+    deps = map(str, dvc_yaml()["stages"][stage]["deps"])
+    listed = [dep for dep in deps if dep.startswith("mlops_cli/")]
+    assert sorted(listed) == code_deps(stage), "run `python tests/code_deps.py`"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_the_parameters_that_a_stage_reads(stage: str) -> None:
+    listed = set(map(str, dvc_yaml()["stages"][stage].get("params", [])))
+    read = settings_read(stage)
+    unlisted = {name for name in read if not any(within(name, entry) for entry in listed)}
+    assert not unlisted, f"stage {stage} reads {unlisted}, and wouldn't run again when they change"
+    unread = {entry for entry in listed if not any(within(name, entry) for name in read)}
+    assert not unread, f"stage {stage} would run again for {unread}, which it doesn't read"
+
+
+@pytest.mark.parametrize("floor", ["store", "core"])
+def test_below_the_stages_nobody_sees_all_the_parameters(floor: str) -> None:
+    # Else a stage could read, by way of a helper, what dvc.yaml doesn't list for it.
+    takers = [
+        named(path)
+        for path in (PACKAGE / floor).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "mlops_cli.params"
+        if any(alias.name == "Params" for alias in node.names)
+    ]
+    assert takers == []
+
+
+def test_dvc_lock_is_of_this_code() -> None:
+    lock = ROOT / "dvc.lock"
+    if not lock.exists():
+        pytest.skip("the pipeline has not been run")
+    stages = YAML(typ="safe").load(lock)["stages"]
+    stale = {
+        dep["path"]
+        for stage in stages.values()
+        for dep in stage.get("deps", [])
+        if dep["path"].endswith(".py") and dep["md5"] != md5(ROOT / dep["path"])
+    }
+    assert not stale, (
+        f"dvc.lock was written before {sorted(stale)} changed: bring it up to date with "
+        "`mlops run`, and commit dvc.lock with the reports"
+    )
+
+
+def md5(path: Path) -> str | None:
+    # DVC names content by MD5; nothing here rests on its strength.
+    return hashlib.md5(path.read_bytes()).hexdigest() if path.exists() else None  # noqa: S324
+
+
+def test_import_contracts_hold() -> None:
+    code = "from importlinter.cli import lint_imports_command as lint; lint()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_modules_stay_readable() -> None:
+    lines = {named(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name: n for name, n in lines.items() if n > 500} == {}
+    assert statistics.median(lines.values()) < 150
+
+
+def test_only_the_command_line_prints() -> None:
+    printers = [
+        f"{named(path)}:{node.lineno}"
+        for path in MODULES
+        if "cli" not in path.relative_to(PACKAGE).parts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if node.func.id == "print"
+    ]
+    assert printers == []
+
+
+def test_there_is_no_junk_drawer() -> None:
+    drawers = {"utils", "util", "helpers", "misc", "common"}
+    assert [named(path) for path in MODULES if path.stem in drawers] == []
+
+
+def test_public_modules_say_what_they_export() -> None:
+    silent = []
+    for path in MODULES:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        defines = [n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Assign)]
+        names = [ast.unparse(n.targets[0]) for n in defines if isinstance(n, ast.Assign)]
+        if defines and "__all__" not in names:
+            silent.append(named(path))
+    assert silent == [], "state `__all__`"
