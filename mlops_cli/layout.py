@@ -128,3 +128,16 @@ class Layout:
     def registration(self) -> Path:
         """The gates' decision with each figure; kept in Git."""
         return self.root / "models" / "registration.json"
+
+    def record(self, stage: str) -> Path:
+        """The small JSON file that stands for a stage's result: other bytes, another result."""
+        return {
+            "ingest": self.ingest_manifest,
+            "validate": self.validation_report,
+            "featurize": self.feature_report,
+            "split": self.split_report,
+            "tune": self.tuning / "best.json",
+            "train": self.model / "manifest.json",
+            "evaluate": self.metrics,
+            "register": self.registration,
+        }[stage]

@@ -153,7 +153,8 @@ def disturb(
 def durations(project: Path, stages: tuple[str, ...]) -> dict[str, float]:
     """Stage -> seconds that its last run took."""
     kept = project / ".mlops" / "summaries"
-    return {s: json.loads((kept / f"{s}.json").read_text())["seconds"] for s in stages}
+    last = {stage: next(kept.glob(f"{stage}-*.json")) for stage in stages}
+    return {stage: json.loads(path.read_text())["seconds"] for stage, path in last.items()}
 
 
 def check(project: Path, kills: int, seed: int, stages: tuple[str, ...] = STAGES) -> list[str]:

@@ -27,9 +27,7 @@ def check_fits(dtype: pl.DataType, task: str, sql: str) -> None:
             f"featurize.target {sql!r} is of type {dtype}; a regression needs a number",
             "Change task.type, or the expression.",
         )
-    if task != "regression" and not (
-        dtype in {pl.Boolean, pl.String} or dtype.is_integer()
-    ):
+    if task != "regression" and not (dtype in {pl.Boolean, pl.String} or dtype.is_integer()):
         raise BadParams(
             f"featurize.target {sql!r} is of type {dtype}; a {task} task needs classes",
             "Compare it (`x > 15`), CAST it, or set task.type to regression.",

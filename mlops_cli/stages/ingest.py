@@ -10,8 +10,7 @@ from mlops_cli.core.clock import Tally, in_utc
 from mlops_cli.core.columntypes import type_name
 from mlops_cli.errors import DataRefused, SourceUnreadable
 from mlops_cli.reporting import Summary, Table
-from mlops_cli.store import tables
-from mlops_cli.store.files import staged, write_json
+from mlops_cli.store.files import sha256, staged, write_json
 from mlops_cli.store.intake import Intake
 from mlops_cli.store.sources import Request
 from mlops_cli.store.sources.web import masked
@@ -97,7 +96,7 @@ def _entry(intake: Intake, tally: Tally, path: Path) -> dict[str, Any]:
         "undated": tally.undated,
         "pending": {c: tally.pending[c] for c in intake.clock.hidden},
         "unknown": {c: n for c in intake.clock.hidden if (n := tally.unknown[c])},
-        "sha256": tables.sha256(path),
+        "sha256": sha256(path),
     }
 
 

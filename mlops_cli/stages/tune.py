@@ -17,8 +17,7 @@ from mlops_cli.core.metrics import Metric, default_metrics, lookup
 from mlops_cli.core.search import Candidate, Limits, Result, Trial, best, narrowed, search
 from mlops_cli.layout import TARGET
 from mlops_cli.reporting import Summary, Table
-from mlops_cli.store import tables
-from mlops_cli.store.files import read_json, staged, write_json
+from mlops_cli.store.files import read_json, sha256, staged, write_json
 from mlops_cli.store.journal import Journal
 from mlops_cli.store.splits import feature_kinds, read_split
 
@@ -125,9 +124,9 @@ def _journal(params: Params, layout: Layout) -> Path:
         "seed": params.project.seed,
         "task": params.task.model_dump(mode="json"),
         "tune": params.tune.model_dump(mode="json"),
-        "program": tables.sha256(layout.program),
-        "train": tables.sha256(layout.split("train")),
-        "validation": tables.sha256(layout.split("validation")),
+        "program": sha256(layout.program),
+        "train": sha256(layout.split("train")),
+        "validation": sha256(layout.split("validation")),
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     path = layout.work / "tune" / f"{key}.journal"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 
 from mlops_cli.errors import DiskFull, NotFound
 
-__all__ = ["is_full", "read_json", "staged", "write_json"]
+__all__ = ["is_full", "read_json", "sha256", "staged", "write_json"]
 
 
 @contextmanager
@@ -88,3 +89,9 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
         path.unlink()
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,29 +1,42 @@
-"""What the last run of each stage said, and how long it took: untracked, for people."""
+"""What each stage said when it made its result, and how long it took: untracked, for people."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from mlops_cli.errors import NotFound
 from mlops_cli.layout import Layout
 from mlops_cli.reporting import Summary, Table
-from mlops_cli.store.files import read_json, write_json
+from mlops_cli.store.files import read_json, sha256, write_json
 
 __all__ = ["last_summary", "remember"]
 
 
+KEPT = 20
+
+
 def remember(layout: Layout, stage: str, summary: Summary, seconds: float) -> None:
-    """Keep a stage's summary and its measured seconds beside the tracked files."""
+    """Keep a stage's summary and its measured seconds, for the result that is there now.
+
+    So that after a checkout of another commit or experiment nobody sees this one's words.
+    """
     content = {"seconds": round(seconds, 3), "summary": asdict(summary)}
-    write_json(layout.work / "summaries" / f"{stage}.json", content)
+    write_json(_path(layout, stage), content)
+    kept = sorted(_folder(layout).glob(f"{stage}-*.json"), key=lambda p: p.stat().st_mtime)
+    for old in kept[:-KEPT]:
+        old.unlink(missing_ok=True)
 
 
 def last_summary(layout: Layout, stage: str) -> tuple[Summary, float] | None:
-    """The summary and seconds of the stage's last run on this machine, if there was one."""
+    """What the stage said and how long it took when it made the result that is there now.
+
+    None if there is no result, or it was not made here (but pulled, say).
+    """
     try:
-        kept: dict[str, Any] = read_json(layout.work / "summaries" / f"{stage}.json")
-    except (NotFound, ValueError):
+        kept: dict[str, Any] = read_json(_path(layout, stage))
+    except (NotFound, FileNotFoundError, ValueError):
         return None
     said = kept["summary"]
     shown = tuple(
@@ -32,3 +45,11 @@ def last_summary(layout: Layout, stage: str) -> tuple[Summary, float] | None:
     )
     summary = Summary(said["headline"], shown, tuple(said["warnings"]), said["facts"])
     return summary, kept["seconds"]
+
+
+def _folder(layout: Layout) -> Path:
+    return layout.work / "summaries"
+
+
+def _path(layout: Layout, stage: str) -> Path:
+    return _folder(layout) / f"{stage}-{sha256(layout.record(stage))[:16]}.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -13,7 +12,7 @@ from mlops_cli.store.files import staged
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ROW_GROUP", "count", "scan", "sha256", "sink", "write"]
+__all__ = ["ROW_GROUP", "count", "scan", "sink", "write"]
 
 ROW_GROUP = 100_000
 """Rows of a Parquet row group. Fixed, as the file's bytes depend on it."""
@@ -67,9 +66,3 @@ def sink(table: pl.DataFrame | pl.LazyFrame, path: Path) -> None:
 def count(path: Path) -> int:
     """Rows of a Parquet file or folder, from the files' footers alone."""
     return int(scan(path).select(pl.len()).collect().item())
-
-
-def sha256(path: Path) -> str:
-    """Hash a file's bytes: SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

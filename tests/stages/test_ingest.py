@@ -10,6 +10,7 @@ from mlops_cli.params import Params
 from mlops_cli.reporting import Silent
 from mlops_cli.stages import ingest
 from mlops_cli.store import tables
+from mlops_cli.store.files import sha256
 
 CSV = """\
 id,at,done_at,outcome
@@ -55,7 +56,7 @@ def test_the_table_holds_what_was_known_and_the_manifest_counts_the_rest(project
     manifest = json.loads((project / "data/ingested/manifest.json").read_text())
     assert manifest["until"] == "2020-01-03T00:00:00Z"
     entry = manifest["sources"]["t"]
-    assert entry["sha256"] == tables.sha256(project / "data/ingested/t.parquet")
+    assert entry["sha256"] == sha256(project / "data/ingested/t.parquet")
     assert entry["columns"] == {
         "id": "integer",
         "at": "datetime",

@@ -13,7 +13,7 @@ import pytest
 from mlops_cli.core.clock import in_utc
 from mlops_cli.errors import BadParams, MlopsError, SourceUnreadable
 from mlops_cli.params.data import Source
-from mlops_cli.store import tables
+from mlops_cli.store.files import sha256
 from mlops_cli.store.intake import Intake
 from mlops_cli.store.sources import KINDS, Request, kind_of
 from mlops_cli.store.sources.web import masked
@@ -108,7 +108,7 @@ def test_every_kind_is_recognised_by_its_uri(kind, tmp_path):
 
 def test_the_same_rows_give_the_same_bytes(kind, tmp_path):
     with offer(kind, ROWS, tmp_path) as uri:
-        hashes = {tables.sha256(ingest(tmp_path, uri, types=TYPES)[2]) for _ in range(3)}
+        hashes = {sha256(ingest(tmp_path, uri, types=TYPES)[2]) for _ in range(3)}
     assert len(hashes) == 1
 
 
