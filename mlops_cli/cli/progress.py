@@ -82,7 +82,7 @@ class PlainLines(AbstractContextManager["PlainLines"]):
         now = time.monotonic()
         if now - self._last >= _PLAIN_EVERY:
             self._last = now
-            count = "" if done is None or total is None else f" {done:,.0f}/{total:,.0f}"
+            count = "" if done is None or total is None else f" ({done:,.0f} of {total:,.0f} done)"
             self._print(f"{text}{count}")
 
     def note(self, text: str) -> None:

@@ -195,10 +195,9 @@ def _teller(
     number, total = len(trials) + 1, limits.trials
     scores = [t.score for t in trials if t.state == "complete" and t.score is not None]
     leading = f"  best {max(scores) if maximise else min(scores):.4f}" if scores else ""
-    of = f"/{total}" if total else ""
 
     def tell(family: str) -> None:
-        progress.update(f"trial {number}{of}  {family}{leading}", done=number - 1, total=total)
+        progress.update(f"trial {number}: {family}{leading}", done=number - 1, total=total)
 
     return tell
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from mlops_cli.reporting import Progress
     from mlops_cli.store.bundle import Bundle
 
+__all__ = ["run"]
+
 # Independent streams of random numbers from the project's one seed.
 _INTERVALS, _SLICES, _SHUFFLES, _DOTS = range(4)
 _SHOWN = 20

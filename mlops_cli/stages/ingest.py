@@ -135,7 +135,7 @@ def _summary(manifest: dict[str, Any], warnings: list[str]) -> Summary:
             for name, entry in entries.items()
         ),
     )
-    headline = f"{rows} rows from {len(entries)} source{'s'[: len(entries) != 1]}{clock}"
+    headline = f"{rows:,} rows from {len(entries)} source{'s'[: len(entries) != 1]}{clock}"
     return Summary(headline, (table,), tuple(warnings), manifest)
 
 

@@ -1,6 +1,6 @@
 """The register stage: the gates' decision about the model, on record.
 
-Reads ``project`` and ``register`` of the parameters. A rejected model is a result, not an error.
+Reads ``register`` of the parameters. A rejected model is a result, not an error.
 The record holds nothing that varies from run to run: a measured latency goes to
 ``.mlops/latency.json`` and the Summary, and of it the record keeps the limit and the verdict.
 """
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
+
+__all__ = ["run"]
 
 _WARM_UP, _CALLS = 20, 200
 _LATENCY = "milliseconds"

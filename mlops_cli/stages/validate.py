@@ -123,6 +123,6 @@ def _summary(checked: dict[str, Checked], notes: list[str], report: dict[str, An
             for f in broken
         ),
     )
-    held = f"{len(findings) - len(broken)} of {len(findings)} rules hold on {rows} rows"
-    headline = held + (f"; {aside} rows went to quarantine" if aside else "")
+    held = f"{len(findings) - len(broken)} of {len(findings)} rules hold on {rows:,} rows"
+    headline = held + (f"; {aside:,} row{'s'[: aside != 1]} went to quarantine" if aside else "")
     return Summary(headline, (table,) if broken else (), tuple(notes), report)

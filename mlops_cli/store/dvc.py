@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.errors import BadParams, Busy, MlopsError, NotProject, StageFailed
+from mlops_cli.errors import BadParams, Busy, DiskFull, MlopsError, NotProject, StageFailed
+from mlops_cli.store.files import is_full
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -47,7 +48,9 @@ def opened(root: Path) -> Iterator[Repo]:
     from dvc.scm import NoSCM
     from dvc.utils.strictyaml import YAMLValidationError
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)
+    # What matters arrives as an exception; its log lines would say it a second time.
+    for name in ("dvc", "dvc_data", "dvc_objects"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         # DVC reads params.yaml from the current folder, whatever root it is given.
         with contextlib.chdir(root), Repo(str(root)) as repo:
@@ -120,6 +123,14 @@ def _translated(error: BaseException) -> MlopsError:
         if isinstance(cause, StageCmdFailedError):
             status = re.search(r"exited with (-?\d+)", str(cause))
             return StageFailed(stage[1] if stage else "?", int(status[1]) if status else 1)
+        if is_full(cause):
+            return DiskFull(
+                "no space is left on the disk to keep results in DVC's cache",
+                "Free some space (`dvc gc -w` drops what no commit needs) and run again; "
+                "finished stages stay done.",
+            )
+    if "is not a git repository" in str(error):
+        return NotProject(_one_line(error), "Run `git init` there.")
     text = "; ".join(dict.fromkeys(_one_line(cause) for cause in chain))
     busy = any(type(cause).__name__ == "LockError" for cause in chain)
     if busy:

@@ -186,8 +186,8 @@ def test_progress_says_trial_family_and_best(tmp_path):
     notes = Notes()
     run(tmp_path / "k.journal", trials=2, progress=notes)
     assert notes.updates == [
-        ("trial 1/2  flat", 0, 2),
-        ("trial 2/2  deep  best 0.8000", 1, 2),
+        ("trial 1: flat", 0, 2),
+        ("trial 2: deep  best 0.8000", 1, 2),
     ]
 
 
