@@ -78,6 +78,19 @@ class JoinPlan:
                 "A join needs one row per key: clean the source, or use as_of if it has a time.",
             )
 
+    @property
+    def reads(self) -> list[str]:
+        """The source's columns that it looks at, besides those that say when they are known."""
+        return list(dict.fromkeys([*(column for _, column in self.on), *self.columns]))
+
+    def reach(self, span: Span) -> tuple[pl.Expr, pl.Expr] | None:
+        """From when to before when a row must have become known to count; None: any time."""
+        import polars as pl
+
+        if self.within is None:
+            return None
+        return pl.lit(span[0]).dt.offset_by(f"-{self.within}"), pl.lit(span[1])
+
     def add(
         self, frame: pl.LazyFrame, table: pl.LazyFrame, facts: TableFacts, span: Span
     ) -> pl.LazyFrame:

@@ -112,8 +112,12 @@ class FeatureProgram:
     @property
     def used_sources(self) -> list[str]:
         """Sources that joins and windows look into, each once."""
-        plans: tuple[JoinPlan | WindowPlan, ...] = (*self.joins, *self.windows)
-        return list(dict.fromkeys(plan.source for plan in plans))
+        return list(dict.fromkeys(plan.source for plan in self.plans))
+
+    @property
+    def plans(self) -> tuple[JoinPlan | WindowPlan, ...]:
+        """Joins and windows, in the order in which they add their columns."""
+        return (*self.joins, *self.windows)
 
     @cached_property
     def joins(self) -> tuple[JoinPlan, ...]:
@@ -226,11 +230,23 @@ class FeatureProgram:
         start = self._at_prediction(base)
         span = _span(start)
         frame = start.lazy()
-        plans: tuple[JoinPlan | WindowPlan, ...] = (*self.joins, *self.windows)
-        for plan in plans:
-            frame = plan.add(frame, tables[plan.source], self.facts[plan.source], span)
+        seen = {s: self._within_reach(s, tables[s], span) for s in self.used_sources}
+        for plan in self.plans:
+            frame = plan.add(frame, seen[plan.source], self.facts[plan.source], span)
         made = frame.sort(_ORDER).collect()
         return made if self.hook is None else self._hooked(made)
+
+    def _within_reach(self, source: str, table: pl.LazyFrame, span: Span) -> pl.LazyFrame:
+        """What joins and windows can see of a source, read once for all of them."""
+        plans = [plan for plan in self.plans if plan.source == source]
+        facts = self.facts[source]
+        columns = dict.fromkeys([*facts.times, *(c for plan in plans for c in plan.reads)])
+        spans = [plan.reach(span) for plan in plans]
+        if facts.times and None not in spans:
+            # Only stored columns are compared, so that parts of a file that can't matter are
+            # passed over by their statistics.
+            table = table.filter(facts.may_be_known([s for s in spans if s is not None]))
+        return table.select(list(columns)).collect().lazy()
 
     def _at_prediction(self, base: pl.DataFrame) -> pl.DataFrame:
         """Base rows sorted by the moment of prediction, with later knowledge blanked out."""

@@ -86,6 +86,27 @@ class TableFacts:
         anything_unknown = pl.any_horizontal([m.is_null() for m in moments])
         return pl.when(~anything_unknown).then(pl.max_horizontal(moments))
 
+    @property
+    def times(self) -> list[str]:
+        """The columns that say when something becomes known."""
+        row = self.known_at.get("*", self.time)
+        return list(dict.fromkeys([*([] if row is None else [row]), *self.late.values()]))
+
+    def may_be_known(self, spans: Iterable[tuple[pl.Expr, pl.Expr]]) -> pl.Expr:
+        """False only where nothing becomes known from any span's first moment to before its last.
+
+        What is known at the latest of some times lies in a span only if one of the times isn't
+        before its beginning, and one before its end.
+        """
+        import polars as pl
+
+        moments = [moment(pl.col(c), self.schema[c]) for c in self.times]
+        return pl.any_horizontal(
+            pl.any_horizontal([m >= first for m in moments])
+            & pl.any_horizontal([m < last for m in moments])
+            for first, last in spans
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``program.json``."""
         return {

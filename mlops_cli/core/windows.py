@@ -139,6 +139,22 @@ class WindowPlan:
         """The columns that it adds."""
         return [f"{self.name}_{a.name}" for a in self.aggregates]
 
+    @property
+    def reads(self) -> list[str]:
+        """The source's columns that it looks at, besides those that say when they are known."""
+        expressions = [self.where, *(a.value for a in self.aggregates)]
+        read = [c for e in expressions if e is not None for c in e.columns]
+        return list(dict.fromkeys([*(column for _, column in self.by), *read]))
+
+    def reach(self, span: Span) -> tuple[pl.Expr, pl.Expr]:
+        """From when to before when a value must have become known to count in any row."""
+        import polars as pl
+
+        first = pl.lit(span[0]).dt.offset_by(f"-{self.over}")
+        return first if self.delay is None else first.dt.offset_by(f"-{self.delay}"), pl.lit(
+            span[1]
+        )
+
     def add(
         self, frame: pl.LazyFrame, table: pl.LazyFrame, facts: TableFacts, span: Span
     ) -> pl.LazyFrame:
