@@ -62,13 +62,29 @@ def test_a_run_makes_everything_and_a_second_one_nothing(ready: Path) -> None:
     assert again["changed"] == []
     assert list(again["stages"]) == list(STAGES)
     assert "roc_auc" in again["stages"]["evaluate"]["headline"]
-    assert "nothing changed: all 8 stages up to date" in mlops(ready, "run").stdout
+    assert "nothing changed: all 8 stages are up to date" in mlops(ready, "run").stdout
+
+
+@pytest.mark.slow
+def test_a_run_says_the_decision_also_where_its_record_came_with_git(
+    ready: Path, tmp_path: Path
+) -> None:
+    project = tmp_path / ready.name
+    shutil.copytree(ready, project)
+    shutil.rmtree(project / ".mlops")
+    shutil.rmtree(project / ".dvc" / "cache")
+    for name in ("data/ingested", "data/validated", "data/quarantine", "data/features"):
+        shutil.rmtree(project / name)
+    said = mlops(project, "run").stdout
+    assert "register: up to date, as their inputs are the same" in said
+    assert "beats_baselines" in said
+    assert ("approved: " in said) or ("rejected: " in said)
 
 
 @pytest.mark.slow
 def test_one_stage_can_be_brought_up_to_date_through_dvc(ready: Path) -> None:
     done = mlops(ready, "split")
-    assert "nothing changed: split up to date" in done.stdout
+    assert "nothing changed: split is up to date" in done.stdout
     assert "train" in done.stdout
 
 
@@ -85,7 +101,7 @@ def test_status_tells_what_changed_and_what_waits(changed: Path) -> None:
     assert stages["train"]["state"] == "waits for the stages before"
     shown = mlops(changed, "status").stdout
     assert "tune is modified" in shown
-    assert "last model" in shown
+    assert "beats_baselines" in shown
 
 
 @pytest.mark.slow

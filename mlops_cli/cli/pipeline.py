@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.decision import decision, draw_decision
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
+    from mlops_cli.reporting import Summary
 
 __all__ = ["run", "stage", "stage_command"]
 
@@ -101,28 +106,29 @@ def _bring_up_to_date(target: str | None, *, force: bool, as_json: bool) -> None
         _draw_end(layout, target, done, seconds)
 
 
-def _draw_end(layout: Any, target: str | None, done: list[str], seconds: float) -> None:
+def _draw_end(layout: Layout, target: str | None, done: list[str], seconds: float) -> None:
     from mlops_cli.stages import STAGES
     from mlops_cli.store.runs import last_summary
 
     out = drawing.console()
-    shown = target or STAGES[-1]
-    if not done:
-        what = target or f"all {len(STAGES)} stages"
-        out.print(f"nothing changed: {what} up to date", highlight=False)
-        last = last_summary(layout, shown)
-        if last is not None:
-            drawing.draw_summary(shown, last[0], None, tables=target is not None)
+    if target is not None:
+        last = last_summary(layout, target)
+        if not done:
+            out.print(f"nothing changed: {target} is up to date")
+        if last is not None and target not in done:
+            drawing.draw_summary(target, last[0], None, tables=True)
         return
-    if target is None:
-        last = last_summary(layout, shown)
-        if last is not None:
-            for table in last[0].tables:
-                drawing.draw_table(table)
-        out.print(f"{len(done)} stages brought up to date in {seconds:.1f} s")
+    unchanged = [name for name in STAGES if name not in done]
+    if not done:
+        out.print(f"nothing changed: all {len(STAGES)} stages are up to date")
+    elif unchanged:
+        out.print(f"[dim]·[/dim] {', '.join(unchanged)}: up to date, as their inputs are the same")
+    draw_decision(layout)
+    if done:
+        out.print(f"{len(done)} of {len(STAGES)} stages run in {seconds:.1f} s")
 
 
-def _as_json(layout: Any, done: list[str], seconds: float) -> dict[str, Any]:
+def _as_json(layout: Layout, done: list[str], seconds: float) -> dict[str, Any]:
     from mlops_cli.stages import STAGES
     from mlops_cli.store.runs import last_summary
 
@@ -130,8 +136,13 @@ def _as_json(layout: Any, done: list[str], seconds: float) -> dict[str, Any]:
     for name in STAGES:
         last = last_summary(layout, name)
         stages[name] = {"changed": name in done, **({} if last is None else _plain(last[0]))}
-    return {"changed": done, "seconds": round(seconds, 3), "stages": stages}
+    return {
+        "changed": done,
+        "seconds": round(seconds, 3),
+        "decision": decision(layout),
+        "stages": stages,
+    }
 
 
-def _plain(summary: Any) -> dict[str, Any]:
+def _plain(summary: Summary) -> dict[str, Any]:
     return {"headline": summary.headline, "warnings": summary.warnings, "facts": summary.facts}

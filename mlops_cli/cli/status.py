@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.decision import decision, draw_decision
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -34,12 +35,11 @@ def status(
         drawing.draw_json(facts)
         return
     _draw(facts)
+    draw_decision(layout)
 
 
 def _facts(layout: Layout, changed: dict[str, list[str]]) -> dict[str, Any]:
-    from mlops_cli.errors import NotFound
     from mlops_cli.stages import STAGES
-    from mlops_cli.store.files import read_json
     from mlops_cli.store.runs import last_summary
 
     stages: dict[str, Any] = {}
@@ -55,20 +55,12 @@ def _facts(layout: Layout, changed: dict[str, list[str]]) -> dict[str, Any]:
             "last": None if last is None else last[0].headline,
             "seconds": None if last is None else last[1],
         }
-    facts: dict[str, Any] = {"stages": stages, "decision": None, "metrics": None}
-    try:
-        facts["decision"] = read_json(layout.registration)["decision"]
-        facts["metrics"] = read_json(layout.metrics)["model"]
-    except (NotFound, KeyError):
-        pass  # not there yet: the stages' states say so
     others = {name: why for name, why in changed.items() if name not in STAGES}
-    return {**facts, "other": others}
+    return {"stages": stages, "other": others, "decision": decision(layout)}
 
 
 def _draw(facts: dict[str, Any]) -> None:
     from rich.table import Table
-
-    from mlops_cli.reporting import Table as Plain
 
     out = drawing.console()
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -88,10 +80,3 @@ def _draw(facts: dict[str, Any]) -> None:
     out.print(table)
     for name, why in facts["other"].items():
         out.print(f"[yellow]changed[/yellow] {name}: {', '.join(why)}")
-    if facts["metrics"]:
-        rows = tuple(
-            (name, m["value"], f"[{m['low']:.4g}, {m['high']:.4g}]")
-            for name, m in facts["metrics"].items()
-        )
-        title = f"\nlast model: {facts['decision']}"
-        drawing.draw_table(Plain(title, ("metric", "test", "interval"), rows))

@@ -1,0 +1,52 @@
+"""The gates' decision, as `models/registration.json` has it: what a run ends with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.cli import drawing
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
+
+__all__ = ["decision", "draw_decision"]
+
+
+def decision(layout: Layout) -> dict[str, Any] | None:
+    """The record of the register stage; None before there is one."""
+    from mlops_cli.errors import NotFound
+    from mlops_cli.store.files import read_json
+
+    try:
+        record: dict[str, Any] = read_json(layout.registration)
+    except NotFound:
+        return None
+    return record
+
+
+def draw_decision(layout: Layout) -> None:
+    """Approved or rejected, by which gates, with the test metrics and their intervals."""
+    from rich.markup import escape
+
+    from mlops_cli.reporting import Table
+
+    record = decision(layout)
+    if record is None:
+        return
+    gates = tuple(
+        (
+            gate["name"],
+            "passed" if gate["passed"] else "refused",
+            gate.get("reason") or f"the limit is {gate['limit']:g}",
+        )
+        for gate in record["gates"]
+    )
+    if gates:
+        drawing.draw_table(Table("gates", ("gate", "verdict", "why"), gates))
+    metrics = ", ".join(
+        f"{name} {m['value']:.4g} [{m['low']:.4g}, {m['high']:.4g}]"
+        for name, m in record["metrics"].items()
+    )
+    colour = "green" if record["decision"] == "approved" else "yellow"
+    said = f"[bold {colour}]{record['decision']}[/bold {colour}]: {escape(record['name'])}"
+    drawing.console().print(f"{said}, test {metrics}")
