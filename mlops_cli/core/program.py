@@ -227,13 +227,23 @@ class FeatureProgram:
 
     def _prepared(self, base: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
         """Base rows with what joins, windows and the hook add."""
+        import polars as pl
+
         start = self._at_prediction(base)
         span = _span(start)
-        frame = start.lazy()
         seen = {s: self._within_reach(s, tables[s], span) for s in self.used_sources}
-        for plan in self.plans:
-            frame = plan.add(frame, seen[plan.source], self.facts[plan.source], span)
-        made = frame.sort(_ORDER).collect()
+        frame = start.lazy()
+        for join in self.joins:
+            frame = join.add(frame, seen[join.source], self.facts[join.source], span)
+        joined = frame.collect(engine="in-memory")
+        asked = [
+            answer
+            for w in self.windows
+            for answer in w.answers(joined, seen[w.source], self.facts[w.source], span)
+        ]
+        made = joined.hstack(
+            [c for answer in pl.collect_all(asked, engine="in-memory") for c in answer]
+        ).sort(_ORDER)
         return made if self.hook is None else self._hooked(made)
 
     def _within_reach(self, source: str, table: pl.LazyFrame, span: Span) -> pl.LazyFrame:

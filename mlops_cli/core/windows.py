@@ -155,14 +155,18 @@ class WindowPlan:
             span[1]
         )
 
-    def add(
-        self, frame: pl.LazyFrame, table: pl.LazyFrame, facts: TableFacts, span: Span
-    ) -> pl.LazyFrame:
-        """``frame`` (with ``_at``, in its order) with this window's columns.
+    def answers(
+        self, frame: pl.DataFrame, table: pl.LazyFrame, facts: TableFacts, span: Span
+    ) -> list[pl.LazyFrame]:
+        """The window's columns for ``frame`` (sorted by ``_at``): lazy, row by row beside it.
 
         Only rows of ``table`` known before ``_at``, and at the earliest ``over`` before it, count.
         ``span`` holds the first and last ``_at``: what lies outside of its reach isn't read.
         """
+        import polars as pl
+
+        keys = [pl.col(b).alias(k) for (b, _), k in zip(self.by, self._keys, strict=True)]
+        asked = frame.lazy().select(AT, *keys)
         # Values that become known at different times have different windows.
         groups: dict[tuple[str, ...], list[Aggregate]] = {}
         for aggregate in self.aggregates:
@@ -170,15 +174,20 @@ class WindowPlan:
             read += [] if self.where is None else list(self.where.columns)
             late = tuple(sorted({facts.late[c] for c in read if c in facts.late}))
             groups.setdefault(late, []).append(aggregate)
+        made = []
         for columns, aggregates in groups.items():
             events = self._events(table, facts, columns, aggregates, span)
             sums = [a for a in aggregates if a.function not in {"min", "max"}]
             extremes = [a for a in aggregates if a.function in {"min", "max"}]
             if sums:
-                frame = self._add_sums(frame, events, sums)
+                made.append(self._sums(asked, events, sums))
             if extremes:
-                frame = self._add_extremes(frame, events, extremes)
-        return frame
+                made.append(self._extremes(asked, events, extremes))
+        return made
+
+    @property
+    def _keys(self) -> list[str]:
+        return [f"_by{i}" for i in range(len(self.by))]
 
     def _events(
         self,
@@ -204,33 +213,32 @@ class WindowPlan:
             else pl.when(a.value.expr.is_not_null()).then(1.0).alias(a.name)
             for a in aggregates
         ]
-        keys = [pl.col(column).alias(f"_by{i}") for i, (_, column) in enumerate(self.by)]
+        keys = [pl.col(c).alias(k) for (_, c), k in zip(self.by, self._keys, strict=True)]
         events = table.select(known.alias(_KNOWN), *keys, *values)
         # Nulls (never known) fall out of the comparison as well.
         first, last = pl.lit(span[0]).dt.offset_by(f"-{self.over}"), pl.lit(span[1])
         reach = events.filter(pl.col(_KNOWN) >= first, pl.col(_KNOWN) < last)
         return reach.sort(_KNOWN, maintain_order=True)
 
-    def _add_sums(
-        self, frame: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
+    def _sums(
+        self, asked: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
     ) -> pl.LazyFrame:
         import polars as pl
 
-        keys = [f"_by{i}" for i in range(len(self.by))]
+        keys = self._keys
         parts: list[pl.Expr] = []
         for a in aggregates:
             parts += _components(a)
         running = [p.cum_sum().over(keys) if keys else p.cum_sum() for p in parts]
         prefix = events.select(_KNOWN, *keys, *running)
         columns = prefix.collect_schema().names()[1 + len(keys) :]
-        start = frame.with_columns(pl.col(AT).dt.offset_by(f"-{self.over}").alias("_from"))
+        start = asked.with_columns(pl.col(AT).dt.offset_by(f"-{self.over}").alias("_from"))
         for left, suffix in ((AT, "_to"), ("_from", "_before")):
             start = start.join_asof(
                 prefix.rename({c: c + suffix for c in columns}),
                 left_on=left,
                 right_on=_KNOWN,
-                by_left=[b for b, _ in self.by] or None,
-                by_right=keys or None,
+                by=keys or None,
                 strategy="backward",
                 allow_exact_matches=False,
                 check_sortedness=False,
@@ -239,23 +247,16 @@ class WindowPlan:
         within = {
             c: pl.col(f"{c}_to").fill_null(0) - pl.col(f"{c}_before").fill_null(0) for c in columns
         }
-        made = [_finish(a, within).alias(f"{self.name}_{a.name}") for a in aggregates]
-        scratch = ["_from", *(c + s for c in columns for s in ("_to", "_before"))]
-        return start.with_columns(made).drop(scratch)
+        return start.select(_finish(a, within).alias(f"{self.name}_{a.name}") for a in aggregates)
 
-    def _add_extremes(
-        self, frame: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
+    def _extremes(
+        self, asked: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
     ) -> pl.LazyFrame:
         import polars as pl
 
-        keys = [f"_by{i}" for i in range(len(self.by))]
-        frame = frame.with_row_index(_ORDER)
-        asked = frame.select(
-            pl.col(AT).alias(_KNOWN),
-            *(pl.col(b).alias(k) for (b, _), k in zip(self.by, keys, strict=True)),
-            _ORDER,
-        )
-        both = pl.concat([events, asked], how="diagonal")
+        keys = self._keys
+        numbered = asked.rename({AT: _KNOWN}).with_row_index(_ORDER)
+        both = pl.concat([events, numbered], how="diagonal")
         made = []
         for a in aggregates:
             value = pl.when(pl.col(a.name).is_finite()).then(pl.col(a.name))
@@ -269,7 +270,8 @@ class WindowPlan:
             .select(_ORDER, *made)
             .filter(pl.col(_ORDER).is_not_null())
         )
-        return frame.join(answers, on=_ORDER, how="left", maintain_order="left").drop(_ORDER)
+        order = numbered.select(_ORDER)
+        return order.join(answers, on=_ORDER, how="left", maintain_order="left").drop(_ORDER)
 
 
 def _components(a: Aggregate) -> list[pl.Expr]:

@@ -176,26 +176,20 @@ def _may_be_ragged(plain: Path, separator: str, width: int) -> bool:
     Separators and line ends within quotes don't count; a byte is within quotes if an odd number
     of quotes comes before it.
     """
-    import numpy as np
-
     if width == 1:
         return False
     separators = lines = 0
     inside = 0
-    last = 10
+    last = b"\n"
     with plain.open("rb") as file:
         while block := file.read(BLOCK):
-            data = np.frombuffer(block, np.uint8)
-            quotes = data == ord('"')
-            ends, parts = data == 10, data == ord(separator)  # noqa: PLR2004
-            if inside or quotes.any():
-                within = (np.cumsum(quotes, dtype=np.uint8) + np.uint8(inside)) & 1
-                inside = int(within[-1])
-                ends, parts = ends & (within == 0), parts & (within == 0)
-            lines += int(np.count_nonzero(ends))
-            separators += int(np.count_nonzero(parts))
-            last = block[-1]
-    lines += last != 10  # noqa: PLR2004
+            between_quotes = block.split(b'"')
+            counted = b"".join(between_quotes[inside::2])
+            lines += counted.count(b"\n")
+            separators += counted.count(separator.encode())
+            inside ^= (len(between_quotes) - 1) & 1
+            last = block[-1:]
+    lines += last != b"\n"
     return separators != lines * (width - 1)
 
 
