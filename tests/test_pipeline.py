@@ -11,6 +11,7 @@ from typing import Any
 
 import interrupted
 import pytest
+import reproduced
 
 from mlops_cli.stages import STAGES
 
@@ -144,3 +145,22 @@ def test_a_run_beside_another_is_told_to_wait(fresh: Path, tmp_path: Path) -> No
     assert second.returncode == 8
     assert f"process {first.pid}" in second.stderr
     assert first.wait(timeout=300) == 0
+
+
+@pytest.mark.slow
+def test_reproduced_tells_what_may_differ_from_what_may_not(ready: Path, tmp_path: Path) -> None:
+    project = tmp_path / ready.name
+    shutil.copytree(ready, project)
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for words in (["add", "-A"], [*who, "commit", "-qm", "results"]):
+        subprocess.run(["git", *words], cwd=project, check=True, capture_output=True)
+    assert reproduced.differences(project) == ([], [])
+    lock = project / "dvc.lock"
+    model = reproduced.hashes(lock.read_text())["models/model"]
+    lock.write_text(lock.read_text().replace(model, "0" * 32 + ".dir"))
+    assert reproduced.differences(project) == ([], ["models/model"])
+    metrics = json.loads((project / "reports/metrics.json").read_text())
+    metrics["model"]["roc_auc"]["value"] -= 0.01
+    (project / "reports/metrics.json").write_text(json.dumps(metrics))
+    wrong, _ = reproduced.differences(project)
+    assert [line.split(":")[0] for line in wrong] == ["reports/metrics.json model.roc_auc.value"]
