@@ -88,13 +88,12 @@ def stage(
 
 
 def _bring_up_to_date(target: str | None, *, force: bool, as_json: bool) -> None:
-    from mlops_cli import params as parameters
     from mlops_cli.cli.project import find
     from mlops_cli.store.dvc import reproduce
     from mlops_cli.store.locks import held
 
     layout = find()
-    parameters.load(layout.params)  # a mistake there is told before anything starts
+    _check_params(layout)
     os.environ[OUTPUT] = "none" if as_json else "full" if target else "brief"
     start = time.perf_counter()
     with held(layout.work / "run.lock", f"the project {layout.root.name}"):
@@ -104,6 +103,22 @@ def _bring_up_to_date(target: str | None, *, force: bool, as_json: bool) -> None
         drawing.draw_json(_as_json(layout, done, seconds))
     else:
         _draw_end(layout, target, done, seconds)
+
+
+def _check_params(layout: Layout) -> None:
+    """Tell a mistake in params.yaml before anything starts; what was right once isn't reread."""
+    from mlops_cli import __version__
+    from mlops_cli.store.files import sha256, staged
+
+    seen = layout.work / "params.checked"
+    mark = f"{__version__} {sha256(layout.params)}"
+    if seen.is_file() and seen.read_text(encoding="utf-8") == mark:
+        return
+    from mlops_cli import params as parameters
+
+    parameters.load(layout.params)
+    with staged(seen) as temporary:
+        temporary.write_text(mark, encoding="utf-8")
 
 
 def _draw_end(layout: Layout, target: str | None, done: list[str], seconds: float) -> None:
