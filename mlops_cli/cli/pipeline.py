@@ -65,8 +65,6 @@ def stage(
     from mlops_cli.store.locks import waited_for
     from mlops_cli.store.runs import remember
 
-    # Idle threads of one library must not spin while another works (read when libgomp loads).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if name not in STAGES:
         raise NotFound(f"there is no stage {name!r}", nearest(name, STAGES))
     layout = find()
