@@ -14,6 +14,8 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 TABLES = ("mlops_cli.store.sources", "mlops_cli.core.learners")
+PACKAGES = ("mlops_cli/core/learners", "mlops_cli/params", "mlops_cli/store/sources")
+"""Depended on as folders: whoever needs one of their modules needs all, or nearly."""
 sys.path.insert(0, str(ROOT))
 
 
@@ -37,7 +39,13 @@ def code_deps(stage: str) -> list[str]:
         modules |= {".".join(parts[:i]) for i in range(1, len(parts))}
     # The table of stages loads each one by name; it doesn't make one depend on the others.
     modules.discard("mlops_cli.stages")
-    return sorted(_path(module) for module in modules)
+    return sorted({_whole(path) for path in map(_path, modules)})
+
+
+def _whole(path: str) -> str:
+    """The package of a module that stands for all of its modules: it keeps dvc.lock short."""
+    folder = path.rpartition("/")[0]
+    return folder if folder in PACKAGES else path
 
 
 def _path(module: str) -> str:

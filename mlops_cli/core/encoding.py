@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ __all__ = ["MOST_CATEGORIES", "Encoder"]
 
 MOST_CATEGORIES = 254
 """Kept per column: with the shared code that is 255, what 8-bit histograms of boosters hold."""
+_FEW = 8
+"""Up to so many rows, look-ups in Python are faster than starting a Polars query."""
 
 
 @dataclass(frozen=True)
@@ -77,34 +81,90 @@ class Encoder:
             If a feature is not in the frame, or cannot be read as its kind.
         """
         _present(frame, self.kinds)
-        columns = []
-        for name, kind in self.kinds.items():
-            expression = self._expression(name, kind)
-            try:
-                columns.append(frame.select(expression.alias(name)).to_series())
-            except pl.exceptions.PolarsError as error:
-                raise DataRefused(
-                    f"feature {name!r} is {frame.schema[name]} and cannot be read as a {kind}: "
-                    f"{str(error).splitlines()[0]}",
-                    "Give values of the type that the model was trained with.",
-                ) from None
-        matrix = pl.DataFrame(columns).to_numpy(order="c")
-        return np.ascontiguousarray(matrix, dtype=np.float64).reshape(len(frame), len(columns))
+        if len(frame) <= _FEW and (rows := self._by_row(frame)) is not None:
+            return rows
+        try:
+            encoded = frame.select(self._expressions)
+        except pl.exceptions.PolarsError:
+            encoded = pl.DataFrame([self._alone(frame, name) for name in self.kinds])
+        matrix = encoded.to_numpy(order="c")
+        return np.ascontiguousarray(matrix, dtype=np.float64).reshape(len(frame), len(self.kinds))
+
+    def _by_row(self, frame: pl.DataFrame) -> npt.NDArray[np.float64] | None:
+        """The matrix of a few rows, by look-ups in Python; None where a type needs a cast."""
+        schema = frame.schema
+        plain = all(
+            schema[name] == pl.String
+            if kind == "category"
+            else schema[name].is_numeric() or schema[name] == pl.Boolean
+            for name, kind in self.kinds.items()
+        )
+        if not plain:
+            return None
+        matrix = np.full((len(frame), len(self.kinds)), np.nan)
+        for row, values in enumerate(frame.iter_rows(named=True)):
+            matrix[row] = self.encode(values)
+        return matrix
+
+    def encode(self, values: Mapping[str, Any]) -> list[float]:
+        """One row of the matrix: a category is text, else a number or boolean; None is missing."""
+        row = []
+        for name in self.kinds:
+            value = values[name]
+            if value is None:
+                row.append(nan)
+            elif (codes := self._codes.get(name)) is not None:
+                row.append(codes.get(value, self._others[name]))
+            else:
+                row.append(float(value) if isfinite(value) else nan)
+        return row
+
+    def _alone(self, frame: pl.DataFrame, name: str) -> pl.Series:
+        """One column, so that an error can name it."""
+        kind = self.kinds[name]
+        try:
+            return frame.select(self._expression(name, kind)).to_series()
+        except pl.exceptions.PolarsError as error:
+            raise DataRefused(
+                f"feature {name!r} is {frame.schema[name]} and cannot be read as a {kind}: "
+                f"{str(error).splitlines()[0]}",
+                "Give values of the type that the model was trained with.",
+            ) from None
+
+    @cached_property
+    def _expressions(self) -> list[pl.Expr]:
+        return [self._expression(name, kind) for name, kind in self.kinds.items()]
+
+    @cached_property
+    def _codes(self) -> dict[str, dict[str, float]]:
+        """Category feature -> category -> code."""
+        return {
+            name: {category: float(code) for code, category in enumerate(kept)}
+            for name, kept in self.categories.items()
+        }
+
+    @cached_property
+    def _others(self) -> dict[str, float]:
+        """Category feature -> what a category without a code of its own becomes."""
+        return {
+            name: float(len(kept)) if name in self.pooled and kept else nan
+            for name, kept in self.categories.items()
+        }
 
     def _expression(self, name: str, kind: str) -> pl.Expr:
         column = pl.col(name)
         if kind != "category":
             value = column.cast(pl.Float64)
-            return pl.when(value.is_finite()).then(value)
+            return pl.when(value.is_finite()).then(value).alias(name)
         kept = self.categories[name]
         if not kept:
-            return pl.repeat(None, pl.len(), dtype=pl.Float64)
+            return pl.repeat(None, pl.len(), dtype=pl.Float64).alias(name)
         other = float(len(kept)) if name in self.pooled else None
         text = column.cast(pl.String)
         codes = text.replace_strict(
             list(kept), [float(c) for c in range(len(kept))], default=other, return_dtype=pl.Float64
         )
-        return pl.when(text.is_not_null()).then(codes)
+        return pl.when(text.is_not_null()).then(codes).alias(name)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; ``from_json`` reads them."""

@@ -1,6 +1,7 @@
 """The encoder: what each kind of column becomes, and that it survives a file."""
 
 import json
+import math
 
 import numpy as np
 import polars as pl
@@ -88,3 +89,19 @@ def test_text_where_a_number_is_due_is_refused(frame):
     encoder = Encoder.fit(frame, KINDS)
     with pytest.raises(DataRefused, match="feature 'size' is String"):
         encoder.transform(frame.with_columns(size=pl.lit("big")))
+
+
+def test_a_few_rows_are_encoded_as_among_many():
+    frame = pl.DataFrame(
+        {
+            "city": ["a", None, "b", "unseen", "a", "c", "b", "a", "", "a"],
+            "size": [1, None, 3, 4, 5, 6, 7, 8, 9, 10],
+            "rate": [0.1, math.inf, -math.inf, math.nan, None, 1e300, -0.0, 2.5, 7.0, 1.0],
+            "open": [True, False, None, True, False, True, False, None, True, True],
+        }
+    )
+    kinds = {"city": "category", "size": "number", "rate": "number", "open": "boolean"}
+    encoder = Encoder.fit(frame.filter(pl.col("city") != "unseen"), kinds)
+    many = encoder.transform(pl.concat([frame] * 3))[: len(frame)]
+    one_by_one = np.vstack([encoder.transform(frame[i : i + 1]) for i in range(len(frame))])
+    np.testing.assert_array_equal(one_by_one, many)

@@ -1,10 +1,11 @@
-"""LightGBM, deterministic on any number of threads, saved in its own text format."""
+"""LightGBM, deterministic on any number of threads, saved and scored in its own text format."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from mlops_cli.core.learners.contract import (
     cores,
     shares,
 )
+from mlops_cli.core.learners.lightgbm_library import LibraryError, Scorer
 from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
 
@@ -38,24 +40,28 @@ _OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "re
 
 @dataclass(frozen=True)
 class _Lightgbm:
-    booster: lightgbm.Booster
+    text: str
+    """LightGBM's own format: what is scored is what is saved."""
     classes: int
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(self.text)
 
     @property
     def iterations(self) -> int | None:
-        return int(self.booster.current_iteration())
+        return self._scorer.iterations
 
     @property
     def importances(self) -> Floats:
         """Gain of the splits, summed by feature."""
-        gains = self.booster.feature_importance(importance_type="gain")
-        return shares(np.maximum(np.asarray(gains, dtype=np.float64), 0.0))
+        return shares(np.maximum(self._scorer.gains(), 0.0))
 
     def predict(self, X: Floats) -> Floats:
-        return _two_columns(np.asarray(self.booster.predict(X)), self.classes)
+        return _two_columns(self._scorer.predict(X), self.classes)
 
     def to_files(self) -> dict[str, bytes]:
-        return {_FILE: _text(self.booster).encode()}
+        return {_FILE: self.text.encode()}
 
 
 def _fit(
@@ -92,9 +98,10 @@ def _fit(
         if exhausted:
             break
     best = rounds.best if rounds else booster.current_iteration()
-    # Read back from text: what is scored is what is saved, and the training data are let go.
     text = booster.model_to_string(num_iteration=min(best, booster.current_iteration()) or 1)
-    return _Lightgbm(lightgbm.Booster(model_str=text), task.classes)
+    # The number of threads is no part of the model.
+    text = re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", text)
+    return _Lightgbm(text, task.classes)
 
 
 def _parameters(task: TaskInfo, settings: Settings, seed: int, threads: int) -> dict[str, Any]:
@@ -137,26 +144,20 @@ def _two_columns(prediction: Floats, classes: int) -> Floats:
     return prediction
 
 
-def _text(booster: lightgbm.Booster) -> str:
-    # The number of threads is no part of the model.
-    return re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", booster.model_to_string())
-
-
 def _from_files(files: Mapping[str, bytes]) -> _Lightgbm:
-    import lightgbm
-
     text = files[_FILE].decode()
+    objective = re.search(r"^objective=(\w+)(?:.*num_class:(\d+))?", text, re.MULTILINE)
+    kind = objective[1] if objective else "regression"
+    classes = {"binary": 2, "multiclass": int(objective[2] or 0) if objective else 0}.get(kind, 0)
+    model = _Lightgbm(text, classes)
     try:
-        booster = lightgbm.Booster(model_str=text)
-    except lightgbm.basic.LightGBMError as error:
+        model.iterations  # noqa: B018
+    except LibraryError as error:
         raise DataRefused(
             f"{_FILE} is not a LightGBM model that can be read: {error}",
             "Fetch the model again, or train it anew.",
         ) from None
-    objective = re.search(r"^objective=(\w+)(?:.*num_class:(\d+))?", text, re.MULTILINE)
-    kind = objective[1] if objective else "regression"
-    classes = {"binary": 2, "multiclass": booster.num_model_per_iteration()}.get(kind, 0)
-    return _Lightgbm(booster, classes)
+    return model
 
 
 FAMILY = Family(
