@@ -1,0 +1,122 @@
+"""Git, asked by its own command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlops_cli.errors import MlopsError, NotProject
+
+__all__ = ["Git", "GitFailed"]
+
+
+class GitFailed(MlopsError):
+    """Git said no; ``said`` is what it wrote on stderr."""
+
+    def __init__(self, command: str, said: str, code: int) -> None:
+        line = " ".join(said.split()) or f"exit code {code}"
+        super().__init__(f"`git {command}` failed: {line}", "Mend it, then run again.")
+        self.said = said
+
+
+class Git:
+    """The Git repository that a folder lies in."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(
+        self,
+        *arguments: str,
+        given: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        """Run a Git command; give its stdout as it is.
+
+        Raises
+        ------
+        GitFailed
+            If its exit code isn't 0.
+        """
+        done = self._run(arguments, given, environment)
+        if done.returncode:
+            command = next((a for a in arguments if not a.startswith("-")), "")
+            raise GitFailed(command, done.stderr, done.returncode)
+        return done.stdout
+
+    def ask(self, *arguments: str) -> str | None:
+        """Give the stripped stdout, or None where the command fails: for questions."""
+        done = self._run(arguments, None, None)
+        return None if done.returncode else done.stdout.strip()
+
+    def _run(
+        self,
+        arguments: tuple[str, ...],
+        given: str | None,
+        environment: Mapping[str, str] | None,
+    ) -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(  # noqa: S603
+                ["git", *arguments],  # noqa: S607
+                cwd=self.root,
+                input=given,
+                # Messages are read, so they have to be Git's own; a password nobody can type.
+                env={
+                    **os.environ,
+                    "LC_ALL": "C",
+                    "GIT_TERMINAL_PROMPT": "0",
+                    **(environment or {}),
+                },
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
+            )
+        except FileNotFoundError:
+            if not self.root.is_dir():
+                raise NotProject(f"there is no folder {self.root}", "Name another.") from None
+            raise MlopsError("there is no `git` to be run", "Install Git.") from None
+
+    def resolve(self, revision: str) -> str | None:
+        """The commit of a revision, 40 hexadecimal digits; None if there is none."""
+        return self.ask(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}"
+        )
+
+    def identity(self) -> str:
+        """Who commits, as ``Name <address>``.
+
+        Raises
+        ------
+        NotProject
+            If Git doesn't know.
+        """
+        found = self.ask("var", "GIT_COMMITTER_IDENT")
+        known = os.environ.get("GIT_COMMITTER_EMAIL") or os.environ.get("EMAIL")
+        if not found or not (known or self.ask("config", "user.email")):
+            raise NotProject(
+                "Git doesn't know who you are, and a registry says who did what",
+                "Tell it: git config user.name NAME; git config user.email ADDRESS",
+            )
+        return found.rpartition(" ")[0].rpartition(" ")[0]
+
+    def branch(self) -> str | None:
+        """The branch that is checked out; None on a detached HEAD."""
+        return self.ask("symbolic-ref", "--quiet", "--short", "HEAD")
+
+    def shallow(self) -> bool:
+        """Whether the clone lacks part of its history."""
+        return self.ask("rev-parse", "--is-shallow-repository") == "true"
+
+    def remote(self) -> str | None:
+        """The remote that belongs to the branch, else ``origin``, else the only one."""
+        remotes = (self.ask("remote") or "").split()
+        branch = self.branch()
+        own = self.ask("config", f"branch.{branch}.remote") if branch else None
+        for name in (own, "origin"):
+            if name in remotes:
+                return name
+        return remotes[0] if len(remotes) == 1 else None
