@@ -162,7 +162,7 @@ def check(project: Path, kills: int, seed: int, stages: tuple[str, ...] = STAGES
     with tempfile.TemporaryDirectory() as scratch:
         twin = Path(scratch) / "twin" / project.name
         shutil.copytree(project, twin)
-        subprocess.run([MLOPS, "run"], cwd=project, check=True, capture_output=True)
+        subprocess.run([MLOPS, "run", "--force"], cwd=project, check=True, capture_output=True)
         lasts = durations(project, stages)
         struck = disturb(twin, kills, random.Random(seed), lasts)  # noqa: S311
         print(f"{sum(struck.values())} kills")
