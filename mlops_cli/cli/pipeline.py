@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.reporting import Summary
 
-__all__ = ["run", "stage", "stage_command"]
+__all__ = ["Force", "Json", "bring_up_to_date", "run", "stage", "stage_command"]
 
 OUTPUT = "MLOPS_OUTPUT"
 """How `mlops stage` shall speak when another `mlops` started it: brief, none; else full."""
@@ -32,14 +32,14 @@ def run(force: Force = False, as_json: Json = False) -> None:
 
     Example: mlops run
     """
-    _bring_up_to_date(None, force=force, as_json=as_json)
+    _run(None, force=force, as_json=as_json)
 
 
 def stage_command(name: str, does: str) -> Callable[..., None]:
     """The command of one stage: brings it, and what it needs, up to date through DVC."""
 
     def command(force: Force = False, as_json: Json = False) -> None:
-        _bring_up_to_date(name, force=force, as_json=as_json)
+        _run(name, force=force, as_json=as_json)
 
     command.__name__ = name
     command.__doc__ = (
@@ -85,17 +85,25 @@ def stage(
         drawing.draw_summary(name, summary, seconds, tables=output == "full")
 
 
-def _bring_up_to_date(target: str | None, *, force: bool, as_json: bool) -> None:
+def bring_up_to_date(target: str | None, *, force: bool, quiet: bool) -> list[str]:
+    """Let DVC run what a stage needs (by default all stages); give the stages that were run."""
     from mlops_cli.cli.project import find
     from mlops_cli.store.dvc import reproduce
     from mlops_cli.store.locks import held
 
     layout = find()
     _check_params(layout)
-    os.environ[OUTPUT] = "none" if as_json else "full" if target else "brief"
-    start = time.perf_counter()
+    os.environ[OUTPUT] = "none" if quiet else "full" if target else "brief"
     with held(layout.work / "run.lock", f"the project {layout.root.name}"):
-        done = reproduce(layout.root, target, force=force)
+        return reproduce(layout.root, target, force=force)
+
+
+def _run(target: str | None, *, force: bool, as_json: bool) -> None:
+    from mlops_cli.cli.project import find
+
+    layout = find()
+    start = time.perf_counter()
+    done = bring_up_to_date(target, force=force, quiet=as_json)
     seconds = time.perf_counter() - start
     if as_json:
         drawing.draw_json(_as_json(layout, done, seconds))

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from mlops_cli.params.base import Names, Section
 
 __all__ = [
+    "ChampionGate",
     "Cost",
     "Dimension",
     "Evaluate",
@@ -16,6 +17,7 @@ __all__ = [
     "Gates",
     "Register",
     "SliceGate",
+    "StageRule",
     "Task",
     "Train",
     "Tune",
@@ -127,6 +129,25 @@ class SliceGate(Section):
     limit: float
 
 
+class ChampionGate(Section):
+    """The model in production is the champion; the candidate must not be shown to be worse.
+
+    Both are scored on the same test rows. The low end of the interval of the gain (one-sided, at
+    ``confidence``) must not be below ``-margin``.
+    """
+
+    metric: str
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    """How much worse it may be, in the metric's own unit."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    slices: Names = ()
+    """Columns of `evaluate.slices`; the candidate is compared on each of their judged values."""
+    slice_margin: Annotated[float, Field(ge=0)] | None = None
+    """The margin on slices, which are smaller and noisier; by default ``margin``."""
+    stage: str = "production"
+    """Where the champion is."""
+
+
 class Gates(Section):
     """What a model must fulfil to be approved. A gate that isn't given isn't applied."""
 
@@ -141,8 +162,48 @@ class Gates(Section):
     """Median time to score one row."""
 
 
+_STAGE = r"^[a-zA-Z0-9]([a-zA-Z0-9-/_]*[a-zA-Z0-9])?$"
+
+
+class StageRule(Section):
+    """What a version needs to enter a stage."""
+
+    after: str | None = None
+    """The stage that it must have been in before."""
+    approvals: Annotated[int, Field(ge=0)] = 0
+    """How many people must have approved it for this stage."""
+    approvers: Names = ()
+    """Who may approve, by e-mail address; empty: anybody."""
+    signed: bool = False
+    """Only approvals whose tag carries a signature that Git can verify are counted."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> StageRule:
+        if self.approvers and self.approvals > len(set(self.approvers)):
+            msg = f"{self.approvals} approvals by {len(set(self.approvers))} approvers cannot be"
+            raise ValueError(msg)
+        return self
+
+
 class Register(Section):
-    """The model's name, and its gates."""
+    """The model's name, its gates, and the stages that its versions go through."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-/]*[a-z0-9]$")]
     gates: Gates = Gates()
+    champion: ChampionGate | None = None
+    """Judged by `mlops register`, not by the stage: who is champion stands in Git's tags."""
+    stages: dict[Annotated[str, Field(pattern=_STAGE)], StageRule] = {
+        "staging": StageRule(),
+        "production": StageRule(),
+    }
+
+    @model_validator(mode="after")
+    def _stages_known(self) -> Register:
+        for name, rule in self.stages.items():
+            if rule.after is not None and (rule.after not in self.stages or rule.after == name):
+                msg = f"stages.{name}.after is {rule.after!r}, which is no other stage"
+                raise ValueError(msg)
+        if self.champion is not None and self.champion.stage not in self.stages:
+            msg = f"champion.stage is {self.champion.stage!r}, which is not among stages"
+            raise ValueError(msg)
+        return self

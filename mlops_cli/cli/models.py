@@ -1,0 +1,189 @@
+"""`mlops models`: the versions of a model, one of them in depth, and two side by side."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlops_cli.cli import drawing
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from mlops_cli.core.versions import Registry, Version
+    from mlops_cli.layout import Layout
+
+__all__ = ["models"]
+
+models = typer.Typer(
+    help="The registered versions of the model.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+_HASH = 12
+
+
+@models.callback()
+def listing(context: typer.Context, as_json: Json = False) -> None:
+    """List the versions: stage, metric, data, age, who and why.
+
+    Example: mlops models
+    """
+    if context.invoked_subcommand is None:
+        _, registry = _registry()
+        entries = [_entry(registry, v) for v in reversed(registry.versions)]
+        if as_json:
+            drawing.draw_json({"model": registry.name, "versions": entries})
+        elif not entries:
+            drawing.console().print(f"{registry.name} has no version yet: `mlops register`")
+        else:
+            _draw_versions(registry.name, entries)
+
+
+@models.command("show")
+def show(
+    version: Annotated[str, typer.Argument(help="Such as v0.2.0, latest, or production.")],
+    as_json: Json = False,
+) -> None:
+    """Show where a version comes from, down to the hashes of its sources.
+
+    Example: mlops models show production
+    """
+    from mlops_cli.store.provenance import provenance
+
+    layout, registry = _registry()
+    found = provenance(layout.root, registry, registry.find(version))
+    if as_json:
+        drawing.draw_json(found)
+    else:
+        drawing.console().print(_tree(found))
+
+
+@models.command("diff")
+def diff(
+    old: Annotated[str, typer.Argument(help="A version.")],
+    new: Annotated[str, typer.Argument(help="Another one.")],
+    as_json: Json = False,
+) -> None:
+    """Show what differs between two versions: parameters, data, features, metrics.
+
+    Example: mlops models diff v0.1.0 v0.2.0
+    """
+    from mlops_cli.cli import comparing
+    from mlops_cli.core.comparing import compare
+    from mlops_cli.store.revisions import facts_at
+
+    layout, registry = _registry()
+    sides = [facts_at(layout.root, registry.find(v).tag.name) for v in (old, new)]
+    difference = compare(*sides)
+    if as_json:
+        drawing.draw_json(comparing.as_json(difference))
+    else:
+        comparing.draw_difference(difference)
+
+
+def _registry() -> tuple[Layout, Registry]:
+    from mlops_cli import params as parameters
+    from mlops_cli.cli.project import find
+    from mlops_cli.store.registry import read
+
+    layout = find()
+    return layout, read(layout.root, parameters.load(layout.params).register_.name)
+
+
+def _entry(registry: Registry, version: Version) -> dict[str, Any]:
+    trailers = version.tag.trailers
+    return {
+        "version": version.number,
+        "stages": [stage for stage, v in registry.stages().items() if v == version],
+        "metric": trailers.get("Metric"),
+        "data_until": trailers.get("Data-until"),
+        "at": version.tag.at.isoformat(),
+        "by": version.tag.who,
+        "why": version.tag.why,
+        "commit": version.commit,
+        "bundle_sha256": version.bundle,
+    }
+
+
+def _draw_versions(name: str, entries: list[dict[str, Any]]) -> None:
+    from mlops_cli.reporting import Table
+
+    columns = ("version", "stage", "metric", "data until", "age", "by", "why", "commit")
+    rows = tuple(
+        (
+            e["version"],
+            ", ".join(e["stages"]),
+            e["metric"] or "",
+            (e["data_until"] or "")[:10],
+            _age(datetime.fromisoformat(e["at"])),
+            e["by"].partition(" <")[0],
+            e["why"],
+            e["commit"][:9],
+        )
+        for e in entries
+    )
+    drawing.draw_table(Table(name, columns, rows))
+
+
+def _age(at: datetime) -> str:
+    seconds = max(0, int((datetime.now(UTC) - at).total_seconds()))
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _tree(found: dict[str, Any]) -> Tree:
+    from rich.markup import escape
+    from rich.tree import Tree
+
+    def add(branch: Tree, title: str, lines: dict[str, Any] | list[str]) -> None:
+        part = branch.add(f"[bold]{title}[/bold]")
+        for line in lines if isinstance(lines, list) else (f"{k}: {v}" for k, v in lines.items()):
+            part.add(escape(str(line)))
+
+    tree = Tree(f"[bold]{found['version']}[/bold] {', '.join(found['in'])}")
+    add(tree, "registered", {k: v for k, v in found["registered"].items() if v})
+    if found["stages"]:
+        add(tree, "stages", [f"{s['tag']}, {s['at'][:19]}, {s['by']}" for s in found["stages"]])
+    metrics = {
+        name: f"{m['value']:.4g} [{m['low']:.4g}, {m['high']:.4g}]"
+        for name, m in found["metrics"].items()
+    }
+    add(tree, "test metrics", metrics)
+    add(
+        tree,
+        "gates",
+        [g["name"] + (" passed" if g["passed"] else " refused") for g in found["gates"]],
+    )
+    if found["champion"]:
+        add(tree, "champion", [found["champion"]])
+    add(tree, "bundle", {"sha256": found["bundle_sha256"]})
+    add(tree, "commit", found["commit"])
+    pipeline = tree.add("[bold]pipeline[/bold]")
+    for name, stage in reversed(found["pipeline"].items()):
+        makes = [f"{path} {md5[:_HASH]}" for path, md5 in stage["makes"].items()]
+        add(pipeline, name, [f"makes {m}" for m in makes] + [f"reads {r}" for r in stage["reads"]])
+    add(tree, "inputs", [f"{path} {md5[:_HASH]}" for path, md5 in found["inputs"].items()])
+    _add_params(tree, found["params"])
+    return tree
+
+
+def _add_params(tree: Tree, params: dict[str, Any]) -> None:
+    """Parameters as a tree; long lists and tables by their number."""
+    from rich.markup import escape
+
+    branch = tree.add("[bold]parameters[/bold]")
+    for name, value in params.items():
+        if isinstance(value, dict):
+            part = branch.add(escape(name))
+            for key, inner in value.items():
+                many = isinstance(inner, dict | list) and len(str(inner)) > 100  # noqa: PLR2004
+                part.add(escape(f"{key}: {f'{len(inner)} entries' if many else inner}"))
+        else:
+            branch.add(escape(f"{name}: {value}"))

@@ -1,0 +1,163 @@
+"""`mlops register`, `models`, `promote`, `approve`, `rollback`: versions and their stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlops_cli.cli import drawing
+from mlops_cli.cli.decision import draw_decision
+from mlops_cli.cli.pipeline import Force, Json, bring_up_to_date
+
+if TYPE_CHECKING:
+    from mlops_cli.core.gates import GateResult
+    from mlops_cli.core.versions import Assignment
+    from mlops_cli.live.session import Session
+
+__all__ = ["approve", "promote", "register", "rollback"]
+
+Local = Annotated[
+    bool, typer.Option("--local", help="Only in this clone: ask no Git remote, tell none.")
+]
+Why = Annotated[str, typer.Option("--message", "-m", help="Why; kept in the tag.")]
+Name = Annotated[str, typer.Argument(help="Such as v0.2.0, latest, or the stage it is in.")]
+
+
+def register(
+    *,
+    major: Annotated[bool, typer.Option("--major", help="Count the first number up.")] = False,
+    patch: Annotated[bool, typer.Option("--patch", help="Count the last number up.")] = False,
+    why: Why = "",
+    local: Local = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Put the model through its gates and, where they approve, make it a version.
+
+    Commits what the pipeline owns (dvc.lock, params.yaml, reports, models/registration.json) and
+    tags the commit NAME@vX.Y.Z; v0.1.0 is the first, then the middle number counts. Where there
+    is a Git remote, branch and tag are pushed together, or nothing is done. A model that a gate
+    rejects, or that may be worse than the champion, ends with exit code 5.
+
+    Example: mlops register -m "First model with weather"
+    """
+    from mlops_cli.errors import Usage
+    from mlops_cli.live.registering import register as make
+    from mlops_cli.reporting import Table
+
+    if major and patch:
+        raise Usage("--major and --patch cannot go together", "Give one, or none.")
+    with _session(local) as session:
+        bring_up_to_date("register", force=force, quiet=True)
+        if not as_json:
+            draw_decision(session.layout)
+        done = make(session, "major" if major else "patch" if patch else "minor", why)
+    version = done.version
+    if as_json:
+        drawing.draw_json(
+            {
+                "version": version.label,
+                "commit": version.commit,
+                "new": done.new,
+                "champion": [vars(gate) for gate in done.champion],
+            }
+        )
+        return
+    if done.champion:
+        drawing.draw_table(Table("champion", ("gate", "verdict", "why"), _rows(done.champion)))
+    out = drawing.console()
+    if done.new:
+        where = f", pushed to {session.remote}" if session.remote else ""
+        out.print(f"registered [bold]{version.label}[/bold] ({version.commit[:9]}{where})")
+        out.print(f"next: mlops promote {version.number} --to STAGE")
+    else:
+        out.print(f"nothing to do: this very model is [bold]{version.label}[/bold] already")
+
+
+def _rows(gates: tuple[GateResult, ...]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((g.name, "passed" if g.passed else "refused", g.reason) for g in gates)
+
+
+def promote(
+    version: Name,
+    to: Annotated[str, typer.Option("--to", help="A stage of register.stages in params.yaml.")],
+    why: Why = "",
+    local: Local = False,
+    as_json: Json = False,
+) -> None:
+    """Put a version into a stage, if the stage's rule allows it.
+
+    Example: mlops promote v0.2.0 --to production -m "Better on Newark"
+    """
+    from mlops_cli.live.staging import promote as put
+
+    with _session(local) as session:
+        made, new = put(session, version, to, why)
+    _tell(made, new=new, as_json=as_json, did="promoted")
+
+
+def rollback(
+    stage: Annotated[str, typer.Option("--stage", help="The stage to roll back.")] = "production",
+    to: Annotated[
+        str | None, typer.Option("--to", help="An earlier version; by default the one before.")
+    ] = None,
+    why: Why = "",
+    local: Local = False,
+    as_json: Json = False,
+) -> None:
+    """Put the version into a stage again that the present one replaced.
+
+    Example: mlops rollback -m "Too many false alarms"
+    """
+    from mlops_cli.live.staging import rollback as back
+
+    with _session(local) as session:
+        made, new = back(session, stage, to, why)
+    _tell(made, new=new, as_json=as_json, did="rolled back")
+
+
+def approve(
+    version: Name,
+    stage: Annotated[str, typer.Option("--for", help="The stage that it may enter.")],
+    why: Why = "",
+    sign: Annotated[
+        bool, typer.Option("--sign", help="Sign with your Git key (user.signingkey).")
+    ] = False,
+    local: Local = False,
+) -> None:
+    """Say, in your own name, that a version may enter a stage.
+
+    Example: mlops approve v0.2.0 --for production --sign
+    """
+    from mlops_cli.live.staging import approve as say
+
+    with _session(local) as session:
+        tag = say(session, version, stage, why, sign=sign)
+    drawing.console().print(f"approved: {tag}")
+
+
+@contextmanager
+def _session(local: bool) -> Iterator[Session]:
+    from mlops_cli import params as parameters
+    from mlops_cli.cli.project import find
+    from mlops_cli.live.session import Session
+
+    layout = find()
+    settings = parameters.load(layout.params)
+    err = drawing.console(stderr=True)
+    with Session.open(settings, layout, local=local, waiting=err.print) as session:
+        yield session
+
+
+def _tell(made: Assignment, *, new: bool, as_json: bool, did: str) -> None:
+    version = made.version.label if made.version else ""
+    if as_json:
+        content: dict[str, Any] = {"version": version, "stage": made.stage, "new": new}
+        drawing.draw_json({**content, "tag": made.tag.name, "commit": made.tag.commit})
+    elif new:
+        drawing.console().print(f"{did}: {made.stage} is now [bold]{version}[/bold]")
+    else:
+        drawing.console().print(f"nothing to do: {version} is in {made.stage} already")

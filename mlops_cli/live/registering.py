@@ -1,0 +1,156 @@
+"""From an approved model to a version."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlops_cli
+from mlops_cli.core.versions import Part, Registry, Version, version_tag
+from mlops_cli.errors import MlopsError, ModelRefused, NotProject
+from mlops_cli.live.champion import against
+from mlops_cli.store import commits, delivery
+from mlops_cli.store.files import read_json
+from mlops_cli.store.registry import Outdated, RefChange, apply, fetch, new_tag, trailers
+
+if TYPE_CHECKING:
+    from mlops_cli.core.gates import GateResult
+    from mlops_cli.live.session import Session
+
+__all__ = ["Registered", "register"]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version, and whether it was made now."""
+
+    version: Version
+    new: bool
+    champion: tuple[GateResult, ...] = ()
+
+
+def register(session: Session, part: Part = "minor", why: str = "") -> Registered:
+    """Commit what the pipeline owns, and tag it as the next version.
+
+    Where this very bundle has a version already, nothing is done but to finish what a killed
+    run has begun.
+
+    Raises
+    ------
+    ModelRefused
+        If the gates reject the model, or the champion is better.
+    NotProject
+        If a commit can't be made here: see ``store.commits``.
+    Outdated
+        If somebody else was faster.
+    """
+    git, layout = session.git, session.layout
+    branch = commits.refuse_unfit(git)
+    record = read_json(layout.registration)
+    if record["decision"] != "approved":
+        raise ModelRefused(
+            f"the gates reject this model of {session.name}",
+            "Look at the gates above; change the model or, knowingly, register.gates.",
+        )
+    registry, mine = session.registry(), commits.owned(layout)
+    if known := registry.of_bundle(record["bundle_sha256"]):
+        _finish(session, branch, known, mine.files)
+        return Registered(known, new=False)
+    commits.refuse_foreign(git, mine)
+    verdicts = _against_champion(session, registry)
+    number = registry.next_number(part)
+    head = git.run("rev-parse", "HEAD").strip()
+    commit = commits.commit_of(git, mine.files, f"Register {session.name} {number}\n")
+    if other := next((v for v in registry.versions if v.commit == commit), None):
+        raise NotProject(
+            f"the commit {commit[:9]} is {other} already, and a commit has one version only",
+            "Commit what changed, then run again.",
+        )
+    delivery.publish_bundle(layout.root)
+    message = _message(session, number, record, verdicts, why)
+    tag = new_tag(git, version_tag(session.name, number), commit, message)
+    try:
+        apply(git, [tag, RefChange(f"refs/heads/{branch}", commit, head)], session.remote)
+    except Outdated:
+        raise _overtaken(session, branch) from None
+    commits.settle(git, mine.files)
+    return Registered(session.registry().find(number), new=True, champion=verdicts)
+
+
+def _against_champion(session: Session, registry: Registry) -> tuple[GateResult, ...]:
+    gate = session.params.register_.champion
+    champion = registry.in_stage(gate.stage) if gate else None
+    if (
+        gate is None or champion is None
+    ):  # the first model has its baselines to beat, in the stage's own gates
+        return ()
+    folder = delivery.pull_bundle(session.layout.root, champion)
+    verdicts = against(session.params, session.layout, folder)
+    if not all(v.passed for v in verdicts):
+        worst = next(v for v in verdicts if not v.passed)
+        raise ModelRefused(
+            f"the model may be worse than {champion}, which is in {gate.stage}: {worst.reason}",
+            "Improve the model or, knowingly, widen register.champion.margin.",
+        )
+    return verdicts
+
+
+def _overtaken(session: Session, branch: str) -> MlopsError:
+    """Why the remote refused a registration: a newer version, or a branch that moved on."""
+    fetch(session.git, session.remote)
+    theirs = session.git.resolve(f"refs/remotes/{session.remote}/{branch}")
+    ours = session.git.run("rev-parse", "HEAD").strip()
+    behind = theirs and session.git.ask("merge-base", "--is-ancestor", theirs, ours) is None
+    latest = session.registry().latest
+    if behind:
+        return Outdated(
+            f"{branch} on {session.remote} has commits that are not here"
+            + (f" (the latest version is {latest})" if latest else ""),
+            "Bring them here with `mlops pull`, run the pipeline, then register again.",
+        )
+    return Outdated(
+        f"somebody else registered {latest} at the same moment",
+        "Look at `mlops models`, then run again.",
+    )
+
+
+def _finish(session: Session, branch: str, version: Version, files: list[str]) -> None:
+    """Let branch and index follow a tag that was set before the run was killed."""
+    git = session.git
+    head = git.run("rev-parse", "HEAD").strip()
+    if (
+        git.resolve(f"{version.commit}^") == head
+        and git.ask("diff", "--quiet", version.commit, "--", *files) is not None
+    ):
+        ref = f"refs/heads/{branch}"
+        apply(git, [RefChange(ref, version.commit, head)], None)
+        head = version.commit
+    if head == version.commit:
+        commits.settle(git, files)
+
+
+def _message(
+    session: Session,
+    number: str,
+    record: dict[str, Any],
+    verdicts: tuple[GateResult, ...],
+    why: str,
+) -> str:
+    first, shown = next(iter(record["metrics"].items()), (None, None))
+    figure = (
+        f"{first} {shown['value']:.4f} [{shown['low']:.4f}, {shown['high']:.4f}]" if shown else ""
+    )
+    until = session.params.ingest.until
+    facts = {
+        "Bundle": record["bundle_sha256"],
+        "Metric": figure or None,
+        "Families": ", ".join(record["families"]),
+        "Data-until": until.isoformat() if until else None,
+        "Champion": verdicts[0].reason if verdicts else None,
+        "Made-with": f"mlops-cli {mlops_cli.__version__}, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+    head = f"{session.name} {number}" + (f": {figure}" if figure else "")
+    return "\n\n".join(part for part in (head, why.strip(), trailers(facts)) if part)

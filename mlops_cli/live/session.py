@@ -1,0 +1,61 @@
+"""One command's hold on a project's registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlops_cli.store.git import Git
+from mlops_cli.store.locks import waited_for
+from mlops_cli.store.registry import fetch, read
+
+if TYPE_CHECKING:
+    from mlops_cli.core.versions import Registry
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+
+__all__ = ["Session"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command's hold on a project's registry.
+
+    Attributes
+    ----------
+    remote
+        The Git remote that must agree to every change; None keeps it in this clone.
+    """
+
+    params: Params
+    layout: Layout
+    git: Git
+    remote: str | None
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        params: Params,
+        layout: Layout,
+        *,
+        local: bool = False,
+        waiting: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[Session]:
+        """Wait for other registry commands of this clone, then bring the remote's tags here."""
+        git = Git(layout.root)
+        with waited_for(layout.work / "registry.lock", waiting):
+            remote = None if local else git.remote()
+            fetch(git, remote)
+            yield cls(params, layout, git, remote)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.params.register_.name
+
+    def registry(self) -> Registry:
+        """What the tags say now."""
+        return read(self.layout.root, self.name)
