@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["models"]
 
 models = typer.Typer(
-    help="The registered versions of the model.",
+    help="The registered versions of the model.\n\nExample: mlops models",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
