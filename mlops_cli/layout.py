@@ -105,8 +105,13 @@ class Layout:
         return self.root / "models" / "tuning"
 
     @property
+    def fitted(self) -> Path:
+        """The bundle as train writes it: what is needed to predict, and ``manifest.json``."""
+        return self.root / "models" / "fitted"
+
+    @property
     def model(self) -> Path:
-        """The model bundle, a folder with ``manifest.json``."""
+        """The whole bundle: the fitted one with metrics, schema, lineage and model card."""
         return self.root / "models" / "model"
 
     @property
@@ -137,7 +142,7 @@ class Layout:
             "featurize": self.feature_report,
             "split": self.split_report,
             "tune": self.tuning / "best.json",
-            "train": self.model / "manifest.json",
+            "train": self.fitted / "manifest.json",
             "evaluate": self.metrics,
             "register": self.registration,
         }[stage]

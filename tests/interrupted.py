@@ -42,9 +42,9 @@ MADE_BY = {
     "featurize": ["data/features", "data/program.json"],
     "split": ["data/splits"],
     "tune": ["models/tuning"],
-    "train": ["models/model"],
+    "train": ["models/fitted"],
     "evaluate": ["reports/metrics.json", "reports/plots"],
-    "register": ["models/registration.json"],
+    "register": ["models/model", "models/registration.json"],
 }
 STAGES = tuple(MADE_BY)
 

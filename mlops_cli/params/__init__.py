@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from mlops_cli.params.base import Section
+from mlops_cli.params.base import Names, Section
 from mlops_cli.params.data import Featurize, Ingest, Split, Validate
 from mlops_cli.params.modelling import Evaluate, Register, Task, Train, Tune
 
@@ -15,12 +15,24 @@ __all__ = ["Params", "Project", "load", "parse"]
 
 
 class Project(Section):
-    """What the project is."""
+    """What the project is; what people must know of its model goes into the model card."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Every random choice of the pipeline comes from this."""
+    owner: str = ""
+    """Who answers for the model, and how to reach them."""
+    purpose: str = ""
+    """What the predictions are for."""
+    stakeholders: Names = ()
+    """Who uses the predictions, and who is affected by them."""
+    out_of_scope: Names = ()
+    """Uses that the model isn't made for."""
+    risks: Names = ()
+    """What could go wrong for whom, and what is done about it."""
+    license: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9.-]*)?$")] = ""
+    """The licence's identifier, in small letters."""
 
 
 class Params(Section):

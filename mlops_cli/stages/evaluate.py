@@ -120,7 +120,7 @@ def _open(params: Params, layout: Layout, progress: Progress) -> _Case:
                 nearest(name, columns),
             )
     progress.update("loading the model and the test split")
-    bundle = bundles.load(layout.model)
+    bundle = bundles.load(layout.fitted)
     frame = test.collect()
     if not len(frame):
         raise DataRefused(

@@ -12,7 +12,7 @@ from mlops_cli.core.leakage import check_fits, equal_to_target
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.core.tablefacts import moment
 from mlops_cli.errors import BadParams, DataRefused
-from mlops_cli.layout import PENDING, ROW, TARGET, TIME, Layout
+from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME, Layout
 from mlops_cli.params import Params
 from mlops_cli.reporting import Progress, Summary, Table
 from mlops_cli.store import tables
@@ -136,8 +136,9 @@ class _Tally:
         if PENDING in rows.columns:
             reasons = {NOT_YET: pl.col(PENDING), **reasons}
         named = [pl.when(holds).then(pl.lit(name)) for name, holds in reasons.items()]
-        counted = rows.select(pl.coalesce(*named, pl.lit(OTHER)).alias("r"))["r"].value_counts()
-        for name, count in counted.sort("r").iter_rows():
+        # With the rows' columns: a select of nothing but a literal has one row, however many.
+        counted = rows.with_columns(pl.coalesce(*named, pl.lit(OTHER)).alias(REASON))[REASON]
+        for name, count in counted.value_counts().sort(REASON).iter_rows():
             self.unlabelled[name] = self.unlabelled.get(name, 0) + count
 
     def add(self, features: pl.DataFrame, target: pl.Series) -> None:

@@ -1,6 +1,7 @@
-"""The register stage: the gates' decision about the model, on record.
+"""The register stage: the gates' decision about the model, on record, and the whole bundle.
 
-Reads ``register`` of the parameters. A rejected model is a result, not an error.
+A rejected model is a result, not an error. The bundle is assembled whatever the decision is, and
+doesn't depend on it; the gate of size is about what is loaded, the fitted bundle.
 The record holds nothing that varies from run to run: a measured latency goes to
 ``.mlops/latency.json`` and the Summary, and of it the record keeps the limit and the verdict.
 """
@@ -16,6 +17,7 @@ from mlops_cli.core.gates import Evidence, GateResult, judge
 from mlops_cli.reporting import Summary, Table
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store import tables
+from mlops_cli.store.assembling import assemble
 from mlops_cli.store.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
+    from mlops_cli.params.base import Section
     from mlops_cli.reporting import Progress
 
 __all__ = ["run"]
@@ -32,7 +35,7 @@ _LATENCY = "milliseconds"
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
-    """Judge the gates and write ``layout.registration``.
+    """Judge the gates; write ``layout.model`` and ``layout.registration``.
 
     Raises
     ------
@@ -40,11 +43,13 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         If a gate names a metric or slices that were not evaluated.
     DataRefused
         If the bundle is not as it was written.
+    NotFound
+        If an earlier stage has not run.
     """
     progress.update("checking the model's files")
-    bundles.verify(layout.model)
+    bundles.verify(layout.fitted)
     metrics, evaluation = read_json(layout.metrics), read_json(layout.evaluation)
-    description = read_json(layout.model / "bundle.json")
+    description = read_json(layout.fitted / "bundle.json")
     gates = params.register_.gates
     latency = None
     if gates.milliseconds is not None:
@@ -58,16 +63,24 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         metrics=metrics,
         slices=evaluation["slices"],
         families=frozenset(families),
-        bytes=_size(layout.model),
+        bytes=_size(layout.fitted),
         milliseconds=latency,
     )
     results = judge(gates, evidence)
     approved = all(result.passed for result in results)
+    progress.update("assembling the bundle and its model card")
+    manifest = assemble(
+        layout,
+        params.register_.name,
+        params.project,
+        params.validate_.sources,
+        _sections(params),
+    )
     record = {
         "name": params.register_.name,
         "decision": "approved" if approved else "rejected",
         "gates": [_recorded(result) for result in results],
-        "bundle_sha256": read_json(layout.model / "manifest.json")["bundle_sha256"],
+        "bundle_sha256": manifest["bundle_sha256"],
         "families": families,
         "metrics": metrics["model"],
         "training": {name: description["facts"].get(name) for name in ("rows", "window")},
@@ -78,9 +91,23 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     return _summary(record, results, evaluation["metrics"][0])
 
 
+def _sections(params: Params) -> dict[str, Section]:
+    """What the model and its figures follow from; not the gates, which only judge it."""
+    return {
+        "task": params.task,
+        "ingest": params.ingest,
+        "validate": params.validate_,
+        "featurize": params.featurize,
+        "split": params.split,
+        "tune": params.tune,
+        "train": params.train,
+        "evaluate": params.evaluate,
+    }
+
+
 def _latency(layout: Layout) -> float:
     """Median milliseconds to score one test row alone, after a warm-up."""
-    bundle = bundles.load(layout.model)
+    bundle = bundles.load(layout.fitted)
     row = tables.scan(layout.split("test")).head(1).collect()
     taken = []
     for _ in range(_WARM_UP + _CALLS):

@@ -71,7 +71,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         signature=_signature(both, encoder, labels),
         facts=_facts(params, choice, train, validation, both),
     )
-    save(bundle, layout.model)
+    save(bundle, layout.fitted)
     return _summary(choice, fitted, len(both))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import polars as pl
 
-__all__ = ["Bundle", "Member", "load", "save", "verify"]
+__all__ = ["Bundle", "Member", "extend", "load", "save", "verify"]
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -102,6 +103,37 @@ def save(bundle: Bundle, folder: Path) -> None:
             for name, content in member.fitted.to_files().items():
                 (place / name).write_bytes(content)
         write_json(temporary / _MANIFEST, _manifest(temporary))
+
+
+def extend(folder: Path, target: Path, more: Mapping[str, str]) -> dict[str, Any]:
+    """Write a bundle that holds a verified other one and more files, and give its manifest.
+
+    Parameters
+    ----------
+    folder
+        The bundle to start from; it stays as it is.
+    target
+        Where the larger one goes; it takes its place only when complete.
+    more
+        Name -> text of each further file; loading a bundle doesn't read them.
+
+    Raises
+    ------
+    NotFound, DataRefused
+        If the bundle isn't there, or not as it was written.
+    """
+    names = list(verify(folder)["files"])
+    with staged(target) as temporary:
+        for name in names:
+            place = temporary / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            # Contents only: a file that DVC linked from its cache is read-only.
+            shutil.copyfile(folder / name, place)
+        for name, text in more.items():
+            (temporary / name).write_text(text, encoding="utf-8", newline="\n")
+        manifest = _manifest(temporary)
+        write_json(temporary / _MANIFEST, manifest)
+    return manifest
 
 
 def verify(folder: Path) -> dict[str, Any]:

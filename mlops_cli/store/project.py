@@ -132,7 +132,9 @@ def _texts(name: str, file: DataFile, proposal: Proposal) -> dict[str, str]:
     readme = (given / "README.md.txt").read_text(encoding="utf-8")
     return {
         "params.yaml": params_yaml.render(name, reading, proposal),
-        "dvc.yaml": dvc_yaml.render(uri, PLOTS[task]),
+        "dvc.yaml": dvc_yaml.render(
+            name, f"Predicts {proposal.target.name}", task, uri, PLOTS[task]
+        ),
         ".gitignore": (given / "gitignore.txt").read_text(encoding="utf-8"),
         "README.md": Template(readme).substitute(
             name=name, target=proposal.target.name, task=task, data=uri

@@ -11,22 +11,33 @@ from mlops_cli.templates.yaml_text import flow_list, scalar
 
 if TYPE_CHECKING:
     from mlops_cli.core.curves import Plot
+    from mlops_cli.params.modelling import TaskType
 
 __all__ = ["render"]
 
 
-def render(data: str, plots: Iterable[Plot]) -> str:
+def render(name: str, desc: str, task: TaskType, data: str, plots: Iterable[Plot]) -> str:
     """The file's text.
 
     Parameters
     ----------
+    name
+        The model's name, as ``register.name`` has it.
+    desc, task
+        What the model does, in a line, and its kind.
     data
         The data file's path in the project.
     plots
         What evaluate draws of this kind of task.
     """
     text = (files("mlops_cli.templates") / "project" / "dvc.yaml.txt").read_text(encoding="utf-8")
-    return Template(text).substitute(data=scalar(data), plots="".join(_plot(p) for p in plots))
+    return Template(text).substitute(
+        name=name,
+        desc=scalar(desc),
+        task=task,
+        data=scalar(data),
+        plots="".join(_plot(p) for p in plots),
+    )
 
 
 def _plot(plot: Plot) -> str:

@@ -63,7 +63,11 @@ def _project(name: str, proposal: Proposal) -> str:
     said = f"Predicts {proposal.target.name}"
     return (
         f"project:\n  name: {name}\n  description: {scalar(said)}\n"
-        "  # Every random choice comes from this.\n  seed: 0"
+        "  # Every random choice comes from this.\n  seed: 0\n"
+        "  # For the model card, models/model/README.md; what is empty, it calls not stated.\n"
+        "  owner: ''\n  purpose: ''\n"
+        "  stakeholders: []\n  out_of_scope: []\n  risks: []\n"
+        "  # Such as apache-2.0 or other.\n  license: ''"
     )
 
 

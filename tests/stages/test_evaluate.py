@@ -28,7 +28,7 @@ class Evaluated:
         self.metrics = json.loads(layout.metrics.read_text())
         self.report = json.loads(layout.evaluation.read_text())
         self.test = pl.read_parquet(layout.split("test"))
-        self.bundle = bundle.load(layout.model)
+        self.bundle = bundle.load(layout.fitted)
 
     def plot(self, name):
         """Points of one plot."""
@@ -187,7 +187,8 @@ def test_a_test_split_without_rows_is_refused_and_nothing_is_written(tmp_path):
     pl.read_parquet(layout.split("test")).head(0).write_parquet(layout.split("test"))
     with pytest.raises(DataRefused, match="no rows"):
         evaluate.run(params("binary"), layout, Silent())
-    assert not (tmp_path / "reports").exists()
+    assert not layout.metrics.exists()
+    assert not layout.evaluation.exists()
 
 
 def test_a_slice_column_that_is_not_there_is_answered_with_the_nearest(tmp_path):

@@ -83,6 +83,14 @@ def test_only_labelled_rows_are_kept_and_the_others_counted_by_reason(layout: La
     assert summary.facts["labelled"] == 180
 
 
+def test_without_reasons_the_rows_without_a_label_are_counted_all_the_same(layout: Layout) -> None:
+    path = layout.valid / "trips.parquet"
+    tables.write(tables.scan(path).drop(PENDING).collect(), path)
+    for target, counted in (("delay > 5", {"no label": 20}), ("size > 5", {})):
+        featurize.run(settings(target=target, unlabelled={}), layout, Silent())
+        assert read_json(layout.feature_report)["rows"]["unlabelled"] == counted
+
+
 def test_the_size_of_slices_changes_no_value(layout: Layout) -> None:
     featurize.run(settings(), layout, Silent())
     whole = made(layout)

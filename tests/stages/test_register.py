@@ -101,11 +101,12 @@ def test_a_gate_on_a_misspelt_metric_is_answered_with_the_nearest(layout):
 def test_a_bundle_that_was_changed_is_refused(tmp_path):
     layout = trained(tmp_path, "binary", family="linear")
     evaluate.run(params("binary"), layout, Silent())
-    path = layout.model / "bundle.json"
+    path = layout.fitted / "bundle.json"
     path.write_text(path.read_text().replace("0.4", "0.5"))
     with pytest.raises(DataRefused, match=r"bundle\.json"):
         registered(layout, EASY)
     assert not layout.registration.exists()
+    assert not layout.model.exists()
 
 
 def test_before_evaluation_it_says_what_is_missing(tmp_path):

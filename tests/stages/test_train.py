@@ -38,7 +38,7 @@ def test_the_bundle_loads_and_predicts(tmp_path, kind, family):
     layout = make_splits(tmp_path, kind)
     choose(layout, family, kind)
     train.run(make_params(kind), layout, Silent())
-    bundle = bundles.load(layout.model)
+    bundle = bundles.load(layout.fitted)
     frame = pl.read_parquet(layout.split("validation"))
     prediction = bundle.predict(frame)
     assert len(prediction) == len(frame)
@@ -54,14 +54,14 @@ def test_both_splits_are_learnt_from_and_the_facts_say_so(tmp_path):
     choose(layout, "lightgbm", "regression")
     train.run(make_params("regression"), layout, Silent())
     rows = {n: len(pl.read_parquet(layout.split(n))) for n in ("train", "validation")}
-    facts = bundles.load(layout.model).facts
+    facts = bundles.load(layout.fitted).facts
     assert facts["rows"] == rows
     first, last = facts["window"]
     assert first.startswith("1970-01-01T00:00:00")
     assert last > first
     assert facts["validation"]["metric"] == "rmse"
-    assert facts["iterations"] == bundles.load(layout.model).members[0].iterations
-    text = (layout.model / "members/0-lightgbm/model.txt").read_text()
+    assert facts["iterations"] == bundles.load(layout.fitted).members[0].iterations
+    text = (layout.fitted / "members/0-lightgbm/model.txt").read_text()
     assert f"leaf_count={rows['train']}" not in text
     assert "lightgbm" in facts["versions"]
 
@@ -71,7 +71,7 @@ def test_the_signature_says_what_goes_in_and_out(tmp_path):
     choose(layout, "linear", "binary")
     params = make_params({"type": "binary", "positive": "0"})
     train.run(params, layout, Silent())
-    signature = json.loads((layout.model / "signature.json").read_text())
+    signature = json.loads((layout.fitted / "signature.json").read_text())
     both = pl.concat([pl.read_parquet(layout.split(n)) for n in ("train", "validation")])
     inputs = signature["inputs"]
     assert inputs["f1"]["min"] == both["f1"].min()
@@ -89,7 +89,7 @@ def test_dearer_misses_lower_the_threshold(tmp_path):
         choose(layout, "forest", "binary")
         task = {"type": "binary", "cost": {"false_negative": cost}}
         train.run(make_params(task), layout, Silent())
-        found.append(bundles.load(layout.model).threshold)
+        found.append(bundles.load(layout.fitted).threshold)
     assert found[1] < found[0]
 
 
@@ -100,7 +100,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path, family):
         layout = make_splits(tmp_path / name, "multiclass")
         choose(layout, family, "multiclass")
         train.run(make_params("multiclass"), layout, Silent())
-        results.append(contents(layout.model))
+        results.append(contents(layout.fitted))
     assert results[0] == results[1]
 
 
@@ -111,7 +111,7 @@ def test_one_class_is_refused_and_nothing_is_written(tmp_path):
     frame.with_columns(_target=pl.lit("1")).write_parquet(layout.split("train"))
     with pytest.raises(DataRefused, match="target has one class: '1'"):
         train.run(make_params("binary"), layout, Silent())
-    assert not layout.model.exists()
+    assert not layout.fitted.exists()
 
 
 def test_a_class_only_in_validation_is_refused(tmp_path):
@@ -138,6 +138,6 @@ def test_infinite_and_empty_features_do_not_break_the_signature(tmp_path):
             layout.split(name)
         )
     train.run(make_params("regression"), layout, Silent())
-    inputs = bundles.load(layout.model).signature["inputs"]
+    inputs = bundles.load(layout.fitted).signature["inputs"]
     assert inputs["f1"]["min"] is None
     assert inputs["f2"]["missing"] == 1.0

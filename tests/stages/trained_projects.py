@@ -12,6 +12,7 @@ from mlops_cli.core.learners import FAMILIES, TaskInfo
 from mlops_cli.layout import ROW, TARGET, TIME, Layout
 from mlops_cli.params import Params
 from mlops_cli.store import bundle, tables
+from mlops_cli.store.files import write_json
 
 DATA = {"binary": "breast_cancer", "multiclass": "wine", "regression": "diabetes"}
 LABELS = {"binary": ["malignant", "benign"], "multiclass": ["red", "rosé", "white"]}
@@ -51,7 +52,10 @@ def params(task, /, **sections):
 
 
 def trained(root, task, family="lightgbm", table=None, rounds=20):
-    """Write splits and a bundle below ``root``; the last 30% of the rows are the test split."""
+    """Write splits, what is known of them, and a fitted bundle below ``root``.
+
+    The last 30% of the rows are the test split.
+    """
     layout = Layout(root)
     table = frame(task) if table is None else table
     cuts = [0, len(table) // 2, len(table) * 7 // 10, len(table)]
@@ -72,6 +76,30 @@ def trained(root, task, family="lightgbm", table=None, rounds=20):
     )
     threshold = 0.4 if task == "binary" else None
     members = (bundle.Member(family, fitted),)
-    facts = {"window": None, "rows": {"train": cuts[1], "validation": cuts[2] - cuts[1]}}
-    bundle.save(bundle.Bundle(members, encoder, labels, task, threshold, facts=facts), layout.model)
+    facts = {
+        "project": "p",
+        "window": None,
+        "rows": {"train": cuts[1], "validation": cuts[2] - cuts[1]},
+        "seed": 7,
+        "versions": {"mlops-cli": "0.1.0"},
+    }
+    program = {
+        "features": encoder.kinds,
+        "rules": {"base": "t", "target": "y > 0"},
+        "sources": {"t": {"schema": {"y": "Float64", "day": "Date"}, "time": None, "known_at": {}}},
+    }
+    made = bundle.Bundle(members, encoder, labels, task, threshold, program=program, facts=facts)
+    bundle.save(made, layout.fitted)
+    _reports(layout, dict(zip(names, np.diff(cuts).tolist(), strict=True)))
     return layout
+
+
+def _reports(layout, rows):
+    """What the stages before training say of the data."""
+    source = {"uri": "t.csv", "sha256": "0" * 64, "rows": sum(rows.values())}
+    source |= {"time_column": None, "time_min": None, "time_max": None}
+    write_json(layout.ingest_manifest, {"until": None, "sources": {"t": source}})
+    splits = {name: {"rows": n, "target": {"a": 0.25, "b": 0.75}} for name, n in rows.items()}
+    write_json(layout.split_report, {"strategy": "random", "splits": splits})
+    fate = {"read": 600, "removed by clean": 0, "unlabelled": {"lost": 3}, "labelled": 597}
+    write_json(layout.feature_report, {"rows": fate})

@@ -1,0 +1,78 @@
+"""The whole bundle: the fitted model with what is known of it, once it has been judged."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.core.lineage import fingerprints, lineage, schema
+from mlops_cli.core.modelcard import Facts, render
+from mlops_cli.store import bundle as bundles
+from mlops_cli.store.files import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Project
+    from mlops_cli.params.base import Section
+    from mlops_cli.params.data import SourceRules
+
+__all__ = ["assemble"]
+
+
+def assemble(
+    layout: Layout,
+    name: str,
+    project: Project,
+    rules: Mapping[str, SourceRules],
+    sections: Mapping[str, Section],
+) -> dict[str, Any]:
+    """Make ``layout.model`` from ``layout.fitted`` and the reports, and give its manifest.
+
+    Parameters
+    ----------
+    layout
+        Where the project's files are.
+    name
+        The model's name.
+    project
+        What the model card says in the project's own words.
+    rules
+        The rules of validation by source.
+    sections
+        The sections of the parameters that the model follows from, for their fingerprints.
+
+    Raises
+    ------
+    NotFound
+        If an earlier stage has not run.
+    DataRefused
+        If the fitted bundle is not as it was written.
+    """
+    fitted = bundles.verify(layout.fitted)["bundle_sha256"]
+    model = read_json(layout.fitted / "bundle.json")
+    program = read_json(layout.fitted / "program.json")
+    metrics, evaluation = read_json(layout.metrics), read_json(layout.evaluation)
+    manifest, split = read_json(layout.ingest_manifest), read_json(layout.split_report)
+    origin = lineage(model["facts"], manifest, split, fingerprints(sections), fitted)
+    facts = Facts(
+        model=model,
+        program=program,
+        lineage=origin,
+        metrics=metrics,
+        evaluation=evaluation,
+        rows=read_json(layout.feature_report)["rows"],
+    )
+    more = {
+        "metrics.json": _json(metrics),
+        "evaluation.json": _json(evaluation),
+        "schema.json": _json(schema(program, rules)),
+        "lineage.json": _json(origin),
+        "README.md": render(name, project, facts),
+    }
+    return bundles.extend(layout.fitted, layout.model, more)
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
