@@ -1,0 +1,276 @@
+"""What a version claims, proved check by check from its tag, its commit and the data kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.errors import MlopsError
+from mlops_cli.layout import Layout
+from mlops_cli.reporting import Progress, Silent
+from mlops_cli.store import bundle as bundles
+from mlops_cli.store.delivery import bundle_md5, pull_bundle
+from mlops_cli.store.git import Git, GitFailed
+from mlops_cli.store.lockfile import Lock, exported, hashed, lock_at
+from mlops_cli.store.objects import Objects
+
+if TYPE_CHECKING:
+    from mlops_cli.core.versions import Version
+
+__all__ = ["Check", "prove"]
+
+_SHOWN = 5
+_UNVERIFIABLE = ("allowedSignersFile needs", "No public key", "cannot run gpg", "cannot exec")
+"""What Git says where it has no means to check a signature, other than that it is wrong."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at, whether it is as claimed, and a sentence about it."""
+
+    name: str
+    passed: bool
+    said: str
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What the checks look at.
+
+    Attributes
+    ----------
+    tree
+        The project's files as Git has them at the version's commit.
+    bundle
+        The version's bundle, or the reason why there is none.
+    """
+
+    root: Path
+    version: Version
+    lock: Lock | None
+    tree: Path
+    objects: Objects
+    bundle: Path | MlopsError
+
+
+def prove(
+    root: Path, version: Version, remote: str | None = None, progress: Progress | None = None
+) -> tuple[Check, ...]:
+    """Make every check of a version; what cannot be checked has not passed."""
+    progress = progress or Silent()
+    with exported(root, version.commit) as tree:
+        try:
+            lock = lock_at(root, version.commit)
+        except MlopsError:
+            lock = None
+        progress.update("fetching the bundle")
+        case = _Case(
+            root,
+            version,
+            lock,
+            tree,
+            Objects(root, remote, progress),
+            _bundle(root, version, remote, progress),
+        )
+        checks = []
+        for number, (name, check) in enumerate(_CHECKS.items()):
+            progress.update(f"checking the {name}", done=number, total=len(_CHECKS))
+            checks.append(_made(name, check, case))
+    return tuple(checks)
+
+
+def _bundle(
+    root: Path, version: Version, remote: str | None, progress: Progress
+) -> Path | MlopsError:
+    try:
+        return pull_bundle(root, version, remote=remote, progress=progress)
+    except MlopsError as error:
+        return error
+
+
+def _made(name: str, check: Callable[[_Case], str], case: _Case) -> Check:
+    try:
+        return Check(name, passed=True, said=check(case))
+    except MlopsError as error:
+        return Check(name, passed=False, said=error.message)
+
+
+def _tag(case: _Case) -> str:
+    tag, git = case.version.tag, Git(case.root)
+    if not tag.annotated:
+        raise _Failed(f"{tag.name} is a lightweight tag: it doesn't say who registered what")
+    said = f"{tag.name} of {tag.at:%Y-%m-%d}, by {tag.who}"
+    if "-----BEGIN " not in git.run("cat-file", "tag", f"refs/tags/{tag.name}"):
+        return f"{said}; unsigned"
+    try:
+        git.run("verify-tag", tag.name)
+    except GitFailed as error:
+        reason = " ".join(error.said.split())
+        if not any(sign in reason for sign in _UNVERIFIABLE):
+            raise _Failed(f"the signature of {tag.name} is not good: {reason}") from None
+        return f"{said}; signed, but Git here has no key to verify it"
+    return f"{said}; the signature is good"
+
+
+def _record(case: _Case) -> str:
+    """That dvc.lock doesn't contradict itself, or params.yaml."""
+    lock = _lock(case)
+    seen: dict[str, str] = {}
+    for entry in lock.entries:
+        if seen.setdefault(entry.path, entry.md5) != entry.md5:
+            raise _Failed(f"dvc.lock has two hashes of {entry.path}: a stage ran on other data")
+    files: dict[str, Any] = {}
+    for stage, params in lock.params.items():
+        for file, stated in params.items():
+            if file not in files:
+                files[file] = _settings(case.tree / file)
+            for key, value in stated.items():
+                if _at(files[file], key) != value:
+                    raise _Failed(f"{file} has another {key} than stage {stage} was run with")
+    return f"{len(lock.stages)} stages in dvc.lock, run with the parameters of this commit"
+
+
+def _code(case: _Case) -> str:
+    kept = _lock(case).kept
+    other = sorted(path for path, md5 in kept.items() if hashed(case.tree, path) != md5)
+    if other:
+        raise _Failed(f"dvc.lock was made with, or of, other content than Git has: {_few(other)}")
+    return f"{len(kept)} files and folders of code and reports are as dvc.lock states"
+
+
+def _data(case: _Case) -> str:
+    lock = _lock(case)
+    if lock.unkept:
+        raise _Failed(f"neither Git nor DVC keeps what a stage read: {_few(lock.unkept)}")
+    brought = case.objects.bring({md5: path for path, md5 in lock.data.items()})
+    if brought.missing:
+        raise _Failed(brought.refusal("the data").message)
+    files = total = 0
+    for path, md5 in lock.data.items():
+        total += case.objects.check(md5, path)
+        files += 1
+        if md5.endswith(".dir"):
+            inside = case.objects.tree(md5, path)
+            total += sum(case.objects.check(m, f"{path}/{name}") for name, m in inside.items())
+            files += len(inside) - 1
+    where = "in DVC's cache"
+    if brought.files:
+        where += f" ({brought.files} of them fetched from {', '.join(brought.tried)})"
+    return f"{files} files of data, {total / 1e6:,.1f} MB, are {where} and unchanged"
+
+
+def _objects(case: _Case) -> str:
+    if isinstance(case.bundle, MlopsError):
+        raise case.bundle
+    md5 = bundle_md5(case.root, case.version)
+    files = case.objects.tree(md5, "models/model")
+    for name, own in files.items():
+        case.objects.check(own, f"models/model/{name}")
+    return f"{len(files)} files, each as its hash in dvc.lock says"
+
+
+def _manifest(case: _Case) -> str:
+    folder = _folder(case)
+    found = bundles.verify(folder)["bundle_sha256"]
+    record = _json(case.tree / _relative(case, Layout(case.root).registration))
+    if case.version.bundle is None:
+        raise _Failed("the tag doesn't state a bundle")
+    for what, stated in (
+        ("the tag", case.version.bundle),
+        ("models/registration.json", record.get("bundle_sha256")),
+    ):
+        if stated != found:
+            raise _Failed(f"{what} states bundle {str(stated)[:12]}, but it is {found[:12]}")
+    return f"bundle {found[:12]}, as its manifest, the tag and models/registration.json state"
+
+
+def _decision(case: _Case) -> str:
+    record = _json(case.tree / _relative(case, Layout(case.root).registration))
+    if record.get("decision") != "approved":
+        raise _Failed(f"the gates' decision on record is {record.get('decision')!r}")
+    return f"approved by {len(record.get('gates', ()))} gates"
+
+
+def _signature(case: _Case) -> str:
+    folder = _folder(case)
+    inputs = _json(folder / "signature.json").get("inputs", {})
+    encoder = {f["name"]: f["kind"] for f in _json(folder / "encoder.json")["features"]}
+    program = dict(_json(folder / "program.json").get("features", {}))
+    signature = {name: entry["kind"] for name, entry in inputs.items()}
+    for what, kinds in (("the encoder", encoder), ("the feature program", program)):
+        if kinds != signature:
+            names = sorted(
+                n for n in kinds.keys() | signature.keys() if kinds.get(n) != signature.get(n)
+            )
+            raise _Failed(f"the input signature and {what} differ in {_few(names)}")
+    return f"{len(signature)} inputs, the same in signature, encoder and feature program"
+
+
+_CHECKS: dict[str, Callable[[_Case], str]] = {
+    "tag": _tag,
+    "pipeline": _record,
+    "objects": _objects,
+    "manifest": _manifest,
+    "decision": _decision,
+    "signature": _signature,
+    "code": _code,
+    "data": _data,
+}
+
+
+class _Failed(MlopsError):
+    """A check that was made and has not passed."""
+
+
+def _lock(case: _Case) -> Lock:
+    if case.lock is None:
+        raise _Failed(f"commit {case.version.commit[:9]} has no readable dvc.lock")
+    return case.lock
+
+
+def _folder(case: _Case) -> Path:
+    if isinstance(case.bundle, MlopsError):
+        raise _Failed("there is no sound bundle to look into (see objects)")
+    return case.bundle
+
+
+def _relative(case: _Case, path: Path) -> Path:
+    return path.relative_to(case.root)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        tree = None
+    if not isinstance(tree, dict):
+        raise _Failed(f"{path.name} is missing or not readable")
+    return tree
+
+
+def _settings(path: Path) -> Any:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe").load(path)
+    except (OSError, YAMLError):
+        raise _Failed(f"{path.name} is missing at this commit, or not readable") from None
+
+
+def _at(tree: Any, key: str) -> Any:
+    """The value of a dotted key; None if there is none."""
+    for part in key.split("."):
+        if not isinstance(tree, Mapping):
+            return None
+        tree = tree.get(part)
+    return tree
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (
+        f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else ""
+    )

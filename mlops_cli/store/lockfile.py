@@ -1,0 +1,194 @@
+"""What ``dvc.lock`` states at a commit, and the commit's files in a folder of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops_cli.errors import DataRefused
+from mlops_cli.layout import Layout
+from mlops_cli.store.git import Git
+from mlops_cli.store.objects import md5_of
+
+__all__ = ["Entry", "Lock", "exported", "hashed", "lock_at"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file or folder of a stage; ``md5`` ends in ``.dir`` for a folder."""
+
+    stage: str
+    path: str
+    md5: str
+    made: bool
+    """Whether the stage writes it; else it reads it."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """``dvc.lock`` of a commit, with what ``*.dvc`` files there track.
+
+    Attributes
+    ----------
+    stages
+        In the file's order.
+    entries
+        Whatever stages read and write that has a hash.
+    params
+        Stage -> file -> dotted key -> value.
+    sources
+        Path -> MD5 of what ``*.dvc`` files track: data that no stage makes.
+    in_git
+        Paths that Git has at the commit.
+    """
+
+    stages: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    params: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    sources: Mapping[str, str]
+    in_git: frozenset[str]
+
+    def made(self, path: str) -> str | None:
+        """The MD5 of an output; None if no stage makes it."""
+        return next((e.md5 for e in self.entries if e.made and e.path == path), None)
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Path -> MD5 of all that DVC keeps: outputs that Git doesn't have, and sources."""
+        outs = {e.path: e.md5 for e in self.entries if e.made and not self._in_git(e.path)}
+        return outs | dict(self.sources)
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """Path -> MD5 of inputs and outputs that Git has: code, reports."""
+        return {e.path: e.md5 for e in self.entries if self._in_git(e.path)}
+
+    @property
+    def unkept(self) -> list[str]:
+        """Inputs that neither Git nor DVC has."""
+        data = self.data
+        return sorted(
+            {
+                e.path
+                for e in self.entries
+                if not self._in_git(e.path) and not any(_within(e.path, path) for path in data)
+            }
+        )
+
+    def _in_git(self, path: str) -> bool:
+        return path in self.in_git or any(name.startswith(f"{path}/") for name in self.in_git)
+
+
+def lock_at(root: Path, commit: str) -> Lock | None:
+    """Read ``dvc.lock`` as it is at a commit; None if it isn't there.
+
+    Raises
+    ------
+    DataRefused
+        If it, or a ``.dvc`` file, cannot be read.
+    """
+    git = Git(root)
+    # With ./ a path is below the project, which may lie in a subfolder of the repository.
+    text = git.ask("show", f"{commit}:./dvc.lock")
+    if text is None:
+        return None
+    names = git.run("ls-tree", "-r", "-z", "--name-only", commit).split("\0")
+    in_git = frozenset(name for name in names if name)
+    stages = _yaml(text, "dvc.lock", commit).get("stages") or {}
+    try:
+        return Lock(
+            tuple(stages),
+            tuple(_entries(stages)),
+            {name: stage.get("params") or {} for name, stage in stages.items()},
+            _sources(git, commit, sorted(n for n in in_git if n.endswith(".dvc"))),
+            in_git,
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise _unreadable("dvc.lock", commit) from None
+
+
+@contextmanager
+def exported(root: Path, commit: str) -> Iterator[Path]:
+    """The project's files as Git has them at a commit, in a folder that is removed afterwards.
+
+    Neither the workspace nor the index is touched.
+    """
+    git, work = Git(root), Layout(root).work
+    top = Git(Path(git.run("rev-parse", "--show-toplevel").strip()))
+    prefix = git.run("rev-parse", "--show-prefix").strip()
+    work.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="commit-", dir=work) as scratch:
+        beside = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+        top.run("read-tree", commit, environment=beside)
+        top.run(
+            "checkout-index", "--all", "--quiet", f"--prefix={scratch}/tree/", environment=beside
+        )
+        yield Path(scratch) / "tree" / prefix
+
+
+def hashed(root: Path, path: str) -> str | None:
+    """The MD5 of a file or folder as DVC computes it; None if it isn't there."""
+    place = root / path
+    if place.is_file():
+        return md5_of(place)
+    if not place.is_dir():
+        return None
+    from dvc.fs import LocalFileSystem
+    from dvc.ignore import DvcIgnoreFilter
+
+    files = LocalFileSystem()
+    found = DvcIgnoreFilter(files, str(root)).find(files, str(place))
+    listed = sorted((Path(f).relative_to(place).as_posix(), md5_of(Path(f))) for f in found)
+    text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in listed])
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _entries(stages: Mapping[str, Any]) -> Iterator[Entry]:
+    for name, stage in stages.items():
+        for kind in ("deps", "outs"):
+            for entry in stage.get(kind) or ():
+                # What lies elsewhere (a URL) has a mark of its own kind, not an MD5.
+                if "md5" in entry:
+                    yield Entry(name, str(entry["path"]), str(entry["md5"]), kind == "outs")
+
+
+def _sources(git: Git, commit: str, files: list[str]) -> dict[str, str]:
+    sources = {}
+    for file in files:
+        tree = _yaml(git.run("show", f"{commit}:./{file}"), file, commit)
+        folder = posixpath.join(posixpath.dirname(file), tree.get("wdir") or "")
+        for out in tree.get("outs") or ():
+            if "md5" in out:
+                sources[posixpath.normpath(posixpath.join(folder, out["path"]))] = str(out["md5"])
+    return sources
+
+
+def _yaml(text: str, path: str, commit: str) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        tree = YAML(typ="safe").load(text)
+    except YAMLError:
+        tree = None
+    if not isinstance(tree, dict):
+        raise _unreadable(path, commit)
+    return tree
+
+
+def _unreadable(path: str, commit: str) -> DataRefused:
+    return DataRefused(
+        f"{path} of commit {commit[:9]} cannot be read as DVC wrote it",
+        "Register another version; this commit cannot be mended.",
+    )
+
+
+def _within(path: str, other: str) -> bool:
+    return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")
