@@ -8,8 +8,13 @@ from typing import Annotated
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.ci import ci
+from mlops_cli.cli.clock import clock
+from mlops_cli.cli.compare import compare
 from mlops_cli.cli.init import init
+from mlops_cli.cli.models import models
 from mlops_cli.cli.pipeline import run, stage, stage_command
+from mlops_cli.cli.registry import approve, promote, register, rollback
 from mlops_cli.cli.status import status
 
 __all__ = ["app", "main"]
@@ -22,7 +27,6 @@ PIPELINE = {
     "tune": "Search models; the validation split decides.",
     "train": "Fit the best settings, and write the bundle.",
     "evaluate": "Judge the model on the test split.",
-    "register": "Put the model through its gates.",
 }
 
 app = typer.Typer(
@@ -64,7 +68,15 @@ app.command()(init)
 app.command()(run)
 for _name, _does in PIPELINE.items():
     app.command(_name)(stage_command(_name, _does))
+app.command()(register)
+app.add_typer(models, name="models")
+app.command()(promote)
+app.command()(rollback)
+app.command()(approve)
 app.command()(status)
+app.command()(compare)
+app.command()(clock)
+app.command()(ci)
 app.command()(stage)
 
 

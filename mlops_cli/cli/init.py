@@ -44,6 +44,10 @@ def init(
     encoding: Annotated[
         str, typer.Option("--encoding", help="Of a CSV file that isn't UTF-8, such as latin-1.")
     ] = "utf-8",
+    ci: Annotated[
+        Literal["github", "gitlab", "none"],
+        typer.Option("--ci", help="Write workflows for it, as `mlops ci` does."),
+    ] = "none",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")
     ] = False,
@@ -57,7 +61,15 @@ def init(
     from mlops_cli.store.project import create
 
     created = create(
-        folder, data, target, task=task, time=time, group=group, name=name, encoding=encoding
+        folder,
+        data,
+        target,
+        task=task,
+        time=time,
+        group=group,
+        name=name,
+        encoding=encoding,
+        ci=None if ci == "none" else ci,
     )
     if as_json:
         drawing.draw_json(_facts(created))

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 from mlops_cli.core.column_names import feature_name, project_name
 from mlops_cli.core.inference import Proposal, infer
 from mlops_cli.errors import MlopsError, Usage
+from mlops_cli.store import ci as workflows
 from mlops_cli.store.datafile import DataFile, opened
 from mlops_cli.store.files import staged
 
 if TYPE_CHECKING:
     from mlops_cli.params.modelling import TaskType
+    from mlops_cli.store.ci import Provider
 
 __all__ = ["Created", "create"]
 
@@ -55,6 +57,7 @@ def create(
     group: str | None = None,
     name: str | None = None,
     encoding: str = "utf-8",
+    ci: Provider | None = None,
 ) -> Created:
     """Infer a project from a data file, and make its folder.
 
@@ -63,7 +66,8 @@ def create(
     Raises
     ------
     Usage
-        If the folder is not empty, the name is not allowed, or a column isn't there.
+        If the folder is not empty, the name is not allowed, a column isn't there, or workflows
+        (``ci``) are asked for in a folder of another repository.
     NotFound, SourceUnreadable, DataRefused
         If the data file is missing, cannot be read, or cannot be learnt from.
     """
@@ -80,6 +84,10 @@ def create(
             proposal = infer(file.frame, target, task=task, time=time, group=group)
         texts = _texts(name, file, proposal)
     outer = _git_root(root)
+    if ci is not None:
+        if outer is not None:
+            workflows.refuse_inside(root, outer)
+        texts |= workflows.texts(ci)
     # An empty folder stays the one that it is: somebody's shell may stand in it.
     fresh = root.parent / f".{root.name}.new" if root.exists() else root
     try:
@@ -144,6 +152,7 @@ def _texts(name: str, file: DataFile, proposal: Proposal) -> dict[str, str]:
 
 def _write(root: Path, texts: dict[str, str], data: Path) -> None:
     for path, text in texts.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
     raw = root / _raw(data)
     raw.parent.mkdir(parents=True)

@@ -1,0 +1,106 @@
+"""`mlops clock`: shows the data clock, or moves it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlops_cli.cli import drawing
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+
+__all__ = ["clock"]
+
+
+def clock(
+    to: Annotated[
+        str | None,
+        typer.Argument(metavar="[DATE]", help="2013-11-01, a time, today, or a span: +7d, +1mo."),
+    ] = None,
+    *,
+    back: Annotated[bool, typer.Option("--back", help="Allow an earlier moment.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")
+    ] = False,
+) -> None:
+    """Show the data clock, or move it to take in newer data.
+
+    It is `ingest.until` in params.yaml; comments and formatting there stay.
+
+    Example: mlops clock +1mo
+    """
+    from mlops_cli import params as parameters
+    from mlops_cli.cli.project import find
+    from mlops_cli.core.moments import as_text, moment_of
+
+    layout = find()
+    settings = parameters.load(layout.params)
+    was = settings.ingest.until
+    now = was
+    if to is not None:
+        now = moment_of(to, was, dt.datetime.now(dt.UTC).date())
+        _move(layout, settings, now, back=back)
+    facts = {
+        "until": None if now is None else as_text(now),
+        "was": None if was is None else as_text(was),
+        "changed": now != was,
+        "sources": _sources(layout),
+    }
+    if as_json:
+        drawing.draw_json(facts)
+    else:
+        _draw(facts, moved=to is not None)
+
+
+def _move(layout: Layout, settings: Params, now: dt.datetime, *, back: bool) -> None:
+    from mlops_cli.core.moments import as_text
+    from mlops_cli.errors import BadParams, Usage
+    from mlops_cli.store.settings import set_until
+
+    was = settings.ingest.until
+    if not any(source.time for source in settings.ingest.sources.values()):
+        raise BadParams(
+            "the data clock would cut nothing: no source under ingest.sources states its `time`",
+            "Set `time` to the column that says when a row happened (see docs/params.md).",
+        )
+    if was is not None and now < was and not back:
+        raise Usage(
+            f"{as_text(now)} is before the present data clock, {as_text(was)}",
+            "Moving it back leaves newer rows out; add --back if that is meant.",
+        )
+    if now != was:
+        set_until(layout.params, as_text(now))
+
+
+def _sources(layout: Layout) -> dict[str, Any]:
+    """What the last ingest took of each source that has a time."""
+    from mlops_cli.errors import NotFound
+    from mlops_cli.store.files import read_json
+
+    try:
+        sources = read_json(layout.ingest_manifest)["sources"]
+    except NotFound:
+        return {}
+    return {
+        name: {"rows": entry["rows"], "latest": entry["time_max"]}
+        for name, entry in sources.items()
+        if entry.get("time_max")
+    }
+
+
+def _draw(facts: dict[str, Any], *, moved: bool) -> None:
+    out = drawing.console()
+    until = facts["until"] or "not set: everything is taken"
+    if facts["changed"]:
+        out.print(f"data clock: {until} (was {facts['was'] or 'not set'})", markup=False)
+        out.print("Next: mlops run", markup=False)
+        return
+    out.print(f"data clock: {until}" + (", as before" if moved else ""), markup=False)
+    for name, entry in facts["sources"].items():
+        out.print(
+            f"  {name}: {entry['rows']:,} rows, the latest of {entry['latest']}", markup=False
+        )

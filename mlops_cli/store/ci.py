@@ -1,0 +1,64 @@
+"""The files that make GitHub or GitLab run a project: written from templates."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from mlops_cli import __version__
+from mlops_cli.errors import Usage
+from mlops_cli.store.files import staged
+from mlops_cli.store.git import Git
+
+__all__ = ["Provider", "refuse_inside", "texts", "write"]
+
+Provider = Literal["github", "gitlab"]
+
+
+def texts(provider: Provider) -> dict[str, str]:
+    """Path below the repository's root -> content."""
+    given = files("mlops_cli.templates") / "ci" / provider
+    found = {
+        entry.name: entry.read_text(encoding="utf-8").replace("@VERSION@", __version__)
+        for entry in sorted(given.iterdir(), key=lambda e: e.name)
+        if entry.name.endswith(".yml")
+    }
+    if provider == "gitlab":
+        return {".gitlab-ci.yml": found["gitlab-ci.yml"]}
+    return {f".github/workflows/{name}": text for name, text in found.items()}
+
+
+def write(root: Path, provider: Provider, *, force: bool = False) -> list[str]:
+    """Write the files into a project; give their paths.
+
+    Raises
+    ------
+    Usage
+        If the project isn't its repository's root, or one of the files is there and differs,
+        unless ``force``.
+    """
+    top = Git(root).ask("rev-parse", "--show-toplevel")
+    if top is not None and Path(top).resolve() != root.resolve():
+        refuse_inside(root, Path(top))
+    wanted = texts(provider)
+    there = [path for path in wanted if (root / path).exists()]
+    foreign = [p for p in there if (root / p).read_text(encoding="utf-8") != wanted[p]]
+    if foreign and not force:
+        raise Usage(
+            f"{', '.join(foreign)} would be overwritten in {root}",
+            "Keep it, or add --force to replace it.",
+        )
+    for path, text in wanted.items():
+        with staged(root / path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return list(wanted)
+
+
+def refuse_inside(root: Path, repository: Path) -> None:
+    """Refuse a project in a folder of a repository: nobody would run workflows from there."""
+    raise Usage(
+        f"{root} lies in the Git repository {repository}, whose root is where workflows are read",
+        "Write them there by hand, with the project's folder as working directory; "
+        "docs/ci.md shows their steps.",
+    )
