@@ -11,6 +11,7 @@ from mlops_cli.cli import drawing
 from mlops_cli.cli.ci import ci
 from mlops_cli.cli.clock import clock
 from mlops_cli.cli.compare import compare
+from mlops_cli.cli.delivery import pull, push, verify
 from mlops_cli.cli.init import init
 from mlops_cli.cli.models import models
 from mlops_cli.cli.pipeline import run, stage, stage_command
@@ -73,6 +74,9 @@ app.add_typer(models, name="models")
 app.command()(promote)
 app.command()(rollback)
 app.command()(approve)
+app.command()(verify)
+app.command()(push)
+app.command()(pull)
 app.command()(status)
 app.command()(compare)
 app.command()(clock)

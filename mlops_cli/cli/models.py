@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.delivery import bundle
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -25,6 +26,9 @@ models = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 _HASH = 12
+
+
+models.command("pull")(bundle)
 
 
 @models.callback()

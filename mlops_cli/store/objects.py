@@ -88,6 +88,10 @@ class Objects:
         # A guess: DVC is asked as soon as something isn't there.
         self._cache = _likely_cache(root)
 
+    def use(self, cache: Path) -> None:
+        """Take this folder for the cache: DVC said so."""
+        self._cache = cache
+
     def had(self, md5: str) -> Path | None:
         """Where the object is in the cache; None if it isn't."""
         path = self._cache / md5[:2] / md5[2:]
@@ -170,7 +174,7 @@ class Objects:
         from mlops_cli.store.dvc import opened
 
         with opened(self.root) as repo:
-            self._cache = Path(repo.cache.local.path)
+            self.use(Path(repo.cache.local.path))
             unreachable = []
             for name in self._remotes(repo):
                 if not (lacking := self._lacking(wanted)):

@@ -1,0 +1,211 @@
+"""Data and registry to and from where a team keeps them: a DVC remote and a Git remote.
+
+Data goes first and Git last, so that whoever sees a tag finds its bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_cli.errors import MlopsError, NotFound, NotProject, SourceUnreadable
+from mlops_cli.live.updating import git_remote, prepared
+from mlops_cli.reporting import Progress, Silent
+from mlops_cli.store.delivery import bundle_md5
+from mlops_cli.store.git import Git, GitFailed
+from mlops_cli.store.lockfile import lock_at
+from mlops_cli.store.objects import Objects
+from mlops_cli.store.registry import fetch, read, tags
+from mlops_cli.store.uploads import upload
+
+if TYPE_CHECKING:
+    from mlops_cli.core.versions import Version
+
+__all__ = ["Moved", "pull", "push"]
+
+_SHOWN = 5
+_HEADS, _TAGS = "refs/heads/", "refs/tags/"
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What went from here to there, or from there to here.
+
+    Attributes
+    ----------
+    files, bytes
+        Of data.
+    data, git
+        The remotes' names; ``data`` is empty where none had to be asked.
+    tags
+        Names of the registry's tags.
+    branch
+        Such as ``main: 1a2b3c4..5d6e7f8``; None if it was up to date.
+    missing
+        Data of the commit that is nowhere to be had.
+    """
+
+    files: int
+    bytes: int
+    data: str
+    git: str
+    tags: tuple[str, ...]
+    branch: str | None
+    missing: tuple[str, ...] = ()
+
+
+def push(
+    root: Path, name: str, remote: str | None = None, progress: Progress | None = None
+) -> Moved:
+    """Send the data of HEAD and of every version's bundle, then the branch and the tags.
+
+    Parameters
+    ----------
+    name
+        The model's name: its tags go.
+    remote
+        The DVC remote; by default the default one.
+
+    Raises
+    ------
+    NotFound
+        If there is no Git or DVC remote, or a version's bundle is nowhere.
+    NotProject
+        If the Git remote has what is not here; nothing was sent.
+    DataRefused
+        If an object in the cache was changed.
+    SourceUnreadable
+        If a remote cannot be reached.
+    """
+    progress = progress or Silent()
+    git = Git(root)
+    to = git_remote(git)
+    specs = _specs(git, name)
+    progress.update("asking Git")
+    _git_push(git, to, specs, "--dry-run")
+    bundles = _bundles(root, read(root, name).versions)
+    sent = upload(root, bundles, remote, progress)
+    if lost := sorted(name for md5, name in sent.missing.items() if md5 in bundles):
+        raise NotFound(
+            f"neither DVC's cache nor the remote {sent.remote!r} has {', '.join(lost[:_SHOWN])}, "
+            "so no tag was published",
+            "Push from the clone that registered it, or delete its tag (git tag -d TAG).",
+        )
+    progress.update("pushing branch and tags")
+    moved = _git_push(git, to, specs)
+    heads = [f"{ref.removeprefix(_HEADS)}: {how}" for ref, how in moved if ref.startswith(_HEADS)]
+    return Moved(
+        files=sent.files,
+        bytes=sent.bytes,
+        data=sent.remote,
+        git=to,
+        tags=tuple(ref.removeprefix(_TAGS) for ref, _ in moved if ref.startswith(_TAGS)),
+        branch=heads[0] if heads else None,
+        missing=tuple(sorted(sent.missing.values())),
+    )
+
+
+def pull(
+    root: Path, name: str, remote: str | None = None, progress: Progress | None = None
+) -> Moved:
+    """Bring tags, branch (fast-forward only) and the data of its commit here.
+
+    Raises
+    ------
+    NotFound
+        If there is no Git remote, or no DVC remote while data is missing.
+    NotProject
+        If the branch has diverged, HEAD is detached, or files here would be overwritten;
+        nothing was changed.
+    SourceUnreadable
+        If a remote cannot be reached.
+    """
+    progress = progress or Silent()
+    git = Git(root)
+    source = git_remote(git)
+    progress.update("asking Git")
+    update = prepared(git, source)
+    lock = lock_at(root, update.target)
+    data = {} if lock is None else {md5: path for path, md5 in lock.data.items()}
+    brought = Objects(root, remote, progress).bring(data)
+    if brought.missing and not brought.tried:
+        raise brought.refusal("the data of the branch")
+    before = {tag.name for tag in tags(git, name)}
+    fetch(git, source)
+    progress.update("putting data in place")
+    lacking = update.apply()
+    return Moved(
+        files=brought.files,
+        bytes=brought.bytes,
+        data=", ".join(brought.tried),
+        git=source,
+        tags=tuple(sorted({tag.name for tag in tags(git, name)} - before)),
+        branch=update.said,
+        missing=tuple(lacking),
+    )
+
+
+def _bundles(root: Path, versions: Iterable[Version]) -> dict[str, str]:
+    """MD5 -> name of the bundles of versions."""
+    found = {}
+    for version in versions:
+        try:
+            found[bundle_md5(root, version)] = f"the bundle of {version.label}"
+        except MlopsError as error:
+            raise NotProject(
+                f"{error.message}, so it is not published",
+                f"Delete the tag (git tag -d {version.tag.name}), then push again.",
+            ) from None
+    return found
+
+
+def _specs(git: Git, name: str) -> list[str]:
+    """What goes: the branch, if HEAD is on one, and all tags of the model."""
+    branch = git.branch()
+    if git.resolve("HEAD") is None:
+        raise NotProject("there is no commit to push", "Commit the project first.")
+    # Explicit names: a pattern would also take the tags of a model whose name begins the same.
+    names = [tag.name for tag in tags(git, name) if tag.name[len(name) :][:1] in {"@", "#", "/"}]
+    specs = [f"{_TAGS}{tag}:{_TAGS}{tag}" for tag in names]
+    return ([f"{_HEADS}{branch}:{_HEADS}{branch}"] if branch else []) + specs
+
+
+def _git_push(git: Git, remote: str, specs: list[str], *options: str) -> list[tuple[str, str]]:
+    """Push all or nothing; give (reference, how) of what moved."""
+    if not specs:
+        return []
+    try:
+        said = git.run("push", "--atomic", "--porcelain", *options, remote, *specs)
+    except GitFailed:
+        raise _refused(git, remote, specs) from None
+    # A line: a sign, then from:to, then what was done, with tabs between.
+    lines = [line.split("\t") for line in said.splitlines() if line.count("\t") > 1]
+    return [
+        (reference.partition(":")[2], how.strip("[] "))
+        for sign, reference, how in lines
+        if sign.strip() != "="
+    ]
+
+
+def _refused(git: Git, remote: str, specs: list[str]) -> MlopsError:
+    """Why Git refuses, asked again without --porcelain: its reasons are then on stderr."""
+    try:
+        git.run("push", "--atomic", "--dry-run", remote, *specs)
+    except GitFailed as error:
+        said = [" ".join(line.split()) for line in error.said.splitlines()]
+        rejected = [line.removeprefix("! [rejected] ") for line in said if "[rejected]" in line]
+        if rejected:
+            return NotProject(
+                f"{remote} has what is not here, so nothing was pushed: {'; '.join(rejected[:3])}",
+                "Bring it here with `mlops pull`; a tag that differs was moved by hand.",
+            )
+        return SourceUnreadable(
+            f"the Git remote {remote!r} cannot be reached: {' '.join(said)[:300]}",
+            f"See that its address is right: git remote get-url {remote}",
+        )
+    return NotProject(
+        f"{remote} did not take branch and tags; the data is there already",
+        "It may have changed meanwhile, or a rule there forbids it: `mlops pull`, then push again.",
+    )

@@ -1,0 +1,149 @@
+"""A branch brought up to its remote's: looked at first, moved only when nothing can be lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlops_cli.errors import NotFound, NotProject, SourceUnreadable
+from mlops_cli.store.dvc import opened
+from mlops_cli.store.git import Git, GitFailed
+
+__all__ = ["Update", "git_remote", "prepared"]
+
+_SHOWN = 10
+_SHORT = 7
+
+
+@dataclass(frozen=True)
+class Update:
+    """Where a branch goes.
+
+    Attributes
+    ----------
+    head, target
+        Commits; the same where there is nothing new.
+    said
+        Such as ``main: 1a2b3c4..5d6e7f8``; None where there is nothing new.
+    """
+
+    git: Git
+    head: str
+    target: str
+    said: str | None
+
+    def apply(self) -> list[str]:
+        """Move the branch and put the commit's data in place; give the outputs that lack data.
+
+        Raises
+        ------
+        NotProject
+            If a file would be overwritten after all.
+        """
+        if self.target != self.head:
+            try:
+                self.git.run("merge", "--ff-only", "--quiet", self.target)
+            except GitFailed as error:
+                raise NotProject(
+                    f"the branch cannot be moved on: {' '.join(error.said.split())}",
+                    "Commit or put aside (git stash) what is in the way, then pull again.",
+                ) from None
+        with opened(self.git.root) as repo:
+            done = repo.checkout(allow_missing=True)
+        return sorted(done.get("failed", []))
+
+
+def git_remote(git: Git) -> str:
+    """The Git remote to exchange with.
+
+    Raises
+    ------
+    NotFound
+        If there is none.
+    NotProject
+        If the folder is not under Git.
+    """
+    if git.ask("rev-parse", "--git-dir") is None:
+        raise NotProject(f"{git.root} is not under Git", "Run `git init` there.")
+    name = git.remote()
+    if name is None:
+        raise NotFound(
+            "the repository has no Git remote that branches and tags could go to",
+            "Add one: git remote add origin URL",
+        )
+    return name
+
+
+def prepared(git: Git, remote: str) -> Update:
+    """Bring the branch's commits here, and see whether the branch can follow them.
+
+    Raises
+    ------
+    NotProject
+        On a detached HEAD, if the branches have diverged, or if files would be overwritten.
+    SourceUnreadable
+        If the remote cannot be reached.
+    """
+    branch = git.branch()
+    if branch is None:
+        raise NotProject("HEAD is detached: no branch can follow", "Go to one: git switch BRANCH")
+    head = git.resolve("HEAD")
+    if head is None:
+        raise NotProject(f"{branch} has no commit yet", f"Run `git pull {remote} {branch}` once.")
+    target = _fetched(git, remote, branch)
+    ahead = target is None or git.ask("merge-base", "--is-ancestor", target, head) is not None
+    if target is None or ahead:
+        _refuse_unsaved(git.root)
+        return Update(git, head, head, None)
+    if git.ask("merge-base", "--is-ancestor", head, target) is None:
+        mine, theirs = (
+            git.run("rev-list", "--count", f"{a}..{b}").strip()
+            for a, b in ((target, head), (head, target))
+        )
+        raise NotProject(
+            f"{branch} and {remote}/{branch} have diverged: {mine} commits are only here, "
+            f"{theirs} only there",
+            f"Bring them together (git rebase {remote}/{branch}), run the pipeline, pull again.",
+        )
+    _refuse_overwriting(git, head, target)
+    _refuse_unsaved(git.root)
+    return Update(git, head, target, f"{branch}: {head[:_SHORT]}..{target[:_SHORT]}")
+
+
+def _fetched(git: Git, remote: str, branch: str) -> str | None:
+    """The commit of the remote's branch; None if it has no such branch."""
+    theirs = git.ask("config", f"branch.{branch}.merge") or f"refs/heads/{branch}"
+    own = f"refs/remotes/{remote}/{theirs.removeprefix('refs/heads/')}"
+    try:
+        git.run("fetch", "--quiet", "--no-tags", remote, f"+{theirs}:{own}")
+    except GitFailed as error:
+        if "couldn't find remote ref" in error.said:
+            return None
+        raise SourceUnreadable(
+            f"the Git remote {remote!r} cannot be reached: {' '.join(error.said.split())}",
+            f"See that its address is right: git remote get-url {remote}",
+        ) from None
+    return git.resolve(own)
+
+
+def _refuse_overwriting(git: Git, head: str, target: str) -> None:
+    changed = set(git.run("diff", "--name-only", "--no-renames", "-z", head, target).split("\0"))
+    listed = git.run("status", "--porcelain", "--no-renames", "--untracked-files=all", "-z")
+    dirty = {line[3:] for line in listed.split("\0") if line}
+    _refuse(sorted((changed & dirty) - {""}), "Commit them or put them aside (git stash)")
+
+
+def _refuse_unsaved(root: Path) -> None:
+    """Outputs with bytes that `dvc.lock` doesn't know may be nowhere else."""
+    with opened(root) as repo:
+        found = repo.data_status()["uncommitted"].get("modified", [])
+    _refuse(sorted(found), "Keep them (`mlops run`, or `dvc commit`) or drop them (dvc checkout)")
+
+
+def _refuse(files: list[str], hint: str) -> None:
+    if files:
+        more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+        raise NotProject(
+            f"pulling would overwrite what only you have: {', '.join(files[:_SHOWN])}{more}",
+            f"{hint}, then pull again.",
+        )

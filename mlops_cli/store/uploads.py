@@ -1,0 +1,137 @@
+"""DVC's objects sent to a remote, each compared with its hash before it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.errors import MlopsError, NotFound, SourceUnreadable, nearest
+from mlops_cli.reporting import Progress
+from mlops_cli.store.dvc import opened
+from mlops_cli.store.files import is_full
+from mlops_cli.store.objects import Objects
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc_data.hashfile.db import HashFileDB
+
+__all__ = ["Sent", "upload"]
+
+
+@dataclass
+class Sent:
+    """What was sent; ``missing`` is what is neither here nor there, MD5 -> name."""
+
+    remote: str
+    files: int = 0
+    bytes: int = 0
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def upload(root: Path, bundles: Mapping[str, str], remote: str | None, progress: Progress) -> Sent:
+    """Send what the workspace and HEAD use, and the bundles (MD5 -> name), where it isn't yet.
+
+    Raises
+    ------
+    NotFound
+        If there is no such DVC remote.
+    DataRefused
+        If an object in the cache was changed.
+    SourceUnreadable
+        If the remote cannot be reached.
+    """
+    objects = Objects(root)
+    with opened(root) as repo:
+        sent = Sent(_remote(repo, remote))
+        objects.use(Path(repo.cache.local.path))
+        progress.update("looking what the remote lacks")
+        try:
+            for place, wanted in _wanted(repo, objects, bundles, remote).items():
+                to = place or repo.cloud.get_remote_odb(sent.remote, "push")
+                missing, sizes = _send(repo, objects, to, wanted, progress)
+                sent.missing |= missing
+                sent.files += len(sizes)
+                sent.bytes += sum(sizes)
+        except MlopsError:
+            raise
+        except Exception as error:
+            if is_full(error):
+                raise
+            # Each kind of remote has errors of its own.
+            raise SourceUnreadable(
+                f"the DVC remote {sent.remote!r} cannot be written to: "
+                + " ".join(str(error).split())[:300],
+                "See that it can be reached (network, mount, credentials), then push again.",
+            ) from error
+    return sent
+
+
+def _remote(repo: Repo, remote: str | None) -> str:
+    known = list(repo.config["remote"])
+    name: str | None = remote or repo.config["core"].get("remote")
+    if name is None:
+        raise NotFound(
+            "the project has no default DVC remote, so data cannot go anywhere",
+            f"Choose one: dvc remote default {known[0]}"
+            if known
+            else "Add one (a folder, s3://..., ssh://...): dvc remote add --default NAME URL",
+        )
+    if name not in known:
+        raise NotFound(
+            f"there is no DVC remote {name!r}",
+            nearest(name, known) or "Add it: dvc remote add --default NAME URL",
+        )
+    return name
+
+
+def _wanted(
+    repo: Repo, objects: Objects, bundles: Mapping[str, str], remote: str | None
+) -> dict[HashFileDB | None, dict[str, str]]:
+    """Remote (None: the one asked for) -> MD5 -> name."""
+    wanted: dict[HashFileDB | None, dict[str, str]] = {None: {}}
+    # DVC knows which outputs are not to be pushed, or go to a remote of their own.
+    for place, hashes in repo.used_objs(revs=["HEAD"], remote=remote, push=True).items():
+        names = {h.value: getattr(h, "obj_name", None) or h.value for h in hashes}
+        wanted.setdefault(place, {}).update(names)
+    for md5, name in bundles.items():
+        wanted[None][md5] = name
+        if objects.had(md5) is not None:
+            inside = objects.tree(md5, name).items()
+            wanted[None] |= {own: f"{name}/{path}" for path, own in inside}
+    return wanted
+
+
+def _send(
+    repo: Repo, objects: Objects, to: HashFileDB, wanted: Mapping[str, str], progress: Progress
+) -> tuple[dict[str, str], list[int]]:
+    """Send what the remote lacks; give what is missing (MD5 -> name), and each file's bytes."""
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.status import compare_status
+    from dvc_data.hashfile.transfer import transfer
+
+    cache = repo.cache.local
+    # Without DVC's index, which believes what it saw last time: the remote itself is asked.
+    found = compare_status(cache, to, {HashInfo("md5", m) for m in wanted}, check_deleted=False)
+    new = {str(h.value): h for h in found.new}
+    sizes = {md5: objects.check(md5, wanted[md5]) for md5 in new}
+    done = transfer(cache, to, new.values(), cache_odb=cache, callback=_callback(progress))
+    if done.failed:
+        failed = ", ".join(sorted(wanted[str(h.value)] for h in done.failed)[:3])
+        raise SourceUnreadable(
+            f"the DVC remote at {to.path} didn't take {len(done.failed)} files: {failed}",
+            "Try again later; what arrived is not sent twice.",
+        )
+    missing = {str(h.value): wanted[str(h.value)] for h in found.missing}
+    return missing, [sizes[str(h.value)] for h in done.transferred]
+
+
+def _callback(progress: Progress) -> Any:
+    from fsspec.callbacks import Callback
+
+    class Told(Callback):  # type: ignore[misc]
+        def call(self, *_: Any, **__: Any) -> None:
+            progress.update("sending data", done=self.value, total=self.size)
+
+    return Told()
