@@ -118,6 +118,23 @@ def test_a_changed_rule_reruns_its_stage_and_what_follows(ready: Path, tmp_path:
 
 
 @pytest.mark.slow
+def test_words_for_the_model_card_rerun_register_alone(ready: Path, tmp_path: Path) -> None:
+    project = tmp_path / ready.name
+    shutil.copytree(ready, project)
+    old = json.loads((project / "models/model/manifest.json").read_text())
+    settings = (project / "params.yaml").read_text()
+    assert "  owner: ''\n" in settings
+    (project / "params.yaml").write_text(settings.replace("owner: ''", "owner: Ann", 1))
+    assert said_json(project, "run", "--json")["changed"] == ["register"]
+    new = json.loads((project / "models/model/manifest.json").read_text())
+    differ = {name for name in new["files"] if new["files"][name] != old["files"][name]}
+    assert differ == {"README.md"}
+    assert "- Owner: Ann" in (project / "models/model/README.md").read_text()
+    record = json.loads((project / "models/registration.json").read_text())
+    assert record["bundle_sha256"] == new["bundle_sha256"] != old["bundle_sha256"]
+
+
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_nothing(fresh: Path, tmp_path: Path) -> None:
     project = tmp_path / fresh.name
     shutil.copytree(fresh, project)

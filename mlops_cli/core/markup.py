@@ -8,7 +8,9 @@ from typing import Any
 
 __all__ = ["bullets", "code", "front_matter", "line", "literal", "table"]
 
-_MARKS = str.maketrans({c: f"\\{c}" for c in "\\`*_[]|~#"} | {"&": "&amp;", "<": "&lt;"})
+_MARKS = str.maketrans({c: f"\\{c}" for c in "\\`*[]|~#"} | {"&": "&amp;", "<": "&lt;"})
+# Inside of a word an underscore marks nothing up.
+_LOOSE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def line(text: str) -> str:
@@ -27,7 +29,7 @@ def literal(value: Any) -> str:
     if value is None:
         return "(missing)"
     text = "".join(c if c.isprintable() else " " for c in str(value))
-    return line(text).translate(_MARKS) or "(empty)"
+    return _LOOSE.sub(r"\\_", line(text).translate(_MARKS)) or "(empty)"
 
 
 def code(text: str) -> str:

@@ -221,8 +221,8 @@ def _evaluation_data(facts: Facts) -> str:
     test = facts.lineage["splits"]["test"]
     return (
         f"The test split: {test['rows']:,} rows{_window(test)}, set apart by the strategy "
-        f"`{facts.lineage['split']}` before any model was fitted, and opened once for these "
-        f"figures. Target: {_target(test)}."
+        f"`{facts.lineage['split']}` before any model was fitted; it has no part in choosing or "
+        f"fitting one. Target: {_target(test)}."
     )
 
 
@@ -356,9 +356,9 @@ def _caveats(facts: Facts) -> str:
             f"Rows without a label ({', '.join(reasons)}) were neither learnt from nor judged: "
             "nothing is known of predictions for their like."
         )
-    last = (lineage["splits"]["test"].get("time") or (None, None))[1]
-    if last:
-        items.append(f"Nothing after {last} was seen: watch for drift, and retrain.")
+    ends = [part["time"][1] for part in lineage["splits"].values() if "time" in part]
+    if ends:
+        items.append(f"No labelled row after {max(ends)} was seen: watch for drift, and retrain.")
     small = {c: f["too_small"]["slices"] for c, f in facts.evaluation["slices"].items()}
     if any(small.values()):
         columns = ", ".join(literal(column) for column, n in small.items() if n)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.lineage import fingerprints, lineage, schema
 from mlops_cli.core.modelcard import Facts, render
 from mlops_cli.store import bundle as bundles
-from mlops_cli.store.files import read_json
+from mlops_cli.store.files import json_text, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,14 +64,10 @@ def assemble(
         rows=read_json(layout.feature_report)["rows"],
     )
     more = {
-        "metrics.json": _json(metrics),
-        "evaluation.json": _json(evaluation),
-        "schema.json": _json(schema(program, rules)),
-        "lineage.json": _json(origin),
+        "metrics.json": json_text(metrics),
+        "evaluation.json": json_text(evaluation),
+        "schema.json": json_text(schema(program, rules)),
+        "lineage.json": json_text(origin),
         "README.md": render(name, project, facts),
     }
     return bundles.extend(layout.fitted, layout.model, more)
-
-
-def _json(content: Any) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

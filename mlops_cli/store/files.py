@@ -14,7 +14,7 @@ from typing import Any
 
 from mlops_cli.errors import DiskFull, NotFound
 
-__all__ = ["is_full", "read_json", "sha256", "staged", "write_json"]
+__all__ = ["is_full", "json_text", "read_json", "sha256", "staged", "write_json"]
 
 
 @contextmanager
@@ -46,11 +46,16 @@ def staged(target: Path) -> Iterator[Path]:
         raise
 
 
+def json_text(content: Any) -> str:
+    """JSON that is the same for the same content, and is readable in a diff."""
+    text = json.dumps(content, indent=2, sort_keys=False, ensure_ascii=False, allow_nan=False)
+    return text + "\n"
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON that is the same bytes for the same content, and is readable in a diff."""
+    """Write what ``json_text`` gives."""
     with staged(path) as temporary:
-        text = json.dumps(content, indent=2, sort_keys=False, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(json_text(content), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -32,7 +32,7 @@ def render(name: str, desc: str, task: TaskType, data: str, plots: Iterable[Plot
     """
     text = (files("mlops_cli.templates") / "project" / "dvc.yaml.txt").read_text(encoding="utf-8")
     return Template(text).substitute(
-        name=name,
+        name=scalar(name),
         desc=scalar(desc),
         task=task,
         data=scalar(data),

@@ -63,6 +63,19 @@ def test_a_project_is_a_committed_git_and_dvc_repository(tmp_path: Path, data: P
         assert set(names) >= {"ingest", "validate", "featurize", "split", "tune", "register"}
 
 
+def test_dvc_knows_the_model_by_its_registered_name(tmp_path: Path, data: Path):
+    from dvc.repo import Repo
+
+    made = create(tmp_path / "shop", data, "sent")
+    with Repo(str(made.root)) as repo:
+        [(name, artifact)] = repo.artifacts.read()["dvc.yaml"].items()
+        outs = {out.def_path for stage in repo.index.stages for out in stage.outs}
+    assert name == params.load(made.root / "params.yaml").register_.name == "shop"
+    assert (artifact.path, artifact.type) == ("models/model", "model")
+    assert artifact.labels == ["binary", "tabular"]
+    assert artifact.path in outs
+
+
 def test_an_existing_empty_folder_is_filled_in_place(tmp_path: Path, data: Path):
     root = tmp_path / "shop"
     root.mkdir()
