@@ -50,7 +50,7 @@ def register(
 
     if major and patch:
         raise Usage("--major and --patch cannot go together", "Give one, or none.")
-    with _session(local) as session:
+    with _session(local, committing=True) as session:
         bring_up_to_date("register", force=force, quiet=True)
         if not as_json:
             draw_decision(session.layout)
@@ -140,7 +140,7 @@ def approve(
 
 
 @contextmanager
-def _session(local: bool) -> Iterator[Session]:
+def _session(local: bool, *, committing: bool = False) -> Iterator[Session]:
     from mlops_cli import params as parameters
     from mlops_cli.cli.project import find
     from mlops_cli.live.session import Session
@@ -148,7 +148,9 @@ def _session(local: bool) -> Iterator[Session]:
     layout = find()
     settings = parameters.load(layout.params)
     err = drawing.console(stderr=True)
-    with Session.open(settings, layout, local=local, waiting=err.print) as session:
+    with Session.open(
+        settings, layout, local=local, committing=committing, waiting=err.print
+    ) as session:
         yield session
 
 

@@ -11,7 +11,7 @@ import mlops_cli
 from mlops_cli.core.versions import Part, Registry, Version, version_tag
 from mlops_cli.errors import MlopsError, ModelRefused, NotProject
 from mlops_cli.live.champion import against
-from mlops_cli.store import commits, delivery
+from mlops_cli.store import commits, delivery, dvc
 from mlops_cli.store.files import read_json
 from mlops_cli.store.registry import Outdated, RefChange, apply, fetch, new_tag, trailers
 
@@ -68,7 +68,9 @@ def register(session: Session, part: Part = "minor", why: str = "") -> Registere
             f"the commit {commit[:9]} is {other} already, and a commit has one version only",
             "Commit what changed, then run again.",
         )
-    delivery.publish_bundle(layout.root)
+    if session.remote is not None:
+        # Data first: whoever sees the tag shall find the bundle.
+        dvc.publish(layout.root, layout.model)
     message = _message(session, number, record, verdicts, why)
     tag = new_tag(git, version_tag(session.name, number), commit, message)
     try:

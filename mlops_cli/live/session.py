@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlops_cli.store import commits
 from mlops_cli.store.git import Git
 from mlops_cli.store.locks import waited_for
 from mlops_cli.store.registry import fetch, read
@@ -42,10 +43,18 @@ class Session:
         layout: Layout,
         *,
         local: bool = False,
+        committing: bool = False,
         waiting: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Session]:
-        """Wait for other registry commands of this clone, then bring the remote's tags here."""
+        """Wait for other registry commands of this clone, then bring the remote's tags here.
+
+        With ``committing``, a repository in which no version can be made is refused first.
+        """
         git = Git(layout.root)
+        if committing:
+            commits.refuse_unfit(git)
+            if (layout.root / "dvc.lock").is_file():
+                commits.refuse_foreign(git, commits.owned(layout))
         with waited_for(layout.work / "registry.lock", waiting):
             remote = None if local else git.remote()
             fetch(git, remote)

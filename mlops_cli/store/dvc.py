@@ -18,13 +18,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.errors import BadParams, Busy, DiskFull, MlopsError, NotProject, StageFailed
+from mlops_cli.errors import (
+    BadParams,
+    Busy,
+    DiskFull,
+    MlopsError,
+    NotProject,
+    SourceUnreadable,
+    StageFailed,
+)
 from mlops_cli.store.files import is_full
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-__all__ = ["changes", "opened", "reproduce"]
+__all__ = ["changes", "opened", "publish", "reproduce"]
 
 
 @contextmanager
@@ -94,6 +102,28 @@ def changes(root: Path) -> dict[str, list[str]]:
     with opened(root) as repo:
         status: dict[str, list[Any]] = repo.status()
     return {stage: [w for entry in found for w in _words(entry)] for stage, found in status.items()}
+
+
+def publish(root: Path, out: Path) -> int:
+    """Send one output to the project's DVC remote, if it has a default one; give the files sent.
+
+    Raises
+    ------
+    SourceUnreadable
+        If the remote cannot be reached.
+    """
+    from dvc.exceptions import UploadError
+
+    with opened(root) as repo:
+        if not repo.config["core"].get("remote"):
+            return 0
+        try:
+            return int(repo.push(targets=[str(out)]))
+        except UploadError as error:
+            raise SourceUnreadable(
+                f"the DVC remote didn't take {error.amount} files of {out.name}",
+                "Try again later, or look with `dvc push -v`.",
+            ) from error
 
 
 def _words(entry: Any) -> Iterator[str]:
