@@ -73,7 +73,7 @@ def test_a_run_says_the_decision_also_where_its_record_came_with_git(
     project = tmp_path / ready.name
     shutil.copytree(ready, project)
     shutil.rmtree(project / ".mlops")
-    shutil.rmtree(project / ".dvc" / "cache")
+    shutil.rmtree(project / ".dvc" / "cache" / "runs")
     for name in ("data/ingested", "data/validated", "data/quarantine", "data/features"):
         shutil.rmtree(project / name)
     said = mlops(project, "run").stdout
