@@ -32,6 +32,7 @@ lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter
 bench: $(VENV)/.installed-dev ## the benchmarks of docs/benchmarks.md; takes a while
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/data_plane.py
+	$(BIN)/python benchmarks/registry.py
 
 clean: ## remove caches, build products and .mlops; the venv, data, models and reports stay
 	rm -rf .mlops build dist htmlcov .coverage .hypothesis
