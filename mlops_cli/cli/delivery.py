@@ -204,7 +204,8 @@ def _draw_moved(did: str, way: str, moved: Moved, *, as_json: bool) -> None:
     if moved.branch:
         parts.append(f"{moved.branch} {way} {moved.git}")
     if moved.tags:
-        parts.append(f"{len(moved.tags)} tags {way} {moved.git}: {', '.join(moved.tags)}")
+        tags = f"{len(moved.tags)} tag{'s' if moved.tags[1:] else ''}"
+        parts.append(f"{tags} {way} {moved.git}: {', '.join(moved.tags)}")
     for part in parts:
         out.print(f"{did} {part}", markup=False)
     if not parts:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import re
 
 from mlops_cli.errors import Usage
 
 __all__ = ["as_text", "moment_of"]
+
+_SPAN = re.compile(r"\+([0-9]{1,9}(us|ms|s|m|h|d|w|mo|q|y))+")
 
 
 def moment_of(text: str, clock: dt.datetime | None, today: dt.date) -> dt.datetime:
@@ -59,11 +63,14 @@ def _later(span: str, clock: dt.datetime | None) -> dt.datetime:
             f"{span!r} moves the data clock on, but ingest.until is not set (params.yaml)",
             "Give a date first, such as `mlops clock 2013-11-01`.",
         )
-    try:
-        # Months and years are the calendar's, as everywhere in params.yaml.
-        moment: dt.datetime = pl.Series([clock]).dt.offset_by(span.removeprefix("+"))[0]
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+    moment: dt.datetime | None = None
+    if _SPAN.fullmatch(span):
+        # Months and years are the calendar's, as everywhere in params.yaml. A year that no
+        # calendar here has cannot be given back.
+        with contextlib.suppress(pl.exceptions.PolarsError, ValueError, OverflowError):
+            moment = pl.Series([clock]).dt.offset_by(span.removeprefix("+"))[0]
+    if moment is None:
         raise Usage(
             f"{span!r} is not a span of time", "Write a number and a unit: +12h, +7d, +1mo, +1y."
-        ) from None
+        )
     return moment

@@ -156,16 +156,19 @@ def _data(case: _Case) -> str:
             inside = case.objects.tree(md5, path)
             total += sum(case.objects.check(m, f"{path}/{name}") for name, m in inside.items())
             files += len(inside) - 1
-    where = "in DVC's cache"
-    if brought.files:
-        where += f" ({brought.files} of them fetched from {', '.join(brought.tried)})"
-    return f"{files} files of data, {total / 1e6:,.1f} MB, are {where} and unchanged"
+    now = (
+        f"; {brought.files} came just now from {', '.join(brought.tried)}" if brought.files else ""
+    )
+    return f"{files} files ({total / 1e6:,.2f} MB) are in DVC's cache, each as its hash says{now}"
 
 
 def _objects(case: _Case) -> str:
     if isinstance(case.bundle, MlopsError):
         raise case.bundle
     md5 = bundle_md5(case.root, case.version)
+    brought = case.objects.bring({md5: "models/model"})
+    if brought.missing:
+        raise brought.refusal("the bundle")
     files = case.objects.tree(md5, "models/model")
     for name, own in files.items():
         case.objects.check(own, f"models/model/{name}")

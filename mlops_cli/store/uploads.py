@@ -11,6 +11,7 @@ from mlops_cli.errors import MlopsError, NotFound, SourceUnreadable, nearest
 from mlops_cli.reporting import Progress
 from mlops_cli.store.dvc import opened
 from mlops_cli.store.files import is_full
+from mlops_cli.store.lockfile import lock_at
 from mlops_cli.store.objects import Objects
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def upload(root: Path, bundles: Mapping[str, str], remote: str | None, progress:
         objects.use(Path(repo.cache.local.path))
         progress.update("looking what the remote lacks")
         try:
-            for place, wanted in _wanted(repo, objects, bundles, remote).items():
-                to = place or repo.cloud.get_remote_odb(sent.remote, "push")
+            for own, wanted in _wanted(repo, objects, bundles).items():
+                to = repo.cloud.get_remote_odb(own or sent.remote, "push")
                 missing, sizes = _send(repo, objects, to, wanted, progress)
                 sent.missing |= missing
                 sent.files += len(sizes)
@@ -87,19 +88,27 @@ def _remote(repo: Repo, remote: str | None) -> str:
 
 
 def _wanted(
-    repo: Repo, objects: Objects, bundles: Mapping[str, str], remote: str | None
-) -> dict[HashFileDB | None, dict[str, str]]:
+    repo: Repo, objects: Objects, bundles: Mapping[str, str]
+) -> dict[str | None, dict[str, str]]:
     """Remote (None: the one asked for) -> MD5 -> name."""
-    wanted: dict[HashFileDB | None, dict[str, str]] = {None: {}}
-    # DVC knows which outputs are not to be pushed, or go to a remote of their own.
-    for place, hashes in repo.used_objs(revs=["HEAD"], remote=remote, push=True).items():
-        names = {h.value: getattr(h, "obj_name", None) or h.value for h in hashes}
-        wanted.setdefault(place, {}).update(names)
-    for md5, name in bundles.items():
-        wanted[None][md5] = name
-        if objects.had(md5) is not None:
-            inside = objects.tree(md5, name).items()
-            wanted[None] |= {own: f"{name}/{path}" for path, own in inside}
+    wanted: dict[str | None, dict[str, str]] = {None: dict(bundles)}
+    head = lock_at(objects.root, "HEAD")
+    committed = {} if head is None else head.data
+    for out in repo.index.outs:
+        # An output may have a remote of its own, or be kept from all of them.
+        if not (out.use_cache and out.can_push) or out.stage.is_repo_import:
+            continue
+        name = Path(out.fspath).relative_to(objects.root).as_posix()
+        hashes = {out.hash_info.value if out.hash_info else None, committed.get(name)}
+        place = wanted.setdefault(out.remote, {})
+        place |= {md5: name for md5 in hashes if md5 is not None}
+    for place in wanted.values():
+        for md5, name in list(place.items()):
+            if md5.endswith(".dir") and objects.had(md5) is not None:
+                inside = objects.tree(md5, name).items()
+                place |= {own: f"{name}/{path}" for path, own in inside}
+    # What is of a bundle is said to be of it.
+    wanted[None] |= bundles
     return wanted
 
 

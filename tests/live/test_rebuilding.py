@@ -1,0 +1,102 @@
+"""`mlops verify --rebuild`: the pipeline runs again in a clean clone, and bytes are compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import delivered_projects as made
+import pytest
+
+from mlops_cli.live.rebuilding import rebuild
+
+MLOPS = str(Path(sys.executable).with_name("mlops"))
+
+
+def changed(project: Path, old: str, new: str) -> None:
+    """A script that no longer makes what was registered with it; dvc.lock is made to agree."""
+    script = project / "make_model.py"
+    before = script.read_text()
+    assert old in before
+    script.write_text(before.replace(old, new))
+    made.run(project, *made.DVC, "commit", "-q", "--force")
+    made.commit(project, "Changed")
+    made.tag(project, "v0.2.0")
+
+
+def test_the_same_bytes_come_out_of_a_clean_clone(project: Path) -> None:
+    made.push_all(project)
+    shutil.rmtree(project / ".dvc" / "cache")
+    shutil.rmtree(project / "data")
+    found = rebuild(project, made.version(project))
+    assert found.verdict == "reproduced to the byte"
+    assert all(found.files.values())
+    assert len(found.files) == 6
+    assert found.outputs == ()
+    assert not (project / ".mlops" / "rebuild").exists()
+    assert not (project / "data").exists()
+
+
+def test_other_bytes_with_metrics_in_their_intervals_are_told_apart(project: Path) -> None:
+    changed(project, "threshold=0.5", "threshold=0.6")
+    found = rebuild(project, made.version(project))
+    assert found.verdict == "same metrics, other bytes"
+    assert [name for name, same in found.files.items() if not same] == [
+        "bundle.json",
+        "manifest.json",
+    ]
+    assert "models/model" in found.outputs
+
+
+def test_metrics_outside_of_their_intervals_are_not_reproduced(project: Path) -> None:
+    changed(
+        project,
+        'threshold=0.5,\n    program={"features": kinds},\n    signature={"inputs": inputs},\n'
+        '    facts={"versions": {"toy": "1"}},',
+        'threshold=0.6,\n    program={"features": kinds},\n    signature={"inputs": inputs},\n'
+        '    facts={"versions": {"toy": "2"}},',
+    )
+    script = project / "make_model.py"
+    script.write_text(script.read_text().replace('"value": 0.8', '"value": 0.2'))
+    made.run(project, *made.DVC, "commit", "-q", "--force")
+    made.commit(project, "Worse")
+    made.run(project, "git", "tag", "-f", "-a", "toy@v0.2.0", "-m", "x")
+    found = rebuild(project, made.version(project))
+    assert found.verdict == "not reproduced"
+    assert found.metrics[0].again == 0.2
+    assert found.libraries == (("toy", "1", "2"),)
+
+
+def test_a_pipeline_that_fails_there_is_not_reproduced(project: Path) -> None:
+    changed(project, "import polars as pl\n", "import polars as pl, nosuch_module\n")
+    found = rebuild(project, made.version(project))
+    assert found.verdict == "not reproduced"
+    assert "failed" in found.said
+    assert not (project / ".mlops" / "rebuild").exists()
+
+
+@pytest.mark.slow
+def test_a_version_of_a_new_project_is_rebuilt_to_the_byte(tmp_path: Path) -> None:
+    rows = "".join(f"{i % 17},{i % 5},{int(i % 17 + i % 5 > 10)}\n" for i in range(400))
+    (tmp_path / "rows.csv").write_text("size,weight,late\n" + rows)
+    project = tmp_path / "shop"
+
+    def mlops(*words: str, cwd: Path = project) -> str:
+        done = subprocess.run([MLOPS, *words], cwd=cwd, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    mlops("init", "shop", "--data", "rows.csv", "--target", "late", cwd=tmp_path)
+    settings = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(settings.replace("trials: 20", "trials: 3"))
+    for key, value in (("user.name", "Ann"), ("user.email", "ann@example.org")):
+        made.run(project, "git", "config", key, value)
+    made.commit(project, "Start")
+    mlops("register", "--local")
+    told = json.loads(mlops("verify", "latest", "--rebuild", "--json"))
+    assert told["passed"]
+    assert told["rebuild"]["verdict"] == "reproduced to the byte"
+    assert told["rebuild"]["outputs"] == []

@@ -1,0 +1,500 @@
+"""Workflows are valid, safe, and their steps do what they say when a shell runs them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import http.server
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from ruamel.yaml import YAML
+
+from mlops_cli.cli.app import main
+from mlops_cli.store.ci import texts
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+GITHUB = {Path(path).name: text for path, text in texts("github").items()}
+GITLAB = texts("gitlab")[".gitlab-ci.yml"]
+OWN = {path.name: path.read_text() for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
+
+TOKEN = "a-token-of-the-project"  # noqa: S105 - opens nothing
+
+
+def parsed(text: str) -> Any:
+    return YAML(typ="safe").load(text)
+
+
+def steps(text: str) -> list[dict[str, Any]]:
+    (job,) = parsed(text)["jobs"].values()
+    return list(job["steps"])
+
+
+def after_install(text: str) -> list[dict[str, Any]]:
+    """The steps that do the work, without those that set the machine up."""
+    found = steps(text)
+    names = [step.get("name") for step in found]
+    return found[names.index("Install") + 1 :]
+
+
+# What they say.
+
+
+@pytest.mark.parametrize("kind", ["github", "gitlab"])
+def test_they_are_valid_by_the_providers_schema(kind: str, tmp_path: Path) -> None:
+    schema = {
+        "github": ["vendor.github-workflows"],
+        "gitlab": ["vendor.gitlab-ci", "--data-transform", "gitlab-ci"],
+    }[kind]
+    files = [*(ROOT / ".github/workflows").glob("*.yml")] if kind == "github" else []
+    for path, text in texts(kind).items():
+        files.append(tmp_path / Path(path).name.lstrip("."))
+        files[-1].write_text(text)
+    command = [str(BIN / "check-jsonschema"), "--builtin-schema", *schema, *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", sorted({*GITHUB, *OWN}))
+def test_what_others_wrote_never_enters_a_script_as_text(name: str) -> None:
+    for text in filter(None, (GITHUB.get(name), OWN.get(name))):
+        for job in parsed(text)["jobs"].values():
+            for step in job["steps"]:
+                assert "${{" not in step.get("run", ""), "hand it over by env"
+
+
+@pytest.mark.parametrize("name", sorted(GITHUB))
+def test_they_ask_for_little_and_pin_what_they_use(name: str) -> None:
+    tree = parsed(GITHUB[name])
+    writing = {"contents", "pull-requests"} if name == "retrain.yml" else set()
+    assert {k for k, v in tree["permissions"].items() if v == "write"} == writing
+    assert "concurrency" in tree
+    for job in tree["jobs"].values():
+        assert job["timeout-minutes"]
+        for step in job["steps"]:
+            assert re.fullmatch(r"actions/[\w-]+@v\d+", step.get("uses", "actions/x@v1"))
+            secret = "secrets." in json.dumps(step)
+            assert not secret or "run" in step, "a secret is seen by the step that needs it"
+
+
+@pytest.mark.parametrize("name", sorted(GITHUB))
+def test_this_repository_runs_the_steps_of_the_template(name: str) -> None:
+    assert after_install(OWN[name]) == after_install(GITHUB[name])
+    heads = [parsed(text) for text in (OWN[name], GITHUB[name])]
+    for head in heads:
+        del head["jobs"]
+    assert heads[0] == heads[1]
+
+
+def test_production_tags_start_a_delivery_whatever_the_models_name() -> None:
+    (pattern,) = parsed(GITHUB["delivery.yml"])["on"]["push"]["tags"]
+    assert pattern == "**#production#*", "one star would stop at the slash of team/model"
+    rule = re.search(r"\$CI_COMMIT_TAG =~ /(.+)/", GITLAB)
+    assert rule is not None
+    for tag, starts in {"a/b#production#12": True, "a#production!#3": False, "a@v1": False}.items():
+        assert (re.search(rule[1], tag) is not None) is starts
+
+
+def test_every_mlops_command_in_them_exists() -> None:
+    import click
+    import typer
+
+    from mlops_cli.cli.app import app
+
+    command = typer.main.get_command(app)
+    text = "\n".join([*GITHUB.values(), *OWN.values(), GITLAB])
+    called = set(re.findall(r"(?m)^\s*(?:- |run: )?mlops ([a-z]+)(?: ([a-z]+))?", text))
+    assert {("ingest", ""), ("clock", "")} <= called
+    for first, second in called:
+        found = command.commands.get(first)  # type: ignore[attr-defined]
+        assert found is not None, first
+        if isinstance(found, click.Group):
+            assert second in found.commands
+
+
+# Writing them.
+
+
+def test_they_are_written_once_and_never_over_other_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "params.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert main(["ci", "github", "--json"]) == 0
+    written = json.loads(capsys.readouterr().out)["written"]
+    assert {Path(path).name for path in written} == GITHUB.keys()
+    assert main(["ci", "github"]) == 0, "the same once more changes nothing"
+    mine = tmp_path / ".github/workflows/retrain.yml"
+    mine.write_text("mine\n")
+    assert main(["ci", "github"]) == 2
+    assert "retrain.yml" in capsys.readouterr().err
+    assert mine.read_text() == "mine\n"
+    assert main(["ci", "github", "--force"]) == 0
+    assert mine.read_text() == GITHUB["retrain.yml"]
+
+
+def test_in_a_folder_of_a_repository_they_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "params.yaml").write_text("")
+    monkeypatch.chdir(inner)
+    assert main(["ci", "gitlab"]) == 2
+    assert "lies in the Git repository" in capsys.readouterr().err
+    assert sorted(p.name for p in inner.iterdir()) == ["params.yaml"]
+
+
+# Running them.
+
+
+def sh(folder: Path, *words: str) -> str:
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@dataclass
+class Hosted:
+    """A project whose Git remote is a bare repository, and whose DVC remote is a folder."""
+
+    remote: Path
+    folder: Path
+
+    def clone(self, name: str, *branch: str) -> Path:
+        """Make a clone with somebody's name in it."""
+        target = self.folder / name
+        sh(self.folder, "git", "clone", "-q", *branch, str(self.remote), str(target))
+        for key, value in {"name": "dev", "email": "dev@example.org"}.items():
+            sh(target, "git", "config", f"user.{key}", value)
+        return target
+
+    def branches(self) -> list[str]:
+        """What the bare repository has."""
+        return sh(self.remote, "git", "branch", "--format=%(refname:short)").splitlines()
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Hosted:
+    """A committed run, its clock at November, and a registered version in production."""
+    folder = tmp_path_factory.mktemp("hosted")
+    rng = random.Random(7)  # noqa: S311 - data, not secrets
+    lines = ["day,colour,size,late"]
+    for i in range(1400):
+        day = dt.date(2020, 1, 1) + dt.timedelta(days=i // 4)
+        colour, size = rng.choice(["red", "green", "blue"]), rng.gauss(0, 1)
+        odd = (colour == "red") != (size > 0)  # what a linear model doesn't see
+        late = int(rng.random() < (0.9 if odd else 0.1))
+        lines.append(f"{day},{colour},{size:.4f},{late}")
+    (folder / "rows.csv").write_text("\n".join(lines) + "\n")
+    project = folder / "project"
+    init = ["init", str(project), "--data", "rows.csv", "--target", "late", "--time", "day"]
+    sh(folder, "mlops", *init, "--ci", "github")
+    sh(project, "mlops", "ci", "gitlab")
+    settings = project / "params.yaml"
+    settings.write_text(settings.read_text().replace("trials: 20", "trials: 3"))
+    sh(project, "mlops", "clock", "2020-11-01")
+    sh(project, "git", "config", "user.name", "dev")
+    sh(project, "git", "config", "user.email", "dev@example.org")
+    sh(folder, "git", "init", "-q", "--bare", "-b", "main", "remote.git")
+    sh(project, "dvc", "remote", "add", "-d", "store", str(folder / "store"))
+    sh(project, "git", "add", "-A")
+    sh(project, "git", "commit", "-qm", "The project")
+    sh(project, "git", "remote", "add", "origin", str(folder / "remote.git"))
+    sh(project, "git", "push", "-q", "-u", "origin", "main")
+    sh(project, "mlops", "register", "-m", "first")
+    sh(project, "mlops", "promote", "v0.1.0", "--to", "production", "-m", "go")
+    sh(project, "dvc", "push")
+    return Hosted(folder / "remote.git", folder)
+
+
+@pytest.fixture
+def hosted(start: Hosted, tmp_path: Path) -> Hosted:
+    """A remote of its own for each test."""
+    shutil.copytree(start.remote, tmp_path / "remote.git")
+    return Hosted(tmp_path / "remote.git", tmp_path)
+
+
+def run_github(
+    name: str, clone: Path, expressions: Mapping[str, str], **given: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the work of a workflow as GitHub does: each step in a shell of its own."""
+    text = (clone / ".github/workflows" / name).read_text()
+    (job,) = parsed(text)["jobs"].values()
+    temporary = clone.parent / "runner"
+    temporary.mkdir()
+    summary = temporary / "summary.md"
+    summary.touch()
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "RUNNER_TEMP": str(temporary),
+        "GITHUB_STEP_SUMMARY": str(summary),
+        **given,
+    }
+
+    def value(expression: str) -> str:
+        # An expression that the test doesn't know is an error.
+        return re.sub(r"\$\{\{ (.*?) \}\}", lambda m: expressions[m[1]], str(expression))
+
+    said = ""
+    for step in [s for s in after_install(text) if "run" in s]:
+        own = {**job.get("env", {}), **step.get("env", {})}
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+            cwd=clone,
+            env=environment | {key: value(text) for key, text in own.items()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        said += f"== {step['name']}\n{done.stdout}"
+        if done.returncode:
+            break
+    return subprocess.CompletedProcess([], done.returncode, said, summary.read_text())
+
+
+SECRETS = {"secrets.AWS_ACCESS_KEY_ID": "", "secrets.AWS_SECRET_ACCESS_KEY": ""}
+
+
+def changed(hosted: Hosted, *, run: bool) -> Path:
+    """A branch with another number of trials, with or without the run that belongs to it."""
+    clone = hosted.clone("dev")
+    sh(clone, "git", "switch", "-qc", "change")
+    settings = clone / "params.yaml"
+    settings.write_text(settings.read_text().replace("trials: 3", "trials: 4"))
+    if run:
+        sh(clone, "dvc", "pull")
+        sh(clone, "mlops", "run")
+        sh(clone, "dvc", "push")
+    sh(clone, "git", "commit", "-qam", "More trials")
+    sh(clone, "git", "push", "-q", "origin", "change")
+    return hosted.clone("checkout", "-b", "change")
+
+
+@pytest.mark.slow
+def test_a_pull_request_gets_the_difference_and_passes(hosted: Hosted) -> None:
+    clone = changed(hosted, run=True)
+    done = run_github("pipeline.yml", clone, {**SECRETS, "github.base_ref": "main"})
+    assert done.returncode == 0, done.stdout
+    assert "| metric | origin/main" in done.stderr
+    assert "| roc\\_auc |" in done.stderr
+    assert "tune.trials" in done.stderr
+    assert sh(clone, "git", "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_a_pull_request_without_its_run_gets_the_difference_and_fails(hosted: Hosted) -> None:
+    clone = changed(hosted, run=False)
+    done = run_github("pipeline.yml", clone, {**SECRETS, "github.base_ref": "main"})
+    assert done.returncode == 1
+    assert "::error file=dvc.lock" in done.stdout
+    assert "| roc\\_auc |" in done.stderr
+
+
+def retrain(hosted: Hosted, mode: str, until: str) -> subprocess.CompletedProcess[str]:
+    """Run retrain.yml; what it asks of GitHub's own command is kept in a file."""
+    tools = hosted.folder / "tools"
+    tools.mkdir()
+    (tools / "gh").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$RUNNER_TEMP/gh.txt"\n')
+    (tools / "gh").chmod(0o755)
+    expressions = {
+        **SECRETS,
+        "inputs.until || vars.MLOPS_RETRAIN_UNTIL": until,
+        "vars.MLOPS_RETRAIN_MODE || 'pull-request'": mode,
+        "github.ref_name": "main",
+        "github.run_id": "17",
+        "github.run_attempt": "1",
+        "github.token": "none",
+    }
+    path = f"{tools}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}"
+    given = {"PATH": path, "GITHUB_WORKFLOW": "retrain", "GITHUB_RUN_ID": "17"}
+    return run_github("retrain.yml", hosted.clone("checkout"), expressions, **given)
+
+
+@pytest.mark.slow
+def test_retraining_pushes_a_branch_with_the_new_version_and_asks_for_a_review(
+    hosted: Hosted,
+) -> None:
+    before = sh(hosted.remote, "git", "rev-parse", "main")
+    done = retrain(hosted, "pull-request", "+1mo")
+    assert done.returncode == 0, done.stdout
+    assert sorted(hosted.branches()) == ["main", "retrain/17-1"]
+    assert sh(hosted.remote, "git", "rev-parse", "main") == before
+    settings = sh(hosted.remote, "git", "show", "retrain/17-1:params.yaml")
+    assert 'until: "2020-12-01"' in settings
+    assert "project@v0.2.0" in sh(hosted.remote, "git", "tag", "--points-at", "retrain/17-1")
+    assert "data clock" in done.stderr
+    asked = (hosted.folder / "runner" / "gh.txt").read_text().splitlines()
+    assert asked[:6] == ["pr", "create", "--base", "main", "--head", "retrain/17-1"]
+
+
+@pytest.mark.slow
+def test_retraining_can_go_straight_to_the_branch(hosted: Hosted) -> None:
+    done = retrain(hosted, "push", "2020-12-01")
+    assert done.returncode == 0, done.stdout
+    assert hosted.branches() == ["main"]
+    assert "2020-12-01" in sh(hosted.remote, "git", "show", "main:params.yaml")
+    assert "project@v0.2.0" in sh(hosted.remote, "git", "tag", "--points-at", "main")
+
+
+@pytest.mark.slow
+def test_retraining_without_anything_new_changes_nothing(hosted: Hosted) -> None:
+    before = sh(hosted.remote, "git", "for-each-ref")
+    done = retrain(hosted, "pull-request", "")
+    assert done.returncode == 0, done.stdout
+    assert "nothing to review" in done.stdout
+    assert sh(hosted.remote, "git", "for-each-ref") == before
+
+
+@pytest.mark.slow
+def test_a_mode_that_is_none_is_said(hosted: Hosted) -> None:
+    done = retrain(hosted, "mail", "")
+    assert done.returncode == 2
+    assert "MLOPS_RETRAIN_MODE is 'mail'" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_version_in_production_is_fetched_and_proved(hosted: Hosted) -> None:
+    clone = hosted.clone("checkout")
+    tag = "project#production#1"
+    sh(clone, "git", "checkout", "-q", tag)
+    sha = sh(clone, "git", "rev-parse", "HEAD")
+    given = {"GITHUB_REF_NAME": tag, "GITHUB_SHA": sha}
+    done = run_github("delivery.yml", clone, SECRETS, **given)
+    assert done.returncode == 0, done.stdout
+    assert done.stderr == f"{tag} is project@v0.1.0\n"
+    assert (clone.parent / "runner" / "model" / "manifest.json").is_file()
+
+
+class Api(http.server.BaseHTTPRequestHandler):
+    """Keeps what is posted to it."""
+
+    posted: list[tuple[str, str | None, dict[str, list[str]]]]
+
+    def do_POST(self) -> None:
+        """Keep path, token and fields."""
+        length = int(self.headers["Content-Length"])
+        body = parse_qs(self.rfile.read(length).decode())
+        self.posted.append((self.path, self.headers["PRIVATE-TOKEN"], body))
+        self.send_response(201)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def api() -> Iterator[tuple[str, list[Any]]]:
+    """An HTTP server in GitLab's place, and what it was told."""
+    posted: list[Any] = []
+    handler = type("Kept", (Api,), {"posted": posted})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/api/v4", posted
+    server.shutdown()
+    server.server_close()
+
+
+def run_gitlab(job: str, clone: Path, **given: str) -> subprocess.CompletedProcess[str]:
+    """Run a job's script as GitLab does: all lines in one shell."""
+    tree = parsed((clone / ".gitlab-ci.yml").read_text())
+    defaults = {k: v for k, v in tree["variables"].items() if isinstance(v, str)}
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", "\n".join(tree[job]["script"])],
+        cwd=clone,
+        env={
+            **os.environ,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "CI_SERVER_HOST": "gitlab.example.org",
+            "CI_PIPELINE_ID": "17",
+            "CI_PROJECT_ID": "5",
+            **defaults,
+            **given,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+def test_a_merge_request_gets_the_difference_as_a_note(
+    hosted: Hosted, api: tuple[str, list[Any]]
+) -> None:
+    clone = changed(hosted, run=True)
+    done = run_gitlab(
+        "pipeline",
+        clone,
+        CI_MERGE_REQUEST_TARGET_BRANCH_NAME="main",
+        CI_MERGE_REQUEST_PROJECT_ID="5",
+        CI_MERGE_REQUEST_IID="3",
+        CI_API_V4_URL=api[0],
+        MLOPS_TOKEN=TOKEN,
+    )
+    assert done.returncode == 0, done.stdout
+    ((path, token, body),) = api[1]
+    assert path == "/api/v4/projects/5/merge_requests/3/notes"
+    assert token == TOKEN
+    assert body["body"] == [(clone / ".mlops/comparison.md").read_text()]
+    assert "| roc\\_auc |" in body["body"][0]
+    assert TOKEN not in done.stdout
+
+
+@pytest.mark.slow
+def test_gitlab_retrains_on_a_detached_checkout_and_opens_a_merge_request(
+    hosted: Hosted, api: tuple[str, list[Any]]
+) -> None:
+    clone = hosted.clone("checkout")
+    sha = sh(clone, "git", "rev-parse", "HEAD")
+    sh(clone, "git", "switch", "-q", "--detach")
+    done = run_gitlab(
+        "retrain",
+        clone,
+        UNTIL="+1mo",
+        CI_COMMIT_BRANCH="main",
+        CI_COMMIT_SHA=sha,
+        CI_PROJECT_URL=str(hosted.remote).removesuffix(".git"),
+        CI_API_V4_URL=api[0],
+        MLOPS_TOKEN=TOKEN,
+    )
+    assert done.returncode == 0, done.stdout
+    assert sorted(hosted.branches()) == ["main", "retrain/17"]
+    assert "project@v0.2.0" in sh(hosted.remote, "git", "tag", "--points-at", "retrain/17")
+    ((path, _, body),) = api[1]
+    assert path == "/api/v4/projects/5/merge_requests"
+    assert body["source_branch"] == ["retrain/17"]
+    assert body["target_branch"] == ["main"]
+
+
+@pytest.mark.slow
+def test_gitlab_delivers_what_entered_production(hosted: Hosted) -> None:
+    clone = hosted.clone("checkout")
+    tag = "project#production#1"
+    sh(clone, "git", "checkout", "-q", tag)
+    sha = sh(clone, "git", "rev-parse", "HEAD")
+    done = run_gitlab("delivery", clone, CI_COMMIT_TAG=tag, CI_COMMIT_SHA=sha)
+    assert done.returncode == 0, done.stdout
+    assert (clone / ".mlops/delivery/manifest.json").is_file()
