@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -72,11 +72,15 @@ class FeatureProgram:
         Source -> schema and knowledge times.
     hook
         The project's own function, already imported, or None.
+    derive
+        The base source's derived columns (``ingest.sources.<base>.derive``), which a caller
+        who has the raw columns leaves to us.
     """
 
     rules: Featurize
     facts: Mapping[str, TableFacts]
     hook: Hook | None = None
+    derive: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def compile(
@@ -98,7 +102,7 @@ class FeatureProgram:
             for name, source in ingest.sources.items()
             if name in schemas
         }
-        program = cls(rules, facts, hook)
+        program = cls(rules, facts, hook, dict(ingest.sources[rules.base].derive))
         program._check()
         return program
 
@@ -244,7 +248,7 @@ class FeatureProgram:
         made = joined.hstack(
             [c for answer in pl.collect_all(asked, engine="in-memory") for c in answer]
         ).sort(_ORDER)
-        return made if self.hook is None else self._hooked(made)
+        return made if self.hook is None else self.hooked(made)
 
     def _within_reach(self, source: str, table: pl.LazyFrame, span: Span) -> pl.LazyFrame:
         """What joins and windows can see of a source, read once for all of them."""
@@ -277,7 +281,14 @@ class FeatureProgram:
         )
         return frame.sort(AT, maintain_order=True).collect()
 
-    def _hooked(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def hooked(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """What the project's own function makes of a frame.
+
+        Raises
+        ------
+        BadParams
+            If it gives no table, or another number of rows.
+        """
         import polars as pl
 
         assert self.hook is not None  # noqa: S101 - the caller asked
@@ -347,6 +358,7 @@ class FeatureProgram:
             "version": 1,
             "features": self.kinds,
             "rules": self.rules.model_dump(mode="json"),
+            "derive": dict(self.derive),
             "sources": {name: facts.to_json() for name, facts in self.facts.items()},
         }
 
@@ -357,4 +369,4 @@ class FeatureProgram:
 
         rules = Featurize.model_validate_json(json.dumps(content["rules"]))
         facts = {name: TableFacts.from_json(f) for name, f in content["sources"].items()}
-        return cls(rules, facts, hook)
+        return cls(rules, facts, hook, content["derive"])

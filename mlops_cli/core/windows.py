@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.expressions import Expression
@@ -24,17 +25,19 @@ if TYPE_CHECKING:
     from mlops_cli.core.tablefacts import TableFacts
     from mlops_cli.params.data import Window
 
-__all__ = ["AT", "Aggregate", "Span", "WindowPlan"]
+__all__ = ["AT", "EXTREMES", "KNOWN", "Aggregate", "Span", "WindowPlan", "finished"]
 
 Span = tuple["dt.datetime", "dt.datetime"]
 """The first and the last moment of prediction among some rows."""
 
 AT = "_at"
 """Datetime[us, UTC]: the moment of prediction of a base row."""
-_KNOWN = "_known"
+KNOWN = "_known"
+"""Datetime[us, UTC]: when an event's values became known."""
 _ORDER = "_window_order"
 
-FUNCTIONS = ("count", "sum", "mean", "std", "min", "max")
+EXTREMES = ("min", "max")
+FUNCTIONS = ("count", "sum", "mean", "std", *EXTREMES)
 # Resolution of sums: 2**-32; of sums of squares: 2**-40, so that 2**40 rows of values up to
 # 2**23 still fit into 127 bits. Values beyond the limit (and NaN, infinity) count as missing.
 _SUM_SCALE = 2.0**32
@@ -76,6 +79,11 @@ class Aggregate:
                 raise BadParams(f"{place} is {text!r}; only count takes a star", "Name a column.")
             return cls(name, function, None)
         return cls(name, function, Expression(argument, place))
+
+    @property
+    def width(self) -> int:
+        """How many columns of ``WindowPlan.running`` it takes."""
+        return {"mean": 2, "sum": 2, "std": 3}.get(self.function, 1)
 
 
 @dataclass(frozen=True)
@@ -165,38 +173,45 @@ class WindowPlan:
         """
         import polars as pl
 
-        keys = [pl.col(b).alias(k) for (b, _), k in zip(self.by, self._keys, strict=True)]
+        keys = [pl.col(b).alias(k) for (b, _), k in zip(self.by, self.key_names, strict=True)]
         asked = frame.lazy().select(AT, *keys)
-        # Values that become known at different times have different windows.
-        groups: dict[tuple[str, ...], list[Aggregate]] = {}
-        for aggregate in self.aggregates:
-            read = [] if aggregate.value is None else list(aggregate.value.columns)
-            read += [] if self.where is None else list(self.where.columns)
-            late = tuple(sorted({facts.late[c] for c in read if c in facts.late}))
-            groups.setdefault(late, []).append(aggregate)
         made = []
-        for columns, aggregates in groups.items():
-            events = self._events(table, facts, columns, aggregates, span)
-            sums = [a for a in aggregates if a.function not in {"min", "max"}]
-            extremes = [a for a in aggregates if a.function in {"min", "max"}]
+        for late, aggregates in self.groups(facts).items():
+            events = self._within_reach(self.history(table, facts, late, aggregates), span)
+            sums = [a for a in aggregates if a.function not in EXTREMES]
+            extremes = [a for a in aggregates if a.function in EXTREMES]
             if sums:
                 made.append(self._sums(asked, events, sums))
             if extremes:
                 made.append(self._extremes(asked, events, extremes))
         return made
 
+    def groups(self, facts: TableFacts) -> dict[tuple[str, ...], list[Aggregate]]:
+        """Aggregates by when their values become known: each group has a window of its own.
+
+        The key names the columns that say so, besides the one that says it of the whole row.
+        """
+        groups: dict[tuple[str, ...], list[Aggregate]] = {}
+        for aggregate in self.aggregates:
+            read = [] if aggregate.value is None else list(aggregate.value.columns)
+            read += [] if self.where is None else list(self.where.columns)
+            late = tuple(sorted({facts.late[c] for c in read if c in facts.late}))
+            groups.setdefault(late, []).append(aggregate)
+        return groups
+
     @property
-    def _keys(self) -> list[str]:
+    def key_names(self) -> list[str]:
+        """What the key columns are called in ``history``."""
         return [f"_by{i}" for i in range(len(self.by))]
 
-    def _events(
+    def history(
         self,
         table: pl.LazyFrame,
         facts: TableFacts,
         late: Sequence[str],
         aggregates: Sequence[Aggregate],
-        span: Span,
     ) -> pl.LazyFrame:
+        """One row per row of ``table``: when it is known, its key, and each aggregate's value."""
         import polars as pl
 
         known = facts.known(late)
@@ -213,37 +228,51 @@ class WindowPlan:
             else pl.when(a.value.expr.is_not_null()).then(1.0).alias(a.name)
             for a in aggregates
         ]
-        keys = [pl.col(c).alias(k) for (_, c), k in zip(self.by, self._keys, strict=True)]
-        events = table.select(known.alias(_KNOWN), *keys, *values)
+        keys = [pl.col(c).alias(k) for (_, c), k in zip(self.by, self.key_names, strict=True)]
+        return table.select(known.alias(KNOWN), *keys, *values)
+
+    def _within_reach(self, events: pl.LazyFrame, span: Span) -> pl.LazyFrame:
+        import polars as pl
+
         # Nulls (never known) fall out of the comparison as well.
         first, last = pl.lit(span[0]).dt.offset_by(f"-{self.over}"), pl.lit(span[1])
-        reach = events.filter(pl.col(_KNOWN) >= first, pl.col(_KNOWN) < last)
-        return reach.sort(_KNOWN, maintain_order=True)
+        reach = events.filter(pl.col(KNOWN) >= first, pl.col(KNOWN) < last)
+        return reach.sort(KNOWN, maintain_order=True)
+
+    def running(self, events: pl.LazyFrame, aggregates: Sequence[Aggregate]) -> pl.LazyFrame:
+        """Sorted events with what an online entry holds: prefix sums; of extremes, the values."""
+        columns = []
+        for a in aggregates:
+            if a.function in EXTREMES:
+                columns.append(_finite(a))
+            else:
+                columns += [_within(p.cum_sum(), self.key_names) for p in _components(a)]
+        return events.select(KNOWN, *self.key_names, *columns)
 
     def _sums(
         self, asked: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
     ) -> pl.LazyFrame:
         import polars as pl
 
-        keys = self._keys
+        keys = self.key_names
         parts: list[pl.Expr] = []
         for a in aggregates:
             parts += _components(a)
-        running = [p.cum_sum().over(keys) if keys else p.cum_sum() for p in parts]
-        prefix = events.select(_KNOWN, *keys, *running)
+        running = [_within(p.cum_sum(), keys) for p in parts]
+        prefix = events.select(KNOWN, *keys, *running)
         columns = prefix.collect_schema().names()[1 + len(keys) :]
         start = asked.with_columns(pl.col(AT).dt.offset_by(f"-{self.over}").alias("_from"))
         for left, suffix in ((AT, "_to"), ("_from", "_before")):
             start = start.join_asof(
                 prefix.rename({c: c + suffix for c in columns}),
                 left_on=left,
-                right_on=_KNOWN,
+                right_on=KNOWN,
                 by=keys or None,
                 strategy="backward",
                 allow_exact_matches=False,
                 check_sortedness=False,
                 coalesce=True,
-            ).drop(_KNOWN, strict=False)
+            ).drop(KNOWN, strict=False)
         within = {
             c: pl.col(f"{c}_to").fill_null(0) - pl.col(f"{c}_before").fill_null(0) for c in columns
         }
@@ -254,24 +283,34 @@ class WindowPlan:
     ) -> pl.LazyFrame:
         import polars as pl
 
-        keys = self._keys
-        numbered = asked.rename({AT: _KNOWN}).with_row_index(_ORDER)
+        keys = self.key_names
+        numbered = asked.rename({AT: KNOWN}).with_row_index(_ORDER)
         both = pl.concat([events, numbered], how="diagonal")
         made = []
         for a in aggregates:
-            value = pl.when(pl.col(a.name).is_finite()).then(pl.col(a.name))
+            value = _finite(a)
             rolling = value.rolling_min_by if a.function == "min" else value.rolling_max_by
-            found = rolling(_KNOWN, window_size=self.over, closed="left")
-            made.append((found.over(keys) if keys else found).alias(f"{self.name}_{a.name}"))
+            found = rolling(KNOWN, window_size=self.over, closed="left")
+            made.append(_within(found, keys).alias(f"{self.name}_{a.name}"))
         # A missing key has no past, although nulls would make a group of their own here.
         keyed = pl.all_horizontal([pl.col(k).is_not_null() for k in keys]) if keys else pl.lit(True)
         answers = (
-            both.filter(pl.col(_KNOWN).is_not_null() & keyed)
+            both.filter(pl.col(KNOWN).is_not_null() & keyed)
             .select(_ORDER, *made)
             .filter(pl.col(_ORDER).is_not_null())
         )
         order = numbered.select(_ORDER)
         return order.join(answers, on=_ORDER, how="left", maintain_order="left").drop(_ORDER)
+
+
+def _within(column: pl.Expr, keys: Sequence[str]) -> pl.Expr:
+    return column.over(keys) if keys else column
+
+
+def _finite(a: Aggregate) -> pl.Expr:
+    import polars as pl
+
+    return pl.when(pl.col(a.name).is_finite()).then(pl.col(a.name)).alias(a.name)
 
 
 def _components(a: Aggregate) -> list[pl.Expr]:
@@ -307,3 +346,19 @@ def _finish(a: Aggregate, within: Mapping[str, pl.Expr]) -> pl.Expr:
     squares = within[f"_q_{a.name}"].cast(pl.Float64) / (_SQUARE_SCALE * _SQUARE_SCALE)
     variance = (squares - total * total / n) / (n - 1)
     return pl.when(n > 1).then(variance.clip(lower_bound=0.0).sqrt())
+
+
+def finished(function: str, within: Sequence[int]) -> float | int | None:
+    """The aggregate from its window's integer sums, as ``_finish`` has it for columns."""
+    n = within[0]
+    if function == "count":
+        return n
+    total = float(within[1]) / (_SQUARE_SCALE if function == "std" else _SUM_SCALE)
+    if function == "sum":
+        return total
+    if function == "mean":
+        return total / n if n else None
+    if n < 2:  # noqa: PLR2004 - one value has no spread
+        return None
+    squares = float(within[2]) / (_SQUARE_SCALE * _SQUARE_SCALE)
+    return sqrt(max((squares - total * total / n) / (n - 1), 0.0))

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from mlops_cli.params.base import Names, Section
 from mlops_cli.params.data import Featurize, Ingest, Split, Validate
 from mlops_cli.params.modelling import Evaluate, Register, Task, Train, Tune
+from mlops_cli.params.serving import Serve
 
 __all__ = ["Params", "Project", "load", "parse"]
 
@@ -48,6 +49,7 @@ class Params(Section):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     register_: Annotated[Register, Field(alias="register")]
+    serve: Serve = Serve()
 
     @model_validator(mode="after")
     def _sources_exist(self) -> Params:

@@ -1,0 +1,289 @@
+"""What joins and windows must know at the moment of a request: entries by key, and their answers.
+
+Made by the same plans that look into whole tables (`core.joins`, `core.windows`). An entry holds
+what became known of one key, in order of time; a window's sums are its exact integer prefix sums,
+so the difference of two of them has the same bits as in the table (see `core.windows`).
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mlops_cli.core.joins import JoinPlan
+from mlops_cli.core.spans import microseconds
+from mlops_cli.core.windows import EXTREMES, KNOWN, Aggregate, WindowPlan, finished
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import polars as pl
+
+    from mlops_cli.core.program import FeatureProgram
+    from mlops_cli.core.tablefacts import TableFacts
+
+__all__ = [
+    "JoinEntries",
+    "Lookups",
+    "WindowEntries",
+    "entry_key",
+    "online_tables",
+    "restored",
+    "starts",
+]
+
+Answer = tuple[Any, ...]
+
+
+class Lookups(Protocol):
+    """Where entries come from."""
+
+    def entries(self, table: str, keys: Sequence[str]) -> list[Any | None]:
+        """For each key, its decoded entry, or None where there is none."""
+        ...
+
+
+def entry_key(values: Sequence[Any]) -> str:
+    """The text under which an entry is kept, from the values of its key columns."""
+    return json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":"))
+
+
+def online_tables(program: FeatureProgram) -> list[JoinEntries | WindowEntries]:
+    """The tables that a program looks into, in the order in which they add their columns."""
+    joins = [JoinEntries(plan, program.facts[plan.source]) for plan in program.joins]
+    windows = [
+        WindowEntries(plan, program.facts[plan.source], late, tuple(aggregates))
+        for plan in program.windows
+        for late, aggregates in plan.groups(program.facts[plan.source]).items()
+    ]
+    return [*joins, *windows]
+
+
+@dataclass(frozen=True)
+class JoinEntries:
+    """A join's facts by key: the only ones, or all that became known, in order."""
+
+    plan: JoinPlan
+    facts: TableFacts
+
+    @property
+    def name(self) -> str:
+        """The table's name in the store."""
+        return f"join.{self.plan.name}"
+
+    @property
+    def source(self) -> str:
+        """The source that it is made of."""
+        return self.plan.source
+
+    @property
+    def keys(self) -> list[str]:
+        """Columns of the base, or of an earlier join, whose values make the key."""
+        return [b for b, _ in self.plan.on]
+
+    @cached_property
+    def columns(self) -> dict[str, pl.DataType]:
+        """The columns that it adds, with their types."""
+        return {f"{self.plan.name}_{c}": self.facts.schema[c] for c in self.plan.columns}
+
+    @cached_property
+    def timed(self) -> bool:
+        """Whether it matters when a fact became known."""
+        return self.facts.known(self.plan.columns) is not None
+
+    def entries(self, table: pl.LazyFrame, since: dt.datetime | None) -> Iterator[tuple[str, str]]:
+        """(key, entry as JSON) of each key, with what a request after ``since`` can see."""
+        import polars as pl
+
+        keys = [f"_key{i}" for i in range(len(self.keys))]
+        columns = [pl.col(c).alias(k) for (_, c), k in zip(self.plan.on, keys, strict=True)]
+        brought = [
+            _plain(pl.col(c), self.facts.schema[c]).alias(f"_v{i}")
+            for i, c in enumerate(self.plan.columns)
+        ]
+        known = self.facts.known(self.plan.columns)
+        if known is None:
+            facts = table.select(*columns, *brought).drop_nulls(keys).collect()
+            for row in facts.iter_rows():
+                yield entry_key(row[: len(keys)]), json.dumps(row[len(keys) :])
+            return
+        events = table.select(known.alias(KNOWN), *columns, *brought)
+        events = events.drop_nulls([*keys, KNOWN]).sort(KNOWN, maintain_order=True)
+        if since is not None:
+            followed = pl.col(KNOWN).shift(-1).over(keys)
+            events = events.filter(followed.is_null() | (followed >= pl.lit(since)))
+        grouped = events.with_columns(pl.col(KNOWN).cast(pl.Int64))
+        for row in grouped.group_by(keys, maintain_order=True).all().collect().iter_rows():
+            times, *values = row[len(keys) :]
+            entry = [times, list(zip(*values, strict=True))]
+            yield entry_key(row[: len(keys)]), json.dumps(entry)
+
+    def reader(self) -> Callable[[Any, int | None, int | None], Answer | None]:
+        """A function of entry, moment and start of the reach that gives the values, or None."""
+        if not self.timed:
+            return lambda entry, _at, _start: entry
+        as_of, within = self.plan.as_of, self.plan.within is not None
+
+        def read(entry: Any, at: int | None, start: int | None) -> Answer | None:
+            times, rows = entry
+            if at is None:
+                return None
+            position = bisect_left(times, at) - 1
+            if position < 0 or (as_of and within and times[position] < start):
+                return None
+            return rows[position]  # type: ignore[no-any-return]
+
+        return read
+
+    @property
+    def span(self) -> str | None:
+        """How far back it looks; None: as far as there is anything."""
+        return self.plan.within
+
+    @property
+    def absent(self) -> Answer:
+        """The values where there is nothing to bring."""
+        return (None,) * len(self.columns)
+
+
+@dataclass(frozen=True)
+class WindowEntries:
+    """A window's past rows by key, for those of its aggregates that become known together."""
+
+    plan: WindowPlan
+    facts: TableFacts
+    late: tuple[str, ...]
+    aggregates: tuple[Aggregate, ...]
+
+    @property
+    def name(self) -> str:
+        """The table's name in the store."""
+        return ".".join(["window", self.plan.name, *self.late])
+
+    @property
+    def source(self) -> str:
+        """The source that it is made of."""
+        return self.plan.source
+
+    @property
+    def keys(self) -> list[str]:
+        """Base columns whose values make the key."""
+        return [b for b, _ in self.plan.by]
+
+    @cached_property
+    def columns(self) -> dict[str, pl.DataType]:
+        """The columns that it adds, with their types."""
+        import polars as pl
+
+        return {
+            f"{self.plan.name}_{a.name}": pl.Int64() if a.function == "count" else pl.Float64()
+            for a in self.aggregates
+        }
+
+    def entries(self, table: pl.LazyFrame, since: dt.datetime | None) -> Iterator[tuple[str, str]]:
+        """(key, entry as JSON) of each key, with what a request after ``since`` can see."""
+        import polars as pl
+
+        keys = self.plan.key_names
+        events = self.plan.history(table, self.facts, self.late, self.aggregates)
+        events = events.drop_nulls([*keys, KNOWN])
+        if since is not None:
+            start = pl.lit(since).dt.offset_by(f"-{self.plan.over}")
+            events = events.filter(pl.col(KNOWN) >= start)
+        events = events.sort(KNOWN, maintain_order=True)
+        events = self.plan.running(events, self.aggregates)
+        events = events.with_columns(pl.col(KNOWN).cast(pl.Int64))
+        grouped = (
+            events.group_by(keys, maintain_order=True).all()
+            if keys
+            else events.select(pl.all().implode())
+        )
+        for row in grouped.collect().iter_rows():
+            yield entry_key(row[: len(keys)]), json.dumps(row[len(keys) :])
+
+    def reader(self) -> Callable[[Any, int | None, int | None], Answer | None]:
+        """A function of entry, moment and start of the window that gives the aggregates."""
+        readers: list[Callable[[Any, int, int], Any]] = []
+        place = 1
+        for a in self.aggregates:
+            readers.append(_aggregate(a, place))
+            place += a.width
+
+        def read(entry: Any, at: int | None, start: int | None) -> Answer | None:
+            if at is None or start is None:
+                return None
+            times = entry[0]
+            first, end = bisect_left(times, start), bisect_left(times, at)
+            return tuple([f(entry, first, end) for f in readers])
+
+        return read
+
+    @property
+    def span(self) -> str | None:
+        """How far back it looks."""
+        return self.plan.over
+
+    @cached_property
+    def absent(self) -> Answer:
+        """The values where the key has no past."""
+        nothing: tuple[list[int], ...] = ([],) * (1 + sum(a.width for a in self.aggregates))
+        answer = self.reader()(nothing, 0, 0)
+        assert answer is not None  # noqa: S101 - it was asked of a moment
+        return answer
+
+
+def starts(span: str | None, at: pl.Series) -> list[int | None]:
+    """The beginning of a look back from each moment, in microseconds."""
+    import polars as pl
+
+    if span is None:
+        return [None] * len(at)
+    fixed = microseconds(span)
+    if fixed is None:
+        return at.dt.offset_by(f"-{span}").cast(pl.Int64).to_list()
+    return [None if moment is None else moment - fixed for moment in at.cast(pl.Int64).to_list()]
+
+
+def _aggregate(a: Aggregate, place: int) -> Callable[[Any, int, int], Any]:
+    """A function of entry, first event and end of events."""
+    if a.function in EXTREMES:
+        best = min if a.function == "min" else max
+
+        def extreme(entry: Any, first: int, end: int) -> Any:
+            return best((v for v in entry[place][first:end] if v is not None), default=None)
+
+        return extreme
+    places = range(place, place + a.width)
+
+    def sums(entry: Any, first: int, end: int) -> Any:
+        within = [
+            (entry[p][end - 1] if end else 0) - (entry[p][first - 1] if first else 0)
+            for p in places
+        ]
+        return finished(a.function, within)
+
+    return sums
+
+
+def _plain(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """A column as JSON can hold it; moments and dates become numbers."""
+    import polars as pl
+
+    return (
+        column.cast(pl.Int64 if isinstance(dtype, pl.Datetime) else pl.Int32)
+        if (dtype.is_temporal())
+        else column
+    )
+
+
+def restored(values: Sequence[Any], name: str, dtype: pl.DataType) -> pl.Series:
+    """A column of answers in its own type."""
+    import polars as pl
+
+    if dtype.is_temporal():
+        return pl.Series(name, values, dtype=pl.Int64).cast(dtype)
+    return pl.Series(name, values, dtype=dtype, strict=False)
