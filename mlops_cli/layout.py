@@ -46,6 +46,16 @@ class Layout:
         return self.root / ".mlops"
 
     @property
+    def online(self) -> Path:
+        """The online store, where no other is named: SQLite."""
+        return self.work / "online.sqlite"
+
+    @property
+    def events(self) -> Path:
+        """The log of predictions and labels, where no other is named: SQLite."""
+        return self.work / "events.sqlite"
+
+    @property
     def raw(self) -> Path:
         """Ingested sources: ``<source>.parquet`` each, and ``manifest.json``."""
         return self.root / "data" / "ingested"

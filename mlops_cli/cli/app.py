@@ -13,6 +13,7 @@ from mlops_cli.cli.clock import clock
 from mlops_cli.cli.compare import compare
 from mlops_cli.cli.delivery import pull, push, verify
 from mlops_cli.cli.init import init
+from mlops_cli.cli.materialize import materialize
 from mlops_cli.cli.models import models
 from mlops_cli.cli.pipeline import run, stage, stage_command
 from mlops_cli.cli.registry import approve, promote, register, rollback
@@ -77,6 +78,7 @@ app.command()(approve)
 app.command()(verify)
 app.command()(push)
 app.command()(pull)
+app.command()(materialize)
 app.command()(status)
 app.command()(compare)
 app.command()(clock)

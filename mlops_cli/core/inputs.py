@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import polars as pl
@@ -14,7 +17,16 @@ from mlops_cli.errors import nearest
 __all__ = ["Inputs", "Read", "RowError"]
 
 _SHOWN = 80
-_PLAIN = {pl.Int64(), pl.Float64(), pl.String(), pl.Boolean()}
+_PLAIN: dict[Any, set[type]] = {
+    pl.Int64: {int},
+    pl.Float64: {float, int},
+    pl.String: {str},
+    pl.Boolean: {bool},
+}
+"""Python types whose values need no look by themselves; true is no number here."""
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?")
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -136,20 +148,35 @@ def _column(name: str, values: Sequence[Any] | pl.Series, dtype: pl.DataType) ->
     """Values in their type, by the rules of ingest where they come in another one."""
     if isinstance(values, pl.Series):
         return convert(values, dtype)
-    if dtype in _PLAIN:
-        try:
-            made = pl.Series(name, values, dtype=dtype, strict=True)
-        except (TypeError, OverflowError, pl.exceptions.PolarsError):
-            pass
-        else:
-            # JSON has true for a truth value, which is no number here either.
-            if dtype == pl.Boolean or True not in map(_is_truth, values):
-                return made.fill_nan(None) if dtype == pl.Float64 else made
+    found = set(map(type, values)) - {NoneType}
+    kind = type(dtype)
+    if kind in _PLAIN and found <= _PLAIN[kind]:
+        # Not numbers are missing; JSON has none, but who calls from Python may.
+        if float in found and any(v != v for v in values):  # noqa: PLR0124
+            values = [None if v != v else v for v in values]  # noqa: PLR0124
+        return pl.Series(name, values, dtype=dtype, strict=False)
+    if kind is pl.Datetime and found == {str} and (moments := _moments(values)) is not None:
+        return pl.Series(name, moments, dtype=pl.Int64).cast(dtype)
     return convert(pl.Series(name, values, strict=True), dtype)
 
 
-def _is_truth(value: Any) -> bool:
-    return value is True or value is False
+def _moments(texts: Sequence[str | None]) -> list[int | None] | None:
+    """ISO 8601 moments in microseconds; None where one has a shape that needs more care."""
+    moments: list[int | None] = []
+    for text in texts:
+        if text is None:
+            moments.append(None)
+            continue
+        if not _MOMENT.fullmatch(text):
+            return None
+        try:
+            moment = dt.datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=dt.UTC)
+        moments.append((moment - _EPOCH) // _MICROSECOND)
+    return moments
 
 
 def _alone(name: str, value: Any, dtype: pl.DataType) -> pl.Series | None:

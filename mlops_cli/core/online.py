@@ -1,22 +1,24 @@
 """What joins and windows must know at the moment of a request: entries by key, and their answers.
 
 Made by the same plans that look into whole tables (`core.joins`, `core.windows`). An entry holds
-what became known of one key, in order of time; a window's sums are its exact integer prefix sums,
-so the difference of two of them has the same bits as in the table (see `core.windows`).
+what became known of one key, in order of time. A window's sums are differences of exact integer
+prefix sums, so they have the same bits as in the table (see `core.windows`).
 """
 
 from __future__ import annotations
 
 import json
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_cli.core.joins import JoinPlan
 from mlops_cli.core.spans import microseconds
-from mlops_cli.core.windows import EXTREMES, KNOWN, Aggregate, WindowPlan, finished
+from mlops_cli.core.windows import KNOWN, Aggregate, WindowPlan, answer
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -42,8 +44,8 @@ Answer = tuple[Any, ...]
 class Lookups(Protocol):
     """Where entries come from."""
 
-    def entries(self, table: str, keys: Sequence[str]) -> list[Any | None]:
-        """For each key, its decoded entry, or None where there is none."""
+    def entries(self, table: str, keys: Sequence[Answer]) -> list[Any | None]:
+        """For the values of each key, its decoded entry, or None where there is none."""
         ...
 
 
@@ -119,8 +121,13 @@ class JoinEntries:
         grouped = events.with_columns(pl.col(KNOWN).cast(pl.Int64))
         for row in grouped.group_by(keys, maintain_order=True).all().collect().iter_rows():
             times, *values = row[len(keys) :]
-            entry = [times, list(zip(*values, strict=True))]
+            entry = [_steps(times), list(zip(*values, strict=True))]
             yield entry_key(row[: len(keys)]), json.dumps(entry)
+
+    def decode(self, text: str) -> Any:
+        """An entry as ``reader`` reads it."""
+        entry = json.loads(text)
+        return [array("q", accumulate(entry[0])), entry[1]] if self.timed else entry
 
     def reader(self) -> Callable[[Any, int | None, int | None], Answer | None]:
         """A function of entry, moment and start of the reach that gives the values, or None."""
@@ -195,7 +202,7 @@ class WindowEntries:
             start = pl.lit(since).dt.offset_by(f"-{self.plan.over}")
             events = events.filter(pl.col(KNOWN) >= start)
         events = events.sort(KNOWN, maintain_order=True)
-        events = self.plan.running(events, self.aggregates)
+        events = self.plan.usable(events, self.aggregates)
         events = events.with_columns(pl.col(KNOWN).cast(pl.Int64))
         grouped = (
             events.group_by(keys, maintain_order=True).all()
@@ -203,14 +210,23 @@ class WindowEntries:
             else events.select(pl.all().implode())
         )
         for row in grouped.collect().iter_rows():
-            yield entry_key(row[: len(keys)]), json.dumps(row[len(keys) :])
+            times, *values = row[len(keys) :]
+            yield entry_key(row[: len(keys)]), json.dumps([_steps(times), *values])
+
+    def decode(self, text: str) -> list[Any]:
+        """An entry as ``reader`` reads it: moments, then columns of each aggregate."""
+        steps, *values = json.loads(text)
+        entry: list[Any] = [array("q", accumulate(steps))]
+        for a, given in zip(self.aggregates, values, strict=True):
+            entry += [_compact(column) for column in a.running(given)]
+        return entry
 
     def reader(self) -> Callable[[Any, int | None, int | None], Answer | None]:
         """A function of entry, moment and start of the window that gives the aggregates."""
         readers: list[Callable[[Any, int, int], Any]] = []
         place = 1
         for a in self.aggregates:
-            readers.append(_aggregate(a, place))
+            readers.append(answer(a, place))
             place += a.width
 
         def read(entry: Any, at: int | None, start: int | None) -> Answer | None:
@@ -230,10 +246,9 @@ class WindowEntries:
     @cached_property
     def absent(self) -> Answer:
         """The values where the key has no past."""
-        nothing: tuple[list[int], ...] = ([],) * (1 + sum(a.width for a in self.aggregates))
-        answer = self.reader()(nothing, 0, 0)
-        assert answer is not None  # noqa: S101 - it was asked of a moment
-        return answer
+        found = self.reader()(self.decode(json.dumps([[], *([] for _ in self.aggregates)])), 0, 0)
+        assert found is not None  # noqa: S101 - it was asked of a moment
+        return found
 
 
 def starts(span: str | None, at: pl.Series) -> list[int | None]:
@@ -248,25 +263,17 @@ def starts(span: str | None, at: pl.Series) -> list[int | None]:
     return [None if moment is None else moment - fixed for moment in at.cast(pl.Int64).to_list()]
 
 
-def _aggregate(a: Aggregate, place: int) -> Callable[[Any, int, int], Any]:
-    """A function of entry, first event and end of events."""
-    if a.function in EXTREMES:
-        best = min if a.function == "min" else max
+def _steps(times: Sequence[int]) -> list[int]:
+    """The first moment and the differences, which are shorter to write."""
+    return [b - a for a, b in pairwise([0, *times])]
 
-        def extreme(entry: Any, first: int, end: int) -> Any:
-            return best((v for v in entry[place][first:end] if v is not None), default=None)
 
-        return extreme
-    places = range(place, place + a.width)
-
-    def sums(entry: Any, first: int, end: int) -> Any:
-        within = [
-            (entry[p][end - 1] if end else 0) - (entry[p][first - 1] if first else 0)
-            for p in places
-        ]
-        return finished(a.function, within)
-
-    return sums
+def _compact(column: list[Any]) -> Sequence[Any]:
+    """Whole numbers in 8 bytes each, where they fit."""
+    try:
+        return array("q", column)
+    except (TypeError, OverflowError):
+        return column
 
 
 def _plain(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:

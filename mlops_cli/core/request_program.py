@@ -10,7 +10,7 @@ import polars as pl
 from mlops_cli.core.columntypes import DTYPES
 from mlops_cli.core.expressions import Expression
 from mlops_cli.core.inputs import Inputs
-from mlops_cli.core.online import entry_key, online_tables, restored, starts
+from mlops_cli.core.online import online_tables, restored, starts
 from mlops_cli.core.tablefacts import moment
 from mlops_cli.core.windows import AT
 from mlops_cli.layout import PENDING
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mlops_cli.core.program import FeatureProgram
 
 __all__ = ["RequestProgram"]
+
+_PLAIN = (pl.Int64, pl.Float64, pl.String, pl.Boolean)
 
 
 class RequestProgram:
@@ -72,68 +74,95 @@ class RequestProgram:
         ]
         self._at = self._moment_of_prediction()
         self._blanked = self._late_values([c for c in own if c in late])
-        self._features = [e.expr.alias(name) for name, e in program.features.items()]
+        self._copied, self._computed = self._sorted_features()
+        self._reads = {c for e in self._computed for c in e.meta.root_names()}
 
     def start(self, typed: pl.DataFrame) -> pl.DataFrame:
         """Typed raw rows with derived columns, repairs and the moment of prediction (``_at``)."""
-        frame = typed
-        for column in self._derived:
-            frame = frame.with_columns(column)
-        absent = [e for c, e in zip(self._own, self._empty, strict=True) if c not in frame.columns]
-        if absent:
-            frame = frame.with_columns(absent)
-        for repair in self._repairs:
-            frame = frame.with_columns(repair)
-        if self._at is not None:
-            frame = frame.with_columns(self._at)
-        return frame.with_columns(self._blanked) if self._blanked else frame
+        given = {*typed.columns, *(e.meta.output_name() for e in self._derived)}
+        absent = [e for c, e in zip(self._own, self._empty, strict=True) if c not in given]
+        lazy = typed.lazy()
+        for columns in (
+            *([c] for c in self._derived),
+            absent,
+            *self._repairs,
+            self._at,
+            self._blanked,
+        ):
+            if columns:
+                lazy = lazy.with_columns(columns)
+        # Nothing to optimise: what isn't needed is not asked for.
+        return lazy.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
 
     def features(
         self, started: pl.DataFrame, lookups: Lookups
-    ) -> tuple[pl.DataFrame, dict[str, int]]:
-        """The features of started rows, and how often each table had no entry for a row's key."""
-        made: dict[str, pl.Series] = {}
+    ) -> tuple[dict[str, list[Any]], dict[str, int]]:
+        """The features of started rows as columns of plain values, in the model's order.
+
+        With it, how often each table had no entry for a row's key.
+        """
+        made, misses = self._looked_up(started, lookups)
+        if self.program.hook is not None:
+            return _columns(
+                self.program.hooked(self._frame(started, made)).select(self._all)
+            ), misses
+        computed = self._frame(started, made, self._reads).select(self._computed)
+        columns = _columns(computed)
+        for name, column in self._copied.items():
+            columns[name] = made[column] if column in made else started[column].to_list()
+        return {name: columns[name] for name in self.program.features}, misses
+
+    def _frame(
+        self, started: pl.DataFrame, made: dict[str, list[Any]], wanted: set[str] | None = None
+    ) -> pl.DataFrame:
+        """Base columns with those that were looked up; with ``wanted``, only these."""
+        added = [
+            restored(made[name], name, dtype)
+            for table in self.tables
+            for name, dtype in table.columns.items()
+            if wanted is None or name in wanted
+        ]
+        return started.hstack(added)
+
+    def _looked_up(
+        self, started: pl.DataFrame, lookups: Lookups
+    ) -> tuple[dict[str, list[Any]], dict[str, int]]:
+        made: dict[str, list[Any]] = {}
         misses: dict[str, int] = {}
+        given: dict[str, list[Any]] = {}
         moments: list[int | None] = [None] * started.height
-        at = None
-        if AT in started.columns:
-            at = started.get_column(AT)
+        at = started.get_column(AT) if AT in started.columns else None
+        if at is not None:
             moments = at.cast(pl.Int64).to_list()
         begins: dict[str | None, list[int | None]] = {None: [None] * started.height}
         for number, table in enumerate(self.tables):
             if at is not None and table.span not in begins:
                 begins[table.span] = starts(table.span, at)
-            keys = [made[k] if k in made else started.get_column(k) for k in table.keys]
+            for key in table.keys:
+                if key not in made and key not in given:
+                    given[key] = started.get_column(key).to_list()
+            keys = [made[k] if k in made else given[k] for k in table.keys]
             answers, missed = self._answers(
                 number, keys, moments, begins.get(table.span, begins[None]), lookups
             )
             if missed:
                 misses[table.name] = missed
-            for (name, dtype), values in zip(
-                table.columns.items(), zip(*answers, strict=True), strict=True
-            ):
-                made[name] = restored(values, name, dtype)
-        frame = started.hstack(list(made.values()))
-        if self.program.hook is not None:
-            frame = self.program.hooked(frame)
-        features = frame.select(self._features)
-        if any(t in (pl.Decimal, pl.Categorical) for t in features.dtypes):
-            features = features.cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
-        return features, misses
+            made |= dict(zip(table.columns, map(list, zip(*answers, strict=True)), strict=True))
+        return made, misses
 
     def _answers(
         self,
         number: int,
-        keys: list[pl.Series],
+        keys: list[list[Any]],
         moments: list[int | None],
         begins: list[int | None],
         lookups: Lookups,
     ) -> tuple[list[Any], int]:
         """What one table answers to each row, and how often it knew nothing."""
         table, read = self.tables[number], self._readers[number]
-        rows = list(zip(*(k.to_list() for k in keys), strict=True)) if keys else [()] * len(moments)
+        rows = list(zip(*keys, strict=True)) if keys else [()] * len(moments)
         # A missing key matches nothing, as in a join.
-        asked = [entry_key(row) for row in rows if None not in row]
+        asked = [row for row in rows if None not in row]
         found = iter(lookups.entries(table.name, asked))
         answers = []
         missed = 0
@@ -145,6 +174,23 @@ class RequestProgram:
                 answer = table.absent
             answers.append(answer)
         return answers, missed
+
+    def _sorted_features(self) -> tuple[dict[str, str], list[pl.Expr]]:
+        """Features that are a column as it is, and the expressions of the others."""
+        types = {c: t for table in self.tables for c, t in table.columns.items()}
+        types = {**self.program.base.schema, **types}
+        copied, computed = {}, []
+        for name, e in self.program.features.items():
+            column = e.columns[0] if e.columns else ""
+            if types.get(column) in _PLAIN and e.expr.meta.eq(pl.col(column)):
+                copied[name] = column
+            else:
+                computed.append(e.expr.alias(name))
+        return copied, computed
+
+    @property
+    def _all(self) -> list[pl.Expr]:
+        return [e.expr.alias(name) for name, e in self.program.features.items()]
 
     def _wanted(self, derived: dict[str, Expression]) -> set[str]:
         """Base columns that the features read, directly or by way of others."""
@@ -175,17 +221,17 @@ class RequestProgram:
             if rule.source == program.rules.base and column in rule.set:
                 yield from Expression(rule.set[column], "featurize.clean").columns
 
-    def _moment_of_prediction(self) -> pl.Expr | None:
+    def _moment_of_prediction(self) -> list[pl.Expr]:
         at = self.program.predict_at
         if at is None:
-            return None
+            return []
         schema = pl.Schema(self.program.base.schema)
-        return moment(at.expr, at.type_in(schema)).cast(DTYPES["datetime"]).alias(AT)
+        return [moment(at.expr, at.type_in(schema)).cast(DTYPES["datetime"]).alias(AT)]
 
     def _late_values(self, late: list[str]) -> list[pl.Expr]:
         """What is known only after the moment of prediction is blanked, as in the table."""
         schema, knowing = self.program.base.schema, self.program.base.late
-        if self._at is None:
+        if not self._at:
             return [pl.lit(None, dtype=schema[c]).alias(c) for c in late]
         return [
             pl.when(moment(pl.col(knowing[c]), schema[knowing[c]]) < pl.col(AT))
@@ -193,3 +239,10 @@ class RequestProgram:
             .alias(c)
             for c in late
         ]
+
+
+def _columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
+    """Columns of plain values, in the types that models take."""
+    if any(t in (pl.Decimal, pl.Categorical) for t in frame.dtypes):
+        frame = frame.cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
+    return frame.to_dict(as_series=False)

@@ -9,10 +9,11 @@ neither property (Higham, "The Accuracy of Floating Point Summation", 1993).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.expressions import Expression
 from mlops_cli.errors import BadParams, nearest
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mlops_cli.core.tablefacts import TableFacts
     from mlops_cli.params.data import Window
 
-__all__ = ["AT", "EXTREMES", "KNOWN", "Aggregate", "Span", "WindowPlan", "finished"]
+__all__ = ["AT", "EXTREMES", "KNOWN", "Aggregate", "Span", "WindowPlan", "answer"]
 
 Span = tuple["dt.datetime", "dt.datetime"]
 """The first and the last moment of prediction among some rows."""
@@ -82,8 +83,24 @@ class Aggregate:
 
     @property
     def width(self) -> int:
-        """How many columns of ``WindowPlan.running`` it takes."""
+        """How many columns ``running`` makes of its values."""
         return {"mean": 2, "sum": 2, "std": 3}.get(self.function, 1)
+
+    def running(self, values: Sequence[float | None]) -> list[list[Any]]:
+        """Prefix sums of usable values, as ``_components`` has them, but from 0 on.
+
+        Of extremes it is the values themselves.
+        """
+        if self.function in EXTREMES:
+            return [list(values)]
+        columns = [_prefix(v is not None for v in values)]
+        if self.width > 1:
+            scale = _SQUARE_SCALE if self.function == "std" else _SUM_SCALE
+            fixed = [0 if v is None else _rounded(v * scale) for v in values]
+            columns.append(_prefix(fixed))
+            if self.function == "std":
+                columns.append(_prefix(f * f for f in fixed))
+        return columns
 
 
 @dataclass(frozen=True)
@@ -239,15 +256,11 @@ class WindowPlan:
         reach = events.filter(pl.col(KNOWN) >= first, pl.col(KNOWN) < last)
         return reach.sort(KNOWN, maintain_order=True)
 
-    def running(self, events: pl.LazyFrame, aggregates: Sequence[Aggregate]) -> pl.LazyFrame:
-        """Sorted events with what an online entry holds: prefix sums; of extremes, the values."""
-        columns = []
-        for a in aggregates:
-            if a.function in EXTREMES:
-                columns.append(_finite(a))
-            else:
-                columns += [_within(p.cum_sum(), self.key_names) for p in _components(a)]
-        return events.select(KNOWN, *self.key_names, *columns)
+    def usable(self, events: pl.LazyFrame, aggregates: Sequence[Aggregate]) -> pl.LazyFrame:
+        """Events with null for each value that doesn't count: what an online entry holds."""
+        return events.with_columns(
+            _finite(a) if a.function in EXTREMES else _usable_or_null(a) for a in aggregates
+        )
 
     def _sums(
         self, asked: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
@@ -313,13 +326,24 @@ def _finite(a: Aggregate) -> pl.Expr:
     return pl.when(pl.col(a.name).is_finite()).then(pl.col(a.name)).alias(a.name)
 
 
+def _usable(a: Aggregate) -> pl.Expr:
+    import polars as pl
+
+    value = pl.col(a.name)
+    return value.is_finite() & (value.abs() < (_SQUARE_LIMIT if a.function == "std" else _LIMIT))
+
+
+def _usable_or_null(a: Aggregate) -> pl.Expr:
+    import polars as pl
+
+    return pl.when(_usable(a)).then(pl.col(a.name)).alias(a.name)
+
+
 def _components(a: Aggregate) -> list[pl.Expr]:
     """Integer columns whose prefix sums give the aggregate: count, and sums if needed."""
     import polars as pl
 
-    value = pl.col(a.name)
-    limit = _SQUARE_LIMIT if a.function == "std" else _LIMIT
-    usable = value.is_finite() & (value.abs() < limit)
+    value, usable = pl.col(a.name), _usable(a)
     parts = [usable.fill_null(value=False).cast(pl.Int64).alias(f"_n_{a.name}")]
     if a.function in {"sum", "mean", "std"}:
         scale = _SQUARE_SCALE if a.function == "std" else _SUM_SCALE
@@ -348,17 +372,52 @@ def _finish(a: Aggregate, within: Mapping[str, pl.Expr]) -> pl.Expr:
     return pl.when(n > 1).then(variance.clip(lower_bound=0.0).sqrt())
 
 
-def finished(function: str, within: Sequence[int]) -> float | int | None:
-    """The aggregate from its window's integer sums, as ``_finish`` has it for columns."""
-    n = within[0]
-    if function == "count":
-        return n
-    total = float(within[1]) / (_SQUARE_SCALE if function == "std" else _SUM_SCALE)
-    if function == "sum":
-        return total
-    if function == "mean":
-        return total / n if n else None
-    if n < 2:  # noqa: PLR2004 - one value has no spread
-        return None
-    squares = float(within[2]) / (_SQUARE_SCALE * _SQUARE_SCALE)
-    return sqrt(max((squares - total * total / n) / (n - 1), 0.0))
+def _rounded(value: float) -> int:
+    """To the nearest whole number, halves away from zero, as Polars rounds."""
+    whole = int(value)
+    rest = value - whole
+    return whole if abs(rest) < 0.5 else whole + (1 if rest > 0 else -1)  # noqa: PLR2004
+
+
+def _prefix(values: Iterable[int]) -> list[int]:
+    return list(accumulate(values, initial=0))
+
+
+def answer(aggregate: Aggregate, place: int) -> Callable[[Any, int, int], Any]:
+    """A function of an entry's columns, first event and end of events, as ``_finish`` has it.
+
+    ``place`` is where the aggregate's columns (see ``Aggregate.running``) begin.
+    """
+    if aggregate.function in EXTREMES:
+        best: Callable[..., Any] = min if aggregate.function == "min" else max
+
+        def extreme(entry: Any, first: int, end: int) -> Any:
+            return best((v for v in entry[place][first:end] if v is not None), default=None)
+
+        return extreme
+
+    def count(entry: Any, first: int, end: int) -> int:
+        running = entry[place]
+        return int(running[end] - running[first])
+
+    def total(entry: Any, first: int, end: int) -> float:
+        running = entry[place + 1]
+        return float(running[end] - running[first]) / _SUM_SCALE
+
+    def mean(entry: Any, first: int, end: int) -> float | None:
+        running = entry[place]
+        n = running[end] - running[first]
+        if not n:
+            return None
+        running = entry[place + 1]
+        return float(running[end] - running[first]) / _SUM_SCALE / n  # type: ignore[no-any-return]
+
+    def std(entry: Any, first: int, end: int) -> float | None:
+        n, fixed, squared = (column[end] - column[first] for column in entry[place : place + 3])
+        if n < 2:  # noqa: PLR2004 - one value has no spread
+            return None
+        mean = float(fixed) / _SQUARE_SCALE
+        squares = float(squared) / (_SQUARE_SCALE * _SQUARE_SCALE)
+        return sqrt(max((squares - mean * mean / n) / (n - 1), 0.0))
+
+    return {"count": count, "sum": total, "mean": mean, "std": std}[aggregate.function]

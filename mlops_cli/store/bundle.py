@@ -83,7 +83,10 @@ class Bundle:
         DataRefused
             If the frame lacks a feature, or has it in an unfit type.
         """
-        X = self.encoder.transform(frame)
+        return self.predict_matrix(self.encoder.transform(frame))
+
+    def predict_matrix(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The same from the encoder's matrix (rows, features)."""
         parts = [member.weight * member.fitted.predict(X) for member in self.members]
         total: npt.NDArray[np.float64] = np.sum(parts, axis=0)
         return total / sum(member.weight for member in self.members)

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import INGEST, START, UTC, changed, compiled, tables, trips
 
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.errors import BadParams, DataRefused
 from mlops_cli.params.data import Featurize, Ingest
-from programs import INGEST, START, UTC, changed, compiled, tables, trips
 
 
 @settings(max_examples=8, deadline=None)

@@ -1,0 +1,164 @@
+"""One version, ready to score: raw rows to features to predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlops_cli.core.inputs import Read, RowError
+from mlops_cli.core.online import online_tables
+from mlops_cli.core.program import FeatureProgram
+from mlops_cli.core.request_program import RequestProgram
+from mlops_cli.core.windows import AT
+from mlops_cli.store import bundle as bundles
+from mlops_cli.store.hooks import load_hook
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import polars as pl
+
+    from mlops_cli.core.online import Lookups
+    from mlops_cli.store.bundle import Bundle
+    from mlops_cli.store.online import OnlineStore
+
+    Floats = npt.NDArray[np.float64]
+
+__all__ = ["Scored", "Scorer"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a version says of some rows.
+
+    Attributes
+    ----------
+    features
+        Name -> value of each row, as the feature program makes them.
+    matrix
+        The same as the model reads them, float64.
+    output
+        Probabilities (rows, classes), or values (rows,).
+    misses
+        Table of the online store -> rows for whose key it knew nothing.
+    """
+
+    features: Mapping[str, Sequence[Any]]
+    matrix: Floats
+    output: Floats
+    misses: Mapping[str, int]
+
+
+class Scorer:
+    """A verified bundle with its feature program and the look-ups that the program needs."""
+
+    def __init__(self, bundle: Bundle, program: FeatureProgram, lookups: Lookups | None) -> None:
+        self.bundle = bundle
+        self.program = program
+        self._requests = RequestProgram(program)
+        self._lookups = lookups
+        self.inputs = self._requests.inputs
+
+    @classmethod
+    def open(cls, folder: Path, root: Path, store: OnlineStore | None = None) -> Scorer:
+        """Verify and load the bundle in a folder.
+
+        Parameters
+        ----------
+        root
+            Where the project's own hook is found, if there is one.
+        store
+            The online store; not needed by a program without joins and windows.
+
+        Raises
+        ------
+        NotFound
+            If there is no bundle, or the store has nothing for its feature program.
+        DataRefused
+            If the bundle isn't as it was written.
+        """
+        from mlops_cli.store.online import program_id
+        from mlops_cli.store.online.cache import CachedEntries
+
+        bundle = bundles.load(folder)
+        hook = load_hook(bundle.program["rules"]["hook"], root)
+        program = FeatureProgram.from_json(bundle.program, hook)
+        lookups = None
+        if store is not None and program.plans:
+            decoders = {t.name: t.decode for t in online_tables(program)}
+            lookups = CachedEntries(store, program_id(program), decoders)
+        return cls(bundle, program, lookups)
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether its features look anything up."""
+        return bool(self._requests.tables)
+
+    def read(self, rows: Sequence[Mapping[str, Any]]) -> Read:
+        """Rows as JSON gives them, typed, with derived columns and the moment of prediction."""
+        return self._started(self.inputs.read(rows))
+
+    def read_frame(self, frame: pl.DataFrame) -> Read:
+        """The same for a table."""
+        return self._started(self.inputs.read_frame(frame))
+
+    def score(self, started: pl.DataFrame) -> Scored:
+        """Features and predictions of rows that ``read`` gave."""
+        from mlops_cli.store.online.cache import CachedEntries
+
+        if isinstance(self._lookups, CachedEntries):
+            self._lookups.refresh()
+        features, misses = self._requests.features(started, self._lookups or _Nothing())
+        matrix = self.bundle.encoder.transform_columns(features)
+        return Scored(features, matrix, self.bundle.predict_matrix(matrix), misses)
+
+    def explain(self, scored: Scored) -> Floats:
+        """How much each feature adds to the output of each row, (rows, features).
+
+        Of the predicted class (binary: the positive one) or the value: what the output loses where
+        the feature isn't known (occlusion; Zeiler and Fergus 2014). The same for all families.
+        """
+        rows, width = scored.matrix.shape
+        if not rows:
+            return np.zeros((0, width))
+        blanked = np.repeat(scored.matrix[:, None, :], width, axis=1)
+        blanked[:, np.arange(width), np.arange(width)] = np.nan
+        without = self.bundle.predict_matrix(blanked.reshape(rows * width, width))
+        if scored.output.ndim == 1:
+            return scored.output[:, None] - without.reshape(rows, width)
+        chosen = np.ones(rows, dtype=np.int64)
+        if scored.output.shape[1] != 2:  # noqa: PLR2004 - more classes than yes and no
+            chosen = scored.output.argmax(axis=1)
+        without = without.reshape(rows, width, -1)[np.arange(rows), :, chosen]
+        given: Floats = scored.output[np.arange(rows), chosen][:, None]
+        return given - without
+
+    def _started(self, read: Read) -> Read:
+        """Derived columns and moments; a row without a moment of prediction can't be scored."""
+        import polars as pl
+
+        if not read.frame.height:
+            return read
+        frame = self._requests.start(read.frame)
+        if AT not in frame.columns or not frame.get_column(AT).null_count():
+            return Read(frame, read.index, read.errors)
+        at = self.program.predict_at
+        assert at is not None  # noqa: S101 - there is a moment
+        where = ", ".join(c for c in at.columns)
+        unknown = frame.get_column(AT).is_null()
+        errors = [
+            RowError(read.index[i], where, None, f"no moment of prediction follows from {at.sql!r}")
+            for i in unknown.arg_true()
+        ]
+        index = [p for p, null in zip(read.index, unknown, strict=True) if not null]
+        return Read(frame.filter(pl.col(AT).is_not_null()), index, (*read.errors, *errors))
+
+
+class _Nothing:
+    """Look-ups where there is nothing to look up."""
+
+    def entries(self, table: str, keys: Sequence[Any]) -> list[Any | None]:  # noqa: ARG002
+        return [None] * len(keys)

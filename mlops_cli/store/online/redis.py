@@ -1,0 +1,96 @@
+"""The online store in Redis, for services on several machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mlops_cli.errors import BadParams, SourceUnreadable
+from mlops_cli.store.online import Entry
+from mlops_cli.store.sources.web import masked
+
+__all__ = ["RedisStore"]
+
+_PREFIX = "mlops:online"
+_AT_ONCE = 1_000
+_FORMER = 3_600
+"""Seconds for which a replaced generation stays, for readers that are still at it."""
+
+
+class RedisStore:
+    """Entries as one hash for each table; a program's key says which generation counts."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            import redis
+        except ModuleNotFoundError:
+            raise BadParams(
+                "MLOPS_ONLINE_URL names a Redis, but its client isn't installed",
+                "Install it: pip install 'mlops-cli[redis]'.",
+            ) from None
+        self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
+        self._url = masked(url)
+        # Typed for both of its kinds, blocking and not.
+        self._db: Any = redis.Redis.from_url(
+            url, decode_responses=True, socket_timeout=5, socket_connect_timeout=5
+        )
+        try:
+            self._db.ping()
+        except self._errors as error:
+            raise self._unreachable(error) from None
+
+    def facts(self, program: str) -> dict[str, Any] | None:
+        """See ``OnlineStore.facts``."""
+        try:
+            text = self._db.get(f"{_PREFIX}:{program}")
+        except self._errors as error:
+            raise self._unreachable(error) from None
+        return None if text is None else dict(json.loads(str(text)))
+
+    def get(self, generation: int, table: str, keys: Sequence[str]) -> list[str | None]:
+        """See ``OnlineStore.get``."""
+        if not keys:
+            return []
+        try:
+            return list(self._db.hmget(_table(generation, table), list(keys)))
+        except self._errors as error:
+            raise self._unreachable(error) from None
+
+    def replace(self, program: str, facts: Mapping[str, Any], entries: Iterable[Entry]) -> int:
+        """See ``OnlineStore.replace``."""
+        count = 0
+        try:
+            before = self.facts(program)
+            generation = int(self._db.incr(f"{_PREFIX}:generations"))
+            tables: dict[str, dict[str, str]] = {}
+            for table, key, entry in entries:
+                count += 1
+                some = tables.setdefault(table, {})
+                some[key] = entry
+                if len(some) >= _AT_ONCE:
+                    self._db.hset(_table(generation, table), mapping=tables.pop(table))
+            for table, some in tables.items():
+                self._db.hset(_table(generation, table), mapping=some)
+            stated = {**facts, "generation": generation}
+            self._db.set(f"{_PREFIX}:{program}", json.dumps(stated))
+            if before is not None:
+                for key in self._db.scan_iter(_table(before["generation"], "*"), count=100):
+                    self._db.expire(key, _FORMER)
+        except self._errors as error:
+            raise self._unreachable(error) from None
+        return count
+
+    def close(self) -> None:
+        """See ``OnlineStore.close``."""
+        self._db.close()
+
+    def _unreachable(self, error: Exception) -> SourceUnreadable:
+        return SourceUnreadable(
+            f"the online store at {self._url} can't be reached: {type(error).__name__}",
+            "Start the Redis, or correct MLOPS_ONLINE_URL.",
+        )
+
+
+def _table(generation: int, table: str) -> str:
+    return f"{_PREFIX}:{generation}:{table}"

@@ -1,0 +1,121 @@
+"""The online store as one SQLite file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlops_cli.errors import NotFound, SourceUnreadable
+from mlops_cli.store.online import Entry
+
+__all__ = ["SqliteStore"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS programs (
+    program TEXT PRIMARY KEY, generation INTEGER NOT NULL, facts TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS entries (
+    generation INTEGER, tab TEXT, key TEXT, entry TEXT NOT NULL,
+    PRIMARY KEY (generation, tab, key)
+) WITHOUT ROWID;
+"""
+_PATIENCE = 10.0
+"""Seconds to wait for another process that is writing."""
+_AT_ONCE = 500
+"""Keys of one query."""
+
+
+class SqliteStore:
+    """Entries in a file; readers see the former ones until the new ones are complete."""
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        self.path = path
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        elif not path.is_file():
+            raise NotFound(
+                f"there is no online store at {path}",
+                "Make it with `mlops materialize`, which `mlops serve` does by itself.",
+            )
+        try:
+            # Read by the thread that scores, made by the one that starts.
+            self._db = sqlite3.connect(
+                path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            if create:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.executescript(_SCHEMA)
+            self._db.execute("SELECT 1 FROM programs")
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from None
+
+    def facts(self, program: str) -> dict[str, Any] | None:
+        """See ``OnlineStore.facts``."""
+        try:
+            row = self._db.execute(
+                "SELECT generation, facts FROM programs WHERE program = ?", (program,)
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from None
+        return None if row is None else {**json.loads(row[1]), "generation": row[0]}
+
+    def get(self, generation: int, table: str, keys: Sequence[str]) -> list[str | None]:
+        """See ``OnlineStore.get``."""
+        found: dict[str, str] = {}
+        try:
+            for start in range(0, len(keys), _AT_ONCE):
+                some = keys[start : start + _AT_ONCE]
+                marks = ",".join("?" * len(some))
+                query = (
+                    "SELECT key, entry FROM entries "  # noqa: S608 - only question marks are added
+                    f"WHERE generation = ? AND tab = ? AND key IN ({marks})"
+                )
+                found.update(self._db.execute(query, (generation, table, *some)))
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from None
+        return [found.get(key) for key in keys]
+
+    def replace(self, program: str, facts: Mapping[str, Any], entries: Iterable[Entry]) -> int:
+        """See ``OnlineStore.replace``."""
+        db, count = self._db, 0
+
+        def counted(generation: int) -> Iterator[tuple[int, str, str, str]]:
+            nonlocal count
+            for entry in entries:
+                count += 1
+                yield generation, *entry
+
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                (last,) = db.execute("SELECT MAX(generation) FROM programs").fetchone()
+                generation = (last or 0) + 1
+                db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", counted(generation))
+                db.execute(
+                    "INSERT OR REPLACE INTO programs VALUES (?, ?, ?)",
+                    (program, generation, json.dumps(dict(facts))),
+                )
+                db.execute(
+                    "DELETE FROM entries WHERE generation NOT IN (SELECT generation FROM programs)"
+                )
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from None
+        return count
+
+    def close(self) -> None:
+        """See ``OnlineStore.close``."""
+        self._db.close()
+
+    def _unreadable(self, error: Exception) -> SourceUnreadable:
+        return SourceUnreadable(
+            f"the online store {self.path} can't be used: {error}",
+            "Delete the file and make it anew with `mlops materialize`.",
+        )
