@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 Answer = tuple[Any, ...]
+_REMEMBERED = 64
+"""Answers of one entry that are kept."""
 
 
 class Lookups(Protocol):
@@ -129,29 +131,31 @@ class JoinEntries:
         entry = json.loads(text)
         return [array("q", accumulate(entry[0])), entry[1]] if self.timed else entry
 
-    def reader(self) -> Callable[[Any, int | None, int | None], Answer | None]:
-        """A function of entry, moment and start of the reach that gives the values, or None."""
+    def answers(
+        self, entries: Sequence[Any], moments: Sequence[int | None], begins: Sequence[int | None]
+    ) -> tuple[list[Answer], int]:
+        """The values for each entry at its moment, and how often there was nothing to bring."""
+        absent = self.absent
         if not self.timed:
-            return lambda entry, _at, _start: entry
-        as_of, within = self.plan.as_of, self.plan.within is not None
-
-        def read(entry: Any, at: int | None, start: int | None) -> Answer | None:
-            times, rows = entry
-            if at is None:
-                return None
-            position = bisect_left(times, at) - 1
-            if position < 0 or (as_of and within and times[position] < start):
-                return None
-            return rows[position]  # type: ignore[no-any-return]
-
-        return read
+            return [absent if e is None else e for e in entries], sum(e is None for e in entries)
+        missed, found = 0, []
+        for entry, at, begin in zip(entries, moments, begins, strict=True):
+            answer = absent
+            if entry is not None and at is not None:
+                times, rows = entry
+                position = bisect_left(times, at) - 1
+                if position >= 0 and (begin is None or times[position] >= begin):
+                    answer = rows[position]
+            missed += answer is absent
+            found.append(answer)
+        return found, missed
 
     @property
     def span(self) -> str | None:
         """How far back it looks; None: as far as there is anything."""
-        return self.plan.within
+        return self.plan.within if self.plan.as_of else None
 
-    @property
+    @cached_property
     def absent(self) -> Answer:
         """The values where there is nothing to bring."""
         return (None,) * len(self.columns)
@@ -213,30 +217,43 @@ class WindowEntries:
             times, *values = row[len(keys) :]
             yield entry_key(row[: len(keys)]), json.dumps([_steps(times), *values])
 
-    def decode(self, text: str) -> list[Any]:
-        """An entry as ``reader`` reads it: moments, then columns of each aggregate."""
+    def decode(self, text: str) -> _Past:
+        """An entry as ``answers`` reads it."""
         steps, *values = json.loads(text)
-        entry: list[Any] = [array("q", accumulate(steps))]
+        columns: list[Sequence[Any]] = []
         for a, given in zip(self.aggregates, values, strict=True):
-            entry += [_compact(column) for column in a.running(given)]
-        return entry
+            columns += map(_compact, a.running(given))
+        return _Past(array("q", accumulate(steps)), columns)
 
-    def reader(self) -> Callable[[Any, int | None, int | None], Answer | None]:
-        """A function of entry, moment and start of the window that gives the aggregates."""
-        readers: list[Callable[[Any, int, int], Any]] = []
-        place = 1
+    def answers(
+        self, entries: Sequence[Any], moments: Sequence[int | None], begins: Sequence[int | None]
+    ) -> tuple[list[Answer], int]:
+        """The aggregates for each entry at its moment, and how many keys have no past."""
+        missed, found = 0, []
+        for past, at, begin in zip(entries, moments, begins, strict=True):
+            if past is None or at is None or begin is None:
+                missed += 1
+                found.append(self.absent)
+                continue
+            end = past.length if at > past.last else bisect_left(past.times, at)
+            first = bisect_left(past.times, begin)
+            # Events come less often than requests: most ask for the same rows as one before.
+            answer = past.answers.get((first, end))
+            if answer is None:
+                answer = tuple([f(past.columns, first, end) for f in self._functions])
+                if len(past.answers) >= _REMEMBERED:
+                    past.answers.clear()
+                past.answers[first, end] = answer
+            found.append(answer)
+        return found, missed
+
+    @cached_property
+    def _functions(self) -> list[Callable[[Any, int, int], Any]]:
+        functions, place = [], 0
         for a in self.aggregates:
-            readers.append(answer(a, place))
+            functions.append(answer(a, place))
             place += a.width
-
-        def read(entry: Any, at: int | None, start: int | None) -> Answer | None:
-            if at is None or start is None:
-                return None
-            times = entry[0]
-            first, end = bisect_left(times, start), bisect_left(times, at)
-            return tuple([f(entry, first, end) for f in readers])
-
-        return read
+        return functions
 
     @property
     def span(self) -> str | None:
@@ -246,9 +263,21 @@ class WindowEntries:
     @cached_property
     def absent(self) -> Answer:
         """The values where the key has no past."""
-        found = self.reader()(self.decode(json.dumps([[], *([] for _ in self.aggregates)])), 0, 0)
-        assert found is not None  # noqa: S101 - it was asked of a moment
-        return found
+        nothing = self.decode(json.dumps([[], *([] for _ in self.aggregates)]))
+        return self.answers([nothing], [0], [0])[0][0]
+
+
+class _Past:
+    """What is known of a key: moments, columns of each aggregate, and answers given lately."""
+
+    __slots__ = ("answers", "columns", "last", "length", "times")
+
+    def __init__(self, times: array[int], columns: list[Sequence[Any]]) -> None:
+        self.times = times
+        self.columns = columns
+        self.length = len(times)
+        self.last = times[-1] if times else 0
+        self.answers: dict[tuple[int, int], Answer] = {}
 
 
 def starts(span: str | None, at: pl.Series) -> list[int | None]:

@@ -43,7 +43,6 @@ class RequestProgram:
     def __init__(self, program: FeatureProgram) -> None:
         self.program = program
         self.tables = online_tables(program)
-        self._readers = [table.reader() for table in self.tables]
         schema = dict(program.base.schema)
         derived = {
             name: Expression(sql, f"ingest.sources.{program.rules.base}.derive.{name}")
@@ -135,45 +134,21 @@ class RequestProgram:
         if at is not None:
             moments = at.cast(pl.Int64).to_list()
         begins: dict[str | None, list[int | None]] = {None: [None] * started.height}
-        for number, table in enumerate(self.tables):
+        for table in self.tables:
             if at is not None and table.span not in begins:
                 begins[table.span] = starts(table.span, at)
             for key in table.keys:
                 if key not in made and key not in given:
                     given[key] = started.get_column(key).to_list()
-            keys = [made[k] if k in made else given[k] for k in table.keys]
-            answers, missed = self._answers(
-                number, keys, moments, begins.get(table.span, begins[None]), lookups
-            )
+            columns = [made[k] if k in made else given[k] for k in table.keys]
+            # A missing key matches nothing, as in a join: no entry is kept under it.
+            keys = list(zip(*columns, strict=True)) if columns else [()] * started.height
+            entries = lookups.entries(table.name, keys)
+            answers, missed = table.answers(entries, moments, begins.get(table.span, begins[None]))
             if missed:
                 misses[table.name] = missed
             made |= dict(zip(table.columns, map(list, zip(*answers, strict=True)), strict=True))
         return made, misses
-
-    def _answers(
-        self,
-        number: int,
-        keys: list[list[Any]],
-        moments: list[int | None],
-        begins: list[int | None],
-        lookups: Lookups,
-    ) -> tuple[list[Any], int]:
-        """What one table answers to each row, and how often it knew nothing."""
-        table, read = self.tables[number], self._readers[number]
-        rows = list(zip(*keys, strict=True)) if keys else [()] * len(moments)
-        # A missing key matches nothing, as in a join.
-        asked = [row for row in rows if None not in row]
-        found = iter(lookups.entries(table.name, asked))
-        answers = []
-        missed = 0
-        for row, at, begin in zip(rows, moments, begins, strict=True):
-            entry = None if None in row else next(found)
-            answer = None if entry is None else read(entry, at, begin)
-            if answer is None:
-                missed += 1
-                answer = table.absent
-            answers.append(answer)
-        return answers, missed
 
     def _sorted_features(self) -> tuple[dict[str, str], list[pl.Expr]]:
         """Features that are a column as it is, and the expressions of the others."""
