@@ -1,0 +1,1 @@
+"""The service: one ASGI application over registered models."""

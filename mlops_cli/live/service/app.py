@@ -1,0 +1,288 @@
+"""The ASGI application: its routes, its start and its end.
+
+Plain ASGI, without a framework: one request's routing would otherwise cost as much as its model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from mlops_cli.errors import MlopsError
+from mlops_cli.live.service import page
+from mlops_cli.live.service.batching import Batcher, Outcome
+from mlops_cli.live.service.bodies import rows_of
+from mlops_cli.live.service.feedback import taken
+from mlops_cli.live.service.http import Answer, Problem, body_of, header, json_answer, problem
+from mlops_cli.live.service.ids import Ids
+from mlops_cli.live.service.logs import log
+from mlops_cli.live.service.metrics import Metrics
+from mlops_cli.live.service.openapi import document
+from mlops_cli.live.service.security import OPEN, Guard
+from mlops_cli.live.service.settings import Settings
+from mlops_cli.live.service.versions import Versions
+from mlops_cli.store.files import read_json
+
+if TYPE_CHECKING:
+    from mlops_cli.live.service.http import Receive, Scope, Send
+    from mlops_cli.live.service.served import Served
+    from mlops_cli.store.events import EventLog
+    from mlops_cli.store.online import OnlineStore
+
+__all__ = ["Service", "create_app"]
+
+_TICK = 0.25
+"""Seconds between two looks for requests that have waited too long."""
+Handler = Callable[["Scope", "Receive"], Awaitable[Answer]]
+
+
+def create_app(settings: Settings | None = None) -> Service:
+    """The application for some settings; by default those of the environment."""
+    return Service(settings or Settings.of())
+
+
+class Service:
+    """One application over the loaded versions, the online store and the event log."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.guard = Guard(settings)
+        self.metrics = Metrics()
+        self.store = _store(settings)
+        self.versions = Versions(settings, self.store)
+        self.log = _event_log(settings)
+        limits = settings.serve.limits
+        self.batcher = Batcher(self.versions, self.log, self.metrics, Ids(), limits.seconds)
+        self._most_bytes = int(limits.megabytes * 1e6)
+        self._document: tuple[Served, bytes] | None = None
+        self._ending = False
+        self.problem: Callable[[], str | None] = lambda: None
+        self.routes: dict[str, dict[str, Handler]] = {
+            "/predict": {"POST": self._predict},
+            "/feedback": {"POST": self._feedback},
+            "/model": {"GET": self._model},
+            "/livez": {"GET": self._alive},
+            "/readyz": {"GET": self._ready},
+            "/healthz": {"GET": self._ready},
+            "/metrics": {"GET": self._metrics},
+            "/docs.json": {"GET": self._documented},
+            "/": {"GET": self._page},
+        }
+        self._gauges()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or start and end the service."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    def switch(self, served: Served) -> None:
+        """Answer from another version from now on."""
+        log("version", version=served.model.number, before=self.versions.main.model.number)
+        self.versions.main = served
+
+    # -- requests --------------------------------------------------------------------------
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, path = time.perf_counter(), scope["path"]
+        try:
+            answer = await self._answer(scope, receive)
+        except Problem as error:
+            answer = problem(error)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last resort: no traceback to a client
+            log("fault", path=path, kind=type(error).__name__, said=_where(error))
+            answer = problem(Problem(500, "an unexpected fault; the service's log says where"))
+        known = path if path in self.routes else "other"
+        version = self.versions.main.model.number
+        self.metrics.answered(known, answer.status, version, time.perf_counter() - started)
+        if answer.status >= 500:  # noqa: PLR2004 - a fault of the service
+            log("answer", path=known, status=answer.status)
+        await answer.send(send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        path, method = scope["path"], scope["method"]
+        methods = self.routes.get(path)
+        if methods is None:
+            raise Problem(404, f"there is nothing at {path[:200]!r}; / has a page to try it out")
+        if path not in OPEN:
+            self.guard.check(scope)
+        handler = methods.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            allowed = ", ".join(methods).encode()
+            raise Problem(405, f"{path} doesn't take {method[:20]}", {b"allow": allowed})
+        return await handler(scope, receive)
+
+    async def _predict(self, scope: Scope, receive: Receive) -> Answer:
+        body = await body_of(scope, receive, self._most_bytes)
+        kind = (header(scope, b"content-type") or b"application/json").partition(b";")[0]
+        rows = rows_of(body, kind.strip().lower().decode("latin-1"), self.settings.serve.limits.rows)
+        explain = b"explain" in scope["query_string"] and _asked(scope, "explain")
+        return _predictions(await self.batcher.ask(rows, explain=explain))
+
+    async def _feedback(self, scope: Scope, receive: Receive) -> Answer:
+        body = await body_of(scope, receive, self._most_bytes)
+        results = await taken(body, self.log, self.versions.main, self.settings.serve.limits)
+        for result in results:
+            self.metrics.labels[result] += 1
+        return json_answer({"results": results})
+
+    async def _model(self, _scope: Scope, _receive: Receive) -> Answer:
+        served = self.versions.main
+        folder, program = served.model.folder, served.scorer.bundle.program
+        content: dict[str, Any] = {"name": served.model.name, "version": served.model.number}
+        for name in ("metrics", "lineage", "signature"):
+            path = folder / f"{name}.json"
+            if path.is_file():
+                content[name] = read_json(path)
+        card = folder / "README.md"
+        content["card"] = card.read_text(encoding="utf-8") if card.is_file() else ""
+        content["features"] = program["features"]
+        content["others"] = [
+            {"version": s.model.number, "role": r}
+            for r, s in (("canary", self.versions.canary), ("shadow", self.versions.shadow))
+            if s is not None
+        ]
+        return json_answer(content)
+
+    async def _alive(self, _scope: Scope, _receive: Receive) -> Answer:
+        return json_answer({"alive": True})
+
+    async def _ready(self, _scope: Scope, _receive: Receive) -> Answer:
+        content = {
+            "ready": not self._ending,
+            "version": self.versions.main.model.number,
+            "versions": [s.model.number for s in self.versions.all],
+            "waiting": self.batcher.queued,
+            "log": None if self.log is None else {"waiting": self.log.waiting, **self.log.counters()},
+            "following": self.problem(),
+        }
+        return json_answer(content, 503 if self._ending else 200)
+
+    async def _metrics(self, _scope: Scope, _receive: Receive) -> Answer:
+        return Answer(200, self.metrics.exposition(), b"text/plain; version=0.0.4; charset=utf-8")
+
+    async def _documented(self, _scope: Scope, _receive: Receive) -> Answer:
+        served = self.versions.main
+        if self._document is None or self._document[0] is not served:
+            limits = self.settings.serve.limits
+            content = document(served, limits, closed=self.guard.closed)
+            self._document = served, orjson.dumps(content, default=str)
+        return Answer(200, self._document[1])
+
+    async def _page(self, _scope: Scope, _receive: Receive) -> Answer:
+        return Answer(200, page.html(self.versions.main), b"text/html; charset=utf-8", page.HEADERS)
+
+    # -- start and end ---------------------------------------------------------------------
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        tick: asyncio.Task[None] | None = None
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                # What is loaded stays: the collector need not look at it again and again.
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(50_000, 20, 50)
+                tick = asyncio.create_task(self._ticking())
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self._end(tick)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _ticking(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            self.batcher.give_up()
+
+    async def _end(self, tick: asyncio.Task[None] | None) -> None:
+        """Answer what was asked, and leave nothing in the log's queue."""
+        self._ending = True
+        if tick is not None:
+            tick.cancel()
+        await self.batcher.drain()
+        if self.log is not None:
+            await asyncio.to_thread(self.log.close)
+        if self.store is not None:
+            self.store.close()
+
+    def _gauges(self) -> None:
+        gauges = self.metrics.gauges
+        gauges["mlops_waiting_rows"] = ("Rows that wait to be scored.", lambda: self.batcher.queued)
+        events = self.log
+        if events is not None:
+            gauges["mlops_log_waiting"] = ("Events that wait to be durable.", lambda: events.waiting)
+            gauges["mlops_log_lag_seconds"] = (
+                "Age of the oldest event that isn't durable.", lambda: events.lag_seconds,
+            )  # fmt: skip
+            for name in events.counters():
+                gauges[f"mlops_log_{name}"] = (
+                    f"Events {name} since the start.", lambda name=name: events.counters()[name],
+                )  # fmt: skip
+
+
+def _predictions(outcome: Outcome) -> Answer:
+    model = outcome.served.model
+    content: dict[str, Any] = {"model": model.name, "version": model.number}
+    threshold = outcome.served.scorer.bundle.threshold
+    if threshold is not None:
+        content["threshold"] = threshold
+    content["predictions"] = outcome.answers
+    return Answer(200, orjson.dumps(content, default=str))
+
+
+def _asked(scope: Scope, name: str) -> bool:
+    """A switch of the query string.
+
+    Raises
+    ------
+    Problem
+        422 if it is neither true nor false.
+    """
+    values = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True).get(name)
+    if values is None:
+        return False
+    if values[-1] not in {"true", "false"}:
+        raise Problem(422, f"{name} is {values[-1][:80]!r}, and takes true or false")
+    return values[-1] == "true"
+
+
+def _where(error: Exception) -> str:
+    """The place of a fault; its text may hold a payload's values, so only ours is shown."""
+    if isinstance(error, MlopsError):
+        return error.message
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+def _store(settings: Settings) -> OnlineStore | None:
+    """The online store, where a version looks anything up."""
+    from mlops_cli.store.online import open_store
+
+    models = [settings.model, settings.shadow, settings.canary[0] if settings.canary else None]
+    programs = [read_json(m.folder / "program.json")["rules"] for m in models if m is not None]
+    if not any(rules["joins"] or rules["windows"] for rules in programs):
+        return None
+    return open_store(settings.secrets.online_url, settings.layout.online)
+
+
+def _event_log(settings: Settings) -> EventLog | None:
+    from mlops_cli.store.events import open_log
+
+    if not settings.log:
+        return None
+    events = settings.serve.events
+    return open_log(
+        settings.secrets.events_url, settings.layout, events.policy, events.spill_megabytes
+    )

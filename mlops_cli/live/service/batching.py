@@ -1,0 +1,324 @@
+"""Micro-batches: what arrives while a batch is scored makes the next one.
+
+One evaluation of the features, one call of the model and one commit of the log serve all of its
+requests. An answer goes out only after its events are durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.core.inputs import Read
+from mlops_cli.live.service.http import Problem
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_cli.live.scoring import Scored
+    from mlops_cli.live.service.ids import Ids
+    from mlops_cli.live.service.metrics import Metrics
+    from mlops_cli.live.service.served import Served
+    from mlops_cli.live.service.versions import Versions
+    from mlops_cli.store.events import EventLog, Prediction
+
+    Rows = Sequence[Mapping[str, Any]]
+
+__all__ = ["Batcher", "Outcome"]
+
+_SMALL = 64
+"""Up to so many rows, a request is scored with others, in the loop's own thread."""
+_BATCH = 512
+"""Rows of a batch, beyond which the next one begins."""
+_WAITING = 20_000
+"""Rows that may wait to be scored or logged; more are refused until it gets better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request: its version, and each row's answer."""
+
+    served: Served
+    answers: list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class _Asked:
+    rows: Rows
+    future: asyncio.Future[Outcome]
+    deadline: float
+    started: float
+
+
+@dataclass(slots=True)
+class _Done:
+    """A scored batch that waits for its events to be durable."""
+
+    asked: list[tuple[asyncio.Future[Outcome], Outcome]] = field(default_factory=list)
+    events: list[Prediction] = field(default_factory=list)
+
+
+class Batcher:
+    """Scores rows in batches, and logs them."""
+
+    def __init__(
+        self, versions: Versions, log: EventLog | None, metrics: Metrics, ids: Ids, seconds: float
+    ) -> None:
+        self._versions = versions
+        self._log = log
+        self._metrics = metrics
+        self._ids = ids
+        self._seconds = seconds
+        self._asked: deque[_Asked] = deque()
+        self._unanswered: deque[_Asked] = deque()
+        self._rows = 0
+        self._scheduled = False
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="score")
+
+    @property
+    def queued(self) -> int:
+        """Rows that wait."""
+        return self._rows
+
+    async def ask(self, rows: Rows | pl.DataFrame, *, explain: bool) -> Outcome:
+        """Score rows, and answer when their events are durable.
+
+        Raises
+        ------
+        Problem
+            422 for rows that can't be scored, 503 if too many wait, 504 if it takes too long.
+        """
+        logged = 0 if self._log is None else self._log.waiting
+        if self._rows + logged > _WAITING:
+            raise Problem(503, "too many rows are waiting", {b"retry-after": b"1"})
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        now = time.perf_counter()
+        if isinstance(rows, list) and len(rows) <= _SMALL and not explain:
+            asked = _Asked(rows, future, now + self._seconds, now)
+            self._asked.append(asked)
+            self._unanswered.append(asked)
+            self._rows += len(rows)
+            if not self._scheduled:
+                self._scheduled = True
+                loop.call_soon(self._run)
+            return await future
+        self._rows += len(rows)
+        try:
+            async with asyncio.timeout(self._seconds):
+                done = await loop.run_in_executor(self._worker, self._alone, rows, explain, now)
+                return await self._logged(done, future)
+        except TimeoutError:
+            raise _too_late(self._seconds) from None
+        finally:
+            self._rows -= len(rows)
+
+    def give_up(self) -> None:
+        """Refuse what has waited too long; to be called now and then."""
+        now, waiting = time.perf_counter(), self._unanswered
+        while waiting and (waiting[0].future.done() or waiting[0].deadline < now):
+            _fail(waiting.popleft().future, _too_late(self._seconds))
+
+    async def drain(self) -> None:
+        """Wait until everything that was asked is answered."""
+        while self._asked or self._rows:
+            await asyncio.sleep(0.01)
+        self._worker.shutdown()
+
+    def _run(self) -> None:
+        """Score what has come in since the last time."""
+        self._scheduled = False
+        batch, size = [], 0
+        while self._asked and size < _BATCH:
+            batch.append(self._asked.popleft())
+            size += len(batch[-1].rows)
+        if self._asked:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+        self._rows -= size
+        batch = [asked for asked in batch if not asked.future.done()]
+        if batch:
+            self._score(batch)
+
+    def _score(self, batch: list[_Asked]) -> None:
+        done = _Done()
+        for served, some in self._versions.split(batch).values():
+            try:
+                self._together(served, some, done)
+            except Exception as error:  # noqa: BLE001 - one batch's fault must not end the service
+                for asked in some:
+                    _fail(asked.future, error)
+        if self._log is None or not done.events:
+            _answer(done)
+            return
+        loop = asyncio.get_running_loop()
+        durable = self._log.append(done.events)
+        durable.add_done_callback(lambda f: loop.call_soon_threadsafe(_settle, done, f.exception()))
+
+    def _together(self, served: Served, batch: list[_Asked], done: _Done) -> None:
+        """Score the rows of several requests at once."""
+        rows = [row for asked in batch for row in asked.rows]
+        read = served.scorer.read(rows)
+        if read.errors:
+            batch, rows, read = self._without_bad(served, batch, read)
+            if not batch:
+                return
+        scored = served.scorer.score(read.frame)
+        answers, events = self._told(served, rows, read, scored, batch[0].started)
+        done.events += events
+        start = 0
+        for asked in batch:
+            end = start + len(asked.rows)
+            done.asked.append((asked.future, Outcome(served, answers[start:end])))
+            start = end
+
+    def _without_bad(
+        self, served: Served, batch: list[_Asked], read: Read
+    ) -> tuple[list[_Asked], list[Mapping[str, Any]], Read]:
+        """The requests of which every row is good; the others are told why not."""
+        good, start = [], 0
+        for asked in batch:
+            end = start + len(asked.rows)
+            wrong = [e for e in read.errors if e.row is None or start <= e.row < end]
+            if wrong:
+                _fail(asked.future, _unfit(wrong, start))
+            else:
+                good.append(asked)
+            start = end
+        rows = [row for asked in good for row in asked.rows]
+        return good, rows, served.scorer.read(rows) if rows else read
+
+    def _alone(self, rows: Rows | pl.DataFrame, explain: bool, started: float) -> _Scored:
+        """One request by itself, in the worker's thread."""
+        served = self._versions.alone(rows)
+        scorer = served.scorer
+        listed = rows if isinstance(rows, list) else None
+        read = scorer.read(listed) if listed is not None else scorer.read_frame(rows)  # type: ignore[arg-type]
+        if read.errors:
+            raise _unfit(list(read.errors), 0)
+        scored = scorer.score(read.frame)
+        if listed is None:
+            listed = rows.to_dicts()  # type: ignore[union-attr]
+        answers, events = self._told(served, listed, read, scored, started)
+        if explain:
+            for answer, reasons in zip(answers, served.explanations(scored), strict=True):
+                answer["explanation"] = reasons
+        return _Scored(Outcome(served, answers), events)
+
+    def _told(
+        self, served: Served, rows: Rows, read: Read, scored: Scored, started: float
+    ) -> tuple[list[dict[str, Any]], list[Prediction]]:
+        """Answers with ids, and the events of answering and shadow."""
+        answers = served.answers(scored)
+        ids = self._ids.some(len(answers))
+        events: list[Prediction] = []
+        at = time.time()
+        spent = (time.perf_counter() - started) * 1e3
+        role = self._versions.role(served)
+        if self._log is not None:
+            events = served.events(
+                ids, rows, read, scored, answers, at=at, milliseconds=spent, role=role
+            )
+            shadow = self._versions.shadow
+            if shadow is not None:
+                events += self._shadowed(shadow, ids, rows, at)
+        self._count(served, scored, role)
+        for id_, answer in zip(ids, answers, strict=True):
+            answer["id"] = id_
+        return answers, events
+
+    def _shadowed(
+        self, shadow: Served, ids: Sequence[str], rows: Rows, at: float
+    ) -> list[Prediction]:
+        """What the shadow says; its faults are its own."""
+        started = time.perf_counter()
+        try:
+            read = shadow.scorer.read(rows)
+            scored = shadow.scorer.score(read.frame)
+        except Exception:  # noqa: BLE001 - who asked isn't answered from it
+            self._metrics.rows[shadow.model.number, "shadow-failed"] += len(rows)
+            return []
+        spent = (time.perf_counter() - started) * 1e3
+        own = [f"{ids[i]}-shadow" for i in read.index]
+        self._count(shadow, scored, "shadow")
+        return shadow.events(
+            own, [rows[i] for i in read.index], read, scored, shadow.answers(scored),
+            at=at, milliseconds=spent, role="shadow",
+        )  # fmt: skip
+
+    def _count(self, served: Served, scored: Scored, role: str) -> None:
+        metrics, number = self._metrics, served.model.number
+        rows = len(scored.output)
+        metrics.rows[number, role] += rows
+        metrics.batches.add(rows)
+        for table, missed in scored.misses.items():
+            metrics.misses[table] += missed
+        if scored.output.ndim == 1:
+            return
+        binary = scored.output.shape[1] == 2  # noqa: PLR2004
+        if binary:
+            histogram = metrics.scores[number, served.positive]
+            for p in scored.output[:, 1].tolist():
+                histogram.add(p)
+            return
+        for code, p in zip(
+            scored.output.argmax(axis=1).tolist(), scored.output.max(axis=1).tolist(), strict=True
+        ):
+            metrics.scores[number, served.class_name(code)].add(p)
+
+    async def _logged(self, done: _Scored, future: asyncio.Future[Outcome]) -> Outcome:
+        if self._log is None or not done.events:
+            return done.outcome
+        loop = asyncio.get_running_loop()
+        batch = _Done([(future, done.outcome)])
+        durable = self._log.append(done.events)
+        durable.add_done_callback(lambda f: loop.call_soon_threadsafe(_settle, batch, f.exception()))
+        return await future
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    outcome: Outcome
+    events: list[Prediction]
+
+
+def _settle(done: _Done, error: BaseException | None) -> None:
+    if error is None:
+        _answer(done)
+        return
+    for future, _ in done.asked:
+        _fail(future, Problem(503, "the event log can't take the prediction", {b"retry-after": b"5"}))
+
+
+def _answer(done: _Done) -> None:
+    for future, outcome in done.asked:
+        if not future.done():
+            future.set_result(outcome)
+
+
+def _fail(future: asyncio.Future[Outcome], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _unfit(errors: list[Any], start: int) -> Problem:
+    shown = [
+        {
+            "row": None if e.row is None else e.row - start,
+            "column": e.column,
+            "value": e.value,
+            "message": e.message,
+        }
+        for e in errors[:100]
+    ]
+    first = shown[0]["message"]
+    return Problem(422, f"{len(errors)} faults in the rows, the first: {first}", errors=shown)
+
+
+def _too_late(seconds: float) -> Problem:
+    return Problem(504, f"the request was not answered in {seconds:g} s", {b"retry-after": b"1"})

@@ -1,0 +1,19 @@
+"""Structured logs: one JSON object a line on stderr, never with values of a payload."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from typing import Any
+
+import orjson
+
+__all__ = ["log"]
+
+
+def log(event: str, **facts: Any) -> None:
+    """Write a line: when, what, and facts such as version, status and milliseconds."""
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    line = orjson.dumps({"time": now, "event": event, **facts}, default=str)
+    sys.stderr.buffer.write(line + b"\n")
+    sys.stderr.buffer.flush()

@@ -1,0 +1,116 @@
+"""Counters of the service, kept as plain numbers and shown in Prometheus' format."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+__all__ = ["Histogram", "Metrics"]
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
+TENTHS = tuple(i / 10 for i in range(1, 11))
+
+
+class Histogram:
+    """Counts of values up to each bound."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float, times: int = 1) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative counts, as Prometheus wants them."""
+        running, shown = 0, []
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            running += count
+            shown.append(("+Inf" if bound == float("inf") else f"{bound:g}", float(running)))
+        return shown
+
+
+class Metrics:
+    """What has happened since the start; only the event loop's thread counts."""
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[str, int, str], int] = defaultdict(int)
+        self.latency: dict[str, Histogram] = defaultdict(lambda: Histogram(SECONDS))
+        self.rows: dict[tuple[str, str], int] = defaultdict(int)
+        self.batches = Histogram(SIZES)
+        self.misses: dict[str, int] = defaultdict(int)
+        self.scores: dict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(TENTHS))
+        self.labels: dict[str, int] = defaultdict(int)
+        self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+
+    def answered(self, path: str, code: int, version: str, seconds: float) -> None:
+        """Count an answer."""
+        self.requests[path, code, version] += 1
+        self.latency[path].add(seconds)
+
+    def exposition(self) -> bytes:
+        """The text of /metrics."""
+        from prometheus_client import CollectorRegistry, generate_latest
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)  # type: ignore[arg-type]
+        return generate_latest(registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """As prometheus_client asks for it."""
+        from prometheus_client.core import (
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            HistogramMetricFamily,
+        )
+
+        def counter(name: str, text: str, labels: list[str], values: Mapping[object, int]) -> Metric:
+            family = CounterMetricFamily(name, text, labels=labels)
+            for key, value in values.items():
+                family.add_metric([str(k) for k in (key if isinstance(key, tuple) else (key,))], value)
+            return family
+
+        def histogram(
+            name: str, text: str, labels: list[str], values: Mapping[tuple[str, ...], Histogram]
+        ) -> Metric:
+            family = HistogramMetricFamily(name, text, labels=labels)
+            for key, value in values.items():
+                family.add_metric(list(key), value.buckets(), value.total)
+            return family
+
+        yield counter(
+            "mlops_requests", "Requests by path, status code and version.",
+            ["path", "code", "version"], self.requests,
+        )  # fmt: skip
+        yield histogram(
+            "mlops_request_seconds", "From the request's head to the last byte of the answer.",
+            ["path"], {(path,): h for path, h in self.latency.items()},
+        )  # fmt: skip
+        yield counter(
+            "mlops_rows", "Rows scored, by version and role.", ["version", "role"], self.rows
+        )
+        yield histogram(
+            "mlops_batch_rows", "Rows that were scored together.", [], {(): self.batches}
+        )
+        yield counter(
+            "mlops_lookup_misses", "Rows for whose key the online store knew nothing.",
+            ["table"], self.misses,
+        )  # fmt: skip
+        yield histogram(
+            "mlops_predicted_probability", "Of the positive class, or of the predicted one.",
+            ["version", "class"], self.scores,
+        )  # fmt: skip
+        yield counter("mlops_labels", "Labels received, by what became of them.", ["result"], self.labels)
+        for name, (text, value) in self.gauges.items():
+            yield GaugeMetricFamily(name, text, value=value())

@@ -1,0 +1,95 @@
+"""The application under uvicorn, in this process, until it is told to end."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mlops_cli.errors import BadParams, Busy, Usage
+
+if TYPE_CHECKING:
+    from mlops_cli.live.service.app import Service
+    from mlops_cli.live.service.settings import Settings
+
+__all__ = ["run"]
+
+_DRAIN = 20
+"""Seconds that open requests have at the end."""
+
+
+def run(
+    settings: Settings,
+    host: str,
+    port: int,
+    ready: Callable[[Service], None] = lambda _: None,
+) -> None:
+    """Serve in the foreground; returns after SIGTERM or SIGINT, when all is answered.
+
+    Parameters
+    ----------
+    ready
+        Called when the port is taken and the model loaded, before the first request.
+
+    Raises
+    ------
+    Busy
+        If the port is taken.
+    BadParams
+        If the packages for serving aren't installed.
+    """
+    # Rows come a few at a time: threads would wait for each other longer than they work.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    try:
+        import httptools  # noqa: F401 - uvicorn would only say so when it starts
+        import orjson  # noqa: F401
+        import uvicorn
+        import uvloop  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise BadParams(
+            f"serving needs {error.name}, which isn't installed",
+            "Install what serving needs: pip install 'mlops-cli[serve]'.",
+        ) from None
+    from mlops_cli.live.service.app import create_app
+
+    listening = _listening(host, port)
+    try:
+        service = create_app(settings)
+        config = uvicorn.Config(
+            service,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=_DRAIN,
+            backlog=2048,
+        )
+        ready(service)
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        listening.close()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise Usage(f"--host {host!r} is not an address: {error.strerror}", "Use 127.0.0.1.") from None
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        raise Busy(
+            f"port {port} of {host} can't be taken: {error.strerror}",
+            "End what listens there, or choose another one with --port.",
+        ) from None
+    listening.setblocking(False)
+    return listening

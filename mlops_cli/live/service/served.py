@@ -1,0 +1,177 @@
+"""One loaded version: rows to answers and events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from mlops_cli.core.windows import AT
+from mlops_cli.live.scoring import Scorer
+from mlops_cli.store.events import Prediction
+from mlops_cli.store.files import read_json
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_cli.core.inputs import Read
+    from mlops_cli.live.scoring import Scored
+    from mlops_cli.live.service.settings import Model
+    from mlops_cli.store.online import OnlineStore
+
+__all__ = ["Served", "default_entity"]
+
+_SECOND = 1e-6
+
+
+@dataclass(frozen=True)
+class Served:
+    """A version, ready to answer."""
+
+    model: Model
+    scorer: Scorer
+    entity: tuple[str, ...]
+
+    @classmethod
+    def open(
+        cls, model: Model, root: Path, store: OnlineStore | None, entity: Sequence[str]
+    ) -> Served:
+        """Verify, load and warm up a bundle; see ``Scorer.open`` for what it raises."""
+        scorer = Scorer.open(model.folder, root, store)
+        served = cls(model, scorer, tuple(entity) or default_entity(model.folder))
+        if served.example is not None:
+            # The first query of a process takes longer than a thousand later ones.
+            for _ in range(3):
+                read = scorer.read([served.example] * 2)
+                if read.frame.height:
+                    scorer.score(read.frame)
+        return served
+
+    @property
+    def example(self) -> dict[str, Any] | None:
+        """A real row that a caller could send."""
+        found = self.scorer.bundle.program.get("example")
+        return dict(found) if found else None
+
+    def answers(self, scored: Scored) -> list[dict[str, Any]]:
+        """What is said of each row, without its id."""
+        bundle = self.scorer.bundle
+        output = scored.output
+        if output.ndim == 1:
+            return [{"prediction": value} for value in output.tolist()]
+        classes, names = bundle.labels.classes, self._names
+        best = output.argmax(axis=1).tolist()
+        answers = [
+            {"prediction": classes[code], "probabilities": dict(zip(names, row, strict=True))}
+            for code, row in zip(best, output.tolist(), strict=True)
+        ]
+        if bundle.threshold is not None:
+            for answer, positive in zip(answers, output[:, 1] >= bundle.threshold, strict=True):
+                answer["decision"] = classes[1] if positive else classes[0]
+        return answers
+
+    def explanations(self, scored: Scored, most: int = 10) -> list[list[dict[str, Any]]]:
+        """The features that count most in each row, with their values."""
+        contributions = self.scorer.explain(scored)
+        names = list(scored.features)
+        order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :most]
+        return [
+            [
+                {
+                    "feature": names[j],
+                    "value": scored.features[names[j]][i],
+                    "contribution": round(float(contributions[i, j]), 6),
+                }
+                for j in places.tolist()
+                if contributions[i, j]
+            ]
+            for i, places in enumerate(order)
+        ]
+
+    def entities(self, frame: pl.DataFrame) -> list[str | None]:
+        """The text that names what each row is about; None where the columns aren't there."""
+        columns = [frame.get_column(c).to_list() for c in self._entity if c in frame.columns]
+        if not self._entity or len(columns) < len(self._entity):
+            return [None] * frame.height
+        return [orjson.dumps(values).decode() for values in zip(*columns, strict=True)]
+
+    def moments(self, frame: pl.DataFrame) -> list[float | None]:
+        """When what each row is about happens, in seconds since 1970; else when it is predicted."""
+        import polars as pl
+
+        time = self.scorer.program.base.time
+        for column in (time, AT):
+            if column is not None and column in frame.columns:
+                values = frame.get_column(column).cast(pl.Datetime("us")).cast(pl.Int64).to_list()
+                return [None if v is None else v * _SECOND for v in values]
+        return [None] * frame.height
+
+    def events(
+        self,
+        ids: Sequence[str],
+        rows: Sequence[Mapping[str, Any]],
+        read: Read,
+        scored: Scored,
+        answers: Sequence[Mapping[str, Any]],
+        *,
+        at: float,
+        milliseconds: float,
+        role: str,
+    ) -> list[Prediction]:
+        """What is kept of each row that was scored; ``rows`` are those that were read well."""
+        names = list(scored.features)
+        values = zip(*scored.features.values(), strict=True)
+        kept = zip(
+            ids, rows, values, answers, self.entities(read.frame), self.moments(read.frame),
+            strict=True,
+        )  # fmt: skip
+        dumps, number = orjson.dumps, self.model.number
+        return [
+            Prediction(
+                id=id_,
+                at=at,
+                moment=moment,
+                version=number,
+                role=role,
+                entity=entity,
+                inputs=dumps(row, default=str),
+                features=dumps(dict(zip(names, features, strict=True)), default=str),
+                output=dumps(answer),
+                milliseconds=milliseconds,
+            )
+            for id_, row, features, answer, entity, moment in kept
+        ]
+
+    @property
+    def positive(self) -> str:
+        """The name of a binary model's positive class."""
+        return self._names[1]
+
+    def class_name(self, code: int) -> str:
+        """The name of a class in JSON and metrics."""
+        return self._names[code]
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [str(c).lower() if isinstance(c, bool) else str(c) for c in self._classes]
+
+    @property
+    def _classes(self) -> tuple[Any, ...]:
+        return self.scorer.bundle.labels.classes
+
+    @cached_property
+    def _entity(self) -> tuple[str, ...]:
+        """The entity's columns without the time, which is kept beside it."""
+        return tuple(c for c in self.entity if c != self.scorer.program.base.time)
+
+
+def default_entity(folder: Path) -> tuple[str, ...]:
+    """The columns that are unique in the base source, as the bundle's schema says."""
+    schema = read_json(folder / "schema.json")
+    unique = schema["sources"][schema["base"]]["rules"].get("unique")
+    return tuple(unique["value"]) if unique else ()

@@ -1,0 +1,136 @@
+"""What the service is told: by `mlops serve`, or by the environment in a container."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_cli.errors import BadParams, Usage
+from mlops_cli.params.serving import Serve
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
+
+__all__ = ["Model", "Secrets", "Settings", "parse_share"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A verified bundle's folder, and what the version is called."""
+
+    name: str
+    number: str
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """Such as flight-delays@v0.2.0."""
+        return f"{self.name}@{self.number}"
+
+
+@dataclass(frozen=True, repr=False)
+class Secrets:
+    """What only the environment knows; never printed."""
+
+    api_keys: tuple[str, ...] = ()
+    jwt_key: str | None = None
+    online_url: str | None = None
+    events_url: str | None = None
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Secrets:
+        """Read MLOPS_API_KEYS, MLOPS_JWT_KEY, MLOPS_ONLINE_URL and MLOPS_EVENTS_URL."""
+        keys = environment.get("MLOPS_API_KEYS", "").split(",")
+        return cls(
+            tuple(key.strip() for key in keys if key.strip()),
+            environment.get("MLOPS_JWT_KEY") or None,
+            environment.get("MLOPS_ONLINE_URL") or None,
+            environment.get("MLOPS_EVENTS_URL") or None,
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the application needs to start.
+
+    Attributes
+    ----------
+    root
+        The folder of the project, or of the container: `.mlops` lies in it, and the hook.
+    shadow
+        A version that scores the same rows, and doesn't answer.
+    canary
+        A version, and the share of entities that it answers.
+    follow
+        The stage whose version is answered from, as it changes; needs the Git repository.
+    log
+        Whether predictions and labels are kept.
+    """
+
+    model: Model
+    root: Path
+    serve: Serve = field(default_factory=Serve)
+    secrets: Secrets = field(default_factory=Secrets)
+    shadow: Model | None = None
+    canary: tuple[Model, float] | None = None
+    follow: str | None = None
+    log: bool = True
+
+    @property
+    def layout(self) -> Layout:
+        """The paths of online store and event log."""
+        from mlops_cli.layout import Layout
+
+        return Layout(self.root)
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read MLOPS_BUNDLE (a folder), MLOPS_VERSION (name@number), MLOPS_ROOT, MLOPS_SERVE.
+
+        Raises
+        ------
+        BadParams
+            If one is missing or wrong.
+        """
+        from pydantic import ValidationError
+
+        bundle, label = environment.get("MLOPS_BUNDLE"), environment.get("MLOPS_VERSION", "")
+        name, at, number = label.partition("@")
+        if not bundle or not at:
+            raise BadParams(
+                "MLOPS_BUNDLE and MLOPS_VERSION don't say which model to serve",
+                "Set the folder of a bundle, and NAME@VERSION; or use `mlops serve`.",
+            )
+        try:
+            serve = Serve.model_validate_json(environment.get("MLOPS_SERVE", "{}"))
+        except ValidationError as error:
+            reason = error.errors()[0]
+            place = ".".join(map(str, ("serve", *reason["loc"])))
+            raise BadParams(
+                f"MLOPS_SERVE is wrong at {place}: {reason['msg']}",
+                "It is the section `serve` of params.yaml as JSON.",
+            ) from None
+        root = Path(environment.get("MLOPS_ROOT", "."))
+        model = Model(name, number, Path(bundle))
+        return cls(model, root.resolve(), serve, Secrets.of(environment))
+
+
+def parse_share(text: str) -> tuple[str, float]:
+    """VERSION and share of ``VERSION=5%``.
+
+    Raises
+    ------
+    Usage
+        If it has another form, or the share is not above 0 and at most 100%.
+    """
+    version, _, share = text.rpartition("=")
+    try:
+        portion = float(share.removesuffix("%")) / (100 if share.endswith("%") else 1)
+    except ValueError:
+        portion = 0.0
+    if not version or not 0 < portion <= 1:
+        raise Usage(f"--canary is {text!r}", "Write VERSION=SHARE, such as v0.3.0=5%.")
+    return version, portion

@@ -1,0 +1,138 @@
+"""Which versions are loaded, who answers what, and the change from one to the next."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.errors import MlopsError
+from mlops_cli.live.service.served import Served
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_cli.live.service.settings import Model, Settings
+    from mlops_cli.store.online import OnlineStore
+
+__all__ = ["Follower", "Versions"]
+
+_PARTS = 10_000
+_LOOK = 1.0
+"""Seconds between two looks at the registry."""
+
+
+class Versions:
+    """The version that answers, and beside it a canary and a shadow.
+
+    They are replaced as a whole by one assignment, so a batch sees either the old or the new one.
+    """
+
+    def __init__(self, settings: Settings, store: OnlineStore | None) -> None:
+        self._settings = settings
+        self._store = store
+        self.main = self.load(settings.model)
+        self.shadow = None if settings.shadow is None else self.load(settings.shadow)
+        self.canary: Served | None = None
+        self._share = 0
+        if settings.canary is not None:
+            model, share = settings.canary
+            self.canary, self._share = self.load(model), round(share * _PARTS)
+
+    def load(self, model: Model) -> Served:
+        """Load a version beside those that answer."""
+        settings = self._settings
+        return Served.open(model, settings.root, self._store, settings.serve.entity)
+
+    @property
+    def all(self) -> list[Served]:
+        """Every loaded version, the answering one first."""
+        return [s for s in (self.main, self.canary, self.shadow) if s is not None]
+
+    def role(self, served: Served) -> str:
+        """As what a version answers: answered or canary."""
+        return "canary" if served is self.canary else "answered"
+
+    def split(self, batch: Sequence[Any]) -> dict[int, tuple[Served, list[Any]]]:
+        """Requests by the version that answers them."""
+        main = self.main
+        if self.canary is None:
+            return {0: (main, list(batch))}
+        parts: dict[int, tuple[Served, list[Any]]] = {}
+        for asked in batch:
+            served = self._chosen(asked.rows[0], main)
+            parts.setdefault(id(served), (served, []))[1].append(asked)
+        return parts
+
+    def alone(self, rows: Sequence[Mapping[str, Any]] | pl.DataFrame) -> Served:
+        """The version that answers a request by itself."""
+        main = self.main
+        if self.canary is None:
+            return main
+        first = rows[0] if isinstance(rows, list) else rows[0].to_dicts()[0]  # type: ignore[union-attr]
+        return self._chosen(first, main)
+
+    def _chosen(self, row: Mapping[str, Any], main: Served) -> Served:
+        """By a stable hash of the entity: the same one always gets the same version."""
+        assert self.canary is not None  # noqa: S101 - the callers looked
+        columns = [c for c in main.entity if c in row] or sorted(row)
+        text = "\x1f".join(str(row[c]) for c in columns)
+        return self.canary if zlib.crc32(text.encode()) % _PARTS < self._share else main
+
+
+class Follower:
+    """Watches a stage in the Git repository from a thread, and hands over what enters it.
+
+    Parameters
+    ----------
+    current
+        Gives the model in the stage now; it fetches the bundle and fills the online store.
+    switch
+        Called with the loaded version, in this thread.
+    told
+        Called with a sentence where something went wrong; what answers stays.
+    """
+
+    def __init__(
+        self,
+        current: Callable[[str | None], Model | None],
+        load: Callable[[Model], Served],
+        switch: Callable[[Served], None],
+        told: Callable[[str], None],
+    ) -> None:
+        self._current = current
+        self._load = load
+        self._switch = switch
+        self._told = told
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="follow", daemon=True)
+        self.problem: str | None = None
+
+    def start(self, label: str) -> None:
+        """Begin to watch, from the version that is served now."""
+        self._label = label
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watch."""
+        self._ended.set()
+        self._thread.join(timeout=5)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_LOOK):
+            try:
+                model = self._current(self._label)
+                if model is not None and model.label != self._label:
+                    self._switch(self._load(model))
+                    self._label = model.label
+                self.problem = None
+            except MlopsError as error:
+                self._say(error.message)
+            except Exception as error:  # noqa: BLE001 - the watch goes on, whatever happens
+                self._say(f"{type(error).__name__}: {error}")
+
+    def _say(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem = problem
+            self._told(problem)

@@ -1,0 +1,118 @@
+"""The event log: predictions and labels, durable before they are acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
+    from mlops_cli.store.events.writer import EventLog
+
+__all__ = ["EventLog", "Events", "Label", "Prediction", "open_events", "open_log"]
+
+Policy = Literal["spill", "block", "drop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One prediction.
+
+    Attributes
+    ----------
+    id
+        Unique; the same one is kept once.
+    at
+        When it was asked for, in seconds since 1970 (UTC).
+    moment
+        When what it is about happens, in the same unit; None where time plays no part.
+    role
+        answered, canary or shadow.
+    entity
+        What it is about, as text; labels may name it.
+    inputs, features, output
+        JSON objects.
+    milliseconds
+        From the request's arrival until it was scored.
+    """
+
+    id: str
+    at: float
+    moment: float | None
+    version: str
+    role: str
+    entity: str | None
+    inputs: bytes
+    features: bytes
+    output: bytes
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What really happened: of a prediction by its id, or of an entity at a moment.
+
+    ``key`` makes it idempotent: of several labels with one key, the latest counts.
+    """
+
+    key: str
+    prediction: str | None
+    entity: str | None
+    moment: float | None
+    value: bytes
+    at: float
+
+
+class Events(Protocol):
+    """A database of events."""
+
+    def write(self, predictions: Sequence[Prediction], labels: Sequence[Label]) -> list[str]:
+        """Keep them all or none, durably; say of each label: new, same, changed or unknown.
+
+        What is there already is not kept twice. Any error means that nothing was kept.
+        """
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def open_events(url: str | None, layout: Layout) -> Events:
+    """The database at a URL (``postgresql://``, or a SQLite file's path), or the project's own.
+
+    Nothing is connected to yet.
+
+    Raises
+    ------
+    BadParams
+        If the URL is of another kind, or its client isn't installed.
+    """
+    from pathlib import Path
+
+    from mlops_cli.errors import BadParams
+    from mlops_cli.store.events.sqlite import SqliteEvents
+
+    if url is None:
+        return SqliteEvents(layout.events)
+    scheme, colon, rest = url.partition("://")
+    if scheme in {"postgresql", "postgres"}:
+        from mlops_cli.store.events.postgres import PostgresEvents
+
+        return PostgresEvents(url)
+    if colon and scheme != "sqlite":
+        raise BadParams(
+            f"MLOPS_EVENTS_URL is of the kind {scheme!r}",
+            "Give postgresql://USER:PASSWORD@HOST/DATABASE, or the path of a SQLite file.",
+        )
+    return SqliteEvents(Path(rest.removeprefix("/") if colon else url))
+
+
+def open_log(
+    url: str | None, layout: Layout, policy: Policy = "spill", spill_megabytes: int = 1_000
+) -> EventLog:
+    """The log over that database, with a thread that writes; see ``open_events``."""
+    from mlops_cli.store.events.spill import Spill
+    from mlops_cli.store.events.writer import EventLog
+
+    spill = Spill(layout.work / "spill", spill_megabytes * 1_000_000)
+    return EventLog(open_events(url, layout), policy, spill)
