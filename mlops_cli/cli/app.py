@@ -17,6 +17,7 @@ from mlops_cli.cli.materialize import materialize
 from mlops_cli.cli.models import models
 from mlops_cli.cli.pipeline import run, stage, stage_command
 from mlops_cli.cli.registry import approve, promote, register, rollback
+from mlops_cli.cli.serve import serve
 from mlops_cli.cli.status import status
 
 __all__ = ["app", "main"]
@@ -78,6 +79,7 @@ app.command()(approve)
 app.command()(verify)
 app.command()(push)
 app.command()(pull)
+app.command()(serve)
 app.command()(materialize)
 app.command()(status)
 app.command()(compare)

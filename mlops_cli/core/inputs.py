@@ -91,8 +91,20 @@ class Inputs:
         )
         if lacking:
             return Read(frame.clear(), (), lacking)
-        asked = [c for c in (*self.needed, *self.optional) if c in frame.columns]
-        return self._typed({c: frame.get_column(c) for c in asked}, range(frame.height))
+        given: dict[str, Sequence[Any] | pl.Series] = {}
+        for c in (*self.needed, *self.optional):
+            given[c] = frame.get_column(c) if c in frame.columns else [None] * frame.height
+        return self._typed(given, range(frame.height))
+
+    def values(self, given: Mapping[str, Any]) -> list[Any] | None:
+        """Some columns' values of one row, typed; None where one doesn't fit."""
+        found = []
+        for c, value in given.items():
+            one = _alone(c, value, self.columns[c]) if c in self.columns else pl.Series(c, [value])
+            if one is None:
+                return None
+            found.append(one[0])
+        return found
 
     def _typed(self, given: Mapping[str, Sequence[Any] | pl.Series], index: Sequence[int]) -> Read:
         try:

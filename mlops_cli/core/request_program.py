@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -31,6 +31,8 @@ class RequestProgram:
     ----------
     program
         The compiled rules; batch and request run the same expressions.
+    carried
+        Base columns that are read where they are given, although no feature needs them.
 
     Attributes
     ----------
@@ -40,7 +42,7 @@ class RequestProgram:
         What is looked up, in order.
     """
 
-    def __init__(self, program: FeatureProgram) -> None:
+    def __init__(self, program: FeatureProgram, carried: Sequence[str] = ()) -> None:
         self.program = program
         self.tables = online_tables(program)
         schema = dict(program.base.schema)
@@ -48,7 +50,8 @@ class RequestProgram:
             name: Expression(sql, f"ingest.sources.{program.rules.base}.derive.{name}")
             for name, sql in program.derive.items()
         }
-        wanted = self._wanted(derived)
+        necessary = self._wanted(self._read_by_features(), derived)
+        wanted = necessary | self._wanted(carried, derived)
         late = set(program.base.late)
         own = [c for c in schema if c in wanted and c != PENDING]
         raw = [c for c in own if c not in derived]
@@ -56,8 +59,8 @@ class RequestProgram:
         raw += [c for c, e in derived.items() if c in wanted and c in e.columns]
         self.inputs = Inputs(
             {c: t for c, t in schema.items() if c in raw or (c not in derived and c != PENDING)},
-            tuple(c for c in raw if c not in late),
-            tuple(c for c in raw if c in late),
+            tuple(c for c in raw if c in necessary and c not in late),
+            tuple(c for c in raw if c not in necessary or c in late),
         )
         self._derived = [e.expr.cast(schema[c]).alias(c) for c, e in derived.items() if c in wanted]
         self._empty = [pl.lit(None, dtype=schema[c]).alias(c) for c in own]
@@ -167,16 +170,19 @@ class RequestProgram:
     def _all(self) -> list[pl.Expr]:
         return [e.expr.alias(name) for name, e in self.program.features.items()]
 
-    def _wanted(self, derived: dict[str, Expression]) -> set[str]:
-        """Base columns that the features read, directly or by way of others."""
+    def _read_by_features(self) -> list[str]:
         program = self.program
-        schema = program.base.schema
         if program.hook is not None:
-            return {c for c in schema if c != PENDING}
+            return list(program.base.schema)
+        read = [c for e in program.features.values() for c in e.columns]
+        read += [k for table in self.tables for k in table.keys]
+        return read + ([] if program.predict_at is None else list(program.predict_at.columns))
+
+    def _wanted(self, read: Sequence[str], derived: dict[str, Expression]) -> set[str]:
+        """Base columns among these, and those that they follow from."""
+        schema = self.program.base.schema
         wanted: set[str] = set()
-        todo = [c for e in program.features.values() for c in e.columns]
-        todo += [k for table in self.tables for k in table.keys]
-        todo += [] if program.predict_at is None else program.predict_at.columns
+        todo = list(read)
         while todo:
             column = todo.pop()
             if column in wanted or column not in schema or column == PENDING:

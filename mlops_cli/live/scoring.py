@@ -55,15 +55,27 @@ class Scored:
 class Scorer:
     """A verified bundle with its feature program and the look-ups that the program needs."""
 
-    def __init__(self, bundle: Bundle, program: FeatureProgram, lookups: Lookups | None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        program: FeatureProgram,
+        lookups: Lookups | None,
+        carried: Sequence[str] = (),
+    ) -> None:
         self.bundle = bundle
         self.program = program
-        self._requests = RequestProgram(program)
+        self._requests = RequestProgram(program, carried)
         self._lookups = lookups
         self.inputs = self._requests.inputs
 
     @classmethod
-    def open(cls, folder: Path, root: Path, store: OnlineStore | None = None) -> Scorer:
+    def open(
+        cls,
+        folder: Path,
+        root: Path,
+        store: OnlineStore | None = None,
+        carried: Sequence[str] = (),
+    ) -> Scorer:
         """Verify and load the bundle in a folder.
 
         Parameters
@@ -72,6 +84,8 @@ class Scorer:
             Where the project's own hook is found, if there is one.
         store
             The online store; not needed by a program without joins and windows.
+        carried
+            Base columns to read where they are given, besides what the features need.
 
         Raises
         ------
@@ -90,7 +104,7 @@ class Scorer:
         if store is not None and program.plans:
             decoders = {t.name: t.decode for t in online_tables(program)}
             lookups = CachedEntries(store, program_id(program), decoders)
-        return cls(bundle, program, lookups)
+        return cls(bundle, program, lookups, carried)
 
     @property
     def needs_store(self) -> bool:

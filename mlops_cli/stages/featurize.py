@@ -62,7 +62,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
             tables.sink(table, folder / f"part-{number:05d}.parquet")
             progress.update("rows", tally.read, total)
         tally.check(program)
-        write_json(layout.program, program.to_json())
+        write_json(layout.program, {**program.to_json(), "example": tally.example})
         write_json(layout.feature_report, tally.report(program))
     return tally.summary(program, layout.features)
 
@@ -87,7 +87,9 @@ def _slices(
         tally.read += min(size, total - start)
         tally.kept += rows.height
         tally.count_unlabelled(program, rows.filter(pl.col(TARGET).is_null()))
-        yield rows.filter(pl.col(TARGET).is_not_null())
+        labelled = rows.filter(pl.col(TARGET).is_not_null())
+        tally.note_example(program, labelled)
+        yield labelled
 
 
 def _bookkeeping(
@@ -124,6 +126,25 @@ class _Tally:
     least: dict[str, Any] = field(default_factory=dict)
     most: dict[str, Any] = field(default_factory=dict)
     equal: set[str] | None = None
+    example: dict[str, Any] | None = None
+    latest: Any = None
+
+    def note_example(self, program: FeatureProgram, rows: pl.DataFrame) -> None:
+        """Keep the latest row (the last, where there is no time) as a caller would send it."""
+        import polars as pl
+
+        from mlops_cli.core.request_program import RequestProgram
+
+        time = program.base.time
+        if not rows.height or (time is not None and rows[time].null_count() == rows.height):
+            return
+        latest = rows[-1:] if time is None else rows.filter(pl.col(time) == pl.col(time).max())[:1]
+        moment = None if time is None else latest[time][0]
+        if moment is None or self.latest is None or moment > self.latest:
+            self.latest = moment
+            asked = latest.select(RequestProgram(program).inputs.needed)
+            told = asked.with_columns(pl.col(pl.Datetime).dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ"))
+            self.example = told.cast({pl.Date: pl.String}).to_dicts()[0]
 
     def count_unlabelled(self, program: FeatureProgram, rows: pl.DataFrame) -> None:
         """Count rows without a label by the first reason that holds."""

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -32,7 +33,7 @@ from mlops_cli.store.files import read_json
 if TYPE_CHECKING:
     from mlops_cli.live.service.http import Receive, Scope, Send
     from mlops_cli.live.service.served import Served
-    from mlops_cli.store.events import EventLog
+    from mlops_cli.store.events.writer import EventLog
     from mlops_cli.store.online import OnlineStore
 
 __all__ = ["Service", "create_app"]
@@ -63,6 +64,7 @@ class Service:
         self._document: tuple[Served, bytes] | None = None
         self._ending = False
         self.problem: Callable[[], str | None] = lambda: None
+        self.on_start: list[Callable[[asyncio.AbstractEventLoop], None]] = []
         self.routes: dict[str, dict[str, Handler]] = {
             "/predict": {"POST": self._predict},
             "/feedback": {"POST": self._feedback},
@@ -124,7 +126,9 @@ class Service:
     async def _predict(self, scope: Scope, receive: Receive) -> Answer:
         body = await body_of(scope, receive, self._most_bytes)
         kind = (header(scope, b"content-type") or b"application/json").partition(b";")[0]
-        rows = rows_of(body, kind.strip().lower().decode("latin-1"), self.settings.serve.limits.rows)
+        rows = rows_of(
+            body, kind.strip().lower().decode("latin-1"), self.settings.serve.limits.rows
+        )
         explain = b"explain" in scope["query_string"] and _asked(scope, "explain")
         return _predictions(await self.batcher.ask(rows, explain=explain))
 
@@ -162,7 +166,9 @@ class Service:
             "version": self.versions.main.model.number,
             "versions": [s.model.number for s in self.versions.all],
             "waiting": self.batcher.queued,
-            "log": None if self.log is None else {"waiting": self.log.waiting, **self.log.counters()},
+            "log": None
+            if self.log is None
+            else {"waiting": self.log.waiting, **self.log.counters()},
             "following": self.problem(),
         }
         return json_answer(content, 503 if self._ending else 200)
@@ -193,6 +199,8 @@ class Service:
                 gc.freeze()
                 gc.set_threshold(50_000, 20, 50)
                 tick = asyncio.create_task(self._ticking())
+                for call in self.on_start:
+                    call(asyncio.get_running_loop())
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self._end(tick)
@@ -220,14 +228,21 @@ class Service:
         gauges["mlops_waiting_rows"] = ("Rows that wait to be scored.", lambda: self.batcher.queued)
         events = self.log
         if events is not None:
-            gauges["mlops_log_waiting"] = ("Events that wait to be durable.", lambda: events.waiting)
+            gauges["mlops_log_waiting"] = (
+                "Events that wait to be durable.",
+                lambda: events.waiting,
+            )
             gauges["mlops_log_lag_seconds"] = (
                 "Age of the oldest event that isn't durable.", lambda: events.lag_seconds,
             )  # fmt: skip
             for name in events.counters():
                 gauges[f"mlops_log_{name}"] = (
-                    f"Events {name} since the start.", lambda name=name: events.counters()[name],
+                    f"Events {name} since the start.", partial(_count, events, name),
                 )  # fmt: skip
+
+
+def _count(log: EventLog, name: str) -> float:
+    return log.counters()[name]
 
 
 def _predictions(outcome: Outcome) -> Answer:
@@ -248,12 +263,12 @@ def _asked(scope: Scope, name: str) -> bool:
     Problem
         422 if it is neither true nor false.
     """
-    values = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True).get(name)
+    values = parse_qs(str(scope["query_string"], "latin-1"), keep_blank_values=True).get(name)
     if values is None:
         return False
     if values[-1] not in {"true", "false"}:
         raise Problem(422, f"{name} is {values[-1][:80]!r}, and takes true or false")
-    return values[-1] == "true"
+    return bool(values[-1] == "true")
 
 
 def _where(error: Exception) -> str:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from mlops_cli.live.service.metrics import Metrics
     from mlops_cli.live.service.served import Served
     from mlops_cli.live.service.versions import Versions
-    from mlops_cli.store.events import EventLog, Prediction
+    from mlops_cli.store.events import Prediction
+    from mlops_cli.store.events.writer import EventLog
 
     Rows = Sequence[Mapping[str, Any]]
 
@@ -277,7 +278,9 @@ class Batcher:
         loop = asyncio.get_running_loop()
         batch = _Done([(future, done.outcome)])
         durable = self._log.append(done.events)
-        durable.add_done_callback(lambda f: loop.call_soon_threadsafe(_settle, batch, f.exception()))
+        durable.add_done_callback(
+            lambda f: loop.call_soon_threadsafe(_settle, batch, f.exception())
+        )
         return await future
 
 
@@ -292,7 +295,9 @@ def _settle(done: _Done, error: BaseException | None) -> None:
         _answer(done)
         return
     for future, _ in done.asked:
-        _fail(future, Problem(503, "the event log can't take the prediction", {b"retry-after": b"5"}))
+        _fail(
+            future, Problem(503, "the event log can't take the prediction", {b"retry-after": b"5"})
+        )
 
 
 def _answer(done: _Done) -> None:

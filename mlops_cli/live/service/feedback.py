@@ -16,14 +16,12 @@ from mlops_cli.store.events import Label
 if TYPE_CHECKING:
     from mlops_cli.live.service.served import Served
     from mlops_cli.params.serving import Limits
-    from mlops_cli.store.events import EventLog
+    from mlops_cli.store.events.writer import EventLog
 
 __all__ = ["taken"]
 
 
-async def taken(
-    body: bytes, log: EventLog | None, served: Served, limits: Limits
-) -> list[str]:
+async def taken(body: bytes, log: EventLog | None, served: Served, limits: Limits) -> list[str]:
     """Keep labels, and say of each what became of it: new, same, changed or unknown.
 
     Raises
@@ -39,7 +37,9 @@ async def taken(
     elif isinstance(content, dict):
         content = [content]
     if not isinstance(content, list) or not content:
-        raise Problem(422, "`labels` is a list of objects with `id` (or `entity`, `time`) and `label`")
+        raise Problem(
+            422, "`labels` is a list of objects with `id` (or `entity`, `time`) and `label`"
+        )
     if len(content) > limits.rows:
         raise Problem(413, f"there are {len(content)} labels, and at most {limits.rows} are taken")
     at = time.time()

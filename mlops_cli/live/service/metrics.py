@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -64,7 +64,7 @@ class Metrics:
         from prometheus_client import CollectorRegistry, generate_latest
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)  # type: ignore[arg-type]
+        registry.register(self)
         return generate_latest(registry)
 
     def collect(self) -> Iterable[Metric]:
@@ -75,14 +75,18 @@ class Metrics:
             HistogramMetricFamily,
         )
 
-        def counter(name: str, text: str, labels: list[str], values: Mapping[object, int]) -> Metric:
+        def counter(
+            name: str, text: str, labels: list[str], values: Mapping[object, int]
+        ) -> Metric:
             family = CounterMetricFamily(name, text, labels=labels)
             for key, value in values.items():
-                family.add_metric([str(k) for k in (key if isinstance(key, tuple) else (key,))], value)
+                family.add_metric(
+                    [str(k) for k in (key if isinstance(key, tuple) else (key,))], value
+                )
             return family
 
         def histogram(
-            name: str, text: str, labels: list[str], values: Mapping[tuple[str, ...], Histogram]
+            name: str, text: str, labels: list[str], values: Mapping[Any, Histogram]
         ) -> Metric:
             family = HistogramMetricFamily(name, text, labels=labels)
             for key, value in values.items():
@@ -111,6 +115,8 @@ class Metrics:
             "mlops_predicted_probability", "Of the positive class, or of the predicted one.",
             ["version", "class"], self.scores,
         )  # fmt: skip
-        yield counter("mlops_labels", "Labels received, by what became of them.", ["result"], self.labels)
+        yield counter(
+            "mlops_labels", "Labels received, by what became of them.", ["result"], self.labels
+        )
         for name, (text, value) in self.gauges.items():
             yield GaugeMetricFamily(name, text, value=value())

@@ -37,7 +37,7 @@ _SAID = {
 
 def document(served: Served, limits: Limits, *, closed: bool) -> dict[str, Any]:
     """OpenAPI 3.1, with a real row as the example of /predict where the bundle has one."""
-    content = {
+    content: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": served.model.name,
@@ -72,7 +72,7 @@ def document(served: Served, limits: Limits, *, closed: bool) -> dict[str, Any]:
     if closed:
         content["security"] = [{"key": []}, {"bearer": []}]
         for path in ("/livez", "/readyz", "/healthz"):
-            content["paths"][path]["get"]["security"] = []  # type: ignore[index]
+            content["paths"][path]["get"]["security"] = []
     return content
 
 
@@ -170,9 +170,7 @@ def _json(text: str, schema: str) -> dict[str, Any]:
 
 
 def _problems(*codes: int) -> dict[str, Any]:
-    content = {
-        "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-    }
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {str(code): {"description": _WHY[code], "content": content} for code in codes}
 
 

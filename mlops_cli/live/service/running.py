@@ -79,7 +79,9 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise Usage(f"--host {host!r} is not an address: {error.strerror}", "Use 127.0.0.1.") from None
+        raise Usage(
+            f"--host {host!r} is not an address: {error.strerror}", "Use 127.0.0.1."
+        ) from None
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

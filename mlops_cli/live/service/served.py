@@ -42,8 +42,11 @@ class Served:
         cls, model: Model, root: Path, store: OnlineStore | None, entity: Sequence[str]
     ) -> Served:
         """Verify, load and warm up a bundle; see ``Scorer.open`` for what it raises."""
-        scorer = Scorer.open(model.folder, root, store)
-        served = cls(model, scorer, tuple(entity) or default_entity(model.folder))
+        named = tuple(entity) or default_entity(model.folder)
+        time = read_json(model.folder / "schema.json")
+        time = time["sources"][time["base"]]["time"]
+        scorer = Scorer.open(model.folder, root, store, [*named, *([time] if time else [])])
+        served = cls(model, scorer, named)
         if served.example is not None:
             # The first query of a process takes longer than a thousand later ones.
             for _ in range(3):

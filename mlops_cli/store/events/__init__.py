@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.store.events.writer import EventLog
 
-__all__ = ["EventLog", "Events", "Label", "Prediction", "open_events", "open_log"]
+__all__ = ["Events", "Label", "Prediction", "open_events", "open_log"]
 
 Policy = Literal["spill", "block", "drop"]
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from mlops_cli.store.events import Label, Prediction
 
@@ -99,9 +99,11 @@ def _read(file: IO[bytes]) -> tuple[list[Prediction], list[Label]]:
             continue
         kind, values = json.loads(text)
         if kind == _PREDICTION:
-            head, bodies, last = values[:6], values[6:9], values[9]
-            predictions.append(Prediction(*head, *(b.encode() for b in bodies), last))
+            predictions.append(Prediction(*_with_bytes(values, 6, 9)))
         else:
-            *head, value, at = values
-            labels.append(Label(*head, value.encode(), at))
+            labels.append(Label(*_with_bytes(values, 4, 5)))
     return predictions, labels
+
+
+def _with_bytes(values: list[Any], start: int, end: int) -> list[Any]:
+    return [v.encode() if start <= i < end else v for i, v in enumerate(values)]

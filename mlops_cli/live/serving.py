@@ -1,0 +1,97 @@
+"""From a project to the service's settings: which version, with what looked up, followed how."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mlops_cli.core.program import FeatureProgram
+from mlops_cli.live.materializing import is_current, materialize
+from mlops_cli.live.selecting import WORKSPACE, selected
+from mlops_cli.live.service.settings import Model, Secrets, Settings
+from mlops_cli.store.files import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.live.selecting import Selected
+    from mlops_cli.params import Params
+    from mlops_cli.reporting import Progress
+
+__all__ = ["model_of", "now_in", "prepared"]
+
+
+def prepared(
+    params: Params,
+    layout: Layout,
+    wanted: str,
+    *,
+    shadow: str | None,
+    canary: tuple[str, float] | None,
+    follow: str | None,
+    log: bool,
+    progress: Progress,
+) -> tuple[Settings, Selected]:
+    """Fetch and verify the versions, and see that the online store has what they look up."""
+    found = selected(params, layout, wanted, progress)
+    secrets = Secrets.of(os.environ)
+    model = model_of(found, layout, secrets, progress)
+    others = {
+        name: model_of(selected(params, layout, version, progress), layout, secrets, progress)
+        for name, version in (("shadow", shadow), ("canary", canary[0] if canary else None))
+        if version is not None
+    }
+    settings = Settings(
+        model,
+        layout.root,
+        params.serve,
+        secrets,
+        others.get("shadow"),
+        (others["canary"], canary[1]) if canary else None,
+        follow,
+        log,
+    )
+    return settings, found
+
+
+def model_of(found: Selected, layout: Layout, secrets: Secrets, progress: Progress) -> Model:
+    """A bundle to serve; the online store is filled for its feature program if it isn't yet."""
+    from mlops_cli.store.online import open_store
+
+    program = FeatureProgram.from_json(read_json(found.folder / "program.json"))
+    if program.plans:
+        store = open_store(secrets.online_url, layout.online, create=True)
+        try:
+            if not is_current(program, layout, store):
+                materialize(program, layout, store, progress=progress)
+        finally:
+            store.close()
+    return Model(found.name, found.number, _kept(found, layout))
+
+
+def now_in(
+    params: Params, layout: Layout, stage: str, label: str | None, progress: Progress
+) -> Model | None:
+    """The model in a stage now, fetched and ready; None where it is still ``label``."""
+    from mlops_cli.store.registry import read
+
+    version = read(layout.root, params.register_.name).find(stage)
+    if version.label == label:
+        return None
+    found = selected(params, layout, version.number, progress)
+    return model_of(found, layout, Secrets.of(os.environ), progress)
+
+
+def _kept(found: Selected, layout: Layout) -> Path:
+    """Where the bundle lies; the workspace's is copied, as the next run replaces it."""
+    if found.number != WORKSPACE:
+        return found.folder
+    import shutil
+
+    from mlops_cli.store.files import staged
+
+    target = layout.work / "models" / found.label
+    with staged(target) as folder:
+        shutil.copytree(found.folder, folder)
+    return target
