@@ -67,8 +67,8 @@ def serve(
     layout = find()
     params = parameters.load(layout.params)
     wanted = WORKSPACE if workspace else version or stage or "production"
-    with shown("serve") as progress:
-        settings, found = prepared(
+    with shown("serve", quiet=False) as progress:
+        settings = prepared(
             params,
             layout,
             wanted,
@@ -88,7 +88,12 @@ def serve(
     from mlops_cli.live.following import followed
 
     with followed(params, layout, settings) as attach:
-        run(settings, host, port, lambda service: (attach(service), ready(service))[1])
+
+        def attached(service: Service) -> None:
+            attach(service)
+            ready(service)
+
+        run(settings, host, port, attached)
 
 
 def _banner(settings: Settings, service: Service, host: str, port: int) -> None:

@@ -32,7 +32,7 @@ def prepared(
     follow: str | None,
     log: bool,
     progress: Progress,
-) -> tuple[Settings, Selected]:
+) -> Settings:
     """Fetch and verify the versions, and see that the online store has what they look up."""
     found = selected(params, layout, wanted, progress)
     secrets = Secrets.of(os.environ)
@@ -42,7 +42,7 @@ def prepared(
         for name, version in (("shadow", shadow), ("canary", canary[0] if canary else None))
         if version is not None
     }
-    settings = Settings(
+    return Settings(
         model,
         layout.root,
         params.serve,
@@ -52,7 +52,6 @@ def prepared(
         follow,
         log,
     )
-    return settings, found
 
 
 def model_of(found: Selected, layout: Layout, secrets: Secrets, progress: Progress) -> Model:

@@ -25,6 +25,9 @@ _NORMAL, _CONTRIBUTIONS = 0, 3
 _FROM_FIRST, _TO_LAST = ctypes.c_int(0), ctypes.c_int(-1)
 _BY_GAIN = ctypes.c_int(1)
 _SILENT = b"verbosity=-1"
+_ALONE = b"verbosity=-1 num_threads=1"
+_FEW = 20_000
+"""Up to so many rows one thread is used: others would be started, and then wait at full speed."""
 
 
 class LibraryError(Exception):
@@ -132,7 +135,7 @@ class Scorer:
             ctypes.c_int(what),
             _FROM_FIRST,
             _TO_LAST,
-            ctypes.c_char_p(_SILENT),
+            ctypes.c_char_p(_ALONE if len(rows) <= _FEW else _SILENT),
             ctypes.byref(length),
             _place(found),
         )

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from mlops_cli.core.inputs import Read
 from mlops_cli.live.service.http import Problem
 
@@ -36,16 +38,18 @@ _SMALL = 64
 """Up to so many rows, a request is scored with others, in the loop's own thread."""
 _BATCH = 512
 """Rows of a batch, beyond which the next one begins."""
+_ENOUGH = 128
+"""Rows that are scored although the batch before isn't durable yet."""
 _WAITING = 20_000
 """Rows that may wait to be scored or logged; more are refused until it gets better."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request: its version, and each row's answer."""
+    """What became of a request: its version, and each row's answer in JSON."""
 
     served: Served
-    answers: list[dict[str, Any]]
+    answers: list[str]
 
 
 @dataclass(slots=True)
@@ -79,6 +83,7 @@ class Batcher:
         self._unanswered: deque[_Asked] = deque()
         self._rows = 0
         self._scheduled = False
+        self._away = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="score")
 
     @property
@@ -105,9 +110,7 @@ class Batcher:
             self._asked.append(asked)
             self._unanswered.append(asked)
             self._rows += len(rows)
-            if not self._scheduled:
-                self._scheduled = True
-                loop.call_soon(self._run)
+            self._schedule(loop)
             return await future
         self._rows += len(rows)
         try:
@@ -123,13 +126,24 @@ class Batcher:
         """Refuse what has waited too long; to be called now and then."""
         now, waiting = time.perf_counter(), self._unanswered
         while waiting and (waiting[0].future.done() or waiting[0].deadline < now):
-            _fail(waiting.popleft().future, _too_late(self._seconds))
+            late = waiting.popleft()
+            if not late.future.done():
+                _fail(late.future, _too_late(self._seconds))
 
     async def drain(self) -> None:
         """Wait until everything that was asked is answered."""
-        while self._asked or self._rows:
+        while self._asked or self._rows:  # only at the end, and for a moment
             await asyncio.sleep(0.01)
         self._worker.shutdown()
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Score soon, if it is worth it: a batch costs much the same, whatever its size.
+
+        So what comes while a batch is on its way to the disk waits for it, or until it is enough.
+        """
+        if self._asked and not self._scheduled and (not self._away or self._rows >= _ENOUGH):
+            self._scheduled = True
+            loop.call_soon(self._run)
 
     def _run(self) -> None:
         """Score what has come in since the last time."""
@@ -138,13 +152,11 @@ class Batcher:
         while self._asked and size < _BATCH:
             batch.append(self._asked.popleft())
             size += len(batch[-1].rows)
-        if self._asked:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._run)
         self._rows -= size
         batch = [asked for asked in batch if not asked.future.done()]
         if batch:
             self._score(batch)
+        self._schedule(asyncio.get_running_loop())
 
     def _score(self, batch: list[_Asked]) -> None:
         done = _Done()
@@ -158,8 +170,17 @@ class Batcher:
             _answer(done)
             return
         loop = asyncio.get_running_loop()
+        self._away += 1
         durable = self._log.append(done.events)
-        durable.add_done_callback(lambda f: loop.call_soon_threadsafe(_settle, done, f.exception()))
+        durable.add_done_callback(
+            lambda f: loop.call_soon_threadsafe(self._back, done, f.exception())
+        )
+
+    def _back(self, done: _Done, error: BaseException | None) -> None:
+        """A batch's events are durable, or can't be."""
+        self._away -= 1
+        _settle(done, error)
+        self._schedule(asyncio.get_running_loop())
 
     def _together(self, served: Served, batch: list[_Asked], done: _Done) -> None:
         """Score the rows of several requests at once."""
@@ -207,15 +228,18 @@ class Batcher:
             listed = rows.to_dicts()  # type: ignore[union-attr]
         answers, events = self._told(served, listed, read, scored, started)
         if explain:
-            for answer, reasons in zip(answers, served.explanations(scored), strict=True):
-                answer["explanation"] = reasons
+            reasons = map(_json, served.explanations(scored))
+            answers = [
+                f'{answer[:-1]},"explanation":{reason}}}'
+                for answer, reason in zip(answers, reasons, strict=True)
+            ]
         return _Scored(Outcome(served, answers), events)
 
     def _told(
         self, served: Served, rows: Rows, read: Read, scored: Scored, started: float
-    ) -> tuple[list[dict[str, Any]], list[Prediction]]:
+    ) -> tuple[list[str], list[Prediction]]:
         """Answers with ids, and the events of answering and shadow."""
-        answers = served.answers(scored)
+        answers = [_json(answer) for answer in served.answers(scored)]
         ids = self._ids.some(len(answers))
         events: list[Prediction] = []
         at = time.time()
@@ -229,9 +253,9 @@ class Batcher:
             if shadow is not None:
                 events += self._shadowed(shadow, ids, rows, at)
         self._count(served, scored, role)
-        for id_, answer in zip(ids, answers, strict=True):
-            answer["id"] = id_
-        return answers, events
+        # Written once, for the log and, with its id, for the client.
+        told = [f'{{"id":"{i}",{answer[1:]}' for i, answer in zip(ids, answers, strict=True)]
+        return told, events
 
     def _shadowed(
         self, shadow: Served, ids: Sequence[str], rows: Rows, at: float
@@ -248,7 +272,7 @@ class Batcher:
         own = [f"{ids[i]}-shadow" for i in read.index]
         self._count(shadow, scored, "shadow")
         return shadow.events(
-            own, [rows[i] for i in read.index], read, scored, shadow.answers(scored),
+            own, [rows[i] for i in read.index], read, scored, list(map(_json, shadow.answers(scored))),
             at=at, milliseconds=spent, role="shadow",
         )  # fmt: skip
 
@@ -263,9 +287,7 @@ class Batcher:
             return
         binary = scored.output.shape[1] == 2  # noqa: PLR2004
         if binary:
-            histogram = metrics.scores[number, served.positive]
-            for p in scored.output[:, 1].tolist():
-                histogram.add(p)
+            metrics.scores[number, served.positive].add_all(scored.output[:, 1])
             return
         for code, p in zip(
             scored.output.argmax(axis=1).tolist(), scored.output.max(axis=1).tolist(), strict=True
@@ -288,6 +310,10 @@ class Batcher:
 class _Scored:
     outcome: Outcome
     events: list[Prediction]
+
+
+def _json(content: Any) -> str:
+    return orjson.dumps(content, default=str).decode()
 
 
 def _settle(done: _Done, error: BaseException | None) -> None:

@@ -63,16 +63,16 @@ def _label(content: Any, number: int, served: Served, at: float) -> Label:
                  value=value, at=at)  # fmt: skip
 
 
-def _value(label: Any, number: int, served: Served) -> bytes:
+def _value(label: Any, number: int, served: Served) -> str:
     """The label as the model's classes have it."""
     classes = served.scorer.bundle.labels.classes
     if not classes:
         if isinstance(label, bool) or not isinstance(label, (int, float)):
             raise Problem(422, f"label {number} is not a number")
-        return orjson.dumps(label)
+        return orjson.dumps(label).decode()
     for known in classes:
         if known is label or (type(known) is type(label) and known == label):
-            return orjson.dumps(known)
+            return orjson.dumps(known).decode()
     shown = ", ".join(map(repr, classes[:10]))
     raise Problem(422, f"label {number} is not one of the model's classes: {shown}")
 

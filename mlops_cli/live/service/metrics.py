@@ -7,7 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from prometheus_client.core import Metric
 
 __all__ = ["Histogram", "Metrics"]
@@ -31,6 +34,13 @@ class Histogram:
         """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.total += value * times
+
+    def add_all(self, values: npt.NDArray[np.float64]) -> None:
+        """Count values (n,)."""
+        places = np.searchsorted(self.bounds, values)
+        for place, count in enumerate(np.bincount(places, minlength=len(self.counts)).tolist()):
+            self.counts[place] += count
+        self.total += float(values.sum())
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative counts, as Prometheus wants them."""
@@ -75,9 +85,7 @@ class Metrics:
             HistogramMetricFamily,
         )
 
-        def counter(
-            name: str, text: str, labels: list[str], values: Mapping[object, int]
-        ) -> Metric:
+        def counter(name: str, text: str, labels: list[str], values: Mapping[Any, int]) -> Metric:
             family = CounterMetricFamily(name, text, labels=labels)
             for key, value in values.items():
                 family.add_metric(

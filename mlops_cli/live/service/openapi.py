@@ -42,7 +42,7 @@ def document(served: Served, limits: Limits, *, closed: bool) -> dict[str, Any]:
         "info": {
             "title": served.model.name,
             "version": served.model.number,
-            "description": f"Predictions of {served.model.label}, served by mlops-cli {__version__}.",
+            "description": f"Predictions of {served.model.label} (mlops-cli {__version__}).",
         },
         "paths": {
             "/predict": {"post": _predict(served, limits)},

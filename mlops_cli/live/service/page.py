@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["HEADERS", "html"]
 
+_POLICY = (
+    b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    b"connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
 HEADERS = (
-    (b"content-security-policy",
-     b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-     b"connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"),
+    (b"content-security-policy", _POLICY),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-)  # fmt: skip
+)
 _KINDS = {"integer": "number", "number": "number"}
 
 

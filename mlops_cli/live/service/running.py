@@ -1,11 +1,16 @@
-"""The application under uvicorn, in this process, until it is told to end."""
+"""The application under Granian, in this process, until it is told to end.
+
+Granian reads and writes HTTP outside of Python's lock, so that Python is left to score.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import BadParams, Busy, Usage
 
@@ -15,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_DRAIN = 20
-"""Seconds that open requests have at the end."""
+_AT_ONCE = 4096
+"""Requests that are worked on; more wait in the kernel."""
 
 
 def run(
@@ -42,10 +47,10 @@ def run(
     # Rows come a few at a time: threads would wait for each other longer than they work.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     try:
-        import httptools  # noqa: F401 - uvicorn would only say so when it starts
-        import orjson  # noqa: F401
-        import uvicorn
-        import uvloop  # noqa: F401
+        import orjson  # noqa: F401 - the application would only say so when it starts
+        import uvloop
+        from granian.constants import HTTPModes, Interfaces
+        from granian.server.embed import Server
     except ModuleNotFoundError as error:
         raise BadParams(
             f"serving needs {error.name}, which isn't installed",
@@ -53,45 +58,44 @@ def run(
         ) from None
     from mlops_cli.live.service.app import create_app
 
-    listening = _listening(host, port)
-    try:
-        service = create_app(settings)
-        config = uvicorn.Config(
-            service,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=_DRAIN,
-            backlog=2048,
-        )
-        ready(service)
-        uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        listening.close()
+    _refuse_taken(host, port)
+    service = create_app(settings)
+    server = Server(
+        service,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=2048,
+        backpressure=_AT_ONCE,
+        log_enabled=False,
+    )
+    ready(service)
+    uvloop.run(_serve(server))
 
 
-def _listening(host: str, port: int) -> socket.socket:
+async def _serve(server: Any) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.stop)
+    await server.serve()
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Say what is wrong with an address before anything is loaded."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise Usage(
             f"--host {host!r} is not an address: {error.strerror}", "Use 127.0.0.1."
         ) from None
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(address)
-        listening.listen(2048)
-    except OSError as error:
-        listening.close()
-        raise Busy(
-            f"port {port} of {host} can't be taken: {error.strerror}",
-            "End what listens there, or choose another one with --port.",
-        ) from None
-    listening.setblocking(False)
-    return listening
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(address)
+        except OSError as error:
+            raise Busy(
+                f"port {port} of {host} can't be taken: {error.strerror}",
+                "End what listens there, or choose another one with --port.",
+            ) from None

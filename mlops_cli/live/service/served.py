@@ -120,14 +120,13 @@ class Served:
         rows: Sequence[Mapping[str, Any]],
         read: Read,
         scored: Scored,
-        answers: Sequence[Mapping[str, Any]],
+        answers: Sequence[str],
         *,
         at: float,
         milliseconds: float,
         role: str,
     ) -> list[Prediction]:
         """What is kept of each row that was scored; ``rows`` are those that were read well."""
-        names = list(scored.features)
         values = zip(*scored.features.values(), strict=True)
         kept = zip(
             ids, rows, values, answers, self.entities(read.frame), self.moments(read.frame),
@@ -136,16 +135,16 @@ class Served:
         dumps, number = orjson.dumps, self.model.number
         return [
             Prediction(
-                id=id_,
-                at=at,
-                moment=moment,
-                version=number,
-                role=role,
-                entity=entity,
-                inputs=dumps(row, default=str),
-                features=dumps(dict(zip(names, features, strict=True)), default=str),
-                output=dumps(answer),
-                milliseconds=milliseconds,
+                id_,
+                at,
+                moment,
+                number,
+                role,
+                entity,
+                dumps(row, default=str).decode(),
+                dumps(features, default=str).decode(),
+                answer,
+                milliseconds,
             )
             for id_, row, features, answer, entity, moment in kept
         ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -15,9 +14,8 @@ __all__ = ["Events", "Label", "Prediction", "open_events", "open_log"]
 Policy = Literal["spill", "block", "drop"]
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One prediction.
+class Prediction(NamedTuple):
+    """One prediction; its fields are the columns of the table.
 
     Attributes
     ----------
@@ -31,8 +29,10 @@ class Prediction:
         answered, canary or shadow.
     entity
         What it is about, as text; labels may name it.
-    inputs, features, output
+    inputs, output
         JSON objects.
+    features
+        A JSON array, in the order of the version's signature.
     milliseconds
         From the request's arrival until it was scored.
     """
@@ -43,14 +43,13 @@ class Prediction:
     version: str
     role: str
     entity: str | None
-    inputs: bytes
-    features: bytes
-    output: bytes
+    inputs: str
+    features: str
+    output: str
     milliseconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """What really happened: of a prediction by its id, or of an entity at a moment.
 
     ``key`` makes it idempotent: of several labels with one key, the latest counts.
@@ -60,7 +59,7 @@ class Label:
     prediction: str | None
     entity: str | None
     moment: float | None
-    value: bytes
+    value: str
     at: float
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from mlops_cli.errors import BadParams
 from mlops_cli.store.events import Label, Prediction
-from mlops_cli.store.events.rows import label_row, prediction_row
 
 __all__ = ["SCHEMA", "PostgresEvents"]
 
@@ -91,25 +90,24 @@ class PostgresEvents:
                 cursor.executemany(
                     "INSERT INTO predictions VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s) "
                     "ON CONFLICT (id) DO NOTHING",
-                    [prediction_row(p) for p in predictions],
+                    predictions,
                 )
             return [self._label(cursor, label) for label in labels]
 
     @staticmethod
     def _label(cursor: Any, label: Label) -> str:
-        row = label_row(label)
         # Two services that are told the same at once must not both find nothing.
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (label.key,))
         cursor.execute(
             "SELECT value FROM labels WHERE key = %s ORDER BY seq DESC LIMIT 1", (label.key,)
         )
         last = cursor.fetchone()
-        if last is not None and last[0] == row[4]:
+        if last is not None and last[0] == label.value:
             return "same"
         cursor.execute(
             "INSERT INTO labels (key, prediction, entity, moment, value, at) "
             "VALUES (%s,%s,%s,%s,%s,%s)",
-            row,
+            label,
         )
         if last is not None:
             return "changed"

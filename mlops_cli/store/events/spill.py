@@ -8,9 +8,8 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from mlops_cli.store.events import Label, Prediction
 
@@ -85,8 +84,7 @@ class Spill:
 
 def _line(event: Prediction | Label) -> bytes:
     kind = _PREDICTION if isinstance(event, Prediction) else _LABEL
-    values = [v.decode() if isinstance(v, bytes) else v for v in astuple(event)]
-    text = json.dumps([kind, values]).encode()
+    text = json.dumps([kind, event]).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
@@ -99,11 +97,7 @@ def _read(file: IO[bytes]) -> tuple[list[Prediction], list[Label]]:
             continue
         kind, values = json.loads(text)
         if kind == _PREDICTION:
-            predictions.append(Prediction(*_with_bytes(values, 6, 9)))
+            predictions.append(Prediction(*values))
         else:
-            labels.append(Label(*_with_bytes(values, 4, 5)))
+            labels.append(Label(*values))
     return predictions, labels
-
-
-def _with_bytes(values: list[Any], start: int, end: int) -> list[Any]:
-    return [v.encode() if start <= i < end else v for i, v in enumerate(values)]

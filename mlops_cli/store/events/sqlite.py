@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from mlops_cli.store.events import Label, Prediction
-from mlops_cli.store.events.rows import label_row, prediction_row
 
 __all__ = ["SCHEMA", "SqliteEvents"]
 
@@ -28,6 +28,10 @@ CREATE INDEX IF NOT EXISTS labels_key ON labels (key, seq);
 CREATE INDEX IF NOT EXISTS labels_at ON labels (at);
 PRAGMA user_version = 1;
 """
+_ROW = "(?,?,?,?,?,?,?,?,?,?)"
+_TOGETHER = (256, 64, 16, 4, 1)
+"""Rows of one statement. Each statement gives Python's lock away and asks for it again, for which it
+may wait; so there are few."""
 _PATIENCE = 5.0
 """Seconds to wait for another process that is writing."""
 
@@ -44,10 +48,7 @@ class SqliteEvents:
         db = self._connected()
         db.execute("BEGIN IMMEDIATE")
         try:
-            db.executemany(
-                "INSERT OR IGNORE INTO predictions VALUES (?,?,?,?,?,?,?,?,?,?)",
-                map(prediction_row, predictions),
-            )
+            _insert(db, predictions)
             results = [self._label(db, label) for label in labels]
             db.execute("COMMIT")
         except BaseException:
@@ -84,15 +85,14 @@ class SqliteEvents:
 
     @staticmethod
     def _label(db: sqlite3.Connection, label: Label) -> str:
-        row = label_row(label)
         last = db.execute(
             "SELECT value FROM labels WHERE key = ? ORDER BY seq DESC LIMIT 1", (label.key,)
         ).fetchone()
-        if last is not None and last[0] == row[4]:
+        if last is not None and last[0] == label.value:
             return "same"
         db.execute(
             "INSERT INTO labels (key, prediction, entity, moment, value, at) VALUES (?,?,?,?,?,?)",
-            row,
+            label,
         )
         if last is not None:
             return "changed"
@@ -104,3 +104,13 @@ class SqliteEvents:
                 (label.entity, label.moment),
             )
         return "new" if found.fetchone() else "unknown"
+
+
+def _insert(db: sqlite3.Connection, predictions: Sequence[Prediction]) -> None:
+    start = 0
+    for size in _TOGETHER:
+        statement = f"INSERT OR IGNORE INTO predictions VALUES {','.join([_ROW] * size)}"  # noqa: S608
+        while len(predictions) - start >= size:
+            values = chain.from_iterable(predictions[start : start + size])
+            db.execute(statement, tuple(values))
+            start += size
