@@ -96,7 +96,8 @@ class Aggregate:
         columns = [_prefix(v is not None for v in values)]
         if self.width > 1:
             scale = _SQUARE_SCALE if self.function == "std" else _SUM_SCALE
-            fixed = [0 if v is None else _rounded(v * scale) for v in values]
+            # Halves go to the even neighbour, here and in Polars.
+            fixed = [0 if v is None else round(v * scale) for v in values]
             columns.append(_prefix(fixed))
             if self.function == "std":
                 columns.append(_prefix(f * f for f in fixed))
@@ -370,13 +371,6 @@ def _finish(a: Aggregate, within: Mapping[str, pl.Expr]) -> pl.Expr:
     squares = within[f"_q_{a.name}"].cast(pl.Float64) / (_SQUARE_SCALE * _SQUARE_SCALE)
     variance = (squares - total * total / n) / (n - 1)
     return pl.when(n > 1).then(variance.clip(lower_bound=0.0).sqrt())
-
-
-def _rounded(value: float) -> int:
-    """To the nearest whole number, halves away from zero, as Polars rounds."""
-    whole = int(value)
-    rest = value - whole
-    return whole if abs(rest) < 0.5 else whole + (1 if rest > 0 else -1)  # noqa: PLR2004
 
 
 def _prefix(values: Iterable[int]) -> list[int]:

@@ -52,7 +52,7 @@ def answered(program: FeatureProgram, base: pl.DataFrame, rows: pl.DataFrame) ->
     return made(requests, requests.start(read.frame), Kept(program, base))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), clean=st.booleans())
 def test_requests_get_to_the_bit_what_the_table_gives(seed: int, clean: bool) -> None:
     base = trips(seed, 200)
