@@ -42,7 +42,7 @@ clean: ## remove caches, build products and .mlops; the venv, data, models and r
 # The stamps make a second call install nothing.
 $(VENV)/.installed-run: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "installing into $(VENV) (once)"
-	@$(BIN)/pip install --quiet -c constraints.txt -e '.[flights]'
+	@$(BIN)/pip install --quiet -c constraints.txt -e '.[flights,serve]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
