@@ -141,12 +141,12 @@ class Inputs:
             for c in self.needed
             if c not in row
         ]
-        bad = {e.row for e in errors}
-        index = [i for i in range(len(rows)) if i not in bad]
         asked = (*self.needed, *self.optional)
-        found = self._typed({c: [rows[i].get(c) for i in index] for c in asked}, index)
+        found = self._typed({c: [row.get(c) for row in rows] for c in asked}, range(len(rows)))
+        lacking = {e.row for e in errors}
+        good = [i for i, position in enumerate(found.index) if position not in lacking]
         ordered = sorted((*errors, *found.errors), key=lambda e: (e.row, e.column))
-        return Read(found.frame, found.index, tuple(ordered))
+        return Read(found.frame[good], [found.index[i] for i in good], tuple(ordered))
 
     def _missing(self, column: str, given: Any, row: int | None) -> RowError:
         unknown = [c for c in given if c not in self.columns]

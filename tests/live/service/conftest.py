@@ -1,0 +1,33 @@
+"""One service for each task, for the tests that only ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from served_models import Made, Running, make, running
+
+
+@pytest.fixture(scope="session", params=["binary", "multiclass", "regression"])
+def task(request: pytest.FixtureRequest) -> str:
+    """Each task."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def made(task: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A model of the task."""
+    return make(tmp_path_factory.mktemp(task), task)
+
+
+@pytest.fixture(scope="session")
+def service(made: Made) -> Iterator[Running]:
+    """A service of it, which logs."""
+    with running(made.environment()) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def binary(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A binary model."""
+    return make(tmp_path_factory.mktemp("one"), "binary")

@@ -1,0 +1,212 @@
+"""What the service keeps, refuses, counts and survives."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import threading
+import time
+
+import jwt
+import pytest
+from served_models import Made, make, running
+
+KEY = "a key of at least thirty-two bytes, as HS256 asks"
+
+
+def count(made: Made, where: str = "1") -> int:
+    db = sqlite3.connect(made.layout.events)
+    try:
+        return int(db.execute(f"SELECT COUNT(*) FROM predictions WHERE {where}").fetchone()[0])
+    finally:
+        db.close()
+
+
+def test_labels_are_kept_once(binary: Made) -> None:
+    with running(binary.environment()) as service:
+        (p,) = service.predict(binary.rows[:1])
+        row = binary.rows[0]
+        by_entity = {"entity": {"order": row["order"]}, "time": row["at"]}
+
+        def told(*labels):
+            status, content, _ = service.ask("POST", "/feedback", {"labels": list(labels)})
+            assert status == 200, content
+            return content["results"]
+
+        assert told({"id": p["id"], "label": True}) == ["new"]
+        assert told({"id": p["id"], "label": True}, {"id": "nosuch", "label": False}) == [
+            "same",
+            "unknown",
+        ]
+        assert told({"id": p["id"], "label": False}) == ["changed"]
+        assert told({**by_entity, "label": True}) == ["new"]
+        assert told({**by_entity, "label": True}) == ["same"]
+        for wrong, said in (
+            ({"id": p["id"]}, "not an object with `label`"),
+            ({"id": p["id"], "label": 1}, "not one of the model's classes: False, True"),
+            ({"id": 5, "label": True}, "`id` is not an id"),
+            ({"entity": {}, "time": row["at"], "label": True}, "needs the columns order"),
+            ({**by_entity, "time": "soon", "label": True}, "`time` is not a moment"),
+        ):
+            status, content, _ = service.ask("POST", "/feedback", {"labels": [wrong]})
+            assert status == 422
+            assert said in content["detail"]
+
+
+def test_keys_and_tokens(binary: Made) -> None:
+    serve = json.dumps({"jwt": {"issuer": "shop", "audience": "model"}})
+    environment = binary.environment(
+        MLOPS_API_KEYS="first, second", MLOPS_JWT_KEY=KEY, MLOPS_SERVE=serve
+    )
+    good = {"iss": "shop", "aud": "model", "exp": time.time() + 60}
+    with running(environment) as service:
+
+        def status(**headers: str) -> int:
+            given = {k.replace("_", "-"): v for k, v in headers.items()}
+            return service.ask("POST", "/predict", binary.rows[:1], headers=given)[0]
+
+        def token(**changed: object) -> str:
+            return "Bearer " + jwt.encode({**good, **changed}, KEY, "HS256")
+
+        assert status() == 401
+        assert status(x_api_key="third") == 401
+        assert status(x_api_key="second") == 200
+        assert status(authorization="Bearer first") == 200
+        assert status(authorization=token()) == 200
+        assert status(authorization=token(aud="another")) == 401
+        assert status(authorization=token(iss="another")) == 401
+        assert status(authorization=token(exp=time.time() - 60)) == 401
+        unsigned = "Bearer " + jwt.encode(good, None, "none")
+        assert status(authorization=unsigned) == 401
+        assert service.ask("GET", "/livez")[0] == 200
+        assert service.ask("GET", "/metrics")[0] == 401
+
+
+def test_limits(binary: Made) -> None:
+    serve = json.dumps({"limits": {"megabytes": 0.01, "rows": 20}})
+    with running(binary.environment(MLOPS_SERVE=serve)) as service:
+        assert service.ask("POST", "/predict", binary.rows[:20])[0] == 200
+        status, content, _ = service.ask("POST", "/predict", binary.rows[:21])
+        assert (status, "21 rows" in content["detail"]) == (413, True)
+        status, content, _ = service.ask("POST", "/predict", b" " * 11_000)
+        assert (status, "larger than 0.01 MB" in content["detail"]) == (413, True)
+        chunked = iter([b" " * 6_000, b" " * 6_000])
+        import http.client
+
+        connection = http.client.HTTPConnection("127.0.0.1", service.port)
+        connection.request(
+            "POST", "/predict", chunked, {"content-type": "application/json"}, encode_chunked=True
+        )
+        assert connection.getresponse().status == 413
+        connection.close()
+
+
+def test_a_shadow_scores_and_does_not_answer_and_a_canary_has_its_share(
+    binary: Made, tmp_path
+) -> None:
+    from mlops_cli.live.service.batching import Batcher
+    from mlops_cli.live.service.settings import Model, Settings
+    from mlops_cli.live.service.versions import Versions
+    from mlops_cli.store.online import open_store
+
+    other = make(tmp_path, "binary", rounds=3)
+    settings = Settings(
+        Model("shop", "v0.1.0", binary.folder),
+        binary.layout.root,
+        shadow=Model("shop", "v0.2.0", other.folder),
+        canary=(Model("shop", "v0.3.0", other.folder), 0.25),
+    )
+    versions = Versions(settings, open_store(None, binary.layout.online))
+    chosen = [versions.alone([row]).model.number for row in binary.rows]
+    assert 0.15 < chosen.count("v0.3.0") / len(chosen) < 0.35
+    assert chosen == [versions.alone([dict(row, width=1)]).model.number for row in binary.rows]
+    assert versions.shadow is not None
+    assert Batcher is not None
+
+
+def test_metrics_count(binary: Made) -> None:
+    with running(binary.environment()) as service:
+        service.predict(binary.rows[:9])
+        service.predict([{**binary.rows[0], "shop": "unknown"}])
+        service.ask("GET", "/nosuch/with/a/long/path")
+        text = service.ask("GET", "/metrics")[1].decode()
+    for line in (
+        'mlops_requests_total{code="200",path="/predict",version="v0.1.0"} 2.0',
+        'mlops_requests_total{code="404",path="other",version="v0.1.0"} 1.0',
+        'mlops_rows_total{role="answered",version="v0.1.0"} 10.0',
+        'mlops_lookup_misses_total{table="window.shop_2d"} 1.0',
+        'mlops_predicted_probability_count{class="true",version="v0.1.0"} 10.0',
+        "mlops_log_waiting 0.0",
+        "mlops_log_written 10.0",
+    ):
+        assert line in text, line
+
+
+def test_a_killed_service_has_logged_whatever_it_acknowledged(binary: Made) -> None:
+    for _ in range(3):
+        with running(binary.environment()) as service:
+            ids: list[str] = []
+
+            def ask() -> None:
+                try:
+                    while True:
+                        ids.append(service.predict(binary.rows[:1])[0]["id"])
+                except (OSError, AssertionError, ValueError):
+                    return
+
+            clients = [threading.Thread(target=ask) for _ in range(8)]
+            for client in clients:
+                client.start()
+            time.sleep(0.4)
+            service.process.send_signal(signal.SIGKILL)
+            for client in clients:
+                client.join()
+        assert len(ids) > 20
+        marks = ",".join(f"'{i}'" for i in ids)
+        assert count(binary, f"id IN ({marks})") == len(ids)
+
+
+def test_sigterm_answers_what_was_asked(binary: Made) -> None:
+    with running(binary.environment()) as service:
+        done: list[int] = []
+
+        def ask() -> None:
+            done.append(service.ask("POST", "/predict", binary.rows)[0])
+
+        client = threading.Thread(target=ask)
+        client.start()
+        time.sleep(0.02)
+        service.process.send_signal(signal.SIGTERM)
+        client.join()
+        assert service.process.wait(timeout=20) == 0
+    assert done == [200]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"MLOPS_VERSION": ""}, "MLOPS_BUNDLE and MLOPS_VERSION don't say"),
+        ({"MLOPS_SERVE": '{"limts": {}}'}, "MLOPS_SERVE is wrong at serve.limts"),
+        ({"MLOPS_EVENTS_URL": "mysql://x"}, "MLOPS_EVENTS_URL is of the kind 'mysql'"),
+        ({"MLOPS_SERVE": '{"jwt": {}}'}, "MLOPS_JWT_KEY is not set"),
+        ({"MLOPS_ONLINE_URL": "/nowhere/x.sqlite"}, "there is no online store at /nowhere"),
+    ],
+)
+def test_wrong_settings_are_told_at_the_start(binary: Made, changed, said: str) -> None:
+    with (
+        pytest.raises(AssertionError, match=said),
+        running(binary.environment(**changed)),
+    ):
+        pass
+
+
+def test_one_byte_of_the_bundle_changed_and_it_does_not_start(tmp_path) -> None:
+    made = make(tmp_path, "binary")
+    path = made.folder / "encoder.json"
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    with (
+        pytest.raises(AssertionError, match=r"encoder.json was changed"),
+        running(made.environment()),
+    ):
+        pass
