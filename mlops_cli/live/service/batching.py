@@ -132,7 +132,7 @@ class Batcher:
 
     async def drain(self) -> None:
         """Wait until everything that was asked is answered."""
-        while self._asked or self._rows:  # only at the end, and for a moment
+        while self._asked or self._rows or self._away:
             await asyncio.sleep(0.01)
         self._worker.shutdown()
 
@@ -272,7 +272,8 @@ class Batcher:
         own = [f"{ids[i]}-shadow" for i in read.index]
         self._count(shadow, scored, "shadow")
         return shadow.events(
-            own, [rows[i] for i in read.index], read, scored, list(map(_json, shadow.answers(scored))),
+            own, [rows[i] for i in read.index], read, scored,
+            [_json(answer) for answer in shadow.answers(scored)],
             at=at, milliseconds=spent, role="shadow",
         )  # fmt: skip
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.store.online import Entry
-from mlops_cli.store.sources.web import masked
 
 __all__ = ["RedisStore"]
 
@@ -30,7 +30,9 @@ class RedisStore:
                 "Install it: pip install 'mlops-cli[redis]'.",
             ) from None
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
-        self._url = masked(url)
+        parts = urlsplit(url)
+        # Without user and password, which errors must not tell.
+        self._url = f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
         # Typed for both of its kinds, blocking and not.
         self._db: Any = redis.Redis.from_url(
             url, decode_responses=True, socket_timeout=5, socket_connect_timeout=5

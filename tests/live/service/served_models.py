@@ -91,6 +91,7 @@ class Made:
 
     @property
     def folder(self) -> Path:
+        """The bundle's."""
         return self.layout.model
 
     def environment(self, **more: str) -> dict[str, str]:

