@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from mlops_cli.errors import BadParams
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
+    from mlops_cli.store.events.reading import Reader
     from mlops_cli.store.events.writer import EventLog
 
-__all__ = ["Events", "Label", "Prediction", "open_events", "open_log"]
+__all__ = [
+    "Events", "Label", "Prediction", "Unkeepable", "open_events", "open_log", "open_reader",
+]  # fmt: skip
 
 Policy = Literal["spill", "block", "drop"]
 
@@ -52,7 +58,8 @@ class Prediction(NamedTuple):
 class Label(NamedTuple):
     """What really happened: of a prediction by its id, or of an entity at a moment.
 
-    ``key`` makes it idempotent: of several labels with one key, the latest counts.
+    ``key`` makes it idempotent: of several labels with one key, the one received last, by ``at``,
+    counts; the others are its history.
     """
 
     key: str
@@ -63,13 +70,25 @@ class Label(NamedTuple):
     at: float
 
 
+class Unkeepable(Exception):
+    """The database is there, and will never take these events; their values aren't told."""
+
+
 class Events(Protocol):
     """A database of events."""
 
     def write(self, predictions: Sequence[Prediction], labels: Sequence[Label]) -> list[str]:
         """Keep them all or none, durably; say of each label: new, same, changed or unknown.
 
-        What is there already is not kept twice. Any error means that nothing was kept.
+        What is there already is not kept twice. Unknown is a new label of a prediction that isn't
+        there (yet); it is kept as well. Without events, this tells whether the database is there.
+
+        Raises
+        ------
+        Unkeepable
+            For events that break the tables' rules, whenever they are tried.
+        SourceUnreadable
+            If the database can't be reached or written to now.
         """
 
     def close(self) -> None:
@@ -86,24 +105,34 @@ def open_events(url: str | None, layout: Layout) -> Events:
     BadParams
         If the URL is of another kind, or its client isn't installed.
     """
-    from pathlib import Path
-
-    from mlops_cli.errors import BadParams
-    from mlops_cli.store.events.sqlite import SqliteEvents
-
-    if url is None:
-        return SqliteEvents(layout.events)
-    scheme, colon, rest = url.partition("://")
-    if scheme in {"postgresql", "postgres"}:
+    if _is_postgres(url):
         from mlops_cli.store.events.postgres import PostgresEvents
 
-        return PostgresEvents(url)
-    if colon and scheme != "sqlite":
-        raise BadParams(
-            f"MLOPS_EVENTS_URL is of the kind {scheme!r}",
-            "Give postgresql://USER:PASSWORD@HOST/DATABASE, or the path of a SQLite file.",
-        )
-    return SqliteEvents(Path(rest.removeprefix("/") if colon else url))
+        return PostgresEvents(str(url))
+    from mlops_cli.store.events.sqlite import SqliteEvents
+
+    return SqliteEvents(_file(url, layout))
+
+
+def open_reader(url: str | None, layout: Layout) -> Reader:
+    """What was kept there, to be read while others write; see ``open_events``.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    SourceUnreadable
+        If the database can't be reached.
+    """
+    from mlops_cli.store.events.reading import Reader
+
+    if _is_postgres(url):
+        from mlops_cli.store.events.postgres import PostgresRows
+
+        return Reader(PostgresRows(str(url)))
+    from mlops_cli.store.events.sqlite import SqliteRows
+
+    return Reader(SqliteRows(_file(url, layout)))
 
 
 def open_log(
@@ -115,3 +144,20 @@ def open_log(
 
     spill = Spill(layout.work / "spill", spill_megabytes * 1_000_000)
     return EventLog(open_events(url, layout), policy, spill)
+
+
+def _is_postgres(url: str | None) -> bool:
+    return url is not None and url.partition("://")[0] in {"postgresql", "postgres"}
+
+
+def _file(url: str | None, layout: Layout) -> Path:
+    if url is None:
+        return layout.events
+    scheme, colon, rest = url.partition("://")
+    if colon and scheme != "sqlite":
+        raise BadParams(
+            f"MLOPS_EVENTS_URL is of the kind {scheme!r}",
+            "Give postgresql://USER:PASSWORD@HOST/DATABASE, or the path of a SQLite file.",
+        )
+    # As elsewhere: sqlite:///relative, sqlite:////absolute.
+    return Path(rest.removeprefix("/") if colon else url)

