@@ -13,7 +13,7 @@ import polars as pl
 if TYPE_CHECKING:
     from mlops_cli.params.data import TypeName
 
-__all__ = ["DTYPES", "MisfitError", "convert", "normal", "type_name"]
+__all__ = ["DTYPES", "MisfitError", "convert", "fitted", "normal", "type_name"]
 
 DTYPES: dict[TypeName, pl.DataType] = {
     "integer": pl.Int64(),
@@ -74,23 +74,33 @@ def convert(values: pl.Series, dtype: pl.DataType) -> pl.Series:
     MisfitError
         With the first value that cannot be converted.
     """
+    made, lost = fitted(values, dtype)
+    if lost is not None:
+        raise MisfitError(values.name, values.filter(lost)[0], type_name(dtype))
+    return made
+
+
+def fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series | None]:
+    """As ``convert``, with null for each value that can't be converted, and which these are.
+
+    Returns
+    -------
+    tuple
+        The column in its type; and true for each value that was lost, or None if none was.
+    """
     if values.dtype.is_float():
         values = values.fill_nan(None)
     if values.dtype == dtype:
-        return values
+        return values, None
     converted = _converted(values, dtype)
     if converted is None:
-        lost = values.is_not_null()
-    elif converted.null_count() == values.null_count():
-        # A text may say NaN.
-        filled = converted.fill_nan(None) if dtype.is_float() else converted
-        return filled.alias(values.name)
-    else:
+        converted = pl.Series(values.name, [None] * len(values), dtype=dtype)
+    lost = None
+    if converted.null_count() != values.null_count():
         lost = converted.is_null() & values.is_not_null()
-    offending = values.filter(lost)
-    if offending.is_empty():
-        return pl.Series(values.name, [None] * len(values), dtype=dtype)
-    raise MisfitError(values.name, offending[0], type_name(dtype))
+    # A text may say NaN.
+    made = converted.fill_nan(None) if dtype.is_float() else converted
+    return made.alias(values.name), lost
 
 
 def _converted(values: pl.Series, dtype: pl.DataType) -> pl.Series | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from mlops_cli.core.columntypes import MisfitError, convert, normal, type_name
+from mlops_cli.core.columntypes import MisfitError, convert, fitted, normal, type_name
 from mlops_cli.errors import nearest
 
 __all__ = ["Inputs", "Read", "RowError"]
@@ -91,10 +91,24 @@ class Inputs:
         )
         if lacking:
             return Read(frame.clear(), (), lacking)
-        given: dict[str, Sequence[Any] | pl.Series] = {}
+        columns: list[pl.Series] = []
+        errors: list[RowError] = []
         for c in (*self.needed, *self.optional):
-            given[c] = frame.get_column(c) if c in frame.columns else [None] * frame.height
-        return self._typed(given, range(frame.height))
+            dtype = self.columns[c]
+            if c not in frame.columns:
+                columns.append(pl.repeat(None, frame.height, dtype=dtype, eager=True).alias(c))
+                continue
+            made, lost = _fitted(frame.get_column(c), dtype)
+            columns.append(made)
+            if lost is not None:
+                errors += self._misfits(frame.get_column(c), lost)
+        typed = pl.DataFrame(columns)
+        if not errors:
+            return Read(typed, range(frame.height))
+        bad = {e.row for e in errors}
+        good = [i for i in range(frame.height) if i not in bad]
+        ordered = sorted(errors, key=lambda e: e.row or 0)
+        return Read(typed[good], good, tuple(ordered))
 
     def values(self, given: Mapping[str, Any]) -> list[Any] | None:
         """Some columns' values of one row, typed; None where one doesn't fit."""
@@ -106,16 +120,14 @@ class Inputs:
             found.append(one[0])
         return found
 
-    def _typed(self, given: Mapping[str, Sequence[Any] | pl.Series], index: Sequence[int]) -> Read:
+    def _typed(self, given: Mapping[str, Sequence[Any]], index: Sequence[int]) -> Read:
         try:
             columns = [_column(c, values, self.columns[c]) for c, values in given.items()]
             return Read(pl.DataFrame(columns), index)
         except (MisfitError, TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
             return self._row_by_row(given, index)
 
-    def _row_by_row(
-        self, given: Mapping[str, Sequence[Any] | pl.Series], index: Sequence[int]
-    ) -> Read:
+    def _row_by_row(self, given: Mapping[str, Sequence[Any]], index: Sequence[int]) -> Read:
         """The good rows; slow, as each value is looked at by itself."""
         errors: list[RowError] = []
         converted: dict[str, list[pl.Series]] = {}
@@ -125,14 +137,25 @@ class Inputs:
                 one = _alone(c, value, self.columns[c])
                 if one is None:
                     wanted = type_name(self.columns[c])
-                    message = f"{_shown(value)} in column {c!r} is not of type {wanted}"
-                    errors.append(RowError(position, c, _shown(value), message))
+                    errors.append(self._misfit(position, c, value, wanted))
                     one = pl.Series(c, [None], dtype=self.columns[c])
                 converted[c].append(one)
         bad = {e.row for e in errors}
         good = [i for i, position in enumerate(index) if position not in bad]
         frame = pl.DataFrame([pl.concat(parts) for parts in converted.values()])[good]
         return Read(frame, [index[i] for i in good], tuple(errors))
+
+    def _misfits(self, given: pl.Series, lost: pl.Series) -> list[RowError]:
+        wanted = type_name(self.columns[given.name])
+        rows = lost.arg_true()
+        return [
+            self._misfit(row, given.name, value, wanted)
+            for row, value in zip(rows.to_list(), given.gather(rows).to_list(), strict=True)
+        ]
+
+    def _misfit(self, row: int, column: str, value: Any, wanted: str) -> RowError:
+        shown = _shown(value)
+        return RowError(row, column, shown, f"{shown} in column {column!r} is not of type {wanted}")
 
     def _lacking(self, rows: Sequence[Mapping[str, Any]]) -> Read:
         errors = [
@@ -156,10 +179,8 @@ class Inputs:
         )
 
 
-def _column(name: str, values: Sequence[Any] | pl.Series, dtype: pl.DataType) -> pl.Series:
+def _column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
     """Values in their type, by the rules of ingest where they come in another one."""
-    if isinstance(values, pl.Series):
-        return convert(values, dtype)
     found = set(map(type, values)) - {NoneType}
     kind = type(dtype)
     if kind in _PLAIN and found <= _PLAIN[kind]:
@@ -170,6 +191,14 @@ def _column(name: str, values: Sequence[Any] | pl.Series, dtype: pl.DataType) ->
     if kind is pl.Datetime and found == {str} and (moments := _moments(values)) is not None:
         return pl.Series(name, moments, dtype=pl.Int64).cast(dtype)
     return convert(pl.Series(name, values, strict=True), dtype)
+
+
+def _fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series | None]:
+    try:
+        return fitted(values, dtype)
+    except pl.exceptions.PolarsError:
+        # No value of such a type, such as a list, can be read.
+        return pl.Series(values.name, [None] * len(values), dtype=dtype), values.is_not_null()
 
 
 def _moments(texts: Sequence[str | None]) -> list[int | None] | None:

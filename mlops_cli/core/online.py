@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 Answer = tuple[Any, ...]
-_REMEMBERED = 64
+_REMEMBERED = 512
 """Answers of one entry that are kept."""
 
 
@@ -235,15 +235,16 @@ class WindowEntries:
                 missed += 1
                 found.append(self.absent)
                 continue
-            end = past.length if at > past.last else bisect_left(past.times, at)
-            first = bisect_left(past.times, begin)
-            # Events come less often than requests: most ask for the same rows as one before.
-            answer = past.answers.get((first, end))
+            # What is asked of one key is often asked of one moment, such as a scheduled one. The
+            # window's beginning follows from it.
+            answer = past.answers.get(at)
             if answer is None:
+                end = past.length if at > past.last else bisect_left(past.times, at)
+                first = bisect_left(past.times, begin)
                 answer = tuple([f(past.columns, first, end) for f in self._functions])
                 if len(past.answers) >= _REMEMBERED:
                     past.answers.clear()
-                past.answers[first, end] = answer
+                past.answers[at] = answer
             found.append(answer)
         return found, missed
 
@@ -277,7 +278,7 @@ class _Past:
         self.columns = columns
         self.length = len(times)
         self.last = times[-1] if times else 0
-        self.answers: dict[tuple[int, int], Answer] = {}
+        self.answers: dict[int, Answer] = {}
 
 
 def starts(span: str | None, at: pl.Series) -> list[int | None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -198,6 +199,9 @@ class Service:
                 gc.collect()
                 gc.freeze()
                 gc.set_threshold(50_000, 20, 50)
+                # The thread that logs asks for Python's lock after each statement; with the usual
+                # 5 ms it would wait longer than it works.
+                sys.setswitchinterval(0.0002)
                 tick = asyncio.create_task(self._ticking())
                 for call in self.on_start:
                     call(asyncio.get_running_loop())

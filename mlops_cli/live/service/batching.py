@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,8 @@ _SMALL = 64
 """Up to so many rows, a request is scored with others, in the loop's own thread."""
 _BATCH = 512
 """Rows of a batch, beyond which the next one begins."""
+_PART = 256
+"""Rows of a larger request that are scored together."""
 _ENOUGH = 128
 """Rows that are scored although the batch before isn't durable yet."""
 _WAITING = 20_000
@@ -115,8 +117,10 @@ class Batcher:
         self._rows += len(rows)
         try:
             async with asyncio.timeout(self._seconds):
-                done = await loop.run_in_executor(self._worker, self._alone, rows, explain, now)
-                return await self._logged(done, future)
+                work = loop.run_in_executor(self._worker, self._alone, rows, explain, now)
+                outcome, durable = await work
+                await _kept(durable)
+                return outcome
         except TimeoutError:
             raise _too_late(self._seconds) from None
         finally:
@@ -215,7 +219,9 @@ class Batcher:
         rows = [row for asked in good for row in asked.rows]
         return good, rows, served.scorer.read(rows) if rows else read
 
-    def _alone(self, rows: Rows | pl.DataFrame, explain: bool, started: float) -> _Scored:
+    def _alone(
+        self, rows: Rows | pl.DataFrame, explain: bool, started: float
+    ) -> tuple[Outcome, list[Future[list[str]]]]:
         """One request by itself, in the worker's thread."""
         served = self._versions.alone(rows)
         scorer = served.scorer
@@ -223,17 +229,25 @@ class Batcher:
         read = scorer.read(listed) if listed is not None else scorer.read_frame(rows)  # type: ignore[arg-type]
         if read.errors:
             raise _unfit(list(read.errors), 0)
-        scored = scorer.score(read.frame)
         if listed is None:
             listed = rows.to_dicts()  # type: ignore[union-attr]
-        answers, events = self._told(served, listed, read, scored, started)
-        if explain:
-            reasons = map(_json, served.explanations(scored))
-            answers = [
-                f'{answer[:-1]},"explanation":{reason}}}'
-                for answer, reason in zip(answers, reasons, strict=True)
-            ]
-        return _Scored(Outcome(served, answers), events)
+        outcome, durable = Outcome(served, []), []
+        # While one part is scored, the one before is written.
+        for start in range(0, len(listed), _PART):
+            part = slice(start, start + _PART)
+            some = Read(read.frame[part], read.index[part])
+            scored = scorer.score(some.frame)
+            answers, events = self._told(served, listed[part], some, scored, started)
+            if self._log is not None:
+                durable.append(self._log.append(events))
+            if explain:
+                reasons = map(_json, served.explanations(scored))
+                answers = [
+                    f'{answer[:-1]},"explanation":{reason}}}'
+                    for answer, reason in zip(answers, reasons, strict=True)
+                ]
+            outcome.answers.extend(answers)
+        return outcome, durable
 
     def _told(
         self, served: Served, rows: Rows, read: Read, scored: Scored, started: float
@@ -295,22 +309,13 @@ class Batcher:
         ):
             metrics.scores[number, served.class_name(code)].add(p)
 
-    async def _logged(self, done: _Scored, future: asyncio.Future[Outcome]) -> Outcome:
-        if self._log is None or not done.events:
-            return done.outcome
-        loop = asyncio.get_running_loop()
-        batch = _Done([(future, done.outcome)])
-        durable = self._log.append(done.events)
-        durable.add_done_callback(
-            lambda f: loop.call_soon_threadsafe(_settle, batch, f.exception())
-        )
-        return await future
 
-
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    outcome: Outcome
-    events: list[Prediction]
+async def _kept(durable: list[Future[list[str]]]) -> None:
+    """Wait until events are durable."""
+    try:
+        await asyncio.gather(*map(asyncio.wrap_future, durable))
+    except Exception as error:  # a driver's own
+        raise _not_kept() from error
 
 
 def _json(content: Any) -> str:
@@ -322,9 +327,11 @@ def _settle(done: _Done, error: BaseException | None) -> None:
         _answer(done)
         return
     for future, _ in done.asked:
-        _fail(
-            future, Problem(503, "the event log can't take the prediction", {b"retry-after": b"5"})
-        )
+        _fail(future, _not_kept())
+
+
+def _not_kept() -> Problem:
+    return Problem(503, "the event log can't take the prediction", {b"retry-after": b"5"})
 
 
 def _answer(done: _Done) -> None:
