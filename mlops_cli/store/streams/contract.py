@@ -1,0 +1,97 @@
+"""What each format of row files offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Broken", "Cursor", "RowFile", "Taken", "Text"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """How text files are read."""
+
+    separator: str = ","
+    encoding: str = "utf-8"
+    null_values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A row that can't be read, as it stands in the file.
+
+    Attributes
+    ----------
+    row
+        Its position among the rows that were taken with it.
+    """
+
+    row: int
+    given: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Some rows of one file.
+
+    Attributes
+    ----------
+    frame
+        Those that could be read, with the columns that were asked for.
+    index
+        Their positions among all that were taken.
+    rows
+        How many were taken, with the broken ones.
+    whole
+        Gives rows of ``frame`` by position, with all columns that the file has.
+    """
+
+    file: Path
+    frame: pl.DataFrame
+    index: Sequence[int]
+    rows: int
+    broken: tuple[Broken, ...]
+    whole: Callable[[Sequence[int]], list[dict[str, Any]]]
+
+
+class RowFile(Protocol):
+    """A file that has been looked at."""
+
+    path: Path
+    size: int
+    """Bytes on the disk."""
+    schema: Mapping[str, pl.DataType]
+    """Its columns; of text files, String."""
+
+    def cursor(self, at: int, columns: Sequence[str]) -> Cursor:
+        """Begin to read at a position that a cursor gave, or 0."""
+
+
+class Cursor(Protocol):
+    """A place in a file that is being read."""
+
+    at: int
+    """Where to begin, to go on from here."""
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of the file is behind, as it is on the disk."""
+
+    def take(self, rows: int) -> Taken | None:
+        """About so many rows; None at the end.
+
+        Raises
+        ------
+        SourceUnreadable
+            If the file is damaged from here on.
+        """
+
+    def close(self) -> None:
+        """Let go of the file."""

@@ -1,0 +1,178 @@
+"""CSV, plain or gzipped: values stay text, as their types are the model's business."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mlops_cli.errors import SourceUnreadable
+from mlops_cli.store.streams.contract import Broken, Taken, Text
+from mlops_cli.store.streams.text import BOM, Records
+
+__all__ = ["open_file"]
+
+_LONGEST = 1 << 30
+"""Characters that a field may have."""
+
+
+def open_file(path: Path, text: Text) -> _CsvFile:
+    """Read a file's header.
+
+    Raises
+    ------
+    SourceUnreadable
+        If it isn't CSV, a column has no name, or two have the same.
+    """
+    records = Records(path, text.encoding, quoted=True)
+    first = records.take(1)
+    records.close()
+    if first.startswith(b"PAR1") or b"\0" in first:
+        what = "Parquet" if first.startswith(b"PAR1") else "binary"
+        raise SourceUnreadable(
+            f"{path} is not CSV but {what}: it begins with {first[:12]!r}",
+            "Rename it by what it is, or state the base source's `encoding` in params.yaml.",
+        )
+    try:
+        line = first.removeprefix(BOM).decode()
+    except UnicodeDecodeError as error:
+        raise SourceUnreadable(
+            f"the first line of {path} is not UTF-8: byte 0x{first[error.start]:02x}",
+            "State the base source's `encoding` in params.yaml, such as latin-1.",
+        ) from None
+    names = next(csv.reader([line], delimiter=text.separator), [])
+    for at, name in enumerate(names):
+        if not name.strip() or name in names[:at]:
+            wrong = "has no name" if not name.strip() else f"is named {name!r} like another one"
+            raise SourceUnreadable(
+                f"column {at + 1} of {path} {wrong}",
+                "The first line gives each column a name of its own.",
+            )
+    if not names:
+        raise SourceUnreadable(f"the first line of {path} is blank", "It names the columns.")
+    return _CsvFile(path, path.stat().st_size, tuple(names), len(first), text)
+
+
+@dataclass(frozen=True)
+class _CsvFile:
+    path: Path
+    size: int
+    names: tuple[str, ...]
+    begin: int
+    """Where the first row is."""
+    text: Text
+
+    @property
+    def schema(self) -> Mapping[str, pl.DataType]:
+        return {name: pl.String() for name in self.names}
+
+    def cursor(self, at: int, columns: Sequence[str]) -> _CsvCursor:
+        return _CsvCursor(self, max(at, self.begin), columns)
+
+
+class _CsvCursor:
+    def __init__(self, file: _CsvFile, at: int, columns: Sequence[str]) -> None:
+        self._file = file
+        self._columns = [name for name in file.names if name in columns]
+        self._records = Records(file.path, file.text.encoding, at, quoted=True)
+
+    @property
+    def at(self) -> int:
+        return self._records.at
+
+    @property
+    def bytes_read(self) -> int:
+        return self._records.bytes_read
+
+    def close(self) -> None:
+        self._records.close()
+
+    def take(self, rows: int) -> Taken | None:
+        block = self._records.take(rows)
+        if not block:
+            return None
+        file = self._file
+        frame = _parsed(block, file, self._columns)
+        if frame is None:
+            whole, index, broken = _record_by_record(block, file)
+            total = len(index) + len(broken)
+            part = whole.select(self._columns)
+            return Taken(file.path, part, index, total, broken, partial(_rows, whole))
+
+        def again(places: Sequence[int]) -> list[dict[str, Any]]:
+            everything = _parsed(block, file, file.names)
+            assert everything is not None  # noqa: S101 - some of its columns were read
+            return _rows(everything, places)
+
+        return Taken(file.path, frame, range(frame.height), frame.height, (), again)
+
+
+def _rows(frame: pl.DataFrame, places: Sequence[int]) -> list[dict[str, Any]]:
+    return frame[list(places)].to_dicts()
+
+
+def _parsed(block: bytes, file: _CsvFile, columns: Sequence[str]) -> pl.DataFrame | None:
+    """Records as a table of texts; None where one may not be as it should.
+
+    Polars fills a short record with nulls in silence, so the separators are counted.
+    """
+    width = len(file.names)
+    if width == 1:
+        return None
+    try:
+        frame = pl.read_csv(
+            block,
+            has_header=False,
+            new_columns=list(file.names),
+            columns=[file.names.index(c) for c in columns],
+            infer_schema=False,
+            separator=file.text.separator,
+            null_values=["", *file.text.null_values],
+        )
+    except pl.exceptions.PolarsError:
+        return None
+    pieces = block.split(b'"')
+    if len(pieces) % 2 == 0:
+        return None
+    separator = file.text.separator.encode()
+    separators = sum(piece.count(separator) for piece in pieces[::2])
+    return frame if separators == frame.height * (width - 1) else None
+
+
+def _record_by_record(
+    block: bytes, file: _CsvFile
+) -> tuple[pl.DataFrame, list[int], tuple[Broken, ...]]:
+    """Records as a table of texts with the positions of its rows, and those that are broken."""
+    text, bad_bytes = block.decode(errors="replace"), False
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        bad_bytes = True
+    csv.field_size_limit(_LONGEST)
+    nulls = {"", *file.text.null_values}
+    rows: list[list[str | None]] = []
+    index: list[int] = []
+    broken: list[Broken] = []
+    width = len(file.names)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=file.text.separator)
+    number = 0
+    for record in reader:
+        if not record:
+            continue
+        if len(record) != width:
+            reason = f"it has {len(record)} of {width} fields"
+            broken.append(Broken(number, record, reason))
+        elif bad_bytes and any("\ufffd" in value for value in record):
+            broken.append(Broken(number, record, "it is not UTF-8"))
+        else:
+            index.append(number)
+            rows.append([None if value in nulls else value for value in record])
+        number += 1
+    frame = pl.DataFrame(rows, schema=dict(file.schema), orient="row")
+    return frame, index, tuple(broken)
