@@ -16,6 +16,7 @@ from mlops_cli.cli.init import init
 from mlops_cli.cli.materialize import materialize
 from mlops_cli.cli.models import models
 from mlops_cli.cli.pipeline import run, stage, stage_command
+from mlops_cli.cli.predict import predict
 from mlops_cli.cli.registry import approve, promote, register, rollback
 from mlops_cli.cli.serve import serve
 from mlops_cli.cli.status import status
@@ -81,6 +82,7 @@ app.command()(push)
 app.command()(pull)
 app.command()(serve)
 app.command()(materialize)
+app.command()(predict)
 app.command()(status)
 app.command()(compare)
 app.command()(clock)

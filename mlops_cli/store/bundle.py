@@ -155,6 +155,9 @@ def verify(folder: Path) -> dict[str, Any]:
         stated = {str(name): dict(entry) for name, entry in manifest["files"].items()}
     except (KeyError, TypeError, AttributeError, ValueError):
         raise DataRefused(f"{folder / _MANIFEST} is not a bundle's manifest", hint) from None
+    # Before it is asked about others: a list with another hash is what was changed.
+    if manifest.get("bundle_sha256") != _digest(stated):
+        raise DataRefused(f"{folder / _MANIFEST} was changed after the model was written", hint)
     found = _files(folder)
     for name in sorted(stated.keys() | found.keys()):
         if name not in found:
