@@ -39,6 +39,9 @@ def project(tmp_path):
     params = root / "params.yaml"
     text = re.sub(r"trials: \d+", "trials: 2", params.read_text())
     text = re.sub(r"families: \[[^]]*\]", "families: [lightgbm]", text)
+    text = re.sub(r" *(beats_baselines|worst_slice): .*\n", "", text)
+    # Two months to learn from: what a version's life is like doesn't depend on how good it is.
+    text = text.replace("limits: {roc_auc: 0.70}", "limits: {roc_auc: 0.55}")
     params.write_text(re.sub(r"resamples: \d+", "resamples: 100", text))
     return root
 
@@ -62,13 +65,13 @@ def agree(root, version, stages):
 
 
 def test_register_promote_new_data_promote_diff_rollback(project):
-    done(project, "mlops", "clock", "2013-08-01", "--back")
+    done(project, "mlops", "clock", "2013-05-01", "--back")
     done(project, "mlops", "register", "-m", "First")
     agree(project, "v0.1.0", {})
     done(project, "mlops", "promote", "v0.1.0", "--to", "production")
     agree(project, "v0.1.0", {"production": "v0.1.0"})
 
-    done(project, "mlops", "clock", "2013-10-01")
+    done(project, "mlops", "clock", "2013-06-01")
     told = json.loads(done(project, "mlops", "register", "--json"))
     assert told["version"] == "flight-delays@v0.2.0"
     assert told["champion"], "the new model was compared with the one in production"

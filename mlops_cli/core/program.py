@@ -369,4 +369,4 @@ class FeatureProgram:
 
         rules = Featurize.model_validate_json(json.dumps(content["rules"]))
         facts = {name: TableFacts.from_json(f) for name, f in content["sources"].items()}
-        return cls(rules, facts, hook, content["derive"])
+        return cls(rules, facts, hook, content.get("derive", {}))

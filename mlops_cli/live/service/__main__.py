@@ -9,6 +9,8 @@ from mlops_cli.errors import MlopsError
 from mlops_cli.live.service.running import run
 from mlops_cli.live.service.settings import Settings
 
+__all__ = ["main"]
+
 
 def main() -> int:
     """Serve the model that the environment names."""
