@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import delivered_projects as made
-import pytest
 
 from mlops_cli.live.rebuilding import rebuild
 
@@ -76,27 +73,3 @@ def test_a_pipeline_that_fails_there_is_not_reproduced(project: Path) -> None:
     assert found.verdict == "not reproduced"
     assert "failed" in found.said
     assert not (project / ".mlops" / "rebuild").exists()
-
-
-@pytest.mark.slow
-def test_a_version_of_a_new_project_is_rebuilt_to_the_byte(tmp_path: Path) -> None:
-    rows = "".join(f"{i % 17},{i % 5},{int(i % 17 + i % 5 > 10)}\n" for i in range(400))
-    (tmp_path / "rows.csv").write_text("size,weight,late\n" + rows)
-    project = tmp_path / "shop"
-
-    def mlops(*words: str, cwd: Path = project) -> str:
-        done = subprocess.run([MLOPS, *words], cwd=cwd, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    mlops("init", "shop", "--data", "rows.csv", "--target", "late", cwd=tmp_path)
-    settings = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(settings.replace("trials: 20", "trials: 3"))
-    for key, value in (("user.name", "Ann"), ("user.email", "ann@example.org")):
-        made.run(project, "git", "config", key, value)
-    made.commit(project, "Start")
-    mlops("register", "--local")
-    told = json.loads(mlops("verify", "latest", "--rebuild", "--json"))
-    assert told["passed"]
-    assert told["rebuild"]["verdict"] == "reproduced to the byte"
-    assert told["rebuild"]["outputs"] == []

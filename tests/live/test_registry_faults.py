@@ -16,7 +16,7 @@ from mlops_cli.store.registry import read
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("MLOPS_KILLS", "6"))
+KILLS = int(os.environ.get("MLOPS_KILLS", "2"))
 """Kills per command; `MLOPS_KILLS=25 pytest tests/live/test_registry_faults.py` does more."""
 
 

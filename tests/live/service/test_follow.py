@@ -140,3 +140,10 @@ def test_what_cannot_be_served_is_told(project: Path, words, code: int, said: st
     )
     assert result.returncode == code, result.stderr
     assert said in result.stderr
+
+
+def test_a_version_of_a_new_project_is_rebuilt_to_the_byte(project: Path) -> None:
+    told = json.loads(done(project, MLOPS, "verify", "latest", "--rebuild", "--json"))
+    assert told["passed"]
+    assert told["rebuild"]["verdict"] == "reproduced to the byte"
+    assert told["rebuild"]["outputs"] == []
