@@ -52,6 +52,11 @@ class Spill:
         """Bytes that wait in the folder, of all processes."""
         return sum(map(_size, self._folder.glob("*.events")))
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether a segment waits in the folder, were it an empty one that a crash has left."""
+        return any(self._folder.glob("*.events"))
+
     def write(self, events: Sequence[Prediction | Label]) -> bool:
         """Keep events, durably; False where there is no room.
 

@@ -15,7 +15,7 @@ from mlops_cli.store.events.judging import judged, wanted
 
 __all__ = ["SCHEMA", "SqliteEvents", "SqliteRows"]
 
-VERSION = 1
+VERSION = 2
 SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS predictions (
@@ -24,8 +24,9 @@ CREATE TABLE IF NOT EXISTS predictions (
     output TEXT NOT NULL, milliseconds REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS predictions_at ON predictions (at);
-CREATE INDEX IF NOT EXISTS predictions_entity ON predictions (entity, moment)
-    WHERE entity IS NOT NULL;
+CREATE TABLE IF NOT EXISTS moments (
+    moment REAL NOT NULL, entity TEXT NOT NULL, PRIMARY KEY (moment, entity)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS labels (
     seq INTEGER PRIMARY KEY, key TEXT NOT NULL, prediction TEXT, entity TEXT, moment REAL,
     value TEXT NOT NULL, at REAL NOT NULL
@@ -35,7 +36,8 @@ CREATE INDEX IF NOT EXISTS labels_at ON labels (at);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
-_ROW = "(?,?,?,?,?,?,?,?,?,?)"
+# Which entities were predicted at which moments, for labels that name them. As an index on the
+# predictions this would be most of what a commit writes: pages here and there, again and again.
 _TOGETHER = (256, 64, 16, 4, 1)
 """Rows of one statement. Each statement gives Python's lock away and asks for it again, for which
 it may wait; so there are few."""
@@ -105,7 +107,16 @@ class SqliteEvents:
     ) -> list[str]:
         db.execute("BEGIN IMMEDIATE")
         try:
-            _insert(db, predictions)
+            _insert(db, "predictions", predictions)
+            _insert(
+                db,
+                "moments",
+                [
+                    (p.moment, p.entity)
+                    for p in predictions
+                    if p.moment is not None and p.entity is not None
+                ],
+            )
             results = _label(db, labels) if labels else []
             db.execute("COMMIT")
         except BaseException:
@@ -183,16 +194,14 @@ def _is_made(db: sqlite3.Connection, path: Path) -> bool:
     return bool(version == VERSION)
 
 
-def _insert(db: sqlite3.Connection, predictions: Sequence[Prediction]) -> None:
+def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows that aren't there, by statements of many rows."""
     start = 0
+    row = f"({','.join('?' * len(rows[0]))})" if rows else ""
     for size in _TOGETHER:
-        statement = (
-            f"INSERT INTO predictions VALUES {','.join([_ROW] * size)} "  # noqa: S608
-            "ON CONFLICT (id) DO NOTHING"
-        )
-        while len(predictions) - start >= size:
-            values = chain.from_iterable(predictions[start : start + size])
-            db.execute(statement, tuple(values))
+        statement = f"INSERT INTO {table} VALUES {','.join([row] * size)} ON CONFLICT DO NOTHING"  # noqa: S608
+        while len(rows) - start >= size:
+            db.execute(statement, tuple(chain.from_iterable(rows[start : start + size])))
             start += size
 
 
@@ -200,7 +209,7 @@ def _label(db: sqlite3.Connection, labels: Sequence[Label]) -> list[str]:
     keys, ids, moments = wanted(labels)
     before = [
         row
-        for some, marks in _batches(keys, "?")
+        for some, marks in _batches(keys)
         for row in db.execute(
             f"SELECT key, at, value FROM labels WHERE key IN ({marks}) ORDER BY at, seq",  # noqa: S608
             some,
@@ -208,16 +217,14 @@ def _label(db: sqlite3.Connection, labels: Sequence[Label]) -> list[str]:
     ]
     found: set[Any] = {
         row[0]
-        for some, marks in _batches(ids, "?")
+        for some, marks in _batches(ids)
         for row in db.execute(f"SELECT id FROM predictions WHERE id IN ({marks})", some)  # noqa: S608
     }
-    for pairs, marks in _batches(moments, "(?,?)"):
+    for entity, moment in moments:
         found.update(
             db.execute(
-                # The order of a CROSS JOIN is kept: each pair is looked up, by the index.
-                f"WITH w (entity, moment) AS (VALUES {marks}) SELECT w.entity, w.moment FROM w "  # noqa: S608
-                "CROSS JOIN predictions p ON p.entity = w.entity AND p.moment = w.moment",
-                list(chain.from_iterable(pairs)),
+                "SELECT entity, moment FROM moments WHERE entity = ? AND moment = ?",
+                (entity, moment),
             )
         )
     results, kept = judged(labels, before, found)
@@ -228,7 +235,7 @@ def _label(db: sqlite3.Connection, labels: Sequence[Label]) -> list[str]:
     return results
 
 
-def _batches(values: Sequence[Any], mark: str) -> Iterator[tuple[Sequence[Any], str]]:
+def _batches(values: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
     for start in range(0, len(values), _ASKED):
         some = values[start : start + _ASKED]
-        yield some, ",".join([mark] * len(some))
+        yield some, ",".join("?" * len(some))

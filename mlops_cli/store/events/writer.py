@@ -69,7 +69,7 @@ class EventLog:
         self._closing = False
         self._deadline = float("inf")
         self._there = True
-        self._behind = bool(spill.size)
+        self._behind = spill.holds_any
         self._again = False
         self._chunks: Generator[Chunk, None, None] | None = None
         self.problem: str | None = None

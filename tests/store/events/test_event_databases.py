@@ -188,9 +188,9 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(layout) -> None:
 def test_a_file_of_a_newer_format_is_refused(layout) -> None:
     open_events(None, layout).write([], [])
     db = sqlite3.connect(layout.events)
-    db.execute("PRAGMA user_version = 2")
+    db.execute("PRAGMA user_version = 3")
     db.close()
-    with pytest.raises(SourceUnreadable, match="format 2"):
+    with pytest.raises(SourceUnreadable, match="format 3"):
         open_events(None, layout).write([], [])
 
 
