@@ -52,9 +52,9 @@ def _field(column: str, kind: str, value: Any) -> str:
     shown = "" if value is None else escaping.escape(str(value), quote=True)
     step = ' step="any"' if kind == "number" else ""
     return (
-        f'<label for="in-{name}">{name} <small>{kind}</small></label>'
+        f'<div class="pair"><label for="in-{name}">{name} <small>{kind}</small></label>'
         f'<input id="in-{name}" name="{name}" data-kind="{kind}" '
-        f'type="{_KINDS.get(kind, "text")}"{step} value="{shown}" autocomplete="off">'
+        f'type="{_KINDS.get(kind, "text")}"{step} value="{shown}" autocomplete="off"></div>'
     )
 
 
