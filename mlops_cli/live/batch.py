@@ -2,247 +2,371 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.core.inputs import Read
+from mlops_cli import __version__
+from mlops_cli.core.columntypes import fitted, normal
 from mlops_cli.errors import DataRefused, NotFound, Usage, nearest
-from mlops_cli.store import tables
-from mlops_cli.store.files import read_json, staged, write_json
+from mlops_cli.live.batch_scoring import (
+    AsGiven,
+    FromStore,
+    FromTables,
+    Scoring,
+    answers,
+    explanations,
+    reserved,
+)
+from mlops_cli.live.materializing import validated
+from mlops_cli.live.scoring import Scorer
+from mlops_cli.live.selecting import Selected, selected
+from mlops_cli.store.bundle import verify
 from mlops_cli.store.locks import held
+from mlops_cli.store.parts import Done, Parts, beside, file_print
+from mlops_cli.store.streams import RowFile, Rows, Taken, Text, columns_of, found_files, opened
 
 if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.layout import Layout
-    from mlops_cli.live.scoring import Scorer
+    from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
 
-__all__ = ["ENDINGS", "Batch", "Predicted", "predict"]
+__all__ = ["SLICE", "Batch", "Predicted", "predict"]
 
 SLICE = 100_000
 """Rows that are worked on at a time."""
-ENDINGS = (".parquet", ".csv", ".jsonl")
+_MEGABYTE = 2**20
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What is to be predicted, and where it goes.
+    """What is to be predicted, and how.
 
     Attributes
     ----------
-    rows
-        The input, read lazily.
-    fingerprint
-        What the result depends on: input, version and options. A run that was killed goes on only
-        if it is the same.
+    pattern
+        A file, or a glob.
+    wanted
+        A version, a stage, or ``workspace``.
     features
-        Whether the input holds the features themselves.
+        The input holds the features themselves.
     keep
-        Columns of the input that come along.
-    strict
-        Refuse the whole if a row can't be scored.
+        Columns that come along.
+    explain
+        So many features that count most are told of each row.
+    fail_on_bad
+        Refuse it all if a row can't be scored.
+    force
+        Start over, whatever an earlier run has done.
     """
 
-    rows: pl.LazyFrame
+    pattern: str
     out: Path
-    version: str
-    fingerprint: Mapping[str, Any]
+    wanted: str = "production"
     features: bool = False
     keep: tuple[str, ...] = ()
-    strict: bool = False
+    explain: int = 0
+    fail_on_bad: bool = False
+    force: bool = False
+    slice_rows: int = SLICE
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """How many rows were predicted and rejected, and where they are."""
+    """How many rows were predicted and set aside, and where they are.
 
+    Attributes
+    ----------
+    resumed
+        Rows that an earlier run had done.
+    """
+
+    version: str
     rows: int
     rejected: int
     out: Path
     rejects: Path | None
+    resumed: int
 
 
-def predict(batch: Batch, scorer: Scorer, layout: Layout, progress: Progress) -> Predicted:
-    """Predict all rows.
+def predict(params: Params, layout: Layout, batch: Batch, progress: Progress) -> Predicted:
+    """Predict all rows, and put them in the output's place.
 
     Raises
     ------
     Usage
-        If the output's name says no format that can be written, or its folder isn't there.
-    DataRefused
-        If a column is missing, or with ``strict`` if a row can't be scored.
+        If the output can't be written, or is part of the input.
     NotFound
-        If the project lacks the tables that the features look into.
+        If there is no such file or version, or nothing for joins and windows to look into.
+    SourceUnreadable
+        If a file can't be read.
+    DataRefused
+        If the bundle isn't as it was written, a column is missing, or with ``fail_on_bad`` a row
+        can't be scored.
     Busy
         If another run writes the same output.
     """
-    out = batch.out
-    if out.suffix not in ENDINGS:
-        raise Usage(
-            f"the output {out.name!r} ends with none of {', '.join(ENDINGS)}", "Rename it with -o."
-        )
-    if not out.parent.is_dir():
-        raise Usage(f"the folder {out.parent} of the output isn't there", "Make it first.")
-    given = batch.rows.collect_schema().names()
-    for column in batch.keep:
-        if column not in given:
-            raise DataRefused(f"--keep names {column!r}, which isn't there", nearest(column, given))
-    parts = out.parent / f".{out.name}.parts"
-    with held(out.parent / f".{out.name}.lock", f"another `mlops predict` writes {out.name}"):
-        done = _prepared(parts, batch.fingerprint)
-        looked_into = None if batch.features else _tables(scorer, layout)
-        total = int(batch.rows.select(_len()).collect(engine="streaming").item())
-        for number, frame in enumerate(_slices(batch.rows, done * SLICE), start=done):
-            _slice(batch, scorer, frame, looked_into, parts, number)
-            progress.update("rows", min((number + 1) * SLICE, total), total)
-        predicted = _together(parts, out)
-        shutil.rmtree(parts)
-    for ending in ("lock", "pid"):
-        (out.parent / f".{out.name}.{ending}").unlink(missing_ok=True)
-    return predicted
-
-
-def _len() -> pl.Expr:
-    import polars as pl
-
-    return pl.len()
-
-
-def _prepared(parts: Path, fingerprint: Mapping[str, Any]) -> int:
-    """How many slices an earlier run of the very same has done."""
-    state = parts / "state.json"
-    try:
-        same = read_json(state) == json.loads(json.dumps(fingerprint))
-    except (NotFound, DataRefused):
-        same = False
-    if not same:
-        shutil.rmtree(parts, ignore_errors=True)
-        parts.mkdir()
-        write_json(state, fingerprint)
-    done = 0
-    while (parts / f"{done:06d}.parquet").is_file():
-        done += 1
-    return done
-
-
-def _slices(rows: pl.LazyFrame, start: int) -> Iterator[pl.DataFrame]:
-    """Slices of a fixed size, whatever the pieces in which a reader hands them over."""
-    import polars as pl
-
-    waiting: list[pl.DataFrame] = []
-    count = 0
-    for piece in rows.slice(start).collect_batches(maintain_order=True, chunk_size=SLICE):
-        waiting.append(piece)
-        count += piece.height
-        while count >= SLICE:
-            whole = pl.concat(waiting)
-            yield whole[:SLICE]
-            waiting, count = [whole[SLICE:]], count - SLICE
-    if count or not start:
-        yield pl.concat(waiting) if waiting else rows.collect_schema().to_frame()
-
-
-def _tables(scorer: Scorer, layout: Layout) -> dict[str, pl.LazyFrame]:
-    program = scorer.program
-    return {
-        name: program.cleaned(name, tables.scan(layout.valid / f"{name}.parquet"))
-        for name in program.used_sources
+    rejects = beside(batch.out)
+    paths = found_files(batch.pattern)
+    if batch.out.resolve() in [p.resolve() for p in paths]:
+        raise Usage(f"{batch.out} is one of the files to read", "Write to another name.")
+    choice = selected(params, layout, batch.wanted, progress)
+    scorer = Scorer.open(choice.folder, layout.root, carried=batch.keep)
+    base = params.ingest.sources.get(scorer.program.rules.base)
+    text = Text() if base is None else Text(base.separator, base.encoding, tuple(base.null_values))
+    files = [opened(path, text) for path in paths]
+    scoring, looked_into = _scoring(batch, scorer, choice, layout)
+    run = _Run(batch, choice, scorer, scoring, files, progress)
+    run.check()
+    job = {
+        "mlops": __version__,
+        "version": choice.label,
+        "bundle": verify(choice.folder)["bundle_sha256"],
+        "files": [file_print(path) for path in paths],
+        "looked into": looked_into,
+        "text": vars(text),
+        "options": [batch.features, batch.keep, batch.explain, batch.slice_rows],
     }
-
-
-def _slice(
-    batch: Batch,
-    scorer: Scorer,
-    frame: pl.DataFrame,
-    looked_into: Mapping[str, pl.LazyFrame] | None,
-    parts: Path,
-    number: int,
-) -> None:
-    """Predict one slice; its part is there only when it is complete."""
-    import polars as pl
-
-    start = number * SLICE
-    read = Read(frame, range(frame.height))
-    if looked_into is not None:
-        read = scorer.read_frame(frame)
-    lacking = next((e for e in read.errors if e.row is None), None)
-    if lacking is not None:
-        raise DataRefused(
-            f"{lacking.message} (rows from {start} on)",
-            "Give the raw columns that the model's features read; GET /docs.json lists them.",
-        )
-    if read.errors and batch.strict:
-        first = read.errors[0]
-        raise DataRefused(
-            f"row {start + (first.row or 0)}: {first.message}",
-            "Correct the row, or set such rows aside without --strict.",
-        )
-    features = (
-        read.frame
-        if looked_into is None
-        else scorer.program.transform(read.frame.drop("_at", strict=False), looked_into)
+    name = hashlib.sha256(str(batch.out.resolve()).encode()).hexdigest()[:16]
+    with held(layout.work / "predict" / f"{name}.lock", f"the output {batch.out}"):
+        parts = Parts(batch.out, job)
+        begun = run.begun(parts)
+        done = begun
+        for done in run.slices(parts, begun):
+            progress.update(f"{done.rows:,} rows; MB", *run.megabytes())
+        found = parts.finish(done)
+    return Predicted(
+        choice.label,
+        done.rows - done.rejected,
+        done.rejected,
+        batch.out,
+        rejects if found else None,
+        begun.rows,
     )
-    index = list(read.index)
-    columns = [pl.Series("row", index, dtype=pl.Int64) + start]
-    columns += [frame[index].get_column(c) for c in batch.keep]
-    made = pl.DataFrame(columns).hstack(_outputs(scorer, features, batch.version))
-    if read.errors:
-        lines = [
-            json.dumps({"row": start + (e.row or 0), "column": e.column, "value": e.value,
-                        "reason": e.message}, ensure_ascii=False)
-            for e in read.errors
-        ]  # fmt: skip
-        (parts / f"{number:06d}.rejected").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    tables.write(made, parts / f"{number:06d}.parquet")
 
 
-def _outputs(scorer: Scorer, features: pl.DataFrame, version: str) -> list[pl.Series]:
-    import polars as pl
-
-    bundle = scorer.bundle
-    output = bundle.predict(features)
-    stated = pl.Series("version", [version] * features.height, dtype=pl.String)
-    if output.ndim == 1:
-        return [pl.Series("prediction", output), stated]
-    labels = bundle.labels
-    found = [pl.Series("prediction", labels.decode(output.argmax(axis=1)))]
-    for code, label in enumerate(labels.classes):
-        name = str(label).lower() if isinstance(label, bool) else str(label)
-        found.append(pl.Series(f"probability_{name}", output[:, code]))
-    if bundle.threshold is not None:
-        decided = (output[:, 1] >= bundle.threshold).astype("int64")
-        found.append(pl.Series("decision", labels.decode(decided)))
-    return [*found, stated]
+def _scoring(
+    batch: Batch, scorer: Scorer, choice: Selected, layout: Layout
+) -> tuple[Scoring, list[Any]]:
+    """How rows are scored, and by what the tables are known that they look into."""
+    if batch.features:
+        return AsGiven(scorer.bundle), []
+    program = scorer.program
+    used = {name: layout.valid / f"{name}.parquet" for name in program.used_sources}
+    absent = [path for path in used.values() if not path.is_file()]
+    if not absent:
+        tables = {name: validated(program, name, layout) for name in used}
+        return FromTables(scorer, tables), [file_print(path) for path in used.values()]
+    return _from_store(batch, choice, layout, absent[0])
 
 
-def _together(parts: Path, out: Path) -> Predicted:
-    """Put the parts together in the output's format, and the rejected rows beside it."""
-    import polars as pl
+def _from_store(
+    batch: Batch, choice: Selected, layout: Layout, absent: Path
+) -> tuple[Scoring, list[Any]]:
+    import datetime as dt
 
-    found = sorted(parts.glob("*.parquet"))
-    rows = pl.scan_parquet(found, glob=False)
-    with staged(out) as temporary:
-        if out.suffix == ".csv":
-            rows.sink_csv(temporary, maintain_order=True)
-        elif out.suffix == ".jsonl":
-            rows.sink_ndjson(temporary, maintain_order=True)
-        else:
-            tables.sink(rows, temporary)
-    rejected = sorted(parts.glob("*.rejected"))
-    beside = out.with_name(f"{out.stem}-rejected.jsonl")
-    count = 0
-    if rejected:
-        with staged(beside) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for path in rejected:
-                lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-                count += len({json.loads(line)["row"] for line in lines})
-                file.writelines(lines)
-    else:
-        beside.unlink(missing_ok=True)
-    total = int(rows.select(_len()).collect().item())
-    return Predicted(total, count, out, beside if rejected else None)
+    from mlops_cli.store.online import open_store, program_id
+
+    try:
+        store = open_store(os.environ.get("MLOPS_ONLINE_URL"), layout.online)
+        scorer = Scorer.open(choice.folder, layout.root, store, batch.keep)
+    except NotFound as error:
+        raise NotFound(
+            f"the features look into {absent.relative_to(layout.root)}, which is not there, "
+            f"and {error.message}",
+            "Bring the data back with `dvc checkout` or `mlops pull`, or fill the online store "
+            "with `mlops materialize`.",
+        ) from None
+    facts = store.facts(program_id(scorer.program)) or {}
+    since = facts.get("since")
+    begin = None if since is None else dt.datetime.fromisoformat(since)
+    return FromStore(scorer, begin), [facts]
+
+
+@dataclass
+class _Run:
+    """One run over the files."""
+
+    batch: Batch
+    choice: Selected
+    scorer: Scorer
+    scoring: Scoring
+    files: Sequence[RowFile]
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self._rows: Rows | None = None
+        self._kept: dict[str, pl.DataType] = {}
+
+    def check(self) -> None:
+        """See that each file has what is needed, and settle the types of the kept columns."""
+        inputs = self.scoring.inputs
+        for file in self.files:
+            for column in (*inputs.needed, *self.batch.keep):
+                if column not in file.schema:
+                    what = "--keep names" if column in self.batch.keep else "the model needs"
+                    raise DataRefused(
+                        f"{file.path} has no column {column!r}, which {what}",
+                        nearest(column, file.schema),
+                    )
+        taken = reserved(self.scorer.bundle, self.batch.explain)
+        found = columns_of(self.files)
+        for column in self.batch.keep:
+            if column in taken or self.batch.keep.count(column) > 1:
+                raise Usage(
+                    f"--keep names {column!r}, which the output has already",
+                    "Leave it out, or rename it in the input.",
+                )
+            if found[column].is_nested():
+                raise Usage(f"--keep names {column!r}, which holds lists or structs", "Leave it.")
+            self._kept[column] = inputs.columns.get(column) or normal(found[column])
+
+    def begun(self, parts: Parts) -> Done:
+        """What an earlier run of the same has done."""
+        found = None if self.batch.force else parts.found()
+        if found is None:
+            if parts.started and not self.batch.force:
+                self.progress.note("an earlier run was of another input or version: starting over")
+            parts.discard()
+            return Done()
+        if found.rejected and self.batch.fail_on_bad:
+            parts.discard()
+            return Done()
+        if found.rows:
+            self.progress.note(f"going on after row {found.rows:,}")
+        return found
+
+    def megabytes(self) -> tuple[float, float]:
+        """How much of the files is read, and how large they are."""
+        read = 0 if self._rows is None else self._rows.bytes_read
+        return read / _MEGABYTE, sum(f.size for f in self.files) / _MEGABYTE
+
+    def slices(self, parts: Parts, done: Done) -> Iterator[Done]:
+        """Score what is left, and keep each slice."""
+        inputs = self.scoring.inputs
+        columns = dict.fromkeys((*inputs.needed, *inputs.optional, *self._kept))
+        self._rows = Rows(self.files, list(columns), done.position)
+        while taken := self._rows.take(self.batch.slice_rows):
+            made, rejected = self._slice(taken, done.rows)
+            if rejected and self.batch.fail_on_bad:
+                parts.discard()
+                first = rejected[0]
+                raise DataRefused(
+                    f"row {first['row']} of {first['file']}: {first['reason']} "
+                    f"({len(rejected)} bad rows so far)",
+                    "Correct it, or leave out --fail-on-bad to set such rows aside.",
+                )
+            done = Done(
+                done.slices + 1,
+                done.rows + sum(part.rows for part in taken),
+                done.rejected + len(rejected),
+                self._rows.position,
+            )
+            parts.add(done, made, rejected)
+            yield done
+        if not done.slices:
+            done = replace(done, slices=1)
+            parts.add(done, self._empty(), [])
+            yield done
+
+    def _slice(
+        self, taken: Sequence[Taken], before: int
+    ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+        """Predictions of one slice's rows, and what is told of those that have none."""
+        import polars as pl
+
+        typed: list[pl.DataFrame] = []
+        beginnings: list[pl.DataFrame] = []
+        rejected: list[dict[str, Any]] = []
+        for part in taken:
+            read = self.scoring.read(part.frame)
+            if read.frame.height:
+                typed.append(read.frame)
+                beginnings.append(self._beginning(part, read.index, before))
+            rejected += _rejected(part, read.errors, before)
+            before += part.rows
+        if not typed:
+            return self._empty(), rejected
+        matrix, output = self.scoring.score(pl.concat(typed))
+        return self._answered(pl.concat(beginnings), matrix, output), rejected
+
+    def _beginning(self, part: Taken, index: Sequence[int], before: int) -> pl.DataFrame:
+        """Row numbers and kept columns of the rows that are scored."""
+        import polars as pl
+
+        rows = pl.Series("row", part.index, dtype=pl.Int64) + before
+        places = pl.Series(index, dtype=pl.UInt32)
+        columns = [rows.gather(places)]
+        for name, dtype in self._kept.items():
+            made, lost = fitted(part.frame.get_column(name).gather(places), dtype)
+            if lost is not None:
+                raise DataRefused(
+                    f"column {name!r} of {part.file} is of another type than in the first file",
+                    "Files of one run have the same columns; predict them one by one.",
+                )
+            columns.append(made)
+        return pl.DataFrame(columns)
+
+    def _answered(self, beginning: pl.DataFrame, matrix: Any, output: Any) -> pl.DataFrame:
+        import polars as pl
+
+        columns = answers(self.scorer.bundle, output)
+        if self.batch.explain:
+            columns += explanations(self.scorer, matrix, output, self.batch.explain)
+        version = pl.repeat(self.choice.number, beginning.height, dtype=pl.String, eager=True)
+        return beginning.hstack([*columns, version.alias("version")])
+
+    def _empty(self) -> pl.DataFrame:
+        """The output of no rows."""
+        import numpy as np
+        import polars as pl
+
+        bundle = self.scorer.bundle
+        classes = len(bundle.labels.classes)
+        output = np.zeros((0, classes) if classes else (0,))
+        beginning = pl.DataFrame(schema={"row": pl.Int64(), **self._kept})
+        return self._answered(beginning, np.zeros((0, len(bundle.encoder.kinds))), output)
+
+
+def _rejected(part: Taken, errors: Sequence[Any], before: int) -> list[dict[str, Any]]:
+    """What is told of each row without a prediction: which one, why, and what it holds."""
+    reasons: dict[int, list[Any]] = {}
+    for error in errors:
+        reasons.setdefault(error.row, []).append(error)
+    told = [
+        {
+            "row": before + part.index[row],
+            "file": str(part.file),
+            "reason": "; ".join(e.message for e in found),
+            "columns": [e.column for e in found],
+            "input": _plain(given),
+        }
+        for (row, found), given in zip(
+            reasons.items(), part.whole(list(reasons)) if reasons else [], strict=True
+        )
+    ]
+    told += [
+        {
+            "row": before + broken.row,
+            "file": str(part.file),
+            "reason": broken.reason,
+            "columns": [],
+            "input": broken.given,
+        }
+        for broken in part.broken
+    ]
+    return sorted(told, key=lambda line: int(line["row"]))
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as JSON can hold it."""
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }

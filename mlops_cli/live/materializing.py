@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.store.online import OnlineStore
 
-__all__ = ["Materialized", "is_current", "materialize"]
+__all__ = ["Materialized", "is_current", "materialize", "validated"]
 
 HISTORY = "7d"
 """How long before the data clock requests may lie, unless said otherwise."""
@@ -70,7 +70,7 @@ def materialize(
     clock, since = _clock(layout), None
     if clock is not None and history is not None:
         since = _before(clock, history)
-    sources = {name: _table(program, name, layout) for name in program.used_sources}
+    sources = {name: validated(program, name, layout) for name in program.used_sources}
     counts: dict[str, int] = {}
 
     def entries() -> Iterator[tuple[str, str, str]]:
@@ -92,7 +92,16 @@ def materialize(
     return Materialized(name, counts, facts["clock"], facts["since"])
 
 
-def _table(program: FeatureProgram, name: str, layout: Layout) -> pl.LazyFrame:
+def validated(program: FeatureProgram, name: str, layout: Layout) -> pl.LazyFrame:
+    """A validated table, cleaned as the program says.
+
+    Raises
+    ------
+    NotFound
+        If it isn't there.
+    BadParams
+        If it lacks a column that the program reads.
+    """
     table = tables.scan(layout.valid / f"{name}.parquet")
     schema = table.collect_schema()
     for column, dtype in program.facts[name].schema.items():

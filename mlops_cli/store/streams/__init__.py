@@ -19,7 +19,17 @@ from mlops_cli.store.streams.contract import Broken, Cursor, RowFile, Taken, Tex
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Broken", "Position", "RowFile", "Rows", "Taken", "Text", "found_files", "opened"]
+__all__ = [
+    "Broken",
+    "Position",
+    "RowFile",
+    "Rows",
+    "Taken",
+    "Text",
+    "columns_of",
+    "found_files",
+    "opened",
+]
 
 FORMATS = {"csv": "csv_rows", "jsonl": "jsonl_rows", "parquet": "parquet_rows"}
 """Format -> module of this package."""
