@@ -34,8 +34,9 @@ LOADED = {
     "store": {"numpy", "polars"},
     "core": {"numpy", "polars"},
     "params": {"pydantic"},
-    # Loaded by the service only, which answers with them from its first request on.
+    # Loaded by who scores only, the service from its first request on.
     "live/scoring.py": {"numpy"},
+    "live/batch_scoring.py": {"numpy"},
     "live/service": {"numpy", "orjson"},
 }
 

@@ -171,6 +171,7 @@ class Service:
             if self.log is None
             else {"waiting": self.log.waiting, **self.log.counters()},
             "following": self.problem(),
+            "problem": None if self.log is None else self.log.problem,
         }
         return json_answer(content, 503 if self._ending else 200)
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from mlops_cli.errors import MlopsError
 from mlops_cli.live.service.bodies import json_of
 from mlops_cli.live.service.http import Problem
-from mlops_cli.store.events import Label
+from mlops_cli.store.events import Label, Unkeepable
 
 if TYPE_CHECKING:
     from mlops_cli.live.service.served import Served
@@ -44,9 +45,16 @@ async def taken(body: bytes, log: EventLog | None, served: Served, limits: Limit
         raise Problem(413, f"there are {len(content)} labels, and at most {limits.rows} are taken")
     at = time.time()
     labels = [_label(one, number, served, at) for number, one in enumerate(content)]
-    async with asyncio.timeout(limits.seconds):
-        results = await asyncio.wrap_future(log.take(labels))
-    return list(results)
+    try:
+        async with asyncio.timeout(limits.seconds):
+            results = await asyncio.wrap_future(log.take(labels))
+    except Unkeepable:
+        raise Problem(422, "a label can't be kept: the database refuses its value") from None
+    except TimeoutError:
+        raise Problem(504, f"the labels were not kept in {limits.seconds:g} s") from None
+    except MlopsError:
+        raise Problem(503, "the event log is full", {b"retry-after": b"5"}) from None
+    return results
 
 
 def _label(content: Any, number: int, served: Served, at: float) -> Label:
