@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         drawing.draw_error(error)
         return error.exit_code
     except KeyboardInterrupt:
-        drawing.console(stderr=True).print("interrupted; `mlops run` goes on from here")
+        drawing.console(stderr=True).print("interrupted; the same command goes on from here")
         return 130
     except Exception as error:  # noqa: BLE001 - the last resort: no traceback unless asked for
         if debug:

@@ -1,0 +1,221 @@
+"""Rows of files come in any number at a time, from any position on, and always the same."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_cli.errors import BadParams, NotFound, SourceUnreadable
+from mlops_cli.store.streams import Rows, Text, found_files, opened, text
+
+
+def taken(path: Path, step: int, kind: Text | None = None) -> tuple[list[Any], list[Any]]:
+    """(position, row) of each good row, and (position, reason) of each broken one."""
+    file = opened(path, kind or Text())
+    rows, good, broken, before = Rows([file], list(file.schema)), [], [], 0
+    while parts := rows.take(step):
+        for part in parts:
+            good += [
+                (before + at, row)
+                for at, row in zip(part.index, part.frame.to_dicts(), strict=True)
+            ]
+            broken += [(before + b.row, b.reason) for b in part.broken]
+            before += part.rows
+    rows.close()
+    return good, broken
+
+
+def frame() -> pl.DataFrame:
+    rng = random.Random(1)  # noqa: S311 - data, not secrets
+    return pl.DataFrame(
+        {
+            "n": [rng.randint(-9, 9) if rng.random() > 0.1 else None for _ in range(300)],
+            "t": [rng.choice(["a", 'say "b"', "c,d", "two\nlines", "é", None]) for _ in range(300)],
+            "x": [rng.gauss(0, 1) for _ in range(300)],
+        }
+    )
+
+
+@pytest.fixture(params=["csv", "csv.gz", "jsonl", "jsonl.gz", "parquet"])
+def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch) -> Path:
+    """The same table in each format, read in blocks that cut through rows."""
+    monkeypatch.setattr(text, "_BLOCK", 101)
+    path = tmp_path / f"table.{request.param}"
+    if request.param == "parquet":
+        frame().write_parquet(path, row_group_size=70)
+        return path
+    content = io.BytesIO()
+    frame().write_csv(content) if "csv" in request.param else frame().write_ndjson(content)
+    packed = request.param.endswith("gz")
+    path.write_bytes(gzip.compress(content.getvalue()) if packed else content.getvalue())
+    return path
+
+
+def test_every_row_comes_once_and_in_order(path: Path) -> None:
+    expected = frame()
+    if "csv" in path.name:
+        expected = expected.cast(pl.String)
+    for step in (1, 7, 299, 5000):
+        good, broken = taken(path, step)
+        assert [at for at, _ in good] == list(range(300))
+        assert [row for _, row in good] == expected.to_dicts()
+        assert broken == []
+
+
+def test_reading_goes_on_from_any_position(path: Path) -> None:
+    file = opened(path, Text())
+    rows, positions, starts = Rows([file], ["n", "t"]), [(0, 0)], [0]
+    while parts := rows.take(23):
+        positions.append(rows.position)
+        starts.append(starts[-1] + sum(part.rows for part in parts))
+    assert starts[-1] == 300
+    expected = taken(path, 1000)[0]
+    for position, start in zip(positions, starts, strict=True):
+        rest = Rows([file], ["t"], position).take(1000)
+        found = [row["t"] for part in rest for row in part.frame.to_dicts()]
+        assert found == [row["t"] for _, row in expected[start:]]
+
+
+def test_rows_can_be_asked_for_with_all_their_columns(path: Path) -> None:
+    file = opened(path, Text())
+    rows = Rows([file], ["x"])
+    rows.take(100)
+    part = rows.take(50)[0]
+    assert part.frame.columns == ["x"]
+    expected = [row for _, row in taken(path, 1000)[0]]
+    assert part.whole([3, 40]) == [expected[103], expected[140]]
+
+
+def test_files_follow_each_other(tmp_path: Path) -> None:
+    frame()[:200].write_parquet(tmp_path / "a.parquet")
+    frame()[200:].write_csv(tmp_path / "b.csv")
+    files = [opened(p, Text()) for p in found_files(str(tmp_path / "*"))]
+    rows = Rows(files, ["x"])
+    parts = rows.take(250)
+    assert [part.frame.height for part in parts] == [200, 50]
+    assert sum(part.rows for part in rows.take(250)) == 50
+    assert rows.take(250) == []
+    assert rows.bytes_read == sum(file.size for file in files)
+
+
+def test_broken_csv_records_are_told_with_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b'a,b\n1,2\n3\n\n4,"x\ny"\n5,6,7\n8,\xff\n9,5" pipe\n10,11')
+    good, broken = taken(path, 100)
+    assert good == [
+        (0, {"a": "1", "b": "2"}),
+        (2, {"a": "4", "b": "x\ny"}),
+        (5, {"a": "9", "b": '5" pipe'}),
+        (6, {"a": "10", "b": "11"}),
+    ]
+    assert broken == [
+        (1, "it has 1 of 2 fields"),
+        (3, "it has 3 of 2 fields"),
+        (4, "it is not UTF-8"),
+    ]
+
+
+def test_broken_json_lines_are_told_with_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b'{"a": 1}\n[2]\n\n{"a": 3\n{"a": "x"}\n{"a": {"b": 1}}\n\xff\n')
+    good, broken = taken(path, 100)
+    assert good == [(0, {"a": "1"}), (3, {"a": "x"}), (4, {"a": '{"b": 1}'})]
+    assert [at for at, _ in broken] == [1, 2, 5]
+    assert broken[0][1] == "it is no object"
+
+
+VALUES = st.text(st.sampled_from('ab",\n é'), max_size=4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(VALUES, min_size=2, max_size=3), min_size=1, max_size=12))
+def test_csv_is_read_as_pythons_own_reader_reads_it(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]
+) -> None:
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows([["c1", "c2"], *rows])
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+    path.write_text(content.getvalue(), newline="")
+    for step in (1, 3, 100):
+        good, broken = taken(path, step)
+        fitting = [(i, row) for i, row in enumerate(rows) if len(row) == 2]
+        assert good == [(i, {"c1": a or None, "c2": b or None}) for i, (a, b) in fitting]
+        assert [at for at, _ in broken] == [i for i, row in enumerate(rows) if len(row) != 2]
+
+
+def test_separator_encoding_and_null_values_are_those_of_the_source(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("a;b\né;-\n1;2\n".encode("cp1252"))
+    good, _ = taken(path, 1, Text(";", "cp1252", ("-",)))
+    assert [row for _, row in good] == [{"a": "é", "b": None}, {"a": "1", "b": "2"}]
+    with pytest.raises(BadParams, match="'nosuch' is not an encoding"):
+        opened(path, Text(";", "nosuch"))
+
+
+def test_one_column_may_be_empty(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('\ufeffa\n1\n""\n2')
+    assert [row["a"] for _, row in taken(path, 10)[0]] == ["1", None, "2"]
+
+
+def test_mixed_numbers_and_texts_of_json_stay_what_they_say(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    values = [1, "x", True, None, 2.5, 10**30]
+    path.write_text("\n".join(json.dumps({"a": v}) for v in values))
+    found = [row["a"] for _, row in taken(path, 10)[0]]
+    assert found == ["1", "x", "true", None, "2.5", "1" + "0" * 30]
+
+
+def test_a_quote_that_is_never_closed_does_not_fill_the_memory(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(text, "_LONGEST", 1000)
+    monkeypatch.setattr(text, "_BLOCK", 100)
+    path = tmp_path / "t.csv"
+    path.write_text('a,b\n1,"2\n' + "3,4\n" * 1000)
+    with pytest.raises(SourceUnreadable, match="from byte 4 on, has no end"):
+        taken(path, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("t.csv", b"a,a\n1,2\n", "is named 'a' like another one"),
+        ("t.csv", b"a,\n1,2\n", "column 2 of .* has no name"),
+        ("t.csv", b"\n1,2\n", "the first line of .* is blank"),
+        ("t.csv", b"a,\xe9\n1,2\n", "the first line of .* is not UTF-8: byte 0xe9"),
+        ("t.csv", b"PK\3\4\0\0", "is not CSV but binary"),
+        ("t.csv.gz", gzip.compress(b"a,b\n" + bytes(range(48, 58)) * 999)[:-20], "damaged gzip"),
+        ("t.parquet", b"PAR1 and so on PAR1", "damaged Parquet"),
+        ("t.xlsx", b"x", "cannot be told by its name"),
+    ],
+)
+def test_files_that_are_none_are_refused(
+    tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceUnreadable, match=told):
+        taken(tmp_path / name, 1)
+
+
+def test_a_damaged_page_of_parquet_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    frame().write_parquet(path, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[40:80] = bytes(40)
+    path.write_bytes(bytes(content))
+    with pytest.raises(SourceUnreadable, match="damaged Parquet"):
+        taken(path, 100)
+
+
+def test_files_that_are_not_there_are_told() -> None:
+    with pytest.raises(NotFound, match="no file nosuch"):
+        found_files("nosuch.csv")
