@@ -210,11 +210,7 @@ class _Run:
         for file in self.files:
             for column in (*inputs.needed, *self.batch.keep):
                 if column not in file.schema:
-                    what = "--keep names" if column in self.batch.keep else "the model needs"
-                    raise DataRefused(
-                        f"{file.path} has no column {column!r}, which {what}",
-                        nearest(column, file.schema),
-                    )
+                    raise self._lacking(file, column)
         taken = reserved(self.scorer.bundle, self.batch.explain)
         found = columns_of(self.files)
         for column in self.batch.keep:
@@ -226,6 +222,15 @@ class _Run:
             if found[column].is_nested():
                 raise Usage(f"--keep names {column!r}, which holds lists or structs", "Leave it.")
             self._kept[column] = inputs.columns.get(column) or normal(found[column])
+
+    def _lacking(self, file: RowFile, column: str) -> DataRefused:
+        kept = column in self.batch.keep
+        hint = nearest(column, file.schema)
+        features = self.scorer.bundle.encoder.kinds
+        if not kept and not self.batch.features and features.keys() <= file.schema.keys():
+            hint = "It holds the features themselves: add --features."
+        needs = "--keep names" if kept else "the model needs"
+        return DataRefused(f"{file.path} has no column {column!r}, which {needs}", hint)
 
     def begun(self, parts: Parts) -> Done:
         """What an earlier run of the same has done."""

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import delivered_projects as delivered
 import polars as pl
 import pytest
 from served_models import INGEST, RULES, START, TARGETS, Made, make, orders
@@ -368,6 +369,54 @@ def test_one_byte_changed_in_any_file_of_the_bundle_is_refused(root: Path, said)
     assert said("orders.csv", "-o", "out.csv")[0] == 0
 
 
+PIPELINE = """\
+stages:
+  train:
+    cmd: cp -r fixed models/model && cp record.json models/registration.json
+    deps: [fixed]
+    outs: [models/model, models/registration.json: {cache: false}]
+"""
+
+
+def test_the_version_in_production_predicts_and_a_changed_object_of_it_is_refused(
+    root: Path, binary: Made, said, capsys
+) -> None:
+    delivered.run(root, "git", "init", "-q", "-b", "main")
+    delivered.run(root, "git", "config", "user.name", "Ann")
+    delivered.run(root, "git", "config", "user.email", "ann@example.org")
+    delivered.run(root, *delivered.DVC, "init", "-q")
+    params = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(params.replace('{"name": "shop"}}', '{"name": "toy"}}'))
+    (root / "models" / "model").rename(root / "fixed")
+    shutil.rmtree(root / "models")
+    (root / "models").mkdir()
+    sha256 = read_json(root / "fixed" / "manifest.json")["bundle_sha256"]
+    (root / "record.json").write_text(
+        json.dumps({"name": "toy", "bundle_sha256": sha256}, indent=1)
+    )
+    (root / "dvc.yaml").write_text(PIPELINE)
+    delivered.run(root, *delivered.DVC, "repro", "-q")
+    delivered.commit(root, "First")
+    delivered.tag(root, "v0.1.0")
+    assert main(["predict", "orders.csv", "-o", "out.csv"]) == 7
+    assert "production" in capsys.readouterr().err
+    delivered.run(root, "git", "tag", "-am", "Promote", "toy#production#1", "toy@v0.1.0^{}")
+    assert main(["predict", "orders.csv", "-o", "out.csv"]) == 0
+    assert "400 rows predicted by toy@v0.1.0" in capsys.readouterr().out
+    table = pl.read_csv(root / "out.csv")
+    assert set(table["version"]) == {"v0.1.0"}
+    assert outputs(binary, table) == binary.expected.tolist()
+    shutil.rmtree(root / ".mlops" / "models")
+    objects = [p for p in (root / ".dvc" / "cache" / "files").rglob("*") if p.is_file()]
+    assert len(objects) > 9
+    for path in objects:
+        sound = path.read_bytes()
+        delivered.flip(path)
+        code = main(["predict", "orders.csv", "-o", "out.csv"])
+        assert code in {4, 7}, capsys.readouterr()
+        path.write_bytes(sound)
+
+
 def test_a_full_disk_is_said_and_the_same_command_goes_on(root: Path, said, monkeypatch) -> None:
     real, written = tables.sink, []
 
@@ -405,6 +454,7 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(root: Path, said, monk
         (("orders.csv", "-o", "orders.csv"), 2, "one of the files to read"),
         (("orders.csv", "-o", "out.csv", "--keep", "ordr"), 4, "Did you mean 'order'?"),
         (("renamed.csv", "-o", "out.csv"), 4, "Did you mean 'shops'?"),
+        (("features.csv", "-o", "out.csv"), 4, "add --features"),
         (("named.csv", "-o", "out.csv", "--keep", "row"), 2, "has already"),
         (("orders.csv", "-o", "out.csv", "--features"), 4, "has no column 'size'"),
     ],
