@@ -1,0 +1,103 @@
+"""The packages that serving needs, in the exact versions that are installed here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from mlops_cli.errors import NotInstalled
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+__all__ = ["exact", "serving"]
+
+_SERVICE = (
+    "bentoml",
+    "httptools",
+    "numpy",
+    "orjson",
+    "polars",
+    "prometheus-client",
+    "psycopg[binary]",
+    "pydantic",
+    "ruamel.yaml",
+    "uvicorn",
+    "uvloop",
+)
+_FAMILIES = {"lightgbm": ("lightgbm",)}
+"""What scores a family; all others are scikit-learn's."""
+_SKLEARN = ("scikit-learn", "skops")
+
+
+def serving(families: Iterable[str], *, tokens: bool = False) -> list[str]:
+    """What a service with models of these families needs, as ``name==version``, by name.
+
+    Parameters
+    ----------
+    tokens
+        Whether requests may carry JSON Web Tokens.
+
+    Raises
+    ------
+    NotInstalled
+        If one of the packages is missing here.
+    """
+    roots = {*_SERVICE, *(("pyjwt[crypto]",) if tokens else ())}
+    for family in families:
+        roots.update(_FAMILIES.get(family, _SKLEARN))
+    if _is_installed("redis"):
+        # The online store may be moved to Redis without a new Bento.
+        roots.add("redis")
+    return exact(roots)
+
+
+def exact(roots: Iterable[str]) -> list[str]:
+    """These packages and all that they need here, as ``name==version``, by name.
+
+    Raises
+    ------
+    NotInstalled
+        If one is missing.
+    """
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    found: dict[str, str] = {}
+    open_, seen = [Requirement(root) for root in sorted(roots)], set()
+    while open_:
+        wanted = open_.pop()
+        name = canonicalize_name(wanted.name)
+        for extra in ("", *sorted(wanted.extras)):
+            if (name, extra) in seen:
+                continue
+            seen.add((name, extra))
+            found[name] = _version(name)
+            open_ += _needs(name, extra)
+    return [f"{name}=={version}" for name, version in sorted(found.items())]
+
+
+def _needs(name: str, extra: str) -> list[Requirement]:
+    from packaging.requirements import Requirement
+
+    stated = map(Requirement, importlib.metadata.requires(name) or ())
+    return [r for r in stated if r.marker is None or r.marker.evaluate({"extra": extra})]
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        raise NotInstalled(
+            f"a Bento needs the package {name}, which isn't installed",
+            "Install what serving needs: pip install 'mlops-cli[serve,postgres]'",
+        ) from None
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

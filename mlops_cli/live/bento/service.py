@@ -1,0 +1,44 @@
+"""The service inside a Bento: the application that `mlops serve` runs, and nothing around it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mlops_cli.live.bento.sources import SETTINGS, environment
+from mlops_cli.store.files import read_json
+
+__all__ = ["service_of"]
+
+
+def service_of(source: Path) -> Any:
+    """The BentoML service of a Bento's source folder.
+
+    BentoML answers through a Starlette application with tracing, metrics and access log around
+    every request, which costs ten times what the answer does (docs/deployment.md has figures).
+    ``to_asgi`` is where its worker asks for the application that uvicorn runs: this service gives
+    its own, which has all of that, and so `bentoml serve` is as fast as `mlops serve`.
+    """
+    import bentoml
+
+    told = read_json(source / SETTINGS)
+    name, _, _ = told["model"].partition(":")
+    # Events and scratch belong to where `bentoml serve` was called, not into the Bento; its worker
+    # runs in the Bento's folder and inherits this.
+    os.environ.setdefault("MLOPS_ROOT", str(Path.cwd()))
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
+    plain = bentoml.service(name=name, workers=1)(type("Model", (), {}))
+
+    class Direct(type(plain)):  # type: ignore[misc]
+        """A service that gives its own application to the server."""
+
+        def to_asgi(self, is_main: bool = True) -> Any:  # noqa: ARG002 - BentoML's signature
+            from mlops_cli.live.service.app import create_app
+            from mlops_cli.live.service.settings import Settings
+
+            stored = bentoml.models.get(told["model"])
+            bundle = Path(stored.path) / "bundle"
+            return create_app(Settings.of({**environment(source, bundle), **os.environ}))
+
+    return Direct(name=name, config=plain.config, inner=plain.inner)
