@@ -124,15 +124,14 @@ class Encoder:
 
         For the rows of requests, where starting a Polars query takes longer than the work.
         """
-        height = len(next(iter(columns.values())))
-        matrix = np.empty((height, len(self.kinds)))
-        for place, name in enumerate(self.kinds):
+        made = []
+        for name in self.kinds:
             values = columns[name]
             if (codes := self._codes.get(name)) is not None:
                 other = self._others[name]
-                matrix[:, place] = [nan if v is None else codes.get(v, other) for v in values]
-            else:
-                matrix[:, place] = np.array(values, dtype=np.float64)  # None becomes NaN
+                values = [nan if v is None else codes.get(v, other) for v in values]
+            made.append(values)
+        matrix = np.array(made, dtype=np.float64).T.copy()  # None becomes NaN
         matrix[~np.isfinite(matrix)] = nan
         return matrix
 

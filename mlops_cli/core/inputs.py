@@ -203,11 +203,9 @@ def _fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series
 
 def _moments(texts: Sequence[str | None]) -> list[int | None] | None:
     """ISO 8601 moments in microseconds; None where one has a shape that needs more care."""
-    moments: list[int | None] = []
-    for text in texts:
-        if text is None:
-            moments.append(None)
-            continue
+    read: dict[str | None, int | None] = {None: None}
+    for text in set(texts) - {None}:
+        assert text is not None  # noqa: S101 - taken out
         if not _MOMENT.fullmatch(text):
             return None
         try:
@@ -216,8 +214,8 @@ def _moments(texts: Sequence[str | None]) -> list[int | None] | None:
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=dt.UTC)
-        moments.append((moment - _EPOCH) // _MICROSECOND)
-    return moments
+        read[text] = (moment - _EPOCH) // _MICROSECOND
+    return [read[text] for text in texts]
 
 
 def _alone(name: str, value: Any, dtype: pl.DataType) -> pl.Series | None:

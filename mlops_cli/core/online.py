@@ -229,14 +229,18 @@ class WindowEntries:
         self, entries: Sequence[Any], moments: Sequence[int | None], begins: Sequence[int | None]
     ) -> tuple[list[Answer], int]:
         """The aggregates for each entry at its moment, and how many keys have no past."""
+        try:
+            # What is asked of one key is often asked of one moment, such as a scheduled one. The
+            # window's beginning follows from it.
+            return [e.answers[at] for e, at in zip(entries, moments, strict=True)], 0
+        except (KeyError, AttributeError):
+            pass
         missed, found = 0, []
         for past, at, begin in zip(entries, moments, begins, strict=True):
             if past is None or at is None or begin is None:
                 missed += 1
                 found.append(self.absent)
                 continue
-            # What is asked of one key is often asked of one moment, such as a scheduled one. The
-            # window's beginning follows from it.
             answer = past.answers.get(at)
             if answer is None:
                 end = past.length if at > past.last else bisect_left(past.times, at)
@@ -281,16 +285,16 @@ class _Past:
         self.answers: dict[int, Answer] = {}
 
 
-def starts(span: str | None, at: pl.Series) -> list[int | None]:
-    """The beginning of a look back from each moment, in microseconds."""
+def starts(span: str | None, at: pl.Series, moments: Sequence[int | None]) -> Sequence[int | None]:
+    """The beginning of a look back from each moment, which is given twice, in microseconds."""
     import polars as pl
 
     if span is None:
-        return [None] * len(at)
+        return [None] * len(moments)
     fixed = microseconds(span)
     if fixed is None:
         return at.dt.offset_by(f"-{span}").cast(pl.Int64).to_list()
-    return [None if moment is None else moment - fixed for moment in at.cast(pl.Int64).to_list()]
+    return [None if moment is None else moment - fixed for moment in moments]
 
 
 def _steps(times: Sequence[int]) -> list[int]:

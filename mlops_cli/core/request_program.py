@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -77,24 +77,14 @@ class RequestProgram:
         self._at = self._moment_of_prediction()
         self._blanked = self._late_values([c for c in own if c in late])
         self._copied, self._computed = self._sorted_features()
-        self._reads = {c for e in self._computed for c in e.meta.root_names()}
+        self._reads = {c for e in self._computed.values() for c in e.meta.root_names()}
 
     def start(self, typed: pl.DataFrame) -> pl.DataFrame:
         """Typed raw rows with derived columns, repairs and the moment of prediction (``_at``)."""
         given = {*typed.columns, *(e.meta.output_name() for e in self._derived)}
         absent = [e for c, e in zip(self._own, self._empty, strict=True) if c not in given]
-        lazy = typed.lazy()
-        for columns in (
-            *([c] for c in self._derived),
-            absent,
-            *self._repairs,
-            self._at,
-            self._blanked,
-        ):
-            if columns:
-                lazy = lazy.with_columns(columns)
-        # Nothing to optimise: what isn't needed is not asked for.
-        return lazy.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
+        steps = [[c] for c in self._derived]
+        return _in_steps(typed, [*steps, absent, *self._repairs, self._at, self._blanked])
 
     def features(
         self, started: pl.DataFrame, lookups: Lookups
@@ -105,11 +95,13 @@ class RequestProgram:
         """
         made, misses = self._looked_up(started, lookups)
         if self.program.hook is not None:
-            return _columns(
-                self.program.hooked(self._frame(started, made)).select(self._all)
-            ), misses
-        computed = self._frame(started, made, self._reads).select(self._computed)
-        columns = _columns(computed)
+            hooked = self.program.hooked(self._frame(started, made)).select(self._all)
+            return _columns(hooked, {name: name for name in self.program.features}), misses
+        frame = self._frame(started, made, self._reads)
+        # A name of its own for each: a later feature may read a column that is called as this one.
+        own = {name: f"_made_{name}" for name in self._computed}
+        steps = [[e.alias(own[name])] for name, e in self._computed.items()]
+        columns = _columns(_in_steps(frame, steps), own)
         for name, column in self._copied.items():
             columns[name] = made[column] if column in made else started[column].to_list()
         return {name: columns[name] for name in self.program.features}, misses
@@ -136,10 +128,10 @@ class RequestProgram:
         at = started.get_column(AT) if AT in started.columns else None
         if at is not None:
             moments = at.cast(pl.Int64).to_list()
-        begins: dict[str | None, list[int | None]] = {None: [None] * started.height}
+        begins: dict[str | None, Sequence[int | None]] = {None: [None] * started.height}
         for table in self.tables:
             if at is not None and table.span not in begins:
-                begins[table.span] = starts(table.span, at)
+                begins[table.span] = starts(table.span, at, moments)
             for key in table.keys:
                 if key not in made and key not in given:
                     given[key] = started.get_column(key).to_list()
@@ -153,17 +145,17 @@ class RequestProgram:
             made |= dict(zip(table.columns, map(list, zip(*answers, strict=True)), strict=True))
         return made, misses
 
-    def _sorted_features(self) -> tuple[dict[str, str], list[pl.Expr]]:
+    def _sorted_features(self) -> tuple[dict[str, str], dict[str, pl.Expr]]:
         """Features that are a column as it is, and the expressions of the others."""
         types = {c: t for table in self.tables for c, t in table.columns.items()}
         types = {**self.program.base.schema, **types}
-        copied, computed = {}, []
+        copied, computed = {}, {}
         for name, e in self.program.features.items():
             column = e.columns[0] if e.columns else ""
             if types.get(column) in _PLAIN and e.expr.meta.eq(pl.col(column)):
                 copied[name] = column
             else:
-                computed.append(e.expr.alias(name))
+                computed[name] = e.expr
         return copied, computed
 
     @property
@@ -222,8 +214,28 @@ class RequestProgram:
         ]
 
 
-def _columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
-    """Columns of plain values, in the types that models take."""
-    if any(t in (pl.Decimal, pl.Categorical) for t in frame.dtypes):
-        frame = frame.cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
-    return frame.to_dict(as_series=False)
+def _in_steps(frame: pl.DataFrame, steps: Iterable[Sequence[pl.Expr]]) -> pl.DataFrame:
+    """The frame with further columns.
+
+    One expression in each step, where one can choose: several are spread over Polars' threads,
+    which for the few rows of a request takes three times as long as the work.
+    """
+    lazy = frame.lazy()
+    for columns in steps:
+        if columns:
+            lazy = lazy.with_columns(columns)
+    # Nothing to optimise: what isn't needed is not asked for.
+    return lazy.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
+
+
+def _columns(frame: pl.DataFrame, names: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Columns of plain values under other names, in the types that models take."""
+    columns = {}
+    for name, own in names.items():
+        column = frame.get_column(own)
+        if column.dtype == pl.Decimal:
+            column = column.cast(pl.Float64)
+        elif column.dtype == pl.Categorical:
+            column = column.cast(pl.String)
+        columns[name] = column.to_list()
+    return columns

@@ -1,6 +1,7 @@
-"""The ASGI application: its routes, its start and its end.
+"""The application: its routes, its start and its end.
 
-Plain ASGI, without a framework: one request's routing would otherwise cost as much as its model.
+Without a framework: one request's routing would otherwise cost as much as its model. It is an
+ASGI application for any server, and one of RSGI for Granian, which asks for less.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from mlops_cli.live.service import page
 from mlops_cli.live.service.batching import Batcher, Outcome
 from mlops_cli.live.service.bodies import rows_of
 from mlops_cli.live.service.feedback import taken
-from mlops_cli.live.service.http import Answer, Problem, body_of, header, json_answer, problem
+from mlops_cli.live.service.http import (
+    Answer,
+    AsgiRequest,
+    Problem,
+    RsgiRequest,
+    json_answer,
+    problem,
+)
 from mlops_cli.live.service.ids import Ids
 from mlops_cli.live.service.logs import log
 from mlops_cli.live.service.metrics import Metrics
@@ -32,7 +40,7 @@ from mlops_cli.live.service.versions import Versions
 from mlops_cli.store.files import read_json
 
 if TYPE_CHECKING:
-    from mlops_cli.live.service.http import Receive, Scope, Send
+    from mlops_cli.live.service.http import Receive, Request, Scope, Send
     from mlops_cli.live.service.served import Served
     from mlops_cli.store.events.writer import EventLog
     from mlops_cli.store.online import OnlineStore
@@ -41,7 +49,7 @@ __all__ = ["Service", "create_app"]
 
 _TICK = 0.25
 """Seconds between two looks for requests that have waited too long."""
-Handler = Callable[["Scope", "Receive"], Awaitable[Answer]]
+Handler = Callable[["Request"], Awaitable[Answer]]
 
 
 def create_app(settings: Settings | None = None) -> Service:
@@ -64,6 +72,7 @@ class Service:
         self._most_bytes = int(limits.megabytes * 1e6)
         self._document: tuple[Served, bytes] | None = None
         self._ending = False
+        self._tick: asyncio.Task[None] | None = None
         self.problem: Callable[[], str | None] = lambda: None
         self.on_start: list[Callable[[asyncio.AbstractEventLoop], None]] = []
         self.routes: dict[str, dict[str, Handler]] = {
@@ -80,11 +89,25 @@ class Service:
         self._gauges()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or start and end the service."""
+        """Answer one request of an ASGI server, or start and end the service."""
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
+            answer = await self.answer(AsgiRequest(scope, receive))
+            headers = [
+                (b"content-type", answer.kind.encode()),
+                (b"content-length", b"%d" % len(answer.body)),
+                *((name.encode(), value.encode()) for name, value in answer.headers),
+            ]
+            start = {"type": "http.response.start", "status": answer.status, "headers": headers}
+            await send(start)
+            await send({"type": "http.response.body", "body": answer.body})
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        """Answer one request of Granian; ``start`` and ``end`` are its runner's to call."""
+        answer = await self.answer(RsgiRequest(scope, protocol))
+        headers = [("content-type", answer.kind), *answer.headers]
+        protocol.response_bytes(answer.status, headers, answer.body)
 
     def switch(self, served: Served) -> None:
         """Answer from another version from now on."""
@@ -93,10 +116,11 @@ class Service:
 
     # -- requests --------------------------------------------------------------------------
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started, path = time.perf_counter(), scope["path"]
+    async def answer(self, request: Request) -> Answer:
+        """The answer to a request, whatever happens."""
+        started, path = time.perf_counter(), request.path
         try:
-            answer = await self._answer(scope, receive)
+            answer = await self._answer(request)
         except Problem as error:
             answer = problem(error)
         except (ConnectionError, asyncio.CancelledError):
@@ -109,38 +133,38 @@ class Service:
         self.metrics.answered(known, answer.status, version, time.perf_counter() - started)
         if answer.status >= 500:  # noqa: PLR2004 - a fault of the service
             log("answer", path=known, status=answer.status)
-        await answer.send(send)
+        return answer
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        path, method = scope["path"], scope["method"]
+    async def _answer(self, request: Request) -> Answer:
+        path, method = request.path, request.method
         methods = self.routes.get(path)
         if methods is None:
             raise Problem(404, f"there is nothing at {path[:200]!r}; / has a page to try it out")
         if path not in OPEN:
-            self.guard.check(scope)
+            self.guard.check(request)
         handler = methods.get("GET" if method == "HEAD" else method)
         if handler is None:
-            allowed = ", ".join(methods).encode()
-            raise Problem(405, f"{path} doesn't take {method[:20]}", {b"allow": allowed})
-        return await handler(scope, receive)
+            allowed = ", ".join(methods)
+            raise Problem(405, f"{path} doesn't take {method[:20]}", {"allow": allowed})
+        return await handler(request)
 
-    async def _predict(self, scope: Scope, receive: Receive) -> Answer:
-        body = await body_of(scope, receive, self._most_bytes)
-        kind = (header(scope, b"content-type") or b"application/json").partition(b";")[0]
-        rows = rows_of(
-            body, kind.strip().lower().decode("latin-1"), self.settings.serve.limits.rows
-        )
-        explain = b"explain" in scope["query_string"] and _asked(scope, "explain")
+    async def _predict(self, request: Request) -> Answer:
+        body = await request.body(self._most_bytes)
+        kind = request.header("content-type") or "application/json"
+        if kind != "application/json":
+            kind = kind.partition(";")[0].strip().lower()
+        rows = rows_of(body, kind, self.settings.serve.limits.rows)
+        explain = "explain" in request.query and _asked(request.query, "explain")
         return _predictions(await self.batcher.ask(rows, explain=explain))
 
-    async def _feedback(self, scope: Scope, receive: Receive) -> Answer:
-        body = await body_of(scope, receive, self._most_bytes)
+    async def _feedback(self, request: Request) -> Answer:
+        body = await request.body(self._most_bytes)
         results = await taken(body, self.log, self.versions.main, self.settings.serve.limits)
         for result in results:
             self.metrics.labels[result] += 1
         return json_answer({"results": results})
 
-    async def _model(self, _scope: Scope, _receive: Receive) -> Answer:
+    async def _model(self, _request: Request) -> Answer:
         served = self.versions.main
         folder, program = served.model.folder, served.scorer.bundle.program
         content: dict[str, Any] = {"name": served.model.name, "version": served.model.number}
@@ -158,10 +182,10 @@ class Service:
         ]
         return json_answer(content)
 
-    async def _alive(self, _scope: Scope, _receive: Receive) -> Answer:
+    async def _alive(self, _request: Request) -> Answer:
         return json_answer({"alive": True})
 
-    async def _ready(self, _scope: Scope, _receive: Receive) -> Answer:
+    async def _ready(self, _request: Request) -> Answer:
         content = {
             "ready": not self._ending,
             "version": self.versions.main.model.number,
@@ -175,10 +199,10 @@ class Service:
         }
         return json_answer(content, 503 if self._ending else 200)
 
-    async def _metrics(self, _scope: Scope, _receive: Receive) -> Answer:
-        return Answer(200, self.metrics.exposition(), b"text/plain; version=0.0.4; charset=utf-8")
+    async def _metrics(self, _request: Request) -> Answer:
+        return Answer(200, self.metrics.exposition(), "text/plain; version=0.0.4; charset=utf-8")
 
-    async def _documented(self, _scope: Scope, _receive: Receive) -> Answer:
+    async def _documented(self, _request: Request) -> Answer:
         served = self.versions.main
         if self._document is None or self._document[0] is not served:
             limits = self.settings.serve.limits
@@ -186,29 +210,45 @@ class Service:
             self._document = served, orjson.dumps(content, default=str)
         return Answer(200, self._document[1])
 
-    async def _page(self, _scope: Scope, _receive: Receive) -> Answer:
-        return Answer(200, page.html(self.versions.main), b"text/html; charset=utf-8", page.HEADERS)
+    async def _page(self, _request: Request) -> Answer:
+        return Answer(200, page.html(self.versions.main), "text/html; charset=utf-8", page.HEADERS)
 
     # -- start and end ---------------------------------------------------------------------
 
+    def start(self) -> None:
+        """Begin in the running event loop."""
+        # What is loaded stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        # The threads that log and that speak HTTP wait for Python's lock while rows are scored.
+        # With the usual 5 ms they would wait too long; with much less, the lock's way there and
+        # back would take most of the time.
+        sys.setswitchinterval(0.001)
+        loop = asyncio.get_running_loop()
+        self._tick = loop.create_task(self._ticking())
+        for call in self.on_start:
+            call(loop)
+
+    async def end(self) -> None:
+        """Answer what was asked, and leave nothing in the log's queue."""
+        self._ending = True
+        if self._tick is not None:
+            self._tick.cancel()
+        await self.batcher.drain()
+        if self.log is not None:
+            await asyncio.to_thread(self.log.close)
+        if self.store is not None:
+            self.store.close()
+
     async def _lifespan(self, receive: Receive, send: Send) -> None:
-        tick: asyncio.Task[None] | None = None
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                # What is loaded stays: the collector need not look at it again and again.
-                gc.collect()
-                gc.freeze()
-                gc.set_threshold(50_000, 20, 50)
-                # The thread that logs asks for Python's lock after each statement; with the usual
-                # 5 ms it would wait longer than it works.
-                sys.setswitchinterval(0.0002)
-                tick = asyncio.create_task(self._ticking())
-                for call in self.on_start:
-                    call(asyncio.get_running_loop())
+                self.start()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                await self._end(tick)
+                await self.end()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
@@ -216,17 +256,6 @@ class Service:
         while True:
             await asyncio.sleep(_TICK)
             self.batcher.give_up()
-
-    async def _end(self, tick: asyncio.Task[None] | None) -> None:
-        """Answer what was asked, and leave nothing in the log's queue."""
-        self._ending = True
-        if tick is not None:
-            tick.cancel()
-        await self.batcher.drain()
-        if self.log is not None:
-            await asyncio.to_thread(self.log.close)
-        if self.store is not None:
-            self.store.close()
 
     def _gauges(self) -> None:
         gauges = self.metrics.gauges
@@ -251,16 +280,11 @@ def _count(log: EventLog, name: str) -> float:
 
 
 def _predictions(outcome: Outcome) -> Answer:
-    model = outcome.served.model
-    content: dict[str, Any] = {"model": model.name, "version": model.number}
-    threshold = outcome.served.scorer.bundle.threshold
-    if threshold is not None:
-        content["threshold"] = threshold
-    head = orjson.dumps(content)[:-1].decode()
-    return Answer(200, f'{head},"predictions":[{",".join(outcome.answers)}]}}'.encode())
+    answers = ",".join(outcome.answers)
+    return Answer(200, f'{outcome.served.head},"predictions":[{answers}]}}'.encode())
 
 
-def _asked(scope: Scope, name: str) -> bool:
+def _asked(query: str, name: str) -> bool:
     """A switch of the query string.
 
     Raises
@@ -268,7 +292,7 @@ def _asked(scope: Scope, name: str) -> bool:
     Problem
         422 if it is neither true nor false.
     """
-    values = parse_qs(str(scope["query_string"], "latin-1"), keep_blank_values=True).get(name)
+    values = parse_qs(query, keep_blank_values=True).get(name)
     if values is None:
         return False
     if values[-1] not in {"true", "false"}:

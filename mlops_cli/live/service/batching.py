@@ -38,10 +38,15 @@ _SMALL = 64
 """Up to so many rows, a request is scored with others, in the loop's own thread."""
 _BATCH = 512
 """Rows of a batch, beyond which the next one begins."""
-_PART = 256
-"""Rows of a larger request that are scored together."""
+_PART = range(128, 513)
+"""Rows of a larger request that are scored together, at least and at most."""
 _ENOUGH = 128
 """Rows that are scored although the batch before isn't durable yet."""
+_GATHER = 0.0005
+"""Seconds that a batch waits for those who were in the last ones and come back with their next
+request: without it, few and many take turns, and each batch costs much the same."""
+_MUCH = 0.75
+"""Part of the usual size from which on a batch doesn't wait."""
 _WAITING = 20_000
 """Rows that may wait to be scored or logged; more are refused until it gets better."""
 
@@ -86,6 +91,8 @@ class Batcher:
         self._rows = 0
         self._scheduled = False
         self._away = 0
+        self._usual = 0.0
+        self._gathering: asyncio.TimerHandle | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="score")
 
     @property
@@ -103,7 +110,7 @@ class Batcher:
         """
         logged = 0 if self._log is None else self._log.waiting
         if self._rows + logged > _WAITING:
-            raise Problem(503, "too many rows are waiting", {b"retry-after": b"1"})
+            raise Problem(503, "too many rows are waiting", {"retry-after": "1"})
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
         now = time.perf_counter()
@@ -143,9 +150,21 @@ class Batcher:
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Score soon, if it is worth it: a batch costs much the same, whatever its size.
 
-        So what comes while a batch is on its way to the disk waits for it, or until it is enough.
+        So what comes while a batch is on its way to the disk waits for it, or until it is enough;
+        and a batch that is much smaller than usual waits for a moment.
         """
-        if self._asked and not self._scheduled and (not self._away or self._rows >= _ENOUGH):
+        if not self._asked or self._scheduled or (self._away and self._rows < _ENOUGH):
+            return
+        if self._rows >= _MUCH * self._usual:
+            self._soon(loop)
+        elif self._gathering is None:
+            self._gathering = loop.call_later(_GATHER, self._soon, loop)
+
+    def _soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._run)
 
@@ -157,6 +176,7 @@ class Batcher:
             batch.append(self._asked.popleft())
             size += len(batch[-1].rows)
         self._rows -= size
+        self._usual = max(float(size), 0.9 * self._usual)
         batch = [asked for asked in batch if not asked.future.done()]
         if batch:
             self._score(batch)
@@ -232,9 +252,13 @@ class Batcher:
         if listed is None:
             listed = rows.to_dicts()  # type: ignore[union-attr]
         outcome, durable = Outcome(served, []), []
-        # While one part is scored, the one before is written.
-        for start in range(0, len(listed), _PART):
-            part = slice(start, start + _PART)
+        # While one part is scored, the one before is written; the last one, for which nothing is
+        # left to do meanwhile, is small.
+        start = 0
+        while start < len(listed):
+            size = min(max((len(listed) - start) // 2, _PART[0]), _PART[-1])
+            part = slice(start, start + size)
+            start += size
             some = Read(read.frame[part], read.index[part])
             scored = scorer.score(some.frame)
             answers, events = self._told(served, listed[part], some, scored, started)
@@ -331,7 +355,7 @@ def _settle(done: _Done, error: BaseException | None) -> None:
 
 
 def _not_kept() -> Problem:
-    return Problem(503, "the event log can't take the prediction", {b"retry-after": b"5"})
+    return Problem(503, "the event log can't take the prediction", {"retry-after": "5"})
 
 
 def _answer(done: _Done) -> None:
@@ -360,4 +384,4 @@ def _unfit(errors: list[Any], start: int) -> Problem:
 
 
 def _too_late(seconds: float) -> Problem:
-    return Problem(504, f"the request was not answered in {seconds:g} s", {b"retry-after": b"1"})
+    return Problem(504, f"the request was not answered in {seconds:g} s", {"retry-after": "1"})

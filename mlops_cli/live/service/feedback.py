@@ -53,7 +53,7 @@ async def taken(body: bytes, log: EventLog | None, served: Served, limits: Limit
     except TimeoutError:
         raise Problem(504, f"the labels were not kept in {limits.seconds:g} s") from None
     except MlopsError:
-        raise Problem(503, "the event log is full", {b"retry-after": b"5"}) from None
+        raise Problem(503, "the event log is full", {"retry-after": "5"}) from None
     return results
 
 

@@ -1,20 +1,31 @@
-"""Requests and answers on the level of ASGI: bodies with a limit, JSON, problems (RFC 9457)."""
+"""Requests and answers: bodies with a limit, JSON, problems (RFC 9457)."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
-__all__ = ["Answer", "Problem", "Receive", "Scope", "Send", "body_of", "json_answer", "problem"]
+__all__ = [
+    "Answer",
+    "AsgiRequest",
+    "Problem",
+    "Receive",
+    "Request",
+    "RsgiRequest",
+    "Scope",
+    "Send",
+    "json_answer",
+    "problem",
+]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-JSON = b"application/json"
+JSON = "application/json"
 
 
 class Problem(Exception):  # not an error of ours: an answer to the client
@@ -33,7 +44,7 @@ class Problem(Exception):  # not an error of ours: an answer to the client
     """
 
     def __init__(
-        self, status: int, detail: str, headers: dict[bytes, bytes] | None = None, **more: Any
+        self, status: int, detail: str, headers: dict[str, str] | None = None, **more: Any
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -48,18 +59,99 @@ class Answer:
 
     status: int
     body: bytes
-    kind: bytes = JSON
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    kind: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
 
-    async def send(self, send: Send) -> None:
-        """Send it whole."""
-        headers = [
-            (b"content-type", self.kind),
-            (b"content-length", b"%d" % len(self.body)),
-            *self.headers,
-        ]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
+
+class Request(Protocol):
+    """What comes in.
+
+    Attributes
+    ----------
+    query
+        The query string, as it was sent.
+    """
+
+    method: str
+    path: str
+    query: str
+
+    def header(self, name: str) -> str | None:
+        """A header's value; None where it isn't there. Names are in lower case."""
+
+    async def body(self, most: int) -> bytes:
+        """The whole body.
+
+        Raises
+        ------
+        Problem
+            413 as soon as it is known to be larger than ``most`` bytes.
+        """
+
+
+class AsgiRequest:
+    """A request as ASGI servers give it (see ``Request``)."""
+
+    __slots__ = ("_receive", "_scope", "method", "path", "query")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._scope, self._receive = scope, receive
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: str = scope["query_string"].decode("latin-1")
+
+    def header(self, name: str) -> str | None:
+        """See ``Request.header``."""
+        wanted = name.encode()
+        for key, value in self._scope["headers"]:
+            if key == wanted:
+                return bytes(value).decode("latin-1")
+        return None
+
+    async def body(self, most: int) -> bytes:
+        """See ``Request.body``."""
+        _stated(self.header("content-length"), most)
+        message = await self._receive()
+        parts, size = [message.get("body", b"")], len(message.get("body", b""))
+        while message.get("more_body") and size <= most:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionError
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+        if size > most:
+            raise _too_large(most)
+        return b"".join(parts)
+
+
+class RsgiRequest:
+    """A request as Granian gives it, with less between (see ``Request``)."""
+
+    __slots__ = ("_headers", "_protocol", "method", "path", "query")
+
+    def __init__(self, scope: Any, protocol: Any) -> None:
+        self._headers, self._protocol = scope.headers, protocol
+        self.method: str = scope.method
+        self.path: str = scope.path
+        self.query: str = scope.query_string
+
+    def header(self, name: str) -> str | None:
+        """See ``Request.header``."""
+        value: str | None = self._headers.get(name)
+        return value
+
+    async def body(self, most: int) -> bytes:
+        """See ``Request.body``."""
+        if _stated(self.header("content-length"), most):
+            whole: bytes = await self._protocol()
+            return whole
+        parts, size = [], 0
+        async for part in self._protocol:
+            parts.append(part)
+            size += len(part)
+            if size > most:
+                raise _too_large(most)
+        return b"".join(parts)
 
 
 def json_answer(content: Any, status: int = 200) -> Answer:
@@ -79,46 +171,18 @@ def problem(error: Problem) -> Answer:
     return Answer(
         error.status,
         orjson.dumps(content),
-        b"application/problem+json",
+        "application/problem+json",
         tuple(error.headers.items()),
     )
 
 
-async def body_of(scope: Scope, receive: Receive, most: int) -> bytes:
-    """The whole body.
-
-    Raises
-    ------
-    Problem
-        413 as soon as it is known to be larger than ``most`` bytes.
-    """
-    stated = header(scope, b"content-length")
-    if stated is not None and stated.isdigit() and int(stated) > most:
+def _stated(length: str | None, most: int) -> bool:
+    """Whether a body's length is known before it is read."""
+    if length is None or not length.isdigit():
+        return False
+    if int(length) > most:
         raise _too_large(most)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        if len(body) > most:
-            raise _too_large(most)
-        return body
-    parts, size = [body], len(body)
-    while message.get("more_body"):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionError
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > most:
-            raise _too_large(most)
-    return b"".join(parts)
-
-
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """A header's value; None where it isn't there."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None
+    return True
 
 
 def _too_large(most: int) -> Problem:

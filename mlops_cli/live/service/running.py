@@ -64,7 +64,7 @@ def run(
         service,
         address=host,
         port=port,
-        interface=Interfaces.ASGI,
+        interface=Interfaces.RSGI,
         http=HTTPModes.http1,
         websockets=False,
         backlog=2048,
@@ -72,14 +72,16 @@ def run(
         log_enabled=False,
     )
     ready(service)
-    uvloop.run(_serve(server))
+    uvloop.run(_serve(service, server))
 
 
-async def _serve(server: Any) -> None:
+async def _serve(service: Service, server: Any) -> None:
+    service.start()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.stop)
     await server.serve()
+    await service.end()
 
 
 def _refuse_taken(host: str, port: int) -> None:

@@ -7,9 +7,10 @@ import hmac
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import BadParams
-from mlops_cli.live.service.http import Problem, Scope, header
+from mlops_cli.live.service.http import Problem
 
 if TYPE_CHECKING:
+    from mlops_cli.live.service.http import Request
     from mlops_cli.live.service.settings import Settings
 
 __all__ = ["OPEN", "Guard"]
@@ -53,30 +54,30 @@ class Guard:
         """Whether anything is asked for."""
         return bool(self._keys) or self._jwt is not None
 
-    def check(self, scope: Scope) -> None:
+    def check(self, request: Request) -> None:
         """Let a request pass, or raise Problem 401."""
         if not self.closed:
             return
-        key = header(scope, b"x-api-key")
+        key = request.header("x-api-key")
         if key is not None and self._known(key):
             return
-        scheme, _, token = (header(scope, b"authorization") or b"").partition(b" ")
-        if scheme.lower() == b"bearer" and token:
+        scheme, _, token = (request.header("authorization") or "").partition(" ")
+        if scheme.lower() == "bearer" and token:
             if self._known(token.strip()):
                 return
             if self._jwt is not None and self._signed(token.strip()):
                 return
         given = "not valid" if key is not None or token else "missing"
         raise Problem(
-            401, f"the API key or token is {given}", {b"www-authenticate": b'Bearer realm="mlops"'}
+            401, f"the API key or token is {given}", {"www-authenticate": 'Bearer realm="mlops"'}
         )
 
-    def _known(self, key: bytes) -> bool:
-        given = hashlib.sha256(key).digest()
+    def _known(self, key: str) -> bool:
+        given = hashlib.sha256(key.encode("latin-1", "replace")).digest()
         # All are compared, in constant time, so that the time tells nothing.
         return sum(hmac.compare_digest(given, known) for known in self._keys) > 0
 
-    def _signed(self, token: bytes) -> bool:
+    def _signed(self, token: str) -> bool:
         assert self._jwt is not None  # noqa: S101 - the caller looked
         try:
             self._decode(

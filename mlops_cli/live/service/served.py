@@ -78,6 +78,15 @@ class Served:
                 answer["decision"] = classes[1] if positive else classes[0]
         return answers
 
+    @cached_property
+    def head(self) -> str:
+        """How each answer begins: the model, and where it draws the line."""
+        content: dict[str, Any] = {"model": self.model.name, "version": self.model.number}
+        threshold = self.scorer.bundle.threshold
+        if threshold is not None:
+            content["threshold"] = threshold
+        return orjson.dumps(content).decode()[:-1]
+
     def explanations(self, scored: Scored, most: int = 10) -> list[list[dict[str, Any]]]:
         """The features that count most in each row, with their values."""
         contributions = self.scorer.explain(scored)

@@ -38,9 +38,14 @@ COMMIT;
 """
 # Which entities were predicted at which moments, for labels that name them. As an index on the
 # predictions this would be most of what a commit writes: pages here and there, again and again.
-_TOGETHER = (256, 64, 16, 4, 1)
+_TRIGGER = """
+CREATE TEMP TRIGGER IF NOT EXISTS note_moment AFTER INSERT ON predictions
+WHEN NEW.moment IS NOT NULL AND NEW.entity IS NOT NULL
+BEGIN INSERT OR IGNORE INTO moments VALUES (NEW.moment, NEW.entity); END
+"""
+_TOGETHER = 1024
 """Rows of one statement. Each statement gives Python's lock away and asks for it again, for which
-it may wait; so there are few."""
+it may wait long while rows are scored; so what is usual is one statement, with its commit."""
 _ASKED = 500
 """Values that one question names."""
 _PATIENCE = 5.0
@@ -93,8 +98,10 @@ class SqliteEvents:
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute("PRAGMA wal_autocheckpoint = 4000")
                 db.execute(f"PRAGMA journal_size_limit = {_WAL}")
+                db.execute("PRAGMA temp_store = MEMORY")
                 if not _is_made(db, self._path):
                     db.executescript(SCHEMA)
+                db.execute(_TRIGGER)
             except BaseException:
                 db.close()
                 raise
@@ -105,18 +112,13 @@ class SqliteEvents:
     def _written(
         self, db: sqlite3.Connection, predictions: Sequence[Prediction], labels: Sequence[Label]
     ) -> list[str]:
+        if predictions and not labels and len(predictions) <= _TOGETHER:
+            _insert(db, predictions)
+            return []
         db.execute("BEGIN IMMEDIATE")
         try:
-            _insert(db, "predictions", predictions)
-            _insert(
-                db,
-                "moments",
-                [
-                    (p.moment, p.entity)
-                    for p in predictions
-                    if p.moment is not None and p.entity is not None
-                ],
-            )
+            for start in range(0, len(predictions), _TOGETHER):
+                _insert(db, predictions[start : start + _TOGETHER])
             results = _label(db, labels) if labels else []
             db.execute("COMMIT")
         except BaseException:
@@ -194,15 +196,14 @@ def _is_made(db: sqlite3.Connection, path: Path) -> bool:
     return bool(version == VERSION)
 
 
-def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows that aren't there, by statements of many rows."""
-    start = 0
-    row = f"({','.join('?' * len(rows[0]))})" if rows else ""
-    for size in _TOGETHER:
-        statement = f"INSERT INTO {table} VALUES {','.join([row] * size)} ON CONFLICT DO NOTHING"  # noqa: S608
-        while len(rows) - start >= size:
-            db.execute(statement, tuple(chain.from_iterable(rows[start : start + size])))
-            start += size
+def _insert(db: sqlite3.Connection, predictions: Sequence[Prediction]) -> None:
+    """Insert those that aren't there, all or none."""
+    row = f"({','.join('?' * len(Prediction._fields))})"
+    rows = ",".join([row] * len(predictions))
+    db.execute(
+        f"INSERT INTO predictions VALUES {rows} ON CONFLICT DO NOTHING",  # noqa: S608 - marks
+        tuple(chain.from_iterable(predictions)),
+    )
 
 
 def _label(db: sqlite3.Connection, labels: Sequence[Label]) -> list[str]:
