@@ -28,6 +28,7 @@ def break_down(
     resamples: int,
     confidence: float,
     seed: int | Sequence[int],
+    weights: Floats | None = None,
 ) -> dict[str, Any]:
     """Judge each slice of a column that has enough rows, and count the others.
 
@@ -43,6 +44,8 @@ def break_down(
         Smaller slices are counted only.
     resamples, confidence, seed
         Of the interval.
+    weights
+        What each row counts, (n,); by default 1.
 
     Returns
     -------
@@ -56,7 +59,8 @@ def break_down(
         if len(part.rows) < least_rows:
             continue
         truth, predicted = y[part.rows], prediction[part.rows]
-        values = {m.name: m(truth, predicted) for m in metrics}
+        counted = None if weights is None else weights[part.rows]
+        values = {m.name: m(truth, predicted, counted) for m in metrics}
         found = compare(
             metrics[:1],
             truth,
@@ -64,6 +68,7 @@ def break_down(
             resamples=resamples,
             confidence=confidence,
             seed=seed,
+            weights=counted,
         ).figures["model"]
         entry: dict[str, Any] = {
             "value": part.value,

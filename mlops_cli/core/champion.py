@@ -37,6 +37,8 @@ def judge(
     least_rows: int,
     resamples: int,
     seed: int,
+    costs: Floats | None = None,
+    weights: Floats | None = None,
 ) -> tuple[GateResult, ...]:
     """Compare on all rows, and on each slice that is large enough.
 
@@ -48,8 +50,10 @@ def judge(
         Predictions of the same rows, each (n,) or (n, classes).
     columns
         What the rows are sliced by, each (n,).
+    costs, weights
+        See ``metrics.lookup`` and ``intervals.draw``.
     """
-    metric = lookup(gate.metric, task)
+    metric = lookup(gate.metric, task, costs)
     # A one-sided bound is the end of a two-sided interval of twice the error.
     width = 2 * gate.confidence - 1
 
@@ -61,6 +65,7 @@ def judge(
             resamples=resamples,
             confidence=width,
             seed=(seed, 7),
+            weights=None if weights is None else weights[rows],
         )
         return found.gains["champion"].get(metric.name)
 

@@ -32,6 +32,7 @@ def permutation(
     metric: Metric,
     *,
     seed: int | Sequence[int],
+    weights: Floats | None = None,
     report: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
     """Shuffle one feature after the other.
@@ -50,6 +51,8 @@ def permutation(
         What to judge by.
     seed
         Decides the rows and the shuffle, which is the same for every feature.
+    weights
+        What each row counts, (n,); by default 1.
     report
         Called with the number of features done.
 
@@ -62,12 +65,13 @@ def permutation(
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(len(frame), min(ROWS, len(frame)), replace=False))
     frame, y = frame[rows], y[rows]
+    weights = None if weights is None else weights[rows]
     shuffle = rng.permutation(len(rows))
-    intact = metric(y, predict(frame))
+    intact = metric(y, predict(frame), weights)
     found = {}
     for done, feature in enumerate(features, 1):
         shuffled = frame.with_columns(frame[feature][shuffle])
-        found[feature] = metric.gain(intact, metric(y, predict(shuffled)))
+        found[feature] = metric.gain(intact, metric(y, predict(shuffled), weights))
         if report is not None:
             report(done)
     return found

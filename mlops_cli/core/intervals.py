@@ -63,6 +63,7 @@ def draw(
     *,
     resamples: int,
     seed: int | Sequence[int],
+    weights: Floats | None = None,
     report: Callable[[int], None] | None = None,
 ) -> Floats:
     """Evaluate statistics on the same bootstrap resamples.
@@ -77,6 +78,8 @@ def draw(
         How many resamples.
     seed
         The same seed gives the same resamples.
+    weights
+        What each row counts wherever it is drawn, (rows,); by default 1.
     report
         Called with the number of resamples done.
 
@@ -89,6 +92,8 @@ def draw(
     drawn = np.empty((resamples, len(statistics)))
     for i in range(resamples):
         counts = np.bincount(rng.integers(0, rows, rows), minlength=rows).astype(np.float64)
+        if weights is not None:
+            counts *= weights
         drawn[i] = [statistic(counts) for statistic in statistics]
         if report is not None:
             report(i + 1)
@@ -113,6 +118,7 @@ def compare(
     resamples: int,
     confidence: float,
     seed: int | Sequence[int],
+    weights: Floats | None = None,
     report: Callable[[int], None] | None = None,
 ) -> Comparison:
     """Judge predictions of the same rows, and the first one's gain over each other.
@@ -125,7 +131,7 @@ def compare(
         Truth, (n,) with n above 0.
     predictions
         By name, each (n,) or (n, classes).
-    resamples, confidence, seed, report
+    resamples, confidence, seed, weights, report
         See ``draw`` and ``percentile_interval``.
     """
     statistics = {
@@ -133,9 +139,16 @@ def compare(
         for name, prediction in predictions.items()
         for m in metrics
     }
-    whole = np.ones(len(y))
+    whole = np.ones(len(y)) if weights is None else weights
     values = {key: statistic(whole) for key, statistic in statistics.items()}
-    table = draw(list(statistics.values()), len(y), resamples=resamples, seed=seed, report=report)
+    table = draw(
+        list(statistics.values()),
+        len(y),
+        resamples=resamples,
+        seed=seed,
+        weights=weights,
+        report=report,
+    )
     drawn = dict(zip(statistics, table.T, strict=True))
 
     def figure(name: str, metric: Metric) -> Interval:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.champion import judge
+from mlops_cli.core.costs import cost_matrix
 from mlops_cli.core.gates import GateResult
 from mlops_cli.core.program import FeatureProgram
+from mlops_cli.core.weighted import row_weights
 from mlops_cli.errors import BadParams, DataRefused, MlopsError, nearest
 from mlops_cli.layout import ROW, TARGET
 from mlops_cli.store import bundle as bundles
@@ -55,6 +57,7 @@ def against(params: Params, layout: Layout, champion: Path) -> tuple[GateResult,
     except (DataRefused, MlopsError) as error:
         reason = f"the champion cannot score these rows: {error.message}"
         return (GateResult("champion", None, -gate.margin, passed=False, reason=reason),)
+    weight = params.evaluate.weight
     return judge(
         gate,
         ours.labels.encode(test[TARGET], "the test split"),
@@ -65,6 +68,8 @@ def against(params: Params, layout: Layout, champion: Path) -> tuple[GateResult,
         least_rows=params.evaluate.slice_rows,
         resamples=params.evaluate.resamples,
         seed=params.project.seed,
+        costs=cost_matrix(params.task, ours.labels.classes),
+        weights=None if weight is None else row_weights(test[weight], weight),
     )
 
 

@@ -41,11 +41,16 @@ class Task(Section):
     positive: bool | int | str | None = None
     """Binary: the class whose probability is given; by default the last in sorted order."""
     cost: Cost = Cost()
+    costs: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = {}
+    """Multiclass: actual class -> decided class -> cost; an error that isn't named costs 1."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Task:
         if self.positive is not None and self.type != "binary":
             msg = f"positive is only for binary tasks, and this one is {self.type}"
+            raise ValueError(msg)
+        if self.costs and self.type != "multiclass":
+            msg = f"costs is only for multiclass tasks, and this one is {self.type}"
             raise ValueError(msg)
         return self
 
@@ -113,6 +118,8 @@ class Evaluate(Section):
 
     metrics: Names = ()
     """By name; by default the task's usual ones."""
+    weight: str | None = None
+    """Column (feature or kept) that says how much each test row counts."""
     resamples: Annotated[int, Field(ge=20, le=10_000)] = 400
     """Bootstrap resamples for the intervals."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95

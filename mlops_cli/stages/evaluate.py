@@ -15,10 +15,11 @@ import numpy as np
 
 from mlops_cli.core import baselines, curves
 from mlops_cli.core.breakdown import break_down, worst
-from mlops_cli.core.costs import weigh_threshold
+from mlops_cli.core.costs import cost_matrix, weigh_threshold
 from mlops_cli.core.importance import CANDIDATES, permutation, top
 from mlops_cli.core.intervals import Comparison, compare
 from mlops_cli.core.metrics import decide, default_metrics, lookup
+from mlops_cli.core.weighted import row_weights
 from mlops_cli.errors import BadParams, DataRefused, nearest
 from mlops_cli.layout import TARGET, TIME
 from mlops_cli.reporting import Summary, Table
@@ -27,6 +28,8 @@ from mlops_cli.store import tables
 from mlops_cli.store.files import staged, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
 
     from mlops_cli.core.metrics import Floats, Metric, Truth
@@ -55,6 +58,7 @@ class _Case:
     y: Truth
     prediction: Floats
     metrics: tuple[Metric, ...]
+    weights: Floats | None = None
 
     @property
     def names(self) -> list[str]:
@@ -109,16 +113,13 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
 def _open(params: Params, layout: Layout, progress: Progress) -> _Case:
     kind = params.task.type
     names = params.evaluate.metrics or default_metrics(kind)
-    metrics = tuple(lookup(name, kind) for name in names)
+    for name in names:
+        lookup(name, kind)
     test = tables.scan(layout.split("test"))
     columns = [c for c in test.collect_schema().names() if not c.startswith("_")]
-    for name in params.evaluate.slices:
-        if name not in columns:
-            raise BadParams(
-                f"evaluate.slices names {name!r}, which is no feature and no kept column "
-                "(params.yaml)",
-                nearest(name, columns),
-            )
+    _known("slices", params.evaluate.slices, columns)
+    weight = params.evaluate.weight
+    _known("weight", () if weight is None else (weight,), columns)
     progress.update("loading the model and the test split")
     bundle = bundles.load(layout.fitted)
     frame = test.collect()
@@ -129,7 +130,20 @@ def _open(params: Params, layout: Layout, progress: Progress) -> _Case:
         )
     y = bundle.labels.encode(frame[TARGET], "the test split")
     progress.update(f"scoring {len(frame):,} test rows")
-    return _Case(params, bundle, frame, y, bundle.predict(frame), metrics)
+    costs = cost_matrix(params.task, bundle.labels.classes)
+    metrics = tuple(lookup(name, kind, costs) for name in names)
+    weights = None if weight is None else row_weights(frame[weight], weight)
+    return _Case(params, bundle, frame, y, bundle.predict(frame), metrics, weights)
+
+
+def _known(key: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in columns:
+            raise BadParams(
+                f"evaluate.{key} names {name!r}, which is no feature and no kept column "
+                "(params.yaml)",
+                nearest(name, columns),
+            )
 
 
 def _compare(case: _Case, layout: Layout, progress: Progress) -> Comparison:
@@ -167,6 +181,7 @@ def _compare(case: _Case, layout: Layout, progress: Progress) -> Comparison:
             resamples=resamples,
             confidence=case.params.evaluate.confidence,
             seed=case.seed(_INTERVALS),
+            weights=case.weights,
             report=lambda done: progress.update("bootstrap", done, resamples),
         )
         for name, of in part.figures.items():
@@ -196,6 +211,7 @@ def _importance(case: _Case, progress: Progress) -> dict[str, dict[str, float]]:
         candidates,
         case.metrics[0],
         seed=case.seed(_SHUFFLES),
+        weights=case.weights,
         report=lambda done: progress.update("shuffling features", done, len(candidates)),
     )
     ranked = {"own": top(own, _SHOWN), "permutation": top(losses, _SHOWN)}
@@ -216,6 +232,7 @@ def _slices(case: _Case, progress: Progress) -> dict[str, Any]:
             resamples=wanted.resamples,
             confidence=wanted.confidence,
             seed=case.seed(_SLICES),
+            weights=case.weights,
         )
     return columns
 
@@ -245,7 +262,7 @@ def _report(
     }
     if task.type == "binary":
         positive = case.prediction[:, 1]
-        weighed = weigh_threshold(case.y, positive, case.threshold, task.cost)
+        weighed = weigh_threshold(case.y, positive, case.threshold, task.cost, case.weights)
         report["threshold"] = {"positive": case.names[1], **weighed}
     if 0 < len(case.names) <= _MATRIX:
         report["confusion"] = {"classes": case.names, "actual_by_predicted": _matrix(case)}

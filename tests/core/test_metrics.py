@@ -20,14 +20,54 @@ BINARY = {
     "balanced_accuracy": lambda y, p, w: sk.balanced_accuracy_score(
         y, p.argmax(1), sample_weight=w
     ),
-    "f1": lambda y, p, w: sk.f1_score(y, p.argmax(1), sample_weight=w),
-    "f1_macro": lambda y, p, w: sk.f1_score(y, p.argmax(1), sample_weight=w, average="macro"),
+    "matthews_corrcoef": lambda y, p, w: sk.matthews_corrcoef(y, p.argmax(1), sample_weight=w),
+    "cohen_kappa": lambda y, p, w: sk.cohen_kappa_score(y, p.argmax(1), sample_weight=w),
 }
-MULTICLASS = {
+SCORES = {
+    "f1": sk.f1_score,
+    "precision": sk.precision_score,
+    "recall": sk.recall_score,
+    "jaccard": sk.jaccard_score,
+}
+
+
+def averaged(score, average):
+    """scikit-learn's score of the most probable class, averaged over classes."""
+
+    def oracle(y, p, w):
+        given = {"average": average, "zero_division": 0}
+        return score(y, p.argmax(1), sample_weight=w, **given)
+
+    return oracle
+
+
+AVERAGED = {
+    f"{name}_{average}": averaged(score, average)
+    for name, score in SCORES.items()
+    for average in ("macro", "weighted")
+}
+BINARY |= AVERAGED | {name: averaged(score, "binary") for name, score in SCORES.items()}
+MULTICLASS = AVERAGED | {
+    "brier": lambda y, p, w: sk.brier_score_loss(
+        y, p, sample_weight=w, labels=range(p.shape[1]), scale_by_half=False
+    ),
+    "matthews_corrcoef": BINARY["matthews_corrcoef"],
+    "cohen_kappa": BINARY["cohen_kappa"],
+    "roc_auc_ovr_weighted": lambda y, p, w: sk.roc_auc_score(
+        np.eye(p.shape[1])[y], p, sample_weight=w, average="weighted"
+    ),
+    "average_precision_macro": lambda y, p, w: sk.average_precision_score(
+        y, p, sample_weight=w, average="macro"
+    ),
+    **{
+        f"top_{k}_accuracy": lambda y, p, w, k=k: sk.top_k_accuracy_score(
+            y, p, k=k, sample_weight=w, labels=range(p.shape[1])
+        )
+        for k in (2, 3, 5)
+    },
     "log_loss": lambda y, p, w: sk.log_loss(y, p, sample_weight=w, labels=range(p.shape[1])),
     "accuracy": BINARY["accuracy"],
     "balanced_accuracy": BINARY["balanced_accuracy"],
-    "f1_macro": BINARY["f1_macro"],
     "roc_auc_ovr": lambda y, p, w: sk.roc_auc_score(y, p, sample_weight=w, multi_class="ovr"),
 }
 REGRESSION = {
@@ -35,6 +75,21 @@ REGRESSION = {
     "mae": lambda y, p, w: sk.mean_absolute_error(y, p, sample_weight=w),
     "r2": lambda y, p, w: sk.r2_score(y, p, sample_weight=w),
     "median_absolute_error": lambda y, p, w: sk.median_absolute_error(y, p, sample_weight=w),
+    "mse": lambda y, p, w: sk.mean_squared_error(y, p, sample_weight=w),
+    "explained_variance": lambda y, p, w: sk.explained_variance_score(y, p, sample_weight=w),
+    "max_error": lambda y, p, w: sk.max_error(y, p),
+    **{
+        f"pinball_{percent:02d}": lambda y, p, w, a=percent / 100: sk.mean_pinball_loss(
+            y, p, sample_weight=w, alpha=a
+        )
+        for percent in (5, 10, 50, 90, 95)
+    },
+}
+POSITIVE = {
+    "mape": lambda y, p, w: sk.mean_absolute_percentage_error(y, p, sample_weight=w),
+    "rmsle": lambda y, p, w: sk.root_mean_squared_log_error(y, p, sample_weight=w),
+    "poisson_deviance": lambda y, p, w: sk.mean_poisson_deviance(y, p, sample_weight=w),
+    "gamma_deviance": lambda y, p, w: sk.mean_gamma_deviance(y, p, sample_weight=w),
 }
 ORACLES = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRESSION}
 
@@ -69,6 +124,58 @@ def test_a_metric_equals_scikit_learns(task, name, data):
     assert lookup(name, task)(y, prediction, weights) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("name", POSITIVE)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_metric_of_amounts_equals_scikit_learns(name, data):
+    y, prediction, weights = data.draw(problems("regression"))
+    y, prediction = np.abs(y) + 0.1, np.abs(prediction) + 0.1
+    expected = POSITIVE[name](y, prediction, weights)
+    assert lookup(name, "regression")(y, prediction, weights) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+def test_a_metric_of_amounts_is_not_defined_where_one_that_counts_is_negative(name):
+    y, prediction = np.array([1.0, 2.0, 0.0]), np.array([1.0, 2.5, -2.0])
+    metric = lookup(name, "regression")
+    assert math.isnan(metric(y, prediction))
+    assert metric(y, prediction, np.array([1, 1, 0])) == metric(y[:2], prediction[:2])
+
+
+def test_the_share_of_absolute_error_explained_is_scikit_learns():
+    rng = np.random.default_rng(1)
+    y = rng.normal(size=51)
+    prediction = y + rng.normal(size=51)
+    expected = sk.d2_absolute_error_score(y, prediction)
+    assert lookup("d2_absolute_error", "regression")(y, prediction) == pytest.approx(expected)
+
+
+def test_cost_is_that_of_the_decision_that_promises_to_cost_least():
+    costs = np.array([[0.0, 1.0], [4.0, 0.0]])
+    prediction = np.column_stack([1 - np.array([0.1, 0.2, 0.3]), [0.1, 0.2, 0.3]])
+    # 1 / (1 + 4) is where yes becomes the cheaper decision.
+    decided = np.array([0, 1, 1])
+    for y in ([0, 0, 0], [1, 1, 1], [1, 0, 1]):
+        expected = costs[y, decided].mean()
+        assert lookup("cost", "binary", costs)(np.array(y), prediction) == expected
+
+
+def test_without_costs_every_error_costs_one():
+    rng = np.random.default_rng(0)
+    y, prediction = rng.integers(0, 4, 50), rng.dirichlet(np.ones(4), 50)
+    wrong = 1 - lookup("accuracy", "multiclass")(y, prediction)
+    assert lookup("cost", "multiclass")(y, prediction) == pytest.approx(wrong)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("neg_root_mean_squared_error", "rmse"), ("mean_absolute_error", "mae")]
+)
+def test_a_name_of_scikit_learns_that_differs_is_translated(theirs, ours):
+    with pytest.raises(BadParams) as refused:
+        lookup(theirs, "regression")
+    assert refused.value.hint == f"Here it is called {ours!r}."
+
+
 @pytest.mark.parametrize(
     ("task", "name"), [(t, m.name) for m in METRICS.values() for t in sorted(m.tasks)]
 )
@@ -85,9 +192,8 @@ def test_integer_weights_are_repeated_rows_and_zero_is_a_row_left_out(task, name
 
 @pytest.mark.parametrize("task", list(ORACLES))
 def test_every_metric_has_an_oracle_here_and_every_default_is_fit_for_its_task(task):
-    assert {m.name for m in METRICS.values() if task in m.tasks} - {"f1_macro"} <= set(
-        ORACLES[task]
-    )
+    known = {*ORACLES[task], *POSITIVE, "cost", "d2_absolute_error"}
+    assert {m.name for m in METRICS.values() if task in m.tasks} <= known
     assert all(task in METRICS[name].tasks for name in default_metrics(task))
 
 

@@ -211,3 +211,49 @@ def test_without_a_model_it_says_which_stage_is_missing(tmp_path):
 def test_a_table_without_time_has_no_window(tmp_path):
     layout = trained(tmp_path, "binary", table=frame("binary").drop("_time"))
     assert Evaluated(layout, params("binary")).report["window"] is None
+
+
+def test_weights_count_rows_in_all_figures(tmp_path):
+    table = frame("regression").with_columns(pl.Series("w", np.arange(442) % 3).alias("times"))
+    layout = trained(tmp_path, "regression", table=table)
+    section = {"resamples": 20, "weight": "times", "slices": ["site"], "slice_rows": 20}
+    found = Evaluated(layout, params("regression", evaluate=section))
+    y, prediction = found.test[TARGET].to_numpy(), found.bundle.predict(found.test)
+    w = found.test["times"].to_numpy()
+    expected = sk.mean_absolute_error(y, prediction, sample_weight=w)
+    assert found.metrics["model"]["mae"]["value"] == pytest.approx(expected, abs=1e-6)
+    for part in found.report["slices"]["site"]["judged"]:
+        rows = (found.test["site"] == part["value"]).to_numpy()
+        expected = sk.mean_absolute_error(y[rows], prediction[rows], sample_weight=w[rows])
+        assert part["metrics"]["mae"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("weights", [["a"] * 442, [-1.0] * 442, [None] * 442, [0.0] * 442])
+def test_weights_that_weigh_nothing_are_refused(tmp_path, weights):
+    table = frame("regression").with_columns(pl.Series("times", weights))
+    layout = trained(tmp_path, "regression", table=table)
+    with pytest.raises(DataRefused, match=r"evaluate\.weight"):
+        evaluate.run(params("regression", evaluate={"weight": "times"}), layout, Silent())
+
+
+def test_a_matrix_of_costs_prices_each_error(tmp_path):
+    costs = {"white": {"red": 10.0}, "red": {"white": 2.0}}
+    task = {"type": "multiclass", "costs": costs}
+    evaluated = {"resamples": 20, "metrics": ["cost"]}
+    layout = trained(tmp_path, "multiclass", rounds=2)
+    found = Evaluated(layout, params("multiclass", task=task, evaluate=evaluated))
+    p, names = found.bundle.predict(found.test), list(found.bundle.labels.classes)
+    price = [[costs.get(a, {}).get(d, float(a != d)) for d in names] for a in names]
+    decided = (p @ np.array(price)).argmin(axis=1)
+    actual = found.bundle.labels.encode(found.test[TARGET])
+    expected = np.mean([price[a][d] for a, d in zip(actual, decided, strict=True)])
+    assert found.metrics["model"]["cost"]["value"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_cost_of_a_class_that_is_not_there_is_refused(tmp_path):
+    task = {"type": "multiclass", "costs": {"whit": {"red": 1.0}}}
+    with pytest.raises(BadParams, match="'whit'") as refused:
+        evaluate.run(
+            params("multiclass", task=task), trained(tmp_path, "multiclass", rounds=2), Silent()
+        )
+    assert "white" in refused.value.hint
