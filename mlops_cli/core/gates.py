@@ -6,10 +6,11 @@ slice is large enough) refuses: approval rests on what was shown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.breakdown import worst
+from mlops_cli.core.fairness import MEASURES
 from mlops_cli.core.metrics import lookup
 from mlops_cli.errors import BadParams, nearest
 
@@ -67,6 +68,8 @@ class Evidence:
         Size of the bundle.
     milliseconds
         Median time to score one row; None where it wasn't measured.
+    fairness
+        Protected column -> ``gaps``: measure -> value, low, high.
     """
 
     task: str
@@ -76,6 +79,7 @@ class Evidence:
     families: frozenset[str]
     bytes: int
     milliseconds: float | None = None
+    fairness: Mapping[str, Any] = field(default_factory=dict)
 
 
 def judge(gates: Gates, evidence: Evidence) -> tuple[GateResult, ...]:
@@ -92,6 +96,7 @@ def judge(gates: Gates, evidence: Evidence) -> tuple[GateResult, ...]:
         results.append(_beats_baselines(gates.beats_baselines, evidence))
     if gates.worst_slice is not None:
         results.append(_worst_slice(gates.worst_slice.metric, gates.worst_slice.limit, evidence))
+    results += [_fairness(name, limit, evidence) for name, limit in gates.fairness.items()]
     if gates.megabytes is not None:
         results.append(_at_most("megabytes", evidence.bytes / 1e6, gates.megabytes, "MB"))
     if gates.milliseconds is not None:
@@ -173,6 +178,36 @@ def _worst_slice(name: str, limit: float, evidence: Evidence) -> GateResult:
     result = _verdict("worst_slice", metric, found["figure"], limit)
     where = f"the worst slice is {found['column']} = {found['value']}: "
     return replace(result, reason=where + result.reason)
+
+
+def _fairness(name: str, limit: float, evidence: Evidence) -> GateResult:
+    """The measure of the protected column in which it is worst."""
+    if name not in MEASURES:
+        raise BadParams(
+            f"register.gates.fairness names {name!r}, which is no measure of fairness "
+            "(params.yaml)",
+            nearest(name, MEASURES),
+        )
+    if not evidence.fairness:
+        raise BadParams(
+            "register.gates.fairness is given, but no column is protected (params.yaml)",
+            "Name columns under evaluate.protected, or remove the gate.",
+        )
+    gate, ratio = f"fairness.{name}", name.endswith("_ratio")
+    gaps = {
+        column: of["gaps"][name]["value"]
+        for column, of in evidence.fairness.items()
+        if name in of["gaps"]
+    }
+    if len(gaps) < len(evidence.fairness):
+        column = next(c for c in evidence.fairness if c not in gaps)
+        reason = f"it is not defined for the groups of {column} on the test rows"
+        return GateResult(gate, None, limit, passed=False, reason=reason)
+    worst_ = min(gaps, key=lambda c: gaps[c]) if ratio else max(gaps, key=lambda c: gaps[c])
+    found = gaps[worst_]
+    bound, passed = ("at least", found >= limit) if ratio else ("at most", found <= limit)
+    reason = f"between groups of {worst_} it is {found:.4g}, and {bound} {limit:.4g} is asked for"
+    return GateResult(gate, found, limit, passed, reason)
 
 
 def _at_most(name: str, figure: float | None, limit: float, unit: str) -> GateResult:

@@ -127,6 +127,10 @@ class Evaluate(Section):
     """Columns (features or kept) by whose values the metric is broken down."""
     slice_rows: Annotated[int, Field(ge=2)] = 200
     """Smaller slices are not judged."""
+    segments: Annotated[int, Field(ge=0, le=50)] = 5
+    """How many of the worst segments, of up to two features, are searched for; 0: none."""
+    protected: Names = ()
+    """Columns (features or kept) whose groups have to be treated alike: fairness is measured."""
 
 
 class SliceGate(Section):
@@ -164,6 +168,9 @@ class Gates(Section):
     """Metric in which the model must be better than both baselines: the interval of the paired
     difference must exclude zero."""
     worst_slice: SliceGate | None = None
+    fairness: dict[str, float] = {}
+    """Measure -> limit, for each of `evaluate.protected`: a difference at most, a ratio at
+    least."""
     megabytes: Annotated[float, Field(gt=0)] | None = None
     milliseconds: Annotated[float, Field(gt=0)] | None = None
     """Median time to score one row."""

@@ -16,9 +16,12 @@ import numpy as np
 from mlops_cli.core import baselines, curves
 from mlops_cli.core.breakdown import break_down, worst
 from mlops_cli.core.costs import cost_matrix, weigh_threshold
+from mlops_cli.core.fairness import of_decisions, of_values
 from mlops_cli.core.importance import CANDIDATES, permutation, top
 from mlops_cli.core.intervals import Comparison, compare
+from mlops_cli.core.losses import row_losses
 from mlops_cli.core.metrics import decide, default_metrics, lookup
+from mlops_cli.core.segments import worst_segments
 from mlops_cli.core.weighted import row_weights
 from mlops_cli.errors import BadParams, DataRefused, nearest
 from mlops_cli.layout import TARGET, TIME
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 # Independent streams of random numbers from the project's one seed.
-_INTERVALS, _SLICES, _SHUFFLES, _DOTS = range(4)
+_INTERVALS, _SLICES, _SHUFFLES, _DOTS, _SEGMENTS, _GROUPS = range(6)
 _SHOWN = 20
 """So many features are listed by importance."""
 _MATRIX = 50
@@ -101,6 +104,8 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         shuffled = _importance(case, progress)
         columns = _slices(case, progress)
         report = _report(case, found, columns, shuffled)
+        report["worst_segments"] = _segments(case, progress)
+        report["fairness"] = _fairness(case, progress)
     with staged(layout.plots) as folder:
         folder.mkdir()
         for name, points in _plots(case, shuffled).items():
@@ -118,6 +123,7 @@ def _open(params: Params, layout: Layout, progress: Progress) -> _Case:
     test = tables.scan(layout.split("test"))
     columns = [c for c in test.collect_schema().names() if not c.startswith("_")]
     _known("slices", params.evaluate.slices, columns)
+    _known("protected", params.evaluate.protected, columns)
     weight = params.evaluate.weight
     _known("weight", () if weight is None else (weight,), columns)
     progress.update("loading the model and the test split")
@@ -237,6 +243,67 @@ def _slices(case: _Case, progress: Progress) -> dict[str, Any]:
     return columns
 
 
+def _segments(case: _Case, progress: Progress) -> dict[str, Any]:
+    """The worst segments of features and slice columns, with the first metric's interval."""
+    wanted, metric = case.params.evaluate, case.metrics[0]
+    if not wanted.segments:
+        return {"tried": 0, "found": []}
+    progress.update("searching the worst segments")
+    names = dict.fromkeys([*case.bundle.encoder.kinds, *wanted.slices, *wanted.protected])
+    name, loss = row_losses(metric.name, case.y, case.prediction)
+    segments, tried = worst_segments(
+        {column: case.frame[column] for column in names},
+        loss,
+        least_rows=wanted.slice_rows,
+        most=wanted.segments,
+        confidence=wanted.confidence,
+        seed=case.seed(_SEGMENTS),
+        weights=case.weights,
+    )
+    found = []
+    for segment in segments:
+        rows = segment.rows
+        figure = compare(
+            [metric],
+            case.y[rows],
+            {"model": case.prediction[rows]},
+            resamples=wanted.resamples,
+            confidence=wanted.confidence,
+            seed=case.seed(_SEGMENTS),
+            weights=None if case.weights is None else case.weights[rows],
+        ).figures["model"]
+        entry = {
+            "where": dict(segment.where),
+            "rows": len(rows),
+            "share": round(len(rows) / len(case.y), 6),
+            "loss": round(segment.loss, 6),
+            "loss_elsewhere": round(segment.elsewhere, 6),
+            "p": round(segment.p, 6) + 0.0,
+        }
+        found.append(entry | {"metrics": _rounded(figure)})
+    return {"loss": name, "tried": tried, "found": found}
+
+
+def _fairness(case: _Case, progress: Progress) -> dict[str, Any]:
+    wanted, found = case.params.evaluate, {}
+    for name in wanted.protected:
+        progress.update(f"groups of {name}")
+        sampling: dict[str, Any] = {
+            "least_rows": wanted.slice_rows,
+            "resamples": wanted.resamples,
+            "confidence": wanted.confidence,
+            "seed": case.seed(_GROUPS),
+        }
+        if case.names:
+            found[name] = of_decisions(
+                case.frame[name], case.y, case.decided, case.names, **sampling
+            )
+        else:
+            values = case.y.astype(float)
+            found[name] = of_values(case.frame[name], values, case.prediction, **sampling)
+    return found
+
+
 def _metrics(case: _Case, found: Comparison) -> dict[str, Any]:
     figures = {name: _rounded(of) for name, of in found.figures.items()}
     gains = {f"gain_over_{name}": _rounded(of) for name, of in found.gains.items()}
@@ -337,9 +404,36 @@ def _summary(case: _Case, found: Comparison, report: dict[str, Any]) -> Summary:
         worst_ = report["worst_slice"]
         row = (worst_["column"], worst_["value"], worst_["rows"], worst_["figure"])
         shown.append(Table("Worst slice", ("column", "value", "rows", first), (row,)))
+    shown += _found_out(report, first)
     return Summary(
         headline=f"{first} {cell('model', first)} on {len(case.y):,} test rows",
         tables=tuple(shown),
         warnings=tuple(warnings),
         facts={"rows": len(case.y), "metrics": _rounded(found.figures["model"])},
     )
+
+
+def _found_out(report: dict[str, Any], first: str) -> list[Table]:
+    """Tables of the worst segments and of the gaps between protected groups."""
+    shown, worst_ = [], report["worst_segments"]["found"]
+    if worst_:
+        rows = []
+        for part in worst_:
+            where = " and ".join(f"{k} = {v}" for k, v in part["where"].items())
+            rows.append((where, part["rows"], _cell(part["metrics"].get(first)), part["loss"]))
+        columns = ("where", "rows", first, f"mean {report['worst_segments']['loss']}")
+        shown.append(Table("Worst segments", columns, tuple(rows)))
+    gaps = [
+        (column, measure.replace("_", " "), _cell(gap))
+        for column, of in report["fairness"].items()
+        for measure, gap in of["gaps"].items()
+    ]
+    if gaps:
+        shown.append(Table("Gaps between groups", ("column", "measure", "gap"), tuple(gaps)))
+    return shown
+
+
+def _cell(found: dict[str, float] | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found['value']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"

@@ -65,6 +65,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         families=frozenset(families),
         bytes=_size(layout.fitted),
         milliseconds=latency,
+        fairness=evaluation["fairness"],
     )
     results = judge(gates, evidence)
     approved = all(result.passed for result in results)

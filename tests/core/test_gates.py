@@ -144,3 +144,38 @@ def test_a_metric_that_was_not_evaluated_is_a_mistake_in_params():
     with pytest.raises(BadParams, match="'f1'") as caught:
         one({"beats_baselines": "f1"})
     assert "evaluate.metrics" in caught.value.hint
+
+
+GAPS = {
+    "sex": {"gaps": {"demographic_parity_difference": {"value": 0.1}}},
+    "age": {"gaps": {"demographic_parity_difference": {"value": 0.2}}},
+}
+
+
+@pytest.mark.parametrize(("limit", "passed"), [(0.2, True), (0.15, False)])
+def test_fairness_is_that_of_the_worst_protected_column(limit, passed):
+    asked = {"fairness": {"demographic_parity_difference": limit}}
+    result = one(asked, evidence(fairness=GAPS))
+    assert result.passed is passed
+    assert "age" in result.reason
+
+
+def test_a_ratio_must_be_at_least_the_limit():
+    gaps = {"sex": {"gaps": {"demographic_parity_ratio": {"value": 0.79}}}}
+    result = one({"fairness": {"demographic_parity_ratio": 0.8}}, evidence(fairness=gaps))
+    assert not result.passed
+
+
+def test_fairness_that_is_not_defined_refuses():
+    gaps = GAPS | {"city": {"gaps": {}}}
+    result = one({"fairness": {"demographic_parity_difference": 1}}, evidence(fairness=gaps))
+    assert (result.passed, result.figure) == (False, None)
+    assert "city" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "gaps"), [("demographic_parity", GAPS), ("demographic_parity_ratio", {})]
+)
+def test_fairness_that_was_not_measured_cannot_be_asked_for(name, gaps):
+    with pytest.raises(BadParams):
+        one({"fairness": {name: 0.8}}, evidence(fairness=gaps))

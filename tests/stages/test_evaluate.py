@@ -257,3 +257,26 @@ def test_a_cost_of_a_class_that_is_not_there_is_refused(tmp_path):
             params("multiclass", task=task), trained(tmp_path, "multiclass", rounds=2), Silent()
         )
     assert "white" in refused.value.hint
+
+
+def test_protected_groups_and_worst_segments_are_in_the_report(tmp_path):
+    section = {"resamples": 20, "slice_rows": 20, "protected": ["site"], "segments": 3}
+    cost = {"type": "binary", "cost": {"false_negative": 5.0}}
+    layout = trained(tmp_path, "binary", rounds=3)
+    found = Evaluated(layout, params("binary", task=cost, evaluate=section))
+    groups = {g["value"]: g for g in found.report["fairness"]["site"]["groups"]}
+    yes = found.bundle.predict(found.test)[:, 1] >= found.bundle.threshold
+    for site, group in groups.items():
+        held = (found.test["site"] == site).to_numpy()
+        assert group["selection_rate"]["value"] == pytest.approx(yes[held].mean(), abs=1e-6)
+    segments = found.report["worst_segments"]
+    assert segments["tried"] > 0
+    assert all(part["p"] <= 0.05 for part in segments["found"])
+    titles = [table.title for table in found.summary.tables]
+    assert "Gaps between groups" in titles
+
+
+def test_a_protected_column_that_is_not_there_is_refused(tmp_path):
+    given = params("binary", evaluate={"protected": ["sit"]})
+    with pytest.raises(BadParams, match=r"evaluate\.protected"):
+        evaluate.run(given, trained(tmp_path, "binary", rounds=2), Silent())

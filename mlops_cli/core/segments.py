@@ -1,0 +1,271 @@
+"""The worst segments of the rows, found by looking at every value and every pair of values.
+
+The search of Y. Chung et al., "Slice Finder: Automated Data Slicing for Model Validation" (ICDE
+2019), over segments of one or two features: the mean loss inside against that outside, by
+Welch's t-test. As thousands of segments are tried, some are bad by chance; p-values are adjusted
+by S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (1979), which holds however
+the segments overlap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlops_cli.core.slices import slices
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from mlops_cli.core.weighted import Floats
+
+    Value = str | int | float | bool | None
+
+__all__ = ["LEAST", "Segment", "worst_segments"]
+
+ROWS = 50_000
+"""At most so many rows are searched, drawn."""
+LEAST = 30
+"""Segments of fewer rows are not tried: a mean of so few says nothing."""
+_VALUES = 30
+"""Of a column's values at most so many are tried, the most frequent."""
+_SAME = 0.5
+"""Segments that share more than this of the smaller one's rows say the same."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows where one column, or two, have a value or lie in a range.
+
+    Attributes
+    ----------
+    where
+        Column -> value; of a range its text, such as ``[3, 7)``; None where it is missing.
+    rows
+        Row numbers, rising, (n,).
+    loss, elsewhere
+        Mean loss inside and outside.
+    p
+        Adjusted for all segments that were tried: how likely so bad a one would be by chance.
+    """
+
+    where: Mapping[str, Value]
+    rows: NDArray[np.intp]
+    loss: float
+    elsewhere: float
+    p: float
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A column as codes (n,), with the values they stand for; the last code is all else."""
+
+    codes: NDArray[np.intp]
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """Segments that were tried, a row each; a second code of -1: there is none.
+
+    ``worse``: whether the loss is above that of either value alone.
+    """
+
+    columns: NDArray[np.intp]
+    codes: NDArray[np.intp]
+    inside: Floats
+    outside: Floats
+    t: Floats
+    freedom: Floats
+    worse: NDArray[np.bool_]
+
+
+def worst_segments(
+    columns: Mapping[str, pl.Series],
+    loss: Floats,
+    *,
+    least_rows: int,
+    most: int,
+    confidence: float,
+    seed: int | Sequence[int],
+    weights: Floats | None = None,
+) -> tuple[list[Segment], int]:
+    """Find segments whose loss is credibly above that of the other rows, the worst first.
+
+    Parameters
+    ----------
+    columns
+        Name -> values (n,); numeric ones of many values are cut at their quartiles.
+    loss
+        Of each row, (n,): the more, the worse.
+    least_rows
+        Smaller segments are not tried; never below ``LEAST``.
+    most
+        How many to give at most.
+    confidence
+        Such as 0.95: with this probability none of the segments given is there by chance.
+    seed
+        Decides which rows are searched, if there are more than ``ROWS``.
+    weights
+        What each row counts, (n,); by default 1.
+
+    Returns
+    -------
+    list of Segment
+        Ordered by how far their loss is above the others' for certain; those that mostly repeat
+        an earlier one are left out.
+    int
+        How many segments were tried.
+    """
+    cuts = {name: _cut(column, least_rows) for name, column in columns.items()}
+    drawn = np.arange(len(loss))
+    if len(loss) > ROWS:
+        drawn = np.sort(np.random.default_rng(seed).choice(len(loss), ROWS, replace=False))
+    share = len(drawn) / len(loss) if len(loss) else 1.0
+    sums = _Sums(loss[drawn], None if weights is None else weights[drawn])
+    tried = _try_all(
+        [_Cut(c.codes[drawn], c.values) for c in cuts.values()],
+        sums,
+        max(LEAST, int(np.ceil(least_rows * share))),
+    )
+    if not len(tried.t):
+        return [], 0
+    p, sure = _tested(tried, confidence)
+    names, all_cuts = list(cuts), list(cuts.values())
+    found: list[Segment] = []
+    for i in np.lexsort((np.arange(len(sure)), -sure)):
+        if len(found) == most or sure[i] <= 0:
+            break
+        # Both values together say more only where that is worse than either alone.
+        if p[i] > 1 - confidence or not tried.worse[i]:
+            continue
+        held = [(c, k) for c, k in zip(tried.columns[i], tried.codes[i], strict=True) if c >= 0]
+        inside = np.logical_and.reduce([all_cuts[c].codes == k for c, k in held])
+        rows = np.flatnonzero(inside)
+        if any(_overlap(rows, other.rows) > _SAME for other in found):
+            continue
+        where = {names[c]: all_cuts[c].values[k] for c, k in held}
+        figures = (float(tried.inside[i]), float(tried.outside[i]), float(p[i]))
+        found.append(Segment(where, rows, *figures))
+    return found, len(tried.t)
+
+
+def _cut(column: pl.Series, least_rows: int) -> _Cut:
+    """Number the column's slices; rare values share the last code, which is not tried."""
+    parts = [part for part in slices(column) if len(part.rows) >= min(least_rows, LEAST)]
+    parts = sorted(parts, key=lambda part: -len(part.rows))[:_VALUES]
+    codes = np.full(len(column), len(parts), dtype=np.intp)
+    for code, part in enumerate(parts):
+        codes[part.rows] = code
+    return _Cut(codes, tuple(part.value for part in parts))
+
+
+class _Sums:
+    """Sums over rows by code: count, weight, weighted loss and its square, squared weight."""
+
+    def __init__(self, loss: Floats, weights: Floats | None) -> None:
+        self._terms: list[Floats | None] = [None, loss, loss**2]
+        if weights is not None:
+            self._terms = [None, weights * loss, weights * loss**2, weights, weights**2]
+        self.whole = self.by(np.zeros(len(loss), dtype=np.intp), 1)[:, 0]
+
+    def by(self, codes: NDArray[np.intp], number: int) -> Floats:
+        """(5, number): count, Σwl, Σwl², Σw, Σw²."""
+        each = [np.bincount(codes, term, number).astype(np.float64) for term in self._terms]
+        return np.array(each if len(each) > 3 else [*each, each[0], each[0]])  # noqa: PLR2004
+
+
+def _try_all(cuts: Sequence[_Cut], sums: _Sums, least: int) -> _Tried:
+    tables, means = [], []
+    for column, cut in enumerate(cuts):
+        size = len(cut.values) + 1
+        part = sums.by(cut.codes, size)
+        means.append(_mean(part))
+        codes = (np.arange(size - 1), np.full(size - 1, -1))
+        every = np.ones(size - 1, dtype=bool)
+        tables.append(_judged(part[:, :-1], sums.whole, least, (column, -1), codes, every))
+    for a, b in combinations(range(len(cuts)), 2):
+        wide, high = len(cuts[b].values) + 1, len(cuts[a].values) + 1
+        part = sums.by(cuts[a].codes * wide + cuts[b].codes, high * wide)
+        first, second = np.divmod(np.arange(high * wide), wide)
+        kept = (first < high - 1) & (second < wide - 1)
+        with np.errstate(invalid="ignore"):
+            inside = _mean(part)
+            worse = (inside > means[a][first]) & (inside > means[b][second])
+        codes = (first[kept], second[kept])
+        tables.append(_judged(part[:, kept], sums.whole, least, (a, b), codes, worse[kept]))
+    if not tables:
+        empty = np.empty(0)
+        pairs = np.empty((0, 2), dtype=np.intp)
+        return _Tried(pairs, pairs, empty, empty, empty, empty, empty.astype(bool))
+    columns, codes_, *rest = (np.concatenate(parts) for parts in zip(*tables, strict=True))
+    return _Tried(columns, codes_, *rest)
+
+
+def _judged(
+    part: Floats,
+    whole: Floats,
+    least: int,
+    columns: tuple[int, int],
+    codes: tuple[NDArray[np.intp], NDArray[np.intp]],
+    worse: NDArray[np.bool_],
+) -> tuple[NDArray[np.generic], ...]:
+    """Welch's t of the cells with enough rows inside and outside."""
+    there = (part[0] >= least) & (whole[0] - part[0] >= LEAST)
+    part = part[:, there]
+    other = whole[:, None] - part
+    (mean, error, size), (mean_out, error_out, size_out) = _moments(part), _moments(other)
+    total = error + error_out
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(total > 0, (mean - mean_out) / np.sqrt(total), 0.0)
+        freedom = total**2 / (error**2 / (size - 1) + error_out**2 / (size_out - 1))
+    freedom = np.where(np.isfinite(freedom), freedom, 1.0)
+    held = [np.full(len(t), columns[0]), np.full(len(t), columns[1])]
+    numbers = [codes[0][there], codes[1][there]]
+    return np.stack(held, 1), np.stack(numbers, 1), mean, mean_out, t, freedom, worse[there]
+
+
+def _mean(part: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean: Floats = part[1] / part[3]
+    return mean
+
+
+def _moments(part: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean, its squared standard error, and the effective number of rows (Kish 1965)."""
+    mean = _mean(part)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = np.maximum(part[3] ** 2 / part[4], 2.0)
+        variance = np.maximum(part[2] / part[3] - mean**2, 0.0) * size / (size - 1)
+        error = variance / size
+    return np.nan_to_num(mean), np.nan_to_num(error), np.nan_to_num(size, nan=2.0)
+
+
+def _tested(tried: _Tried, confidence: float) -> tuple[Floats, Floats]:
+    """Holm's adjusted p-values, and by how much the loss is above the others' at the least."""
+    from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
+
+    p = stdtr(tried.freedom, -tried.t)
+    order = np.argsort(p, kind="stable")
+    count = len(p)
+    adjusted = np.empty(count)
+    stepped = np.maximum.accumulate(p[order] * np.arange(count, 0, -1))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    quantile = -stdtrit(tried.freedom, np.full(count, (1 - confidence) / count))
+    gap = tried.inside - tried.outside
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.where(tried.t != 0, gap / tried.t, 0.0)
+    # Ends of Bonferroni's simultaneous intervals; with few rows in them they are wide.
+    sure = np.where(adjusted <= 1 - confidence, np.maximum(gap - quantile * error, 1e-300), -1.0)
+    return adjusted, sure
+
+
+def _overlap(a: NDArray[np.intp], b: NDArray[np.intp]) -> float:
+    both = len(np.intersect1d(a, b, assume_unique=True))
+    return both / min(len(a), len(b))

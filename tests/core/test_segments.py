@@ -1,0 +1,102 @@
+"""Segments that are worse are found, with both features; where there is nothing, nothing is."""
+
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mlops_cli.core.segments import worst_segments
+
+GIVEN = {"least_rows": 50, "most": 5, "confidence": 0.95, "seed": 0}
+
+
+def table(rows, rng):
+    """A category, a boolean, a number of many values and one with gaps."""
+    number = rng.normal(size=rows)
+    return {
+        "city": pl.Series(rng.choice(["a", "b", "c", "d"], rows)),
+        "new": pl.Series(rng.random(rows) < 0.5),
+        "size": pl.Series(number),
+        "age": pl.Series(np.where(rng.random(rows) < 0.2, np.nan, number**2)).fill_nan(None),
+    }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_bad_segments_none_is_found(seed):
+    rng = np.random.default_rng(seed)
+    found, tried = worst_segments(table(4000, rng), rng.exponential(size=4000), **GIVEN)
+    assert found == []
+    assert tried > 60
+
+
+def test_a_bad_value_is_found_with_its_rows_and_means():
+    rng = np.random.default_rng(1)
+    columns, loss = table(4000, rng), rng.exponential(size=4000)
+    bad = (columns["city"] == "b").to_numpy()
+    loss[bad] += 1
+    (worst, *_), _ = worst_segments(columns, loss, **GIVEN)
+    assert worst.where == {"city": "b"}
+    assert worst.rows.tolist() == np.flatnonzero(bad).tolist()
+    assert worst.loss == pytest.approx(loss[bad].mean())
+    assert worst.elsewhere == pytest.approx(loss[~bad].mean())
+    assert worst.p < 1e-9
+
+
+def test_a_bad_pair_is_found_where_neither_value_alone_is_it():
+    rng = np.random.default_rng(2)
+    columns, loss = table(8000, rng), rng.exponential(size=8000)
+    bad = ((columns["city"] == "c") & columns["new"]).to_numpy()
+    loss[bad] += 2
+    (worst, *_), _ = worst_segments(columns, loss, **GIVEN)
+    assert worst.where == {"city": "c", "new": True}
+    assert len(worst.rows) == bad.sum()
+
+
+def test_missing_values_are_a_segment():
+    rng = np.random.default_rng(3)
+    columns, loss = table(4000, rng), rng.exponential(size=4000)
+    loss[columns["age"].is_null().to_numpy()] += 1
+    (worst, *_), _ = worst_segments(columns, loss, **GIVEN)
+    assert worst.where == {"age": None}
+
+
+def test_segments_that_say_the_same_are_given_once():
+    rng = np.random.default_rng(4)
+    columns, loss = table(4000, rng), rng.exponential(size=4000)
+    columns["town"] = columns["city"]
+    loss[(columns["city"] == "a").to_numpy()] += 1
+    found, _ = worst_segments(columns, loss, **GIVEN)
+    assert [s.where for s in found if "a" in s.where.values()] == [{"city": "a"}]
+
+
+def test_rows_of_no_weight_do_not_count():
+    rng = np.random.default_rng(5)
+    columns, loss = table(4000, rng), rng.exponential(size=4000)
+    bad = (columns["city"] == "b").to_numpy()
+    loss[bad & (loss > 0.3)] += 3
+    weights = np.where(bad & (loss > 0.3), 0.0, 1.0)
+    found, _ = worst_segments(columns, loss, **GIVEN, weights=weights)
+    assert {"city": "b"} not in [s.where for s in found]
+    plain, tried = worst_segments(columns, loss, **GIVEN)
+    same, tried_same = worst_segments(columns, loss, **GIVEN, weights=np.ones(4000))
+    assert [(s.where, s.loss) for s in plain] == [(s.where, s.loss) for s in same]
+    assert tried == tried_same
+
+
+@pytest.mark.parametrize("loss", [0.0, 1.0])
+def test_equal_losses_and_few_rows_give_nothing(loss):
+    rng = np.random.default_rng(6)
+    assert worst_segments(table(500, rng), np.full(500, loss), **GIVEN)[0] == []
+    assert worst_segments(table(10, rng), np.full(10, loss), **GIVEN) == ([], 0)
+    assert worst_segments({}, np.full(10, loss), **GIVEN) == ([], 0)
+
+
+def test_thirty_thousand_rows_of_fifty_features_take_under_two_seconds():
+    rng = np.random.default_rng(7)
+    columns = {f"x{i}": pl.Series(rng.normal(size=30_000)) for i in range(45)}
+    columns |= {f"c{i}": pl.Series(rng.integers(0, 20, 30_000).astype(str)) for i in range(5)}
+    loss = rng.exponential(size=30_000)
+    start = time.process_time()
+    worst_segments(columns, loss, **GIVEN | {"least_rows": 200})
+    assert time.process_time() - start < 2
