@@ -12,6 +12,7 @@ from mlops_cli.cli.ci import ci
 from mlops_cli.cli.clock import clock
 from mlops_cli.cli.compare import compare
 from mlops_cli.cli.delivery import pull, push, verify
+from mlops_cli.cli.explain import explain
 from mlops_cli.cli.init import init
 from mlops_cli.cli.materialize import materialize
 from mlops_cli.cli.models import models
@@ -83,6 +84,7 @@ app.command()(pull)
 app.command()(serve)
 app.command()(materialize)
 app.command()(predict)
+app.command()(explain)
 app.command()(status)
 app.command()(compare)
 app.command()(clock)

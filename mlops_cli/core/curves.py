@@ -57,6 +57,14 @@ _IMPORTANCE = Plot(
     "importance.json", "importance", "feature", "bar_horizontal_sorted", "Permutation importance"
 )
 
+_SHAP = Plot(
+    "shap.json",
+    "contribution",
+    "feature",
+    "bar_horizontal_sorted",
+    "Mean contribution to the score",
+)
+
 PLOTS: Mapping[str, tuple[Plot, ...]] = MappingProxyType(
     {
         "binary": (
@@ -65,6 +73,7 @@ PLOTS: Mapping[str, tuple[Plot, ...]] = MappingProxyType(
             Plot("calibration.json", "predicted", "observed", "simple", "Calibration"),
             _CONFUSION,
             _IMPORTANCE,
+            _SHAP,
         ),
         "multiclass": (
             Plot(
@@ -83,10 +92,12 @@ PLOTS: Mapping[str, tuple[Plot, ...]] = MappingProxyType(
             ),
             _CONFUSION,
             _IMPORTANCE,
+            _SHAP,
         ),
         "regression": (
             Plot("residuals.json", "predicted", "residual", "scatter", "Residuals"),
             _IMPORTANCE,
+            _SHAP,
         ),
     }
 )
@@ -186,9 +197,9 @@ def residuals(y: Floats, prediction: Floats, seed: int | Sequence[int]) -> Point
     return _points(predicted=prediction[rows], residual=(y - prediction)[rows])
 
 
-def importance(figures: Mapping[str, float]) -> Points:
+def importance(figures: Mapping[str, float], column: str = "importance") -> Points:
     """Give features and their importance, in the order given."""
-    return [{"feature": k, "importance": round(v, 6) + 0.0} for k, v in figures.items()]
+    return [{"feature": k, column: round(v, 6) + 0.0} for k, v in figures.items()]
 
 
 def _cumulated(positive: Truth, score: Floats) -> tuple[Floats, Floats]:

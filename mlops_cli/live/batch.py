@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
 
-__all__ = ["SLICE", "Batch", "Predicted", "predict"]
+__all__ = ["SLICE", "Batch", "Predicted", "predict", "way_of_scoring"]
 
 SLICE = 100_000
 """Rows that are worked on at a time."""
@@ -121,7 +121,7 @@ def predict(params: Params, layout: Layout, batch: Batch, progress: Progress) ->
     base = params.ingest.sources.get(scorer.program.rules.base)
     text = Text() if base is None else Text(base.separator, base.encoding, tuple(base.null_values))
     files = [opened(path, text) for path in paths]
-    scoring, looked_into = _scoring(batch, scorer, choice, layout)
+    scoring, looked_into = way_of_scoring(batch, scorer, choice, layout)
     run = _Run(batch, choice, scorer, scoring, files, progress)
     run.check()
     job = {
@@ -151,7 +151,7 @@ def predict(params: Params, layout: Layout, batch: Batch, progress: Progress) ->
     )
 
 
-def _scoring(
+def way_of_scoring(
     batch: Batch, scorer: Scorer, choice: Selected, layout: Layout
 ) -> tuple[Scoring, list[Any]]:
     """How rows are scored, and by what the tables are known that they look into."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlops_cli.params import Params
     from mlops_cli.store.bundle import Bundle
 
-__all__ = ["against"]
+__all__ = ["against", "as_seen_by"]
 
 
 def against(params: Params, layout: Layout, champion: Path) -> tuple[GateResult, ...]:
@@ -53,7 +53,7 @@ def against(params: Params, layout: Layout, champion: Path) -> tuple[GateResult,
         reason = f"the champion's task is {theirs.task} over other classes: no comparison"
         return (GateResult("champion", None, -gate.margin, passed=False, reason=reason),)
     try:
-        prediction = theirs.predict(_as_seen_by(theirs, ours, test, layout))
+        prediction = theirs.predict(as_seen_by(theirs, ours, test, layout))
     except (DataRefused, MlopsError) as error:
         reason = f"the champion cannot score these rows: {error.message}"
         return (GateResult("champion", None, -gate.margin, passed=False, reason=reason),)
@@ -73,10 +73,10 @@ def against(params: Params, layout: Layout, champion: Path) -> tuple[GateResult,
     )
 
 
-def _as_seen_by(
+def as_seen_by(
     champion: Bundle, candidate: Bundle, test: pl.DataFrame, layout: Layout
 ) -> pl.DataFrame:
-    """The test rows with the champion's own features, made anew if its rules are others."""
+    """Rows of a split with the champion's own features, made anew if its rules are others."""
     import polars as pl
 
     if _rules(champion) == _rules(candidate):

@@ -129,6 +129,8 @@ class Evaluate(Section):
     """Smaller slices are not judged."""
     segments: Annotated[int, Field(ge=0, le=50)] = 5
     """How many of the worst segments, of up to two features, are searched for; 0: none."""
+    shap_rows: Annotated[int, Field(ge=0)] = 1000
+    """Contributions of features are averaged over so many test rows, drawn; 0: none."""
     protected: Names = ()
     """Columns (features or kept) whose groups have to be treated alike: fairness is measured."""
 

@@ -29,6 +29,7 @@ from mlops_cli.reporting import Summary, Table
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store import tables
 from mlops_cli.store.files import staged, write_json
+from mlops_cli.store.shap import contributions, is_exact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +45,13 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 # Independent streams of random numbers from the project's one seed.
-_INTERVALS, _SLICES, _SHUFFLES, _DOTS, _SEGMENTS, _GROUPS = range(6)
+_INTERVALS, _SLICES, _SHUFFLES, _DOTS, _SEGMENTS, _GROUPS, _ORDERS = range(7)
 _SHOWN = 20
 """So many features are listed by importance."""
+_SHAP_ORDERS = 4
+"""Random orders of the features where contributions are sampled."""
+_SHAP_CALLS = 50_000
+"""So many rows may be predicted for that."""
 _MATRIX = 50
 """A confusion matrix of more classes is not written out."""
 
@@ -104,11 +109,12 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         shuffled = _importance(case, progress)
         columns = _slices(case, progress)
         report = _report(case, found, columns, shuffled)
+        report["shap"] = shap = _shap(case, progress)
         report["worst_segments"] = _segments(case, progress)
         report["fairness"] = _fairness(case, progress)
     with staged(layout.plots) as folder:
         folder.mkdir()
-        for name, points in _plots(case, shuffled).items():
+        for name, points in _plots(case, shuffled, shap["mean"]).items():
             _write_points(folder / name, points)
     write_json(layout.evaluation, report)
     write_json(layout.metrics, _metrics(case, found))
@@ -222,6 +228,31 @@ def _importance(case: _Case, progress: Progress) -> dict[str, dict[str, float]]:
     )
     ranked = {"own": top(own, _SHOWN), "permutation": top(losses, _SHOWN)}
     return {k: {f: round(v, 6) + 0.0 for f, v in of.items()} for k, of in ranked.items()}
+
+
+def _shap(case: _Case, progress: Progress) -> dict[str, Any]:
+    """Mean absolute contribution by feature, over rows (and classes)."""
+    progress.update("contributions of features")
+    features = list(case.bundle.encoder.kinds)
+    rows = min(case.params.evaluate.shap_rows, len(case.y))
+    if not is_exact(case.bundle):
+        rows = min(rows, max(1, _SHAP_CALLS // (2 * _SHAP_ORDERS * (len(features) + 1))))
+    drawn = np.random.default_rng(case.seed(_ORDERS)).choice(len(case.y), rows, replace=False)
+    found = contributions(
+        case.bundle,
+        case.bundle.encoder.transform(case.frame[np.sort(drawn)]),
+        orders=_SHAP_ORDERS,
+        seed=case.seed(_ORDERS),
+    )
+    mean = np.abs(found.values).mean(axis=(0, 1)) if rows else np.empty(0)
+    ranked = top(dict(zip(features, mean.tolist(), strict=False)), _SHOWN)
+    return {
+        "method": found.method,
+        "scale": found.scale,
+        "rows": rows,
+        "base": [round(float(b), 6) + 0.0 for b in found.base],
+        "mean": {name: round(value, 6) + 0.0 for name, value in ranked.items()},
+    }
 
 
 def _slices(case: _Case, progress: Progress) -> dict[str, Any]:
@@ -353,9 +384,14 @@ def _window(frame: pl.DataFrame) -> dict[str, str] | None:
     return {"first": first.isoformat(), "last": last.isoformat()}
 
 
-def _plots(case: _Case, shuffled: dict[str, dict[str, float]]) -> dict[str, curves.Points]:
+def _plots(
+    case: _Case, shuffled: dict[str, dict[str, float]], shap: dict[str, float]
+) -> dict[str, curves.Points]:
     """Points by file name: the files of ``curves.PLOTS`` for the task."""
-    importance = {"importance.json": curves.importance(shuffled["permutation"])}
+    importance = {
+        "importance.json": curves.importance(shuffled["permutation"]),
+        "shap.json": curves.importance(shap, "contribution"),
+    }
     p = case.prediction
     if case.params.task.type == "regression":
         seed = case.seed(_DOTS)

@@ -280,3 +280,23 @@ def test_a_protected_column_that_is_not_there_is_refused(tmp_path):
     given = params("binary", evaluate={"protected": ["sit"]})
     with pytest.raises(BadParams, match=r"evaluate\.protected"):
         evaluate.run(given, trained(tmp_path, "binary", rounds=2), Silent())
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "forest", "linear"])
+def test_mean_contributions_rank_the_features(tmp_path, family):
+    layout = trained(tmp_path, "binary", family=family, rounds=5)
+    section = {"resamples": 20, "shap_rows": 30}
+    found = Evaluated(layout, params("binary", evaluate=section)).report["shap"]
+    assert found["rows"] == 30
+    assert found["scale"] == "log-odds"
+    values = list(found["mean"].values())
+    assert values == sorted(values, reverse=True)
+    assert set(found["mean"]) == {*(f"x{i}" for i in range(6)), "kind"}
+
+
+def test_contributions_can_be_left_out(tmp_path):
+    layout = trained(tmp_path, "binary", rounds=2)
+    section = {"resamples": 20, "shap_rows": 0, "segments": 0}
+    report = Evaluated(layout, params("binary", evaluate=section)).report
+    assert report["shap"]["mean"] == {}
+    assert report["worst_segments"] == {"tried": 0, "found": []}

@@ -1,0 +1,82 @@
+"""`mlops explain`: why a row is predicted as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops_cli.cli import drawing
+
+if TYPE_CHECKING:
+    from mlops_cli.live.explaining import Explained, ExplainedRow
+
+__all__ = ["explain"]
+
+
+def explain(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Rows to explain: Parquet, CSV or JSON Lines; at most 1000."),
+    ] = None,
+    row: Annotated[
+        int | None,
+        typer.Option(min=0, help="Instead of FILE: the row of the base source, from 0."),
+    ] = None,
+    version: Annotated[
+        str,
+        typer.Option("--version", "-v", help="Such as v0.2.0, latest or production; or workspace."),
+    ] = "workspace",
+    features: Annotated[
+        bool, typer.Option("--features", help="FILE holds the features, not the raw columns.")
+    ] = False,
+    top: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Show the N features that add most.")
+    ] = 10,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print it as JSON, all features, and nothing else.")
+    ] = False,
+) -> None:
+    """Tell what each feature adds to a row's score: SHAP values, which sum up to it.
+
+    Example: mlops explain --row 1234
+    """
+    from dataclasses import asdict
+
+    from mlops_cli import params as parameters
+    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.project import find
+    from mlops_cli.errors import Usage
+    from mlops_cli.live.explaining import explain_file, explain_row
+
+    if (file is None) == (row is None):
+        raise Usage("give either a file or --row", "Such as `mlops explain --row 0`.")
+    layout = find()
+    params = parameters.load(layout.params)
+    with shown("explain", quiet=as_json) as progress:
+        if row is not None:
+            found = explain_row(params, layout, version, row, progress)
+        else:
+            assert file is not None  # noqa: S101 - else there is a row
+            found = explain_file(params, layout, version, file, progress, features=features)
+    if as_json:
+        drawing.draw_json(asdict(found))
+        return
+    for explained in found.rows:
+        _draw(found, explained, top)
+
+
+def _draw(found: Explained, one: ExplainedRow, top: int) -> None:
+    from mlops_cli.reporting import Table
+
+    told = f"row {one.row}: {one.prediction}"
+    if one.probability is not None:
+        told += f" (probability of {one.explained}: {one.probability:.4f})"
+    rest = one.contributions[top:]
+    rows: list[tuple[object, ...]] = [("(base)", None, one.base), *one.contributions[:top]]
+    if rest:
+        rows.append((f"{len(rest)} others", None, sum(adds for *_, adds in rest)))
+    rows.append(("= " + found.scale, None, one.raw))
+    columns = ("feature", "value", f"adds to the {found.scale}")
+    drawing.draw_table(Table(f"{told}, by {found.version}, {found.method}", columns, tuple(rows)))

@@ -1,0 +1,229 @@
+"""Why a row is predicted as it is: its features, and what each adds to the score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlops_cli.errors import DataRefused, NotFound, Usage
+from mlops_cli.layout import ROW, SPLITS
+from mlops_cli.live.batch import Batch, way_of_scoring
+from mlops_cli.live.batch_scoring import AsGiven, Scoring
+from mlops_cli.live.champion import as_seen_by
+from mlops_cli.live.scoring import Scorer
+from mlops_cli.live.selecting import selected
+from mlops_cli.store import bundle as bundles
+from mlops_cli.store import tables
+from mlops_cli.store.shap import Contributions, contributions
+from mlops_cli.store.streams import Rows, Text, found_files, opened
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.live.selecting import Selected
+    from mlops_cli.params import Params
+    from mlops_cli.reporting import Progress
+    from mlops_cli.store.bundle import Bundle
+
+    Floats = npt.NDArray[np.float64]
+
+__all__ = ["MOST_ROWS", "Explained", "ExplainedRow", "explain_file", "explain_row"]
+
+MOST_ROWS = 1000
+"""A file of more rows is not explained: `mlops predict --explain` is for those."""
+ORDERS = 16
+"""Where contributions are sampled: so many random orders, each both ways."""
+
+
+@dataclass(frozen=True)
+class ExplainedRow:
+    """One row.
+
+    Attributes
+    ----------
+    row
+        Its number: in the base source, or in the file.
+    prediction
+        The value, or the most probable class (of two: by the threshold).
+    probability
+        Of the class that is explained; None for a value.
+    explained
+        The class whose score is explained: the positive one, or the predicted one of several.
+    base, raw
+        The score that no feature adds to, and with all contributions added.
+    contributions
+        Feature, its value, and what it adds; the most first.
+    """
+
+    row: int
+    prediction: Any
+    probability: float | None
+    explained: Any
+    base: float
+    raw: float
+    contributions: list[tuple[str, Any, float]]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Rows of one version; ``method`` and ``scale`` are those of ``store.shap``."""
+
+    version: str
+    method: str
+    scale: str
+    rows: list[ExplainedRow]
+
+
+def explain_row(
+    params: Params, layout: Layout, wanted: str, row: int, progress: Progress
+) -> Explained:
+    """Explain a row of the base source that is in one of the splits.
+
+    Parameters
+    ----------
+    wanted
+        A version, a stage, or ``workspace``.
+    row
+        Its number in the validated base source, from 0.
+
+    Raises
+    ------
+    NotFound
+        If there is no such row or version.
+    """
+    import polars as pl
+
+    choice = selected(params, layout, wanted, progress)
+    bundle = bundles.load(choice.folder)
+    parts = [
+        tables.scan(layout.split(name)).filter(pl.col(ROW) == row).collect() for name in SPLITS
+    ]
+    frame = next((part for part in parts if part.height), None)
+    if frame is None:
+        raise NotFound(
+            f"row {row} of {params.featurize.base} is in no split",
+            "Rows without a label, and those in a gap of the split, are in none; put the raw row "
+            "into a file and explain that.",
+        )
+    frame = as_seen_by(bundle, bundles.load(layout.fitted), frame, layout)
+    return _explained(choice, bundle, bundle.encoder.transform(frame), [row], params.project.seed)
+
+
+def explain_file(
+    params: Params,
+    layout: Layout,
+    wanted: str,
+    file: Path,
+    progress: Progress,
+    *,
+    features: bool = False,
+) -> Explained:
+    """Explain every row of a file of raw columns, or of features.
+
+    Raises
+    ------
+    Usage
+        If the file has more than ``MOST_ROWS`` rows.
+    NotFound
+        If there is no such file or version, or nothing for joins and windows to look into.
+    DataRefused
+        If a row can't be scored.
+    """
+    import polars as pl
+
+    (path,) = found_files(str(file))
+    choice = selected(params, layout, wanted, progress)
+    bundle, text = bundles.load(choice.folder), Text()
+    scoring: Scoring
+    if features:
+        scoring = AsGiven(bundle)
+    else:
+        scorer = Scorer.open(choice.folder, layout.root)
+        base = params.ingest.sources.get(scorer.program.rules.base)
+        if base is not None:
+            text = Text(base.separator, base.encoding, tuple(base.null_values))
+        batch = Batch(str(file), layout.work / "explain", wanted)
+        scoring, _ = way_of_scoring(batch, scorer, choice, layout)
+    opened_file = opened(path, text)
+    for column in scoring.inputs.needed:
+        if column not in opened_file.schema:
+            raise DataRefused(
+                f"{path} has no column {column!r}, which the model needs",
+                "Give the raw columns of the base source, or the features with --features.",
+            )
+    columns = dict.fromkeys((*scoring.inputs.needed, *scoring.inputs.optional))
+    rows = Rows([opened_file], list(columns))
+    taken = rows.take(MOST_ROWS + 1)
+    rows.close()
+    if sum(part.rows for part in taken) > MOST_ROWS:
+        raise Usage(
+            f"{path} has more than {MOST_ROWS:,} rows",
+            "Use `mlops predict FILE --explain N`, which is made for many rows.",
+        )
+    frames, index, before = [], [], 0
+    for part in taken:
+        read = scoring.read(part.frame)
+        wrong = [(part.index[e.row or 0], f"{e.column}: {e.message}") for e in read.errors]
+        wrong += [(broken.row, broken.reason) for broken in part.broken]
+        if wrong:
+            place, reason = min(wrong)
+            raise DataRefused(
+                f"row {before + place} of {path} can't be scored: {reason}",
+                "Correct the row, or take it out.",
+            )
+        frames.append(read.frame)
+        index += [before + part.index[i] for i in read.index]
+        before += part.rows
+    if not frames:
+        raise DataRefused(f"{path} has no rows", "Give at least one.")
+    matrix, _ = scoring.score(pl.concat(frames))
+    return _explained(choice, bundle, matrix, index, params.project.seed)
+
+
+def _explained(
+    choice: Selected, bundle: Bundle, matrix: Floats, index: list[int], seed: int
+) -> Explained:
+    found = contributions(bundle, matrix, orders=ORDERS, seed=seed)
+    output = bundle.predict_matrix(matrix)
+    rows = [_one(bundle, matrix[i], output[i], found, i, row) for i, row in enumerate(index)]
+    return Explained(choice.number, found.method, found.scale, rows)
+
+
+def _one(
+    bundle: Bundle, given: Floats, output: Any, found: Contributions, i: int, row: int
+) -> ExplainedRow:
+    classes = bundle.labels.classes
+    chosen = 0 if found.values.shape[1] == 1 else int(np.argmax(output))
+    adds = found.values[i, chosen]
+    listed = [
+        (name, _value(bundle, name, given[j]), float(adds[j]))
+        for j, name in enumerate(bundle.encoder.kinds)
+    ]
+    listed.sort(key=lambda entry: -abs(entry[2]))
+    base, raw = float(found.base[chosen]), float(found.raw[i, chosen])
+    if not classes:
+        return ExplainedRow(row, float(output), None, None, base, raw, listed)
+    code = int(np.argmax(output))
+    explained = code
+    if len(classes) == 2:  # noqa: PLR2004
+        explained = 1
+        if bundle.threshold is not None:
+            code = int(output[1] >= bundle.threshold)
+    probability = float(output[explained])
+    return ExplainedRow(row, classes[code], probability, classes[explained], base, raw, listed)
+
+
+def _value(bundle: Bundle, name: str, value: float) -> Any:
+    """A feature's value as it was before encoding."""
+    if np.isnan(value):
+        return None
+    kind = bundle.encoder.kinds[name]
+    if kind == "category":
+        known = bundle.encoder.categories[name]
+        return known[int(value)] if value < len(known) else "(rare)"
+    return bool(value) if kind == "boolean" else float(value)

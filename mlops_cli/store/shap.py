@@ -1,0 +1,99 @@
+"""What each feature adds to a bundle's raw score: SHAP values by the best method at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlops_cli.core.shapley import raw_score, shapley_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from mlops_cli.store.bundle import Bundle
+
+    Floats = npt.NDArray[np.float64]
+
+__all__ = ["Contributions", "contributions", "is_exact"]
+
+_SCALES = {"binary": "log-odds", "multiclass": "raw score", "regression": "value"}
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """SHAP values of some rows.
+
+    Attributes
+    ----------
+    method
+        ``tree SHAP``: against the mean over the training rows, exact. ``additive``: against
+        nothing known, exact. ``sampled Shapley``: the same, averaged over random orders.
+    scale
+        What is added up: log-odds, raw score (whose softmax gives probabilities), or value.
+    base
+        What a row of no contributions gets, (outputs,).
+    values
+        (rows, outputs, features); with the base they sum to the raw score. There is one output,
+        or one for each of more than two classes.
+    """
+
+    method: str
+    scale: str
+    base: Floats
+    values: Floats
+
+    @property
+    def raw(self) -> Floats:
+        """The raw score, (rows, outputs)."""
+        found: Floats = self.base + self.values.sum(axis=2)
+        return found
+
+
+def is_exact(bundle: Bundle) -> bool:
+    """Whether contributions are worked out, not sampled."""
+    return _trees(bundle) or _additive(bundle)
+
+
+def contributions(
+    bundle: Bundle, X: Floats, *, orders: int, seed: int | Sequence[int]
+) -> Contributions:
+    """Explain rows of the encoder's matrix, (rows, features).
+
+    A single LightGBM model has its library's tree SHAP (S. Lundberg et al., "From local
+    explanations to global understanding with explainable AI for trees", 2020). A single linear
+    model adds its features up. All others, and what several members say together, are explained
+    by ``orders`` random orders of the features.
+    """
+    scale = _SCALES[bundle.task]
+    if _trees(bundle):
+        from mlops_cli.core.learners.lightgbm_library import Scorer
+
+        (text,) = bundle.members[0].fitted.to_files().values()
+        found = Scorer(text.decode()).contributions(X)
+        base = found[0, :, -1] if len(found) else np.zeros(found.shape[1])
+        return Contributions("tree SHAP", scale, base, found[:, :, :-1])
+    additive = _additive(bundle)
+    base, values = shapley_values(
+        lambda matrix: raw_score(bundle.predict_matrix(matrix)),
+        X,
+        orders=1 if additive else orders,
+        seed=seed,
+    )
+    return Contributions("additive" if additive else "sampled Shapley", scale, base, values)
+
+
+def _trees(bundle: Bundle) -> bool:
+    return _alone(bundle, "lightgbm")
+
+
+def _additive(bundle: Bundle) -> bool:
+    return _alone(bundle, "linear")
+
+
+def _alone(bundle: Bundle, family: str) -> bool:
+    # A calibrator bends the scale, and a mean of probabilities has no raw score of its own.
+    return [m.family for m in bundle.members] == [family] and bundle.calibrator is None
