@@ -139,6 +139,10 @@ class Layout:
         """Data for ``dvc plots``."""
         return self.root / "reports" / "plots"
 
+    def study(self, name: str) -> Path:
+        """What a study by `mlops study` found."""
+        return self.root / "reports" / "studies" / f"{name}.json"
+
     @property
     def registration(self) -> Path:
         """The gates' decision with each figure; kept in Git."""

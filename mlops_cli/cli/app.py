@@ -21,6 +21,7 @@ from mlops_cli.cli.predict import predict
 from mlops_cli.cli.registry import approve, promote, register, rollback
 from mlops_cli.cli.serve import serve
 from mlops_cli.cli.status import status
+from mlops_cli.cli.study import study
 
 __all__ = ["app", "main"]
 
@@ -85,6 +86,7 @@ app.command()(serve)
 app.command()(materialize)
 app.command()(predict)
 app.command()(explain)
+app.command()(study)
 app.command()(status)
 app.command()(compare)
 app.command()(clock)

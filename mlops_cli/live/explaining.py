@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from mlops_cli.errors import DataRefused, NotFound, Usage
 from mlops_cli.layout import ROW, SPLITS
@@ -22,6 +21,7 @@ from mlops_cli.store.streams import Rows, Text, found_files, opened
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
 
     from mlops_cli.layout import Layout
@@ -198,7 +198,7 @@ def _one(
     bundle: Bundle, given: Floats, output: Any, found: Contributions, i: int, row: int
 ) -> ExplainedRow:
     classes = bundle.labels.classes
-    chosen = 0 if found.values.shape[1] == 1 else int(np.argmax(output))
+    chosen = 0 if found.values.shape[1] == 1 else int(output.argmax())
     adds = found.values[i, chosen]
     listed = [
         (name, _value(bundle, name, given[j]), float(adds[j]))
@@ -208,7 +208,7 @@ def _one(
     base, raw = float(found.base[chosen]), float(found.raw[i, chosen])
     if not classes:
         return ExplainedRow(row, float(output), None, None, base, raw, listed)
-    code = int(np.argmax(output))
+    code = int(output.argmax())
     explained = code
     if len(classes) == 2:  # noqa: PLR2004
         explained = 1
@@ -220,7 +220,7 @@ def _one(
 
 def _value(bundle: Bundle, name: str, value: float) -> Any:
     """A feature's value as it was before encoding."""
-    if np.isnan(value):
+    if isnan(value):
         return None
     kind = bundle.encoder.kinds[name]
     if kind == "category":

@@ -66,16 +66,17 @@ def trained(root, task, family="lightgbm", table=None, rounds=20):
     labels = LabelCodec.fit(known[TARGET], task)
     encoder = Encoder.fit(known, {f"x{i}": "number" for i in range(6)} | {"kind": "category"})
     chosen = FAMILIES[family]
+    settings = {name: setting.default for name, setting in chosen.space.items()}
     fitted = chosen.fit(
         encoder.transform(known),
         labels.encode(known[TARGET]),
         TaskInfo(task, len(labels.classes), encoder.categorical),
-        {name: setting.default for name, setting in chosen.space.items()},
+        settings,
         seed=0,
         iterations=rounds if chosen.rounds else None,
     )
     threshold = 0.4 if task == "binary" else None
-    members = (bundle.Member(family, fitted),)
+    members = (bundle.Member(family, fitted, settings=settings, iterations=fitted.iterations),)
     facts = {
         "project": "p",
         "window": None,
