@@ -7,7 +7,7 @@ project doesn't state is said to be missing, never made up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -284,6 +284,10 @@ def _analyses(facts: Facts) -> str:
         parts += ["### Decisions", _decisions(weighed)]
     for column, found in facts.evaluation["slices"].items():
         parts += [f"### By {literal(column)}", _by_slice(facts, found)]
+    # A report of an earlier release has neither segments nor fairness.
+    segments = facts.evaluation.get("worst_segments", {}).get("found")
+    if segments:
+        parts += ["### Worst segments", _segments(facts, segments)]
     importance = facts.evaluation["importance"]["permutation"]
     if importance:
         rows = [[literal(f), f"{loss:.4g}"] for f, loss in list(importance.items())[:_FEATURES]]
@@ -335,6 +339,35 @@ def _by_slice(facts: Facts, found: Mapping[str, Any]) -> str:
     )
 
 
+def _segments(facts: Facts, segments: Sequence[Mapping[str, Any]]) -> str:
+    first = facts.evaluation["metrics"][0]
+    rows = [
+        [
+            " and ".join(f"{literal(c)} = {literal(v)}" for c, v in part["where"].items()),
+            f"{part['rows']:,}",
+            _interval(part["metrics"].get(first)),
+        ]
+        for part in segments
+    ]
+    tried = facts.evaluation["worst_segments"]["tried"]
+    return (
+        f"Of {tried:,} segments that were tried, these are worse than all other rows for certain "
+        f"(corrected for their number).\n\n{table(['where', 'rows', first], rows)}"
+    )
+
+
+def _fairness(facts: Facts) -> list[str]:
+    """A table of the gaps for each protected column."""
+    parts = []
+    for column, found in facts.evaluation.get("fairness", {}).items():
+        rows = [
+            [measure.replace("_", " "), _interval(gap)] for measure, gap in found["gaps"].items()
+        ]
+        told = table(["gap between groups", "value"], rows) if rows else "There is one group only."
+        parts += [f"### Fairness by {literal(column)}", told]
+    return parts
+
+
 def _ethics(project: Project, facts: Facts) -> str:
     worst = facts.evaluation["worst_slice"]
     found = (
@@ -344,7 +377,7 @@ def _ethics(project: Project, facts: Facts) -> str:
         if worst
         else "No group was judged apart, so unequal quality would not have been seen."
     )
-    return f"{_listed('Risks', project.risks, 'risks')}\n\n{found}"
+    return "\n\n".join([_listed("Risks", project.risks, "risks"), found, *_fairness(facts)])
 
 
 def _caveats(facts: Facts) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from mlops_cli.core.slices import slices
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import polars as pl
     from numpy.typing import NDArray
@@ -35,6 +35,8 @@ LEAST = 30
 """Segments of fewer rows are not tried: a mean of so few says nothing."""
 _VALUES = 30
 """Of a column's values at most so many are tried, the most frequent."""
+_LOOKED = 1000
+"""So many of the worst are looked at; those after them are hardly worse than the rest."""
 _SAME = 0.5
 """Segments that share more than this of the smaller one's rows say the same."""
 
@@ -95,6 +97,7 @@ def worst_segments(
     confidence: float,
     seed: int | Sequence[int],
     weights: Floats | None = None,
+    accept: Callable[[NDArray[np.intp]], bool] | None = None,
 ) -> tuple[list[Segment], int]:
     """Find segments whose loss is credibly above that of the other rows, the worst first.
 
@@ -114,6 +117,8 @@ def worst_segments(
         Decides which rows are searched, if there are more than ``ROWS``.
     weights
         What each row counts, (n,); by default 1.
+    accept
+        Whether to give a segment of these rows; by default any.
 
     Returns
     -------
@@ -139,7 +144,7 @@ def worst_segments(
     p, sure = _tested(tried, confidence)
     names, all_cuts = list(cuts), list(cuts.values())
     found: list[Segment] = []
-    for i in np.lexsort((np.arange(len(sure)), -sure)):
+    for i in np.lexsort((np.arange(len(sure)), -sure))[:_LOOKED]:
         if len(found) == most or sure[i] <= 0:
             break
         # Both values together say more only where that is worse than either alone.
@@ -148,6 +153,8 @@ def worst_segments(
         held = [(c, k) for c, k in zip(tried.columns[i], tried.codes[i], strict=True) if c >= 0]
         inside = np.logical_and.reduce([all_cuts[c].codes == k for c, k in held])
         rows = np.flatnonzero(inside)
+        if accept is not None and not accept(rows):
+            continue
         if any(_overlap(rows, other.rows) > _SAME for other in found):
             continue
         where = {names[c]: all_cuts[c].values[k] for c, k in held}
@@ -158,12 +165,23 @@ def worst_segments(
 
 def _cut(column: pl.Series, least_rows: int) -> _Cut:
     """Number the column's slices; rare values share the last code, which is not tried."""
-    parts = [part for part in slices(column) if len(part.rows) >= min(least_rows, LEAST)]
+    frequent = _frequent(column)
+    parts = slices(column.gather(frequent))
+    parts = [part for part in parts if len(part.rows) >= min(least_rows, LEAST)]
     parts = sorted(parts, key=lambda part: -len(part.rows))[:_VALUES]
     codes = np.full(len(column), len(parts), dtype=np.intp)
     for code, part in enumerate(parts):
-        codes[part.rows] = code
+        codes[frequent[part.rows]] = code
     return _Cut(codes, tuple(part.value for part in parts))
+
+
+def _frequent(column: pl.Series) -> NDArray[np.intp]:
+    """Rows of the most frequent values: a column of names would be cut into one slice each."""
+    if column.dtype.is_numeric() or column.dtype.is_temporal() or column.n_unique() <= _VALUES:
+        return np.arange(len(column))
+    held = column.alias("value").value_counts(sort=True, name="n")["value"].head(_VALUES)
+    kept = column.is_in(held.implode(), nulls_equal=True)
+    return np.flatnonzero(kept.to_numpy())
 
 
 class _Sums:

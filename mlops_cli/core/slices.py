@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,6 +79,8 @@ def _quartiles(column: pl.Series) -> tuple[pl.Series, list[str]]:
 
 
 def _plain(value: object) -> str | int | float | bool | None:
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)  # JSON has no infinity
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     return str(value)

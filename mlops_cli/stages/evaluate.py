@@ -35,12 +35,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import polars as pl
+    from numpy.typing import NDArray
 
     from mlops_cli.core.metrics import Floats, Metric, Truth
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
     from mlops_cli.store.bundle import Bundle
+
+    Rows = NDArray[np.intp]
 
 __all__ = ["run"]
 
@@ -282,6 +285,15 @@ def _segments(case: _Case, progress: Progress) -> dict[str, Any]:
     progress.update("searching the worst segments")
     names = dict.fromkeys([*case.bundle.encoder.kinds, *wanted.slices, *wanted.protected])
     name, loss = row_losses(metric.name, case.y, case.prediction)
+    weights = case.weights
+    overall = metric(case.y, case.prediction, weights)
+
+    def below(rows: Rows) -> bool:
+        """Whether the metric isn't better there: a loss also rises where both classes are."""
+        counted = None if weights is None else weights[rows]
+        there = metric(case.y[rows], case.prediction[rows], counted)
+        return not metric.gain(there, overall) > 0
+
     segments, tried = worst_segments(
         {column: case.frame[column] for column in names},
         loss,
@@ -289,7 +301,8 @@ def _segments(case: _Case, progress: Progress) -> dict[str, Any]:
         most=wanted.segments,
         confidence=wanted.confidence,
         seed=case.seed(_SEGMENTS),
-        weights=case.weights,
+        weights=weights,
+        accept=below,
     )
     found = []
     for segment in segments:
@@ -301,7 +314,7 @@ def _segments(case: _Case, progress: Progress) -> dict[str, Any]:
             resamples=wanted.resamples,
             confidence=wanted.confidence,
             seed=case.seed(_SEGMENTS),
-            weights=None if case.weights is None else case.weights[rows],
+            weights=None if weights is None else weights[rows],
         ).figures["model"]
         entry = {
             "where": dict(segment.where),

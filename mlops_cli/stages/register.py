@@ -65,7 +65,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         families=frozenset(families),
         bytes=_size(layout.fitted),
         milliseconds=latency,
-        fairness=evaluation["fairness"],
+        fairness=evaluation.get("fairness", {}),
     )
     results = judge(gates, evidence)
     approved = all(result.passed for result in results)

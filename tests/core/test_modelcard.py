@@ -78,6 +78,14 @@ def facts(task, **evaluation):
             },
             "worst_slice": {"column": "site", "value": "no|rth", "rows": 400}
             | {"metric": metric, "figure": 0.7},
+            "worst_segments": {
+                "tried": 1234,
+                "found": [
+                    {"where": {"si|te": "a", "x": None}, "rows": 90}
+                    | {"metrics": {metric: interval(0.6)}}
+                ],
+            },
+            "fairness": {"sex": {"gaps": {"equalised_odds_difference": interval(0.2)}}},
             "importance": {"metric": metric, "permutation": {"size": 0.2}, "own": {}},
             **({"threshold": threshold} if task == "binary" else {}),
             **evaluation,
@@ -174,3 +182,19 @@ def test_long_tables_are_cut_with_a_word():
     card = render("m", Project(name="trips"), facts("binary", slices=many))
     assert card.count("| x | 500 |") == 24
     assert "16 more groups are in `evaluation.json`" in card
+
+
+def test_worst_segments_and_gaps_between_groups_are_told():
+    card = render("m", Project(name="trips"), facts("binary"))
+    assert r"| si\|te = a and x = (missing) | 90 | 0.6 [0.59, 0.61] |" in card
+    assert "Of 1,234 segments" in card
+    assert "### Fairness by sex" in card
+    assert "| equalised odds difference | 0.2 [0.19, 0.21] |" in card
+
+
+def test_a_report_of_an_earlier_release_still_makes_a_card():
+    given = facts("binary")
+    for key in ("worst_segments", "fairness"):
+        del given.evaluation[key]
+    card = render("m", Project(name="trips"), given)
+    assert "Fairness" not in card

@@ -100,3 +100,41 @@ def test_thirty_thousand_rows_of_fifty_features_take_under_two_seconds():
     start = time.process_time()
     worst_segments(columns, loss, **GIVEN | {"least_rows": 200})
     assert time.process_time() - start < 2
+
+
+def test_a_column_of_names_is_searched_by_its_frequent_values_quickly():
+    rng = np.random.default_rng(8)
+    names = np.where(rng.random(30_000) < 0.1, "common", rng.integers(0, 10**9, 30_000).astype(str))
+    loss = rng.exponential(size=30_000) + (names == "common")
+    start = time.process_time()
+    (worst, *_), _ = worst_segments({"name": pl.Series(names)}, loss, **GIVEN)
+    assert worst.where == {"name": "common"}
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([None] * 400),
+        pl.Series([None] * 400, dtype=pl.String),
+        pl.Series(["a", None] * 200, dtype=pl.Categorical),
+        pl.Series(range(400)).cast(pl.Date),
+        pl.Series([float("inf"), 1.0] * 200),
+        pl.Series([True, None] * 200),
+    ],
+)
+def test_columns_of_all_types_are_cut(column):
+    loss = np.random.default_rng(9).exponential(size=400)
+    found, tried = worst_segments({"x": column, "y": column}, loss, **GIVEN)
+    assert found == []
+    assert tried >= 0
+
+
+def test_segments_that_are_not_accepted_are_left_out():
+    rng = np.random.default_rng(10)
+    columns, loss = table(4000, rng), rng.exponential(size=4000)
+    loss[(columns["city"] == "b").to_numpy()] += 1
+    loss[columns["age"].is_null().to_numpy()] += 1
+    few = {"accept": lambda rows: columns["city"][rows].n_unique() > 1}
+    (worst, *_), _ = worst_segments(columns, loss, **GIVEN, **few)
+    assert worst.where == {"age": None}

@@ -1,6 +1,7 @@
 """Every row is in one slice; few values stand for themselves, many numbers for ranges."""
 
 import datetime as dt
+import math
 
 import numpy as np
 import polars as pl
@@ -68,3 +69,8 @@ def test_every_row_is_in_exactly_one_slice(values):
 @pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["x", "y"])])
 def test_categories_are_texts(dtype):
     assert shown(pl.Series(["y", "x", "y"], dtype=dtype)) == {"x": [1], "y": [0, 2]}
+
+
+def test_infinity_is_written_out():
+    values = [part.value for part in slices(pl.Series([math.inf, 1.0, -math.inf]))]
+    assert values == ["-inf", 1.0, "inf"]
