@@ -7,11 +7,12 @@ the same truth. Names and aggregates (largest difference, smallest ratio) are th
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_cli.core.intervals import percentile_interval
+from mlops_cli.core.intervals import Interval, percentile_interval
 from mlops_cli.core.slices import slices
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ MEASURES = (
 first (of mean predictions) and the last (of mean absolute errors)."""
 
 _Figures = dict[str, "Floats"]
+_Counts = dict[str, "tuple[Floats, Floats]"]
 
 
 def of_decisions(
@@ -62,8 +64,8 @@ def of_decisions(
     least_rows
         Smaller groups are counted only.
     resamples, confidence, seed
-        Of the bootstrap intervals. A group's resample of rows is a multinomial draw of its
-        counts of truth and decision, so that no row is touched.
+        Of the intervals: Wilson's for rates, the bootstrap's for gaps. A group's resample of rows
+        is a multinomial draw of its counts of truth and decision, so that no row is touched.
 
     Returns
     -------
@@ -76,19 +78,22 @@ def of_decisions(
     joint = y.astype(np.intp) * k + decided.astype(np.intp)
     cells = np.array([np.bincount(joint[rows], minlength=k * k) for _, rows in kept])
     if not len(cells):
-        return _report(kept, small, {}, {}, {}, {}, confidence)
+        return _report(kept, small, {}, {}, {}, confidence)
     rng = np.random.default_rng(seed)
     drawn = np.stack([rng.multinomial(n.sum(), n / n.sum(), resamples) for n in cells], 1)
 
-    def figures(counts: NDArray[np.intp]) -> tuple[_Figures, _Figures]:
-        """From (..., groups, k * k): rates (..., groups) and gaps (...)."""
+    def counted(counts: NDArray[np.intp]) -> tuple[list[_Counts], _Counts]:
+        """From (..., groups, k * k): counts of each class against the rest, and of errors."""
         table = counts.reshape(*counts.shape[:-1], k, k).astype(np.float64)
         which = [1] if k == 2 else list(range(k))  # noqa: PLR2004
-        rates = [_rates(table, c) for c in which]
-        wrong = 1 - _share(np.trace(table, axis1=-2, axis2=-1), table.sum((-2, -1)))
-        return _shown(rates, wrong, k), _gaps(rates, wrong)
+        total = table.sum((-2, -1))
+        wrong = {"error_rate": (total - np.trace(table, axis1=-2, axis2=-1), total)}
+        return [_counts(table, c) for c in which], wrong
 
-    return _report(kept, small, *figures(cells), *figures(drawn), confidence)
+    rates, wrong = counted(cells)
+    shown = (rates[0] if k == 2 else {}) | wrong  # noqa: PLR2004
+    groups = {name: _wilson(above, below, confidence) for name, (above, below) in shown.items()}
+    return _report(kept, small, groups, _gaps(rates, wrong), _gaps(*counted(drawn)), confidence)
 
 
 def of_values(
@@ -107,7 +112,7 @@ def of_values(
     """
     kept, small = _groups(column, least_rows)
     if not kept:
-        return _report(kept, small, {}, {}, {}, {}, confidence)
+        return _report(kept, small, {}, {}, {}, confidence)
     rng = np.random.default_rng(seed)
     terms = np.stack([prediction, prediction - y, np.abs(prediction - y)], 1)
     means = np.array([terms[rows].mean(axis=0) for _, rows in kept])
@@ -125,7 +130,16 @@ def of_values(
         }
         return by_group, gaps
 
-    return _report(kept, small, *figures(means), *figures(drawn), confidence)
+    by_group, gaps = figures(means)
+    drawn_groups, drawn_gaps = figures(drawn)
+    groups = {
+        name: [
+            percentile_interval(float(value), drawn_groups[name][:, g], confidence)
+            for g, value in enumerate(of)
+        ]
+        for name, of in by_group.items()
+    }
+    return _report(kept, small, groups, gaps, drawn_gaps, confidence)
 
 
 def _groups(
@@ -141,24 +155,34 @@ def _share(above: Floats, below: Floats) -> Floats:
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
 
 
-def _rates(table: Floats, c: int) -> _Figures:
-    """Of class ``c`` against the rest, from (..., groups, actual, decided)."""
+def _counts(table: Floats, c: int) -> _Counts:
+    """Rates of class ``c`` against the rest, from (..., groups, actual, decided)."""
     total, hit = table.sum((-2, -1)), table[..., c, c]
     actual, decided = table[..., c, :].sum(-1), table[..., c].sum(-1)
     return {
-        "selection_rate": _share(decided, total),
-        "true_positive_rate": _share(hit, actual),
-        "false_positive_rate": _share(decided - hit, total - actual),
+        "selection_rate": (decided, total),
+        "true_positive_rate": (hit, actual),
+        "false_positive_rate": (decided - hit, total - actual),
     }
 
 
-def _shown(rates: Sequence[_Figures], wrong: Floats, k: int) -> _Figures:
-    return (dict(rates[0]) if k == 2 else {}) | {"error_rate": wrong}  # noqa: PLR2004
+def _wilson(above: Floats, below: Floats, confidence: float) -> list[Interval]:
+    """Shares with E. Wilson's score interval (1927), which holds for few rows and at 0 and 1."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = _share(above, below)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = (share + z**2 / (2 * below)) / (1 + z**2 / below)
+        wide = z / (1 + z**2 / below) * np.sqrt(share * (1 - share) / below + (z / below) ** 2 / 4)
+    ends = zip(share, np.maximum(centre - wide, 0), np.minimum(centre + wide, 1), strict=True)
+    # Rounding must not put the share outside.
+    return [
+        Interval(float(v), min(float(v), float(a)), max(float(v), float(b))) for v, a, b in ends
+    ]
 
 
-def _gaps(rates: Sequence[_Figures], wrong: Floats) -> _Figures:
+def _gaps(rates: Sequence[_Counts], wrong: _Counts) -> _Figures:
     def widest(names: Sequence[str], of: Callable[[Floats], Floats], last: Any) -> Floats:
-        each = np.array([of(part[name]) for part in rates for name in names])
+        each = np.array([of(_share(*part[name])) for part in rates for name in names])
         found: Floats = last.reduce(each, axis=0)
         return found
 
@@ -168,7 +192,7 @@ def _gaps(rates: Sequence[_Figures], wrong: Floats) -> _Figures:
         "demographic_parity_ratio": widest(selected, _least_ratio, np.fmin),
         "equalised_odds_difference": widest(odds, _spread, np.fmax),
         "equalised_odds_ratio": widest(odds, _least_ratio, np.fmin),
-        "error_difference": _spread(wrong),
+        "error_difference": _spread(_share(*wrong["error_rate"])),
     }
 
 
@@ -184,9 +208,8 @@ def _least_ratio(by_group: Floats) -> Floats:
 def _report(
     kept: Sequence[tuple[Any, NDArray[np.intp]]],
     small: Mapping[str, int],
-    rates: _Figures,
+    by_group: Mapping[str, Sequence[Interval]],
     gaps: _Figures,
-    drawn_rates: _Figures,
     drawn_gaps: _Figures,
     confidence: float,
 ) -> dict[str, Any]:
@@ -196,8 +219,8 @@ def _report(
 
     groups = []
     for g, (value, rows) in enumerate(kept):
-        each = {name: interval(of[g], drawn_rates[name][:, g]) for name, of in rates.items()}
-        groups.append({"value": value, "rows": len(rows)} | {k: v for k, v in each.items() if v})
+        each = {name: of[g].rounded() for name, of in by_group.items() if of[g].defined}
+        groups.append({"value": value, "rows": len(rows)} | each)
     # A gap takes two groups.
     found = {name: interval(of, drawn_gaps[name]) for name, of in gaps.items() if len(kept) > 1}
     return {

@@ -103,3 +103,12 @@ def test_without_groups_there_is_nothing(rows):
         of_values(pl.Series(["a"] * rows), empty, empty, **GIVEN),
     ):
         assert (found["groups"], found["gaps"]) == ([], {})
+
+
+def test_a_rate_of_none_or_all_has_an_interval_of_some_width():
+    group, y, decided = decisions({("f", 1, 1): 25, ("m", 0, 0): 25})
+    women, men = of_decisions(group, y, decided, ["no", "yes"], **GIVEN)["groups"]
+    # Wilson's interval of 0 in 25 at 95%.
+    assert men["selection_rate"] == {"value": 0, "low": 0, "high": pytest.approx(0.1332, abs=1e-4)}
+    assert women["selection_rate"]["high"] == 1
+    assert women["selection_rate"]["low"] == pytest.approx(1 - 0.1332, abs=1e-4)
