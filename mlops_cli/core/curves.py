@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mlops_cli.core.metrics import Floats, Truth
+    from mlops_cli.params.modelling import Cost
 
 __all__ = [
     "PLOTS",
@@ -26,6 +27,7 @@ __all__ = [
     "residuals",
     "roc",
     "roc_ovr",
+    "thresholds",
 ]
 
 Points = list[dict[str, Any]]
@@ -71,6 +73,13 @@ PLOTS: Mapping[str, tuple[Plot, ...]] = MappingProxyType(
             Plot("roc.json", "false_positive_rate", "true_positive_rate", "simple", "ROC"),
             Plot("precision_recall.json", "recall", "precision", "simple", "Precision and recall"),
             Plot("calibration.json", "predicted", "observed", "simple", "Calibration"),
+            Plot(
+                "thresholds.json",
+                "threshold",
+                ("precision", "recall", "relative_cost"),
+                "simple",
+                "Decisions by threshold",
+            ),
             _CONFUSION,
             _IMPORTANCE,
             _SHAP,
@@ -146,6 +155,38 @@ def precision_recall(positive: Truth, score: Floats) -> Points:
         return []
     keep = _thin(len(found))
     return _points(recall=(found / found[-1])[keep], precision=(found / taken)[keep])
+
+
+def thresholds(positive: Truth, score: Floats, cost: Cost) -> Points:
+    """Give precision, recall and cost of deciding yes from each of 99 thresholds on.
+
+    The cost is relative to the cheaper of deciding yes or no for all rows: below 1 the model is
+    worth something. Where nothing is decided yes there is no precision, and no point.
+
+    Parameters
+    ----------
+    positive, score
+        See ``roc``; the score is a probability.
+    cost
+        Of each kind of error.
+    """
+    falling, hits = np.sort(-score), np.sort(-score[positive.astype(bool)])
+    grid = np.arange(1, 100) / 100
+    taken = np.searchsorted(falling, -grid, side="right")
+    found = np.searchsorted(hits, -grid, side="right")
+    all_, rows = len(hits), len(score)
+    constant = min(cost.false_positive * (rows - all_), cost.false_negative * all_)
+    there = taken > 0
+    if not all_ or not constant:
+        return []
+    taken, found = taken[there].astype(np.float64), found[there].astype(np.float64)
+    wrong = cost.false_positive * (taken - found) + cost.false_negative * (all_ - found)
+    return _points(
+        threshold=grid[there],
+        precision=found / taken,
+        recall=found / all_,
+        relative_cost=wrong / constant,
+    )
 
 
 def calibration(hit: Truth, probability: Floats, bins: int = 10) -> Points:

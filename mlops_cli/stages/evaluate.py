@@ -422,6 +422,7 @@ def _plots(
         "roc.json": curves.roc(positive, p[:, 1]),
         "precision_recall.json": curves.precision_recall(positive, p[:, 1]),
         "calibration.json": curves.calibration(positive, p[:, 1]),
+        "thresholds.json": curves.thresholds(positive, p[:, 1], case.params.task.cost),
         **shared,
     }
 

@@ -229,6 +229,8 @@ def _evaluate(proposal: Proposal) -> str:
             "  # Features by whose values the metrics are broken down, where rows suffice.",
             f"  slices: {flow_list(slices)}",
             "  slice_rows: 200",
+            "  # Columns whose groups of people have to be treated alike: fairness is measured.",
+            "  protected: []",
         ]
     )
 

@@ -9,6 +9,7 @@ from dvc_render.vega_templates import get_template
 
 from mlops_cli.core import curves
 from mlops_cli.core.curves import DOTS, PLOTS, POINTS, ROWS
+from mlops_cli.params.modelling import Cost
 
 
 def scored(rows=3000, seed=0):
@@ -132,3 +133,25 @@ def test_every_plot_names_a_template_that_dvc_has_and_a_file_of_its_own(task):
     files = [plot.file for plot in PLOTS[task]]
     assert len(set(files)) == len(files)
     assert all(get_template(plot.template) for plot in PLOTS[task])
+
+
+def test_thresholds_weigh_precision_recall_and_cost():
+    positive = np.array([True, False, True, False, False])
+    score = np.array([0.9, 0.8, 0.3, 0.2, 0.1])
+    points = {p["threshold"]: p for p in curves.thresholds(positive, score, Cost(false_negative=2))}
+    # One of two found, one false alarm; deciding yes for all would cost 3, for none 4.
+    at_half = points[0.5]
+    assert (at_half["precision"], at_half["recall"]) == (0.5, 0.5)
+    assert at_half["relative_cost"] == pytest.approx(3 / 3)
+    assert points[0.3] == {
+        "threshold": 0.3,
+        "precision": pytest.approx(2 / 3, abs=1e-6),
+        "recall": 1,
+        "relative_cost": pytest.approx(1 / 3, abs=1e-6),
+    }
+    assert max(points) == 0.9
+
+
+@pytest.mark.parametrize("positive", [[True] * 3, [False] * 3])
+def test_of_one_class_there_is_nothing_to_weigh(positive):
+    assert curves.thresholds(np.array(positive), np.array([0.1, 0.5, 0.9]), Cost()) == []
