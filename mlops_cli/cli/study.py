@@ -42,7 +42,7 @@ def study(
     from mlops_cli.cli.progress import shown
     from mlops_cli.cli.project import find
     from mlops_cli.live.studies import study as run
-    from mlops_cli.live.studies.study import Options
+    from mlops_cli.live.studies.case import Options
 
     layout = find()
     params = parameters.load(layout.params)

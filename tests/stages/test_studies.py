@@ -11,7 +11,7 @@ from trained_projects import params, trained
 from mlops_cli.errors import DataRefused, Usage
 from mlops_cli.layout import ROW, TARGET, TIME
 from mlops_cli.live.studies import study
-from mlops_cli.live.studies.study import Options
+from mlops_cli.live.studies.case import Options
 from mlops_cli.reporting import Silent
 
 ROWS = 900

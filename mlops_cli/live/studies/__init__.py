@@ -8,7 +8,7 @@ from mlops_cli.errors import Usage, nearest
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
-    from mlops_cli.live.studies.study import Options
+    from mlops_cli.live.studies.case import Options
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress, Summary
 
@@ -35,7 +35,7 @@ def study(
         raise Usage(f"there is no study {name!r}", nearest(name, STUDIES))
     from mlops_cli.live.studies.ablation import ablation
     from mlops_cli.live.studies.adversarial import adversarial
-    from mlops_cli.live.studies.study import opened, written
+    from mlops_cli.live.studies.case import opened, written
     from mlops_cli.live.studies.training import learning, staleness
 
     run = dict(zip(STUDIES, (ablation, learning, staleness, adversarial), strict=True))[name]

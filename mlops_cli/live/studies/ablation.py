@@ -11,13 +11,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import Usage
-from mlops_cli.live.studies.study import Found, cell
+from mlops_cli.live.studies.case import Found, cell
 from mlops_cli.reporting import Summary, Table
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.live.studies.study import Case
+    from mlops_cli.live.studies.case import Case
     from mlops_cli.reporting import Progress
     from mlops_cli.store.bundle import Bundle
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import DataRefused
-from mlops_cli.live.studies.study import Found, cell
+from mlops_cli.live.studies.case import Found, cell
 from mlops_cli.reporting import Summary, Table
 
 if TYPE_CHECKING:
     from mlops_cli.core.metrics import Floats
-    from mlops_cli.live.studies.study import Case
+    from mlops_cli.live.studies.case import Case
     from mlops_cli.reporting import Progress
 
 __all__ = ["adversarial"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import DataRefused, Usage
 from mlops_cli.layout import TIME
-from mlops_cli.live.studies.study import Found, cell
+from mlops_cli.live.studies.case import Found, cell
 from mlops_cli.reporting import Summary, Table
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.core.intervals import Comparison
-    from mlops_cli.live.studies.study import Case
+    from mlops_cli.live.studies.case import Case
     from mlops_cli.reporting import Progress
 
 __all__ = ["learning", "staleness"]
