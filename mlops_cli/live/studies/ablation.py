@@ -6,17 +6,15 @@ the test rows. Features that say the same are each worth little; a source takes 
 
 from __future__ import annotations
 
-import statistics
-import time
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import Usage
 from mlops_cli.live.studies.case import Found, cell
+from mlops_cli.live.studies.latency import of_lookups, of_models
 from mlops_cli.reporting import Summary, Table
 
 if TYPE_CHECKING:
-    import polars as pl
-
+    from mlops_cli.core.program import FeatureProgram
     from mlops_cli.live.studies.case import Case
     from mlops_cli.reporting import Progress
     from mlops_cli.store.bundle import Bundle
@@ -25,7 +23,6 @@ __all__ = ["ablation", "sources"]
 
 BASE = "(base)"
 """Features that need no join and no window."""
-_CALLS = 200
 
 
 def ablation(case: Case, progress: Progress) -> Found:
@@ -33,24 +30,24 @@ def ablation(case: Case, progress: Progress) -> Found:
     if case.options.by not in ("source", "feature"):
         raise Usage(f"--by is {case.options.by!r}", "Give source or feature.")
     features = list(case.bundle.encoder.kinds)
+    program = _program(case.bundle) if case.options.by == "source" else None
     groups = {name: [name] for name in features}
     if case.options.by == "source":
-        groups = sources(case.bundle)
+        groups = sources(case.bundle, program)
     groups = {name: held for name, held in groups.items() if len(held) < len(features)}
     frame = case.drawn(case.known, case.options.rows)
     progress.update("fitting with all features", 0, len(groups) + 1)
     whole = case.refitted(frame, features)
-    predictions = {"all": whole.predict(case.test)}
-    one = case.test.head(1)
-    full = _milliseconds(whole, one)
-    saved = {}
+    models = {"all": whole}
     for done, (name, held) in enumerate(groups.items(), 1):
         progress.update(f"fitting without {name}", done, len(groups) + 1)
         less = case.refitted(frame, [f for f in features if f not in held])
-        predictions[f"without {name}"] = less.predict(case.test)
-        saved[name] = full - _milliseconds(less, one)
+        models[f"without {name}"] = less
     progress.update("comparing")
-    found = case.judged(predictions)
+    found = case.judged({name: model.predict(case.test) for name, model in models.items()})
+    progress.update("measuring times")
+    scoring = of_models(models, case.test.head(1))
+    lookups = {} if program is None else of_lookups(program, case.layout, case.test)
     metric = case.metric.name
     worth = {name: found.gains[f"without {name}"].get(metric) for name in groups}
     order = sorted(groups, key=lambda n: -(worth[n].value if worth[n] else float("-inf")))  # type: ignore[union-attr]
@@ -66,39 +63,45 @@ def ablation(case: Case, progress: Progress) -> Found:
             for name in order
         ],
     }
+    saved = {name: scoring["all"] - scoring[f"without {name}"] for name in groups}
     rows = tuple(
-        (name, len(groups[name]), cell(worth[name]), round(saved[name], 4)) for name in order
+        (name, len(groups[name]), cell(worth[name]), round(saved[name], 3))
+        + ((round(lookups[name], 3) if name in lookups else None,) if lookups else ())
+        for name in order
     )
-    columns = (case.options.by, "features", f"worth in {metric}", "ms saved a row")
+    columns = (case.options.by, "features", f"worth in {metric}", "ms of scoring saved")
+    title = "What the model loses without"
+    measured = {"scoring": scoring["all"], "scoring_saved": saved, "look_up": lookups}
     return Found(
         report,
         Summary(
-            headline=f"{metric} {cell(found.figures['all'].get(metric))} with all features",
-            tables=(Table("What the model loses without", columns, rows),),
-            facts=report
-            | {
-                "milliseconds": {
-                    "all": round(full, 4),
-                    "saved": {n: round(s, 4) for n, s in saved.items()},
-                }
-            },
+            headline=f"{metric} {cell(found.figures['all'].get(metric))} with all features; "
+            f"{scoring['all']:.3f} ms to score a row",
+            tables=(Table(title, columns + (("ms to look up",) if lookups else ()), rows),),
+            facts=report | {"milliseconds": measured},
         ),
     )
 
 
-def sources(bundle: Bundle) -> dict[str, list[str]]:
+def _program(bundle: Bundle) -> FeatureProgram | None:
+    """The feature program; None where a project's own hook hides what features read."""
+    from mlops_cli.core.program import FeatureProgram
+
+    rules = bundle.program.get("rules", {})
+    if not {"joins", "windows", "features"} <= rules.keys() or rules.get("hook"):
+        return None
+    return FeatureProgram.from_json(bundle.program)
+
+
+def sources(bundle: Bundle, program: FeatureProgram | None) -> dict[str, list[str]]:
     """Join or window, or ``BASE``, -> the features that cannot be made without it.
 
     A feature of two joins counts with both.
     """
     from mlops_cli.core.online import online_tables
-    from mlops_cli.core.program import FeatureProgram
 
-    rules = bundle.program.get("rules", {})
-    if not {"joins", "windows", "features"} <= rules.keys() or rules.get("hook"):
-        # Of what a project's own hook reads nothing is known.
+    if program is None:
         return {BASE: list(bundle.encoder.kinds)}
-    program = FeatureProgram.from_json(bundle.program)
     tables = online_tables(program)
     made = {column: table.plan.name for table in tables for column in table.columns}
     reads = {
@@ -111,13 +114,3 @@ def sources(bundle: Bundle) -> dict[str, list[str]]:
         for source in reads.get(name) or {BASE}:
             groups[source].append(name)
     return {source: held for source, held in groups.items() if held}
-
-
-def _milliseconds(bundle: Bundle, row: pl.DataFrame) -> float:
-    """Median time to encode and score one row; joins and windows are not in it."""
-    taken = []
-    for _ in range(_CALLS):
-        start = time.perf_counter()
-        bundle.predict(row)
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken) * 1000

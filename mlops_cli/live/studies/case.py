@@ -69,6 +69,7 @@ class Case:
     """
 
     params: Params
+    layout: Layout
     options: Options
     bundle: Bundle
     known: pl.DataFrame
@@ -165,7 +166,7 @@ def opened(params: Params, layout: Layout, options: Options) -> Case:
         )
     y = bundle.labels.encode(test[TARGET], "the test split")
     metric = lookup(name, kind, cost_matrix(params.task, bundle.labels.classes))
-    return Case(params, options, bundle, known, test, y, metric)
+    return Case(params, layout, options, bundle, known, test, y, metric)
 
 
 def written(layout: Layout, name: str, report: dict[str, Any]) -> None:
