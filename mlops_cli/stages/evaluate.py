@@ -16,12 +16,10 @@ import numpy as np
 from mlops_cli.core import baselines, curves
 from mlops_cli.core.breakdown import break_down, worst
 from mlops_cli.core.costs import cost_matrix, weigh_threshold
-from mlops_cli.core.fairness import of_decisions, of_values
+from mlops_cli.core.findings import fairness_found, segments_found
 from mlops_cli.core.importance import CANDIDATES, permutation, top
 from mlops_cli.core.intervals import Comparison, compare
-from mlops_cli.core.losses import row_losses
 from mlops_cli.core.metrics import decide, default_metrics, lookup
-from mlops_cli.core.segments import worst_segments
 from mlops_cli.core.weighted import row_weights
 from mlops_cli.errors import BadParams, DataRefused, nearest
 from mlops_cli.layout import TARGET, TIME
@@ -29,13 +27,12 @@ from mlops_cli.reporting import Summary, Table
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store import tables
 from mlops_cli.store.files import staged, write_json
-from mlops_cli.store.shap import contributions, is_exact
+from mlops_cli.store.shap import mean_contributions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import polars as pl
-    from numpy.typing import NDArray
 
     from mlops_cli.core.metrics import Floats, Metric, Truth
     from mlops_cli.layout import Layout
@@ -43,18 +40,12 @@ if TYPE_CHECKING:
     from mlops_cli.reporting import Progress
     from mlops_cli.store.bundle import Bundle
 
-    Rows = NDArray[np.intp]
-
 __all__ = ["run"]
 
 # Independent streams of random numbers from the project's one seed.
 _INTERVALS, _SLICES, _SHUFFLES, _DOTS, _SEGMENTS, _GROUPS, _ORDERS = range(7)
 _SHOWN = 20
 """So many features are listed by importance."""
-_SHAP_ORDERS = 4
-"""Random orders of the features where contributions are sampled."""
-_SHAP_CALLS = 50_000
-"""So many rows may be predicted for that."""
 _MATRIX = 50
 """A confusion matrix of more classes is not written out."""
 
@@ -112,12 +103,10 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         shuffled = _importance(case, progress)
         columns = _slices(case, progress)
         report = _report(case, found, columns, shuffled)
-        report["shap"] = shap = _shap(case, progress)
-        report["worst_segments"] = _segments(case, progress)
-        report["fairness"] = _fairness(case, progress)
+        report |= _found_out(case, progress)
     with staged(layout.plots) as folder:
         folder.mkdir()
-        for name, points in _plots(case, shuffled, shap["mean"]).items():
+        for name, points in _plots(case, shuffled, report["shap"]["mean"]).items():
             _write_points(folder / name, points)
     write_json(layout.evaluation, report)
     write_json(layout.metrics, _metrics(case, found))
@@ -233,29 +222,35 @@ def _importance(case: _Case, progress: Progress) -> dict[str, dict[str, float]]:
     return {k: {f: round(v, 6) + 0.0 for f, v in of.items()} for k, of in ranked.items()}
 
 
-def _shap(case: _Case, progress: Progress) -> dict[str, Any]:
-    """Mean absolute contribution by feature, over rows (and classes)."""
+def _found_out(case: _Case, progress: Progress) -> dict[str, Any]:
+    """Contributions of features, worst segments, and fairness."""
+    wanted, features = case.params.evaluate, list(case.bundle.encoder.kinds)
     progress.update("contributions of features")
-    features = list(case.bundle.encoder.kinds)
-    rows = min(case.params.evaluate.shap_rows, len(case.y))
-    if not is_exact(case.bundle):
-        rows = min(rows, max(1, _SHAP_CALLS // (2 * _SHAP_ORDERS * (len(features) + 1))))
-    drawn = np.random.default_rng(case.seed(_ORDERS)).choice(len(case.y), rows, replace=False)
-    found = contributions(
-        case.bundle,
-        case.bundle.encoder.transform(case.frame[np.sort(drawn)]),
-        orders=_SHAP_ORDERS,
-        seed=case.seed(_ORDERS),
+    shap = mean_contributions(
+        case.bundle, case.frame, rows=wanted.shap_rows, most=_SHOWN, seed=case.seed(_ORDERS)
     )
-    mean = np.abs(found.values).mean(axis=(0, 1)) if rows else np.empty(0)
-    ranked = top(dict(zip(features, mean.tolist(), strict=False)), _SHOWN)
-    return {
-        "method": found.method,
-        "scale": found.scale,
-        "rows": rows,
-        "base": [round(float(b), 6) + 0.0 for b in found.base],
-        "mean": {name: round(value, 6) + 0.0 for name, value in ranked.items()},
-    }
+    progress.update("searching the worst segments")
+    segments = segments_found(
+        case.frame.select(list(dict.fromkeys([*features, *wanted.slices, *wanted.protected]))),
+        case.y,
+        case.prediction,
+        case.metrics[0],
+        wanted,
+        seed=case.seed(_SEGMENTS),
+        weights=case.weights,
+    )
+    decided = case.decided if case.names else None
+    progress.update("protected groups")
+    groups = fairness_found(
+        case.frame.select(list(dict.fromkeys(wanted.protected))),
+        case.y,
+        case.prediction,
+        decided,
+        case.names,
+        wanted,
+        seed=case.seed(_GROUPS),
+    )
+    return {"shap": shap, "worst_segments": segments, "fairness": groups}
 
 
 def _slices(case: _Case, progress: Progress) -> dict[str, Any]:
@@ -275,77 +270,6 @@ def _slices(case: _Case, progress: Progress) -> dict[str, Any]:
             weights=case.weights,
         )
     return columns
-
-
-def _segments(case: _Case, progress: Progress) -> dict[str, Any]:
-    """The worst segments of features and slice columns, with the first metric's interval."""
-    wanted, metric = case.params.evaluate, case.metrics[0]
-    if not wanted.segments:
-        return {"tried": 0, "found": []}
-    progress.update("searching the worst segments")
-    names = dict.fromkeys([*case.bundle.encoder.kinds, *wanted.slices, *wanted.protected])
-    name, loss = row_losses(metric.name, case.y, case.prediction)
-    weights = case.weights
-    overall = metric(case.y, case.prediction, weights)
-
-    def below(rows: Rows) -> bool:
-        """Whether the metric isn't better there: a loss also rises where both classes are."""
-        counted = None if weights is None else weights[rows]
-        there = metric(case.y[rows], case.prediction[rows], counted)
-        return not metric.gain(there, overall) > 0
-
-    segments, tried = worst_segments(
-        {column: case.frame[column] for column in names},
-        loss,
-        least_rows=wanted.slice_rows,
-        most=wanted.segments,
-        confidence=wanted.confidence,
-        seed=case.seed(_SEGMENTS),
-        weights=weights,
-        accept=below,
-    )
-    found = []
-    for segment in segments:
-        rows = segment.rows
-        figure = compare(
-            [metric],
-            case.y[rows],
-            {"model": case.prediction[rows]},
-            resamples=wanted.resamples,
-            confidence=wanted.confidence,
-            seed=case.seed(_SEGMENTS),
-            weights=None if weights is None else weights[rows],
-        ).figures["model"]
-        entry = {
-            "where": dict(segment.where),
-            "rows": len(rows),
-            "share": round(len(rows) / len(case.y), 6),
-            "loss": round(segment.loss, 6),
-            "loss_elsewhere": round(segment.elsewhere, 6),
-            "p": round(segment.p, 6) + 0.0,
-        }
-        found.append(entry | {"metrics": _rounded(figure)})
-    return {"loss": name, "tried": tried, "found": found}
-
-
-def _fairness(case: _Case, progress: Progress) -> dict[str, Any]:
-    wanted, found = case.params.evaluate, {}
-    for name in wanted.protected:
-        progress.update(f"groups of {name}")
-        sampling: dict[str, Any] = {
-            "least_rows": wanted.slice_rows,
-            "resamples": wanted.resamples,
-            "confidence": wanted.confidence,
-            "seed": case.seed(_GROUPS),
-        }
-        if case.names:
-            found[name] = of_decisions(
-                case.frame[name], case.y, case.decided, case.names, **sampling
-            )
-        else:
-            values = case.y.astype(float)
-            found[name] = of_values(case.frame[name], values, case.prediction, **sampling)
-    return found
 
 
 def _metrics(case: _Case, found: Comparison) -> dict[str, Any]:
@@ -454,7 +378,7 @@ def _summary(case: _Case, found: Comparison, report: dict[str, Any]) -> Summary:
         worst_ = report["worst_slice"]
         row = (worst_["column"], worst_["value"], worst_["rows"], worst_["figure"])
         shown.append(Table("Worst slice", ("column", "value", "rows", first), (row,)))
-    shown += _found_out(report, first)
+    shown += _tables(report, first)
     return Summary(
         headline=f"{first} {cell('model', first)} on {len(case.y):,} test rows",
         tables=tuple(shown),
@@ -463,7 +387,7 @@ def _summary(case: _Case, found: Comparison, report: dict[str, Any]) -> Summary:
     )
 
 
-def _found_out(report: dict[str, Any], first: str) -> list[Table]:
+def _tables(report: dict[str, Any], first: str) -> list[Table]:
     """Tables of the worst segments and of the gaps between protected groups."""
     shown, worst_ = [], report["worst_segments"]["found"]
     if worst_:

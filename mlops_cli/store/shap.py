@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlops_cli.core.importance import top
 from mlops_cli.core.shapley import raw_score, shapley_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+    import polars as pl
 
     from mlops_cli.store.bundle import Bundle
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Contributions", "contributions", "is_exact"]
+__all__ = ["Contributions", "contributions", "is_exact", "mean_contributions"]
+
+_ORDERS = 4
+"""Random orders of the features where contributions to a mean are sampled."""
+_CALLS = 50_000
+"""So many rows may be predicted for that."""
 
 _SCALES = {"binary": "log-odds", "multiclass": "raw score", "regression": "value"}
 
@@ -84,6 +91,38 @@ def contributions(
         seed=seed,
     )
     return Contributions("additive" if additive else "sampled Shapley", scale, base, values)
+
+
+def mean_contributions(
+    bundle: Bundle, frame: pl.DataFrame, *, rows: int, most: int, seed: Sequence[int]
+) -> dict[str, Any]:
+    """Mean absolute contribution by feature, over drawn rows (and classes), as a report has it.
+
+    Parameters
+    ----------
+    frame
+        Rows with the features as columns.
+    rows
+        How many are drawn; fewer where contributions have to be sampled.
+    most
+        So many features are given, the largest.
+    """
+    features = list(bundle.encoder.kinds)
+    rows = min(rows, len(frame))
+    if not is_exact(bundle):
+        rows = min(rows, max(1, _CALLS // (2 * _ORDERS * (len(features) + 1))))
+    drawn = np.random.default_rng(seed).choice(len(frame), rows, replace=False)
+    X = bundle.encoder.transform(frame[np.sort(drawn)])
+    found = contributions(bundle, X, orders=_ORDERS, seed=seed)
+    mean = np.abs(found.values).mean(axis=(0, 1)).tolist() if rows else []
+    ranked = top(dict(zip(features, mean, strict=False)), most)
+    return {
+        "method": found.method,
+        "scale": found.scale,
+        "rows": rows,
+        "base": [round(float(b), 6) + 0.0 for b in found.base],
+        "mean": {name: round(value, 6) + 0.0 for name, value in ranked.items()},
+    }
 
 
 def _trees(bundle: Bundle) -> bool:

@@ -299,4 +299,4 @@ def test_contributions_can_be_left_out(tmp_path):
     section = {"resamples": 20, "shap_rows": 0, "segments": 0}
     report = Evaluated(layout, params("binary", evaluate=section)).report
     assert report["shap"]["mean"] == {}
-    assert report["worst_segments"] == {"tried": 0, "found": []}
+    assert (report["worst_segments"]["tried"], report["worst_segments"]["found"]) == (0, [])
