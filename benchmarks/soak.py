@@ -155,12 +155,13 @@ def database(folder: Path, project: Path, times: int) -> None:
                 server.start()
                 print(f"database killed and started again: {number + 1}", flush=True)
             found = result(loaded)
+            broken = found.broken + found.refused
             print(f"{found.rate:,.0f} requests/s, p99 {found.p99:.0f} ms; broken or refused "
-                  f"connections: {found.broken + found.refused}; {memory(service):.0f} MB")  # fmt: skip
+                  f"connections: {broken}; {memory(service):.0f} MB")  # fmt: skip
             spill = Layout(project).root / ".mlops/spill"
             soon(lambda: not any(spill.rglob("*.events")), 120)
         lost = compare(kept, kept_ids(server.url, Layout(project)))
-        sys.exit(1 if lost + found.broken + found.refused else 0)
+        sys.exit(1 if lost + broken else 0)
     finally:
         server.close()
 
