@@ -13,6 +13,7 @@ from mlops_cli.cli.clock import clock
 from mlops_cli.cli.compare import compare
 from mlops_cli.cli.delivery import pull, push, verify
 from mlops_cli.cli.explain import explain
+from mlops_cli.cli.feedback import feedback
 from mlops_cli.cli.init import init
 from mlops_cli.cli.materialize import materialize
 from mlops_cli.cli.models import models
@@ -87,6 +88,7 @@ app.command()(materialize)
 app.command()(predict)
 app.command()(explain)
 app.command()(study)
+app.add_typer(feedback, name="feedback")
 app.command()(status)
 app.command()(compare)
 app.command()(clock)

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from mlops_cli.params.base import Names, Section
 from mlops_cli.params.data import Featurize, Ingest, Split, Validate
+from mlops_cli.params.loop import Backtest, Feedback, Retrain
 from mlops_cli.params.modelling import Evaluate, Register, Task, Train, Tune
 from mlops_cli.params.serving import Serve
 
@@ -50,6 +51,9 @@ class Params(Section):
     evaluate: Evaluate = Evaluate()
     register_: Annotated[Register, Field(alias="register")]
     serve: Serve = Serve()
+    feedback: Feedback = Feedback()
+    retrain: Retrain = Retrain()
+    backtest: Backtest = Backtest()
 
     @model_validator(mode="after")
     def _sources_exist(self) -> Params:
@@ -69,6 +73,18 @@ class Params(Section):
             if name not in known:
                 msg = f"{place} names {name!r}, which is not one of ingest.sources: {list(known)}"
                 raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _promoted_models_are_compared(self) -> Params:
+        retrain, register = self.retrain, self.register_
+        champion = None if register.champion is None else register.champion.stage
+        if retrain.promote and champion != retrain.stage:
+            msg = (
+                "retrain.promote needs register.champion for the stage "
+                f"{retrain.stage!r}: else a worse model could get there"
+            )
+            raise ValueError(msg)
         return self
 
 

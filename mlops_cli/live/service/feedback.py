@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import time
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from mlops_cli.errors import MlopsError
 from mlops_cli.live.service.bodies import json_of
 from mlops_cli.live.service.http import Problem
+from mlops_cli.live.service.labels import Labelling, Unfit
 from mlops_cli.store.events import Label, Unkeepable
 
 if TYPE_CHECKING:
@@ -44,7 +42,8 @@ async def taken(body: bytes, log: EventLog | None, served: Served, limits: Limit
     if len(content) > limits.rows:
         raise Problem(413, f"there are {len(content)} labels, and at most {limits.rows} are taken")
     at = time.time()
-    labels = [_label(one, number, served, at) for number, one in enumerate(content)]
+    labelling = Labelling(served)
+    labels = [_label(one, number, labelling, at) for number, one in enumerate(content)]
     try:
         async with asyncio.timeout(limits.seconds):
             results = await asyncio.wrap_future(log.take(labels))
@@ -57,50 +56,13 @@ async def taken(body: bytes, log: EventLog | None, served: Served, limits: Limit
     return results
 
 
-def _label(content: Any, number: int, served: Served, at: float) -> Label:
+def _label(content: Any, number: int, labelling: Labelling, at: float) -> Label:
     if not isinstance(content, dict) or "label" not in content:
-        raise Problem(422, f"label {number} is not an object with `label`")
-    value = _value(content["label"], number, served)
-    if "id" in content:
-        if not isinstance(content["id"], str) or not 0 < len(content["id"]) <= 100:  # noqa: PLR2004
-            raise Problem(422, f"label {number}: `id` is not an id that a prediction has")
-        return Label(key=content["id"], prediction=content["id"], entity=None, moment=None,
-                     value=value, at=at)  # fmt: skip
-    entity, moment = _entity(content, number, served), _moment(content, number)
-    return Label(key=f"{entity}|{moment!r}", prediction=None, entity=entity, moment=moment,
-                 value=value, at=at)  # fmt: skip
-
-
-def _value(label: Any, number: int, served: Served) -> str:
-    """The label as the model's classes have it."""
-    classes = served.scorer.bundle.labels.classes
-    if not classes:
-        if isinstance(label, bool) or not isinstance(label, (int, float)):
-            raise Problem(422, f"label {number} is not a number")
-        return orjson.dumps(label).decode()
-    for known in classes:
-        if known is label or (type(known) is type(label) and known == label):
-            return orjson.dumps(known).decode()
-    shown = ", ".join(map(repr, classes[:10]))
-    raise Problem(422, f"label {number} is not one of the model's classes: {shown}")
-
-
-def _entity(content: dict[str, Any], number: int, served: Served) -> str:
-    wanted = [c for c in served.entity if c != served.scorer.program.base.time]
-    given = content.get("entity")
-    if not wanted:
-        raise Problem(422, f"label {number}: this model names no entity (serve.entity); give an id")
-    if not isinstance(given, dict) or any(c not in given for c in wanted):
-        raise Problem(422, f"label {number}: `entity` needs the columns {', '.join(wanted)}")
-    read = served.scorer.inputs.values({c: given[c] for c in wanted})
-    if read is None:
-        raise Problem(422, f"label {number}: `entity` has a value of another type than its column")
-    return orjson.dumps(read).decode()
-
-
-def _moment(content: dict[str, Any], number: int) -> float:
+        raise Problem(422, f"label {number}: it is not an object with `label`")
     try:
-        moment = dt.datetime.fromisoformat(content.get("time", ""))
-    except (TypeError, ValueError):
-        raise Problem(422, f"label {number}: `time` is not a moment as ISO 8601") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
+        if "id" in content:
+            return labelling.by_id(content["id"], content["label"], at)
+        moment = labelling.moment(content.get("time", ""))
+        return labelling.by_entity(content.get("entity"), moment, content["label"], at)
+    except Unfit as error:
+        raise Problem(422, f"label {number}: {error}") from None
