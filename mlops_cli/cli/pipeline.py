@@ -60,10 +60,10 @@ def stage(
     from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
     from mlops_cli.cli.project import find
-    from mlops_cli.errors import NotFound, nearest
+    from mlops_cli.errors import MlopsError, NotFound, nearest
     from mlops_cli.stages import STAGES, load
     from mlops_cli.store.locks import waited_for
-    from mlops_cli.store.runs import remember
+    from mlops_cli.store.runs import remember, remember_failure
 
     if name not in STAGES:
         raise NotFound(f"there is no stage {name!r}", nearest(name, STAGES))
@@ -76,7 +76,11 @@ def stage(
         shown(name, quiet=output == "none") as progress,
         waited_for(layout.work / "stage.lock", progress.note),
     ):
-        summary = load(name).run(settings, layout, progress)
+        try:
+            summary = load(name).run(settings, layout, progress)
+        except MlopsError as error:
+            remember_failure(layout, name, error.message)
+            raise
     seconds = time.perf_counter() - start
     remember(layout, name, summary, seconds)
     if as_json:

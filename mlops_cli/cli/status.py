@@ -36,6 +36,7 @@ def status(
         return
     _draw(facts)
     draw_decision(layout)
+    _draw_retraining(facts["retraining"])
 
 
 def _facts(layout: Layout, changed: dict[str, list[str]]) -> dict[str, Any]:
@@ -56,7 +57,26 @@ def _facts(layout: Layout, changed: dict[str, list[str]]) -> dict[str, Any]:
             "seconds": None if last is None else last[1],
         }
     others = {name: why for name, why in changed.items() if name not in STAGES}
-    return {"stages": stages, "other": others, "decision": decision(layout)}
+    return {
+        "stages": stages,
+        "other": others,
+        "decision": decision(layout),
+        "retraining": _retraining(layout),
+    }
+
+
+def _retraining(layout: Layout) -> dict[str, Any]:
+    """The retraining that was interrupted, and the last one that ended."""
+    from dataclasses import asdict
+
+    from mlops_cli.store.attempts import Attempts
+
+    attempts = Attempts(layout)
+    unfinished, history = attempts.unfinished(), attempts.history()
+    return {
+        "unfinished": None if unfinished is None else asdict(unfinished),
+        "last": asdict(history[-1]) if history else None,
+    }
 
 
 def _draw(facts: dict[str, Any]) -> None:
@@ -80,3 +100,18 @@ def _draw(facts: dict[str, Any]) -> None:
     out.print(table)
     for name, why in facts["other"].items():
         out.print(f"[yellow]changed[/yellow] {name}: {', '.join(why)}")
+
+
+def _draw_retraining(facts: dict[str, Any]) -> None:
+    out = drawing.console()
+    if one := facts["unfinished"]:
+        out.print(
+            f"[yellow]interrupted[/yellow] retraining up to {one['until']} (`mlops retrain` goes "
+            "on, `mlops retrain --abandon` puts back)"
+        )
+    if one := facts["last"]:
+        what = f" {one['version']}" if one["version"] else ""
+        detail = f"; {one['detail']}" if one["detail"] else ""
+        said = f"last retraining, up to {one['until']}: {one['outcome']}{what}{detail}"
+        out.print(said, markup=False)
+        out.print(f"  why: {one['reason']} ({one['at']})", markup=False)

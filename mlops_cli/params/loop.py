@@ -29,7 +29,7 @@ class Retrain(Section):
     every: Duration | None = None
     """Also when the data clock is so much older than the newest labels."""
     min_rows: Annotated[int, Field(ge=1)] = 1
-    """Fewer new rows of the base source aren't worth it."""
+    """Fewer new labelled rows aren't worth it."""
     promote: bool = False
     """Put the new version into ``stage``; needs `register.champion` for that stage."""
     stage: str = "production"

@@ -15,7 +15,7 @@ from mlops_cli.errors import BadParams, NotProject
 from mlops_cli.layout import Layout
 from mlops_cli.store.git import Git
 
-__all__ = ["Owned", "commit_of", "owned", "refuse_foreign", "refuse_unfit", "settle"]
+__all__ = ["Owned", "commit_of", "committed", "owned", "refuse_foreign", "refuse_unfit", "settle"]
 
 _SHOWN = 10
 
@@ -106,8 +106,13 @@ def refuse_unfit(git: Git) -> str:
     return branch
 
 
-def refuse_foreign(git: Git, of: Owned) -> None:
+def refuse_foreign(git: Git, of: Owned, only: Iterable[str] | None = None) -> None:
     """Refuse to commit over, or without, work that is the user's.
+
+    Parameters
+    ----------
+    only
+        Keys of `params.yaml` that may differ from HEAD's; None: all that some stage reads.
 
     Raises
     ------
@@ -121,12 +126,18 @@ def refuse_foreign(git: Git, of: Owned) -> None:
             "Commit these yourself (the version's commit must give this model), then run again.",
         )
     foreign = [f"{path} (staged, then changed)" for path in _half_staged(git, of.files)]
-    foreign += [f"params.yaml: {key}" for key in _changed_keys(git) if not of.reads(key)]
+    allowed = of.reads if only is None else set(only).__contains__
+    foreign += [f"params.yaml: {key}" for key in _changed_keys(git) if not allowed(key)]
     if foreign:
         raise NotProject(
             f"files of the pipeline hold edits that are not the pipeline's: {_listed(foreign)}",
             "Commit or undo them yourself, then run again.",
         )
+
+
+def committed(git: Git, path: Path) -> str | None:
+    """A file's text as HEAD has it; None if it hasn't."""
+    return git.ask("show", f"HEAD:./{path.relative_to(git.root).as_posix()}")
 
 
 def commit_of(git: Git, files: Sequence[str], message: str) -> str:

@@ -11,7 +11,7 @@ from mlops_cli.layout import Layout
 from mlops_cli.reporting import Summary, Table
 from mlops_cli.store.files import read_json, sha256, write_json
 
-__all__ = ["last_summary", "remember"]
+__all__ = ["last_failure", "last_summary", "remember", "remember_failure"]
 
 
 KEPT = 20
@@ -45,6 +45,20 @@ def last_summary(layout: Layout, stage: str) -> tuple[Summary, float] | None:
     )
     summary = Summary(said["headline"], shown, tuple(said["warnings"]), said["facts"])
     return summary, kept["seconds"]
+
+
+def remember_failure(layout: Layout, stage: str, message: str) -> None:
+    """Keep the sentence that a stage ended with, for who started it."""
+    write_json(layout.work / "failure.json", {"stage": stage, "message": message})
+
+
+def last_failure(layout: Layout, stage: str) -> str | None:
+    """The sentence that a stage ended with when it last failed."""
+    try:
+        kept = read_json(layout.work / "failure.json")
+    except (NotFound, ValueError):
+        return None
+    return str(kept["message"]) if kept["stage"] == stage else None
 
 
 def _folder(layout: Layout) -> Path:
