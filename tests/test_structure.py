@@ -215,3 +215,10 @@ def test_public_modules_say_what_they_export() -> None:
         if defines and "__all__" not in names:
             silent.append(named(path))
     assert silent == [], "state `__all__`"
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    # The folders under tests/ are no packages: of two files with one name, the second would fail
+    # to load where a worker has loaded the first.
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
