@@ -37,6 +37,7 @@ LOADED = {
     # Loaded by who scores only, the service from its first request on.
     "live/scoring.py": {"numpy"},
     "live/batch_scoring.py": {"numpy"},
+    "live/replaying.py": {"numpy"},
     "live/service": {"numpy", "orjson"},
 }
 

@@ -20,6 +20,7 @@ from mlops_cli.cli.models import models
 from mlops_cli.cli.pipeline import run, stage, stage_command
 from mlops_cli.cli.predict import predict
 from mlops_cli.cli.registry import approve, promote, register, rollback
+from mlops_cli.cli.replay import replay
 from mlops_cli.cli.retrain import retrain
 from mlops_cli.cli.serve import serve
 from mlops_cli.cli.status import status
@@ -90,6 +91,7 @@ app.command()(predict)
 app.command()(explain)
 app.command()(study)
 app.add_typer(feedback, name="feedback")
+app.command()(replay)
 app.command()(retrain)
 app.command()(status)
 app.command()(compare)

@@ -28,16 +28,22 @@ def promote(session: Session, wanted: str, stage: str, why: str = "") -> tuple[A
     NotFound
         If there is no such version or stage.
     ModelRefused
-        If the stage's rule isn't fulfilled.
+        If the stage's rule isn't fulfilled, or the logged requests speak against it.
     Busy
         If somebody else has just put another version there.
     """
     rule = _rule(session, stage)
+    replayed: set[str] = set()
 
     def choose(registry: Registry) -> Version:
         version = registry.find(wanted)
-        if registry.in_stage(stage) != version:
+        held = registry.in_stage(stage)
+        if held != version:
             _check_rule(session, rule, registry, version, stage)
+            # The first version of a stage has no answers to be compared with.
+            if held is not None and version.number not in replayed:
+                _check_replay(session, rule, version, stage)
+                replayed.add(version.number)
         return version
 
     return _assign(session, stage, choose, why, rollback=False)
@@ -130,6 +136,19 @@ def _check_rule(
             f"{version} has {len(given)} of the {rule.approvals}{signed} approvals{who} that "
             f"{stage} asks for",
             f"Each of them: mlops approve {version.number} --for {stage}",
+        )
+
+
+def _check_replay(session: Session, rule: StageRule, version: Version, stage: str) -> None:
+    if rule.replay is None:
+        return
+    from mlops_cli.live.replaying import replay_gate
+
+    found = replay_gate(session.params, session.layout, version.number, rule.replay)
+    if not found.passed:
+        raise ModelRefused(
+            f"{version} is not let into {stage} by what was asked of it before: {found.reason}",
+            f"Look at `mlops replay {version.number}`, or change register.stages.{stage}.replay.",
         )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mlops_cli.params.base import Names, Section
+from mlops_cli.params.base import Duration, Names, Section
 
 __all__ = [
     "ChampionGate",
@@ -16,6 +16,7 @@ __all__ = [
     "FamilyName",
     "Gates",
     "Register",
+    "ReplayGate",
     "SliceGate",
     "StageRule",
     "Task",
@@ -181,6 +182,23 @@ class Gates(Section):
 _STAGE = r"^[a-zA-Z0-9]([a-zA-Z0-9-/_]*[a-zA-Z0-9])?$"
 
 
+class ReplayGate(Section):
+    """On logged requests with labels, the version must not be shown to be worse than the answers.
+
+    Judged as ``register.champion`` is: the low end of the interval of the gain over what was
+    answered must not be below ``-margin``.
+    """
+
+    metric: str
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    """How much worse it may be, in the metric's own unit."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    rows: Annotated[int, Field(ge=2)] = 500
+    """With fewer labelled requests there is no judgement, and it refuses."""
+    since: Duration | None = None
+    """Only the requests of so long before the log's end; null: all."""
+
+
 class StageRule(Section):
     """What a version needs to enter a stage."""
 
@@ -192,6 +210,8 @@ class StageRule(Section):
     """Who may approve, by e-mail address; empty: anybody."""
     signed: bool = False
     """Only approvals whose tag carries a signature that Git can verify are counted."""
+    replay: ReplayGate | None = None
+    """Logged requests are scored by the version before it may enter (`mlops replay`)."""
 
     @model_validator(mode="after")
     def _possible(self) -> StageRule:

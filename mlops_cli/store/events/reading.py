@@ -104,6 +104,29 @@ class Reader:
             )
         return _frame(found, Prediction._fields)
 
+    def labelled(self, keys: Sequence[str]) -> pl.DataFrame:
+        """The last label of each of these keys; those that have none lack."""
+        import polars as pl
+
+        found: list[tuple[Any, ...]] = []
+        for start in range(0, 0 if self._rows.empty else len(keys), _ASKED):
+            some = keys[start : start + _ASKED]
+            marks = ",".join([self._rows.mark] * len(some))
+            found += self._rows.rows(
+                f"SELECT key, value, at, seq FROM labels WHERE key IN ({marks})",  # noqa: S608
+                some,
+            )
+        schema = {"key": pl.String(), "value": pl.String(), "at": pl.Float64(), "seq": pl.Int64()}
+        rows = pl.DataFrame(found, schema=schema, orient="row").sort("at", "seq")
+        return rows.unique("key", keep="last", maintain_order=True).drop("seq")
+
+    def latest(self) -> float | None:
+        """The time of the last prediction; None: there is none."""
+        if self._rows.empty:
+            return None
+        ((found,),) = self._rows.rows("SELECT max(at) FROM predictions", ())
+        return None if found is None else float(found)
+
     def count(self, since: float | None = None, until: float | None = None) -> Counts:
         """How many there are."""
         if self._rows.empty:

@@ -1,0 +1,360 @@
+"""Logged requests answered again by another version, before it is promoted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlops_cli.core.costs import cost_matrix
+from mlops_cli.core.metrics import default_metrics, lookup
+from mlops_cli.core.program import FeatureProgram
+from mlops_cli.core.replay import Answers, Judging, Replay
+from mlops_cli.errors import BadParams, MlopsError, NotFound
+from mlops_cli.live.scoring import Scorer
+from mlops_cli.live.selecting import Selected, selected
+from mlops_cli.reporting import Silent
+from mlops_cli.store.events import open_reader
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import polars as pl
+
+    from mlops_cli.core.gates import GateResult
+    from mlops_cli.layout import Layout
+    from mlops_cli.live.batch_scoring import Scoring
+    from mlops_cli.params import Params
+    from mlops_cli.params.modelling import ReplayGate
+    from mlops_cli.reporting import Progress
+    from mlops_cli.store.bundle import Bundle
+    from mlops_cli.store.events.reading import Reader
+
+__all__ = ["Replayed", "gate_of", "replay", "replay_gate"]
+
+_PAGE = 20_000
+"""Requests that are worked on at a time."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What came of it.
+
+    Attributes
+    ----------
+    report
+        See ``core.replay.Replay.report``; with the versions that had answered, and requests that
+        could not be scored or compared.
+    gate
+        The verdict of the stage's gate, if it was asked for.
+    """
+
+    version: str
+    report: dict[str, Any]
+    gate: GateResult | None = None
+
+
+def replay(
+    params: Params,
+    layout: Layout,
+    wanted: str,
+    *,
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    gate: ReplayGate | None = None,
+    progress: Progress,
+) -> Replayed:
+    """Score what was asked from ``since`` to before ``until``, and compare with what was answered.
+
+    Raises
+    ------
+    NotFound
+        If there is no such version, or no event log.
+    SourceUnreadable
+        If the log can't be read.
+    DataRefused
+        If the bundle isn't as it was written.
+    BadParams
+        If the gate's metric doesn't fit the task.
+    """
+    choice = selected(params, layout, wanted, progress)
+    run = _Run(params, layout, choice, Scorer.open(choice.folder, layout.root))
+    try:
+        reader = open_reader(os.environ.get("MLOPS_EVENTS_URL") or None, layout)
+    except NotFound:
+        raise NotFound(
+            "there is no event log, so there is nothing to replay",
+            "Serve the model first, or name the log's database as MLOPS_EVENTS_URL.",
+        ) from None
+    try:
+        if gate is not None and gate.since is not None and since is None:
+            since = _from_end(reader, gate.since)
+        start, end = (None if t is None else t.timestamp() for t in (since, until))
+        total = reader.count(start, end).predictions
+        seen = 0
+        for page in reader.predictions(start, end, role="answered", batch=_PAGE):
+            run.add(page, reader)
+            seen += page.height
+            progress.update("requests", seen, total)
+    finally:
+        reader.close()
+    progress.update("comparing")
+    return run.told(gate)
+
+
+def gate_of(params: Params, stage: str) -> ReplayGate:
+    """The gate of a stage.
+
+    Raises
+    ------
+    BadParams
+        If it has none.
+    """
+    rule = params.register_.stages.get(stage)
+    if rule is None or rule.replay is None:
+        raise BadParams(
+            f"register.stages.{stage}.replay is not set (params.yaml), so there is nothing to "
+            "judge by",
+            f"Set it, such as {{metric: {default_metrics(params.task.type)[0]}, margin: 0.01}}.",
+        )
+    return rule.replay
+
+
+def replay_gate(params: Params, layout: Layout, wanted: str, gate: ReplayGate) -> GateResult:
+    """The gate's verdict on a version; what can't be judged refuses."""
+    from mlops_cli.core.gates import GateResult
+
+    try:
+        found = replay(params, layout, wanted, gate=gate, progress=Silent()).gate
+    except NotFound as error:
+        return GateResult("replay", None, -gate.margin, passed=False, reason=error.message)
+    assert found is not None  # noqa: S101 - it was asked for
+    return found
+
+
+class _Run:
+    """One version over the log."""
+
+    def __init__(self, params: Params, layout: Layout, choice: Selected, scorer: Scorer) -> None:
+        self._params, self._layout = params, layout
+        self._choice, self._scorer = choice, scorer
+        self._found = Replay()
+        self._programs: dict[str, list[str] | None] = {}
+        self._scoring: Scoring | MlopsError | None = None
+        self._by: dict[str, int] = {}
+        self._left: dict[str, int] = {}
+        self._recomputed = 0
+
+    @property
+    def bundle(self) -> Bundle:
+        return self._scorer.bundle
+
+    def add(self, page: pl.DataFrame, reader: Reader) -> None:
+        """Take in a page of the log."""
+        for (version,), part in page.partition_by("version", as_dict=True).items():
+            self._by[version] = self._by.get(version, 0) + part.height
+            for rows, features in self._features(str(version), part):
+                self._compare(rows, features, reader)
+
+    def _compare(self, rows: pl.DataFrame, features: pl.DataFrame, reader: Reader) -> None:
+        old, good = _answered(self.bundle, rows["output"].to_list())
+        self._leave("answers of other classes", len(good) - int(good.sum()))
+        if not good.any():
+            return
+        kept, seen = rows.filter(good), features.filter(good)
+        new = _decided(self.bundle, self.bundle.predict(seen))
+        labels = _labels(self.bundle, kept, reader)
+        self._found.add(kept["id"], seen, _kept(old, good), new, labels)
+
+    def told(self, gate: ReplayGate | None) -> Replayed:
+        """The report, and the gate's verdict."""
+        params, bundle = self._params, self.bundle
+        task = params.task.type
+        costs = cost_matrix(params.task, bundle.labels.classes)
+        names = params.evaluate.metrics or default_metrics(task)
+        features = list(bundle.encoder.kinds)
+        judging = Judging(
+            task,
+            [lookup(name, task, costs) for name in names],
+            [name for name in params.evaluate.slices if name in features],
+            features,
+            params.evaluate.slice_rows,
+            params.evaluate.resamples,
+            params.evaluate.confidence,
+            params.project.seed,
+            costs,
+        )
+        report = {
+            "version": self._choice.label,
+            "answered_by": dict(sorted(self._by.items())),
+            "features_made_anew": self._recomputed,
+            "left_out": dict(sorted(self._left.items())),
+            **self._found.report(judging),
+        }
+        verdict = None
+        if gate is not None:
+            verdict = self._found.judged(gate, judging)
+        return Replayed(self._choice.label, report, verdict)
+
+    def _features(
+        self, version: str, part: pl.DataFrame
+    ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Rows of the log with their features: as they were logged, or made anew."""
+        if version not in self._programs:
+            self._programs[version] = self._same_program(version)
+        names = self._programs[version]
+        if names is not None:
+            yield part, _logged(self.bundle, names, part["features"].to_list())
+            return
+        scoring = self._way()
+        if isinstance(scoring, MlopsError):
+            self._leave(scoring.message, part.height)
+            return
+        yield from self._made(scoring, part)
+
+    def _same_program(self, version: str) -> list[str] | None:
+        """The names of a version's features, if its rules are those of the candidate."""
+        import json
+
+        def rules(program: Any) -> Any:
+            return {key: program.get(key) for key in ("rules", "sources")}
+
+        if version == self._choice.number:
+            return list(self.bundle.encoder.kinds)
+        try:
+            folder = selected(self._params, self._layout, version).folder
+            text = (folder / "program.json").read_text(encoding="utf-8")
+        except (MlopsError, OSError):
+            return None
+        program = json.loads(text)
+        return list(program["features"]) if rules(program) == rules(self.bundle.program) else None
+
+    def _way(self) -> Scoring | MlopsError:
+        from pathlib import Path
+
+        from mlops_cli.live.batch import Batch, way_of_scoring
+
+        if self._scoring is None:
+            try:
+                batch = Batch("", Path())
+                self._scoring, _ = way_of_scoring(batch, self._scorer, self._choice, self._layout)
+            except NotFound as error:
+                self._scoring = error
+        return self._scoring
+
+    def _made(
+        self, scoring: Scoring, part: pl.DataFrame
+    ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        import orjson
+        import polars as pl
+
+        from mlops_cli.core.windows import AT
+
+        given = pl.DataFrame(
+            [orjson.loads(text) for text in part["inputs"].to_list()],
+            infer_schema_length=None,
+            strict=False,
+        )
+        inputs = scoring.inputs
+        lacking = [c for c in inputs.needed if c not in given.columns]
+        if lacking:
+            self._leave(f"requests without {lacking[0]!r}, which the version needs", part.height)
+            return
+        read = scoring.read(given)
+        self._leave("requests that the version can't read", part.height - read.frame.height)
+        if not read.frame.height:
+            return
+        program: FeatureProgram = self._scorer.program
+        tables = getattr(scoring, "tables", None)
+        if tables is not None:
+            features = program.transform(read.frame.drop(AT, strict=False), tables)
+        else:
+            features = pl.DataFrame(dict(self._scorer.score(read.frame).features))
+        self._recomputed += features.height
+        yield part[read.index], features
+
+    def _leave(self, why: str, rows: int) -> None:
+        if rows:
+            self._left[why] = self._left.get(why, 0) + rows
+
+
+def _logged(bundle: Bundle, names: list[str], texts: list[str]) -> pl.DataFrame:
+    """Features as the log has them, in the types that the encoder reads."""
+    import orjson
+    import polars as pl
+
+    types = {"number": pl.Float64(), "boolean": pl.Boolean(), "category": pl.String()}
+    kinds = bundle.encoder.kinds
+    rows = [orjson.loads(text) for text in texts]
+    schema = {name: types[kinds[name]] for name in names}
+    return pl.DataFrame(rows, schema=schema, orient="row", strict=False).select(list(kinds))
+
+
+def _answered(bundle: Bundle, texts: list[str]) -> tuple[Answers, Any]:
+    """What was answered, and which of it can be compared."""
+    import orjson
+
+    told = [orjson.loads(text) for text in texts]
+    classes = bundle.labels.classes
+    if not classes:
+        values = [t.get("prediction") for t in told]
+        good = np.array([isinstance(v, (int, float)) for v in values], dtype=bool)
+        return Answers(
+            np.array([v if g else np.nan for v, g in zip(values, good, strict=True)])
+        ), good
+    names = [str(c).lower() if isinstance(c, bool) else str(c) for c in classes]
+    probabilities = [t.get("probabilities") or {} for t in told]
+    good = np.array([p.keys() == set(names) for p in probabilities], dtype=bool)
+    matrix = np.array([[p.get(name, np.nan) for name in names] for p in probabilities])
+    codes = {name: code for code, name in enumerate(classes)}
+    decided = [codes.get(t.get("decision", t.get("prediction")), -1) for t in told]
+    return Answers(matrix.reshape(len(told), len(names)), np.array(decided, dtype=np.intp)), good
+
+
+def _kept(answers: Answers, good: Any) -> Answers:
+    decided = None if answers.decided is None else answers.decided[good]
+    return Answers(answers.output[good], decided)
+
+
+def _decided(bundle: Bundle, output: Any) -> Answers:
+    if output.ndim == 1:
+        return Answers(output)
+    decided = output.argmax(axis=1)
+    if bundle.threshold is not None:
+        decided = (output[:, 1] >= bundle.threshold).astype(np.intp)
+    return Answers(output, decided)
+
+
+def _labels(bundle: Bundle, rows: pl.DataFrame, reader: Reader) -> pl.Series:
+    """The last label of each request, by its id or its entity and moment; null: none yet."""
+    import orjson
+    import polars as pl
+
+    # As the service makes them: microseconds times this, see Labelling.
+    moments = [None if m is None else m * 1e-6 for m in rows["moment"].dt.epoch("us").to_list()]
+    abouts = [
+        None if entity is None or moment is None else f"{entity}|{moment!r}"
+        for entity, moment in zip(rows["entity"].to_list(), moments, strict=True)
+    ]
+    ids = rows["id"].to_list()
+    found = reader.labelled([*ids, *dict.fromkeys(a for a in abouts if a is not None)])
+    last = {key: (at, value) for key, value, at in found.select("key", "value", "at").iter_rows()}
+    codes = {c: i for i, c in enumerate(bundle.labels.classes)}
+    values: list[Any] = []
+    for id_, about in zip(ids, abouts, strict=True):
+        given = [last[key] for key in (id_, about) if key in last]
+        value = orjson.loads(max(given)[1]) if given else None
+        values.append(codes.get(value) if codes and value is not None else value)
+    return pl.Series(values, dtype=pl.Int64() if codes else pl.Float64(), strict=False)
+
+
+def _from_end(reader: Reader, span: str) -> dt.datetime | None:
+    import datetime as dt
+
+    from mlops_cli.live.truth import before
+
+    last = reader.latest()
+    return None if last is None else before(dt.datetime.fromtimestamp(last, dt.UTC), span)
