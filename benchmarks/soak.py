@@ -42,13 +42,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--project", type=Path, help="made here, or from an earlier run")
     given = parser.parse_args()
     needed()
     random.seed(given.seed)
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
         requests(folder)
-        project = two_versions(folder)
+        project = given.project or folder / "project"
+        if not (project / "params.yaml").exists():
+            two_versions(project)
         if given.mode == "steady":
             steady(folder, project, given.minutes * 60)
         elif given.mode == "kills":
@@ -57,21 +60,20 @@ def main() -> None:
             database(folder, project, given.times)
 
 
-def two_versions(folder: Path) -> Path:
+def two_versions(project: Path) -> None:
     """A clone of the project with two registered versions, the first in production."""
-    project = folder / "project"
-    done(folder, "git", "clone", "--quiet", str(ROOT), str(project))
+    done(ROOT, "git", "clone", "--quiet", str(ROOT), str(project))
     done(project, "git", "remote", "remove", "origin")
     for key, value in (("name", "Ann"), ("email", "ann@example.org")):
         done(project, "git", "config", f"user.{key}", value)
-    done(project, "dvc", "cache", "dir", "--local", str(ROOT / ".dvc/cache"))
+    done(project, "dvc", "cache", "dir", "--local", done(ROOT, "dvc", "cache", "dir").strip())
     done(project, "dvc", "checkout")
     done(project, "mlops", "register", "-m", "First")
     done(project, "mlops", "promote", numbers(project)[0], "--to", "production")
     params = project / "params.yaml"
-    params.write_text(re.sub(r"seed: \d+", "seed: 77", params.read_text()))
+    # Another model out of the same features and search.
+    params.write_text(re.sub(r"early_stopping: \d+", "early_stopping: 5", params.read_text()))
     done(project, "mlops", "register", "-m", "Second")
-    return project
 
 
 def numbers(project: Path) -> list[str]:

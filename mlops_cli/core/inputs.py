@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any
 
@@ -14,7 +14,7 @@ import polars as pl
 from mlops_cli.core.columntypes import MisfitError, convert, fitted, normal, type_name
 from mlops_cli.errors import nearest
 
-__all__ = ["Inputs", "Read", "RowError"]
+__all__ = ["Inputs", "Read", "RowError", "RowWarning", "shown"]
 
 _SHOWN = 80
 _PLAIN: dict[Any, set[type]] = {
@@ -48,12 +48,53 @@ class RowError:
 
 
 @dataclass(frozen=True)
+class RowWarning:
+    """Why a row's prediction rests on less than it seems (see ``core.policies``).
+
+    Attributes
+    ----------
+    row, column, value, message
+        As in ``RowError``.
+    kind
+        missing, range or unseen.
+    policy
+        flag, or impute where the value was taken as missing.
+    """
+
+    row: int
+    column: str
+    value: str | None
+    message: str
+    kind: str
+    policy: str
+
+
+@dataclass(frozen=True)
 class Read:
     """Rows that were understood, where they stood, and what was wrong with the others."""
 
     frame: pl.DataFrame
     index: Sequence[int]
     errors: tuple[RowError, ...] = ()
+    warnings: tuple[RowWarning, ...] = ()
+
+    def part(self, start: int, size: int) -> Read:
+        """Some of the rows, as if only they had been given; where none was refused."""
+        warnings = tuple(
+            replace(w, row=w.row - start) for w in self.warnings if start <= w.row < start + size
+        )
+        frame = self.frame.slice(start, size)
+        return Read(frame, range(frame.height), (), warnings)
+
+    def only(self, good: pl.Series, errors: Sequence[RowError]) -> Read:
+        """Without the rows for which ``good`` is false, of which ``errors`` tell why."""
+        if not errors:
+            return self
+        index = [row for row, fits in zip(self.index, good, strict=True) if fits]
+        left = set(index)
+        warnings = tuple(w for w in self.warnings if w.row in left)
+        told = sorted((*self.errors, *errors), key=lambda e: -1 if e.row is None else e.row)
+        return Read(self.frame.filter(good), index, tuple(told), warnings)
 
 
 @dataclass(frozen=True)
@@ -154,8 +195,8 @@ class Inputs:
         ]
 
     def _misfit(self, row: int, column: str, value: Any, wanted: str) -> RowError:
-        shown = _shown(value)
-        return RowError(row, column, shown, f"{shown} in column {column!r} is not of type {wanted}")
+        text = shown(value)
+        return RowError(row, column, text, f"{text} in column {column!r} is not of type {wanted}")
 
     def _lacking(self, rows: Sequence[Mapping[str, Any]]) -> Read:
         errors = [
@@ -229,6 +270,7 @@ def _alone(name: str, value: Any, dtype: pl.DataType) -> pl.Series | None:
         return None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as messages have it, shortened."""
     text = repr(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli import __version__
 from mlops_cli.core.columntypes import fitted, normal
+from mlops_cli.core.inputs import Read
+from mlops_cli.core.policies import known_columns
 from mlops_cli.errors import DataRefused, NotFound, Usage, nearest
 from mlops_cli.live.batch_scoring import (
     AsGiven,
@@ -117,11 +119,14 @@ def predict(params: Params, layout: Layout, batch: Batch, progress: Progress) ->
     if batch.out.resolve() in [p.resolve() for p in paths]:
         raise Usage(f"{batch.out} is one of the files to read", "Write to another name.")
     choice = selected(params, layout, batch.wanted, progress)
-    scorer = Scorer.open(choice.folder, layout.root, carried=batch.keep)
+    policies = params.serve.columns
+    scorer = Scorer.open(choice.folder, layout.root, None, batch.keep, policies)
+    if not batch.features:
+        known_columns(policies, scorer.inputs)
     base = params.ingest.sources.get(scorer.program.rules.base)
     text = Text() if base is None else Text(base.separator, base.encoding, tuple(base.null_values))
     files = [opened(path, text) for path in paths]
-    scoring, looked_into = way_of_scoring(batch, scorer, choice, layout)
+    scoring, looked_into = way_of_scoring(batch, scorer, layout)
     run = _Run(batch, choice, scorer, scoring, files, progress)
     run.check()
     job = {
@@ -132,6 +137,7 @@ def predict(params: Params, layout: Layout, batch: Batch, progress: Progress) ->
         "looked into": looked_into,
         "text": vars(text),
         "options": [batch.features, batch.keep, batch.explain, batch.slice_rows],
+        "policies": {name: vars(policy) for name, policy in policies.items()},
     }
     name = hashlib.sha256(str(batch.out.resolve()).encode()).hexdigest()[:16]
     with held(layout.work / "predict" / f"{name}.lock", f"the output {batch.out}"):
@@ -151,9 +157,7 @@ def predict(params: Params, layout: Layout, batch: Batch, progress: Progress) ->
     )
 
 
-def way_of_scoring(
-    batch: Batch, scorer: Scorer, choice: Selected, layout: Layout
-) -> tuple[Scoring, list[Any]]:
+def way_of_scoring(batch: Batch, scorer: Scorer, layout: Layout) -> tuple[Scoring, list[Any]]:
     """How rows are scored, and by what the tables are known that they look into."""
     if batch.features:
         return AsGiven(scorer.bundle), []
@@ -163,19 +167,17 @@ def way_of_scoring(
     if not absent:
         tables = {name: validated(program, name, layout) for name in used}
         return FromTables(scorer, tables), [file_print(path) for path in used.values()]
-    return _from_store(batch, choice, layout, absent[0])
+    return _from_store(scorer, layout, absent[0])
 
 
-def _from_store(
-    batch: Batch, choice: Selected, layout: Layout, absent: Path
-) -> tuple[Scoring, list[Any]]:
+def _from_store(scorer: Scorer, layout: Layout, absent: Path) -> tuple[Scoring, list[Any]]:
     import datetime as dt
 
     from mlops_cli.store.online import open_store, program_id
 
     try:
         store = open_store(os.environ.get("MLOPS_ONLINE_URL"), layout.online)
-        scorer = Scorer.open(choice.folder, layout.root, store, batch.keep)
+        scorer = scorer.looking_into(store)
     except NotFound as error:
         raise NotFound(
             f"the features look into {absent.relative_to(layout.root)}, which is not there, "
@@ -287,6 +289,7 @@ class _Run:
         import polars as pl
 
         typed: list[pl.DataFrame] = []
+        warnings: list[str | None] = []
         beginnings: list[pl.DataFrame] = []
         rejected: list[dict[str, Any]] = []
         for part in taken:
@@ -294,12 +297,13 @@ class _Run:
             if read.frame.height:
                 typed.append(read.frame)
                 beginnings.append(self._beginning(part, read.index, before))
+                warnings += _warned(read)
             rejected += _rejected(part, read.errors, before)
             before += part.rows
         if not typed:
             return self._empty(), rejected
         matrix, output = self.scoring.score(pl.concat(typed))
-        return self._answered(pl.concat(beginnings), matrix, output), rejected
+        return self._answered(pl.concat(beginnings), matrix, output, warnings), rejected
 
     def _beginning(self, part: Taken, index: Sequence[int], before: int) -> pl.DataFrame:
         """Row numbers and kept columns of the rows that are scored."""
@@ -318,14 +322,17 @@ class _Run:
             columns.append(made)
         return pl.DataFrame(columns)
 
-    def _answered(self, beginning: pl.DataFrame, matrix: Any, output: Any) -> pl.DataFrame:
+    def _answered(
+        self, beginning: pl.DataFrame, matrix: Any, output: Any, warnings: Sequence[str | None] = ()
+    ) -> pl.DataFrame:
         import polars as pl
 
         columns = answers(self.scorer.bundle, output)
         if self.batch.explain:
             columns += explanations(self.scorer, matrix, output, self.batch.explain)
         version = pl.repeat(self.choice.number, beginning.height, dtype=pl.String, eager=True)
-        return beginning.hstack([*columns, version.alias("version")])
+        told = pl.Series("warnings", warnings, dtype=pl.String)
+        return beginning.hstack([*columns, version.alias("version"), told])
 
     def _empty(self) -> pl.DataFrame:
         """The output of no rows."""
@@ -337,6 +344,14 @@ class _Run:
         output = np.zeros((0, classes) if classes else (0,))
         beginning = pl.DataFrame(schema={"row": pl.Int64(), **self._kept})
         return self._answered(beginning, np.zeros((0, len(bundle.encoder.kinds))), output)
+
+
+def _warned(read: Read) -> list[str | None]:
+    """What is told of each row that has a prediction; None of most."""
+    told: dict[int, list[str]] = {}
+    for warning in read.warnings:
+        told.setdefault(warning.row, []).append(warning.message)
+    return ["; ".join(told[row]) if row in told else None for row in read.index]
 
 
 def _rejected(part: Taken, errors: Sequence[Any], before: int) -> list[dict[str, Any]]:

@@ -124,8 +124,7 @@ class FromStore:
             )
             for i in old.arg_true().to_list()
         ]
-        index = [p for p, late in zip(read.index, old, strict=True) if not late]
-        return Read(read.frame.filter(~old), index, (*read.errors, *errors))
+        return read.only(~old, errors)
 
     def score(self, read: pl.DataFrame) -> tuple[Floats, Floats]:
         """See ``Scoring.score``."""
@@ -178,7 +177,15 @@ def explanations(scorer: Scorer, matrix: Floats, output: Floats, most: int) -> l
 def reserved(bundle: Bundle, explain: int) -> list[str]:
     """The columns that a prediction has, besides those that are kept."""
     explained = [f"{c}_{i + 1}" for i in range(explain) for c in ("feature", "contribution")]
-    return ["row", "prediction", *_probabilities(bundle), "decision", *explained, "version"]
+    return [
+        "row",
+        "prediction",
+        *_probabilities(bundle),
+        "decision",
+        *explained,
+        "version",
+        "warnings",
+    ]
 
 
 def _probabilities(bundle: Bundle) -> Sequence[str]:

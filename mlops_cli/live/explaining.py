@@ -143,12 +143,12 @@ def explain_file(
     if features:
         scoring = AsGiven(bundle)
     else:
-        scorer = Scorer.open(choice.folder, layout.root)
+        scorer = Scorer.open(choice.folder, layout.root, policies=params.serve.columns)
         base = params.ingest.sources.get(scorer.program.rules.base)
         if base is not None:
             text = Text(base.separator, base.encoding, tuple(base.null_values))
         batch = Batch(str(file), layout.work / "explain", wanted)
-        scoring, _ = way_of_scoring(batch, scorer, choice, layout)
+        scoring, _ = way_of_scoring(batch, scorer, layout)
     opened_file = opened(path, text)
     for column in scoring.inputs.needed:
         if column not in opened_file.schema:

@@ -183,7 +183,7 @@ def _labelling(params: Params, layout: Layout, version: str) -> tuple[Labelling,
         ) from None
     found = selected(params, layout, version)
     model = Model(found.name, found.number, found.folder)
-    served = Served.open(model, layout.root, None, params.serve.entity)
+    served = Served.open(model, layout.root, None, params.serve)
     return Labelling(served), found.label
 
 

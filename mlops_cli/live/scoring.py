@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlops_cli.core.inputs import Read, RowError
 from mlops_cli.core.online import online_tables
+from mlops_cli.core.policies import Policies, seen_in_training
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.core.request_program import RequestProgram
 from mlops_cli.core.windows import AT
 from mlops_cli.store import bundle as bundles
+from mlops_cli.store.files import read_json
 from mlops_cli.store.hooks import load_hook
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.core.online import Lookups
+    from mlops_cli.params.serving import ColumnPolicy
     from mlops_cli.store.bundle import Bundle
     from mlops_cli.store.online import OnlineStore
 
@@ -61,12 +66,16 @@ class Scorer:
         program: FeatureProgram,
         lookups: Lookups | None,
         carried: Sequence[str] = (),
+        rules: Mapping[str, Any] = MappingProxyType({}),
+        policies: Mapping[str, ColumnPolicy] = MappingProxyType({}),
     ) -> None:
         self.bundle = bundle
         self.program = program
         self._requests = RequestProgram(program, carried)
-        self._lookups = lookups
+        self.lookups = lookups
         self.inputs = self._requests.inputs
+        seen = seen_in_training(program, bundle.signature, bundle.encoder.pooled)
+        self._policies = Policies(self.inputs, rules, seen, policies)
 
     @classmethod
     def open(
@@ -75,6 +84,7 @@ class Scorer:
         root: Path,
         store: OnlineStore | None = None,
         carried: Sequence[str] = (),
+        policies: Mapping[str, ColumnPolicy] = MappingProxyType({}),
     ) -> Scorer:
         """Verify and load the bundle in a folder.
 
@@ -86,6 +96,8 @@ class Scorer:
             The online store; not needed by a program without joins and windows.
         carried
             Base columns to read where they are given, besides what the features need.
+        policies
+            What `serve.columns` says.
 
         Raises
         ------
@@ -94,17 +106,28 @@ class Scorer:
         DataRefused
             If the bundle isn't as it was written.
         """
-        from mlops_cli.store.online import program_id
-        from mlops_cli.store.online.cache import CachedEntries
-
         bundle = bundles.load(folder)
         hook = load_hook(bundle.program["rules"]["hook"], root)
         program = FeatureProgram.from_json(bundle.program, hook)
-        lookups = None
-        if store is not None and program.plans:
-            decoders = {t.name: t.decode for t in online_tables(program)}
-            lookups = CachedEntries(store, program_id(program), decoders)
-        return cls(bundle, program, lookups, carried)
+        scorer = cls(bundle, program, None, carried, _rules(folder), policies)
+        return scorer if store is None else scorer.looking_into(store)
+
+    def looking_into(self, store: OnlineStore) -> Scorer:
+        """The same, with a store for what its features look up.
+
+        Raises
+        ------
+        NotFound
+            If the store has nothing for its feature program.
+        """
+        from mlops_cli.store.online import program_id
+        from mlops_cli.store.online.cache import CachedEntries
+
+        found = copy(self)
+        if self.program.plans:
+            decoders = {t.name: t.decode for t in online_tables(self.program)}
+            found.lookups = CachedEntries(store, program_id(self.program), decoders)
+        return found
 
     @property
     def needs_store(self) -> bool:
@@ -123,9 +146,9 @@ class Scorer:
         """Features and predictions of rows that ``read`` gave."""
         from mlops_cli.store.online.cache import CachedEntries
 
-        if isinstance(self._lookups, CachedEntries):
-            self._lookups.refresh()
-        features, misses = self._requests.features(started, self._lookups or _Nothing())
+        if isinstance(self.lookups, CachedEntries):
+            self.lookups.refresh()
+        features, misses = self._requests.features(started, self.lookups or _Nothing())
         matrix = self.bundle.encoder.transform_columns(features)
         return Scored(features, matrix, self.bundle.predict_matrix(matrix), misses)
 
@@ -152,23 +175,31 @@ class Scorer:
 
     def _started(self, read: Read) -> Read:
         """Derived columns and moments; a row without a moment of prediction can't be scored."""
-        import polars as pl
-
+        read = self._policies.apply(read)
         if not read.frame.height:
             return read
         frame = self._requests.start(read.frame)
+        started = Read(frame, read.index, read.errors, read.warnings)
         if AT not in frame.columns or not frame.get_column(AT).null_count():
-            return Read(frame, read.index, read.errors)
+            return started
         at = self.program.predict_at
         assert at is not None  # noqa: S101 - there is a moment
         where = ", ".join(c for c in at.columns)
-        unknown = frame.get_column(AT).is_null()
+        known = frame.get_column(AT).is_not_null()
         errors = [
             RowError(read.index[i], where, None, f"no moment of prediction follows from {at.sql!r}")
-            for i in unknown.arg_true()
+            for i in (~known).arg_true()
         ]
-        index = [p for p, null in zip(read.index, unknown, strict=True) if not null]
-        return Read(frame.filter(pl.col(AT).is_not_null()), index, (*read.errors, *errors))
+        return started.only(known, errors)
+
+
+def _rules(folder: Path) -> Mapping[str, Any]:
+    """What `validate` asks of the base source's columns; a bundle before register has none."""
+    if not (folder / "schema.json").is_file():
+        return {}
+    schema = read_json(folder / "schema.json")
+    found: Mapping[str, Any] = schema["sources"][schema["base"]]["rules"].get("columns", {})
+    return found
 
 
 class _Nothing:

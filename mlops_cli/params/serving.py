@@ -8,7 +8,10 @@ from pydantic import Field
 
 from mlops_cli.params.base import Names, Section
 
-__all__ = ["Events", "Jwt", "Limits", "Serve"]
+__all__ = ["ColumnPolicy", "Events", "Jwt", "Limits", "Policy", "Serve"]
+
+Policy = Literal["refuse", "impute", "flag", "accept"]
+"""Refuse the row, take the value as missing and say so, use it and say so, or just use it."""
 
 
 class Limits(Section):
@@ -39,6 +42,22 @@ class Jwt(Section):
     algorithms: Annotated[Names, Field(min_length=1)] = ("HS256",)
 
 
+class ColumnPolicy(Section):
+    """What becomes of values that a model has no ground to judge.
+
+    By default what breaks a rule of ``validate`` is refused (with the policy `warn`: flagged), and
+    what only training hasn't seen is flagged.
+    """
+
+    range: Policy | None = None
+    """Below or above what ``validate`` allows or, where it has no limit, what training has seen;
+    or infinite."""
+    unseen: Policy | None = None
+    """Not `allowed` or not of the `pattern`, or a category that training hasn't seen."""
+    missing: Policy | None = None
+    """Without a value. By default only refused where ``validate`` says that there is one."""
+
+
 class Serve(Section):
     """The service."""
 
@@ -47,4 +66,6 @@ class Serve(Section):
     it. By default the columns that are unique in the base source, by ``validate``."""
     limits: Limits = Limits()
     events: Events = Events()
+    columns: dict[str, ColumnPolicy] = {}
+    """Raw base column, or "*" for all others -> policies; batch scoring holds to them too."""
     jwt: Jwt | None = None

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mlops_cli.core.inputs import Read
+from mlops_cli.core.inputs import Read, RowError
 from mlops_cli.live.service.http import Problem
+from mlops_cli.live.service.parts import Part, faults, parts_of, speaker
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,8 +39,6 @@ _SMALL = 64
 """Up to so many rows, a request is scored with others, in the loop's own thread."""
 _BATCH = 512
 """Rows of a batch, beyond which the next one begins."""
-_PART = range(128, 513)
-"""Rows of a larger request that are scored together, at least and at most."""
 _ENOUGH = 128
 """Rows that are scored although the batch before isn't durable yet."""
 _GATHER = 0.0005
@@ -184,12 +183,11 @@ class Batcher:
 
     def _score(self, batch: list[_Asked]) -> None:
         done = _Done()
-        for served, some in self._versions.split(batch).values():
-            try:
-                self._together(served, some, done)
-            except Exception as error:  # noqa: BLE001 - one batch's fault must not end the service
-                for asked in some:
-                    _fail(asked.future, error)
+        try:
+            self._together(batch, done)
+        except Exception as error:  # noqa: BLE001 - one batch's fault must not end the service
+            for asked in batch:
+                _fail(asked.future, error)
         if self._log is None or not done.events:
             _answer(done)
             return
@@ -206,78 +204,68 @@ class Batcher:
         _settle(done, error)
         self._schedule(asyncio.get_running_loop())
 
-    def _together(self, served: Served, batch: list[_Asked], done: _Done) -> None:
+    def _together(self, batch: list[_Asked], done: _Done) -> None:
         """Score the rows of several requests at once."""
         rows = [row for asked in batch for row in asked.rows]
-        read = served.scorer.read(rows)
-        if read.errors:
-            batch, rows, read = self._without_bad(served, batch, read)
-            if not batch:
+        parts = parts_of(self._versions, rows)
+        if errors := faults(parts):
+            batch = _without_bad(batch, errors)
+            if batch:
+                self._together(batch, done)
+            return
+        for part in parts:
+            try:
+                part.scored = part.served.scorer.score(part.read.frame)
+            except Exception as error:
+                if part.places is None:
+                    raise
+                # The other version's requests are answered.
+                rest = _without(batch, part.places, error)
+                if rest:
+                    self._together(rest, done)
                 return
-        scored = served.scorer.score(read.frame)
-        answers, events = self._told(served, rows, read, scored, batch[0].started)
-        done.events += events
+        answers: list[str] = [""] * len(rows)
+        for part in parts:
+            told, events = self._told(part, batch[0].started)
+            done.events += events
+            part.place(told, answers)
         start = 0
         for asked in batch:
             end = start + len(asked.rows)
+            served = speaker(parts, range(start, end))
             done.asked.append((asked.future, Outcome(served, answers[start:end])))
             start = end
-
-    def _without_bad(
-        self, served: Served, batch: list[_Asked], read: Read
-    ) -> tuple[list[_Asked], list[Mapping[str, Any]], Read]:
-        """The requests of which every row is good; the others are told why not."""
-        good, start = [], 0
-        for asked in batch:
-            end = start + len(asked.rows)
-            wrong = [e for e in read.errors if e.row is None or start <= e.row < end]
-            if wrong:
-                _fail(asked.future, _unfit(wrong, start))
-            else:
-                good.append(asked)
-            start = end
-        rows = [row for asked in good for row in asked.rows]
-        return good, rows, served.scorer.read(rows) if rows else read
 
     def _alone(
         self, rows: Rows | pl.DataFrame, explain: bool, started: float
     ) -> tuple[Outcome, list[Future[list[str]]]]:
         """One request by itself, in the worker's thread."""
-        served = self._versions.alone(rows)
-        scorer = served.scorer
-        listed = rows if isinstance(rows, list) else None
-        read = scorer.read(listed) if listed is not None else scorer.read_frame(rows)  # type: ignore[arg-type]
-        if read.errors:
-            raise _unfit(list(read.errors), 0)
-        if listed is None:
-            listed = rows.to_dicts()  # type: ignore[union-attr]
-        outcome, durable = Outcome(served, []), []
-        # While one part is scored, the one before is written; the last one, for which nothing is
-        # left to do meanwhile, is small.
-        start = 0
-        while start < len(listed):
-            size = min(max((len(listed) - start) // 2, _PART[0]), _PART[-1])
-            part = slice(start, start + size)
-            start += size
-            some = Read(read.frame[part], read.index[part])
-            scored = scorer.score(some.frame)
-            answers, events = self._told(served, listed[part], some, scored, started)
-            if self._log is not None:
-                durable.append(self._log.append(events))
-            if explain:
-                reasons = map(_json, served.explanations(scored))
-                answers = [
-                    f'{answer[:-1]},"explanation":{reason}}}'
-                    for answer, reason in zip(answers, reasons, strict=True)
-                ]
-            outcome.answers.extend(answers)
-        return outcome, durable
+        parts = parts_of(self._versions, rows)
+        if errors := faults(parts):
+            raise _unfit(errors, 0)
+        answers, durable = [""] * len(rows), []
+        for part in parts:
+            told: list[str] = []
+            for piece in part.pieces():
+                piece.scored = piece.served.scorer.score(piece.read.frame)
+                some, events = self._told(piece, started)
+                if self._log is not None:
+                    durable.append(self._log.append(events))
+                if explain:
+                    reasons = map(_json, piece.served.explanations(piece.scored))
+                    some = [
+                        f'{answer[:-1]},"explanation":{reason}}}'
+                        for answer, reason in zip(some, reasons, strict=True)
+                    ]
+                told += some
+            part.place(told, answers)
+        return Outcome(speaker(parts, range(len(rows))), answers), durable
 
-    def _told(
-        self, served: Served, rows: Rows, read: Read, scored: Scored, started: float
-    ) -> tuple[list[str], list[Prediction]]:
+    def _told(self, part: Part, started: float) -> tuple[list[str], list[Prediction]]:
         """Answers with ids, and the events of answering and shadow."""
-        answers = [_json(answer) for answer in served.answers(scored)]
+        served, rows, read, scored = part.served, part.rows, part.read, part.scored
+        assert scored is not None  # noqa: S101 - the callers did it
+        answers = [_json(answer) for answer in served.answers(scored, read)]
         ids = self._ids.some(len(answers))
         events: list[Prediction] = []
         at = time.time()
@@ -291,8 +279,11 @@ class Batcher:
             if shadow is not None:
                 events += self._shadowed(shadow, ids, rows, at)
         self._count(served, scored, role)
+        for w in read.warnings:
+            self._metrics.warnings[w.column, w.kind, w.policy] += 1
         # Written once, for the log and, with its id, for the client.
-        told = [f'{{"id":"{i}",{answer[1:]}' for i, answer in zip(ids, answers, strict=True)]
+        mark = "" if part.places is None else served.mark
+        told = [f'{{"id":"{i}",{mark}{answer[1:]}' for i, answer in zip(ids, answers, strict=True)]
         return told, events
 
     def _shadowed(
@@ -311,7 +302,7 @@ class Batcher:
         self._count(shadow, scored, "shadow")
         return shadow.events(
             own, [rows[i] for i in read.index], read, scored,
-            [_json(answer) for answer in shadow.answers(scored)],
+            [_json(answer) for answer in shadow.answers(scored, Read(read.frame, ()))],
             at=at, milliseconds=spent, role="shadow",
         )  # fmt: skip
 
@@ -367,6 +358,33 @@ def _answer(done: _Done) -> None:
 def _fail(future: asyncio.Future[Outcome], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
+
+
+def _without_bad(batch: Sequence[_Asked], errors: Sequence[RowError]) -> list[_Asked]:
+    """The requests of which every row is good; the others are told why not."""
+    good, start = [], 0
+    for asked in batch:
+        end = start + len(asked.rows)
+        wrong = [e for e in errors if e.row is None or start <= e.row < end]
+        if wrong:
+            _fail(asked.future, _unfit(wrong, start))
+        else:
+            good.append(asked)
+        start = end
+    return good
+
+
+def _without(batch: Sequence[_Asked], places: Sequence[int], error: Exception) -> list[_Asked]:
+    """The requests that have none of these rows; the others get the error."""
+    left, start, failed = [], 0, set(places)
+    for asked in batch:
+        end = start + len(asked.rows)
+        if failed.isdisjoint(range(start, end)):
+            left.append(asked)
+        else:
+            _fail(asked.future, error)
+        start = end
+    return left
 
 
 def _unfit(errors: list[Any], start: int) -> Problem:

@@ -61,6 +61,7 @@ class Metrics:
         self.batches = Histogram(SIZES)
         self.misses: dict[str, int] = defaultdict(int)
         self.scores: dict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(TENTHS))
+        self.warnings: dict[tuple[str, str, str], int] = defaultdict(int)
         self.labels: dict[str, int] = defaultdict(int)
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
@@ -118,6 +119,10 @@ class Metrics:
         yield counter(
             "mlops_lookup_misses", "Rows for whose key the online store knew nothing.",
             ["table"], self.misses,
+        )  # fmt: skip
+        yield counter(
+            "mlops_warnings", "Values that were flagged or taken as missing, by column.",
+            ["column", "kind", "policy"], self.warnings,
         )  # fmt: skip
         yield histogram(
             "mlops_predicted_probability", "Of the positive class, or of the predicted one.",

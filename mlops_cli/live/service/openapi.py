@@ -190,8 +190,14 @@ def _prediction(served: Served) -> dict[str, Any]:
                 "enum": list(labels.classes),
                 "description": "The class by the threshold that the costs ask for.",
             }
+    required = list(properties)
+    properties["version"] = {
+        "type": "string",
+        "description": "The version that answers this row, where a canary is at work.",
+    }
+    properties["threshold"] = {"type": "number", "description": "With it, that version's."}
+    properties["warnings"] = {"type": "array", "items": _WARNING}
     properties["explanation"] = {"type": "array", "items": {"type": "object"}}
-    required = [name for name in properties if name != "explanation"]
     return {"type": "object", "required": required, "properties": properties}
 
 
@@ -205,6 +211,18 @@ _WHY = {
     422: "A row can't be scored; `errors` names row, column and value.",
     503: "Too much waits, or the event log can't take it; Retry-After says when to try again.",
     504: "It took too long.",
+}
+_WARNING = {
+    "type": "object",
+    "description": "A value that the model has no ground to judge, by the policies of its column.",
+    "required": ["column", "value", "message", "kind", "policy"],
+    "properties": {
+        "column": {"type": "string"},
+        "value": {"type": ["string", "null"]},
+        "message": {"type": "string"},
+        "kind": {"enum": ["missing", "range", "unseen"]},
+        "policy": {"enum": ["flag", "impute"]},
+    },
 }
 _RESULTS = ["new", "same", "changed", "unknown"]
 _PROBLEM = {

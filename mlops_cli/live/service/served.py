@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from mlops_cli.core.inputs import Inputs, Read
 from mlops_cli.core.windows import AT
 from mlops_cli.live.scoring import Scorer
 from mlops_cli.store.events import Prediction
 from mlops_cli.store.files import read_json
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import polars as pl
 
-    from mlops_cli.core.inputs import Read
     from mlops_cli.live.scoring import Scored
     from mlops_cli.live.service.settings import Model
+    from mlops_cli.params.serving import Serve
     from mlops_cli.store.online import OnlineStore
+
+    Rows = Sequence[Mapping[str, Any]]
 
 __all__ = ["Served", "default_entity"]
 
@@ -38,14 +42,13 @@ class Served:
     entity: tuple[str, ...]
 
     @classmethod
-    def open(
-        cls, model: Model, root: Path, store: OnlineStore | None, entity: Sequence[str]
-    ) -> Served:
+    def open(cls, model: Model, root: Path, store: OnlineStore | None, serve: Serve) -> Served:
         """Verify, load and warm up a bundle; see ``Scorer.open`` for what it raises."""
-        named = tuple(entity) or default_entity(model.folder)
+        named = serve.entity or default_entity(model.folder)
         time = read_json(model.folder / "schema.json")
         time = time["sources"][time["base"]]["time"]
-        scorer = Scorer.open(model.folder, root, store, [*named, *([time] if time else [])])
+        carried = [*named, *([time] if time else [])]
+        scorer = Scorer.open(model.folder, root, store, carried, serve.columns)
         served = cls(model, scorer, named)
         if served.example is not None:
             # The first query of a process takes longer than a thousand later ones.
@@ -61,10 +64,17 @@ class Served:
         found = self.scorer.bundle.program.get("example")
         return dict(found) if found else None
 
-    def answers(self, scored: Scored) -> list[dict[str, Any]]:
-        """What is said of each row, without its id."""
+    def answers(self, scored: Scored, read: Read) -> list[dict[str, Any]]:
+        """What is said of each row that was read, without its id."""
+        answers = self._outputs(scored.output)
+        for w in read.warnings:
+            told = {"column": w.column, "value": w.value, "message": w.message}
+            told |= {"kind": w.kind, "policy": w.policy}
+            answers[w.row].setdefault("warnings", []).append(told)
+        return answers
+
+    def _outputs(self, output: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
         bundle = self.scorer.bundle
-        output = scored.output
         if output.ndim == 1:
             return [{"prediction": value} for value in output.tolist()]
         classes, names = bundle.labels.classes, self._names
@@ -86,6 +96,27 @@ class Served:
         if threshold is not None:
             content["threshold"] = threshold
         return orjson.dumps(content).decode()[:-1]
+
+    @cached_property
+    def mark(self) -> str:
+        """What each prediction begins with where several versions answer, after its id."""
+        return self.head.partition(",")[2] + ","
+
+    def names(self, rows: Rows | pl.DataFrame) -> list[str]:
+        """A text for each raw row that is the same for the same entity, however it is written.
+
+        The row itself is its name where the entity's columns aren't given, or don't fit.
+        """
+        columns = self.scorer.inputs.columns
+        asked = Inputs(columns, (), tuple(c for c in self._entity if c in columns))
+        listed = isinstance(rows, list)
+        read = asked.read(rows) if listed else asked.read_frame(rows)  # type: ignore[arg-type]
+        values = zip(read.index, read.frame.iter_rows(), strict=True) if asked.optional else ()
+        named = {i: repr(found) for i, found in values if any(v is not None for v in found)}
+        if len(named) == len(rows):
+            return list(named.values())
+        whole = rows if listed else rows.to_dicts()  # type: ignore[union-attr]
+        return [named.get(i) or repr(sorted(row.items())) for i, row in enumerate(whole)]
 
     def explanations(self, scored: Scored, most: int = 10) -> list[list[dict[str, Any]]]:
         """The features that count most in each row, with their values."""

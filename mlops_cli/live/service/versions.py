@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlops_cli.core.policies import known_columns
 from mlops_cli.errors import MlopsError
 from mlops_cli.live.service.served import Served
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from mlops_cli.live.service.settings import Model, Settings
     from mlops_cli.store.online import OnlineStore
+
+    Rows = Sequence[Mapping[str, Any]]
 
 __all__ = ["Follower", "Versions"]
 
@@ -33,6 +36,8 @@ class Versions:
         self._settings = settings
         self._store = store
         self.main = self.load(settings.model)
+        # Only here: a rollback must not fail because the version before had other columns.
+        known_columns(settings.serve.columns, self.main.scorer.inputs)
         self.shadow = None if settings.shadow is None else self.load(settings.shadow)
         self.canary: Served | None = None
         self._share = 0
@@ -43,7 +48,7 @@ class Versions:
     def load(self, model: Model) -> Served:
         """Load a version beside those that answer."""
         settings = self._settings
-        return Served.open(model, settings.root, self._store, settings.serve.entity)
+        return Served.open(model, settings.root, self._store, settings.serve)
 
     @property
     def all(self) -> list[Served]:
@@ -54,31 +59,16 @@ class Versions:
         """As what a version answers: answered or canary."""
         return "canary" if served is self.canary else "answered"
 
-    def split(self, batch: Sequence[Any]) -> dict[int, tuple[Served, list[Any]]]:
-        """Requests by the version that answers them."""
-        main = self.main
-        if self.canary is None:
-            return {0: (main, list(batch))}
-        parts: dict[int, tuple[Served, list[Any]]] = {}
-        for asked in batch:
-            served = self._chosen(asked.rows[0], main)
-            parts.setdefault(id(served), (served, []))[1].append(asked)
-        return parts
-
-    def alone(self, rows: Sequence[Mapping[str, Any]] | pl.DataFrame) -> Served:
-        """The version that answers a request by itself."""
-        main = self.main
-        if self.canary is None:
-            return main
-        first = rows[0] if isinstance(rows, list) else rows[0].to_dicts()[0]  # type: ignore[union-attr]
-        return self._chosen(first, main)
-
-    def _chosen(self, row: Mapping[str, Any], main: Served) -> Served:
-        """By a stable hash of the entity: the same one always gets the same version."""
-        assert self.canary is not None  # noqa: S101 - the callers looked
-        columns = [c for c in main.entity if c in row] or sorted(row)
-        text = "\x1f".join(str(row[c]) for c in columns)
-        return self.canary if zlib.crc32(text.encode()) % _PARTS < self._share else main
+    def answering(self, rows: Rows | pl.DataFrame) -> list[tuple[Served, list[int] | None]]:
+        """Each version that answers some of the rows, and which; None for all of them."""
+        main, canary = self.main, self.canary
+        if canary is None:
+            return [(main, None)]
+        # By a stable hash of the entity: the same one always gets the same version.
+        its = [zlib.crc32(name.encode()) % _PARTS < self._share for name in main.names(rows)]
+        parts = [(main, [i for i, one in enumerate(its) if not one]),
+                 (canary, [i for i, one in enumerate(its) if one])]  # fmt: skip
+        return [(served, places) for served, places in parts if places]
 
 
 class Follower:

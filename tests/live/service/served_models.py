@@ -141,12 +141,15 @@ def make(root: Path, task: str, family: str = "lightgbm", rounds: int = 12) -> M
         task,
         0.4 if task == "binary" else None,
         program={**program.to_json(), "example": rows.drop("order").row(-1, named=True)},
-        signature={"inputs": {}},
+        signature={"inputs": {c: {"categories": kept} for c, kept in encoder.categories.items()}},
     )
     bundle.save(made, layout.fitted)
     metrics = {"model": {"m": {"value": 0.5, "low": 0.4, "high": 0.6}}}
     unique = {"unique": {"value": ["order", "at"]}}
-    schema = {"base": "orders", "sources": {"orders": {"time": "at", "rules": unique}}}
+    limits = {"min": {"value": 1}, "max": {"value": 99, "policy": "warn"}}
+    columns = {"width": limits, "order": {"pattern": {"value": "^o"}, "nullable": {"value": False}}}
+    rules = {**unique, "columns": columns}
+    schema = {"base": "orders", "sources": {"orders": {"time": "at", "rules": rules}}}
     more = {"metrics.json": metrics, "schema.json": schema, "lineage.json": {"clock": "2024"}}
     texts = {name: json.dumps(content) for name, content in more.items()}
     bundle.extend(layout.fitted, layout.model, {**texts, "README.md": "# Card"})

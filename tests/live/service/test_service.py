@@ -102,27 +102,6 @@ def test_limits(binary: Made) -> None:
         connection.close()
 
 
-def test_a_shadow_scores_and_does_not_answer_and_a_canary_has_its_share(
-    binary: Made, tmp_path
-) -> None:
-    from mlops_cli.live.service.settings import Model, Settings
-    from mlops_cli.live.service.versions import Versions
-    from mlops_cli.store.online import open_store
-
-    other = make(tmp_path, "binary", rounds=3)
-    settings = Settings(
-        Model("shop", "v0.1.0", binary.folder),
-        binary.layout.root,
-        shadow=Model("shop", "v0.2.0", other.folder),
-        canary=(Model("shop", "v0.3.0", other.folder), 0.25),
-    )
-    versions = Versions(settings, open_store(None, binary.layout.online))
-    chosen = [versions.alone([row]).model.number for row in binary.rows]
-    assert 0.15 < chosen.count("v0.3.0") / len(chosen) < 0.35
-    assert chosen == [versions.alone([dict(row, width=1)]).model.number for row in binary.rows]
-    assert versions.shadow is not None
-
-
 def test_metrics_count(binary: Made) -> None:
     with running(binary.environment()) as service:
         service.predict(binary.rows[:9])

@@ -1,0 +1,94 @@
+"""Rows by the version that answers them: one for all, or a canary for some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_cli.core.inputs import Read, RowError
+    from mlops_cli.live.scoring import Scored
+    from mlops_cli.live.service.served import Served
+    from mlops_cli.live.service.versions import Versions
+
+    Rows = Sequence[Mapping[str, Any]]
+
+__all__ = ["Part", "faults", "parts_of", "speaker"]
+
+_PIECE = range(128, 513)
+"""Rows of a larger request that are scored together, at least and at most."""
+
+
+@dataclass(slots=True)
+class Part:
+    """Rows that one version answers.
+
+    Attributes
+    ----------
+    places
+        Where they stand among all rows; None where the version answers all.
+    """
+
+    served: Served
+    places: list[int] | None
+    rows: Rows
+    read: Read
+    scored: Scored | None = None
+
+    def place(self, told: list[str], answers: list[str]) -> None:
+        """Put what is told of the rows where they stand."""
+        if self.places is None:
+            answers[:] = told
+            return
+        for place, answer in zip(self.places, told, strict=True):
+            answers[place] = answer
+
+    def pieces(self) -> Iterator[Part]:
+        """Pieces to score one after the other.
+
+        While one is scored, the one before is written; the last one, for which nothing is left
+        to do meanwhile, is small.
+        """
+        start = 0
+        while start < len(self.rows):
+            size = min(max((len(self.rows) - start) // 2, _PIECE[0]), _PIECE[-1])
+            rows = self.rows[start : start + size]
+            yield Part(self.served, self.places, rows, self.read.part(start, size))
+            start += size
+
+
+def parts_of(versions: Versions, rows: Rows | pl.DataFrame) -> list[Part]:
+    """Raw rows by the version that answers them, read by it."""
+    parts = []
+    for served, places in versions.answering(rows):
+        if isinstance(rows, list):
+            some = rows if places is None else [rows[i] for i in places]
+            parts.append(Part(served, places, some, served.scorer.read(some)))
+        else:
+            frame: pl.DataFrame = rows if places is None else rows[places]  # type: ignore[assignment, call-overload]
+            read = served.scorer.read_frame(frame)
+            parts.append(Part(served, places, [] if read.errors else frame.to_dicts(), read))
+    return parts
+
+
+def faults(parts: Sequence[Part]) -> list[RowError]:
+    """What is wrong with rows, by where they stand among all."""
+    if len(parts) == 1 and parts[0].places is None:
+        return list(parts[0].read.errors)
+    errors = [
+        replace(e, row=None if e.row is None or part.places is None else part.places[e.row])
+        for part in parts
+        for e in part.read.errors
+    ]
+    return sorted(errors, key=lambda e: -1 if e.row is None else e.row)
+
+
+def speaker(parts: Sequence[Part], rows: range) -> Served:
+    """In whose name an answer is headed: the version of all of its rows, else the first."""
+    for part in parts[1:]:
+        if part.places is not None and set(rows) <= set(part.places):
+            return part.served
+    return parts[0].served
