@@ -81,7 +81,8 @@ def replay(
         If the gate's metric doesn't fit the task.
     """
     choice = selected(params, layout, wanted, progress)
-    run = _Run(params, layout, choice, Scorer.open(choice.folder, layout.root))
+    scorer = Scorer.open(choice.folder, layout.root, policies=params.serve.columns)
+    run = _Run(params, layout, choice, scorer)
     try:
         reader = open_reader(os.environ.get("MLOPS_EVENTS_URL") or None, layout)
     except NotFound:
@@ -240,7 +241,7 @@ class _Run:
         if self._scoring is None:
             try:
                 batch = Batch("", Path())
-                self._scoring, _ = way_of_scoring(batch, self._scorer, self._choice, self._layout)
+                self._scoring, _ = way_of_scoring(batch, self._scorer, self._layout)
             except NotFound as error:
                 self._scoring = error
         return self._scoring

@@ -15,6 +15,7 @@ from mlops_cli.live.service.served import Served
 from mlops_cli.live.service.settings import Model
 from mlops_cli.params import Params
 from mlops_cli.params.modelling import ReplayGate
+from mlops_cli.params.serving import Serve
 from mlops_cli.reporting import Silent
 from mlops_cli.store.bundle import extend, load, save
 from mlops_cli.store.events import Label, open_events
@@ -40,11 +41,11 @@ def params(task: str) -> Params:
 def log(made: Made, number: str, labelled: int = 200) -> None:
     """Keep what a version answers to every order, and labels of the first ones."""
     store = open_store(None, made.layout.online)
-    served = Served.open(Model("shop", number, made.folder), made.layout.root, store, ())
+    served = Served.open(Model("shop", number, made.folder), made.layout.root, store, Serve())
     rows = [{k: v for k, v in row.items() if k != "order"} for row in made.rows]
     read = served.scorer.read(rows)
     scored = served.scorer.score(read.frame)
-    answers = [orjson.dumps(a).decode() for a in served.answers(scored)]
+    answers = [orjson.dumps(a).decode() for a in served.answers(scored, read)]
     ids = [f"id-{i}" for i in range(len(rows))]
     events = open_events(None, made.layout)
     kept = served.events(
