@@ -1,0 +1,332 @@
+"""One column of a window against the reference: what is tested, and what is wrong by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlops_cli.core import significance
+from mlops_cli.core.coding import ABOVE, BELOW, MISSING
+from mlops_cli.core.dependence import Dependence, clustered
+from mlops_cli.core.distances import cells, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
+from mlops_cli.core.drift_naming import moved, swapped
+from mlops_cli.core.drift_report import Bar, ColumnDrift, DriftRules
+
+if TYPE_CHECKING:
+    from mlops_cli.core.profiles import Profile
+    from mlops_cli.core.sketches import Sketch
+
+__all__ = ["Candidate", "Column"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What would be a finding, were it significant (by ``p_value``) and ``large``.
+
+    Without a p-value it is one by itself.
+    """
+
+    kind: str
+    column: str | None
+    statistic: str
+    value: float
+    threshold: float
+    p_value: float | None
+    large: bool
+    sentence: str
+    part: str = "inputs"
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column on both sides, and how many rows each is worth.
+
+    Parameters
+    ----------
+    part, name
+        inputs, outputs or labels; the column.
+    reference, window
+        Its sketches.
+    rules
+        What counts.
+    m, n
+        Effective rows with a value, of the reference and of the window.
+    all_m, all_n
+        Effective rows, as far as it is about whether there is a value.
+    run
+        Most rows in a row with one value in the reference.
+    values
+        Some of the window's numbers.
+    """
+
+    part: str
+    name: str
+    reference: Sketch
+    window: Sketch
+    rules: DriftRules
+    m: float
+    n: float
+    all_m: float
+    all_n: float
+    run: int
+    values: np.ndarray[Any, np.dtype[np.float64]]
+
+    @classmethod
+    def of(
+        cls, part: str, name: str, reference: Profile, window: Profile, rules: DriftRules
+    ) -> Column:
+        """Take a column out of two profiles."""
+        ours, theirs = reference.columns[name], window.columns[name]
+        depends = reference.dependence.get(name, Dependence())
+        ordered = ours.coding.kind == "number"
+        own = 1.0
+        if not theirs.absent and window.rows:
+            own = clustered(window.sample.column(name), window.rows, ordered=ordered)
+        share = min(depends.effective(window.rows) / max(window.rows, 1), 1 / own)
+        return cls(
+            part,
+            name,
+            ours,
+            theirs,
+            rules,
+            m=max(depends.effective(reference.rows) / reference.rows * ours.present, 1.0),
+            n=max(share * theirs.present, min(theirs.present, 1.0)),
+            all_m=depends.effective(reference.rows, gaps=True),
+            all_n=depends.effective(window.rows, gaps=True),
+            run=depends.run,
+            values=window.sample.numbers_of(name) if ordered else np.zeros(0),
+        )
+
+    @property
+    def distances(self) -> ColumnDrift:
+        """How far apart the two are, without a verdict."""
+        ours, theirs = self.reference, self.window
+        both = cells(ours, theirs)
+        found = ColumnDrift(
+            self.part,
+            self.name,
+            ours.coding.kind,
+            theirs.present,
+            self.n,
+            _share(theirs.missing, theirs.rows),
+            _share(ours.missing, ours.rows),
+            bars=tuple(
+                Bar(label, _share(p, ours.present), _share(q, theirs.present))
+                for label, p, q in both
+            ),
+        )
+        if not ours.present or not theirs.present:
+            return found
+        number = ours.coding.kind == "number"
+        p, q = (np.array([cell[side] for cell in both]) for side in (1, 2))
+        return ColumnDrift(
+            **{
+                **{name: getattr(found, name) for name in found.__dataclass_fields__},
+                "psi": psi(p, q),
+                "js": jensen_shannon(ours.counts[:MISSING], theirs.counts[:MISSING]),
+                "ks": kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
+                if number
+                else None,
+                "wasserstein": wasserstein(ours, theirs) if number else None,
+                "p_value": self._same(),
+            }
+        )
+
+    def broken(self) -> Candidate | None:
+        """What is wrong with the column as a whole, so that nothing else needs to be asked."""
+        ours, theirs, name = self.reference, self.window, self.name
+        if theirs.absent:
+            said = f"{name!r} is not among the columns of the {theirs.rows:,} rows"
+            return Candidate("vanished", name, "missing share", 1.0, 1.0, None, True, said)
+        misfits = _share(theirs.misfits, theirs.rows)
+        if misfits > _share(ours.misfits, ours.rows) + self.rules.outside:
+            said = (
+                f"{misfits:.1%} of the rows have a value in {name!r} that can't be read as a "
+                f"{ours.coding.kind} (type {theirs.dtype})"
+            )
+            details = {"type": theirs.dtype, "reference_type": ours.dtype}
+            return Candidate(
+                "type", name, "share of misfits", misfits, self.rules.outside, None, True, said,
+                details=details,
+            )  # fmt: skip
+        return None
+
+    def tested(self, distances: ColumnDrift) -> Iterator[Candidate]:
+        """Everything that a test decides on."""
+        yield self._missing()
+        if not self.window.present or not self.reference.present:
+            return
+        if (stuck := self._constant()) is not None:
+            yield stuck
+        if (strange := self._strange()) is not None:
+            yield strange
+        yield self._drift(distances)
+
+    def _missing(self) -> Candidate:
+        before = _share(self.reference.missing, self.reference.rows)
+        now = _share(self.window.missing, self.window.rows)
+        size = significance.cohen_h(before, now)
+        p_value = significance.proportions(before, now, self.all_m, self.all_n)
+        large = abs(size) >= self.rules.missing
+        details = {"share": now, "reference_share": before}
+        if now == 1.0:
+            said = (
+                f"{self.name!r} is missing in all {self.window.rows:,} rows; in {before:.1%} of "
+                "the reference's"
+            )
+            kind = "vanished"
+        else:
+            said = (
+                f"{self.name!r} is missing in {now:.1%} of the rows; {before:.1%} in the reference"
+            )
+            kind = "missing"
+        return Candidate(
+            kind, self.name, "Cohen's h", abs(size), self.rules.missing, p_value, large, said,
+            details=details,
+        )  # fmt: skip
+
+    def _constant(self) -> Candidate | None:
+        ours, theirs = self.reference, self.window
+        if theirs.distinct > 1 or ours.distinct < 2 or theirs.low != theirs.high:  # noqa: PLR2004
+            return None
+        code = int(np.argmax(theirs.counts[:MISSING]))
+        value = f"{theirs.low:.6g}" if theirs.low is not None else repr(self._only(code))
+        share = (ours.counts[code] + 1) / (ours.present + 1)
+        said = (
+            f"{self.name!r} is {value} in all {theirs.present:,} rows that have it; in the "
+            f"reference {ours.counts[code] / ours.present:.1%} are like this, and at most "
+            f"{self.run:,} in a row"
+        )
+        return Candidate(
+            "constant", self.name, "equal rows", theirs.present, 2 * self.run,
+            float(share**self.n), theirs.present > 2 * self.run, said, details={"value": value},
+        )  # fmt: skip
+
+    def _only(self, code: int) -> str:
+        if self.window.others:
+            return next(iter(self.window.others))
+        return self.reference.coding.label(code)
+
+    def _strange(self) -> Candidate | None:
+        """Numbers outside the reference's range; categories that it has not."""
+        ours, theirs, rules = self.reference, self.window, self.rules
+        share = theirs.outside / theirs.present
+        if not share:
+            return None
+        if ours.coding.kind == "number":
+            p_value = significance.beyond(share, self.n, 2.0, self.m)
+            low, high = ours.coding.breaks[0], ours.coding.breaks[-1]
+            said = (
+                f"{share:.2%} of the values of {self.name!r} lie outside {low:.6g} to {high:.6g}, "
+                f"the range of the reference; they go from {theirs.low:.6g} to {theirs.high:.6g}"
+            )
+            details = {
+                "below": int(theirs.counts[BELOW]),
+                "above": int(theirs.counts[ABOVE]),
+                "low": theirs.low,
+                "high": theirs.high,
+            }
+            return Candidate(
+                "range", self.name, "share outside", share, rules.outside, p_value,
+                share >= rules.outside, said, details=details,
+            )  # fmt: skip
+        once = int(np.count_nonzero(ours.counts[:MISSING] == 1))
+        known = (ours.outside + once + 1) * self.m / ours.present
+        p_value = significance.beyond(share, self.n, known, self.m)
+        examples = sorted(theirs.others, key=lambda name: (-theirs.others[name], name))[:3]
+        said = (
+            f"{share:.2%} of the values of {self.name!r} are categories that the reference lacks"
+            f"{'' if ours.coding.complete else ' or has rarely'}, such as "
+            f"{', '.join(map(repr, examples))}"
+        )
+        return Candidate(
+            "unseen", self.name, "share unseen", share, rules.unseen, p_value,
+            share - _share(ours.outside, ours.present) >= rules.unseen, said,
+            details={"examples": examples},
+        )  # fmt: skip
+
+    def _same(self) -> float:
+        """P-value of the same distribution."""
+        ours, theirs = self.reference, self.window
+        if ours.coding.kind == "number":
+            distance = kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
+            return significance.ks_p_value(distance, self.m, self.n)
+        return significance.homogeneity(ours.shares, theirs.shares, self.m, self.n)
+
+    def _drift(self, distances: ColumnDrift) -> Candidate:
+        number = self.reference.coding.kind == "number"
+        statistic = "Kolmogorov-Smirnov distance" if number else "Jensen-Shannon distance"
+        value = (distances.ks if number else distances.js) or 0.0
+        least = self.rules.ks if number else self.rules.js
+        details: dict[str, Any] = {"psi": distances.psi, "js": distances.js}
+        kind, said = "drift", ""
+        if number:
+            details |= {"ks": distances.ks, "wasserstein": distances.wasserstein}
+            details |= {"mean": self.window.mean, "reference_mean": self.reference.mean}
+        if value >= least:
+            kind, said, more = self._named(value)
+            details |= more
+        said = said or self._plainly(distances)
+        return Candidate(
+            kind, self.name, statistic, value, least, distances.p_value, value >= least, said,
+            details=details,
+        )  # fmt: skip
+
+    def _named(self, distance: float) -> tuple[str, str, dict[str, Any]]:
+        name = self.name
+        if self.reference.coding.kind == "number":
+            change = moved(self.reference, self.values, distance)
+            if change is None:
+                return "drift", "", {}
+            details: dict[str, Any] = {
+                "factor": change.factor,
+                "offset": change.offset,
+                "left": change.left,
+            }
+            if change.kind == "shift":
+                deviations = change.offset / (self.reference.deviation or 1.0)
+                said = (
+                    f"{name!r} has moved by {change.offset:+.4g} ({deviations:+.2f} standard "
+                    "deviations)"
+                )
+                if change.factor != 1.0:
+                    said = (
+                        f"{name!r} is about {change.factor:.3g} times what it was, "
+                        f"{change.offset:+.4g}"
+                    )
+                return "shift", said, details
+            said = f"{name!r} is {change.factor:.4g} times what it was"
+            if abs(change.offset) > 1e-3 * self.reference.deviation:
+                said += f" {change.offset:+.4g}"
+            if change.said:
+                said += f", as if {change.said}"
+            return "unit", said, details
+        exchange = swapped(self.reference, self.window, distance)
+        if exchange is None:
+            return "drift", "", {}
+        details = {"swapped": [exchange.first, exchange.second]}
+        said = f"{exchange.first!r} and {exchange.second!r} have changed places in {name!r}"
+        return "swap", said, details
+
+    def _plainly(self, distances: ColumnDrift) -> str:
+        """The drift where it has no name: of numbers the means, else what has changed most."""
+        if self.reference.coding.kind == "number":
+            return (
+                f"{self.name!r} is distributed otherwise: mean {self.window.mean:.4g}, "
+                f"{self.reference.mean:.4g} in the reference (KS {distances.ks:.2f}, "
+                f"PSI {distances.psi:.2f})"
+            )
+        bar = max(distances.bars, key=lambda b: abs(b.window - b.reference))
+        return (
+            f"{self.name!r} is distributed otherwise: {bar.label!r} in {bar.window:.1%} of the "
+            f"rows, {bar.reference:.1%} in the reference (JS {distances.js:.2f}, "
+            f"PSI {distances.psi:.2f})"
+        )
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

@@ -1,0 +1,123 @@
+"""Tests of whether a window may be of the reference's distribution, at effective numbers of rows.
+
+Each takes shares rather than counts, as rows that hang together count for fewer
+(``core.dependence``), and each is at most as sure as its textbook form with as many independent
+rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["adjusted", "beyond", "cohen_h", "homogeneity", "joined", "ks_p_value", "proportions"]
+
+_LEAST_EXPECTED = 5.0
+
+
+def joined(m: float, n: float) -> float:
+    """The number of rows by which a difference of two samples varies: ``m n / (m + n)``."""
+    return m * n / (m + n) if m + n else 0.0
+
+
+def ks_p_value(distance: float, m: float, n: float) -> float:
+    """Two-sample Kolmogorov-Smirnov, asymptotic with Stephens' (1970) correction."""
+    from scipy.special import kolmogorov  # type: ignore[import-untyped]
+
+    root = math.sqrt(joined(m, n))
+    if not root:
+        return 1.0
+    return float(kolmogorov((root + 0.12 + 0.11 / root) * distance))
+
+
+def homogeneity(
+    p: npt.NDArray[np.float64], q: npt.NDArray[np.float64], m: float, n: float
+) -> float:
+    """P-value of the chi-squared test that two samples have the same shares.
+
+    Cells in which fewer than five rows of the smaller sample are expected are taken together, the
+    rarest first.
+
+    Parameters
+    ----------
+    p, q
+        Shares by cell.
+    m, n
+        The samples' rows.
+    """
+    from scipy.special import chdtrc
+
+    mean = (m * p + n * q) / (m + n)
+    order = np.argsort(mean, kind="stable")
+    p, q, mean = p[order], q[order], mean[order]
+    together = int(np.searchsorted(np.cumsum(mean) * min(m, n), _LEAST_EXPECTED)) + 1
+    rare = mean * min(m, n) < _LEAST_EXPECTED
+    together = max(together, int(rare.sum())) if rare.any() else 0
+    if together:
+        p, q, mean = (np.append(a[together:], a[:together].sum()) for a in (p, q, mean))
+    there = mean > 0
+    if there.sum() < 2:  # noqa: PLR2004 - one cell can't differ
+        return 1.0
+    statistic = joined(m, n) * float(np.sum((p - q)[there] ** 2 / mean[there]))
+    return float(chdtrc(int(there.sum()) - 1, statistic))
+
+
+def cohen_h(p: float, q: float) -> float:
+    """Cohen's effect size of two shares: the difference of ``2 arcsin(sqrt(share))``."""
+    return 2 * math.asin(math.sqrt(min(q, 1.0))) - 2 * math.asin(math.sqrt(min(p, 1.0)))
+
+
+def proportions(p: float, q: float, m: float, n: float) -> float:
+    """Two-sided p-value that two shares are the same, by the normal law of Cohen's h."""
+    return math.erfc(abs(cohen_h(p, q)) * math.sqrt(joined(m, n)) / math.sqrt(2))
+
+
+def beyond(share: float, rows: float, known: float, of: float) -> float:
+    """P-value of so large a share of rows outside what a reference has shown.
+
+    Were the reference's rows drawn alike, the part of the distribution that they have not shown is
+    Beta distributed: for the two ends of a range it is that of ``known`` 2, for categories that of
+    the number of rows whose category occurred once (Good 1953). The chance of the share is taken
+    at that part's mean and, as the reference may be the smaller sample, from its own spread; the
+    greater one counts.
+
+    Parameters
+    ----------
+    share
+        Of the window's rows, that lie outside.
+    rows
+        The window's.
+    known
+        Rows of the reference as good as outside.
+    of
+        The reference's rows.
+    """
+    from scipy.special import betainc
+
+    if share <= 0 or rows <= 0:
+        return 1.0
+    known = min(max(known, 1e-9), of)
+    rate = known / (of + 1)
+    hits = share * rows
+    by_rows = float(betainc(hits, rows - hits + 1, rate))
+    by_rate = float(1 - betainc(known, max(of - known + 1, 1e-9), min(share, 1.0)))
+    return min(1.0, max(by_rows, by_rate))
+
+
+def adjusted(p_values: Sequence[float]) -> list[float]:
+    """P-values by Benjamini and Hochberg (1995): the false discovery rate at which each counts."""
+    p = np.asarray(p_values, dtype=np.float64)
+    if not len(p):
+        return []
+    order = np.argsort(p, kind="stable")
+    ranked = p[order] * len(p) / np.arange(1, len(p) + 1)
+    lowest = np.minimum.accumulate(ranked[::-1])[::-1]
+    found = np.empty(len(p))
+    found[order] = np.minimum(lowest, 1.0)
+    return [float(v) for v in found]

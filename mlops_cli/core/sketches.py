@@ -1,0 +1,184 @@
+"""One column in a few hundred numbers: counts by code, that add up over any split of the rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlops_cli.core.coding import ABOVE, BELOW, MISSING, OTHER, Coding
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mlops_cli.core.coding import Read
+
+__all__ = ["Sketch"]
+
+_EXAMPLES = 20
+"""So many names outside the coding are kept, the first by spelling, so that merging is exact."""
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What is known of a column.
+
+    Parameters
+    ----------
+    coding
+        What the codes mean.
+    counts
+        Rows by code, (256,).
+    misfits
+        Values that can't be read as the column's kind; they count as missing too.
+    total, squares
+        Sums of ``x - coding.centre`` and of its square over the finite numbers.
+    low, high
+        Least and greatest number; None without any.
+    others
+        Category -> rows, of categories outside the coding; some of them.
+    dtype
+        The type that the values had.
+    absent
+        Whether the rows lacked the column.
+    """
+
+    coding: Coding
+    counts: npt.NDArray[np.int64]
+    misfits: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    others: Mapping[str, int] = field(default_factory=dict)
+    dtype: str = ""
+    absent: bool = False
+
+    @classmethod
+    def of(cls, coding: Coding, read: Read) -> Sketch:
+        """The sketch of values that were read by a coding."""
+        counts = np.zeros(256, dtype=np.int64)
+        counts[: len(read.counts)] = read.counts
+        others = dict(sorted(read.others.items())[:_EXAMPLES])
+        if coding.kind != "number" or not len(read.values):
+            return cls(coding, counts, read.misfits, others=others, dtype=read.dtype)
+        apart = read.values - coding.centre
+        return cls(
+            coding,
+            counts,
+            read.misfits,
+            float(apart.sum()),
+            float(apart @ apart),
+            float(read.values.min()),
+            float(read.values.max()),
+            dtype=read.dtype,
+        )
+
+    @classmethod
+    def nothing(cls, coding: Coding, rows: int = 0) -> Sketch:
+        """Of rows that lack the column."""
+        counts = np.zeros(256, dtype=np.int64)
+        counts[MISSING] = rows
+        return cls(coding, counts, absent=True)
+
+    def merge(self, other: Sketch) -> Sketch:
+        """The sketch of the rows of both."""
+        if self.coding != other.coding:
+            msg = "sketches of different codings can't be merged"
+            raise ValueError(msg)
+        names = sorted({*self.others, *other.others})[:_EXAMPLES]
+        lows = [v for v in (self.low, other.low) if v is not None]
+        highs = [v for v in (self.high, other.high) if v is not None]
+        return Sketch(
+            self.coding,
+            self.counts + other.counts,
+            self.misfits + other.misfits,
+            self.total + other.total,
+            self.squares + other.squares,
+            min(lows, default=None),
+            max(highs, default=None),
+            {n: self.others.get(n, 0) + other.others.get(n, 0) for n in names},
+            " or ".join(dict.fromkeys(filter(None, (self.dtype, other.dtype)))),
+            self.absent and other.absent,
+        )
+
+    @cached_property
+    def rows(self) -> int:
+        """All rows."""
+        return int(self.counts.sum())
+
+    @property
+    def missing(self) -> int:
+        """Rows without a value that can be read."""
+        return int(self.counts[MISSING])
+
+    @property
+    def present(self) -> int:
+        """Rows with one."""
+        return self.rows - self.missing
+
+    @property
+    def outside(self) -> int:
+        """Rows below or above the reference's range, or of a category without a code."""
+        if self.coding.kind == "number":
+            return int(self.counts[BELOW] + self.counts[ABOVE])
+        return int(self.counts[OTHER])
+
+    @property
+    def distinct(self) -> int:
+        """Codes that occur, missing aside."""
+        return int(np.count_nonzero(self.counts[:MISSING]))
+
+    @property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """Share of the present rows by code, in order, (255,); zeros if there are none."""
+        return self.counts[:MISSING] / max(self.present, 1)
+
+    @property
+    def mean(self) -> float:
+        """Of the numbers; NaN without any."""
+        return self.coding.centre + self.total / self.present if self.present else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the numbers; NaN without any."""
+        if not self.present:
+            return math.nan
+        mean = self.total / self.present
+        return math.sqrt(max(self.squares / self.present - mean * mean, 0.0))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        tree: dict[str, Any] = {"coding": self.coding.to_json()}
+        codes = np.flatnonzero(self.counts)
+        tree["counts"] = {str(code): int(self.counts[code]) for code in codes}
+        tree |= {"misfits": self.misfits, "dtype": self.dtype, "absent": self.absent}
+        if self.coding.kind == "number":
+            tree |= {"total": self.total, "squares": self.squares}
+            tree |= {"low": self.low, "high": self.high}
+        else:
+            tree["others"] = dict(self.others)
+        return tree
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Sketch:
+        """From what ``to_json`` gave."""
+        counts = np.zeros(256, dtype=np.int64)
+        for code, n in tree["counts"].items():
+            counts[int(code)] = n
+        return cls(
+            Coding.from_json(tree["coding"]),
+            counts,
+            tree["misfits"],
+            tree.get("total", 0.0),
+            tree.get("squares", 0.0),
+            tree.get("low"),
+            tree.get("high"),
+            tree.get("others", {}),
+            tree["dtype"],
+            tree["absent"],
+        )
