@@ -219,7 +219,9 @@ class _Grid:
             nothing = np.zeros(0)
             return cls(limits, low, 0.0, nothing.astype(np.intp), nothing, nothing > 0)
         places = np.arange(_CELLS + 1)
-        starts, ends = low + (places[:-1] - _CLOSE) / scale, low + (places[1:] + _CLOSE) / scale
+        with np.errstate(over="ignore"):
+            starts = low + (places[:-1] - _CLOSE) / scale
+            ends = low + (places[1:] + _CLOSE) / scale
         starts[0], ends[-1] = -math.inf, math.inf
         code = np.searchsorted(limits, starts, side="left")
         held = np.searchsorted(limits, ends, side="right") - code

@@ -218,7 +218,7 @@ class Column:
         if not share:
             return None
         if ours.coding.kind == "number":
-            p_value = significance.beyond(share, self.n, 2.0, self.m)
+            p_value = min(significance.beyond(share, self.n, 2.0, self.m), self._far())
             low, high = ours.coding.breaks[0], ours.coding.breaks[-1]
             said = (
                 f"{share:.2%} of the values of {self.name!r} lie outside {low:.6g} to {high:.6g}, "
@@ -249,6 +249,21 @@ class Column:
             details={"examples": examples},
         )  # fmt: skip
 
+    def _far(self) -> float:
+        """P-value of numbers that are further outside the reference's range than it is wide.
+
+        No season brings that about, however the rows hang together: they count in full.
+        """
+        low, high = self.reference.coding.breaks[0], self.reference.coding.breaks[-1]
+        width = high - low
+        if not len(self.values) or not width > 0:
+            return 1.0
+        far = (self.values < low - width) | (self.values > high + width)
+        share = float(far.mean())
+        if share < self.rules.outside:
+            return 1.0
+        return significance.beyond(share, self.window.present, 2.0, self.reference.present)
+
     def _same(self) -> float:
         """P-value of the same distribution."""
         ours, theirs = self.reference, self.window
@@ -263,16 +278,18 @@ class Column:
         value = (distances.ks if number else distances.js) or 0.0
         least = self.rules.ks if number else self.rules.js
         details: dict[str, Any] = {"psi": distances.psi, "js": distances.js}
-        kind, said = "drift", ""
+        kind, said, p_value = "drift", "", distances.p_value
         if number:
             details |= {"ks": distances.ks, "wasserstein": distances.wasserstein}
             details |= {"mean": self.window.mean, "reference_mean": self.reference.mean}
         if value >= least:
             kind, said, more = self._named(value)
             details |= more
+            if kind == "unit" and p_value is not None:
+                p_value = min(p_value, self._far())
         said = said or self._plainly(distances)
         return Candidate(
-            kind, self.name, statistic, value, least, distances.p_value, value >= least, said,
+            kind, self.name, statistic, value, least, p_value, value >= least, said,
             details=details,
         )  # fmt: skip
 

@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["Moved", "Swapped", "moved", "swapped"]
 
 _LEVELS = np.linspace(0.05, 0.95, 19)
+_FEWEST = 20
 _ALIKE = 0.06
-"""A column that was moved back has to be so near to the reference."""
+"""A column that was moved back has to be so near to the reference, by Kolmogorov-Smirnov."""
+_EXACT = 0.04
+"""The same for a change of unit: it is exact, where a drift only happens to look like one."""
+_CLEAR = 1.5
+"""Less than that, up or down, is no change of unit unless people use it."""
 _SAME_SCALE = (0.8, 1.25)
+_EXPLAINED = 0.75
+"""An exchange has to explain so much of the change of all shares."""
 _CONVERSIONS = (
     (1.8, 32.0, "degrees Celsius had become Fahrenheit"),
     (1 / 1.8, -32 / 1.8, "degrees Fahrenheit had become Celsius"),
@@ -88,8 +95,7 @@ def moved(reference: Sketch, values: Floats, distance: float) -> Moved | None:
     distance
         The Kolmogorov-Smirnov distance that there is to explain.
     """
-    least = 20
-    if len(values) < least or not reference.coding.bins:
+    if len(values) < _FEWEST or not reference.coding.bins:
         return None
     before, after = _quantiles(reference), np.quantile(values, _LEVELS)
     spread = float(before[-2] - before[1])
@@ -99,16 +105,19 @@ def moved(reference: Sketch, values: Floats, distance: float) -> Moved | None:
     factor = float(after[-2] - after[1]) / spread
     middle = len(_LEVELS) // 2
     free = [(f, float(after[middle] - f * before[middle]), "") for f in (factor, slope)]
-    enough = min(max(_ALIKE, 1.7 / math.sqrt(len(values))), distance / 3)
+    noise = 1.7 / math.sqrt(len(values))
+    enough, exact = (min(max(least, noise), distance / 3) for least in (_ALIKE, _EXACT))
     found: list[tuple[float, bool, Moved]] = []
     place = (1.0, float(np.median(after - before)), "")
     for f, offset, said in (place, *free, *_CONVERSIONS):
         if not f > 0:
             continue
-        left = _left(reference, values, f, offset)
-        if left > enough:
-            continue
         same = _SAME_SCALE[0] <= f <= _SAME_SCALE[1] and not said
+        if not same and not said and 1 / _CLEAR < f < _CLEAR:
+            continue
+        left = _left(reference, values, f, offset)
+        if left > (enough if same else min(enough, exact)):
+            continue
         kind = "shift" if same else "unit"
         found.append((left, not said, Moved(kind, f, offset, left, said)))
     if not found:
@@ -138,9 +147,6 @@ def swapped(reference: Sketch, window: Sketch, distance: float) -> Swapped | Non
                 names = reference.coding.names
                 best = Swapped(names[i], names[j], explained)
     return best if distance > 0 else None
-
-
-_EXPLAINED = 0.75
 
 
 def _quantiles(reference: Sketch) -> Floats:

@@ -10,6 +10,8 @@ rows, as codes of one byte a cell.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +31,10 @@ __all__ = ["joint_drift"]
 _ROUNDS = 60
 _SHOWN = 4
 _LEAST = 50
+_FREQUENT = 5
+"""So many categories of a column are tried in pairs."""
+_LEFT = 0.25
+"""Of what the model tells, at most so much may be left when two have been exchanged back."""
 _SETTINGS = {
     "objective": "binary",
     "num_leaves": 15,
@@ -68,7 +74,8 @@ def joint_drift(
     categorical = [
         i for i, name in enumerate(names) if reference.columns[name].coding.kind != "number"
     ]
-    auc, gains = _told_apart(X, y, categorical, seed)
+    teller = _Teller.train(X, y, categorical, seed)
+    auc, gains = teller.auc(X), teller.gains
     m, n = (
         min(len(side), worth)
         for side, worth in zip(sides, _worth(reference, window, names), strict=True)
@@ -77,38 +84,87 @@ def joint_drift(
     deviation = math.sqrt((m + n + 1) / (12 * m * n))
     p_value = math.erfc((auc - 0.5) / deviation / math.sqrt(2)) / 2
     ranked = [names[i] for i in np.argsort(-gains, kind="stable")[:_SHOWN] if gains[i] > 0]
+    details: dict[str, Any] = {"columns": ranked, "rows": [len(side) for side in sides]}
     told = ", ".join(map(repr, ranked))
     said = (
         "columns that look as ever each by itself no longer go together as in the reference: a "
         f"model tells the window's rows by ROC AUC {auc:.3f}, mostly by {told}"
     )
-    details: dict[str, Any] = {"columns": ranked, "rows": [len(side) for side in sides]}
-    return Candidate(
-        "joint", None, "ROC AUC", auc, rules.auc, p_value, auc >= rules.auc, said, details=details
-    )
+    kind, column, large = "joint", None, auc >= rules.auc
+    if large and p_value <= rules.alpha:
+        exchange = teller.exchange(X, [i for i in categorical if names[i] in ranked])
+        if exchange is not None:
+            place, i, j, left = exchange
+            kind, column = "swap", names[place]
+            first, second = (reference.columns[column].coding.label(code) for code in (i, j))
+            details |= {"swapped": [first, second], "left": left}
+            said = (
+                f"{first!r} and {second!r} have changed places in {column!r}: each is as frequent "
+                "as ever, but goes with what the other one went with in the reference"
+            )
+    return Candidate(kind, column, "ROC AUC", auc, rules.auc, p_value, large, said, details=details)
 
 
-def _told_apart(
-    X: npt.NDArray[np.float64], y: npt.NDArray[np.int64], categorical: list[int], seed: int
-) -> tuple[float, npt.NDArray[np.float64]]:
-    """Mean AUC of two models, each on the half that it has not seen, and the gain by column."""
-    import lightgbm
+@dataclass(frozen=True)
+class _Teller:
+    """Two models that tell the window's rows (1) from the reference's (0), each of one half."""
 
-    from mlops_cli.core.rank_metrics import roc_auc
+    models: tuple[Any, Any]
+    y: npt.NDArray[np.int64]
+    half: npt.NDArray[np.int64]
 
-    half = np.random.default_rng(seed).permutation(len(y)) % 2
-    aucs, gains = [], np.zeros(X.shape[1])
-    for out in (0, 1):
-        rows = half != out
-        data = lightgbm.Dataset(
-            X[rows], y[rows], categorical_feature=categorical, params={"verbosity": -1}
-        )
-        model = lightgbm.train({**_SETTINGS, "seed": seed % 2**31}, data, _ROUNDS)
-        p = np.asarray(model.predict(X[~rows], num_threads=1))
-        area = roc_auc(y[~rows], np.column_stack([1 - p, p]))
-        aucs.append(area(np.ones(len(p))))
-        gains += model.feature_importance("gain")
-    return float(np.mean(aucs)), gains
+    @classmethod
+    def train(
+        cls, X: npt.NDArray[np.float64], y: npt.NDArray[np.int64], categorical: list[int], seed: int
+    ) -> _Teller:
+        import lightgbm
+
+        half = np.random.default_rng(seed).permutation(len(y)) % 2
+        models = []
+        for out in (0, 1):
+            rows = half != out
+            data = lightgbm.Dataset(
+                X[rows], y[rows], categorical_feature=categorical, params={"verbosity": -1}
+            )
+            models.append(lightgbm.train({**_SETTINGS, "seed": seed % 2**31}, data, _ROUNDS))
+        return cls((models[0], models[1]), y, half)
+
+    @property
+    def gains(self) -> npt.NDArray[np.float64]:
+        """What each column has contributed."""
+        total: npt.NDArray[np.float64] = sum(m.feature_importance("gain") for m in self.models)
+        return total
+
+    def auc(self, X: npt.NDArray[np.float64]) -> float:
+        """Mean AUC of each model on the half that it has not seen."""
+        from mlops_cli.core.rank_metrics import roc_auc
+
+        areas = []
+        for out, model in enumerate(self.models):
+            rows = self.half == out
+            p = np.asarray(model.predict(X[rows], num_threads=1))
+            area = roc_auc(self.y[rows], np.column_stack([1 - p, p]))
+            areas.append(area(np.ones(len(p))))
+        return float(np.mean(areas))
+
+    def exchange(
+        self, X: npt.NDArray[np.float64], columns: list[int]
+    ) -> tuple[int, int, int, float] | None:
+        """Column and two codes whose exchange in the window makes its rows look like others."""
+        best: tuple[int, int, int, float] | None = None
+        whole = self.auc(X)
+        for place in columns:
+            kept = X[:, place].copy()
+            found, counts = np.unique(kept[(self.y == 1) & ~np.isnan(kept)], return_counts=True)
+            codes = found[np.argsort(-counts, kind="stable")][:_FREQUENT]
+            for i, j in combinations(codes.tolist(), 2):
+                for code, other in ((i, j), (j, i)):
+                    X[(self.y == 1) & (kept == code), place] = other
+                left = self.auc(X)
+                X[:, place] = kept
+                if left - 0.5 < min(_LEFT * (whole - 0.5), best[3] - 0.5 if best else 1.0):
+                    best = (place, int(i), int(j), left)
+        return best
 
 
 def _worth(reference: Profile, window: Profile, names: list[str]) -> tuple[float, float]:

@@ -114,22 +114,26 @@ class Sample:
         return found[~np.isnan(found)]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values: row numbers, and the codes, row by row, as base64."""
+        """As plain values: the codes, row by row, as base64."""
         return {
             "seen": self.seen,
-            "numbers": self.numbers.tolist(),
+            "rows": len(self.codes),
             "codes": base64.b64encode(self.codes.tobytes()).decode("ascii"),
         }
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any], codings: Mapping[str, Coding]) -> Sample:
-        """From what ``to_json`` gave."""
-        numbers = np.array(tree["numbers"], dtype=np.int64)
+        """From what ``to_json`` gave: to compare with, no longer to merge."""
         codes = np.frombuffer(base64.b64decode(tree["codes"]), np.uint8)
-        shape = (len(numbers), len(codings))
-        nothing = np.zeros((0, len(_numeric(codings))))
-        ranks = np.zeros(len(numbers), np.uint64)
-        return cls(codings, numbers, codes.reshape(shape), nothing, ranks, tree["seen"])
+        rows = tree["rows"]
+        return cls(
+            codings,
+            np.arange(rows),
+            codes.reshape(rows, len(codings)),
+            np.zeros((0, len(_numeric(codings)))),
+            np.zeros(rows, np.uint64),
+            tree["seen"],
+        )
 
 
 def _numeric(codings: Mapping[str, Coding]) -> list[str]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["adjusted", "beyond", "cohen_h", "homogeneity", "joined", "ks_p_value", "proportions"]
 
 _LEAST_EXPECTED = 5.0
+_ROWS = 20_000
+"""With more rows, a share is as good as known."""
 
 
 def joined(m: float, n: float) -> float:
@@ -81,11 +83,10 @@ def proportions(p: float, q: float, m: float, n: float) -> float:
 def beyond(share: float, rows: float, known: float, of: float) -> float:
     """P-value of so large a share of rows outside what a reference has shown.
 
-    Were the reference's rows drawn alike, the part of the distribution that they have not shown is
-    Beta distributed: for the two ends of a range it is that of ``known`` 2, for categories that of
-    the number of rows whose category occurred once (Good 1953). The chance of the share is taken
-    at that part's mean and, as the reference may be the smaller sample, from its own spread; the
-    greater one counts.
+    Were all rows drawn alike, the part of the distribution that the reference has not shown has a
+    Beta distribution, and the number of later rows in it a beta-binomial one. For the two ends of a
+    range that is exact with ``known`` 2; for categories ``known`` is the number of rows whose
+    category occurred once (Good 1953).
 
     Parameters
     ----------
@@ -98,16 +99,18 @@ def beyond(share: float, rows: float, known: float, of: float) -> float:
     of
         The reference's rows.
     """
-    from scipy.special import betainc
+    from scipy.special import betaln, gammaln
 
-    if share <= 0 or rows <= 0:
+    n = int(min(rows, _ROWS))
+    hits = round(share * n)
+    if hits < 1:
         return 1.0
     known = min(max(known, 1e-9), of)
-    rate = known / (of + 1)
-    hits = share * rows
-    by_rows = float(betainc(hits, rows - hits + 1, rate))
-    by_rate = float(1 - betainc(known, max(of - known + 1, 1e-9), min(share, 1.0)))
-    return min(1.0, max(by_rows, by_rate))
+    rest = max(of - known + 1, 1e-9)
+    k = np.arange(hits, n + 1)
+    logs = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    logs += betaln(known + k, rest + n - k) - betaln(known, rest)
+    return float(min(np.exp(logs).sum(), 1.0))
 
 
 def adjusted(p_values: Sequence[float]) -> list[float]:

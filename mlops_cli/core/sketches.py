@@ -66,13 +66,16 @@ class Sketch:
         others = dict(sorted(read.others.items())[:_EXAMPLES])
         if coding.kind != "number" or not len(read.values):
             return cls(coding, counts, read.misfits, others=others, dtype=read.dtype)
-        apart = read.values - coding.centre
+        # Sums of the hugest numbers overflow; JSON has no word for that.
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart = read.values - coding.centre
+            sums = np.nan_to_num([apart.sum(), (apart * apart).sum()])
         return cls(
             coding,
             counts,
             read.misfits,
-            float(apart.sum()),
-            float(apart @ apart),
+            float(sums[0]),
+            float(sums[1]),
             float(read.values.min()),
             float(read.values.max()),
             dtype=read.dtype,

@@ -8,6 +8,7 @@ from mlops_cli.core.lineage import fingerprints, lineage, schema
 from mlops_cli.core.modelcard import Facts, render
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store.files import json_text, read_json
+from mlops_cli.store.profile import PROFILE, make_reference, reference_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +69,7 @@ def assemble(
         "evaluation.json": json_text(evaluation),
         "schema.json": json_text(schema(program, rules)),
         "lineage.json": json_text(origin),
+        PROFILE: reference_text(make_reference(layout, project.seed)),
         "README.md": render(name, project, facts),
     }
     return bundles.extend(layout.fitted, layout.model, more)

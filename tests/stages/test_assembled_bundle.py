@@ -12,7 +12,9 @@ from mlops_cli.reporting import Silent
 from mlops_cli.stages import evaluate, register
 from mlops_cli.store import bundle as bundles
 
-PAPERS = {"metrics.json", "evaluation.json", "schema.json", "lineage.json", "README.md"}
+PAPERS = {
+    "metrics.json", "evaluation.json", "schema.json", "lineage.json", "profile.json", "README.md",
+}  # fmt: skip
 WORDS = {"name": "p", "seed": 7, "owner": "Ann", "risks": ["none known"]}
 
 
@@ -125,3 +127,25 @@ def test_without_an_earlier_report_it_says_so_and_leaves_the_old_bundle(layout, 
         register.run(params(task, project=WORDS), layout, Silent())
     assert contents(layout.model) == before
     layout.split_report.write_text(report)
+
+
+def test_its_profile_is_of_the_fitted_rows_and_of_predictions_on_the_others(layout, task):
+    from mlops_cli.core.drift import compare
+    from mlops_cli.core.reference import output_frame
+    from mlops_cli.store import tables
+    from mlops_cli.store.profile import read_reference
+
+    reference = read_reference(layout.model)
+    test = tables.scan(layout.split("test")).collect()
+    bundle = bundles.load(layout.model)
+    facts = json.loads((layout.model / "bundle.json").read_text())["facts"]
+    assert reference.inputs.rows == sum(facts["rows"].values())
+    assert reference.outputs.rows == len(test)
+    predictions = output_frame(bundle.predict(test), bundle.labels.classes)
+    report = compare(
+        reference,
+        inputs=reference.inputs.of(test),
+        outputs=reference.outputs.of(predictions),
+    )
+    assert not report.alarms
+    assert all(c.ks == 0 for c in report.columns if c.part == "outputs" and c.kind == "number")
