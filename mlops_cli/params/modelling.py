@@ -25,7 +25,9 @@ __all__ = [
 ]
 
 TaskType = Literal["binary", "multiclass", "regression"]
-FamilyName = Literal["linear", "forest", "hist_gradient_boosting", "lightgbm"]
+FamilyName = Literal[
+    "linear", "forest", "extra_trees", "hist_gradient_boosting", "lightgbm", "xgboost", "catboost"
+]
 
 
 class Cost(Section):
@@ -84,12 +86,8 @@ class Tune(Section):
 
     metric: str | None = None
     """What the validation split decides by; by default the task's first metric."""
-    families: Annotated[tuple[FamilyName, ...], Field(strict=False, min_length=1)] = (
-        "linear",
-        "forest",
-        "hist_gradient_boosting",
-        "lightgbm",
-    )
+    families: Annotated[tuple[FamilyName, ...], Field(strict=False, min_length=1)] | None = None
+    """Which to try; by default all that are installed."""
     trials: Annotated[int, Field(ge=1)] | None = 20
     seconds: Annotated[float, Field(gt=0)] | None = None
     """A time budget; with it the result is not reproducible to the byte."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import mlops_cli
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, Setting, TaskInfo, Watch
+from mlops_cli.core.learners import FAMILIES, Setting, TaskInfo, Watch, chosen
 from mlops_cli.core.metrics import Metric, default_metrics, lookup
 from mlops_cli.core.search import Candidate, Limits, Result, Trial, best, narrowed, search
 from mlops_cli.layout import TARGET
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
+    from mlops_cli.params.modelling import Dimension
     from mlops_cli.reporting import Progress
 
 __all__ = ["run"]
@@ -71,10 +72,14 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     """Search, and write ``best.json`` and ``trials.json`` to ``layout.tuning``."""
     tune = params.tune
     metric = lookup(tune.metric or default_metrics(params.task.type)[0], params.task.type)
-    spaces: dict[str, dict[str, Setting]] = {
-        f: narrowed(FAMILIES[f].space, tune.spaces.get(f, {}), f) for f in tune.families
-    }
     problem = _problem(params, layout, metric, progress)
+    families, notes = chosen(tune.families, problem.task)
+    given: dict[str, dict[str, Dimension]] = {
+        str(name): space for name, space in tune.spaces.items()
+    }
+    spaces: dict[str, dict[str, Setting]] = {
+        name: narrowed(family.space, given.get(name, {}), name) for name, family in families.items()
+    }
     path = _journal(params, layout)
     started = time.monotonic()
     trials = search(
@@ -95,7 +100,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         write_json(folder / "best.json", _best(winner, metric, counts, len(problem.y)))
         write_json(folder / "trials.json", [_entry(t) for t in trials])
     path.unlink(missing_ok=True)
-    return _summary(trials, winner, metric, counts, time.monotonic() - started)
+    return _summary(trials, winner, metric, counts, time.monotonic() - started, notes)
 
 
 def _problem(params: Params, layout: Layout, metric: Metric, progress: Progress) -> _Problem:
@@ -166,7 +171,12 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _summary(
-    trials: list[Trial], winner: Trial, metric: Metric, counts: dict[str, int], seconds: float
+    trials: list[Trial],
+    winner: Trial,
+    metric: Metric,
+    counts: dict[str, int],
+    seconds: float,
+    notes: list[str],
 ) -> Summary:
     order = sorted(
         (t for t in trials if t.score is not None),
@@ -175,6 +185,7 @@ def _summary(
     rows = [(t.number + 1, t.family, f"{t.score:.4f}", t.iterations or "") for t in order[:5]]
     failed = [t for t in trials if t.state == "failed"]
     warnings = [f"trial {t.number + 1} ({t.family}) failed: {t.reason}" for t in failed[:3]]
+    warnings = [*notes, *warnings]
     return Summary(
         headline=f"{winner.family} is best of {len(trials)} trials: "
         f"validation {metric.name} {winner.score:.4f}",

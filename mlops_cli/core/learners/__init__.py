@@ -2,18 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from mlops_cli.core.learners import forest, hist_gradient_boosting, lightgbm, linear
+from mlops_cli.core.learners import (
+    catboost,
+    extra_trees,
+    forest,
+    hist_gradient_boosting,
+    lightgbm,
+    linear,
+    xgboost,
+)
 from mlops_cli.core.learners.contract import Family, Fitted, Pruned, Setting, TaskInfo, Watch
+from mlops_cli.errors import BadParams
 
-__all__ = ["FAMILIES", "Family", "Fitted", "Pruned", "Setting", "TaskInfo", "Watch"]
+__all__ = ["FAMILIES", "Family", "Fitted", "Pruned", "Setting", "TaskInfo", "Watch", "chosen"]
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         module.FAMILY.name: module.FAMILY
-        for module in (linear, forest, hist_gradient_boosting, lightgbm)
+        for module in (
+            linear,
+            forest,
+            extra_trees,
+            hist_gradient_boosting,
+            lightgbm,
+            xgboost,
+            catboost,
+        )
     }
 )
 """By name, the cheapest first."""
+
+
+def chosen(names: Sequence[str] | None, task: TaskInfo) -> tuple[dict[str, Family], list[str]]:
+    """The families to search, in the table's order, and a note on each that can't learn this.
+
+    Parameters
+    ----------
+    names
+        ``tune.families``; None: all that are installed.
+
+    Raises
+    ------
+    BadParams
+        If a named family isn't installed, or none can learn this.
+    """
+    wanted = [f for f in FAMILIES.values() if (f.installed if names is None else f.name in names)]
+    for family in wanted:
+        if not family.installed:
+            raise BadParams(
+                f"tune.families names {family.name!r}, and the package {family.needs} is not "
+                "installed (params.yaml)",
+                f'Run `pip install "mlops-cli[{family.needs}]"`, or leave the family out.',
+            )
+    reasons = {family.name: family.unfit(task) for family in wanted}
+    notes = [f"{name} is left out: it {reason}" for name, reason in reasons.items() if reason]
+    able = {family.name: family for family in wanted if reasons[family.name] is None}
+    if not able:
+        raise BadParams(
+            f"none of the families can learn this: {'; '.join(notes)} (params.yaml)",
+            "Name others under tune.families, or change train.objective or train.monotone.",
+        )
+    return able, notes

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,7 +15,24 @@ import numpy.typing as npt
 
 from mlops_cli.params.modelling import Dimension
 
-__all__ = ["Family", "Fitted", "Floats", "Pruned", "Rounds", "Setting", "TaskInfo", "Watch"]
+__all__ = [
+    "Family",
+    "Fitted",
+    "Floats",
+    "Pruned",
+    "Rounds",
+    "Setting",
+    "Settings",
+    "TaskInfo",
+    "Watch",
+    "cores",
+    "deadline",
+    "shares",
+    "sigmoid",
+    "softmax",
+    "spread",
+    "two_columns",
+]
 
 Floats = npt.NDArray[np.float64]
 Settings = Mapping[str, Any]
@@ -31,11 +51,38 @@ class Pruned(Exception):  # not an error: a decision to stop
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """What is learnt: ``type``, number of classes (0: regression), positions of category codes."""
+    """What is learnt.
+
+    Attributes
+    ----------
+    type
+        binary, multiclass or regression.
+    classes
+        How many there are; 0 for regression.
+    categorical
+        Columns of the matrix that hold category codes.
+    objective
+        Of regression: squared, absolute, poisson, or a quantile such as ``quantile:0.9``.
+    monotone
+        Per column of the matrix: 1 where the output may only rise with it, -1 where it may only
+        fall, else 0. Empty: no column is bound.
+    """
 
     type: str
     classes: int
     categorical: tuple[int, ...] = ()
+    objective: str = "squared"
+    monotone: tuple[int, ...] = ()
+
+    @property
+    def loss(self) -> str:
+        """What a fit makes small: log, squared, absolute, poisson or quantile."""
+        return "log" if self.classes else self.objective.partition(":")[0]
+
+    @property
+    def quantile(self) -> float:
+        """The quantile that is predicted: a half where the objective is none."""
+        return float(self.objective.partition(":")[2] or 0.5)
 
 
 @dataclass(frozen=True)
@@ -100,28 +147,122 @@ class Fit(Protocol):
         threads: int | None = None,
         watch: Watch | None = None,
         iterations: int | None = None,
+        weight: Floats | None = None,
+        seconds: float | None = None,
     ) -> Fitted:
         """Fit on X (rows, features) and y, class codes or values (rows,).
 
         ``iterations`` is the exact number of rounds without a watch, and the most with one.
-        ``threads`` (default: all cores) changes the speed, never the result.
+        ``threads`` (default: all cores) changes the speed, never the result. ``weight`` says how
+        much each row counts, (rows,). After ``seconds`` no further rounds are begun.
         """
 
 
 @dataclass(frozen=True)
 class Family:
-    """A row of the table of families."""
+    """A row of the table of families.
+
+    Attributes
+    ----------
+    space
+        What there is to search.
+    fitter
+        Its own fit; ``fit`` goes by it.
+    reader
+        Builds its own model back; raises DataRefused before it makes an object not on our list.
+    portfolio
+        Settings to try after the defaults, the most promising first; each names what differs.
+    rounds
+        The most rounds in a search; None where the family has none.
+    needs
+        The package that fits and scores; None where every install has it.
+    losses
+        What its fit can make small.
+    monotone
+        Losses with which it takes monotone constraints.
+    milliseconds
+        About what one row costs, measured once with its defaults; the same on all machines, so
+        that what is chosen by it is, too.
+    """
 
     name: str
     space: Mapping[str, Setting]
-    fit: Fit
-    from_files: Callable[[Mapping[str, bytes]], Fitted]
-    """Builds the model back; raises DataRefused before it makes an object not on our list."""
+    fitter: Fit
+    reader: Callable[[Mapping[str, bytes]], Fitted]
+    portfolio: tuple[Mapping[str, Any], ...] = ()
     rounds: int | None = None
-    """The most rounds in a search; None where the family has none."""
+    needs: str | None = None
+    losses: frozenset[str] = frozenset({"log", "squared"})
+    monotone: frozenset[str] = frozenset()
+    milliseconds: float = 1.0
     tasks: frozenset[str] = field(
         default_factory=lambda: frozenset({"binary", "multiclass", "regression"})
     )
+
+    @property
+    def installed(self) -> bool:
+        """Whether its package is there; it is not imported."""
+        return self.needs is None or importlib.util.find_spec(self.needs) is not None
+
+    def fit(
+        self,
+        X: Floats,
+        y: npt.NDArray[Any],
+        task: TaskInfo,
+        settings: Settings,
+        *,
+        seed: int,
+        threads: int | None = None,
+        watch: Watch | None = None,
+        iterations: int | None = None,
+        weight: Floats | None = None,
+        seconds: float | None = None,
+    ) -> Fitted:
+        """See ``Fit``; where all rows or all truths are alike, the model is a constant."""
+        from mlops_cli.core.learners.constant import only_constant
+
+        return only_constant(X, y, task, weight) or self.fitter(
+            X,
+            y,
+            task,
+            {name: setting.default for name, setting in self.space.items()} | dict(settings),
+            seed=seed,
+            threads=threads,
+            watch=watch,
+            iterations=iterations,
+            weight=weight,
+            seconds=seconds,
+        )
+
+    def from_files(self, files: Mapping[str, bytes]) -> Fitted:
+        """The model that ``to_files`` wrote.
+
+        Raises
+        ------
+        DataRefused
+            If it isn't one, or holds what no model of ours holds.
+        """
+        from mlops_cli.core.learners.constant import CONSTANT, Constant
+
+        if set(files) == {CONSTANT}:
+            return Constant.from_bytes(files[CONSTANT])
+        return self.reader(files)
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """Whole settings to try first: the defaults, then the portfolio."""
+        defaults = {name: setting.default for name, setting in self.space.items()}
+        return [defaults, *({**defaults, **given} for given in self.portfolio)]
+
+    def unfit(self, task: TaskInfo) -> str | None:
+        """Why it cannot learn this, in a few words; None where it can."""
+        if task.type not in self.tasks:
+            return f"is not for {task.type} tasks"
+        if task.loss not in self.losses:
+            return f"has no objective {task.objective}"
+        if any(task.monotone) and task.loss not in self.monotone:
+            also = f" with the objective {task.objective}" if self.monotone else ""
+            return f"takes no monotone constraints{also}"
+        return None
 
 
 class Rounds:
@@ -154,6 +295,12 @@ class Rounds:
         return self.watch.patience is not None and done - self.best >= self.watch.patience
 
 
+def deadline(seconds: float | None) -> Callable[[], bool]:
+    """A function that says whether so many seconds have passed since now."""
+    ends = math.inf if seconds is None else time.monotonic() + seconds
+    return lambda: time.monotonic() >= ends
+
+
 def cores(threads: int | None, X: Floats) -> int:
     """Threads to use: as given, or all that this process may run on; one where X is small."""
     if threads:
@@ -171,6 +318,22 @@ def spread(probabilities: Floats, present: npt.NDArray[Any], classes: int) -> Fl
     wide = np.zeros((len(probabilities), classes))
     wide[:, np.asarray(present, dtype=np.int64)] = probabilities
     return wide
+
+
+def two_columns(positive: Floats) -> Floats:
+    """Probabilities of the positive class (n,) as (n, 2)."""
+    return np.column_stack([1.0 - positive, positive])
+
+
+def sigmoid(score: Floats) -> Floats:
+    """Log-odds (n,) as probabilities."""
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(score, -700.0, 700.0))))
+
+
+def softmax(scores: Floats) -> Floats:
+    """Raw scores (n, classes) as probabilities."""
+    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
 def shares(weights: Floats) -> Floats:

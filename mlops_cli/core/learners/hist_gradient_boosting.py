@@ -19,6 +19,7 @@ from mlops_cli.core.learners.contract import (
     TaskInfo,
     Watch,
     cores,
+    deadline,
     shares,
     spread,
 )
@@ -29,6 +30,12 @@ __all__ = ["FAMILY"]
 
 _FILE = "model.skops"
 _ROUNDS = 300
+_LOSSES = {
+    "squared": "squared_error",
+    "absolute": "absolute_error",
+    "poisson": "poisson",
+    "quantile": "quantile",
+}
 _PARTS = 20
 """Each part bins the data anew, so there are few of them."""
 
@@ -70,23 +77,25 @@ def _fit(
     threads: int | None = None,
     watch: Watch | None = None,
     iterations: int | None = None,
+    weight: Floats | None = None,
+    seconds: float | None = None,
 ) -> _Boosted:
     from threadpoolctl import threadpool_limits
 
-    total = iterations or _ROUNDS
+    total, late = iterations or _ROUNDS, deadline(seconds)
     model = _new(task, settings, seed)
     fitted = _Boosted(model, task.classes)
     empty = np.isnan(X).all(axis=0)
     if empty.any():
         # The binner needs a value in each column; a constant is never split on.
         X = np.where(empty, 0.0, X)
-    part = max(1, total // _PARTS) if watch else total
+    part = total if watch is None and seconds is None else max(1, total // _PARTS)
     rounds = Rounds(watch, total) if watch else None
     done = 0
     with threadpool_limits(limits=cores(threads, X), user_api="openmp"):
-        while done < total:
+        while done < total and not (done and late()):
             done = min(total, done + part)
-            model.set_params(max_iter=done).fit(X, y)
+            model.set_params(max_iter=done).fit(X, y, sample_weight=weight)
             if watch and rounds and rounds.see(done, fitted.predict(watch.X)):
                 break
     model.set_params(warm_start=False)
@@ -100,6 +109,10 @@ def _new(task: TaskInfo, settings: Settings, seed: int) -> Any:
     from sklearn import ensemble
 
     role = "Regressor" if task.type == "regression" else "Classifier"
+    more: dict[str, Any] = {"monotonic_cst": list(task.monotone)} if any(task.monotone) else {}
+    if task.type == "regression":
+        more["loss"] = _LOSSES[task.loss]
+        more["quantile"] = task.quantile if task.loss == "quantile" else None
     return getattr(ensemble, f"HistGradientBoosting{role}")(
         learning_rate=float(settings["learning_rate"]),
         max_leaf_nodes=int(settings["max_leaves"]),
@@ -110,6 +123,7 @@ def _new(task: TaskInfo, settings: Settings, seed: int) -> Any:
         early_stopping=False,
         warm_start=True,
         random_state=seed,
+        **more,
     )
 
 
@@ -167,12 +181,18 @@ FAMILY = Family(
     name="hist_gradient_boosting",
     space={
         "learning_rate": Setting(Dimension(low=0.02, high=0.3, log=True), 0.1),
-        "max_leaves": Setting(Dimension(low=8, high=128, log=True), 31),
-        "min_leaf": Setting(Dimension(low=5, high=200, log=True), 20),
+        "max_leaves": Setting(Dimension(low=4, high=128, log=True), 31),
+        "min_leaf": Setting(Dimension(low=1, high=200, log=True), 20),
         "l2": Setting(Dimension(low=1e-3, high=100.0, log=True), 1e-3),
         "features": Setting(Dimension(low=0.3, high=1.0), 1.0),
     },
-    fit=_fit,
-    from_files=_from_files,
+    portfolio=(
+        {"learning_rate": 0.05, "max_leaves": 16, "min_leaf": 5, "l2": 0.5, "features": 0.5},
+        {"learning_rate": 0.1, "max_leaves": 6, "min_leaf": 20, "l2": 1.0, "features": 0.8},
+    ),
+    fitter=_fit,
+    reader=_from_files,
     rounds=_ROUNDS,
+    losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
+    monotone=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
 )

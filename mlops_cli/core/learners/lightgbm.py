@@ -20,7 +20,9 @@ from mlops_cli.core.learners.contract import (
     TaskInfo,
     Watch,
     cores,
+    deadline,
     shares,
+    two_columns,
 )
 from mlops_cli.core.learners.lightgbm_library import LibraryError, Scorer
 from mlops_cli.errors import DataRefused
@@ -32,10 +34,15 @@ if TYPE_CHECKING:
 __all__ = ["FAMILY"]
 
 _FILE = "model.txt"
-_ROUNDS = 400
+_ROUNDS = 500
 _LOOKS = 40
 """How often the score is taken: at each of so many parts of the rounds."""
-_OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
+_OBJECTIVES = {
+    "squared": "regression",
+    "absolute": "regression_l1",
+    "poisson": "poisson",
+    "quantile": "quantile",
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class _Lightgbm:
         return shares(np.maximum(self._scorer.gains(), 0.0))
 
     def predict(self, X: Floats) -> Floats:
-        return _two_columns(self._scorer.predict(X), self.classes)
+        return _as_promised(self._scorer.predict(X), self.classes)
 
     def to_files(self) -> dict[str, bytes]:
         return {_FILE: self.text.encode()}
@@ -74,13 +81,20 @@ def _fit(
     threads: int | None = None,
     watch: Watch | None = None,
     iterations: int | None = None,
+    weight: Floats | None = None,
+    seconds: float | None = None,
 ) -> _Lightgbm:
     import lightgbm
 
-    total = iterations or _ROUNDS
+    total, late = iterations or _ROUNDS, deadline(seconds)
     parameters = _parameters(task, settings, seed, cores(threads, X))
     data = lightgbm.Dataset(
-        X, y, params=parameters, categorical_feature=list(task.categorical), free_raw_data=True
+        X,
+        y,
+        weight=weight,
+        params=parameters,
+        categorical_feature=list(task.categorical),
+        free_raw_data=True,
     )
     booster = lightgbm.Booster(parameters, data)
     rounds = None
@@ -91,7 +105,7 @@ def _fit(
         booster.add_valid(held_out, "validation")
     every = max(1, total // _LOOKS)
     for done in range(1, total + 1):
-        exhausted = booster.update()
+        exhausted = booster.update() or late()
         look = done % every == 0 or done == total or exhausted
         if rounds and look and rounds.see(done, _held_out_prediction(booster, task.classes)):
             break
@@ -105,9 +119,14 @@ def _fit(
 
 
 def _parameters(task: TaskInfo, settings: Settings, seed: int, threads: int) -> dict[str, Any]:
+    more: dict[str, Any] = {"num_class": task.classes} if task.type == "multiclass" else {}
+    if task.loss == "quantile":
+        more["alpha"] = task.quantile
+    if any(task.monotone):
+        more["monotone_constraints"] = list(task.monotone)
     return {
-        "objective": _OBJECTIVES[task.type],
-        **({"num_class": task.classes} if task.type == "multiclass" else {}),
+        "objective": _OBJECTIVES.get(task.loss, task.type),
+        **more,
         "metric": "None",
         "learning_rate": float(settings["learning_rate"]),
         "num_leaves": int(settings["max_leaves"]),
@@ -117,6 +136,7 @@ def _parameters(task: TaskInfo, settings: Settings, seed: int, threads: int) -> 
         "bagging_fraction": float(settings["rows"]),
         "bagging_freq": 1 if settings["rows"] < 1 else 0,
         "cat_smooth": float(settings["category_smoothing"]),
+        "extra_trees": bool(settings["extra_trees"]),
         "deterministic": True,
         "force_row_wise": True,
         "seed": seed,
@@ -134,13 +154,13 @@ def _held_out_prediction(booster: lightgbm.Booster, classes: int) -> Floats:
         return "seen", 0.0, True
 
     booster.eval_valid(catch)
-    return _two_columns(seen[0], classes)
+    return _as_promised(seen[0], classes)
 
 
-def _two_columns(prediction: Floats, classes: int) -> Floats:
+def _as_promised(prediction: Floats, classes: int) -> Floats:
     """LightGBM gives a binary task one column."""
     if classes == 2 and prediction.ndim == 1:  # noqa: PLR2004
-        return np.column_stack([1.0 - prediction, prediction])
+        return two_columns(prediction)
     return prediction
 
 
@@ -164,14 +184,51 @@ FAMILY = Family(
     name="lightgbm",
     space={
         "learning_rate": Setting(Dimension(low=0.02, high=0.3, log=True), 0.1),
-        "max_leaves": Setting(Dimension(low=8, high=128, log=True), 31),
-        "min_leaf": Setting(Dimension(low=5, high=200, log=True), 20),
+        "max_leaves": Setting(Dimension(low=4, high=128, log=True), 31),
+        "min_leaf": Setting(Dimension(low=1, high=200, log=True), 20),
         "l2": Setting(Dimension(low=1e-3, high=100.0, log=True), 1e-3),
         "features": Setting(Dimension(low=0.3, high=1.0), 1.0),
         "rows": Setting(Dimension(low=0.5, high=1.0), 1.0),
-        "category_smoothing": Setting(Dimension(low=1.0, high=200.0, log=True), 10.0),
+        "category_smoothing": Setting(Dimension(low=0.01, high=200.0, log=True), 10.0),
+        "extra_trees": Setting(Dimension(choices=(False, True)), False),
     },
-    fit=_fit,
-    from_files=_from_files,
+    portfolio=(
+        {
+            "learning_rate": 0.05,
+            "max_leaves": 39,
+            "min_leaf": 3,
+            "l2": 0.4,
+            "features": 0.5,
+            "rows": 0.9,
+            "category_smoothing": 15.0,
+            "extra_trees": True,
+        },
+        {"learning_rate": 0.05, "max_leaves": 8, "l2": 0.3, "features": 0.9, "rows": 0.8},
+        {
+            "learning_rate": 0.03,
+            "max_leaves": 64,
+            "min_leaf": 3,
+            "l2": 0.8,
+            "features": 0.5,
+            "rows": 0.95,
+            "category_smoothing": 0.1,
+        },
+        {
+            "learning_rate": 0.04,
+            "max_leaves": 16,
+            "min_leaf": 50,
+            "l2": 10.0,
+            "features": 0.5,
+            "rows": 0.7,
+            "category_smoothing": 50.0,
+        },
+    ),
+    fitter=_fit,
+    reader=_from_files,
     rounds=_ROUNDS,
+    losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
+    monotone=frozenset({"log", "squared", "poisson"}),
+    milliseconds=0.04,
 )
+"""Ranges and portfolio after TabArena (Erickson et al. 2025) and AutoGluon's portfolios, with
+learning rates for a few hundred rounds."""

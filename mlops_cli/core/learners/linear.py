@@ -74,6 +74,8 @@ def _fit(
     threads: int | None = None,  # noqa: ARG001
     watch: Watch | None = None,  # noqa: ARG001
     iterations: int | None = None,  # noqa: ARG001
+    weight: Floats | None = None,
+    seconds: float | None = None,  # noqa: ARG001
 ) -> _Linear:
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import Pipeline
@@ -94,7 +96,7 @@ def _fit(
                 max_iter=50 if newton else 200,
                 random_state=seed,
             )
-        model.fit(wide, y)
+        model.fit(wide, y, sample_weight=weight)
     return _Linear(Pipeline([("columns", columns), ("model", model)]), task.classes)
 
 
@@ -136,6 +138,6 @@ FAMILY = Family(
         "penalty": Setting(Dimension(low=1e-3, high=1e3, log=True), 1.0),
         "scale": Setting(Dimension(choices=("standard", "quantile")), "standard"),
     },
-    fit=_fit,
-    from_files=_from_files,
+    fitter=_fit,
+    reader=_from_files,
 )

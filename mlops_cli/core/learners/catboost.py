@@ -1,0 +1,314 @@
+"""CatBoost, deterministic on any number of threads, saved in its own binary format."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlops_cli.core.learners.contract import (
+    Family,
+    Floats,
+    Pruned,
+    Rounds,
+    Setting,
+    Settings,
+    TaskInfo,
+    Watch,
+    cores,
+    deadline,
+    shares,
+    sigmoid,
+    softmax,
+    spread,
+    two_columns,
+)
+from mlops_cli.errors import DataRefused
+from mlops_cli.params.modelling import Dimension
+
+__all__ = ["FAMILY"]
+
+_FILE, _FACTS = "model.cbm", "facts.json"
+_ROUNDS = 300
+_LOOKS = 30
+_FEW = 64
+"""Up to so many rows, lists are faster than a table."""
+_LARGEST = 3e38
+_LOSSES = {"squared": "RMSE", "absolute": "MAE", "poisson": "Poisson", "quantile": "Quantile"}
+
+
+@dataclass(frozen=True)
+class _Catboost:
+    content: bytes
+    """CatBoost's own format: what is scored is what is saved."""
+    loss: str
+    classes: int
+    present: tuple[int, ...]
+    categorical: tuple[int, ...]
+    gains: tuple[float, ...]
+    """Importances are saved with the model, as CatBoost asks for the training data otherwise."""
+
+    @cached_property
+    def _model(self) -> Any:
+        import catboost
+
+        model = catboost.CatBoost()
+        model.load_model(blob=self.content)
+        return model
+
+    @property
+    def iterations(self) -> int | None:
+        return int(self._model.tree_count_)
+
+    @property
+    def importances(self) -> Floats:
+        """How much predictions change with a feature (CatBoost's PredictionValuesChange)."""
+        return shares(np.array(self.gains))
+
+    def predict(self, X: Floats) -> Floats:
+        if X.shape[1] != len(self.gains):
+            raise ValueError(f"a matrix of shape {X.shape} for {len(self.gains)} features")
+        if not len(X):
+            return np.zeros((0, self.classes) if self.classes else 0)
+        if len(X) <= _FEW:
+            given, threads = _lists(X, self.categorical), 1
+        else:
+            given, threads = _pool(X, self.categorical), cores(None, X)
+        found = self._model.predict(given, prediction_type="RawFormulaVal", thread_count=threads)
+        scores = np.asarray(found, dtype=np.float64).reshape(len(X), -1)
+        return _finished(scores, self.loss, self.present, self.classes)
+
+    def to_files(self) -> dict[str, bytes]:
+        facts = {
+            "loss": self.loss,
+            "classes": self.classes,
+            "present": self.present,
+            "categorical": self.categorical,
+            "gains": self.gains,
+        }
+        return {_FILE: self.content, _FACTS: json.dumps(facts).encode()}
+
+
+def _finished(scores: Floats, loss: str, present: tuple[int, ...], classes: int) -> Floats:
+    """Raw scores (rows, outputs) as the contract has predictions."""
+    if loss == "log":
+        known = two_columns(sigmoid(scores[:, 0])) if scores.shape[1] == 1 else softmax(scores)
+        return spread(known, np.array(present), classes)
+    return np.exp(np.clip(scores[:, 0], None, 700.0)) if loss == "poisson" else scores[:, 0]
+
+
+class _Judge:
+    """Scores the running prediction; CatBoost takes it for a metric of its own."""
+
+    def __init__(
+        self, rounds: Rounds, task: TaskInfo, present: tuple[int, ...], total: int
+    ) -> None:
+        self.rounds, self._task, self._present, self._total = rounds, task, present, total
+        self._every = max(1, total // _LOOKS)
+        self._asked, self._done = 0, 0
+        self.over = False
+        self.pruned: Pruned | None = None
+
+    def __deepcopy__(self, _: dict[int, Any]) -> _Judge:
+        # CatBoost copies its parameters, and what this one sees is to be known here.
+        return self
+
+    def is_max_optimal(self) -> bool:
+        return True
+
+    def get_final_error(self, error: float, weight: float) -> float:  # noqa: ARG002
+        return error
+
+    def evaluate(self, scores: Any, target: Any, weight: Any) -> tuple[float, float]:  # noqa: ARG002
+        self._asked += 1
+        # It asks of the training rows, then of those held out.
+        if self._asked % 2 == 0 and not self.over:
+            # Asked after rounds 1, every + 1, 2 * every + 1, ... and the last.
+            done = min(self._total, (self._asked // 2 - 1) * self._every + 1)
+            raw = np.column_stack([np.asarray(s, dtype=np.float64) for s in scores])
+            found = _finished(raw, self._task.loss, self._present, self._task.classes)
+            try:
+                self.over = self.rounds.see(done, found)
+            except Pruned as pruned:
+                self.over, self.pruned = True, pruned
+        return 0.0, 1.0
+
+
+class _Bell:
+    """Ends the fit when there is no reason to go on."""
+
+    def __init__(self, judge: _Judge | None, seconds: float | None) -> None:
+        self._judge, self._late = judge, deadline(seconds)
+
+    def after_iteration(self, info: Any) -> bool:  # noqa: ARG002
+        return not (self._late() or (self._judge is not None and self._judge.over))
+
+
+def _fit(
+    X: Floats,
+    y: npt.NDArray[Any],
+    task: TaskInfo,
+    settings: Settings,
+    *,
+    seed: int,
+    threads: int | None = None,
+    watch: Watch | None = None,
+    iterations: int | None = None,
+    weight: Floats | None = None,
+    seconds: float | None = None,
+) -> _Catboost:
+    import catboost
+
+    total = iterations or _ROUNDS
+    present: tuple[int, ...] = ()
+    if task.classes:
+        codes, y = np.unique(y.astype(np.int64), return_inverse=True)
+        present = tuple(codes.tolist())
+    parameters = _parameters(task, settings, seed, len(present))
+    parameters |= {"iterations": total, "thread_count": cores(threads, X)}
+    data = _pool(X, task.categorical, y, weight)
+    judge, more = None, {}
+    if watch:
+        judge = _Judge(Rounds(watch, total), task, present, total)
+        placeholder = np.resize(np.unique(y)[:50], len(watch.X))
+        more = {"eval_set": _pool(watch.X, task.categorical, placeholder), "use_best_model": False}
+        parameters |= {"eval_metric": judge, "metric_period": max(1, total // _LOOKS)}
+    model = catboost.CatBoost(parameters)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that Numba would be faster
+        model.fit(data, callbacks=[_Bell(judge, seconds)], **more)
+    if judge is not None and judge.pruned is not None:
+        raise judge.pruned
+    if judge is not None:
+        model.shrink(min(judge.rounds.best, model.tree_count_))
+    gains = model.get_feature_importance(data, type="PredictionValuesChange")
+    return _Catboost(
+        _bytes(model),
+        task.loss,
+        task.classes,
+        present,
+        task.categorical,
+        tuple(round(float(gain), 9) for gain in gains),
+    )
+
+
+def _parameters(task: TaskInfo, settings: Settings, seed: int, classes: int) -> dict[str, Any]:
+    loss = _LOSSES.get(task.loss, "MultiClass" if classes > 2 else "Logloss")  # noqa: PLR2004
+    if task.loss == "quantile":
+        loss += f":alpha={task.quantile}"
+    bound = {"monotone_constraints": list(task.monotone)} if any(task.monotone) else {}
+    return {
+        **bound,
+        "loss_function": loss,
+        "learning_rate": float(settings["learning_rate"]),
+        "depth": int(settings["depth"]),
+        "l2_leaf_reg": float(settings["l2"]),
+        "colsample_bylevel": float(settings["features"]),
+        "bootstrap_type": "Bernoulli",
+        "subsample": float(settings["rows"]),
+        "one_hot_max_size": int(settings["one_hot"]),
+        "leaf_estimation_iterations": 1,
+        "max_ctr_complexity": int(settings["combinations"]),
+        "boosting_type": "Plain",
+        "random_seed": seed,
+        "allow_writing_files": False,
+        "logging_level": "Silent",
+    }
+
+
+def _pool(
+    X: Floats,
+    categorical: tuple[int, ...],
+    y: npt.NDArray[Any] | None = None,
+    weight: Floats | None = None,
+) -> Any:
+    import catboost
+    import pandas as pd
+
+    columns = {
+        i: _codes(column) if i in categorical else np.clip(column, -_LARGEST, _LARGEST)
+        for i, column in enumerate(X.T)
+    }
+    return catboost.Pool(
+        pd.DataFrame(columns), y, weight=weight, cat_features=list(categorical) or None
+    )
+
+
+def _codes(column: Floats) -> npt.NDArray[np.int64]:
+    """Category codes as whole numbers; missing is one of its own."""
+    return np.clip(np.nan_to_num(column, nan=-1.0), -1.0, 2.0**31).astype(np.int64)
+
+
+def _lists(X: Floats, categorical: tuple[int, ...]) -> list[list[Any]]:
+    rows: list[list[Any]] = np.clip(X, -_LARGEST, _LARGEST).tolist()
+    for i in categorical:
+        for row, code in zip(rows, _codes(X[:, i]).tolist(), strict=True):
+            row[i] = code
+    return rows
+
+
+def _bytes(model: Any) -> bytes:
+    """The model's file without what it says of its making: times, a random name, threads."""
+    facts = model.get_metadata()
+    for key in list(facts.keys()):
+        del facts[key]
+    return bytes(model._serialize_model())  # noqa: SLF001
+
+
+def _from_files(files: Mapping[str, bytes]) -> _Catboost:
+    try:
+        facts = json.loads(files[_FACTS])
+        model = _Catboost(
+            files[_FILE],
+            str(facts["loss"]),
+            int(facts["classes"]),
+            tuple(map(int, facts["present"])),
+            tuple(map(int, facts["categorical"])),
+            tuple(map(float, facts["gains"])),
+        )
+        model.iterations  # noqa: B018
+    except ImportError:
+        raise DataRefused(
+            "the model is one of CatBoost, which is not installed",
+            'Run `pip install "mlops-cli[catboost]"`.',
+        ) from None
+    except Exception as error:  # noqa: BLE001 - CatBoost's own errors can't be named without it
+        raise DataRefused(
+            f"{_FILE} is not a CatBoost model that can be read: {str(error).splitlines()[:1]}",
+            "Fetch the model again, or train it anew.",
+        ) from None
+    return model
+
+
+FAMILY = Family(
+    name="catboost",
+    space={
+        "learning_rate": Setting(Dimension(low=0.03, high=0.3, log=True), 0.1),
+        "depth": Setting(Dimension(low=4, high=8, log=True), 6),
+        "l2": Setting(Dimension(low=1e-2, high=30.0, log=True), 3.0),
+        "features": Setting(Dimension(low=0.5, high=1.0), 1.0),
+        "rows": Setting(Dimension(low=0.7, high=1.0), 0.8),
+        "one_hot": Setting(Dimension(low=8, high=100, log=True), 10),
+        "combinations": Setting(Dimension(low=1, high=2), 1),
+    },
+    portfolio=(
+        {"learning_rate": 0.06, "depth": 7, "l2": 2.0, "features": 0.88, "one_hot": 23},
+        {"learning_rate": 0.12, "depth": 4, "l2": 0.05, "features": 0.9, "one_hot": 11},
+        {"learning_rate": 0.08, "depth": 8, "l2": 0.4, "features": 0.86, "combinations": 2},
+    ),
+    fitter=_fit,
+    reader=_from_files,
+    rounds=_ROUNDS,
+    needs="catboost",
+    losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
+    monotone=frozenset({"log", "squared", "poisson"}),
+    milliseconds=0.2,
+)
+"""Ranges and portfolio after TabArena (Erickson et al. 2025) and AutoGluon's portfolios, with
+learning rates for a few hundred rounds."""
