@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ __all__ = ["serve"]
 
 
 def serve(
+    context: typer.Context,
     version: Annotated[
         str | None,
         typer.Option("--version", "-v", help="Such as v0.2.0 or latest; by default production."),
@@ -43,13 +45,35 @@ def serve(
     no_log: Annotated[
         bool, typer.Option("--no-log", help="Keep no predictions, and take no labels.")
     ] = False,
+    build: Annotated[
+        bool, typer.Option("--build", help="Serve nothing: make the Bento, in .mlops/bentoml.")
+    ] = False,
+    containerize: Annotated[
+        bool, typer.Option("--containerize", help="Serve nothing: make the Bento and its image.")
+    ] = False,
+    manifests: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Serve nothing: write what runs the image (Compose, Kubernetes) into DIR.",
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What the image is called; by default as the Bento."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="With --manifests: replace files that differ.")
+    ] = False,
 ) -> None:
-    """Serve a registered model at http://127.0.0.1:3000, in the foreground.
+    """Serve a registered model at http://127.0.0.1:3000, in the foreground; or pack it.
 
     Predictions and labels go to .mlops/events.sqlite, or to MLOPS_EVENTS_URL. With MLOPS_API_KEYS
     in the environment, requests need one of these keys.
 
     Example: mlops serve --stage production --follow
+
+    Example: mlops serve --containerize --manifests deploy
     """
     from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
@@ -64,9 +88,25 @@ def serve(
         raise Usage("--version, --stage and --workspace exclude each other", "Give one of them.")
     if follow and (version is not None or workspace):
         raise Usage("--follow follows a stage, not a version", "Use it with --stage, or alone.")
+    packing = build or containerize or manifests is not None
+    _refuse_mixture(context, packing=packing)
     layout = find()
     params = parameters.load(layout.params)
     wanted = WORKSPACE if workspace else version or stage or "production"
+    if packing:
+        from mlops_cli.cli.packing import packed
+
+        packed(
+            params,
+            layout,
+            wanted,
+            build=build,
+            image=image,
+            containerize=containerize,
+            manifests=manifests,
+            force=force,
+        )
+        return
     with shown("serve", quiet=False) as progress:
         settings = prepared(
             params,
@@ -94,6 +134,24 @@ def serve(
             ready(service)
 
         run(settings, host, port, attached)
+
+
+def _refuse_mixture(context: typer.Context, *, packing: bool) -> None:
+    """Refuse options of serving where nothing is served, and the other way round."""
+    from mlops_cli.errors import Usage
+
+    def given(*names: str) -> str:
+        sources = {name: context.get_parameter_source(name) for name in names}
+        stated = [n for n, source in sources.items() if source and source.name == "COMMANDLINE"]
+        return ", ".join(f"--{name.replace('_', '-')}" for name in stated)
+
+    if packing and (idle := given("host", "port", "follow", "shadow", "canary", "no_log")):
+        raise Usage(
+            f"{idle} would do nothing, as --build, --containerize and --manifests don't serve",
+            "Leave it out; a container is told by its environment (docs/deployment.md).",
+        )
+    if not packing and (idle := given("image", "force")):
+        raise Usage(f"{idle} is of use with --containerize or --manifests only", "Add one of them.")
 
 
 def _banner(settings: Settings, service: Service, host: str, port: int) -> None:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from mlops_cli import __version__
 from mlops_cli.errors import Usage
-from mlops_cli.store.files import staged
 from mlops_cli.store.git import Git
+from mlops_cli.store.placing import place
 
 __all__ = ["Provider", "refuse_inside", "texts", "write"]
 
@@ -41,18 +41,7 @@ def write(root: Path, provider: Provider, *, force: bool = False) -> list[str]:
     top = Git(root).ask("rev-parse", "--show-toplevel")
     if top is not None and Path(top).resolve() != root.resolve():
         refuse_inside(root, Path(top))
-    wanted = texts(provider)
-    there = [path for path in wanted if (root / path).exists()]
-    foreign = [p for p in there if (root / p).read_text(encoding="utf-8") != wanted[p]]
-    if foreign and not force:
-        raise Usage(
-            f"{', '.join(foreign)} would be overwritten in {root}",
-            "Keep it, or add --force to replace it.",
-        )
-    for path, text in wanted.items():
-        with staged(root / path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return list(wanted)
+    return place(root, texts(provider), force=force)
 
 
 def refuse_inside(root: Path, repository: Path) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.errors import BadParams, MlopsError, NotInstalled
+from mlops_cli.errors import BadParams, DiskFull, MlopsError
 from mlops_cli.live.bento import sources
 from mlops_cli.live.bento.requirements import serving
 from mlops_cli.reporting import Progress, Silent
+from mlops_cli.store.files import is_full
 from mlops_cli.store.locks import waited_for
 
 if TYPE_CHECKING:
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
     from mlops_cli.live.selecting import Selected
     from mlops_cli.params import Params
 
-__all__ = ["Built", "build", "environment", "home", "labels_of"]
+__all__ = ["Built", "build", "environment", "home", "labels_of", "tag_of"]
 
 
 @dataclass(frozen=True)
@@ -68,20 +73,17 @@ def build(
         If the features look something up and the project has no validated tables.
     BadParams
         If BentoML can't take the name or the version.
+    MlopsError
+        If the store can't be written, or BentoML fails.
     """
     progress = progress or Silent()
     scorer = _opened(selected, layout.root)
     tokens = params.serve.jwt is not None
     families = [member.family for member in scorer.bundle.members]
     requirements = serving(families, tokens=tokens)
-    name, tag = _tag(selected)
-    # BentoML reads no files below a folder whose name begins with a dot, so not in .mlops.
-    with (
-        waited_for(layout.work / "bento.lock", progress.note),
-        tempfile.TemporaryDirectory(prefix="mlops-bento-") as temporary,
-    ):
-        context = Path(temporary).resolve() / "source"
-        context.mkdir()
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    name, tag = tag_of(selected)
+    with _alone(layout, progress) as context:
         told = {
             "name": selected.name,
             "number": selected.number,
@@ -93,7 +95,8 @@ def build(
         progress.update("the online store")
         online = _fill(scorer, layout, context, progress)
         sources.write_dockerfile(context, _image_environment(context, name, tag))
-        labels = _labels(selected, scorer, sources.digest(context, requirements, online))
+        content = sources.digest(context, [f"python=={python}", *requirements], online)
+        labels = _labels(selected, scorer, content)
         folder = home(layout) / "bentos" / name / tag
         new = labels_of(folder) != labels
         if new:
@@ -108,10 +111,20 @@ def build(
                     "tag": tag,
                     "labels": labels,
                     "requirements": [r for r in requirements if not r.startswith("bentoml==")],
-                    "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+                    "python": python,
                 },
             )
     return Built(f"{name}:{tag}", folder, labels, new)
+
+
+def tag_of(selected: Selected) -> tuple[str, str]:
+    """What BentoML calls a version, name and tag: small letters, digits, ``-_.`` between them."""
+    name = selected.name.lower().replace("/", "-")
+    if selected.version is not None:
+        return name, selected.number.lower()
+    from mlops_cli.store.bundle import verify
+
+    return name, f"workspace-{verify(selected.folder)['bundle_sha256'][:12]}"
 
 
 def labels_of(folder: Path) -> dict[str, str] | None:
@@ -126,10 +139,43 @@ def labels_of(folder: Path) -> dict[str, str] | None:
         return None
 
 
+@contextmanager
+def _alone(layout: Layout, progress: Progress) -> Iterator[Path]:
+    """An empty folder to build from, while nobody else builds in this project.
+
+    BentoML reads no files below a folder whose name begins with a dot, so it is not in .mlops.
+    """
+    store = home(layout)
+    prefix = f"mlops-bento-{hashlib.sha256(str(layout.root).encode()).hexdigest()[:12]}-"
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with waited_for(store / "build.lock", progress.note):
+            # A build that was killed has left its own.
+            for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=prefix) as temporary:
+                context = Path(temporary).resolve() / "source"
+                context.mkdir()
+                yield context
+    except OSError as error:
+        if is_full(error):
+            raise _full(store) from error
+        raise MlopsError(
+            f"the Bento can't be built in {store}: {error.strerror or error} "
+            f"({error.filename or store})",
+            "Let this user write there; all in it is derived, so it may also be deleted.",
+        ) from error
+
+
+def _full(store: Path) -> DiskFull:
+    return DiskFull(
+        f"no space is left on the disk of {store} or of {tempfile.gettempdir()}",
+        "Free some space and run again; the next build removes what this one left.",
+    )
+
+
 def _image_environment(context: Path, name: str, tag: str) -> dict[str, str]:
     """The same settings as paths are in the image, where BentoML puts the Bento."""
-    from pathlib import PurePosixPath
-
     bento = PurePosixPath("/home/bentoml/bento")
     return sources.environment(context, bento / "models" / name / tag / "bundle", bento / "src")
 
@@ -158,16 +204,6 @@ def _fill(
         store.close()
     sources.settle(path)
     return facts
-
-
-def _tag(selected: Selected) -> tuple[str, str]:
-    """BentoML's name and version: small letters, digits, and ``-_.`` between them."""
-    name = selected.name.lower().replace("/", "-")
-    if selected.version is not None:
-        return name, selected.number.lower()
-    from mlops_cli.store.bundle import verify
-
-    return name, f"workspace-{verify(selected.folder)['bundle_sha256'][:12]}"
 
 
 def _labels(selected: Selected, scorer: Scorer, content: str) -> dict[str, str]:
@@ -200,13 +236,14 @@ def _pack(layout: Layout, order: dict[str, Any]) -> None:
     if done.returncode == 0:
         return
     said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-    if "No module named 'bentoml'" in said[0]:
-        raise NotInstalled(
-            "BentoML isn't installed", "Install it: pip install 'mlops-cli[serve,postgres]'"
-        )
     if "tag's name or version" in said[0]:
         raise BadParams(
             f"BentoML can't take {order['name']}:{order['tag']}: {said[0]}",
             "Change register.name in params.yaml.",
         )
-    raise MlopsError(f"BentoML could not build {order['name']}:{order['tag']}: {said[0]}")
+    if is_full(OSError(done.stderr)):
+        raise _full(Path(order["home"]))
+    raise MlopsError(
+        f"BentoML could not build {order['name']}:{order['tag']}: {said[0]}",
+        f"Try again after removing {order['home']}; all in it is derived.",
+    )

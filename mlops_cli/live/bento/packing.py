@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mlops_cli.store.locks import waited_for
+
 __all__ = ["pack"]
 
 
@@ -54,5 +56,13 @@ def pack(order: dict[str, Any]) -> None:
     )
 
 
+def main() -> None:
+    """Carry out the order in a file."""
+    order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    # Who gave it may have been killed since, and given the same order again.
+    with waited_for(Path(order["home"]) / "packing.lock", lambda _: None):
+        pack(order)
+
+
 if __name__ == "__main__":
-    pack(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    main()

@@ -16,19 +16,20 @@ def service_of(source: Path) -> Any:
     """The BentoML service of a Bento's source folder.
 
     BentoML answers through a Starlette application with tracing, metrics and access log around
-    every request, which costs ten times what the answer does (docs/deployment.md has figures).
+    every request, which costs several times what the answer does (docs/benchmarks.md has figures).
     ``to_asgi`` is where its worker asks for the application that uvicorn runs: this service gives
-    its own, which has all of that, and so `bentoml serve` is as fast as `mlops serve`.
+    its own, which has metrics and a log already. What is left to `bentoml serve` is uvicorn, which
+    speaks HTTP in Python, where `mlops serve` has Granian.
     """
     import bentoml
 
     told = read_json(source / SETTINGS)
     name, _, _ = told["model"].partition(":")
-    # Events and scratch belong to where `bentoml serve` was called, not into the Bento; its worker
-    # runs in the Bento's folder and inherits this.
-    os.environ.setdefault("MLOPS_ROOT", str(Path.cwd()))
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
-    plain = bentoml.service(name=name, workers=1)(type("Model", (), {}))
+    # As in `mlops serve`: rows come a few at a time.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    model = type("Model", (), {"place": bentoml.on_deployment(_place)})
+    plain = bentoml.service(name=name, workers=1)(model)
 
     class Direct(type(plain)):  # type: ignore[misc]
         """A service that gives its own application to the server."""
@@ -42,3 +43,12 @@ def service_of(source: Path) -> Any:
             return create_app(Settings.of({**environment(source, bundle), **os.environ}))
 
     return Direct(name=name, config=plain.config, inner=plain.inner)
+
+
+def _place() -> None:
+    """Keep events where `bentoml serve` was called.
+
+    BentoML calls this there, before it starts the worker, which works in the Bento's own folder and
+    inherits the environment.
+    """
+    os.environ.setdefault("MLOPS_ROOT", str(Path.cwd()))

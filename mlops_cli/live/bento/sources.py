@@ -38,8 +38,11 @@ SETTINGS = "serving.json"
 """What the service is told: name, number, the model's tag, and the section ``serve``."""
 ONLINE = "online.sqlite"
 """The online store as of the build, where the features look anything up."""
-_TOOL = frozenset({"__main__.py", "__pycache__", "cli", "stages", "templates"})
-"""Parts of the package that no service needs."""
+_TOOL = {
+    "": {"__main__.py", "cli", "stages"},
+    "templates": {"ci", "deploy", "manifests", "project"},
+}
+"""Parts of the package that no service needs, by their folder."""
 
 
 def write(
@@ -64,7 +67,8 @@ def write(
     package = Path(str(files("mlops_cli")))
 
     def unneeded(folder: str, names: list[str]) -> set[str]:
-        return {n for n in names if n in _TOOL} if Path(folder) == package else {"__pycache__"}
+        place = Path(folder).relative_to(package).as_posix()
+        return {"__pycache__", *_TOOL.get("" if place == "." else place, set())} & {*names}
 
     shutil.copytree(package, context / "mlops_cli", ignore=unneeded)
     for path in local_modules(program.rules.hook, root):

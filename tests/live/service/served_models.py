@@ -200,12 +200,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(environment: Mapping[str, str], *command: str) -> Iterator[Running]:
+def running(
+    environment: Mapping[str, str], *command: str, folder: Path | None = None
+) -> Iterator[Running]:
     """Start a service, wait until it is ready, and end it as an orchestrator would."""
     port = free_port()
     words = command or (sys.executable, "-m", "mlops_cli.live.service")
     process = subprocess.Popen(
         [*words, "--port", str(port)],
+        cwd=folder,
         env=dict(environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
