@@ -383,7 +383,14 @@ def test_a_version_in_production_is_fetched_and_proved(hosted: Hosted) -> None:
     done = run_github("delivery.yml", clone, SECRETS, **given)
     assert done.returncode == 0, done.stdout
     assert done.stderr == f"{tag} is project@v0.1.0\n"
-    assert (clone.parent / "runner" / "model" / "manifest.json").is_file()
+    runner = clone.parent / "runner"
+    assert (runner / "model" / "manifest.json").is_file()
+    assert (runner / "service.bento").is_file()
+    labels = parsed((clone / ".mlops/bentoml/bentos/project/v0.1.0/bento.yaml").read_text())[
+        "labels"
+    ]
+    assert (labels["version"], labels["commit"]) == ("v0.1.0", sha)
+    assert labels["data_window"].startswith("2020-01-01T")
 
 
 class Api(http.server.BaseHTTPRequestHandler):
@@ -498,3 +505,4 @@ def test_gitlab_delivers_what_entered_production(hosted: Hosted) -> None:
     done = run_gitlab("delivery", clone, CI_COMMIT_TAG=tag, CI_COMMIT_SHA=sha)
     assert done.returncode == 0, done.stdout
     assert (clone / ".mlops/delivery/manifest.json").is_file()
+    assert (clone / ".mlops/service.bento").is_file()
