@@ -15,8 +15,6 @@ __all__ = ["exact", "serving"]
 
 _SERVICE = (
     "bentoml",
-    "granian",
-    # `bentoml serve` speaks HTTP by uvicorn, which is quicker with it.
     "httptools",
     "numpy",
     "orjson",

@@ -19,7 +19,7 @@ def service_of(source: Path) -> Any:
     every request, which costs several times what the answer does (docs/benchmarks.md has figures).
     ``to_asgi`` is where its worker asks for the application that uvicorn runs: this service gives
     its own, which has metrics and a log already. What is left to `bentoml serve` is uvicorn, which
-    speaks HTTP in Python, where `mlops serve` has Granian.
+    makes a task of each request, where the server of `mlops serve` makes a batch of many.
     """
     import bentoml
 

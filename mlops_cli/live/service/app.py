@@ -1,7 +1,7 @@
 """The application: its routes, its start and its end.
 
 Without a framework: one request's routing would otherwise cost as much as its model. It is an
-ASGI application for any server, and one of RSGI for Granian, which asks for less.
+ASGI application for any server; its own one, which asks for less, gives it whole requests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from mlops_cli.live.service.http import (
     Answer,
     AsgiRequest,
     Problem,
-    RsgiRequest,
     json_answer,
     problem,
 )
@@ -40,13 +39,19 @@ from mlops_cli.live.service.versions import Versions
 from mlops_cli.store.files import read_json
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_cli.live.service.bodies import Rows
     from mlops_cli.live.service.http import Receive, Request, Scope, Send
     from mlops_cli.live.service.served import Served
+    from mlops_cli.live.service.server import Whole
     from mlops_cli.store.events.writer import EventLog
     from mlops_cli.store.online import OnlineStore
 
 __all__ = ["Service", "create_app"]
 
+_SMALL = 16_384
+"""Bytes of a request's body up to which it is likely to have few rows."""
 _TICK = 0.25
 """Seconds between two looks for requests that have waited too long."""
 Handler = Callable[["Request"], Awaitable[Answer]]
@@ -72,6 +77,7 @@ class Service:
         self._most_bytes = int(limits.megabytes * 1e6)
         self._document: tuple[Served, bytes] | None = None
         self._ending = False
+        self._tasks: set[asyncio.Task[Answer]] = set()
         self._tick: asyncio.Task[None] | None = None
         self.problem: Callable[[], str | None] = lambda: None
         self.on_start: list[Callable[[asyncio.AbstractEventLoop], None]] = []
@@ -103,11 +109,16 @@ class Service:
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
 
-    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
-        """Answer one request of Granian; ``start`` and ``end`` are its runner's to call."""
-        answer = await self.answer(RsgiRequest(scope, protocol))
-        headers = [("content-type", answer.kind), *answer.headers]
-        protocol.response_bytes(answer.status, headers, answer.body)
+    def take(self, request: Whole, reply: Callable[[Answer], None]) -> None:
+        """Answer a request of the own server by a call of ``reply``, now or later.
+
+        A few rows go into a batch at once: a task for each would cost as much as their features.
+        """
+        is_prediction = request.path == "/predict" and request.method == "POST"
+        if is_prediction and not request.query and len(request.content) <= _SMALL:
+            self._quick(request, reply)
+        else:
+            self._by_task(request, reply)
 
     def switch(self, served: Served) -> None:
         """Answer from another version from now on."""
@@ -121,19 +132,48 @@ class Service:
         started, path = time.perf_counter(), request.path
         try:
             answer = await self._answer(request)
-        except Problem as error:
-            answer = problem(error)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 - the last resort: no traceback to a client
-            log("fault", path=path, kind=type(error).__name__, said=_where(error))
-            answer = problem(Problem(500, "an unexpected fault; the service's log says where"))
+            answer = _failed(path, error)
+        self._count(path, answer, started)
+        return answer
+
+    def _count(self, path: str, answer: Answer, started: float) -> None:
         known = path if path in self.routes else "other"
         version = self.versions.main.model.number
         self.metrics.answered(known, answer.status, version, time.perf_counter() - started)
         if answer.status >= 500:  # noqa: PLR2004 - a fault of the service
             log("answer", path=known, status=answer.status)
-        return answer
+
+    def _by_task(self, request: Whole, reply: Callable[[Answer], None]) -> None:
+        task = asyncio.get_running_loop().create_task(self.answer(request))
+        self._tasks.add(task)  # the loop itself would let go of it
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: None if done.cancelled() else reply(done.result()))
+
+    def _quick(self, request: Whole, reply: Callable[[Answer], None]) -> None:
+        """Have a few rows predicted, without a task."""
+        started = time.perf_counter()
+
+        def told(outcome: Outcome | Exception) -> None:
+            if isinstance(outcome, Outcome):
+                answer = _predictions(outcome)
+            else:
+                answer = _failed(request.path, outcome)
+            self._count(request.path, answer, started)
+            reply(answer)
+
+        try:
+            self.guard.check(request)
+            rows = self._rows(request, request.content)
+            if self.batcher.takes(rows):
+                self.batcher.put(rows, told)  # type: ignore[arg-type]
+                return
+        except Exception as error:  # noqa: BLE001 - see `answer`
+            told(error)
+            return
+        self._by_task(request, reply)
 
     async def _answer(self, request: Request) -> Answer:
         path, method = request.path, request.method
@@ -149,13 +189,15 @@ class Service:
         return await handler(request)
 
     async def _predict(self, request: Request) -> Answer:
-        body = await request.body(self._most_bytes)
+        rows = self._rows(request, await request.body(self._most_bytes))
+        explain = "explain" in request.query and _asked(request.query, "explain")
+        return _predictions(await self.batcher.ask(rows, explain=explain))
+
+    def _rows(self, request: Request, body: bytes) -> Rows | pl.DataFrame:
         kind = request.header("content-type") or "application/json"
         if kind != "application/json":
             kind = kind.partition(";")[0].strip().lower()
-        rows = rows_of(body, kind, self.settings.serve.limits.rows)
-        explain = "explain" in request.query and _asked(request.query, "explain")
-        return _predictions(await self.batcher.ask(rows, explain=explain))
+        return rows_of(body, kind, self.settings.serve.limits.rows)
 
     async def _feedback(self, request: Request) -> Answer:
         body = await request.body(self._most_bytes)
@@ -277,6 +319,14 @@ class Service:
 
 def _count(log: EventLog, name: str) -> float:
     return log.counters()[name]
+
+
+def _failed(path: str, error: Exception) -> Answer:
+    """The answer where a request couldn't be served."""
+    if isinstance(error, Problem):
+        return problem(error)
+    log("fault", path=path, kind=type(error).__name__, said=_where(error))
+    return problem(Problem(500, "an unexpected fault; the service's log says where"))
 
 
 def _predictions(outcome: Outcome) -> Answer:

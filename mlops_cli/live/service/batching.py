@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -58,19 +59,29 @@ class Outcome:
     answers: list[str]
 
 
+Told = Callable[[Outcome | Exception], None]
+"""Is called once, with what became of a request."""
+
+
 @dataclass(slots=True)
 class _Asked:
     rows: Rows
-    future: asyncio.Future[Outcome]
+    told: Told
     deadline: float
     started: float
+    done: bool = False
+
+    def tell(self, outcome: Outcome | Exception) -> None:
+        if not self.done:
+            self.done = True
+            self.told(outcome)
 
 
 @dataclass(slots=True)
 class _Done:
     """A scored batch that waits for its events to be durable."""
 
-    asked: list[tuple[asyncio.Future[Outcome], Outcome]] = field(default_factory=list)
+    asked: list[tuple[_Asked, Outcome]] = field(default_factory=list)
     events: list[Prediction] = field(default_factory=list)
 
 
@@ -99,6 +110,27 @@ class Batcher:
         """Rows that wait."""
         return self._rows
 
+    @staticmethod
+    def takes(rows: Rows | pl.DataFrame) -> bool:
+        """Whether rows are few enough to be scored with those of others."""
+        return isinstance(rows, list) and len(rows) <= _SMALL
+
+    def put(self, rows: Rows, told: Told) -> None:
+        """Score a few rows with those of others; ``told`` is called when their events are durable.
+
+        Raises
+        ------
+        Problem
+            503 if too many wait; whatever else goes wrong is told.
+        """
+        self._admit()
+        now = time.perf_counter()
+        asked = _Asked(rows, told, now + self._seconds, now)
+        self._asked.append(asked)
+        self._unanswered.append(asked)
+        self._rows += len(rows)
+        self._schedule(asyncio.get_running_loop())
+
     async def ask(self, rows: Rows | pl.DataFrame, *, explain: bool) -> Outcome:
         """Score rows, and answer when their events are durable.
 
@@ -107,22 +139,16 @@ class Batcher:
         Problem
             422 for rows that can't be scored, 503 if too many wait, 504 if it takes too long.
         """
-        logged = 0 if self._log is None else self._log.waiting
-        if self._rows + logged > _WAITING:
-            raise Problem(503, "too many rows are waiting", {"retry-after": "1"})
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Outcome] = loop.create_future()
-        now = time.perf_counter()
-        if isinstance(rows, list) and len(rows) <= _SMALL and not explain:
-            asked = _Asked(rows, future, now + self._seconds, now)
-            self._asked.append(asked)
-            self._unanswered.append(asked)
-            self._rows += len(rows)
-            self._schedule(loop)
+        if self.takes(rows) and not explain:
+            future: asyncio.Future[Outcome] = loop.create_future()
+            self.put(rows, partial(_resolve, future))  # type: ignore[arg-type]
             return await future
+        self._admit()
         self._rows += len(rows)
         try:
             async with asyncio.timeout(self._seconds):
+                now = time.perf_counter()
                 work = loop.run_in_executor(self._worker, self._alone, rows, explain, now)
                 outcome, durable = await work
                 await _kept(durable)
@@ -135,16 +161,19 @@ class Batcher:
     def give_up(self) -> None:
         """Refuse what has waited too long; to be called now and then."""
         now, waiting = time.perf_counter(), self._unanswered
-        while waiting and (waiting[0].future.done() or waiting[0].deadline < now):
-            late = waiting.popleft()
-            if not late.future.done():
-                _fail(late.future, _too_late(self._seconds))
+        while waiting and (waiting[0].done or waiting[0].deadline < now):
+            waiting.popleft().tell(_too_late(self._seconds))
 
     async def drain(self) -> None:
         """Wait until everything that was asked is answered."""
         while self._asked or self._rows or self._away:
             await asyncio.sleep(0.01)
         self._worker.shutdown()
+
+    def _admit(self) -> None:
+        logged = 0 if self._log is None else self._log.waiting
+        if self._rows + logged > _WAITING:
+            raise Problem(503, "too many rows are waiting", {"retry-after": "1"})
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Score soon, if it is worth it: a batch costs much the same, whatever its size.
@@ -176,7 +205,7 @@ class Batcher:
             size += len(batch[-1].rows)
         self._rows -= size
         self._usual = max(float(size), 0.9 * self._usual)
-        batch = [asked for asked in batch if not asked.future.done()]
+        batch = [asked for asked in batch if not asked.done]
         if batch:
             self._score(batch)
         self._schedule(asyncio.get_running_loop())
@@ -187,9 +216,9 @@ class Batcher:
             self._together(batch, done)
         except Exception as error:  # noqa: BLE001 - one batch's fault must not end the service
             for asked in batch:
-                _fail(asked.future, error)
+                asked.tell(error)
         if self._log is None or not done.events:
-            _answer(done)
+            _settle(done, None)
             return
         loop = asyncio.get_running_loop()
         self._away += 1
@@ -233,7 +262,7 @@ class Batcher:
         for asked in batch:
             end = start + len(asked.rows)
             served = speaker(parts, range(start, end))
-            done.asked.append((asked.future, Outcome(served, answers[start:end])))
+            done.asked.append((asked, Outcome(served, answers[start:end])))
             start = end
 
     def _alone(
@@ -338,26 +367,21 @@ def _json(content: Any) -> str:
 
 
 def _settle(done: _Done, error: BaseException | None) -> None:
-    if error is None:
-        _answer(done)
+    for asked, outcome in done.asked:
+        asked.tell(outcome if error is None else _not_kept())
+
+
+def _resolve(future: asyncio.Future[Outcome], outcome: Outcome | Exception) -> None:
+    if future.done():
         return
-    for future, _ in done.asked:
-        _fail(future, _not_kept())
+    if isinstance(outcome, Outcome):
+        future.set_result(outcome)
+    else:
+        future.set_exception(outcome)
 
 
 def _not_kept() -> Problem:
     return Problem(503, "the event log can't take the prediction", {"retry-after": "5"})
-
-
-def _answer(done: _Done) -> None:
-    for future, outcome in done.asked:
-        if not future.done():
-            future.set_result(outcome)
-
-
-def _fail(future: asyncio.Future[Outcome], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
 
 
 def _without_bad(batch: Sequence[_Asked], errors: Sequence[RowError]) -> list[_Asked]:
@@ -367,7 +391,7 @@ def _without_bad(batch: Sequence[_Asked], errors: Sequence[RowError]) -> list[_A
         end = start + len(asked.rows)
         wrong = [e for e in errors if e.row is None or start <= e.row < end]
         if wrong:
-            _fail(asked.future, _unfit(wrong, start))
+            asked.tell(_unfit(wrong, start))
         else:
             good.append(asked)
         start = end
@@ -382,7 +406,7 @@ def _without(batch: Sequence[_Asked], places: Sequence[int], error: Exception) -
         if failed.isdisjoint(range(start, end)):
             left.append(asked)
         else:
-            _fail(asked.future, error)
+            asked.tell(error)
         start = end
     return left
 

@@ -15,11 +15,11 @@ __all__ = [
     "Problem",
     "Receive",
     "Request",
-    "RsgiRequest",
     "Scope",
     "Send",
     "json_answer",
     "problem",
+    "too_large",
 ]
 
 Scope = MutableMapping[str, Any]
@@ -110,7 +110,9 @@ class AsgiRequest:
 
     async def body(self, most: int) -> bytes:
         """See ``Request.body``."""
-        _stated(self.header("content-length"), most)
+        stated = self.header("content-length") or ""
+        if stated.isdigit() and int(stated) > most:
+            raise too_large(most)
         message = await self._receive()
         parts, size = [message.get("body", b"")], len(message.get("body", b""))
         while message.get("more_body") and size <= most:
@@ -120,37 +122,7 @@ class AsgiRequest:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
         if size > most:
-            raise _too_large(most)
-        return b"".join(parts)
-
-
-class RsgiRequest:
-    """A request as Granian gives it, with less between (see ``Request``)."""
-
-    __slots__ = ("_headers", "_protocol", "method", "path", "query")
-
-    def __init__(self, scope: Any, protocol: Any) -> None:
-        self._headers, self._protocol = scope.headers, protocol
-        self.method: str = scope.method
-        self.path: str = scope.path
-        self.query: str = scope.query_string
-
-    def header(self, name: str) -> str | None:
-        """See ``Request.header``."""
-        value: str | None = self._headers.get(name)
-        return value
-
-    async def body(self, most: int) -> bytes:
-        """See ``Request.body``."""
-        if _stated(self.header("content-length"), most):
-            whole: bytes = await self._protocol()
-            return whole
-        parts, size = [], 0
-        async for part in self._protocol:
-            parts.append(part)
-            size += len(part)
-            if size > most:
-                raise _too_large(most)
+            raise too_large(most)
         return b"".join(parts)
 
 
@@ -176,14 +148,6 @@ def problem(error: Problem) -> Answer:
     )
 
 
-def _stated(length: str | None, most: int) -> bool:
-    """Whether a body's length is known before it is read."""
-    if length is None or not length.isdigit():
-        return False
-    if int(length) > most:
-        raise _too_large(most)
-    return True
-
-
-def _too_large(most: int) -> Problem:
+def too_large(most: int) -> Problem:
+    """What is said of a body of more than ``most`` bytes."""
     return Problem(413, f"the body is larger than {most / 1e6:g} MB")

@@ -115,7 +115,8 @@ service = create_app()
 served = service.versions.main
 scored = served.scorer.score(served.scorer.read([served.example]).frame)
 print(scored.output.tolist())
-import granian.server.embed, psycopg, uvloop
+import psycopg, uvloop
+from mlops_cli.live.service import server
 """
 
 
