@@ -150,7 +150,7 @@ class _Connection(asyncio.Protocol):
     """A client's connection; its requests are answered in their order, one at a time."""
 
     __slots__ = (
-        "_began", "_busy", "_full", "_in_head", "_lingers", "_parser", "_parts", "_read",
+        "_began", "_busy", "_full", "_idle", "_in_head", "_lingers", "_parser", "_parts", "_read",
         "_request", "_server", "_size", "_stopped", "_transport", "_url", "_waiting",
     )  # fmt: skip
 
@@ -163,7 +163,7 @@ class _Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._url = b""
         self._size = self._read = 0
-        self._in_head = True
+        self._idle = self._in_head = True
         # Requests that are there while another one is answered; an answer is a refusal.
         self._waiting: deque[Whole | Answer] = deque()
         self._busy: Whole | None = None
@@ -217,7 +217,7 @@ class _Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._request, self._parts, self._url = Whole(), [], b""
         self._size = self._read = 0
-        self._in_head = True
+        self._idle = False
         self._began = self._server.now
 
     def on_url(self, url: bytes) -> None:
@@ -243,7 +243,7 @@ class _Connection(asyncio.Protocol):
             self._parts.append(body)
 
     def on_message_complete(self) -> None:
-        self._in_head, self._read = True, 0
+        self._idle, self._in_head, self._read = True, True, 0
         if self._stopped:
             return
         request = self._request
@@ -321,7 +321,7 @@ class _Connection(asyncio.Protocol):
             self.abort()
         elif self._busy is not None or self._waiting or self._stopped:
             return
-        elif self._is_idle:
+        elif self._idle:
             if now > self._began + _IDLE:
                 self._transport.close()
         elif now > self._began + _PATIENCE:
@@ -329,16 +329,12 @@ class _Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Close when what was asked is answered."""
-        if self._busy is None and not self._waiting and self._is_idle:
+        if self._busy is None and not self._waiting and self._idle:
             self._transport.close()
 
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
-
-    @property
-    def _is_idle(self) -> bool:
-        return self._in_head and not self._read
 
 
 def _target(url: bytes) -> tuple[str, str]:
