@@ -39,6 +39,8 @@ LOADED = {
     "live/batch_scoring.py": {"numpy"},
     "live/replaying.py": {"numpy"},
     "live/service": {"numpy", "orjson"},
+    # Only `running` loads it.
+    "live/service/server.py": {"httptools"},
 }
 
 
