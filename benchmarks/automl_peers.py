@@ -1,7 +1,8 @@
-"""The peers of automl.py, each as its own documentation begins: `python automl_peers.py SYSTEM ...`
+"""The peers of automl.py, each as its own documentation begins.
 
-Run by automl.py in the peers' environments. A system gets the training rows, a number of seconds
-and of cores, and gives predictions of the test rows; classes in sorted order.
+Run by automl.py in the peers' environments, as `python automl_peers.py SYSTEM PLACE SECONDS OUT`.
+A system gets the training rows, a number of seconds and of cores, and gives predictions of the
+test rows; classes in sorted order.
 """
 
 from __future__ import annotations
