@@ -202,7 +202,7 @@ def edited(data, change):
 
 def test_a_file_with_a_foreign_type_is_refused_before_anything_is_built(tmp_path):
     X, y, task = problem("binary")
-    family = FAMILIES["linear"]
+    family = FAMILIES["forest"]
     good = quick(family, X, y, task).to_files()["model.skops"]
     trace = tmp_path / "ran"
 

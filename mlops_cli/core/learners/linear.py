@@ -1,17 +1,17 @@
-"""Regularised linear models: logistic regression and ridge, on one-hot and scaled columns."""
+"""Regularised linear models: logistic, ridge or Poisson regression, scored as additive tables."""
 
 from __future__ import annotations
 
-import re
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mlops_cli.core.learners import skops_bytes
+from mlops_cli.core.learners.additive import Additive
 from mlops_cli.core.learners.contract import (
     Family,
     Floats,
@@ -20,48 +20,63 @@ from mlops_cli.core.learners.contract import (
     TaskInfo,
     Watch,
     shares,
+    sigmoid,
+    softmax,
     spread,
+    two_columns,
 )
+from mlops_cli.core.learners.linear_columns import (
+    Columns,
+    Encoded,
+    category_columns,
+    number_columns,
+)
+from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
-
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
 
 __all__ = ["FAMILY"]
 
-_FILE = "model.skops"
+_FILE = "model.json"
 _ONE_HOT_COLUMNS = 300
 """All category features together become about so many columns; rarer categories share one."""
 _DENSE_NEWTON_COLUMNS = 500
+_CELLS = 20_000_000
+"""Rows are drawn so that the columns made of them have at most so many cells: 160 MB."""
+_FOLDS = 5
 
 
 @dataclass(frozen=True)
 class _Linear:
-    pipeline: Pipeline
+    model: Additive
+    loss: str
     classes: int
+    present: tuple[int, ...]
+    """Codes of the classes that the fit saw."""
+    weights: tuple[float, ...]
 
     iterations: int | None = None
 
     @property
     def importances(self) -> Floats:
-        """|coefficient| of each scaled column, summed over a feature's columns and the classes."""
-        columns = self.pipeline[0]
-        names = columns.get_feature_names_out([str(i) for i in range(columns.n_features_in_)])
-        weights = np.abs(np.atleast_2d(self.pipeline[-1].coef_)).sum(axis=0)
-        total = np.zeros(columns.n_features_in_)
-        for name, weight in zip(names, weights, strict=True):
-            match = re.match(r"\w+?__(?:missingindicator_)?(\d+)", name)
-            if match:
-                total[int(match[1])] += weight
-        return shares(total)
+        """How much each feature's part of the score varies over the training rows."""
+        return shares(np.array(self.weights))
 
     def predict(self, X: Floats) -> Floats:
-        if not self.classes:
-            return np.asarray(self.pipeline.predict(X), dtype=np.float64)
-        return spread(self.pipeline.predict_proba(X), self.pipeline.classes_, self.classes)
+        scores = self.model.scores(X)
+        if self.loss != "log":
+            values = scores[:, 0]
+            return np.exp(np.clip(values, None, 700.0)) if self.loss == "poisson" else values
+        known = two_columns(sigmoid(scores[:, 0])) if scores.shape[1] == 1 else softmax(scores)
+        return spread(known, np.array(self.present), self.classes)
 
     def to_files(self) -> dict[str, bytes]:
-        return {_FILE: skops_bytes.dumps({"pipeline": self.pipeline, "classes": self.classes})}
+        facts = {
+            "loss": self.loss,
+            "classes": self.classes,
+            "present": self.present,
+            "weights": self.weights,
+        }
+        return {_FILE: self.model.to_bytes(**facts)}
 
 
 def _fit(
@@ -77,67 +92,119 @@ def _fit(
     weight: Floats | None = None,
     seconds: float | None = None,  # noqa: ARG001
 ) -> _Linear:
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.pipeline import Pipeline
     from threadpoolctl import threadpool_limits
 
-    columns = _columns(X.shape[1], task, settings, len(X), seed)
+    present: tuple[int, ...] = ()
+    if task.classes:
+        found, y = np.unique(y.astype(np.int64), return_inverse=True)
+        present = tuple(found.tolist())
+    rng = np.random.default_rng(seed)
+    rows = _drawn(len(X), X.shape[1], task, settings, rng)
+    if rows is not None:
+        X, y = X[rows], y[rows]
+        weight = None if weight is None else weight[rows]
+    columns = _columns(X, y, task, settings, weight, rng)
+    wide = np.hstack([c.made for c in columns])
     # BLAS splits sums by the number of threads, and so rounds otherwise with another number.
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fit that isn't quite converged is judged by its score
-        wide = columns.fit_transform(X)
-        if task.type == "regression":
-            model = Ridge(alpha=settings["penalty"])
-        else:
-            newton = task.classes == 2 and wide.shape[1] <= _DENSE_NEWTON_COLUMNS  # noqa: PLR2004
-            model = LogisticRegression(
-                C=1.0 / settings["penalty"],
-                solver="newton-cholesky" if newton else "lbfgs",
-                max_iter=50 if newton else 200,
-                random_state=seed,
-            )
+        model = _model(task, len(present), settings, wide, weight, seed)
         model.fit(wide, y, sample_weight=weight)
-    return _Linear(Pipeline([("columns", columns), ("model", model)]), task.classes)
+    coefficients = np.atleast_2d(model.coef_).T
+    ends = np.cumsum([c.made.shape[1] for c in columns])
+    each = np.split(coefficients, ends[:-1])
+    parts = tuple(c.part(weights) for c, weights in zip(columns, each, strict=True))
+    varies = tuple(
+        float((c.made @ weights).std(axis=0).sum())
+        for c, weights in zip(columns, each, strict=True)
+    )
+    base = np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64))
+    return _Linear(Additive(base, parts), task.loss, task.classes, present, varies)
 
 
-def _columns(width: int, task: TaskInfo, settings: Settings, rows: int, seed: int) -> Any:
-    from sklearn.compose import ColumnTransformer
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardScaler
+def _model(
+    task: TaskInfo, classes: int, settings: Settings, wide: Floats, weight: Floats | None, seed: int
+) -> Any:
+    from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 
-    categories = list(task.categorical)
-    numbers = [i for i in range(width) if i not in task.categorical]
-    scale: Any = StandardScaler()
-    if settings["scale"] == "quantile":
-        scale = QuantileTransformer(
-            n_quantiles=min(100, rows), output_distribution="normal", random_state=seed
-        )
-    parts: list[tuple[str, Any, list[int]]] = []
-    if numbers:
-        impute = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-        parts.append(("numbers", Pipeline([("impute", impute), ("scale", scale)]), numbers))
-    if categories:
-        one_hot = OneHotEncoder(
-            handle_unknown="infrequent_if_exist",
-            max_categories=max(5, min(64, _ONE_HOT_COLUMNS // len(categories))),
-            sparse_output=False,
-        )
-        parts.append(("categories", one_hot, categories))
-    return ColumnTransformer(parts)
+    penalty = float(settings["penalty"])
+    newton = wide.shape[1] <= _DENSE_NEWTON_COLUMNS
+    if task.loss == "poisson":
+        total = len(wide) if weight is None else float(weight.sum())
+        solver = "newton-cholesky" if newton else "lbfgs"
+        return PoissonRegressor(alpha=penalty / total, solver=solver, max_iter=200)
+    if not task.classes:
+        return Ridge(alpha=penalty)
+    newton &= classes == 2  # noqa: PLR2004
+    return LogisticRegression(
+        C=1.0 / penalty,
+        solver="newton-cholesky" if newton else "lbfgs",
+        max_iter=50 if newton else 200,
+        random_state=seed,
+    )
+
+
+def _drawn(
+    rows: int, width: int, task: TaskInfo, settings: Settings, rng: np.random.Generator
+) -> npt.NDArray[np.intp] | None:
+    """Rows to learn from, in their order; None: all."""
+    numbers = width - len(task.categorical)
+    made = numbers * (10 if settings["scale"] == "spline" else 2)
+    made += min(_ONE_HOT_COLUMNS, 64 * len(task.categorical))
+    most = max(1_000, _CELLS // max(1, made))
+    return None if rows <= most else np.sort(rng.choice(rows, most, replace=False))
+
+
+def _columns(
+    X: Floats,
+    y: npt.NDArray[Any],
+    task: TaskInfo,
+    settings: Settings,
+    weight: Floats | None,
+    rng: np.random.Generator,
+) -> list[Columns]:
+    most = max(5, min(64, _ONE_HOT_COLUMNS // max(1, len(task.categorical))))
+    encoded = Encoded.of(y, weight, task) if settings["categories"] == "target" else None
+    folds = rng.permutation(len(X)) % _FOLDS
+    return [
+        category_columns(column, most, encoded, folds)
+        if i in task.categorical
+        else number_columns(column, settings["scale"])
+        for i, column in enumerate(X.T)
+    ]
 
 
 def _from_files(files: Mapping[str, bytes]) -> _Linear:
-    tree = skops_bytes.loads(files[_FILE], _FILE)
-    return _Linear(tree["pipeline"], tree["classes"])
+    try:
+        tree = json.loads(files[_FILE])
+        return _Linear(
+            Additive.from_json(tree),
+            str(tree["loss"]),
+            int(tree["classes"]),
+            tuple(map(int, tree["present"])),
+            tuple(map(float, tree["weights"])),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataRefused(
+            f"{_FILE} is not a linear model that can be read: {error}",
+            "Fetch the model again, or train it anew.",
+        ) from None
 
 
 FAMILY = Family(
     name="linear",
     space={
         "penalty": Setting(Dimension(low=1e-3, high=1e3, log=True), 1.0),
-        "scale": Setting(Dimension(choices=("standard", "quantile")), "standard"),
+        "scale": Setting(Dimension(choices=("standard", "quantile", "spline")), "standard"),
+        "categories": Setting(Dimension(choices=("one_hot", "target")), "one_hot"),
     },
+    portfolio=(
+        {"scale": "spline", "penalty": 10.0},
+        {"scale": "quantile", "categories": "target"},
+        {"penalty": 100.0},
+    ),
     fitter=_fit,
     reader=_from_files,
+    losses=frozenset({"log", "squared", "poisson"}),
+    milliseconds=0.1,
 )
