@@ -7,6 +7,7 @@ out once. Sums are numpy's own, not BLAS's, whose last digits depend on the numb
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -186,6 +187,10 @@ def lookup(name: str, task_type: str, costs: Floats | None = None) -> Metric:
         If there is none of that name, or it is for other tasks.
     """
     fit = [m.name for m in METRICS.values() if task_type in m.tasks]
+    percent = re.fullmatch(r"pinball_(\d\d)", name)
+    if percent and task_type == "regression" and int(percent[1]) > 0:
+        pinball = values.pinball(int(percent[1]) / 100)
+        return Metric(name, frozenset({"regression"}), maximise=False, prepare=pinball)
     if name not in METRICS:
         ours = _ELSEWHERE.get(name.removeprefix("neg_"), name.removeprefix("neg_"))
         hint = f"Here it is called {ours!r}." if ours in fit else nearest(name, fit)

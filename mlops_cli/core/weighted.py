@@ -40,7 +40,7 @@ def mean_where(valid: NDArray[np.bool_], terms: Floats) -> Statistic:
     return lambda w: float("nan") if w[~valid].any() else whole(w)
 
 
-def row_weights(column: pl.Series, name: str) -> Floats:
+def row_weights(column: pl.Series, name: str, place: str = "evaluate.weight") -> Floats:
     """Read what each row counts, (n,).
 
     Raises
@@ -48,10 +48,10 @@ def row_weights(column: pl.Series, name: str) -> Floats:
     DataRefused
         If a weight is missing, negative or no finite number, or all are 0.
     """
-    hint = "Name a column of numbers from 0 on under evaluate.weight, or clean it."
+    hint = f"Name a column of numbers from 0 on under {place}, or clean it."
     if not (column.dtype.is_numeric() or column.dtype.is_decimal()):
         raise DataRefused(
-            f"the weights in {name!r} are of type {column.dtype}, not numbers (evaluate.weight)",
+            f"the weights in {name!r} are of type {column.dtype}, not numbers ({place})",
             hint,
         )
     weights = column.cast(float).to_numpy().astype(np.float64)
@@ -59,9 +59,9 @@ def row_weights(column: pl.Series, name: str) -> Floats:
     if len(bad):
         raise DataRefused(
             f"{len(bad):,} weights in {name!r} are missing or negative, the first of them "
-            f"{column[int(bad[0])]} (evaluate.weight)",
+            f"{column[int(bad[0])]} ({place})",
             hint,
         )
     if not weights.any():
-        raise DataRefused(f"all weights in {name!r} are 0 (evaluate.weight)", hint)
+        raise DataRefused(f"all weights in {name!r} are 0 ({place})", hint)
     return weights

@@ -105,11 +105,20 @@ class Tune(Section):
         return self
 
 
+_OBJECTIVE = r"^(squared|absolute|poisson|quantile:0\.(0[1-9]|[1-9][0-9]?))$"
+
+
 class Train(Section):
     """The final fit."""
 
     early_stopping: Annotated[int, Field(ge=1)] = 50
     """Rounds without a better validation score after which a boosting family stops."""
+    weight: str | None = None
+    """Column (feature or kept) that says how much each row counts in the fits and the search."""
+    objective: Annotated[str, Field(pattern=_OBJECTIVE)] = "squared"
+    """Regression: squared, absolute, poisson, or a quantile such as quantile:0.9."""
+    monotone: dict[str, Literal[1, -1]] = {}
+    """Feature -> 1 where the output may only rise with it, -1 where it may only fall."""
 
 
 class Evaluate(Section):

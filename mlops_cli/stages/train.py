@@ -11,8 +11,9 @@ import polars as pl
 import mlops_cli
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo, Watch
+from mlops_cli.core.learners import FAMILIES, Watch
 from mlops_cli.core.metrics import Metric, lookup
+from mlops_cli.core.objectives import fit_weights, task_info
 from mlops_cli.core.threshold import best_threshold
 from mlops_cli.layout import TARGET, TIME
 from mlops_cli.reporting import Summary
@@ -51,8 +52,9 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     choice = _Choice(chosen["family"], chosen["settings"], metric)
     program = read_json(layout.program)
     kinds = feature_kinds(program)
-    train = read_split(layout, "train", kinds)
-    validation = read_split(layout, "validation", kinds)
+    weight = params.train.weight
+    train = read_split(layout, "train", kinds, also=weight)
+    validation = read_split(layout, "validation", kinds, also=weight)
     labels = LabelCodec.fit(train[TARGET], params.task.type, params.task.positive)
     progress.update(f"fitting {choice.family} on {len(train):,} rows", done=0, total=2)
     choice = _held_out(params, choice, labels, train, validation, kinds=kinds)
@@ -69,7 +71,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         threshold=choice.threshold,
         program=program,
         signature=_signature(both, encoder, labels),
-        facts=_facts(params, choice, train, validation, both),
+        facts=_facts(params, choice, train, validation, both, len(kinds)),
     )
     save(bundle, layout.fitted)
     return _summary(choice, fitted, len(both))
@@ -89,13 +91,15 @@ def _held_out(
     X = encoder.transform(validation)
     y = labels.encode(validation[TARGET], "the validation split")
     sign = 1.0 if choice.metric.maximise else -1.0
-    watch = Watch(X, lambda p: sign * choice.metric(y, p), patience=params.train.early_stopping)
+    weight = fit_weights(validation, params.train.weight)
+    patience = params.train.early_stopping
+    watch = Watch(X, lambda p: sign * choice.metric(y, p, weight), patience=patience)
     fitted = _fit(params, choice, labels, encoder, train, watch=watch)
     prediction = fitted.predict(X)
     threshold = None
     if params.task.type == "binary":
         threshold = best_threshold(y, prediction[:, 1], params.task.cost)
-    score = float(choice.metric(y, prediction))
+    score = float(choice.metric(y, prediction, weight))
     return _Choice(
         choice.family, choice.settings, choice.metric, score, fitted.iterations, threshold
     )
@@ -115,11 +119,12 @@ def _fit(
     return family.fit(
         encoder.transform(frame),
         labels.encode(frame[TARGET]),
-        TaskInfo(params.task.type, len(labels.classes), encoder.categorical),
+        task_info(params.task.type, len(labels.classes), params.train, encoder),
         choice.settings,
         seed=params.project.seed,
         watch=watch,
         iterations=most if watch else choice.iterations,
+        weight=fit_weights(frame, params.train.weight),
     )
 
 
@@ -149,6 +154,7 @@ def _facts(
     train: pl.DataFrame,
     validation: pl.DataFrame,
     both: pl.DataFrame,
+    features: int,
 ) -> dict[str, Any]:
     window = None
     if TIME in both.columns:
@@ -162,7 +168,7 @@ def _facts(
         "iterations": choice.iterations,
         "seed": params.project.seed,
         "rows": {"train": len(train), "validation": len(validation)},
-        "features": len(both.columns) - 1 - (TIME in both.columns),
+        "features": features,
         "window": window,
         "validation": {"metric": choice.metric.name, "score": round(choice.score, 6)},
         "versions": {"mlops-cli": mlops_cli.__version__, **{n: version(n) for n in libraries}},

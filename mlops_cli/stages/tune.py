@@ -13,7 +13,8 @@ import mlops_cli
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, Setting, TaskInfo, Watch, chosen
-from mlops_cli.core.metrics import Metric, default_metrics, lookup
+from mlops_cli.core.metrics import Metric, lookup
+from mlops_cli.core.objectives import check_target, fit_weights, search_metric, task_info
 from mlops_cli.core.search import Candidate, Limits, Result, Trial, best, narrowed, search
 from mlops_cli.layout import TARGET
 from mlops_cli.reporting import Summary, Table
@@ -50,28 +51,40 @@ class _Problem:
     y: npt.NDArray[Any]
     X_validation: npt.NDArray[np.float64]
     y_validation: npt.NDArray[Any]
+    weight: npt.NDArray[np.float64] | None = None
+    weight_validation: npt.NDArray[np.float64] | None = None
 
     def evaluate(self, candidate: Candidate, report: Callable[[int, float], None]) -> Result:
         """Fit on the sampled training rows, score on the whole validation split."""
         sign = 1.0 if self.metric.maximise else -1.0
         watch = Watch(
             self.X_validation,
-            lambda prediction: sign * self.metric(self.y_validation, prediction),
+            lambda prediction: sign * self._judge(prediction),
             lambda step, score: report(step, sign * score),
             _PATIENCE,
         )
         family = FAMILIES[candidate.family]
         fitted = family.fit(
-            self.X, self.y, self.task, candidate.settings, seed=self.seed, watch=watch
+            self.X,
+            self.y,
+            self.task,
+            candidate.settings,
+            seed=self.seed,
+            watch=watch,
+            weight=self.weight,
         )
-        score = self.metric(self.y_validation, fitted.predict(self.X_validation))
+        score = self._judge(fitted.predict(self.X_validation))
         return Result(float(score), fitted.iterations)
+
+    def _judge(self, prediction: npt.NDArray[np.float64]) -> float:
+        return self.metric(self.y_validation, prediction, self.weight_validation)
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     """Search, and write ``best.json`` and ``trials.json`` to ``layout.tuning``."""
     tune = params.tune
-    metric = lookup(tune.metric or default_metrics(params.task.type)[0], params.task.type)
+    kind = params.task.type
+    metric = lookup(tune.metric or search_metric(kind, params.train.objective), kind)
     problem = _problem(params, layout, metric, progress)
     families, notes = chosen(tune.families, problem.task)
     given: dict[str, dict[str, Dimension]] = {
@@ -107,18 +120,23 @@ def _problem(params: Params, layout: Layout, metric: Metric, progress: Progress)
     progress.update("reading train and validation")
     seed = params.project.seed
     kinds = feature_kinds(read_json(layout.program))
-    train = read_split(layout, "train", kinds, params.tune.rows, seed)
-    validation = read_split(layout, "validation", kinds)
+    weight = params.train.weight
+    train = read_split(layout, "train", kinds, params.tune.rows, seed, weight)
+    validation = read_split(layout, "validation", kinds, also=weight)
     labels = LabelCodec.fit(train[TARGET], params.task.type, params.task.positive)
     encoder = Encoder.fit(train, kinds)
+    y = labels.encode(train[TARGET], "the train split")
+    check_target(y, params.train.objective, "the train split")
     return _Problem(
-        TaskInfo(params.task.type, len(labels.classes), encoder.categorical),
+        task_info(params.task.type, len(labels.classes), params.train, encoder),
         metric,
         seed,
         encoder.transform(train),
-        labels.encode(train[TARGET], "the train split"),
+        y,
         encoder.transform(validation),
         labels.encode(validation[TARGET], "the validation split"),
+        fit_weights(train, weight),
+        fit_weights(validation, weight),
     )
 
 
@@ -129,9 +147,10 @@ def _journal(params: Params, layout: Layout) -> Path:
         "seed": params.project.seed,
         "task": params.task.model_dump(mode="json"),
         "tune": params.tune.model_dump(mode="json"),
+        "train": params.train.model_dump(mode="json"),
         "program": sha256(layout.program),
-        "train": sha256(layout.split("train")),
-        "validation": sha256(layout.split("validation")),
+        "train split": sha256(layout.split("train")),
+        "validation split": sha256(layout.split("validation")),
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     path = layout.work / "tune" / f"{key}.journal"

@@ -34,7 +34,12 @@ def feature_kinds(program: dict[str, Any]) -> dict[str, str]:
 
 
 def read_split(
-    layout: Layout, name: str, kinds: dict[str, str], rows: int | None = None, seed: int = 0
+    layout: Layout,
+    name: str,
+    kinds: dict[str, str],
+    rows: int | None = None,
+    seed: int = 0,
+    also: str | None = None,
 ) -> pl.DataFrame:
     """A split's features, target, and time where there is one, in the file's order.
 
@@ -50,6 +55,8 @@ def read_split(
         At most so many rows, sampled without replacement; only they are held in memory.
     seed
         Of the sample.
+    also
+        One more column, where the split has it.
 
     Raises
     ------
@@ -73,6 +80,7 @@ def read_split(
             f"the {name} split has no rows", "Give it a larger share or another span under split."
         )
     columns = [*kinds, TARGET, *([TIME] if TIME in names else [])]
+    columns += [also] if also in names and also not in columns else []
     table = table.select(columns)
     if rows is not None and rows < total:
         table = table.filter(_sample(total, rows, seed))

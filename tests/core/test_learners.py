@@ -104,7 +104,7 @@ def test_a_model_from_its_files_predicts_the_same_and_has_the_same_files(family,
 @each_task
 def test_the_same_fit_gives_the_same_bytes_on_any_number_of_threads(family, kind):
     X, y, task = problem(kind, rows=2000)
-    files = [quick(family, X, y, task, rounds=8, threads=n).to_files() for n in (1, 3)]
+    files = [quick(family, X, y, task, rounds=4, threads=n).to_files() for n in (1, 3)]
     assert files[0] == files[1]
 
 
@@ -240,3 +240,92 @@ def test_a_tree_that_points_outside_itself_or_back_is_refused():
             check_tree(np.array([left, -1, -1]), right, feature, leaf, features=1)
     with pytest.raises(DataRefused, match="outside itself"):
         check_tree(np.array([1, -1, -1]), right, feature + 1, leaf, features=1)
+
+
+def regression_families(objective):
+    task = TaskInfo("regression", 0, (CATEGORY,), objective)
+    return [f for f in FAMILIES.values() if f.unfit(task) is None], task
+
+
+@pytest.mark.parametrize("objective", ["absolute", "quantile:0.9", "poisson"])
+def test_objectives_give_what_they_are_named_after(objective):
+    X, y, _ = problem("regression", rows=600)
+    families, task = regression_families(objective)
+    if objective == "poisson":
+        y = np.random.default_rng(0).poisson(np.exp(y / 3)).astype(float)
+    assert len(families) >= 4
+    for family in families:
+        fitted = quick(family, X, y, task, rounds=40, threads=1)
+        found = family.from_files(fitted.to_files()).predict(X)
+        if objective == "poisson":
+            assert found.min() > 0, family.name
+            assert found.mean() == pytest.approx(y.mean(), rel=0.15), family.name
+        else:
+            below = 0.9 if objective == "quantile:0.9" else 0.5
+            assert (y <= found).mean() == pytest.approx(below, abs=0.1), family.name
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_families_that_take_monotone_constraints_keep_them(kind):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 3))
+    value = np.sin(2 * X[:, 0]) + X[:, 1] + rng.normal(size=500)
+    y = (value > 0).astype(int) if kind == "binary" else value
+    task = TaskInfo(kind, TASKS[kind], monotone=(1, 0, 0))
+    families = [f for f in FAMILIES.values() if f.unfit(task) is None]
+    assert {"hist_gradient_boosting", "lightgbm"} <= {f.name for f in families}
+    rows = np.zeros((50, 3))
+    rows[:, 0] = np.linspace(-2, 2, 50)
+    for family in families:
+        found = quick(family, X, y, task, rounds=30, threads=1).predict(rows)
+        along = found[:, 1] if kind == "binary" else found
+        assert np.diff(along).min() > -1e-6, family.name
+
+
+@each_family
+def test_a_row_that_counts_twice_is_worth_two(family):
+    X, y, task = problem("binary")
+    heavy = np.where(y == 1, 20.0, 1.0)
+    plain, weighed = (
+        quick(family, X, y, task, weight=w, threads=1).predict(X)[:, 1].mean()
+        for w in (None, heavy / heavy.mean())
+    )
+    assert weighed > plain
+
+
+@each_family
+@each_task
+def test_one_class_or_one_value_gives_a_constant(family, kind):
+    X, y, task = problem(kind, rows=60)
+    alike = np.full(len(y), y[0])
+    fitted = quick(family, X, alike, task)
+    again = family.from_files(fitted.to_files())
+    found = again.predict(X[:2])
+    assert found.shape == ((2, task.classes) if task.classes else (2,))
+    assert (found[0] == found[1]).all()
+    assert quick(family, X[:1], y[:1], task).predict(X).shape[0] == 60
+    assert quick(family, np.ones_like(X), y, task).to_files().keys() == {"constant.json"}
+
+
+@each_family
+def test_rare_positives_keep_their_share(family):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6000, 4))
+    y = (rng.random(6000) < 0.004 * np.exp(X[:, 0] - 0.5)).astype(int)
+    settings = family.candidates()[-1]
+    fitted = family.fit(X, y, TaskInfo("binary", 2), settings, seed=1, iterations=20, threads=1)
+    assert fitted.predict(X)[:, 1].mean() == pytest.approx(y.mean(), rel=0.35)
+
+
+@each_family
+def test_the_portfolio_lies_in_the_space(family):
+    candidates = family.candidates()
+    assert 2 <= len(candidates) <= 6
+    for settings in candidates:
+        assert settings.keys() == family.space.keys()
+        for name, value in settings.items():
+            dimension = family.space[name].dimension
+            if dimension.choices is not None:
+                assert value in dimension.choices
+            else:
+                assert dimension.low <= value <= dimension.high

@@ -202,8 +202,11 @@ def _parameters(task: TaskInfo, settings: Settings, seed: int, classes: int) -> 
     loss = _LOSSES.get(task.loss, "MultiClass" if classes > 2 else "Logloss")  # noqa: PLR2004
     if task.loss == "quantile":
         loss += f":alpha={task.quantile}"
+    # Rare positives would need many rounds to get from a half to their share.
+    starts = {"boost_from_average": True} if loss not in ("MultiClass", "Poisson") else {}
     bound = {"monotone_constraints": list(task.monotone)} if any(task.monotone) else {}
     return {
+        **starts,
         **bound,
         "loss_function": loss,
         "learning_rate": float(settings["learning_rate"]),

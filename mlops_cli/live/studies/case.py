@@ -93,14 +93,18 @@ class Case:
     def refitted(self, frame: pl.DataFrame, features: list[str]) -> Bundle:
         """The model with the same settings and rounds, fitted on other rows or features."""
         from mlops_cli.core.encoding import Encoder
-        from mlops_cli.core.learners import FAMILIES, TaskInfo
+        from mlops_cli.core.learners import FAMILIES
+        from mlops_cli.core.objectives import fit_weights, task_info
 
         kinds = {name: self.bundle.encoder.kinds[name] for name in features}
         encoder = Encoder.fit(frame, kinds)
         X = encoder.transform(frame)
         y = self.bundle.labels.encode(frame[TARGET], "the training rows")
         classes = len(self.bundle.labels.classes)
-        task = TaskInfo(self.bundle.task, classes, encoder.categorical)
+        train = self.params.train
+        held = {name: sign for name, sign in train.monotone.items() if name in kinds}
+        wanted = train.model_copy(update={"monotone": held})
+        task = task_info(self.bundle.task, classes, wanted, encoder)
         members = tuple(
             replace(
                 member,
@@ -111,6 +115,7 @@ class Case:
                     member.settings,
                     seed=self.params.project.seed,
                     iterations=member.iterations,
+                    weight=fit_weights(frame, train.weight),
                 ),
             )
             for member in self.bundle.members
