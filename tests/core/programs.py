@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from mlops_cli.core.online import entry_key, online_tables
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.params.data import Featurize, Ingest
 
@@ -108,3 +110,21 @@ def compiled(rules: dict[str, Any] | None = None) -> FeatureProgram:
 
 def changed(**rules: Any) -> dict[str, Any]:
     return {**RULES, **rules}
+
+
+class Kept:
+    """Entries of sources as they come back from a store: through JSON."""
+
+    def __init__(
+        self, program: FeatureProgram, found: Mapping[str, pl.LazyFrame], since: Any = None
+    ) -> None:
+        sources = {s: program.cleaned(s, found[s]) for s in program.used_sources}
+        self.decode = {t.name: t.decode for t in online_tables(program)}
+        self.kept = {
+            t.name: dict(t.entries(sources[t.source], since)) for t in online_tables(program)
+        }
+
+    def entries(self, table: str, keys: Sequence[tuple[Any, ...]]) -> list[Any | None]:
+        """As a store gives them."""
+        found = [self.kept[table].get(entry_key(key)) for key in keys]
+        return [None if text is None else self.decode[table](text) for text in found]

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import INGEST, START, changed, compiled, tables, trips
+from programs import INGEST, START, Kept, changed, compiled, tables, trips
 
-from mlops_cli.core.online import entry_key, online_tables
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.core.request_program import RequestProgram
 from mlops_cli.params.data import Featurize, Ingest
-
-
-class Kept:
-    """Entries as they come back from a store: through JSON."""
-
-    def __init__(self, program: FeatureProgram, base: pl.DataFrame, since: Any = None) -> None:
-        sources = {s: program.cleaned(s, tables(base)[s]) for s in program.used_sources}
-        self.decode = {t.name: t.decode for t in online_tables(program)}
-        self.kept = {
-            t.name: dict(t.entries(sources[t.source], since)) for t in online_tables(program)
-        }
-
-    def entries(self, table: str, keys: Sequence[tuple[Any, ...]]) -> list[Any | None]:
-        """As a store gives them."""
-        found = [self.kept[table].get(entry_key(key)) for key in keys]
-        return [None if text is None else self.decode[table](text) for text in found]
 
 
 def made(requests: RequestProgram, started: pl.DataFrame, kept: Kept) -> pl.DataFrame:
@@ -49,7 +31,7 @@ def answered(program: FeatureProgram, base: pl.DataFrame, rows: pl.DataFrame) ->
     asked = rows.select(requests.inputs.needed).with_columns(pl.col("t").dt.to_string("iso"))
     read = requests.inputs.read(asked.to_dicts())
     assert not read.errors
-    return made(requests, requests.start(read.frame), Kept(program, base))
+    return made(requests, requests.start(read.frame), Kept(program, tables(base)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -92,7 +74,7 @@ def test_a_shortened_past_answers_later_requests_the_same() -> None:
     late = base.filter(pl.col("t") - pl.duration(hours=2) >= since)
     requests = RequestProgram(program)
     started = requests.start(late.select(requests.inputs.needed))
-    full, short = Kept(program, base), Kept(program, base, since)
+    full, short = Kept(program, tables(base)), Kept(program, tables(base), since)
     assert sum(map(len, map(str, short.kept.values()))) < sum(
         map(len, map(str, full.kept.values()))
     )
@@ -112,7 +94,7 @@ def test_a_key_without_an_entry_is_counted_as_a_miss() -> None:
     requests = RequestProgram(program)
     row = {"t": "2020-01-05", "bus": "nosuch", "stop": "a"}
     started = requests.start(requests.inputs.read([row]).frame)
-    features, misses = requests.features(started, Kept(program, base))
+    features, misses = requests.features(started, Kept(program, tables(base)))
     assert misses == {"join.bus": 1, "window.bus_24h.done": 1, "window.bus_24h": 1}
     assert features["size"] == [None]
     assert features["bus_24h_n"] == [0]
@@ -130,7 +112,7 @@ def test_derived_columns_are_made_from_what_the_caller_knows() -> None:
     requests = RequestProgram(again)
     assert requests.inputs.needed == ("t", "size")
     read = requests.inputs.read([{"t": "2020-01-01", "size": 3}])
-    features, _ = requests.features(requests.start(read.frame), Kept(program, trips(0, 3)))
+    features, _ = requests.features(requests.start(read.frame), Kept(program, tables(trips(0, 3))))
     assert features == {"four": [12]}
 
 
