@@ -228,10 +228,18 @@ def _column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
         # Not numbers are missing; JSON has none, but who calls from Python may.
         if float in found and any(v != v for v in values):  # noqa: PLR0124
             values = [None if v != v else v for v in values]  # noqa: PLR0124
-        return pl.Series(name, values, dtype=dtype, strict=False)
+        made = pl.Series(name, values, dtype=dtype, strict=False)
+        if made.null_count() != values.count(None):
+            # Python's integers have no end, and the column's have.
+            raise MisfitError(name, max(values, key=_size), type_name(dtype))
+        return made
     if kind is pl.Datetime and found == {str} and (moments := _moments(values)) is not None:
         return pl.Series(name, moments, dtype=pl.Int64).cast(dtype)
     return convert(pl.Series(name, values, strict=True), dtype)
+
+
+def _size(value: Any) -> float:
+    return 0.0 if value is None else abs(value)
 
 
 def _fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series | None]:

@@ -102,6 +102,27 @@ def test_limits(binary: Made) -> None:
         connection.close()
 
 
+def test_a_policy_of_the_settings_holds_and_a_wrong_one_is_told(binary: Made) -> None:
+    columns = {
+        "*": {"missing": "refuse"},
+        "shop": {"unseen": "impute"},
+        "width": {"range": "accept"},
+    }
+    environment = binary.environment(MLOPS_SERVE=json.dumps({"columns": columns}))
+    row = binary.rows[1]
+    with running(environment) as service:
+        (found,) = service.predict([{**row, "shop": "nosuch", "width": -5}])
+        (warning,) = found["warnings"]
+        assert (warning["column"], warning["policy"]) == ("shop", "impute")
+        status, content, _ = service.ask("POST", "/predict", [{**row, "shop": None}])
+        assert (status, content["errors"][0]["column"]) == (422, "shop")
+    with (
+        pytest.raises(AssertionError, match=r"serve.columns names 'widht'"),
+        running(binary.environment(MLOPS_SERVE='{"columns": {"widht": {}}}')),
+    ):
+        pass
+
+
 def test_metrics_count(binary: Made) -> None:
     with running(binary.environment()) as service:
         service.predict(binary.rows[:9])
