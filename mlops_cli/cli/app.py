@@ -17,6 +17,7 @@ from mlops_cli.cli.feedback import feedback
 from mlops_cli.cli.init import init
 from mlops_cli.cli.materialize import materialize
 from mlops_cli.cli.models import models
+from mlops_cli.cli.monitor import monitor
 from mlops_cli.cli.pipeline import run, stage, stage_command
 from mlops_cli.cli.predict import predict
 from mlops_cli.cli.registry import approve, promote, register, rollback
@@ -92,6 +93,7 @@ app.command()(explain)
 app.command()(study)
 app.add_typer(feedback, name="feedback")
 app.command()(replay)
+app.command()(monitor)
 app.command()(retrain)
 app.command()(status)
 app.command()(compare)

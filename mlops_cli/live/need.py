@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.moments import as_text
 from mlops_cli.live.truth import before
+from mlops_cli.store.verdicts import Verdicts
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -13,13 +15,38 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
 
-__all__ = ["found_need"]
+__all__ = ["Need", "found_need"]
+
+_NAMED = 3
+"""Findings that a reason names."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Why the model should be replaced.
+
+    Attributes
+    ----------
+    reason
+        None: it needn't.
+    detail
+        What that rests on.
+    """
+
+    reason: str | None
+    detail: str
 
 
 def found_need(
-    params: Params, layout: Layout, trained: dt.datetime | None, until: dt.datetime
-) -> str | None:
-    """Why the model in ``retrain.stage`` should be replaced; None: it needn't.
+    params: Params,
+    layout: Layout,
+    trained: dt.datetime | None,
+    until: dt.datetime,
+    version: str | None,
+) -> Need:
+    """Whether the model in ``retrain.stage`` should be replaced.
+
+    Its newest verdict by `mlops monitor` counts: one about another version says nothing of it.
 
     Parameters
     ----------
@@ -27,9 +54,22 @@ def found_need(
         Up to when its data go.
     until
         Up to when a new one's would.
+    version
+        The version in the stage; None: there is none.
     """
-    _ = layout
+    reasons = []
     every = params.retrain.every
     if every is not None and trained is not None and trained <= before(until, every):
-        return f"the model's data end {as_text(trained)}, over {every} before {as_text(until)}"
-    return None
+        reasons.append(
+            f"the model's data end {as_text(trained)}, over {every} before {as_text(until)}"
+        )
+    verdict = None if version is None else Verdicts(layout).latest(version)
+    if verdict is None:
+        return Need("; ".join(reasons) or None, f"mlops monitor hasn't judged {version}")
+    detail = f"mlops monitor found {verdict['status']} on {verdict['at']}"
+    wanted = [what for what in verdict["found"] if what in params.retrain.when]
+    if wanted:
+        why = [f["sentence"] for f in verdict["findings"] if f["means"] in wanted]
+        more = "" if len(why) <= _NAMED else f" (and {len(why) - _NAMED} more)"
+        reasons.append(f"monitor found {' and '.join(wanted)}: {' '.join(why[:_NAMED])}{more}")
+    return Need("; ".join(reasons) or None, detail)

@@ -187,9 +187,11 @@ def _planned(
         return Retrained("nothing new", wanted.reason, told, as_text(until))
     reason, head = wanted.reason, git.run("rev-parse", "HEAD").strip()
     if wanted.if_needed:
-        found = found_need(params, layout, trained, until)
+        held = None if production is None else production.number
+        need = found_need(params, layout, trained, until, held)
+        found = need.reason
         if found is None:
-            return Retrained("not needed", reason, told, as_text(until))
+            return Retrained("not needed", reason, told, as_text(until), None, need.detail)
         if again := _tried(attempts, as_text(until), head):
             detail = f"{again.outcome} before: {again.detail}"
             return Retrained("nothing new", found, told, as_text(until), None, detail)

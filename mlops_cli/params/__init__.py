@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from mlops_cli.params.base import Names, Section
 from mlops_cli.params.data import Featurize, Ingest, Split, Validate
-from mlops_cli.params.loop import Backtest, Feedback, Retrain
+from mlops_cli.params.loop import Backtest, Feedback, Monitor, Retrain
 from mlops_cli.params.modelling import Evaluate, Register, Task, Train, Tune
 from mlops_cli.params.serving import Serve
 
@@ -52,6 +52,7 @@ class Params(Section):
     register_: Annotated[Register, Field(alias="register")]
     serve: Serve = Serve()
     feedback: Feedback = Feedback()
+    monitor: Monitor = Monitor()
     retrain: Retrain = Retrain()
     backtest: Backtest = Backtest()
 

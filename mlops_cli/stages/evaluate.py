@@ -16,10 +16,12 @@ import numpy as np
 from mlops_cli.core import baselines, curves
 from mlops_cli.core.breakdown import break_down, worst
 from mlops_cli.core.costs import cost_matrix, weigh_threshold
+from mlops_cli.core.estimates import proven
 from mlops_cli.core.findings import fairness_found, segments_found
 from mlops_cli.core.importance import CANDIDATES, permutation, top
 from mlops_cli.core.intervals import Comparison, compare
 from mlops_cli.core.metrics import decide, default_metrics, lookup
+from mlops_cli.core.reliability import curves_of
 from mlops_cli.core.weighted import row_weights
 from mlops_cli.errors import BadParams, DataRefused, nearest
 from mlops_cli.layout import TARGET, TIME
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 # Independent streams of random numbers from the project's one seed.
-_INTERVALS, _SLICES, _SHUFFLES, _DOTS, _SEGMENTS, _GROUPS, _ORDERS = range(7)
+_INTERVALS, _SLICES, _SHUFFLES, _DOTS, _SEGMENTS, _GROUPS, _ORDERS, _GUESSES = range(8)
 _SHOWN = 20
 """So many features are listed by importance."""
 _MATRIX = 50
@@ -104,6 +106,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         columns = _slices(case, progress)
         report = _report(case, found, columns, shuffled)
         report |= _found_out(case, progress)
+        report |= _for_monitoring(case, progress)
     with staged(layout.plots) as folder:
         folder.mkdir()
         for name, points in _plots(case, shuffled, report["shap"]["mean"]).items():
@@ -251,6 +254,20 @@ def _found_out(case: _Case, progress: Progress) -> dict[str, Any]:
         seed=case.seed(_GROUPS),
     )
     return {"shap": shap, "worst_segments": segments, "fairness": groups}
+
+
+def _for_monitoring(case: _Case, progress: Progress) -> dict[str, Any]:
+    """What came true of what was predicted, and how well performance can be estimated by it."""
+    progress.update("estimating performance without labels")
+    order = np.arange(len(case.y))
+    if TIME in case.frame.columns:
+        order = case.frame[TIME].arg_sort().to_numpy()
+    curves = curves_of(case.y, case.prediction, case.names)
+    found = proven(
+        case.metrics, case.y[order], case.prediction[order], curves, seed=case.seed(_GUESSES)
+    )
+    estimates = {name: proof.to_json() for name, proof in found.items()}
+    return {"reliability": curves, "estimates": estimates}
 
 
 def _slices(case: _Case, progress: Progress) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from mlops_cli.store.events import Label, Prediction
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Counts", "Reader", "Rows"]
+__all__ = ["Apart", "Counts", "Mixed", "Reader", "Rows"]
+
+By = Literal["at", "moment"]
+"""Whether an interval is of when predictions were asked for, or of when what they are about is."""
 
 _NEVER, _EVER = float("-inf"), float("inf")
 _NUMBERS = {"at", "moment", "milliseconds"}
@@ -25,6 +28,21 @@ class Counts(NamedTuple):
     labels: int
 
 
+class Mixed(NamedTuple):
+    """How many predictions one version made in one role."""
+
+    version: str
+    role: str
+    rows: int
+
+
+class Apart(NamedTuple):
+    """Labels that say something else than one before of the same key, and those of nothing."""
+
+    contradicting: int
+    unknown: int
+
+
 class Rows(Protocol):
     """A database to ask.
 
@@ -34,6 +52,8 @@ class Rows(Protocol):
         What stands for a value in a statement.
     tie, lowest
         The column that orders predictions of the same time, and a value below all of it.
+    moments
+        The table that finds predictions by moment and entity quickly.
     empty
         Whether its tables were never made.
     """
@@ -41,6 +61,7 @@ class Rows(Protocol):
     mark: str
     tie: str
     lowest: Any
+    moments: str
     empty: bool
 
     def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -69,12 +90,67 @@ class Reader:
         version: str | None = None,
         role: str | None = None,
         columns: Sequence[str] = Prediction._fields,
+        by: By = "at",
         batch: int = 50_000,
     ) -> Iterator[pl.DataFrame]:
-        """Predictions in order of time, at most ``batch`` in a table; none comes empty."""
+        """Predictions in order of time, at most ``batch`` in a table; none comes empty.
+
+        With ``by="moment"`` the interval is of their moments, and the order still of time.
+        """
         given = {"version": version, "role": role}
-        where = {name: value for name, value in given.items() if value is not None}
-        return self._pages("predictions", self._rows.tie, columns, where, (since, until), batch)
+        where: dict[str, Any] = {
+            f"{name} =": value for name, value in given.items() if value is not None
+        }
+        interval = (since, until)
+        if by == "moment":
+            first, last = _interval(since, until)
+            where |= {"moment >=": first, "moment <": last}
+            interval = (None, None)
+        return self._pages("predictions", self._rows.tie, columns, where, interval, batch)
+
+    def mix(
+        self, since: float | None = None, until: float | None = None, *, by: By = "at"
+    ) -> list[Mixed]:
+        """How many predictions each version made in each role, most first."""
+        if self._rows.empty:
+            return []
+        mark = self._rows.mark
+        rows = self._rows.rows(
+            f"SELECT version, role, count(*) FROM predictions WHERE {by} >= {mark} "  # noqa: S608
+            f"AND {by} < {mark} GROUP BY version, role ORDER BY 3 DESC, 1, 2",
+            _interval(since, until),
+        )
+        return [Mixed(*row) for row in rows]
+
+    def newest(self, until: float | None = None, *, by: By = "at") -> float | None:
+        """The time of the last prediction before ``until``."""
+        if self._rows.empty:
+            return None
+        mark = self._rows.mark
+        ((found,),) = self._rows.rows(
+            f"SELECT max({by}) FROM predictions WHERE {by} < {mark}",  # noqa: S608
+            [_EVER if until is None else until],
+        )
+        return None if found is None else float(found)
+
+    def apart(self, since: float | None = None, until: float | None = None) -> Apart:
+        """Labels received in an interval that contradict another one, or whose prediction lacks."""
+        if self._rows.empty:
+            return Apart(0, 0)
+        mark = self._rows.mark
+        ((contradicting,),) = self._rows.rows(
+            f"SELECT count(*) FROM labels t WHERE t.at >= {mark} AND t.at < {mark} AND EXISTS "  # noqa: S608
+            "(SELECT 1 FROM labels l WHERE l.key = t.key AND (l.at, l.seq) < (t.at, t.seq))",
+            _interval(since, until),
+        )
+        ((unknown,),) = self._rows.rows(
+            f"SELECT count(*) FROM labels t WHERE t.at >= {mark} AND t.at < {mark} AND NOT EXISTS "  # noqa: S608
+            "(SELECT 1 FROM predictions p WHERE p.id = t.prediction) AND (t.entity IS NULL OR NOT "
+            f"EXISTS (SELECT 1 FROM {self._rows.moments} m WHERE m.moment = t.moment AND "
+            "m.entity = t.entity))",
+            _interval(since, until),
+        )
+        return Apart(int(contradicting), int(unknown))
 
     def labels(
         self,
@@ -149,7 +225,7 @@ class Reader:
         table: str,
         tie: str,
         columns: Sequence[str],
-        where: dict[str, str],
+        where: dict[str, Any],
         interval: tuple[float | None, float | None],
         batch: int,
         *,
@@ -159,7 +235,7 @@ class Reader:
             return
         mark = self._rows.mark
         start, end = _interval(*interval)
-        conditions = [f"t.at < {mark}", *(f"t.{name} = {mark}" for name in where)]
+        conditions = [f"t.at < {mark}", *(f"t.{asked} {mark}" for asked in where)]
         values: list[Any] = [end, *where.values()]
         if last:
             conditions.append(

@@ -139,7 +139,7 @@ class SqliteRows:
         If it isn't one of events.
     """
 
-    mark, tie, lowest = "?", "rowid", -1
+    mark, tie, lowest, moments = "?", "rowid", -1, "moments"
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():

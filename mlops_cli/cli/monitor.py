@@ -1,0 +1,179 @@
+"""`mlops monitor`: whether the model in production still does well, by what it was asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops_cli.cli import drawing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from mlops_cli.live.monitoring.running import Report
+
+__all__ = ["monitor"]
+
+_CODES = {"drift": 10, "degraded": 11}
+_SHOWN = 12
+"""Columns by drift that a screen shows."""
+
+
+def monitor(
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="Where the window begins; or monitor.window ago."),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="Where it ends, without it; or the newest prediction."),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", "-v", help="Only this one; or the one in retrain.stage first."),
+    ] = None,
+    fail_on: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="What gives exit code 10 or 11: drift, degraded, none."),
+    ] = "drift,degraded",
+    html: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Also write a report, in one file.")
+    ] = None,
+    prometheus: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Also write a file for node exporter.")
+    ] = None,
+    alert: Annotated[bool, typer.Option(help="Tell whom monitor.alerts names.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it all as JSON.")] = False,
+) -> None:
+    """Look for drift, and for lost performance where labels have come, in a window of the log.
+
+    Exit code 10: it found drift; 11: degraded performance, whether or not there is drift. The
+    verdict is kept for `mlops retrain --if-needed`.
+
+    Example: mlops monitor --since 2013-11-01 --until 2013-12-01 --html report.html
+    """
+    import datetime as dt
+    from pathlib import Path
+
+    from mlops_cli import params as parameters
+    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.project import find
+    from mlops_cli.core.moments import moment_of
+    from mlops_cli.live.monitoring import running as live
+
+    failing = _failing(fail_on)
+    layout = find()
+    params = parameters.load(layout.params)
+    today = dt.datetime.now(dt.UTC).date()
+    first, last = (
+        None if text is None else moment_of(text, params.ingest.until, today)
+        for text in (since, until)
+    )
+    with shown("monitor", quiet=as_json) as progress:
+        report = live.monitor(params, layout, live.Wanted(first, last, version), progress)
+    if html is not None:
+        _write_page(report, Path(html))
+    if prometheus is not None:
+        from mlops_cli.live.monitoring.prometheus import write
+
+        write(report.to_json(), Path(prometheus))
+    if alert:
+        from mlops_cli.live.monitoring.alerting import tell
+
+        told = tell(params.monitor.alerts, layout, report)
+        for channel, count, trouble in told:
+            _draw_alert(channel, count, trouble)
+    if as_json:
+        drawing.draw_json(report.to_json())
+    else:
+        _draw(report)
+    codes = [_CODES[what] for what in report.found if what in failing]
+    if codes:
+        raise typer.Exit(max(codes))
+
+
+def _failing(text: str) -> set[str]:
+    from mlops_cli.errors import Usage, nearest
+
+    words = {word.strip() for word in text.split(",") if word.strip()}
+    for word in sorted(words - {*_CODES, "none"}):
+        raise Usage(f"--fail-on is {word!r}", nearest(word, [*_CODES, "none"]))
+    return words - {"none"}
+
+
+def _write_page(report: Report, path: Path) -> None:
+    from mlops_cli.live.monitoring.page import html
+    from mlops_cli.store.files import staged
+
+    with staged(path) as temporary:
+        temporary.write_text(html(report.to_json(), report.former), encoding="utf-8")
+
+
+def _draw_alert(channel: str, count: int, trouble: str | None) -> None:
+    # On stderr, as --json has stdout for itself.
+    out = drawing.console(stderr=True)
+    if trouble is None:
+        out.print(f"told {count} findings by {channel}", markup=False)
+    else:
+        out.print(f"! not told by {channel}: {trouble}", markup=False)
+
+
+def _draw(report: Report) -> None:
+    facts, out = report.judgement.facts, drawing.console()
+    colour = {"ok": "green", "not judged": "yellow"}.get(report.status, "red")
+    out.print(f"[{colour}]{report.status}[/{colour}] ", end="")
+    out.print(
+        f"{report.name}@{report.version}: {facts['rows']:,} predictions from "
+        f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M}",
+        markup=False,
+    )
+    marks = {"degraded": "red", "drift": "red", "warning": "yellow", "note": "dim"}
+    for finding in report.judgement.findings:
+        mark = marks[finding.means]
+        out.print(f"  [{mark}]{finding.means:<8}[/{mark}] ", end="")
+        out.print(finding.sentence, markup=False)
+    for number, judged in report.others.items():
+        told = " and ".join(judged.found) or "nothing"
+        out.print(f"  {number}, by itself: {told} was found", markup=False)
+    _draw_performance(facts)
+    _draw_drift(facts)
+
+
+def _draw_performance(facts: Mapping[str, Any]) -> None:
+    from mlops_cli.reporting import Table
+
+    performance, estimate = facts["performance"] or {}, facts["estimate"] or {}
+    realised, expected = performance.get("figures", {}), estimate.get("figures", {})
+    rows = [
+        (
+            name,
+            _figure(facts["evaluation"].get(name)),
+            _figure(realised.get(name, {}).get("figure")),
+            _figure(expected.get(name)),
+        )
+        for name in dict.fromkeys([*realised, *expected])
+    ]
+    if rows:
+        head = ("metric", "evaluation", "realised", "expected without labels")
+        drawing.draw_table(Table("Performance", head, tuple(rows)))
+    if estimate and not estimate["trusted"]:
+        said = f"the expectation can't be trusted: {'; '.join(estimate['reasons'])}"
+        drawing.console().print(f"  {said}", markup=False)
+
+
+def _figure(of: Mapping[str, float] | None) -> str:
+    return "-" if of is None else f"{of['value']:.4g} [{of['low']:.4g}, {of['high']:.4g}]"
+
+
+def _draw_drift(facts: Mapping[str, Any]) -> None:
+    from mlops_cli.reporting import Table
+
+    columns: Sequence[Mapping[str, Any]] = (facts["drift"] or {}).get("columns", ())
+    keys = ("column", "part", "missing", "psi", "js", "ks")
+    ranked = sorted(columns, key=lambda c: -(c["ks"] if c["ks"] is not None else c["js"] or 0.0))
+    rows = tuple(tuple(c[key] for key in keys) for c in ranked[:_SHOWN])
+    if rows:
+        drawing.draw_table(Table("Drift, the furthest columns", keys, rows))

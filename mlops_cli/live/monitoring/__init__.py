@@ -1,0 +1,1 @@
+"""Monitoring over the event log: windows, verdicts, reports and alerts."""

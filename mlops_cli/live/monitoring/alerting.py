@@ -1,0 +1,124 @@
+"""Who is told what: each finding once, and again where it lasts for `monitor.alerts.repeat`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.errors import MlopsError
+from mlops_cli.live.truth import before
+from mlops_cli.store import alerts
+from mlops_cli.store.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from mlops_cli.core.monitoring.findings import Finding
+    from mlops_cli.layout import Layout
+    from mlops_cli.live.monitoring.running import Report
+    from mlops_cli.params.loop import Alerts
+
+__all__ = ["Told", "tell"]
+
+_SHOWN = 20
+
+Told = tuple[str, int, str | None]
+"""Channel, how many findings it was told, and why it couldn't be."""
+
+_Send = Callable[[Sequence["Finding"]], None]
+
+
+def tell(wanted: Alerts, layout: Layout, report: Report) -> list[Told]:
+    """Send what is new to every channel; a channel that fails is told the same the next time.
+
+    A finding that isn't there any more is forgotten, and told anew when it comes back; unless the
+    window wasn't judged, which says nothing about it.
+    """
+    verdicts = Verdicts(layout)
+    told = verdicts.told()
+    whose = f"{report.name}@{report.version}"
+    now = {f.key: f for f in report.judgement.findings if f.means in wanted.when}
+    if report.status != "not judged":
+        told = {
+            key: at
+            for key, at in told.items()
+            if key.split("|")[1] != whose or key.split("|")[2] in now
+        }
+    done: list[Told] = []
+    for channel, send in _channels(wanted, report).items():
+        due = [
+            finding
+            for key, finding in now.items()
+            if _is_due(told.get(f"{channel}|{whose}|{key}"), report.at, wanted.repeat)
+        ]
+        if not due:
+            continue
+        try:
+            send(due)
+        except MlopsError as error:
+            done.append((channel, 0, error.message))
+            continue
+        told |= {f"{channel}|{whose}|{f.key}": report.at.isoformat() for f in due}
+        done.append((channel, len(due), None))
+    verdicts.tell(told)
+    return done
+
+
+def _is_due(last: str | None, now: dt.datetime, repeat: str | None) -> bool:
+    if last is None:
+        return True
+    return repeat is not None and dt.datetime.fromisoformat(last) <= before(now, repeat)
+
+
+def _channels(wanted: Alerts, report: Report) -> dict[str, _Send]:
+    """Those that are set up, by name."""
+    environment, found = os.environ, dict[str, _Send]()
+    if webhook := environment.get("MLOPS_ALERT_WEBHOOK"):
+        found["webhook"] = lambda due: alerts.post(
+            webhook, _plain(report, due), "MLOPS_ALERT_WEBHOOK"
+        )
+    if slack := environment.get("MLOPS_ALERT_SLACK"):
+        found["slack"] = lambda due: alerts.post(slack, _slack(report, due), "MLOPS_ALERT_SLACK")
+    if (email := wanted.email) is not None:
+        password = environment.get("MLOPS_SMTP_PASSWORD")
+        found["e-mail"] = lambda due: alerts.send(
+            email, password, _headline(report), f"{_headline(report)}\n\n{_listed(due)}\n"
+        )
+    return found
+
+
+def _headline(report: Report) -> str:
+    return f"{report.name} {report.version}: {' and '.join(report.found) or report.status}"
+
+
+def _listed(due: Sequence[Finding]) -> str:
+    lines = [f"- {finding.sentence}" for finding in due[:_SHOWN]]
+    if len(due) > _SHOWN:
+        lines.append(f"... and {len(due) - _SHOWN} more")
+    return "\n".join(lines)
+
+
+def _plain(report: Report, due: Sequence[Finding]) -> Mapping[str, Any]:
+    return {
+        "event": "mlops.monitor",
+        "model": report.name,
+        "version": report.version,
+        "status": report.status,
+        "since": report.since.isoformat(),
+        "until": report.until.isoformat(),
+        "findings": [finding.to_json() for finding in due],
+    }
+
+
+def _slack(report: Report, due: Sequence[Finding]) -> Mapping[str, Any]:
+    # Slack's own marks: https://api.slack.com/reference/surfaces/formatting#escaping
+    marks = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+    lines = _listed(due).translate(marks)
+    headline = _headline(report).translate(marks)
+    return {
+        "text": headline,
+        "blocks": [
+            {"type": "header", "text": {"type": "plain_text", "text": _headline(report)[:150]}},
+            {"type": "section", "text": {"type": "mrkdwn", "text": lines[:3000]}},
+        ],
+    }

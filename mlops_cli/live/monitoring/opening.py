@@ -1,0 +1,68 @@
+"""A bundle's papers, read for monitoring without loading its model."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.core.costs import cost_matrix
+from mlops_cli.core.encoding import Encoder
+from mlops_cli.core.labels import LabelCodec
+from mlops_cli.core.monitoring.basis import Basis
+from mlops_cli.errors import DataRefused, NotFound
+from mlops_cli.store.bundle import verify
+from mlops_cli.store.files import read_json
+from mlops_cli.store.profile import read_reference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlops_cli.params import Params
+
+__all__ = ["open_basis"]
+
+
+def open_basis(folder: Path, params: Params) -> Basis:
+    """Verify a bundle, and read what a window is compared with.
+
+    Raises
+    ------
+    NotFound
+        If there is no bundle, or it was never evaluated.
+    DataRefused
+        If it isn't as it was written.
+    BadParams
+        If ``monitor.metric`` is none for the task.
+    """
+    verify(folder)
+    description = read_json(folder / "bundle.json")
+    labels = LabelCodec.from_json(description["labels"])
+    # A bundle that was made before there were profiles is judged by its labels only.
+    reference = None
+    with contextlib.suppress(NotFound):
+        reference = read_reference(folder)
+    evaluation = read_json(folder / "evaluation.json")
+    if "metrics" not in evaluation:
+        raise DataRefused(
+            f"{folder / 'evaluation.json'} names no metrics", "Evaluate the model: mlops run."
+        )
+    return Basis.of(
+        labels,
+        Encoder.from_json(read_json(folder / "encoder.json")).kinds,
+        read_json(folder / "metrics.json"),
+        evaluation,
+        metric=params.monitor.metric,
+        reference=reference,
+        threshold=description["threshold"],
+        trained=_clock(read_json(folder / "lineage.json")),
+        costs=cost_matrix(params.task, labels.classes),
+    )
+
+
+def _clock(lineage: dict[str, Any]) -> dt.datetime | None:
+    text = lineage.get("clock")
+    if not text:
+        return None
+    moment = dt.datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

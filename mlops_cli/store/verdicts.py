@@ -1,0 +1,81 @@
+"""What monitoring found, run by run: for plots over time, for retraining, and for alerts."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.store.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlops_cli.layout import Layout
+
+__all__ = ["Verdicts"]
+
+_FORMAT = 1
+
+
+class Verdicts:
+    """``.mlops/monitor/``: a line for each run in ``history.jsonl``, and what was told to whom."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._folder = layout.work / "monitor"
+        self._history = self._folder / "history.jsonl"
+        self._told = self._folder / "alerts.json"
+
+    def history(self) -> list[dict[str, Any]]:
+        """Former verdicts, oldest first; a line that a kill cut off is passed over."""
+        try:
+            lines = self._history.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and entry.get("format") == _FORMAT:
+                found.append(entry)
+        return found
+
+    def latest(self, version: str | None = None) -> dict[str, Any] | None:
+        """The newest verdict, of a version if one is named."""
+        found = (e for e in reversed(self.history()) if version in {None, e.get("version")})
+        return next(found, None)
+
+    def add(self, verdict: Mapping[str, Any]) -> None:
+        """Append a verdict, durably."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"format": _FORMAT, **verdict}, ensure_ascii=False, allow_nan=False)
+        # With a line's end before it: what a kill cut off must not take this one with it.
+        start = "\n" if self._torn() else ""
+        with self._history.open("a", encoding="utf-8") as file:
+            file.write(f"{start}{line}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _torn(self) -> bool:
+        try:
+            with self._history.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                return file.read(1) != b"\n"
+        except (FileNotFoundError, OSError):
+            return False
+
+    def told(self) -> dict[str, str]:
+        """Finding's key -> when it was last told, as ISO 8601."""
+        if not self._told.exists():
+            return {}
+        try:
+            found = read_json(self._told)
+        except ValueError:
+            return {}
+        return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+    def tell(self, told: Mapping[str, str]) -> None:
+        """Keep what was told."""
+        write_json(self._told, dict(told))
