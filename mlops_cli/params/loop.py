@@ -75,8 +75,6 @@ class Monitor(Section):
     """A model's data must not end longer before the window."""
     skew_rows: Annotated[int, Field(ge=0)] = 500
     """So many logged rows are computed again by the offline feature program; 0: none."""
-    keep: Duration = "1y"
-    """How long former verdicts are kept for the plots over time."""
     alerts: Alerts = Alerts()
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mlops_cli.core.estimates import proven
 from mlops_cli.core.intervals import compare
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.metrics import default_metrics, lookup
@@ -13,7 +14,6 @@ from mlops_cli.core.monitoring.basis import Basis
 from mlops_cli.core.monitoring.coverage import measure
 from mlops_cli.core.monitoring.judging import judge
 from mlops_cli.core.monitoring.window import Window
-from mlops_cli.core.estimates import proven
 from mlops_cli.core.reference import Reference, output_frame
 from mlops_cli.core.reliability import curves_of
 from mlops_cli.params.loop import Monitor
@@ -67,7 +67,8 @@ def basis(task, *, reference=True, n=4000):
         },
         "reliability": curves,
         "estimates": {
-            name: proof.to_json() for name, proof in proven(metrics, y, output, curves, seed=0).items()
+            name: proof.to_json()
+            for name, proof in proven(metrics, y, output, curves, seed=0).items()
         },
         "slices": {
             "site": {
@@ -85,9 +86,7 @@ def basis(task, *, reference=True, n=4000):
     return Basis.of(
         labels,
         kinds,
-        {
-            name: {k: v.rounded() for k, v in of.items()} for name, of in found.figures.items()
-        },
+        {name: {k: v.rounded() for k, v in of.items()} for name, of in found.figures.items()},
         evaluation,
         reference=profile,
         trained=times(n)[-1],
@@ -180,7 +179,9 @@ def test_a_late_end_is_left_out_of_performance(task, known):
 def test_labels_that_lack_for_a_reason_are_warned_of(known, task):
     features, output, truth = rows(task, 3000, 2)
     score = output if output.ndim == 1 else output[:, 1] if output.shape[1] == 2 else output.max(1)
-    kept = pl.Series([v if s < np.median(score) else None for v, s in zip(truth, score, strict=True)])
+    kept = pl.Series(
+        [v if s < np.median(score) else None for v, s in zip(truth, score, strict=True)]
+    )
     made = Window.of(known, times(3000), features, output, kept)
     assert measure(made).different
     rules = RULES.model_copy(update={"slices": ()})

@@ -109,8 +109,6 @@ def expect(
     broken = sorted({f.column or "" for f in findings if f.kind in _BROKEN and f.means == "drift"})
     if broken:
         reasons.append(f"features are broken: {', '.join(broken)}")
-    if any(f.kind == "joint" and f.means == "drift" for f in findings):
-        reasons.append("the window's rows are unlike those that the model was fitted on (joint drift)")
     if ahead := _too_far(window, basis):
         reasons.append(ahead)
     return Expectation(figures, check, reasons)

@@ -38,8 +38,9 @@ class Judgement:
     findings
         The gravest first.
     facts
-        Plain values: ``rows``, ``window``, ``evaluation``, ``drift``, ``performance``, ``estimate``,
-        ``calibration``, ``latency``, ``age``, ``over_time``; None where something isn't judged.
+        Plain values: ``rows``, ``window``, ``evaluation``, ``drift``, ``performance``,
+        ``estimate``, ``calibration``, ``latency``, ``age``, ``over_time``; None where something
+        isn't judged.
     """
 
     findings: Sequence[Finding]

@@ -163,8 +163,8 @@ def _history(report: Tree, history: Sequence[Tree]) -> str:
         level=_evaluated(report, metric),
     )
     return (
-        f"<figure class=\"wide\"><h3>{escape(metric)} from window to window</h3>{drawn}<figcaption>Dashed: the "
-        "evaluation. Shaded: intervals.</figcaption></figure>"
+        f'<figure class="wide"><h3>{escape(metric)} from window to window</h3>{drawn}'
+        "<figcaption>Dashed: the evaluation. Shaded: intervals.</figcaption></figure>"
     )
 
 

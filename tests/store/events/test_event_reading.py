@@ -9,8 +9,8 @@ import pytest
 from event_parts import label, prediction
 
 from mlops_cli.errors import NotFound, SourceUnreadable
-from mlops_cli.store.events import open_events, open_reader
-from mlops_cli.store.events.reading import Counts, Reader
+from mlops_cli.store.events import Label, open_events, open_reader
+from mlops_cli.store.events.reading import Apart, Counts, Reader
 
 
 @pytest.fixture
@@ -97,3 +97,36 @@ def test_an_empty_database_has_nothing_and_stays_empty(server, layout) -> None:
     reader.close()
     with pytest.raises(SourceUnreadable):
         open_reader(server.url.replace("/postgres?", "/other?"), layout)
+
+
+def test_versions_and_roles_are_counted_in_an_interval_of_either_time(reader) -> None:
+    assert reader.mix(until=1e9 + 3) == [
+        ("v0.1.0", "answered", 2),
+        ("v0.2.0", "answered", 2),
+        ("v0.0.0", "answered", 1),
+        ("v0.0.0", "shadow", 1),
+    ]
+    by_moment = reader.mix(2e9 + 50, by="moment")
+    assert sum(mixed.rows for mixed in by_moment) == 50
+    (frame,) = reader.predictions(2e9 + 50, 2e9 + 52, by="moment")
+    assert sorted(frame["id"]) == ["id-50", "id-51"]
+
+
+def test_the_newest_prediction_is_found(reader) -> None:
+    assert reader.newest() == 1e9 + 49
+    assert reader.newest(1e9 + 10) == 1e9 + 9
+    assert reader.newest(by="moment") == 2e9 + 99
+    assert reader.newest(1.0) is None
+
+
+def test_labels_that_contradict_and_labels_of_nothing_are_counted(reader, url, layout) -> None:
+    events = open_events(url, layout)
+    events.write([], [label(1000, at=4e9), entity_label("e1", 2e9 + 1), entity_label("e9", 7.0)])
+    events.close()
+    assert reader.apart() == Apart(contradicting=5, unknown=2)
+    assert reader.apart(since=3.5e9) == Apart(contradicting=0, unknown=2)
+
+
+def entity_label(name: str, moment: float) -> Label:
+    entity = f'["{name}"]'
+    return Label(f"{entity}|{moment}", None, entity, moment, "true", 4e9)
