@@ -1,215 +1,171 @@
-"""The service against bare servers: one row a request, the flights' model, logging on.
+"""The service against other servers: the flights' model, logging on, one worker each.
 
-Needs wrk, and a project whose pipeline has run (`make run`). Each side is one worker; both are
-asked in turn, so that a noisy machine is noisy for both.
+Needs wrk, and a project whose pipeline has run (`make run`). The sides are asked in turn, round by
+round, so that a noisy machine is noisy for all; the median round counts. Beside the requests a
+second, processor time for each request is measured: it is what is left of a comparison where
+others use the machine, and where wrk itself has one of two cores.
 
-    python benchmarks/serving.py [--seconds 5] [--connections 64 256]
+    python benchmarks/serving.py [--quick] [--sides ours starlette] [--seconds 4] [--json]
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import dataclasses
 import json
-import os
-import re
-import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+from measure import ROOT, arguments, machine
+from serving_sides import Rows, Running, running, sides
+from wrk import Load, Measured, needed
 
-ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
-LUA = """
-local bodies = {}
-for line in io.lines("%s") do bodies[#bodies + 1] = line end
-local at = 0
-request = function()
-  at = at %% #bodies + 1
-  return wrk.format("POST", "/predict", {["content-type"] = "application/json"}, bodies[at])
-end
-"""
-BARE = """
-import uvicorn
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-async def predict(request):
-    return PlainTextResponse("ok")
-app = Starlette(routes=[Route("/predict", predict, methods=["POST"])])
-uvicorn.run(app, port=%d, log_level="warning", access_log=False, loop="uvloop", http="httptools")
-"""
-PLAIN = """
-import bentoml, numpy as np, pandas as pd
-from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OrdinalEncoder
-rows = pd.read_json("%s", lines=True)
-text = [c for c in rows if rows[c].dtype.kind not in "if"]
-encode = make_column_transformer(
-    (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), text),
-    remainder="passthrough")
-model = make_pipeline(encode, HistGradientBoostingClassifier(max_iter=100))
-model.fit(rows, np.arange(len(rows)) %% 2)
-@bentoml.service(workers=1)
-class Plain:
-    @bentoml.api
-    def predict(self, rows: list[dict]) -> list[float]:
-        return model.predict_proba(pd.DataFrame(rows))[:, 1].tolist()
-"""
+NAMES = ("ours", "starlette", "fastapi", "bentoml", "mlflow")
+LARGE = 1_000
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one load showed; microseconds of processor time for each request."""
+
+    side: str
+    connections: int
+    measured: Measured
+    cpu: float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--connections", type=int, nargs="+", default=[64, 256])
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--sides", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--seconds", type=int, default=4, help="of one load")
     given = parser.parse_args()
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is not installed (Debian: apt-get install wrk)")
-    with tempfile.TemporaryDirectory() as name:
+    needed()
+    rounds, seconds = given.runs or (1 if given.quick else 5), 2 if given.quick else given.seconds
+    with tempfile.TemporaryDirectory(prefix="serving-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        rows = requests(folder)
-        with contextlib.ExitStack() as stack:
-            started = time.perf_counter()
-            ours = stack.enter_context(serving(folder, "ours", 3811))
-            ready = time.perf_counter() - started
-            bare = stack.enter_context(python(folder, "bare", BARE % 3812, 3812))
-            print(f"ready after {ready:.2f} s; memory then {memory(ours):.0f} MB")
-            for count in given.connections:
-                one, other = [], []
-                for _ in range(3):
-                    other.append(load(folder, 3812, count, given.seconds))
-                    one.append(load(folder, 3811, count, given.seconds))
-                mine, theirs = middle(one), middle(other)
-                print(
-                    f"{count} connections: ours {mine['rate']:,.0f} requests/s "
-                    f"(p50 {mine['p50']:.1f} ms, p99 {mine['p99']:.1f} ms), bare Starlette "
-                    f"{theirs['rate']:,.0f}: ratio {mine['rate'] / theirs['rate']:.2f}"
-                )
-            print(f"memory of the worker: {memory(ours):.0f} MB")
-            print(f"a body of 1,000 rows: median {large(rows, 3811):.1f} ms")
-            os.kill(bare.pid, signal.SIGTERM)
-        with plain(folder) as port:
-            found = load(folder, port, 16, given.seconds)
-            print(f"plain BentoML service, 16 connections: {found['rate']:,.0f} requests/s")
+        rows = _rows(folder)
+        made = sides(folder, folder / "rows", given.sides)
+        up = [stack.enter_context(running(side, rows)) for side in made]
+        for side in made:
+            text = b"\n".join(side.body([row]) for row in rows)
+            (folder / f"bodies-{side.name}").write_bytes(text)
+        facts: dict[str, Any] = {s.side.name: _alone(s, rows, rounds) for s in up}
+        loads = [
+            _loaded(folder, s, count, seconds)
+            for _ in range(rounds)
+            for s in up
+            for count in s.side.connections
+        ]
+        for s in up:
+            facts[s.side.name]["megabytes"] = round(s.megabytes)
+        most = _middle([r for r in loads if r.side == "ours"], max(made[0].connections))
+        half = [
+            _loaded(folder, s, 64, seconds, most.measured.rate / 2, most.measured.p50 / 4)
+            for _ in range(rounds)
+            for s in up
+            if s.side.name in {"ours", "starlette"}
+        ]
+    _told(loads, half, facts, as_json=given.json)
 
 
-def requests(folder: Path) -> list[dict[str, object]]:
-    """The last flights before the data clock, as bodies of one row each."""
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    """The last 2,000 rows before the data clock, as a caller has them."""
     program = json.loads((ROOT / "models/model/program.json").read_text())
     base = pl.read_parquet(ROOT / f"data/validated/{program['rules']['base']}.parquet")
     rows = base.tail(2_000).select(list(program["example"]))
     rows = rows.with_columns(pl.col(pl.Datetime).dt.to_string("%Y-%m-%dT%H:%M:%SZ"))
     listed = rows.to_dicts()
-    (folder / "bodies").write_text("\n".join(json.dumps({"rows": [row]}) for row in listed))
     (folder / "rows").write_text("\n".join(map(json.dumps, listed)))
-    (folder / "post.lua").write_text(LUA % (folder / "bodies"))
     return listed
 
 
-@contextlib.contextmanager
-def serving(folder: Path, name: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """`mlops serve` of the last run's model, with a log of its own."""
-    words = [str(BIN / "mlops"), "serve", "--workspace", "--port", str(port)]
-    environment = {**os.environ, "MLOPS_EVENTS_URL": str(folder / "events.sqlite")}
-    with process(folder, name, words, f"http://127.0.0.1:{port}/readyz", environment) as found:
-        yield found
-
-
-@contextlib.contextmanager
-def python(folder: Path, name: str, text: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A server in Python."""
-    (folder / f"{name}.py").write_text(text)
-    words = [sys.executable, str(folder / f"{name}.py")]
-    with process(folder, name, words, f"http://127.0.0.1:{port}/predict") as found:
-        yield found
-
-
-@contextlib.contextmanager
-def plain(folder: Path) -> Iterator[int]:
-    """A plain BentoML service around a scikit-learn pipeline over a pandas frame."""
-    (folder / "plain.py").write_text(PLAIN % (folder / "rows"))
-    words = [str(BIN / "bentoml"), "serve", "plain:Plain", "--port", "3813"]
-    environment = {
-        **os.environ,
-        "BENTOML_DO_NOT_TRACK": "true",
-        "BENTOML_HOME": str(folder / "home"),
+def _alone(server: Running, rows: Rows, rounds: int) -> dict[str, Any]:
+    """Without a load: the start, one row at a time, and large bodies."""
+    for _ in range(3):
+        server.ask(rows[:1])
+        server.ask(rows[:LARGE])
+    single = [server.ask(rows[i : i + 1]) for i in range(20 * rounds)]
+    large = [server.ask(rows[:LARGE]) for _ in range(10 * rounds)]
+    return {
+        "seconds to the first answer": round(server.start, 2),
+        "ms of one row": _ms(single),
+        f"ms of {LARGE} rows": _ms(large),
     }
-    with process(folder, "plain", words, "http://127.0.0.1:3813/readyz", environment):
-        yield 3813
 
 
-@contextlib.contextmanager
-def process(
-    folder: Path, name: str, words: list[str], url: str, environment: dict[str, str] | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process, from its first answer on."""
-    where = ROOT if name == "ours" else folder
-    with (folder / f"{name}.log").open("wb") as log:
-        found = subprocess.Popen(words, cwd=where, env=environment, stdout=log, stderr=log)
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(url, timeout=1)  # noqa: S310 - our own
-                break
-            except urllib.error.HTTPError:
-                break
-            except OSError:
-                if found.poll() is not None:
-                    sys.exit((folder / f"{name}.log").read_text())
-                time.sleep(0.05)
-        yield found
-    finally:
-        found.terminate()
-        found.wait(30)
+def _loaded(
+    folder: Path, server: Running, connections: int, seconds: int,
+    rate: float | None = None, latency: float = 0.0,
+) -> Round:  # fmt: skip
+    side = server.side
+    before = server.cpu
+    load = Load(
+        side.url, folder / f"bodies-{side.name}", connections, seconds, rate=rate, latency=latency
+    )
+    measured = load.run(folder)
+    return Round(
+        side.name, connections, measured, (server.cpu - before) / (measured.rate * seconds) * 1e6
+    )
 
 
-def load(folder: Path, port: int, connections: int, seconds: int) -> dict[str, float]:
-    """What wrk measures: requests/s, and percentiles in milliseconds."""
-    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
-    words += ["-s", str(folder / "post.lua"), f"http://127.0.0.1:{port}/predict"]
-    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in text:
-        sys.exit(f"some requests failed:\n{text}")
-    found = {"rate": float(re.search(r"Requests/sec:\s+([0-9.]+)", text)[1])}  # type: ignore[index]
-    for name in ("50", "99"):
-        number, unit = re.search(rf"{name}%\s+([0-9.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
-        found[f"p{name}"] = float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[unit]
-    return found
+def _middle(rounds: list[Round], connections: int) -> Round:
+    """The round with the median rate."""
+    some = [r for r in rounds if r.connections == connections]
+    return sorted(some, key=lambda r: r.measured.rate)[len(some) // 2]
 
 
-def middle(runs: list[dict[str, float]]) -> dict[str, float]:
-    """The run with the median rate."""
-    return sorted(runs, key=lambda run: run["rate"])[len(runs) // 2]
+def _ms(seconds: list[float]) -> float:
+    return round(statistics.median(seconds) * 1e3, 1)
 
 
-def large(rows: list[dict[str, object]], port: int) -> float:
-    """Median milliseconds of 30 requests of 1,000 rows."""
-    body, times = json.dumps({"rows": rows[:1000]}).encode(), []
-    for _ in range(30):
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/predict", body, {"content-type": "application/json"}
-        )
-        start = time.perf_counter()
-        urllib.request.urlopen(request).read()  # noqa: S310 - our own
-        times.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times)
+def _told(loads: list[Round], half: list[Round], facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        plain = {"loads": loads, "half": half}
+        shown = {k: [dataclasses.asdict(r) for r in rounds] for k, rounds in plain.items()}
+        print(json.dumps({"machine": machine(), "sides": facts, **shown}, indent=2))
+        return
+    print(", ".join(f"{k} {v}" for k, v in machine().items()))
+    for what, rounds in (("full load", loads), ("half of our load", half)):
+        print(f"\n{what}: requests/s, p50, p99, processor time a request; ratio of ours")
+        for side, count in sorted({(r.side, r.connections) for r in rounds}, key=_order):
+            one = _middle([r for r in rounds if r.side == side], count)
+            ours = [r for r in rounds if r.side == "ours"]
+            ratio = _ratio(ours, [r for r in rounds if r.side == side], count)
+            m = one.measured
+            print(
+                f"{side:10} {count:4} connections {m.rate:9,.0f}/s {m.p50:8.1f} ms {m.p99:8.1f} ms "
+                f"{one.cpu:8.0f} us  {ratio}"
+            )
+    print()
+    for side, told in facts.items():
+        print(f"{side:10} " + ", ".join(f"{k}: {v}" for k, v in told.items()))
 
 
-def memory(found: subprocess.Popen[bytes]) -> float:
-    """Resident megabytes of a process."""
-    text = Path(f"/proc/{found.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1e3  # type: ignore[index]
+def _order(side: tuple[str, int]) -> tuple[int, int]:
+    return NAMES.index(side[0]), side[1]
+
+
+def _ratio(ours: list[Round], others: list[Round], connections: int) -> str:
+    """Our requests/s over another's, round by round, and its processor time over ours."""
+    counts = {r.connections for r in ours}
+    count = connections if connections in counts else max(counts, default=0)
+    one = [r for r in ours if r.connections == count]
+    other = [r for r in others if r.connections == connections]
+    if not one or one[0].side == other[0].side:
+        return ""
+    pairs = list(zip(one, other, strict=True))
+    rate = [a.measured.rate / b.measured.rate for a, b in pairs]
+    cpu = [b.cpu / a.cpu for a, b in pairs]
+    return (
+        f"{statistics.median(rate):.2f} times ({min(rate):.2f} to {max(rate):.2f}), "
+        f"by processor time {statistics.median(cpu):.2f}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,14 +11,18 @@ from pathlib import Path
 
 __all__ = ["Load", "Measured", "needed"]
 
+# Made before the load begins: wrk shares the machine with what it measures.
 LUA = """
-local bodies = {}
-for line in io.lines("%(bodies)s") do bodies[#bodies + 1] = line end
-local at, pause = 0, %(pause)s
+local requests, at, pause = {}, 0, %(pause)s
 math.randomseed(os.time())
+init = function()
+  for line in io.lines("%(bodies)s") do
+    requests[#requests + 1] = wrk.format("POST", nil, {["content-type"] = "%(type)s"}, line)
+  end
+end
 request = function()
-  at = at %% #bodies + 1
-  return wrk.format("POST", nil, {["content-type"] = "%(type)s"}, bodies[at])
+  at = at %% #requests + 1
+  return requests[at]
 end
 """
 # wrk asks for a delay before each request of a connection. One that is drawn anew each time keeps

@@ -78,6 +78,9 @@ class RequestProgram:
         self._blanked = self._late_values([c for c in own if c in late])
         self._copied, self._computed = self._sorted_features()
         self._reads = {c for e in self._computed.values() for c in e.meta.root_names()}
+        # A name of its own for each: a later feature may read a column that is called as this one.
+        self._made = {name: f"_made_{name}" for name in self._computed}
+        self._steps = [[e.alias(self._made[name])] for name, e in self._computed.items()]
 
     def start(self, typed: pl.DataFrame) -> pl.DataFrame:
         """Typed raw rows with derived columns, repairs and the moment of prediction (``_at``)."""
@@ -98,10 +101,7 @@ class RequestProgram:
             hooked = self.program.hooked(self._frame(started, made)).select(self._all)
             return _columns(hooked, {name: name for name in self.program.features}), misses
         frame = self._frame(started, made, self._reads)
-        # A name of its own for each: a later feature may read a column that is called as this one.
-        own = {name: f"_made_{name}" for name in self._computed}
-        steps = [[e.alias(own[name])] for name, e in self._computed.items()]
-        columns = _columns(_in_steps(frame, steps), own)
+        columns = _columns(_in_steps(frame, self._steps), self._made)
         for name, column in self._copied.items():
             columns[name] = made[column] if column in made else started[column].to_list()
         return {name: columns[name] for name in self.program.features}, misses

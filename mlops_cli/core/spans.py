@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 __all__ = ["microseconds"]
 
@@ -17,6 +18,7 @@ _UNITS = {
 }
 
 
+@cache
 def microseconds(duration: str) -> int | None:
     """The length of a duration in UTC; None where it depends on the calendar (mo, q, y)."""
     parts = re.findall(r"([0-9]+)(us|ms|mo|s|m|h|d|w|q|y)", duration)

@@ -1,0 +1,22 @@
+"""A plain BentoML service around a scikit-learn pipeline: bentoml serve bento_app:Plain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bentoml
+import joblib
+import pandas as pd
+
+model = joblib.load("model.joblib")
+
+
+@bentoml.service(workers=1)
+class Plain:
+    """Probabilities of the second class."""
+
+    @bentoml.api
+    def predict(self, rows: list[dict[str, Any]]) -> list[float]:
+        """Of each row."""
+        found: list[float] = model.predict_proba(pd.DataFrame(rows))[:, 1].tolist()
+        return found
