@@ -5,12 +5,11 @@ round, so that a noisy machine is noisy for all; the median round counts. Beside
 second, processor time for each request is measured: it is what is left of a comparison where
 others use the machine, and where wrk itself has one of two cores.
 
-    python benchmarks/serving.py [--quick] [--sides ours starlette] [--seconds 4] [--json]
+    python benchmarks/serving.py [--quick] [--others starlette] [--seconds 4] [--json]
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import statistics
@@ -25,7 +24,7 @@ from measure import ROOT, arguments, machine
 from serving_sides import Rows, Running, running, sides
 from wrk import Load, Measured, needed
 
-NAMES = ("ours", "starlette", "fastapi", "bentoml", "mlflow")
+NAMES = ("starlette", "fastapi", "bentoml", "mlflow")
 LARGE = 1_000
 
 
@@ -39,38 +38,65 @@ class Round:
     cpu: float
 
 
+@dataclass(frozen=True)
+class Found:
+    """Ours against another server: loads in turn, those at half of our load, and facts."""
+
+    other: str
+    loads: list[Round]
+    half: list[Round]
+    facts: dict[str, dict[str, float]]
+
+
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--sides", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--others", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--seconds", type=int, default=4, help="of one load")
     given = parser.parse_args()
     needed()
     rounds, seconds = given.runs or (1 if given.quick else 5), 2 if given.quick else given.seconds
-    with tempfile.TemporaryDirectory(prefix="serving-") as name, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="serving-") as name:
         folder = Path(name)
         rows = _rows(folder)
-        made = sides(folder, folder / "rows", given.sides)
-        up = [stack.enter_context(running(side, rows)) for side in made]
-        for side in made:
-            text = b"\n".join(side.body([row]) for row in rows)
-            (folder / f"bodies-{side.name}").write_bytes(text)
-        facts: dict[str, Any] = {s.side.name: _alone(s, rows, rounds) for s in up}
-        loads = [
-            _loaded(folder, s, count, seconds)
-            for _ in range(rounds)
-            for s in up
-            for count in s.side.connections
-        ]
-        for s in up:
-            facts[s.side.name]["megabytes"] = round(s.megabytes)
-        most = _middle([r for r in loads if r.side == "ours"], max(made[0].connections))
+        ours, *others = sides(folder, folder / "rows", given.others)
+        for side in (ours, *others):
+            bodies = b"\n".join(side.body([row]) for row in rows)
+            (folder / f"bodies-{side.name}").write_bytes(bodies)
+        found = []
+        for side in others:
+            with running(ours, rows) as one, running(side, rows) as other:
+                found.append(_compared(folder, one, other, rows, rounds, seconds))
+            if not given.json:
+                _told(found[-1])
+    if given.json:
+        shown = [dataclasses.asdict(f) for f in found]
+        print(json.dumps({"machine": machine(), "found": shown}, indent=2))
+
+
+def _compared(
+    folder: Path, ours: Running, other: Running, rows: Rows, rounds: int, seconds: int
+) -> Found:
+    """Both sides in turn."""
+    facts = {s.side.name: _alone(s, rows, rounds) for s in (ours, other)}
+    fast = other.side.connections == ours.side.connections
+    turns = [
+        (s, count)
+        for s in (ours, other)
+        for count in (s.side.connections if s is other or fast else s.side.connections[:1])
+    ]
+    loads = [_loaded(folder, s, n, seconds) for _ in range(rounds) for s, n in turns]
+    for s in (ours, other):
+        facts[s.side.name]["megabytes under load"] = round(s.megabytes)
+    half: list[Round] = []
+    if fast:
+        most = _middle([r for r in loads if r.side == ours.side.name], ours.side.connections[-1])
+        rate, latency = most.measured.rate / 2, most.measured.p50 / 4
         half = [
-            _loaded(folder, s, 64, seconds, most.measured.rate / 2, most.measured.p50 / 4)
+            _loaded(folder, s, 64, seconds, rate, latency)
             for _ in range(rounds)
-            for s in up
-            if s.side.name in {"ours", "starlette"}
+            for s in (ours, other)
         ]
-    _told(loads, half, facts, as_json=given.json)
+    return Found(other.side.name, loads, half, facts)
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -123,47 +149,39 @@ def _ms(seconds: list[float]) -> float:
     return round(statistics.median(seconds) * 1e3, 1)
 
 
-def _told(loads: list[Round], half: list[Round], facts: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        plain = {"loads": loads, "half": half}
-        shown = {k: [dataclasses.asdict(r) for r in rounds] for k, rounds in plain.items()}
-        print(json.dumps({"machine": machine(), "sides": facts, **shown}, indent=2))
-        return
-    print(", ".join(f"{k} {v}" for k, v in machine().items()))
-    for what, rounds in (("full load", loads), ("half of our load", half)):
-        print(f"\n{what}: requests/s, p50, p99, processor time a request; ratio of ours")
-        for side, count in sorted({(r.side, r.connections) for r in rounds}, key=_order):
+def _told(found: Found) -> None:
+    print(f"\nours and {found.other}: requests/s, p50, p99, processor time of a request")
+    for what, rounds in (("", found.loads), (" at half of our load", found.half)):
+        for side, count in dict.fromkeys((r.side, r.connections) for r in rounds):
             one = _middle([r for r in rounds if r.side == side], count)
-            ours = [r for r in rounds if r.side == "ours"]
-            ratio = _ratio(ours, [r for r in rounds if r.side == side], count)
             m = one.measured
             print(
                 f"{side:10} {count:4} connections {m.rate:9,.0f}/s {m.p50:8.1f} ms {m.p99:8.1f} ms "
-                f"{one.cpu:8.0f} us  {ratio}"
+                f"{one.cpu:8.0f} us{what}"
             )
-    print()
-    for side, told in facts.items():
-        print(f"{side:10} " + ", ".join(f"{k}: {v}" for k, v in told.items()))
+    for count, theirs in _pairs(found):
+        print(f"ours with {count}, {found.other} with {theirs}: {_ratio(found, count, theirs)}")
+    for side, told in found.facts.items():
+        print(f"{side:10} " + ", ".join(f"{k}: {v}" for k, v in told.items()), flush=True)
 
 
-def _order(side: tuple[str, int]) -> tuple[int, int]:
-    return NAMES.index(side[0]), side[1]
+def _pairs(found: Found) -> list[tuple[int, int]]:
+    """Which numbers of connections are held against each other."""
+    ours = dict.fromkeys(r.connections for r in found.loads if r.side != found.other)
+    theirs = dict.fromkeys(r.connections for r in found.loads if r.side == found.other)
+    return list(zip(ours, theirs, strict=True))
 
 
-def _ratio(ours: list[Round], others: list[Round], connections: int) -> str:
+def _ratio(found: Found, count: int, theirs: int) -> str:
     """Our requests/s over another's, round by round, and its processor time over ours."""
-    counts = {r.connections for r in ours}
-    count = connections if connections in counts else max(counts, default=0)
-    one = [r for r in ours if r.connections == count]
-    other = [r for r in others if r.connections == connections]
-    if not one or one[0].side == other[0].side:
-        return ""
+    one = [r for r in found.loads if r.side != found.other and r.connections == count]
+    other = [r for r in found.loads if r.side == found.other and r.connections == theirs]
     pairs = list(zip(one, other, strict=True))
     rate = [a.measured.rate / b.measured.rate for a, b in pairs]
     cpu = [b.cpu / a.cpu for a, b in pairs]
     return (
-        f"{statistics.median(rate):.2f} times ({min(rate):.2f} to {max(rate):.2f}), "
-        f"by processor time {statistics.median(cpu):.2f}"
+        f"{statistics.median(rate):.2f} times the requests ({min(rate):.2f} to {max(rate):.2f}), "
+        f"{statistics.median(cpu):.2f} times by processor time"
     )
 
 

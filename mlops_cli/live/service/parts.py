@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Part", "faults", "parts_of", "speaker"]
 
-_PIECE = range(128, 513)
-"""Rows of a larger request that are scored together, at least and at most."""
+_PIECE = 1024
+"""Rows of a large request that are scored and written together: each further piece costs a batch's
+fixed time and a commit, and more rows than that keep others waiting."""
 
 
 @dataclass(slots=True)
@@ -47,17 +48,10 @@ class Part:
             answers[place] = answer
 
     def pieces(self) -> Iterator[Part]:
-        """Pieces to score one after the other.
-
-        While one is scored, the one before is written; the last one, for which nothing is left
-        to do meanwhile, is small.
-        """
-        start = 0
-        while start < len(self.rows):
-            size = min(max((len(self.rows) - start) // 2, _PIECE[0]), _PIECE[-1])
-            rows = self.rows[start : start + size]
-            yield Part(self.served, self.places, rows, self.read.part(start, size))
-            start += size
+        """Pieces to score one after the other; while one is scored, the one before is written."""
+        for start in range(0, len(self.rows), _PIECE):
+            rows = self.rows[start : start + _PIECE]
+            yield Part(self.served, self.places, rows, self.read.part(start, len(rows)))
 
 
 def parts_of(versions: Versions, rows: Rows | pl.DataFrame) -> list[Part]:
