@@ -99,20 +99,14 @@ class Coding:
             series, misfits = _numbers(column)
             values = series.drop_nulls().to_numpy()
             return Read(self._counted(values, len(column)), values, misfits, {}, dtype)
-        codes, misfits, text = self._ranks(column)
-        counts = np.zeros(256, dtype=np.int64)
-        for code, n in codes.alias("code").value_counts(name="n").iter_rows():
-            counts[code] = n
-        others: dict[str, int] = {}
-        if counts[OTHER]:
-            strange = text.filter(codes == OTHER).alias("name").value_counts(name="n")
-            others = dict(strange.sort("name").head(64).iter_rows())
+        text, misfits = _booleans(column) if self.kind == "boolean" else _texts(column)
+        counts, others = self._named(text)
         return Read(counts, np.empty(0), misfits, others, dtype)
 
     def codes(self, column: pl.Series) -> npt.NDArray[np.uint8]:
         """The code of each row."""
         if self.kind != "number":
-            return self._ranks(column)[0].to_numpy().astype(np.uint8)
+            return self._ranks(column).to_numpy().astype(np.uint8)
         series, _ = _numbers(column)
         values = series.fill_null(math.nan).to_numpy()
         found = np.searchsorted(self._limits, values, side="right")
@@ -182,15 +176,40 @@ class Coding:
         counts[self.bins] -= counts[ABOVE]
         return counts
 
-    def _ranks(self, column: pl.Series) -> tuple[pl.Series, int, pl.Series]:
-        """Codes (UInt8), misfits, and the texts."""
-        text, misfits = _booleans(column) if self.kind == "boolean" else _texts(column)
-        known = text.cast(pl.Enum(self.names), strict=False).to_physical().cast(pl.UInt8)
+    def _named(self, text: pl.Series) -> tuple[npt.NDArray[np.int64], dict[str, int]]:
+        """Counts by code, and those of names without one."""
+        counts = np.zeros(256, dtype=np.int64)
+        others: dict[str, int] = {}
+        for name, n in text.alias("name").value_counts(name="n").iter_rows():
+            # A boolean is its own code.
+            code = self._codes.get(name) if isinstance(name, str) else name
+            if name is None:
+                counts[MISSING] += n
+            elif code is None:
+                others[name] = n
+            else:
+                counts[int(code)] += n
+        counts[OTHER] = sum(others.values())
+        return counts, others
+
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        return {name: code for code, name in enumerate(self.names)}
+
+    def _ranks(self, column: pl.Series) -> pl.Series:
+        """Codes, UInt8."""
+        text, _ = _booleans(column) if self.kind == "boolean" else _texts(column)
+        known = (
+            text.cast(pl.String)
+            .cast(pl.Enum(self.names), strict=False)
+            .to_physical()
+            .cast(pl.UInt8)
+        )
         if known.null_count():
             known = known.fill_null(OTHER)
             if text.null_count():
                 known = known.zip_with(text.is_not_null(), _constant(MISSING, len(text)))
-        return known, misfits, text
+        return known
 
 
 @dataclass(frozen=True)
@@ -294,19 +313,19 @@ def _texts(column: pl.Series) -> tuple[pl.Series, int]:
 
 
 def _booleans(column: pl.Series) -> tuple[pl.Series, int]:
-    """As false or true (String), and how many values are neither."""
+    """As Boolean, and how many values are neither."""
     filled = len(column) - column.null_count()
     if column.dtype == pl.Boolean:
-        return column.cast(pl.String), 0
+        return column, 0
     if column.dtype.is_numeric():
         found = column.cast(pl.Float64)
         found = pl.select(
-            pl.when(found == 0).then(pl.lit("false")).when(found == 1).then(pl.lit("true"))
+            pl.when(found == 0).then(pl.lit(value=False)).when(found == 1).then(pl.lit(value=True))
         ).to_series()
     else:
         text, _ = _texts(column)
-        lower = text.str.to_lowercase()
-        found = lower.set(~lower.is_in(["false", "true"]), None)
+        words = {"false": False, "true": True}
+        found = text.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
     return found, filled - (len(found) - found.null_count())
 
 

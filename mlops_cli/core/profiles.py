@@ -100,7 +100,8 @@ class Profile:
         total = self.of(self._nothing())
         with ThreadPoolExecutor(_cores()) as pool:
             for batch in batches:
-                total = total.merge(self._of(batch, total.rows, pool))
+                part = self._of(batch, total.rows, pool, below=total.sample.bar)
+                total = total.merge(part)
         return total
 
     def merge(self, other: Profile) -> Profile:
@@ -151,7 +152,14 @@ class Profile:
 
         return pl.DataFrame({name: pl.Series([], dtype=pl.Null) for name in self.columns})
 
-    def _of(self, frame: pl.DataFrame, start: int, pool: ThreadPoolExecutor) -> Profile:
+    def _of(
+        self,
+        frame: pl.DataFrame,
+        start: int,
+        pool: ThreadPoolExecutor,
+        *,
+        below: int | None = None,
+    ) -> Profile:
         def sketch(name: str) -> Sketch:
             coding = self.columns[name].coding
             if name not in frame.columns:
@@ -159,7 +167,7 @@ class Profile:
             return Sketch.of(coding, coding.read(frame[name]))
 
         sketches = dict(zip(self.columns, pool.map(sketch, self.columns), strict=True))
-        sample = Sample.of(frame, self.codings, start=start, seed=self.seed)
+        sample = Sample.of(frame, self.codings, start=start, seed=self.seed, below=below)
         return Profile(sketches, sample, seed=self.seed)
 
 

@@ -68,13 +68,25 @@ class Sample:
 
     @classmethod
     def of(
-        cls, frame: pl.DataFrame, codings: Mapping[str, Coding], *, start: int, seed: int
+        cls,
+        frame: pl.DataFrame,
+        codings: Mapping[str, Coding],
+        *,
+        start: int,
+        seed: int,
+        below: int | None = None,
     ) -> Sample:
-        """Of a part of a stream that begins with row number ``start``."""
+        """Of a part of a stream that begins with row number ``start``.
+
+        Only rows of a rank less than ``below`` are looked at: others have no chance any more.
+        """
         if not frame.height:
             return cls.none(codings)
         ranks = _ranks(start, frame.height, seed)
-        chosen = _least(ranks, _size(codings))
+        if below is None:
+            chosen = _least(ranks, _size(codings))
+        else:
+            chosen = np.flatnonzero(ranks < np.uint64(below))
         rows = frame[chosen]
         codes = np.full((len(chosen), len(codings)), MISSING, np.uint8)
         numeric = _numeric(codings)
@@ -101,6 +113,11 @@ class Sample:
             ranks[kept],
             self.seen + other.seen,
         )
+
+    @property
+    def bar(self) -> int | None:
+        """The rank that a further row must stay below; None: there is room for any."""
+        return int(self.ranks.max()) if len(self.ranks) == _size(self.codings) else None
 
     def column(self, name: str) -> npt.NDArray[np.uint8]:
         """A column's codes, in the rows' order."""
