@@ -1,0 +1,113 @@
+"""One side of the drift reports that monitoring.py compares: a process of its own.
+
+    python drift_report.py rows ROWS SEED OUT            makes a log of 30 columns (Parquet)
+    python drift_report.py reference ROWS OUT            the reference profile, as register makes it
+    python drift_report.py ours|evidently|nannyml LOG REFERENCE OUT
+
+The peers run in venvs of their own, so that a side imports only what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+GROUP = 100_000
+BATCH = 250_000
+
+
+def rows(count: str, seed: str, out: str) -> None:
+    """22 numbers of several shapes, some missing, four categories, four booleans."""
+    import numpy as np
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(int(seed))
+    writer = None
+    for start in range(0, int(count), 5 * GROUP):
+        n = min(5 * GROUP, int(count) - start)
+        columns = {f"normal{i}": rng.normal(i, 1 + i / 4, n) for i in range(10)}
+        columns |= {f"skewed{i}": rng.lognormal(i / 3, 1, n) for i in range(6)}
+        columns |= {f"count{i}": rng.integers(0, 10 ** (i + 1), n) for i in range(4)}
+        columns |= {
+            f"gaps{i}": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)) for i in range(2)
+        }
+        for i in range(4):
+            names = np.array([f"value {j}" for j in range(4 ** (i + 1))])
+            columns[f"category{i}"] = names[(rng.random(n) ** 2 * len(names)).astype(int)]
+        columns |= {f"flag{i}": rng.random(n) < 0.1 * (i + 1) for i in range(4)}
+        frame = pl.DataFrame(columns).with_columns(pl.col("gaps0", "gaps1").fill_nan(None))
+        table = frame.to_arrow()
+        writer = writer or pq.ParquetWriter(out, table.schema, compression="zstd")
+        writer.write_table(table, row_group_size=GROUP)
+    if writer is not None:
+        writer.close()
+
+
+def reference(log: str, out: str) -> None:
+    """The profile of the reference's rows; their first column stands for the predictions."""
+    import polars as pl
+
+    from mlops_cli.core.reference import Reference
+    from mlops_cli.store.profile import reference_text
+
+    frame = pl.read_parquet(log)
+    kinds = {
+        name: "boolean" if t == pl.Boolean else "category" if t == pl.String else "number"
+        for name, t in frame.schema.items()
+    }
+    made = Reference.of(frame, kinds, frame["flag0"], frame.select("normal0"), "binary")
+    Path(out).write_text(reference_text(made))
+
+
+def ours(log: str, profile: str, out: str) -> None:
+    """The log in batches, compared with a profile; joint drift too."""
+    import polars as pl
+
+    from mlops_cli.core.drift import compare
+    from mlops_cli.core.reference import Reference
+    from mlops_cli.store.files import read_json
+
+    known = Reference.from_json(read_json(Path(profile)))
+    batches = pl.scan_parquet(log).collect_batches(chunk_size=BATCH, maintain_order=True)
+    report = compare(known, inputs=known.inputs.over(batches))
+    Path(out).write_text(json.dumps(report.to_json()))
+
+
+def evidently(log: str, reference_log: str, out: str) -> None:
+    """Its preset of data drift, with its own choice of tests."""
+    import pandas as pd
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
+    current, known = pd.read_parquet(log), pd.read_parquet(reference_log)
+    names = [c for c in known if known[c].dtype.kind in "fi"]
+    definition = DataDefinition(
+        numerical_columns=names, categorical_columns=[c for c in known if c not in names]
+    )
+    sides = [Dataset.from_pandas(f, data_definition=definition) for f in (current, known)]
+    Path(out).write_text(Report([DataDriftPreset()]).run(*sides).json())
+
+
+def nannyml(log: str, reference_log: str, out: str) -> None:
+    """Its univariate drift in one chunk, by distances as above; no joint drift."""
+    import nannyml as nml
+    import pandas as pd
+
+    current, known = pd.read_parquet(log), pd.read_parquet(reference_log)
+    flags = {c: str for c in known if known[c].dtype.kind == "b"}
+    current, known = current.astype(flags), known.astype(flags)
+    calculator = nml.UnivariateDriftCalculator(
+        column_names=list(known),
+        continuous_methods=["wasserstein"],
+        categorical_methods=["jensen_shannon"],
+        chunk_size=len(current),
+    )
+    calculator.fit(known)
+    calculator.calculate(current).to_df().to_json(out)
+
+
+if __name__ == "__main__":
+    sides = {f.__name__: f for f in (rows, reference, ours, evidently, nannyml)}
+    sides[sys.argv[1]](*sys.argv[2:])
