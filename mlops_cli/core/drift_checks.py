@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidate", "Column"]
 
+_MUCH = 0.2
+"""Share of rows outside the reference's range that no dependence of the rows excuses."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -250,9 +253,10 @@ class Column:
         )  # fmt: skip
 
     def _far(self) -> float:
-        """P-value of numbers that are further outside the reference's range than it is wide.
+        """P-value of numbers so far outside the reference's range that their rows count in full.
 
-        No season brings that about, however the rows hang together: they count in full.
+        Either further than it is wide, which no season brings about, or in so many rows that the
+        model doesn't know what it is asked, whatever has brought that about.
         """
         low, high = self.reference.coding.breaks[0], self.reference.coding.breaks[-1]
         width = high - low
@@ -261,7 +265,9 @@ class Column:
         far = (self.values < low - width) | (self.values > high + width)
         share = float(far.mean())
         if share < self.rules.outside:
-            return 1.0
+            share = self.window.outside / self.window.present
+            if share < _MUCH:
+                return 1.0
         return significance.beyond(share, self.window.present, 2.0, self.reference.present)
 
     def _same(self) -> float:

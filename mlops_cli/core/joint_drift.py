@@ -31,6 +31,8 @@ __all__ = ["joint_drift"]
 _ROUNDS = 60
 _SHOWN = 4
 _LEAST = 50
+_SLOWEST = 0.2
+"""Columns are left out whose rows are worth less than this part of what others' are worth."""
 _FREQUENT = 5
 """So many categories of a column are tried in pairs."""
 _LEFT = 0.25
@@ -64,6 +66,8 @@ def joint_drift(
     seed
         Of the halves and of the model.
     """
+    worth = _worth(reference, window, names)
+    names = list(worth)
     places = [list(reference.columns).index(name) for name in names]
     sides = [p.sample.codes[:, places] for p in (reference, window)]
     if len(names) < 2 or min(map(len, sides)) < _LEAST:  # noqa: PLR2004
@@ -76,10 +80,7 @@ def joint_drift(
     ]
     teller = _Teller.train(X, y, categorical, seed)
     auc, gains = teller.auc(X), teller.gains
-    m, n = (
-        min(len(side), worth)
-        for side, worth in zip(sides, _worth(reference, window, names), strict=True)
-    )
+    m, n = (min(len(sides[i]), *(w[i] for w in worth.values())) for i in (0, 1))
     # The variance of the statistic without drift, at effective numbers of rows.
     deviation = math.sqrt((m + n + 1) / (12 * m * n))
     p_value = math.erfc((auc - 0.5) / deviation / math.sqrt(2)) / 2
@@ -167,13 +168,18 @@ class _Teller:
         return best
 
 
-def _worth(reference: Profile, window: Profile, names: list[str]) -> tuple[float, float]:
-    """Effective rows of both, by the column whose rows hang together most."""
-    m, n = float(reference.rows), float(window.rows)
+def _worth(reference: Profile, window: Profile, names: list[str]) -> dict[str, tuple[float, float]]:
+    """Effective rows of the reference and of the window by column; without the slowest columns.
+
+    Whoever knows the hour's weather knows the hour: with such columns the rows would count for so
+    few that nothing could be told by the others.
+    """
+    found = {}
     for name in names:
         depends = reference.dependence.get(name, Dependence())
         ordered = reference.columns[name].coding.kind == "number"
         own = clustered(window.sample.column(name), window.rows, ordered=ordered)
-        m = min(m, depends.effective(reference.rows))
-        n = min(n, depends.effective(window.rows), window.rows / own)
-    return m, n
+        n = min(depends.effective(window.rows), window.rows / own)
+        found[name] = (depends.effective(reference.rows), n)
+    most = max((n for _, n in found.values()), default=0.0)
+    return {name: worth for name, worth in found.items() if worth[1] >= _SLOWEST * most}

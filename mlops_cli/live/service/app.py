@@ -269,6 +269,7 @@ class Service:
         sys.setswitchinterval(0.001)
         loop = asyncio.get_running_loop()
         self._tick = loop.create_task(self._ticking())
+        self.metrics.watch.start()
         for call in self.on_start:
             call(loop)
 
@@ -278,6 +279,7 @@ class Service:
         if self._tick is not None:
             self._tick.cancel()
         await self.batcher.drain()
+        await asyncio.to_thread(self.metrics.watch.stop)
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
         if self.store is not None:

@@ -340,6 +340,7 @@ class Batcher:
         rows = len(scored.output)
         metrics.rows[number, role] += rows
         metrics.batches.add(rows)
+        metrics.watch.take(served, scored)
         for table, missed in scored.misses.items():
             metrics.misses[table] += missed
         if scored.output.ndim == 1:

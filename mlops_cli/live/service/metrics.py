@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlops_cli.live.service.watching import Watch
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     from prometheus_client.core import Metric
@@ -64,6 +66,7 @@ class Metrics:
         self.warnings: dict[tuple[str, str, str], int] = defaultdict(int)
         self.labels: dict[str, int] = defaultdict(int)
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.watch = Watch()
 
     def answered(self, path: str, code: int, version: str, seconds: float) -> None:
         """Count an answer."""
@@ -131,5 +134,18 @@ class Metrics:
         yield counter(
             "mlops_labels", "Labels received, by what became of them.", ["result"], self.labels
         )
+        indices = GaugeMetricFamily(
+            "mlops_drift_psi",
+            "Population stability index of recent rows against the version's reference profile.",
+            labels=["version", "part", "column"],
+        )
+        for key, index in self.watch.indices.items():
+            indices.add_metric(list(key), index)
+        recent = GaugeMetricFamily(
+            "mlops_drift_rows", "Recent rows that mlops_drift_psi is of.", labels=["version"]
+        )
+        for number, rows in self.watch.rows.items():
+            recent.add_metric(list(number), rows)
+        yield from (indices, recent)
         for name, (text, value) in self.gauges.items():
             yield GaugeMetricFamily(name, text, value=value())
