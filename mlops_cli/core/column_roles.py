@@ -43,6 +43,8 @@ class Column:
         Generous limits of a number: the observed range, widened by its width on both sides.
     categories
         All values of a text with few.
+    text
+        Whether it is prose, whose words count.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Column:
     low: float | int | None = None
     high: float | int | None = None
     categories: tuple[str, ...] = ()
+    text: bool = False
 
 
 def leaks(frame: pl.LazyFrame, aim: Target, facts: dict[str, Facts]) -> dict[str, str]:
@@ -104,6 +107,16 @@ def decide(fact: Facts, given: Role | None, leak: str, taken: set[str]) -> Colum
         low=low if role == "feature" else None,
         high=high if role == "feature" else None,
         categories=fact.categories if role in ("feature", "target") else (),
+        text=role == "feature" and _is_prose(fact),
+    )
+
+
+def _is_prose(fact: Facts) -> bool:
+    return (
+        fact.type == "string"
+        and fact.present >= ENOUGH_ROWS
+        and fact.mean_length > LONG_TEXT
+        and fact.distinct / fact.present > MOSTLY_UNIQUE
     )
 
 
@@ -120,8 +133,8 @@ def _useless(fact: Facts) -> str:
 
 def _useless_text(fact: Facts) -> str:
     share = fact.distinct / fact.present
-    if fact.mean_length > LONG_TEXT and share > MOSTLY_UNIQUE:
-        return "it is free text"
+    if _is_prose(fact):
+        return ""
     if fact.unique:
         return "its texts only tell the rows apart"
     return f"{share:.0%} of its texts differ" if share > MOSTLY_UNIQUE else ""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from mlops_cli.core.text_encoding import TextEncoder
 from mlops_cli.errors import DataRefused, nearest
 
 __all__ = ["MOST_CATEGORIES", "Encoder"]
@@ -29,21 +30,24 @@ class Encoder:
     Numbers stay as they are (infinities are missing), booleans are 0 and 1. A category is its
     rank by falling frequency, ties by value. A column with more than ``MOST_CATEGORIES``
     categories keeps the most frequent; all others, seen or not, share the code that follows.
-    Elsewhere a category that was not seen is missing.
+    Elsewhere a category that was not seen is missing. A free text becomes several columns.
 
     Parameters
     ----------
     kinds
-        Feature name -> number, boolean or category, in the matrix's column order.
+        Feature name -> number, boolean, category or text, in the matrix's column order.
     categories
         Category feature -> kept categories; a category's position is its code.
     pooled
         Category features in which rarer categories share a code.
+    texts
+        Text feature -> its encoder.
     """
 
     kinds: Mapping[str, str]
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pooled: frozenset[str] = frozenset()
+    texts: Mapping[str, TextEncoder] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, frame: pl.DataFrame, kinds: Mapping[str, str]) -> Encoder:
@@ -57,6 +61,11 @@ class Encoder:
         _present(frame, kinds)
         categories: dict[str, tuple[str, ...]] = {}
         pooled = set()
+        texts = {
+            name: TextEncoder.fit(frame.get_column(name).cast(pl.String).to_list())
+            for name, kind in kinds.items()
+            if kind == "text"
+        }
         for name, kind in kinds.items():
             if kind != "category":
                 continue
@@ -65,12 +74,28 @@ class Encoder:
             categories[name] = tuple(counts["value"].head(MOST_CATEGORIES).to_list())
             if len(counts) > MOST_CATEGORIES:
                 pooled.add(name)
-        return cls(dict(kinds), categories, frozenset(pooled))
+        return cls(dict(kinds), categories, frozenset(pooled), texts)
+
+    @cached_property
+    def owners(self) -> tuple[str, ...]:
+        """The feature of each column of the matrix; a text has several."""
+        widths = {name: text.width for name, text in self.texts.items()}
+        return tuple(name for name in self.kinds for _ in range(widths.get(name, 1)))
 
     @property
     def categorical(self) -> tuple[int, ...]:
         """Positions of the category features among the matrix's columns."""
-        return tuple(i for i, kind in enumerate(self.kinds.values()) if kind == "category")
+        return tuple(i for i, name in enumerate(self.owners) if self.kinds[name] == "category")
+
+    def starts(self) -> list[int]:
+        """The first column of each feature."""
+        return [self.owners.index(name) for name in self.kinds]
+
+    def by_feature(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Figures of the matrix's columns (..., columns), summed up by feature."""
+        if not self.texts or not values.shape[-1]:
+            return values
+        return np.asarray(np.add.reduceat(values, self.starts(), axis=-1))
 
     def transform(self, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
         """The matrix (rows, features), float64, row-major.
@@ -86,32 +111,51 @@ class Encoder:
         try:
             encoded = frame.select(self._expressions)
         except pl.exceptions.PolarsError:
-            encoded = pl.DataFrame([self._alone(frame, name) for name in self.kinds])
+            others = [name for name in self.kinds if name not in self.texts]
+            encoded = pl.DataFrame([self._alone(frame, name) for name in others])
         matrix = encoded.to_numpy(order="c")
-        return np.ascontiguousarray(matrix, dtype=np.float64).reshape(len(frame), len(self.kinds))
+        plain = np.ascontiguousarray(matrix, dtype=np.float64).reshape(len(frame), encoded.width)
+        return self._with_texts(plain, frame) if self.texts else plain
+
+    def _with_texts(
+        self, plain: npt.NDArray[np.float64], frame: pl.DataFrame
+    ) -> npt.NDArray[np.float64]:
+        """The matrix from the columns of all other features, and the texts of the frame."""
+        owner = np.array(self.owners)
+        whole = np.empty((len(frame), len(owner)))
+        whole[:, ~np.isin(owner, list(self.texts))] = plain
+        for name, text in self.texts.items():
+            column = frame.get_column(name).cast(pl.String)
+            whole[:, owner == name] = text.transform(column.to_list())
+        return whole
 
     def _by_row(self, frame: pl.DataFrame) -> npt.NDArray[np.float64] | None:
         """The matrix of a few rows, by look-ups in Python; None where a type needs a cast."""
         schema = frame.schema
         plain = all(
             schema[name] == pl.String
-            if kind == "category"
+            if kind in ("category", "text")
             else schema[name].is_numeric() or schema[name] == pl.Boolean
             for name, kind in self.kinds.items()
         )
         if not plain:
             return None
-        matrix = np.full((len(frame), len(self.kinds)), np.nan)
+        matrix = np.full((len(frame), len(self.owners)), np.nan)
         for row, values in enumerate(frame.iter_rows(named=True)):
             matrix[row] = self.encode(values)
         return matrix
 
     def encode(self, values: Mapping[str, Any]) -> list[float]:
-        """One row of the matrix: a category is text, else a number or boolean; None is missing."""
-        row = []
+        """One row of the matrix: a category or text is text, else a number or boolean.
+
+        None is missing.
+        """
+        row: list[float] = []
         for name in self.kinds:
             value = values[name]
-            if value is None:
+            if self.texts and name in self.texts:
+                row += self.texts[name].transform([value])[0].tolist()
+            elif value is None:
                 row.append(nan)
             elif (codes := self._codes.get(name)) is not None:
                 row.append(codes.get(value, self._others[name]))
@@ -124,9 +168,12 @@ class Encoder:
 
         For the rows of requests, where starting a Polars query takes longer than the work.
         """
-        made = []
+        made: list[Any] = []
         for name in self.kinds:
             values = columns[name]
+            if self.texts and name in self.texts:
+                made += list(self.texts[name].transform(values).T)
+                continue
             if (codes := self._codes.get(name)) is not None:
                 other = self._others[name]
                 values = [nan if v is None else codes.get(v, other) for v in values]
@@ -149,7 +196,7 @@ class Encoder:
 
     @cached_property
     def _expressions(self) -> list[pl.Expr]:
-        return [self._expression(name, kind) for name, kind in self.kinds.items()]
+        return [self._expression(name, kind) for name, kind in self.kinds.items() if kind != "text"]
 
     @cached_property
     def _codes(self) -> dict[str, dict[str, float]]:
@@ -189,6 +236,8 @@ class Encoder:
             entry: dict[str, Any] = {"name": name, "kind": kind}
             if kind == "category":
                 entry |= {"categories": list(self.categories[name]), "pooled": name in self.pooled}
+            if kind == "text":
+                entry["text"] = self.texts[name].to_json()
             features.append(entry)
         return {"features": features}
 
@@ -201,6 +250,7 @@ class Encoder:
             {f["name"]: f["kind"] for f in features},
             {f["name"]: tuple(f["categories"]) for f in named},
             frozenset(f["name"] for f in named if f["pooled"]),
+            {f["name"]: TextEncoder.from_json(f["text"]) for f in features if f["kind"] == "text"},
         )
 
 

@@ -48,11 +48,12 @@ def task_info(task_type: str, classes: int, train: Train, encoder: Encoder) -> T
         classes,
         encoder.categorical,
         train.objective,
-        _signs(train.monotone, encoder.kinds) if train.monotone else (),
+        _signs(train.monotone, encoder) if train.monotone else (),
     )
 
 
-def _signs(monotone: Mapping[str, int], kinds: Mapping[str, str]) -> tuple[int, ...]:
+def _signs(monotone: Mapping[str, int], encoder: Encoder) -> tuple[int, ...]:
+    kinds = encoder.kinds
     for name in monotone:
         if name not in kinds:
             raise BadParams(
@@ -64,7 +65,7 @@ def _signs(monotone: Mapping[str, int], kinds: Mapping[str, str]) -> tuple[int, 
                 f"train.monotone names {name!r}, which is a {kinds[name]} (params.yaml)",
                 "Only along a number can the output rise or fall.",
             )
-    return tuple(monotone.get(name, 0) for name in kinds)
+    return tuple(monotone.get(name, 0) for name in encoder.owners)
 
 
 def search_metric(task_type: str, objective: str) -> str:

@@ -162,12 +162,24 @@ class FeatureProgram:
 
     @cached_property
     def kinds(self) -> dict[str, str]:
-        """Feature -> number, boolean or category, in the model's order."""
+        """Feature -> number, boolean, category or text, in the model's order."""
         import polars as pl
 
         empty = {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in self.facts.items()}
         schema = self._prepared(pl.DataFrame(schema=dict(self.base.schema)), empty).schema
-        return {name: kind_of(name, e.type_in(schema)) for name, e in self.features.items()}
+        kinds = {name: kind_of(name, e.type_in(schema)) for name, e in self.features.items()}
+        for name in self.rules.text:
+            if name not in kinds:
+                raise BadParams(
+                    f"featurize.text names {name!r}, which is not a feature",
+                    nearest(name, kinds),
+                )
+            if kinds[name] != "category":
+                raise BadParams(
+                    f"featurize.text names {name!r}, which is a {kinds[name]}",
+                    "Name features of type text, or leave it out.",
+                )
+        return kinds | dict.fromkeys(self.rules.text, "text")
 
     @cached_property
     def target(self) -> Expression:

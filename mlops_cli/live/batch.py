@@ -343,7 +343,7 @@ class _Run:
         classes = len(bundle.labels.classes)
         output = np.zeros((0, classes) if classes else (0,))
         beginning = pl.DataFrame(schema={"row": pl.Int64(), **self._kept})
-        return self._answered(beginning, np.zeros((0, len(bundle.encoder.kinds))), output)
+        return self._answered(beginning, np.zeros((0, len(bundle.encoder.owners))), output)
 
 
 def _warned(read: Read) -> list[str | None]:

@@ -28,7 +28,12 @@ __all__ = ["AsGiven", "FromStore", "FromTables", "Scoring", "answers", "reserved
 
 _FLOATS = 8_000_000
 """Of an explanation's matrix at a time: 64 MB."""
-_TYPES: dict[str, TypeName] = {"number": "number", "boolean": "boolean", "category": "string"}
+_TYPES: dict[str, TypeName] = {
+    "number": "number",
+    "boolean": "boolean",
+    "category": "string",
+    "text": "string",
+}
 
 
 class Scoring(Protocol):

@@ -201,8 +201,10 @@ def _one(
     chosen = 0 if found.values.shape[1] == 1 else int(output.argmax())
     adds = found.values[i, chosen]
     listed = [
-        (name, _value(bundle, name, given[j]), float(adds[j]))
-        for j, name in enumerate(bundle.encoder.kinds)
+        (name, _value(bundle, name, given[start]), float(adds[j]))
+        for j, (name, start) in enumerate(
+            zip(bundle.encoder.kinds, bundle.encoder.starts(), strict=True)
+        )
     ]
     listed.sort(key=lambda entry: -abs(entry[2]))
     base, raw = float(found.base[chosen]), float(found.raw[i, chosen])
@@ -223,6 +225,8 @@ def _value(bundle: Bundle, name: str, value: float) -> Any:
     if isnan(value):
         return None
     kind = bundle.encoder.kinds[name]
+    if kind == "text":
+        return "(text)"
     if kind == "category":
         known = bundle.encoder.categories[name]
         return known[int(value)] if value < len(known) else "(rare)"

@@ -288,6 +288,7 @@ def _logged(bundle: Bundle, names: list[str], texts: list[str]) -> pl.DataFrame:
     import polars as pl
 
     types = {"number": pl.Float64(), "boolean": pl.Boolean(), "category": pl.String()}
+    types["text"] = pl.String()
     kinds = bundle.encoder.kinds
     rows = [orjson.loads(text) for text in texts]
     schema = {name: types[kinds[name]] for name in names}

@@ -158,12 +158,14 @@ class Scorer:
         Of the predicted class (binary: the positive one) or the value: what the output loses where
         the feature isn't known (occlusion; Zeiler and Fergus 2014). The same for all families.
         """
-        rows, width = scored.matrix.shape
+        encoder = self.bundle.encoder
+        rows, width = len(scored.matrix), len(encoder.kinds)
         if not rows:
             return np.zeros((0, width))
-        blanked = np.repeat(scored.matrix[:, None, :], width, axis=1)
-        blanked[:, np.arange(width), np.arange(width)] = np.nan
-        without = self.bundle.predict_matrix(blanked.reshape(rows * width, width))
+        # Feature by feature all of its columns.
+        owned = np.array(encoder.owners) == np.array(list(encoder.kinds))[:, None]
+        blanked = np.where(owned[None], np.nan, scored.matrix[:, None, :])
+        without = self.bundle.predict_matrix(blanked.reshape(rows * width, owned.shape[1]))
         if scored.output.ndim == 1:
             return scored.output[:, None] - without.reshape(rows, width)
         chosen = np.ones(rows, dtype=np.int64)

@@ -183,6 +183,8 @@ class Featurize(Section):
     features: dict[ColumnName, Sql] = {}
     """Name -> expression over base, joined, window and hook columns. Windows' aggregates are
     features by themselves."""
+    text: Names = ()
+    """Features that are free text: their words count, not their values as a whole."""
     slice_rows: Annotated[int, Field(ge=1)] = 500_000
     """Rows that are worked on at a time: what bounds the memory."""
 

@@ -209,7 +209,8 @@ def _importance(case: _Case, progress: Progress) -> dict[str, dict[str, float]]:
     features = list(case.bundle.encoder.kinds)
     total = sum(member.weight for member in case.bundle.members)
     shares = sum(m.fitted.importances * (m.weight / total) for m in case.bundle.members)
-    own = dict(zip(features, np.asarray(shares).tolist(), strict=True))
+    shares = case.bundle.encoder.by_feature(np.asarray(shares))
+    own = dict(zip(features, shares.tolist(), strict=True))
     candidates = features if len(features) <= CANDIDATES else list(top(own, CANDIDATES))
     losses = permutation(
         case.bundle.predict,

@@ -82,7 +82,7 @@ def contributions(
         (text,) = bundle.members[0].fitted.to_files().values()
         found = Scorer(text.decode()).contributions(X)
         base = found[0, :, -1] if len(found) else np.zeros(found.shape[1])
-        return Contributions("tree SHAP", scale, base, found[:, :, :-1])
+        return Contributions("tree SHAP", scale, base, bundle.encoder.by_feature(found[:, :, :-1]))
     additive = _additive(bundle)
     base, values = shapley_values(
         lambda matrix: raw_score(bundle.predict_matrix(matrix)),
@@ -90,7 +90,8 @@ def contributions(
         orders=1 if additive else orders,
         seed=seed,
     )
-    return Contributions("additive" if additive else "sampled Shapley", scale, base, values)
+    method = "additive" if additive else "sampled Shapley"
+    return Contributions(method, scale, base, bundle.encoder.by_feature(values))
 
 
 def mean_contributions(

@@ -157,6 +157,9 @@ def _featurize(source: str, proposal: Proposal) -> str:
             "  # Carried along to split by; not a feature.",
             f"  keep: {flow_list([proposal.group])}",
         ]
+    prose = [name for c in proposal.columns if c.text for name, _ in c.features]
+    if prose:
+        lines += ["  # Free text: its words count.", f"  text: {flow_list(prose)}"]
     lines += [
         "  # Name: expression (SQL). Try ratios, differences, CASE WHEN ... THEN ... END.",
         "  features:",

@@ -116,7 +116,6 @@ def test_a_date_cannot_be_predicted():
         ("code", [f"c{i}" for i in range(N)], "tell the rows apart"),
         ("constant", ["x"] * N, "always has the value x"),
         ("empty", [None] * N, "no values"),
-        ("review", [f"{i} " + "words of prose " * 4 for i in range(N)], "free text"),
         ("names", [f"n{i % 40}" for i in range(N)], "67% of its texts differ"),
         ("nested", [[1, 2]] * N, "no feature can be of type list"),
         ("^a.*$", [i % 5 for i in range(N)], "pattern"),
@@ -128,6 +127,14 @@ def test_columns_that_teach_nothing_are_left_out_and_why(name, values, reason):
     assert found.role == "left out"
     assert reason in found.reason
     assert not found.features
+
+
+def test_prose_is_a_feature_whose_words_count():
+    review = [f"{i} " + "words of prose " * 4 for i in range(N)]
+    found = column(table(review=review), "review")
+    assert found.role == "feature"
+    assert found.text
+    assert not column(table(shop=["a", "b", "c"] * (N // 3)), "shop").text
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ import json
 import zipfile
 
 import numpy as np
+import polars as pl
 import pytest
 
+from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.learners import FAMILIES, Pruned, TaskInfo, Watch, skops_bytes
 from mlops_cli.core.learners.trees import check_tree
 from mlops_cli.errors import DataRefused
@@ -329,3 +331,17 @@ def test_the_portfolio_lies_in_the_space(family):
                 assert value in dimension.choices
             else:
                 assert dimension.low <= value <= dimension.high
+
+
+@each_family
+def test_ten_thousand_categories_and_dates_go_through_the_encoder(family):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 10_000, 2000)
+    moments = 1.6e9 + rng.integers(0, 10**7, 2000)
+    frame = pl.DataFrame({"who": [f"c{c}" for c in codes], "at": moments / 86400})
+    encoder = Encoder.fit(frame, {"who": "category", "at": "number"})
+    X, y = encoder.transform(frame), (moments % 86400 < 43200).astype(int)
+    task = TaskInfo("binary", 2, encoder.categorical)
+    fitted = quick(family, X, y, task, rounds=5, threads=1)
+    unseen = encoder.transform(pl.DataFrame({"who": ["nobody", None], "at": [1.0, None]}))
+    assert np.isfinite(fitted.predict(unseen)).all()

@@ -53,7 +53,7 @@ def adversarial(case: Case, progress: Progress) -> Found:
     settings = {name: setting.default for name, setting in family.space.items()}
     fold = np.random.default_rng(case.seed(3)).permutation(len(y)) % _FOLDS
     prediction = np.zeros((len(y), 2))
-    shares = np.zeros(len(kinds))
+    shares = np.zeros(X.shape[1])
     for out in range(_FOLDS):
         progress.update("telling test rows from training rows", out, _FOLDS)
         rows = fold != out
@@ -68,14 +68,15 @@ def adversarial(case: Case, progress: Progress) -> Found:
         confidence=case.params.evaluate.confidence,
         seed=case.seed(1),
     ).figures["adversary"]["roc_auc"]
+    shares, starts = encoder.by_feature(shares), encoder.starts()
     ranked = np.argsort(-shares, kind="stable")[:_SHOWN]
     names = list(kinds)
     telling = [
         {
             "feature": names[j],
             "share": round(float(shares[j]), 6) + 0.0,
-            "train": _typical(encoder, names[j], X[y == 0, j]),
-            "test": _typical(encoder, names[j], X[y == 1, j]),
+            "train": _typical(encoder, names[j], X[y == 0, starts[j]]),
+            "test": _typical(encoder, names[j], X[y == 1, starts[j]]),
         }
         for j in ranked
         if shares[j] > 0
@@ -105,6 +106,8 @@ def _typical(encoder: Any, name: str, values: Floats) -> Any:
     there = values[~np.isnan(values)]
     if not len(there):
         return None
+    if name in encoder.texts:
+        return "(text)"
     if name not in encoder.categories:
         return round(float(np.median(there)), 6) + 0.0
     code = int(np.argmax(np.bincount(there.astype(np.intp))))
