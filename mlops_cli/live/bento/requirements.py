@@ -26,8 +26,8 @@ _SERVICE = (
     "uvloop",
 )
 _FAMILIES = {"lightgbm": ("lightgbm",)}
-"""What scores a family; all others are scikit-learn's."""
 _SKLEARN = ("scikit-learn", "skops")
+"""What scores the families that name no package of their own."""
 
 
 def serving(families: Iterable[str], *, tokens: bool = False) -> list[str]:
@@ -45,11 +45,21 @@ def serving(families: Iterable[str], *, tokens: bool = False) -> list[str]:
     """
     roots = {*_SERVICE, *(("pyjwt[crypto]",) if tokens else ())}
     for family in families:
-        roots.update(_FAMILIES.get(family, _SKLEARN))
+        roots.update(_scoring(family))
     if _is_installed("redis"):
         # The online store may be moved to Redis without a new Bento.
         roots.add("redis")
     return exact(roots)
+
+
+def _scoring(family: str) -> Iterable[str]:
+    """The packages that score a family; one module may come from packages of several names."""
+    from mlops_cli.core.learners import FAMILIES
+
+    module = FAMILIES[family].needs
+    if module is None:
+        return _FAMILIES.get(family, _SKLEARN)
+    return importlib.metadata.packages_distributions().get(module, [module])
 
 
 def exact(roots: Iterable[str]) -> list[str]:
