@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from trained_projects import params, trained
 
+from mlops_cli.cli.app import main
 from mlops_cli.core.monitoring.findings import Finding
 from mlops_cli.errors import BadParams, MlopsError, NotFound, SourceUnreadable
 from mlops_cli.layout import ROW, TARGET, TIME
@@ -454,3 +455,52 @@ def test_a_finding_is_the_same_whatever_its_figures():
     one = Finding("drift", "drift", "KS 0.2", "x", {"of": "inputs"})
     assert one.key == Finding("drift", "drift", "KS 0.3", "x").key
     assert Finding.from_json(json.loads(json.dumps(one.to_json()))) == one
+
+
+# -- the command -----------------------------------------------------------------------------
+
+
+PARAMS = """\
+project: {name: p, seed: 7}
+task: {type: binary}
+ingest: {sources: {t: {uri: t.csv}}}
+featurize: {base: t, target: y}
+register: {name: model}
+monitor: {min_rows: 100, min_labels: 100, joint: false}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "code"),
+    [("drift,degraded", 11), ("drift", 10), ("degraded", 11), ("none", 0), ("drfit", 2)],
+)
+def test_exit_codes_say_what_was_found(layout, monkeypatch, capsys, tmp_path, fail_on, code):
+    log(layout, table(2000, 1, strength=0.0, kind=pl.lit("zzz")))
+    layout.params.write_text(PARAMS)
+    monkeypatch.chdir(layout.root)
+    page, text = tmp_path / "report.html", tmp_path / "mlops.prom"
+    words = ["monitor", "-v", "workspace", "--fail-on", fail_on, "--json"]
+    assert main([*words, "--html", str(page), "--prometheus", str(text)]) == code
+    out, said = capsys.readouterr()
+    if code == 2:
+        assert "Did you mean 'drift'?" in said
+        assert not page.exists()
+        return
+    told = json.loads(out)
+    assert told["status"] == "drift and degraded"
+    assert "drift and degraded" in page.read_text()
+    assert text.read_text().startswith("# HELP")
+
+
+def test_a_terminal_is_told_in_sentences(layout, monkeypatch, capsys):
+    log(layout, table(2000, 1, strength=0.0))
+    layout.params.write_text(PARAMS)
+    monkeypatch.chdir(layout.root)
+    with webhook() as (url, _):
+        monkeypatch.setenv("MLOPS_ALERT_WEBHOOK", url)
+        assert main(["monitor", "-v", "workspace", "--since", "2024-03-05"]) == 11
+    out, said = capsys.readouterr()
+    assert out.startswith("degraded model@workspace: ")
+    assert "roc_auc is " in out
+    assert "expected without labels" in out
+    assert "findings by webhook" in said
