@@ -6,14 +6,14 @@ same model work by construction. No DVC, no stage files, no manifest, no report.
 
     python straight.py FOLDER
 
-Writes ``model.txt`` (or what the winning family writes) and ``metrics.json`` to FOLDER.
+Writes the members' files and ``metrics.json`` to FOLDER.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,26 @@ import polars as pl
 from mlops_cli import params as parameters
 from mlops_cli.core import baselines
 from mlops_cli.core.breakdown import break_down
+from mlops_cli.core.calibration import fit_calibrator
 from mlops_cli.core.encoding import Encoder
+from mlops_cli.core.ensemble import select
+from mlops_cli.core.folds import hold_out
 from mlops_cli.core.importance import permutation
 from mlops_cli.core.intervals import compare
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo, Watch
+from mlops_cli.core.learners import FAMILIES, TaskInfo
 from mlops_cli.core.metrics import lookup
-from mlops_cli.core.search import Candidate, Limits, Result, best, narrowed, search
+from mlops_cli.core.problem import Problem
+from mlops_cli.core.search import Limits, Trial, ranked, search
+from mlops_cli.core.spaces import Candidate, firsts, narrowed
 from mlops_cli.core.threshold import best_threshold
+from mlops_cli.params.modelling import Ensemble
 from mlops_cli.reporting import Silent
 from mlops_cli.store.journal import Journal
 
 ROOT = Path(__file__).resolve().parent.parent
+PARAMS = parameters.load(ROOT / "params.yaml")
+SEED = PARAMS.project.seed
 BOOKKEEPING = ("row", "scheduled", "tailnum", "late")
 
 
@@ -93,26 +101,43 @@ def kinds_of(features: pl.DataFrame) -> dict[str, str]:
     return {c: "category" if features[c].dtype == pl.String else "number" for c in names}
 
 
-def objective(
-    fold: tuple[Any, Any, Any, Any], task: TaskInfo, seed: int
-) -> Callable[[Candidate, Callable[[int, float], None]], Result]:
-    """Fit on the sample, score on validation."""
-    X, y, X_validation, y_validation = fold
-    metric = lookup("roc_auc", "binary")
+def searched(
+    train: pl.DataFrame, validation: pl.DataFrame, kinds: dict[str, str], labels: LabelCodec
+) -> Problem:
+    """What trials, or finalists, are judged on: fitted on train, scored on validation."""
+    encoder = Encoder.fit(train, kinds)
+    task = TaskInfo("binary", 2, encoder.categorical)
+    X = np.concatenate([encoder.transform(train), encoder.transform(validation)])
+    y = np.concatenate([labels.encode(part["late"], "train") for part in (train, validation)])
+    folds = hold_out(len(train), len(validation))
+    return Problem(
+        task, lookup("roc_auc", "binary"), SEED, X, y, folds, PARAMS.train.early_stopping
+    )
 
-    def evaluate(candidate: Candidate, report: Callable[[int, float], None]) -> Result:
-        watch = Watch(X_validation, lambda p: metric(y_validation, p), report, 50)
-        family = FAMILIES[candidate.family]
-        fitted = family.fit(X, y, task, candidate.settings, seed=seed, watch=watch)
-        return Result(float(metric(y_validation, fitted.predict(X_validation))), fitted.iterations)
 
-    return evaluate
+def finalists(
+    problem: Problem, whole: Problem, trials: list[Trial], journal: Journal
+) -> list[tuple[Trial, Any]]:
+    """The trials that are best together, each taught by all rows of train."""
+    leading = ranked(trials, maximise=True)[:24]
+    kept = [journal.predictions.of(t.number) for t in leading]
+    costs = [0.0] * len(kept)
+    most = PARAMS.tune.finalists
+    found = []
+    for number in select(kept, costs, problem.judge, members=most, cost=0.0):
+        trial = leading[number]
+        rounds = FAMILIES[trial.family].rounds
+        again = whole.evaluate(
+            Candidate(trial.family, trial.settings),
+            None,
+            rounds=int(rounds * 2.5) if rounds else None,
+        )
+        found.append((replace(trial, score=again.score, iterations=again.iterations), again))
+    return sorted(found, key=lambda pair: -(pair[0].score or 0.0))
 
 
 def main(folder: Path) -> None:
     """Raw tables in, model and metrics out."""
-    params = parameters.load(ROOT / "params.yaml")
-    seed, tune = params.project.seed, params.tune
     raw = check(tables())
     features = plain_flights.features(
         *(raw[n] for n in ("flights", "weather", "planes", "airports"))
@@ -121,76 +146,78 @@ def main(folder: Path) -> None:
     kinds = kinds_of(features)
     labels = LabelCodec.fit(train["late"], "binary", None)
 
-    rng = np.random.default_rng(seed)
-    sample = train[np.sort(rng.choice(train.height, tune.rows or train.height, replace=False))]
-    encoder = Encoder.fit(sample, kinds)
-    task = TaskInfo("binary", 2, encoder.categorical)
-    y_validation = labels.encode(validation["late"], "validation")
-    fold = (
-        encoder.transform(sample),
-        labels.encode(sample["late"], "train"),
-        encoder.transform(validation),
-        y_validation,
-    )
+    tune, rng = PARAMS.tune, np.random.default_rng(SEED)
+    rows = np.sort(rng.choice(train.height, tune.rows or train.height, replace=False))
+    problem = searched(train[rows], validation, kinds, labels)
+    journal = Journal.open(folder / "search.journal", "maximize", Silent())
+    spaces = {f: narrowed(FAMILIES[f].space, {}, f) for f in tune.families}
     trials = search(
-        {f: narrowed(FAMILIES[f].space, {}, f) for f in tune.families},
-        objective(fold, task, seed),
-        Journal.open(folder / "search.journal", "maximize", Silent()),
+        spaces,
+        firsts(spaces, {f: [{}] for f in spaces}, most=((tune.trials or 1) + 1) // 2),
+        problem.evaluate,
+        journal,
         Limits(tune.trials, None),
         maximise=True,
-        seed=seed,
+        seed=SEED,
         pruning=tune.pruning,
         progress=Silent(),
     )
-    winner = best(trials, maximise=True)
+    whole = searched(train, validation, kinds, labels)
+    last = finalists(problem, whole, trials, journal)
 
-    family, metric = FAMILIES[winner.family], lookup("roc_auc", "binary")
-    encoder = Encoder.fit(train, kinds)
-    X_validation = encoder.transform(validation)
-    watch = Watch(X_validation, lambda p: metric(y_validation, p), None, 50)
-    most = int(family.rounds * 2.5) if family.rounds else None
-    task = TaskInfo("binary", 2, encoder.categorical)
-    y_train = labels.encode(train["late"], "train")
-    first = family.fit(
-        encoder.transform(train),
-        y_train,
-        task,
-        winner.settings,
-        seed=seed,
-        watch=watch,
-        iterations=most,
-    )
-    threshold = best_threshold(y_validation, first.predict(X_validation)[:, 1], params.task.cost)
+    bounds, judge, predictions = PARAMS.train.ensemble, whole.judge, [r.prediction for _, r in last]
+    weights = {0: 1.0}
+    if isinstance(bounds, Ensemble):
+        costs = [FAMILIES[t.family].milliseconds for t, _ in last]
+        weights = select(
+            predictions, costs, judge, members=bounds.members, cost=bounds.milliseconds
+        )
+    mean = np.sum([w * predictions[i] for i, w in weights.items()], axis=0)
+    calibrator = fit_calibrator(judge.y, mean, seed=SEED, shifts=False)
+    mean = calibrator(mean) if calibrator and PARAMS.train.calibrate else mean
+    threshold = best_threshold(judge.y, mean[:, 1], PARAMS.task.cost)
     both = pl.concat([train, validation])
     encoder = Encoder.fit(both, kinds)
     X, y = encoder.transform(both), labels.encode(both["late"], "train")
     task = TaskInfo("binary", 2, encoder.categorical)
-    model = family.fit(X, y, task, winner.settings, seed=seed, iterations=first.iterations)
-    for name, content in model.to_files().items():
-        (folder / name).write_bytes(content)
+    members = []
+    for number, weight in weights.items():
+        trial = last[number][0]
+        model = FAMILIES[trial.family].fit(
+            X, y, task, trial.settings, seed=SEED, iterations=trial.iterations
+        )
+        members.append((weight, model))
+        for name, content in model.to_files().items():
+            (folder / f"{number}-{name}").write_bytes(content)
+
+    def predict(frame: pl.DataFrame) -> Any:
+        matrix = encoder.transform(frame)
+        found = np.sum([weight * model.predict(matrix) for weight, model in members], axis=0)
+        return calibrator(found) if calibrator and PARAMS.train.calibrate else found
 
     X_test, y_test = encoder.transform(test), labels.encode(test["late"], "test")
-    linear = baselines.linear(X, y, task, seed)
-    metrics = tuple(lookup(name, "binary") for name in params.evaluate.metrics)
+    prediction = predict(test)
+    linear = baselines.linear(X, y, task, SEED)
+    metrics = tuple(lookup(name, "binary") for name in PARAMS.evaluate.metrics)
     found = compare(
         metrics,
         y_test,
         {
-            "model": model.predict(X_test),
+            "model": prediction,
             "constant": baselines.constant(y, 2, "roc_auc", len(y_test)),
             "linear": linear.predict(X_test),
         },
-        resamples=params.evaluate.resamples,
-        confidence=params.evaluate.confidence,
-        seed=seed,
+        resamples=PARAMS.evaluate.resamples,
+        confidence=PARAMS.evaluate.confidence,
+        seed=SEED,
     )
     shuffled = permutation(
-        lambda frame: model.predict(encoder.transform(frame)),
+        predict,
         test,
         y_test,
         list(kinds),
-        metric,
-        seed=seed,
+        lookup("roc_auc", "binary"),
+        seed=SEED,
     )
     judged = {
         name: {m: interval.rounded() for m, interval in of.items()}
@@ -200,18 +227,18 @@ def main(folder: Path) -> None:
         name: break_down(
             test[name],
             y_test,
-            model.predict(X_test),
+            prediction,
             metrics,
-            least_rows=params.evaluate.slice_rows,
-            resamples=params.evaluate.resamples,
-            confidence=params.evaluate.confidence,
-            seed=seed,
+            least_rows=PARAMS.evaluate.slice_rows,
+            resamples=PARAMS.evaluate.resamples,
+            confidence=PARAMS.evaluate.confidence,
+            seed=SEED,
         )
-        for name in params.evaluate.slices
+        for name in PARAMS.evaluate.slices
     }
     report = {**judged, "slices": parts, "threshold": threshold, "importance": shuffled}
     (folder / "metrics.json").write_text(json.dumps(report, indent=2))
-    print(f"roc_auc {judged['model']['roc_auc']['value']:.4f}, {winner.family}")
+    print(f"roc_auc {judged['model']['roc_auc']['value']:.4f}, {len(members)} members")
 
 
 if __name__ == "__main__":

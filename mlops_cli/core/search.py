@@ -10,51 +10,48 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mlops_cli.core.learners.contract import Pruned, Setting
-from mlops_cli.errors import BadParams, MlopsError, nearest
-from mlops_cli.params.modelling import Dimension
+from mlops_cli.core.learners.contract import Pruned
+from mlops_cli.core.spaces import Candidate, Space, as_params, suggest
+from mlops_cli.errors import MlopsError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import optuna
 
     from mlops_cli.reporting import Progress
 
-__all__ = ["Candidate", "Limits", "Result", "Trial", "best", "narrowed", "search"]
-
-Space = Mapping[str, Setting]
+__all__ = ["GoodEnough", "Limits", "Objective", "Result", "Trial", "best", "ranked", "search"]
 
 _RANDOM_TRIALS = 8
-"""So many trials, the defaults among them, before the sampler has enough to go by."""
+"""So many trials, the first choices among them, before the sampler has enough to go by."""
 _TRIALS_TO_COMPARE = 5
 _STEPS_BEFORE_PRUNING = 2
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What a trial tries."""
-
-    family: str
-    settings: dict[str, Any]
+_TRIES = 5
+"""So many proposals may be too dear for the time that is left before the search ends."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a trial found: the metric's value, and the best number of rounds where there are any."""
+    """What a trial found.
+
+    Attributes
+    ----------
+    score
+        The metric's value.
+    iterations
+        The best number of rounds where there are any.
+    prediction
+        Of the rows that decide, none of which taught it; float32.
+    """
 
     score: float
     iterations: int | None = None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When the search ends: after so many trials, so many seconds, or whichever comes first."""
-
-    trials: int | None = None
-    seconds: float | None = None
+    prediction: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,51 @@ class Trial:
     iterations: int | None = None
     steps: dict[int, float] = field(default_factory=dict)
     reason: str | None = None
+    seconds: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True)
+class GoodEnough:
+    """What is enough: a score, or so many trials that bettered the best by too little."""
+
+    score: float | None = None
+    trials: int | None = None
+    gain: float = 0.0
+
+    def reached(self, trials: Sequence[Trial], *, maximise: bool) -> bool:
+        """Whether the search may end after these trials."""
+        sign = 1.0 if maximise else -1.0
+        gains = [-math.inf if t.score is None else sign * t.score for t in trials]
+        if not gains or max(gains) == -math.inf:
+            return False
+        if self.score is not None and max(gains) >= sign * self.score:
+            return True
+        if self.trials is None or len(gains) <= self.trials:
+            return False
+        before = max(gains[: -self.trials])
+        return max(gains) - before <= self.gain and before > -math.inf
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When the search ends: after so many trials, so many seconds, or whichever comes first.
+
+    Parameters
+    ----------
+    trials
+        At most so many.
+    seconds
+        Of all trials together, those before a kill included.
+    reserve
+        Given the trials: how many of the seconds are needed after the search.
+    good_enough
+        What ends it before.
+    """
+
+    trials: int | None = None
+    seconds: float | None = None
+    reserve: Callable[[Sequence[Trial]], float] = lambda _: 0.0
+    good_enough: GoodEnough = GoodEnough()
 
 
 class History(Protocol):
@@ -80,33 +122,30 @@ class History(Protocol):
     def add(self, trial: optuna.trial.FrozenTrial) -> None:
         """Keep one more, for good."""
 
+    def keep(self, number: int, prediction: npt.NDArray[np.float32]) -> None:
+        """Keep what a trial predicts; it is there before the trial is."""
 
-Objective = Callable[[Candidate, Callable[[int, float], None]], Result]
-"""Evaluate a candidate; calls back with (step 1 to 10, score so far), which may raise Pruned."""
+
+Report = Callable[[int, float], None]
+"""Called back with (step from 1, score so far); may raise Pruned."""
+Objective = Callable[[Candidate, Report, float], Result]
+"""Evaluate a candidate in about so many seconds."""
 
 
-def narrowed(space: Space, given: Mapping[str, Dimension], family: str) -> dict[str, Setting]:
-    """A family's space with the ranges that ``tune.spaces`` gives in place of its own.
+@dataclass(frozen=True)
+class _Clock:
+    """How much time is left for trials."""
 
-    Raises
-    ------
-    BadParams
-        If the family has no such setting, or it cannot take such values.
-    """
-    result = dict(space)
-    for name, dimension in given.items():
-        if name not in space:
-            raise BadParams(
-                f"tune.spaces.{family} names {name!r}, which is not a setting of {family}",
-                nearest(name, space),
-            )
-        _check(dimension, space[name], f"tune.spaces.{family}.{name}")
-        result[name] = Setting(dimension, _within(dimension, space[name].default))
-    return result
+    limits: Limits
+    ends: float
+
+    def left(self, trials: Sequence[Trial]) -> float:
+        return self.ends - time.monotonic() - self.limits.reserve(trials)
 
 
 def search(
     spaces: Mapping[str, Space],
+    firsts: Sequence[Candidate],
     objective: Objective,
     history: History,
     limits: Limits,
@@ -116,12 +155,14 @@ def search(
     pruning: bool,
     progress: Progress,
 ) -> list[Trial]:
-    """Try each family's default settings, then what a tree-structured Parzen estimator proposes.
+    """Try the first candidates, then what a tree-structured Parzen estimator proposes.
 
     Parameters
     ----------
     spaces
         Family -> its settings.
+    firsts
+        What is tried first, in this order.
     objective
         What is optimised.
     history
@@ -153,87 +194,70 @@ def search(
     direction = "maximize" if maximise else "minimize"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study(direction=direction, pruner=_pruner(pruning=pruning))
+        study = optuna.create_study(direction=direction, pruner=pruner(pruning=pruning))
         for finished in history.trials():
             study.add_trial(finished)
-        spent = sum(t.duration.total_seconds() for t in study.trials if t.duration)
-        ends = math.inf if limits.seconds is None else time.monotonic() + limits.seconds - spent
-        trials = [_plain(t) for t in study.trials]
-        while not _over(trials, limits, ends):
-            tell = _teller(trials, limits, progress, maximise=maximise)
-            tried = _try_one(study, spaces, objective, seed, ends=ends, tell=tell)
-            history.add(tried)
-            trials.append(_plain(tried))
+        trials = [plain(t) for t in study.trials]
+        spent = sum(t.seconds for t in trials)
+        seconds = math.inf if limits.seconds is None else limits.seconds
+        clock = _Clock(limits, time.monotonic() + seconds - spent)
+        tried = [t.params for t in study.trials]
+        pending = [c for c in firsts if as_params(c) not in tried]
+        while not _over(trials, limits, clock, maximise=maximise):
+            asked = _ask(study, spaces, pending, trials, seed, left=clock.left(trials))
+            if asked is None:
+                break
+            trial, candidate = asked
+            progress.update(_said(candidate, trials, maximise=maximise), len(trials), limits.trials)
+            left = clock.left(trials) if _any_complete(trials) else math.inf
+            result = work(trial, candidate, objective, left)
+            if result is not None and result.prediction is not None:
+                history.keep(len(trials), result.prediction)
+            told = _tell(study, trial, result)
+            history.add(told)
+            # The study also counts proposals that were too dear.
+            trials.append(replace(plain(told), number=len(trials)))
+    refuse_failures(trials)
+    return trials
+
+
+def refuse_failures(trials: Sequence[Trial]) -> None:
+    """Raise the first trial's reason if no trial came to an end."""
     if all(t.state == "failed" for t in trials):
         raise MlopsError(
             f"all {len(trials)} trials of the search failed; the first ({trials[0].family}): "
             f"{trials[0].reason}",
             "Look at the features that it names, or leave that family out of tune.families.",
         )
-    return trials
 
 
-def best(trials: list[Trial], *, maximise: bool) -> Trial:
+def best(trials: Sequence[Trial], *, maximise: bool) -> Trial:
     """The complete trial with the best score, the first of equals."""
+    return ranked(trials, maximise=maximise)[0]
+
+
+def ranked(trials: Sequence[Trial], *, maximise: bool) -> list[Trial]:
+    """The complete trials, the best first."""
     done = [t for t in trials if t.state == "complete" and t.score is not None]
     sign = -1.0 if maximise else 1.0
-    return min(done, key=lambda t: (sign * (t.score or 0.0), t.number))
+    return sorted(done, key=lambda t: (sign * (t.score or 0.0), t.number))
 
 
-def _over(trials: list[Trial], limits: Limits, ends: float) -> bool:
-    if limits.trials is not None and len(trials) >= limits.trials:
-        return True
-    # However short the time, there is one result; unless nothing works at all.
-    enough = any(t.state == "complete" for t in trials) or len(trials) >= _RANDOM_TRIALS
-    return enough and time.monotonic() >= ends
-
-
-def _teller(
-    trials: list[Trial], limits: Limits, progress: Progress, *, maximise: bool
-) -> Callable[[str], None]:
-    """Say which trial this is, of which family, and the best score up to now."""
-    number, total = len(trials) + 1, limits.trials
-    scores = [t.score for t in trials if t.state == "complete" and t.score is not None]
-    leading = f"  best {max(scores) if maximise else min(scores):.4f}" if scores else ""
-
-    def tell(family: str) -> None:
-        progress.update(f"trial {number}: {family}{leading}", done=number - 1, total=total)
-
-    return tell
-
-
-def _try_one(
-    study: optuna.Study,
-    spaces: Mapping[str, Space],
-    objective: Objective,
-    seed: int,
-    *,
-    ends: float,
-    tell: Callable[[str], None],
-) -> optuna.trial.FrozenTrial:
-    from optuna.trial import TrialState
-
-    number = len(study.trials)
-    study.sampler = _sampler(seed, number)
-    families = list(spaces)
-    if number < len(families):
-        study.enqueue_trial(_defaults(families[number], spaces))
-    trial = study.ask()
-    candidate = _suggest(trial, spaces)
-    tell(candidate.family)
+def work(
+    trial: optuna.Trial, candidate: Candidate, objective: Objective, seconds: float
+) -> Result | None:
+    """Evaluate what a trial tries, and note on it why there is no score; None: it was pruned."""
+    ends = time.monotonic() + seconds
 
     def report(step: int, score: float) -> None:
         trial.report(score, step)
-        late = time.monotonic() >= ends and any(
-            t.state == TrialState.COMPLETE for t in study.trials
-        )
-        if late or trial.should_prune():
+        if time.monotonic() >= ends or trial.should_prune():
             raise Pruned
 
     try:
-        result = objective(candidate, report)
+        result = objective(candidate, report, seconds)
     except Pruned:
-        return study.tell(trial, state=TrialState.PRUNED)
+        return None
     except MlopsError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever a learner can't do, others may
@@ -241,23 +265,14 @@ def _try_one(
     else:
         if math.isfinite(result.score):
             trial.set_user_attr("iterations", result.iterations)
-            return study.tell(trial, result.score)
+            return result
         reason = f"the score is {result.score}: the metric isn't defined on the validation split"
     trial.set_user_attr("reason", reason)
-    return study.tell(trial, state=TrialState.FAIL)
+    return Result(math.nan)
 
 
-def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    import numpy as np
-    import optuna
-
-    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    return optuna.samplers.TPESampler(
-        n_startup_trials=_RANDOM_TRIALS, multivariate=True, group=True, seed=own
-    )
-
-
-def _pruner(*, pruning: bool) -> optuna.pruners.BasePruner:
+def pruner(*, pruning: bool) -> optuna.pruners.BasePruner:
+    """What ends poor trials early."""
     import optuna
 
     if not pruning:
@@ -269,68 +284,96 @@ def _pruner(*, pruning: bool) -> optuna.pruners.BasePruner:
     )
 
 
-def _defaults(family: str, spaces: Mapping[str, Space]) -> dict[str, Any]:
-    settings = {f"{family}.{name}": s.default for name, s in spaces[family].items()}
-    return {"family": family, **settings}
+def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """What proposes the trial of a number: the same one, whatever was asked of others before."""
+    import numpy as np
+    import optuna
+
+    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    return optuna.samplers.TPESampler(
+        n_startup_trials=_RANDOM_TRIALS, multivariate=True, group=True, seed=own
+    )
 
 
-def _suggest(trial: optuna.Trial, spaces: Mapping[str, Space]) -> Candidate:
-    family = trial.suggest_categorical("family", list(spaces))
-    settings: dict[str, Any] = {}
-    for name, setting in spaces[family].items():
-        where, dimension = f"{family}.{name}", setting.dimension
-        if dimension.choices is not None:
-            settings[name] = trial.suggest_categorical(where, dimension.choices)
-        elif isinstance(setting.default, int):
-            least, most = int(dimension.low or 0), int(dimension.high or 0)
-            settings[name] = trial.suggest_int(where, least, most, log=dimension.log)
-        else:
-            low, high = float(dimension.low or 0.0), float(dimension.high or 0.0)
-            settings[name] = trial.suggest_float(where, low, high, log=dimension.log)
-    return Candidate(family, settings)
-
-
-def _check(dimension: Dimension, own: Setting, where: str) -> None:
-    """Refuse a given range that the setting cannot take."""
-    known = own.dimension.choices
-    if known is not None:
-        strange = [c for c in dimension.choices or (dimension.low,) if c not in known]
-        if strange:
-            raise BadParams(
-                f"{where} gives {strange[0]!r}, which is not one of its choices",
-                nearest(str(strange[0]), [str(c) for c in known]),
-            )
-        return
-    given = dimension.choices or (dimension.low, dimension.high)
-    kinds = (int,) if isinstance(own.default, int) else (int, float)
-    for value in given:
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            what = "whole numbers" if kinds == (int,) else "numbers"
-            raise BadParams(
-                f"{where} gives {value!r}, and it takes {what}",
-                f"Its own range is {own.dimension.low} to {own.dimension.high}.",
-            )
-
-
-def _within(dimension: Dimension, default: Any) -> Any:
-    """The family's default where the given range allows it, else the nearest that it does."""
-    if dimension.choices is not None:
-        return default if default in dimension.choices else dimension.choices[0]
-    # The default's type decides whether the setting is a whole number.
-    return type(default)(min(max(default, dimension.low), dimension.high))
-
-
-def _plain(trial: optuna.trial.FrozenTrial) -> Trial:
-    family = trial.params["family"]
+def plain(trial: optuna.trial.FrozenTrial) -> Trial:
+    """A finished trial without Optuna."""
     states = {"COMPLETE": "complete", "PRUNED": "pruned"}
     state = states.get(trial.state.name, "failed")
     return Trial(
         number=trial.number,
-        family=family,
+        family=trial.params["family"],
         settings={k.partition(".")[2]: v for k, v in trial.params.items() if k != "family"},
         state=state,
         score=trial.value if state == "complete" else None,
         iterations=trial.user_attrs.get("iterations"),
         steps=dict(sorted(trial.intermediate_values.items())),
         reason=trial.user_attrs.get("reason"),
+        seconds=trial.duration.total_seconds() if trial.duration else 0.0,
     )
+
+
+def _over(trials: list[Trial], limits: Limits, clock: _Clock, *, maximise: bool) -> bool:
+    if limits.trials is not None and len(trials) >= limits.trials:
+        return True
+    if limits.good_enough.reached(trials, maximise=maximise):
+        return True
+    # However short the time, there is one result; unless nothing works at all.
+    enough = _any_complete(trials) or len(trials) >= _RANDOM_TRIALS
+    return enough and clock.left(trials) <= 0
+
+
+def _any_complete(trials: Sequence[Trial]) -> bool:
+    return any(t.state == "complete" for t in trials)
+
+
+def _ask(
+    study: optuna.Study,
+    spaces: Mapping[str, Space],
+    pending: list[Candidate],
+    trials: Sequence[Trial],
+    seed: int,
+    *,
+    left: float,
+) -> tuple[optuna.Trial, Candidate] | None:
+    """The next trial; None if whatever is proposed takes longer than the time that is left."""
+    from optuna.trial import TrialState
+
+    study.sampler = sampler(seed, len(study.trials))
+    while pending:
+        candidate = pending.pop(0)
+        if not _any_complete(trials) or _expected(candidate.family, trials) <= left:
+            study.enqueue_trial(as_params(candidate))
+            trial = study.ask()
+            return trial, suggest(trial, spaces)
+    for _ in range(_TRIES):
+        trial = study.ask()
+        candidate = suggest(trial, spaces)
+        if _expected(candidate.family, trials) <= left:
+            return trial, candidate
+        study.tell(trial, state=TrialState.FAIL)
+    return None
+
+
+def _expected(family: str, trials: Sequence[Trial]) -> float:
+    """Seconds that a trial of the family takes, going by those that there were; 0: unknown."""
+    own = [t.seconds for t in trials if t.family == family and t.state == "complete"]
+    return sum(own) / len(own) if own else 0.0
+
+
+def _tell(
+    study: optuna.Study, trial: optuna.Trial, result: Result | None
+) -> optuna.trial.FrozenTrial:
+    from optuna.trial import TrialState
+
+    if result is None:
+        return study.tell(trial, state=TrialState.PRUNED)
+    if math.isfinite(result.score):
+        return study.tell(trial, result.score)
+    return study.tell(trial, state=TrialState.FAIL)
+
+
+def _said(candidate: Candidate, trials: Sequence[Trial], *, maximise: bool) -> str:
+    """Which trial this is, of which family, and the best score up to now."""
+    scores = [t.score for t in trials if t.score is not None]
+    leading = f"  best {max(scores) if maximise else min(scores):.4f}" if scores else ""
+    return f"trial {len(trials) + 1}: {candidate.family}{leading}"

@@ -12,9 +12,11 @@ __all__ = [
     "ChampionGate",
     "Cost",
     "Dimension",
+    "Ensemble",
     "Evaluate",
     "FamilyName",
     "Gates",
+    "GoodEnough",
     "Register",
     "ReplayGate",
     "SliceGate",
@@ -81,6 +83,16 @@ class Dimension(Section):
         return self
 
 
+class GoodEnough(Section):
+    """When the search ends before its time; nothing given: never."""
+
+    score: float | None = None
+    """The best trial has this value of the metric."""
+    trials: Annotated[int, Field(ge=1)] | None = None
+    """So many trials in a row bettered the best one by no more than `gain`."""
+    gain: Annotated[float, Field(ge=0)] = 0.0
+
+
 class Tune(Section):
     """The search over model families and their settings."""
 
@@ -93,7 +105,13 @@ class Tune(Section):
     """A time budget; with it the result is not reproducible to the byte."""
     rows: Annotated[int, Field(ge=100)] | None = 50_000
     """Train at most on so many rows while searching (a seeded sample); null: all."""
+    folds: Annotated[int, Field(ge=1, le=20)] | None = None
+    """Trials are cross-validated on train and validation; 1: the validation split decides; null:
+    by the number of rows, and 1 where the splits follow each other in time."""
+    finalists: Annotated[int, Field(ge=1, le=20)] = 3
+    """Where trials learnt from fewer rows: so many of the best are fitted on all of train."""
     pruning: bool = True
+    good_enough: GoodEnough = GoodEnough()
     spaces: dict[FamilyName, dict[str, Dimension]] = {}
     """Ranges that replace the families' own."""
 
@@ -108,6 +126,17 @@ class Tune(Section):
 _OBJECTIVE = r"^(squared|absolute|poisson|quantile:0\.(0[1-9]|[1-9][0-9]?))$"
 
 
+class Ensemble(Section):
+    """How large a model of several members may become."""
+
+    members: Annotated[int, Field(ge=1, le=50)] = 6
+    """The most different settings; each may be fitted several times, once a fold."""
+    milliseconds: Annotated[float, Field(gt=0)] = 0.6
+    """The most time that one row may take, by what the families usually need."""
+    megabytes: Annotated[float, Field(gt=0)] = 15.0
+    """The most that the members' files may take together."""
+
+
 class Train(Section):
     """The final fit."""
 
@@ -119,6 +148,10 @@ class Train(Section):
     """Regression: squared, absolute, poisson, or a quantile such as quantile:0.9."""
     monotone: dict[str, Literal[1, -1]] = {}
     """Feature -> 1 where the output may only rise with it, -1 where it may only fall."""
+    ensemble: Ensemble | Literal[False] = Ensemble()
+    """A weighted mean of the best trials' models, or false: the best trial's alone."""
+    calibrate: bool = True
+    """Bend predictions where that lowers the loss on rows that didn't teach."""
 
 
 class Evaluate(Section):

@@ -1,131 +1,231 @@
-"""Stage train: fit the best settings on train plus validation, and write the model bundle."""
+"""Stage train: the best trials' models, weighted, fitted on train and validation, and bundled."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 import mlops_cli
+from mlops_cli.core import baselines
+from mlops_cli.core.budget import Plan
+from mlops_cli.core.calibration import Calibrator, fit_calibrator
 from mlops_cli.core.encoding import Encoder
+from mlops_cli.core.ensemble import select
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, Watch
+from mlops_cli.core.learners import FAMILIES
 from mlops_cli.core.metrics import Metric, lookup
-from mlops_cli.core.objectives import fit_weights, task_info
+from mlops_cli.core.spaces import Candidate
 from mlops_cli.core.threshold import best_threshold
-from mlops_cli.layout import TARGET, TIME
-from mlops_cli.reporting import Summary
+from mlops_cli.layout import TIME
+from mlops_cli.params.modelling import Ensemble
+from mlops_cli.reporting import Summary, Table
 from mlops_cli.store.bundle import Bundle, Member, save
 from mlops_cli.store.files import read_json
-from mlops_cli.store.splits import feature_kinds, read_split
+from mlops_cli.store.known import Known, read_known
+from mlops_cli.store.predictions import read_stacked
 
 if TYPE_CHECKING:
-    from mlops_cli.core.learners import Fitted
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from mlops_cli.core.folds import Judge
+    from mlops_cli.core.metrics import Floats
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
 
 __all__ = ["run"]
 
-_MORE_ROUNDS = 2.5
-"""With all rows a model may grow so many times more rounds than while searching."""
+_STEADY = frozenset({"linear", "forest", "extra_trees"})
+"""Families whose models hardly change with their rows, or are averages already: fitted once."""
+_SHRUNK = (0.75, 0.5, 0.25, 0.0)
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """What tune chose, what the first fit says about it, and by which metric."""
+    """Which contenders, with which weights, and what the rows that decide say of them together."""
 
-    family: str
-    settings: dict[str, Any]
+    contenders: tuple[dict[str, Any], ...]
+    weights: tuple[float, ...]
+    score: float
+    calibrator: Calibrator | None
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What tune found, and the rows that may teach."""
+
+    params: Params
+    found: dict[str, Any]
+    plan: Plan
     metric: Metric
-    score: float = 0.0
-    iterations: int | None = None
-    threshold: float | None = None
+    known: Known
+    labels: LabelCodec
+    judge: Judge
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
-    """Find rounds and threshold with validation held out, then fit on both splits."""
-    chosen = read_json(layout.tuning / "best.json")
-    metric = lookup(chosen["metric"], params.task.type)
-    choice = _Choice(chosen["family"], chosen["settings"], metric)
+    """Weigh tune's contenders, fit them on all known rows, and write the bundle.
+
+    Raises
+    ------
+    NotFound
+        If tune hasn't run.
+    """
+    from threadpoolctl import threadpool_limits
+
+    found = read_json(layout.tuning / "best.json")
+    metric = lookup(found["metric"], params.task.type)
     program = read_json(layout.program)
-    kinds = feature_kinds(program)
-    weight = params.train.weight
-    train = read_split(layout, "train", kinds, also=weight)
-    validation = read_split(layout, "validation", kinds, also=weight)
-    labels = LabelCodec.fit(train[TARGET], params.task.type, params.task.positive)
-    progress.update(f"fitting {choice.family} on {len(train):,} rows", done=0, total=2)
-    choice = _held_out(params, choice, labels, train, validation, kinds=kinds)
-    both = pl.concat([train, validation])
-    progress.update(f"fitting {choice.family} on {len(both):,} rows", done=1, total=2)
-    encoder = Encoder.fit(both, kinds)
-    fitted = _fit(params, choice, labels, encoder, both)
-    member = Member(choice.family, fitted, settings=choice.settings, iterations=fitted.iterations)
+    plan = Plan(found["folds"], found["rows"])
+    known = read_known(params.split, params.train, layout)
+    labels = LabelCodec.fit(known.targets["train"], params.task.type, params.task.positive)
+    judge = known.judge(plan, labels, metric, params.project.seed)
+    case = _Case(params, found, plan, metric, known, labels, judge)
+    progress.update("weighing the best trials")
+    choice = _choose(case, read_stacked(layout.tuning / "predictions.npy"))
+    encoder = Encoder.fit(known.both, known.kinds)
+    with threadpool_limits(limits=1, user_api="blas"):
+        members = _bounded(_fitted(case, choice, progress), params.train.ensemble)
     bundle = Bundle(
-        members=(member,),
+        members=tuple(members),
         encoder=encoder,
         labels=labels,
         task=params.task.type,
         threshold=choice.threshold,
+        calibrator=choice.calibrator,
         program=program,
-        signature=_signature(both, encoder, labels),
-        facts=_facts(params, choice, train, validation, both, len(kinds)),
+        signature=_signature(known.both, encoder, labels),
+        facts=_facts(case, choice),
     )
     save(bundle, layout.fitted)
-    return _summary(choice, fitted, len(both))
+    return _summary(case, choice, members)
 
 
-def _held_out(
-    params: Params,
-    choice: _Choice,
-    labels: LabelCodec,
-    train: pl.DataFrame,
-    validation: pl.DataFrame,
-    *,
-    kinds: dict[str, str],
-) -> _Choice:
-    """The choice with its number of rounds, score and threshold, from validation alone."""
-    encoder = Encoder.fit(train, kinds)
-    X = encoder.transform(validation)
-    y = labels.encode(validation[TARGET], "the validation split")
-    sign = 1.0 if choice.metric.maximise else -1.0
-    weight = fit_weights(validation, params.train.weight)
-    patience = params.train.early_stopping
-    watch = Watch(X, lambda p: sign * choice.metric(y, p, weight), patience=patience)
-    fitted = _fit(params, choice, labels, encoder, train, watch=watch)
-    prediction = fitted.predict(X)
+def _choose(case: _Case, predictions: npt.NDArray[np.float32]) -> _Choice:
+    """Weights by greedy selection, then what to make of the weighted mean."""
+    params, contenders = case.params, case.found["contenders"]
+    bounds = params.train.ensemble
+    if isinstance(bounds, Ensemble):
+        costs = [_milliseconds(case, c) for c in contenders]
+        most = min(bounds.members, case.found["members"] or bounds.members)
+        weights = select(
+            list(predictions), costs, case.judge, members=most, cost=bounds.milliseconds
+        )
+    else:
+        weights = {0: 1.0}
+    mean = np.zeros(predictions.shape[1:])
+    for number, weight in weights.items():
+        mean += weight * predictions[number]
+    calibrator = None
+    if params.train.calibrate:
+        # A validation split that follows in time is one season: its level isn't that of the next.
+        shifts = params.split.strategy != "time"
+        calibrator = fit_calibrator(case.judge.y, mean, seed=params.project.seed, shifts=shifts)
+    calibrator = _guarded(case, mean, calibrator)
+    if calibrator is not None:
+        mean = calibrator(mean)
     threshold = None
     if params.task.type == "binary":
-        threshold = best_threshold(y, prediction[:, 1], params.task.cost)
-    score = float(choice.metric(y, prediction, weight))
+        threshold = best_threshold(case.judge.y, mean[:, 1], params.task.cost)
     return _Choice(
-        choice.family, choice.settings, choice.metric, score, fitted.iterations, threshold
+        tuple(contenders[i] for i in weights),
+        tuple(weights.values()),
+        case.judge(mean),
+        calibrator,
+        threshold,
     )
 
 
-def _fit(
-    params: Params,
-    choice: _Choice,
-    labels: LabelCodec,
-    encoder: Encoder,
-    frame: pl.DataFrame,
-    *,
-    watch: Watch | None = None,
-) -> Fitted:
-    family = FAMILIES[choice.family]
-    most = int(family.rounds * _MORE_ROUNDS) if family.rounds else None
-    return family.fit(
-        encoder.transform(frame),
-        labels.encode(frame[TARGET]),
-        task_info(params.task.type, len(labels.classes), params.train, encoder),
-        choice.settings,
+def _guarded(case: _Case, mean: Floats, calibrator: Calibrator | None) -> Calibrator | None:
+    """The calibrator, or one that shrinks towards a constant where that is better."""
+    y = case.labels.encode(case.known.targets["train"])
+    classes = len(case.labels.classes)
+    constant = baselines.constant(y, classes, case.metric.name, len(mean))
+    bent = mean if calibrator is None else calibrator(mean)
+    if case.judge.gain(bent) >= case.judge.gain(constant):
+        return calibrator
+    shrunk = [_shrinking(constant, power, classes) for power in _SHRUNK]
+    return max(shrunk, key=lambda each: case.judge.gain(each(mean)))
+
+
+def _shrinking(constant: Floats, power: float, classes: int) -> Calibrator:
+    if classes:
+        return Calibrator("prior", {"power": power, "shares": constant[0].tolist()})
+    away = (1.0 - power) * float(constant[0])
+    return Calibrator("line", {"slope": power, "intercept": away})
+
+
+def _milliseconds(case: _Case, contender: dict[str, Any]) -> float:
+    """About what a contender's models take for a row, fitted once or once a fold."""
+    fits = 1 if contender["family"] in _STEADY else case.plan.folds
+    return fits * FAMILIES[contender["family"]].milliseconds
+
+
+def _fitted(case: _Case, choice: _Choice, progress: Progress) -> list[Member]:
+    """The members: once a fold where rows are few and fits are unsteady, else once on all."""
+    params, known = case.params, case.known
+    rows = len(known.both)
+    problem = known.all_of(
+        case.plan,
+        case.labels,
+        case.metric,
         seed=params.project.seed,
-        watch=watch,
-        iterations=most if watch else choice.iterations,
-        weight=fit_weights(frame, params.train.weight),
+        patience=params.train.early_stopping,
     )
+    pairs = list(zip(choice.contenders, choice.weights, strict=True))
+    bagged = [
+        i
+        for i, (c, _) in enumerate(pairs)
+        if case.plan.crossed
+        and isinstance(params.train.ensemble, Ensemble)
+        and c["family"] not in _STEADY
+    ]
+    progress.update(f"fitting {len(pairs)} members on {rows:,} rows", 0, len(pairs))
+    of_folds = dict(
+        zip(bagged, problem.on_folds([_candidate(pairs[i][0]) for i in bagged]), strict=True)
+    )
+    members = []
+    for number, (contender, weight) in enumerate(pairs):
+        if number in of_folds:
+            fits = of_folds[number]
+        else:
+            progress.update(f"fitting {contender['family']} on {rows:,} rows", number, len(pairs))
+            fits = [problem.on_all(_candidate(contender), contender["iterations"])]
+        members += [
+            Member(
+                contender["family"],
+                fitted,
+                weight / len(fits),
+                contender["settings"],
+                fitted.iterations,
+            )
+            for fitted in fits
+        ]
+    return members
+
+
+def _candidate(contender: dict[str, Any]) -> Candidate:
+    return Candidate(contender["family"], contender["settings"])
+
+
+def _bounded(members: list[Member], bounds: Ensemble | bool) -> list[Member]:
+    """Without the lightest members, as long as the files are too large."""
+    if not isinstance(bounds, Ensemble):
+        return members
+    sizes = [sum(map(len, m.fitted.to_files().values())) for m in members]
+    order = sorted(range(len(members)), key=lambda i: (-members[i].weight, i))
+    while len(order) > 1 and sum(sizes[i] for i in order) > bounds.megabytes * 1e6:
+        order.pop()
+    kept = [members[i] for i in sorted(order)]
+    total = sum(m.weight for m in kept)
+    return [replace(m, weight=round(m.weight / total, 9)) for m in kept]
 
 
 def _signature(frame: pl.DataFrame, encoder: Encoder, labels: LabelCodec) -> dict[str, Any]:
@@ -148,46 +248,50 @@ def _signature(frame: pl.DataFrame, encoder: Encoder, labels: LabelCodec) -> dic
     return {"inputs": inputs, "output": output}
 
 
-def _facts(
-    params: Params,
-    choice: _Choice,
-    train: pl.DataFrame,
-    validation: pl.DataFrame,
-    both: pl.DataFrame,
-    features: int,
-) -> dict[str, Any]:
-    window = None
+def _facts(case: _Case, choice: _Choice) -> dict[str, Any]:
+    both, window = case.known.both, None
     if TIME in both.columns:
         times = both[TIME].drop_nulls()
         window = [t.isoformat() for t in (times.min(), times.max())] if len(times) else None  # type: ignore[union-attr]
     libraries = ("numpy", "polars", "scikit-learn", "lightgbm", "skops")
+    first = choice.contenders[0]
     return {
-        "project": params.project.name,
-        "family": choice.family,
-        "settings": choice.settings,
-        "iterations": choice.iterations,
-        "seed": params.project.seed,
-        "rows": {"train": len(train), "validation": len(validation)},
-        "features": features,
+        "project": case.params.project.name,
+        "family": first["family"],
+        "settings": first["settings"],
+        "iterations": first["iterations"],
+        "seed": case.params.project.seed,
+        "rows": case.known.rows,
+        "features": len(case.known.kinds),
         "window": window,
-        "validation": {"metric": choice.metric.name, "score": round(choice.score, 6)},
+        "validation": {"metric": case.metric.name, "score": round(choice.score, 6)},
         "versions": {"mlops-cli": mlops_cli.__version__, **{n: version(n) for n in libraries}},
     }
 
 
-def _summary(choice: _Choice, fitted: Fitted, rows: int) -> Summary:
-    rounds = f", {fitted.iterations} rounds" if fitted.iterations else ""
+def _summary(case: _Case, choice: _Choice, members: Sequence[Member]) -> Summary:
+    rows = sum(case.known.rows.values())
+    families = dict.fromkeys(c["family"] for c in choice.contenders)
     facts: dict[str, Any] = {
-        "family": choice.family,
-        "iterations": fitted.iterations,
+        "family": choice.contenders[0]["family"],
+        "members": len(members),
+        "iterations": choice.contenders[0]["iterations"],
         "rows": rows,
-        "metric": choice.metric.name,
+        "metric": case.metric.name,
         "validation_score": round(choice.score, 6),
+        "calibrator": choice.calibrator and choice.calibrator.kind,
     }
     if choice.threshold is not None:
         facts["threshold"] = round(choice.threshold, 6)
+    made = [
+        (c["trial"] + 1, c["family"], f"{w:.2f}", f"{c['score']:.4f}", c["iterations"] or "")
+        for c, w in zip(choice.contenders, choice.weights, strict=True)
+    ]
+    judged = "cross-validated" if case.plan.crossed else "validation"
+    columns = ("trial", "family", "weight", case.metric.name, "iterations")
     return Summary(
-        headline=f"{choice.family} fitted on {rows:,} rows{rounds}; validation "
-        f"{choice.metric.name} {choice.score:.4f} before validation was added",
+        headline=f"{' + '.join(families)} fitted on {rows:,} rows; {judged} "
+        f"{case.metric.name} {choice.score:.4f}",
+        tables=(Table("Members", columns, tuple(made)),),
         facts=facts,
     )

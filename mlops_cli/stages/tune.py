@@ -1,29 +1,34 @@
-"""Stage tune: search model families and settings; the validation split decides."""
+"""Stage tune: search model families and settings, judged by rows that taught no trial."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import mlops_cli
-from mlops_cli.core.encoding import Encoder
+from mlops_cli.core.budget import Budget, Plan, Shape, plan
+from mlops_cli.core.ensemble import select
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, Setting, TaskInfo, Watch, chosen
+from mlops_cli.core.learners import FAMILIES, chosen
+from mlops_cli.core.learners.contract import available_cores
 from mlops_cli.core.metrics import Metric, lookup
-from mlops_cli.core.objectives import check_target, fit_weights, search_metric, task_info
-from mlops_cli.core.search import Candidate, Limits, Result, Trial, best, narrowed, search
-from mlops_cli.layout import TARGET
+from mlops_cli.core.objectives import search_metric
+from mlops_cli.core.problem import Problem
+from mlops_cli.core.search import GoodEnough, Limits, Result, Trial, ranked, search
+from mlops_cli.core.spaces import Candidate, firsts, narrowed
 from mlops_cli.reporting import Summary, Table
-from mlops_cli.store.files import read_json, sha256, staged, write_json
+from mlops_cli.store.files import sha256, staged, write_json
 from mlops_cli.store.journal import Journal
-from mlops_cli.store.splits import feature_kinds, read_split
+from mlops_cli.store.known import Known, read_known
+from mlops_cli.store.predictions import write_stacked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -31,113 +36,204 @@ if TYPE_CHECKING:
 
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
-    from mlops_cli.params.modelling import Dimension
     from mlops_cli.reporting import Progress
 
 __all__ = ["run"]
 
-_PATIENCE = 50
-"""Rounds without a better score after which a boosting family stops, while searching."""
+_KEPT = 24
+_KEPT_BYTES = 64_000_000
+"""The predictions of so many of the best trials are kept, in at most so many bytes."""
+_MORE_ROUNDS = 2.5
+"""With all rows a model may grow so many times more rounds than while searching."""
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """What a trial fits and is judged by: matrices, labels, metric."""
+class _Contender:
+    """A trial that may become a member of the model, with what it predicts."""
 
-    task: TaskInfo
+    trial: Trial
+    prediction: npt.NDArray[np.float32]
+    seconds: float
+
+    def entry(self) -> dict[str, Any]:
+        return {
+            "trial": self.trial.number,
+            "family": self.trial.family,
+            "settings": self.trial.settings,
+            "iterations": self.trial.iterations,
+            "score": _rounded(self.trial.score),
+        }
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One search: what it is about, how it is judged, and until when."""
+
+    params: Params
     metric: Metric
-    seed: int
-    X: npt.NDArray[np.float64]
-    y: npt.NDArray[Any]
-    X_validation: npt.NDArray[np.float64]
-    y_validation: npt.NDArray[Any]
-    weight: npt.NDArray[np.float64] | None = None
-    weight_validation: npt.NDArray[np.float64] | None = None
-
-    def evaluate(self, candidate: Candidate, report: Callable[[int, float], None]) -> Result:
-        """Fit on the sampled training rows, score on the whole validation split."""
-        sign = 1.0 if self.metric.maximise else -1.0
-        watch = Watch(
-            self.X_validation,
-            lambda prediction: sign * self._judge(prediction),
-            lambda step, score: report(step, sign * score),
-            _PATIENCE,
-        )
-        family = FAMILIES[candidate.family]
-        fitted = family.fit(
-            self.X,
-            self.y,
-            self.task,
-            candidate.settings,
-            seed=self.seed,
-            watch=watch,
-            weight=self.weight,
-        )
-        score = self._judge(fitted.predict(self.X_validation))
-        return Result(float(score), fitted.iterations)
-
-    def _judge(self, prediction: npt.NDArray[np.float64]) -> float:
-        return self.metric(self.y_validation, prediction, self.weight_validation)
+    known: Known
+    labels: LabelCodec
+    plan: Plan
+    budget: Budget
+    problem: Problem
+    progress: Progress
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
-    """Search, and write ``best.json`` and ``trials.json`` to ``layout.tuning``."""
+    """Search, and write the contenders, all trials and predictions to ``layout.tuning``.
+
+    Raises
+    ------
+    BadParams
+        If the metric doesn't fit the task, or a range doesn't fit its setting.
+    DataRefused
+        If the splits cannot be learnt from: a class is missing, a feature isn't there.
+    """
+    from threadpoolctl import threadpool_limits
+
+    started = time.monotonic()
     tune = params.tune
     kind = params.task.type
     metric = lookup(tune.metric or search_metric(kind, params.train.objective), kind)
-    problem = _problem(params, layout, metric, progress)
-    families, notes = chosen(tune.families, problem.task)
-    given: dict[str, dict[str, Dimension]] = {
-        str(name): space for name, space in tune.spaces.items()
-    }
-    spaces: dict[str, dict[str, Setting]] = {
-        name: narrowed(family.space, given.get(name, {}), name) for name, family in families.items()
-    }
-    path = _journal(params, layout)
-    started = time.monotonic()
-    trials = search(
-        spaces,
-        problem.evaluate,
-        Journal.open(path, "maximize" if metric.maximise else "minimize", progress),
-        Limits(tune.trials, tune.seconds),
-        maximise=metric.maximise,
-        seed=params.project.seed,
-        pruning=tune.pruning,
-        progress=progress,
-    )
-    winner = best(trials, maximise=metric.maximise)
+    # BLAS is held to one thread for all fits: beside each other they would change it for all.
+    with threadpool_limits(limits=1, user_api="blas"):
+        task = _open(params, layout, metric, started, progress)
+        path = _journal(params, layout)
+        journal = Journal.open(path, "maximize" if metric.maximise else "minimize", progress)
+        trials, notes = _searched(task, journal)
+        contenders = _contenders(task, trials, journal)
     states = Counter(t.state for t in trials)
     counts = {state: states[state] for state in ("complete", "pruned", "failed")}
     with staged(layout.tuning) as folder:
         folder.mkdir()
-        write_json(folder / "best.json", _best(winner, metric, counts, len(problem.y)))
+        write_json(folder / "best.json", _best(task, contenders, counts))
         write_json(folder / "trials.json", [_entry(t) for t in trials])
+        write_stacked(folder / "predictions.npy", [c.prediction for c in contenders])
     path.unlink(missing_ok=True)
-    return _summary(trials, winner, metric, counts, time.monotonic() - started, notes)
+    journal.predictions.remove()
+    seconds = time.monotonic() - started
+    return _summary(trials, contenders[0].trial, metric, counts, seconds, notes)
 
 
-def _problem(params: Params, layout: Layout, metric: Metric, progress: Progress) -> _Problem:
+def _open(
+    params: Params, layout: Layout, metric: Metric, started: float, progress: Progress
+) -> _Search:
     progress.update("reading train and validation")
-    seed = params.project.seed
-    kinds = feature_kinds(read_json(layout.program))
-    weight = params.train.weight
-    train = read_split(layout, "train", kinds, params.tune.rows, seed, weight)
-    validation = read_split(layout, "validation", kinds, also=weight)
-    labels = LabelCodec.fit(train[TARGET], params.task.type, params.task.positive)
-    encoder = Encoder.fit(train, kinds)
-    y = labels.encode(train[TARGET], "the train split")
-    check_target(y, params.train.objective, "the train split")
-    return _Problem(
-        task_info(params.task.type, len(labels.classes), params.train, encoder),
-        metric,
-        seed,
-        encoder.transform(train),
-        y,
-        encoder.transform(validation),
-        labels.encode(validation[TARGET], "the validation split"),
-        fit_weights(train, weight),
-        fit_weights(validation, weight),
+    tune, seed = params.tune, params.project.seed
+    known = read_known(params.split, params.train, layout)
+    labels = LabelCodec.fit(known.targets["train"], params.task.type, params.task.positive)
+    classes = len(labels.classes)
+    shape = Shape(
+        known.rows["train"],
+        known.rows["validation"],
+        len(known.kinds),
+        classes if classes > 2 else 1,  # noqa: PLR2004 - two classes are one output
     )
+    settled = plan(
+        shape,
+        ordered=params.split.strategy == "time",
+        folds=tune.folds,
+        rows=tune.rows,
+        seconds=tune.seconds,
+        cores=available_cores(),
+    )
+    seconds = math.inf if tune.seconds is None else tune.seconds
+    patience = params.train.early_stopping
+    problem = known.problem(settled, labels, metric, seed=seed, patience=patience)
+    budget = Budget(seconds, shape, settled, started)
+    return _Search(params, metric, known, labels, settled, budget, problem, progress)
+
+
+def _searched(task: _Search, journal: Journal) -> tuple[list[Trial], list[str]]:
+    """The trials, and a note on each family that was left out."""
+    tune, maximise = task.params.tune, task.metric.maximise
+    families, notes = chosen(tune.families, task.problem.task)
+    given: dict[str, Any] = {str(name): space for name, space in tune.spaces.items()}
+    spaces = {
+        name: narrowed(family.space, given.get(name, {}), name) for name, family in families.items()
+    }
+    enough = tune.good_enough
+    trials = search(
+        spaces,
+        firsts(
+            spaces,
+            {name: family.candidates() for name, family in families.items()},
+            most=1_000 if tune.trials is None else (tune.trials + 1) // 2,
+        ),
+        task.problem.evaluate,
+        journal,
+        Limits(
+            tune.trials,
+            None if tune.seconds is None else task.budget.left,
+            lambda done: task.budget.reserve(ranked(done, maximise=maximise)),
+            GoodEnough(enough.score, enough.trials, enough.gain),
+        ),
+        maximise=maximise,
+        seed=task.params.project.seed,
+        pruning=tune.pruning,
+        progress=task.progress,
+    )
+    return trials, notes
+
+
+def _contenders(task: _Search, trials: list[Trial], journal: Journal) -> list[_Contender]:
+    """The best trials with their predictions, fitted on all rows where the search took fewer."""
+    done = ranked(trials, maximise=task.metric.maximise)
+    size = 4 * len(task.problem.judge.y) * max(1, task.problem.task.classes)
+    found = []
+    for trial in done[: max(1, min(_KEPT, _KEPT_BYTES // size))]:
+        prediction = journal.predictions.of(trial.number)
+        if prediction is None or len(prediction) != len(task.problem.judge.y):
+            # Another machine made the trial, or a kill came between.
+            prediction = _again(task.problem, trial, math.inf).prediction
+        assert prediction is not None  # noqa: S101 - evaluated
+        found.append(_Contender(trial, prediction, trial.seconds))
+    return found if task.budget.grows <= 1 else _finalists(task, found)
+
+
+def _finalists(task: _Search, contenders: list[_Contender]) -> list[_Contender]:
+    """The best together, each taught by all rows of train, as far as there is time."""
+    budget = task.budget
+    together = select(
+        [c.prediction for c in contenders],
+        [0.0] * len(contenders),
+        task.problem.judge,
+        members=task.params.tune.finalists,
+        cost=0.0,
+    )
+    chosen = [contenders[i] for i in together]
+    problem: Problem | None = None
+    found: list[_Contender] = []
+    for number, contender in enumerate(chosen):
+        fit, refit = contender.seconds * budget.grows, contender.seconds * budget.refit
+        if not budget.affordable([*(c.seconds * budget.refit for c in found), fit + refit]) > len(
+            found
+        ):
+            continue
+        if problem is None:
+            task.progress.update("reading all rows of train")
+            problem = task.known.whole(task.problem, task.plan, task.labels)
+        task.progress.update(
+            f"fitting {contender.trial.family} on {task.known.rows['train']:,} rows",
+            number,
+            len(chosen),
+        )
+        begun = time.monotonic()
+        rounds = FAMILIES[contender.trial.family].rounds
+        most = int(rounds * _MORE_ROUNDS) if rounds else None
+        result = _again(problem, contender.trial, budget.left - refit, most)
+        seconds = (time.monotonic() - begun) / budget.grows
+        trial = replace(contender.trial, score=result.score, iterations=result.iterations)
+        assert result.prediction is not None  # noqa: S101 - evaluated
+        found.append(_Contender(trial, result.prediction, seconds))
+    sign = -1.0 if task.metric.maximise else 1.0
+    found.sort(key=lambda c: sign * (c.trial.score or 0.0))
+    return found or chosen[:1]
+
+
+def _again(problem: Problem, trial: Trial, seconds: float, rounds: int | None = None) -> Result:
+    """Evaluate a trial's settings outside the search: nothing prunes."""
+    return problem.evaluate(Candidate(trial.family, trial.settings), None, seconds, rounds)
 
 
 def _journal(params: Params, layout: Layout) -> Path:
@@ -147,28 +243,37 @@ def _journal(params: Params, layout: Layout) -> Path:
         "seed": params.project.seed,
         "task": params.task.model_dump(mode="json"),
         "tune": params.tune.model_dump(mode="json"),
-        "train": params.train.model_dump(mode="json"),
+        "split": params.split.model_dump(mode="json"),
+        "train": params.train.model_dump(mode="json", exclude={"ensemble", "calibrate"}),
         "program": sha256(layout.program),
         "train split": sha256(layout.split("train")),
         "validation split": sha256(layout.split("validation")),
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     path = layout.work / "tune" / f"{key}.journal"
-    for other in path.parent.glob("*.journal"):
-        if other != path:
-            other.unlink()
+    Journal.remove_others(path)
     return path
 
 
-def _best(winner: Trial, metric: Metric, counts: dict[str, int], rows: int) -> dict[str, Any]:
+def _best(
+    task: _Search, contenders: Sequence[_Contender], counts: dict[str, int]
+) -> dict[str, Any]:
+    """The best trial, and what train has to know to make a model of several."""
+    first, budget = contenders[0].trial, task.budget
+    members = None
+    if math.isfinite(budget.seconds):
+        members = max(1, budget.affordable([c.seconds * budget.refit for c in contenders]))
     return {
-        "family": winner.family,
-        "settings": winner.settings,
-        "iterations": winner.iterations,
-        "metric": metric.name,
-        "score": _rounded(winner.score),
-        "rows": rows,
+        "family": first.family,
+        "settings": first.settings,
+        "iterations": first.iterations,
+        "metric": task.metric.name,
+        "score": _rounded(first.score),
+        "rows": task.plan.rows,
+        "folds": task.plan.folds,
         "trials": counts,
+        "members": members,
+        "contenders": [c.entry() for c in contenders],
     }
 
 
@@ -197,19 +302,15 @@ def _summary(
     seconds: float,
     notes: list[str],
 ) -> Summary:
-    order = sorted(
-        (t for t in trials if t.score is not None),
-        key=lambda t: (-(t.score or 0) if metric.maximise else (t.score or 0), t.number),
-    )
+    order = ranked(trials, maximise=metric.maximise)
     rows = [(t.number + 1, t.family, f"{t.score:.4f}", t.iterations or "") for t in order[:5]]
     failed = [t for t in trials if t.state == "failed"]
     warnings = [f"trial {t.number + 1} ({t.family}) failed: {t.reason}" for t in failed[:3]]
-    warnings = [*notes, *warnings]
     return Summary(
         headline=f"{winner.family} is best of {len(trials)} trials: "
         f"validation {metric.name} {winner.score:.4f}",
         tables=(Table("Best trials", ("trial", "family", metric.name, "iterations"), tuple(rows)),),
-        warnings=tuple(warnings),
+        warnings=(*notes, *warnings),
         facts={
             "family": winner.family,
             "metric": metric.name,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlops_cli.core.calibration import Calibrator
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, Fitted
@@ -56,7 +57,7 @@ class Bundle:
     threshold
         Binary: the positive class is decided at this probability and above.
     calibrator
-        None: probabilities are given as the members give them.
+        Bends the members' mean; None: it is given as it is.
     program
         The feature program that makes the features.
     signature
@@ -70,7 +71,7 @@ class Bundle:
     labels: LabelCodec
     task: str
     threshold: float | None = None
-    calibrator: None = None
+    calibrator: Calibrator | None = None
     program: Mapping[str, Any] = field(default_factory=dict)
     signature: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -89,7 +90,8 @@ class Bundle:
         """The same from the encoder's matrix (rows, features)."""
         parts = [member.weight * member.fitted.predict(X) for member in self.members]
         total: npt.NDArray[np.float64] = np.sum(parts, axis=0)
-        return total / sum(member.weight for member in self.members)
+        mean = total / sum(member.weight for member in self.members)
+        return mean if self.calibrator is None else self.calibrator(mean)
 
 
 def save(bundle: Bundle, folder: Path) -> None:
@@ -189,12 +191,14 @@ def load(folder: Path) -> Bundle:
             f"{folder} is of bundle format {description.get('format')!r}, not {_FORMAT}",
             "Use the version of mlops-cli that wrote it (see versions in bundle.json).",
         )
+    calibrator = description["calibrator"]
     return Bundle(
         members=tuple(_member(folder, entry) for entry in description["members"]),
         encoder=Encoder.from_json(_read(folder, "encoder.json")),
         labels=LabelCodec.from_json(description["labels"]),
         task=description["task"],
         threshold=description["threshold"],
+        calibrator=calibrator and Calibrator.from_json(calibrator),
         program=_read(folder, "program.json"),
         signature=_read(folder, "signature.json"),
         facts=description["facts"],
@@ -217,7 +221,7 @@ def _description(bundle: Bundle) -> dict[str, Any]:
         "task": bundle.task,
         "labels": bundle.labels.to_json(),
         "threshold": bundle.threshold,
-        "calibrator": bundle.calibrator,
+        "calibrator": bundle.calibrator and bundle.calibrator.to_json(),
         "members": members,
         "facts": dict(bundle.facts),
     }

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops_cli.store.predictions import Predictions
+
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import optuna
 
     from mlops_cli.reporting import Progress
@@ -34,6 +39,7 @@ class Journal:
     """
 
     study: optuna.Study
+    predictions: Predictions
 
     @classmethod
     def open(cls, path: Path, direction: str, progress: Progress) -> Journal:
@@ -52,7 +58,14 @@ class Journal:
                     f"the journal of the unfinished search is damaged; it is kept as {aside.name}, "
                     "and the search begins anew"
                 )
-        return cls(_study(path, direction))
+        return cls(_study(path, direction), Predictions(path.with_suffix(".predictions")))
+
+    @staticmethod
+    def remove_others(path: Path) -> None:
+        """Remove the journals and predictions of other searches beside this one."""
+        for other in path.parent.glob("*"):
+            if other.name.partition(".")[0] != path.stem:
+                shutil.rmtree(other) if other.is_dir() else other.unlink()
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """Finished trials in order."""
@@ -62,6 +75,10 @@ class Journal:
     def add(self, trial: optuna.trial.FrozenTrial) -> None:
         """Keep a finished trial."""
         self.study.add_trial(trial)
+
+    def keep(self, number: int, prediction: npt.NDArray[np.float32]) -> None:
+        """Keep what a trial predicts."""
+        self.predictions.keep(number, prediction)
 
 
 def _study(path: Path, direction: str) -> optuna.Study:

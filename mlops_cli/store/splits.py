@@ -11,9 +11,11 @@ from mlops_cli.layout import TARGET, TIME
 from mlops_cli.store import tables
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlops_cli.layout import Layout
 
-__all__ = ["feature_kinds", "read_split"]
+__all__ = ["feature_kinds", "read_split", "read_target"]
 
 
 def feature_kinds(program: dict[str, Any]) -> dict[str, str]:
@@ -39,7 +41,7 @@ def read_split(
     kinds: dict[str, str],
     rows: int | None = None,
     seed: int = 0,
-    also: str | None = None,
+    also: Sequence[str | None] = (),
 ) -> pl.DataFrame:
     """A split's features, target, and time where there is one, in the file's order.
 
@@ -56,7 +58,7 @@ def read_split(
     seed
         Of the sample.
     also
-        One more column, where the split has it.
+        Further columns, where the split has them.
 
     Raises
     ------
@@ -65,10 +67,35 @@ def read_split(
     DataRefused
         If it has no rows, or lacks a feature.
     """
+    table, total = _checked(layout, name, (*kinds, TARGET))
+    names = table.collect_schema().names()
+    more = [name for name in (TIME, *also) if name in names]
+    table = table.select(list(dict.fromkeys([*kinds, TARGET, *more])))
+    if rows is not None and rows < total:
+        table = table.filter(_sample(total, rows, seed))
+    return table.collect(engine="streaming")
+
+
+def read_target(layout: Layout, name: str, kinds: dict[str, str]) -> pl.Series:
+    """The target of all rows of a split, which has all features.
+
+    Raises
+    ------
+    NotFound
+        If the split isn't there.
+    DataRefused
+        If it has no rows, or lacks a feature.
+    """
+    table, _ = _checked(layout, name, (*kinds, TARGET))
+    return table.select(TARGET).collect().to_series()
+
+
+def _checked(layout: Layout, name: str, columns: Sequence[str]) -> tuple[pl.LazyFrame, int]:
+    """A split that has rows and these columns, and how many rows."""
     path = layout.split(name)
     table = tables.scan(path)
     names = table.collect_schema().names()
-    missing = [c for c in (*kinds, TARGET) if c not in names]
+    missing = [c for c in columns if c not in names]
     if missing:
         raise DataRefused(
             f"column {missing[0]!r} of the feature program is not in {path.name}",
@@ -79,12 +106,7 @@ def read_split(
         raise DataRefused(
             f"the {name} split has no rows", "Give it a larger share or another span under split."
         )
-    columns = [*kinds, TARGET, *([TIME] if TIME in names else [])]
-    columns += [also] if also in names and also not in columns else []
-    table = table.select(columns)
-    if rows is not None and rows < total:
-        table = table.filter(_sample(total, rows, seed))
-    return table.collect(engine="streaming")
+    return table, total
 
 
 def _sample(total: int, rows: int, seed: int) -> pl.Series:

@@ -3,10 +3,12 @@
 import shutil
 import time
 
+import numpy as np
 import pytest
 
 from mlops_cli.core.learners import FAMILIES, Setting
-from mlops_cli.core.search import Limits, Result, best, narrowed, search
+from mlops_cli.core.search import GoodEnough, Limits, Result, best, search
+from mlops_cli.core.spaces import Candidate, firsts, narrowed
 from mlops_cli.errors import BadParams, MlopsError
 from mlops_cli.params.modelling import Dimension
 from mlops_cli.reporting import Silent
@@ -21,7 +23,10 @@ SPACES = {
 }
 
 
-def objective(candidate, report):
+FIRSTS = firsts(SPACES, {name: [{}] for name in SPACES}, most=2)
+
+
+def objective(candidate, report, seconds=None):
     if candidate.family == "flat":
         score = 1 - abs(candidate.settings["x"] - 0.3)
     else:
@@ -46,13 +51,14 @@ class Notes(Silent):
         self.updates.append((text, done, total))
 
 
-def run(path, *, trials=14, goal=objective, progress=None, seconds=None, seed=3):
+def run(path, *, trials=14, goal=objective, progress=None, seconds=None, seed=3, **limits):
     progress = progress or Silent()
     return search(
         SPACES,
+        FIRSTS,
         goal,
         Journal.open(path, "maximize", progress),
-        Limits(trials, seconds),
+        Limits(trials, seconds, **limits),
         maximise=True,
         seed=seed,
         pruning=True,
@@ -108,7 +114,7 @@ def test_cut_anywhere_it_goes_on_to_the_same_trials(undisturbed, tmp_path):
         copy.write_bytes(content[:cut])
         tried = []
 
-        def counting(candidate, report, tried=tried):
+        def counting(candidate, report, seconds, tried=tried):
             tried.append(candidate)
             return objective(candidate, report)
 
@@ -120,7 +126,7 @@ def test_a_search_that_dies_in_a_trial_goes_on_after_the_finished_ones(undisturb
     _, trials = undisturbed
     calls = []
 
-    def dying(candidate, report):
+    def dying(candidate, report, seconds):
         calls.append(candidate)
         if len(calls) == 6:
             raise KeyboardInterrupt
@@ -144,7 +150,7 @@ def test_a_damaged_journal_is_set_aside_and_said_so(undisturbed, tmp_path):
 
 
 def test_failed_trials_keep_their_reason_and_are_not_the_best(tmp_path):
-    def fussy(candidate, report):
+    def fussy(candidate, report, seconds):
         if candidate.family == "flat":
             raise ValueError("cannot do this\nmore")
         return objective(candidate, report)
@@ -158,11 +164,11 @@ def test_failed_trials_keep_their_reason_and_are_not_the_best(tmp_path):
 
 def test_a_score_that_is_not_a_number_is_a_failure(tmp_path):
     with pytest.raises(MlopsError, match=r"all 3 trials .* the score is nan"):
-        run(tmp_path / "f.journal", trials=3, goal=lambda c, r: Result(float("nan")))
+        run(tmp_path / "f.journal", trials=3, goal=lambda c, r, s: Result(float("nan")))
 
 
 def test_an_error_that_the_user_can_mend_ends_the_search(tmp_path):
-    def refuse(candidate, report):
+    def refuse(candidate, report, seconds):
         raise BadParams("metric")
 
     with pytest.raises(BadParams):
@@ -170,7 +176,7 @@ def test_an_error_that_the_user_can_mend_ends_the_search(tmp_path):
 
 
 def test_a_time_budget_ends_it_with_at_least_one_result(tmp_path):
-    def slow(candidate, report):
+    def slow(candidate, report, seconds):
         time.sleep(0.03)
         return Result(1.0)
 
@@ -213,3 +219,46 @@ def test_given_ranges_replace_the_family_s_own_and_move_the_default_into_them():
 def test_a_range_that_a_setting_cannot_take_is_refused(name, dimension, says):
     with pytest.raises(BadParams, match=says):
         narrowed(FAMILIES["forest"].space, {name: dimension}, "forest")
+
+
+def test_a_score_that_is_good_enough_ends_it(tmp_path):
+    assert len(run(tmp_path / "l.journal", good_enough=GoodEnough(score=0.7))) == 1
+
+
+def test_trials_without_gain_end_it(tmp_path):
+    trials = run(tmp_path / "m.journal", trials=50, good_enough=GoodEnough(trials=6, gain=0.001))
+    assert len(trials) < 50
+    scores = [t.score or 0.0 for t in trials]
+    assert max(scores) - max(scores[:-6]) <= 0.001
+
+
+def test_time_for_what_follows_is_kept(tmp_path):
+    def slow(candidate, report, seconds):
+        time.sleep(0.02)
+        return Result(1.0)
+
+    given = {"trials": None, "seconds": 10.0, "goal": slow}
+    assert len(run(tmp_path / "n.journal", reserve=lambda _: 9.99, **given)) == 1
+
+
+def test_what_trials_predict_is_kept_by_their_number(tmp_path):
+    def predicting(candidate, report, seconds):
+        return Result(1.0, None, np.full(3, len(candidate.settings), np.float32))
+
+    run(tmp_path / "o.journal", trials=2, goal=predicting)
+    kept = Journal.open(tmp_path / "o.journal", "maximize", Silent()).predictions
+    assert [kept.of(n).tolist() for n in (0, 1)] == [[1.0] * 3, [2.0] * 3]
+    assert kept.of(2) is None
+
+
+def test_first_choices_take_turns_and_stay_in_the_ranges():
+    portfolios = {"flat": [{}, {"x": 2.0}, {"x": 0.5}], "deep": [{}, {"kind": "b"}]}
+    found = firsts(SPACES, portfolios, most=9)
+    assert [(c.family, c.settings) for c in found] == [
+        ("flat", {"x": 0.5}),
+        ("deep", {"n": 10, "kind": "a"}),
+        ("flat", {"x": 1.0}),
+        ("deep", {"n": 10, "kind": "b"}),
+    ]
+    assert len(firsts(SPACES, portfolios, most=1)) == 2
+    assert found[0] == Candidate("flat", {"x": 0.5})

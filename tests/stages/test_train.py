@@ -12,20 +12,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 from modelling import make_params, make_splits
 
 from mlops_cli.core.learners import FAMILIES
+from mlops_cli.core.metrics import lookup
 from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.reporting import Silent
-from mlops_cli.stages import train
+from mlops_cli.stages import train, tune
 from mlops_cli.store import bundle as bundles
-from mlops_cli.store.files import write_json
 
 METRICS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
 
 
-def choose(layout, family, kind):
-    """What tune would have written."""
-    settings = {name: s.default for name, s in FAMILIES[family].space.items()}
-    chosen = {"family": family, "settings": settings, "metric": METRICS[kind]}
-    write_json(layout.tuning / "best.json", chosen)
+def choose(layout, family, kind, task=None, **tuning):
+    """Let tune try a family's defaults."""
+    given = {"trials": 1, "families": [family], **tuning}
+    tune.run(make_params(task or kind, tune=given), layout, Silent())
 
 
 def contents(folder):
@@ -51,7 +50,7 @@ def test_the_bundle_loads_and_predicts(tmp_path, kind, family):
 
 def test_both_splits_are_learnt_from_and_the_facts_say_so(tmp_path):
     layout = make_splits(tmp_path, "regression")
-    choose(layout, "lightgbm", "regression")
+    choose(layout, "lightgbm", "regression", folds=1)
     train.run(make_params("regression"), layout, Silent())
     rows = {n: len(pl.read_parquet(layout.split(n))) for n in ("train", "validation")}
     facts = bundles.load(layout.fitted).facts
@@ -68,8 +67,8 @@ def test_both_splits_are_learnt_from_and_the_facts_say_so(tmp_path):
 
 def test_the_signature_says_what_goes_in_and_out(tmp_path):
     layout = make_splits(tmp_path, "binary")
-    choose(layout, "linear", "binary")
     params = make_params({"type": "binary", "positive": "0"})
+    choose(layout, "linear", "binary", {"type": "binary", "positive": "0"})
     train.run(params, layout, Silent())
     signature = json.loads((layout.fitted / "signature.json").read_text())
     both = pl.concat([pl.read_parquet(layout.split(n)) for n in ("train", "validation")])
@@ -93,15 +92,73 @@ def test_dearer_misses_lower_the_threshold(tmp_path):
     assert found[1] < found[0]
 
 
-@pytest.mark.parametrize("family", ["forest", "lightgbm"])
-def test_the_same_inputs_give_the_same_bytes(tmp_path, family):
+SEVERAL = {"families": ["linear", "forest", "lightgbm"], "trials": 4}
+ROOM = {"ensemble": {"milliseconds": 50.0}}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A search over several families, by kind of task."""
+    layouts = {}
+    for kind in METRICS:
+        layouts[kind] = make_splits(tmp_path_factory.mktemp(kind), kind)
+        tune.run(make_params(kind, tune=SEVERAL), layouts[kind], Silent())
+    return layouts
+
+
+def test_the_same_inputs_give_the_same_bytes(searched):
     results = []
-    for name in ("a", "b"):
-        layout = make_splits(tmp_path / name, "multiclass")
-        choose(layout, family, "multiclass")
-        train.run(make_params("multiclass"), layout, Silent())
-        results.append(contents(layout.fitted))
+    for _ in range(2):
+        train.run(make_params("multiclass", train=ROOM), searched["multiclass"], Silent())
+        results.append(contents(searched["multiclass"].fitted))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("kind", list(METRICS))
+def test_several_members_have_weights_that_sum_to_one(searched, kind):
+    train.run(make_params(kind, train=ROOM), searched[kind], Silent())
+    bundle = bundles.load(searched[kind].fitted)
+    assert sum(m.weight for m in bundle.members) == pytest.approx(1)
+    assert all(m.weight > 0 for m in bundle.members)
+    prediction = bundle.predict(pl.read_parquet(searched[kind].split("validation")))
+    assert np.isfinite(prediction).all()
+
+
+@pytest.mark.parametrize("kind", list(METRICS))
+def test_together_they_are_no_worse_than_the_best_alone_on_rows_that_did_not_teach(searched, kind):
+    found = []
+    for ensemble in (False, ROOM["ensemble"]):
+        given = {"ensemble": ensemble, "calibrate": False}
+        train.run(make_params(kind, train=given), searched[kind], Silent())
+        found.append(bundles.load(searched[kind].fitted))
+    alone, together = (b.facts["validation"]["score"] for b in found)
+    assert lookup(METRICS[kind], kind).gain(together, alone) >= 0
+    assert len(found[0].members) == 1
+
+
+def test_an_ensemble_stays_within_its_bounds(searched):
+    layout = searched["multiclass"]
+    train.run(make_params("multiclass", train={"ensemble": {"members": 1}}), layout, Silent())
+    assert len({m.family for m in bundles.load(layout.fitted).members}) == 1
+    small = {"ensemble": {"milliseconds": 50.0, "megabytes": 0.0001}}
+    train.run(make_params("multiclass", train=small), layout, Silent())
+    assert len(bundles.load(layout.fitted).members) == 1
+
+
+def test_a_model_that_learnt_nothing_is_no_worse_than_a_constant(tmp_path):
+    layout = make_splits(tmp_path, "regression")
+    for name in ("train", "validation"):
+        frame = pl.read_parquet(layout.split(name))
+        noise = np.random.default_rng(len(frame)).normal(size=len(frame))
+        frame.with_columns(_target=pl.Series(noise)).write_parquet(layout.split(name))
+    choose(layout, "lightgbm", "regression", spaces={"lightgbm": {"min_leaf": {"choices": [1]}}})
+    train.run(make_params("regression"), layout, Silent())
+    bundle = bundles.load(layout.fitted)
+    assert bundle.calibrator is not None
+    y = np.concatenate(
+        [pl.read_parquet(layout.split(n))["_target"] for n in ("train", "validation")]
+    )
+    assert bundle.facts["validation"]["score"] <= y.std() * 1.001
 
 
 def test_one_class_is_refused_and_nothing_is_written(tmp_path):

@@ -25,6 +25,7 @@ __all__ = [
     "Settings",
     "TaskInfo",
     "Watch",
+    "available_cores",
     "cores",
     "deadline",
     "shares",
@@ -305,9 +306,12 @@ def cores(threads: int | None, X: Floats) -> int:
     """Threads to use: as given, or all that this process may run on; one where X is small."""
     if threads:
         return threads
-    if X.size < _SMALL:
-        return 1
-    # Not everywhere can a process be asked where it may run.
+    return 1 if X.size < _SMALL else available_cores()
+
+
+def available_cores() -> int:
+    """How many cores this process may run on."""
+    # Not everywhere can a process be asked.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

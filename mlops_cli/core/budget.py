@@ -1,0 +1,160 @@
+"""How a search spends its time: on how many folds and rows, and what is left for the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlops_cli.core.folds import fold_count
+
+if TYPE_CHECKING:
+    from mlops_cli.core.search import Trial
+
+__all__ = ["MOST_ROWS", "Budget", "Plan", "Shape", "plan"]
+
+MOST_ROWS = 20_000
+"""Up to so many known rows are cross-validated: beyond, one split decides as well and at less."""
+_TRIALS_AT_LEAST = 8
+"""So many trials a time budget shall have room for."""
+_LEAST_ROWS = 2_000
+_ROUNDS = 150
+_CELLS_A_SECOND, _ROUND_SECONDS = 1e8, 5e-4
+"""What boosting does on one core, about: enough to choose between plans, not to promise times."""
+_ENDING = 0.5
+"""Seconds that reading, judging and writing take in the end."""
+_MOST_RESERVED = 0.5
+_MEMBERS = 3
+_SAFETY = 1.15
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a task is: rows of train and validation, columns, outputs of a model."""
+
+    train: int
+    validation: int
+    columns: int
+    outputs: int = 1
+
+    @property
+    def known(self) -> int:
+        """Rows of both splits."""
+        return self.train + self.validation
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How trials are judged: ``folds`` (1: the validation split), teaching ``rows`` at most."""
+
+    folds: int
+    rows: int
+
+    @property
+    def crossed(self) -> bool:
+        """Whether rows of both splits are cross-validated."""
+        return self.folds > 1
+
+
+def plan(
+    shape: Shape,
+    *,
+    ordered: bool,
+    folds: int | None,
+    rows: int | None,
+    seconds: float | None,
+    cores: int,
+) -> Plan:
+    """Choose folds and rows by the size of the data and the time that there is.
+
+    Parameters
+    ----------
+    shape
+        Of the task.
+    ordered
+        The splits follow each other in time: validation decides, as it lies after train.
+    folds
+        As asked for; None: by size.
+    rows
+        The most teaching rows of a trial.
+    seconds
+        The time budget; None: there is none, and the plan depends on the size alone.
+    cores
+        Folds that are fitted side by side.
+    """
+    most = shape.train if rows is None else min(rows, shape.train)
+    if folds is None:
+        small = shape.known <= min(MOST_ROWS, rows or MOST_ROWS)
+        folds = fold_count(shape.known) if small and not ordered else 1
+        if seconds is not None:
+            fit = _fit_seconds(shape, shape.known)
+            most_fits = seconds * cores / (_TRIALS_AT_LEAST * fit)
+            folds = max([k for k in (folds, 5, 3) if k <= min(folds, most_fits)], default=1)
+    if folds > 1:
+        return Plan(folds, shape.known - shape.known // folds)
+    if seconds is not None:
+        a_round = seconds * cores / (1.2 * _TRIALS_AT_LEAST) / (_ROUNDS * shape.outputs)
+        affordable_rows = (a_round - _ROUND_SECONDS) * _CELLS_A_SECOND / max(1, shape.columns)
+        most = min(most, max(_LEAST_ROWS, int(affordable_rows)))
+    return Plan(1, most)
+
+
+def _fit_seconds(shape: Shape, rows: int) -> float:
+    cells = rows * shape.columns
+    return _ROUNDS * shape.outputs * (cells / _CELLS_A_SECOND + _ROUND_SECONDS)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The time of search and last fits together.
+
+    Parameters
+    ----------
+    seconds
+        In all; infinite: no limit.
+    shape, plan
+        What is learnt, and how trials are judged.
+    started
+        On the monotonic clock.
+    """
+
+    seconds: float
+    shape: Shape
+    plan: Plan
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float:
+        """Seconds until its end."""
+        return self.started + self.seconds - time.monotonic()
+
+    @property
+    def grows(self) -> float:
+        """How many times a trial's rows all rows of train are; 1 where it had them all."""
+        return 1.0 if self.plan.crossed else self.shape.train / self.plan.rows
+
+    @property
+    def refit(self) -> float:
+        """How many trials' time the last fit of a model takes."""
+        return 1.0 if self.plan.crossed else self.shape.known / self.plan.rows
+
+    def reserve(self, ranked: Sequence[Trial]) -> float:
+        """Seconds to keep for the last fits, going by the best trials so far."""
+        if math.isinf(self.seconds):
+            return 0.0
+        finalists = self.grows if self.grows > 1 else 0.0
+        members = 1 if finalists else _MEMBERS
+        work = sum(t.seconds for t in ranked[:members]) * (finalists + self.refit)
+        return min(_ENDING + _SAFETY * work, _MOST_RESERVED * self.seconds)
+
+    def affordable(self, seconds: Sequence[float]) -> int:
+        """How many models there is time to fit for the last time, the best first."""
+        left, count = self.left - _ENDING, 0
+        for each in seconds:
+            left -= _SAFETY * each
+            if left < 0:
+                break
+            count += 1
+        return count

@@ -1,0 +1,179 @@
+"""What a trial fits and is judged by: a matrix, labels, folds, a metric."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlops_cli.core.folds import Fold, Judge, parts_of
+from mlops_cli.core.learners import FAMILIES, TaskInfo, Watch
+from mlops_cli.core.learners.contract import Pruned, available_cores
+from mlops_cli.core.search import Result
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mlops_cli.core.learners import Fitted
+    from mlops_cli.core.metrics import Floats, Metric
+    from mlops_cli.core.spaces import Candidate
+
+__all__ = ["Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A search's task on known rows.
+
+    Parameters
+    ----------
+    task
+        What is learnt.
+    metric
+        What decides.
+    seed
+        Of every fit.
+    X, y
+        Matrix (rows, columns) and truth (rows,).
+    folds
+        Which rows teach and which decide. Several are fitted side by side, each on one core.
+    patience
+        Rounds without a better score after which a boosting family stops.
+    weight
+        How much each row counts, (rows,); None: all the same.
+    """
+
+    task: TaskInfo
+    metric: Metric
+    seed: int
+    X: Floats
+    y: npt.NDArray[Any]
+    folds: Sequence[Fold]
+    patience: int
+    weight: Floats | None = None
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Scores a prediction for all rows that decide."""
+        deciding = self.folds[0].score if len(self.folds) == 1 else slice(None)
+        weight = None if self.weight is None else self.weight[deciding]
+        return Judge(self.metric, self.y[deciding], parts_of(self.folds), weight)
+
+    def evaluate(
+        self,
+        candidate: Candidate,
+        report: Callable[[int, float], None] | None,
+        seconds: float = math.inf,
+        rounds: int | None = None,
+    ) -> Result:
+        """Fit on each fold's teaching rows and score on its deciding ones.
+
+        With one fold the fit reports its steps; with several, each fold is a step, and what is
+        reported is the mean score so far.
+
+        Parameters
+        ----------
+        candidate
+            The family and its settings.
+        report
+            Told the score so far; may raise ``Pruned``.
+        seconds
+            After so many, what is under way is given up.
+        rounds
+            The most rounds of a model; by default the family's.
+        """
+        ends = time.monotonic() + seconds
+        if len(self.folds) == 1:
+            fitted = self._fit(candidate, self.folds[0], report, ends, rounds, threads=None)
+            prediction = fitted.predict(self.X[self.folds[0].score])
+            return self._result(prediction, [fitted])
+        whole = np.zeros((len(self.y), self.task.classes) if self.task.classes else len(self.y))
+        fits, scores = [], []
+        with ThreadPoolExecutor(min(available_cores(), len(self.folds))) as pool:
+            running = [
+                pool.submit(self._fit, candidate, fold, None, ends, rounds, threads=1)
+                for fold in self.folds
+            ]
+            try:
+                for step, (fold, future) in enumerate(zip(self.folds, running, strict=True), 1):
+                    fits.append(future.result())
+                    whole[fold.score] = fits[-1].predict(self.X[fold.score])
+                    scores.append(self._score(whole[fold.score], fold))
+                    if report and step < len(self.folds):
+                        report(step, float(np.mean(scores)))
+            except BaseException:
+                for future in running:
+                    future.cancel()
+                raise
+        return self._result(whole, fits)
+
+    def on_folds(self, candidates: Sequence[Candidate]) -> list[list[Fitted]]:
+        """Fit each candidate on each fold, as ``evaluate`` does: (candidates, folds)."""
+
+        def submit(candidate: Candidate, fold: Fold) -> Future[Fitted]:
+            return pool.submit(self._fit, candidate, fold, None, math.inf, None, threads=1)
+
+        with ThreadPoolExecutor(available_cores()) as pool:
+            running = [[submit(c, fold) for fold in self.folds] for c in candidates]
+            return [[future.result() for future in of] for of in running]
+
+    def on_all(self, candidate: Candidate, iterations: int | None) -> Fitted:
+        """Fit a candidate on every row, with so many rounds."""
+        return FAMILIES[candidate.family].fit(
+            self.X,
+            self.y,
+            self.task,
+            candidate.settings,
+            seed=self.seed,
+            iterations=iterations,
+            weight=self.weight,
+        )
+
+    def _fit(
+        self,
+        candidate: Candidate,
+        fold: Fold,
+        report: Callable[[int, float], None] | None,
+        ends: float,
+        rounds: int | None,
+        *,
+        threads: int | None,
+    ) -> Fitted:
+        sign = 1.0 if self.metric.maximise else -1.0
+
+        def score(prediction: Floats) -> float:
+            if time.monotonic() >= ends:
+                raise Pruned
+            return sign * self._score(prediction, fold)
+
+        def signed(step: int, value: float) -> None:
+            if report:
+                report(step, sign * value)
+
+        watch = Watch(self.X[fold.score], score, signed if report else None, self.patience)
+        return FAMILIES[candidate.family].fit(
+            self.X[fold.fit],
+            self.y[fold.fit],
+            self.task,
+            candidate.settings,
+            seed=self.seed,
+            threads=threads,
+            watch=watch,
+            iterations=rounds,
+            weight=None if self.weight is None else self.weight[fold.fit],
+        )
+
+    def _score(self, prediction: Floats, fold: Fold) -> float:
+        weight = None if self.weight is None else self.weight[fold.score]
+        return float(self.metric(self.y[fold.score], prediction, weight))
+
+    def _result(self, prediction: Floats, fits: Sequence[Fitted]) -> Result:
+        rounds = [fitted.iterations for fitted in fits if fitted.iterations]
+        iterations = round(sum(rounds) / len(rounds)) if rounds else None
+        return Result(self.judge(prediction), iterations, prediction.astype(np.float32))

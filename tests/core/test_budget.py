@@ -1,0 +1,52 @@
+"""How time is spent: folds and rows by size, and what is kept for the last fits."""
+
+import math
+
+from mlops_cli.core.budget import Budget, Plan, Shape, plan
+from mlops_cli.core.search import Trial
+
+SMALL, LARGE = Shape(800, 200, 10), Shape(300_000, 60_000, 20)
+
+
+def planned(shape, **given):
+    asked = {"ordered": False, "folds": None, "rows": 50_000, "seconds": None, "cores": 2}
+    return plan(shape, **(asked | given))
+
+
+def test_few_rows_are_cross_validated_and_many_are_not():
+    assert planned(SMALL).folds == 8
+    assert planned(Shape(8_000, 2_000, 10)).folds == 5
+    assert planned(LARGE) == Plan(1, 50_000)
+
+
+def test_splits_in_time_are_judged_by_the_later_one():
+    assert planned(SMALL, ordered=True) == Plan(1, 800)
+
+
+def test_what_is_asked_for_is_done():
+    assert planned(LARGE, folds=3).folds == 3
+    assert planned(SMALL, folds=1) == Plan(1, 800)
+    assert planned(SMALL, rows=100) == Plan(1, 100)
+
+
+def test_little_time_means_fewer_folds_and_rows():
+    wide = Shape(4_000, 1_000, 300)
+    assert planned(wide, seconds=600).folds == 5
+    assert planned(wide, seconds=5).folds == 1
+    assert planned(LARGE, seconds=5).rows < planned(LARGE, seconds=60).rows <= 50_000
+
+
+def test_what_the_last_fits_need_is_kept():
+    trials = [Trial(i, "lightgbm", {}, "complete", 1.0, seconds=2.0) for i in range(9)]
+    crossed = Budget(100.0, SMALL, Plan(8, 875))
+    assert 6.0 < crossed.reserve(trials) < 10.0
+    large = Budget(100.0, LARGE, Plan(1, 50_000))
+    assert large.reserve(trials) > 2.0 * (6 + 7.2)
+    assert Budget(10.0, LARGE, Plan(1, 50_000)).reserve(trials) == 5.0
+    assert Budget(math.inf, SMALL, Plan(8, 875)).reserve(trials) == 0.0
+
+
+def test_so_many_models_are_fitted_as_there_is_time_for():
+    budget = Budget(10.0, SMALL, Plan(8, 875))
+    assert budget.affordable([2.0, 2.0, 2.0, 2.0, 2.0]) == 4
+    assert budget.affordable([20.0]) == 0
