@@ -21,6 +21,7 @@ from mlops_cli.core.objectives import search_metric
 from mlops_cli.core.problem import Problem
 from mlops_cli.core.search import GoodEnough, Limits, Result, Trial, ranked, search
 from mlops_cli.core.spaces import Candidate, firsts, narrowed
+from mlops_cli.params.modelling import Train
 from mlops_cli.reporting import Summary, Table
 from mlops_cli.store.files import sha256, staged, write_json
 from mlops_cli.store.journal import Journal
@@ -120,7 +121,7 @@ def _open(
 ) -> _Search:
     progress.update("reading train and validation")
     tune, seed = params.tune, params.project.seed
-    known = read_known(params.split, params.train, layout)
+    known = read_known(params.split, _rules(params), layout)
     labels = LabelCodec.fit(known.targets["train"], params.task.type, params.task.positive)
     classes = len(labels.classes)
     shape = Shape(
@@ -142,6 +143,16 @@ def _open(
     problem = known.problem(settled, labels, metric, seed=seed, patience=patience)
     budget = Budget(seconds, shape, settled, started)
     return _Search(params, metric, known, labels, settled, budget, problem, progress)
+
+
+def _rules(params: Params) -> Train:
+    """What of `train` the search depends on, and nothing else."""
+    return Train(
+        early_stopping=params.train.early_stopping,
+        weight=params.train.weight,
+        objective=params.train.objective,
+        monotone=params.train.monotone,
+    )
 
 
 def _searched(task: _Search, journal: Journal) -> tuple[list[Trial], list[str]]:
@@ -244,7 +255,7 @@ def _journal(params: Params, layout: Layout) -> Path:
         "task": params.task.model_dump(mode="json"),
         "tune": params.tune.model_dump(mode="json"),
         "split": params.split.model_dump(mode="json"),
-        "train": params.train.model_dump(mode="json", exclude={"ensemble", "calibrate"}),
+        "train": _rules(params).model_dump(mode="json"),
         "program": sha256(layout.program),
         "train split": sha256(layout.split("train")),
         "validation split": sha256(layout.split("validation")),

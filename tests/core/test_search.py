@@ -211,14 +211,14 @@ def test_given_ranges_replace_the_family_s_own_and_move_the_default_into_them():
     [
         ("max_leafs", Dimension(low=1, high=2), "max_leafs"),
         ("max_leaves", Dimension(low=0.5, high=2.0), "whole numbers"),
-        ("kind", Dimension(choices=("extra_tree",)), "extra_tree"),
+        ("kind", Dimension(choices=("c",)), "gives 'c'"),
         ("kind", Dimension(low=1, high=2), "not one of its choices"),
         ("features", Dimension(choices=("all",)), "takes numbers"),
     ],
 )
 def test_a_range_that_a_setting_cannot_take_is_refused(name, dimension, says):
     with pytest.raises(BadParams, match=says):
-        narrowed(FAMILIES["forest"].space, {name: dimension}, "forest")
+        narrowed(FAMILIES["forest"].space | SPACES["deep"], {name: dimension}, "forest")
 
 
 def test_a_score_that_is_good_enough_ends_it(tmp_path):
