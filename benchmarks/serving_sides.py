@@ -31,6 +31,8 @@ PACKAGES = {
     "fastapi": ["fastapi", "uvicorn[standard]", "scikit-learn", "pandas"],
     "mlflow": ["mlflow", "scikit-learn", "pandas"],
 }
+# With more, scikit-learn's threads wait for each other at full speed: few rows take longer.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -108,21 +110,20 @@ def sides(folder: Path, rows: Path, wanted: Sequence[str]) -> list[Side]:
         home = _trained(python, rows, folder / "fastapi")
         bare = [str(python), str(PEERS / "bare.py"), "3812"]
         made.append(Side("starlette", 3812, bare, home, connections=many))
-        made.append(
-            Side("fastapi", 3813, [str(python), str(PEERS / "fastapi_app.py"), "3813"], home)
-        )
+        words = [str(python), str(PEERS / "fastapi_app.py"), "3813"]
+        made.append(Side("fastapi", 3813, words, home, environment=ONE_THREAD))
     if "bentoml" in wanted:
         home = _trained(Path(sys.executable), rows, folder / "bentoml")
         shutil.copy(PEERS / "bento_app.py", home)
         words = [str(beside / "bentoml"), "serve", "bento_app:Plain", "--port", "3814"]
-        quiet = {"BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(home / "home")}
+        quiet = {"BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(home / "home"), **ONE_THREAD}
         made.append(Side("bentoml", 3814, words, home, environment=quiet))
     if "mlflow" in wanted:
         python = _venv("mlflow")
         home = _trained(python, rows, folder / "mlflow")
         words = [str(python.parent / "mlflow"), "models", "serve", "-m", str(home / "mlflow")]
         words += ["-p", "3815", "-w", "1", "--env-manager", "local"]
-        path = {"PATH": os.pathsep.join([str(python.parent), os.environ["PATH"]])}
+        path = {"PATH": os.pathsep.join([str(python.parent), os.environ["PATH"]]), **ONE_THREAD}
         made.append(Side("mlflow", 3815, words, home, "/invocations", "dataframe_records",
                          environment=path))  # fmt: skip
     return [side for side in made if side.name in {"ours", *wanted}]
@@ -171,7 +172,8 @@ def _venv(name: str) -> Path:
 
 def _trained(python: Path, rows: Path, folder: Path) -> Path:
     folder.mkdir()
-    subprocess.run([python, str(PEERS / "train.py"), str(rows), str(folder)], check=True)
+    words = [str(python), str(PEERS / "train.py"), str(rows), str(folder)]
+    subprocess.run(words, check=True, env={**os.environ, **ONE_THREAD})
     return folder
 
 
