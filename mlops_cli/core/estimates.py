@@ -58,12 +58,18 @@ class Estimate:
     figure: Interval
     chance: float
 
-    def widened(self, more: float, confidence: float) -> Estimate:
-        """With a further standard error, such as ``Proof.spread`` gives it."""
-        wide = NormalDist().inv_cdf((1 + confidence) / 2)
-        figure, own = self.figure, self.chance * wide
-        add = math.hypot(own, more * wide) - own
+    def widened(self, more: float, parts: int, confidence: float) -> Estimate:
+        """With a further standard error that was measured on so many ``parts`` (``Proof``)."""
+        normal = NormalDist().inv_cdf((1 + confidence) / 2)
+        figure, own = self.figure, self.chance * normal
+        add = math.hypot(own, more * _student(normal, parts)) - own
         return Estimate(Interval(figure.value, figure.low - add, figure.high + add), self.chance)
+
+
+def _student(z: float, freedom: int) -> float:
+    """Student's quantile from the normal one, by Cornish and Fisher's expansion."""
+    first = (z**3 + z) / (4 * freedom)
+    return z + first + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def test_an_evaluation_whose_relation_changes_from_part_to_part_widens_the_inter
     assert changing.scatter > 0.05
     assert changing.spread(8) == pytest.approx(changing.scatter / np.sqrt(8))
     guess = estimated(metrics, two(expit(x)), [], confidence=0.95, seed=0)["roc_auc"]
-    wide = guess.widened(changing.spread(1), 0.95).figure
+    wide = guess.widened(changing.spread(1), changing.parts, 0.95).figure
     assert wide.high - wide.low > 5 * (guess.figure.high - guess.figure.low)
     assert wide.value == guess.figure.value
 

@@ -24,6 +24,8 @@ __all__ = ["Expectation", "expect"]
 
 _AHEAD = 1.5
 """So many times the evaluation's span after the model's data end, an estimate may still begin."""
+_SURE = 0.75
+"""An estimate must be surer than the loss that it is to show, by so much."""
 _BROKEN = {"vanished", "type", "unit", "swap", "constant"}
 """Kinds of drift after which a probability isn't what it was in the evaluation."""
 
@@ -84,7 +86,9 @@ def expect(
     proofs = _proofs(basis)
     lengths = _lengths(window, basis)
     figures = {
-        name: e.widened(proofs[name].spread(lengths), width) if name in proofs else e
+        name: e.widened(proofs[name].spread(lengths), proofs[name].parts, width)
+        if name in proofs
+        else e
         for name, e in plain.items()
     }
     check = None
@@ -97,10 +101,10 @@ def expect(
     reasons = []
     if metric.name not in proofs:
         reasons.append("the evaluation doesn't say how well estimates did on it")
-    elif (wide := _half(figures[metric.name])) > may:
+    elif (wide := _half(figures[metric.name])) > _SURE * may:
         reasons.append(
-            f"it may be off by {wide:.3g}, more than the {may:.3g} that matter: chance, and what "
-            "estimates were off in parts of the evaluation"
+            f"it may be off by {wide:.3g}, too much to show a loss of {may:.3g}: by chance, and by "
+            "what estimates were off in parts of the evaluation"
         )
     known = check or former
     if known is not None and abs(known["error"]) > may:
