@@ -26,9 +26,23 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of one project. ``root`` is the folder that holds ``params.yaml``."""
+    """The files of one project.
+
+    Attributes
+    ----------
+    root
+        The folder that holds ``params.yaml``; paths in it, and in a hook, are seen from here.
+    aside
+        Where all that is made goes instead of there: for a run apart from the project's own.
+    """
 
     root: Path
+    aside: Path | None = None
+
+    @property
+    def made(self) -> Path:
+        """The folder below which everything lies that is made."""
+        return self.aside or self.root
 
     @property
     def params(self) -> Path:
@@ -43,7 +57,7 @@ class Layout:
     @property
     def work(self) -> Path:
         """Scratch: locks, temporary files, unfinished searches, measured times. Never tracked."""
-        return self.root / ".mlops"
+        return self.made / ".mlops"
 
     @property
     def online(self) -> Path:
@@ -58,7 +72,7 @@ class Layout:
     @property
     def raw(self) -> Path:
         """Ingested sources: ``<source>.parquet`` each, and ``manifest.json``."""
-        return self.root / "data" / "ingested"
+        return self.made / "data" / "ingested"
 
     @property
     def ingest_manifest(self) -> Path:
@@ -68,42 +82,42 @@ class Layout:
     @property
     def valid(self) -> Path:
         """Sources after validation: ``<source>.parquet`` each."""
-        return self.root / "data" / "validated"
+        return self.made / "data" / "validated"
 
     @property
     def quarantine(self) -> Path:
         """Rows set aside by validation: ``<source>.parquet``, with the column ``_reason``."""
-        return self.root / "data" / "quarantine"
+        return self.made / "data" / "quarantine"
 
     @property
     def validation_report(self) -> Path:
         """Each rule with its count, share and examples."""
-        return self.root / "reports" / "validation.json"
+        return self.made / "reports" / "validation.json"
 
     @property
     def features(self) -> Path:
         """The feature table: ``part-00000.parquet`` and so on, in the base source's row order."""
-        return self.root / "data" / "features"
+        return self.made / "data" / "features"
 
     @property
     def program(self) -> Path:
         """The compiled feature program: rules, source schemas, feature names and kinds."""
-        return self.root / "data" / "program.json"
+        return self.made / "data" / "program.json"
 
     @property
     def feature_report(self) -> Path:
         """Rows with and without a label and why, and a profile of each feature."""
-        return self.root / "reports" / "features.json"
+        return self.made / "reports" / "features.json"
 
     @property
     def splits(self) -> Path:
         """``train.parquet``, ``validation.parquet``, ``test.parquet``."""
-        return self.root / "data" / "splits"
+        return self.made / "data" / "splits"
 
     @property
     def split_report(self) -> Path:
         """Rows, time range and class shares of each split, and the leakage checks."""
-        return self.root / "reports" / "split.json"
+        return self.made / "reports" / "split.json"
 
     def split(self, name: str) -> Path:
         """The Parquet file of one split: train, validation or test."""
@@ -112,41 +126,46 @@ class Layout:
     @property
     def tuning(self) -> Path:
         """``best.json`` (family, settings, iterations, score) and ``trials.json``."""
-        return self.root / "models" / "tuning"
+        return self.made / "models" / "tuning"
 
     @property
     def fitted(self) -> Path:
         """The bundle as train writes it: what is needed to predict, and ``manifest.json``."""
-        return self.root / "models" / "fitted"
+        return self.made / "models" / "fitted"
 
     @property
     def model(self) -> Path:
         """The whole bundle: the fitted one with metrics, schema, lineage and model card."""
-        return self.root / "models" / "model"
+        return self.made / "models" / "model"
 
     @property
     def metrics(self) -> Path:
         """Test metrics with intervals; kept in Git."""
-        return self.root / "reports" / "metrics.json"
+        return self.made / "reports" / "metrics.json"
 
     @property
     def evaluation(self) -> Path:
         """Everything else of the evaluation: slices, threshold, costs, importance."""
-        return self.root / "reports" / "evaluation.json"
+        return self.made / "reports" / "evaluation.json"
 
     @property
     def plots(self) -> Path:
         """Data for ``dvc plots``."""
-        return self.root / "reports" / "plots"
+        return self.made / "reports" / "plots"
 
     def study(self, name: str) -> Path:
         """What a study by `mlops study` found."""
-        return self.root / "reports" / "studies" / f"{name}.json"
+        return self.made / "reports" / "studies" / f"{name}.json"
+
+    @property
+    def backtest(self) -> Path:
+        """What `mlops backtest` found; ``.html`` and ``-plot.json`` beside it."""
+        return self.made / "reports" / "backtest.json"
 
     @property
     def registration(self) -> Path:
         """The gates' decision with each figure; kept in Git."""
-        return self.root / "models" / "registration.json"
+        return self.made / "models" / "registration.json"
 
     def record(self, stage: str) -> Path:
         """The small JSON file that stands for a stage's result: other bytes, another result."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.backtest import backtest
 from mlops_cli.cli.ci import ci
 from mlops_cli.cli.clock import clock
 from mlops_cli.cli.compare import compare
@@ -26,6 +27,7 @@ from mlops_cli.cli.retrain import retrain
 from mlops_cli.cli.serve import serve
 from mlops_cli.cli.status import status
 from mlops_cli.cli.study import study
+from mlops_cli.cli.watch import watch
 
 __all__ = ["app", "main"]
 
@@ -92,9 +94,11 @@ app.command()(predict)
 app.command()(explain)
 app.command()(study)
 app.add_typer(feedback, name="feedback")
+app.command()(backtest)
 app.command()(replay)
 app.command()(monitor)
 app.command()(retrain)
+app.command()(watch)
 app.command()(status)
 app.command()(compare)
 app.command()(clock)

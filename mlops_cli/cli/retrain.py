@@ -1,4 +1,4 @@
-"""`mlops retrain`: a new model of newer data, and `mlops watch`, which does it on a schedule."""
+"""`mlops retrain`: a new model of newer data."""
 
 from __future__ import annotations
 

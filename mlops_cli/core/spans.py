@@ -1,11 +1,12 @@
-"""Durations such as ``24h`` or ``1mo`` as numbers, where they have a fixed length."""
+"""Durations such as ``24h`` or ``1mo``: as numbers, and by the calendar."""
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from functools import cache
 
-__all__ = ["microseconds"]
+__all__ = ["microseconds", "moved"]
 
 _UNITS = {
     "us": 1,
@@ -25,3 +26,17 @@ def microseconds(duration: str) -> int | None:
     if any(unit not in _UNITS for _, unit in parts):
         return None
     return sum(int(number) * _UNITS[unit] for number, unit in parts)
+
+
+def moved(moment: dt.datetime, span: str) -> dt.datetime:
+    """A moment, a span later by the calendar; earlier, if the span begins with a minus sign.
+
+    Examples
+    --------
+    >>> moved(dt.datetime(2013, 3, 31), "-1mo")
+    datetime.datetime(2013, 2, 28, 0, 0)
+    """
+    import polars as pl
+
+    found: dt.datetime = pl.Series([moment]).dt.offset_by(span)[0]
+    return found

@@ -78,7 +78,7 @@ def _refusal(failed: list[Finding], layout: Layout) -> DataRefused:
     # A table that isn't what it should be explains broken values, not the other way round.
     worst = max(failed, key=lambda f: (bool(f.message), f.share))
     more = f" ({len(failed) - 1} more rules are broken.)" if len(failed) > 1 else ""
-    report = layout.validation_report.relative_to(layout.root).as_posix()
+    report = layout.validation_report.relative_to(layout.made).as_posix()
     return DataRefused(
         worst.sentence(),
         f"{report} has each rule with examples; repair the source, or give the rule "

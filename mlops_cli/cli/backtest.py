@@ -1,0 +1,155 @@
+"""`mlops backtest`: policies of retraining, tried on history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlops_cli.cli import drawing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["backtest", "check_span"]
+
+_POLICIES = ("never", "monthly", "drift", "performance")
+
+
+def backtest(
+    since: Annotated[
+        str, typer.Option("--from", metavar="DATE", help="The first model is trained then.")
+    ],
+    until: Annotated[
+        str | None,
+        typer.Option("--to", metavar="DATE", help="By default up to the last row of history."),
+    ] = None,
+    every: Annotated[str, typer.Option(help="How often one looks at the model: 1mo, 7d.")] = "1mo",
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="never, monthly, 14d, drift, performance, monthly+drift; repeatable."),
+    ] = None,
+    label_delay: Annotated[
+        str | None,
+        typer.Option(help="How long after its values are known a label comes; or feedback.delay."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Work everything out anew.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Walk the data clock through history, as it would have been, under policies of retraining.
+
+    At each step: train on what was known then, serve, let labels arrive, monitor, decide. Tells for
+    each policy the metric over time, its trainings, alarms and cost (backtest in params.yaml), and
+    which costs least. Writes reports/backtest.json, -plot.json and .html. Interrupted, the same
+    command goes on. The project's own data, models and versions stay as they are.
+
+    Example: mlops backtest --from 2013-04-01 --to 2014-01-01 --policy never --policy performance
+    """
+    import datetime as dt
+
+    from mlops_cli import params as parameters
+    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.project import find
+    from mlops_cli.core.moments import moment_of
+    from mlops_cli.core.retrain_policies import policy_of
+    from mlops_cli.live.backtest import Asked
+    from mlops_cli.live.backtest import backtest as run
+    from mlops_cli.live.backtest.reporting import reported, written
+
+    layout = find()
+    params = parameters.load(layout.params)
+    today = dt.datetime.now(dt.UTC).date()
+    start, end = (
+        None if text is None else moment_of(text, params.ingest.until, today)
+        for text in (since, until)
+    )
+    assert start is not None  # noqa: S101 - the option is required
+    policies = tuple(policy_of(name) for name in dict.fromkeys(policy or _POLICIES))
+    delay = label_delay or params.feedback.delay
+    for name, span in (("--every", every), ("--label-delay", delay)):
+        check_span(name, span)
+    asked = Asked(start, end, every, policies, delay, jobs or _cores(), force)
+    with shown("backtest", quiet=as_json) as progress:
+        walked = run(params, layout, asked, progress)
+    report = reported(params, walked, every)
+    paths = written(layout, report)
+    if as_json:
+        drawing.draw_json(report)
+        return
+    _draw(report)
+    drawing.console().print(f"page: {paths[-1].relative_to(layout.root)}", markup=False)
+
+
+def check_span(option: str, span: str | None) -> None:
+    """Refuse what is no duration."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from mlops_cli.errors import Usage
+    from mlops_cli.params.base import Duration
+
+    try:
+        TypeAdapter(Duration | None).validate_python(span)
+    except ValidationError:
+        raise Usage(
+            f"{option} is {span!r}, which is no duration", "Write it as 7d or 1mo."
+        ) from None
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _draw(report: Mapping[str, Any]) -> None:
+    from mlops_cli.reporting import Table
+
+    out, metric = drawing.console(), report["metric"]
+    for note in report["notes"]:
+        out.print("[yellow]![/yellow] ", end="")
+        out.print(note, markup=False)
+    first = report["policies"][0]["rounds"]
+    rows: list[tuple[Any, ...]] = []
+    for at, entry in enumerate(first):
+        cells = (_cell(policy["rounds"][at]) for policy in report["policies"])
+        rows.append((entry["from"][:10], entry["rows"], *cells))
+    columns = ("period from", "rows", *(p["name"] for p in report["policies"]))
+    title = f"{metric} by period (* new model, (*) refused, ! alarm)"
+    drawing.draw_table(Table(title, columns, tuple(rows)))
+    drawing.draw_table(
+        Table(
+            f"from {report['from']} to {report['to']}",
+            ("policy", metric, "cost", "over the best", "trained", "in use", "alarms", "false",
+             "missed"),
+            tuple(_policy(policy) for policy in report["policies"]),
+        )
+    )  # fmt: skip
+    out.print(
+        f"[bold]{report['best']}[/bold] costs least at {report['error_cost']:g} for a unit of "
+        f"error and {report['retrain_cost']:g} for a training"
+    )
+    if len(prices := report["best_by_retrain_cost"]) > 1:
+        told = [f"{p['policy']} from {p['from']:,.4g}" for p in prices]
+        out.print(f"best by the cost of a training: {', '.join(told)}", markup=False)
+
+
+def _cell(entry: Mapping[str, Any]) -> str:
+    figure = entry["metric"]
+    marks = {None: "", "deployed": " *", "too few rows": ""}.get(entry["outcome"], " (*)")
+    alarm = " !" if entry["alarm"] else ""
+    return ("" if figure is None else f"{figure['value']:.4f}") + marks + alarm
+
+
+def _policy(policy: Mapping[str, Any]) -> tuple[Any, ...]:
+    over, alarms = policy.get("over_best"), policy["alarms"]
+    gap = "" if over is None else f"{over['value']:,.4g} [{over['low']:,.4g}, {over['high']:,.4g}]"
+    told = (
+        (None, None, None)
+        if alarms is None
+        else (alarms["true"] + alarms["false"], alarms["false"], alarms["missed"])
+    )
+    return (
+        policy["name"], policy["metric"], policy["cost"]["total"], gap, policy["trained"],
+        policy["deployed"], *told,
+    )  # fmt: skip

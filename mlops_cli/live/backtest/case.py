@@ -1,0 +1,104 @@
+"""What is walked through history, and where what was worked out is kept."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from mlops_cli import params as parameters
+from mlops_cli.core.retrain_policies import Step
+from mlops_cli.core.spans import moved
+from mlops_cli.layout import Layout
+from mlops_cli.params import Params
+
+__all__ = ["Case", "Task"]
+
+_STAMP = "%Y%m%dT%H%M%SZ"
+
+
+@lru_cache(maxsize=1)
+def _parsed(text: str) -> Params:
+    # Kept aside, as a case that other processes are told holds plain values only.
+    return parameters.parse(text)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A piece of work of which others are independent.
+
+    Attributes
+    ----------
+    kind
+        period (its requests), train, score, or contest.
+    model, other
+        Numbers of steps: of the model; of the period, or the champion.
+    """
+
+    kind: str
+    model: int
+    other: int = -1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One walk; plain values, so that other processes can be told.
+
+    Attributes
+    ----------
+    text
+        The project's ``params.yaml``.
+    folder
+        Where results are kept; named after all that they depend on.
+    history
+        Where the validated sources are, as they are known today.
+    delay
+        How long after its values are known a label arrives.
+    """
+
+    text: str
+    root: Path
+    folder: Path
+    history: Path
+    steps: tuple[Step, ...]
+    delay: str | None
+
+    @property
+    def params(self) -> Params:
+        """The project's parameters."""
+        return _parsed(self.text)
+
+    @property
+    def layout(self) -> Layout:
+        """The history's files."""
+        return Layout(self.root, self.history)
+
+    def clock(self, step: int) -> dt.datetime:
+        """Up to when data are known with their labels, when a step begins."""
+        start = self.steps[step].start
+        return start if self.delay is None else moved(start, f"-{self.delay}")
+
+    def model(self, step: int) -> Path:
+        """The folder of what training at a step came to."""
+        return self.folder / "models" / self.clock(step).strftime(_STAMP)
+
+    def period(self, step: int) -> Path:
+        """The requests of a step's period, with features and labels."""
+        return self.folder / "periods" / f"{self._span(step)}.parquet"
+
+    def result(self, task: Task) -> Path:
+        """The file that is there when a task is done."""
+        if task.kind == "period":
+            return self.period(task.model)
+        model = self.model(task.model)
+        if task.kind == "train":
+            return model / "facts.json"
+        if task.kind == "score":
+            return self.folder / "scores" / f"{model.name}-{self._span(task.other)}.json"
+        return self.folder / "contests" / f"{model.name}-{self.model(task.other).name}.json"
+
+    def _span(self, step: int) -> str:
+        found = self.steps[step]
+        stamps = (found.start.strftime(_STAMP), found.end.strftime(_STAMP))
+        return "-".join((*stamps, self.delay or "0"))

@@ -1,0 +1,145 @@
+"""The pieces of work of a backtest; each leaves one file, which is there only when it is whole."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.errors import DataRefused, SourceUnreadable
+from mlops_cli.layout import TARGET, Layout
+from mlops_cli.reporting import Silent
+from mlops_cli.stages import STAGES, load
+from mlops_cli.store import bundle as bundles
+from mlops_cli.store import tables
+from mlops_cli.store.files import read_json, staged, write_json
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_cli.live.backtest.case import Case, Task
+    from mlops_cli.params import Params
+
+__all__ = ["ARRIVES", "ASKED", "as_of", "work"]
+
+ASKED = "_asked"
+"""Requests: when it was asked."""
+ARRIVES = "_arrives"
+"""Requests: when the label is told; null: never."""
+
+
+def work(case: Case, task: Task) -> None:
+    """Do a task, unless its result is there."""
+    if case.result(task).is_file():
+        return
+    {"period": _period, "train": _train, "score": _score, "contest": _contest}[task.kind](
+        case, task
+    )
+
+
+def as_of(params: Params, case: Case, step: int) -> Params:
+    """The parameters with the data clock of a step, and without what only people read.
+
+    A gate on measured time would not judge the same way twice.
+    """
+    backtest, until = params.backtest, case.clock(step)
+    gates = params.register_.gates.model_copy(update={"milliseconds": None})
+    tune = {"trials": backtest.trials, "seconds": None} if backtest.trials else {}
+    return params.model_copy(
+        update={
+            "ingest": params.ingest.model_copy(update={"until": until}),
+            "tune": params.tune.model_copy(update=tune),
+            "evaluate": params.evaluate.model_copy(update={"shap_rows": 0, "segments": 0}),
+            "register_": params.register_.model_copy(update={"gates": gates}),
+        }
+    )
+
+
+def _train(case: Case, task: Task) -> None:
+    """Run the pipeline's stages on what was known then, in a folder of their own."""
+    target = case.model(task.model)
+    scratch = target.with_name(f".{target.name}.work")
+    shutil.rmtree(scratch, ignore_errors=True)
+    layout = Layout(case.root, scratch)
+    params = as_of(case.params, case, task.model)
+    facts: dict[str, Any] = {"outcome": "", "reason": "", "rows": 0}
+    try:
+        if not params.backtest.trials:
+            shutil.copytree(Layout(case.root).tuning, layout.tuning)
+        for name in STAGES:
+            if name == "tune" and not params.backtest.trials:
+                continue
+            load(name).run(params, layout, Silent())
+        facts = _told(layout)
+    except (DataRefused, SourceUnreadable) as error:
+        facts |= {"outcome": "failed", "reason": f"{name}: {error.message}"}
+    with staged(target) as folder:
+        folder.mkdir()
+        if facts["outcome"] != "failed":
+            layout.model.rename(folder / "model")
+            layout.split("test").rename(folder / "test.parquet")
+        write_json(folder / "facts.json", facts)
+    shutil.rmtree(scratch)
+
+
+def _told(layout: Layout) -> dict[str, Any]:
+    record = read_json(layout.registration)
+    refused = [f"{g['name']}: {g['reason']}" for g in record["gates"] if not g["passed"]]
+    return {
+        "outcome": record["decision"],
+        "reason": "; ".join(refused),
+        "rows": read_json(layout.feature_report)["rows"]["labelled"],
+    }
+
+
+def _period(case: Case, task: Task) -> None:
+    """The requests of a period in order of time, with features as they were known then."""
+    from mlops_cli.live.backtest.requests import Requests
+
+    step = case.steps[task.model]
+    found = Requests.open(case.params, case.layout).between(step.start, step.end, case.delay)
+    tables.write(found, case.period(task.model))
+
+
+def _score(case: Case, task: Task) -> None:
+    """What a model would have answered in a period, and what monitoring makes of it."""
+    from mlops_cli.live.backtest.watching import watched
+
+    model = case.model(task.model) / "model"
+    frame = tables.scan(case.period(task.other)).collect()
+    score = watched(case, model, frame, case.steps[task.other].end)
+    path = case.result(task)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, asdict(score))
+
+
+def _contest(case: Case, task: Task) -> None:
+    """The new model against the one that serves, as `mlops register` compares them."""
+    from mlops_cli.core.champion import judge
+    from mlops_cli.core.costs import cost_matrix
+    from mlops_cli.core.weighted import row_weights
+
+    params, gate = case.params, case.params.register_.champion
+    path = case.result(task)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if gate is None:
+        write_json(path, {"passed": True, "reason": ""})
+        return
+    ours, theirs = (bundles.load(case.model(step) / "model") for step in (task.model, task.other))
+    test: pl.DataFrame = tables.scan(case.model(task.model) / "test.parquet").collect()
+    weight = params.evaluate.weight
+    verdicts = judge(
+        gate,
+        ours.labels.encode(test[TARGET], "the test split"),
+        ours.predict(test),
+        theirs.predict(test),
+        {name: test[name] for name in gate.slices},
+        task=ours.task,
+        least_rows=params.evaluate.slice_rows,
+        resamples=params.evaluate.resamples,
+        seed=params.project.seed,
+        costs=cost_matrix(params.task, ours.labels.classes),
+        weights=None if weight is None else row_weights(test[weight], weight),
+    )
+    refused = [v.reason for v in verdicts if not v.passed]
+    write_json(path, {"passed": not refused, "reason": "; ".join(refused)})
