@@ -1,0 +1,48 @@
+"""What a scheduler is told, so that it runs `mlops watch --once`."""
+
+import re
+import shlex
+import sys
+
+import pytest
+
+from mlops_cli.errors import Usage
+from mlops_cli.layout import Layout
+from mlops_cli.params.reading import read_yaml
+from mlops_cli.store.schedules import schedule
+
+
+@pytest.mark.parametrize(
+    ("every", "fields"),
+    [("15m", "*/15 * * * *"), ("1h", "0 * * * *"), ("60m", "0 * * * *"), ("6h", "0 */6 * * *"),
+     ("1d", "0 3 * * *"), ("24h", "0 3 * * *"), ("1w", "0 3 * * 1"), ("1mo", "0 3 1 * *")],
+)  # fmt: skip
+def test_cron_is_told_where_and_when(tmp_path, every, fields) -> None:
+    root = tmp_path / "a b%"
+    line = schedule("cron", Layout(root), every)
+    assert line.startswith(f"{fields} cd ")
+    words = shlex.split(line.replace(r"\%", "%"))[5:]
+    run = [sys.executable, "-m", "mlops_cli", "watch", "--once"]
+    assert words == ["cd", str(root), "&&", *run]
+
+
+@pytest.mark.parametrize("every", ["7h", "45m", "2d", "90s", "0m", "1d12h"])
+def test_what_cron_cannot_say_evenly_is_refused(tmp_path, every) -> None:
+    with pytest.raises(Usage, match=f"can't say every {every}"):
+        schedule("cron", Layout(tmp_path), every)
+
+
+def test_systemd_gets_a_service_and_a_timer_of_any_length(tmp_path) -> None:
+    text = schedule("systemd", Layout(tmp_path / "50%"), "7h")
+    assert "OnUnitActiveSec=25200s" in text
+    assert f"WorkingDirectory={tmp_path}/50%%\n" in text
+    assert "@" not in re.sub(r"#.*", "", text)
+    with pytest.raises(Usage, match="no fixed length"):
+        schedule("systemd", Layout(tmp_path), "1mo")
+
+
+def test_the_workflow_is_yaml_and_runs_one_round(tmp_path) -> None:
+    tree = read_yaml(schedule("github", Layout(tmp_path), "6h"), "watch.yml")
+    triggers = tree.get("on", tree.get(True))
+    assert triggers["schedule"] == [{"cron": "0 */6 * * *"}]
+    assert tree["jobs"]["watch"]["steps"][-1]["run"] == "mlops watch --once"
