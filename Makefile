@@ -12,13 +12,16 @@ export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench clean constraints
+.PHONY: help run loop test lint bench clean constraints
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
 
 run: $(VENV)/.installed-run ## all eight stages on the flights data: raw tables to a judged model
 	@$(BIN)/mlops run
+
+loop: $(VENV)/.installed-run ## October to December through a running service: monitored, retrained; in a clone
+	@$(BIN)/python examples/loop.py
 
 test: lint ## lint, types, import contracts, and every test
 	$(BIN)/pytest
