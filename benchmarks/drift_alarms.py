@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -21,12 +22,11 @@ def false_alarms(windows: int, workers: int) -> dict[str, Any]:
     """Windows with an alarm, by data set, and what they were."""
     names = [NAMES[i % len(NAMES)] for i in range(-(-windows // EACH))]
     jobs = [(name, number, min(EACH, windows - number * EACH)) for number, name in enumerate(names)]
-    # One data set after the other: each is made once in a process.
-    jobs.sort()
     found: dict[str, list[list[str]]] = {name: [] for name in NAMES}
     with ProcessPoolExecutor(workers) as pool:
         for name, alarms in pool.map(_one, jobs):
             found[name] += alarms
+            sys.stderr.write(f"{name}: {sum(map(bool, alarms))} of {len(alarms)} {alarms}\n")
     return {
         "windows": sum(len(of) for of in found.values()),
         "with an alarm": sum(any(alarms) for of in found.values() for alarms in of),

@@ -85,7 +85,7 @@ def world(name: str) -> World:
         layout = Layout(ROOT)
         kinds = feature_kinds(read_json(layout.program))
         splits = [pl.read_parquet(layout.split(s)) for s in ("train", "validation")]
-        rows = pl.concat(splits).select([*kinds, TARGET]).sample(80_000, seed=1)
+        rows = pl.concat(splits).select([*kinds, TARGET]).sample(40_000, seed=1)
         return _made(name, rows, kinds, "binary")
     if name == "shop":
         return _made(name, _shop(40_000), dict(SHOP), "binary")

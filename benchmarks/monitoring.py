@@ -111,7 +111,9 @@ def _run(python: str, side: str, *arguments: str) -> dict[str, float]:
     """Time, CPU seconds and peak memory of one side's process."""
     sys.stderr.write(f"{side} {' '.join(Path(a).name for a in arguments)}\n")
     start = time.perf_counter()
-    child = subprocess.Popen([python, str(SIDE), side, *arguments])
+    # Neither of the peers shall tell anybody.
+    quiet = {**os.environ, "DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
+    child = subprocess.Popen([python, str(SIDE), side, *arguments], env=quiet)
     _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - start
     child.returncode = os.waitstatus_to_exitcode(status)

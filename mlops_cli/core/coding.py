@@ -57,12 +57,15 @@ class Coding:
         Categories by falling frequency, ties by spelling.
     complete
         Whether no category of the reference lacks a code.
+    strangers
+        Share of later rows without a code that is to be expected.
     """
 
     kind: str
     breaks: tuple[float, ...] = ()
     names: tuple[str, ...] = ()
     complete: bool = True
+    strangers: float = 0.0
 
     @classmethod
     def fit(cls, column: pl.Series, kind: str) -> Coding:
@@ -72,10 +75,10 @@ class Coding:
             return cls(kind, _breaks(values.drop_nulls().to_numpy()))
         if kind == "boolean":
             return cls(kind, names=("false", "true"))
-        text, _ = _texts(column)
-        counts = text.drop_nulls().alias("name").value_counts(name="n")
-        ranked = counts.sort(["n", "name"], descending=[True, False])["name"].to_list()
-        return cls(kind, names=tuple(ranked[:MOST_NAMES]), complete=len(ranked) <= MOST_NAMES)
+        text = _texts(column)[0].drop_nulls()
+        ranked = _ranked(text)
+        names, complete = tuple(ranked[:MOST_NAMES]), len(ranked) <= MOST_NAMES
+        return cls(kind, names=names, complete=complete, strangers=_strangers(text))
 
     @property
     def bins(self) -> int:
@@ -144,7 +147,12 @@ class Coding:
         """As plain values."""
         if self.kind == "number":
             return {"kind": self.kind, "breaks": list(self.breaks)}
-        return {"kind": self.kind, "names": list(self.names), "complete": self.complete}
+        return {
+            "kind": self.kind,
+            "names": list(self.names),
+            "complete": self.complete,
+            "strangers": self.strangers,
+        }
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Coding:
@@ -154,6 +162,7 @@ class Coding:
             tuple(float(b) for b in tree.get("breaks", ())),
             tuple(tree.get("names", ())),
             tree.get("complete", True),
+            tree.get("strangers", 0.0),
         )
 
     @cached_property
@@ -281,6 +290,26 @@ def _breaks(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
         distinct = np.unique(np.quantile(values, levels, method="inverted_cdf"))
         return tuple(distinct.tolist())
     return (*distinct.tolist(), float(distinct[-1]))
+
+
+def _ranked(text: pl.Series) -> list[str]:
+    """Names by falling frequency, ties by spelling."""
+    counts = text.alias("name").value_counts(name="n")
+    return list(counts.sort(["n", "name"], descending=[True, False])["name"])
+
+
+def _strangers(text: pl.Series) -> float:
+    """Share of rows whose name would have no code, had the other half of the rows chosen them.
+
+    The rows that choose the names are no measure of it: what they have is chosen. By half of them,
+    it comes out rather too large.
+    """
+    halves = (text.gather_every(2), text.gather_every(2, 1))
+    outside = 0
+    for chosen, judged in (halves, halves[::-1]):
+        names = pl.Series(_ranked(chosen)[:MOST_NAMES], dtype=pl.String)
+        outside += len(judged) - int(judged.is_in(names.implode()).sum())
+    return round(outside / len(text), 6) if len(text) else 0.0
 
 
 def _numbers(column: pl.Series) -> tuple[pl.Series, int]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlops_cli.core.coding import OTHER
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -87,7 +89,8 @@ def cells(reference: Sketch, window: Sketch) -> list[tuple[str, int, int]]:
     ours, theirs = reference.counts[:255], window.counts[:255]
     codes = np.argsort(-ours, kind="stable")
     codes = codes[(ours[codes] + theirs[codes]) > 0]
-    shown, rest = codes[:_GROUPS], codes[_GROUPS:]
+    named, others = codes[codes != OTHER], codes[codes == OTHER]
+    shown, rest = named[:_GROUPS], np.append(named[_GROUPS:], others)
     found = [(reference.coding.label(int(c)), int(ours[c]), int(theirs[c])) for c in shown]
     if len(rest):
         found.append(("all others", int(ours[rest].sum()), int(theirs[rest].sum())))

@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlops_cli.core import significance
-from mlops_cli.core.coding import ABOVE, BELOW, MISSING
+from mlops_cli.core.coding import ABOVE, BELOW, MISSING, OTHER
 from mlops_cli.core.dependence import Dependence, clustered
 from mlops_cli.core.distances import cells, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
 from mlops_cli.core.drift_naming import moved, swapped
 from mlops_cli.core.drift_report import Bar, ColumnDrift, DriftRules
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from mlops_cli.core.profiles import Profile
     from mlops_cli.core.sketches import Sketch
 
+    Counts = npt.NDArray[np.int64]
+
 __all__ = ["Candidate", "Column"]
 
+_RARE = 10
+"""Rows of the reference; a category with fewer is looked at with others like it."""
 _MUCH = 0.2
 """Share of rows outside the reference's range that no dependence of the rows excuses."""
 
@@ -130,7 +136,9 @@ class Column:
             **{
                 **{name: getattr(found, name) for name in found.__dataclass_fields__},
                 "psi": psi(p, q),
-                "js": jensen_shannon(ours.counts[:MISSING], theirs.counts[:MISSING]),
+                "js": jensen_shannon(ours.counts[:MISSING], theirs.counts[:MISSING])
+                if number
+                else jensen_shannon(*self._frequent()),
                 "ks": kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
                 if number
                 else None,
@@ -237,8 +245,7 @@ class Column:
                 "range", self.name, "share outside", share, rules.outside, p_value,
                 share >= rules.outside, said, details=details,
             )  # fmt: skip
-        once = int(np.count_nonzero(ours.counts[:MISSING] == 1))
-        known = (ours.outside + once + 1) * self.m / ours.present
+        known = (ours.coding.strangers * ours.present + 1) * self.m / ours.present
         p_value = significance.beyond(share, self.n, known, self.m)
         examples = sorted(theirs.others, key=lambda name: (-theirs.others[name], name))[:3]
         said = (
@@ -248,7 +255,7 @@ class Column:
         )
         return Candidate(
             "unseen", self.name, "share unseen", share, rules.unseen, p_value,
-            share - _share(ours.outside, ours.present) >= rules.unseen, said,
+            share - ours.coding.strangers >= rules.unseen, said,
             details={"examples": examples},
         )  # fmt: skip
 
@@ -276,7 +283,18 @@ class Column:
         if ours.coding.kind == "number":
             distance = kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
             return significance.ks_p_value(distance, self.m, self.n)
-        return significance.homogeneity(ours.shares, theirs.shares, self.m, self.n)
+        p, q = (c / max(c.sum(), 1) for c in self._frequent())
+        return significance.homogeneity(p, q, self.m, self.n)
+
+    def _frequent(self) -> tuple[Counts, Counts]:
+        """Counts of categories on both sides, the reference's rare ones as one.
+
+        Which of the rare ones it has, and how often, is chance.
+        """
+        ours, theirs = self.reference.counts[:MISSING], self.window.counts[:MISSING]
+        rare = ours < _RARE
+        rare[OTHER] = True
+        return tuple(np.append(c[~rare], c[rare].sum()) for c in (ours, theirs))  # type: ignore[return-value]
 
     def _drift(self, distances: ColumnDrift) -> Candidate:
         number = self.reference.coding.kind == "number"

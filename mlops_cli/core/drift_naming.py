@@ -23,7 +23,7 @@ _LEVELS = np.linspace(0.05, 0.95, 19)
 _FEWEST = 20
 _ALIKE = 0.06
 """A column that was moved back has to be so near to the reference, by Kolmogorov-Smirnov."""
-_EXACT = 0.04
+_EXACT = 0.025
 """The same for a change of unit: it is exact, where a drift only happens to look like one."""
 _CLEAR = 1.5
 """Less than that, up or down, is no change of unit unless people use it."""

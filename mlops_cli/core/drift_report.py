@@ -37,7 +37,7 @@ class DriftRules:
     missing: float = 0.15
     unseen: float = 0.005
     outside: float = 0.005
-    auc: float = 0.55
+    auc: float = 0.6
     joint: bool = True
     least_rows: int = 50
 

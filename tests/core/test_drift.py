@@ -166,3 +166,19 @@ def test_a_slow_series_is_no_drift_in_a_short_window():
     assert ("warm", "range") in {
         (f.column, f.kind) for f in compare(made, inputs=made.inputs.of(broken)).alarms
     }
+
+
+@pytest.mark.parametrize("rows", [1_000, 10_000])
+def test_more_categories_than_codes_raise_no_alarm_though_the_rare_ones_are_chosen_by_chance(rows):
+    def brands(n, seed):
+        names = (np.random.default_rng(seed).random(n) ** 3 * 400).astype(int)
+        return pl.DataFrame({"brand": [f"brand {b}" for b in names]})
+
+    known = brands(rows, 0)
+    outputs = pl.DataFrame({"probability": np.linspace(0, 1, 100)})
+    made = Reference.of(known, {"brand": "category"}, known["brand"], outputs, "multiclass")
+    made = Reference.from_json(json.loads(json.dumps(made.to_json())))
+    for seed, size in enumerate((300, 5_000, 50_000)):
+        assert not compare(made, inputs=made.inputs.of(brands(size, seed + 1))).alarms
+    new = brands(5_000, 9).with_columns(every(2, pl.lit("quite new"))("brand").alias("brand"))
+    assert {"unseen", "drift"} == {f.kind for f in compare(made, inputs=made.inputs.of(new)).alarms}
