@@ -24,6 +24,9 @@ _PLAIN: dict[Any, set[type]] = {
     pl.Boolean: {bool},
 }
 """Python types whose values need no look by themselves; true is no number here."""
+_SUSPECT: set[type] = {list, dict, str}
+_LONGEST = 1_000
+"""Characters of the longest text that says a number or a moment."""
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -224,6 +227,8 @@ def _column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
     """Values in their type, by the rules of ingest where they come in another one."""
     found = set(map(type, values)) - {NoneType}
     kind = type(dtype)
+    if found & _SUSPECT and any(_hopeless(v, dtype) for v in values):
+        raise TypeError(name)
     if kind in _PLAIN and found <= _PLAIN[kind]:
         # Not numbers are missing; JSON has none, but who calls from Python may.
         if float in found and any(v != v for v in values):  # noqa: PLR0124
@@ -240,6 +245,13 @@ def _column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
 
 def _size(value: Any) -> float:
     return 0.0 if value is None else abs(value)
+
+
+def _hopeless(value: Any, dtype: pl.DataType) -> bool:
+    """Whether a value can't be of the type, where Polars would take long to find out."""
+    if isinstance(value, str):
+        return len(value) > _LONGEST and dtype != pl.String
+    return isinstance(value, (list, dict)) and not dtype.is_nested()
 
 
 def _fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series | None]:
@@ -269,6 +281,8 @@ def _moments(texts: Sequence[str | None]) -> list[int | None] | None:
 
 def _alone(name: str, value: Any, dtype: pl.DataType) -> pl.Series | None:
     """A column of one value; None where it can't be of the type."""
+    if _hopeless(value, dtype):
+        return None
     try:
         one = pl.Series(name, [value])
         if one.dtype != normal(one.dtype) and one.dtype != pl.Null:
@@ -280,5 +294,10 @@ def _alone(name: str, value: Any, dtype: pl.DataType) -> pl.Series | None:
 
 def shown(value: Any) -> str:
     """A value as messages have it, shortened."""
-    text = repr(value)
+    if isinstance(value, str):
+        value = value[:_SHOWN]
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deeply"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -203,8 +203,7 @@ class WindowEntries:
         events = self.plan.history(table, self.facts, self.late, self.aggregates)
         events = events.drop_nulls([*keys, KNOWN])
         if since is not None:
-            start = pl.lit(since).dt.offset_by(f"-{self.plan.over}")
-            events = events.filter(pl.col(KNOWN) >= start)
+            events = events.filter(pl.col(KNOWN) >= self.plan.begin(since))
         events = events.sort(KNOWN, maintain_order=True)
         events = self.plan.usable(events, self.aggregates)
         events = events.with_columns(pl.col(KNOWN).cast(pl.Int64))

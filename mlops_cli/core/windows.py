@@ -16,6 +16,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.expressions import Expression
+from mlops_cli.core.spans import microseconds
 from mlops_cli.errors import BadParams, nearest
 
 if TYPE_CHECKING:
@@ -176,10 +177,25 @@ class WindowPlan:
         """From when to before when a value must have become known to count in any row."""
         import polars as pl
 
-        first = pl.lit(span[0]).dt.offset_by(f"-{self.over}")
+        first = self.begin(span[0])
         return first if self.delay is None else first.dt.offset_by(f"-{self.delay}"), pl.lit(
             span[1]
         )
+
+    def begin(self, at: dt.datetime) -> pl.Expr:
+        """From when on an event may count in a row at or after a moment.
+
+        A month before the 29th, 30th and 31st of March is the 28th of February, each at its own
+        time of day: a later moment may look back to an earlier one, by less than a day.
+        """
+        import polars as pl
+
+        first = pl.lit(at).dt.offset_by(f"-{self.over}")
+        return first.dt.offset_by("-1d") if self._by_calendar else first
+
+    @property
+    def _by_calendar(self) -> bool:
+        return microseconds(self.over) is None
 
     def answers(
         self, frame: pl.DataFrame, table: pl.LazyFrame, facts: TableFacts, span: Span
@@ -253,7 +269,7 @@ class WindowPlan:
         import polars as pl
 
         # Nulls (never known) fall out of the comparison as well.
-        first, last = pl.lit(span[0]).dt.offset_by(f"-{self.over}"), pl.lit(span[1])
+        first, last = self.begin(span[0]), pl.lit(span[1])
         reach = events.filter(pl.col(KNOWN) >= first, pl.col(KNOWN) < last)
         return reach.sort(KNOWN, maintain_order=True)
 
@@ -276,7 +292,11 @@ class WindowPlan:
         prefix = events.select(KNOWN, *keys, *running)
         columns = prefix.collect_schema().names()[1 + len(keys) :]
         start = asked.with_columns(pl.col(AT).dt.offset_by(f"-{self.over}").alias("_from"))
+        if self._by_calendar:
+            start = start.with_row_index(_ORDER)
         for left, suffix in ((AT, "_to"), ("_from", "_before")):
+            if self._by_calendar:
+                start = start.sort(left, maintain_order=True)
             start = start.join_asof(
                 prefix.rename({c: c + suffix for c in columns}),
                 left_on=left,
@@ -287,6 +307,8 @@ class WindowPlan:
                 check_sortedness=False,
                 coalesce=True,
             ).drop(KNOWN, strict=False)
+        if self._by_calendar:
+            start = start.sort(_ORDER)
         within = {
             c: pl.col(f"{c}_to").fill_null(0) - pl.col(f"{c}_before").fill_null(0) for c in columns
         }

@@ -67,6 +67,17 @@ def test_calendar_spans_and_late_columns_agree_with_the_table() -> None:
     assert answered(program, base, base).equals(whole, null_equal=True)
 
 
+@pytest.mark.parametrize("over", ["1mo", "1q"])
+def test_the_last_days_of_a_month_look_back_to_the_same_day(over: str) -> None:
+    base = trips(14, 250).with_columns(t=START + pl.int_range(250) * pl.duration(minutes=557))
+    base = base.sample(250, shuffle=True, seed=1)
+    base = base.with_columns(done=pl.col("t") + pl.duration(minutes=95))
+    aggregates = {"n": "count(*)", "sum": "sum(delay)", "low": "min(delay)", "high": "max(delay)"}
+    window = {"source": "trips", "by": ["stop"], "over": over, "aggregates": aggregates}
+    program = compiled(changed(windows={"w": window}, joins={}, features={"stop": "stop"}))
+    assert answered(program, base, base).equals(program.transform(base, tables(base)))
+
+
 def test_a_shortened_past_answers_later_requests_the_same() -> None:
     base = trips(12, 400)
     program = compiled()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from mlops_cli.core.inputs import Inputs, Read
+from mlops_cli.core.inputs import Inputs, Read, shown
 from mlops_cli.core.windows import AT
 from mlops_cli.live.scoring import Scorer
 from mlops_cli.store.events import Prediction
@@ -181,7 +181,7 @@ class Served:
                 number,
                 role,
                 entity,
-                dumps(row, default=str).decode(),
+                _kept(row),
                 dumps(features, default=str).decode(),
                 answer,
                 milliseconds,
@@ -210,6 +210,15 @@ class Served:
     def _entity(self) -> tuple[str, ...]:
         """The entity's columns without the time, which is kept beside it."""
         return tuple(c for c in self.entity if c != self.scorer.program.base.time)
+
+
+def _kept(row: Mapping[str, Any]) -> str:
+    """A row as the log keeps it; as text where JSON has no place for a value."""
+    try:
+        return orjson.dumps(row, default=str).decode()
+    except TypeError:
+        # Integers of a table beyond 64 bits, and what is nested deeply.
+        return orjson.dumps({c: shown(v) for c, v in row.items()}).decode()
 
 
 def default_entity(folder: Path) -> tuple[str, ...]:
