@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 
 from mlops_cli.core.folds import Fold, Judge, parts_of
 from mlops_cli.core.learners import FAMILIES, TaskInfo, Watch
-from mlops_cli.core.learners.contract import Pruned, available_cores
+from mlops_cli.core.learners.contract import available_cores
 from mlops_cli.core.search import Result
 
 if TYPE_CHECKING:
@@ -84,20 +83,21 @@ class Problem:
         report
             Told the score so far; may raise ``Pruned``.
         seconds
-            After so many, what is under way is given up.
+            After so many no further rounds are begun; folds share them alike.
         rounds
             The most rounds of a model; by default the family's.
         """
-        ends = time.monotonic() + seconds
         if len(self.folds) == 1:
-            fitted = self._fit(candidate, self.folds[0], report, ends, rounds, threads=None)
+            fitted = self._fit(candidate, self.folds[0], report, seconds, rounds, threads=None)
             prediction = fitted.predict(self.X[self.folds[0].score])
             return self._result(prediction, [fitted])
         whole = np.zeros((len(self.y), self.task.classes) if self.task.classes else len(self.y))
         fits, scores = [], []
-        with ThreadPoolExecutor(min(available_cores(), len(self.folds))) as pool:
+        cores = min(available_cores(), len(self.folds))
+        share = seconds * cores / len(self.folds)
+        with ThreadPoolExecutor(cores) as pool:
             running = [
-                pool.submit(self._fit, candidate, fold, None, ends, rounds, threads=1)
+                pool.submit(self._fit, candidate, fold, None, share, rounds, threads=1)
                 for fold in self.folds
             ]
             try:
@@ -140,7 +140,7 @@ class Problem:
         candidate: Candidate,
         fold: Fold,
         report: Callable[[int, float], None] | None,
-        ends: float,
+        seconds: float,
         rounds: int | None,
         *,
         threads: int | None,
@@ -148,8 +148,6 @@ class Problem:
         sign = 1.0 if self.metric.maximise else -1.0
 
         def score(prediction: Floats) -> float:
-            if time.monotonic() >= ends:
-                raise Pruned
             return sign * self._score(prediction, fold)
 
         def signed(step: int, value: float) -> None:
@@ -166,6 +164,7 @@ class Problem:
             threads=threads,
             watch=watch,
             iterations=rounds,
+            seconds=None if math.isinf(seconds) else max(0.0, seconds),
             weight=None if self.weight is None else self.weight[fold.fit],
         )
 

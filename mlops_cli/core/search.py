@@ -209,8 +209,9 @@ def search(
                 break
             trial, candidate = asked
             progress.update(_said(candidate, trials, maximise=maximise), len(trials), limits.trials)
-            left = clock.left(trials) if _any_complete(trials) else math.inf
-            result = work(trial, candidate, objective, left)
+            # The first shall leave time for others, and for the last fits.
+            left = clock.left(trials) if _any_complete(trials) else clock.left(trials) / 3
+            result = work(trial, candidate, objective, left, late=_any_complete(trials))
             if result is not None and result.prediction is not None:
                 history.keep(len(trials), result.prediction)
             told = _tell(study, trial, result)
@@ -244,14 +245,17 @@ def ranked(trials: Sequence[Trial], *, maximise: bool) -> list[Trial]:
 
 
 def work(
-    trial: optuna.Trial, candidate: Candidate, objective: Objective, seconds: float
+    trial: optuna.Trial, candidate: Candidate, objective: Objective, seconds: float, *, late: bool
 ) -> Result | None:
-    """Evaluate what a trial tries, and note on it why there is no score; None: it was pruned."""
+    """Evaluate what a trial tries, and note on it why there is no score; None: it was pruned.
+
+    ``late`` says whether a trial that takes longer is given up.
+    """
     ends = time.monotonic() + seconds
 
     def report(step: int, score: float) -> None:
         trial.report(score, step)
-        if time.monotonic() >= ends or trial.should_prune():
+        if (late and time.monotonic() >= ends) or trial.should_prune():
             raise Pruned
 
     try:
