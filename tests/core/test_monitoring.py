@@ -152,6 +152,7 @@ def test_without_labels_performance_is_expected_and_says_on_what_it_rests(task, 
     found = judge(window(known, task, labelled=False), known, RULES)
     assert found.facts["performance"]["judged"] is False
     estimate = found.facts["estimate"]
+    assert estimate["trusted"], estimate["reasons"]
     metric = known.metrics[0]
     truth = judge(window(known, task), known, RULES).facts["performance"]["figures"]
     if metric.name in estimate["figures"]:
