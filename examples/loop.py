@@ -224,7 +224,7 @@ def served(port: int, told: dict[str, Any]) -> None:
         return
     for _ in range(300):
         _, ready = ask(port, "GET", "/readyz")
-        if told["version"] in json.dumps(ready):
+        if ready["version"] == told["version"]:
             step(f"the service answers with {told['version']} now, without a restart")
             return
         time.sleep(0.2)

@@ -64,7 +64,6 @@ def bring(
     Example: mlops feedback import labels.csv --label returned
     """
     import datetime as dt
-    from dataclasses import asdict
 
     from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
@@ -97,7 +96,7 @@ def bring(
                 progress=progress,
             )
     if as_json:
-        drawing.draw_json(asdict(done))
+        drawing.draw_json({**vars(done), "counts": dict(done.counts)})
     else:
         _draw(done)
 

@@ -250,7 +250,8 @@ def _registered(
     """Run the pipeline with the clock moved on, and make a version of what it gives."""
     set_until(layout.params, attempt.until)
     params = parameters.load(layout.params)
-    before = _rows(commits.committed(Git(layout.root), layout.feature_report))
+    # As it was when the attempt began: after a kill, HEAD may be the new version's already.
+    before = _rows(commits.committed(Git(layout.root), layout.feature_report, attempt.head))
     progress.update(f"running the pipeline up to {attempt.until}")
     with held(layout.work / "run.lock", f"the project {layout.root.name}"):
         reproduce(layout.root, "featurize")

@@ -135,9 +135,9 @@ def refuse_foreign(git: Git, of: Owned, only: Iterable[str] | None = None) -> No
         )
 
 
-def committed(git: Git, path: Path) -> str | None:
-    """A file's text as HEAD has it; None if it hasn't."""
-    return git.ask("show", f"HEAD:./{path.relative_to(git.root).as_posix()}")
+def committed(git: Git, path: Path, revision: str = "HEAD") -> str | None:
+    """A file's text as a commit has it; None if it hasn't."""
+    return git.ask("show", f"{revision}:./{path.relative_to(git.root).as_posix()}")
 
 
 def commit_of(git: Git, files: Sequence[str], message: str) -> str:

@@ -9,7 +9,7 @@ from retrained_projects import arrived, orders, project, retrained, state
 from small_projects import done, mlops
 
 from mlops_cli.layout import Layout
-from mlops_cli.store.attempts import Attempts
+from mlops_cli.store.attempts import Attempt, Attempts
 from mlops_cli.store.registry import read
 
 
@@ -135,3 +135,14 @@ def test_an_interrupted_retraining_is_shown_gone_on_with_or_dropped(shop):
     done(shop, "mlops", "retrain", "--abandon")
     assert state(shop) == dying
     assert before[1] == dying[1]
+
+
+def test_killed_between_the_tag_and_its_note_it_is_completed(shop):
+    head = done(shop, "git", "rev-parse", "HEAD").strip()
+    assert retrained(shop, "--until", "2024-03-01")[0] == 0
+    whole = last(shop)
+    begun = Attempt(whole.at, whole.reason, whole.was, whole.until, head, whole.held)
+    Attempts(Layout(shop)).mark(begun)
+    code, told, said = retrained(shop)
+    assert (code, told["outcome"], told["version"]) == (0, "promoted", "v0.2.0"), said
+    assert len(read(shop, "shop").versions) == 2

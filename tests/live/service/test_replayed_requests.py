@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
+from typing import Any
 
 import orjson
 import polars as pl
 import pytest
 from served_models import INGEST, RULES, TARGETS, Made, make, orders
 
+from mlops_cli.cli.app import main
 from mlops_cli.errors import NotFound
 from mlops_cli.live.replaying import replay, replay_gate
 from mlops_cli.live.service.served import Served
@@ -24,18 +27,21 @@ from mlops_cli.store.online import open_store
 METRICS = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 
 
-def params(task: str) -> Params:
+def tree(task: str) -> dict[str, Any]:
     """The settings that go with ``served_models.make``."""
-    return Params.model_validate(
-        {
-            "project": {"name": "shop", "seed": 1},
-            "task": {"type": task},
-            "ingest": INGEST,
-            "featurize": {**RULES, "target": TARGETS[task]},
-            "evaluate": {"slices": ["shop"], "slice_rows": 30, "resamples": 100},
-            "register": {"name": "shop"},
-        }
-    )
+    return {
+        "project": {"name": "shop", "seed": 1},
+        "task": {"type": task},
+        "ingest": INGEST,
+        "featurize": {**RULES, "target": TARGETS[task]},
+        "evaluate": {"slices": ["shop"], "slice_rows": 30, "resamples": 100},
+        "register": {"name": "shop"},
+    }
+
+
+def params(task: str) -> Params:
+    """The same, parsed."""
+    return Params.model_validate(tree(task))
 
 
 def log(made: Made, number: str, labelled: int = 200) -> None:
@@ -129,3 +135,23 @@ def test_without_a_log_there_is_nothing_to_replay(tmp_path) -> None:
         replay(params("regression"), made.layout, "workspace", progress=Silent())
     gate = ReplayGate(metric="rmse")
     assert not replay_gate(params("regression"), made.layout, "workspace", gate).passed
+
+
+def test_labels_of_a_file_and_the_gate_on_the_command_line(tmp_path, monkeypatch, capsys) -> None:
+    made = make(tmp_path, "binary", rounds=40)
+    log(made, "v0.1.0", labelled=0)
+    stages = {"production": {"replay": {"metric": "roc_auc", "rows": 300}}}
+    settings = {**tree("binary"), "register": {"name": "shop", "stages": stages}}
+    (tmp_path / "params.yaml").write_text(json.dumps(settings))
+    true = orders()["returned"] > 1
+    lines = [f"id-{i},{str(y).lower()}" for i, y in enumerate(true.to_list()[:250])]
+    (tmp_path / "labels.csv").write_text("\n".join(["id,label", *lines]))
+    monkeypatch.chdir(tmp_path)
+    assert main(["feedback", "import", "labels.csv", "--version", "workspace", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"new": 250}
+    assert main(["replay", "workspace", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["report"]["labelled"] == 250
+    assert main(["replay", "workspace", "--gate"]) == 5
+    told = capsys.readouterr()
+    assert "400 requests (400 by v0.1.0)" in told.out
+    assert "250 logged requests have labels, and 300 are asked for" in told.err
