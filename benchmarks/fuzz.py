@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serving import BIN, memory, requests, serving
+from under_test import BIN, ROOT, bodies, memory, serving
 
 PORT = 3831
 URL = f"http://127.0.0.1:{PORT}"
@@ -45,8 +45,8 @@ def main() -> None:
         sys.exit("schemathesis is not installed: pip install 'mlops-cli[fuzz]'")
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = Path(name)
-        rows = requests(folder)[:200]
-        with serving(folder, "ours", PORT) as service:
+        rows = bodies(folder)[:200]
+        with serving(folder, ROOT, PORT, folder / "events.sqlite", "--workspace") as service:
             before, used, begun = predicted(rows), memory(service), time.monotonic()
             failed = systematic(folder)
             parts = [(*share, seed) for seed in range(given.jobs) for share in SHARES]

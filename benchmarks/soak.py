@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
-import os
 import random
 import re
 import signal
@@ -22,16 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-from serving import memory, requests
+from under_test import ROOT, bodies, memory, with_tools
+from under_test import serving as served
 from wrk import Load, Measured, needed, result
 
-ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
 PORT, CONNECTIONS = 3821, 128
 URL = f"http://127.0.0.1:{PORT}"
 
@@ -48,7 +43,7 @@ def main() -> None:
     random.seed(given.seed)
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
-        requests(folder)
+        bodies(folder)
         project = given.project or folder / "project"
         if not (project / "params.yaml").exists():
             two_versions(project)
@@ -204,39 +199,21 @@ def versions_in(log: Path) -> dict[str, int]:
         return dict(db.execute("SELECT version, count(*) FROM predictions GROUP BY version"))
 
 
-@contextlib.contextmanager
-def serving(folder: Path, project: Path, log: Path | str) -> Iterator[subprocess.Popen[bytes]]:
+def serving(
+    folder: Path, project: Path, log: Path | str
+) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
     """`mlops serve --follow`, from its first answer on."""
-    words = [str(BIN / "mlops"), "serve", "--follow", "--port", str(PORT)]
-    environment = {**path(), "MLOPS_EVENTS_URL": str(log)}
-    with (folder / "serve.log").open("ab") as lines:
-        found = subprocess.Popen(words, cwd=project, env=environment, stdout=lines, stderr=lines)
-    try:
-        for _ in range(600):
-            if found.poll() is not None:
-                sys.exit((folder / "serve.log").read_text()[-2000:])
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{URL}/readyz", timeout=1)  # noqa: S310 - our own
-                break
-            time.sleep(0.05)
-        yield found
-    finally:
-        found.terminate()
-        found.wait(60)
+    return served(folder, project, PORT, log, "--follow")
 
 
 def done(folder: Path, *command: str) -> str:
     """What a command that has to succeed writes."""
     found = subprocess.run(
-        command, cwd=folder, env=path(), capture_output=True, text=True, check=False
+        command, cwd=folder, env=with_tools(), capture_output=True, text=True, check=False
     )
     if found.returncode:
         sys.exit(f"{' '.join(command)}: {found.stdout}{found.stderr}")
     return found.stdout
-
-
-def path() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
 
 
 if __name__ == "__main__":
