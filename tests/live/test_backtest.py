@@ -17,6 +17,7 @@ from mlops_cli.live.backtest import Asked, backtest
 from mlops_cli.live.backtest.reporting import reported, written
 from mlops_cli.params import parse
 from mlops_cli.reporting import Silent
+from mlops_cli.store.files import write_json
 
 pytestmark = pytest.mark.slow
 
@@ -133,17 +134,27 @@ def test_other_tasks_have_their_costs_too(task, tmp_path):
     assert never["rounds"][0]["metric"] is not None
 
 
+def test_without_a_search_each_model_has_the_settings_of_the_last_one(tmp_path):
+    _, layout = project(tmp_path, per_day=10)
+    text = layout.params.read_text().replace("trials: 1", "trials: 0")
+    layout.params.write_text(text)
+    settings = {"penalty": 0.37, "scale": "standard", "categories": "one_hot"}
+    write_json(layout.tuning / "best.json", {"family": "linear", "settings": settings})
+    walked((parse(text), layout), ("never",), "2024-05-01")
+    (path,) = layout.work.glob("backtest/*/models/*/model/bundle.json")
+    (member,) = json.loads(path.read_text())["members"]
+    assert (member["family"], member["settings"]) == ("linear", settings)
+
+
 def test_history_is_what_was_known_then(changed):
-    (params, layout), _ = changed
+    layout = changed[0][1]
     (folder,) = layout.work.glob("backtest/*/periods")
     period = pl.read_parquet(min(folder.glob("*-0.parquet")))
     assert period["_asked"].min() >= moment(SINCE)
     assert period["_asked"].max() < moment("2024-04-01")
     assert (period["_arrives"] - period["_asked"]).unique().to_list() == [dt.timedelta(days=1)]
-    facts = json.loads(min(layout.work.glob("backtest/*/models/*/facts.json")).read_text())
-    # 28 days of January and 28 of February, less the last day's, which aren't told yet.
-    assert facts["rows"] == (28 + 28 - 1) * 24
-    assert params.ingest.until == moment("2024-02-01")
+    (path,) = layout.work.glob("backtest/*/models/20240301T000000Z/facts.json")
+    assert json.loads(path.read_text())["rows"] == (28 + 28) * 24  # of January and February
 
 
 def test_what_cannot_be_walked_is_refused_with_a_sentence(changed, tmp_path):

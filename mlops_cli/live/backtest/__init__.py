@@ -84,34 +84,40 @@ def backtest(params: Params, layout: Layout, asked: Asked, progress: Progress) -
     Busy
         If another backtest is at work.
     """
-    _check(params, layout)
+    found = _settled(params, layout)
     base = layout.work / "backtest"
     with held(base / "run.lock", "the backtest"):
         history = Layout(layout.root, base / "history")
         last = _history(params, history, progress)
         steps = _steps(asked, last)
-        folder = base / _key(params, layout, history)
+        folder = base / _key(params, layout, history, found)
         if asked.force:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         _forget(base, folder)
         text = layout.params.read_text(encoding="utf-8")
-        case = Case(text, layout.root, folder, base / "history", steps, asked.delay)
+        case = Case(text, layout.root, folder, base / "history", steps, asked.delay, **found)
         return _walked(case, asked, progress)
 
 
-def _check(params: Params, layout: Layout) -> None:
+def _settled(params: Params, layout: Layout) -> dict[str, Any]:
+    """The family and settings of the last search, unless each training searches for itself."""
     base = params.featurize.base
     if params.ingest.sources[base].time is None and params.featurize.predict_at is None:
         raise BadParams(
             f"rows of {base!r} have no time, so there is no history to walk through",
             f"State `ingest.sources.{base}.time` in params.yaml.",
         )
-    if not params.backtest.trials and not (layout.tuning / "best.json").is_file():
+    if params.backtest.trials:
+        return {}
+    path = layout.tuning / "best.json"
+    if not path.is_file():
         raise NotFound(
-            f"{layout.tuning / 'best.json'} is not there: no settings to train with",
+            f"{path} is not there: no settings to train with",
             "Run the pipeline first (`mlops run`), or set backtest.trials to search each time.",
         )
+    best = read_json(path)
+    return {name: best[name] for name in ("family", "settings")}
 
 
 def _history(params: Params, history: Layout, progress: Progress) -> dt.datetime | None:
@@ -156,7 +162,7 @@ def _times(span: str, number: int) -> str:
     return "".join(f"{int(n) * number}{unit}" for n, unit in re.findall(r"([0-9]+)([a-z]+)", span))
 
 
-def _key(params: Params, layout: Layout, history: Layout) -> str:
+def _key(params: Params, layout: Layout, history: Layout, found: dict[str, Any]) -> str:
     """Of all that results depend on besides the periods: another name, another cache."""
     settings = params.model_dump(mode="json", exclude={"serve", "feedback", "retrain"})
     settings["ingest"]["until"] = None
@@ -166,7 +172,7 @@ def _key(params: Params, layout: Layout, history: Layout) -> str:
         "version": mlops_cli.__version__,
         "params": settings,
         "sources": {p.stem: sha256(p) for p in sorted(history.valid.glob("*.parquet"))},
-        "tuning": {p.name: sha256(p) for p in sorted(layout.tuning.glob("*.json"))},
+        "settings": found,
         "hook": _hook(params, layout),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

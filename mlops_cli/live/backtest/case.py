@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from mlops_cli import params as parameters
 from mlops_cli.core.retrain_policies import Step
 from mlops_cli.core.spans import moved
 from mlops_cli.layout import Layout
 from mlops_cli.params import Params
+from mlops_cli.params.modelling import Dimension, Tune
 
-__all__ = ["Case", "Task"]
+__all__ = ["Case", "Task", "as_of"]
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 
@@ -55,6 +58,8 @@ class Case:
         Where the validated sources are, as they are known today.
     delay
         How long after its values are known a label arrives.
+    family, settings
+        What each model is, where ``backtest.trials`` asks for no search.
     """
 
     text: str
@@ -63,6 +68,8 @@ class Case:
     history: Path
     steps: tuple[Step, ...]
     delay: str | None
+    family: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def params(self) -> Params:
@@ -102,3 +109,31 @@ class Case:
         found = self.steps[step]
         stamps = (found.start.strftime(_STAMP), found.end.strftime(_STAMP))
         return "-".join((*stamps, self.delay or "0"))
+
+
+def as_of(case: Case, step: int) -> Params:
+    """The parameters with the data clock of a step, and without what only people read.
+
+    A gate on measured time would not judge the same way twice.
+    """
+    params = case.params
+    gates = params.register_.gates.model_copy(update={"milliseconds": None})
+    return params.model_copy(
+        update={
+            "ingest": params.ingest.model_copy(update={"until": case.clock(step)}),
+            "tune": _search(case, params),
+            "evaluate": params.evaluate.model_copy(update={"shap_rows": 0, "segments": 0}),
+            "register_": params.register_.model_copy(update={"gates": gates}),
+        }
+    )
+
+
+def _search(case: Case, params: Params) -> Tune:
+    """How each model is found: by so many trials, or with the settings that are given."""
+    if case.family is None:
+        searched = {"trials": params.backtest.trials, "seconds": None}
+        return params.tune.model_copy(update=searched)
+    # One trial in a space that has one point, on all rows: the stage's own way to fit it.
+    point = {name: Dimension(choices=(value,)) for name, value in case.settings.items()}
+    given = {"families": (case.family,), "spaces": {case.family: point}, "rows": None}
+    return params.tune.model_copy(update={**given, "trials": 1, "seconds": None})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import DataRefused, SourceUnreadable
 from mlops_cli.layout import TARGET, Layout
+from mlops_cli.live.backtest.case import as_of
 from mlops_cli.reporting import Silent
 from mlops_cli.stages import STAGES, load
 from mlops_cli.store import bundle as bundles
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.live.backtest.case import Case, Task
-    from mlops_cli.params import Params
 
-__all__ = ["ARRIVES", "ASKED", "as_of", "work"]
+__all__ = ["ARRIVES", "ASKED", "work"]
 
 ASKED = "_asked"
 """Requests: when it was asked."""
@@ -37,38 +37,16 @@ def work(case: Case, task: Task) -> None:
     )
 
 
-def as_of(params: Params, case: Case, step: int) -> Params:
-    """The parameters with the data clock of a step, and without what only people read.
-
-    A gate on measured time would not judge the same way twice.
-    """
-    backtest, until = params.backtest, case.clock(step)
-    gates = params.register_.gates.model_copy(update={"milliseconds": None})
-    tune = {"trials": backtest.trials, "seconds": None} if backtest.trials else {}
-    return params.model_copy(
-        update={
-            "ingest": params.ingest.model_copy(update={"until": until}),
-            "tune": params.tune.model_copy(update=tune),
-            "evaluate": params.evaluate.model_copy(update={"shap_rows": 0, "segments": 0}),
-            "register_": params.register_.model_copy(update={"gates": gates}),
-        }
-    )
-
-
 def _train(case: Case, task: Task) -> None:
     """Run the pipeline's stages on what was known then, in a folder of their own."""
     target = case.model(task.model)
     scratch = target.with_name(f".{target.name}.work")
     shutil.rmtree(scratch, ignore_errors=True)
     layout = Layout(case.root, scratch)
-    params = as_of(case.params, case, task.model)
+    params = as_of(case, task.model)
     facts: dict[str, Any] = {"outcome": "", "reason": "", "rows": 0}
     try:
-        if not params.backtest.trials:
-            shutil.copytree(Layout(case.root).tuning, layout.tuning)
         for name in STAGES:
-            if name == "tune" and not params.backtest.trials:
-                continue
             load(name).run(params, layout, Silent())
         facts = _told(layout)
     except (DataRefused, SourceUnreadable) as error:
