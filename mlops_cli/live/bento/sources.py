@@ -40,7 +40,7 @@ ONLINE = "online.sqlite"
 """The online store as of the build, where the features look anything up."""
 _TOOL = {
     "": {"__main__.py", "cli", "stages"},
-    "templates": {"ci", "deploy", "manifests", "project"},
+    "templates": {"ci", "deploy", "manifests", "project", "watch"},
 }
 """Parts of the package that no service needs, by their folder."""
 
