@@ -58,6 +58,4 @@ def linear(X: Floats, y: Truth, task: TaskInfo, seed: int) -> Fitted:
         rows = np.random.default_rng(seed).choice(len(X), LINEAR_ROWS, replace=False)
         rows.sort()
         X, y = X[rows], y[rows]
-    family = FAMILIES["linear"]
-    defaults = {name: setting.default for name, setting in family.space.items()}
-    return family.fit(X, y, task, defaults, seed=seed)
+    return FAMILIES["linear"].fit(X, y, task, {}, seed=seed)

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from mlops_cli.core.metrics import Floats
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
+    from mlops_cli.params.modelling import ChampionGate
     from mlops_cli.store.bundle import Bundle
 
-__all__ = ["against", "as_seen_by"]
+__all__ = ["against", "as_seen_by", "contest"]
 
 
 def against(params: Params, layout: Layout, champion: Path) -> tuple[GateResult, ...]:
@@ -57,6 +59,13 @@ def against(params: Params, layout: Layout, champion: Path) -> tuple[GateResult,
     except (DataRefused, MlopsError) as error:
         reason = f"the champion cannot score these rows: {error.message}"
         return (GateResult("champion", None, -gate.margin, passed=False, reason=reason),)
+    return contest(params, gate, ours, test, prediction)
+
+
+def contest(
+    params: Params, gate: ChampionGate, ours: Bundle, test: pl.DataFrame, prediction: Floats
+) -> tuple[GateResult, ...]:
+    """Judge the candidate against what the champion predicts of the same test rows."""
     weight = params.evaluate.weight
     return judge(
         gate,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,10 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.errors import BadParams, DataRefused, NotFound, NotInstalled, nearest
+from mlops_cli.errors import BadParams, DataRefused, NotInstalled, nearest
+from mlops_cli.live.event_log import log_url, reader_for
 from mlops_cli.live.selecting import selected
 from mlops_cli.live.truth import before, known_labels, taken
-from mlops_cli.store.events import Label, Unkeepable, open_events, open_reader
+from mlops_cli.store.events import Label, Unkeepable, open_events
 
 if TYPE_CHECKING:
     import polars as pl
@@ -266,13 +266,7 @@ def _asked(layout: Layout) -> set[tuple[str, float]]:
     """Entity and moment of every prediction that named them."""
     import polars as pl
 
-    try:
-        reader = open_reader(os.environ.get("MLOPS_EVENTS_URL") or None, layout)
-    except NotFound:
-        raise NotFound(
-            "there is no event log, so there is no prediction to label",
-            "Serve the model first, or name the log's database as MLOPS_EVENTS_URL.",
-        ) from None
+    reader = reader_for(layout, "no prediction to label")
     asked: set[tuple[str, float]] = set()
     try:
         for page in reader.predictions(columns=("entity", "moment")):
@@ -315,7 +309,7 @@ def _by_rule(
 
 
 def _write(labels: list[Label], layout: Layout, done: Imported, progress: Progress) -> None:
-    events = open_events(os.environ.get("MLOPS_EVENTS_URL") or None, layout)
+    events = open_events(log_url(), layout)
     try:
         for start in range(0, len(labels), _TOGETHER):
             try:

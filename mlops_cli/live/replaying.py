@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,10 @@ from mlops_cli.core.metrics import default_metrics, lookup
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.core.replay import Answers, Judging, Replay
 from mlops_cli.errors import BadParams, MlopsError, NotFound
+from mlops_cli.live.event_log import reader_for
 from mlops_cli.live.scoring import Scorer
 from mlops_cli.live.selecting import Selected, selected
 from mlops_cli.reporting import Silent
-from mlops_cli.store.events import open_reader
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -83,13 +82,7 @@ def replay(
     choice = selected(params, layout, wanted, progress)
     scorer = Scorer.open(choice.folder, layout.root, policies=params.serve.columns)
     run = _Run(params, layout, choice, scorer)
-    try:
-        reader = open_reader(os.environ.get("MLOPS_EVENTS_URL") or None, layout)
-    except NotFound:
-        raise NotFound(
-            "there is no event log, so there is nothing to replay",
-            "Serve the model first, or name the log's database as MLOPS_EVENTS_URL.",
-        ) from None
+    reader = reader_for(layout, "nothing to replay")
     try:
         if gate is not None and gate.since is not None and since is None:
             since = _from_end(reader, gate.since)

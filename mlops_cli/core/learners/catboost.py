@@ -23,11 +23,8 @@ from mlops_cli.core.learners.contract import (
     Watch,
     cores,
     deadline,
+    finished,
     shares,
-    sigmoid,
-    softmax,
-    spread,
-    two_columns,
 )
 from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
@@ -82,7 +79,7 @@ class _Catboost:
             given, threads = _pool(X, self.categorical), cores(None, X)
         found = self._model.predict(given, prediction_type="RawFormulaVal", thread_count=threads)
         scores = np.asarray(found, dtype=np.float64).reshape(len(X), -1)
-        return _finished(scores, self.loss, self.present, self.classes)
+        return finished(scores, self.loss, np.array(self.present), self.classes)
 
     def to_files(self) -> dict[str, bytes]:
         facts = {
@@ -93,14 +90,6 @@ class _Catboost:
             "gains": self.gains,
         }
         return {_FILE: self.content, _FACTS: json.dumps(facts).encode()}
-
-
-def _finished(scores: Floats, loss: str, present: tuple[int, ...], classes: int) -> Floats:
-    """Raw scores (rows, outputs) as the contract has predictions."""
-    if loss == "log":
-        known = two_columns(sigmoid(scores[:, 0])) if scores.shape[1] == 1 else softmax(scores)
-        return spread(known, np.array(present), classes)
-    return np.exp(np.clip(scores[:, 0], None, 700.0)) if loss == "poisson" else scores[:, 0]
 
 
 class _Judge:
@@ -132,7 +121,7 @@ class _Judge:
             # Asked after rounds 1, every + 1, 2 * every + 1, ... and the last.
             done = min(self._total, (self._asked // 2 - 1) * self._every + 1)
             raw = np.column_stack([np.asarray(s, dtype=np.float64) for s in scores])
-            found = _finished(raw, self._task.loss, self._present, self._task.classes)
+            found = finished(raw, self._task.loss, np.array(self._present), self._task.classes)
             try:
                 self.over = self.rounds.see(done, found)
             except Pruned as pruned:

@@ -28,6 +28,7 @@ __all__ = [
     "available_cores",
     "cores",
     "deadline",
+    "finished",
     "shares",
     "sigmoid",
     "softmax",
@@ -205,6 +206,11 @@ class Family:
         """Whether its package is there; it is not imported."""
         return self.needs is None or importlib.util.find_spec(self.needs) is not None
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Setting -> what the first trial takes."""
+        return {name: setting.default for name, setting in self.space.items()}
+
     def fit(
         self,
         X: Floats,
@@ -226,7 +232,7 @@ class Family:
             X,
             y,
             task,
-            {name: setting.default for name, setting in self.space.items()} | dict(settings),
+            self.defaults | dict(settings),
             seed=seed,
             threads=threads,
             watch=watch,
@@ -251,8 +257,7 @@ class Family:
 
     def candidates(self) -> list[dict[str, Any]]:
         """Whole settings to try first: the defaults, then the portfolio."""
-        defaults = {name: setting.default for name, setting in self.space.items()}
-        return [defaults, *({**defaults, **given} for given in self.portfolio)]
+        return [self.defaults, *(self.defaults | dict(given) for given in self.portfolio)]
 
     def unfit(self, task: TaskInfo) -> str | None:
         """Why it cannot learn this, in a few words; None where it can."""
@@ -322,6 +327,14 @@ def spread(probabilities: Floats, present: npt.NDArray[Any], classes: int) -> Fl
     wide = np.zeros((len(probabilities), classes))
     wide[:, np.asarray(present, dtype=np.int64)] = probabilities
     return wide
+
+
+def finished(scores: Floats, loss: str, present: npt.NDArray[Any], classes: int) -> Floats:
+    """Raw scores (rows, outputs) of a model that made ``loss`` small, as ``Fitted.predict``."""
+    if loss == "log":
+        known = two_columns(sigmoid(scores[:, 0])) if scores.shape[1] == 1 else softmax(scores)
+        return spread(known, present, classes)
+    return np.exp(np.clip(scores[:, 0], None, 700.0)) if loss == "poisson" else scores[:, 0]
 
 
 def two_columns(positive: Floats) -> Floats:

@@ -22,11 +22,8 @@ from mlops_cli.core.learners.contract import (
     Watch,
     cores,
     deadline,
+    finished,
     shares,
-    sigmoid,
-    softmax,
-    spread,
-    two_columns,
 )
 from mlops_cli.core.learners.trees import check_tree
 from mlops_cli.params.modelling import Dimension
@@ -78,8 +75,7 @@ class _Boosted:
         if not self.classes:
             values = scores[:, 0]
             return np.exp(values) if self.model.loss == "poisson" else values
-        known = two_columns(sigmoid(scores[:, 0])) if scores.shape[1] == 1 else softmax(scores)
-        return spread(known, self.model.classes_, self.classes)
+        return finished(scores, "log", self.model.classes_, self.classes)
 
     def to_files(self) -> dict[str, bytes]:
         return {_FILE: skops_bytes.dumps({"model": self.model, "classes": self.classes})}

@@ -19,11 +19,8 @@ from mlops_cli.core.learners.contract import (
     Settings,
     TaskInfo,
     Watch,
+    finished,
     shares,
-    sigmoid,
-    softmax,
-    spread,
-    two_columns,
 )
 from mlops_cli.core.learners.linear_columns import (
     Columns,
@@ -62,12 +59,7 @@ class _Linear:
         return shares(np.array(self.weights))
 
     def predict(self, X: Floats) -> Floats:
-        scores = self.model.scores(X)
-        if self.loss != "log":
-            values = scores[:, 0]
-            return np.exp(np.clip(values, None, 700.0)) if self.loss == "poisson" else values
-        known = two_columns(sigmoid(scores[:, 0])) if scores.shape[1] == 1 else softmax(scores)
-        return spread(known, np.array(self.present), self.classes)
+        return finished(self.model.scores(X), self.loss, np.array(self.present), self.classes)
 
     def to_files(self) -> dict[str, bytes]:
         facts = {

@@ -24,11 +24,8 @@ from mlops_cli.core.learners.contract import (
     Watch,
     cores,
     deadline,
+    finished,
     shares,
-    sigmoid,
-    softmax,
-    spread,
-    two_columns,
 )
 from mlops_cli.core.learners.xgboost_library import LibraryError, Scorer
 from mlops_cli.errors import DataRefused
@@ -85,18 +82,10 @@ class _Xgboost:
 
     def predict(self, X: Floats) -> Floats:
         scores = self._scorer.predict(_bounded(X))
-        return _finished(scores, self._loss, self._present, self._classes)
+        return finished(scores, self._loss, self._present, self._classes)
 
     def to_files(self) -> dict[str, bytes]:
         return {_FILE: self.content}
-
-
-def _finished(scores: Floats, loss: str, present: npt.NDArray[np.int64], classes: int) -> Floats:
-    """Raw scores (rows, outputs) as the contract has predictions."""
-    if loss == "log":
-        known = two_columns(sigmoid(scores[:, 0])) if scores.shape[1] == 1 else softmax(scores)
-        return spread(known, present, classes)
-    return np.exp(np.clip(scores[:, 0], None, 700.0)) if loss == "poisson" else scores[:, 0]
 
 
 def _fit(
@@ -132,7 +121,7 @@ def _fit(
         ends = done == total or late()
         if rounds and held_out is not None and (ends or done % every == 0):
             scores = booster.predict(held_out, output_margin=True).astype(np.float64)
-            found = _finished(scores.reshape(len(scores), -1), task.loss, present, task.classes)
+            found = finished(scores.reshape(len(scores), -1), task.loss, present, task.classes)
             ends |= rounds.see(done, found)
         if ends:
             break

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import DataRefused, SourceUnreadable
-from mlops_cli.layout import TARGET, Layout
+from mlops_cli.layout import Layout
 from mlops_cli.live.backtest.case import as_of
 from mlops_cli.reporting import Silent
 from mlops_cli.stages import STAGES, load
@@ -93,9 +93,7 @@ def _score(case: Case, task: Task) -> None:
 
 def _contest(case: Case, task: Task) -> None:
     """The new model against the one that serves, as `mlops register` compares them."""
-    from mlops_cli.core.champion import judge
-    from mlops_cli.core.costs import cost_matrix
-    from mlops_cli.core.weighted import row_weights
+    from mlops_cli.live.champion import contest
 
     params, gate = case.params, case.params.register_.champion
     path = case.result(task)
@@ -105,19 +103,6 @@ def _contest(case: Case, task: Task) -> None:
         return
     ours, theirs = (bundles.load(case.model(step) / "model") for step in (task.model, task.other))
     test: pl.DataFrame = tables.scan(case.model(task.model) / "test.parquet").collect()
-    weight = params.evaluate.weight
-    verdicts = judge(
-        gate,
-        ours.labels.encode(test[TARGET], "the test split"),
-        ours.predict(test),
-        theirs.predict(test),
-        {name: test[name] for name in gate.slices},
-        task=ours.task,
-        least_rows=params.evaluate.slice_rows,
-        resamples=params.evaluate.resamples,
-        seed=params.project.seed,
-        costs=cost_matrix(params.task, ours.labels.classes),
-        weights=None if weight is None else row_weights(test[weight], weight),
-    )
+    verdicts = contest(params, gate, ours, test, theirs.predict(test))
     refused = [v.reason for v in verdicts if not v.passed]
     write_json(path, {"passed": not refused, "reason": "; ".join(refused)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.core.monitoring.findings import Finding
 from mlops_cli.core.monitoring.judging import Judgement, judge
 from mlops_cli.errors import BadParams, MlopsError, NotFound, nearest
+from mlops_cli.live.event_log import log_url
 from mlops_cli.live.monitoring.opening import open_basis
 from mlops_cli.live.monitoring.reading import Span, take
 from mlops_cli.live.monitoring.skew import skew
@@ -133,7 +133,7 @@ def monitor(params: Params, layout: Layout, wanted: Wanted, progress: Progress) 
         If the section `monitor` doesn't fit the model.
     """
     now = time.time()
-    reader = open_reader(os.environ.get("MLOPS_EVENTS_URL") or None, layout)
+    reader = open_reader(log_url(), layout)
     verdicts = Verdicts(layout)
     try:
         rules = params.monitor

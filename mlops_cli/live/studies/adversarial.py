@@ -50,14 +50,13 @@ def adversarial(case: Case, progress: Progress) -> Found:
     encoder = Encoder.fit(frame, kinds)
     X, task = encoder.transform(frame), TaskInfo("binary", 2, encoder.categorical)
     family = FAMILIES["lightgbm"]
-    settings = {name: setting.default for name, setting in family.space.items()}
     fold = np.random.default_rng(case.seed(3)).permutation(len(y)) % _FOLDS
     prediction = np.zeros((len(y), 2))
     shares = np.zeros(X.shape[1])
     for out in range(_FOLDS):
         progress.update("telling test rows from training rows", out, _FOLDS)
         rows = fold != out
-        fitted = family.fit(X[rows], y[rows], task, settings, seed=out, iterations=_ROUNDS)
+        fitted = family.fit(X[rows], y[rows], task, {}, seed=out, iterations=_ROUNDS)
         prediction[~rows] = fitted.predict(X[~rows])
         shares += fitted.importances / _FOLDS
     found = compare(
