@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 TARGET, CORES, ROWS_TIMED = "target", 2, 100
+BOOSTERS = ("lightgbm", "catboost", "hist_gradient_boosting")
 Fitted = tuple[Callable[[pd.DataFrame], np.ndarray], Callable[[], int]]
 
 
@@ -99,7 +100,7 @@ def autogluon(X: pd.DataFrame, y: pd.Series, task: dict[str, Any], seconds: floa
         return model.predict_proba(rows)[sorted(y.unique())].to_numpy()
 
     # What it takes to deploy: the best model with those that it stands on.
-    return ask, lambda: model.disk_usage() if not (copy := deployed(model)) else copy
+    return ask, lambda: deployed(model)
 
 
 def deployed(model: Any) -> int:
@@ -111,7 +112,7 @@ def deployed(model: Any) -> int:
 
 
 SYSTEMS: dict[str, Callable[..., Fitted]] = {
-    **{name: booster(name) for name in ("lightgbm", "catboost", "hist_gradient_boosting")},
+    **{name: booster(name) for name in BOOSTERS},
     "flaml": flaml,
     "autogluon": autogluon,
 }
@@ -122,7 +123,7 @@ def main(system: str, place: Path, seconds: float, out: Path) -> None:
     train, test = pd.read_csv(place / "train.csv"), pd.read_csv(place / "test.csv")
     y = train.pop(TARGET)
     test = test.drop(columns=TARGET)
-    if system in ("lightgbm", "catboost", "hist_gradient_boosting"):
+    if system in BOOSTERS:
         categories(train, test)
     started = time.monotonic()
     ask, size = SYSTEMS[system](train, y, task, seconds)
