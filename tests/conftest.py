@@ -1,8 +1,15 @@
-"""Which tests come first."""
+"""What commands the tests find, and which tests come first."""
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
+
+# As in an activated venv: the `mlops`, `dvc` and `gto` that tests call are this environment's.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -163,9 +163,8 @@ def test_in_a_folder_of_a_repository_they_are_refused(
 
 
 def sh(folder: Path, *words: str) -> str:
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+        words, cwd=folder, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -244,7 +243,6 @@ def run_github(
     summary.touch()
     environment = {
         **os.environ,
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "RUNNER_TEMP": str(temporary),
         "GITHUB_STEP_SUMMARY": str(summary),
         **given,
@@ -326,7 +324,7 @@ def retrain(hosted: Hosted, mode: str, until: str) -> subprocess.CompletedProces
         "github.run_attempt": "1",
         "github.token": "none",
     }
-    path = f"{tools}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}"
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
     given = {"PATH": path, "GITHUB_WORKFLOW": "retrain", "GITHUB_RUN_ID": "17"}
     return run_github("retrain.yml", hosted.clone("checkout"), expressions, **given)
 
@@ -432,7 +430,6 @@ def run_gitlab(job: str, clone: Path, **given: str) -> subprocess.CompletedProce
         cwd=clone,
         env={
             **os.environ,
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "CI_SERVER_HOST": "gitlab.example.org",
             "CI_PIPELINE_ID": "17",
             "CI_PROJECT_ID": "5",

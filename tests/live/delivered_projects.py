@@ -79,11 +79,7 @@ write_json(Path("reports/metrics.json"), metrics)
 
 def run(folder: Path, *words: str) -> str:
     """Run a command in a folder; it must end well."""
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "DVC_NO_ANALYTICS": "true",
-    }
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "true"}
     done = subprocess.run(
         words, cwd=folder, capture_output=True, text=True, check=False, env=environment
     )

@@ -76,12 +76,10 @@ pathlib.Path("models/registration.json").write_text(json.dumps(record))
 
 def shell(folder, *command, **environment):
     """Run a command; give what came of it."""
-    own = str(Path(sys.executable).parent)
-    path = own + os.pathsep + os.environ["PATH"]
     return subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "PATH": path, **environment},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,

@@ -88,15 +88,14 @@ class Packed:
             for word in ("ENTRYPOINT", "CMD")
         }
         command = ["bash", *last["ENTRYPOINT"], *last["CMD"]]
-        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-        environment = {"PATH": path, **{k: here(v) for k, v in values.items()}}
-        return environment, [here(word) for word in command]
+        environment = {k: here(v) for k, v in values.items()}
+        return {"PATH": os.environ["PATH"], **environment}, [here(word) for word in command]
 
 
 def outside(**more: str) -> dict[str, str]:
     """The environment without what a service is told."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS_", "BENTOML_"))}
-    return {**kept, "PATH": f"{BIN}{os.pathsep}{kept['PATH']}", **more}
+    return {**kept, **more}
 
 
 def mlops(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
