@@ -75,12 +75,14 @@ def serve(
 
     Example: mlops serve --containerize --manifests deploy
     """
+    from mlops_cli.live.service.running import run, settle_threads
+
+    settle_threads()  # which Polars looks at when it is imported
     from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
     from mlops_cli.cli.project import find
     from mlops_cli.errors import Usage
     from mlops_cli.live.selecting import WORKSPACE
-    from mlops_cli.live.service.running import run
     from mlops_cli.live.service.settings import parse_share
     from mlops_cli.live.serving import prepared
 

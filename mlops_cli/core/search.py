@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_cli.core.learners.contract import Pruned
-from mlops_cli.core.spaces import Candidate, Space, as_params, suggest
+from mlops_cli.core.spaces import Candidate, Space, as_params, settled, suggest
 from mlops_cli.errors import MlopsError
 
 if TYPE_CHECKING:
@@ -306,7 +306,11 @@ def plain(trial: optuna.trial.FrozenTrial) -> Trial:
     return Trial(
         number=trial.number,
         family=trial.params["family"],
-        settings={k.partition(".")[2]: v for k, v in trial.params.items() if k != "family"},
+        settings={
+            name.partition(".")[2]: settled(value)
+            for name, value in trial.params.items()
+            if name != "family"
+        },
         state=state,
         score=trial.value if state == "complete" else None,
         iterations=trial.user_attrs.get("iterations"),

@@ -14,7 +14,7 @@ from mlops_cli.params.modelling import Dimension
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Candidate", "Space", "as_params", "firsts", "narrowed", "suggest"]
+__all__ = ["Candidate", "Space", "as_params", "firsts", "narrowed", "settled", "suggest"]
 
 Space = Mapping[str, Setting]
 
@@ -114,8 +114,17 @@ def suggest(trial: optuna.Trial, spaces: Mapping[str, Space]) -> Candidate:
             settings[name] = trial.suggest_int(where, least, most, log=dimension.log)
         else:
             low, high = float(dimension.low or 0.0), float(dimension.high or 0.0)
-            settings[name] = trial.suggest_float(where, low, high, log=dimension.log)
+            settings[name] = settled(trial.suggest_float(where, low, high, log=dimension.log))
     return Candidate(family, settings)
+
+
+def settled(value: Any) -> Any:
+    """A proposed value as it is used: a float to six digits.
+
+    NumPy's logarithms and exponentials, which samplers use, differ in the last bit between
+    processors; a search shall try the same on all of them.
+    """
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _check(dimension: Dimension, own: Setting, where: str) -> None:

@@ -66,7 +66,7 @@ def model_of(found: Selected, layout: Layout, secrets: Secrets, progress: Progre
                 materialize(program, layout, store, progress=progress)
         finally:
             store.close()
-    return Model(found.name, found.number, _kept(found, layout))
+    return Model(found.name, found.number, _kept(found, layout, progress))
 
 
 def now_in(
@@ -82,15 +82,22 @@ def now_in(
     return model_of(found, layout, Secrets.of(os.environ), progress)
 
 
-def _kept(found: Selected, layout: Layout) -> Path:
-    """Where the bundle lies; the workspace's is copied, as the next run replaces it."""
+def _kept(found: Selected, layout: Layout, progress: Progress) -> Path:
+    """Where the bundle lies; the workspace's is copied, as the next run replaces it.
+
+    By its content: services that run already go on reading theirs.
+    """
     if found.number != WORKSPACE:
         return found.folder
     import shutil
 
     from mlops_cli.store.files import staged
+    from mlops_cli.store.locks import waited_for
 
-    target = layout.work / "models" / found.label
-    with staged(target) as folder:
-        shutil.copytree(found.folder, folder)
+    digest = read_json(found.folder / "manifest.json")["bundle_sha256"]
+    target = layout.work / "models" / f"{found.label}-{digest[:12]}"
+    with waited_for(target.with_name("workspace.lock"), progress.note):
+        if not target.is_dir():
+            with staged(target) as folder:
+                shutil.copytree(found.folder, folder)
     return target

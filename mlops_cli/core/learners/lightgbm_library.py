@@ -26,8 +26,8 @@ _FROM_FIRST, _TO_LAST = ctypes.c_int(0), ctypes.c_int(-1)
 _BY_GAIN = ctypes.c_int(1)
 _SILENT = b"verbosity=-1"
 _ALONE = b"verbosity=-1 num_threads=1"
-_FEW = 20_000
-"""Up to so many rows one thread is used: others would be started, and then wait at full speed."""
+_FEW = 256
+"""Up to so many rows one thread is used: others would take longer to come in than to help."""
 
 
 class LibraryError(Exception):

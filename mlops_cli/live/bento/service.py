@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli.live.bento.sources import SETTINGS, environment
+from mlops_cli.live.service.running import settle_threads
 from mlops_cli.store.files import read_json
 
 __all__ = ["service_of"]
@@ -26,8 +27,7 @@ def service_of(source: Path) -> Any:
     told = read_json(source / SETTINGS)
     name, _, _ = told["model"].partition(":")
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
-    # As in `mlops serve`: rows come a few at a time.
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    settle_threads()
     model = type("Model", (), {"place": bentoml.on_deployment(_place)})
     plain = bentoml.service(name=name, workers=1)(model)
 

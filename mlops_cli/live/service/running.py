@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from mlops_cli.live.service.app import Service
     from mlops_cli.live.service.settings import Settings
 
-__all__ = ["run"]
+__all__ = ["run", "settle_threads"]
+
+
+def settle_threads() -> None:
+    """Set how libraries use threads in a service; to be called before they are loaded."""
+    # Rows come a few at a time: Polars' threads would wait for each other longer than they work.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    # OpenMP's, which large requests use, shall not wait for the next one at full speed.
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 def run(
@@ -38,8 +46,7 @@ def run(
     BadParams
         If the packages for serving aren't installed.
     """
-    # Rows come a few at a time: threads would wait for each other longer than they work.
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    settle_threads()
     try:
         import httptools  # noqa: F401 - the application would only say so when it starts
         import orjson  # noqa: F401

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlops_cli.errors import NotFound, SourceUnreadable
 from mlops_cli.store.events import Label, Prediction, Unkeepable
+from mlops_cli.store.events.checkpoints import Checkpoints
 from mlops_cli.store.events.judging import judged, wanted
 
 __all__ = ["SCHEMA", "SqliteEvents", "SqliteRows"]
@@ -65,20 +66,25 @@ class SqliteEvents:
         self._path = path
         self._db: sqlite3.Connection | None = None
         self._inode = 0
+        self._checkpoints = Checkpoints(path)
 
     def write(self, predictions: Sequence[Prediction], labels: Sequence[Label]) -> list[str]:
         """See ``Events.write``."""
         try:
-            return self._written(self._connected(), predictions, labels)
+            db = self._connected()
+            results = self._written(db, predictions, labels)
         except _NEVER as error:
             raise Unkeepable(str(error)) from None
         except (sqlite3.Error, OSError) as error:
             # The next attempt begins with a connection that is known to be good.
             self.close()
             raise _away(self._path, error) from None
+        self._checkpoints.committed(db)
+        return results
 
     def close(self) -> None:
         """See ``Events.close``."""
+        self._checkpoints.close()
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -96,7 +102,7 @@ class SqliteEvents:
                 db.execute("PRAGMA journal_mode = WAL")
                 # A commit is on the disk before it is said to be.
                 db.execute("PRAGMA synchronous = FULL")
-                db.execute("PRAGMA wal_autocheckpoint = 4000")
+                db.execute("PRAGMA wal_autocheckpoint = 0")  # see Checkpoints
                 db.execute(f"PRAGMA journal_size_limit = {_WAL}")
                 db.execute("PRAGMA temp_store = MEMORY")
                 if not _is_made(db, self._path):

@@ -1,0 +1,52 @@
+"""Bringing a write-ahead log into its database, beside the commits instead of within one.
+
+SQLite does it in the commit that makes the log too long, which takes 20 ms and more while everyone
+who waits for that commit waits on. Another connection can do it meanwhile; what came in the
+meantime is little, and is brought in after a commit.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing, suppress
+from pathlib import Path
+
+__all__ = ["Checkpoints"]
+
+_LONG = 16_000_000
+"""Bytes of a write-ahead log that is brought in."""
+_BRING = "PRAGMA wal_checkpoint(PASSIVE)"
+"""Waits for no one, and keeps no one waiting."""
+
+
+class Checkpoints:
+    """Sees to the write-ahead log of one database, for the one thread that writes to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._log = path.with_name(path.name + "-wal")
+        self._thread: threading.Thread | None = None
+
+    def committed(self, db: sqlite3.Connection) -> None:
+        """Begin where it is time; to be called after each commit. Never fails."""
+        # What can't be brought in now stays in the log, where it is as safe.
+        with suppress(OSError, sqlite3.Error):
+            if self._thread is None:
+                if self._log.stat().st_size >= _LONG:
+                    self._thread = threading.Thread(target=self._bring, name="checkpoint")
+                    self._thread.start()
+            elif not self._thread.is_alive():
+                self._thread = None
+                # The log begins anew once all of it is in the database.
+                db.execute(_BRING)
+
+    def close(self) -> None:
+        """Wait until the database is let go of."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _bring(self) -> None:
+        with suppress(sqlite3.Error), closing(sqlite3.connect(self._path)) as db:
+            db.execute(_BRING)

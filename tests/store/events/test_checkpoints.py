@@ -1,0 +1,40 @@
+"""The write-ahead log doesn't grow under steady writing, and no commit waits for it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+
+from event_parts import prediction
+
+from mlops_cli.store.events import checkpoints
+from mlops_cli.store.events.sqlite import SqliteEvents
+
+LONG = 200_000
+
+
+def test_it_begins_anew_although_it_is_never_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_LONG", LONG)
+    path = tmp_path / "events.sqlite"
+    events, log = SqliteEvents(path), path.with_name("events.sqlite-wal")
+    written = 0
+    for start in range(0, 6_000, 20):
+        before = log.stat().st_size if log.exists() else 0
+        events.write([prediction(i) for i in range(start, start + 20)], [])
+        written += 20
+        assert before < 10 * LONG
+        time.sleep(0.001)
+    assert path.stat().st_size > LONG, "the log was brought in while it was written"
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT COUNT(*) FROM predictions").fetchone() == (written,)
+    events.close()
+    assert not log.exists()
+
+
+def test_a_log_that_is_gone_keeps_no_one_from_writing(tmp_path):
+    seen = checkpoints.Checkpoints(tmp_path / "nowhere.sqlite")
+    with closing(sqlite3.connect(":memory:")) as db:
+        seen.committed(db)
+    seen.close()
+    assert list(tmp_path.iterdir()) == []
