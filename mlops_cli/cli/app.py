@@ -27,6 +27,7 @@ from mlops_cli.cli.retrain import retrain
 from mlops_cli.cli.serve import serve
 from mlops_cli.cli.status import status
 from mlops_cli.cli.study import study
+from mlops_cli.cli.tune import tune
 from mlops_cli.cli.watch import watch
 
 __all__ = ["app", "main"]
@@ -79,7 +80,7 @@ def options(
 app.command()(init)
 app.command()(run)
 for _name, _does in PIPELINE.items():
-    app.command(_name)(stage_command(_name, _does))
+    app.command(_name)(tune if _name == "tune" else stage_command(_name, _does))
 app.command()(register)
 app.add_typer(models, name="models")
 app.command()(promote)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.reporting import Summary
 
-__all__ = ["Force", "Json", "bring_up_to_date", "run", "stage", "stage_command"]
+__all__ = ["Force", "Json", "bring_up_to_date", "run", "run_stage", "stage", "stage_command"]
 
 OUTPUT = "MLOPS_OUTPUT"
 """How `mlops stage` shall speak when another `mlops` started it: brief, none; else full."""
@@ -32,14 +32,14 @@ def run(force: Force = False, as_json: Json = False) -> None:
 
     Example: mlops run
     """
-    _run(None, force=force, as_json=as_json)
+    run_stage(None, force=force, as_json=as_json)
 
 
 def stage_command(name: str, does: str) -> Callable[..., None]:
     """The command of one stage: brings it, and what it needs, up to date through DVC."""
 
     def command(force: Force = False, as_json: Json = False) -> None:
-        _run(name, force=force, as_json=as_json)
+        run_stage(name, force=force, as_json=as_json)
 
     command.__name__ = name
     command.__doc__ = (
@@ -102,7 +102,8 @@ def bring_up_to_date(target: str | None, *, force: bool, quiet: bool) -> list[st
         return reproduce(layout.root, target, force=force)
 
 
-def _run(target: str | None, *, force: bool, as_json: bool) -> None:
+def run_stage(target: str | None, *, force: bool, as_json: bool) -> None:
+    """Bring a stage (by default all) up to date, and draw how it ended."""
     from mlops_cli.cli.project import find
 
     layout = find()

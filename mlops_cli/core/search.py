@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
     from mlops_cli.reporting import Progress
 
-__all__ = ["GoodEnough", "Limits", "Objective", "Result", "Trial", "best", "ranked", "search"]
+__all__ = [
+    "Clock", "GoodEnough", "Limits", "Objective", "Result", "Trial", "any_complete", "best",
+    "expected", "over", "plain", "pruner", "ranked", "refuse_failures", "said", "sampler", "search",
+    "tell", "work",
+]  # fmt: skip
 
 _RANDOM_TRIALS = 8
 """So many trials, the first choices among them, before the sampler has enough to go by."""
@@ -133,13 +137,14 @@ Objective = Callable[[Candidate, Report, float], Result]
 
 
 @dataclass(frozen=True)
-class _Clock:
+class Clock:
     """How much time is left for trials."""
 
     limits: Limits
     ends: float
 
     def left(self, trials: Sequence[Trial]) -> float:
+        """Seconds for further trials, after these."""
         return self.ends - time.monotonic() - self.limits.reserve(trials)
 
 
@@ -200,21 +205,21 @@ def search(
         trials = [plain(t) for t in study.trials]
         spent = sum(t.seconds for t in trials)
         seconds = math.inf if limits.seconds is None else limits.seconds
-        clock = _Clock(limits, time.monotonic() + seconds - spent)
+        clock = Clock(limits, time.monotonic() + seconds - spent)
         tried = [t.params for t in study.trials]
         pending = [c for c in firsts if as_params(c) not in tried]
-        while not _over(trials, limits, clock, maximise=maximise):
+        while not over(trials, limits, clock, maximise=maximise):
             asked = _ask(study, spaces, pending, trials, seed, left=clock.left(trials))
             if asked is None:
                 break
             trial, candidate = asked
-            progress.update(_said(candidate, trials, maximise=maximise), len(trials), limits.trials)
+            progress.update(said(candidate, trials, maximise=maximise), len(trials), limits.trials)
             # The first shall leave time for others, and for the last fits.
-            left = clock.left(trials) if _any_complete(trials) else clock.left(trials) / 3
-            result = work(trial, candidate, objective, left, late=_any_complete(trials))
+            left = clock.left(trials) if any_complete(trials) else clock.left(trials) / 3
+            result = work(trial, candidate, objective, left, late=any_complete(trials))
             if result is not None and result.prediction is not None:
                 history.keep(len(trials), result.prediction)
-            told = _tell(study, trial, result)
+            told = tell(study, trial, result)
             history.add(told)
             # The study also counts proposals that were too dear.
             trials.append(replace(plain(told), number=len(trials)))
@@ -320,17 +325,19 @@ def plain(trial: optuna.trial.FrozenTrial) -> Trial:
     )
 
 
-def _over(trials: list[Trial], limits: Limits, clock: _Clock, *, maximise: bool) -> bool:
+def over(trials: list[Trial], limits: Limits, clock: Clock, *, maximise: bool) -> bool:
+    """Whether no further trial is wanted after these."""
     if limits.trials is not None and len(trials) >= limits.trials:
         return True
     if limits.good_enough.reached(trials, maximise=maximise):
         return True
     # However short the time, there is one result; unless nothing works at all.
-    enough = _any_complete(trials) or len(trials) >= _RANDOM_TRIALS
+    enough = any_complete(trials) or len(trials) >= _RANDOM_TRIALS
     return enough and clock.left(trials) <= 0
 
 
-def _any_complete(trials: Sequence[Trial]) -> bool:
+def any_complete(trials: Sequence[Trial]) -> bool:
+    """Whether one of them has a score."""
     return any(t.state == "complete" for t in trials)
 
 
@@ -349,38 +356,39 @@ def _ask(
     study.sampler = sampler(seed, len(study.trials))
     while pending:
         candidate = pending.pop(0)
-        if not _any_complete(trials) or _expected(candidate.family, trials) <= left:
+        if not any_complete(trials) or expected(candidate.family, trials) <= left:
             study.enqueue_trial(as_params(candidate))
             trial = study.ask()
             return trial, suggest(trial, spaces)
     for _ in range(_TRIES):
         trial = study.ask()
         candidate = suggest(trial, spaces)
-        if _expected(candidate.family, trials) <= left:
+        if expected(candidate.family, trials) <= left:
             return trial, candidate
         study.tell(trial, state=TrialState.FAIL)
     return None
 
 
-def _expected(family: str, trials: Sequence[Trial]) -> float:
+def expected(family: str, trials: Sequence[Trial]) -> float:
     """Seconds that a trial of the family takes, going by those that there were; 0: unknown."""
     own = [t.seconds for t in trials if t.family == family and t.state == "complete"]
     return sum(own) / len(own) if own else 0.0
 
 
-def _tell(
+def tell(
     study: optuna.Study, trial: optuna.Trial, result: Result | None
 ) -> optuna.trial.FrozenTrial:
+    """End a trial with what ``work`` gave."""
     from optuna.trial import TrialState
 
     if result is None:
-        return study.tell(trial, state=TrialState.PRUNED)
+        return study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
     if math.isfinite(result.score):
-        return study.tell(trial, result.score)
-    return study.tell(trial, state=TrialState.FAIL)
+        return study.tell(trial, result.score, skip_if_finished=True)
+    return study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def _said(candidate: Candidate, trials: Sequence[Trial], *, maximise: bool) -> str:
+def said(candidate: Candidate, trials: Sequence[Trial], *, maximise: bool) -> str:
     """Which trial this is, of which family, and the best score up to now."""
     scores = [t.score for t in trials if t.score is not None]
     leading = f"  best {max(scores) if maximise else min(scores):.4f}" if scores else ""

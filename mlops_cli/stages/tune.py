@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -20,13 +21,16 @@ from mlops_cli.core.metrics import Metric, lookup
 from mlops_cli.core.objectives import search_metric
 from mlops_cli.core.problem import Problem
 from mlops_cli.core.search import GoodEnough, Limits, Result, Trial, ranked, search
-from mlops_cli.core.spaces import Candidate, firsts, narrowed
+from mlops_cli.core.spaces import Candidate, as_params, firsts, narrowed
+from mlops_cli.core.together import search_together
 from mlops_cli.params.modelling import Train
-from mlops_cli.reporting import Summary, Table
+from mlops_cli.reporting import Silent, Summary, Table
+from mlops_cli.store.crew import helping
 from mlops_cli.store.files import sha256, staged, write_json
 from mlops_cli.store.journal import Journal
 from mlops_cli.store.known import Known, read_known
-from mlops_cli.store.predictions import write_stacked
+from mlops_cli.store.predictions import Predictions, write_stacked
+from mlops_cli.store.shared import Crew, SharedStudy, open_shared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from mlops_cli.core.learners.contract import Setting
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
@@ -71,6 +76,7 @@ class _Search:
     """One search: what it is about, how it is judged, and until when."""
 
     params: Params
+    layout: Layout
     metric: Metric
     known: Known
     labels: LabelCodec
@@ -78,6 +84,11 @@ class _Search:
     budget: Budget
     problem: Problem
     progress: Progress
+
+    @property
+    def direction(self) -> str:
+        """As Optuna names it."""
+        return "maximize" if self.metric.maximise else "minimize"
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
@@ -93,16 +104,14 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     from threadpoolctl import threadpool_limits
 
     started = time.monotonic()
-    tune = params.tune
-    kind = params.task.type
-    metric = lookup(tune.metric or search_metric(kind, params.train.objective), kind)
+    crew = Crew.of(os.environ)
     # BLAS is held to one thread for all fits: beside each other they would change it for all.
     with threadpool_limits(limits=1, user_api="blas"):
-        task = _open(params, layout, metric, started, progress)
+        task = _open(params, layout, started, progress)
         path = _journal(params, layout)
-        journal = Journal.open(path, "maximize" if metric.maximise else "minimize", progress)
-        trials, notes = _searched(task, journal)
-        contenders = _contenders(task, trials, journal)
+        found = _alone(task, path) if crew is None else _together(task, path, crew)
+        contenders = _contenders(task, found)
+    trials = found.trials
     states = Counter(t.state for t in trials)
     counts = {state: states[state] for state in ("complete", "pruned", "failed")}
     with staged(layout.tuning) as folder:
@@ -110,17 +119,15 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         write_json(folder / "best.json", _best(task, contenders, counts))
         write_json(folder / "trials.json", [_entry(t) for t in trials])
         write_stacked(folder / "predictions.npy", [c.prediction for c in contenders])
-    path.unlink(missing_ok=True)
-    journal.predictions.remove()
+    Journal.remove_others(path.with_name("none"))
     seconds = time.monotonic() - started
-    return _summary(trials, contenders[0].trial, metric, counts, seconds, notes)
+    return _summary(found, contenders[0].trial, task.metric, counts, seconds)
 
 
-def _open(
-    params: Params, layout: Layout, metric: Metric, started: float, progress: Progress
-) -> _Search:
+def _open(params: Params, layout: Layout, started: float, progress: Progress) -> _Search:
     progress.update("reading train and validation")
-    tune, seed = params.tune, params.project.seed
+    tune, seed, kind = params.tune, params.project.seed, params.task.type
+    metric = lookup(tune.metric or search_metric(kind, params.train.objective), kind)
     known = read_known(params.split, _rules(params), layout)
     labels = LabelCodec.fit(known.targets["train"], params.task.type, params.task.positive)
     classes = len(labels.classes)
@@ -142,7 +149,7 @@ def _open(
     patience = params.train.early_stopping
     problem = known.problem(settled, labels, metric, seed=seed, patience=patience)
     budget = Budget(seconds, shape, settled, started)
-    return _Search(params, metric, known, labels, settled, budget, problem, progress)
+    return _Search(params, layout, metric, known, labels, settled, budget, problem, progress)
 
 
 def _rules(params: Params) -> Train:
@@ -155,45 +162,110 @@ def _rules(params: Params) -> Train:
     )
 
 
-def _searched(task: _Search, journal: Journal) -> tuple[list[Trial], list[str]]:
-    """The trials, and a note on each family that was left out."""
+@dataclass(frozen=True)
+class _Wanted:
+    """What is searched, in what order, until when; and a note on each family left out."""
+
+    spaces: dict[str, dict[str, Setting]]
+    firsts: list[Candidate]
+    limits: Limits
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The trials, what they predict, and what is to be told of the search."""
+
+    trials: list[Trial]
+    predictions: Predictions
+    notes: list[str]
+
+
+def _wanted(task: _Search) -> _Wanted:
     tune, maximise = task.params.tune, task.metric.maximise
     families, notes = chosen(tune.families, task.problem.task)
     given: dict[str, Any] = {str(name): space for name, space in tune.spaces.items()}
     spaces = {
         name: narrowed(family.space, given.get(name, {}), name) for name, family in families.items()
     }
-    enough = tune.good_enough
-    trials = search(
+    first = firsts(
         spaces,
-        firsts(
-            spaces,
-            {name: family.candidates() for name, family in families.items()},
-            most=1_000 if tune.trials is None else (tune.trials + 1) // 2,
-        ),
+        {name: family.candidates() for name, family in families.items()},
+        most=1_000 if tune.trials is None else (tune.trials + 1) // 2,
+    )
+    enough = tune.good_enough
+    limits = Limits(
+        tune.trials,
+        None if tune.seconds is None else task.budget.left,
+        lambda done: task.budget.reserve(ranked(done, maximise=maximise)),
+        GoodEnough(enough.score, enough.trials, enough.gain),
+    )
+    return _Wanted(spaces, first, limits, notes)
+
+
+def _alone(task: _Search, path: Path) -> _Found:
+    """Search in this process: the same trials, whenever and however often it is interrupted."""
+    wanted = _wanted(task)
+    journal = Journal.open(path, task.direction, task.progress)
+    trials = search(
+        wanted.spaces,
+        wanted.firsts,
         task.problem.evaluate,
         journal,
-        Limits(
-            tune.trials,
-            None if tune.seconds is None else task.budget.left,
-            lambda done: task.budget.reserve(ranked(done, maximise=maximise)),
-            GoodEnough(enough.score, enough.trials, enough.gain),
-        ),
-        maximise=maximise,
+        wanted.limits,
+        maximise=task.metric.maximise,
         seed=task.params.project.seed,
-        pruning=tune.pruning,
+        pruning=task.params.tune.pruning,
         progress=task.progress,
     )
-    return trials, notes
+    return _Found(trials, journal.predictions, wanted.notes)
 
 
-def _contenders(task: _Search, trials: list[Trial], journal: Journal) -> list[_Contender]:
+def _together(task: _Search, path: Path, crew: Crew) -> _Found:
+    """Search with helpers, and with whoever else has the same storage."""
+    wanted = _wanted(task)
+    given = (task.params, task.layout, path, crew.storage)
+    shared = _joined(task, wanted, path, crew.storage)
+    with helping(crew.workers - 1, _help, *given):
+        trials = _taking_part(task, wanted, shared)
+    note = "searched by several processes: another run may find other trials"
+    return _Found(trials, shared.predictions, [*wanted.notes, note])
+
+
+def _help(params: Params, layout: Layout, path: Path, storage: str | None) -> None:
+    """Take part in a search that another process of this machine has begun."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        task = _open(params, layout, time.monotonic(), Silent())
+        wanted = _wanted(task)
+        _taking_part(task, wanted, _joined(task, wanted, path, storage))
+
+
+def _joined(task: _Search, wanted: _Wanted, path: Path, storage: str | None) -> SharedStudy:
+    return open_shared(path, storage, task.direction, [as_params(c) for c in wanted.firsts])
+
+
+def _taking_part(task: _Search, wanted: _Wanted, shared: SharedStudy) -> list[Trial]:
+    return search_together(
+        wanted.spaces,
+        task.problem.evaluate,
+        shared,
+        wanted.limits,
+        maximise=task.metric.maximise,
+        seed=task.params.project.seed,
+        pruning=task.params.tune.pruning,
+        progress=task.progress,
+    )
+
+
+def _contenders(task: _Search, searched: _Found) -> list[_Contender]:
     """The best trials with their predictions, fitted on all rows where the search took fewer."""
-    done = ranked(trials, maximise=task.metric.maximise)
+    done = ranked(searched.trials, maximise=task.metric.maximise)
     size = 4 * len(task.problem.judge.y) * max(1, task.problem.task.classes)
     found = []
     for trial in done[: max(1, min(_KEPT, _KEPT_BYTES // size))]:
-        prediction = journal.predictions.of(trial.number)
+        prediction = searched.predictions.of(trial.number)
         if prediction is None or len(prediction) != len(task.problem.judge.y):
             # Another machine made the trial, or a kill came between.
             prediction = _again(task.problem, trial, math.inf).prediction
@@ -306,13 +378,9 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _summary(
-    trials: list[Trial],
-    winner: Trial,
-    metric: Metric,
-    counts: dict[str, int],
-    seconds: float,
-    notes: list[str],
+    found: _Found, winner: Trial, metric: Metric, counts: dict[str, int], seconds: float
 ) -> Summary:
+    trials = found.trials
     order = ranked(trials, maximise=metric.maximise)
     rows = [(t.number + 1, t.family, f"{t.score:.4f}", t.iterations or "") for t in order[:5]]
     failed = [t for t in trials if t.state == "failed"]
@@ -321,7 +389,7 @@ def _summary(
         headline=f"{winner.family} is best of {len(trials)} trials: "
         f"validation {metric.name} {winner.score:.4f}",
         tables=(Table("Best trials", ("trial", "family", metric.name, "iterations"), tuple(rows)),),
-        warnings=(*notes, *warnings),
+        warnings=(*found.notes, *warnings),
         facts={
             "family": winner.family,
             "metric": metric.name,

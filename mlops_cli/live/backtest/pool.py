@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import MlopsError
 from mlops_cli.live.backtest.working import work
+from mlops_cli.store.crew import begin, shares
 
 if TYPE_CHECKING:
     from mlops_cli.live.backtest.case import Case, Task
@@ -60,14 +60,14 @@ def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
-    shares: Any = context.SimpleQueue()
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    for number in range(jobs):
-        shares.put(cores[number::jobs] or cores)
-    pool = ProcessPoolExecutor(jobs, context, _begin, (shares,))
+    parts: Any = context.SimpleQueue()
+    cores = shares(jobs)
+    for part in cores:
+        parts.put(part)
+    pool = ProcessPoolExecutor(jobs, context, _begin, (parts,))
     # Polars reads it when it is loaded, in the processes.
     before = os.environ.get("POLARS_MAX_THREADS")
-    os.environ["POLARS_MAX_THREADS"] = str(max(1, len(cores) // jobs))
+    os.environ["POLARS_MAX_THREADS"] = str(max(1, len(cores[0])))
     try:
         yield pool
         pool.shutdown()
@@ -83,20 +83,5 @@ def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
             os.environ["POLARS_MAX_THREADS"] = before
 
 
-def _begin(shares: Any) -> None:
-    """Keep to one's share of the cores, leave Ctrl-C to the parent, and end when it is gone."""
-    import multiprocessing
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cores = shares.get()
-    if cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+def _begin(own: Any) -> None:
+    begin(own.get())

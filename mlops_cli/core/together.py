@@ -1,0 +1,172 @@
+"""One search by several processes, which claim trials in a study that all of them see.
+
+A trial counts from the moment it is claimed, so that together they make exactly as many as one
+would alone. Who dies leaves a claim behind; it is given up once its owner is known to be gone, and
+another trial takes its place: none is lost, and none counted twice.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from mlops_cli.core.search import (
+    Clock,
+    Limits,
+    Objective,
+    Trial,
+    any_complete,
+    expected,
+    over,
+    plain,
+    pruner,
+    refuse_failures,
+    said,
+    sampler,
+    tell,
+    work,
+)
+from mlops_cli.core.spaces import Candidate, Space, suggest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import optuna
+
+    from mlops_cli.reporting import Progress
+
+__all__ = ["Shared", "counted", "search_together"]
+
+_LOOK = 0.1
+"""Seconds between looks at what others do, when there is nothing left to claim."""
+_TRIES = 5
+"""So many proposals may be too dear for the time that is left before this process ends."""
+
+
+class Shared(Protocol):
+    """A study that several processes see.
+
+    Attributes
+    ----------
+    study
+        With the first candidates waiting in it.
+    worker
+        A number that no other process has.
+    """
+
+    @property
+    def study(self) -> optuna.Study: ...  # noqa: D102
+
+    @property
+    def worker(self) -> int: ...  # noqa: D102
+
+    def claimed(self, trial: optuna.Trial) -> AbstractContextManager[None]:
+        """Let the others know, within the block, that the trial is being worked on."""
+
+    def give_up(self) -> None:
+        """End the claims of those who are gone; such a trial has failed without a reason."""
+
+    def keep(self, number: int, prediction: npt.NDArray[np.float32]) -> None:
+        """Keep what a trial predicts, for the processes of this machine."""
+
+
+def search_together(
+    spaces: Mapping[str, Space],
+    objective: Objective,
+    shared: Shared,
+    limits: Limits,
+    *,
+    maximise: bool,
+    seed: int,
+    pruning: bool,
+    progress: Progress,
+) -> list[Trial]:
+    """Take part in a search until it is over; see ``search``.
+
+    Returns
+    -------
+    list of Trial
+        Of all processes, in order of their numbers, which may have gaps.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study, dear = shared.study, 0
+    seconds = math.inf if limits.seconds is None else limits.seconds
+    clock = Clock(limits, time.monotonic() + seconds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.pruner = pruner(pruning=pruning)
+        while True:
+            shared.give_up()
+            found = study.get_trials(deepcopy=False)
+            trials = counted(found)
+            if over(trials, limits, clock, maximise=maximise) or dear >= _TRIES:
+                break
+            if _all_claimed(found, limits, len(found)):
+                time.sleep(_LOOK)
+                continue
+            # Two that ask at once see the same trials, and shall not propose the same.
+            study.sampler = sampler(seed + shared.worker, len(found))
+            trial = study.ask()
+            with shared.claimed(trial):
+                candidate = suggest(trial, spaces)
+                left = clock.left(trials)
+                if _all_claimed(study.get_trials(deepcopy=False), limits, trial.number):
+                    _let_go(study, trial)
+                    continue
+                if any_complete(trials) and expected(candidate.family, trials) > left:
+                    _let_go(study, trial)
+                    dear += 1
+                    continue
+                dear = 0
+                progress.update(
+                    said(candidate, trials, maximise=maximise), len(trials), limits.trials
+                )
+                _work(shared, trial, candidate, objective, left, late=any_complete(trials))
+    refuse_failures(trials)
+    return trials
+
+
+def counted(found: Sequence[optuna.trial.FrozenTrial]) -> list[Trial]:
+    """The finished trials; those that were given up or let go have no reason, and don't count."""
+    return [plain(t) for t in found if _counts(t)]
+
+
+def _counts(trial: optuna.trial.FrozenTrial) -> bool:
+    done = trial.state.name in ("COMPLETE", "PRUNED")
+    return done or (trial.state.name == "FAIL" and "reason" in trial.user_attrs)
+
+
+def _all_claimed(found: Sequence[optuna.trial.FrozenTrial], limits: Limits, before: int) -> bool:
+    """Whether the trials before a number are as many as there shall be."""
+    if limits.trials is None:
+        return False
+    taken = [t for t in found if t.number < before and (_counts(t) or t.state.name == "RUNNING")]
+    return len(taken) >= limits.trials
+
+
+def _work(
+    shared: Shared,
+    trial: optuna.Trial,
+    candidate: Candidate,
+    objective: Objective,
+    left: float,
+    *,
+    late: bool,
+) -> None:
+    # The first shall leave time for others, and for the last fits.
+    result = work(trial, candidate, objective, left if late else left / 3, late=late)
+    if result is not None and result.prediction is not None:
+        shared.keep(trial.number, result.prediction)
+    tell(shared.study, trial, result)
+
+
+def _let_go(study: optuna.Study, trial: optuna.Trial) -> None:
+    from optuna.trial import TrialState
+
+    study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
