@@ -9,7 +9,35 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Progress", "Silent", "Summary", "Table"]
+__all__ = ["Board", "Progress", "Silent", "Summary", "Table"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table to show: column names and rows of plain values."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    """How a search stands.
+
+    Attributes
+    ----------
+    leaders
+        The best results so far.
+    course
+        The best value after each trial that had one.
+    left
+        Seconds until it has to end; None: it may take what it needs.
+    """
+
+    leaders: Table
+    course: tuple[float, ...]
+    left: float | None = None
 
 
 class Progress(Protocol):
@@ -21,6 +49,9 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Say one thing that stays on the screen (a warning, a decision)."""
 
+    def board(self, board: Board) -> None:
+        """Show how a search stands, in the place of what was shown of it before."""
+
 
 class Silent:
     """A Progress that says nothing: for tests and for use as a library."""
@@ -31,14 +62,8 @@ class Silent:
     def note(self, text: str) -> None:
         """Ignore."""
 
-
-@dataclass(frozen=True)
-class Table:
-    """A small table to show: column names and rows of plain values."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
+    def board(self, board: Board) -> None:
+        """Ignore."""
 
 
 @dataclass(frozen=True)

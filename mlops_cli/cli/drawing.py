@@ -11,6 +11,7 @@ from mlops_cli.reporting import Summary, Table
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table as RichTable
 
 __all__ = ["console", "draw_error", "draw_json", "draw_summary", "draw_table"]
 
@@ -40,18 +41,23 @@ def draw_summary(title: str, summary: Summary, seconds: float | None, *, tables:
 
 def draw_table(table: Table) -> None:
     """A table, cut to what a screen holds."""
-    from rich.table import Table as RichTable
-
-    drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=None)
-    for i, column in enumerate(table.columns):
-        numeric = all(isinstance(row[i], int | float) for row in table.rows)
-        drawn.add_column(column, justify="right" if numeric and table.rows else "left")
-    for row in table.rows[:_SHOWN_ROWS]:
-        drawn.add_row(*(_cell(value) for value in row))
     out = console()
-    out.print(drawn)
+    out.print(drawn(table))
     if len(table.rows) > _SHOWN_ROWS:
         out.print(f"[dim]... and {len(table.rows) - _SHOWN_ROWS} more rows[/dim]")
+
+
+def drawn(table: Table) -> RichTable:
+    """A table as rich shows it, its first rows."""
+    from rich.table import Table as RichTable
+
+    made = RichTable(title=table.title, title_justify="left", title_style="bold", box=None)
+    for i, column in enumerate(table.columns):
+        numeric = all(isinstance(row[i], int | float) for row in table.rows)
+        made.add_column(column, justify="right" if numeric and table.rows else "left")
+    for row in table.rows[:_SHOWN_ROWS]:
+        made.add_row(*(_cell(value) for value in row))
+    return made
 
 
 def draw_json(content: Any) -> None:

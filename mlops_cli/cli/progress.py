@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from mlops_cli.reporting import Progress
+    from mlops_cli.reporting import Board, Progress
 
-__all__ = ["LiveLine", "PlainLines", "shown"]
+__all__ = ["LiveLine", "PlainLines", "shown", "sparkline"]
 
 _PLAIN_EVERY = 10.0
 
 
+_SPARKS = "▁▂▃▄▅▆▇█"
+_WIDE = 60
+"""Columns of a course of values."""
+
+
 class LiveLine(AbstractContextManager["LiveLine"]):
-    """A spinner, what is being done, a bar and the time; erased at the end."""
+    """A spinner, what is being done, a bar and the time; erased at the end.
+
+    Above it, where there is a search, how it stands.
+    """
 
     def __init__(self, stage: str) -> None:
+        from rich.console import RenderableType
         from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
 
-        self._bar = Bar(
+        class WithBoard(Bar):
+            above: tuple[RenderableType, ...] = ()
+
+            def get_renderables(self) -> Iterable[RenderableType]:
+                yield from self.above
+                yield from super().get_renderables()
+
+        self._bar = WithBoard(
             SpinnerColumn(),
             TextColumn(f"[bold]{stage:<10}[/bold]"),
             TextColumn("{task.description}"),
@@ -61,6 +78,27 @@ class LiveLine(AbstractContextManager["LiveLine"]):
 
         self._bar.console.print(f"  [yellow]![/yellow] {escape(text)}")
 
+    def board(self, board: Board) -> None:
+        """Show the leaders, the course of the best value, and the time left."""
+        from rich.text import Text
+
+        from mlops_cli.cli.drawing import drawn
+
+        course = Text(sparkline(board.course, _WIDE), style="cyan")
+        if board.left is not None:
+            course.append(f"  {max(board.left, 0):.0f} s left", style="dim")
+        self._bar.above = (drawn(board.leaders), course)
+
+
+def sparkline(values: Sequence[float], most: int) -> str:
+    """The last values as a line of blocks, the least the lowest; nothing where there are none."""
+    shown = list(values[-most:])
+    if not shown:
+        return ""
+    low, high = min(shown), max(shown)
+    step = (high - low) / (len(_SPARKS) - 1) or 1.0
+    return "".join(_SPARKS[round((value - low) / step)] for value in shown)
+
 
 class PlainLines(AbstractContextManager["PlainLines"]):
     """Lines for a log: the start, then at most one every ten seconds."""
@@ -88,6 +126,9 @@ class PlainLines(AbstractContextManager["PlainLines"]):
     def note(self, text: str) -> None:
         """Print a line."""
         self._print(f"! {text}")
+
+    def board(self, board: Board) -> None:
+        """Nothing: a log is no place for what is shown again and again."""
 
     def _print(self, text: str) -> None:
         sys.stdout.write(f"  {self._stage}: {text}\n")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mlops_cli.core.learners.contract import Pruned
 from mlops_cli.core.spaces import Candidate, Space, as_params, settled, suggest
 from mlops_cli.errors import MlopsError
+from mlops_cli.reporting import Board, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Clock", "GoodEnough", "Limits", "Objective", "Result", "Trial", "any_complete", "best",
     "expected", "over", "plain", "pruner", "ranked", "refuse_failures", "said", "sampler", "search",
-    "tell", "work",
+    "standing", "tell", "work",
 ]  # fmt: skip
 
 _RANDOM_TRIALS = 8
 """So many trials, the first choices among them, before the sampler has enough to go by."""
 _TRIALS_TO_COMPARE = 5
 _STEPS_BEFORE_PRUNING = 2
+_LEADERS = 5
 _TRIES = 5
 """So many proposals may be too dear for the time that is left before the search ends."""
 
@@ -214,6 +216,7 @@ def search(
                 break
             trial, candidate = asked
             progress.update(said(candidate, trials, maximise=maximise), len(trials), limits.trials)
+            progress.board(standing(trials, clock, maximise=maximise))
             # The first shall leave time for others, and for the last fits.
             left = clock.left(trials) if any_complete(trials) else clock.left(trials) / 3
             result = work(trial, candidate, objective, left, late=any_complete(trials))
@@ -247,6 +250,28 @@ def ranked(trials: Sequence[Trial], *, maximise: bool) -> list[Trial]:
     done = [t for t in trials if t.state == "complete" and t.score is not None]
     sign = -1.0 if maximise else 1.0
     return sorted(done, key=lambda t: (sign * (t.score or 0.0), t.number))
+
+
+def standing(trials: Sequence[Trial], clock: Clock, *, maximise: bool) -> Board:
+    """How a search stands, for who watches it."""
+    course: list[float] = []
+    choose = max if maximise else min
+    for trial in trials:
+        if trial.state == "complete" and trial.score is not None:
+            course.append(choose([trial.score, *course[-1:]]))
+    rows = tuple(
+        (t.number + 1, t.family, round(t.score or 0.0, 4), t.iterations or "", _brief(t.settings))
+        for t in ranked(trials, maximise=maximise)[:_LEADERS]
+    )
+    columns = ("trial", "family", "score", "iterations", "settings")
+    left = clock.left(trials)
+    table = Table("Leaders", columns, rows)
+    return Board(table, tuple(course), None if math.isinf(left) else left)
+
+
+def _brief(settings: Mapping[str, Any]) -> str:
+    shown = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in settings.items())
+    return ", ".join(shown)
 
 
 def work(

@@ -27,6 +27,7 @@ from mlops_cli.core.search import (
     refuse_failures,
     said,
     sampler,
+    standing,
     tell,
     work,
 )
@@ -127,6 +128,7 @@ def search_together(
                 progress.update(
                     said(candidate, trials, maximise=maximise), len(trials), limits.trials
                 )
+                progress.board(standing(trials, clock, maximise=maximise))
                 _work(shared, trial, candidate, objective, left, late=any_complete(trials))
     refuse_failures(trials)
     return trials

@@ -40,7 +40,7 @@ class Notes(Silent):
     """Keeps what is said."""
 
     def __init__(self):
-        self.notes, self.updates = [], []
+        self.notes, self.updates, self.boards = [], [], []
 
     def note(self, text):
         """Keep it."""
@@ -49,6 +49,10 @@ class Notes(Silent):
     def update(self, text, done=None, total=None):
         """Keep it."""
         self.updates.append((text, done, total))
+
+    def board(self, board):
+        """Keep it."""
+        self.boards.append(board)
 
 
 def run(path, *, trials=14, goal=objective, progress=None, seconds=None, seed=3, **limits):
@@ -195,6 +199,26 @@ def test_progress_says_trial_family_and_best(tmp_path):
         ("trial 1: flat", 0, 2),
         ("trial 2: deep  best 0.8000", 1, 2),
     ]
+
+
+def test_who_watches_sees_the_leaders_and_the_course_of_the_best(tmp_path):
+    seen = Notes()
+    trials = run(tmp_path / "a", trials=9, progress=seen, seconds=60)
+    assert len(seen.boards) == 9
+    assert seen.boards[0].course == ()
+    last = seen.boards[-1]
+    assert last.course == tuple(sorted(last.course)), "the best only gets better"
+    before = [t for t in trials[:8] if t.state == "complete"]
+    assert last.leaders.rows[0][0] == best(before, maximise=True).number + 1
+    assert len(last.leaders.rows) == min(5, len(before))
+    assert 0 < last.left < 60
+
+
+def test_what_is_proposed_is_used_to_six_digits(tmp_path):
+    for trial in run(tmp_path / "a"):
+        for value in trial.settings.values():
+            if isinstance(value, float):
+                assert value == float(f"{value:.6g}")
 
 
 def test_given_ranges_replace_the_family_s_own_and_move_the_default_into_them():
