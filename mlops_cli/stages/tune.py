@@ -224,7 +224,8 @@ def _alone(task: _Search, path: Path) -> _Found:
 def _together(task: _Search, path: Path, crew: Crew) -> _Found:
     """Search with helpers, and with whoever else has the same storage."""
     wanted = _wanted(task)
-    given = (task.params, task.layout, path, crew.storage)
+    params = task.params.model_dump_json(by_alias=True, exclude_unset=True)
+    given = (params, task.layout, path, crew.storage)
     shared = _joined(task, wanted, path, crew.storage)
     with helping(crew.workers - 1, _help, *given):
         trials = _taking_part(task, wanted, shared)
@@ -232,12 +233,14 @@ def _together(task: _Search, path: Path, crew: Crew) -> _Found:
     return _Found(trials, shared.predictions, [*wanted.notes, note])
 
 
-def _help(params: Params, layout: Layout, path: Path, storage: str | None) -> None:
+def _help(params: str, layout: Layout, path: Path, storage: str | None) -> None:
     """Take part in a search that another process of this machine has begun."""
     from threadpoolctl import threadpool_limits
 
+    from mlops_cli.params import Params
+
     with threadpool_limits(limits=1, user_api="blas"):
-        task = _open(params, layout, time.monotonic(), Silent())
+        task = _open(Params.model_validate_json(params), layout, time.monotonic(), Silent())
         wanted = _wanted(task)
         _taking_part(task, wanted, _joined(task, wanted, path, storage))
 
