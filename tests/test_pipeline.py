@@ -36,7 +36,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = interrupted.small_project(tmp_path_factory.mktemp("pipeline"), rows=600)
     settings = (project / "params.yaml").read_text()
     assert "trials: 20" in settings
-    (project / "params.yaml").write_text(settings.replace("trials: 20", "trials: 5"))
+    (project / "params.yaml").write_text(settings.replace("trials: 20", "trials: 3"))
     return project
 
 
@@ -95,7 +95,7 @@ def test_status_tells_what_changed_and_what_waits(changed: Path) -> None:
         "up to date"
     }
     settings = (changed / "params.yaml").read_text()
-    (changed / "params.yaml").write_text(settings.replace("trials: 5", "trials: 6"))
+    (changed / "params.yaml").write_text(settings.replace("trials: 3", "trials: 4"))
     stages = said_json(changed, "status", "--json")["stages"]
     assert stages["split"]["state"] == "up to date"
     assert stages["tune"] == {**stages["tune"], "state": "changed", "why": ["tune is modified"]}
