@@ -143,14 +143,19 @@ class Batcher:
         if self.takes(rows) and not explain:
             future: asyncio.Future[Outcome] = loop.create_future()
             self.put(rows, partial(_resolve, future))  # type: ignore[arg-type]
-            return await future
+            try:
+                return await future
+            finally:
+                # Its error knows this frame: together they would keep the rows for long.
+                del future
         self._admit()
         self._rows += len(rows)
         try:
             async with asyncio.timeout(self._seconds):
                 now = time.perf_counter()
-                work = loop.run_in_executor(self._worker, self._alone, rows, explain, now)
-                outcome, durable = await work
+                outcome, durable = await loop.run_in_executor(
+                    self._worker, self._alone, rows, explain, now
+                )
                 await _kept(durable)
                 return outcome
         except TimeoutError:
