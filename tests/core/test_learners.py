@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -345,3 +347,31 @@ def test_ten_thousand_categories_and_dates_go_through_the_encoder(family):
     fitted = quick(family, X, y, task, rounds=5, threads=1)
     unseen = encoder.transform(pl.DataFrame({"who": ["nobody", None], "at": [1.0, None]}))
     assert np.isfinite(fitted.predict(unseen)).all()
+
+
+BESIDE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from mlops_cli.core.learners import FAMILIES, TaskInfo
+
+rng = np.random.default_rng(0)
+X = np.where(rng.random((1200, 40)) < 0.05, rng.integers(1, 9, (1200, 40)), 0).astype(float)
+y = rng.integers(0, 2, 1200)
+family, task = FAMILIES[sys.argv[1]], TaskInfo("binary", 2, frozenset())
+
+def fit(seed):
+    rounds = 2 if family.rounds else None
+    return family.fit(X, y, task, {}, seed=seed, threads=1, iterations=rounds).predict(X)
+
+with ThreadPoolExecutor(4) as pool:
+    list(pool.map(fit, range(int(sys.argv[2]))))
+"""
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "hist_gradient_boosting", "xgboost"])
+def test_fits_and_predictions_beside_each_other_leave_each_other_alone(family):
+    """LightGBM's number of threads is one for the process: changed beside a fit, it crashes."""
+    times = "400" if family == "lightgbm" else "20"
+    done = subprocess.run([sys.executable, "-c", BESIDE, family, times], check=False)
+    assert done.returncode == 0

@@ -26,8 +26,9 @@ _FROM_FIRST, _TO_LAST = ctypes.c_int(0), ctypes.c_int(-1)
 _BY_GAIN = ctypes.c_int(1)
 _SILENT = b"verbosity=-1"
 _ALONE = b"verbosity=-1 num_threads=1"
-_FEW = 256
-"""Up to so many rows one thread is used: others would take longer to come in than to help."""
+_FEW = 20_000
+"""Up to so many rows one thread is used. LightGBM has one number of threads for the whole process:
+were it changed beside a fit in another thread, that one would write past its buffers."""
 
 
 class LibraryError(Exception):
@@ -72,7 +73,7 @@ class Scorer:
             _TO_LAST,
             ctypes.c_int(_DOUBLES),
             ctypes.c_int32(self.features),
-            ctypes.c_char_p(_SILENT),
+            ctypes.c_char_p(_ALONE),
             ctypes.byref(self._row),
         )
         weakref.finalize(self, library.LGBM_FastConfigFree, self._row)

@@ -22,8 +22,6 @@ def settle_threads() -> None:
     """Set how libraries use threads in a service; to be called before they are loaded."""
     # Rows come a few at a time: Polars' threads would wait for each other longer than they work.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
-    # OpenMP's, which large requests use, shall not wait for the next one at full speed.
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 def run(
