@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Part", "faults", "parts_of", "speaker"]
 
-_PIECE = 512
+_PIECE = 1024
 """Rows of a large request that are scored and written together: each further piece costs a batch's
 fixed time and a commit, and more rows than that keep others waiting."""
 
