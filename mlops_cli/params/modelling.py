@@ -28,7 +28,14 @@ __all__ = [
 
 TaskType = Literal["binary", "multiclass", "regression"]
 FamilyName = Literal[
-    "linear", "forest", "extra_trees", "hist_gradient_boosting", "lightgbm", "xgboost", "catboost"
+    "linear",
+    "mlp",
+    "forest",
+    "extra_trees",
+    "hist_gradient_boosting",
+    "lightgbm",
+    "xgboost",
+    "catboost",
 ]
 
 
@@ -110,6 +117,9 @@ class Tune(Section):
     by the number of rows, and 1 where the splits follow each other in time."""
     finalists: Annotated[int, Field(ge=1, le=20)] = 3
     """Where trials learnt from fewer rows: so many of the best are fitted on all of train."""
+    choose: Literal["best", "simplest"] = "best"
+    """The trial that leads: the best one, or the simplest model of those that score at most one
+    standard error worse, which answers sooner."""
     pruning: bool = True
     good_enough: GoodEnough = GoodEnough()
     spaces: dict[FamilyName, dict[str, Dimension]] = {}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlops_cli
 from mlops_cli.core.budget import Budget, Plan, Shape, plan
+from mlops_cli.core.contenders import Contender, preferred
 from mlops_cli.core.ensemble import select
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, chosen
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
-    import numpy.typing as npt
-
     from mlops_cli.core.learners.contract import Setting
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
@@ -51,24 +49,6 @@ _KEPT_BYTES = 64_000_000
 """The predictions of so many of the best trials are kept, in at most so many bytes."""
 _MORE_ROUNDS = 2.5
 """With all rows a model may grow so many times more rounds than while searching."""
-
-
-@dataclass(frozen=True)
-class _Contender:
-    """A trial that may become a member of the model, with what it predicts."""
-
-    trial: Trial
-    prediction: npt.NDArray[np.float32]
-    seconds: float
-
-    def entry(self) -> dict[str, Any]:
-        return {
-            "trial": self.trial.number,
-            "family": self.trial.family,
-            "settings": self.trial.settings,
-            "iterations": self.trial.iterations,
-            "score": _rounded(self.trial.score),
-        }
 
 
 @dataclass(frozen=True)
@@ -262,7 +242,7 @@ def _taking_part(task: _Search, wanted: _Wanted, shared: SharedStudy) -> list[Tr
     )
 
 
-def _contenders(task: _Search, searched: _Found) -> list[_Contender]:
+def _contenders(task: _Search, searched: _Found) -> list[Contender]:
     """The best trials with their predictions, fitted on all rows where the search took fewer."""
     done = ranked(searched.trials, maximise=task.metric.maximise)
     size = 4 * len(task.problem.judge.y) * max(1, task.problem.task.classes)
@@ -273,11 +253,21 @@ def _contenders(task: _Search, searched: _Found) -> list[_Contender]:
             # Another machine made the trial, or a kill came between.
             prediction = _again(task.problem, trial, math.inf).prediction
         assert prediction is not None  # noqa: S101 - evaluated
-        found.append(_Contender(trial, prediction, trial.seconds))
+        found.append(Contender(trial, prediction, trial.seconds))
+    found = _preferred(task, found)
     return found if task.budget.grows <= 1 else _finalists(task, found)
 
 
-def _finalists(task: _Search, contenders: list[_Contender]) -> list[_Contender]:
+def _preferred(task: _Search, contenders: Sequence[Contender]) -> list[Contender]:
+    return preferred(
+        contenders,
+        task.problem.judge,
+        seed=task.params.project.seed,
+        simplest=task.params.tune.choose == "simplest",
+    )
+
+
+def _finalists(task: _Search, contenders: list[Contender]) -> list[Contender]:
     """The best together, each taught by all rows of train, as far as there is time."""
     budget = task.budget
     together = select(
@@ -289,7 +279,7 @@ def _finalists(task: _Search, contenders: list[_Contender]) -> list[_Contender]:
     )
     chosen = [contenders[i] for i in together]
     problem: Problem | None = None
-    found: list[_Contender] = []
+    found: list[Contender] = []
     for number, contender in enumerate(chosen):
         fit, refit = contender.seconds * budget.grows, contender.seconds * budget.refit
         if not budget.affordable([*(c.seconds * budget.refit for c in found), fit + refit]) > len(
@@ -311,10 +301,8 @@ def _finalists(task: _Search, contenders: list[_Contender]) -> list[_Contender]:
         seconds = (time.monotonic() - begun) / budget.grows
         trial = replace(contender.trial, score=result.score, iterations=result.iterations)
         assert result.prediction is not None  # noqa: S101 - evaluated
-        found.append(_Contender(trial, result.prediction, seconds))
-    sign = -1.0 if task.metric.maximise else 1.0
-    found.sort(key=lambda c: sign * (c.trial.score or 0.0))
-    return found or chosen[:1]
+        found.append(Contender(trial, result.prediction, seconds))
+    return _preferred(task, found) if found else chosen[:1]
 
 
 def _again(problem: Problem, trial: Trial, seconds: float, rounds: int | None = None) -> Result:
@@ -341,9 +329,7 @@ def _journal(params: Params, layout: Layout) -> Path:
     return path
 
 
-def _best(
-    task: _Search, contenders: Sequence[_Contender], counts: dict[str, int]
-) -> dict[str, Any]:
+def _best(task: _Search, contenders: Sequence[Contender], counts: dict[str, int]) -> dict[str, Any]:
     """The best trial, and what train has to know to make a model of several."""
     first, budget = contenders[0].trial, task.budget
     members = None

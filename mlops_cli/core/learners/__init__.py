@@ -12,6 +12,7 @@ from mlops_cli.core.learners import (
     hist_gradient_boosting,
     lightgbm,
     linear,
+    mlp,
     xgboost,
 )
 from mlops_cli.core.learners.contract import Family, Fitted, Pruned, Setting, TaskInfo, Watch
@@ -24,6 +25,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         module.FAMILY.name: module.FAMILY
         for module in (
             linear,
+            mlp,
             forest,
             extra_trees,
             hist_gradient_boosting,

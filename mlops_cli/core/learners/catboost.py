@@ -25,6 +25,7 @@ from mlops_cli.core.learners.contract import (
     deadline,
     finished,
     shares,
+    steps_of_joint_trees,
 )
 from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
@@ -301,6 +302,7 @@ FAMILY = Family(
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
     monotone=frozenset({"log", "squared", "poisson"}),
     milliseconds=0.2,
+    steps=steps_of_joint_trees,
 )
 """Ranges and portfolio after TabArena (Erickson et al. 2025) and AutoGluon's portfolios, with
 learning rates for a few hundred rounds."""

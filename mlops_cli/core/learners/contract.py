@@ -33,6 +33,8 @@ __all__ = [
     "sigmoid",
     "softmax",
     "spread",
+    "steps_of_joint_trees",
+    "steps_of_trees",
     "two_columns",
 ]
 
@@ -160,6 +162,19 @@ class Fit(Protocol):
         """
 
 
+def steps_of_trees(settings: Settings, rounds: int | None, classes: int) -> float:
+    """``Family.steps`` of boosting with a tree a class; 0 where there are no rounds."""
+    return steps_of_joint_trees(settings, rounds, classes) * (classes if classes > 2 else 1)  # noqa: PLR2004
+
+
+def steps_of_joint_trees(settings: Settings, rounds: int | None, classes: int) -> float:  # noqa: ARG001
+    """``Family.steps`` where one tree answers for all classes."""
+    if not rounds:
+        return 0.0
+    depths = [float(settings[name]) for name in ("depth", "max_depth") if name in settings]
+    return rounds * (depths[0] if depths else math.log2(settings["max_leaves"]))
+
+
 @dataclass(frozen=True)
 class Family:
     """A row of the table of families.
@@ -185,6 +200,9 @@ class Family:
     milliseconds
         About what one row costs, measured once with its defaults; the same on all machines, so
         that what is chosen by it is, too.
+    steps
+        Settings, rounds and classes -> how many nodes of trees (or their like) a row passes: how
+        simple a model is, and how soon it answers among many rows.
     """
 
     name: str
@@ -197,6 +215,7 @@ class Family:
     losses: frozenset[str] = frozenset({"log", "squared"})
     monotone: frozenset[str] = frozenset()
     milliseconds: float = 1.0
+    steps: Callable[[Settings, int | None, int], float] = steps_of_trees
     tasks: frozenset[str] = field(
         default_factory=lambda: frozenset({"binary", "multiclass", "regression"})
     )

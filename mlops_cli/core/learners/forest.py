@@ -25,6 +25,7 @@ from mlops_cli.core.learners.contract import (
     deadline,
     shares,
     spread,
+    steps_of_joint_trees,
 )
 from mlops_cli.core.learners.trees import check_tree
 from mlops_cli.params.modelling import Dimension
@@ -174,6 +175,7 @@ def forest_family(
         rounds=_TREES,
         losses=frozenset({"log", "squared", "poisson"}),
         milliseconds=0.23,
+        steps=steps_of_joint_trees,
     )
 
 

@@ -1,0 +1,100 @@
+"""The trials that may become the model, in the order in which they are preferred."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlops_cli.core.intervals import draw
+from mlops_cli.core.learners import FAMILIES
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mlops_cli.core.folds import Judge
+    from mlops_cli.core.search import Trial
+
+__all__ = ["Contender", "preferred", "standard_error"]
+
+_RESAMPLES = 100
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A trial that may become a member of the model.
+
+    Parameters
+    ----------
+    trial
+        What was tried.
+    prediction
+        Of the rows that decide, (rows,) or (rows, classes).
+    seconds
+        Its fit took.
+    """
+
+    trial: Trial
+    prediction: npt.NDArray[np.float32]
+    seconds: float
+
+    def entry(self) -> dict[str, Any]:
+        """What train needs to know of it."""
+        score = self.trial.score
+        return {
+            "trial": self.trial.number,
+            "family": self.trial.family,
+            "settings": self.trial.settings,
+            "iterations": self.trial.iterations,
+            "score": None if score is None else round(score, 6),
+        }
+
+
+def preferred(
+    contenders: Sequence[Contender], judge: Judge, *, seed: int, simplest: bool
+) -> list[Contender]:
+    """Order contenders by score; or with the simplest first of those that are as good as the best.
+
+    As good is who scores at most one standard error worse (L. Breiman et al., "Classification and
+    Regression Trees", 1984, section 3.4.3), and simple is a model whose trees have few nodes on a
+    row's way (``Family.steps``); the better one of equals.
+
+    Parameters
+    ----------
+    contenders
+        At least one, each with a score.
+    judge
+        By which they were scored.
+    seed
+        Of the resamples that give the standard error.
+    simplest
+        Whether the simplest leads.
+    """
+    sign = 1.0 if judge.metric.maximise else -1.0
+    order = sorted(contenders, key=lambda c: (-sign * _score(c), c.trial.number))
+    if not simplest:
+        return order
+    worst = sign * _score(order[0]) - standard_error(judge, order[0].prediction, seed)
+    near = [c for c in order if c is order[0] or sign * _score(c) >= worst]
+    first = min(near, key=_steps)
+    return [first, *(c for c in order if c is not first)]
+
+
+def standard_error(judge: Judge, prediction: npt.NDArray[Any], seed: int) -> float:
+    """The standard error of a metric by the bootstrap; 0 where it isn't defined."""
+    statistic = judge.metric.prepare(judge.y, prediction.astype(np.float64))
+    drawn = draw([statistic], len(judge.y), resamples=_RESAMPLES, seed=seed, weights=judge.weight)
+    there = drawn[np.isfinite(drawn)]
+    return float(there.std()) if len(there) else 0.0
+
+
+def _score(contender: Contender) -> float:
+    return contender.trial.score or 0.0
+
+
+def _steps(contender: Contender) -> float:
+    trial, shape = contender.trial, contender.prediction.shape
+    classes = shape[1] if len(shape) > 1 else 0
+    return FAMILIES[trial.family].steps(trial.settings, trial.iterations, classes)
