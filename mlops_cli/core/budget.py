@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mlops_cli.core.folds import fold_count
 
 if TYPE_CHECKING:
-    from mlops_cli.core.search import Trial
+    from mlops_cli.core.trials import Trial
 
 __all__ = ["MOST_ROWS", "Budget", "Plan", "Shape", "plan"]
 
@@ -27,6 +27,8 @@ _ENDING = 0.5
 """Seconds that reading, judging and writing take in the end."""
 _MOST_RESERVED = 0.5
 _MEMBERS = 3
+_FITS_BESIDE = 2
+"""Folds are fitted side by side, the last model alone: it takes the time of about so many."""
 _SAFETY = 1.15
 
 
@@ -116,6 +118,8 @@ class Budget:
         In all; infinite: no limit.
     shape, plan
         What is learnt, and how trials are judged.
+    kept
+        Families whose models of the folds are kept, and not fitted again.
     started
         On the monotonic clock.
     """
@@ -123,6 +127,7 @@ class Budget:
     seconds: float
     shape: Shape
     plan: Plan
+    kept: frozenset[str] = frozenset()
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -135,10 +140,11 @@ class Budget:
         """How many times a trial's rows all rows of train are; 1 where it had them all."""
         return 1.0 if self.plan.crossed else self.shape.train / self.plan.rows
 
-    @property
-    def refit(self) -> float:
+    def refit(self, family: str) -> float:
         """How many trials' time the last fit of a model takes."""
-        return 1.0 if self.plan.crossed else self.shape.known / self.plan.rows
+        if not self.plan.crossed:
+            return self.shape.known / self.plan.rows
+        return 0.0 if family in self.kept else _FITS_BESIDE / self.plan.folds
 
     def reserve(self, ranked: Sequence[Trial]) -> float:
         """Seconds to keep for the last fits, going by the best trials so far."""
@@ -146,7 +152,7 @@ class Budget:
             return 0.0
         finalists = self.grows if self.grows > 1 else 0.0
         members = 1 if finalists else _MEMBERS
-        work = sum(t.seconds for t in ranked[:members]) * (finalists + self.refit)
+        work = sum(t.seconds * (finalists + self.refit(t.family)) for t in ranked[:members])
         return min(_ENDING + _SAFETY * work, _MOST_RESERVED * self.seconds)
 
     def affordable(self, seconds: Sequence[float]) -> int:

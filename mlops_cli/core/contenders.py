@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlops_cli.core.ensemble import select
 from mlops_cli.core.intervals import draw
 from mlops_cli.core.learners import FAMILIES
+from mlops_cli.params.modelling import Ensemble
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from mlops_cli.core.budget import Plan
     from mlops_cli.core.folds import Judge
-    from mlops_cli.core.search import Trial
+    from mlops_cli.core.trials import Trial
 
-__all__ = ["Contender", "preferred", "standard_error"]
+__all__ = ["STEADY", "Contender", "bagged", "preferred", "standard_error", "weighed"]
 
+STEADY = frozenset({"linear", "forest", "extra_trees"})
+"""Families whose models hardly change with their rows, or are averages already: fitted once."""
 _RESAMPLES = 100
 
 
@@ -50,6 +55,42 @@ class Contender:
             "iterations": self.trial.iterations,
             "score": None if score is None else round(score, 6),
         }
+
+
+def bagged(family: str, plan: Plan, bounds: Ensemble | bool) -> bool:
+    """Whether a member is the models of all folds, and not one model of all rows."""
+    return plan.crossed and isinstance(bounds, Ensemble) and family not in STEADY
+
+
+def weighed(
+    families: Sequence[str],
+    predictions: Sequence[npt.NDArray[Any]],
+    judge: Judge,
+    plan: Plan,
+    bounds: Ensemble | bool,
+    most: int | None = None,
+) -> dict[int, float]:
+    """Choose members among contenders, the preferred one first; number -> weight.
+
+    Parameters
+    ----------
+    families, predictions
+        Of each contender.
+    judge, plan
+        How they were judged.
+    bounds
+        ``train.ensemble``.
+    most
+        So many members there is time to fit.
+    """
+    if not isinstance(bounds, Ensemble):
+        return {0: 1.0}
+    costs = [
+        FAMILIES[family].milliseconds * (plan.folds if bagged(family, plan, bounds) else 1)
+        for family in families
+    ]
+    members = min(bounds.members, most or bounds.members)
+    return select(predictions, costs, judge, members=members, cost=bounds.milliseconds)
 
 
 def preferred(

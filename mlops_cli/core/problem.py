@@ -14,7 +14,7 @@ import numpy as np
 from mlops_cli.core.folds import Fold, Judge, parts_of
 from mlops_cli.core.learners import FAMILIES, TaskInfo, Watch
 from mlops_cli.core.learners.contract import available_cores
-from mlops_cli.core.search import Result
+from mlops_cli.core.trials import Result
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -175,4 +175,5 @@ class Problem:
     def _result(self, prediction: Floats, fits: Sequence[Fitted]) -> Result:
         rounds = [fitted.iterations for fitted in fits if fitted.iterations]
         iterations = round(sum(rounds) / len(rounds)) if rounds else None
-        return Result(self.judge(prediction), iterations, prediction.astype(np.float32))
+        of_folds = tuple(fits) if len(self.folds) > 1 else ()
+        return Result(self.judge(prediction), iterations, prediction.astype(np.float32), of_folds)

@@ -10,42 +10,30 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from mlops_cli.core.search import (
+from mlops_cli.core.search import TRIES, Search, pruner, sampler, tell
+from mlops_cli.core.spaces import suggest
+from mlops_cli.core.trials import (
     Clock,
     Limits,
-    Objective,
+    Result,
     Trial,
     any_complete,
     expected,
-    over,
     plain,
-    pruner,
     refuse_failures,
-    said,
-    sampler,
-    standing,
-    tell,
-    work,
 )
-from mlops_cli.core.spaces import Candidate, Space, suggest
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import optuna
-
-    from mlops_cli.reporting import Progress
 
 __all__ = ["Shared", "counted", "search_together"]
 
 _LOOK = 0.1
 """Seconds between looks at what others do, when there is nothing left to claim."""
-_TRIES = 5
-"""So many proposals may be too dear for the time that is left before this process ends."""
 
 
 class Shared(Protocol):
@@ -71,21 +59,11 @@ class Shared(Protocol):
     def give_up(self) -> None:
         """End the claims of those who are gone; such a trial has failed without a reason."""
 
-    def keep(self, number: int, prediction: npt.NDArray[np.float32]) -> None:
-        """Keep what a trial predicts, for the processes of this machine."""
+    def keep(self, number: int, family: str, result: Result) -> None:
+        """Keep what a trial made, for the processes of this machine."""
 
 
-def search_together(
-    spaces: Mapping[str, Space],
-    objective: Objective,
-    shared: Shared,
-    limits: Limits,
-    *,
-    maximise: bool,
-    seed: int,
-    pruning: bool,
-    progress: Progress,
-) -> list[Trial]:
+def search_together(what: Search, shared: Shared) -> list[Trial]:
     """Take part in a search until it is over; see ``search``.
 
     Returns
@@ -96,26 +74,26 @@ def search_together(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study, dear = shared.study, 0
+    study, limits, dear = shared.study, what.limits, 0
     seconds = math.inf if limits.seconds is None else limits.seconds
     clock = Clock(limits, time.monotonic() + seconds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.pruner = pruner(pruning=pruning)
+        study.pruner = pruner(pruning=what.pruning)
         while True:
             shared.give_up()
             found = study.get_trials(deepcopy=False)
             trials = counted(found)
-            if over(trials, limits, clock, maximise=maximise) or dear >= _TRIES:
+            if what.over(trials, clock) or dear >= TRIES:
                 break
             if _all_claimed(found, limits, len(found)):
                 time.sleep(_LOOK)
                 continue
             # Two that ask at once see the same trials, and shall not propose the same.
-            study.sampler = sampler(seed + shared.worker, len(found))
+            study.sampler = sampler(what.seed + shared.worker, len(found))
             trial = study.ask()
             with shared.claimed(trial):
-                candidate = suggest(trial, spaces)
+                candidate = suggest(trial, what.spaces)
                 left = clock.left(trials)
                 if _all_claimed(study.get_trials(deepcopy=False), limits, trial.number):
                     _let_go(study, trial)
@@ -125,11 +103,11 @@ def search_together(
                     dear += 1
                     continue
                 dear = 0
-                progress.update(
-                    said(candidate, trials, maximise=maximise), len(trials), limits.trials
-                )
-                progress.board(standing(trials, clock, maximise=maximise))
-                _work(shared, trial, candidate, objective, left, late=any_complete(trials))
+                what.tell_of(candidate, trials, clock)
+                result = what.work(trial, candidate, trials, clock)
+                if result is not None:
+                    shared.keep(trial.number, candidate.family, result)
+                tell(study, trial, result)
     refuse_failures(trials)
     return trials
 
@@ -150,22 +128,6 @@ def _all_claimed(found: Sequence[optuna.trial.FrozenTrial], limits: Limits, befo
         return False
     taken = [t for t in found if t.number < before and (_counts(t) or t.state.name == "RUNNING")]
     return len(taken) >= limits.trials
-
-
-def _work(
-    shared: Shared,
-    trial: optuna.Trial,
-    candidate: Candidate,
-    objective: Objective,
-    left: float,
-    *,
-    late: bool,
-) -> None:
-    # The first shall leave time for others, and for the last fits.
-    result = work(trial, candidate, objective, left if late else left / 3, late=late)
-    if result is not None and result.prediction is not None:
-        shared.keep(trial.number, result.prediction)
-    tell(shared.study, trial, result)
 
 
 def _let_go(study: optuna.Study, trial: optuna.Trial) -> None:

@@ -13,10 +13,9 @@ import mlops_cli
 from mlops_cli.core import baselines
 from mlops_cli.core.budget import Plan
 from mlops_cli.core.calibration import Calibrator, fit_calibrator
+from mlops_cli.core.contenders import bagged, weighed
 from mlops_cli.core.encoding import Encoder
-from mlops_cli.core.ensemble import select
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES
 from mlops_cli.core.metrics import Metric, lookup
 from mlops_cli.core.spaces import Candidate
 from mlops_cli.core.threshold import best_threshold
@@ -26,10 +25,11 @@ from mlops_cli.reporting import Summary, Table
 from mlops_cli.store.bundle import Bundle, Member, save
 from mlops_cli.store.files import read_json
 from mlops_cli.store.known import Known, read_known
-from mlops_cli.store.predictions import read_stacked
+from mlops_cli.store.outcomes import read_fits, read_stacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_STEADY = frozenset({"linear", "forest", "extra_trees"})
-"""Families whose models hardly change with their rows, or are averages already: fitted once."""
 _SHRUNK = (0.75, 0.5, 0.25, 0.0)
 
 
@@ -50,6 +48,7 @@ _SHRUNK = (0.75, 0.5, 0.25, 0.0)
 class _Choice:
     """Which contenders, with which weights, and what the rows that decide say of them together."""
 
+    numbers: tuple[int, ...]
     contenders: tuple[dict[str, Any], ...]
     weights: tuple[float, ...]
     score: float
@@ -68,6 +67,7 @@ class _Case:
     known: Known
     labels: LabelCodec
     judge: Judge
+    tuning: Path
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
@@ -87,7 +87,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     known = read_known(params.split, params.train, layout)
     labels = LabelCodec.fit(known.targets["train"], params.task.type, params.task.positive)
     judge = known.judge(plan, labels, metric, params.project.seed)
-    case = _Case(params, found, plan, metric, known, labels, judge)
+    case = _Case(params, found, plan, metric, known, labels, judge, layout.tuning)
     progress.update("weighing the best trials")
     choice = _choose(case, read_stacked(layout.tuning / "predictions.npy"))
     encoder = Encoder.fit(known.both, known.kinds)
@@ -111,15 +111,9 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
 def _choose(case: _Case, predictions: npt.NDArray[np.float32]) -> _Choice:
     """Weights by greedy selection, then what to make of the weighted mean."""
     params, contenders = case.params, case.found["contenders"]
-    bounds = params.train.ensemble
-    if isinstance(bounds, Ensemble):
-        costs = [_milliseconds(case, c) for c in contenders]
-        most = min(bounds.members, case.found["members"] or bounds.members)
-        weights = select(
-            list(predictions), costs, case.judge, members=most, cost=bounds.milliseconds
-        )
-    else:
-        weights = {0: 1.0}
+    families = [c["family"] for c in contenders]
+    bounds, most = params.train.ensemble, case.found["members"]
+    weights = weighed(families, list(predictions), case.judge, case.plan, bounds, most)
     mean = np.zeros(predictions.shape[1:])
     for number, weight in weights.items():
         mean += weight * predictions[number]
@@ -135,6 +129,7 @@ def _choose(case: _Case, predictions: npt.NDArray[np.float32]) -> _Choice:
     if params.task.type == "binary":
         threshold = best_threshold(case.judge.y, mean[:, 1], params.task.cost)
     return _Choice(
+        tuple(weights),
         tuple(contenders[i] for i in weights),
         tuple(weights.values()),
         case.judge(mean),
@@ -162,12 +157,6 @@ def _shrinking(constant: Floats, power: float, classes: int) -> Calibrator:
     return Calibrator("line", {"slope": power, "intercept": away})
 
 
-def _milliseconds(case: _Case, contender: dict[str, Any]) -> float:
-    """About what a contender's models take for a row, fitted once or once a fold."""
-    fits = 1 if contender["family"] in _STEADY else case.plan.folds
-    return fits * FAMILIES[contender["family"]].milliseconds
-
-
 def _fitted(case: _Case, choice: _Choice, progress: Progress) -> list[Member]:
     """The members: once a fold where rows are few and fits are unsteady, else once on all."""
     params, known = case.params, case.known
@@ -180,22 +169,19 @@ def _fitted(case: _Case, choice: _Choice, progress: Progress) -> list[Member]:
         patience=params.train.early_stopping,
     )
     pairs = list(zip(choice.contenders, choice.weights, strict=True))
-    bagged = [
-        i
-        for i, (c, _) in enumerate(pairs)
-        if case.plan.crossed
-        and isinstance(params.train.ensemble, Ensemble)
-        and c["family"] not in _STEADY
-    ]
+    of_folds = {
+        i: read_fits(case.tuning / "fits" / str(number), c["family"], len(problem.folds))
+        for i, (number, c) in enumerate(zip(choice.numbers, choice.contenders, strict=True))
+        if bagged(c["family"], case.plan, params.train.ensemble)
+    }
+    missing = [i for i, fits in of_folds.items() if fits is None]
     progress.update(f"fitting {len(pairs)} members on {rows:,} rows", 0, len(pairs))
-    of_folds = dict(
-        zip(bagged, problem.on_folds([_candidate(pairs[i][0]) for i in bagged]), strict=True)
-    )
+    made = problem.on_folds([_candidate(pairs[i][0]) for i in missing])
+    of_folds |= dict(zip(missing, made, strict=True))
     members = []
     for number, (contender, weight) in enumerate(pairs):
-        if number in of_folds:
-            fits = of_folds[number]
-        else:
+        fits = of_folds.get(number)
+        if fits is None:
             progress.update(f"fitting {contender['family']} on {rows:,} rows", number, len(pairs))
             fits = [problem.on_all(_candidate(contender), contender["iterations"])]
         members += [

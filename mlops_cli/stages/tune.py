@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlops_cli
 from mlops_cli.core.budget import Budget, Plan, Shape, plan
-from mlops_cli.core.contenders import Contender, preferred
+from mlops_cli.core.contenders import Contender, bagged, preferred, weighed
 from mlops_cli.core.ensemble import select
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, chosen
@@ -21,23 +21,23 @@ from mlops_cli.core.learners.contract import available_cores
 from mlops_cli.core.metrics import Metric, lookup
 from mlops_cli.core.objectives import search_metric
 from mlops_cli.core.problem import Problem
-from mlops_cli.core.search import GoodEnough, Limits, Result, Trial, ranked, search
+from mlops_cli.core.search import Search, search
 from mlops_cli.core.spaces import Candidate, as_params, firsts, narrowed
 from mlops_cli.core.together import search_together
+from mlops_cli.core.trials import GoodEnough, Limits, Result, Trial, ranked
 from mlops_cli.params.modelling import Train
 from mlops_cli.reporting import Silent, Summary, Table
 from mlops_cli.store.crew import helping
 from mlops_cli.store.files import sha256, staged, write_json
 from mlops_cli.store.journal import Journal
 from mlops_cli.store.known import Known, read_known
-from mlops_cli.store.predictions import Predictions, write_stacked
+from mlops_cli.store.outcomes import Outcomes, write_stacked
 from mlops_cli.store.shared import Crew, SharedStudy, open_shared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mlops_cli.core.learners.contract import Setting
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
@@ -52,7 +52,7 @@ _MORE_ROUNDS = 2.5
 
 
 @dataclass(frozen=True)
-class _Search:
+class _Task:
     """One search: what it is about, how it is judged, and until when."""
 
     params: Params
@@ -94,17 +94,20 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     trials = found.trials
     states = Counter(t.state for t in trials)
     counts = {state: states[state] for state in ("complete", "pruned", "failed")}
+    best = _best(task, contenders, counts)
     with staged(layout.tuning) as folder:
         folder.mkdir()
-        write_json(folder / "best.json", _best(task, contenders, counts))
+        write_json(folder / "best.json", best)
         write_json(folder / "trials.json", [_entry(t) for t in trials])
         write_stacked(folder / "predictions.npy", [c.prediction for c in contenders])
-    Journal.remove_others(path.with_name("none"))
+        for number in _members(task, contenders, best["members"]):
+            found.outcomes.hand_over(contenders[number].trial.number, folder / "fits" / str(number))
+    Journal.remove_all(path.parent)
     seconds = time.monotonic() - started
     return _summary(found, contenders[0].trial, task.metric, counts, seconds)
 
 
-def _open(params: Params, layout: Layout, started: float, progress: Progress) -> _Search:
+def _open(params: Params, layout: Layout, started: float, progress: Progress) -> _Task:
     progress.update("reading train and validation")
     tune, seed, kind = params.tune, params.project.seed, params.task.type
     metric = lookup(tune.metric or search_metric(kind, params.train.objective), kind)
@@ -128,8 +131,9 @@ def _open(params: Params, layout: Layout, started: float, progress: Progress) ->
     seconds = math.inf if tune.seconds is None else tune.seconds
     patience = params.train.early_stopping
     problem = known.problem(settled, labels, metric, seed=seed, patience=patience)
-    budget = Budget(seconds, shape, settled, started)
-    return _Search(params, layout, metric, known, labels, settled, budget, problem, progress)
+    kept = frozenset(f for f in FAMILIES if bagged(f, settled, params.train.ensemble))
+    budget = Budget(seconds, shape, settled, kept, started)
+    return _Task(params, layout, metric, known, labels, settled, budget, problem, progress)
 
 
 def _rules(params: Params) -> Train:
@@ -144,24 +148,23 @@ def _rules(params: Params) -> Train:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is searched, in what order, until when; and a note on each family left out."""
+    """The search, what is tried first, and a note on each family left out."""
 
-    spaces: dict[str, dict[str, Setting]]
+    search: Search
     firsts: list[Candidate]
-    limits: Limits
     notes: list[str]
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The trials, what they predict, and what is to be told of the search."""
+    """The trials, what came of them, and what is to be told of the search."""
 
     trials: list[Trial]
-    predictions: Predictions
+    outcomes: Outcomes
     notes: list[str]
 
 
-def _wanted(task: _Search) -> _Wanted:
+def _wanted(task: _Task) -> _Wanted:
     tune, maximise = task.params.tune, task.metric.maximise
     families, notes = chosen(tune.families, task.problem.task)
     given: dict[str, Any] = {str(name): space for name, space in tune.spaces.items()}
@@ -180,37 +183,36 @@ def _wanted(task: _Search) -> _Wanted:
         lambda done: task.budget.reserve(ranked(done, maximise=maximise)),
         GoodEnough(enough.score, enough.trials, enough.gain),
     )
-    return _Wanted(spaces, first, limits, notes)
+    what = Search(
+        spaces,
+        task.problem.evaluate,
+        limits,
+        maximise,
+        task.params.project.seed,
+        tune.pruning,
+        task.progress,
+    )
+    return _Wanted(what, first, notes)
 
 
-def _alone(task: _Search, path: Path) -> _Found:
+def _alone(task: _Task, path: Path) -> _Found:
     """Search in this process: the same trials, whenever and however often it is interrupted."""
     wanted = _wanted(task)
     journal = Journal.open(path, task.direction, task.progress)
-    trials = search(
-        wanted.spaces,
-        wanted.firsts,
-        task.problem.evaluate,
-        journal,
-        wanted.limits,
-        maximise=task.metric.maximise,
-        seed=task.params.project.seed,
-        pruning=task.params.tune.pruning,
-        progress=task.progress,
-    )
-    return _Found(trials, journal.predictions, wanted.notes)
+    trials = search(wanted.search, wanted.firsts, journal)
+    return _Found(trials, journal.outcomes, wanted.notes)
 
 
-def _together(task: _Search, path: Path, crew: Crew) -> _Found:
+def _together(task: _Task, path: Path, crew: Crew) -> _Found:
     """Search with helpers, and with whoever else has the same storage."""
     wanted = _wanted(task)
     params = task.params.model_dump_json(by_alias=True, exclude_unset=True)
     given = (params, task.layout, path, crew.storage)
     shared = _joined(task, wanted, path, crew.storage)
     with helping(crew.workers - 1, _help, *given):
-        trials = _taking_part(task, wanted, shared)
+        trials = search_together(wanted.search, shared)
     note = "searched by several processes: another run may find other trials"
-    return _Found(trials, shared.predictions, [*wanted.notes, note])
+    return _Found(trials, shared.outcomes, [*wanted.notes, note])
 
 
 def _help(params: str, layout: Layout, path: Path, storage: str | None) -> None:
@@ -222,33 +224,20 @@ def _help(params: str, layout: Layout, path: Path, storage: str | None) -> None:
     with threadpool_limits(limits=1, user_api="blas"):
         task = _open(Params.model_validate_json(params), layout, time.monotonic(), Silent())
         wanted = _wanted(task)
-        _taking_part(task, wanted, _joined(task, wanted, path, storage))
+        search_together(wanted.search, _joined(task, wanted, path, storage))
 
 
-def _joined(task: _Search, wanted: _Wanted, path: Path, storage: str | None) -> SharedStudy:
+def _joined(task: _Task, wanted: _Wanted, path: Path, storage: str | None) -> SharedStudy:
     return open_shared(path, storage, task.direction, [as_params(c) for c in wanted.firsts])
 
 
-def _taking_part(task: _Search, wanted: _Wanted, shared: SharedStudy) -> list[Trial]:
-    return search_together(
-        wanted.spaces,
-        task.problem.evaluate,
-        shared,
-        wanted.limits,
-        maximise=task.metric.maximise,
-        seed=task.params.project.seed,
-        pruning=task.params.tune.pruning,
-        progress=task.progress,
-    )
-
-
-def _contenders(task: _Search, searched: _Found) -> list[Contender]:
+def _contenders(task: _Task, searched: _Found) -> list[Contender]:
     """The best trials with their predictions, fitted on all rows where the search took fewer."""
     done = ranked(searched.trials, maximise=task.metric.maximise)
     size = 4 * len(task.problem.judge.y) * max(1, task.problem.task.classes)
     found = []
     for trial in done[: max(1, min(_KEPT, _KEPT_BYTES // size))]:
-        prediction = searched.predictions.of(trial.number)
+        prediction = searched.outcomes.prediction(trial.number)
         if prediction is None or len(prediction) != len(task.problem.judge.y):
             # Another machine made the trial, or a kill came between.
             prediction = _again(task.problem, trial, math.inf).prediction
@@ -258,7 +247,7 @@ def _contenders(task: _Search, searched: _Found) -> list[Contender]:
     return found if task.budget.grows <= 1 else _finalists(task, found)
 
 
-def _preferred(task: _Search, contenders: Sequence[Contender]) -> list[Contender]:
+def _preferred(task: _Task, contenders: Sequence[Contender]) -> list[Contender]:
     return preferred(
         contenders,
         task.problem.judge,
@@ -267,7 +256,16 @@ def _preferred(task: _Search, contenders: Sequence[Contender]) -> list[Contender
     )
 
 
-def _finalists(task: _Search, contenders: list[Contender]) -> list[Contender]:
+def _members(task: _Task, contenders: Sequence[Contender], most: int | None) -> list[int]:
+    """Those whose models of the folds train will take as they are."""
+    bounds, settled = task.params.train.ensemble, task.plan
+    families = [c.trial.family for c in contenders]
+    predictions = [c.prediction for c in contenders]
+    weights = weighed(families, predictions, task.problem.judge, settled, bounds, most)
+    return [i for i in weights if bagged(families[i], settled, bounds)]
+
+
+def _finalists(task: _Task, contenders: list[Contender]) -> list[Contender]:
     """The best together, each taught by all rows of train, as far as there is time."""
     budget = task.budget
     together = select(
@@ -281,10 +279,8 @@ def _finalists(task: _Search, contenders: list[Contender]) -> list[Contender]:
     problem: Problem | None = None
     found: list[Contender] = []
     for number, contender in enumerate(chosen):
-        fit, refit = contender.seconds * budget.grows, contender.seconds * budget.refit
-        if not budget.affordable([*(c.seconds * budget.refit for c in found), fit + refit]) > len(
-            found
-        ):
+        fit, refit = contender.seconds * budget.grows, _last(budget, contender)
+        if not budget.affordable([*(_last(budget, c) for c in found), fit + refit]) > len(found):
             continue
         if problem is None:
             task.progress.update("reading all rows of train")
@@ -303,6 +299,11 @@ def _finalists(task: _Search, contenders: list[Contender]) -> list[Contender]:
         assert result.prediction is not None  # noqa: S101 - evaluated
         found.append(Contender(trial, result.prediction, seconds))
     return _preferred(task, found) if found else chosen[:1]
+
+
+def _last(budget: Budget, contender: Contender) -> float:
+    """Seconds that its last fit takes."""
+    return contender.seconds * budget.refit(contender.trial.family)
 
 
 def _again(problem: Problem, trial: Trial, seconds: float, rounds: int | None = None) -> Result:
@@ -325,16 +326,16 @@ def _journal(params: Params, layout: Layout) -> Path:
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     path = layout.work / "tune" / f"{key}.journal"
-    Journal.remove_others(path)
+    Journal.remove_all(path.parent, but=path.stem)
     return path
 
 
-def _best(task: _Search, contenders: Sequence[Contender], counts: dict[str, int]) -> dict[str, Any]:
+def _best(task: _Task, contenders: Sequence[Contender], counts: dict[str, int]) -> dict[str, Any]:
     """The best trial, and what train has to know to make a model of several."""
     first, budget = contenders[0].trial, task.budget
     members = None
     if math.isfinite(budget.seconds):
-        members = max(1, budget.affordable([c.seconds * budget.refit for c in contenders]))
+        members = max(1, budget.affordable([_last(budget, c) for c in contenders]))
     return {
         "family": first.family,
         "settings": first.settings,

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_cli.store.predictions import Predictions
+from mlops_cli.store.outcomes import Outcomes
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import optuna
 
+    from mlops_cli.core.trials import Result
     from mlops_cli.reporting import Progress
 
 __all__ = ["Journal"]
@@ -39,7 +38,7 @@ class Journal:
     """
 
     study: optuna.Study
-    predictions: Predictions
+    outcomes: Outcomes
 
     @classmethod
     def open(cls, path: Path, direction: str, progress: Progress) -> Journal:
@@ -58,13 +57,13 @@ class Journal:
                     f"the journal of the unfinished search is damaged; it is kept as {aside.name}, "
                     "and the search begins anew"
                 )
-        return cls(_study(path, direction), Predictions(path.with_suffix(".predictions")))
+        return cls(_study(path, direction), Outcomes(path.with_suffix(".outcomes")))
 
     @staticmethod
-    def remove_others(path: Path) -> None:
-        """Remove the journals and predictions of other searches beside this one."""
-        for other in path.parent.glob("*"):
-            if other.name.partition(".")[0] != path.stem:
+    def remove_all(folder: Path, *, but: str | None = None) -> None:
+        """Remove the journals and outcomes of all searches in a folder, but those of one name."""
+        for other in folder.glob("*"):
+            if other.name.partition(".")[0] != but:
                 shutil.rmtree(other) if other.is_dir() else other.unlink()
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
@@ -76,9 +75,9 @@ class Journal:
         """Keep a finished trial."""
         self.study.add_trial(trial)
 
-    def keep(self, number: int, prediction: npt.NDArray[np.float32]) -> None:
-        """Keep what a trial predicts."""
-        self.predictions.keep(number, prediction)
+    def keep(self, number: int, family: str, result: Result) -> None:
+        """Keep what a trial made."""
+        self.outcomes.keep(number, family, result)
 
 
 def _study(path: Path, direction: str) -> optuna.Study:

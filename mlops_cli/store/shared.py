@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_cli.errors import BadParams, SourceUnreadable, Usage
-from mlops_cli.store.predictions import Predictions
+from mlops_cli.store.outcomes import Outcomes
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    import numpy as np
-    import numpy.typing as npt
     import optuna
     from optuna.storages import BaseStorage
+
+    from mlops_cli.core.trials import Result
 
 __all__ = ["STORAGE", "WORKERS", "Crew", "SharedStudy", "open_shared"]
 
@@ -76,7 +76,7 @@ class SharedStudy:
 
     study: optuna.Study
     worker: int
-    predictions: Predictions
+    outcomes: Outcomes
     life: _Life
 
     @contextmanager
@@ -93,9 +93,9 @@ class SharedStudy:
             if _WORKER not in trial.user_attrs and _age(trial.datetime_start) > _NAMELESS:
                 _fail(self.study, trial)
 
-    def keep(self, number: int, prediction: npt.NDArray[np.float32]) -> None:
+    def keep(self, number: int, family: str, result: Result) -> None:
         """See ``Shared.keep``."""
-        self.predictions.keep(number, prediction)
+        self.outcomes.keep(number, family, result)
 
 
 def open_shared(
@@ -138,7 +138,7 @@ def open_shared(
     study = _joined(storage, f"mlops-{path.stem}", direction, firsts)
     # Numbers of trials begin anew with each study.
     kept = path.with_suffix(f".{study.user_attrs[_TOKEN]}")
-    return SharedStudy(study, worker, Predictions(kept), life)
+    return SharedStudy(study, worker, Outcomes(kept), life)
 
 
 def _joined(

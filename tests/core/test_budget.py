@@ -3,7 +3,7 @@
 import math
 
 from mlops_cli.core.budget import Budget, Plan, Shape, plan
-from mlops_cli.core.search import Trial
+from mlops_cli.core.trials import Trial
 
 SMALL, LARGE = Shape(800, 200, 10), Shape(300_000, 60_000, 20)
 
@@ -39,7 +39,9 @@ def test_little_time_means_fewer_folds_and_rows():
 def test_what_the_last_fits_need_is_kept():
     trials = [Trial(i, "lightgbm", {}, "complete", 1.0, seconds=2.0) for i in range(9)]
     crossed = Budget(100.0, SMALL, Plan(8, 875))
-    assert 6.0 < crossed.reserve(trials) < 10.0
+    assert 1.5 < crossed.reserve(trials) < 3.0
+    kept = Budget(100.0, SMALL, Plan(8, 875), frozenset({"lightgbm"}))
+    assert kept.reserve(trials) < 1.0
     large = Budget(100.0, LARGE, Plan(1, 50_000))
     assert large.reserve(trials) > 2.0 * (6 + 7.2)
     assert Budget(10.0, LARGE, Plan(1, 50_000)).reserve(trials) == 5.0

@@ -375,3 +375,13 @@ def test_fits_and_predictions_beside_each_other_leave_each_other_alone(family):
     times = "400" if family == "lightgbm" else "20"
     done = subprocess.run([sys.executable, "-c", BESIDE, family, times], check=False)
     assert done.returncode == 0
+
+
+def test_steps_count_the_nodes_on_a_row_s_way():
+    boosted, forest = FAMILIES["lightgbm"], FAMILIES["forest"]
+    settings = {"max_leaves": 16}
+    assert boosted.steps(settings, 100, 2) == 400
+    assert boosted.steps(settings, 100, 3) == 1200
+    assert forest.steps(settings, 50, 3) == 200
+    assert FAMILIES["catboost"].steps({"depth": 6}, 10, 5) == 60
+    assert FAMILIES["linear"].steps({}, None, 2) == 0

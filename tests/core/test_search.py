@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from mlops_cli.core.learners import FAMILIES, Setting
-from mlops_cli.core.search import GoodEnough, Limits, Result, best, search
+from mlops_cli.core.search import Search, search
 from mlops_cli.core.spaces import Candidate, firsts, narrowed
+from mlops_cli.core.trials import GoodEnough, Limits, Result, best
 from mlops_cli.errors import BadParams, MlopsError
 from mlops_cli.params.modelling import Dimension
 from mlops_cli.reporting import Silent
@@ -57,17 +58,8 @@ class Notes(Silent):
 
 def run(path, *, trials=14, goal=objective, progress=None, seconds=None, seed=3, **limits):
     progress = progress or Silent()
-    return search(
-        SPACES,
-        FIRSTS,
-        goal,
-        Journal.open(path, "maximize", progress),
-        Limits(trials, seconds, **limits),
-        maximise=True,
-        seed=seed,
-        pruning=True,
-        progress=progress,
-    )
+    what = Search(SPACES, goal, Limits(trials, seconds, **limits), True, seed, True, progress)
+    return search(what, FIRSTS, Journal.open(path, "maximize", progress))
 
 
 @pytest.fixture(scope="module")
@@ -270,9 +262,9 @@ def test_what_trials_predict_is_kept_by_their_number(tmp_path):
         return Result(1.0, None, np.full(3, len(candidate.settings), np.float32))
 
     run(tmp_path / "o.journal", trials=2, goal=predicting)
-    kept = Journal.open(tmp_path / "o.journal", "maximize", Silent()).predictions
-    assert [kept.of(n).tolist() for n in (0, 1)] == [[1.0] * 3, [2.0] * 3]
-    assert kept.of(2) is None
+    kept = Journal.open(tmp_path / "o.journal", "maximize", Silent()).outcomes
+    assert [kept.prediction(n).tolist() for n in (0, 1)] == [[1.0] * 3, [2.0] * 3]
+    assert kept.prediction(2) is None
 
 
 def test_first_choices_take_turns_and_stay_in_the_ranges():

@@ -198,3 +198,15 @@ def test_infinite_and_empty_features_do_not_break_the_signature(tmp_path):
     inputs = bundles.load(layout.fitted).signature["inputs"]
     assert inputs["f1"]["min"] is None
     assert inputs["f2"]["missing"] == 1.0
+
+
+def test_models_of_the_folds_are_taken_as_tune_made_them_or_made_alike(searched):
+    layout, params = searched["binary"], make_params("binary")
+    fits = layout.tuning / "fits"
+    assert any(fits.rglob("model.txt"))
+    train.run(params, layout, Silent())
+    taken = contents(layout.fitted)
+    fits.rename(layout.tuning / "elsewhere")
+    train.run(params, layout, Silent())
+    (layout.tuning / "elsewhere").rename(fits)
+    assert contents(layout.fitted) == taken

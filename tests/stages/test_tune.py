@@ -23,7 +23,8 @@ FEW = {"trials": 6, "families": FAST}
 
 
 def outputs(layout):
-    return {p.name: p.read_bytes() for p in sorted(layout.tuning.iterdir())}
+    files = sorted(p for p in layout.tuning.rglob("*") if p.is_file())
+    return {str(p.relative_to(layout.tuning)): p.read_bytes() for p in files}
 
 
 def best(layout):

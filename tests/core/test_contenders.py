@@ -1,0 +1,75 @@
+"""Which trial leads, and whose models of the folds are kept."""
+
+import numpy as np
+import pytest
+
+from mlops_cli.core.budget import Plan
+from mlops_cli.core.contenders import Contender, bagged, preferred, standard_error, weighed
+from mlops_cli.core.folds import Judge
+from mlops_cli.core.metrics import lookup
+from mlops_cli.core.trials import Trial
+from mlops_cli.params.modelling import Ensemble
+
+ROWS = 2_000
+RNG = np.random.default_rng(0)
+Y = RNG.normal(size=ROWS)
+NOISE = RNG.normal(size=ROWS)
+JUDGE = Judge(lookup("rmse", "regression"), Y, (slice(None),))
+
+
+def contender(number, spread, family="lightgbm", rounds=100, noise=NOISE):
+    prediction = (Y + noise * spread).astype(np.float32)
+    score = JUDGE(prediction.astype(float))
+    trial = Trial(number, family, {"max_leaves": 32}, "complete", score, rounds)
+    return Contender(trial, prediction, 1.0)
+
+
+def order(contenders, *, simplest):
+    found = preferred(contenders, JUDGE, seed=0, simplest=simplest)
+    return [c.trial.number for c in found]
+
+
+def test_the_best_leads():
+    contenders = [contender(0, 1.0), contender(1, 0.5), contender(2, 0.7)]
+    assert order(contenders, simplest=False) == [1, 2, 0]
+
+
+def test_the_simplest_of_those_as_good_as_the_best_leads():
+    best = contender(0, 0.500, rounds=400)
+    as_good = contender(1, 0.502, rounds=40)
+    as_good_and_larger = contender(2, 0.502, rounds=80)
+    worse = contender(3, 0.7, family="linear", rounds=None)
+    found = order([best, as_good, as_good_and_larger, worse], simplest=True)
+    assert found[0] == 1
+    assert sorted(found) == [0, 1, 2, 3]
+
+
+def test_the_standard_error_is_that_of_the_metric():
+    values = np.abs(RNG.normal(size=ROWS))
+    mae = Judge(lookup("mae", "regression"), np.zeros(ROWS), (slice(None),))
+    found = standard_error(mae, values, seed=1)
+    assert found == pytest.approx(values.std() / np.sqrt(ROWS), rel=0.25)
+    assert found == standard_error(mae, values, seed=1)
+
+
+def test_only_unsteady_families_that_were_cross_validated_are_bagged():
+    folds, one = Plan(8, 100), Plan(1, 100)
+    assert bagged("lightgbm", folds, Ensemble())
+    assert not bagged("linear", folds, Ensemble())
+    assert not bagged("lightgbm", folds, False)
+    assert not bagged("lightgbm", one, Ensemble())
+
+
+def test_members_are_bounded_by_time_and_number():
+    contenders = [contender(i, 0.6, noise=RNG.normal(size=ROWS)) for i in range(6)]
+    families = ["lightgbm"] * 6
+    predictions = [c.prediction for c in contenders]
+
+    def members(bounds, most=None):
+        return weighed(families, predictions, JUDGE, Plan(8, 100), bounds, most)
+
+    assert members(False) == {0: 1.0}
+    assert len(members(Ensemble(members=3, milliseconds=100.0))) == 3
+    assert len(members(Ensemble(members=6, milliseconds=100.0), most=2)) == 2
+    # Eight fits of 0.04 ms each: only two such members stay under 0.7 ms.
+    assert len(members(Ensemble(members=6, milliseconds=0.7))) == 2
