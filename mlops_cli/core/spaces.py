@@ -22,6 +22,7 @@ _WORTH = (
     "lightgbm",
     "linear",
     "catboost",
+    "mlp",
     "extra_trees",
     "xgboost",
     "forest",

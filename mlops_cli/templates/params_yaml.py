@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlops_cli.core.learners import FAMILIES
 from mlops_cli.templates.yaml_text import comment, flow_list, scalar
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["Reading", "render"]
 
 SMALL = 1000
-"""Rows below which a search can take all of them, and needs few families."""
+"""Rows below which a search can take all of them."""
+TRIED = ("linear", "mlp", "extra_trees", "lightgbm", "catboost")
+"""Families that differ from each other, as far as they are installed."""
 SLICE_VALUES = 10
 
 METRICS = {
@@ -189,11 +192,7 @@ def _split(proposal: Proposal) -> str:
 def _tune(proposal: Proposal) -> str:
     metric, words = METRICS[proposal.target.task]
     small = proposal.rows < SMALL
-    families = (
-        "linear, forest, lightgbm"
-        if small
-        else ("linear, forest, hist_gradient_boosting, lightgbm")
-    )
+    families = ", ".join(name for name in TRIED if FAMILIES[name].installed)
     return "\n".join(
         [
             "tune:",
