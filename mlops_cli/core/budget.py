@@ -20,8 +20,8 @@ MOST_ROWS = 20_000
 _TRIALS_AT_LEAST = 8
 """So many trials a time budget shall have room for."""
 _LEAST_ROWS = 2_000
-_ROUNDS = 150
-_CELLS_A_SECOND, _ROUND_SECONDS = 1e8, 5e-4
+_ROUNDS = 300
+_CELLS_A_SECOND, _ROUND_SECONDS = 1e8, 1e-3
 """What boosting does on one core, about: enough to choose between plans, not to promise times."""
 _ENDING = 0.5
 """Seconds that reading, judging and writing take in the end."""

@@ -33,7 +33,7 @@ from mlops_cli.params.modelling import Dimension
 __all__ = ["FAMILY"]
 
 _FILE, _FACTS = "model.cbm", "facts.json"
-_ROUNDS = 300
+_ROUNDS = 1000
 _LOOKS = 30
 _FEW = 64
 """Up to so many rows, lists are faster than a table."""
@@ -301,7 +301,7 @@ FAMILY = Family(
     needs="catboost",
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
     monotone=frozenset({"log", "squared", "poisson"}),
-    milliseconds=0.2,
+    milliseconds=0.05,
     steps=steps_of_joint_trees,
 )
 """Ranges and portfolio after TabArena (Erickson et al. 2025) and AutoGluon's portfolios, with

@@ -174,7 +174,7 @@ def forest_family(
         reader=_from_files,
         rounds=_TREES,
         losses=frozenset({"log", "squared", "poisson"}),
-        milliseconds=0.23,
+        milliseconds=0.2,
         steps=steps_of_joint_trees,
     )
 

@@ -31,7 +31,7 @@ from mlops_cli.params.modelling import Dimension
 __all__ = ["FAMILY"]
 
 _FILE = "model.skops"
-_ROUNDS = 300
+_ROUNDS = 600
 _LOSSES = {
     "squared": "squared_error",
     "absolute": "absolute_error",
@@ -212,5 +212,5 @@ FAMILY = Family(
     rounds=_ROUNDS,
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
     monotone=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
-    milliseconds=0.3,
+    milliseconds=0.2,
 )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["FAMILY"]
 
 _FILE = "model.txt"
-_ROUNDS = 500
+_ROUNDS = 1000
 _LOOKS = 40
 """How often the score is taken: at each of so many parts of the rounds."""
 _OBJECTIVES = {
@@ -228,7 +228,7 @@ FAMILY = Family(
     rounds=_ROUNDS,
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
     monotone=frozenset({"log", "squared", "poisson"}),
-    milliseconds=0.04,
+    milliseconds=0.025,
 )
 """Ranges and portfolio after TabArena (Erickson et al. 2025) and AutoGluon's portfolios, with
 learning rates for a few hundred rounds."""

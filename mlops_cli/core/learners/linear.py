@@ -198,5 +198,5 @@ FAMILY = Family(
     fitter=_fit,
     reader=_from_files,
     losses=frozenset({"log", "squared", "poisson"}),
-    milliseconds=0.1,
+    milliseconds=0.03,
 )
