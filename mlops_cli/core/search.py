@@ -51,6 +51,7 @@ __all__ = [
 
 _TRIALS_TO_COMPARE = 5
 _STEPS_BEFORE_PRUNING = 2
+_GRACE = 1.2
 TRIES = 5
 """So many proposals may be too dear for the time that is left before the search ends."""
 
@@ -119,8 +120,10 @@ class Search:
     ) -> Result | None:
         """Evaluate what a trial tries; None: it was pruned."""
         late, left = any_complete(trials), clock.left(trials)
-        # The first shall leave time for others, and for the last fits.
-        return _work(trial, candidate, self.objective, left if late else left / 3, late=late)
+        if not any(t.family == candidate.family for t in trials):
+            # How long it takes is not known: it shall leave time for others.
+            left /= 3
+        return _work(trial, candidate, self.objective, left, late=late)
 
 
 def search(what: Search, firsts: Sequence[Candidate], history: History) -> list[Trial]:
@@ -184,7 +187,8 @@ def _work(
 
     ``late`` says whether a trial that takes longer is given up.
     """
-    ends = time.monotonic() + seconds
+    # Boosting ends in time by itself, and what it has got by then counts.
+    ends = time.monotonic() + _GRACE * seconds
 
     def report(step: int, score: float) -> None:
         trial.report(score, step)

@@ -42,9 +42,9 @@ Layer = tuple[Floats, Floats]
 """Weights (in, out) and biases (out,)."""
 
 _FACTS, _ARRAYS = "model.json", "weights.npz"
-_EPOCHS = 60
+_EPOCHS = 30
 _LAYERS = 2
-_BATCHES, _LEAST_BATCH, _MOST_BATCH = 60, 32, 512
+_BATCHES, _LEAST_BATCH, _MOST_BATCH = 40, 64, 512
 """About so many steps make an epoch, of so many rows."""
 _ROWS_OCCLUDED = 500
 
@@ -269,13 +269,13 @@ def _steps(settings: Settings, rounds: int | None, classes: int) -> float:  # no
 FAMILY = Family(
     name="mlp",
     space={
-        "learning_rate": Setting(Dimension(low=1e-3, high=3e-2, log=True), 1e-2),
+        "learning_rate": Setting(Dimension(low=1e-3, high=5e-2, log=True), 2e-2),
         "width": Setting(Dimension(low=32, high=256, log=True), 128),
         "penalty": Setting(Dimension(low=1e-5, high=1.0, log=True), 3e-2),
     },
     portfolio=(
-        {"penalty": 1e-3},
-        {"learning_rate": 3e-3, "penalty": 0.3},
+        {"learning_rate": 1e-2, "penalty": 0.3},
+        {"learning_rate": 1e-2, "penalty": 1e-3},
     ),
     fitter=_fit,
     reader=_from_files,
