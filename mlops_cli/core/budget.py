@@ -23,13 +23,15 @@ _LEAST_ROWS = 2_000
 _ROUNDS = 300
 _CELLS_A_SECOND, _ROUND_SECONDS = 1e8, 1e-3
 """What boosting does on one core, about: enough to choose between plans, not to promise times."""
-_ENDING = 0.5
-"""Seconds that reading, judging and writing take in the end."""
+_ENDING = 2.0
+"""Seconds that go to anything but fits: starting two processes with their libraries, reading,
+judging and writing."""
 _MOST_RESERVED = 0.5
 _MEMBERS = 3
 _FITS_BESIDE = 2
 """Folds are fitted side by side, the last model alone: it takes the time of about so many."""
 _SAFETY = 1.15
+_LEAST_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,12 @@ def plan(
 
 
 def _fit_seconds(shape: Shape, rows: int) -> float:
-    cells = rows * shape.columns
-    return _ROUNDS * shape.outputs * (cells / _CELLS_A_SECOND + _ROUND_SECONDS)
+    return _ROUNDS * shape.outputs * _round_seconds(shape, rows)
+
+
+def _round_seconds(shape: Shape, rows: int) -> float:
+    """A round takes longer with more rows, but few rows take it some time too."""
+    return rows * shape.columns / _CELLS_A_SECOND + _ROUND_SECONDS
 
 
 @dataclass(frozen=True)
@@ -136,28 +142,59 @@ class Budget:
         return self.started + self.seconds - time.monotonic()
 
     @property
+    def room(self) -> float:
+        """Seconds until its end that fits may take."""
+        return self.left - _ENDING
+
+    @property
+    def finals(self) -> bool:
+        """Whether trials had fewer rows than train has, so that the best are fitted on all."""
+        return not self.plan.crossed and self.plan.rows < self.shape.train
+
+    @property
     def grows(self) -> float:
-        """How many times a trial's rows all rows of train are; 1 where it had them all."""
-        return 1.0 if self.plan.crossed else self.shape.train / self.plan.rows
+        """How many trials' time a fit on all rows of train takes."""
+        return self._times(self.shape.train) if self.finals else 1.0
 
     def refit(self, family: str) -> float:
         """How many trials' time the last fit of a model takes."""
         if not self.plan.crossed:
-            return self.shape.known / self.plan.rows
+            return self._times(self.shape.known)
         return 0.0 if family in self.kept else _FITS_BESIDE / self.plan.folds
+
+    def final(self, seconds: float, planned: Sequence[float]) -> float | None:
+        """Seconds that a fit on all rows of train may take; None: there is no time for it.
+
+        Parameters
+        ----------
+        seconds
+            That its trial took.
+        planned
+            Seconds of last fits that are to be made besides. Where there is none, fewer rounds
+            than it would take are better than no such fit.
+        """
+        room = self.room - sum(planned)
+        last = self._times(self.shape.known)
+        needed = seconds * (self.grows + last)
+        if room < needed * (_SAFETY if planned else _LEAST_SHARE):
+            return None
+        return room * self.grows / (self.grows + last)
+
+    def _times(self, rows: int) -> float:
+        return _round_seconds(self.shape, rows) / _round_seconds(self.shape, self.plan.rows)
 
     def reserve(self, ranked: Sequence[Trial]) -> float:
         """Seconds to keep for the last fits, going by the best trials so far."""
         if math.isinf(self.seconds):
             return 0.0
-        finalists = self.grows if self.grows > 1 else 0.0
-        members = 1 if finalists else _MEMBERS
+        finalists = self.grows if self.finals else 0.0
+        members = 1 if self.finals else _MEMBERS
         work = sum(t.seconds * (finalists + self.refit(t.family)) for t in ranked[:members])
         return min(_ENDING + _SAFETY * work, _MOST_RESERVED * self.seconds)
 
     def affordable(self, seconds: Sequence[float]) -> int:
         """How many models there is time to fit for the last time, the best first."""
-        left, count = self.left - _ENDING, 0
+        left, count = self.room, 0
         for each in seconds:
             left -= _SAFETY * each
             if left < 0:

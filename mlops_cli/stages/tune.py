@@ -16,7 +16,7 @@ from mlops_cli.core.budget import Budget, Plan, Shape, plan
 from mlops_cli.core.contenders import Contender, bagged, preferred, weighed
 from mlops_cli.core.ensemble import select
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, chosen
+from mlops_cli.core.learners import FAMILIES, chosen, warm
 from mlops_cli.core.learners.contract import available_cores
 from mlops_cli.core.metrics import Metric, lookup
 from mlops_cli.core.objectives import search_metric
@@ -167,6 +167,8 @@ class _Found:
 def _wanted(task: _Task) -> _Wanted:
     tune, maximise = task.params.tune, task.metric.maximise
     families, notes = chosen(tune.families, task.problem.task)
+    if tune.seconds is not None:
+        warm(families.values(), task.problem.task)
     given: dict[str, Any] = {str(name): space for name, space in tune.spaces.items()}
     spaces = {
         name: narrowed(family.space, given.get(name, {}), name) for name, family in families.items()
@@ -244,7 +246,7 @@ def _contenders(task: _Task, searched: _Found) -> list[Contender]:
         assert prediction is not None  # noqa: S101 - evaluated
         found.append(Contender(trial, prediction, trial.seconds))
     found = _preferred(task, found)
-    return found if task.budget.grows <= 1 else _finalists(task, found)
+    return _finalists(task, found) if task.budget.finals else found
 
 
 def _preferred(task: _Task, contenders: Sequence[Contender]) -> list[Contender]:
@@ -279,8 +281,8 @@ def _finalists(task: _Task, contenders: list[Contender]) -> list[Contender]:
     problem: Problem | None = None
     found: list[Contender] = []
     for number, contender in enumerate(chosen):
-        fit, refit = contender.seconds * budget.grows, _last(budget, contender)
-        if not budget.affordable([*(_last(budget, c) for c in found), fit + refit]) > len(found):
+        time_for_it = budget.final(contender.seconds, [_last(budget, c) for c in found])
+        if time_for_it is None:
             continue
         if problem is None:
             task.progress.update("reading all rows of train")
@@ -293,7 +295,7 @@ def _finalists(task: _Task, contenders: list[Contender]) -> list[Contender]:
         begun = time.monotonic()
         rounds = FAMILIES[contender.trial.family].rounds
         most = int(rounds * _MORE_ROUNDS) if rounds else None
-        result = _again(problem, contender.trial, budget.left - refit, most)
+        result = _again(problem, contender.trial, time_for_it, most)
         seconds = (time.monotonic() - begun) / budget.grows
         trial = replace(contender.trial, score=result.score, iterations=result.iterations)
         assert result.prediction is not None  # noqa: S101 - evaluated

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from mlops_cli.core.learners import (
@@ -18,7 +18,17 @@ from mlops_cli.core.learners import (
 from mlops_cli.core.learners.contract import Family, Fitted, Pruned, Setting, TaskInfo, Watch
 from mlops_cli.errors import BadParams
 
-__all__ = ["FAMILIES", "Family", "Fitted", "Pruned", "Setting", "TaskInfo", "Watch", "chosen"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Fitted",
+    "Pruned",
+    "Setting",
+    "TaskInfo",
+    "Watch",
+    "chosen",
+    "warm",
+]
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
@@ -68,3 +78,14 @@ def chosen(names: Sequence[str] | None, task: TaskInfo) -> tuple[dict[str, Famil
             "Name others under tune.families, or change train.objective or train.monotone.",
         )
     return able, notes
+
+
+def warm(families: Iterable[Family], task: TaskInfo) -> None:
+    """Fit each to a few rows, so that what its libraries need to start isn't a trial's time."""
+    import numpy as np
+
+    X = np.arange(40.0).reshape(20, 2)
+    y = np.arange(20) % (task.classes or 20)
+    bare = TaskInfo(task.type, task.classes, objective=task.objective)
+    for family in families:
+        family.fit(X, y, bare, {}, seed=0, threads=1, iterations=1 if family.rounds else None)
