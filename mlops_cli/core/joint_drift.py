@@ -19,6 +19,7 @@ import numpy as np
 from mlops_cli.core.coding import MISSING
 from mlops_cli.core.dependence import Dependence, clustered
 from mlops_cli.core.drift_checks import Candidate
+from mlops_cli.core.learners.lightgbm_library import package
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -118,8 +119,7 @@ class _Teller:
     def train(
         cls, X: npt.NDArray[np.float64], y: npt.NDArray[np.int64], categorical: list[int], seed: int
     ) -> _Teller:
-        import lightgbm
-
+        lightgbm = package()
         half = np.random.default_rng(seed).permutation(len(y)) % 2
         models = []
         for out in (0, 1):

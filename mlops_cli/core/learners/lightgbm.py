@@ -24,7 +24,7 @@ from mlops_cli.core.learners.contract import (
     shares,
     two_columns,
 )
-from mlops_cli.core.learners.lightgbm_library import LibraryError, Scorer
+from mlops_cli.core.learners.lightgbm_library import LibraryError, Scorer, package
 from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
 
@@ -84,8 +84,7 @@ def _fit(
     weight: Floats | None = None,
     seconds: float | None = None,
 ) -> _Lightgbm:
-    import lightgbm
-
+    lightgbm = package()
     total, late = iterations or _ROUNDS, deadline(seconds)
     parameters = _parameters(task, settings, seed, cores(threads, X))
     data = lightgbm.Dataset(

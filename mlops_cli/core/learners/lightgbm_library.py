@@ -1,7 +1,7 @@
-"""Scoring with LightGBM's C library, without its Python package.
+"""LightGBM without what its Python package imports but training and scoring don't need.
 
-The package imports scikit-learn, pandas and SciPy: more than a second and 100 MB that a service
-and a register stage have no use for. Its C API is documented and stable:
+Scoring goes by the C library: the package imports scikit-learn, pandas and SciPy, more than a second
+and 100 MB that a service and a register stage have no use for. Its C API is documented and stable:
 https://lightgbm.readthedocs.io/en/stable/C-API.html
 """
 
@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import sys
+import threading
 import weakref
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from mlops_cli.core.learners.contract import Floats
 
-__all__ = ["LibraryError", "Scorer"]
+__all__ = ["LibraryError", "Scorer", "package"]
 
 _DOUBLES, _ROW_MAJOR = 1, 1
 _NORMAL, _CONTRIBUTIONS = 0, 3
@@ -29,6 +32,28 @@ _ALONE = b"verbosity=-1 num_threads=1"
 _FEW = 20_000
 """Up to so many rows one thread is used. LightGBM has one number of threads for the whole process:
 were it changed beside a fit in another thread, that one would write past its buffers."""
+
+
+_NOT_NEEDED = ("sklearn", "pandas", "matplotlib", "dask")
+_IMPORTING = threading.Lock()
+
+
+def package() -> ModuleType:
+    """LightGBM's Python package, imported without the libraries that only its wrappers need.
+
+    It imports scikit-learn, SciPy's statistics and pandas if they are installed: a second in a
+    process that has none of them. A module that is None in ``sys.modules`` counts as missing.
+    """
+    with _IMPORTING:
+        if "lightgbm" not in sys.modules:
+            hidden = [name for name in _NOT_NEEDED if name not in sys.modules]
+            sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+            try:
+                importlib.import_module("lightgbm")
+            finally:
+                for name in hidden:
+                    del sys.modules[name]
+    return importlib.import_module("lightgbm")
 
 
 class LibraryError(Exception):
