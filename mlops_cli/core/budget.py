@@ -194,7 +194,8 @@ class Budget:
 
     def affordable(self, seconds: Sequence[float]) -> int:
         """How many models there is time to fit for the last time, the best first."""
-        left, count = self.room, 0
+        # What takes no time can be had when there is none left.
+        left, count = max(0.0, self.room), 0
         for each in seconds:
             left -= _SAFETY * each
             if left < 0:

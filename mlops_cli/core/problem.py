@@ -88,8 +88,9 @@ class Problem:
             The most rounds of a model; by default the family's.
         """
         if len(self.folds) == 1:
-            fitted = self._fit(candidate, self.folds[0], report, seconds, rounds, threads=None)
-            prediction = fitted.predict(self.X[self.folds[0].score])
+            fitted, prediction = self._fit(
+                candidate, self.folds[0], report, seconds, rounds, threads=None
+            )
             return self._result(prediction, [fitted])
         whole = np.zeros((len(self.y), self.task.classes) if self.task.classes else len(self.y))
         fits, scores = [], []
@@ -102,8 +103,8 @@ class Problem:
             ]
             try:
                 for step, (fold, future) in enumerate(zip(self.folds, running, strict=True), 1):
-                    fits.append(future.result())
-                    whole[fold.score] = fits[-1].predict(self.X[fold.score])
+                    fitted, whole[fold.score] = future.result()
+                    fits.append(fitted)
                     scores.append(self._score(whole[fold.score], fold))
                     if report and step < len(self.folds):
                         report(step, float(np.mean(scores)))
@@ -116,12 +117,12 @@ class Problem:
     def on_folds(self, candidates: Sequence[Candidate]) -> list[list[Fitted]]:
         """Fit each candidate on each fold, as ``evaluate`` does: (candidates, folds)."""
 
-        def submit(candidate: Candidate, fold: Fold) -> Future[Fitted]:
+        def submit(candidate: Candidate, fold: Fold) -> Future[tuple[Fitted, Floats]]:
             return pool.submit(self._fit, candidate, fold, None, math.inf, None, threads=1)
 
         with ThreadPoolExecutor(available_cores()) as pool:
             running = [[submit(c, fold) for fold in self.folds] for c in candidates]
-            return [[future.result() for future in of] for of in running]
+            return [[future.result()[0] for future in of] for of in running]
 
     def on_all(self, candidate: Candidate, iterations: int | None) -> Fitted:
         """Fit a candidate on every row, with so many rounds."""
@@ -144,7 +145,8 @@ class Problem:
         rounds: int | None,
         *,
         threads: int | None,
-    ) -> Fitted:
+    ) -> tuple[Fitted, Floats]:
+        """The model of a fold, and what it predicts for the rows that decide."""
         sign = 1.0 if self.metric.maximise else -1.0
 
         def score(prediction: Floats) -> float:
@@ -155,7 +157,7 @@ class Problem:
                 report(step, sign * value)
 
         watch = Watch(self.X[fold.score], score, signed if report else None, self.patience)
-        return FAMILIES[candidate.family].fit(
+        fitted = FAMILIES[candidate.family].fit(
             self.X[fold.fit],
             self.y[fold.fit],
             self.task,
@@ -167,6 +169,7 @@ class Problem:
             seconds=None if math.isinf(seconds) else max(0.0, seconds),
             weight=None if self.weight is None else self.weight[fold.fit],
         )
+        return fitted, watch.seen[0] if watch.seen else fitted.predict(watch.X)
 
     def _score(self, prediction: Floats, fold: Fold) -> float:
         weight = None if self.weight is None else self.weight[fold.score]

@@ -385,3 +385,14 @@ def test_steps_count_the_nodes_on_a_row_s_way():
     assert forest.steps(settings, 50, 3) == 200
     assert FAMILIES["catboost"].steps({"depth": 6}, 10, 5) == 60
     assert FAMILIES["linear"].steps({}, None, 2) == 0
+
+
+@each_family
+@each_task
+def test_what_a_watched_fit_says_it_predicts_is_what_it_predicts(family, kind):
+    X, y, task = problem(kind, rows=400)
+    watch = Watch(X[200:], lambda p: goodness(y[200:], p), patience=10)
+    fitted = quick(family, X[:200], y[:200], task, rounds=60, watch=watch)
+    assert bool(watch.seen) == (family.name not in ("linear", "forest", "extra_trees"))
+    for seen in watch.seen:
+        np.testing.assert_allclose(seen, fitted.predict(X[200:]), rtol=2e-5, atol=2e-6)

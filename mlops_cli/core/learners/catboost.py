@@ -34,7 +34,7 @@ __all__ = ["FAMILY"]
 
 _FILE, _FACTS = "model.cbm", "facts.json"
 _ROUNDS = 1000
-_LOOKS = 30
+_LOOKS = 60
 _FEW = 64
 """Up to so many rows, lists are faster than a table."""
 _LARGEST = 3e38
@@ -240,8 +240,8 @@ def _codes(column: Floats) -> npt.NDArray[np.int64]:
 
 def _lists(X: Floats, categorical: tuple[int, ...]) -> list[list[Any]]:
     rows: list[list[Any]] = np.clip(X, -_LARGEST, _LARGEST).tolist()
-    for i in categorical:
-        for row, code in zip(rows, _codes(X[:, i]).tolist(), strict=True):
+    for row, codes in zip(rows, _codes(X[:, categorical]).tolist(), strict=True):
+        for i, code in zip(categorical, codes, strict=True):
             row[i] = code
     return rows
 

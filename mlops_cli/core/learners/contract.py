@@ -111,12 +111,15 @@ class Watch:
         Called with the step (1 to 10) and the score so far; may raise ``Pruned``.
     patience
         Rounds without a better score after which to stop; None: never.
+    seen
+        Gets the prediction of the model that the fit gives back, where the fit knows it already.
     """
 
     X: Floats
     score: Callable[[Floats], float]
     report: Callable[[int, float], None] | None = None
     patience: int | None = None
+    seen: list[Floats] = field(default_factory=list)
 
 
 class Fitted(Protocol):
@@ -299,11 +302,14 @@ class Rounds:
         Whom to tell.
     total
         The most rounds.
+    cuts
+        Whether the model will end with the best round, and so predict what it predicted there.
     """
 
-    def __init__(self, watch: Watch, total: int) -> None:
+    def __init__(self, watch: Watch, total: int, *, cuts: bool = True) -> None:
         self.watch = watch
         self.total = total
+        self.cuts = cuts
         self.best = 0
         self.best_score = -np.inf
         self._step = 0
@@ -313,6 +319,8 @@ class Rounds:
         score = self.watch.score(prediction)
         if score > self.best_score or self.best == 0:
             self.best, self.best_score = done, score
+            if self.cuts:
+                self.watch.seen[:] = [prediction]
         step = done * STEPS // self.total
         if self.watch.report and step > self._step:
             self._step = step

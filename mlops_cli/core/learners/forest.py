@@ -90,7 +90,7 @@ def _fit(
     forest = _new(kind, task, settings, len(X), seed, cores(threads, X))
     model = _Forest(forest, task.classes)
     X = np.clip(X, -_LARGEST, _LARGEST)
-    rounds = Rounds(watch, total) if watch else None
+    rounds = Rounds(watch, total, cuts=False) if watch else None
     seen: Floats | float = 0.0
     done = 0
     # Grown in parts, a forest has the same trees as one grown at once.

@@ -35,7 +35,7 @@ __all__ = ["FAMILY"]
 
 _FILE = "model.txt"
 _ROUNDS = 1000
-_LOOKS = 40
+_LOOKS = 100
 """How often the score is taken: at each of so many parts of the rounds."""
 _OBJECTIVES = {
     "squared": "regression",

@@ -1,8 +1,8 @@
 """LightGBM without what its Python package imports but training and scoring don't need.
 
-Scoring goes by the C library: the package imports scikit-learn, pandas and SciPy, more than a second
-and 100 MB that a service and a register stage have no use for. Its C API is documented and stable:
-https://lightgbm.readthedocs.io/en/stable/C-API.html
+Scoring goes by the C library: the package imports scikit-learn, pandas and SciPy, more than a
+second and 100 MB that a service and a register stage have no use for. Its C API is documented and
+stable: https://lightgbm.readthedocs.io/en/stable/C-API.html
 """
 
 from __future__ import annotations

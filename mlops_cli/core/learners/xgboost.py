@@ -38,7 +38,7 @@ __all__ = ["FAMILY"]
 
 _FILE = "model.ubj"
 _ROUNDS = 800
-_LOOKS = 40
+_LOOKS = 80
 _LARGEST = 3e38
 """It compares in 32 bits, and refuses what is infinite there."""
 _OBJECTIVES = {
