@@ -23,7 +23,7 @@ _LEAST_ROWS = 2_000
 _ROUNDS = 300
 _CELLS_A_SECOND, _ROUND_SECONDS = 1e8, 1e-3
 """What boosting does on one core, about: enough to choose between plans, not to promise times."""
-_ENDING = 2.0
+_ENDING = 2.7
 """Seconds that go to anything but fits: starting two processes with their libraries, reading,
 judging and writing."""
 _MOST_RESERVED = 0.5
@@ -194,8 +194,7 @@ class Budget:
 
     def affordable(self, seconds: Sequence[float]) -> int:
         """How many models there is time to fit for the last time, the best first."""
-        # What takes no time can be had when there is none left.
-        left, count = max(0.0, self.room), 0
+        left, count = self.room, 0
         for each in seconds:
             left -= _SAFETY * each
             if left < 0:

@@ -336,7 +336,8 @@ def _best(task: _Task, contenders: Sequence[Contender], counts: dict[str, int]) 
     """The best trial, and what train has to know to make a model of several."""
     first, budget = contenders[0].trial, task.budget
     members = None
-    if math.isfinite(budget.seconds):
+    # After a cross-validation the last fits are few and short, and were kept time for.
+    if math.isfinite(budget.seconds) and not task.plan.crossed:
         members = max(1, budget.affordable([_last(budget, c) for c in contenders]))
     return {
         "family": first.family,

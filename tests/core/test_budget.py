@@ -41,9 +41,9 @@ def test_little_time_means_fewer_folds_and_rows():
 def test_what_the_last_fits_need_is_kept():
     trials = [Trial(i, "lightgbm", {}, "complete", 1.0, seconds=2.0) for i in range(9)]
     crossed = Budget(100.0, SMALL, Plan(8, 875))
-    assert 3.0 < crossed.reserve(trials) < 5.0
+    assert 4.0 < crossed.reserve(trials) < 6.0
     kept = Budget(100.0, SMALL, Plan(8, 875), frozenset({"lightgbm"}))
-    assert kept.reserve(trials) < 3.0
+    assert kept.reserve(trials) < 4.0
     large = Budget(100.0, LARGE, Plan(1, 50_000))
     # More rows take longer, but not in proportion: 13 ms a round become 61 and 73.
     assert large.reserve(trials) > 2.0 * (5 + 6)
@@ -55,7 +55,6 @@ def test_so_many_models_are_fitted_as_there_is_time_for():
     budget = Budget(10.0, SMALL, Plan(8, 875))
     assert budget.affordable([2.0, 2.0, 2.0, 2.0, 2.0]) == 3
     assert budget.affordable([20.0]) == 0
-    assert Budget(1.0, SMALL, Plan(8, 875)).affordable([0.0, 0.0]) == 2
 
 
 def test_a_fit_on_all_rows_gets_what_time_there_is():
@@ -64,6 +63,6 @@ def test_a_fit_on_all_rows_gets_what_time_there_is():
     enough, short = budget.final(1.0, []), budget.final(2.0, [])
     assert enough is not None
     assert enough == pytest.approx(short, rel=0.01)
-    assert 7 < enough < 9
+    assert 6 < enough < 9
     assert budget.final(1.0, [10.0]) is None
     assert budget.final(20.0, []) is None
