@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlops_cli.core.folds import fold_count
-
 if TYPE_CHECKING:
     from mlops_cli.core.trials import Trial
 
@@ -17,6 +15,7 @@ __all__ = ["MOST_ROWS", "Budget", "Plan", "Shape", "plan"]
 
 MOST_ROWS = 20_000
 """Up to so many known rows are cross-validated: beyond, one split decides as well and at less."""
+_FOLDS, _LEAST_FOLDS = 5, 3
 _TRIALS_AT_LEAST = 8
 """So many trials a time budget shall have room for."""
 _LEAST_ROWS = 2_000
@@ -88,16 +87,15 @@ def plan(
     cores
         Folds that are fitted side by side.
     """
-    most = shape.train if rows is None else min(rows, shape.train)
     if folds is None:
         small = shape.known <= min(MOST_ROWS, rows or MOST_ROWS)
-        folds = fold_count(shape.known) if small and not ordered else 1
+        folds = _FOLDS if small and not ordered else 1
         if seconds is not None:
-            fit = _fit_seconds(shape, shape.known)
-            most_fits = seconds * cores / (_TRIALS_AT_LEAST * fit)
-            folds = max([k for k in (folds, 5, 3) if k <= min(folds, most_fits)], default=1)
+            fits = seconds * cores / (_TRIALS_AT_LEAST * _fit_seconds(shape, shape.known))
+            folds = max([k for k in (_FOLDS, _LEAST_FOLDS) if k <= min(folds, fits)], default=1)
     if folds > 1:
         return Plan(folds, shape.known - shape.known // folds)
+    most = shape.train if rows is None else min(rows, shape.train)
     if seconds is not None:
         a_round = seconds * cores / (1.2 * _TRIALS_AT_LEAST) / (_ROUNDS * shape.outputs)
         affordable_rows = (a_round - _ROUND_SECONDS) * _CELLS_A_SECOND / max(1, shape.columns)

@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 
     Ids = npt.NDArray[np.int64]
 
-__all__ = ["Fold", "Judge", "cross_validation", "fold_count", "hold_out", "parts_of", "strata"]
+__all__ = ["Fold", "Judge", "cross_validation", "hold_out", "parts_of", "strata"]
 
-_FEW_ROWS = 2_000
-_MANY_FOLDS, _FOLDS = 8, 5
 _STRATA = 10
 """The values of a regression's target are spread over the folds by so many quantiles."""
 
@@ -69,11 +67,6 @@ class Judge:
     def _of(self, prediction: Floats, part: Ids | slice) -> float:
         weight = None if self.weight is None else self.weight[part]
         return float(self.metric(self.y[part], prediction[part], weight))
-
-
-def fold_count(rows: int) -> int:
-    """How many folds so many rows are dealt into: more where each row matters more."""
-    return _MANY_FOLDS if rows <= _FEW_ROWS else _FOLDS
 
 
 def hold_out(rows: int, validation: int) -> list[Fold]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlops_cli.core.folds import Judge, cross_validation, fold_count, hold_out, parts_of, strata
+from mlops_cli.core.folds import Judge, cross_validation, hold_out, parts_of, strata
 from mlops_cli.core.metrics import lookup
 
 CLASSES = np.repeat([0, 1, 2], [70, 20, 10])
@@ -44,10 +44,6 @@ def test_the_same_seed_deals_alike_and_another_one_otherwise():
 def test_values_are_spread_by_their_quantiles():
     y = np.random.default_rng(0).normal(size=100)
     assert np.bincount(strata(y, 0)).tolist() == [10] * 10
-
-
-def test_fewer_rows_get_more_folds():
-    assert fold_count(500) > fold_count(10_000)
 
 
 def test_a_judge_takes_the_mean_of_the_folds_and_all_where_one_lacks_a_class():

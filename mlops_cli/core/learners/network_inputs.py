@@ -71,10 +71,15 @@ class Inputs:
     def layer(self, weights: Floats, biases: Floats) -> Callable[[Floats], Floats]:
         """A first layer (inputs, width) as a function of rows: a category's input is a look-up."""
         numbers, gaps = len(self.numbers), len(self.gaps)
-        of_numbers, of_gaps, *rest = np.split(weights, [numbers, numbers + gaps])
-        ends = np.cumsum([len(codes) + 1 for codes in self.categories.values()])
-        tables = np.split(rest[0], ends[:-1]) if len(ends) else []
-        looked_up = list(zip(self.categories.items(), tables, strict=True))
+        of_numbers, of_gaps, of_codes = np.split(weights, [numbers, numbers + gaps])
+        columns = list(self.categories)
+        places, each = self._by_code, np.arange(len(columns))
+
+        def looked_up(X: Floats) -> npt.NDArray[np.intp]:
+            last = places.shape[1] - 1
+            codes = X[:, columns]
+            strange = ~((codes >= 0) & (codes < last))
+            return places[each, np.where(strange, last, codes).astype(np.intp)]
 
         def sums(X: Floats) -> Floats:
             if X.shape[1] != self.features:
@@ -83,11 +88,28 @@ class Inputs:
             total = np.einsum("ij,jk->ik", self._scaled(X), of_numbers) + biases
             if gaps:
                 total += np.einsum("ij,jk->ik", np.isnan(X[:, self.gaps]).astype(float), of_gaps)
-            for (column, codes), table in looked_up:
-                total += table[_places(X[:, column], codes)]
+            if len(X) == 1:
+                return np.asarray(total + of_codes[looked_up(X)[0]].sum(axis=0))
+            for of_column in looked_up(X).T:
+                total += of_codes[of_column]
             return np.asarray(total)
 
         return sums
+
+    @cached_property
+    def _by_code(self) -> npt.NDArray[np.intp]:
+        """The place of each category's input among those of all, (columns, codes + 1).
+
+        The last is for codes that have none of their own.
+        """
+        most = max([max(codes, default=-1) for codes in self.categories.values()], default=-1)
+        found = np.empty((len(self.categories), most + 2), dtype=np.intp)
+        first = 0
+        for row, codes in zip(found, self.categories.values(), strict=True):
+            row[:] = first + len(codes)
+            row[list(codes)] = first + np.arange(len(codes))
+            first += len(codes) + 1
+        return found
 
     @cached_property
     def owners(self) -> npt.NDArray[np.intp]:
