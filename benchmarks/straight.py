@@ -26,20 +26,22 @@ import polars as pl
 from mlops_cli import params as parameters
 from mlops_cli.core import baselines
 from mlops_cli.core.breakdown import break_down
+from mlops_cli.core.budget import Plan
 from mlops_cli.core.calibration import fit_calibrator
+from mlops_cli.core.contenders import Contender, preferred, weighed
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.ensemble import select
-from mlops_cli.core.folds import hold_out
+from mlops_cli.core.folds import Judge, hold_out
 from mlops_cli.core.importance import permutation
 from mlops_cli.core.intervals import compare
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, TaskInfo
 from mlops_cli.core.metrics import lookup
 from mlops_cli.core.problem import Problem
-from mlops_cli.core.search import Limits, Trial, ranked, search
+from mlops_cli.core.search import Search, search
 from mlops_cli.core.spaces import Candidate, firsts, narrowed
 from mlops_cli.core.threshold import best_threshold
-from mlops_cli.params.modelling import Ensemble
+from mlops_cli.core.trials import Limits, Trial, ranked
 from mlops_cli.reporting import Silent
 from mlops_cli.store.journal import Journal
 
@@ -115,25 +117,32 @@ def searched(
     )
 
 
+def preferred_of(contenders: list[Contender], judge: Judge) -> list[Contender]:
+    simplest = PARAMS.tune.choose == "simplest"
+    return preferred(contenders, judge, seed=SEED, simplest=simplest)
+
+
 def finalists(
     problem: Problem, whole: Problem, trials: list[Trial], journal: Journal
-) -> list[tuple[Trial, Any]]:
+) -> list[Contender]:
     """The trials that are best together, each taught by all rows of train."""
-    leading = ranked(trials, maximise=True)[:24]
-    kept = [journal.predictions.of(t.number) for t in leading]
-    costs = [0.0] * len(kept)
-    most = PARAMS.tune.finalists
+    kept = [(t, journal.outcomes.prediction(t.number)) for t in ranked(trials, maximise=True)[:24]]
+    leading = preferred_of([Contender(t, p, 0.0) for t, p in kept if p is not None], problem.judge)
+    costs, most = [0.0] * len(leading), PARAMS.tune.finalists
     found = []
-    for number in select(kept, costs, problem.judge, members=most, cost=0.0):
-        trial = leading[number]
+    for number in select(
+        [c.prediction for c in leading], costs, problem.judge, members=most, cost=0
+    ):
+        trial = leading[number].trial
         rounds = FAMILIES[trial.family].rounds
         again = whole.evaluate(
             Candidate(trial.family, trial.settings),
             None,
             rounds=int(rounds * 2.5) if rounds else None,
         )
-        found.append((replace(trial, score=again.score, iterations=again.iterations), again))
-    return sorted(found, key=lambda pair: -(pair[0].score or 0.0))
+        refitted = replace(trial, score=again.score, iterations=again.iterations)
+        found.append(Contender(refitted, again.prediction, 0.0))
+    return preferred_of(found, whole.judge)
 
 
 def main(folder: Path) -> None:
@@ -151,27 +160,22 @@ def main(folder: Path) -> None:
     problem = searched(train[rows], validation, kinds, labels)
     journal = Journal.open(folder / "search.journal", "maximize", Silent())
     spaces = {f: narrowed(FAMILIES[f].space, {}, f) for f in tune.families}
-    trials = search(
-        spaces,
-        firsts(spaces, {f: [{}] for f in spaces}, most=((tune.trials or 1) + 1) // 2),
-        problem.evaluate,
-        journal,
-        Limits(tune.trials, None),
-        maximise=True,
-        seed=SEED,
-        pruning=tune.pruning,
-        progress=Silent(),
+    what = Search(
+        spaces, problem.evaluate, Limits(tune.trials, None), True, SEED, tune.pruning, Silent()
     )
+    first = firsts(
+        spaces,
+        {f: FAMILIES[f].candidates() for f in spaces},
+        most=((tune.trials or 1) + 1) // 2,
+    )
+    trials = search(what, first, journal)
     whole = searched(train, validation, kinds, labels)
     last = finalists(problem, whole, trials, journal)
 
-    bounds, judge, predictions = PARAMS.train.ensemble, whole.judge, [r.prediction for _, r in last]
-    weights = {0: 1.0}
-    if isinstance(bounds, Ensemble):
-        costs = [FAMILIES[t.family].milliseconds for t, _ in last]
-        weights = select(
-            predictions, costs, judge, members=bounds.members, cost=bounds.milliseconds
-        )
+    judge, predictions = whole.judge, [c.prediction for c in last]
+    families = [c.trial.family for c in last]
+    one_split = Plan(1, len(train))
+    weights = weighed(families, predictions, judge, one_split, PARAMS.train.ensemble)
     mean = np.sum([w * predictions[i] for i, w in weights.items()], axis=0)
     calibrator = fit_calibrator(judge.y, mean, seed=SEED, shifts=False)
     mean = calibrator(mean) if calibrator and PARAMS.train.calibrate else mean
@@ -182,7 +186,7 @@ def main(folder: Path) -> None:
     task = TaskInfo("binary", 2, encoder.categorical)
     members = []
     for number, weight in weights.items():
-        trial = last[number][0]
+        trial = last[number].trial
         model = FAMILIES[trial.family].fit(
             X, y, task, trial.settings, seed=SEED, iterations=trial.iterations
         )

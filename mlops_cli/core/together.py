@@ -30,7 +30,7 @@ from mlops_cli.core.trials import (
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Shared", "counted", "search_together"]
+__all__ = ["Shared", "counted", "counts", "search_together"]
 
 _LOOK = 0.1
 """Seconds between looks at what others do, when there is nothing left to claim."""
@@ -114,10 +114,11 @@ def search_together(what: Search, shared: Shared) -> list[Trial]:
 
 def counted(found: Sequence[optuna.trial.FrozenTrial]) -> list[Trial]:
     """The finished trials; those that were given up or let go have no reason, and don't count."""
-    return [plain(t) for t in found if _counts(t)]
+    return [plain(t) for t in found if counts(t)]
 
 
-def _counts(trial: optuna.trial.FrozenTrial) -> bool:
+def counts(trial: optuna.trial.FrozenTrial) -> bool:
+    """Whether a trial is finished, and wasn't given up or let go."""
     done = trial.state.name in ("COMPLETE", "PRUNED")
     return done or (trial.state.name == "FAIL" and "reason" in trial.user_attrs)
 
@@ -126,7 +127,7 @@ def _all_claimed(found: Sequence[optuna.trial.FrozenTrial], limits: Limits, befo
     """Whether the trials before a number are as many as there shall be."""
     if limits.trials is None:
         return False
-    taken = [t for t in found if t.number < before and (_counts(t) or t.state.name == "RUNNING")]
+    taken = [t for t in found if t.number < before and (counts(t) or t.state.name == "RUNNING")]
     return len(taken) >= limits.trials
 
 

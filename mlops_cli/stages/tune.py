@@ -23,7 +23,7 @@ from mlops_cli.core.objectives import search_metric
 from mlops_cli.core.problem import Problem
 from mlops_cli.core.search import Search, search
 from mlops_cli.core.spaces import Candidate, as_params, firsts, narrowed
-from mlops_cli.core.together import search_together
+from mlops_cli.core.together import counts, search_together
 from mlops_cli.core.trials import GoodEnough, Limits, Result, Trial, ranked
 from mlops_cli.params.modelling import Train
 from mlops_cli.reporting import Silent, Summary, Table
@@ -33,10 +33,13 @@ from mlops_cli.store.journal import Journal
 from mlops_cli.store.known import Known, read_known
 from mlops_cli.store.outcomes import Outcomes, write_stacked
 from mlops_cli.store.shared import Crew, SharedStudy, open_shared
+from mlops_cli.store.studies import write_study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import optuna
 
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
@@ -93,18 +96,20 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         contenders = _contenders(task, found)
     trials = found.trials
     states = Counter(t.state for t in trials)
-    counts = {state: states[state] for state in ("complete", "pruned", "failed")}
-    best = _best(task, contenders, counts)
+    of_state = {state: states[state] for state in ("complete", "pruned", "failed")}
+    best = _best(task, contenders, of_state)
     with staged(layout.tuning) as folder:
         folder.mkdir()
         write_json(folder / "best.json", best)
         write_json(folder / "trials.json", [_entry(t) for t in trials])
+        frozen = [t for t in found.study.get_trials(deepcopy=False) if counts(t)]
+        write_study(folder / "study.journal", frozen, task.direction)
         write_stacked(folder / "predictions.npy", [c.prediction for c in contenders])
         for number in _members(task, contenders, best["members"]):
             found.outcomes.hand_over(contenders[number].trial.number, folder / "fits" / str(number))
     Journal.remove_all(path.parent)
     seconds = time.monotonic() - started
-    return _summary(found, contenders[0].trial, task.metric, counts, seconds)
+    return _summary(found, contenders[0].trial, task.metric, of_state, seconds)
 
 
 def _open(params: Params, layout: Layout, started: float, progress: Progress) -> _Task:
@@ -160,6 +165,7 @@ class _Found:
     """The trials, what came of them, and what is to be told of the search."""
 
     trials: list[Trial]
+    study: optuna.Study
     outcomes: Outcomes
     notes: list[str]
 
@@ -202,7 +208,7 @@ def _alone(task: _Task, path: Path) -> _Found:
     wanted = _wanted(task)
     journal = Journal.open(path, task.direction, task.progress)
     trials = search(wanted.search, wanted.firsts, journal)
-    return _Found(trials, journal.outcomes, wanted.notes)
+    return _Found(trials, journal.study, journal.outcomes, wanted.notes)
 
 
 def _together(task: _Task, path: Path, crew: Crew) -> _Found:
@@ -214,7 +220,7 @@ def _together(task: _Task, path: Path, crew: Crew) -> _Found:
     with helping(crew.workers - 1, _help, *given):
         trials = search_together(wanted.search, shared)
     note = "searched by several processes: another run may find other trials"
-    return _Found(trials, shared.outcomes, [*wanted.notes, note])
+    return _Found(trials, shared.study, shared.outcomes, [*wanted.notes, note])
 
 
 def _help(params: str, layout: Layout, path: Path, storage: str | None) -> None:

@@ -280,6 +280,6 @@ FAMILY = Family(
     fitter=_fit,
     reader=_from_files,
     rounds=_EPOCHS,
-    milliseconds=0.04,
+    milliseconds=0.05,
     steps=_steps,
 )
