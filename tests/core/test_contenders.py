@@ -6,6 +6,7 @@ import pytest
 from mlops_cli.core.budget import Plan
 from mlops_cli.core.contenders import Contender, bagged, preferred, standard_error, weighed
 from mlops_cli.core.folds import Judge
+from mlops_cli.core.learners import FAMILIES
 from mlops_cli.core.metrics import lookup
 from mlops_cli.core.trials import Trial
 from mlops_cli.params.modelling import Ensemble
@@ -71,5 +72,5 @@ def test_members_are_bounded_by_time_and_number():
     assert members(False) == {0: 1.0}
     assert len(members(Ensemble(members=3, milliseconds=100.0))) == 3
     assert len(members(Ensemble(members=6, milliseconds=100.0), most=2)) == 2
-    # Eight fits of 0.04 ms each: only two such members stay under 0.7 ms.
-    assert len(members(Ensemble(members=6, milliseconds=0.7))) == 2
+    one = 8 * FAMILIES["lightgbm"].milliseconds
+    assert len(members(Ensemble(members=6, milliseconds=2.5 * one))) == 2
