@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING
+
+from mlops_cli.core.learners import FAMILIES
 
 if TYPE_CHECKING:
     from mlops_cli.core.trials import Trial
@@ -22,14 +25,16 @@ _LEAST_ROWS = 2_000
 _ROUNDS = 300
 _CELLS_A_SECOND, _ROUND_SECONDS = 1e8, 1e-3
 """What boosting does on one core, about: enough to choose between plans, not to promise times."""
-_ENDING = 2.7
+_ENDING = 2.0
 """Seconds that go to anything but fits: starting two processes with their libraries, reading,
 judging and writing."""
 _MOST_RESERVED = 0.5
 _MEMBERS = 3
-_FITS_BESIDE = 2
-"""Folds are fitted side by side, the last model alone: it takes the time of about so many."""
+_LAST_FITS = 2
+"""So many models of all rows are fitted for a member after a cross-validation, at most."""
 _SAFETY = 1.15
+_LATE = 0.03
+"""What else takes up to this share of the budget is fitted even where the time is over."""
 _LEAST_SHARE = 0.25
 
 
@@ -124,6 +129,8 @@ class Budget:
         What is learnt, and how trials are judged.
     kept
         Families whose models of the folds are kept, and not fitted again.
+    starting
+        Library -> seconds until it is ready to fit in another process.
     started
         On the monotonic clock.
     """
@@ -132,6 +139,7 @@ class Budget:
     shape: Shape
     plan: Plan
     kept: frozenset[str] = frozenset()
+    starting: Mapping[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -156,9 +164,28 @@ class Budget:
 
     def refit(self, family: str) -> float:
         """How many trials' time the last fit of a model takes."""
+        times = self._times(self.shape.known)
         if not self.plan.crossed:
-            return self._times(self.shape.known)
-        return 0.0 if family in self.kept else _FITS_BESIDE / self.plan.folds
+            return times
+        return 0.0 if family in self.kept else times * _LAST_FITS / self.plan.folds
+
+    def last_fits(self, trials: Sequence[tuple[str, float]]) -> list[float]:
+        """Seconds that each last fit takes, with the start of a library that wasn't there yet.
+
+        Parameters
+        ----------
+        trials
+            Of each model the family, and the seconds that its trial took.
+        """
+        fits, there = [], set()
+        for family, seconds in trials:
+            library = FAMILIES[family].library
+            # What is kept is only read.
+            new = family not in self.kept and library not in there
+            start = self.starting.get(library, 0.0) if new else 0.0
+            there |= {library} if new else set()
+            fits.append(seconds * self.refit(family) + start)
+        return fits
 
     def final(self, seconds: float, planned: Sequence[float]) -> float | None:
         """Seconds that a fit on all rows of train may take; None: there is no time for it.
@@ -187,15 +214,19 @@ class Budget:
             return 0.0
         finalists = self.grows if self.finals else 0.0
         members = 1 if self.finals else _MEMBERS
-        work = sum(t.seconds * (finalists + self.refit(t.family)) for t in ranked[:members])
+        first = ranked[:members]
+        work = finalists * sum(t.seconds for t in first)
+        work += sum(self.last_fits([(t.family, t.seconds) for t in first]))
         return min(_ENDING + _SAFETY * work, _MOST_RESERVED * self.seconds)
 
-    def affordable(self, seconds: Sequence[float]) -> int:
-        """How many models there is time to fit for the last time, the best first."""
-        left, count = self.room, 0
-        for each in seconds:
-            left -= _SAFETY * each
-            if left < 0:
-                break
-            count += 1
-        return count
+    def affordable(self, trials: Sequence[tuple[str, float]]) -> int:
+        """How many models there is time to fit for the last time: the first in any case.
+
+        Parameters
+        ----------
+        trials
+            Of each model the family, and the seconds that its trial took.
+        """
+        first, *others = (_SAFETY * each for each in self.last_fits(trials))
+        left = max(self.room - first, _LATE * self.seconds)
+        return 1 + sum(end <= left for end in accumulate(others))

@@ -20,6 +20,7 @@ _FOLDS = 5
 _FEW = 50
 """On fewer rows nothing is calibrated."""
 _MOST_POWER = 3.0
+_MOST_SLOPE = 20.0
 _ISOTONIC_ROWS = 5_000
 """A step function needs many rows (Niculescu-Mizil and Caruana, ICML 2005: above a thousand)."""
 
@@ -111,16 +112,23 @@ def _log_odds(prediction: Floats) -> Floats:
 
 
 def _fit_logistic(y: Truth, prediction: Floats, weight: Floats) -> dict[str, Any]:
-    from sklearn.linear_model import LogisticRegression
+    # SciPy starts in a fifth of the time that scikit-learn's LogisticRegression needs for it.
+    from scipy.optimize import minimize
 
-    x = _log_odds(prediction)[:, None]
-    fitted = LogisticRegression(C=np.inf).fit(x, y, sample_weight=weight)
-    slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
-    if slope < 0:
-        # A calibrator never turns the order round.
-        share = float(np.average(np.asarray(y, dtype=np.float64), weights=weight))
-        slope, intercept = 0.0, float(np.log(share) - np.log1p(-share))
-    return {"slope": round(slope, 6), "intercept": round(intercept, 6)}
+    x, signs = _log_odds(prediction), np.where(np.asarray(y) == 1, 1.0, -1.0)
+    shares = weight / weight.sum()
+
+    def loss(given: Floats) -> tuple[float, Floats]:
+        margins = signs * (given[0] * x + given[1])
+        pulls = -shares * signs * np.exp(-np.logaddexp(0.0, margins))
+        value = float((shares * np.logaddexp(0.0, -margins)).sum())
+        return value, np.array([(pulls * x).sum(), pulls.sum()])
+
+    # A calibrator never turns the order round.
+    bounds = [(0.0, _MOST_SLOPE), (None, None)]
+    found = minimize(loss, [1.0, 0.0], jac=True, bounds=bounds, options={"ftol": 0, "gtol": 1e-9})
+    slope, intercept = found.x
+    return {"slope": round(float(slope), 6), "intercept": round(float(intercept), 6)}
 
 
 def _apply_logistic(prediction: Floats, values: Mapping[str, Any]) -> Floats:
@@ -154,14 +162,21 @@ def _apply_prior(prediction: Floats, values: Mapping[str, Any]) -> Floats:
 
 
 def _fit_isotonic(y: Truth, prediction: Floats, weight: Floats) -> dict[str, Any]:
-    from sklearn.isotonic import IsotonicRegression
+    from scipy.optimize import isotonic_regression
 
+    x, place = np.unique(prediction[:, 1], return_inverse=True)
+    each = np.maximum(np.bincount(place, weight), np.finfo(float).tiny)
+    means = np.bincount(place, weight * np.asarray(y, dtype=np.float64)) / each
     # As after two more rows, one of each class (Laplace): nothing is certain.
     least = 1.0 / (len(y) + 2)
-    fitted = IsotonicRegression(y_min=least, y_max=1.0 - least, out_of_bounds="clip")
-    fitted.fit(prediction[:, 1], y, sample_weight=weight)
-    x, p = fitted.X_thresholds_, fitted.y_thresholds_
-    return {"x": [round(float(v), 9) for v in x], "p": [round(float(v), 9) for v in p]}
+    p = np.clip(isotonic_regression(means, weights=each).x, least, 1.0 - least)
+    # Inside of a step a point says nothing.
+    turns = np.diff(p, prepend=np.nan, append=np.nan) != 0
+    kept = turns[:-1] | turns[1:]
+    return {
+        "x": [round(float(v), 9) for v in x[kept]],
+        "p": [round(float(v), 9) for v in p[kept]],
+    }
 
 
 def _apply_isotonic(prediction: Floats, values: Mapping[str, Any]) -> Floats:

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from mlops_cli.core.folds import Judge
     from mlops_cli.core.trials import Trial
 
-__all__ = ["STEADY", "Contender", "bagged", "preferred", "standard_error", "weighed"]
+__all__ = ["Contender", "bagged", "copies", "preferred", "standard_error", "weighed"]
 
-STEADY = frozenset({"linear", "forest", "extra_trees"})
-"""Families whose models hardly change with their rows, or are averages already: fitted once."""
 _RESAMPLES = 100
 
 
@@ -45,6 +43,11 @@ class Contender:
     prediction: npt.NDArray[np.float32]
     seconds: float
 
+    @property
+    def taken(self) -> tuple[str, float]:
+        """Family and seconds, by which a budget knows what its last fit takes."""
+        return self.trial.family, self.seconds
+
     def entry(self) -> dict[str, Any]:
         """What train needs to know of it."""
         score = self.trial.score
@@ -57,9 +60,14 @@ class Contender:
         }
 
 
+def copies(family: str, plan: Plan, bounds: Ensemble | bool) -> int | None:
+    """How many models of all rows a member is; None: it is the models of the folds."""
+    return FAMILIES[family].copies if plan.crossed and isinstance(bounds, Ensemble) else 1
+
+
 def bagged(family: str, plan: Plan, bounds: Ensemble | bool) -> bool:
-    """Whether a member is the models of all folds, and not one model of all rows."""
-    return plan.crossed and isinstance(bounds, Ensemble) and family not in STEADY
+    """Whether a member is the models of the folds, as the search has made them."""
+    return copies(family, plan, bounds) is None
 
 
 def weighed(
@@ -86,7 +94,7 @@ def weighed(
     if not isinstance(bounds, Ensemble):
         return {0: 1.0}
     costs = [
-        FAMILIES[family].milliseconds * (plan.folds if bagged(family, plan, bounds) else 1)
+        FAMILIES[family].milliseconds * (copies(family, plan, bounds) or plan.folds)
         for family in families
     ]
     members = min(bounds.members, most or bounds.members)

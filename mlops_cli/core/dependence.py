@@ -99,7 +99,7 @@ def clustered(codes: npt.NDArray[np.uint8], rows: int, *, ordered: bool) -> floa
     chi-squared one over its degrees of freedom, and no more than 1 is taken as shown unless it
     exceeds what one in a thousand does.
     """
-    from scipy.special import chdtri  # type: ignore[import-untyped]
+    from scipy.special import chdtri
 
     size = len(codes) // _OWN_BLOCKS
     if size < 2:  # noqa: PLR2004

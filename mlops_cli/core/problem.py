@@ -23,7 +23,26 @@ if TYPE_CHECKING:
     from mlops_cli.core.metrics import Floats, Metric
     from mlops_cli.core.spaces import Candidate
 
-__all__ = ["Problem"]
+__all__ = ["Problem", "Refit"]
+
+
+@dataclass(frozen=True)
+class Refit:
+    """What is fitted for the last time.
+
+    Parameters
+    ----------
+    candidate
+        The family and its settings.
+    iterations
+        Rounds of a model of all rows.
+    copies
+        So many models of all rows, each with its own seed; None: the models of the folds.
+    """
+
+    candidate: Candidate
+    iterations: int | None
+    copies: int | None
 
 
 @dataclass(frozen=True)
@@ -114,25 +133,51 @@ class Problem:
                 raise
         return self._result(whole, fits)
 
-    def on_folds(self, candidates: Sequence[Candidate]) -> list[list[Fitted]]:
-        """Fit each candidate on each fold, as ``evaluate`` does: (candidates, folds)."""
+    def refit(self, wanted: Sequence[Refit], done: Callable[[int], None]) -> list[list[Fitted]]:
+        """Fit for the last time: the models of each.
 
-        def submit(candidate: Candidate, fold: Fold) -> Future[tuple[Fitted, Floats]]:
-            return pool.submit(self._fit, candidate, fold, None, math.inf, None, threads=1)
+        Models are fitted side by side where folds are, each on one core; else one after another.
 
-        with ThreadPoolExecutor(available_cores()) as pool:
-            running = [[submit(c, fold) for fold in self.folds] for c in candidates]
-            return [[future.result()[0] for future in of] for of in running]
+        Parameters
+        ----------
+        wanted
+            What is fitted.
+        done
+            Told how many of them are.
+        """
+        beside = len(self.folds) > 1
+        threads = 1 if beside else None
 
-    def on_all(self, candidate: Candidate, iterations: int | None) -> Fitted:
-        """Fit a candidate on every row, with so many rounds."""
-        return FAMILIES[candidate.family].fit(
+        def submit(each: Refit) -> list[Future[Fitted]]:
+            if each.copies is None:
+                return [
+                    pool.submit(self._of_fold, each.candidate, fold, threads) for fold in self.folds
+                ]
+            return [
+                pool.submit(self._of_all, each, self.seed + copy, threads)
+                for copy in range(each.copies)
+            ]
+
+        made = []
+        with ThreadPoolExecutor(available_cores() if beside else 1) as pool:
+            running = [submit(each) for each in wanted]
+            for number, of in enumerate(running, 1):
+                made.append([future.result() for future in of])
+                done(number)
+        return made
+
+    def _of_fold(self, candidate: Candidate, fold: Fold, threads: int | None) -> Fitted:
+        return self._fit(candidate, fold, None, math.inf, None, threads=threads)[0]
+
+    def _of_all(self, wanted: Refit, seed: int, threads: int | None) -> Fitted:
+        return FAMILIES[wanted.candidate.family].fit(
             self.X,
             self.y,
             self.task,
-            candidate.settings,
-            seed=self.seed,
-            iterations=iterations,
+            wanted.candidate.settings,
+            seed=seed,
+            threads=threads,
+            iterations=wanted.iterations,
             weight=self.weight,
         )
 

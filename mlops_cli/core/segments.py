@@ -267,7 +267,7 @@ def _moments(part: Floats) -> tuple[Floats, Floats, Floats]:
 
 def _tested(tried: _Tried, confidence: float) -> tuple[Floats, Floats]:
     """Holm's adjusted p-values, and by how much the loss is above the others' at the least."""
-    from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtr, stdtrit
 
     p = stdtr(tried.freedom, -tried.t)
     order = np.argsort(p, kind="stable")

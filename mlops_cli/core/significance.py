@@ -30,7 +30,7 @@ def joined(m: float, n: float) -> float:
 
 def ks_p_value(distance: float, m: float, n: float) -> float:
     """Two-sample Kolmogorov-Smirnov, asymptotic with Stephens' (1970) correction."""
-    from scipy.special import kolmogorov  # type: ignore[import-untyped]
+    from scipy.special import kolmogorov
 
     root = math.sqrt(joined(m, n))
     if not root:

@@ -145,7 +145,7 @@ def _weighed(
 def _components(
     rows: npt.NDArray[np.intp], buckets: npt.NDArray[np.intp], values: Floats, texts: int
 ) -> npt.NDArray[np.float16]:
-    from scipy.sparse import csr_array  # type: ignore[import-untyped]
+    from scipy.sparse import csr_array
     from sklearn.utils.extmath import randomized_svd
     from threadpoolctl import threadpool_limits
 

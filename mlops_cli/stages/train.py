@@ -13,10 +13,11 @@ import mlops_cli
 from mlops_cli.core import baselines
 from mlops_cli.core.budget import Plan
 from mlops_cli.core.calibration import Calibrator, fit_calibrator
-from mlops_cli.core.contenders import bagged, weighed
+from mlops_cli.core.contenders import copies, weighed
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.metrics import Metric, lookup
+from mlops_cli.core.problem import Refit
 from mlops_cli.core.spaces import Candidate
 from mlops_cli.core.threshold import best_threshold
 from mlops_cli.layout import TIME
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mlops_cli.core.folds import Judge
+    from mlops_cli.core.learners import Fitted
     from mlops_cli.core.metrics import Floats
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_ROWS_TO_COMPARE = 500
 _SHRUNK = (0.75, 0.5, 0.25, 0.0)
 
 
@@ -158,9 +161,8 @@ def _shrinking(constant: Floats, power: float, classes: int) -> Calibrator:
 
 
 def _fitted(case: _Case, choice: _Choice, progress: Progress) -> list[Member]:
-    """The members: once a fold where rows are few and fits are unsteady, else once on all."""
+    """The members: several models each where rows are few and fits are unsteady."""
     params, known = case.params, case.known
-    rows = len(known.both)
     problem = known.all_of(
         case.plan,
         case.labels,
@@ -168,42 +170,45 @@ def _fitted(case: _Case, choice: _Choice, progress: Progress) -> list[Member]:
         seed=params.project.seed,
         patience=params.train.early_stopping,
     )
-    pairs = list(zip(choice.contenders, choice.weights, strict=True))
-    of_folds = {
-        i: read_fits(case.tuning / "fits" / str(number), c["family"], len(problem.folds))
-        for i, (number, c) in enumerate(zip(choice.numbers, choice.contenders, strict=True))
-        if bagged(c["family"], case.plan, params.train.ensemble)
-    }
-    missing = [i for i, fits in of_folds.items() if fits is None]
-    progress.update(f"fitting {len(pairs)} members on {rows:,} rows", 0, len(pairs))
-    made = problem.on_folds([_candidate(pairs[i][0]) for i in missing])
-    of_folds |= dict(zip(missing, made, strict=True))
-    members = []
-    for number, (contender, weight) in enumerate(pairs):
-        fits = of_folds.get(number)
-        if fits is None:
-            progress.update(f"fitting {contender['family']} on {rows:,} rows", number, len(pairs))
-            fits = [problem.on_all(_candidate(contender), contender["iterations"])]
-        members += [
-            Member(
-                contender["family"],
-                fitted,
-                weight / len(fits),
-                contender["settings"],
-                fitted.iterations,
-            )
-            for fitted in fits
-        ]
-    return members
+    refits = [
+        Refit(
+            Candidate(c["family"], c["settings"]),
+            c["iterations"],
+            copies(c["family"], case.plan, params.train.ensemble),
+        )
+        for c in choice.contenders
+    ]
+    made: dict[int, list[Fitted]] = {}
+    for i, (number, refit) in enumerate(zip(choice.numbers, refits, strict=True)):
+        if refit.copies is None:
+            folder, family = case.tuning / "fits" / str(number), refit.candidate.family
+            found = read_fits(folder, family, len(problem.folds))
+            made |= {} if found is None else {i: found}
+    missing = [i for i in range(len(refits)) if i not in made]
+
+    def done(number: int) -> None:
+        progress.update(f"fitting on {len(known.both):,} rows", number, len(missing))
+
+    done(0)
+    made |= dict(zip(missing, problem.refit([refits[i] for i in missing], done), strict=True))
+    return [
+        member
+        for i, (refit, weight) in enumerate(zip(refits, choice.weights, strict=True))
+        for member in _members(refit, made[i], weight, problem.X[:_ROWS_TO_COMPARE])
+    ]
 
 
-def _candidate(contender: dict[str, Any]) -> Candidate:
-    return Candidate(contender["family"], contender["settings"])
+def _members(refit: Refit, fits: Sequence[Fitted], weight: float, X: Floats) -> list[Member]:
+    """One for each model; models that predict the same, as nothing in them is drawn, are one."""
+    distinct = list({fitted.predict(X).tobytes(): fitted for fitted in fits}.values())
+    family, settings = refit.candidate.family, refit.candidate.settings
+    each = weight / len(distinct)
+    return [Member(family, f, each, settings, f.iterations) for f in distinct]
 
 
 def _bounded(members: list[Member], bounds: Ensemble | bool) -> list[Member]:
     """Without the lightest members, as long as the files are too large."""
-    if not isinstance(bounds, Ensemble):
+    if not isinstance(bounds, Ensemble) or len(members) == 1:
         return members
     sizes = [sum(map(len, m.fitted.to_files().values())) for m in members]
     order = sorted(range(len(members)), key=lambda i: (-members[i].weight, i))

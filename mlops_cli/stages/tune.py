@@ -16,7 +16,7 @@ from mlops_cli.core.budget import Budget, Plan, Shape, plan
 from mlops_cli.core.contenders import Contender, bagged, preferred, weighed
 from mlops_cli.core.ensemble import select
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, chosen, warm
+from mlops_cli.core.learners import FAMILIES, Family, chosen, warm
 from mlops_cli.core.learners.contract import available_cores
 from mlops_cli.core.metrics import Metric, lookup
 from mlops_cli.core.objectives import search_metric
@@ -36,7 +36,7 @@ from mlops_cli.store.shared import Crew, SharedStudy, open_shared
 from mlops_cli.store.studies import write_study
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import optuna
@@ -50,6 +50,7 @@ __all__ = ["run"]
 _KEPT = 24
 _KEPT_BYTES = 64_000_000
 """The predictions of so many of the best trials are kept, in at most so many bytes."""
+_SEVERAL = "searched by several processes: another run may find other trials"
 _MORE_ROUNDS = 2.5
 """With all rows a model may grow so many times more rounds than while searching."""
 
@@ -66,6 +67,8 @@ class _Task:
     plan: Plan
     budget: Budget
     problem: Problem
+    families: Mapping[str, Family]
+    notes: Sequence[str]
     progress: Progress
 
     @property
@@ -94,10 +97,11 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         path = _journal(params, layout)
         found = _alone(task, path) if crew is None else _together(task, path, crew)
         contenders = _contenders(task, found)
+    most, members = _members(task, contenders)
     trials = found.trials
     states = Counter(t.state for t in trials)
     of_state = {state: states[state] for state in ("complete", "pruned", "failed")}
-    best = _best(task, contenders, of_state)
+    best = _best(task, contenders, of_state, most)
     with staged(layout.tuning) as folder:
         folder.mkdir()
         write_json(folder / "best.json", best)
@@ -105,11 +109,13 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         frozen = [t for t in found.study.get_trials(deepcopy=False) if counts(t)]
         write_study(folder / "study.journal", frozen, task.direction)
         write_stacked(folder / "predictions.npy", [c.prediction for c in contenders])
-        for number in _members(task, contenders, best["members"]):
-            found.outcomes.hand_over(contenders[number].trial.number, folder / "fits" / str(number))
+        for number in members:
+            trial = contenders[number].trial
+            if bagged(trial.family, task.plan, params.train.ensemble):
+                found.outcomes.hand_over(trial.number, folder / "fits" / str(number))
     Journal.remove_all(path.parent)
     seconds = time.monotonic() - started
-    return _summary(found, contenders[0].trial, task.metric, of_state, seconds)
+    return _summary(task, found, contenders[0].trial, of_state, seconds)
 
 
 def _open(params: Params, layout: Layout, started: float, progress: Progress) -> _Task:
@@ -136,9 +142,13 @@ def _open(params: Params, layout: Layout, started: float, progress: Progress) ->
     seconds = math.inf if tune.seconds is None else tune.seconds
     patience = params.train.early_stopping
     problem = known.problem(settled, labels, metric, seed=seed, patience=patience)
-    kept = frozenset(f for f in FAMILIES if bagged(f, settled, params.train.ensemble))
-    budget = Budget(seconds, shape, settled, kept, started)
-    return _Task(params, layout, metric, known, labels, settled, budget, problem, progress)
+    families, notes = chosen(tune.families, problem.task)
+    kept = frozenset(f for f in families if bagged(f, settled, params.train.ensemble))
+    starting = {} if tune.seconds is None else warm(families.values(), problem.task)
+    budget = Budget(seconds, shape, settled, kept, starting, started)
+    return _Task(
+        params, layout, metric, known, labels, settled, budget, problem, families, notes, progress
+    )
 
 
 def _rules(params: Params) -> Train:
@@ -153,11 +163,10 @@ def _rules(params: Params) -> Train:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The search, what is tried first, and a note on each family left out."""
+    """The search, and what is tried first."""
 
     search: Search
     firsts: list[Candidate]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -167,14 +176,12 @@ class _Found:
     trials: list[Trial]
     study: optuna.Study
     outcomes: Outcomes
-    notes: list[str]
+    notes: Sequence[str] = ()
 
 
 def _wanted(task: _Task) -> _Wanted:
     tune, maximise = task.params.tune, task.metric.maximise
-    families, notes = chosen(tune.families, task.problem.task)
-    if tune.seconds is not None:
-        warm(families.values(), task.problem.task)
+    families = task.families
     given: dict[str, Any] = {str(name): space for name, space in tune.spaces.items()}
     spaces = {
         name: narrowed(family.space, given.get(name, {}), name) for name, family in families.items()
@@ -200,7 +207,7 @@ def _wanted(task: _Task) -> _Wanted:
         tune.pruning,
         task.progress,
     )
-    return _Wanted(what, first, notes)
+    return _Wanted(what, first)
 
 
 def _alone(task: _Task, path: Path) -> _Found:
@@ -208,7 +215,7 @@ def _alone(task: _Task, path: Path) -> _Found:
     wanted = _wanted(task)
     journal = Journal.open(path, task.direction, task.progress)
     trials = search(wanted.search, wanted.firsts, journal)
-    return _Found(trials, journal.study, journal.outcomes, wanted.notes)
+    return _Found(trials, journal.study, journal.outcomes)
 
 
 def _together(task: _Task, path: Path, crew: Crew) -> _Found:
@@ -219,8 +226,7 @@ def _together(task: _Task, path: Path, crew: Crew) -> _Found:
     shared = _joined(task, wanted, path, crew.storage)
     with helping(crew.workers - 1, _help, *given):
         trials = search_together(wanted.search, shared)
-    note = "searched by several processes: another run may find other trials"
-    return _Found(trials, shared.study, shared.outcomes, [*wanted.notes, note])
+    return _Found(trials, shared.study, shared.outcomes, (_SEVERAL,))
 
 
 def _help(params: str, layout: Layout, path: Path, storage: str | None) -> None:
@@ -264,13 +270,20 @@ def _preferred(task: _Task, contenders: Sequence[Contender]) -> list[Contender]:
     )
 
 
-def _members(task: _Task, contenders: Sequence[Contender], most: int | None) -> list[int]:
-    """Those whose models of the folds train will take as they are."""
-    bounds, settled = task.params.train.ensemble, task.plan
+def _members(task: _Task, contenders: Sequence[Contender]) -> tuple[int | None, list[int]]:
+    """The most members that there is time to fit, and who train will take with these."""
     families = [c.trial.family for c in contenders]
     predictions = [c.prediction for c in contenders]
-    weights = weighed(families, predictions, task.problem.judge, settled, bounds, most)
-    return [i for i in weights if bagged(families[i], settled, bounds)]
+    judge, bounds, budget = task.problem.judge, task.params.train.ensemble, task.budget
+    most = None
+    while True:
+        weights = weighed(families, predictions, judge, task.plan, bounds, most)
+        if math.isinf(budget.seconds):
+            return None, list(weights)
+        there_is_time_for = budget.affordable([contenders[i].taken for i in weights])
+        if there_is_time_for >= len(weights):
+            return most, list(weights)
+        most = there_is_time_for
 
 
 def _finalists(task: _Task, contenders: list[Contender]) -> list[Contender]:
@@ -287,7 +300,7 @@ def _finalists(task: _Task, contenders: list[Contender]) -> list[Contender]:
     problem: Problem | None = None
     found: list[Contender] = []
     for number, contender in enumerate(chosen):
-        time_for_it = budget.final(contender.seconds, [_last(budget, c) for c in found])
+        time_for_it = budget.final(contender.seconds, budget.last_fits([c.taken for c in found]))
         if time_for_it is None:
             continue
         if problem is None:
@@ -307,11 +320,6 @@ def _finalists(task: _Task, contenders: list[Contender]) -> list[Contender]:
         assert result.prediction is not None  # noqa: S101 - evaluated
         found.append(Contender(trial, result.prediction, seconds))
     return _preferred(task, found) if found else chosen[:1]
-
-
-def _last(budget: Budget, contender: Contender) -> float:
-    """Seconds that its last fit takes."""
-    return contender.seconds * budget.refit(contender.trial.family)
 
 
 def _again(problem: Problem, trial: Trial, seconds: float, rounds: int | None = None) -> Result:
@@ -338,13 +346,11 @@ def _journal(params: Params, layout: Layout) -> Path:
     return path
 
 
-def _best(task: _Task, contenders: Sequence[Contender], counts: dict[str, int]) -> dict[str, Any]:
+def _best(
+    task: _Task, contenders: Sequence[Contender], counts: dict[str, int], most: int | None
+) -> dict[str, Any]:
     """The best trial, and what train has to know to make a model of several."""
-    first, budget = contenders[0].trial, task.budget
-    members = None
-    # After a cross-validation the last fits are few and short, and were kept time for.
-    if math.isfinite(budget.seconds) and not task.plan.crossed:
-        members = max(1, budget.affordable([_last(budget, c) for c in contenders]))
+    first = contenders[0].trial
     return {
         "family": first.family,
         "settings": first.settings,
@@ -354,7 +360,7 @@ def _best(task: _Task, contenders: Sequence[Contender], counts: dict[str, int]) 
         "rows": task.plan.rows,
         "folds": task.plan.folds,
         "trials": counts,
-        "members": members,
+        "members": most,
         "contenders": [c.entry() for c in contenders],
     }
 
@@ -377,9 +383,10 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _summary(
-    found: _Found, winner: Trial, metric: Metric, counts: dict[str, int], seconds: float
+    task: _Task, found: _Found, winner: Trial, counts: dict[str, int], seconds: float
 ) -> Summary:
-    trials = found.trials
+    metric = task.metric
+    trials, notes = found.trials, [*task.notes, *found.notes]
     order = ranked(trials, maximise=metric.maximise)
     rows = [(t.number + 1, t.family, f"{t.score:.4f}", t.iterations or "") for t in order[:5]]
     failed = [t for t in trials if t.state == "failed"]
@@ -388,7 +395,7 @@ def _summary(
         headline=f"{winner.family} is best of {len(trials)} trials: "
         f"validation {metric.name} {winner.score:.4f}",
         tables=(Table("Best trials", ("trial", "family", metric.name, "iterations"), tuple(rows)),),
-        warnings=(*found.notes, *warnings),
+        warnings=(*notes, *warnings),
         facts={
             "family": winner.family,
             "metric": metric.name,

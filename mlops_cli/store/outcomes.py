@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_cli.core.contenders import STEADY
 from mlops_cli.core.learners import FAMILIES
 from mlops_cli.errors import NotFound
 from mlops_cli.store.files import staged
@@ -38,7 +37,7 @@ class Outcomes:
 
         if result.prediction is None:
             return
-        if result.fits and family not in STEADY:
+        if result.fits and FAMILIES[family].copies is None:
             _write_fits(self._fits(number), result.fits)
         with staged(self._place(number)) as temporary, temporary.open("wb") as file:
             np.save(file, result.prediction, allow_pickle=False)

@@ -1,6 +1,7 @@
 """How time is spent: folds and rows by size, and what is kept for the last fits."""
 
 import math
+import time
 
 import pytest
 
@@ -41,9 +42,9 @@ def test_little_time_means_fewer_folds_and_rows():
 def test_what_the_last_fits_need_is_kept():
     trials = [Trial(i, "lightgbm", {}, "complete", 1.0, seconds=2.0) for i in range(9)]
     crossed = Budget(100.0, SMALL, Plan(8, 875))
-    assert 4.0 < crossed.reserve(trials) < 6.0
+    assert 3.0 < crossed.reserve(trials) < 5.0
     kept = Budget(100.0, SMALL, Plan(8, 875), frozenset({"lightgbm"}))
-    assert kept.reserve(trials) < 4.0
+    assert kept.reserve(trials) < 3.0
     large = Budget(100.0, LARGE, Plan(1, 50_000))
     # More rows take longer, but not in proportion: 13 ms a round become 61 and 73.
     assert large.reserve(trials) > 2.0 * (5 + 6)
@@ -53,8 +54,21 @@ def test_what_the_last_fits_need_is_kept():
 
 def test_so_many_models_are_fitted_as_there_is_time_for():
     budget = Budget(10.0, SMALL, Plan(8, 875))
-    assert budget.affordable([2.0, 2.0, 2.0, 2.0, 2.0]) == 3
-    assert budget.affordable([20.0]) == 0
+    one = ("lightgbm", 2.0 / budget.refit("lightgbm"))
+    assert budget.affordable([one] * 5) == 3
+    assert budget.affordable([("lightgbm", 100.0), one]) == 1
+
+
+def test_kept_models_are_there_however_late_it_is():
+    late = Budget(10.0, SMALL, Plan(8, 875), frozenset({"mlp"}), started=time.monotonic() - 20.0)
+    assert late.affordable([("linear", 0.1), ("mlp", 5.0), ("lightgbm", 5.0)]) == 2
+
+
+def test_a_library_starts_once_and_only_for_what_is_fitted():
+    starting = {"scikit-learn": 1.5}
+    budget = Budget(10.0, SMALL, Plan(8, 875), frozenset({"mlp"}), starting)
+    trials = [("mlp", 1.0), ("linear", 0.0), ("extra_trees", 0.0), ("lightgbm", 0.0)]
+    assert budget.last_fits(trials) == [0.0, 1.5, 0.0, 0.0]
 
 
 def test_a_fit_on_all_rows_gets_what_time_there_is():

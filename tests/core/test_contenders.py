@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlops_cli.core.budget import Plan
-from mlops_cli.core.contenders import Contender, bagged, preferred, standard_error, weighed
+from mlops_cli.core.contenders import Contender, bagged, copies, preferred, standard_error, weighed
 from mlops_cli.core.folds import Judge
 from mlops_cli.core.learners import FAMILIES
 from mlops_cli.core.metrics import lookup
@@ -53,24 +53,26 @@ def test_the_standard_error_is_that_of_the_metric():
     assert found == standard_error(mae, values, seed=1)
 
 
-def test_only_unsteady_families_that_were_cross_validated_are_bagged():
+def test_after_a_cross_validation_a_member_is_several_models_by_its_family():
     folds, one = Plan(8, 100), Plan(1, 100)
-    assert bagged("lightgbm", folds, Ensemble())
-    assert not bagged("linear", folds, Ensemble())
-    assert not bagged("lightgbm", folds, False)
-    assert not bagged("lightgbm", one, Ensemble())
+    assert bagged("mlp", folds, Ensemble())
+    assert copies("lightgbm", folds, Ensemble()) == 2
+    assert copies("linear", folds, Ensemble()) == 1
+    for family in ("mlp", "lightgbm"):
+        assert copies(family, folds, False) == copies(family, one, Ensemble()) == 1
+        assert not bagged(family, one, Ensemble())
 
 
 def test_members_are_bounded_by_time_and_number():
     contenders = [contender(i, 0.6, noise=RNG.normal(size=ROWS)) for i in range(6)]
-    families = ["lightgbm"] * 6
     predictions = [c.prediction for c in contenders]
 
-    def members(bounds, most=None):
-        return weighed(families, predictions, JUDGE, Plan(8, 100), bounds, most)
+    def members(bounds, most=None, family="lightgbm"):
+        return weighed([family] * 6, predictions, JUDGE, Plan(8, 100), bounds, most)
 
     assert members(False) == {0: 1.0}
     assert len(members(Ensemble(members=3, milliseconds=100.0))) == 3
     assert len(members(Ensemble(members=6, milliseconds=100.0), most=2)) == 2
-    one = 8 * FAMILIES["lightgbm"].milliseconds
-    assert len(members(Ensemble(members=6, milliseconds=2.5 * one))) == 2
+    for family, models in (("lightgbm", 2), ("mlp", 8), ("linear", 1)):
+        one = models * FAMILIES[family].milliseconds
+        assert len(members(Ensemble(members=6, milliseconds=2.5 * one), family=family)) == 2

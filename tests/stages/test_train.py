@@ -200,13 +200,33 @@ def test_infinite_and_empty_features_do_not_break_the_signature(tmp_path):
     assert inputs["f2"]["missing"] == 1.0
 
 
-def test_models_of_the_folds_are_taken_as_tune_made_them_or_made_alike(searched):
-    layout, params = searched["binary"], make_params("binary")
-    fits = layout.tuning / "fits"
-    assert any(fits.rglob("model.txt"))
+def test_models_of_the_folds_are_taken_as_tune_made_them_or_made_alike(tmp_path):
+    layout = make_splits(tmp_path, "binary")
+    params = make_params("binary", tune={"families": ["mlp"], "trials": 2, "folds": 3})
+    tune.run(params, layout, Silent())
     train.run(params, layout, Silent())
-    taken = contents(layout.fitted)
+    fits, taken = layout.tuning / "fits", contents(layout.fitted)
+    assert len(bundles.load(layout.fitted).members) % 3 == 0
+    assert {path.name for path in fits.glob("*/*")} == {"0", "1", "2"}
     fits.rename(layout.tuning / "elsewhere")
     train.run(params, layout, Silent())
-    (layout.tuning / "elsewhere").rename(fits)
     assert contents(layout.fitted) == taken
+
+
+@pytest.mark.parametrize(
+    ("rows", "models"), [({"low": 0.7, "high": 0.8}, 2), ({"choices": [1.0]}, 1)]
+)
+def test_boosting_is_fitted_on_all_rows_by_two_seeds_where_they_matter(tmp_path, rows, models):
+    layout = make_splits(tmp_path, "regression")
+    asked = {
+        "families": ["lightgbm"],
+        "trials": 1,
+        "folds": 3,
+        "spaces": {"lightgbm": {"rows": rows}},
+    }
+    params = make_params("regression", tune=asked)
+    tune.run(params, layout, Silent())
+    train.run(params, layout, Silent())
+    members = bundles.load(layout.fitted).members
+    assert [m.weight for m in members] == pytest.approx([1 / models] * models)
+    assert not (layout.tuning / "fits").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -80,12 +81,23 @@ def chosen(names: Sequence[str] | None, task: TaskInfo) -> tuple[dict[str, Famil
     return able, notes
 
 
-def warm(families: Iterable[Family], task: TaskInfo) -> None:
-    """Fit each to a few rows, so that what its libraries need to start isn't a trial's time."""
+def warm(families: Iterable[Family], task: TaskInfo) -> dict[str, float]:
+    """Fit each to a few rows, so that what its library needs to start isn't a trial's time.
+
+    Returns
+    -------
+    dict of str to float
+        Library -> seconds that it took to start.
+    """
     import numpy as np
 
     X = np.arange(40.0).reshape(20, 2)
     y = np.arange(20) % (task.classes or 20)
     bare = TaskInfo(task.type, task.classes, objective=task.objective)
+    starting: dict[str, float] = {}
     for family in families:
+        began = time.monotonic()
         family.fit(X, y, bare, {}, seed=0, threads=1, iterations=1 if family.rounds else None)
+        took = time.monotonic() - began
+        starting[family.library] = starting.get(family.library, 0.0) + took
+    return starting

@@ -196,6 +196,8 @@ class Family:
         The most rounds in a search; None where the family has none.
     needs
         The package that fits and scores; None where every install has it.
+    library
+        What its fit has to import, which takes time once in a process.
     losses
         What its fit can make small.
     monotone
@@ -206,6 +208,10 @@ class Family:
     steps
         Settings, rounds and classes -> how many nodes of trees (or their like) a row passes: how
         simple a model is, and how soon it answers among many rows.
+    copies
+        After a cross-validation a member of an ensemble is the mean of so many models of all rows,
+        each with a seed of its own; None: of the models of the folds, where a single fit is so
+        unsteady that fewer rows and more models are better.
     """
 
     name: str
@@ -215,10 +221,12 @@ class Family:
     portfolio: tuple[Mapping[str, Any], ...] = ()
     rounds: int | None = None
     needs: str | None = None
+    library: str = "scikit-learn"
     losses: frozenset[str] = frozenset({"log", "squared"})
     monotone: frozenset[str] = frozenset()
     milliseconds: float = 1.0
     steps: Callable[[Settings, int | None, int], float] = steps_of_trees
+    copies: int | None = 2
     tasks: frozenset[str] = field(
         default_factory=lambda: frozenset({"binary", "multiclass", "regression"})
     )

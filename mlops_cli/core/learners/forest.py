@@ -175,6 +175,7 @@ def forest_family(
         rounds=_TREES,
         losses=frozenset({"log", "squared", "poisson"}),
         milliseconds=0.2,
+        copies=1,
         steps=steps_of_joint_trees,
     )
 

@@ -225,6 +225,7 @@ FAMILY = Family(
     fitter=_fit,
     reader=_from_files,
     rounds=_ROUNDS,
+    library="lightgbm",
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
     monotone=frozenset({"log", "squared", "poisson"}),
     milliseconds=0.025,

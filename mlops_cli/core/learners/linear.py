@@ -199,4 +199,5 @@ FAMILY = Family(
     reader=_from_files,
     losses=frozenset({"log", "squared", "poisson"}),
     milliseconds=0.03,
+    copies=1,
 )

@@ -281,5 +281,6 @@ FAMILY = Family(
     reader=_from_files,
     rounds=_EPOCHS,
     milliseconds=0.05,
+    copies=None,
     steps=_steps,
 )

@@ -211,6 +211,7 @@ FAMILY = Family(
     fitter=_fit,
     reader=_from_files,
     rounds=_ROUNDS,
+    library="xgboost",
     needs="xgboost",
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
     monotone=frozenset({"log", "squared", "poisson"}),
