@@ -106,6 +106,15 @@ def _losses(y: Truth, prediction: Floats) -> Floats:
     return -np.log(np.clip(chosen, _LEAST, 1.0))
 
 
+def _unseen(rows: int) -> float:
+    """The chance that a row is of another class than all that was seen says.
+
+    By Laplace's rule, as Platt (1999) has it: without it, rows of which none is mistaken make a
+    model certain. The other class is taken to be the likeliest one.
+    """
+    return 1.0 / (rows + 2)
+
+
 def _log_odds(prediction: Floats) -> Floats:
     p = np.clip(prediction[:, 1], _LEAST, 1 - _LEAST)
     return np.asarray(np.log(p) - np.log1p(-p))
@@ -115,13 +124,14 @@ def _fit_logistic(y: Truth, prediction: Floats, weight: Floats) -> dict[str, Any
     # SciPy starts in a fifth of the time that scikit-learn's LogisticRegression needs for it.
     from scipy.optimize import minimize
 
-    x, signs = _log_odds(prediction), np.where(np.asarray(y) == 1, 1.0, -1.0)
-    shares = weight / weight.sum()
+    x, shares = _log_odds(prediction), weight / weight.sum()
+    unseen = _unseen(len(y))
+    target = np.where(np.asarray(y) == 1, 1.0 - unseen, unseen)
 
     def loss(given: Floats) -> tuple[float, Floats]:
-        margins = signs * (given[0] * x + given[1])
-        pulls = -shares * signs * np.exp(-np.logaddexp(0.0, margins))
-        value = float((shares * np.logaddexp(0.0, -margins)).sum())
+        margins = given[0] * x + given[1]
+        value = float((shares * (np.logaddexp(0.0, margins) - target * margins)).sum())
+        pulls = shares * (np.exp(-np.logaddexp(0.0, -margins)) - target)
         return value, np.array([(pulls * x).sum(), pulls.sum()])
 
     # A calibrator never turns the order round.
@@ -142,9 +152,15 @@ def _fit_prior(y: Truth, prediction: Floats, weight: Floats) -> dict[str, Any]:
     counts = np.bincount(y.astype(np.intp), weights=weight, minlength=classes) + 0.5
     shares = [round(float(share), 9) for share in counts / counts.sum()]
 
+    unseen = _unseen(len(y))
+    runners_up = np.argsort(-prediction, axis=1, kind="stable")[:, 1]
+    truth = y.astype(np.intp)
+    others = np.where(runners_up == truth, prediction.argmax(axis=1), runners_up)
+
     def loss(power: float) -> float:
         bent = _apply_prior(prediction, {"power": power, "shares": shares})
-        return float((weight * _losses(y, bent)).mean())
+        own, other = _losses(truth, bent), _losses(others, bent)
+        return float((weight * ((1.0 - unseen) * own + unseen * other)).mean())
 
     # The loss is convex in the power: first roughly, then finely around the least.
     rough = min(np.linspace(0.0, _MOST_POWER, 13), key=loss)
