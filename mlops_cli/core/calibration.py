@@ -109,10 +109,11 @@ def _losses(y: Truth, prediction: Floats) -> Floats:
 def _unseen(rows: int) -> float:
     """The chance that a row is of another class than all that was seen says.
 
-    By Laplace's rule, as Platt (1999) has it: without it, rows of which none is mistaken make a
-    model certain. The other class is taken to be the likeliest one.
+    As if half a mistake more had been seen among one row more (R. Krichevsky and V. Trofimov,
+    1981, for the log loss): without it, rows of which none is mistaken make a model certain. The
+    other class is taken to be the likeliest one.
     """
-    return 1.0 / (rows + 2)
+    return 0.5 / (rows + 1)
 
 
 def _log_odds(prediction: Floats) -> Floats:

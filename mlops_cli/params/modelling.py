@@ -140,7 +140,7 @@ class Ensemble(Section):
     """How large a model of several members may become."""
 
     members: Annotated[int, Field(ge=1, le=50)] = 6
-    """The most different settings; each may be fitted several times, once a fold."""
+    """The most different settings; after a cross-validation each may be several models."""
     milliseconds: Annotated[float, Field(gt=0)] = 0.6
     """The most time that one row may take, by what the families usually need."""
     megabytes: Annotated[float, Field(gt=0)] = 15.0
