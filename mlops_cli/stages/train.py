@@ -16,6 +16,7 @@ from mlops_cli.core.calibration import Calibrator, fit_calibrator
 from mlops_cli.core.contenders import copies, weighed
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
+from mlops_cli.core.learners import FAMILIES
 from mlops_cli.core.metrics import Metric, lookup
 from mlops_cli.core.problem import Refit
 from mlops_cli.core.spaces import Candidate
@@ -207,14 +208,18 @@ def _members(refit: Refit, fits: Sequence[Fitted], weight: float, X: Floats) -> 
 
 
 def _bounded(members: list[Member], bounds: Ensemble | bool) -> list[Member]:
-    """Without the lightest members, as long as the files are too large."""
-    if not isinstance(bounds, Ensemble) or len(members) == 1:
+    """Without the lightest members, as long as the files are too large; the last ends earlier."""
+    if not isinstance(bounds, Ensemble):
         return members
+    most = bounds.megabytes * 1e6
     sizes = [sum(map(len, m.fitted.to_files().values())) for m in members]
     order = sorted(range(len(members)), key=lambda i: (-members[i].weight, i))
-    while len(order) > 1 and sum(sizes[i] for i in order) > bounds.megabytes * 1e6:
+    while len(order) > 1 and sum(sizes[i] for i in order) > most:
         order.pop()
     kept = [members[i] for i in sorted(order)]
+    if sizes[order[0]] > most:
+        fitted = FAMILIES[kept[0].family].shortened(kept[0].fitted, most / sizes[order[0]])
+        kept = [replace(kept[0], fitted=fitted, iterations=fitted.iterations)]
     total = sum(m.weight for m in kept)
     return [replace(m, weight=round(m.weight / total, 9)) for m in kept]
 

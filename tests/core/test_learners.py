@@ -396,3 +396,19 @@ def test_what_a_watched_fit_says_it_predicts_is_what_it_predicts(family, kind):
     assert bool(watch.seen) == (family.name not in ("linear", "forest", "extra_trees"))
     for seen in watch.seen:
         np.testing.assert_allclose(seen, fitted.predict(X[200:]), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "catboost"])
+@each_task
+def test_a_shortened_model_is_what_it_was_after_fewer_rounds(name, kind):
+    family = FAMILIES[name]
+    if not family.installed:
+        pytest.skip(f"{name} is not installed")
+    X, y, task = problem(kind, rows=300)
+    whole, half = (quick(family, X, y, task, rounds=n) for n in (20, 10))
+    short = family.shortened(whole, 0.5)
+    assert short.iterations == half.iterations == 10
+    np.testing.assert_allclose(short.predict(X), half.predict(X), rtol=1e-6)
+    assert sum(map(len, short.to_files().values())) < sum(map(len, whole.to_files().values()))
+    linear = FAMILIES["linear"].fit(X, y, task, {}, seed=1)
+    assert FAMILIES["linear"].shortened(linear, 0.5) is linear

@@ -14,6 +14,7 @@ from modelling import make_params, make_splits
 from mlops_cli.core.learners import FAMILIES
 from mlops_cli.core.metrics import lookup
 from mlops_cli.errors import DataRefused, NotFound
+from mlops_cli.params.modelling import Train
 from mlops_cli.reporting import Silent
 from mlops_cli.stages import train, tune
 from mlops_cli.store import bundle as bundles
@@ -143,6 +144,21 @@ def test_an_ensemble_stays_within_its_bounds(searched):
     small = {"ensemble": {"milliseconds": 50.0, "megabytes": 0.0001}}
     train.run(make_params("multiclass", train=small), layout, Silent())
     assert len(bundles.load(layout.fitted).members) == 1
+
+
+def test_a_single_model_that_is_too_large_ends_earlier(tmp_path):
+    layout = make_splits(tmp_path, "multiclass")
+    params = make_params("multiclass", tune={"families": ["lightgbm"], "trials": 1, "folds": 1})
+    tune.run(params, layout, Silent())
+    sizes = []
+    for megabytes in (15.0, 0.01):
+        bounds = {"ensemble": {"megabytes": megabytes}}
+        train.run(params.model_copy(update={"train": Train(**bounds)}), layout, Silent())
+        bundle = bundles.load(layout.fitted)
+        (member,) = bundle.members
+        assert member.iterations == member.fitted.iterations
+        sizes.append(len(member.fitted.to_files()["model.txt"]))
+    assert 5_000 < sizes[1] < 12_000 < sizes[0]
 
 
 def test_a_model_that_learnt_nothing_is_no_worse_than_a_constant(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -188,6 +188,15 @@ def _fit(
     )
 
 
+def _shortened(fitted: _Catboost, rounds: int) -> _Catboost:
+    import catboost
+
+    model = catboost.CatBoost()
+    model.load_model(blob=fitted.content)
+    model.shrink(rounds)
+    return replace(fitted, content=_bytes(model))
+
+
 def _parameters(task: TaskInfo, settings: Settings, seed: int, classes: int) -> dict[str, Any]:
     loss = _LOSSES.get(task.loss, "MultiClass" if classes > 2 else "Logloss")  # noqa: PLR2004
     if task.loss == "quantile":
@@ -308,6 +317,7 @@ FAMILY = Family(
     reader=_from_files,
     rounds=_ROUNDS,
     library="catboost",
+    shortener=_shortened,
     needs="catboost",
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
     monotone=frozenset({"log", "squared", "poisson"}),

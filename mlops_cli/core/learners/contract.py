@@ -212,6 +212,8 @@ class Family:
         After a cross-validation a member of an ensemble is the mean of so many models of all rows,
         each with a seed of its own; None: of the models of the folds, where a single fit is so
         unsteady that fewer rows and more models are better.
+    shortener
+        Own model, rounds -> the model as it was after so many; None where it can't say.
     """
 
     name: str
@@ -227,6 +229,7 @@ class Family:
     milliseconds: float = 1.0
     steps: Callable[[Settings, int | None, int], float] = steps_of_trees
     copies: int | None = 2
+    shortener: Callable[[Any, int], Fitted] | None = None
     tasks: frozenset[str] = field(
         default_factory=lambda: frozenset({"binary", "multiclass", "regression"})
     )
@@ -284,6 +287,13 @@ class Family:
         if set(files) == {CONSTANT}:
             return Constant.from_bytes(files[CONSTANT])
         return self.reader(files)
+
+    def shortened(self, fitted: Fitted, part: float) -> Fitted:
+        """The model with about such a part of its rounds, the first ones; else as it is."""
+        rounds = fitted.iterations
+        if self.shortener is None or not rounds:
+            return fitted
+        return self.shortener(fitted, max(1, int(rounds * part)))
 
     def candidates(self) -> list[dict[str, Any]]:
         """Whole settings to try first: the defaults, then the portfolio."""

@@ -111,10 +111,17 @@ def _fit(
         if exhausted:
             break
     best = rounds.best if rounds else booster.current_iteration()
-    text = booster.model_to_string(num_iteration=min(best, booster.current_iteration()) or 1)
+    return _saved(booster, min(best, booster.current_iteration()) or 1, task.classes)
+
+
+def _saved(booster: lightgbm.Booster, rounds: int, classes: int) -> _Lightgbm:
+    text = booster.model_to_string(num_iteration=rounds)
     # The number of threads is no part of the model.
-    text = re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", text)
-    return _Lightgbm(text, task.classes)
+    return _Lightgbm(re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", text), classes)
+
+
+def _shortened(fitted: _Lightgbm, rounds: int) -> _Lightgbm:
+    return _saved(package().Booster(model_str=fitted.text), rounds, fitted.classes)
 
 
 def _parameters(task: TaskInfo, settings: Settings, seed: int, threads: int) -> dict[str, Any]:
@@ -226,6 +233,7 @@ FAMILY = Family(
     reader=_from_files,
     rounds=_ROUNDS,
     library="lightgbm",
+    shortener=_shortened,
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
     monotone=frozenset({"log", "squared", "poisson"}),
     milliseconds=0.025,
