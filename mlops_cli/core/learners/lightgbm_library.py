@@ -14,6 +14,7 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,18 +44,29 @@ def package() -> ModuleType:
     """LightGBM's Python package, imported without the libraries that only its wrappers need.
 
     It imports scikit-learn, SciPy's statistics and pandas if they are installed: a second in a
-    process that has none of them. A module that is None in ``sys.modules`` counts as missing.
+    process that has none of them.
     """
     with _IMPORTING:
         if "lightgbm" not in sys.modules:
-            hidden = [name for name in _NOT_NEEDED if name not in sys.modules]
-            sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+            missing = _Missing()
+            sys.meta_path.insert(0, missing)
             try:
                 importlib.import_module("lightgbm")
             finally:
-                for name in hidden:
-                    del sys.modules[name]
+                sys.meta_path.remove(missing)
     return importlib.import_module("lightgbm")
+
+
+class _Missing(MetaPathFinder):
+    """Finds no library that isn't needed, in the thread that made it: others may import them."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        """Refuse a library that isn't needed; the next finder looks for any other."""
+        if fullname in _NOT_NEEDED and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"{fullname} isn't needed", name=fullname)
 
 
 class LibraryError(Exception):
