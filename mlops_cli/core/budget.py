@@ -19,6 +19,9 @@ __all__ = ["MOST_ROWS", "Budget", "Plan", "Shape", "plan"]
 MOST_ROWS = 20_000
 """Up to so many known rows are cross-validated: beyond, one split decides as well and at less."""
 _FOLDS, _LEAST_FOLDS = 5, 3
+_FEW_ROWS = 2_000
+"""Up to so many known rows are cross-validated however short the time: among the few hundred of
+one validation split, trials win by chance."""
 _TRIALS_AT_LEAST = 8
 """So many trials a time budget shall have room for."""
 _LEAST_ROWS = 2_000
@@ -97,7 +100,8 @@ def plan(
         folds = _FOLDS if small and not ordered else 1
         if seconds is not None:
             fits = seconds * cores / (_TRIALS_AT_LEAST * _fit_seconds(shape, shape.known))
-            folds = max([k for k in (_FOLDS, _LEAST_FOLDS) if k <= min(folds, fits)], default=1)
+            least = min(folds, _LEAST_FOLDS) if shape.known <= _FEW_ROWS else 1
+            folds = max([k for k in (_FOLDS, _LEAST_FOLDS) if k <= min(folds, fits)], default=least)
     if folds > 1:
         return Plan(folds, shape.known - shape.known // folds)
     most = shape.train if rows is None else min(rows, shape.train)

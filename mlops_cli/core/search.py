@@ -26,8 +26,10 @@ from mlops_cli.core.trials import (
     expected,
     over,
     plain,
+    ranked,
     refuse_failures,
     said,
+    share,
     standing,
 )
 from mlops_cli.errors import MlopsError
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from mlops_cli.reporting import Progress
 
 __all__ = [
-    "TRIES",
     "History",
     "Objective",
     "Report",
@@ -52,8 +53,6 @@ __all__ = [
 _TRIALS_TO_COMPARE = 5
 _STEPS_BEFORE_PRUNING = 2
 _GRACE = 1.2
-TRIES = 5
-"""So many proposals may be too dear for the time that is left before the search ends."""
 
 
 class History(Protocol):
@@ -119,11 +118,22 @@ class Search:
         self, trial: optuna.Trial, candidate: Candidate, trials: Sequence[Trial], clock: Clock
     ) -> Result | None:
         """Evaluate what a trial tries; None: it was pruned."""
-        late, left = any_complete(trials), clock.left(trials)
-        if not any(t.family == candidate.family for t in trials):
-            # How long it takes is not known: it shall leave time for others.
-            left /= 3
-        return _work(trial, candidate, self.objective, left, late=late)
+        late, time_for_it = any_complete(trials), self.time_for(candidate.family, trials, clock)
+        return _work(trial, candidate, self.objective, time_for_it, late=late)
+
+    def time_for(self, family: str, trials: Sequence[Trial], clock: Clock) -> float:
+        """Seconds that a trial may take."""
+        return share(family, trials, clock.left(trials), maximise=self.maximise)
+
+    def too_dear(self, family: str, trials: Sequence[Trial], clock: Clock) -> bool:
+        """Whether a trial is expected to take longer than it may; the first never is."""
+        needed = expected(family, trials)
+        return any_complete(trials) and needed > self.time_for(family, trials, clock)
+
+    def affordable(self, trials: Sequence[Trial], clock: Clock) -> str | None:
+        """The family with the best trial of those that aren't too dear; None: all are."""
+        order = dict.fromkeys(t.family for t in ranked(trials, maximise=self.maximise))
+        return next((f for f in order if not self.too_dear(f, trials, clock)), None)
 
 
 def search(what: Search, firsts: Sequence[Candidate], history: History) -> list[Trial]:
@@ -164,7 +174,7 @@ def search(what: Search, firsts: Sequence[Candidate], history: History) -> list[
         tried = [t.params for t in study.trials]
         pending = [c for c in firsts if as_params(c) not in tried]
         while not what.over(trials, clock):
-            asked = _ask(study, what, pending, trials, left=clock.left(trials))
+            asked = _ask(study, what, pending, trials, clock)
             if asked is None:
                 break
             trial, candidate = asked
@@ -225,15 +235,22 @@ def pruner(*, pruning: bool) -> optuna.pruners.BasePruner:
     )
 
 
-def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """What proposes the trial of a number: the same one, whatever was asked of others before."""
+def sampler(seed: int, number: int, family: str | None = None) -> optuna.samplers.BaseSampler:
+    """What proposes the trial of a number: the same one, whatever was asked of others before.
+
+    Parameters
+    ----------
+    family
+        Whose settings; None: the sampler chooses the family too.
+    """
     import numpy as np
     import optuna
 
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    return optuna.samplers.TPESampler(
+    free = optuna.samplers.TPESampler(
         n_startup_trials=RANDOM_TRIALS, multivariate=True, group=True, seed=own
     )
+    return free if family is None else optuna.samplers.PartialFixedSampler({"family": family}, free)
 
 
 def _ask(
@@ -241,26 +258,30 @@ def _ask(
     what: Search,
     pending: list[Candidate],
     trials: Sequence[Trial],
-    *,
-    left: float,
+    clock: Clock,
 ) -> tuple[optuna.Trial, Candidate] | None:
     """The next trial; None if whatever is proposed takes longer than the time that is left."""
     from optuna.trial import TrialState
 
-    study.sampler = sampler(what.seed, len(study.trials))
     while pending:
         candidate = pending.pop(0)
-        if not any_complete(trials) or expected(candidate.family, trials) <= left:
+        if not what.too_dear(candidate.family, trials, clock):
             study.enqueue_trial(as_params(candidate))
-            trial = study.ask()
-            return trial, suggest(trial, what.spaces)
-    for _ in range(TRIES):
-        trial = study.ask()
-        candidate = suggest(trial, what.spaces)
-        if expected(candidate.family, trials) <= left:
-            return trial, candidate
+            return _proposed(study, what, None)
+    trial, candidate = _proposed(study, what, None)
+    if what.too_dear(candidate.family, trials, clock):
         study.tell(trial, state=TrialState.FAIL)
-    return None
+        family = what.affordable(trials, clock)
+        return None if family is None else _proposed(study, what, family)
+    return trial, candidate
+
+
+def _proposed(
+    study: optuna.Study, what: Search, family: str | None
+) -> tuple[optuna.Trial, Candidate]:
+    study.sampler = sampler(what.seed, len(study.trials), family)
+    trial = study.ask()
+    return trial, suggest(trial, what.spaces)
 
 
 def tell(

@@ -14,15 +14,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from mlops_cli.core.search import TRIES, Search, pruner, sampler, tell
+from mlops_cli.core.search import Search, pruner, sampler, tell
 from mlops_cli.core.spaces import suggest
 from mlops_cli.core.trials import (
     Clock,
     Limits,
     Result,
     Trial,
-    any_complete,
-    expected,
     plain,
     refuse_failures,
 )
@@ -74,7 +72,7 @@ def search_together(what: Search, shared: Shared) -> list[Trial]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study, limits, dear = shared.study, what.limits, 0
+    study, limits, family = shared.study, what.limits, None
     seconds = math.inf if limits.seconds is None else limits.seconds
     clock = Clock(limits, time.monotonic() + seconds)
     with warnings.catch_warnings():
@@ -84,25 +82,26 @@ def search_together(what: Search, shared: Shared) -> list[Trial]:
             shared.give_up()
             found = study.get_trials(deepcopy=False)
             trials = counted(found)
-            if what.over(trials, clock) or dear >= TRIES:
+            if what.over(trials, clock):
                 break
             if _all_claimed(found, limits, len(found)):
                 time.sleep(_LOOK)
                 continue
             # Two that ask at once see the same trials, and shall not propose the same.
-            study.sampler = sampler(what.seed + shared.worker, len(found))
+            study.sampler = sampler(what.seed + shared.worker, len(found), family)
             trial = study.ask()
             with shared.claimed(trial):
                 candidate = suggest(trial, what.spaces)
-                left = clock.left(trials)
                 if _all_claimed(study.get_trials(deepcopy=False), limits, trial.number):
                     _let_go(study, trial)
                     continue
-                if any_complete(trials) and expected(candidate.family, trials) > left:
+                if what.too_dear(candidate.family, trials, clock):
                     _let_go(study, trial)
-                    dear += 1
+                    family = what.affordable(trials, clock)
+                    if family is None:
+                        break
                     continue
-                dear = 0
+                family = None
                 what.tell_of(candidate, trials, clock)
                 result = what.work(trial, candidate, trials, clock)
                 if result is not None:

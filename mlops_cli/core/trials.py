@@ -34,12 +34,14 @@ __all__ = [
     "ranked",
     "refuse_failures",
     "said",
+    "share",
     "standing",
 ]
 
 RANDOM_TRIALS = 8
 """So many trials, the first choices among them, before the sampler has enough to go by."""
 _LEADERS = 5
+_OTHERS = 3
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,16 @@ def expected(family: str, trials: Sequence[Trial]) -> float:
     """Seconds that a trial of the family takes, going by those that there were; 0: unknown."""
     own = [t.seconds for t in trials if t.family == family and t.state == "complete"]
     return sum(own) / len(own) if own else 0.0
+
+
+def share(family: str, trials: Sequence[Trial], left: float, *, maximise: bool) -> float:
+    """Seconds of those that are left that a trial of a family may take.
+
+    All for the family that leads; for any other so many that there is time for others, the more
+    so if how long it takes isn't known yet.
+    """
+    leading = ranked(trials, maximise=maximise)[:1]
+    return left if any(t.family == family for t in leading) else left / _OTHERS
 
 
 def said(candidate: Candidate, trials: Sequence[Trial], *, maximise: bool) -> str:

@@ -39,6 +39,14 @@ def test_little_time_means_fewer_folds_and_rows():
     assert planned(LARGE, seconds=5).rows < planned(LARGE, seconds=60).rows <= 50_000
 
 
+def test_few_rows_are_cross_validated_however_short_the_time():
+    classes = {"columns": 60, "outputs": 50}
+    assert planned(Shape(800, 200, **classes), seconds=5).folds == 3
+    assert planned(Shape(2_400, 600, **classes), seconds=5).folds == 1
+    assert planned(Shape(800, 200, **classes), seconds=5, ordered=True).folds == 1
+    assert planned(Shape(800, 200, **classes), seconds=5, rows=500) == Plan(1, 500)
+
+
 def test_what_the_last_fits_need_is_kept():
     trials = [Trial(i, "lightgbm", {}, "complete", 1.0, seconds=2.0) for i in range(9)]
     crossed = Budget(100.0, SMALL, Plan(8, 875))

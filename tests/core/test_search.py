@@ -9,7 +9,7 @@ import pytest
 from mlops_cli.core.learners import FAMILIES, Setting
 from mlops_cli.core.search import Search, search
 from mlops_cli.core.spaces import Candidate, firsts, narrowed
-from mlops_cli.core.trials import GoodEnough, Limits, Result, best
+from mlops_cli.core.trials import GoodEnough, Limits, Result, Trial, best, share
 from mlops_cli.errors import BadParams, MlopsError
 from mlops_cli.params.modelling import Dimension
 from mlops_cli.reporting import Silent
@@ -255,6 +255,32 @@ def test_time_for_what_follows_is_kept(tmp_path):
 
     given = {"trials": None, "seconds": 10.0, "goal": slow}
     assert len(run(tmp_path / "n.journal", reserve=lambda _: 9.99, **given)) == 1
+
+
+def test_the_leading_family_gets_the_time_that_is_left_and_others_a_third():
+    trials = [
+        Trial(0, "deep", {}, "complete", 0.9),
+        Trial(1, "flat", {}, "complete", 0.5),
+        Trial(2, "odd", {}, "pruned"),
+    ]
+    for family in ("flat", "odd", "new"):
+        assert share(family, trials, 9.0, maximise=True) == 3.0
+    assert share("deep", trials, 9.0, maximise=True) == 9.0
+    assert share("flat", trials, 9.0, maximise=False) == 9.0
+    assert share("deep", [], 9.0, maximise=True) == 3.0
+
+
+def test_a_family_that_is_too_dear_leaves_the_time_to_the_others(tmp_path):
+    def uneven(candidate, report, seconds):
+        time.sleep(0.5 if candidate.family == "deep" else 0.01)
+        return Result(float(candidate.family == "flat"))
+
+    trials = run(tmp_path / "p.journal", trials=None, seconds=1.2, goal=uneven)
+    families = [t.family for t in trials]
+    assert families[:2] == ["flat", "deep"]
+    # A second trial of the dear one would take more than a third of what is left.
+    assert set(families[2:]) == {"flat"}
+    assert len(families) > 12, "and the search goes on to its end"
 
 
 def test_what_trials_predict_is_kept_by_their_number(tmp_path):
