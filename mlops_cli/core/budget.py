@@ -218,7 +218,9 @@ class Budget:
             return 0.0
         finalists = self.grows if self.finals else 0.0
         members = 1 if self.finals else _MEMBERS
-        first = ranked[:members]
+        # Members are seldom all of one family: the best of another is the second.
+        other = next((t for t in ranked if t.family != ranked[0].family), None)
+        first = sorted(ranked, key=lambda t: t is not ranked[0] and t is not other)[:members]
         work = finalists * sum(t.seconds for t in first)
         work += sum(self.last_fits([(t.family, t.seconds) for t in first]))
         return min(_ENDING + _SAFETY * work, _MOST_RESERVED * self.seconds)

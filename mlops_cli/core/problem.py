@@ -102,7 +102,8 @@ class Problem:
         report
             Told the score so far; may raise ``Pruned``.
         seconds
-            After so many no further rounds are begun; folds share them alike.
+            After so many no further rounds are begun; folds share them alike, as many at a time as
+            there are cores.
         rounds
             The most rounds of a model; by default the family's.
         """
@@ -114,7 +115,7 @@ class Problem:
         whole = np.zeros((len(self.y), self.task.classes) if self.task.classes else len(self.y))
         fits, scores = [], []
         cores = min(available_cores(), len(self.folds))
-        share = seconds * cores / len(self.folds)
+        share = seconds / math.ceil(len(self.folds) / cores)
         with ThreadPoolExecutor(cores) as pool:
             running = [
                 pool.submit(self._fit, candidate, fold, None, share, rounds, threads=1)

@@ -227,11 +227,11 @@ def expected(family: str, trials: Sequence[Trial]) -> float:
 def share(family: str, trials: Sequence[Trial], left: float, *, maximise: bool) -> float:
     """Seconds of those that are left that a trial of a family may take.
 
-    All for the family that leads; for any other so many that there is time for others, the more
-    so if how long it takes isn't known yet.
+    All for a family of the better half; for any other so many that there is time for others, and
+    so if how good it is isn't known yet.
     """
-    leading = ranked(trials, maximise=maximise)[:1]
-    return left if any(t.family == family for t in leading) else left / _OTHERS
+    order = list(dict.fromkeys(t.family for t in ranked(trials, maximise=maximise)))
+    return left if family in order[: (len(order) + 1) // 2] else left / _OTHERS
 
 
 def said(candidate: Candidate, trials: Sequence[Trial], *, maximise: bool) -> str:

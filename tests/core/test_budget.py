@@ -60,6 +60,14 @@ def test_what_the_last_fits_need_is_kept():
     assert Budget(math.inf, SMALL, Plan(8, 875)).reserve(trials) == 0.0
 
 
+def test_time_is_kept_for_the_best_of_another_family_than_the_first():
+    kept = Budget(100.0, SMALL, Plan(8, 875), frozenset({"mlp"}))
+    trials = [Trial(i, "mlp", {}, "complete", 1.0, seconds=9.0) for i in range(5)]
+    assert kept.reserve(trials) == 2.0
+    other = Trial(5, "lightgbm", {}, "complete", 0.9, seconds=9.0)
+    assert kept.reserve([*trials, other]) == kept.reserve([other]) > 3.0
+
+
 def test_so_many_models_are_fitted_as_there_is_time_for():
     budget = Budget(10.0, SMALL, Plan(8, 875))
     one = ("lightgbm", 2.0 / budget.refit("lightgbm"))

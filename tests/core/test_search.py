@@ -257,16 +257,16 @@ def test_time_for_what_follows_is_kept(tmp_path):
     assert len(run(tmp_path / "n.journal", reserve=lambda _: 9.99, **given)) == 1
 
 
-def test_the_leading_family_gets_the_time_that_is_left_and_others_a_third():
+def test_families_of_the_better_half_get_the_time_that_is_left_and_others_a_third():
     trials = [
         Trial(0, "deep", {}, "complete", 0.9),
         Trial(1, "flat", {}, "complete", 0.5),
         Trial(2, "odd", {}, "pruned"),
+        Trial(3, "low", {}, "complete", 0.1),
     ]
-    for family in ("flat", "odd", "new"):
-        assert share(family, trials, 9.0, maximise=True) == 3.0
-    assert share("deep", trials, 9.0, maximise=True) == 9.0
-    assert share("flat", trials, 9.0, maximise=False) == 9.0
+    shares = {"deep": 9.0, "flat": 9.0, "low": 3.0, "odd": 3.0, "new": 3.0}
+    assert {f: share(f, trials, 9.0, maximise=True) for f in shares} == shares
+    assert share("low", trials, 9.0, maximise=False) == 9.0
     assert share("deep", [], 9.0, maximise=True) == 3.0
 
 
