@@ -26,8 +26,16 @@ request = function()
 end
 """
 # wrk asks for a delay before each request of a connection. One that is drawn anew each time keeps
-# the connections from marching in step.
-PAUSE = "delay = function() return math.random(0, math.floor(2 * pause)) end\n"
+# the connections from marching in step. As each waits for its answer, it is shorter the more
+# requests are due by now, and longer where there were too many.
+PAUSE = """
+local began, sent
+delay = function()
+  began, sent = began or os.time(), (sent or 0) + 1
+  local behind = os.time() - began - sent / %(rate)s
+  return math.random(0, math.floor(2 * pause * math.max(0, math.min(2, 1 - behind))))
+end
+"""
 KEPT = """
 local kept = io.open("%(kept)s", "w")
 response = function(status, headers, body)
@@ -60,8 +68,8 @@ class Load:
     bodies
         A file with one body a line.
     rate
-        Requests a second to aim at, or None for as many as are answered. Each connection waits
-        for its answer before it asks again, so the rate sinks when answers are slow.
+        Requests a second, or None for as many as are answered. Each connection waits for its
+        answer before it asks again, so the rate sinks where answers are too slow for it.
     latency
         Milliseconds that an answer takes about, which a connection's pause leaves out.
     kept
@@ -82,8 +90,11 @@ class Load:
         pause = 0.0
         if self.rate is not None:
             pause = max(1e3 * self.connections / self.rate - self.latency, 0.0)
-        words = {"bodies": self.bodies, "pause": pause, "kept": self.kept, "type": self.type}
-        lua = LUA % words + (PAUSE if pause else "") + (KEPT % words if self.kept else "")
+        words = {
+            "bodies": self.bodies, "pause": pause, "rate": self.rate,
+            "kept": self.kept, "type": self.type,
+        }  # fmt: skip
+        lua = LUA % words + (PAUSE % words if pause else "") + (KEPT % words if self.kept else "")
         script = folder / f"wrk-{abs(hash(self))}.lua"
         script.write_text(lua)
         command = ["wrk", "-t1", f"-c{self.connections}", f"-d{self.seconds:.0f}s", "--latency"]
