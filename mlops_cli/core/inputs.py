@@ -227,8 +227,8 @@ def _column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
     """Values in their type, by the rules of ingest where they come in another one."""
     found = set(map(type, values)) - {NoneType}
     kind = type(dtype)
-    if found & _SUSPECT and any(_hopeless(v, dtype) for v in values):
-        raise TypeError(name)
+    if kind is pl.Datetime and found == {str} and (moments := _moments(values)) is not None:
+        return pl.Series(name, moments, dtype=pl.Int64).cast(dtype)
     if kind in _PLAIN and found <= _PLAIN[kind]:
         # Not numbers are missing; JSON has none, but who calls from Python may.
         if float in found and any(v != v for v in values):  # noqa: PLR0124
@@ -238,8 +238,8 @@ def _column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
             # Python's integers have no end, and the column's have.
             raise MisfitError(name, max(values, key=_size), type_name(dtype))
         return made
-    if kind is pl.Datetime and found == {str} and (moments := _moments(values)) is not None:
-        return pl.Series(name, moments, dtype=pl.Int64).cast(dtype)
+    if found & _SUSPECT and any(_hopeless(v, dtype) for v in values):
+        raise TypeError(name)
     return convert(pl.Series(name, values, strict=True), dtype)
 
 

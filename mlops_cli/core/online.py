@@ -8,17 +8,16 @@ prefix sums, so they have the same bits as in the table (see `core.windows`).
 from __future__ import annotations
 
 import json
-from array import array
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_cli.core.joins import JoinPlan
-from mlops_cli.core.spans import microseconds
-from mlops_cli.core.windows import KNOWN, Aggregate, WindowPlan, answer
+from mlops_cli.core.memory import DatedFacts, Facts, Fetch, Memory, PastEvents
+from mlops_cli.core.windowanswers import for_many, for_one
+from mlops_cli.core.windows import EXTREMES, KNOWN, Aggregate, WindowPlan
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -34,20 +33,14 @@ __all__ = [
     "WindowEntries",
     "entry_key",
     "online_tables",
-    "restored",
-    "starts",
 ]
-
-Answer = tuple[Any, ...]
-_REMEMBERED = 512
-"""Answers of one entry that are kept."""
 
 
 class Lookups(Protocol):
     """Where entries come from."""
 
-    def entries(self, table: str, keys: Sequence[Answer]) -> list[Any | None]:
-        """For the values of each key, its decoded entry, or None where there is none."""
+    def memory(self, table: str) -> Memory:
+        """What is known of a table, which gets what it lacks by itself."""
         ...
 
 
@@ -127,38 +120,17 @@ class JoinEntries:
             yield entry_key(row[: len(keys)]), json.dumps(entry)
 
     def decode(self, text: str) -> Any:
-        """An entry as ``reader`` reads it."""
+        """An entry as its memory takes it."""
         entry = json.loads(text)
-        return [array("q", accumulate(entry[0])), entry[1]] if self.timed else entry
+        return (list(accumulate(entry[0])), entry[1]) if self.timed else entry
 
-    def answers(
-        self, entries: Sequence[Any], moments: Sequence[int | None], begins: Sequence[int | None]
-    ) -> tuple[list[Answer], int]:
-        """The values for each entry at its moment, and how often there was nothing to bring."""
-        absent = self.absent
+    def memory(self, fetch: Fetch) -> Memory:
+        """An empty memory for its entries."""
+        absent = (None,) * len(self.columns)
         if not self.timed:
-            return [absent if e is None else e for e in entries], sum(e is None for e in entries)
-        missed, found = 0, []
-        for entry, at, begin in zip(entries, moments, begins, strict=True):
-            answer = absent
-            if entry is not None and at is not None:
-                times, rows = entry
-                position = bisect_left(times, at) - 1
-                if position >= 0 and (begin is None or times[position] >= begin):
-                    answer = rows[position]
-            missed += answer is absent
-            found.append(answer)
-        return found, missed
-
-    @property
-    def span(self) -> str | None:
-        """How far back it looks; None: as far as there is anything."""
-        return self.plan.within if self.plan.as_of else None
-
-    @cached_property
-    def absent(self) -> Answer:
-        """The values where there is nothing to bring."""
-        return (None,) * len(self.columns)
+            return Facts(self.columns, absent, fetch)
+        span = self.plan.within if self.plan.as_of else None
+        return DatedFacts(self.columns, absent, fetch, span)
 
 
 @dataclass(frozen=True)
@@ -216,97 +188,29 @@ class WindowEntries:
             times, *values = row[len(keys) :]
             yield entry_key(row[: len(keys)]), json.dumps([_steps(times), *values])
 
-    def decode(self, text: str) -> _Past:
-        """An entry as ``answers`` reads it."""
+    def decode(self, text: str) -> Any:
+        """An entry as its memory takes it."""
         steps, *values = json.loads(text)
         columns: list[Sequence[Any]] = []
         for a, given in zip(self.aggregates, values, strict=True):
-            columns += map(_compact, a.running(given))
-        return _Past(array("q", accumulate(steps)), columns)
+            columns += a.running(given)
+        return list(accumulate(steps)), columns
 
-    def answers(
-        self, entries: Sequence[Any], moments: Sequence[int | None], begins: Sequence[int | None]
-    ) -> tuple[list[Answer], int]:
-        """The aggregates for each entry at its moment, and how many keys have no past."""
-        try:
-            # What is asked of one key is often asked of one moment, such as a scheduled one. The
-            # window's beginning follows from it.
-            return [e.answers[at] for e, at in zip(entries, moments, strict=True)], 0
-        except (KeyError, AttributeError):
-            pass
-        missed, found = 0, []
-        for past, at, begin in zip(entries, moments, begins, strict=True):
-            if past is None or at is None or begin is None:
-                missed += 1
-                found.append(self.absent)
-                continue
-            answer = past.answers.get(at)
-            if answer is None:
-                end = past.length if at > past.last else bisect_left(past.times, at)
-                first = bisect_left(past.times, begin)
-                answer = tuple([f(past.columns, first, end) for f in self._functions])
-                if len(past.answers) >= _REMEMBERED:
-                    past.answers.clear()
-                past.answers[at] = answer
-            found.append(answer)
-        return found, missed
-
-    @cached_property
-    def _functions(self) -> list[Callable[[Any, int, int], Any]]:
-        functions, place = [], 0
+    def memory(self, fetch: Fetch) -> Memory:
+        """An empty memory for its entries."""
+        kinds, one, several = "", [], []
         for a in self.aggregates:
-            functions.append(answer(a, place))
-            place += a.width
-        return functions
-
-    @property
-    def span(self) -> str | None:
-        """How far back it looks."""
-        return self.plan.over
-
-    @cached_property
-    def absent(self) -> Answer:
-        """The values where the key has no past."""
-        nothing = self.decode(json.dumps([[], *([] for _ in self.aggregates)]))
-        return self.answers([nothing], [0], [0])[0][0]
-
-
-class _Past:
-    """What is known of a key: moments, columns of each aggregate, and answers given lately."""
-
-    __slots__ = ("answers", "columns", "last", "length", "times")
-
-    def __init__(self, times: array[int], columns: list[Sequence[Any]]) -> None:
-        self.times = times
-        self.columns = columns
-        self.length = len(times)
-        self.last = times[-1] if times else 0
-        self.answers: dict[int, Answer] = {}
-
-
-def starts(span: str | None, at: pl.Series, moments: Sequence[int | None]) -> Sequence[int | None]:
-    """The beginning of a look back from each moment, which is given twice, in microseconds."""
-    import polars as pl
-
-    if span is None:
-        return [None] * len(moments)
-    fixed = microseconds(span)
-    if fixed is None:
-        return at.dt.offset_by(f"-{span}").cast(pl.Int64).to_list()
-    return [None if moment is None else moment - fixed for moment in moments]
+            one.append(for_one(a, len(kinds)))
+            several.append(for_many(a, len(kinds)))
+            kinds += "d" if a.function in EXTREMES else "q" * a.width
+        nothing: list[list[int]] = [[] if kind == "d" else [0] for kind in kinds]
+        absent = tuple(f(nothing, 0, 0) for f in one)
+        return PastEvents(self.columns, absent, fetch, self.plan.over, kinds, one, several)
 
 
 def _steps(times: Sequence[int]) -> list[int]:
     """The first moment and the differences, which are shorter to write."""
     return [b - a for a, b in pairwise([0, *times])]
-
-
-def _compact(column: list[Any]) -> Sequence[Any]:
-    """Whole numbers in 8 bytes each, where they fit."""
-    try:
-        return array("q", column)
-    except (TypeError, OverflowError):
-        return column
 
 
 def _plain(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -318,12 +222,3 @@ def _plain(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         if (dtype.is_temporal())
         else column
     )
-
-
-def restored(values: Sequence[Any], name: str, dtype: pl.DataType) -> pl.Series:
-    """A column of answers in its own type."""
-    import polars as pl
-
-    if dtype.is_temporal():
-        return pl.Series(name, values, dtype=pl.Int64).cast(dtype)
-    return pl.Series(name, values, dtype=dtype, strict=False)

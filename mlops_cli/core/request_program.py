@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -10,16 +10,18 @@ import polars as pl
 from mlops_cli.core.columntypes import DTYPES
 from mlops_cli.core.expressions import Expression
 from mlops_cli.core.inputs import Inputs
-from mlops_cli.core.online import online_tables, restored, starts
+from mlops_cli.core.memory import Asked, restored
+from mlops_cli.core.online import online_tables
 from mlops_cli.core.tablefacts import moment
 from mlops_cli.core.windows import AT
 from mlops_cli.layout import PENDING
 
 if TYPE_CHECKING:
+    from mlops_cli.core.memory import Column
     from mlops_cli.core.online import Lookups
     from mlops_cli.core.program import FeatureProgram
 
-__all__ = ["RequestProgram"]
+__all__ = ["RequestProgram", "plain_columns"]
 
 _PLAIN = (pl.Int64, pl.Float64, pl.String, pl.Boolean)
 
@@ -94,55 +96,68 @@ class RequestProgram:
     ) -> tuple[dict[str, list[Any]], dict[str, int]]:
         """The features of started rows as columns of plain values, in the model's order.
 
-        With it, how often each table had no entry for a row's key.
+        With it, how often each table had no entry for a row's key. For a few rows, where a query
+        over all features would take longer than the work.
         """
-        made, misses = self._looked_up(started, lookups)
+        made, misses = self._looked_up(started, lookups, many=False)
         if self.program.hook is not None:
-            hooked = self.program.hooked(self._frame(started, made)).select(self._all)
-            return _columns(hooked, {name: name for name in self.program.features}), misses
-        frame = self._frame(started, made, self._reads)
-        columns = _columns(_in_steps(frame, self._steps), self._made)
+            return plain_columns(self._hooked(started, made)), misses
+        frame = _in_steps(self._frame(started, made, self._reads), self._steps)
+        columns = plain_columns(frame.select(self._made.values()))
+        found = {name: columns[own] for name, own in self._made.items()}
         for name, column in self._copied.items():
-            columns[name] = made[column] if column in made else started[column].to_list()
-        return {name: columns[name] for name in self.program.features}, misses
+            found[name] = made[column] if column in made else started[column].to_list()  # type: ignore[assignment]
+        return {name: found[name] for name in self.program.features}, misses
+
+    def table(self, started: pl.DataFrame, lookups: Lookups) -> tuple[pl.DataFrame, dict[str, int]]:
+        """The same as a table, for many rows."""
+        made, misses = self._looked_up(started, lookups, many=True)
+        if self.program.hook is not None:
+            return self._hooked(started, made), misses
+        frame = self._frame(started, made, {*self._reads, *self._copied.values()})
+        frame = _in_steps(frame, self._steps)
+        own = {**self._copied, **self._made}
+        features = self.program.features
+        return pl.DataFrame([frame.get_column(own[n]).alias(n) for n in features]), misses
+
+    def _hooked(self, started: pl.DataFrame, made: Mapping[str, Column]) -> pl.DataFrame:
+        return self.program.hooked(self._frame(started, made)).select(self._all)
 
     def _frame(
-        self, started: pl.DataFrame, made: dict[str, list[Any]], wanted: set[str] | None = None
+        self,
+        started: pl.DataFrame,
+        made: Mapping[str, Column],
+        wanted: Container[str] | None = None,
     ) -> pl.DataFrame:
         """Base columns with those that were looked up; with ``wanted``, only these."""
-        added = [
-            restored(made[name], name, dtype)
-            for table in self.tables
-            for name, dtype in table.columns.items()
-            if wanted is None or name in wanted
-        ]
+        added = []
+        for table in self.tables:
+            for name, dtype in table.columns.items():
+                if wanted is None or name in wanted:
+                    values = made[name]
+                    if not isinstance(values, pl.Series):
+                        values = restored(values, name, dtype)
+                    added.append(values)
         return started.hstack(added)
 
     def _looked_up(
-        self, started: pl.DataFrame, lookups: Lookups
-    ) -> tuple[dict[str, list[Any]], dict[str, int]]:
-        made: dict[str, list[Any]] = {}
+        self, started: pl.DataFrame, lookups: Lookups, *, many: bool
+    ) -> tuple[dict[str, Column], dict[str, int]]:
+        made: dict[str, Column] = {}
         misses: dict[str, int] = {}
-        given: dict[str, list[Any]] = {}
-        moments: list[int | None] = [None] * started.height
         at = started.get_column(AT) if AT in started.columns else None
-        if at is not None:
-            moments = at.cast(pl.Int64).to_list()
-        begins: dict[str | None, Sequence[int | None]] = {None: [None] * started.height}
+        asked = Asked(started.height, at, many=many)
+        given: dict[str, list[Any]] = {}
         for table in self.tables:
-            if at is not None and table.span not in begins:
-                begins[table.span] = starts(table.span, at, moments)
             for key in table.keys:
-                if key not in made and key not in given:
-                    given[key] = started.get_column(key).to_list()
-            columns = [made[k] if k in made else given[k] for k in table.keys]
-            # A missing key matches nothing, as in a join: no entry is kept under it.
-            keys = list(zip(*columns, strict=True)) if columns else [()] * started.height
-            entries = lookups.entries(table.name, keys)
-            answers, missed = table.answers(entries, moments, begins.get(table.span, begins[None]))
+                if key not in given:
+                    column = made[key] if key in made else started.get_column(key)
+                    given[key] = column if isinstance(column, list) else column.to_list()
+            keys = [given[key] for key in table.keys]
+            answers, missed = lookups.memory(table.name).answers(keys, asked)
             if missed:
                 misses[table.name] = missed
-            made |= dict(zip(table.columns, map(list, zip(*answers, strict=True)), strict=True))
+            made |= zip(table.columns, answers, strict=True)
         return made, misses
 
     def _sorted_features(self) -> tuple[dict[str, str], dict[str, pl.Expr]]:
@@ -228,14 +243,14 @@ def _in_steps(frame: pl.DataFrame, steps: Iterable[Sequence[pl.Expr]]) -> pl.Dat
     return lazy.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
 
 
-def _columns(frame: pl.DataFrame, names: Mapping[str, str]) -> dict[str, list[Any]]:
-    """Columns of plain values under other names, in the types that models take."""
+def plain_columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
+    """Columns as lists of plain values, in the types that models take."""
     columns = {}
-    for name, own in names.items():
-        column = frame.get_column(own)
+    for column in frame:
         if column.dtype == pl.Decimal:
-            column = column.cast(pl.Float64)
+            columns[column.name] = column.cast(pl.Float64).to_list()
         elif column.dtype == pl.Categorical:
-            column = column.cast(pl.String)
-        columns[name] = column.to_list()
+            columns[column.name] = column.cast(pl.String).to_list()
+        else:
+            columns[column.name] = column.to_list()
     return columns

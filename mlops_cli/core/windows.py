@@ -9,10 +9,9 @@ neither property (Higham, "The Accuracy of Floating Point Summation", 1993).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.expressions import Expression
@@ -27,7 +26,9 @@ if TYPE_CHECKING:
     from mlops_cli.core.tablefacts import TableFacts
     from mlops_cli.params.data import Window
 
-__all__ = ["AT", "EXTREMES", "KNOWN", "Aggregate", "Span", "WindowPlan", "answer"]
+__all__ = [
+    "AT", "EXTREMES", "KNOWN", "SQUARE_SCALE", "SUM_SCALE", "Aggregate", "Span", "WindowPlan",
+]  # fmt: skip
 
 Span = tuple["dt.datetime", "dt.datetime"]
 """The first and the last moment of prediction among some rows."""
@@ -42,8 +43,8 @@ EXTREMES = ("min", "max")
 FUNCTIONS = ("count", "sum", "mean", "std", *EXTREMES)
 # Resolution of sums: 2**-32; of sums of squares: 2**-40, so that 2**40 rows of values up to
 # 2**23 still fit into 127 bits. Values beyond the limit (and NaN, infinity) count as missing.
-_SUM_SCALE = 2.0**32
-_SQUARE_SCALE = 2.0**20
+SUM_SCALE = 2.0**32
+SQUARE_SCALE = 2.0**20
 _LIMIT = 2.0**62
 _SQUARE_LIMIT = 2.0**33
 
@@ -96,7 +97,7 @@ class Aggregate:
             return [list(values)]
         columns = [_prefix(v is not None for v in values)]
         if self.width > 1:
-            scale = _SQUARE_SCALE if self.function == "std" else _SUM_SCALE
+            scale = SQUARE_SCALE if self.function == "std" else SUM_SCALE
             # Halves go to the even neighbour, here and in Polars.
             fixed = [0 if v is None else round(v * scale) for v in values]
             columns.append(_prefix(fixed))
@@ -369,7 +370,7 @@ def _components(a: Aggregate) -> list[pl.Expr]:
     value, usable = pl.col(a.name), _usable(a)
     parts = [usable.fill_null(value=False).cast(pl.Int64).alias(f"_n_{a.name}")]
     if a.function in {"sum", "mean", "std"}:
-        scale = _SQUARE_SCALE if a.function == "std" else _SUM_SCALE
+        scale = SQUARE_SCALE if a.function == "std" else SUM_SCALE
         fixed = pl.when(usable).then((value * scale).round()).otherwise(0.0).cast(pl.Int128)
         parts.append(fixed.alias(f"_s_{a.name}"))
         if a.function == "std":
@@ -384,56 +385,16 @@ def _finish(a: Aggregate, within: Mapping[str, pl.Expr]) -> pl.Expr:
     n = within[f"_n_{a.name}"]
     if a.function == "count":
         return n.cast(pl.Int64)
-    scale = _SQUARE_SCALE if a.function == "std" else _SUM_SCALE
+    scale = SQUARE_SCALE if a.function == "std" else SUM_SCALE
     total = within[f"_s_{a.name}"].cast(pl.Float64) / scale
     if a.function == "sum":
         return total
     if a.function == "mean":
         return pl.when(n > 0).then(total / n)
-    squares = within[f"_q_{a.name}"].cast(pl.Float64) / (_SQUARE_SCALE * _SQUARE_SCALE)
+    squares = within[f"_q_{a.name}"].cast(pl.Float64) / (SQUARE_SCALE * SQUARE_SCALE)
     variance = (squares - total * total / n) / (n - 1)
     return pl.when(n > 1).then(variance.clip(lower_bound=0.0).sqrt())
 
 
 def _prefix(values: Iterable[int]) -> list[int]:
     return list(accumulate(values, initial=0))
-
-
-def answer(aggregate: Aggregate, place: int) -> Callable[[Any, int, int], Any]:
-    """A function of an entry's columns, first event and end of events, as ``_finish`` has it.
-
-    ``place`` is where the aggregate's columns (see ``Aggregate.running``) begin.
-    """
-    if aggregate.function in EXTREMES:
-        best: Callable[..., Any] = min if aggregate.function == "min" else max
-
-        def extreme(entry: Any, first: int, end: int) -> Any:
-            return best((v for v in entry[place][first:end] if v is not None), default=None)
-
-        return extreme
-
-    def count(entry: Any, first: int, end: int) -> int:
-        running = entry[place]
-        return int(running[end] - running[first])
-
-    def total(entry: Any, first: int, end: int) -> float:
-        running = entry[place + 1]
-        return float(running[end] - running[first]) / _SUM_SCALE
-
-    def mean(entry: Any, first: int, end: int) -> float | None:
-        running = entry[place]
-        n = running[end] - running[first]
-        if not n:
-            return None
-        running = entry[place + 1]
-        return float(running[end] - running[first]) / _SUM_SCALE / n  # type: ignore[no-any-return]
-
-    def std(entry: Any, first: int, end: int) -> float | None:
-        n, fixed, squared = (column[end] - column[first] for column in entry[place : place + 3])
-        if n < 2:  # noqa: PLR2004 - one value has no spread
-            return None
-        mean = float(fixed) / _SQUARE_SCALE
-        squares = float(squared) / (_SQUARE_SCALE * _SQUARE_SCALE)
-        return sqrt(max((squares - mean * mean / n) / (n - 1), 0.0))
-
-    return {"count": count, "sum": total, "mean": mean, "std": std}[aggregate.function]

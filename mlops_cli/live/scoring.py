@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlops_cli.core.inputs import Read, RowError
-from mlops_cli.core.online import online_tables
 from mlops_cli.core.policies import Policies, seen_in_training
 from mlops_cli.core.program import FeatureProgram
-from mlops_cli.core.request_program import RequestProgram
+from mlops_cli.core.request_program import RequestProgram, plain_columns
 from mlops_cli.core.windows import AT
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store.files import read_json
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import polars as pl
 
-    from mlops_cli.core.online import Lookups
+    from mlops_cli.core.memory import Memory
+    from mlops_cli.core.online import JoinEntries, Lookups, WindowEntries
     from mlops_cli.params.serving import ColumnPolicy
     from mlops_cli.store.bundle import Bundle
     from mlops_cli.store.online import OnlineStore
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 __all__ = ["Scored", "Scorer"]
+
+_MANY = 128
+"""Rows from which on a query over all features takes less time than Python's work on each."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,7 @@ class Scorer:
 
         found = copy(self)
         if self.program.plans:
-            decoders = {t.name: t.decode for t in online_tables(self.program)}
-            found.lookups = CachedEntries(store, program_id(self.program), decoders)
+            found.lookups = CachedEntries(store, program_id(self.program), self._requests.tables)
         return found
 
     @property
@@ -148,8 +150,14 @@ class Scorer:
 
         if isinstance(self.lookups, CachedEntries):
             self.lookups.refresh()
-        features, misses = self._requests.features(started, self.lookups or _Nothing())
-        matrix = self.bundle.encoder.transform_columns(features)
+        lookups = self.lookups or _Nothing(self._requests.tables)
+        if started.height < _MANY:
+            features, misses = self._requests.features(started, lookups)
+            matrix = self.bundle.encoder.transform_columns(features)
+        else:
+            table, misses = self._requests.table(started, lookups)
+            matrix = self.bundle.encoder.transform(table)
+            features = plain_columns(table)
         return Scored(features, matrix, self.bundle.predict_matrix(matrix), misses)
 
     def explain(self, scored: Scored) -> Floats:
@@ -207,5 +215,9 @@ def _rules(folder: Path) -> Mapping[str, Any]:
 class _Nothing:
     """Look-ups where there is nothing to look up."""
 
-    def entries(self, table: str, keys: Sequence[Any]) -> list[Any | None]:  # noqa: ARG002
-        return [None] * len(keys)
+    def __init__(self, tables: Sequence[JoinEntries | WindowEntries]) -> None:
+        self._tables = {table.name: table for table in tables}
+
+    def memory(self, table: str) -> Memory:
+        """See ``Lookups.memory``."""
+        return self._tables[table].memory(lambda keys: [None] * len(keys))

@@ -18,7 +18,7 @@ from programs import Kept
 
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.program import FeatureProgram
-from mlops_cli.core.request_program import RequestProgram
+from mlops_cli.core.request_program import RequestProgram, plain_columns
 from mlops_cli.params.data import Featurize, Ingest
 
 UTC = pl.Datetime("us", "UTC")
@@ -151,13 +151,21 @@ def by_table(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
     return PROGRAM.transform(base, {s: PROGRAM.cleaned(s, t) for s, t in lazily(found).items()})
 
 
-def same(online: dict[str, list[Any]], table: pl.DataFrame) -> None:
-    """Equal values, bit for bit, and an equal matrix for the model."""
+def same(started: pl.DataFrame, found: dict[str, pl.DataFrame]) -> None:
+    """Equal values, bit for bit, and an equal matrix for the model: one by one, and together."""
+    table, kept = by_table(found), Kept(PROGRAM, lazily(found))
+    online, misses = REQUESTS.features(started, kept)
+    together, missed = REQUESTS.table(started, kept)
+    assert misses == missed
+    many = plain_columns(together)
     for name in PROGRAM.features:
-        assert repr(online[name]) == repr(table[name].to_list()), name
+        wanted = repr(table[name].to_list())
+        assert repr(online[name]) == wanted, name
+        assert repr(many[name]) == wanted, name
     encoder = Encoder.fit(table, PROGRAM.kinds)
-    found, wanted = encoder.transform_columns(online), encoder.transform(table)
-    assert np.array_equal(found, wanted, equal_nan=True)
+    matrix = encoder.transform(table)
+    assert np.array_equal(encoder.transform_columns(online), matrix, equal_nan=True)
+    assert np.array_equal(encoder.transform(together), matrix, equal_nan=True)
 
 
 def by_json(found: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
@@ -173,8 +181,7 @@ def by_json(found: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
 def test_requests_in_json_get_what_the_table_gives(found: dict[str, pl.DataFrame]) -> None:
     read = REQUESTS.inputs.read(by_json(found))
     assert not read.errors
-    online, _ = REQUESTS.features(REQUESTS.start(read.frame), Kept(PROGRAM, lazily(found)))
-    same(online, by_table(found))
+    same(REQUESTS.start(read.frame), found)
 
 
 @settings(max_examples=40, deadline=None)
@@ -182,8 +189,7 @@ def test_requests_in_json_get_what_the_table_gives(found: dict[str, pl.DataFrame
 def test_requests_in_arrow_get_what_the_table_gives(found: dict[str, pl.DataFrame]) -> None:
     read = REQUESTS.inputs.read_frame(found["calls"].select(REQUESTS.inputs.needed))
     assert not read.errors
-    online, _ = REQUESTS.features(REQUESTS.start(read.frame), Kept(PROGRAM, lazily(found)))
-    same(online, by_table(found))
+    same(REQUESTS.start(read.frame), found)
 
 
 @settings(max_examples=25, deadline=None)

@@ -23,7 +23,10 @@ def made(requests: RequestProgram, started: pl.DataFrame, kept: Kept) -> pl.Data
         pl.DataFrame(schema=dict(program.base.schema)),
         {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in program.facts.items()},
     )
-    return pl.DataFrame(requests.features(started, kept)[0], schema=empty.schema)
+    alone = pl.DataFrame(requests.features(started, kept)[0], schema=empty.schema)
+    together = pl.DataFrame(requests.table(started, kept)[0], schema=empty.schema)
+    assert together.equals(alone)
+    return alone
 
 
 def answered(program: FeatureProgram, base: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:

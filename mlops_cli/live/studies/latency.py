@@ -44,9 +44,7 @@ def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> d
     from there. Empty where the store holds nothing for this program. Tables whose key another
     join brings are left out.
     """
-    import polars as pl
-
-    from mlops_cli.core.online import online_tables, starts
+    from mlops_cli.core.memory import Asked
     from mlops_cli.core.request_program import RequestProgram
     from mlops_cli.core.windows import AT
     from mlops_cli.store import tables
@@ -59,29 +57,22 @@ def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> d
         return {}
     try:
         store = open_store(os.environ.get("MLOPS_ONLINE_URL"), layout.online)
-        decoders = {t.name: t.decode for t in online_tables(program)}
-        lookups = CachedEntries(store, program_id(program), decoders)
+        lookups = CachedEntries(store, program_id(program), requests.tables)
     except NotFound:
         return {}
     wanted = test.select(ROW).head(_CALLS).lazy()
     raw = tables.scan(base).with_row_index(ROW).join(wanted, on=ROW, how="semi").collect()
     rows = requests.start(requests.inputs.read_frame(raw).frame)
-    moments: list[int | None] = [None] * rows.height
-    if AT in rows.columns:
-        moments = rows.get_column(AT).cast(pl.Int64).to_list()
+    at = rows.get_column(AT) if AT in rows.columns else None
     found: dict[str, float] = {}
     for table in requests.tables:
         if not set(table.keys) <= set(rows.columns):
             continue
-        begins = [None] * rows.height
-        if AT in rows.columns and table.span is not None:
-            begins = list(starts(table.span, rows.get_column(AT), moments))  # type: ignore[arg-type]
-        taken = []
-        for key, moment, begin in zip(
-            rows.select(table.keys).iter_rows(), moments, begins, strict=True
-        ):
+        memory, taken = lookups.memory(table.name), []
+        for i, key in enumerate(rows.select(table.keys).iter_rows()):
+            asked = Asked(1, None if at is None else at[i : i + 1])
             start = time.perf_counter()
-            table.answers(lookups.entries(table.name, [key]), [moment], [begin])
+            memory.answers([[value] for value in key], asked)
             taken.append(time.perf_counter() - start)
         if taken:
             name = table.plan.name

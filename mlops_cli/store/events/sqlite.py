@@ -51,6 +51,8 @@ _ASKED = 500
 """Values that one question names."""
 _PATIENCE = 5.0
 """Seconds to wait for another process that is writing."""
+_PAGE = 8192
+"""Bytes of a page of a new file."""
 _WAL = 64_000_000
 """Bytes to which the write-ahead log shrinks again, after a reader held it up."""
 _NEVER = (
@@ -99,6 +101,8 @@ class SqliteEvents:
                 self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
             try:
+                # A prediction has 600 bytes and more: of a usual page, a part would stay empty.
+                db.execute(f"PRAGMA page_size = {_PAGE}")
                 db.execute("PRAGMA journal_mode = WAL")
                 # A commit is on the disk before it is said to be.
                 db.execute("PRAGMA synchronous = FULL")

@@ -1,23 +1,28 @@
-"""A program's entries as the service reads them: decoded, kept in memory, renewed when replaced."""
+"""A program's entries as the service reads them: kept in memory, renewed when replaced."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.online import entry_key
 from mlops_cli.errors import NotFound
 
 if TYPE_CHECKING:
+    from mlops_cli.core.memory import Key, Memory
+    from mlops_cli.core.online import JoinEntries, WindowEntries
     from mlops_cli.store.online import OnlineStore
+
+    Table = JoinEntries | WindowEntries
 
 __all__ = ["CachedEntries"]
 
 _LOOK = 1.0
 """Seconds after which to ask whether the entries were replaced."""
-_MOST = 50_000_000
-"""Characters of entries that are kept; decoded they take about as many bytes."""
+_MOST = 8_000_000
+"""Numbers and texts that are kept, of 8 bytes and more; then the largest table is forgotten."""
 
 
 class CachedEntries:
@@ -25,8 +30,8 @@ class CachedEntries:
 
     Parameters
     ----------
-    decoders
-        Table -> function of an entry's text.
+    tables
+        What the program looks into.
 
     Raises
     ------
@@ -34,21 +39,22 @@ class CachedEntries:
         If the store has no entries for the program.
     """
 
-    def __init__(
-        self, store: OnlineStore, program: str, decoders: Mapping[str, Callable[[str], Any]]
-    ) -> None:
+    def __init__(self, store: OnlineStore, program: str, tables: Sequence[Table]) -> None:
         self._store = store
         self._program = program
-        self._decoders = decoders
-        self._kept: dict[str, dict[tuple[Any, ...], Any]] = {table: {} for table in decoders}
-        self._sizes: dict[tuple[str, tuple[Any, ...]], int] = {}
-        self._size = 0
+        self._tables = {table.name: table for table in tables}
+        self._memories: dict[str, Memory] = {}
         self._looked = float("-inf")
         self.facts: dict[str, Any] = {}
         self.refresh()
 
+    def memory(self, table: str) -> Memory:
+        """See ``Lookups.memory``."""
+        return self._memories[table]
+
     def refresh(self) -> None:
         """Take up entries that have been replaced; asks the store at most once a second."""
+        self._make_room()
         now = time.monotonic()
         if now - self._looked < _LOOK:
             return
@@ -60,34 +66,19 @@ class CachedEntries:
                 "Fill it with `mlops materialize`.",
             )
         if facts["generation"] != self.facts.get("generation"):
-            self._kept = {table: {} for table in self._decoders}
-            self._sizes.clear()
-            self._size = 0
             self.facts = facts
+            self._memories = {name: self._empty(name) for name in self._tables}
 
-    def entries(self, table: str, keys: Sequence[tuple[Any, ...]]) -> list[Any | None]:
-        """For the values of each key, its decoded entry, or None where there is none."""
-        kept = self._kept[table]
-        try:
-            return [kept[key] for key in keys]
-        except KeyError:
-            self._bring(table, [key for key in dict.fromkeys(keys) if key not in kept])
-            found = [kept[key] for key in keys]
-            self._forget()
-            return found
+    def _make_room(self) -> None:
+        # Another thread may still read what is forgotten here, so that it stays as it is.
+        while sum(memory.size for memory in self._memories.values()) > _MOST:
+            largest = max(self._memories, key=lambda name: self._memories[name].size)
+            self._memories[largest] = self._empty(largest)
 
-    def _bring(self, table: str, keys: Sequence[tuple[Any, ...]]) -> None:
-        decode, kept = self._decoders[table], self._kept[table]
-        names = [entry_key(key) for key in keys]
-        found = self._store.get(self.facts["generation"], table, names)
-        for key, name, text in zip(keys, names, found, strict=True):
-            kept[key] = None if text is None else decode(text)
-            self._sizes[table, key] = len(name) + (0 if text is None else len(text))
-            self._size += self._sizes[table, key]
+    def _empty(self, table: str) -> Memory:
+        return self._tables[table].memory(partial(self._fetched, table))
 
-    def _forget(self) -> None:
-        """Make room: what came first goes first."""
-        while self._size > _MOST:
-            table, key = next(iter(self._sizes))
-            self._size -= self._sizes.pop((table, key))
-            del self._kept[table][key]
+    def _fetched(self, table: str, keys: Sequence[Key]) -> list[Any]:
+        decode = self._tables[table].decode
+        texts = self._store.get(self.facts["generation"], table, list(map(entry_key, keys)))
+        return [None if text is None else decode(text) for text in texts]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 
+import polars as pl
 import pytest
 
+from mlops_cli.core.memory import Asked
+from mlops_cli.core.online import online_tables
+from mlops_cli.core.program import FeatureProgram
 from mlops_cli.errors import NotFound, SourceUnreadable, Usage
+from mlops_cli.params.data import Featurize, Ingest
 from mlops_cli.store.online import OnlineStore, open_store
 from mlops_cli.store.online import cache as caching
 from mlops_cli.store.online.cache import CachedEntries
@@ -79,25 +85,46 @@ def test_a_replacement_that_fails_leaves_what_was(store: OnlineStore) -> None:
     assert store.get(facts["generation"], "t", ['["0"]']) == ['["old", 0]']
 
 
+def a_join() -> FeatureProgram:
+    """Trips that bring the size of their bus."""
+    bus = {"source": "buses", "on": {"bus": "bus"}, "columns": ["size"]}
+    rules = {"base": "trips", "target": "late > 1", "joins": {"bus": bus},
+             "features": {"size": "bus_size"}}  # fmt: skip
+    return FeatureProgram.compile(
+        Featurize.model_validate(rules),
+        Ingest.model_validate({"sources": {"trips": {"uri": "x"}, "buses": {"uri": "x"}}}),
+        {
+            "trips": {"bus": pl.String(), "late": pl.Float64()},
+            "buses": {"bus": pl.String(), "size": pl.Int64()},
+        },
+    )
+
+
 def test_the_cache_takes_up_what_is_new_and_stays_small(store: OnlineStore, monkeypatch) -> None:
     monkeypatch.setattr(caching, "_LOOK", 0.0)
-    monkeypatch.setattr(caching, "_MOST", 300)
+    monkeypatch.setattr(caching, "_MOST", 200)
+    (table,) = online_tables(a_join())
     with pytest.raises(NotFound, match="nothing for this version's feature program"):
-        CachedEntries(store, "p", {"t": str})
-    store.replace("p", {}, entries("old", 100))
-    cache = CachedEntries(store, "p", {"t": str})
-    keys = [(str(i),) for i in range(100)]
-    wanted = [f'["old", {i}]' for i in range(100)]
-    assert cache.entries("t", keys) == wanted
-    assert cache._size <= 300
-    assert cache.entries("t", [*keys[-3:], ("nosuch",), *keys[:2]]) == [
-        *wanted[-3:],
-        None,
-        *wanted[:2],
-    ]
-    store.replace("p", {}, entries("new", 100))
+        CachedEntries(store, "p", [table])
+    sizes = [(table.name, json.dumps([f"b{i}"]), json.dumps([i])) for i in range(100)]
+    store.replace("p", {}, iter(sizes))
+    cache = CachedEntries(store, "p", [table])
+    buses = [f"b{i}" for i in range(100)]
+
+    def looked_up(keys: list[str]) -> tuple[list[int | None], int]:
+        ([column], missed) = cache.memory(table.name).answers([keys], Asked(len(keys), None))
+        return column, missed
+
+    assert looked_up(buses) == (list(range(100)), 0)
+    assert cache.memory(table.name).size == 200
+    assert looked_up([*buses[-3:], "nosuch", *buses[:2]]) == ([97, 98, 99, None, 0, 1], 1)
+    assert cache.memory(table.name).size == 202
     cache.refresh()
-    assert cache.entries("t", keys[:1]) == ['["new", 0]']
+    assert cache.memory(table.name).size == 0
+    assert looked_up(buses[:2]) == ([0, 1], 0)
+    store.replace("p", {}, iter([(table.name, '["b0"]', "[7]")]))
+    cache.refresh()
+    assert looked_up(buses[:2]) == ([7, None], 1)
 
 
 def test_what_cannot_be_used_is_told(tmp_path) -> None:
