@@ -163,21 +163,26 @@ class Encoder:
                 row.append(float(value) if isfinite(value) else nan)
         return row
 
-    def transform_columns(self, columns: Mapping[str, Sequence[Any]]) -> npt.NDArray[np.float64]:
+    def transform_columns(
+        self, columns: Mapping[str, Sequence[Any] | pl.Series]
+    ) -> npt.NDArray[np.float64]:
         """The matrix (rows, features) from columns of plain values, as ``encode`` takes them.
 
-        For the rows of requests, where starting a Polars query takes longer than the work.
+        For the rows of requests, where starting a Polars query takes longer than the work. Numbers
+        of many rows are better given as Series.
         """
         made: list[Any] = []
         for name in self.kinds:
             values = columns[name]
             if self.texts and name in self.texts:
-                made += list(self.texts[name].transform(values).T)
-                continue
-            if (codes := self._codes.get(name)) is not None:
+                made += list(self.texts[name].transform(list(values)).T)
+            elif (codes := self._codes.get(name)) is not None:
                 other = self._others[name]
-                values = [nan if v is None else codes.get(v, other) for v in values]
-            made.append(values)
+                made.append([nan if v is None else codes.get(v, other) for v in values])
+            elif isinstance(values, pl.Series):
+                made.append(values.cast(pl.Float64).to_numpy())
+            else:
+                made.append(values)
         matrix = np.array(made, dtype=np.float64).T.copy()  # None becomes NaN
         matrix[~np.isfinite(matrix)] = nan
         return matrix

@@ -156,8 +156,9 @@ class Scorer:
             matrix = self.bundle.encoder.transform_columns(features)
         else:
             table, misses = self._requests.table(started, lookups)
-            matrix = self.bundle.encoder.transform(table)
             features = plain_columns(table)
+            numbers = {column.name: column for column in table if column.dtype.is_numeric()}
+            matrix = self.bundle.encoder.transform_columns({**features, **numbers})
         return Scored(features, matrix, self.bundle.predict_matrix(matrix), misses)
 
     def explain(self, scored: Scored) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from contextlib import closing
 
@@ -38,3 +39,27 @@ def test_a_log_that_is_gone_keeps_no_one_from_writing(tmp_path):
         seen.committed(db)
     seen.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_began_anew_is_short_although_its_file_is_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_LONG", LONG)
+    begun: list[threading.Thread] = []
+    bring = checkpoints.Checkpoints._bring
+
+    def noted(self: checkpoints.Checkpoints) -> None:
+        begun.append(threading.current_thread())
+        bring(self)
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "_bring", noted)
+    path = tmp_path / "events.sqlite"
+    events, log = SqliteEvents(path), path.with_name("events.sqlite-wal")
+    written = 0
+    while not begun:
+        events.write([prediction(i) for i in range(written, written + 20)], [])
+        written += 20
+    begun[0].join()
+    for number in range(written, written + 20):
+        events.write([prediction(number)], [])
+    assert log.stat().st_size >= LONG
+    assert len(begun) == 1
+    events.close()
