@@ -65,7 +65,7 @@ class Checkpoints:
         index = os.pread(self._index, _INDEX, 0)
         if len(index) < _INDEX:
             return 0
-        page, last, brought = (struct.unpack_from(kind, index, at)[0] for at, kind in _FIELDS)
+        page, last, brought = (int(struct.unpack_from(f, index, at)[0]) for at, f in _FIELDS)
         return (last - brought) * (65_536 if page == 1 else page)
 
     def _bring(self) -> None:
