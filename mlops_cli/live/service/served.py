@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,27 +168,15 @@ class Served:
         role: str,
     ) -> list[Prediction]:
         """What is kept of each row that was scored; ``rows`` are those that were read well."""
-        values = zip(*scored.features.values(), strict=True)
-        kept = zip(
-            ids, rows, values, answers, self.entities(read.frame), self.moments(read.frame),
-            strict=True,
+        features = zip(*scored.features.values(), strict=True)
+        count = len(ids)
+        columns = (
+            ids, [at] * count, self.moments(read.frame), [self.model.number] * count,
+            [role] * count, self.entities(read.frame), map(_kept, rows),
+            [orjson.dumps(values, default=str).decode() for values in features], answers,
+            [milliseconds] * count,
         )  # fmt: skip
-        dumps, number = orjson.dumps, self.model.number
-        return [
-            Prediction(
-                id_,
-                at,
-                moment,
-                number,
-                role,
-                entity,
-                _kept(row),
-                dumps(features, default=str).decode(),
-                answer,
-                milliseconds,
-            )
-            for id_, row, features, answer, entity, moment in kept
-        ]
+        return list(starmap(Prediction, zip(*columns, strict=True)))
 
     @property
     def positive(self) -> str:
