@@ -42,7 +42,8 @@ def test_a_log_that_is_gone_keeps_no_one_from_writing(tmp_path):
 
 
 def test_a_log_that_began_anew_is_short_although_its_file_is_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "_LONG", LONG)
+    long = 20 * LONG
+    monkeypatch.setattr(checkpoints, "_LONG", long)
     begun: list[threading.Thread] = []
     bring = checkpoints.Checkpoints._bring
 
@@ -55,11 +56,11 @@ def test_a_log_that_began_anew_is_short_although_its_file_is_long(tmp_path, monk
     events, log = SqliteEvents(path), path.with_name("events.sqlite-wal")
     written = 0
     while not begun:
-        events.write([prediction(i) for i in range(written, written + 20)], [])
-        written += 20
+        events.write([prediction(i) for i in range(written, written + 200)], [])
+        written += 200
     begun[0].join()
-    for number in range(written, written + 20):
+    for number in range(written, written + 10):
         events.write([prediction(number)], [])
-    assert log.stat().st_size >= LONG
+    assert log.stat().st_size >= long
     assert len(begun) == 1
     events.close()
