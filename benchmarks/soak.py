@@ -21,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from under_test import ROOT, bodies, memory, with_tools
@@ -28,6 +30,8 @@ from under_test import serving as served
 from wrk import Load, Measured, needed, result
 
 PORT, CONNECTIONS = 3821, 128
+FULL = 10
+"""Seconds of each minute at full speed."""
 URL = f"http://127.0.0.1:{PORT}"
 
 
@@ -81,21 +85,20 @@ def numbers(project: Path) -> list[str]:
 
 
 def steady(folder: Path, project: Path, seconds: float) -> None:
-    """70% of the most that it answers, while versions change."""
-    with serving(folder, project, folder / "warm.sqlite") as service:
-        most = fastest(folder)
-    print(f"most: {most.rate:,.0f} requests/s with {CONNECTIONS} connections", flush=True)
-    kept, log = folder / "kept", folder / "events.sqlite"
-    # A little more: in the first seconds the load is below what it aims at.
-    aim = 0.71 * most.rate
-    with serving(folder, project, log) as service:
-        loaded = Load(f"{URL}/predict", folder / "bodies", CONNECTIONS, seconds, aim,
-                      most.p50 / 3, kept).start(folder)  # fmt: skip
-        started, samples, switches = time.monotonic(), [], 0
-        while loaded.poll() is None:
-            time.sleep(10)
+    """70% of the most that it answers, while versions change.
+
+    How much that is changes with the machine's speed, from minute to minute by half. So each
+    minute begins with as much as there is, to which the rest of that minute is held.
+    """
+    log, count = folder / "events.sqlite", round(seconds / 60)
+    kept = [folder / f"kept-{i}" for i in range(2 * count)]
+    with serving(folder, project, log) as service, ThreadPoolExecutor(1) as pool:
+        loaded = pool.submit(_minutes, folder, kept)
+        samples, switches = [], 0
+        while not loaded.done():
+            wait([loaded], 10)
             samples.append(memory(service))
-            if len(samples) % 2 == 0 and loaded.poll() is None:
+            if len(samples) % 2 == 0 and not loaded.done():
                 versions = numbers(project)
                 words = ["promote", versions[(switches + 1) % 2], "--to", "production"]
                 if switches == 5:
@@ -104,17 +107,38 @@ def steady(folder: Path, project: Path, seconds: float) -> None:
                 switches += 1
                 if switches == 6:
                     switches += 1  # a rollback undid the last promotion
-        found = result(loaded)
-        print(f"{time.monotonic() - started:.0f} s at {found.rate:,.0f} requests/s "
-              f"({found.rate / most.rate:.0%} of the most), p50 {found.p50:.1f} ms, "
-              f"p99 {found.p99:.1f} ms; {switches} changes of the version")  # fmt: skip
+    minutes = loaded.result()
+    print(f"{switches} changes of the version; by minute: requests/s, of the most, p50, p99")
+    for most, rest in minutes:
+        part = f"{rest.rate / most.rate:.0%} of {most.rate:,.0f}"
+        print(f"{rest.rate:9,.0f} {part:>16} {rest.p50:6.1f} ms {rest.p99:6.1f} ms")
+    share = statistics.mean(rest.rate / most.rate for most, rest in minutes)
+    print(f"on average {share:.1%} of the most")
     growth = statistics.median(samples[-6:]) / statistics.median(samples[3:9]) - 1
     shown = " ".join(f"{value:.0f}" for value in samples[:: max(len(samples) // 20, 1)])
     print(f"memory in MB: {shown}; second to last minute {growth:+.1%}")
-    lost = compare(kept, sqlite_ids(log)) + found.broken + found.refused
-    print(f"broken or refused connections: {found.broken + found.refused}")
+    broken = sum(load.broken + load.refused for minute in minutes for load in minute)
+    lost = compare(kept, sqlite_ids(log)) + broken
+    print(f"broken or refused connections: {broken}")
     print("by version:", versions_in(log))
     sys.exit(1 if lost or growth > 0.1 else 0)
+
+
+def _minutes(folder: Path, kept: Sequence[Path]) -> list[tuple[Measured, Measured]]:
+    """Loads one after the other: each minute all that there is for a while, then 70% of it."""
+    found = []
+    for first, second in zip(kept[::2], kept[1::2], strict=True):
+        most = _load(folder, first, FULL).run(folder)
+        # A little more: in the first seconds the load is below what it aims at.
+        rest = _load(folder, second, 60 - FULL, 0.72 * most.rate, most.p50 / 3)
+        found.append((most, rest.run(folder)))
+    return found
+
+
+def _load(
+    folder: Path, kept: Path, seconds: float, rate: float | None = None, latency: float = 0.0
+) -> Load:
+    return Load(f"{URL}/predict", folder / "bodies", CONNECTIONS, seconds, rate, latency, kept)
 
 
 def kills(folder: Path, project: Path, times: int) -> None:
@@ -133,7 +157,7 @@ def kills(folder: Path, project: Path, times: int) -> None:
         with serving(folder, project, log):
             pass
         print(f"kill {number + 1}:", end=" ")
-        lost += compare(kept, sqlite_ids(log))
+        lost += compare([kept], sqlite_ids(log))
     sys.exit(1 if lost else 0)
 
 
@@ -162,21 +186,15 @@ def database(folder: Path, project: Path, times: int) -> None:
                   f"connections: {broken}; {memory(service):.0f} MB")  # fmt: skip
             spill = Layout(project).root / ".mlops/spill"
             soon(lambda: not any(spill.rglob("*.events")), 120)
-        lost = compare(kept, kept_ids(server.url, Layout(project)))
+        lost = compare([kept], kept_ids(server.url, Layout(project)))
         sys.exit(1 if lost + broken else 0)
     finally:
         server.close()
 
 
-def fastest(folder: Path) -> Measured:
-    """The median of three short loads, after one that warms."""
-    runs = [Load(f"{URL}/predict", folder / "bodies", CONNECTIONS, 8).run(folder) for _ in range(4)]
-    return sorted(runs[1:], key=lambda run: run.rate)[1]
-
-
-def compare(kept: Path, logged: list[str]) -> int:
+def compare(kept: Sequence[Path], logged: list[str]) -> int:
     """How many acknowledged ids aren't in the log just once, or weren't given."""
-    lines = kept.read_text().splitlines()
+    lines = [line for one in kept for line in one.read_text().splitlines()]
     # A kill of wrk may cut its last line, whose id is then a part of one in the log.
     given, failed = [x for x in lines if len(x) == len(lines[0])], [x for x in lines if " " in x]
     counted = collections.Counter(logged)
