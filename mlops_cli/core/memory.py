@@ -38,8 +38,6 @@ Fetch = Callable[[Sequence[Key]], Sequence[Any]]
 """Keys -> the decoded entry of each, or None where there is none."""
 Places = npt.NDArray[np.int64]
 
-_REMEMBERED = 8_192
-"""Answers of a table that are kept: what is asked of one key is often asked of one moment."""
 _END = 2**63 - 1
 _NOTHING = 0
 """The place of keys that have no entry: an empty stretch."""
@@ -191,34 +189,18 @@ class _Timeline(Memory):
     def __init__(self, columns: dict[str, pl.DataType], absent: Answer, fetch: Fetch) -> None:
         super().__init__(columns, absent, fetch)
         self._times, self._first, self._end = Growing("q"), Growing("q"), Growing("q")
-        self._remembered: dict[tuple[Any, ...], Answer] = {}
 
     def answers(self, keys: Sequence[Sequence[Any]], asked: Asked) -> tuple[list[Column], int]:
         """See ``Memory.answers``."""
+        places = self._of(keys, asked)
         if asked.many:
-            return self._together(np.array(self._of(keys, asked), dtype=np.int64), asked)
-        rows = list(zip(*keys, asked.moments, strict=True))
-        try:
-            found = list(map(self._remembered.__getitem__, rows))
-        except KeyError:
-            found = self._one_by_one(rows, self._of(keys, asked), asked)
+            return self._together(np.array(places, dtype=np.int64), asked)
+        begins = asked.begins(self._span)
+        found = [
+            self._absent if place == _NOTHING or at is None else self._answer(place, at, begin)
+            for place, at, begin in zip(places, asked.moments, begins, strict=True)
+        ]
         return self._turned(found, many=False)
-
-    def _one_by_one(
-        self, rows: Sequence[tuple[Any, ...]], places: Sequence[int], asked: Asked
-    ) -> list[Answer]:
-        if len(self._remembered) > _REMEMBERED:
-            self._remembered = {}
-        remembered, found = self._remembered, []
-        for row, place, begin in zip(rows, places, asked.begins(self._span), strict=True):
-            answer = remembered.get(row)
-            if answer is None:
-                answer = self._absent
-                if place != _NOTHING and row[-1] is not None:
-                    answer = self._answer(place, row[-1], begin)
-                remembered[row] = answer
-            found.append(answer)
-        return found
 
     _span: str | None
 

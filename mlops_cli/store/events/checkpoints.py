@@ -16,7 +16,7 @@ from pathlib import Path
 
 __all__ = ["Checkpoints"]
 
-_LONG = 16_000_000
+_LONG = 4_000_000
 """Bytes of a write-ahead log that is brought in."""
 _BRING = "PRAGMA wal_checkpoint(PASSIVE)"
 """Waits for no one, and keeps no one waiting."""
