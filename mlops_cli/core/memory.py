@@ -195,22 +195,17 @@ class _Timeline(Memory):
         places = self._of(keys, asked)
         if asked.many:
             return self._together(np.array(places, dtype=np.int64), asked)
-        begins = asked.begins(self._span)
-        found = [
-            self._absent if place == _NOTHING or at is None else self._answer(place, at, begin)
-            for place, at, begin in zip(places, asked.moments, begins, strict=True)
-        ]
-        return self._turned(found, many=False)
+        return self._one_by_one(places, asked)
 
     _span: str | None
 
     @abstractmethod
-    def _answer(self, place: int, at: int, begin: int | None) -> Answer:
-        """What is known of a stretch before a moment."""
+    def _one_by_one(self, places: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
+        """The columns for some rows in Python."""
 
     @abstractmethod
     def _together(self, places: Places, asked: Asked) -> tuple[list[Column], int]:
-        """The columns for many rows at once."""
+        """The columns for many rows by NumPy."""
 
     def _stretch(self, times: Sequence[int]) -> int:
         """A new stretch; each column has one place more than it has events."""
@@ -221,13 +216,17 @@ class _Timeline(Memory):
         self.size += len(times)
         return self._first.length - 1
 
-    def _before(self, place: int, at: int) -> tuple[int, int]:
-        """The stretch's first event, and the end of those before a moment."""
-        first, end = self._first.values[place], self._end.values[place]
-        times = self._times.values
-        if end > first and at > times[end - 1]:
-            return first, end
-        return first, bisect_left(times, at, first, end)
+    def _before(
+        self, places: Sequence[int], moments: Sequence[int | None]
+    ) -> tuple[list[int], list[int]]:
+        """Each stretch's first event, and the end of those before a moment; none before None."""
+        times, first, end = self._times.values, self._first.values, self._end.values
+        firsts = [first[place] for place in places]
+        ends = [
+            start if at is None else bisect_left(times, at, start, end[place])
+            for place, start, at in zip(places, firsts, moments, strict=True)
+        ]
+        return firsts, ends
 
     def _all_before(self, places: Places, moments: Places) -> Places:
         """The end of each stretch's events before a moment, for many at once: a binary search."""
@@ -258,12 +257,17 @@ class DatedFacts(_Timeline):
         self.size += len(rows) * len(self._absent)
         return self._stretch(times)
 
-    def _answer(self, place: int, at: int, begin: int | None) -> Answer:
-        first, end = self._before(place, at)
-        times = self._times.values
-        if end == first or (begin is not None and times[end - 1] < begin):
-            return self._absent
-        return self._rows[end - 1]
+    def _one_by_one(self, places: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
+        times, rows = self._times.values, self._rows
+        found = [
+            rows[end - 1]
+            if end > first and (begin is None or times[end - 1] >= begin)
+            else self._absent
+            for first, end, begin in zip(
+                *self._before(places, asked.moments), asked.begins(self._span), strict=True
+            )
+        ]
+        return self._turned(found, many=False)
 
     def _together(self, places: Places, asked: Asked) -> tuple[list[Column], int]:
         last = self._all_before(places, asked.ends) - 1
@@ -304,13 +308,13 @@ class PastEvents(_Timeline):
         self.size += len(times) * len(columns)
         return self._stretch(times)
 
-    def _answer(self, place: int, at: int, begin: int | None) -> Answer:
-        if begin is None:
-            return self._absent
-        first, end = self._before(place, at)
-        first = bisect_left(self._times.values, begin, first, end)
+    def _one_by_one(self, places: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
+        _, ends = self._before(places, asked.moments)
+        _, firsts = self._before(places, asked.begins(self._span))
+        stretches = list(zip(firsts, ends, strict=True))
         columns = [column.values for column in self._values]
-        return tuple([f(columns, first, end) for f in self._one])
+        found: list[Column] = [[f(columns, *stretch) for stretch in stretches] for f in self._one]
+        return found, places.count(_NOTHING)
 
     def _together(self, places: Places, asked: Asked) -> tuple[list[Column], int]:
         twice = np.concatenate([places, places])

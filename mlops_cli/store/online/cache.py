@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,8 @@ class CachedEntries:
     """
 
     def __init__(self, store: OnlineStore, program: str, tables: Sequence[Table]) -> None:
-        self._store = store
         self._program = program
-        self._tables = {table.name: table for table in tables}
+        self._source = _Source(store, {table.name: table for table in tables})
         self._memories: dict[str, Memory] = {}
         self._looked = float("-inf")
         self.facts: dict[str, Any] = {}
@@ -59,7 +59,7 @@ class CachedEntries:
         if now - self._looked < _LOOK:
             return
         self._looked = now
-        facts = self._store.facts(self._program)
+        facts = self._source.store.facts(self._program)
         if facts is None:
             raise NotFound(
                 "the online store has nothing for this version's feature program",
@@ -67,18 +67,33 @@ class CachedEntries:
             )
         if facts["generation"] != self.facts.get("generation"):
             self.facts = facts
-            self._memories = {name: self._empty(name) for name in self._tables}
+            self._source.generation = facts["generation"]
+            self._memories = {name: self._source.memory(name) for name in self._source.tables}
 
     def _make_room(self) -> None:
         # Another thread may still read what is forgotten here, so that it stays as it is.
         while sum(memory.size for memory in self._memories.values()) > _MOST:
             largest = max(self._memories, key=lambda name: self._memories[name].size)
-            self._memories[largest] = self._empty(largest)
+            self._memories[largest] = self._source.memory(largest)
 
-    def _empty(self, table: str) -> Memory:
-        return self._tables[table].memory(partial(self._fetched, table))
+
+@dataclass
+class _Source:
+    """Where memories get what they lack.
+
+    They know no more than this: in a circle with what holds them, an old version's would stay until
+    the garbage collector comes by.
+    """
+
+    store: OnlineStore
+    tables: Mapping[str, Table]
+    generation: int = 0
+
+    def memory(self, table: str) -> Memory:
+        """An empty one."""
+        return self.tables[table].memory(partial(self._fetched, table))
 
     def _fetched(self, table: str, keys: Sequence[Key]) -> list[Any]:
-        decode = self._tables[table].decode
-        texts = self._store.get(self.facts["generation"], table, list(map(entry_key, keys)))
+        decode = self.tables[table].decode
+        texts = self.store.get(self.generation, table, list(map(entry_key, keys)))
         return [None if text is None else decode(text) for text in texts]

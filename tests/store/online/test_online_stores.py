@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import weakref
 from collections.abc import Iterator
 
 import polars as pl
@@ -125,6 +127,18 @@ def test_the_cache_takes_up_what_is_new_and_stays_small(store: OnlineStore, monk
     store.replace("p", {}, iter([(table.name, '["b0"]', "[7]")]))
     cache.refresh()
     assert looked_up(buses[:2]) == ([7, None], 1)
+
+
+def test_what_a_cache_remembers_goes_with_it(store: OnlineStore) -> None:
+    store.replace("p", {}, iter([("join.bus", '["b0"]', "[7]")]))
+    cache = CachedEntries(store, "p", online_tables(a_join()))
+    memory = weakref.ref(cache.memory("join.bus"))
+    gc.disable()
+    try:
+        del cache
+        assert memory() is None
+    finally:
+        gc.enable()
 
 
 def test_what_cannot_be_used_is_told(tmp_path) -> None:
