@@ -46,7 +46,7 @@ class Growing:
             try:
                 numbers = np.array(more, dtype=self._view.dtype)
             except OverflowError:
-                self.values, self._view = list(self.values[: self.length]), None
+                self._view, self.values = None, list(self.values[: self.length])
             else:
                 self._room_for(end)
                 self._view[self.length : end] = numbers
@@ -57,9 +57,9 @@ class Growing:
 
     def at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """The numbers at many places; Python's own where they don't fit into 64 bits."""
-        if self._view is not None:
-            return self._view.take(places, mode="clip")
-        values = self.values
+        view, values = self._view, self.values  # another thread may be adding
+        if view is not None:
+            return view.take(places, mode="clip")
         return np.array([values[i] for i in places.tolist()], dtype=object)
 
     def part(self, start: int, end: int) -> npt.NDArray[Any]:
