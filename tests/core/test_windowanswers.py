@@ -24,7 +24,9 @@ def test_many_rows_get_what_each_gets_alone(function: str, gathered: int, monkey
     first = rng.integers(0, 400, 300)
     end = np.minimum(first + rng.integers(0, 9, 300), 400)
     alone = for_one(aggregate, 0)
-    wanted = [alone([c.values for c in columns], int(a), int(b)) for a, b in zip(first, end, strict=True)]
+    values_of = [column.values for column in columns]
+    stretches = zip(first.tolist(), end.tolist(), strict=True)
+    wanted = [alone(values_of, *stretch) for stretch in stretches]
     with np.errstate(all="ignore"):
         found = for_many(aggregate, 0)(columns, first, end)
     assert any(v is None for v in wanted) == (function not in {"count", "sum"})
