@@ -14,8 +14,6 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
-import orjson
-
 from mlops_cli.core.joins import JoinPlan
 from mlops_cli.core.memory import DatedFacts, Facts, Fetch, Memory, PastEvents
 from mlops_cli.core.windowanswers import for_many, for_one
@@ -192,6 +190,8 @@ class WindowEntries:
 
     def decode(self, text: str) -> Any:
         """An entry as its memory takes it."""
+        import orjson
+
         steps, *values = orjson.loads(text)
         columns: list[Sequence[Any]] = []
         for a, given in zip(self.aggregates, values, strict=True):
