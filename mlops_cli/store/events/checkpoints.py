@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import struct
 import threading
+from bisect import bisect_left
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -21,11 +21,10 @@ _LONG = 4_000_000
 _BRING = "PRAGMA wal_checkpoint(PASSIVE)"
 """Waits for no one, and keeps no one waiting."""
 _TIMES = 3
-# The log's file stays long when the log begins anew. How long that is stands in its index, the
-# -shm file (https://www.sqlite.org/walformat.html): the page's size, the last frame, and the last
-# of those that are in the database.
-_FIELDS = ((14, "=H"), (16, "=I"), (96, "=I"))
-_INDEX = 100
+# The log's file stays long when the log begins anew: then its header and its frames have another
+# salt (https://www.sqlite.org/walformat.html). The -shm file says more, but who closes that lets go
+# of all of SQLite's locks in the process.
+_HEADER, _FRAME = 32, 24
 
 
 class Checkpoints:
@@ -33,7 +32,7 @@ class Checkpoints:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._index: int | None = None
+        self._log: int | None = None
         self._thread: threading.Thread | None = None
 
     def committed(self, db: sqlite3.Connection) -> None:
@@ -41,7 +40,7 @@ class Checkpoints:
         # What can't be brought in now stays in the log, where it is as safe.
         with suppress(OSError, sqlite3.Error):
             if self._thread is None:
-                if self._waiting() >= _LONG:
+                if self._length() >= _LONG:
                     self._thread = threading.Thread(target=self._bring, name="checkpoint")
                     self._thread.start()
             elif not self._thread.is_alive():
@@ -54,19 +53,18 @@ class Checkpoints:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        if self._index is not None:
-            os.close(self._index)
-            self._index = None
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
 
-    def _waiting(self) -> int:
-        """Bytes of the log that aren't in the database."""
-        if self._index is None:
-            self._index = os.open(f"{self._path}-shm", os.O_RDONLY)
-        index = os.pread(self._index, _INDEX, 0)
-        if len(index) < _INDEX:
-            return 0
-        page, last, brought = (int(struct.unpack_from(f, index, at)[0]) for at, f in _FIELDS)
-        return (last - brought) * (65_536 if page == 1 else page)
+    def _length(self) -> int:
+        """Bytes of the log since it began anew."""
+        if self._log is None:
+            self._log = os.open(f"{self._path}-wal", os.O_RDONLY)
+        log, header = self._log, os.pread(self._log, _HEADER, 0)
+        salt, size = header[16:24], int.from_bytes(header[8:12]) + _FRAME
+        frames = range(_HEADER, os.fstat(log).st_size, size)
+        return size * bisect_left(frames, True, key=lambda at: os.pread(log, 8, at + 8) != salt)
 
     def _bring(self) -> None:
         with suppress(sqlite3.Error), closing(sqlite3.connect(self._path)) as db:
