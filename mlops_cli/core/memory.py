@@ -109,11 +109,6 @@ class Memory(ABC):
         The columns that the table adds, with their types.
     absent
         Their values where there is nothing to bring.
-
-    Attributes
-    ----------
-    size
-        Roughly how many numbers and texts it holds.
     """
 
     def __init__(self, columns: dict[str, pl.DataType], absent: Answer, fetch: Fetch) -> None:
@@ -122,7 +117,6 @@ class Memory(ABC):
         self._fetch = fetch
         self._kept: dict[Any, Any] = {}
         self._adding = threading.Lock()
-        self.size = 0
 
     @abstractmethod
     def answers(self, keys: Sequence[Sequence[Any]], asked: Asked) -> tuple[list[Column], int]:
@@ -133,7 +127,7 @@ class Memory(ABC):
 
     @abstractmethod
     def _take(self, entry: Any) -> Any:
-        """Keep an entry; what stands for it in ``_kept``. Its ``size`` grows with it."""
+        """Keep an entry; what stands for it in ``_kept``."""
 
     def _of(self, keys: Sequence[Sequence[Any]], asked: Asked) -> list[Any]:
         """What is kept of each row's key; it is fetched first where it isn't there.
@@ -155,7 +149,6 @@ class Memory(ABC):
         with self._adding:
             for key, entry in zip(keys, entries, strict=True):
                 if key not in self._kept:  # by another thread meanwhile
-                    self.size += 1
                     # At last: who finds a key finds all of it.
                     self._kept[key] = self._take(entry)
 
@@ -179,7 +172,6 @@ class Facts(Memory):
         return self._turned(self._of(keys, asked), many=asked.many)
 
     def _take(self, entry: Any) -> Answer:
-        self.size += len(self._absent)
         return self._absent if entry is None else tuple(entry)
 
 
@@ -213,7 +205,6 @@ class _Timeline(Memory):
         self._times.extend([*times, _END])
         self._first.extend([start])
         self._end.extend([start + len(times)])
-        self.size += len(times)
         return self._first.length - 1
 
     def _before(
@@ -254,7 +245,6 @@ class DatedFacts(_Timeline):
             return _NOTHING
         times, rows = entry
         self._rows += [*map(tuple, rows), self._absent]
-        self.size += len(rows) * len(self._absent)
         return self._stretch(times)
 
     def _one_by_one(self, places: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
@@ -305,7 +295,6 @@ class PastEvents(_Timeline):
         for column, values in zip(self._values, columns, strict=True):
             # Sums begin before the first event, and so have a place more by themselves.
             column.extend(values if len(values) > len(times) else [*values, None])
-        self.size += len(times) * len(columns)
         return self._stretch(times)
 
     def _one_by_one(self, places: Sequence[int], asked: Asked) -> tuple[list[Column], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,9 @@ __all__ = ["CachedEntries"]
 
 _LOOK = 1.0
 """Seconds after which to ask whether the entries were replaced."""
-_MOST = 8_000_000
-"""Numbers and texts that are kept, of 8 bytes and more; then the largest table is forgotten."""
+_MOST = 50_000_000
+"""Characters of entries that are kept, which take about as many bytes; then the largest table is
+forgotten."""
 
 
 class CachedEntries:
@@ -72,8 +73,9 @@ class CachedEntries:
 
     def _make_room(self) -> None:
         # Another thread may still read what is forgotten here, so that it stays as it is.
-        while sum(memory.size for memory in self._memories.values()) > _MOST:
-            largest = max(self._memories, key=lambda name: self._memories[name].size)
+        sizes = self._source.sizes
+        while sum(sizes.values()) > _MOST:
+            largest = max(sizes, key=sizes.__getitem__)
             self._memories[largest] = self._source.memory(largest)
 
 
@@ -88,12 +90,17 @@ class _Source:
     store: OnlineStore
     tables: Mapping[str, Table]
     generation: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Table -> characters of the keys and entries that its memory has."""
 
     def memory(self, table: str) -> Memory:
         """An empty one."""
+        self.sizes[table] = 0
         return self.tables[table].memory(partial(self._fetched, table))
 
     def _fetched(self, table: str, keys: Sequence[Key]) -> list[Any]:
         decode = self.tables[table].decode
-        texts = self.store.get(self.generation, table, list(map(entry_key, keys)))
+        names = list(map(entry_key, keys))
+        texts = self.store.get(self.generation, table, names)
+        self.sizes[table] += sum(map(len, names)) + sum(len(text) for text in texts if text)
         return [None if text is None else decode(text) for text in texts]

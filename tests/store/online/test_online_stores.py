@@ -104,7 +104,7 @@ def a_join() -> FeatureProgram:
 
 def test_the_cache_takes_up_what_is_new_and_stays_small(store: OnlineStore, monkeypatch) -> None:
     monkeypatch.setattr(caching, "_LOOK", 0.0)
-    monkeypatch.setattr(caching, "_MOST", 200)
+    monkeypatch.setattr(caching, "_MOST", 1050)
     (table,) = online_tables(a_join())
     with pytest.raises(NotFound, match="nothing for this version's feature program"):
         CachedEntries(store, "p", [table])
@@ -118,11 +118,11 @@ def test_the_cache_takes_up_what_is_new_and_stays_small(store: OnlineStore, monk
         return column, missed
 
     assert looked_up(buses) == (list(range(100)), 0)
-    assert cache.memory(table.name).size == 200
+    assert cache._source.sizes == {table.name: 1080}
     assert looked_up([*buses[-3:], "nosuch", *buses[:2]]) == ([97, 98, 99, None, 0, 1], 1)
-    assert cache.memory(table.name).size == 202
+    assert cache._source.sizes == {table.name: 1080 + len('["nosuch"]')}
     cache.refresh()
-    assert cache.memory(table.name).size == 0
+    assert cache._source.sizes == {table.name: 0}
     assert looked_up(buses[:2]) == ([0, 1], 0)
     store.replace("p", {}, iter([(table.name, '["b0"]', "[7]")]))
     cache.refresh()
