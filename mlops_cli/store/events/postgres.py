@@ -110,7 +110,7 @@ class PostgresRows:
         If it can't be reached.
     """
 
-    mark, tie, lowest, moments = "%s", "id", "", "predictions"
+    mark, tie, lowest = "%s", "id", ""
 
     def __init__(self, url: str) -> None:
         self._psycopg = _client(url)

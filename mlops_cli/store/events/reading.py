@@ -52,8 +52,6 @@ class Rows(Protocol):
         What stands for a value in a statement.
     tie, lowest
         The column that orders predictions of the same time, and a value below all of it.
-    moments
-        The table that finds predictions by moment and entity quickly.
     empty
         Whether its tables were never made.
     """
@@ -61,7 +59,6 @@ class Rows(Protocol):
     mark: str
     tie: str
     lowest: Any
-    moments: str
     empty: bool
 
     def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -146,7 +143,7 @@ class Reader:
         ((unknown,),) = self._rows.rows(
             f"SELECT count(*) FROM labels t WHERE t.at >= {mark} AND t.at < {mark} AND NOT EXISTS "  # noqa: S608
             "(SELECT 1 FROM predictions p WHERE p.id = t.prediction) AND (t.entity IS NULL OR NOT "
-            f"EXISTS (SELECT 1 FROM {self._rows.moments} m WHERE m.moment = t.moment AND "
+            "EXISTS (SELECT 1 FROM predictions m WHERE m.moment = t.moment AND "
             "m.entity = t.entity))",
             _interval(since, until),
         )

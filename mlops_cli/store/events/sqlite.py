@@ -14,10 +14,10 @@ from mlops_cli.store.events import Label, Prediction, Unkeepable
 from mlops_cli.store.events.checkpoints import Checkpoints
 from mlops_cli.store.events.judging import judged, wanted
 
-__all__ = ["SCHEMA", "SqliteEvents", "SqliteRows"]
+__all__ = ["SqliteEvents", "SqliteRows"]
 
-VERSION = 2
-SCHEMA = f"""
+VERSION = 3
+_SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS predictions (
     id TEXT NOT NULL UNIQUE, at REAL NOT NULL, moment REAL, version TEXT NOT NULL,
@@ -25,9 +25,9 @@ CREATE TABLE IF NOT EXISTS predictions (
     output TEXT NOT NULL, milliseconds REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS predictions_at ON predictions (at);
-CREATE TABLE IF NOT EXISTS moments (
-    moment REAL NOT NULL, entity TEXT NOT NULL, PRIMARY KEY (moment, entity)
-) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS predictions_moment ON predictions (moment, entity)
+    WHERE moment IS NOT NULL AND entity IS NOT NULL;
+DROP TABLE IF EXISTS moments;
 CREATE TABLE IF NOT EXISTS labels (
     seq INTEGER PRIMARY KEY, key TEXT NOT NULL, prediction TEXT, entity TEXT, moment REAL,
     value TEXT NOT NULL, at REAL NOT NULL
@@ -37,13 +37,9 @@ CREATE INDEX IF NOT EXISTS labels_at ON labels (at);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
-# Which entities were predicted at which moments, for labels that name them. As an index on the
-# predictions this would be most of what a commit writes: pages here and there, again and again.
-_TRIGGER = """
-CREATE TEMP TRIGGER IF NOT EXISTS note_moment AFTER INSERT ON predictions
-WHEN NEW.moment IS NOT NULL AND NEW.entity IS NOT NULL
-BEGIN INSERT OR IGNORE INTO moments VALUES (NEW.moment, NEW.entity); END
-"""
+# For labels that name entity and moment. The moments of one commit are close to each other, so that
+# it changes few of the index's pages; ordered by entity it would be most of what is written.
+# Format 2 had a table of its own for it, filled by a trigger.
 _TOGETHER = 1024
 """Rows of one statement. Each statement gives Python's lock away and asks for it again, for which
 it may wait long while rows are scored; so what is usual is one statement, with its commit."""
@@ -109,9 +105,8 @@ class SqliteEvents:
                 db.execute("PRAGMA wal_autocheckpoint = 0")  # see Checkpoints
                 db.execute(f"PRAGMA journal_size_limit = {_WAL}")
                 db.execute("PRAGMA temp_store = MEMORY")
-                if not _is_made(db, self._path):
-                    db.executescript(SCHEMA)
-                db.execute(_TRIGGER)
+                if _version(db, self._path) < VERSION:
+                    db.executescript(_SCHEMA)
             except BaseException:
                 db.close()
                 raise
@@ -149,7 +144,7 @@ class SqliteRows:
         If it isn't one of events.
     """
 
-    mark, tie, lowest, moments = "?", "rowid", -1, "moments"
+    mark, tie, lowest = "?", "rowid", -1
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
@@ -164,7 +159,7 @@ class SqliteRows:
         )
         try:
             self._db.execute("PRAGMA query_only = ON")
-            self.empty = not _is_made(self._db, path)
+            self.empty = _version(self._db, path) == 0
         except sqlite3.Error as error:
             self._db.close()
             raise _away(path, error) from None
@@ -196,14 +191,15 @@ def _inode(path: Path) -> int:
         return -1
 
 
-def _is_made(db: sqlite3.Connection, path: Path) -> bool:
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    """The format of a log; 0: there is none yet."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise SourceUnreadable(
             f"the event log {path} is of format {version}, and this mlops knows {VERSION}",
             "Use the newer mlops that wrote it.",
         )
-    return bool(version == VERSION)
+    return int(version)
 
 
 def _insert(db: sqlite3.Connection, predictions: Sequence[Prediction]) -> None:
@@ -234,8 +230,8 @@ def _label(db: sqlite3.Connection, labels: Sequence[Label]) -> list[str]:
     for entity, moment in moments:
         found.update(
             db.execute(
-                "SELECT entity, moment FROM moments WHERE entity = ? AND moment = ?",
-                (entity, moment),
+                "SELECT entity, moment FROM predictions WHERE moment = ? AND entity = ? LIMIT 1",
+                (moment, entity),
             )
         )
     results, kept = judged(labels, before, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -13,6 +14,23 @@ from event_parts import kept_ids, label, prediction
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.layout import Layout
 from mlops_cli.store.events import Events, Label, Unkeepable, open_events, open_reader
+
+FORMER = """
+CREATE TABLE predictions (
+    id TEXT NOT NULL UNIQUE, at REAL NOT NULL, moment REAL, version TEXT NOT NULL,
+    role TEXT NOT NULL, entity TEXT, inputs TEXT NOT NULL, features TEXT NOT NULL,
+    output TEXT NOT NULL, milliseconds REAL NOT NULL
+);
+CREATE INDEX predictions_at ON predictions (at);
+CREATE TABLE moments (
+    moment REAL NOT NULL, entity TEXT NOT NULL, PRIMARY KEY (moment, entity)
+) WITHOUT ROWID;
+CREATE TABLE labels (
+    seq INTEGER PRIMARY KEY, key TEXT NOT NULL, prediction TEXT, entity TEXT, moment REAL,
+    value TEXT NOT NULL, at REAL NOT NULL
+);
+PRAGMA user_version = 2;
+"""
 
 
 @pytest.fixture
@@ -188,10 +206,34 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(layout) -> None:
 def test_a_file_of_a_newer_format_is_refused(layout) -> None:
     open_events(None, layout).write([], [])
     db = sqlite3.connect(layout.events)
-    db.execute("PRAGMA user_version = 3")
+    db.execute("PRAGMA user_version = 4")
     db.close()
-    with pytest.raises(SourceUnreadable, match="format 3"):
+    with pytest.raises(SourceUnreadable, match="format 4"):
         open_events(None, layout).write([], [])
+
+
+def test_a_log_of_the_former_format_is_taken_up(layout) -> None:
+    layout.work.mkdir()
+    with closing(sqlite3.connect(layout.events)) as db:
+        db.executescript(FORMER)
+        db.execute("INSERT INTO predictions VALUES (?,?,?,?,?,?,?,?,?,?)", prediction(1))
+        db.execute(
+            "INSERT INTO moments VALUES (?, ?)", (prediction(1).moment, prediction(1).entity)
+        )
+        db.commit()
+    assert kept_ids(None, layout) == ["id-1"]
+    events = open_events(None, layout)
+    named = Label("k", None, prediction(1).entity, prediction(1).moment, "true", 1e9)
+    assert events.write([prediction(2)], [named]) == ["new"]
+    events.close()
+    assert sorted(kept_ids(None, layout)) == ["id-1", "id-2"]
+    with closing(sqlite3.connect(layout.events)) as db:
+        (plan,) = db.execute(
+            "EXPLAIN QUERY PLAN SELECT 1 FROM predictions WHERE moment = 1 AND entity = 'a'"
+        ).fetchall()
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+    assert "predictions_moment" in plan[-1]
+    assert "moments" not in tables
 
 
 @pytest.mark.parametrize("wrong", ["mysql://u:secret@host/db", "http://u:secret@host"])
