@@ -87,6 +87,7 @@ class Encoder:
         """Positions of the category features among the matrix's columns."""
         return tuple(i for i, name in enumerate(self.owners) if self.kinds[name] == "category")
 
+    @cached_property
     def starts(self) -> list[int]:
         """The first column of each feature."""
         return [self.owners.index(name) for name in self.kinds]
@@ -95,7 +96,7 @@ class Encoder:
         """Figures of the matrix's columns (..., columns), summed up by feature."""
         if not self.texts or not values.shape[-1]:
             return values
-        return np.asarray(np.add.reduceat(values, self.starts(), axis=-1))
+        return np.asarray(np.add.reduceat(values, self.starts, axis=-1))
 
     def transform(self, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
         """The matrix (rows, features), float64, row-major.
@@ -171,19 +172,21 @@ class Encoder:
         For the rows of requests, where starting a Polars query takes longer than the work. Numbers
         of many rows are better given as Series.
         """
-        made: list[Any] = []
-        for name in self.kinds:
+        rows = len(columns[next(iter(self.kinds))])
+        matrix = np.empty((len(self.owners), rows))
+        for at, name in zip(self.starts, self.kinds, strict=True):
             values = columns[name]
             if self.texts and name in self.texts:
-                made += list(self.texts[name].transform(list(values)).T)
+                found = self.texts[name].transform(list(values)).T
+                matrix[at : at + len(found)] = found
             elif (codes := self._codes.get(name)) is not None:
                 other = self._others[name]
-                made.append([nan if v is None else codes.get(v, other) for v in values])
+                matrix[at] = [nan if v is None else codes.get(v, other) for v in values]
             elif isinstance(values, pl.Series):
-                made.append(values.cast(pl.Float64).to_numpy())
+                matrix[at] = values.to_numpy()
             else:
-                made.append(values)
-        matrix = np.array(made, dtype=np.float64).T.copy()  # None becomes NaN
+                matrix[at] = values  # None becomes NaN
+        matrix = matrix.T.copy()
         matrix[~np.isfinite(matrix)] = nan
         return matrix
 

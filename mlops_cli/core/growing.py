@@ -52,8 +52,13 @@ class Growing:
                 self._view[self.length : end] = numbers
         if self._view is None:
             assert isinstance(self.values, list)  # noqa: S101 - made so above
-            self.values += more
+            self.values[self.length :] = more
         self.length = end
+
+    def put(self, place: int, number: int) -> None:
+        """Make a number the last one; what a failed attempt left from its place on is gone."""
+        self.length = place
+        self.extend([number])
 
     def at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """The numbers at many places; Python's own where they don't fit into 64 bits."""

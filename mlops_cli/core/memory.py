@@ -1,321 +1,290 @@
 """What a process remembers of a table's entries in the online store, and what it answers from it.
 
-The entries of all keys lie one after the other in columns. So a few rows are answered one by one,
+The entries of all keys lie one after the other. So a few rows are answered one by one in Python,
 where to call NumPy would take longer than the work, and many rows at once, from the same numbers.
 """
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from itertools import repeat
-from operator import is_
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mlops_cli.core.growing import Growing
-from mlops_cli.core.spans import microseconds
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from mlops_cli.core.asked import Asked
+    from mlops_cli.core.timeline import Timeline
     from mlops_cli.core.windowanswers import One, Several
 
     Column = list[Any] | pl.Series
 
-__all__ = [
-    "Asked", "DatedFacts", "Facts", "Fetch", "Key", "Memory", "PastEvents", "restored",
-]  # fmt: skip
+__all__ = ["DatedFacts", "Facts", "Memory", "PastEvents", "restored", "within"]
 
-Key = tuple[Any, ...]
 Answer = tuple[Any, ...]
-Fetch = Callable[[Sequence[Key]], Sequence[Any]]
-"""Keys -> the decoded entry of each, or None where there is none."""
 Places = npt.NDArray[np.int64]
-
-_END = 2**63 - 1
-_NOTHING = 0
-"""The place of keys that have no entry: an empty stretch."""
-
-
-class Asked:
-    """When some rows are predicted, and from when on each look back counts.
-
-    Parameters
-    ----------
-    at
-        Datetime[us]: each row's moment; None where time plays no part.
-    many
-        Whether they are to be answered together; a row without a moment can't be.
-
-    Attributes
-    ----------
-    moments
-        The same as ``at`` in microseconds since 1970.
-    """
-
-    def __init__(self, rows: int, at: pl.Series | None, *, many: bool = False) -> None:
-        import polars as pl
-
-        self._at = at
-        self.moments: Sequence[int | None] = [None] * rows
-        if at is not None:
-            self.moments = at.cast(pl.Int64).to_list()
-        self.many = many and at is not None and not at.null_count()
-        self._begins: dict[str | None, Sequence[int | None]] = {None: [None] * rows}
-
-    def begins(self, span: str | None) -> Sequence[int | None]:
-        """A span before each moment; None: as far as there is anything."""
-        if span not in self._begins:
-            self._begins[span] = self._before(str(span))
-        return self._begins[span]
-
-    @cached_property
-    def ends(self) -> Places:
-        """The moments of many rows."""
-        return np.array(self.moments, dtype=np.int64)
-
-    def starts(self, span: str) -> Places:
-        """``begins`` for many rows."""
-        fixed = microseconds(span)
-        if fixed is not None:
-            return np.asarray(self.ends - fixed)
-        return np.array(self.begins(span), dtype=np.int64)
-
-    def _before(self, span: str) -> Sequence[int | None]:
-        import polars as pl
-
-        fixed = microseconds(span)
-        if fixed is not None:
-            return [None if moment is None else moment - fixed for moment in self.moments]
-        if self._at is None:
-            return self.moments
-        return self._at.dt.offset_by(f"-{span}").cast(pl.Int64).to_list()
 
 
 class Memory(ABC):
-    """Entries of one table that were fetched, by key.
-
-    Several threads may ask at once.
+    """Entries of one table by the number of their key (see ``core.remembered``).
 
     Parameters
     ----------
     columns
         The columns that the table adds, with their types.
-    absent
-        Their values where there is nothing to bring.
     """
 
-    def __init__(self, columns: dict[str, pl.DataType], absent: Answer, fetch: Fetch) -> None:
+    def __init__(self, columns: dict[str, pl.DataType]) -> None:
+        self.columns = columns
+
+    @abstractmethod
+    def take(self, number: int, entry: Any) -> None:
+        """Keep what a key has, None where it has no entry; the numbers are taken in order."""
+
+    @abstractmethod
+    def of_few(self, numbers: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
+        """The table's columns for some rows, and for how many of them there was nothing to bring.
+
+        ``numbers`` are those of each row's key.
+        """
+
+    @abstractmethod
+    def of_many(self, numbers: Places, asked: Asked) -> tuple[list[Column], int]:
+        """The same for many rows, each with a moment where time plays a part."""
+
+
+class _Rows:
+    """The rows that a join brings, by place; at 0 there is nothing to bring."""
+
+    def __init__(self, columns: dict[str, pl.DataType]) -> None:
+        import polars as pl
+
         self._columns = columns
-        self._absent = absent
-        self._fetch = fetch
-        self._kept: dict[Any, Any] = {}
-        self._adding = threading.Lock()
+        self._rows: list[Answer] = [(None,) * len(columns)]
+        self._table = pl.DataFrame(schema=columns)
 
-    @abstractmethod
-    def answers(self, keys: Sequence[Sequence[Any]], asked: Asked) -> tuple[list[Column], int]:
-        """The table's columns for rows, and how often there was nothing to bring.
+    def add(self, rows: Sequence[Sequence[Any]]) -> int:
+        """Further rows; the place of the first."""
+        start = len(self._rows)
+        self._rows += map(tuple, rows)
+        return start
 
-        ``keys`` are the key's columns. Series where many rows are asked for, else lists.
-        """
+    def few(self, places: Sequence[int]) -> tuple[list[Column], int]:
+        """Some rows as columns, and how many of them bring nothing."""
+        rows = self._rows
+        return list(map(list, zip(*[rows[i] for i in places], strict=True))), places.count(0)
 
-    @abstractmethod
-    def _take(self, entry: Any) -> Any:
-        """Keep an entry; what stands for it in ``_kept``."""
+    def many(self, places: Places) -> tuple[list[Column], int]:
+        """The same for many rows."""
+        import polars as pl
 
-    def _of(self, keys: Sequence[Sequence[Any]], asked: Asked) -> list[Any]:
-        """What is kept of each row's key; it is fetched first where it isn't there.
+        # Polars takes no other index as quickly.
+        table = self._whole()[pl.Series(places.astype(np.uint32))]
+        return [*table.get_columns()], len(places) - int(np.count_nonzero(places))
 
-        A missing value matches nothing, as in a join: no entry is under it.
-        """
-        alone = len(keys) == 1  # then the value itself is the key here, which is faster
-        rows: Sequence[Any] = keys[0] if alone else list(zip(*keys, strict=True))
-        if not keys:
-            rows = [()] * len(asked.moments)
-        try:
-            return list(map(self._kept.__getitem__, rows))
-        except KeyError:
-            lacking = [key for key in dict.fromkeys(rows) if key not in self._kept]
-            self._take_all(lacking, self._fetch([(key,) for key in lacking] if alone else lacking))
-            return list(map(self._kept.__getitem__, rows))
+    def _whole(self) -> pl.DataFrame:
+        import polars as pl
 
-    def _take_all(self, keys: Sequence[Any], entries: Sequence[Any]) -> None:
-        with self._adding:
-            for key, entry in zip(keys, entries, strict=True):
-                if key not in self._kept:  # by another thread meanwhile
-                    # At last: who finds a key finds all of it.
-                    self._kept[key] = self._take(entry)
-
-    def _turned(self, answers: Sequence[Answer], *, many: bool) -> tuple[list[Column], int]:
-        """Rows of answers as columns, with how many of them are absent."""
-        missed = sum(map(is_, answers, repeat(self._absent)))
-        columns: list[Any] = list(map(list, zip(*answers, strict=True)))
-        if many:
-            columns = [
-                restored(values, name, dtype)
-                for values, (name, dtype) in zip(columns, self._columns.items(), strict=True)
+        table, rows = self._table, self._rows
+        if len(rows) > table.height:
+            added = zip(*rows[table.height :], strict=True)
+            columns = self._columns.items()
+            more = [
+                restored(v, name, dtype) for v, (name, dtype) in zip(added, columns, strict=True)
             ]
-        return columns, missed
+            table = table.vstack(pl.DataFrame(more))
+            # Now and then, as it copies all that there is.
+            table = table.rechunk() if table.n_chunks() > _PARTS else table
+            self._table = table
+        return table
+
+
+_PARTS = 8
 
 
 class Facts(Memory):
     """A join's facts by key, whatever the time."""
 
-    def answers(self, keys: Sequence[Sequence[Any]], asked: Asked) -> tuple[list[Column], int]:
-        """See ``Memory.answers``."""
-        return self._turned(self._of(keys, asked), many=asked.many)
+    def __init__(self, columns: dict[str, pl.DataType]) -> None:
+        super().__init__(columns)
+        self._rows, self._places = _Rows(columns), Growing("q")
 
-    def _take(self, entry: Any) -> Answer:
-        return self._absent if entry is None else tuple(entry)
+    def take(self, number: int, entry: Any) -> None:
+        """See ``Memory.take``."""
+        self._places.put(number, 0 if entry is None else self._rows.add([entry]))
+
+    def of_few(self, numbers: Sequence[int], asked: Asked) -> tuple[list[Column], int]:  # noqa: ARG002
+        """See ``Memory.of_few``."""
+        places = self._places.values
+        return self._rows.few([places[n] for n in numbers])
+
+    def of_many(self, numbers: Places, asked: Asked) -> tuple[list[Column], int]:  # noqa: ARG002
+        """See ``Memory.of_many``."""
+        return self._rows.many(self._places.at(numbers))
 
 
-class _Timeline(Memory):
-    """Entries in order of time: stretches of columns, by the number of each."""
+class _Timed(Memory):
+    """Entries in order of time: stretches of a timeline that tables share.
 
-    def __init__(self, columns: dict[str, pl.DataType], absent: Answer, fetch: Fetch) -> None:
-        super().__init__(columns, absent, fetch)
-        self._times, self._first, self._end = Growing("q"), Growing("q"), Growing("q")
+    A stretch's numbers lie elsewhere in the table's own columns: ``shift`` places before.
+    """
 
-    def answers(self, keys: Sequence[Sequence[Any]], asked: Asked) -> tuple[list[Column], int]:
-        """See ``Memory.answers``."""
-        places = self._of(keys, asked)
-        if asked.many:
-            return self._together(np.array(places, dtype=np.int64), asked)
-        return self._one_by_one(places, asked)
+    def __init__(self, columns: dict[str, pl.DataType], timeline: Timeline) -> None:
+        super().__init__(columns)
+        self._timeline = timeline
+        self._first, self._end, self._shift = Growing("q"), Growing("q"), Growing("q")
 
-    _span: str | None
+    def _take(self, number: int, times: Sequence[int], place: int) -> None:
+        """Keep the moments of a key, whose numbers lie from a place on; none: no entry."""
+        start, end = self._timeline.add(times) if times else (0, 0)
+        for column, value in ((self._first, start), (self._end, end), (self._shift, start - place)):
+            column.put(number, value)
 
-    @abstractmethod
-    def _one_by_one(self, places: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
-        """The columns for some rows in Python."""
-
-    @abstractmethod
-    def _together(self, places: Places, asked: Asked) -> tuple[list[Column], int]:
-        """The columns for many rows by NumPy."""
-
-    def _stretch(self, times: Sequence[int]) -> int:
-        """A new stretch; each column has one place more than it has events."""
-        start = self._times.length
-        self._times.extend([*times, _END])
-        self._first.extend([start])
-        self._end.extend([start + len(times)])
-        return self._first.length - 1
-
-    def _before(
-        self, places: Sequence[int], moments: Sequence[int | None]
+    def _ends(
+        self, numbers: Sequence[int], moments: Sequence[int | None]
     ) -> tuple[list[int], list[int]]:
-        """Each stretch's first event, and the end of those before a moment; none before None."""
-        times, first, end = self._times.values, self._first.values, self._end.values
-        firsts = [first[place] for place in places]
-        ends = [
-            start if at is None else bisect_left(times, at, start, end[place])
-            for place, start, at in zip(places, firsts, moments, strict=True)
-        ]
-        return firsts, ends
-
-    def _all_before(self, places: Places, moments: Places) -> Places:
-        """The end of each stretch's events before a moment, for many at once: a binary search."""
-        found, ends = self._first.at(places), self._end.at(places)
-        step = 1 << int((ends - found).max(initial=0)).bit_length()
-        while step := step >> 1:
-            further = found + step
-            found += step * ((further <= ends) & (self._times.at(further - 1) < moments))
-        return found
+        """Each stretch's first place, and the end of what is before a moment."""
+        first, end = self._first.values, self._end.values
+        firsts = [first[n] for n in numbers]
+        return firsts, self._timeline.before(firsts, [end[n] for n in numbers], moments)
 
 
-class DatedFacts(_Timeline):
-    """A join's facts by key and by when they became known: the last one counts."""
+class DatedFacts(_Timed):
+    """A join's facts by key and by when they became known: the last one counts.
+
+    Parameters
+    ----------
+    span
+        How long it counts; None: for ever.
+    """
 
     def __init__(
-        self, columns: dict[str, pl.DataType], absent: Answer, fetch: Fetch, span: str | None
+        self, columns: dict[str, pl.DataType], timeline: Timeline, span: str | None
     ) -> None:
-        super().__init__(columns, absent, fetch)
-        self._span = span
-        self._rows: list[Answer] = []
-        self._take(([], []))
+        super().__init__(columns, timeline)
+        self._span, self._rows = span, _Rows(columns)
 
-    def _take(self, entry: Any) -> int:
-        if entry is None:
-            return _NOTHING
-        times, rows = entry
-        self._rows += [*map(tuple, rows), self._absent]
-        return self._stretch(times)
+    def take(self, number: int, entry: Any) -> None:
+        """See ``Memory.take``."""
+        times, rows = entry or ([], [])
+        self._take(number, times, self._rows.add(rows))
 
-    def _one_by_one(self, places: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
-        times, rows = self._times.values, self._rows
-        found = [
-            rows[end - 1]
-            if end > first and (begin is None or times[end - 1] >= begin)
-            else self._absent
-            for first, end, begin in zip(
-                *self._before(places, asked.moments), asked.begins(self._span), strict=True
+    def of_few(self, numbers: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
+        """See ``Memory.of_few``."""
+        shift, time = self._shift.values, self._timeline.time
+        firsts, ends = self._ends(numbers, asked.moments)
+        return self._rows.few([
+            end - 1 - shift[n]
+            if end > first and (begin is None or time(end - 1) >= begin)
+            else 0
+            for n, first, end, begin in zip(
+                numbers, firsts, ends, asked.begins(self._span), strict=True
             )
-        ]
-        return self._turned(found, many=False)
+        ])  # fmt: skip
 
-    def _together(self, places: Places, asked: Asked) -> tuple[list[Column], int]:
-        last = self._all_before(places, asked.ends) - 1
-        there = last >= self._first.at(places)
+    def of_many(self, numbers: Places, asked: Asked) -> tuple[list[Column], int]:
+        """See ``Memory.of_many``."""
+        first, end = self._first.at(numbers), self._end.at(numbers)
+        last = self._timeline.all_before(first[None], end[None], asked.ends[None])[0] - 1
+        there = last >= first
         if self._span is not None:
-            there &= self._times.at(last) >= asked.starts(self._span)
-        rows = self._rows
-        found = np.where(there, last, 0).tolist()  # of the first stretch, which has no events
-        return self._turned([rows[i] for i in found], many=True)
+            there &= self._timeline.times(last) >= asked.starts(self._span)
+        return self._rows.many(np.where(there, last - self._shift.at(numbers), 0))
 
 
-class PastEvents(_Timeline):
+class PastEvents(_Timed):
     """A window's past events by key, and the aggregates of those within its reach.
 
     Parameters
     ----------
     kinds
         Of the columns that an entry has beside its times (see ``Growing``).
+    one, several
+        The aggregates, from these columns.
     """
 
     def __init__(
-        self, columns: dict[str, pl.DataType], absent: Answer, fetch: Fetch, span: str,
+        self, columns: dict[str, pl.DataType], timeline: Timeline, span: str,
         kinds: str, one: Sequence[One], several: Sequence[Several],
     ) -> None:  # fmt: skip
-        super().__init__(columns, absent, fetch)
+        super().__init__(columns, timeline)
         self._span = span
         self._one, self._several = one, several
         self._values = [Growing(kind) for kind in kinds]  # type: ignore[arg-type]
-        self._take(([], [[] if kind == "d" else [0] for kind in kinds]))
+        self._length = 0
+        self._add(0, [[] if kind == "d" else [0] for kind in kinds])
 
-    def _take(self, entry: Any) -> int:
-        if entry is None:
-            return _NOTHING
-        times, columns = entry
-        for column, values in zip(self._values, columns, strict=True):
-            # Sums begin before the first event, and so have a place more by themselves.
-            column.extend(values if len(values) > len(times) else [*values, None])
-        return self._stretch(times)
+    def take(self, number: int, entry: Any) -> None:
+        """See ``Memory.take``."""
+        times, columns = entry or ([], [])
+        self._take(number, times, self._add(len(times), columns) if times else 0)
 
-    def _one_by_one(self, places: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
-        _, ends = self._before(places, asked.moments)
-        _, firsts = self._before(places, asked.begins(self._span))
-        stretches = list(zip(firsts, ends, strict=True))
+    def of_few(self, numbers: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
+        """See ``Memory.of_few``."""
+        shift = self._shift.values
+        _, ends = self._ends(numbers, asked.moments)
+        _, firsts = self._ends(numbers, asked.begins(self._span))
+        stretches = [
+            (first - shift[n], end - shift[n])
+            for n, first, end in zip(numbers, firsts, ends, strict=True)
+        ]
         columns = [column.values for column in self._values]
         found: list[Column] = [[f(columns, *stretch) for stretch in stretches] for f in self._one]
-        return found, places.count(_NOTHING)
+        known = self._first.values
+        return found, sum(not known[n] for n in numbers)
 
-    def _together(self, places: Places, asked: Asked) -> tuple[list[Column], int]:
-        twice = np.concatenate([places, places])
-        moments = np.concatenate([asked.starts(str(self._span)), asked.ends])
-        first, end = np.split(self._all_before(twice, moments), 2)
+    def of_many(self, numbers: Places, asked: Asked) -> tuple[list[Column], int]:
+        """See ``Memory.of_many``."""
+        (found,) = within([(self, numbers)], asked)
+        return found
+
+    def _aggregates(self, first: Places, end: Places) -> list[Column]:
         with np.errstate(divide="ignore", invalid="ignore"):
             found = [f(self._values, first, end) for f in self._several]
-        columns: list[Column] = [
+        return [
             restored(values, name, dtype)
-            for values, (name, dtype) in zip(found, self._columns.items(), strict=True)
+            for values, (name, dtype) in zip(found, self.columns.items(), strict=True)
         ]
-        return columns, int(np.count_nonzero(places == _NOTHING))
+
+    def _add(self, length: int, columns: Sequence[Sequence[Any]]) -> int:
+        """Numbers beside new moments, with a place more than these; the first one's place."""
+        start = self._length
+        for column, values in zip(self._values, columns, strict=True):
+            column.length = start  # behind it may lie what was given up
+            # Sums begin before the first event, and so have a place more by themselves.
+            column.extend(values if len(values) > length else [*values, None])
+        self._length = start + length + 1
+        return start
+
+
+def within(
+    tables: Sequence[tuple[PastEvents, Places]], asked: Asked
+) -> list[tuple[list[Column], int]]:
+    """What ``of_many`` gives for each of some windows, looked up together.
+
+    Their stretches must be of one timeline.
+    """
+    events = [each for each, _ in tables]
+    first = np.stack([e._first.at(numbers) for e, numbers in tables])  # noqa: SLF001
+    end = np.stack([e._end.at(numbers) for e, numbers in tables])  # noqa: SLF001
+    shift = np.stack([e._shift.at(numbers) for e, numbers in tables])  # noqa: SLF001
+    starts = [asked.starts(e._span) for e in events]  # noqa: SLF001
+    moments = np.stack([*starts, *[asked.ends] * len(events)])
+    timeline = events[0]._timeline  # noqa: SLF001
+    found = timeline.all_before(np.tile(first, (2, 1)), np.tile(end, (2, 1)), moments)
+    found -= np.tile(shift, (2, 1))
+    known = np.count_nonzero(first, axis=1).tolist()
+    begins, ends = found[: len(events)], found[len(events) :]
+    rows = first.shape[1]
+    return [
+        (e._aggregates(begin, last), rows - count)  # noqa: SLF001
+        for e, begin, last, count in zip(events, begins, ends, known, strict=True)
+    ]
 
 
 def restored(values: Sequence[Any] | npt.NDArray[Any], name: str, dtype: pl.DataType) -> pl.Series:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.joins import JoinPlan
-from mlops_cli.core.memory import DatedFacts, Facts, Fetch, Memory, PastEvents
+from mlops_cli.core.memory import DatedFacts, Facts, Memory, PastEvents
 from mlops_cli.core.windowanswers import for_many, for_one
 from mlops_cli.core.windows import EXTREMES, KNOWN, Aggregate, WindowPlan
 
@@ -26,22 +26,14 @@ if TYPE_CHECKING:
 
     from mlops_cli.core.program import FeatureProgram
     from mlops_cli.core.tablefacts import TableFacts
+    from mlops_cli.core.timeline import Timeline
 
 __all__ = [
     "JoinEntries",
-    "Lookups",
     "WindowEntries",
     "entry_key",
     "online_tables",
 ]
-
-
-class Lookups(Protocol):
-    """Where entries come from."""
-
-    def memory(self, table: str) -> Memory:
-        """What is known of a table, which gets what it lacks by itself."""
-        ...
 
 
 def entry_key(values: Sequence[Any]) -> str:
@@ -81,6 +73,11 @@ class JoinEntries:
     def keys(self) -> list[str]:
         """Columns of the base, or of an earlier join, whose values make the key."""
         return [b for b, _ in self.plan.on]
+
+    @property
+    def key_types(self) -> list[pl.DataType]:
+        """Their types, as the source has them."""
+        return [self.facts.schema[c] for _, c in self.plan.on]
 
     @cached_property
     def columns(self) -> dict[str, pl.DataType]:
@@ -124,13 +121,12 @@ class JoinEntries:
         entry = json.loads(text)
         return (list(accumulate(entry[0])), entry[1]) if self.timed else entry
 
-    def memory(self, fetch: Fetch) -> Memory:
+    def memory(self, timeline: Timeline) -> Memory:
         """An empty memory for its entries."""
-        absent = (None,) * len(self.columns)
         if not self.timed:
-            return Facts(self.columns, absent, fetch)
+            return Facts(self.columns)
         span = self.plan.within if self.plan.as_of else None
-        return DatedFacts(self.columns, absent, fetch, span)
+        return DatedFacts(self.columns, timeline, span)
 
 
 @dataclass(frozen=True)
@@ -156,6 +152,11 @@ class WindowEntries:
     def keys(self) -> list[str]:
         """Base columns whose values make the key."""
         return [b for b, _ in self.plan.by]
+
+    @property
+    def key_types(self) -> list[pl.DataType]:
+        """Their types, as the source has them."""
+        return [self.facts.schema[c] for _, c in self.plan.by]
 
     @cached_property
     def columns(self) -> dict[str, pl.DataType]:
@@ -198,16 +199,14 @@ class WindowEntries:
             columns += a.running(given)
         return list(accumulate(steps)), columns
 
-    def memory(self, fetch: Fetch) -> Memory:
+    def memory(self, timeline: Timeline) -> PastEvents:
         """An empty memory for its entries."""
         kinds, one, several = "", [], []
         for a in self.aggregates:
             one.append(for_one(a, len(kinds)))
             several.append(for_many(a, len(kinds)))
             kinds += "d" if a.function in EXTREMES else "q" * a.width
-        nothing: list[list[int]] = [[] if kind == "d" else [0] for kind in kinds]
-        absent = tuple(f(nothing, 0, 0) for f in one)
-        return PastEvents(self.columns, absent, fetch, self.plan.over, kinds, one, several)
+        return PastEvents(self.columns, timeline, self.plan.over, kinds, one, several)
 
 
 def _steps(times: Sequence[int]) -> list[int]:

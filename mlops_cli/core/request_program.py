@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mlops_cli.core.asked import Asked
 from mlops_cli.core.columntypes import DTYPES
 from mlops_cli.core.expressions import Expression
 from mlops_cli.core.inputs import Inputs
-from mlops_cli.core.memory import Asked, restored
+from mlops_cli.core.memory import restored
 from mlops_cli.core.online import online_tables
 from mlops_cli.core.tablefacts import moment
 from mlops_cli.core.windows import AT
@@ -18,8 +19,8 @@ from mlops_cli.layout import PENDING
 
 if TYPE_CHECKING:
     from mlops_cli.core.memory import Column
-    from mlops_cli.core.online import Lookups
     from mlops_cli.core.program import FeatureProgram
+    from mlops_cli.core.remembered import Remembered
 
 __all__ = ["RequestProgram", "plain_columns"]
 
@@ -92,33 +93,34 @@ class RequestProgram:
         return _in_steps(typed, [*steps, absent, *self._repairs, self._at, self._blanked])
 
     def features(
-        self, started: pl.DataFrame, lookups: Lookups
+        self, started: pl.DataFrame, remembered: Remembered
     ) -> tuple[dict[str, list[Any]], dict[str, int]]:
         """The features of started rows as columns of plain values, in the model's order.
 
         With it, how often each table had no entry for a row's key. For a few rows, where a query
         over all features would take longer than the work.
         """
-        made, misses = self._looked_up(started, lookups, many=False)
+        made, misses = remembered.answers(started, _asked(started, many=False))
         if self.program.hook is not None:
-            return plain_columns(self._hooked(started, made)), misses
+            return plain_columns(self._hooked(started, made).to_dict()), misses
         frame = _in_steps(self._frame(started, made, self._reads), self._steps)
-        columns = plain_columns(frame.select(self._made.values()))
+        columns = plain_columns(frame.select(self._made.values()).to_dict())
         found = {name: columns[own] for name, own in self._made.items()}
         for name, column in self._copied.items():
             found[name] = made[column] if column in made else started[column].to_list()  # type: ignore[assignment]
         return {name: found[name] for name in self.program.features}, misses
 
-    def table(self, started: pl.DataFrame, lookups: Lookups) -> tuple[pl.DataFrame, dict[str, int]]:
-        """The same as a table, for many rows."""
-        made, misses = self._looked_up(started, lookups, many=True)
+    def table(
+        self, started: pl.DataFrame, remembered: Remembered
+    ) -> tuple[dict[str, pl.Series], dict[str, int]]:
+        """The same as columns of Polars, for many rows."""
+        made, misses = remembered.answers(started, _asked(started, many=True))
         if self.program.hook is not None:
-            return self._hooked(started, made), misses
+            return self._hooked(started, made).to_dict(), misses
         frame = self._frame(started, made, {*self._reads, *self._copied.values()})
         frame = _in_steps(frame, self._steps)
         own = {**self._copied, **self._made}
-        features = self.program.features
-        return pl.DataFrame([frame.get_column(own[n]).alias(n) for n in features]), misses
+        return {name: frame.get_column(own[name]) for name in self.program.features}, misses
 
     def _hooked(self, started: pl.DataFrame, made: Mapping[str, Column]) -> pl.DataFrame:
         return self.program.hooked(self._frame(started, made)).select(self._all)
@@ -139,26 +141,6 @@ class RequestProgram:
                         values = restored(values, name, dtype)
                     added.append(values)
         return started.hstack(added)
-
-    def _looked_up(
-        self, started: pl.DataFrame, lookups: Lookups, *, many: bool
-    ) -> tuple[dict[str, Column], dict[str, int]]:
-        made: dict[str, Column] = {}
-        misses: dict[str, int] = {}
-        at = started.get_column(AT) if AT in started.columns else None
-        asked = Asked(started.height, at, many=many)
-        given: dict[str, list[Any]] = {}
-        for table in self.tables:
-            for key in table.keys:
-                if key not in given:
-                    column = made[key] if key in made else started.get_column(key)
-                    given[key] = column if isinstance(column, list) else column.to_list()
-            keys = [given[key] for key in table.keys]
-            answers, missed = lookups.memory(table.name).answers(keys, asked)
-            if missed:
-                misses[table.name] = missed
-            made |= zip(table.columns, answers, strict=True)
-        return made, misses
 
     def _sorted_features(self) -> tuple[dict[str, str], dict[str, pl.Expr]]:
         """Features that are a column as it is, and the expressions of the others."""
@@ -229,6 +211,11 @@ class RequestProgram:
         ]
 
 
+def _asked(started: pl.DataFrame, *, many: bool) -> Asked:
+    at = started.get_column(AT) if AT in started.columns else None
+    return Asked(started.height, at, many=many)
+
+
 def _in_steps(frame: pl.DataFrame, steps: Iterable[Sequence[pl.Expr]]) -> pl.DataFrame:
     """The frame with further columns.
 
@@ -243,14 +230,14 @@ def _in_steps(frame: pl.DataFrame, steps: Iterable[Sequence[pl.Expr]]) -> pl.Dat
     return lazy.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
 
 
-def plain_columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
+def plain_columns(columns: Mapping[str, pl.Series]) -> dict[str, list[Any]]:
     """Columns as lists of plain values, in the types that models take."""
-    columns = {}
-    for column in frame:
+    plain = {}
+    for name, column in columns.items():
         if column.dtype == pl.Decimal:
-            columns[column.name] = column.cast(pl.Float64).to_list()
+            plain[name] = column.cast(pl.Float64).to_list()
         elif column.dtype == pl.Categorical:
-            columns[column.name] = column.cast(pl.String).to_list()
+            plain[name] = column.cast(pl.String).to_list()
         else:
-            columns[column.name] = column.to_list()
-    return columns
+            plain[name] = column.to_list()
+    return plain

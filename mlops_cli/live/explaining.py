@@ -203,7 +203,7 @@ def _one(
     listed = [
         (name, _value(bundle, name, given[start]), float(adds[j]))
         for j, (name, start) in enumerate(
-            zip(bundle.encoder.kinds, bundle.encoder.starts(), strict=True)
+            zip(bundle.encoder.kinds, bundle.encoder.starts, strict=True)
         )
     ]
     listed.sort(key=lambda entry: -abs(entry[2]))

@@ -14,6 +14,7 @@ import numpy as np
 from mlops_cli.core.inputs import Read, RowError
 from mlops_cli.core.policies import Policies, seen_in_training
 from mlops_cli.core.program import FeatureProgram
+from mlops_cli.core.remembered import Remembered
 from mlops_cli.core.request_program import RequestProgram, plain_columns
 from mlops_cli.core.windows import AT
 from mlops_cli.store import bundle as bundles
@@ -24,11 +25,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import polars as pl
 
-    from mlops_cli.core.memory import Memory
-    from mlops_cli.core.online import JoinEntries, Lookups, WindowEntries
     from mlops_cli.params.serving import ColumnPolicy
     from mlops_cli.store.bundle import Bundle
     from mlops_cli.store.online import OnlineStore
+    from mlops_cli.store.online.cache import CachedEntries
 
     Floats = npt.NDArray[np.float64]
 
@@ -67,7 +67,7 @@ class Scorer:
         self,
         bundle: Bundle,
         program: FeatureProgram,
-        lookups: Lookups | None,
+        lookups: CachedEntries | None,
         carried: Sequence[str] = (),
         rules: Mapping[str, Any] = MappingProxyType({}),
         policies: Mapping[str, ColumnPolicy] = MappingProxyType({}),
@@ -146,18 +146,17 @@ class Scorer:
 
     def score(self, started: pl.DataFrame) -> Scored:
         """Features and predictions of rows that ``read`` gave."""
-        from mlops_cli.store.online.cache import CachedEntries
-
-        if isinstance(self.lookups, CachedEntries):
-            self.lookups.refresh()
-        lookups = self.lookups or _Nothing(self._requests.tables)
+        if self.lookups is None:
+            remembered = Remembered(self._requests.tables, lambda _, keys: [None] * len(keys))
+        else:
+            remembered = self.lookups.refreshed()
         if started.height < _MANY:
-            features, misses = self._requests.features(started, lookups)
+            features, misses = self._requests.features(started, remembered)
             matrix = self.bundle.encoder.transform_columns(features)
         else:
-            table, misses = self._requests.table(started, lookups)
+            table, misses = self._requests.table(started, remembered)
             features = plain_columns(table)
-            numbers = {column.name: column for column in table if column.dtype.is_numeric()}
+            numbers = {name: c for name, c in table.items() if c.dtype.is_numeric()}
             matrix = self.bundle.encoder.transform_columns({**features, **numbers})
         return Scored(features, matrix, self.bundle.predict_matrix(matrix), misses)
 
@@ -211,14 +210,3 @@ def _rules(folder: Path) -> Mapping[str, Any]:
     schema = read_json(folder / "schema.json")
     found: Mapping[str, Any] = schema["sources"][schema["base"]]["rules"].get("columns", {})
     return found
-
-
-class _Nothing:
-    """Look-ups where there is nothing to look up."""
-
-    def __init__(self, tables: Sequence[JoinEntries | WindowEntries]) -> None:
-        self._tables = {table.name: table for table in tables}
-
-    def memory(self, table: str) -> Memory:
-        """See ``Lookups.memory``."""
-        return self._tables[table].memory(lambda keys: [None] * len(keys))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mlops_cli.core.memory import Memory
 from mlops_cli.core.online import entry_key, online_tables
 from mlops_cli.core.program import FeatureProgram
+from mlops_cli.core.remembered import Remembered
 from mlops_cli.params.data import Featurize, Ingest
 
 START = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
@@ -124,12 +123,9 @@ class Kept:
         tables = online_tables(program)
         self.kept = {t.name: dict(t.entries(sources[t.source], since)) for t in tables}
         self.decode = {t.name: t.decode for t in tables}
-        self.memories = {t.name: t.memory(partial(self._fetched, t.name)) for t in tables}
+        self.remembered = Remembered(tables, self.fetched)
 
-    def memory(self, table: str) -> Memory:
-        """As the service's."""
-        return self.memories[table]
-
-    def _fetched(self, table: str, keys: Sequence[tuple[Any, ...]]) -> list[Any | None]:
+    def fetched(self, table: str, keys: Sequence[tuple[Any, ...]]) -> list[Any | None]:
+        """The entries of some keys."""
         found = [self.kept[table].get(entry_key(key)) for key in keys]
         return [None if text is None else self.decode[table](text) for text in found]

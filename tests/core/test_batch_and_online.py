@@ -153,7 +153,7 @@ def by_table(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
 
 def same(started: pl.DataFrame, found: dict[str, pl.DataFrame]) -> None:
     """Equal values, bit for bit, and an equal matrix for the model: one by one, and together."""
-    table, kept = by_table(found), Kept(PROGRAM, lazily(found))
+    table, kept = by_table(found), Kept(PROGRAM, lazily(found)).remembered
     online, misses = REQUESTS.features(started, kept)
     together, missed = REQUESTS.table(started, kept)
     assert misses == missed
@@ -165,7 +165,7 @@ def same(started: pl.DataFrame, found: dict[str, pl.DataFrame]) -> None:
     encoder = Encoder.fit(table, PROGRAM.kinds)
     matrix = encoder.transform(table)
     assert np.array_equal(encoder.transform_columns(online), matrix, equal_nan=True)
-    numbers = {column.name: column for column in together if column.dtype.is_numeric()}
+    numbers = {name: c for name, c in together.items() if c.dtype.is_numeric()}
     assert np.array_equal(encoder.transform_columns({**many, **numbers}), matrix, equal_nan=True)
 
 
@@ -196,7 +196,7 @@ def test_requests_in_arrow_get_what_the_table_gives(found: dict[str, pl.DataFram
 @settings(max_examples=25, deadline=None)
 @given(found=sources())
 def test_one_row_gets_what_it_gets_among_others(found: dict[str, pl.DataFrame]) -> None:
-    kept, rows = Kept(PROGRAM, lazily(found)), by_json(found)
+    kept, rows = Kept(PROGRAM, lazily(found)).remembered, by_json(found)
     online, _ = REQUESTS.features(REQUESTS.start(REQUESTS.inputs.read(rows).frame), kept)
     for i, row in enumerate(rows):
         alone, _ = REQUESTS.features(REQUESTS.start(REQUESTS.inputs.read([row]).frame), kept)

@@ -34,7 +34,7 @@ def answered(program: FeatureProgram, base: pl.DataFrame, rows: pl.DataFrame) ->
     asked = rows.select(requests.inputs.needed).with_columns(pl.col("t").dt.to_string("iso"))
     read = requests.inputs.read(asked.to_dicts())
     assert not read.errors
-    return made(requests, requests.start(read.frame), Kept(program, tables(base)))
+    return made(requests, requests.start(read.frame), Kept(program, tables(base)).remembered)
 
 
 @settings(max_examples=40, deadline=None)
@@ -92,7 +92,8 @@ def test_a_shortened_past_answers_later_requests_the_same() -> None:
     assert sum(map(len, map(str, short.kept.values()))) < sum(
         map(len, map(str, full.kept.values()))
     )
-    assert requests.features(started, short)[0] == requests.features(started, full)[0]
+    seen = [requests.features(started, kept.remembered)[0] for kept in (short, full)]
+    assert seen[0] == seen[1]
 
 
 def test_only_what_the_features_read_is_asked_for() -> None:
@@ -108,7 +109,7 @@ def test_a_key_without_an_entry_is_counted_as_a_miss() -> None:
     requests = RequestProgram(program)
     row = {"t": "2020-01-05", "bus": "nosuch", "stop": "a"}
     started = requests.start(requests.inputs.read([row]).frame)
-    features, misses = requests.features(started, Kept(program, tables(base)))
+    features, misses = requests.features(started, Kept(program, tables(base)).remembered)
     assert misses == {"join.bus": 1, "window.bus_24h.done": 1, "window.bus_24h": 1}
     assert features["size"] == [None]
     assert features["bus_24h_n"] == [0]
@@ -126,7 +127,9 @@ def test_derived_columns_are_made_from_what_the_caller_knows() -> None:
     requests = RequestProgram(again)
     assert requests.inputs.needed == ("t", "size")
     read = requests.inputs.read([{"t": "2020-01-01", "size": 3}])
-    features, _ = requests.features(requests.start(read.frame), Kept(program, tables(trips(0, 3))))
+    features, _ = requests.features(
+        requests.start(read.frame), Kept(program, tables(trips(0, 3))).remembered
+    )
     assert features == {"four": [12]}
 
 

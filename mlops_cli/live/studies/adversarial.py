@@ -67,7 +67,7 @@ def adversarial(case: Case, progress: Progress) -> Found:
         confidence=case.params.evaluate.confidence,
         seed=case.seed(1),
     ).figures["adversary"]["roc_auc"]
-    shares, starts = encoder.by_feature(shares), encoder.starts()
+    shares, starts = encoder.by_feature(shares), encoder.starts
     ranked = np.argsort(-shares, kind="stable")[:_SHOWN]
     names = list(kinds)
     telling = [

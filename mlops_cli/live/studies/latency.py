@@ -44,7 +44,7 @@ def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> d
     from there. Empty where the store holds nothing for this program. Tables whose key another
     join brings are left out.
     """
-    from mlops_cli.core.memory import Asked
+    from mlops_cli.core.asked import Asked
     from mlops_cli.core.request_program import RequestProgram
     from mlops_cli.core.windows import AT
     from mlops_cli.store import tables
@@ -57,7 +57,7 @@ def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> d
         return {}
     try:
         store = open_store(os.environ.get("MLOPS_ONLINE_URL"), layout.online)
-        lookups = CachedEntries(store, program_id(program), requests.tables)
+        remembered = CachedEntries(store, program_id(program), requests.tables).refreshed()
     except NotFound:
         return {}
     wanted = test.select(ROW).head(_CALLS).lazy()
@@ -68,11 +68,11 @@ def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> d
     for table in requests.tables:
         if not set(table.keys) <= set(rows.columns):
             continue
-        memory, taken = lookups.memory(table.name), []
+        taken = []
         for i, key in enumerate(rows.select(table.keys).iter_rows()):
             asked = Asked(1, None if at is None else at[i : i + 1])
             start = time.perf_counter()
-            memory.answers([[value] for value in key], asked)
+            remembered.of_table(table, [[value] for value in key], asked)
             taken.append(time.perf_counter() - start)
         if taken:
             name = table.plan.name

@@ -30,6 +30,9 @@ class OnlineStore(Protocol):
     def get(self, generation: int, table: str, keys: Sequence[str]) -> list[str | None]:
         """The entries of these keys, None where there is none."""
 
+    def keys(self, generation: int, table: str, most: int) -> list[str]:
+        """The first keys that have an entry, in any order."""
+
     def replace(self, program: str, facts: Mapping[str, Any], entries: Iterable[Entry]) -> int:
         """Put entries in the place of the program's former ones, at once; give their number."""
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.online import entry_key
+from mlops_cli.core.remembered import Remembered
 from mlops_cli.errors import NotFound
 
 if TYPE_CHECKING:
-    from mlops_cli.core.memory import Key, Memory
+    import polars as pl
+
     from mlops_cli.core.online import JoinEntries, WindowEntries
+    from mlops_cli.core.remembered import Key
     from mlops_cli.store.online import OnlineStore
 
     Table = JoinEntries | WindowEntries
@@ -23,12 +29,18 @@ __all__ = ["CachedEntries"]
 _LOOK = 1.0
 """Seconds after which to ask whether the entries were replaced."""
 _MOST = 50_000_000
-"""Characters of entries that are kept, which take about as many bytes; then the largest table is
+"""Characters of keys and entries that are kept, which take about as many bytes; then all is
 forgotten."""
+_BEFOREHAND = 5_000_000
+"""Characters that are fetched before anyone asks: half a second's work."""
+_KEYS = 50_000
+"""Keys of a table that are fetched so."""
+_AT_ONCE = 200
+"""Keys that are fetched together beforehand; who asks meanwhile waits for no more than these."""
 
 
 class CachedEntries:
-    """Look-ups in a store, for one feature program (see ``core.online.Lookups``).
+    """Look-ups in a store, for one feature program.
 
     Parameters
     ----------
@@ -43,64 +55,81 @@ class CachedEntries:
 
     def __init__(self, store: OnlineStore, program: str, tables: Sequence[Table]) -> None:
         self._program = program
-        self._source = _Source(store, {table.name: table for table in tables})
-        self._memories: dict[str, Memory] = {}
+        self._store = store
+        self._tables = {table.name: table for table in tables}
         self._looked = float("-inf")
         self.facts: dict[str, Any] = {}
-        self.refresh()
+        self._renew()
+        self._source.fill(self._remembered)
 
-    def memory(self, table: str) -> Memory:
-        """See ``Lookups.memory``."""
-        return self._memories[table]
+    def refreshed(self) -> Remembered:
+        """What is known of the entries; asks the store at most once a second for newer ones."""
+        if self._source.characters > _MOST:
+            # Another thread may still read what is forgotten here, so that it stays as it is.
+            self._begin()
+        if time.monotonic() - self._looked >= _LOOK and self._renew():
+            fill = partial(self._source.fill, self._remembered)
+            threading.Thread(target=fill, name="look-ups", daemon=True).start()
+        return self._remembered
 
-    def refresh(self) -> None:
-        """Take up entries that have been replaced; asks the store at most once a second."""
-        self._make_room()
-        now = time.monotonic()
-        if now - self._looked < _LOOK:
-            return
-        self._looked = now
-        facts = self._source.store.facts(self._program)
+    def _renew(self) -> bool:
+        """Take up entries that have been replaced; whether they have."""
+        self._looked = time.monotonic()
+        facts = self._store.facts(self._program)
         if facts is None:
             raise NotFound(
                 "the online store has nothing for this version's feature program",
                 "Fill it with `mlops materialize`.",
             )
-        if facts["generation"] != self.facts.get("generation"):
-            self.facts = facts
-            self._source.generation = facts["generation"]
-            self._memories = {name: self._source.memory(name) for name in self._source.tables}
+        if facts["generation"] == self.facts.get("generation"):
+            return False
+        self.facts = facts
+        self._begin()
+        return True
 
-    def _make_room(self) -> None:
-        # Another thread may still read what is forgotten here, so that it stays as it is.
-        sizes = self._source.sizes
-        while sum(sizes.values()) > _MOST:
-            largest = max(sizes, key=sizes.__getitem__)
-            self._memories[largest] = self._source.memory(largest)
+    def _begin(self) -> None:
+        self._source = _Source(self._store, self._tables, self.facts["generation"])
+        self._remembered = Remembered([*self._tables.values()], self._source.fetched)
 
 
 @dataclass
 class _Source:
-    """Where memories get what they lack.
+    """Where what is remembered gets what it lacks.
 
-    They know no more than this: in a circle with what holds them, an old version's would stay until
-    the garbage collector comes by.
+    It knows no more than this: in a circle with what holds it, an old version's entries would stay
+    until the garbage collector comes by.
     """
 
     store: OnlineStore
     tables: Mapping[str, Table]
-    generation: int = 0
-    sizes: dict[str, int] = field(default_factory=dict)
-    """Table -> characters of the keys and entries that its memory has."""
+    generation: int
+    characters: int = 0
 
-    def memory(self, table: str) -> Memory:
-        """An empty one."""
-        self.sizes[table] = 0
-        return self.tables[table].memory(partial(self._fetched, table))
-
-    def _fetched(self, table: str, keys: Sequence[Key]) -> list[Any]:
+    def fetched(self, table: str, keys: Sequence[Key]) -> list[Any]:
+        """The decoded entries of some keys."""
         decode = self.tables[table].decode
         names = list(map(entry_key, keys))
         texts = self.store.get(self.generation, table, names)
-        self.sizes[table] += sum(map(len, names)) + sum(len(text) for text in texts if text)
+        self.characters += sum(map(len, names)) + sum(len(text) for text in texts if text)
         return [None if text is None else decode(text) for text in texts]
+
+    def fill(self, remembered: Remembered) -> None:
+        """Fetch what there is, as far as it isn't much, before it is asked for."""
+        # What fails, such as when the store is closed meanwhile, is told to who asks.
+        with suppress(Exception):
+            for table in self.tables.values():
+                if not all(map(_said_by_json, table.key_types)):
+                    continue
+                keys = self.store.keys(self.generation, table.name, _KEYS)
+                for start in range(0, len(keys), _AT_ONCE):
+                    if self.characters > _BEFOREHAND:
+                        return
+                    some = keys[start : start + _AT_ONCE]
+                    remembered.learn(table.keys, [tuple(json.loads(key)) for key in some])
+
+
+def _said_by_json(dtype: pl.DataType) -> bool:
+    """Whether a key's value can be read back from its text."""
+    import polars as pl
+
+    return dtype.is_integer() or dtype in (pl.String, pl.Boolean)

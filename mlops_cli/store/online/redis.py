@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,6 +57,14 @@ class RedisStore:
             return []
         try:
             return list(self._db.hmget(_table(generation, table), list(keys)))
+        except self._errors as error:
+            raise self._unreachable(error) from None
+
+    def keys(self, generation: int, table: str, most: int) -> list[str]:
+        """See ``OnlineStore.keys``."""
+        try:
+            found = self._db.hscan_iter(_table(generation, table), count=_AT_ONCE)
+            return [key for key, _ in islice(found, most)]
         except self._errors as error:
             raise self._unreachable(error) from None
 

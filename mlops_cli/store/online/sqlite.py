@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
+        self._asking = threading.Lock()
         if create:
             path.parent.mkdir(parents=True, exist_ok=True)
         elif not path.is_file():
@@ -54,29 +56,26 @@ class SqliteStore:
 
     def facts(self, program: str) -> dict[str, Any] | None:
         """See ``OnlineStore.facts``."""
-        try:
-            row = self._db.execute(
-                "SELECT generation, facts FROM programs WHERE program = ?", (program,)
-            ).fetchone()
-        except sqlite3.Error as error:
-            raise self._unreadable(error) from None
-        return None if row is None else {**json.loads(row[1]), "generation": row[0]}
+        found = self._asked("SELECT generation, facts FROM programs WHERE program = ?", program)
+        return {**json.loads(found[0][1]), "generation": found[0][0]} if found else None
 
     def get(self, generation: int, table: str, keys: Sequence[str]) -> list[str | None]:
         """See ``OnlineStore.get``."""
         found: dict[str, str] = {}
-        try:
-            for start in range(0, len(keys), _AT_ONCE):
-                some = keys[start : start + _AT_ONCE]
-                marks = ",".join("?" * len(some))
-                query = (
-                    "SELECT key, entry FROM entries "  # noqa: S608 - only question marks are added
-                    f"WHERE generation = ? AND tab = ? AND key IN ({marks})"
-                )
-                found.update(self._db.execute(query, (generation, table, *some)))
-        except sqlite3.Error as error:
-            raise self._unreadable(error) from None
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            query = (
+                "SELECT key, entry FROM entries "  # noqa: S608 - only question marks are added
+                f"WHERE generation = ? AND tab = ? AND key IN ({marks})"
+            )
+            found.update(self._asked(query, generation, table, *some))
         return [found.get(key) for key in keys]
+
+    def keys(self, generation: int, table: str, most: int) -> list[str]:
+        """See ``OnlineStore.keys``."""
+        query = "SELECT key FROM entries WHERE generation = ? AND tab = ? LIMIT ?"
+        return [key for (key,) in self._asked(query, generation, table, most)]
 
     def replace(self, program: str, facts: Mapping[str, Any], entries: Iterable[Entry]) -> int:
         """See ``OnlineStore.replace``."""
@@ -93,13 +92,19 @@ class SqliteStore:
             try:
                 (last,) = db.execute("SELECT MAX(generation) FROM programs").fetchone()
                 generation = (last or 0) + 1
+                before = db.execute(
+                    "SELECT generation FROM programs WHERE program = ?", (program,)
+                ).fetchone()
                 db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", counted(generation))
                 db.execute(
                     "INSERT OR REPLACE INTO programs VALUES (?, ?, ?)",
                     (program, generation, json.dumps(dict(facts))),
                 )
+                # A reader may still be at those that are replaced, but not at any before them.
                 db.execute(
-                    "DELETE FROM entries WHERE generation NOT IN (SELECT generation FROM programs)"
+                    "DELETE FROM entries WHERE generation IS NOT ? "
+                    "AND generation NOT IN (SELECT generation FROM programs)",
+                    before or (None,),
                 )
             except BaseException:
                 db.execute("ROLLBACK")
@@ -112,7 +117,16 @@ class SqliteStore:
 
     def close(self) -> None:
         """See ``OnlineStore.close``."""
-        self._db.close()
+        with self._asking:
+            self._db.close()
+
+    def _asked(self, query: str, *values: Any) -> list[Any]:
+        try:
+            # A connection that is closed while another thread asks ends the process.
+            with self._asking:
+                return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from None
 
     def _unreadable(self, error: Exception) -> SourceUnreadable:
         return SourceUnreadable(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import json
 import sys
+import threading
+import time
 import weakref
 from collections.abc import Iterator
 
 import polars as pl
 import pytest
 
-from mlops_cli.core.memory import Asked
+from mlops_cli.core.asked import Asked
 from mlops_cli.core.online import online_tables
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.errors import NotFound, SourceUnreadable, Usage
@@ -102,41 +104,108 @@ def a_join() -> FeatureProgram:
     )
 
 
+def looked_up(cache: CachedEntries, keys: list[str]) -> tuple[list[int | None], int]:
+    made, misses = cache.refreshed().answers(pl.DataFrame({"bus": keys}), Asked(len(keys), None))
+    return made["bus_size"], misses.get("join.bus", 0)
+
+
 def test_the_cache_takes_up_what_is_new_and_stays_small(store: OnlineStore, monkeypatch) -> None:
     monkeypatch.setattr(caching, "_LOOK", 0.0)
     monkeypatch.setattr(caching, "_MOST", 1050)
-    (table,) = online_tables(a_join())
+    monkeypatch.setattr(caching, "_BEFOREHAND", -1)
+    tables = online_tables(a_join())
     with pytest.raises(NotFound, match="nothing for this version's feature program"):
-        CachedEntries(store, "p", [table])
-    sizes = [(table.name, json.dumps([f"b{i}"]), json.dumps([i])) for i in range(100)]
-    store.replace("p", {}, iter(sizes))
-    cache = CachedEntries(store, "p", [table])
+        CachedEntries(store, "p", tables)
+    store.replace("p", {}, iter(hundred_buses()))
+    cache = CachedEntries(store, "p", tables)
     buses = [f"b{i}" for i in range(100)]
+    assert looked_up(cache, buses[:90]) == (list(range(90)), 0)
+    assert cache._source.characters == 970
+    assert looked_up(cache, [*buses[87:90], "nosuch", *buses[:2]]) == ([87, 88, 89, None, 0, 1], 1)
+    assert cache._source.characters == 970 + len('["nosuch"]')
+    assert looked_up(cache, buses[90:])[0] == list(range(90, 100))
+    assert looked_up(cache, buses[:2]) == ([0, 1], 0)
+    assert cache._source.characters == len('["b0"]["b1"][0][1]')
+    store.replace("p", {}, iter([("join.bus", '["b0"]', "[7]")]))
+    assert looked_up(cache, buses[:2]) == ([7, None], 1)
 
-    def looked_up(keys: list[str]) -> tuple[list[int | None], int]:
-        ([column], missed) = cache.memory(table.name).answers([keys], Asked(len(keys), None))
-        return column, missed
 
-    assert looked_up(buses) == (list(range(100)), 0)
-    assert cache._source.sizes == {table.name: 1080}
-    assert looked_up([*buses[-3:], "nosuch", *buses[:2]]) == ([97, 98, 99, None, 0, 1], 1)
-    assert cache._source.sizes == {table.name: 1080 + len('["nosuch"]')}
-    cache.refresh()
-    assert cache._source.sizes == {table.name: 0}
-    assert looked_up(buses[:2]) == ([0, 1], 0)
-    store.replace("p", {}, iter([(table.name, '["b0"]', "[7]")]))
-    cache.refresh()
-    assert looked_up(buses[:2]) == ([7, None], 1)
+def hundred_buses() -> list[tuple[str, str, str]]:
+    return [("join.bus", json.dumps([f"b{i}"]), json.dumps([i])) for i in range(100)]
+
+
+def test_what_there_is_is_fetched_before_it_is_asked_for(store: OnlineStore, monkeypatch) -> None:
+    monkeypatch.setattr(caching, "_LOOK", 0.0)
+    monkeypatch.setattr(caching, "_AT_ONCE", 10)
+    store.replace("p", {}, iter(hundred_buses()))
+    cache = CachedEntries(store, "p", online_tables(a_join()))
+    assert cache._source.characters == 1080
+    asked: list[str] = []
+    get = store.get
+    monkeypatch.setattr(store, "get", lambda *given: asked.extend(given[-1]) or get(*given))
+    assert looked_up(cache, ["b0", "b99"]) == ([0, 99], 0)
+    assert asked == []
+    store.replace("p", {}, iter([(table, key, "[7]") for table, key, _ in hundred_buses()]))
+    assert looked_up(cache, ["b0", "b99"]) == ([7, 7], 0)
+    deadline = time.monotonic() + 10
+    while cache._source.characters < 1000 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sorted(set(asked)) == sorted(key for _, key, _ in hundred_buses())
+
+
+def test_only_so_much_is_fetched_beforehand(store: OnlineStore, monkeypatch) -> None:
+    monkeypatch.setattr(caching, "_AT_ONCE", 10)
+    monkeypatch.setattr(caching, "_BEFOREHAND", 500)
+    store.replace("p", {}, iter(hundred_buses()))
+    cache = CachedEntries(store, "p", online_tables(a_join()))
+    assert 500 < cache._source.characters < 650
+    monkeypatch.setattr(caching, "_KEYS", 20)
+    assert CachedEntries(store, "p", online_tables(a_join()))._source.characters < 240
+
+
+def test_who_is_at_the_former_entries_still_finds_them(store: OnlineStore) -> None:
+    first, second = hundred_buses()[:50], hundred_buses()[50:]
+    store.replace("p", {}, iter(first))
+    former = store.facts("p")["generation"]
+    store.replace("other", {}, iter(first))
+    store.replace("p", {}, iter(second))
+    assert store.get(former, "join.bus", ['["b7"]', '["b70"]']) == ["[7]", None]
+    assert store.get(store.facts("p")["generation"], "join.bus", ['["b7"]']) == [None]
+    assert store.get(store.facts("other")["generation"], "join.bus", ['["b7"]']) == ["[7]"]
+
+
+def test_a_store_may_be_closed_while_it_is_asked(tmp_path) -> None:
+    for _ in range(20):
+        store = open_store(None, tmp_path / "online.sqlite", create=True)
+        store.replace("p", {}, entries("x"))
+        facts = store.facts("p")
+        assert facts is not None
+        answers: list[object] = []
+
+        def ask(store=store, generation=facts["generation"], answers=answers) -> None:
+            try:
+                while True:
+                    answers.append(store.get(generation, "t", ['["1"]'] * 400))
+            except SourceUnreadable as error:
+                answers.append(error)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        while not answers:
+            time.sleep(0.001)
+        store.close()
+        asking.join()
+        assert "closed" in str(answers[-1])
 
 
 def test_what_a_cache_remembers_goes_with_it(store: OnlineStore) -> None:
     store.replace("p", {}, iter([("join.bus", '["b0"]', "[7]")]))
     cache = CachedEntries(store, "p", online_tables(a_join()))
-    memory = weakref.ref(cache.memory("join.bus"))
+    remembered = weakref.ref(cache.refreshed())
     gc.disable()
     try:
         del cache
-        assert memory() is None
+        assert remembered() is None
     finally:
         gc.enable()
 
