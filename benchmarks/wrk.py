@@ -27,12 +27,20 @@ end
 """
 # wrk asks for a delay before each request of a connection. One that is drawn anew each time keeps
 # the connections from marching in step. As each waits for its answer, it is shorter the more
-# requests are due by now, and longer where there were too many.
+# requests are due by now, and longer where there were too many. Lua's own clock counts whole
+# seconds: by that, each second would begin with a burst.
 PAUSE = """
+local ffi = require("ffi")
+ffi.cdef("typedef struct { long s; long ns; } moment; int clock_gettime(int, moment *);")
+local clock, MONOTONIC = ffi.new("moment"), 1
+local function now()
+  ffi.C.clock_gettime(MONOTONIC, clock)
+  return tonumber(clock.s) + tonumber(clock.ns) / 1e9
+end
 local began, sent
 delay = function()
-  began, sent = began or os.time(), (sent or 0) + 1
-  local behind = os.time() - began - sent / %(rate)s
+  began, sent = began or now(), (sent or 0) + 1
+  local behind = now() - began - sent / %(rate)s
   return math.random(0, math.floor(2 * pause * math.max(0, math.min(2, 1 - behind))))
 end
 """

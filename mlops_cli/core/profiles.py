@@ -8,7 +8,7 @@ codings. So no row of the training data is needed to compare with, only the prof
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from mlops_cli.core.sketches import Sketch
 
 if TYPE_CHECKING:
     import polars as pl
+
+    Each = Callable[[Callable[[str], Sketch], Iterable[str]], Iterable[Sketch]]
 
 __all__ = ["Profile"]
 
@@ -82,7 +84,7 @@ class Profile:
         """Column -> how it is coded."""
         return {name: sketch.coding for name, sketch in self.columns.items()}
 
-    def of(self, frame: pl.DataFrame, start: int = 0) -> Profile:
+    def of(self, frame: pl.DataFrame, start: int = 0, each: Each | None = None) -> Profile:
         """The profile of other rows in this one's codings.
 
         Parameters
@@ -91,16 +93,20 @@ class Profile:
             The rows; columns of no coding are passed over.
         start
             The number of the first row in its stream: parts of one stream need different ones.
+        each
+            What does the work of each column, as ``map`` would; None: several threads.
         """
+        if each is not None:
+            return self._of(frame, start, each)
         with ThreadPoolExecutor(_cores()) as pool:
-            return self._of(frame, start, pool)
+            return self._of(frame, start, pool.map)
 
     def over(self, batches: Iterable[pl.DataFrame]) -> Profile:
         """The profile of a stream of rows, of which one batch at a time is in memory."""
         total = self.of(self._nothing())
         with ThreadPoolExecutor(_cores()) as pool:
             for batch in batches:
-                part = self._of(batch, total.rows, pool, below=total.sample.bar)
+                part = self._of(batch, total.rows, pool.map, below=total.sample.bar)
                 total = total.merge(part)
         return total
 
@@ -156,7 +162,7 @@ class Profile:
         self,
         frame: pl.DataFrame,
         start: int,
-        pool: ThreadPoolExecutor,
+        each: Each,
         *,
         below: int | None = None,
     ) -> Profile:
@@ -166,7 +172,7 @@ class Profile:
                 return Sketch.nothing(coding, frame.height)
             return Sketch.of(coding, coding.read(frame[name]))
 
-        sketches = dict(zip(self.columns, pool.map(sketch, self.columns), strict=True))
+        sketches = dict(zip(self.columns, each(sketch, self.columns), strict=True))
         sample = Sample.of(frame, self.codings, start=start, seed=self.seed, below=below)
         return Profile(sketches, sample, seed=self.seed)
 

@@ -83,7 +83,7 @@ class RequestProgram:
         self._reads = {c for e in self._computed.values() for c in e.meta.root_names()}
         # A name of its own for each: a later feature may read a column that is called as this one.
         self._made = {name: f"_made_{name}" for name in self._computed}
-        self._steps = [[e.alias(self._made[name])] for name, e in self._computed.items()]
+        self._making = [e.alias(self._made[name]) for name, e in self._computed.items()]
 
     def start(self, typed: pl.DataFrame) -> pl.DataFrame:
         """Typed raw rows with derived columns, repairs and the moment of prediction (``_at``)."""
@@ -103,9 +103,9 @@ class RequestProgram:
         made, misses = remembered.answers(started, _asked(started, many=False))
         if self.program.hook is not None:
             return plain_columns(self._hooked(started, made).to_dict()), misses
-        frame = _in_steps(self._frame(started, made, self._reads), self._steps)
-        columns = plain_columns(frame.select(self._made.values()).to_dict())
-        found = {name: columns[own] for name, own in self._made.items()}
+        frame = _in_steps(self._frame(started, made, self._reads), [self._making])
+        own = {name: frame.get_column(own) for name, own in self._made.items()}
+        found: dict[str, list[Any]] = plain_columns(own)
         for name, column in self._copied.items():
             found[name] = made[column] if column in made else started[column].to_list()  # type: ignore[assignment]
         return {name: found[name] for name in self.program.features}, misses
@@ -118,7 +118,7 @@ class RequestProgram:
         if self.program.hook is not None:
             return self._hooked(started, made).to_dict(), misses
         frame = self._frame(started, made, {*self._reads, *self._copied.values()})
-        frame = _in_steps(frame, self._steps)
+        frame = _in_steps(frame, [self._making])
         own = {**self._copied, **self._made}
         return {name: frame.get_column(own[name]) for name in self.program.features}, misses
 
@@ -219,13 +219,13 @@ def _asked(started: pl.DataFrame, *, many: bool) -> Asked:
 def _in_steps(frame: pl.DataFrame, steps: Iterable[Sequence[pl.Expr]]) -> pl.DataFrame:
     """The frame with further columns.
 
-    One expression in each step, where one can choose: several are spread over Polars' threads,
-    which for the few rows of a request takes three times as long as the work.
+    One after the other: to spread a step's expressions over Polars' threads takes three times as
+    long as the work on a request's few rows.
     """
     lazy = frame.lazy()
     for columns in steps:
         if columns:
-            lazy = lazy.with_columns(columns)
+            lazy = lazy.with_columns_seq(columns)
     # Nothing to optimise: what isn't needed is not asked for.
     return lazy.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
 

@@ -66,15 +66,19 @@ Told = Callable[[Outcome | Exception], None]
 @dataclass(slots=True)
 class _Asked:
     rows: Rows
-    told: Told
+    told: Told | None
     deadline: float
     started: float
-    done: bool = False
 
     def tell(self, outcome: Outcome | Exception) -> None:
-        if not self.done:
-            self.done = True
-            self.told(outcome)
+        if self.told is not None:
+            # Let go of, as those who were answered are listed until the next look at deadlines.
+            told, self.told = self.told, None
+            told(outcome)
+
+    @property
+    def done(self) -> bool:
+        return self.told is None
 
 
 @dataclass(slots=True)

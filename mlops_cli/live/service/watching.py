@@ -8,10 +8,11 @@ is a sample. So the path of a request bears no more than the laying aside.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mlops_cli.errors import MlopsError
 from mlops_cli.live.service.logs import log
@@ -26,10 +27,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Watch"]
 
+T = TypeVar("T")
+
 _EVERY = 15.0
 """Seconds between two counts."""
+_TAKEN = 1_000
+"""Rows that wait to be counted; more are passed over."""
 _PANE = 5_000
-"""Rows after which the older half of what is compared is let go; no more wait to be counted."""
+"""Rows after which the older half of what is compared is let go."""
+_BREATH = 0.005
+"""Seconds between two columns, in which others have Python's lock: a thread that reckons on and on
+would hold up each answer on its way to the network."""
 _LEAST = 200
 """Of fewer rows the index is mostly chance."""
 _MOST = 100
@@ -61,7 +69,7 @@ class Watch:
 
     def take(self, served: Served, scored: Scored) -> None:
         """Lay a batch aside, unless enough rows are there."""
-        if self._waiting < _PANE:
+        if self._waiting < _TAKEN:
             self._waiting += len(scored.output)
             self._batches.append((served, scored))
 
@@ -124,7 +132,11 @@ def _opened(served: Served) -> _Recent | None:
     except MlopsError:
         return None
     nothing = [
-        part.of(pl.DataFrame({name: pl.Series([], dtype=pl.Null) for name in part.columns}))
+        part.of(
+            pl.DataFrame({name: pl.Series([], dtype=pl.Null) for name in part.columns}),
+            0,
+            _one_by_one,
+        )
         for part in (reference.inputs, reference.outputs)
     ]
     return _Recent(reference, (None, nothing[0]), (None, nothing[1]))
@@ -150,10 +162,16 @@ def _moved(
     reference: Profile, panes: tuple[Profile | None, Profile], frame: pl.DataFrame
 ) -> tuple[Profile | None, Profile]:
     old, filling = panes
-    filling = filling.merge(reference.of(frame, start=filling.rows))
+    filling = filling.merge(reference.of(frame, filling.rows, _one_by_one))
     if filling.rows < _PANE:
         return old, filling
-    return filling, reference.of(frame.clear())
+    return filling, reference.of(frame.clear(), 0, _one_by_one)
+
+
+def _one_by_one(function: Callable[[str], T], columns: Iterable[str]) -> Iterator[T]:
+    for column in columns:
+        yield function(column)
+        time.sleep(_BREATH)
 
 
 def _whole(old: Profile | None, filling: Profile) -> Profile:

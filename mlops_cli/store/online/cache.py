@@ -35,8 +35,10 @@ _BEFOREHAND = 5_000_000
 """Characters that are fetched before anyone asks: half a second's work."""
 _KEYS = 50_000
 """Keys of a table that are fetched so."""
-_AT_ONCE = 200
+_AT_ONCE = 50
 """Keys that are fetched together beforehand; who asks meanwhile waits for no more than these."""
+_BREATH = 0.005
+"""Seconds between them, where others ask meanwhile: they have Python's lock then."""
 
 
 class CachedEntries:
@@ -68,7 +70,7 @@ class CachedEntries:
             # Another thread may still read what is forgotten here, so that it stays as it is.
             self._begin()
         if time.monotonic() - self._looked >= _LOOK and self._renew():
-            fill = partial(self._source.fill, self._remembered)
+            fill = partial(self._source.fill, self._remembered, pause=_BREATH)
             threading.Thread(target=fill, name="look-ups", daemon=True).start()
         return self._remembered
 
@@ -113,7 +115,7 @@ class _Source:
         self.characters += sum(map(len, names)) + sum(len(text) for text in texts if text)
         return [None if text is None else decode(text) for text in texts]
 
-    def fill(self, remembered: Remembered) -> None:
+    def fill(self, remembered: Remembered, pause: float = 0.0) -> None:
         """Fetch what there is, as far as it isn't much, before it is asked for."""
         # What fails, such as when the store is closed meanwhile, is told to who asks.
         with suppress(Exception):
@@ -126,6 +128,7 @@ class _Source:
                         return
                     some = keys[start : start + _AT_ONCE]
                     remembered.learn(table.keys, [tuple(json.loads(key)) for key in some])
+                    time.sleep(pause)
 
 
 def _said_by_json(dtype: pl.DataType) -> bool:

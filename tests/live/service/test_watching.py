@@ -1,5 +1,6 @@
 """Drift gauges: recent rows of each version against its profile, counted off the request's path."""
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -69,9 +70,22 @@ def test_few_rows_have_no_index(served):
 def test_rows_that_wait_are_bounded(served):
     watch = Metrics().watch
     for seed in range(20):
-        watch.take(served, scored(1_000, seed))
+        watch.take(served, scored(200, seed))
     watch.count()
-    assert watch.rows == {("v1.0.0",): 5_000}
+    assert watch.rows == {("v1.0.0",): 1_000}
+
+
+def test_requests_are_let_through_between_two_columns(served, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    watch = Metrics().watch
+    watch.take(served, scored(300, 1))
+    watch.count()
+    counted = len(watch.indices)
+    watch.take(served, scored(300, 2))
+    before = len(pauses)
+    watch.count()
+    assert len(pauses) - before >= counted > 1
 
 
 def test_a_version_without_a_profile_has_no_gauges_and_does_no_harm(tmp_path):
