@@ -131,17 +131,21 @@ class Facts(Memory):
 class _Timed(Memory):
     """Entries in order of time: stretches of a timeline that tables share.
 
-    A stretch's numbers lie elsewhere in the table's own columns: ``shift`` places before.
+    A stretch's numbers lie in the table's own columns, a shift before its moments.
     """
 
     def __init__(self, columns: dict[str, pl.DataType], timeline: Timeline) -> None:
         super().__init__(columns)
-        self._timeline = timeline
+        self.timeline = timeline
         self._first, self._end, self._shift = Growing("q"), Growing("q"), Growing("q")
+
+    def stretches(self, numbers: Places) -> tuple[Places, Places, Places]:
+        """Of many keys: the first place, the end, and the shift; no entry: from 0 to 0."""
+        return self._first.at(numbers), self._end.at(numbers), self._shift.at(numbers)
 
     def _take(self, number: int, times: Sequence[int], place: int) -> None:
         """Keep the moments of a key, whose numbers lie from a place on; none: no entry."""
-        start, end = self._timeline.add(times) if times else (0, 0)
+        start, end = self.timeline.add(times) if times else (0, 0)
         for column, value in ((self._first, start), (self._end, end), (self._shift, start - place)):
             column.put(number, value)
 
@@ -151,7 +155,7 @@ class _Timed(Memory):
         """Each stretch's first place, and the end of what is before a moment."""
         first, end = self._first.values, self._end.values
         firsts = [first[n] for n in numbers]
-        return firsts, self._timeline.before(firsts, [end[n] for n in numbers], moments)
+        return firsts, self.timeline.before(firsts, [end[n] for n in numbers], moments)
 
 
 class DatedFacts(_Timed):
@@ -176,7 +180,7 @@ class DatedFacts(_Timed):
 
     def of_few(self, numbers: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
         """See ``Memory.of_few``."""
-        shift, time = self._shift.values, self._timeline.time
+        shift, time = self._shift.values, self.timeline.time
         firsts, ends = self._ends(numbers, asked.moments)
         return self._rows.few([
             end - 1 - shift[n]
@@ -189,12 +193,12 @@ class DatedFacts(_Timed):
 
     def of_many(self, numbers: Places, asked: Asked) -> tuple[list[Column], int]:
         """See ``Memory.of_many``."""
-        first, end = self._first.at(numbers), self._end.at(numbers)
-        last = self._timeline.all_before(first[None], end[None], asked.ends[None])[0] - 1
+        first, end, shift = self.stretches(numbers)
+        last = self.timeline.all_before(first[None], end[None], asked.ends[None])[0] - 1
         there = last >= first
         if self._span is not None:
-            there &= self._timeline.times(last) >= asked.starts(self._span)
-        return self._rows.many(np.where(there, last - self._shift.at(numbers), 0))
+            there &= self.timeline.times(last) >= asked.starts(self._span)
+        return self._rows.many(np.where(there, last - shift, 0))
 
 
 class PastEvents(_Timed):
@@ -213,7 +217,7 @@ class PastEvents(_Timed):
         kinds: str, one: Sequence[One], several: Sequence[Several],
     ) -> None:  # fmt: skip
         super().__init__(columns, timeline)
-        self._span = span
+        self.span = span
         self._one, self._several = one, several
         self._values = [Growing(kind) for kind in kinds]  # type: ignore[arg-type]
         self._length = 0
@@ -228,7 +232,7 @@ class PastEvents(_Timed):
         """See ``Memory.of_few``."""
         shift = self._shift.values
         _, ends = self._ends(numbers, asked.moments)
-        _, firsts = self._ends(numbers, asked.begins(self._span))
+        _, firsts = self._ends(numbers, asked.begins(self.span))
         stretches = [
             (first - shift[n], end - shift[n])
             for n, first, end in zip(numbers, firsts, ends, strict=True)
@@ -243,7 +247,8 @@ class PastEvents(_Timed):
         (found,) = within([(self, numbers)], asked)
         return found
 
-    def _aggregates(self, first: Places, end: Places) -> list[Column]:
+    def aggregates(self, first: Places, end: Places) -> list[Column]:
+        """The table's columns for many rows, of the numbers from a place to before another."""
         with np.errstate(divide="ignore", invalid="ignore"):
             found = [f(self._values, first, end) for f in self._several]
         return [
@@ -269,21 +274,19 @@ def within(
 
     Their stretches must be of one timeline.
     """
-    events = [each for each, _ in tables]
-    first = np.stack([e._first.at(numbers) for e, numbers in tables])  # noqa: SLF001
-    end = np.stack([e._end.at(numbers) for e, numbers in tables])  # noqa: SLF001
-    shift = np.stack([e._shift.at(numbers) for e, numbers in tables])  # noqa: SLF001
-    starts = [asked.starts(e._span) for e in events]  # noqa: SLF001
-    moments = np.stack([*starts, *[asked.ends] * len(events)])
-    timeline = events[0]._timeline  # noqa: SLF001
-    found = timeline.all_before(np.tile(first, (2, 1)), np.tile(end, (2, 1)), moments)
-    found -= np.tile(shift, (2, 1))
-    known = np.count_nonzero(first, axis=1).tolist()
-    begins, ends = found[: len(events)], found[len(events) :]
-    rows = first.shape[1]
+    found = [events.stretches(numbers) for events, numbers in tables]
+    first, end, shift = (np.stack(each) for each in zip(*found, strict=True))
+    starts = np.stack([asked.starts(events.span) for events, _ in tables])
+    both = tables[0][0].timeline.all_before(
+        np.concatenate([first, first]),
+        np.concatenate([end, end]),
+        np.concatenate([starts, np.broadcast_to(asked.ends, starts.shape)]),
+    )
+    begins, ends = both[: len(tables)] - shift, both[len(tables) :] - shift
+    missed = np.count_nonzero(first == 0, axis=1).tolist()
     return [
-        (e._aggregates(begin, last), rows - count)  # noqa: SLF001
-        for e, begin, last, count in zip(events, begins, ends, known, strict=True)
+        (events.aggregates(*stretch), count)
+        for (events, _), *stretch, count in zip(tables, begins, ends, missed, strict=True)
     ]
 
 
