@@ -38,6 +38,8 @@ __all__ = [
 
 def entry_key(values: Sequence[Any]) -> str:
     """The text under which an entry is kept, from the values of its key columns."""
+    # Zero has two signs, which are equal, and two texts.
+    values = [value or 0.0 if isinstance(value, float) else value for value in values]
     return json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlops_cli.core.asked import Asked
-from mlops_cli.core.memory import PastEvents, within
+from mlops_cli.core.memory import PastEvents, restored, within
 from mlops_cli.core.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Remembered:
         timeline, adding = Timeline(), threading.Lock()
         self._tables = tables
         self._memories = {table.name: table.memory(timeline) for table in tables}
+        self._types = {c: t for table in tables for c, t in table.columns.items()}
         sharing: dict[Key, list[str]] = {}
         for table in tables:
             sharing.setdefault(tuple(table.keys), []).append(table.name)
@@ -60,7 +61,7 @@ class Remembered:
         """The columns that all tables add to some rows, with how often each table had nothing."""
         made: dict[str, Column] = {}
         misses: dict[str, int] = {}
-        given = _Given(frame, made, self._directories)
+        given = _Given(frame, made, self._directories, self._types)
         windows: list[tuple[str, PastEvents, Places]] = []
 
         def keep(name: str, answer: tuple[list[Column], int]) -> None:
@@ -140,7 +141,9 @@ class _Given:
         frame: pl.DataFrame,
         made: Mapping[str, Column],
         directories: Mapping[Key, _Directory],
+        types: Mapping[str, pl.DataType],
     ) -> None:
+        self._types = types
         self._frame = frame
         self._made = made
         self._directories = directories
@@ -166,5 +169,7 @@ class _Given:
     def _column(self, name: str) -> list[Any]:
         if name not in self._columns:
             column = self._made[name] if name in self._made else self._frame.get_column(name)
+            if isinstance(column, list) and self._types[name].is_temporal():
+                column = restored(column, name, self._types[name])
             self._columns[name] = column if isinstance(column, list) else column.to_list()
         return self._columns[name]

@@ -347,7 +347,10 @@ def _within(column: pl.Expr, keys: Sequence[str]) -> pl.Expr:
 def _finite(a: Aggregate) -> pl.Expr:
     import polars as pl
 
-    return pl.when(pl.col(a.name).is_finite()).then(pl.col(a.name)).alias(a.name)
+    value = pl.col(a.name)
+    # Of two zeros the one that comes first would win, whatever its sign: there is but one here.
+    value = pl.when(value == 0.0).then(0.0).when(value.is_finite()).then(value)
+    return value.alias(a.name)
 
 
 def _usable(a: Aggregate) -> pl.Expr:

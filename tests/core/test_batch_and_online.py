@@ -66,6 +66,9 @@ RULES: dict[str, Any] = {
                  "as_of": True},
         "day": {"source": "days", "on": {"day": "day", "flag": "flag", "whole": "whole"},
                 "columns": ["holiday"]},
+        "since": {"source": "days",
+                  "on": {"town_since": "day", "flag": "flag", "whole": "whole"},
+                  "columns": ["holiday"]},
     },
     "windows": {
         "town_2d": {"source": "calls", "by": ["town"], "over": "2d", "aggregates": AGGREGATES},
@@ -73,6 +76,8 @@ RULES: dict[str, Any] = {
                     "where": "whole > 0", "aggregates": AGGREGATES},
         "some_1y": {"source": "calls", "by": ["flag", "day", "whole"], "over": "1y",
                     "aggregates": {"n": "count(*)", "sum": "sum(number)", "top": "max(whole)"}},
+        "number_2d": {"source": "calls", "by": ["number"], "over": "2d",
+                      "aggregates": {"n": "count(*)"}},
         "news_7d": {"source": "news", "by": {"town": "town"}, "over": "7d",
                     "aggregates": {"mean": "mean(level)", "n": "count(word)"}},
     },
@@ -80,7 +85,8 @@ RULES: dict[str, Any] = {
         "town": "town", "number": "number", "whole": "whole", "flag": "flag", "half": "half",
         "year": "EXTRACT(year FROM day)", "minute": "EXTRACT(minute FROM t)",
         "size": "town_size", "name": "town_name", "level": "news_level", "word": "news_word",
-        "last": "last_level", "holiday": "day_holiday",
+        "last": "last_level", "holiday": "day_holiday", "opened": "since_holiday",
+        "like": "number_2d_n",
         "upper": "UPPER(town)", "product": "number * whole", "sign": "SIGN(number)",
         "age": "EXTRACT(year FROM t) - EXTRACT(year FROM town_since)",
         "either": "COALESCE(news_level, number)", "root": "SQRT(number)",
@@ -106,7 +112,14 @@ def sources(draw: st.DrawFn, *, infinite: bool = False) -> dict[str, pl.DataFram
     towns = draw(st.lists(TEXTS, min_size=1, max_size=3, unique_by=str.strip))
     other = draw(few(TEXTS))
     wholes = [0, 1, 0, 1, *draw(few(WHOLE, 2))]
-    numbers = [-2.5, 0.1, 3.0, *draw(few(st.floats(allow_nan=False, allow_infinity=False)))]
+    numbers = [
+        -2.5,
+        0.1,
+        0.0,
+        -0.0,
+        3.0,
+        *draw(few(st.floats(allow_nan=False, allow_infinity=False))),
+    ]
     numbers += [float("inf"), float("-inf")] if infinite else []
     days = [DAY, DAY, DAY + dt.timedelta(days=1), *draw(few(st.dates(), 1))]
     moments = draw(few(MOMENTS, 2))

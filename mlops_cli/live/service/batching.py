@@ -15,16 +15,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from mlops_cli.core.inputs import Read, RowError
+from mlops_cli.core.inputs import RowError
 from mlops_cli.live.service.http import Problem
-from mlops_cli.live.service.parts import Part, faults, parts_of, speaker
+from mlops_cli.live.service.parts import faults, parts_of, speaker
+from mlops_cli.live.service.telling import Teller, as_json
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.live.scoring import Scored
     from mlops_cli.live.service.ids import Ids
     from mlops_cli.live.service.metrics import Metrics
     from mlops_cli.live.service.served import Served
@@ -97,8 +95,7 @@ class Batcher:
     ) -> None:
         self._versions = versions
         self._log = log
-        self._metrics = metrics
-        self._ids = ids
+        self._teller = Teller(versions, metrics, ids, keeps=log is not None)
         self._seconds = seconds
         self._asked: deque[_Asked] = deque()
         self._unanswered: deque[_Asked] = deque()
@@ -264,7 +261,7 @@ class Batcher:
                 return
         answers: list[str] = [""] * len(rows)
         for part in parts:
-            told, events = self._told(part, batch[0].started)
+            told, events = self._teller.told(part, batch[0].started)
             done.events += events
             part.place(told, answers)
         start = 0
@@ -286,11 +283,11 @@ class Batcher:
             told: list[str] = []
             for piece in part.pieces():
                 piece.scored = piece.served.scorer.score(piece.read.frame)
-                some, events = self._told(piece, started)
+                some, events = self._teller.told(piece, started)
                 if self._log is not None:
                     durable.append(self._log.append(events))
                 if explain:
-                    reasons = map(_json, piece.served.explanations(piece.scored))
+                    reasons = map(as_json, piece.served.explanations(piece.scored))
                     some = [
                         f'{answer[:-1]},"explanation":{reason}}}'
                         for answer, reason in zip(some, reasons, strict=True)
@@ -299,70 +296,6 @@ class Batcher:
             part.place(told, answers)
         return Outcome(speaker(parts, range(len(rows))), answers), durable
 
-    def _told(self, part: Part, started: float) -> tuple[list[str], list[Prediction]]:
-        """Answers with ids, and the events of answering and shadow."""
-        served, rows, read, scored = part.served, part.rows, part.read, part.scored
-        assert scored is not None  # noqa: S101 - the callers did it
-        answers = [_json(answer) for answer in served.answers(scored, read)]
-        ids = self._ids.some(len(answers))
-        events: list[Prediction] = []
-        at = time.time()
-        spent = (time.perf_counter() - started) * 1e3
-        role = self._versions.role(served)
-        if self._log is not None:
-            events = served.events(
-                ids, rows, read, scored, answers, at=at, milliseconds=spent, role=role
-            )
-            shadow = self._versions.shadow
-            if shadow is not None:
-                events += self._shadowed(shadow, ids, rows, at)
-        self._count(served, scored, role)
-        for w in read.warnings:
-            self._metrics.warnings[w.column, w.kind, w.policy] += 1
-        # Written once, for the log and, with its id, for the client.
-        mark = "" if part.places is None else served.mark
-        told = [f'{{"id":"{i}",{mark}{answer[1:]}' for i, answer in zip(ids, answers, strict=True)]
-        return told, events
-
-    def _shadowed(
-        self, shadow: Served, ids: Sequence[str], rows: Rows, at: float
-    ) -> list[Prediction]:
-        """What the shadow says; its faults are its own."""
-        started = time.perf_counter()
-        try:
-            read = shadow.scorer.read(rows)
-            scored = shadow.scorer.score(read.frame)
-        except Exception:  # noqa: BLE001 - who asked isn't answered from it
-            self._metrics.rows[shadow.model.number, "shadow-failed"] += len(rows)
-            return []
-        spent = (time.perf_counter() - started) * 1e3
-        own = [f"{ids[i]}-shadow" for i in read.index]
-        self._count(shadow, scored, "shadow")
-        return shadow.events(
-            own, [rows[i] for i in read.index], read, scored,
-            [_json(answer) for answer in shadow.answers(scored, Read(read.frame, ()))],
-            at=at, milliseconds=spent, role="shadow",
-        )  # fmt: skip
-
-    def _count(self, served: Served, scored: Scored, role: str) -> None:
-        metrics, number = self._metrics, served.model.number
-        rows = len(scored.output)
-        metrics.rows[number, role] += rows
-        metrics.batches.add(rows)
-        metrics.watch.take(served, scored)
-        for table, missed in scored.misses.items():
-            metrics.misses[table] += missed
-        if scored.output.ndim == 1:
-            return
-        binary = scored.output.shape[1] == 2  # noqa: PLR2004
-        if binary:
-            metrics.scores[number, served.positive].add_all(scored.output[:, 1])
-            return
-        for code, p in zip(
-            scored.output.argmax(axis=1).tolist(), scored.output.max(axis=1).tolist(), strict=True
-        ):
-            metrics.scores[number, served.class_name(code)].add(p)
-
 
 async def _kept(durable: list[Future[list[str]]]) -> None:
     """Wait until events are durable."""
@@ -370,10 +303,6 @@ async def _kept(durable: list[Future[list[str]]]) -> None:
         await asyncio.gather(*map(asyncio.wrap_future, durable))
     except Exception as error:  # a driver's own
         raise _not_kept() from error
-
-
-def _json(content: Any) -> str:
-    return orjson.dumps(content, default=str).decode()
 
 
 def _settle(done: _Done, error: BaseException | None) -> None:
