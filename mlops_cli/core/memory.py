@@ -29,6 +29,9 @@ __all__ = ["DatedFacts", "Facts", "Memory", "PastEvents", "restored", "within"]
 Answer = tuple[Any, ...]
 Places = npt.NDArray[np.int64]
 
+_PARTS = 8
+"""Pieces of a join's table after which they are copied into one."""
+
 
 class Memory(ABC):
     """Entries of one table by the number of their key (see ``core.remembered``).
@@ -98,13 +101,9 @@ class _Rows:
                 restored(v, name, dtype) for v, (name, dtype) in zip(added, columns, strict=True)
             ]
             table = table.vstack(pl.DataFrame(more))
-            # Now and then, as it copies all that there is.
             table = table.rechunk() if table.n_chunks() > _PARTS else table
             self._table = table
         return table
-
-
-_PARTS = 8
 
 
 class Facts(Memory):

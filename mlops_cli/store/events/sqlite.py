@@ -17,6 +17,9 @@ from mlops_cli.store.events.judging import judged, wanted
 __all__ = ["SqliteEvents", "SqliteRows"]
 
 VERSION = 3
+# predictions_moment is for labels that name entity and moment. The moments of one commit are close
+# to each other, so that it changes few of the index's pages; ordered by entity it would be most of
+# what is written. Format 2 had a table `moments` for it, filled by a trigger.
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS predictions (
@@ -37,9 +40,6 @@ CREATE INDEX IF NOT EXISTS labels_at ON labels (at);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
-# For labels that name entity and moment. The moments of one commit are close to each other, so that
-# it changes few of the index's pages; ordered by entity it would be most of what is written.
-# Format 2 had a table of its own for it, filled by a trigger.
 _TOGETHER = 1024
 """Rows of one statement. Each statement gives Python's lock away and asks for it again, for which
 it may wait long while rows are scored; so what is usual is one statement, with its commit."""
