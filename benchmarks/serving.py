@@ -92,7 +92,7 @@ def _compared(
         facts[s.side.name]["megabytes under load"] = round(s.megabytes)
     half: list[Round] = []
     if fast:
-        most = _middle([r for r in loads if r.side == ours.side.name], ours.side.connections[-1])
+        most = _fastest([r for r in loads if r.side == ours.side.name])
         rate, latency = most.measured.rate / 2, most.measured.p50 / 4
         half = [
             _loaded(folder, s, 64, seconds, rate, latency)
@@ -152,6 +152,12 @@ def _middle(rounds: list[Round], connections: int) -> Round:
     return sorted(some, key=lambda r: r.measured.rate)[len(some) // 2]
 
 
+def _fastest(rounds: list[Round]) -> Round:
+    """The median round with the connections that gave the most requests a second."""
+    counts = {r.connections for r in rounds}
+    return max((_middle(rounds, count) for count in counts), key=lambda r: r.measured.rate)
+
+
 def _ms(seconds: list[float]) -> float:
     return round(statistics.median(seconds) * 1e3, 1)
 
@@ -173,10 +179,12 @@ def _told(found: Found) -> None:
 
 
 def _pairs(found: Found) -> list[tuple[int, int]]:
-    """Which numbers of connections are held against each other."""
-    ours = dict.fromkeys(r.connections for r in found.loads if r.side != found.other)
-    theirs = dict.fromkeys(r.connections for r in found.loads if r.side == found.other)
-    return list(zip(ours, theirs, strict=True))
+    """Which numbers of connections are held against each other; at last each side's fastest."""
+    ours = [r for r in found.loads if r.side != found.other]
+    theirs = [r for r in found.loads if r.side == found.other]
+    counts = [dict.fromkeys(r.connections for r in rounds) for rounds in (ours, theirs)]
+    fastest = (_fastest(ours).connections, _fastest(theirs).connections)
+    return list(dict.fromkeys([*zip(*counts, strict=True), fastest]))
 
 
 def _ratio(found: Found, count: int, theirs: int) -> str:

@@ -103,7 +103,7 @@ def sides(folder: Path, rows: Path, wanted: Sequence[str]) -> list[Side]:
     events = {"MLOPS_EVENTS_URL": str(folder / "events.sqlite")}
     beside = Path(sys.executable).parent
     words = [str(beside / "mlops"), "serve", "--workspace", "--port", "3811"]
-    many = (64, 256)
+    many = (64, 256, 512)
     made = [Side("ours", 3811, words, ROOT, connections=many, environment=events)]
     if {"starlette", "fastapi"} & {*wanted}:
         python = _venv("fastapi")

@@ -70,7 +70,6 @@ class _Asked:
 
     def tell(self, outcome: Outcome | Exception) -> None:
         if self.told is not None:
-            # Let go of, as those who were answered are listed until the next look at deadlines.
             told, self.told = self.told, None
             told(outcome)
 
@@ -166,9 +165,11 @@ class Batcher:
 
     def give_up(self) -> None:
         """Refuse what has waited too long; to be called now and then."""
-        now, waiting = time.perf_counter(), self._unanswered
-        while waiting and (waiting[0].done or waiting[0].deadline < now):
-            waiting.popleft().tell(_too_late(self._seconds))
+        now = time.perf_counter()
+        self._forget_answered()
+        while self._unanswered and self._unanswered[0].deadline < now:
+            self._unanswered.popleft().tell(_too_late(self._seconds))
+            self._forget_answered()
 
     async def drain(self) -> None:
         """Wait until everything that was asked is answered."""
@@ -237,7 +238,16 @@ class Batcher:
         """A batch's events are durable, or can't be."""
         self._away -= 1
         _settle(done, error)
+        self._forget_answered()
         self._schedule(asyncio.get_running_loop())
+
+    def _forget_answered(self) -> None:
+        """Let go of the oldest requests that have their answers.
+
+        Soon after, while the processor still has their memory at hand for the next ones.
+        """
+        while self._unanswered and self._unanswered[0].done:
+            self._unanswered.popleft()
 
     def _together(self, batch: list[_Asked], done: _Done) -> None:
         """Score the rows of several requests at once."""
