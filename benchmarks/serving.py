@@ -92,10 +92,11 @@ def _compared(
         facts[s.side.name]["megabytes under load"] = round(s.megabytes)
     half: list[Round] = []
     if fast:
-        most = _fastest([r for r in loads if r.side == ours.side.name])
-        rate, latency = most.measured.rate / 2, most.measured.p50 / 4
+        mine = [r for r in loads if r.side == ours.side.name]
+        few = ours.side.connections[0]
+        rate, latency = _fastest(mine).measured.rate / 2, _middle(mine, few).measured.p50 / 2
         half = [
-            _loaded(folder, s, 64, seconds, rate, latency)
+            _loaded(folder, s, few, seconds, rate, latency)
             for _ in range(rounds)
             for s in (ours, other)
         ]
