@@ -7,16 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from mlops_cli.core.growing import Places
 from mlops_cli.core.spans import microseconds
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["Asked"]
-
-Places = npt.NDArray[np.int64]
 
 
 class Asked:

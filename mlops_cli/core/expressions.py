@@ -76,6 +76,11 @@ class Expression:
                 )
         return self.expr
 
+    def column(self, name: str, dtype: pl.DataType) -> pl.Expr:
+        """A table's column of a type; NaN, as of nothing by nothing, is missing, as in a source."""
+        made = self.expr.cast(dtype)
+        return (made.fill_nan(None) if dtype.is_float() else made).alias(name)
+
     def type_in(self, schema: pl.Schema) -> pl.DataType:
         """The type that it gives over a table of this schema.
 

@@ -9,7 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Growing"]
+__all__ = ["Growing", "Places"]
+
+Places = npt.NDArray[np.int64]
+"""Where numbers stand in a column, of many at once."""
 
 _FIRST = 256
 
@@ -60,7 +63,7 @@ class Growing:
         self.length = place
         self.extend([number])
 
-    def at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def at(self, places: Places) -> npt.NDArray[Any]:
         """The numbers at many places; Python's own where they don't fit into 64 bits."""
         view, values = self._view, self.values  # another thread may be adding
         if view is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mlops_cli.core.growing import Growing
+from mlops_cli.core.growing import Growing, Places
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["DatedFacts", "Facts", "Memory", "PastEvents", "restored", "within"]
 
 Answer = tuple[Any, ...]
-Places = npt.NDArray[np.int64]
 
 _PARTS = 8
 """Pieces of a join's table after which they are copied into one."""
@@ -55,10 +54,6 @@ class Memory(ABC):
 
         ``numbers`` are those of each row's key.
         """
-
-    @abstractmethod
-    def of_many(self, numbers: Places, asked: Asked) -> tuple[list[Column], int]:
-        """The same for many rows, each with a moment where time plays a part."""
 
 
 class _Rows:
@@ -123,7 +118,7 @@ class Facts(Memory):
         return self._rows.few([places[n] for n in numbers])
 
     def of_many(self, numbers: Places, asked: Asked) -> tuple[list[Column], int]:  # noqa: ARG002
-        """See ``Memory.of_many``."""
+        """``of_few`` for many rows."""
         return self._rows.many(self._places.at(numbers))
 
 
@@ -191,7 +186,7 @@ class DatedFacts(_Timed):
         ])  # fmt: skip
 
     def of_many(self, numbers: Places, asked: Asked) -> tuple[list[Column], int]:
-        """See ``Memory.of_many``."""
+        """``of_few`` for many rows, each with a moment."""
         first, end, shift = self.stretches(numbers)
         last = self.timeline.all_before(first[None], end[None], asked.ends[None])[0] - 1
         there = last >= first
@@ -241,11 +236,6 @@ class PastEvents(_Timed):
         known = self._first.values
         return found, sum(not known[n] for n in numbers)
 
-    def of_many(self, numbers: Places, asked: Asked) -> tuple[list[Column], int]:
-        """See ``Memory.of_many``."""
-        (found,) = within([(self, numbers)], asked)
-        return found
-
     def aggregates(self, first: Places, end: Places) -> list[Column]:
         """The table's columns for many rows, of the numbers from a place to before another."""
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -269,7 +259,7 @@ class PastEvents(_Timed):
 def within(
     tables: Sequence[tuple[PastEvents, Places]], asked: Asked
 ) -> list[tuple[list[Column], int]]:
-    """What ``of_many`` gives for each of some windows, looked up together.
+    """What ``of_few`` gives for many rows, each with a moment: for some windows, together.
 
     Their stretches must be of one timeline.
     """

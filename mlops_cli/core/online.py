@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.joins import JoinPlan
-from mlops_cli.core.memory import DatedFacts, Facts, Memory, PastEvents
+from mlops_cli.core.memory import DatedFacts, Facts, PastEvents
 from mlops_cli.core.windowanswers import for_many, for_one
 from mlops_cli.core.windows import EXTREMES, KNOWN, Aggregate, WindowPlan
 
@@ -123,7 +123,7 @@ class JoinEntries:
         entry = json.loads(text)
         return (list(accumulate(entry[0])), entry[1]) if self.timed else entry
 
-    def memory(self, timeline: Timeline) -> Memory:
+    def memory(self, timeline: Timeline) -> Facts | DatedFacts:
         """An empty memory for its entries."""
         if not self.timed:
             return Facts(self.columns)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mlops_cli.core.expressions import Expression
 from mlops_cli.core.joins import JoinPlan
+from mlops_cli.core.repairs import repairs_of
 from mlops_cli.core.tablefacts import TableFacts, dtype_name, moment
 from mlops_cli.core.windows import AT, Span, WindowPlan
 from mlops_cli.errors import BadParams, nearest
@@ -195,17 +196,17 @@ class FeatureProgram:
             return Expression(f'"{self.base.time}"', f"ingest.sources.{self.rules.base}.time")
         return None
 
+    @cached_property
+    def repairs(self) -> dict[str, list[dict[str, pl.Expr]]]:
+        """Source -> rule by rule the columns that ``featurize.clean`` replaces."""
+        return {n: repairs_of(n, self.rules.clean, f.schema) for n, f in self.facts.items()}
+
     # -- what it does ----------------------------------------------------------------------
 
     def repaired(self, source: str, table: pl.LazyFrame) -> pl.LazyFrame:
         """``table`` with the values that ``featurize.clean`` replaces."""
-        for i, rule in enumerate(self.rules.clean):
-            if rule.source == source:
-                schema = self.facts[source].schema
-                table = table.with_columns(
-                    Expression(sql, f"featurize.clean.{i}.set.{column}").over(schema).alias(column)
-                    for column, sql in rule.set.items()
-                )
+        for replaced in self.repairs[source]:
+            table = table.with_columns(replaced.values())
         return table
 
     def cleaned(self, source: str, table: pl.LazyFrame) -> pl.LazyFrame:

@@ -15,7 +15,8 @@ from mlops_cli.core.timeline import Timeline
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.core.memory import Column, Memory, Places
+    from mlops_cli.core.growing import Places
+    from mlops_cli.core.memory import Column, Memory
     from mlops_cli.core.online import JoinEntries, WindowEntries
 
     Table = JoinEntries | WindowEntries

@@ -65,17 +65,12 @@ class RequestProgram:
             tuple(c for c in raw if c in necessary and c not in late),
             tuple(c for c in raw if c not in necessary or c in late),
         )
-        self._derived = [e.expr.cast(schema[c]).alias(c) for c, e in derived.items() if c in wanted]
+        self._derived = [e.column(c, schema[c]) for c, e in derived.items() if c in wanted]
         self._empty = [pl.lit(None, dtype=schema[c]).alias(c) for c in own]
         self._own = own
         self._repairs = [
-            [
-                Expression(sql, f"featurize.clean.{i}.set.{c}").expr.alias(c)
-                for c, sql in rule.set.items()
-                if c in wanted
-            ]
-            for i, rule in enumerate(program.rules.clean)
-            if rule.source == program.rules.base
+            [e for c, e in replaced.items() if c in wanted]
+            for replaced in program.repairs[program.rules.base]
         ]
         self._at = self._moment_of_prediction()
         self._blanked = self._late_values([c for c in own if c in late])

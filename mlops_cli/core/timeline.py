@@ -6,13 +6,10 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from mlops_cli.core.growing import Growing
+from mlops_cli.core.growing import Growing, Places
 
 __all__ = ["Timeline"]
-
-Places = npt.NDArray[np.int64]
 
 _END = 2**63 - 1
 

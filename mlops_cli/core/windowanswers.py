@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlops_cli.core.growing import Growing
+from mlops_cli.core.growing import Growing, Places
 from mlops_cli.core.windows import EXTREMES, SQUARE_SCALE, SUM_SCALE, Aggregate
 
 __all__ = ["One", "Several", "for_many", "for_one"]
 
-Places = npt.NDArray[np.int64]
 One = Callable[[Sequence[Any], int, int], Any]
 """Columns (see ``Aggregate.running``), the first event and the end of events -> the aggregate."""
 Several = Callable[[Sequence[Growing], Places, Places], npt.NDArray[Any]]

@@ -174,10 +174,11 @@ def _from_store(scorer: Scorer, layout: Layout, absent: Path) -> tuple[Scoring, 
     import datetime as dt
 
     from mlops_cli.store.online import open_store, program_id
+    from mlops_cli.store.online.cache import Lookups
 
     try:
         store = open_store(os.environ.get("MLOPS_ONLINE_URL"), layout.online)
-        scorer = scorer.looking_into(store)
+        scorer = scorer.looking_into(Lookups(store))
     except NotFound as error:
         raise NotFound(
             f"the features look into {absent.relative_to(layout.root)}, which is not there, "

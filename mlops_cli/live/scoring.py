@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.params.serving import ColumnPolicy
     from mlops_cli.store.bundle import Bundle
-    from mlops_cli.store.online import OnlineStore
-    from mlops_cli.store.online.cache import CachedEntries
+    from mlops_cli.store.online.cache import CachedEntries, Lookups
 
     Floats = npt.NDArray[np.float64]
 
@@ -67,7 +66,7 @@ class Scorer:
         self,
         bundle: Bundle,
         program: FeatureProgram,
-        lookups: CachedEntries | None,
+        entries: CachedEntries | None,
         carried: Sequence[str] = (),
         rules: Mapping[str, Any] = MappingProxyType({}),
         policies: Mapping[str, ColumnPolicy] = MappingProxyType({}),
@@ -75,7 +74,7 @@ class Scorer:
         self.bundle = bundle
         self.program = program
         self._requests = RequestProgram(program, carried)
-        self.lookups = lookups
+        self.entries = entries
         self.inputs = self._requests.inputs
         seen = seen_in_training(program, bundle.signature, bundle.encoder.pooled)
         self._policies = Policies(self.inputs, rules, seen, policies)
@@ -85,7 +84,7 @@ class Scorer:
         cls,
         folder: Path,
         root: Path,
-        store: OnlineStore | None = None,
+        lookups: Lookups | None = None,
         carried: Sequence[str] = (),
         policies: Mapping[str, ColumnPolicy] = MappingProxyType({}),
     ) -> Scorer:
@@ -95,8 +94,8 @@ class Scorer:
         ----------
         root
             Where the project's own hook is found, if there is one.
-        store
-            The online store; not needed by a program without joins and windows.
+        lookups
+            Into the online store; not needed by a program without joins and windows.
         carried
             Base columns to read where they are given, besides what the features need.
         policies
@@ -113,22 +112,19 @@ class Scorer:
         hook = load_hook(bundle.program["rules"]["hook"], root)
         program = FeatureProgram.from_json(bundle.program, hook)
         scorer = cls(bundle, program, None, carried, _rules(folder), policies)
-        return scorer if store is None else scorer.looking_into(store)
+        return scorer if lookups is None else scorer.looking_into(lookups)
 
-    def looking_into(self, store: OnlineStore) -> Scorer:
-        """The same, with a store for what its features look up.
+    def looking_into(self, lookups: Lookups) -> Scorer:
+        """The same, with what its features look up.
 
         Raises
         ------
         NotFound
             If the store has nothing for its feature program.
         """
-        from mlops_cli.store.online import program_id
-        from mlops_cli.store.online.cache import CachedEntries
-
         found = copy(self)
         if self.program.plans:
-            found.lookups = CachedEntries(store, program_id(self.program), self._requests.tables)
+            found.entries = lookups.entries(self.program, self._requests.tables)
         return found
 
     @property
@@ -146,10 +142,10 @@ class Scorer:
 
     def score(self, started: pl.DataFrame) -> Scored:
         """Features and predictions of rows that ``read`` gave."""
-        if self.lookups is None:
+        if self.entries is None:
             remembered = Remembered(self._requests.tables, lambda _, keys: [None] * len(keys))
         else:
-            remembered = self.lookups.refreshed()
+            remembered = self.entries.refreshed()
         if started.height < _MANY:
             features, misses = self._requests.features(started, remembered)
             matrix = self.bundle.encoder.transform_columns(features)

@@ -101,11 +101,8 @@ class Intake:
         table = self.opened.frame
         if self.converted:
             table = table.map_batches(self._convert, streamable=True, schema=typed)
-        known = list(typed)
         for name, expression in _expressions(self.request).items():
-            made = expression.over(known).alias(name)
-            table = table.with_columns(made).with_columns(pl.col(name).cast(self.columns[name]))
-            known.append(name)
+            table = table.with_columns(expression.column(name, self.columns[name]))
         return table.map_batches(self._cut, streamable=True, schema=self.clock.schema(self.columns))
 
     def _convert(self, frame: pl.DataFrame) -> pl.DataFrame:

@@ -38,7 +38,7 @@ DAYS = {"day": pl.Date(), "flag": pl.Boolean(), "whole": pl.Int64(), "holiday": 
 INGEST = {
     "sources": {
         "calls": {"uri": "x", "time": "t", "known_at": {"result": "done"},
-                  "derive": {"half": "number / 2"}},
+                  "derive": {"half": "number / 2", "root": "SQRT(number)"}},
         "towns": {"uri": "x"},
         "news": {"uri": "x", "time": "t"},
         "days": {"uri": "x"},
@@ -57,7 +57,10 @@ RULES: dict[str, Any] = {
     "base": "calls",
     "target": "result > 1",
     "predict_at": "t - INTERVAL '1 hour'",
-    "clean": [{"source": "calls", "set": {"town": "TRIM(town)"}}],
+    # Of nothing by nothing, and of the root of what is less than nothing, comes no number.
+    "clean": [
+        {"source": "calls", "set": {"town": "TRIM(town)", "number": "number / (number / number)"}}
+    ],
     "joins": {
         "town": {"source": "towns", "on": {"town": "town"}, "columns": ["size", "name", "since"]},
         "news": {"source": "news", "on": {"town": "town"}, "columns": ["level", "word"],
@@ -78,6 +81,10 @@ RULES: dict[str, Any] = {
                     "aggregates": {"n": "count(*)", "sum": "sum(number)", "top": "max(whole)"}},
         "number_2d": {"source": "calls", "by": ["number"], "over": "2d",
                       "aggregates": {"n": "count(*)"}},
+        "root_2d": {"source": "calls", "by": ["root"], "over": "2d",
+                    "aggregates": {"n": "count(*)", "told": "count(result / result)",
+                                   "mean": "mean(result / result)", "low": "min(SQRT(result))",
+                                   "high": "max(SQRT(result))"}},
         "news_7d": {"source": "news", "by": {"town": "town"}, "over": "7d",
                     "aggregates": {"mean": "mean(level)", "n": "count(word)"}},
     },
@@ -86,7 +93,9 @@ RULES: dict[str, Any] = {
         "year": "EXTRACT(year FROM day)", "minute": "EXTRACT(minute FROM t)",
         "size": "town_size", "name": "town_name", "level": "news_level", "word": "news_word",
         "last": "last_level", "holiday": "day_holiday", "opened": "since_holiday",
-        "like": "number_2d_n",
+        "like": "number_2d_n", "alike": "root_2d_n", "known": "root_2d_told",
+        "part": "root_2d_mean", "deep": "root_2d_low", "tall": "root_2d_high",
+        "flat": "COALESCE(root, 7)",
         "upper": "UPPER(town)", "product": "number * whole", "sign": "SIGN(number)",
         "age": "EXTRACT(year FROM t) - EXTRACT(year FROM town_since)",
         "either": "COALESCE(news_level, number)", "root": "SQRT(number)",
@@ -141,7 +150,11 @@ def sources(draw: st.DrawFn, *, infinite: bool = False) -> dict[str, pl.DataFram
         return pl.DataFrame(made, schema=schema)
 
     calls = table({c: t for c, t in BASE.items() if c != "done"}, rng.randint(1, 30))
-    calls = calls.with_columns(done=pl.col("t") + pl.duration(hours=2), half=pl.col("number") / 2)
+    calls = calls.with_columns(
+        done=pl.col("t") + pl.duration(hours=2),
+        half=pl.col("number") / 2,
+        root=pl.col("number").sqrt().fill_nan(None),
+    )
     listed = table(TOWNS, len(towns)).with_columns(town=pl.Series(towns, dtype=pl.String))
     named = table(DAYS, 9).unique(["day", "flag", "whole"], keep="first", maintain_order=True)
     return {"calls": calls, "towns": listed, "news": table(NEWS, rng.randint(0, 20)), "days": named}
@@ -150,7 +163,12 @@ def sources(draw: st.DrawFn, *, infinite: bool = False) -> dict[str, pl.DataFram
 PROGRAM = FeatureProgram.compile(
     Featurize.model_validate(RULES),
     Ingest.model_validate(INGEST),
-    {"calls": {**BASE, "half": pl.Float64()}, "towns": TOWNS, "news": NEWS, "days": DAYS},
+    {
+        "calls": {**BASE, "half": pl.Float64(), "root": pl.Float64()},
+        "towns": TOWNS,
+        "news": NEWS,
+        "days": DAYS,
+    },
 )
 REQUESTS = RequestProgram(PROGRAM)
 

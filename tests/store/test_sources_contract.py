@@ -120,9 +120,10 @@ def test_derived_columns_come_in_order_and_the_clock_cuts(kind, tmp_path):
             dt.date(2020, 1, 3),
             types=TYPES,
             time="at",
-            derive={"twice": "id * 2", "four": "twice * 2"},
+            derive={"twice": "id * 2", "four": "twice * 2", "none": "(id - 1) / (id - 1)"},
         )
     assert table["four"].to_list() == [4, 8]
+    assert table["none"].to_list() == [None, 1]  # nothing by nothing is missing
     assert tally.dropped == 1
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlops_cli.live.scoring import Scored
     from mlops_cli.live.service.settings import Model
     from mlops_cli.params.serving import Serve
-    from mlops_cli.store.online import OnlineStore
+    from mlops_cli.store.online.cache import Lookups
 
     Rows = Sequence[Mapping[str, Any]]
 
@@ -43,13 +43,13 @@ class Served:
     entity: tuple[str, ...]
 
     @classmethod
-    def open(cls, model: Model, root: Path, store: OnlineStore | None, serve: Serve) -> Served:
+    def open(cls, model: Model, root: Path, lookups: Lookups | None, serve: Serve) -> Served:
         """Verify, load and warm up a bundle; see ``Scorer.open`` for what it raises."""
         named = serve.entity or default_entity(model.folder)
         time = read_json(model.folder / "schema.json")
         time = time["sources"][time["base"]]["time"]
         carried = [*named, *([time] if time else [])]
-        scorer = Scorer.open(model.folder, root, store, carried, serve.columns)
+        scorer = Scorer.open(model.folder, root, lookups, carried, serve.columns)
         served = cls(model, scorer, named)
         if served.example is not None:
             # The first query of a process takes longer than a thousand later ones.

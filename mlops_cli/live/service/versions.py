@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.core.policies import known_columns
 from mlops_cli.errors import MlopsError
 from mlops_cli.live.service.served import Served
+from mlops_cli.store.online.cache import Lookups
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,7 +35,7 @@ class Versions:
 
     def __init__(self, settings: Settings, store: OnlineStore | None) -> None:
         self._settings = settings
-        self._store = store
+        self._lookups = None if store is None else Lookups(store)
         self.main = self.load(settings.model)
         # Only here: a rollback must not fail because the version before had other columns.
         known_columns(settings.serve.columns, self.main.scorer.inputs)
@@ -48,7 +49,7 @@ class Versions:
     def load(self, model: Model) -> Served:
         """Load a version beside those that answer."""
         settings = self._settings
-        return Served.open(model, settings.root, self._store, settings.serve)
+        return Served.open(model, settings.root, self._lookups, settings.serve)
 
     @property
     def all(self) -> list[Served]:

@@ -10,21 +10,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from mlops_cli.core.online import entry_key
 from mlops_cli.core.remembered import Remembered
 from mlops_cli.errors import NotFound
+from mlops_cli.store.online import program_id
 
 if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.core.online import JoinEntries, WindowEntries
+    from mlops_cli.core.program import FeatureProgram
     from mlops_cli.core.remembered import Key
     from mlops_cli.store.online import OnlineStore
 
     Table = JoinEntries | WindowEntries
 
-__all__ = ["CachedEntries"]
+__all__ = ["CachedEntries", "Lookups"]
 
 _LOOK = 1.0
 """Seconds after which to ask whether the entries were replaced."""
@@ -39,6 +42,23 @@ _AT_ONCE = 50
 """Keys that are fetched together beforehand; who asks meanwhile waits for no more than these."""
 _BREATH = 0.005
 """Seconds between them, where others ask meanwhile: they have Python's lock then."""
+
+
+class Lookups:
+    """A store for several versions: those with the same feature program share what is in memory."""
+
+    def __init__(self, store: OnlineStore) -> None:
+        self.store = store
+        # Entries go with the last version that looks into them.
+        self._entries: WeakValueDictionary[str, CachedEntries] = WeakValueDictionary()
+
+    def entries(self, program: FeatureProgram, tables: Sequence[Table]) -> CachedEntries:
+        """Those of a program, which looks into these tables; see ``CachedEntries`` for errors."""
+        key = program_id(program)
+        found = self._entries.get(key)
+        if found is None:
+            found = self._entries[key] = CachedEntries(self.store, key, tables)
+        return found
 
 
 class CachedEntries:

@@ -23,6 +23,7 @@ from mlops_cli.reporting import Silent
 from mlops_cli.store.bundle import extend, load, save
 from mlops_cli.store.events import Label, open_events
 from mlops_cli.store.online import open_store
+from mlops_cli.store.online.cache import Lookups
 
 METRICS = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 
@@ -47,7 +48,9 @@ def params(task: str) -> Params:
 def log(made: Made, number: str, labelled: int = 200) -> None:
     """Keep what a version answers to every order, and labels of the first ones."""
     store = open_store(None, made.layout.online)
-    served = Served.open(Model("shop", number, made.folder), made.layout.root, store, Serve())
+    served = Served.open(
+        Model("shop", number, made.folder), made.layout.root, Lookups(store), Serve()
+    )
     rows = [{k: v for k, v in row.items() if k != "order"} for row in made.rows]
     read = served.scorer.read(rows)
     scored = served.scorer.score(read.frame)

@@ -18,9 +18,9 @@ from mlops_cli.core.online import online_tables
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.errors import NotFound, SourceUnreadable, Usage
 from mlops_cli.params.data import Featurize, Ingest
-from mlops_cli.store.online import OnlineStore, open_store
+from mlops_cli.store.online import OnlineStore, open_store, program_id
 from mlops_cli.store.online import cache as caching
-from mlops_cli.store.online.cache import CachedEntries
+from mlops_cli.store.online.cache import CachedEntries, Lookups
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +89,11 @@ def test_a_replacement_that_fails_leaves_what_was(store: OnlineStore) -> None:
     assert store.get(facts["generation"], "t", ['["0"]']) == ['["old", 0]']
 
 
-def a_join() -> FeatureProgram:
+def a_join(feature: str = "size") -> FeatureProgram:
     """Trips that bring the size of their bus."""
     bus = {"source": "buses", "on": {"bus": "bus"}, "columns": ["size"]}
     rules = {"base": "trips", "target": "late > 1", "joins": {"bus": bus},
-             "features": {"size": "bus_size"}}  # fmt: skip
+             "features": {feature: "bus_size"}}  # fmt: skip
     return FeatureProgram.compile(
         Featurize.model_validate(rules),
         Ingest.model_validate({"sources": {"trips": {"uri": "x"}, "buses": {"uri": "x"}}}),
@@ -128,6 +128,23 @@ def test_the_cache_takes_up_what_is_new_and_stays_small(store: OnlineStore, monk
     assert cache._source.characters == len('["b0"]["b1"][0][1]')
     store.replace("p", {}, iter([("join.bus", '["b0"]', "[7]")]))
     assert looked_up(cache, buses[:2]) == ([7, None], 1)
+
+
+def test_versions_with_one_program_share_its_entries_as_long_as_one_is_there(
+    store: OnlineStore,
+) -> None:
+    program, other = a_join(), a_join("seats")
+    for one in (program, other):
+        store.replace(program_id(one), {}, iter(hundred_buses()))
+    lookups = Lookups(store)
+    first = lookups.entries(program, online_tables(program))
+    again = FeatureProgram.from_json(program.to_json())
+    assert lookups.entries(again, online_tables(again)) is first
+    assert lookups.entries(other, online_tables(other)) is not first
+    gone = weakref.ref(first)
+    del first
+    assert gone() is None
+    assert looked_up(lookups.entries(again, online_tables(again)), ["b7"]) == ([7], 0)
 
 
 def hundred_buses() -> list[tuple[str, str, str]]:
