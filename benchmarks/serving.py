@@ -19,14 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-from measure import ROOT, arguments, machine
+from measure import arguments, machine
 from serving_sides import Rows, Running, running, sides
+from under_test import last_rows
 from wrk import Load, Measured, needed
 
 NAMES = ("starlette", "fastapi", "bentoml", "mlflow")
 LARGE, WARM, ROWS = 1_000, 20, 60_000
-"""Rows of a large body, such bodies to begin with, and all rows."""
+"""Rows of a large body, such bodies to begin with, and all rows: so many that few are asked for
+what was just looked up."""
 TRAINED = 2_000
 """Rows of the others' models."""
 
@@ -60,7 +61,8 @@ def main() -> None:
     rounds, seconds = given.runs or (1 if given.quick else 5), 2 if given.quick else given.seconds
     with tempfile.TemporaryDirectory(prefix="serving-") as name:
         folder = Path(name)
-        rows = _rows(folder)
+        rows = last_rows(ROWS)
+        (folder / "rows").write_text("\n".join(map(json.dumps, rows[-TRAINED:])))
         ours, *others = sides(folder, folder / "rows", given.others)
         for side in (ours, *others):
             bodies = b"\n".join(side.body([row]) for row in rows)
@@ -101,20 +103,6 @@ def _compared(
             for s in (ours, other)
         ]
     return Found(other.side.name, loads, half, facts)
-
-
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    """The last rows before the data clock, as a caller has them.
-
-    They are so many that few are asked for what was just looked up.
-    """
-    program = json.loads((ROOT / "models/model/program.json").read_text())
-    base = pl.read_parquet(ROOT / f"data/validated/{program['rules']['base']}.parquet")
-    rows = base.tail(ROWS).select(list(program["example"]))
-    rows = rows.with_columns(pl.col(pl.Datetime).dt.to_string("%Y-%m-%dT%H:%M:%SZ"))
-    listed = rows.to_dicts()
-    (folder / "rows").write_text("\n".join(map(json.dumps, listed[-TRAINED:])))
-    return listed
 
 
 def _alone(server: Running, rows: Rows) -> dict[str, Any]:

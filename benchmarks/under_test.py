@@ -12,23 +12,29 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-__all__ = ["BIN", "ROOT", "bodies", "memory", "serving", "with_tools"]
+__all__ = ["BIN", "ROOT", "bodies", "last_rows", "memory", "serving", "with_tools"]
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
 
-def bodies(folder: Path) -> list[dict[str, object]]:
-    """The last rows before the data clock; and in a file, as bodies of one row each."""
+def last_rows(most: int) -> list[dict[str, Any]]:
+    """The last rows before the data clock, as a caller has them."""
     program = json.loads((ROOT / "models/model/program.json").read_text())
     base = pl.read_parquet(ROOT / f"data/validated/{program['rules']['base']}.parquet")
-    rows = base.tail(2_000).select(list(program["example"]))
-    listed = rows.with_columns(pl.col(pl.Datetime).dt.to_string("%Y-%m-%dT%H:%M:%SZ")).to_dicts()
-    (folder / "bodies").write_text("\n".join(json.dumps({"rows": [row]}) for row in listed))
-    return listed
+    rows = base.tail(most).select(list(program["example"]))
+    return rows.with_columns(pl.col(pl.Datetime).dt.to_string("%Y-%m-%dT%H:%M:%SZ")).to_dicts()
+
+
+def bodies(folder: Path) -> list[dict[str, Any]]:
+    """2,000 of the last rows; and in a file, as bodies of one row each."""
+    rows = last_rows(2_000)
+    (folder / "bodies").write_text("\n".join(json.dumps({"rows": [row]}) for row in rows))
+    return rows
 
 
 @contextlib.contextmanager
