@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import statistics
@@ -24,12 +23,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import polars as pl
 import psutil
+from under_test import BIN, ROOT, bodies
 from wrk import Load, needed
 
-ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
 MOUNTED = """
 import bentoml
 from mlops_cli.live.service.app import create_app
@@ -89,16 +86,6 @@ def processor_seconds(found: subprocess.Popen[bytes]) -> float:
     process = psutil.Process(found.pid)
     times = [p.cpu_times() for p in (process, *process.children(recursive=True))]
     return sum(time.user + time.system for time in times)
-
-
-def bodies(folder: Path) -> None:
-    """The last flights before the data clock, as bodies of one row each."""
-    program = json.loads((ROOT / "models/model/program.json").read_text())
-    base = pl.read_parquet(ROOT / f"data/validated/{program['rules']['base']}.parquet")
-    rows = base.tail(2_000).select(list(program["example"]))
-    rows = rows.with_columns(pl.col(pl.Datetime).dt.to_string("%Y-%m-%dT%H:%M:%SZ"))
-    lines = [json.dumps({"rows": [row]}) for row in rows.to_dicts()]
-    (folder / "bodies").write_text("\n".join(lines))
 
 
 def bento() -> tuple[Path, str]:
