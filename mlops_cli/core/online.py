@@ -14,10 +14,11 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+from mlops_cli.core.aggregates import EXTREMES, Aggregate
 from mlops_cli.core.joins import JoinPlan
 from mlops_cli.core.memory import DatedFacts, Facts, PastEvents
 from mlops_cli.core.windowanswers import for_many, for_one
-from mlops_cli.core.windows import EXTREMES, KNOWN, Aggregate, WindowPlan
+from mlops_cli.core.windows import KNOWN, WindowPlan
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -180,8 +181,8 @@ class WindowEntries:
         if since is not None:
             events = events.filter(pl.col(KNOWN) >= self.plan.begin(since))
         events = events.sort(KNOWN, maintain_order=True)
-        events = self.plan.usable(events, self.aggregates)
-        events = events.with_columns(pl.col(KNOWN).cast(pl.Int64))
+        usable = (a.usable() for a in self.aggregates)
+        events = events.with_columns(pl.col(KNOWN).cast(pl.Int64), *usable)
         grouped = (
             events.group_by(keys, maintain_order=True).all()
             if keys

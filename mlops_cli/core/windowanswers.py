@@ -1,4 +1,4 @@
-"""The aggregates of a window from prefix sums that are kept by key, as `core.windows` has them.
+"""The aggregates of a window from prefix sums that are kept by key, as `core.aggregates` has them.
 
 For one row in Python's numbers, for many in NumPy's: the same operations, so the same bits.
 """
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlops_cli.core.aggregates import EXTREMES, SQUARE_SCALE, SUM_SCALE, Aggregate
 from mlops_cli.core.growing import Growing, Places
-from mlops_cli.core.windows import EXTREMES, SQUARE_SCALE, SUM_SCALE, Aggregate
 
 __all__ = ["One", "Several", "for_many", "for_one"]
 

@@ -1,19 +1,12 @@
-"""Aggregates over past rows of a key, exact and independent of where counting starts.
-
-Sums are kept as prefix sums of fixed-point integers (Int128), so that a window's sum is the
-difference of two looked-up numbers: n log n work whatever the span, no accumulated rounding, and
-the same bits whether the rows come all at once or one by one. A floating-point running sum has
-neither property (Higham, "The Accuracy of Floating Point Summation", 1993).
-"""
+"""Windows over past rows of a key: which rows count, and the aggregates of their values."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mlops_cli.core.aggregates import EXTREMES, Aggregate
 from mlops_cli.core.expressions import Expression
 from mlops_cli.core.spans import microseconds
 from mlops_cli.errors import BadParams, nearest
@@ -26,9 +19,7 @@ if TYPE_CHECKING:
     from mlops_cli.core.tablefacts import TableFacts
     from mlops_cli.params.data import Window
 
-__all__ = [
-    "AT", "EXTREMES", "KNOWN", "SQUARE_SCALE", "SUM_SCALE", "Aggregate", "Span", "WindowPlan",
-]  # fmt: skip
+__all__ = ["AT", "KNOWN", "Span", "WindowPlan"]
 
 Span = tuple["dt.datetime", "dt.datetime"]
 """The first and the last moment of prediction among some rows."""
@@ -38,72 +29,6 @@ AT = "_at"
 KNOWN = "_known"
 """Datetime[us, UTC]: when an event's values became known."""
 _ORDER = "_window_order"
-
-EXTREMES = ("min", "max")
-FUNCTIONS = ("count", "sum", "mean", "std", *EXTREMES)
-# Resolution of sums: 2**-32; of sums of squares: 2**-40, so that 2**40 rows of values up to
-# 2**23 still fit into 127 bits. Values beyond the limit (and NaN, infinity) count as missing.
-SUM_SCALE = 2.0**32
-SQUARE_SCALE = 2.0**20
-_LIMIT = 2.0**62
-_SQUARE_LIMIT = 2.0**33
-
-
-@dataclass(frozen=True)
-class Aggregate:
-    """One aggregate of a window: ``mean(arr_delay > 15)`` as function and argument."""
-
-    name: str
-    function: str
-    value: Expression | None
-
-    @classmethod
-    def parse(cls, name: str, text: str, place: str) -> Aggregate:
-        """Read ``function(argument)``.
-
-        Raises
-        ------
-        BadParams
-            If it has another form, or the function isn't known.
-        """
-        match = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text, flags=re.DOTALL)
-        if match is None:
-            raise BadParams(
-                f"{place} is {text!r}; an aggregate is a function of an expression",
-                "Write for example mean(delay), count(*), max(price / size).",
-            )
-        function, argument = match[1].lower(), match[2].strip()
-        if function not in FUNCTIONS:
-            raise BadParams(
-                f"{place} uses the aggregate {match[1]!r}", nearest(function, FUNCTIONS)
-            )
-        if argument == "*":
-            if function != "count":
-                raise BadParams(f"{place} is {text!r}; only count takes a star", "Name a column.")
-            return cls(name, function, None)
-        return cls(name, function, Expression(argument, place))
-
-    @property
-    def width(self) -> int:
-        """How many columns ``running`` makes of its values."""
-        return {"mean": 2, "sum": 2, "std": 3}.get(self.function, 1)
-
-    def running(self, values: Sequence[float | None]) -> list[list[Any]]:
-        """Prefix sums of usable values, as ``_components`` has them, but from 0 on.
-
-        Of extremes it is the values themselves.
-        """
-        if self.function in EXTREMES:
-            return [list(values)]
-        columns = [_prefix(v is not None for v in values)]
-        if self.width > 1:
-            scale = SQUARE_SCALE if self.function == "std" else SUM_SCALE
-            # Halves go to the even neighbour, here and in Polars.
-            fixed = [0 if v is None else round(v * scale) for v in values]
-            columns.append(_prefix(fixed))
-            if self.function == "std":
-                columns.append(_prefix(f * f for f in fixed))
-        return columns
 
 
 @dataclass(frozen=True)
@@ -255,16 +180,8 @@ class WindowPlan:
             known = known.dt.offset_by(self.delay)
         if self.where is not None:
             table = table.filter(self.where.expr)
-        values = [
-            pl.lit(1.0).alias(a.name)
-            if a.value is None
-            else a.value.expr.cast(pl.Float64).alias(a.name)
-            if a.function != "count"
-            else pl.when(a.value.expr.is_not_null()).then(1.0).alias(a.name)
-            for a in aggregates
-        ]
         keys = [pl.col(c).alias(k) for (_, c), k in zip(self.by, self.key_names, strict=True)]
-        return table.select(known.alias(KNOWN), *keys, *values)
+        return table.select(known.alias(KNOWN), *keys, *(a.column() for a in aggregates))
 
     def _within_reach(self, events: pl.LazyFrame, span: Span) -> pl.LazyFrame:
         import polars as pl
@@ -274,22 +191,13 @@ class WindowPlan:
         reach = events.filter(pl.col(KNOWN) >= first, pl.col(KNOWN) < last)
         return reach.sort(KNOWN, maintain_order=True)
 
-    def usable(self, events: pl.LazyFrame, aggregates: Sequence[Aggregate]) -> pl.LazyFrame:
-        """Events with null for each value that doesn't count: what an online entry holds."""
-        return events.with_columns(
-            _finite(a) if a.function in EXTREMES else _usable_or_null(a) for a in aggregates
-        )
-
     def _sums(
         self, asked: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
     ) -> pl.LazyFrame:
         import polars as pl
 
         keys = self.key_names
-        parts: list[pl.Expr] = []
-        for a in aggregates:
-            parts += _components(a)
-        running = [_within(p.cum_sum(), keys) for p in parts]
+        running = [_within(p.cum_sum(), keys) for a in aggregates for p in a.components()]
         prefix = events.select(KNOWN, *keys, *running)
         columns = prefix.collect_schema().names()[1 + len(keys) :]
         start = asked.with_columns(pl.col(AT).dt.offset_by(f"-{self.over}").alias("_from"))
@@ -313,7 +221,7 @@ class WindowPlan:
         within = {
             c: pl.col(f"{c}_to").fill_null(0) - pl.col(f"{c}_before").fill_null(0) for c in columns
         }
-        return start.select(_finish(a, within).alias(f"{self.name}_{a.name}") for a in aggregates)
+        return start.select(a.finish(within).alias(f"{self.name}_{a.name}") for a in aggregates)
 
     def _extremes(
         self, asked: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
@@ -325,7 +233,7 @@ class WindowPlan:
         both = pl.concat([events, numbered], how="diagonal")
         made = []
         for a in aggregates:
-            value = _finite(a)
+            value = a.usable()
             rolling = value.rolling_min_by if a.function == "min" else value.rolling_max_by
             found = rolling(KNOWN, window_size=self.over, closed="left")
             made.append(_within(found, keys).alias(f"{self.name}_{a.name}"))
@@ -342,62 +250,3 @@ class WindowPlan:
 
 def _within(column: pl.Expr, keys: Sequence[str]) -> pl.Expr:
     return column.over(keys) if keys else column
-
-
-def _finite(a: Aggregate) -> pl.Expr:
-    import polars as pl
-
-    value = pl.col(a.name)
-    # Of two zeros the one that comes first would win, whatever its sign: there is but one here.
-    value = pl.when(value == 0.0).then(0.0).when(value.is_finite()).then(value)
-    return value.alias(a.name)
-
-
-def _usable(a: Aggregate) -> pl.Expr:
-    import polars as pl
-
-    value = pl.col(a.name)
-    return value.is_finite() & (value.abs() < (_SQUARE_LIMIT if a.function == "std" else _LIMIT))
-
-
-def _usable_or_null(a: Aggregate) -> pl.Expr:
-    import polars as pl
-
-    return pl.when(_usable(a)).then(pl.col(a.name)).alias(a.name)
-
-
-def _components(a: Aggregate) -> list[pl.Expr]:
-    """Integer columns whose prefix sums give the aggregate: count, and sums if needed."""
-    import polars as pl
-
-    value, usable = pl.col(a.name), _usable(a)
-    parts = [usable.fill_null(value=False).cast(pl.Int64).alias(f"_n_{a.name}")]
-    if a.function in {"sum", "mean", "std"}:
-        scale = SQUARE_SCALE if a.function == "std" else SUM_SCALE
-        fixed = pl.when(usable).then((value * scale).round()).otherwise(0.0).cast(pl.Int128)
-        parts.append(fixed.alias(f"_s_{a.name}"))
-        if a.function == "std":
-            parts.append((fixed * fixed).alias(f"_q_{a.name}"))
-    return parts
-
-
-def _finish(a: Aggregate, within: Mapping[str, pl.Expr]) -> pl.Expr:
-    """The aggregate from its window's integer sums; null where it has no value."""
-    import polars as pl
-
-    n = within[f"_n_{a.name}"]
-    if a.function == "count":
-        return n.cast(pl.Int64)
-    scale = SQUARE_SCALE if a.function == "std" else SUM_SCALE
-    total = within[f"_s_{a.name}"].cast(pl.Float64) / scale
-    if a.function == "sum":
-        return total
-    if a.function == "mean":
-        return pl.when(n > 0).then(total / n)
-    squares = within[f"_q_{a.name}"].cast(pl.Float64) / (SQUARE_SCALE * SQUARE_SCALE)
-    variance = (squares - total * total / n) / (n - 1)
-    return pl.when(n > 1).then(variance.clip(lower_bound=0.0).sqrt())
-
-
-def _prefix(values: Iterable[int]) -> list[int]:
-    return list(accumulate(values, initial=0))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mlops_cli.core import windowanswers
+from mlops_cli.core.aggregates import EXTREMES, Aggregate
 from mlops_cli.core.growing import Growing
 from mlops_cli.core.windowanswers import for_many, for_one
-from mlops_cli.core.windows import EXTREMES, Aggregate
 
 
 @pytest.mark.parametrize("gathered", [1, 1_000_000])
