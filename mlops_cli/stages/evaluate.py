@@ -17,6 +17,7 @@ from mlops_cli.core import baselines, curves
 from mlops_cli.core.breakdown import break_down, worst
 from mlops_cli.core.costs import cost_matrix, weigh_threshold
 from mlops_cli.core.estimates import proven
+from mlops_cli.core.evaluation_tables import cell, evaluation_tables
 from mlops_cli.core.findings import fairness_found, segments_found
 from mlops_cli.core.importance import CANDIDATES, permutation, top
 from mlops_cli.core.intervals import Comparison, compare
@@ -25,7 +26,7 @@ from mlops_cli.core.reliability import curves_of
 from mlops_cli.core.weighted import row_weights
 from mlops_cli.errors import BadParams, DataRefused, nearest
 from mlops_cli.layout import TARGET, TIME
-from mlops_cli.reporting import Summary, Table
+from mlops_cli.reporting import Summary
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store import tables
 from mlops_cli.store.files import staged, write_json
@@ -376,15 +377,6 @@ def _write_points(path: Any, points: curves.Points) -> None:
 
 
 def _summary(case: _Case, found: Comparison, report: dict[str, Any]) -> Summary:
-    def cell(name: str, metric: str) -> str:
-        interval = found.figures[name].get(metric)
-        if interval is None:
-            return "-"
-        return f"{interval.value:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
-
-    names = ("model", "constant", "linear")
-    rows = [(m.name, *(cell(name, m.name) for name in names)) for m in case.metrics]
-    shown = [Table("Test metrics", ("metric", *names), tuple(rows))]
     first = case.metrics[0].name
     warnings = [
         f"{name} is not defined on the test split and is left out" for name in report["undefined"]
@@ -392,40 +384,10 @@ def _summary(case: _Case, found: Comparison, report: dict[str, Any]) -> Summary:
     if len(np.unique(case.y)) == 1 and case.names:
         only = case.names[int(case.y[0])]
         warnings.insert(0, f"all {len(case.y):,} test rows are of the class {only!r}")
-    if report["worst_slice"]:
-        worst_ = report["worst_slice"]
-        row = (worst_["column"], worst_["value"], worst_["rows"], worst_["figure"])
-        shown.append(Table("Worst slice", ("column", "value", "rows", first), (row,)))
-    shown += _tables(report, first)
+    figures = {name: {m: vars(i) for m, i in of.items()} for name, of in found.figures.items()}
     return Summary(
-        headline=f"{first} {cell('model', first)} on {len(case.y):,} test rows",
-        tables=tuple(shown),
+        headline=f"{first} {cell(figures['model'].get(first))} on {len(case.y):,} test rows",
+        tables=tuple(evaluation_tables(figures, report)),
         warnings=tuple(warnings),
         facts={"rows": len(case.y), "metrics": _rounded(found.figures["model"])},
     )
-
-
-def _tables(report: dict[str, Any], first: str) -> list[Table]:
-    """Tables of the worst segments and of the gaps between protected groups."""
-    shown, worst_ = [], report["worst_segments"]["found"]
-    if worst_:
-        rows = []
-        for part in worst_:
-            where = " and ".join(f"{k} = {v}" for k, v in part["where"].items())
-            rows.append((where, part["rows"], _cell(part["metrics"].get(first)), part["loss"]))
-        columns = ("where", "rows", first, f"mean {report['worst_segments']['loss']}")
-        shown.append(Table("Worst segments", columns, tuple(rows)))
-    gaps = [
-        (column, measure.replace("_", " "), _cell(gap))
-        for column, of in report["fairness"].items()
-        for measure, gap in of["gaps"].items()
-    ]
-    if gaps:
-        shown.append(Table("Gaps between groups", ("column", "measure", "gap"), tuple(gaps)))
-    return shown
-
-
-def _cell(found: dict[str, float] | None) -> str:
-    if found is None:
-        return "-"
-    return f"{found['value']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"
