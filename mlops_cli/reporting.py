@@ -6,10 +6,11 @@ elsewhere, or gives them as JSON.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Board", "Progress", "Silent", "Summary", "Table"]
+__all__ = ["Board", "Progress", "Silent", "Summary", "Table", "figure_text"]
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,10 @@ class Summary:
     tables: tuple[Table, ...] = ()
     warnings: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+def figure_text(figure: Mapping[str, float] | None, absent: str = "-") -> str:
+    """A figure (``value``, ``low``, ``high``) with its interval, such as 0.81 [0.8, 0.82]."""
+    if figure is None:
+        return absent
+    return f"{figure['value']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"

@@ -28,7 +28,7 @@ def draw_decision(layout: Layout) -> None:
     """Approved or rejected, by which gates, with the test metrics and their intervals."""
     from rich.markup import escape
 
-    from mlops_cli.reporting import Table
+    from mlops_cli.reporting import Table, figure_text
 
     record = decision(layout)
     if record is None:
@@ -43,10 +43,7 @@ def draw_decision(layout: Layout) -> None:
     )
     if gates:
         drawing.draw_table(Table("gates", ("gate", "verdict", "why"), gates))
-    metrics = ", ".join(
-        f"{name} {m['value']:.4g} [{m['low']:.4g}, {m['high']:.4g}]"
-        for name, m in record["metrics"].items()
-    )
+    metrics = ", ".join(f"{name} {figure_text(m)}" for name, m in record["metrics"].items())
     colour = "green" if record["decision"] == "approved" else "yellow"
     said = f"[bold {colour}]{record['decision']}[/bold {colour}]: {escape(record['name'])}"
     drawing.console().print(f"{said}, test {metrics}")

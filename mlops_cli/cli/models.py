@@ -146,6 +146,8 @@ def _tree(found: dict[str, Any]) -> Tree:
     from rich.markup import escape
     from rich.tree import Tree
 
+    from mlops_cli.reporting import figure_text
+
     def add(branch: Tree, title: str, lines: dict[str, Any] | list[str]) -> None:
         part = branch.add(f"[bold]{title}[/bold]")
         for line in lines if isinstance(lines, list) else (f"{k}: {v}" for k, v in lines.items()):
@@ -155,10 +157,7 @@ def _tree(found: dict[str, Any]) -> Tree:
     add(tree, "registered", {k: v for k, v in found["registered"].items() if v})
     if found["stages"]:
         add(tree, "stages", [f"{s['tag']}, {s['at'][:19]}, {s['by']}" for s in found["stages"]])
-    metrics = {
-        name: f"{m['value']:.4g} [{m['low']:.4g}, {m['high']:.4g}]"
-        for name, m in found["metrics"].items()
-    }
+    metrics = {name: figure_text(m) for name, m in found["metrics"].items()}
     add(tree, "test metrics", metrics)
     add(
         tree,

@@ -143,16 +143,16 @@ def _draw(report: Report) -> None:
 
 
 def _draw_performance(facts: Mapping[str, Any]) -> None:
-    from mlops_cli.reporting import Table
+    from mlops_cli.reporting import Table, figure_text
 
     performance, estimate = facts["performance"] or {}, facts["estimate"] or {}
     realised, expected = performance.get("figures", {}), estimate.get("figures", {})
     rows = [
         (
             name,
-            _figure(facts["evaluation"].get(name)),
-            _figure(realised.get(name, {}).get("figure")),
-            _figure(expected.get(name)),
+            figure_text(facts["evaluation"].get(name)),
+            figure_text(realised.get(name, {}).get("figure")),
+            figure_text(expected.get(name)),
         )
         for name in dict.fromkeys([*realised, *expected])
     ]
@@ -162,10 +162,6 @@ def _draw_performance(facts: Mapping[str, Any]) -> None:
     if estimate and not estimate["trusted"]:
         said = f"the expectation can't be trusted: {'; '.join(estimate['reasons'])}"
         drawing.console().print(f"  {said}", markup=False)
-
-
-def _figure(of: Mapping[str, float] | None) -> str:
-    return "-" if of is None else f"{of['value']:.4g} [{of['low']:.4g}, {of['high']:.4g}]"
 
 
 def _draw_drift(facts: Mapping[str, Any]) -> None:

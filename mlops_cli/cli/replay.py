@@ -109,11 +109,11 @@ def _difference(report: Mapping[str, Any]) -> str:
 
 
 def _tables(report: Mapping[str, Any]) -> Iterator[Table]:
-    from mlops_cli.reporting import Table
+    from mlops_cli.reporting import Table, figure_text
 
     if metrics := report.get("metrics"):
         rows = tuple(
-            (name, _cell(m["old"]), _cell(m["new"]), _cell(m["gain"]))
+            (name, figure_text(m["old"]), figure_text(m["new"]), figure_text(m["gain"]))
             for name, m in metrics.items()
         )
         yield Table("on labelled requests", ("metric", "answered", "replayed", "gain"), rows)
@@ -141,7 +141,3 @@ def _segments(found: Sequence[Mapping[str, Any]]) -> tuple[tuple[Any, ...], ...]
         )
         for s in found
     )
-
-
-def _cell(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"

@@ -183,10 +183,11 @@ def _banner(settings: Settings, service: Service, host: str, port: int) -> None:
 
 def _figure(settings: Settings) -> str:
     """The first metric of the test split, with its interval."""
+    from mlops_cli.reporting import figure_text
     from mlops_cli.store.files import read_json
 
     path = settings.model.folder / "metrics.json"
     if not path.is_file():
         return ""
     name, figure = next(iter(read_json(path)["model"].items()))
-    return f", {name} {figure['value']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"
+    return f", {name} {figure_text(figure)}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlops_cli.reporting import Table
+from mlops_cli.reporting import Table, figure_text
 
-__all__ = ["cell", "evaluation_tables"]
+__all__ = ["evaluation_tables"]
 
 Figure = Mapping[str, float]
 """A value with the ends of its interval: ``value``, ``low``, ``high``."""
@@ -26,7 +26,7 @@ def evaluation_tables(
         What the evaluation found, as its file has it.
     """
     first = report["metrics"][0]
-    rows = [(m, *(cell(of.get(m)) for of in figures.values())) for m in report["metrics"]]
+    rows = [(m, *(figure_text(of.get(m)) for of in figures.values())) for m in report["metrics"]]
     shown = [Table("Test metrics", ("metric", *figures), tuple(rows))]
     worst = report["worst_slice"]
     if worst:
@@ -41,7 +41,7 @@ def _segments(report: Mapping[str, Any], first: str) -> list[Table]:
         (
             " and ".join(f"{k} = {v}" for k, v in part["where"].items()),
             part["rows"],
-            cell(part["metrics"].get(first)),
+            figure_text(part["metrics"].get(first)),
             part["loss"],
         )
         for part in found["found"]
@@ -52,15 +52,8 @@ def _segments(report: Mapping[str, Any], first: str) -> list[Table]:
 
 def _gaps(report: Mapping[str, Any]) -> list[Table]:
     rows = [
-        (column, measure.replace("_", " "), cell(gap))
+        (column, measure.replace("_", " "), figure_text(gap))
         for column, of in report["fairness"].items()
         for measure, gap in of["gaps"].items()
     ]
     return [Table("Gaps between groups", ("column", "measure", "gap"), tuple(rows))] if rows else []
-
-
-def cell(figure: Figure | None) -> str:
-    """A figure as text; a dash where there is none."""
-    if figure is None:
-        return "-"
-    return f"{figure['value']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"

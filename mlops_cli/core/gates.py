@@ -13,6 +13,7 @@ from mlops_cli.core.breakdown import worst
 from mlops_cli.core.fairness import MEASURES
 from mlops_cli.core.metrics import lookup
 from mlops_cli.errors import BadParams, nearest
+from mlops_cli.reporting import figure_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -155,14 +156,10 @@ def _beats_baselines(name: str, evidence: Evidence) -> GateResult:
         passed = figure > 0
         tail = ""
     reason = (
-        f"gain in {name} over the constant {_span(constant)}, over the linear baseline "
-        f"{_span(linear)}{tail}"
+        f"gain in {name} over the constant {figure_text(constant)}, over the linear baseline "
+        f"{figure_text(linear)}{tail}"
     )
     return GateResult(gate, figure, 0.0, passed, reason)
-
-
-def _span(gain: Mapping[str, float]) -> str:
-    return f"{gain['value']:.4g} [{gain['low']:.4g}, {gain['high']:.4g}]"
 
 
 def _worst_slice(name: str, limit: float, evidence: Evidence) -> GateResult:

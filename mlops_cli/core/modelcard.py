@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.markup import bullets, code, front_matter, line, literal, table
 from mlops_cli.core.metrics import METRICS
+from mlops_cli.reporting import figure_text
 
 if TYPE_CHECKING:
     from mlops_cli.params import Project
@@ -299,16 +300,10 @@ def _analyses(facts: Facts) -> str:
 def _overall(facts: Facts) -> str:
     names = ["model", *_BASELINES, *(f"gain_over_{name}" for name in _BASELINES)]
     rows = [
-        [metric, *(_interval(facts.metrics[name].get(metric)) for name in names)]
+        [metric, *(figure_text(facts.metrics[name].get(metric), "") for name in names)]
         for metric in facts.evaluation["metrics"]
     ]
     return table(["metric", *(name.replace("_", " ") for name in names)], rows)
-
-
-def _interval(found: Mapping[str, float] | None) -> str:
-    return (
-        "" if found is None else f"{found['value']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"
-    )
 
 
 def _decisions(weighed: Mapping[str, Any]) -> str:
@@ -328,7 +323,7 @@ def _by_slice(facts: Facts, found: Mapping[str, Any]) -> str:
         [
             literal(part["value"]),
             f"{part['rows']:,}",
-            _interval(part.get("interval")),
+            figure_text(part.get("interval"), ""),
             *(f"{part['metrics'][m]:.4g}" if m in part["metrics"] else "" for m in others),
         ]
         for part in judged[:_SLICES]
@@ -345,7 +340,7 @@ def _segments(facts: Facts, segments: Sequence[Mapping[str, Any]]) -> str:
         [
             " and ".join(f"{literal(c)} = {literal(v)}" for c, v in part["where"].items()),
             f"{part['rows']:,}",
-            _interval(part["metrics"].get(first)),
+            figure_text(part["metrics"].get(first), ""),
         ]
         for part in segments
     ]
@@ -361,7 +356,8 @@ def _fairness(facts: Facts) -> list[str]:
     parts = []
     for column, found in facts.evaluation.get("fairness", {}).items():
         rows = [
-            [measure.replace("_", " "), _interval(gap)] for measure, gap in found["gaps"].items()
+            [measure.replace("_", " "), figure_text(gap, "")]
+            for measure, gap in found["gaps"].items()
         ]
         told = table(["gap between groups", "value"], rows) if rows else "There is one group only."
         parts += [f"### Fairness by {literal(column)}", told]

@@ -17,7 +17,7 @@ from mlops_cli.core import baselines, curves
 from mlops_cli.core.breakdown import break_down, worst
 from mlops_cli.core.costs import cost_matrix, weigh_threshold
 from mlops_cli.core.estimates import proven
-from mlops_cli.core.evaluation_tables import cell, evaluation_tables
+from mlops_cli.core.evaluation_tables import evaluation_tables
 from mlops_cli.core.findings import fairness_found, segments_found
 from mlops_cli.core.importance import CANDIDATES, permutation, top
 from mlops_cli.core.intervals import Comparison, compare
@@ -26,7 +26,7 @@ from mlops_cli.core.reliability import curves_of
 from mlops_cli.core.weighted import row_weights
 from mlops_cli.errors import BadParams, DataRefused, nearest
 from mlops_cli.layout import TARGET, TIME
-from mlops_cli.reporting import Summary
+from mlops_cli.reporting import Summary, figure_text
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store import tables
 from mlops_cli.store.files import staged, write_json
@@ -386,7 +386,7 @@ def _summary(case: _Case, found: Comparison, report: dict[str, Any]) -> Summary:
         warnings.insert(0, f"all {len(case.y):,} test rows are of the class {only!r}")
     figures = {name: {m: vars(i) for m, i in of.items()} for name, of in found.figures.items()}
     return Summary(
-        headline=f"{first} {cell(figures['model'].get(first))} on {len(case.y):,} test rows",
+        headline=f"{first} {figure_text(figures['model'].get(first))} on {len(case.y):,} test rows",
         tables=tuple(evaluation_tables(figures, report)),
         warnings=tuple(warnings),
         facts={"rows": len(case.y), "metrics": _rounded(found.figures["model"])},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlops_cli.core.evaluation_tables import cell, evaluation_tables
+from mlops_cli.core.evaluation_tables import evaluation_tables
+from mlops_cli.reporting import figure_text
 
 FIGURES = {
     "model": {"roc_auc": {"value": 0.81, "low": 0.8, "high": 0.82}},
@@ -18,8 +19,9 @@ def report(**more: Any) -> dict[str, Any]:
 
 
 def test_a_figure_that_is_not_defined_is_a_dash() -> None:
-    assert cell(None) == "-"
-    assert cell({"value": 12345.678, "low": -0.00001234, "high": 1e9}) == (
+    assert figure_text(None) == "-"
+    assert figure_text(None, "") == ""
+    assert figure_text({"value": 12345.678, "low": -0.00001234, "high": 1e9}) == (
         "1.235e+04 [-1.234e-05, 1e+09]"
     )
     (metrics,) = evaluation_tables(FIGURES, report())

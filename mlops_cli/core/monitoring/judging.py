@@ -20,6 +20,7 @@ from mlops_cli.core.monitoring.performance import (
 )
 from mlops_cli.core.monitoring.series import over_time
 from mlops_cli.core.reliability import calibration_error
+from mlops_cli.reporting import figure_text
 
 if TYPE_CHECKING:
     from mlops_cli.core.monitoring.basis import Basis
@@ -243,8 +244,8 @@ def _worse(basis: Basis, told: Mapping[str, Any]) -> list[Finding]:
             Finding(
                 "performance",
                 "degraded",
-                f"{metric.name} is {_shown(entry['figure'])}, and was "
-                f"{_shown(entry['evaluation'])} in the evaluation: it lost "
+                f"{metric.name} is {figure_text(entry['figure'])}, and was "
+                f"{figure_text(entry['evaluation'])} in the evaluation: it lost "
                 f"{entry['loss']['value']:.3g}, surely {entry['loss']['least']:.3g}, and may lose "
                 f"{entry['loss']['allowed']:.3g}.",
                 details={"of": metric.name, **entry["loss"]},
@@ -255,17 +256,14 @@ def _worse(basis: Basis, told: Mapping[str, Any]) -> list[Finding]:
             Finding(
                 "slice",
                 "degraded",
-                f"{metric.name} where {column} is {part['value']} is {_shown(part['figure'])}, and "
-                f"was {_shown(part['evaluation'])} in the evaluation.",
+                f"{metric.name} where {column} is {part['value']} is "
+                f"{figure_text(part['figure'])}, and was {figure_text(part['evaluation'])} in the "
+                "evaluation.",
                 column,
                 {"of": f"{column}={part['value']}", **part["loss"]},
             )
         )
     return findings
-
-
-def _shown(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"
 
 
 def _calibration(

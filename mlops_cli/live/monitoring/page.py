@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core import charts
 from mlops_cli.core.charts import Line
+from mlops_cli.reporting import figure_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,10 +113,10 @@ def _performance(report: Tree, history: Sequence[Tree]) -> str:
         rows.append(
             (
                 name,
-                _figure(report["evaluation"].get(name)),
-                _figure(of.get("figure")),
+                figure_text(report["evaluation"].get(name), ""),
+                figure_text(of.get("figure"), ""),
                 "" if loss is None else f"{loss['value']:+.3g} (may be {loss['allowed']:.3g})",
-                _figure(guess),
+                figure_text(guess, ""),
             )
         )
     table = _table(("metric", "evaluation", "realised", "lost", "expected without labels"), rows)
@@ -198,8 +199,8 @@ def _slices(report: Tree) -> str:
         (
             f"{column} = {'(missing)' if entry['value'] is None else entry['value']}",
             f"{entry['rows']:,}",
-            _figure(entry.get("evaluation")),
-            _figure(entry.get("figure")),
+            figure_text(entry.get("evaluation"), ""),
+            figure_text(entry.get("figure"), ""),
             f"{entry['loss']['value']:+.3g}" if "loss" in entry else "",
         )
         for column, entries in parts.items()
@@ -372,10 +373,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], raw: int | None =
     )
     head_ = f"<thead><tr>{top}</tr></thead>"
     return f'<div class="scroll"><table>{head_}<tbody>{body}</tbody></table></div>'
-
-
-def _figure(of: Tree | None) -> str:
-    return "" if of is None else f"{of['value']:.4g} [{of['low']:.4g}, {of['high']:.4g}]"
 
 
 def _plain(value: float | None) -> str:

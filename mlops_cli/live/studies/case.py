@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import DataRefused
 from mlops_cli.layout import TARGET
+from mlops_cli.reporting import figure_text
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store import tables
 from mlops_cli.store.files import write_json
@@ -181,6 +182,4 @@ def written(layout: Layout, name: str, report: dict[str, Any]) -> None:
 
 def cell(found: Interval | None) -> str:
     """A figure with its interval, for a table."""
-    if found is None:
-        return "-"
-    return f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
+    return figure_text(None if found is None else vars(found))

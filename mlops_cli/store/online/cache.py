@@ -48,7 +48,7 @@ class Lookups:
     """A store for several versions: those with the same feature program share what is in memory."""
 
     def __init__(self, store: OnlineStore) -> None:
-        self.store = store
+        self._store = store
         # Entries go with the last version that looks into them.
         self._entries: WeakValueDictionary[str, CachedEntries] = WeakValueDictionary()
 
@@ -57,7 +57,7 @@ class Lookups:
         key = program_id(program)
         found = self._entries.get(key)
         if found is None:
-            found = self._entries[key] = CachedEntries(self.store, key, tables)
+            found = self._entries[key] = CachedEntries(self._store, key, tables)
         return found
 
 
