@@ -13,7 +13,7 @@ from mlops_cli.reporting import Summary, Table
 from mlops_cli.store.files import sha256, staged, write_json
 from mlops_cli.store.intake import Intake
 from mlops_cli.store.sources import Request
-from mlops_cli.store.sources.web import masked
+from mlops_cli.store.urls import masked
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_cli.errors import BadParams, SourceUnreadable, Usage
 from mlops_cli.store.outcomes import Outcomes
+from mlops_cli.store.urls import check_url, scheme_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -36,6 +37,7 @@ that has given none is gone."""
 _NAMELESS = 60.0
 """Seconds after which a claim without its owner's name is given up: a kill came between."""
 _TRIES = 4
+_FORM = "postgresql://USER:PASSWORD@HOST/DATABASE"
 _ENQUEUE = 5.0
 """Seconds in which who made a study has written its first candidates."""
 
@@ -260,12 +262,14 @@ class _Beats:
 def _database(url: str) -> BaseStorage:
     import optuna
 
-    kind, _, rest = url.partition("://")
-    if kind not in ("postgresql", "postgres") or not rest:
+    rest = url.partition("://")[2]
+    if scheme_of(url) not in ("postgresql", "postgres") or not rest:
+        # It isn't shown: who forgot the scheme has a password in front.
         raise BadParams(
-            f"the storage of a search is of the kind {kind!r}",
-            "Give postgresql://USER:PASSWORD@HOST/DATABASE, or none for a file of this machine.",
+            "the storage of a search is no URL of a PostgreSQL",
+            f"Give {_FORM}, or none for a file of this machine.",
         )
+    check_url(url, "the storage of a search", _FORM)
     try:
         import psycopg  # noqa: F401 - SQLAlchemy would only say so in a long traceback
     except ModuleNotFoundError:

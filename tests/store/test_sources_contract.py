@@ -16,7 +16,7 @@ from mlops_cli.params.data import Source
 from mlops_cli.store.files import sha256
 from mlops_cli.store.intake import Intake
 from mlops_cli.store.sources import KINDS, Request, kind_of
-from mlops_cli.store.sources.web import masked
+from mlops_cli.store.urls import masked
 
 ROWS = pl.DataFrame(
     {

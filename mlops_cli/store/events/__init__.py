@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from mlops_cli.errors import BadParams
+from mlops_cli.store.urls import scheme_of, sqlite_path
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -103,7 +103,7 @@ def open_events(url: str | None, layout: Layout) -> Events:
     Raises
     ------
     BadParams
-        If the URL is of another kind, or its client isn't installed.
+        If the URL is of another kind, may be read in two ways, or its client isn't installed.
     """
     if _is_postgres(url):
         from mlops_cli.store.events.postgres import PostgresEvents
@@ -147,17 +147,11 @@ def open_log(
 
 
 def _is_postgres(url: str | None) -> bool:
-    return url is not None and url.partition("://")[0] in {"postgresql", "postgres"}
+    return url is not None and scheme_of(url) in {"postgresql", "postgres"}
 
 
 def _file(url: str | None, layout: Layout) -> Path:
     if url is None:
         return layout.events
-    scheme, colon, rest = url.partition("://")
-    if colon and scheme != "sqlite":
-        raise BadParams(
-            f"MLOPS_EVENTS_URL is of the kind {scheme!r}",
-            "Give postgresql://USER:PASSWORD@HOST/DATABASE, or the path of a SQLite file.",
-        )
-    # As elsewhere: sqlite:///relative, sqlite:////absolute.
-    return Path(rest.removeprefix("/") if colon else url)
+    form = "postgresql://USER:PASSWORD@HOST/DATABASE, or the path of a SQLite file"
+    return sqlite_path(url, "MLOPS_EVENTS_URL", form)

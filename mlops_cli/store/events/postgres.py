@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.store.events import Label, Prediction, Unkeepable
 from mlops_cli.store.events.judging import judged, wanted
+from mlops_cli.store.urls import check_url
 
 __all__ = ["SCHEMA", "PostgresEvents", "PostgresRows"]
 
@@ -31,6 +33,20 @@ COMMENT ON TABLE predictions IS '{_MADE}';
 _SCHEMA_LOCK, _LABELS_LOCK = 0x6D6C6F70, 0x6D6C6F71
 """Two services that start at once make the tables one after the other; and two that are told the
 same at once must not both find nothing, so labels are kept one transaction after the other."""
+_FORM = "postgresql://USER:PASSWORD@HOST/DATABASE"
+_PLAIN = re.compile(r"[\w.,:/~-]*")
+_REASONS = (
+    "Connection refused", "password authentication failed", "no pg_hba.conf entry",
+    "could not translate host name", "failed to resolve host", "Name or service not known",
+    "timeout expired", "connection timeout", "certificate verify failed", "does not support SSL",
+    "No such file or directory", "Permission denied", "Network is unreachable",
+    "No route to host", "the database system is starting up",
+    "the database system is shutting down",
+    "too many clients already", "server closed the connection unexpectedly",
+    "statement timeout", "lock timeout", "permission denied", "read-only transaction",
+    "No space left on device", "does not exist",
+)  # fmt: skip
+"""What a client or a server says of a connection; it names nothing that is secret."""
 _PATIENCE = 5
 """Seconds for a connection, for a statement, and until a silent network counts as gone."""
 
@@ -143,13 +159,14 @@ def _client(url: str) -> Any:
             "MLOPS_EVENTS_URL names a PostgreSQL, but its client isn't installed",
             "Install it: pip install 'mlops-cli[postgres]'.",
         ) from None
+    check_url(url, "MLOPS_EVENTS_URL", _FORM)
     try:
         conninfo_to_dict(url)
     except psycopg.Error:
         # What is wrong may be the password, so nothing of it is shown.
         raise BadParams(
             "MLOPS_EVENTS_URL is not a URL that PostgreSQL can read",
-            "Give postgresql://USER:PASSWORD@HOST/DATABASE, special characters as %XX.",
+            f"Give {_FORM}, special characters as %XX.",
         ) from None
     return psycopg
 
@@ -175,16 +192,16 @@ def _away(url: str, error: Exception) -> SourceUnreadable:
     from psycopg.conninfo import conninfo_to_dict
 
     parts = conninfo_to_dict(url)
-    place = f"postgresql://{parts.get('host', '')}/{parts.get('dbname', '')}"
+    host, name = (str(parts.get(key, "")) for key in ("host", "dbname"))
+    place = "/".join(part if _PLAIN.fullmatch(part) else "***" for part in (host, name))
     state = getattr(error, "sqlstate", None)
     reason = type(error).__name__ + (f" ({state})" if state else "")
-    if state is None and (lines := str(error).splitlines()):
-        # From the client's side of the connection, so without values; but it may quote the URL.
-        reason = lines[0].strip()
-        if password := parts.get("password"):
-            reason = reason.replace(str(password), "***")
+    # The client's words may quote the URL, so that only those are shown that are known.
+    text = str(error).lower()
+    if told := [words for words in _REASONS if words.lower() in text]:
+        reason = told[0]
     return SourceUnreadable(
-        f"the event log {place} can't be used: {reason}",
+        f"the event log postgresql://{place} can't be used: {reason}",
         "See that the server runs, and that MLOPS_EVENTS_URL names it.",
     )
 

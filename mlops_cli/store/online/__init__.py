@@ -55,27 +55,17 @@ def open_store(url: str | None, default: Path, *, create: bool = False) -> Onlin
         If it can't be reached.
     NotFound
         If there is no such file, unless it may be created.
-    Usage
-        If the URL is of another kind.
+    BadParams
+        If the URL is of another kind, may be read in two ways, or its client isn't installed.
     """
-    from pathlib import Path
+    from mlops_cli.store.urls import scheme_of, sqlite_path
 
-    from mlops_cli.errors import Usage
-
-    if url is None:
-        from mlops_cli.store.online.sqlite import SqliteStore
-
-        return SqliteStore(default, create=create)
-    scheme, colon, rest = url.partition("://")
-    if scheme in {"redis", "rediss"}:
+    if url is not None and scheme_of(url) in {"redis", "rediss"}:
         from mlops_cli.store.online.redis import RedisStore
 
         return RedisStore(url)
-    if colon and scheme != "sqlite":
-        raise Usage(
-            f"MLOPS_ONLINE_URL is of the kind {scheme!r}",
-            "Give redis://HOST:PORT/0, or the path of a SQLite file.",
-        )
     from mlops_cli.store.online.sqlite import SqliteStore
 
-    return SqliteStore(Path(rest.removeprefix("/") if colon else url), create=create)
+    form = "redis://HOST:PORT/0, or the path of a SQLite file"
+    path = default if url is None else sqlite_path(url, "MLOPS_ONLINE_URL", form)
+    return SqliteStore(path, create=create)

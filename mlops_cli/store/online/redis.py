@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
-from urllib.parse import urlsplit
 
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.store.online import Entry
+from mlops_cli.store.urls import check_url, masked
 
 __all__ = ["RedisStore"]
 
+_FORM = "redis://USER:PASSWORD@HOST:PORT/0"
 _PREFIX = "mlops:online"
 _AT_ONCE = 1_000
 _FORMER = 3_600
@@ -30,14 +31,19 @@ class RedisStore:
                 "MLOPS_ONLINE_URL names a Redis, but its client isn't installed",
                 "Install it: pip install 'mlops-cli[redis]'.",
             ) from None
+        check_url(url, "MLOPS_ONLINE_URL", _FORM)
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
-        parts = urlsplit(url)
-        # Without user and password, which errors must not tell.
-        self._url = f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
-        # Typed for both of its kinds, blocking and not.
-        self._db: Any = redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=5, socket_connect_timeout=5
-        )
+        self._url = masked(url)
+        try:
+            # Typed for both of its kinds, blocking and not.
+            self._db: Any = redis.Redis.from_url(
+                url, decode_responses=True, socket_timeout=5, socket_connect_timeout=5
+            )
+        except (ValueError, TypeError):
+            # Its text quotes the part that it can't read.
+            raise BadParams(
+                "MLOPS_ONLINE_URL is not a URL that Redis can read", f"Give {_FORM}."
+            ) from None
         try:
             self._db.ping()
         except self._errors as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.store.sources.request import Opened, Request, format_of
+from mlops_cli.store.urls import masked
 
 if TYPE_CHECKING:
     from mlops_cli.params.data import Source
@@ -42,7 +43,7 @@ def kind_of(source: Source) -> str:
         return "python"
     if "://" in source.uri:
         raise SourceUnreadable(
-            f"{scheme}:// is not a kind of source that can be read ({source.uri.split('@')[-1]})",
+            f"{masked(source.uri)} is not of a kind of source that can be read",
             "Give a path, glob or folder, an http(s) URL, or python:module:attribute.",
         )
     return source.format or "file"

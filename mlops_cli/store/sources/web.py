@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.store.sources.files import open_files
 from mlops_cli.store.sources.request import format_of_name
+from mlops_cli.store.urls import check_url, masked, scrubbed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mlops_cli.store.sources.request import Opened, Request
 
-__all__ = ["masked", "open_table"]
+__all__ = ["open_table"]
 
 TRIES = 3
 PAUSE = 0.5
@@ -33,25 +34,18 @@ _NOT_FOR_US = range(400, 500)
 _BUSY = (408, 429)
 
 
-def masked(url: str) -> str:
-    """Show a URL without what may be secret: user, password, and the query's values."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme.lower() not in {"http", "https"}:
-        return url  # a path, in which ? and # mean themselves
-    host = ("***@" if "@" in parts.netloc else "") + parts.netloc.rpartition("@")[2]
-    query = "***" if parts.query else ""
-    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, query, ""))
-
-
 def open_table(request: Request) -> Opened:
     """Fetch a URL and open what came.
 
     Raises
     ------
+    BadParams
+        If a password in it has characters that aren't escaped.
     SourceUnreadable
         If it cannot be fetched (with the status), or its format cannot be told.
     """
     url = request.source.uri
+    check_url(url, f"`{request.place}.uri`", "https://USER:PASSWORD@HOST/FILE")
     name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
     kind = request.source.format or format_of_name(name)
     if kind is None:
@@ -87,7 +81,7 @@ def _fetch_patiently(url: str, target: Path, request: Request) -> None:
         else:
             return
     raise SourceUnreadable(
-        f"{masked(url)} of source {request.name!r} cannot be fetched: {reason}",
+        f"{masked(url)} of source {request.name!r} cannot be fetched: {scrubbed(reason, url)}",
         f"Check the address under `{request.place}.uri`, and that this machine may reach it.",
     )
 

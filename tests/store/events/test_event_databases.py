@@ -236,6 +236,29 @@ def test_a_log_of_the_former_format_is_taken_up(layout) -> None:
     assert "moments" not in tables
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "postgresql://u:hun@ter2@h/db",
+        "postgresql://u:hun/ter2@h/db",
+        "host=127.0.0.1 port=5999 password=hunter2",
+        "postgresql:/u:hunter2@h/db",
+        "postgresql://u@h/db?sslmode=hunter2&password=%zz",
+    ],
+)
+def test_a_url_that_may_be_read_in_two_ways_makes_no_file_and_is_not_shown(
+    layout, tmp_path, monkeypatch, wrong
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for opened in (open_events, open_reader):
+        with pytest.raises(BadParams, match="MLOPS_EVENTS_URL is") as caught:
+            opened(wrong, layout)
+        told = caught.value.message + caught.value.hint
+        assert "hun" not in told
+        assert "ter2" not in told
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("wrong", ["mysql://u:secret@host/db", "http://u:secret@host"])
 def test_a_url_of_another_kind_is_refused(layout, wrong) -> None:
     with pytest.raises(BadParams, match="of the kind") as caught:

@@ -16,7 +16,7 @@ import pytest
 from mlops_cli.core.asked import Asked
 from mlops_cli.core.online import online_tables
 from mlops_cli.core.program import FeatureProgram
-from mlops_cli.errors import NotFound, SourceUnreadable, Usage
+from mlops_cli.errors import BadParams, NotFound, SourceUnreadable
 from mlops_cli.params.data import Featurize, Ingest
 from mlops_cli.store.online import OnlineStore, open_store, program_id
 from mlops_cli.store.online import cache as caching
@@ -236,5 +236,21 @@ def test_what_cannot_be_used_is_told(tmp_path) -> None:
     with pytest.raises(SourceUnreadable, match="can't be reached") as caught:
         open_store("redis://user:secret@127.0.0.1:1/0", tmp_path / "x")
     assert "secret" not in caught.value.message
-    with pytest.raises(Usage, match="of the kind 'memcached'"):
+    with pytest.raises(BadParams, match="of the kind 'memcached'"):
         open_store("memcached://x", tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hun/ter2@h", "redis://:hun@ter2@h/0", "redis://u:hun#ter2@h", "redis://h:hunter2",
+        "redis:/:hunter2@h", ":hunter2@h:6379", "redis://h/0?socket_timeout=hunter2", "hunter2=a",
+    ],
+)  # fmt: skip
+def test_a_redis_url_that_may_be_read_in_two_ways_is_refused_unseen(tmp_path, url) -> None:
+    with pytest.raises(BadParams, match="MLOPS_ONLINE_URL is") as caught:
+        open_store(url, tmp_path / "x", create=True)
+    told = caught.value.message + caught.value.hint
+    assert "hun" not in told
+    assert "ter2" not in told
+    assert not list(tmp_path.iterdir())
