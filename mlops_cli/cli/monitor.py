@@ -74,22 +74,22 @@ def monitor(
     )
     with shown("monitor", quiet=as_json) as progress:
         report = live.monitor(params, layout, live.Wanted(first, last, version), progress)
+    # First of all the verdict: nothing that follows may keep it from who asked.
+    if as_json:
+        drawing.draw_json(report.to_json())
+    else:
+        _draw(report)
+    if alert:
+        from mlops_cli.live.monitoring.alerting import tell
+
+        for channel, count, trouble in tell(params.monitor.alerts, layout, report):
+            _draw_alert(channel, count, trouble)
     if html is not None:
         _write_page(report, Path(html))
     if prometheus is not None:
         from mlops_cli.live.monitoring.prometheus import write
 
         write(report.to_json(), Path(prometheus))
-    if alert:
-        from mlops_cli.live.monitoring.alerting import tell
-
-        told = tell(params.monitor.alerts, layout, report)
-        for channel, count, trouble in told:
-            _draw_alert(channel, count, trouble)
-    if as_json:
-        drawing.draw_json(report.to_json())
-    else:
-        _draw(report)
     codes = [_CODES[what] for what in report.found if what in failing]
     if codes:
         raise typer.Exit(max(codes))
@@ -115,10 +115,11 @@ def _write_page(report: Report, path: Path) -> None:
 def _draw_alert(channel: str, count: int, trouble: str | None) -> None:
     # On stderr, as --json has stdout for itself.
     out = drawing.console(stderr=True)
-    if trouble is None:
+    if count:
         out.print(f"told {count} findings by {channel}", markup=False)
-    else:
-        out.print(f"! not told by {channel}: {trouble}", markup=False)
+    if trouble is not None:
+        mark = "but" if count else f"not told by {channel}"
+        out.print(f"! {mark}: {trouble}", markup=False, soft_wrap=True)
 
 
 def _draw(report: Report) -> None:

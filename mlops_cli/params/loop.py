@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from email.utils import parseaddr
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from mlops_cli.params.base import Duration, Names, Section, Share
 
 __all__ = ["Alerts", "Backtest", "Email", "Feedback", "Monitor", "Retrain"]
 
 Found = Literal["drift", "degraded"]
+
+_ADDRESS = re.compile(r"[^\s@<>()\[\],:;\"\\]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1", re.IGNORECASE)
+
+
+def _mail_address(value: str) -> str:
+    _, address = parseaddr(value)
+    plain = value in {address, f"<{address}>"} or value.endswith(f" <{address}>")
+    if (
+        not plain
+        or not value.isascii()
+        or _CONTROL.search(value)
+        or not _ADDRESS.fullmatch(address)
+    ):
+        msg = f"{value!r} is no e-mail address; write ann@example.org or Ann <ann@example.org>"
+        raise ValueError(msg)
+    return value
+
+
+def _mail_host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        msg = f"{value!r} is no host; write a name or an IP address, such as smtp.example.org"
+        raise ValueError(msg)
+    return value
+
+
+def _one_line(value: str) -> str:
+    if _CONTROL.search(value):
+        msg = f"{value!r} holds a line's end or another control character"
+        raise ValueError(msg)
+    return value
+
+
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
+"""ann@example.org, with or without a name before it."""
 
 
 class Feedback(Section):
@@ -23,12 +62,22 @@ class Feedback(Section):
 class Email(Section):
     """Alerts by e-mail; a password comes from the environment, as MLOPS_SMTP_PASSWORD."""
 
-    to: Annotated[Names, Field(min_length=1)]
-    sender: str
-    host: str = "localhost"
+    to: Annotated[tuple[MailAddress, ...], Field(strict=False, min_length=1)]
+    sender: MailAddress
+    host: Annotated[str, AfterValidator(_mail_host)] = "localhost"
     port: Annotated[int, Field(ge=1, le=65535)] = 25
     security: Literal["none", "starttls", "tls"] = "none"
-    user: str | None = None
+    user: Annotated[str, AfterValidator(_one_line)] | None = None
+
+    @model_validator(mode="after")
+    def _no_password_in_the_clear(self) -> Self:
+        if self.user is not None and self.security == "none" and not _LOOPBACK.fullmatch(self.host):
+            msg = (
+                f"user {self.user!r} would log in at {self.host} without encryption; "
+                "set security to starttls or tls"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class Alerts(Section):

@@ -504,3 +504,32 @@ def test_a_terminal_is_told_in_sentences(layout, monkeypatch, capsys):
     assert "roc_auc is " in out
     assert "expected without labels" in out
     assert "findings by webhook" in said
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/services/T0/SECRET token", "garbage", "http://127.0.0.1:1/SECRET"]
+)
+def test_the_verdict_and_its_code_stand_whatever_a_channel_does(layout, monkeypatch, capsys, url):
+    log(layout, table(2000, 1, strength=0.0))
+    layout.params.write_text(PARAMS)
+    monkeypatch.chdir(layout.root)
+    monkeypatch.setenv("MLOPS_ALERT_WEBHOOK", url)
+    with webhook(status=302) as (slack, _):
+        monkeypatch.setenv("MLOPS_ALERT_SLACK", slack)
+        assert main(["monitor", "-v", "workspace", "--json"]) == 11
+    out, said = capsys.readouterr()
+    assert json.loads(out)["status"] == "degraded"
+    assert "! not told by webhook: " in said
+    assert "! not told by slack: " in said, "the others are told although one failed"
+    assert "SECRET" not in said
+    assert "secret" not in said
+
+
+def test_what_cannot_be_read_of_former_alerts_is_told_again(layout, monkeypatch):
+    log(layout, table(1000, 1, strength=0.0))
+    report = run(layout)
+    Verdicts(layout).tell({"odd": "x", "webhook|model@workspace|" + "z" * 9: "never"})
+    with webhook() as (url, got):
+        monkeypatch.setenv("MLOPS_ALERT_WEBHOOK", url)
+        assert tell(settings().monitor.alerts, layout, report)[0][2] is None
+        assert len(got) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import MlopsError
@@ -16,16 +17,17 @@ if TYPE_CHECKING:
     from mlops_cli.core.monitoring.findings import Finding
     from mlops_cli.layout import Layout
     from mlops_cli.live.monitoring.running import Report
-    from mlops_cli.params.loop import Alerts
+    from mlops_cli.params.loop import Alerts, Email
 
 __all__ = ["Told", "tell"]
 
 _SHOWN = 20
 
 Told = tuple[str, int, str | None]
-"""Channel, how many findings it was told, and why it couldn't be."""
+"""Channel, how many findings it was told, and why it couldn't be, or not wholly."""
 
-_Send = Callable[[Sequence["Finding"]], None]
+_Send = Callable[[Sequence["Finding"]], str | None]
+"""Sends findings; gives what went wrong although they were sent."""
 
 
 def tell(wanted: Alerts, layout: Layout, report: Report) -> list[Told]:
@@ -42,7 +44,7 @@ def tell(wanted: Alerts, layout: Layout, report: Report) -> list[Told]:
         told = {
             key: at
             for key, at in told.items()
-            if key.split("|")[1] != whose or key.split("|")[2] in now
+            if not (about := _finding(key, whose)) or about in now
         }
     done: list[Told] = []
     for channel, send in _channels(wanted, report).items():
@@ -54,37 +56,62 @@ def tell(wanted: Alerts, layout: Layout, report: Report) -> list[Told]:
         if not due:
             continue
         try:
-            send(due)
+            trouble = send(due)
         except MlopsError as error:
             done.append((channel, 0, error.message))
             continue
         told |= {f"{channel}|{whose}|{f.key}": report.at.isoformat() for f in due}
-        done.append((channel, len(due), None))
-    verdicts.tell(told)
+        done.append((channel, len(due), trouble))
+    try:
+        verdicts.tell(told)
+    except (OSError, MlopsError) as error:
+        done.append((".mlops/monitor", 0, f"what was told can't be written down: {error}"))
     return done
 
 
+def _finding(key: str, whose: str) -> str | None:
+    """The finding of a channel's key, if it is one about this version."""
+    _, _, rest = key.partition("|")
+    about, _, finding = rest.partition("|")
+    return finding if about == whose else None
+
+
 def _is_due(last: str | None, now: dt.datetime, repeat: str | None) -> bool:
-    if last is None:
+    try:
+        at = dt.datetime.fromisoformat(last or "")
+    except ValueError:
         return True
-    return repeat is not None and dt.datetime.fromisoformat(last) <= before(now, repeat)
+    return repeat is not None and at.replace(tzinfo=at.tzinfo or dt.UTC) <= before(now, repeat)
 
 
 def _channels(wanted: Alerts, report: Report) -> dict[str, _Send]:
     """Those that are set up, by name."""
     environment, found = os.environ, dict[str, _Send]()
-    if webhook := environment.get("MLOPS_ALERT_WEBHOOK"):
-        found["webhook"] = lambda due: alerts.post(
-            webhook, _plain(report, due), "MLOPS_ALERT_WEBHOOK"
-        )
-    if slack := environment.get("MLOPS_ALERT_SLACK"):
-        found["slack"] = lambda due: alerts.post(slack, _slack(report, due), "MLOPS_ALERT_SLACK")
+    for channel, variable, content in (
+        ("webhook", "MLOPS_ALERT_WEBHOOK", _plain),
+        ("slack", "MLOPS_ALERT_SLACK", _slack),
+    ):
+        if url := environment.get(variable):
+            found[channel] = partial(_post, url, variable, content, report)
     if (email := wanted.email) is not None:
-        password = environment.get("MLOPS_SMTP_PASSWORD")
-        found["e-mail"] = lambda due: alerts.send(
-            email, password, _headline(report), f"{_headline(report)}\n\n{_listed(due)}\n"
-        )
+        found["e-mail"] = partial(_mail, email, environment.get("MLOPS_SMTP_PASSWORD"), report)
     return found
+
+
+def _post(
+    url: str,
+    variable: str,
+    content: Callable[[Report, Sequence[Finding]], Mapping[str, Any]],
+    report: Report,
+    due: Sequence[Finding],
+) -> None:
+    alerts.post(url, content(report, due), variable)
+
+
+def _mail(email: Email, password: str | None, report: Report, due: Sequence[Finding]) -> str | None:
+    headline = _headline(report)
+    refused = alerts.send(email, password, headline, f"{headline}\n\n{_listed(due)}\n")
+    return f"{refused} of {len(email.to)} addresses were refused" if refused else None
 
 
 def _headline(report: Report) -> str:
