@@ -94,7 +94,18 @@ class Intake:
             if is_full(error):
                 raise
             raise self.opened.explain(error) from error
+        self._compare_counts()
         return self.tally
+
+    def _compare_counts(self) -> None:
+        """Refuse a table of which rows were lost, or made of nothing, while it was read."""
+        counted = self.opened.rows
+        if counted is not None and counted != self.tally.rows_in:
+            raise SourceUnreadable(
+                f"source {self.request.name!r} has {counted} rows by its lines, and "
+                f"{self.tally.rows_in} were read",
+                "Look for line ends or quotes inside of values, or write the file anew.",
+            )
 
     def _lazy(self) -> pl.LazyFrame:
         typed = pl.Schema({**self.opened.frame.collect_schema(), **self.converted})

@@ -2,7 +2,7 @@
 
 Polars fills a short row with nulls in silence, so the fields are counted first. Counting is cheap:
 Polars refuses a row with too many fields, so if the file has as many separators as its number of
-lines asks for, no row has too few.
+lines asks for, no row has too few. The rows that are read are compared with the lines, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import polars as pl
 
 from mlops_cli.core.columntypes import DTYPES
 from mlops_cli.errors import BadParams, SourceUnreadable
-from mlops_cli.store.sources.files import BLOCK, check_utf8, open_files, unpacked
+from mlops_cli.store.sources.csv_survey import has_blank_lines, survey, without_blank_lines
+from mlops_cli.store.sources.files import Scanned, check_utf8, open_files, scratch_file, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,13 +38,14 @@ def open_table(request: Request) -> Opened:
     return open_files(request, sys.modules[__name__])
 
 
-def scan(path: Path, shown: str, request: Request) -> pl.LazyFrame:
+def scan(path: Path, shown: str, request: Request) -> Scanned:
     """Check a file's header and rows, and give its lazy table.
 
     Raises
     ------
     SourceUnreadable
-        If it isn't CSV, has two columns of one name, or a row with too few or too many fields.
+        If it isn't CSV, has two columns of one name, a row with too few or too many fields, or
+        a quote inside of a value.
     """
     separator = request.source.separator
     if not separator.isascii():
@@ -54,11 +56,18 @@ def scan(path: Path, shown: str, request: Request) -> pl.LazyFrame:
     _check_magic(path, shown, request)
     plain = unpacked(path, shown, request)
     header = _header(plain, shown, request)
-    if _may_be_ragged(plain, separator, len(header)):
+    compact = plain
+    if len(header) > 1 and has_blank_lines(plain):
+        # Polars would make a row of nulls of each.
+        compact = without_blank_lines(plain, scratch_file(request))
+    counts = survey(compact, separator)
+    if counts.stray_quote is not None or counts.open_quote:
+        raise _stray_quote(survey(plain, separator).stray_quote, shown, request)
+    if counts.may_be_ragged(len(header)):
         problem = _ragged_row(plain, shown, request, len(header))
         if problem is not None:
             raise problem
-    return _lazy(plain, request, header)
+    return Scanned(_lazy(compact, request, header), counts.records - 1)
 
 
 def _lazy(plain: Path, request: Request, header: list[str]) -> pl.LazyFrame:
@@ -87,7 +96,7 @@ def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | Non
     try:
         _lazy(plain, request, header).collect(engine="streaming")
     except pl.exceptions.ComputeError as error:
-        return _misfit(str(error), plain, shown, request) or _open_quote(str(error), shown, request)
+        return _misfit(str(error), plain, shown, request)
     return None
 
 
@@ -117,12 +126,13 @@ def _misfit(message: str, plain: Path, shown: str, request: Request) -> SourceUn
     )
 
 
-def _open_quote(message: str, shown: str, request: Request) -> SourceUnreadable | None:
-    if "malformed" not in message.lower():
-        return None
+def _stray_quote(line: int | None, shown: str, request: Request) -> SourceUnreadable:
+    where = f"line {line} of {shown}" if line is not None else shown
     return SourceUnreadable(
-        f"{shown} of source {request.name!r} has a quote without its pair",
-        'Write a quote inside a value twice, within quotes: "5"" pipe".',
+        f"{where} of source {request.name!r} has a quote without its pair, or one inside of a "
+        "value that isn't quoted",
+        'Write a value with a quote within quotes, and the quote twice: "5"" pipe". A file that '
+        r"escapes it by a backslash (\") has to be written anew without escapes.",
     )
 
 
@@ -150,7 +160,8 @@ def _records(plain: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _header(plain: Path, shown: str, request: Request) -> list[str]:
-    _, names = next(_records(plain, request.source.separator), (0, []))
+    records = (record for _, record in _records(plain, request.source.separator) if record)
+    names: list[str] = next(records, [])
     if any("\ufffd" in name for name in names):
         problem = check_utf8(plain, shown, request)
         if problem is not None:
@@ -170,38 +181,15 @@ def _header(plain: Path, shown: str, request: Request) -> list[str]:
     return names
 
 
-def _may_be_ragged(plain: Path, separator: str, width: int) -> bool:
-    """Compare the number of separators with what the number of lines asks for.
-
-    Separators and line ends within quotes don't count; a byte is within quotes if an odd number
-    of quotes comes before it.
-    """
-    if width == 1:
-        return False
-    separators = lines = 0
-    inside = 0
-    last = b"\n"
-    with plain.open("rb") as file:
-        while block := file.read(BLOCK):
-            between_quotes = block.split(b'"')
-            counted = b"".join(between_quotes[inside::2])
-            lines += counted.count(b"\n")
-            separators += counted.count(separator.encode())
-            inside ^= (len(between_quotes) - 1) & 1
-            last = block[-1:]
-    lines += last != b"\n"
-    return separators != lines * (width - 1)
-
-
 def _ragged_row(plain: Path, shown: str, request: Request, width: int) -> SourceUnreadable | None:
     """Find the first record whose number of fields isn't the header's."""
     for line, record in _records(plain, request.source.separator):
-        if len(record) == width or (width == 1 and not record):
+        if len(record) == width or not record:
             continue
         says = f"has {len(record)} fields" if len(record) > 1 else "has 1 field"
         return SourceUnreadable(
-            f"line {line} of {shown} of source {request.name!r} "
-            f"{says if record else 'is blank'}; the header names {width} columns",
+            f"line {line} of {shown} of source {request.name!r} {says}; "
+            f"the header names {width} columns",
             f"Repair the line, or correct `{request.place}.separator` "
             f"(now {request.source.separator!r}).",
         )

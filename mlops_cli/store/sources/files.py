@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
@@ -19,16 +20,30 @@ if TYPE_CHECKING:
 
     from mlops_cli.store.sources.request import Request
 
-__all__ = ["FileFormat", "check_utf8", "open_files", "unpacked"]
+__all__ = ["FileFormat", "Scanned", "check_utf8", "open_files", "scratch_file", "unpacked"]
 
 BLOCK = 1 << 20
 """Bytes that are looked at at a time."""
 
 
+@dataclass(frozen=True)
+class Scanned:
+    """A file's lazy table.
+
+    Attributes
+    ----------
+    rows
+        How many rows the file has by another count than the table's own; None if there is none.
+    """
+
+    frame: pl.LazyFrame
+    rows: int | None = None
+
+
 class FileFormat(Protocol):
     """How one format of files is read."""
 
-    def scan(self, path: Path, shown: str, request: Request) -> pl.LazyFrame:
+    def scan(self, path: Path, shown: str, request: Request) -> Scanned:
         """Check a file and give its lazy table; ``shown`` is its name for errors."""
 
     def diagnose(self, path: Path, shown: str, request: Request) -> SourceUnreadable | None:
@@ -57,7 +72,7 @@ def open_files(
     """
     files = files_of(request) if files is None else files
     show = show or request.shown
-    tables: dict[Path, pl.LazyFrame] = {}
+    tables: dict[Path, Scanned] = {}
     schemas: dict[Path, pl.Schema] = {}
     for path in files:
         shown = show(path)
@@ -67,7 +82,7 @@ def open_files(
             )
         try:
             tables[path] = reader.scan(path, shown, request)
-            schemas[path] = tables[path].collect_schema()
+            schemas[path] = tables[path].frame.collect_schema()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _explained(error, path, shown, request, reader) from error
 
@@ -78,11 +93,13 @@ def open_files(
                 return found
         return _explained(error, files[-1], show(files[-1]), request, reader)
 
+    counts = [tables[path].rows for path in files]
+    rows = None if None in counts else sum(count or 0 for count in counts)
     if len(files) == 1:
-        return Opened(tables[files[0]], explain)
+        return Opened(tables[files[0]].frame, explain, rows)
     common = _common_schema(schemas, show)
-    parts = [tables[path].select(pl.col(c).cast(t) for c, t in common.items()) for path in files]
-    return Opened(pl.concat(parts), explain)
+    same = [pl.col(c).cast(t) for c, t in common.items()]
+    return Opened(pl.concat([tables[path].frame.select(same) for path in files]), explain, rows)
 
 
 def _explained(
@@ -149,7 +166,7 @@ def unpacked(path: Path, shown: str, request: Request) -> Path:
         packed = file.read(2) == b"\x1f\x8b"
     if not packed and codec in {"utf-8", "ascii"}:
         return path
-    plain = request.scratch / f"{request.name}-{len(list(request.scratch.iterdir()))}"
+    plain = scratch_file(request)
     try:
         with path.open("rb") as file, plain.open("wb") as copy:
             _transcode(gzip.GzipFile(fileobj=file) if packed else file, copy, codec)
@@ -164,6 +181,11 @@ def unpacked(path: Path, shown: str, request: Request) -> Path:
             f"Correct `{request.place}.encoding`.",
         ) from None
     return plain
+
+
+def scratch_file(request: Request) -> Path:
+    """A path in the scratch folder that isn't there yet."""
+    return request.scratch / f"{request.name}-{len(list(request.scratch.iterdir()))}"
 
 
 def _transcode(file: BinaryIO | gzip.GzipFile, copy: BinaryIO, codec: str) -> None:

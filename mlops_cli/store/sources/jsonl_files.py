@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlops_cli.errors import SourceUnreadable
-from mlops_cli.store.sources.files import check_utf8, open_files, unpacked
+from mlops_cli.store.sources.files import Scanned, check_utf8, open_files, unpacked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ def open_table(request: Request) -> Opened:
     return open_files(request, sys.modules[__name__])
 
 
-def scan(path: Path, shown: str, request: Request) -> pl.LazyFrame:
+def scan(path: Path, shown: str, request: Request) -> Scanned:
     """Check that a file looks like JSON Lines, and give its lazy table.
 
     The types come from all of its lines: a key that first appears late is a column, too.
@@ -49,7 +49,9 @@ def scan(path: Path, shown: str, request: Request) -> pl.LazyFrame:
     texts = {
         c: pl.String() for c, t in stated.items() if t not in native and not found[c].is_nested()
     }
-    return pl.scan_ndjson(plain, schema=pl.Schema({**found, **texts}))
+    with plain.open("rb") as file:
+        rows = sum(1 for line in file if not line.isspace())
+    return Scanned(pl.scan_ndjson(plain, schema=pl.Schema({**found, **texts})), rows)
 
 
 def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | None:

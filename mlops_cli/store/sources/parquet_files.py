@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlops_cli.errors import SourceUnreadable
-from mlops_cli.store.sources.files import open_files
+from mlops_cli.store.sources.files import Scanned, open_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ def open_table(request: Request) -> Opened:
     return open_files(request, sys.modules[__name__])
 
 
-def scan(path: Path, shown: str, request: Request) -> pl.LazyFrame:
+def scan(path: Path, shown: str, request: Request) -> Scanned:
     """Check that a file begins and ends as Parquet does, and give its lazy table.
 
     Raises
@@ -48,7 +48,7 @@ def scan(path: Path, shown: str, request: Request) -> pl.LazyFrame:
             f"({path.stat().st_size} bytes, and no footer at its end)",
             "It was cut short when it was written or copied; fetch it again.",
         )
-    return pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    return Scanned(pl.scan_parquet(path, glob=False, hive_partitioning=False))
 
 
 def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | None:

@@ -63,10 +63,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Opened:
-    """A source's lazy table, and how to explain an error of Polars while it is read."""
+    """A source's lazy table, and how to explain an error of Polars while it is read.
+
+    Attributes
+    ----------
+    rows
+        How many rows the source has by another count than the table's own; None if there is none.
+    """
 
     frame: pl.LazyFrame
     explain: Callable[[Exception], SourceUnreadable]
+    rows: int | None = None
 
 
 def format_of_name(name: str) -> str | None:

@@ -1,0 +1,128 @@
+"""Records, separators and quotes of a CSV file, counted without parsing its values.
+
+The counts don't come from the reader that parses the file, so that the two can be compared: a row
+that one of them doesn't see is noticed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+__all__ = ["Survey", "has_blank_lines", "survey", "without_blank_lines"]
+
+_BLOCK = 1 << 20
+_NEWLINE, _RETURN, _QUOTE = b'\n\r"'
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Counts of one CSV file.
+
+    Attributes
+    ----------
+    records
+        Lines outside of quotes, the header among them.
+    separators
+        Separators outside of quotes.
+    stray_quote
+        Line, from 1, of the first quote that neither begins nor ends a value; None if all do.
+    open_quote
+        Whether the file ends within quotes.
+    """
+
+    records: int
+    separators: int
+    stray_quote: int | None
+    open_quote: bool
+
+    def may_be_ragged(self, width: int) -> bool:
+        """Whether a record may have another number of fields than the header's ``width``."""
+        return width > 1 and self.separators != self.records * (width - 1)
+
+
+def survey(path: Path, separator: str, size: int = _BLOCK) -> Survey:
+    """Count a UTF-8 file, a block of ``size`` bytes at a time.
+
+    A byte is within quotes if an odd number of quotes comes before it. A quote begins a value if
+    a separator, a line end or a closing quote comes before it, and ends one if any of these comes
+    after it.
+    """
+    edge = np.zeros(256, bool)
+    edge[[ord(separator), _NEWLINE, _RETURN, _QUOTE]] = True
+    records = separators = lines = 0
+    inside, stray_quote = False, None
+    last = _NEWLINE  # a file begins like a line
+    with path.open("rb") as file:
+        if file.read(len(_BOM)) != _BOM:
+            file.seek(0)
+        while block := file.read(size):
+            data = np.frombuffer(block, np.uint8)
+            quotes = np.flatnonzero(data == _QUOTE)
+            if stray_quote is None:
+                # The byte before shows whether the block before ended with a closing quote.
+                closed = last == _QUOTE and not inside
+                at = _stray(data, quotes, last, edge, inside=inside, closed=closed)
+                if at is not None:
+                    stray_quote = lines + block.count(b"\n", 0, at) + 1
+            outside = b"".join(block.split(b'"')[int(inside) :: 2])
+            records += outside.count(b"\n")
+            separators += outside.count(separator.encode())
+            inside ^= bool(len(quotes) & 1)
+            lines += block.count(b"\n")
+            last = int(data[-1])
+    return Survey(records + (last != _NEWLINE), separators, stray_quote, open_quote=inside)
+
+
+def has_blank_lines(path: Path) -> bool:
+    """Whether there may be a line without a character; one within quotes counts too."""
+    before = b"\n"
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            joined = before + block
+            if b"\n\n" in joined or b"\n\r\n" in joined:
+                return True
+            before = joined[-2:]
+    return False
+
+
+def without_blank_lines(path: Path, target: Path) -> Path:
+    """Copy a CSV file without the blank lines that lie outside of quotes."""
+    inside = False
+    with path.open("rb") as file, target.open("wb") as copy:
+        for line in file:
+            if inside or line.strip(b"\r\n"):
+                copy.write(line)
+            inside ^= bool(line.count(b'"') & 1)
+    return target
+
+
+def _stray(
+    data: npt.NDArray[np.uint8],
+    quotes: npt.NDArray[np.int64],
+    before: int,
+    edge: npt.NDArray[np.bool_],
+    *,
+    inside: bool,
+    closed: bool,
+) -> int | None:
+    """Where in the block a quote stands inside of a value; None if none does."""
+    if closed and not edge[data[0]]:
+        return 0
+    if not len(quotes):
+        return None
+    begins = (np.arange(len(quotes)) + inside) % 2 == 0
+    previous = np.where(quotes > 0, data[quotes - 1], before)
+    following = data[np.minimum(quotes + 1, len(data) - 1)]
+    # Of a quote at the block's end, the next block's first byte is looked at.
+    ends = ~begins & (quotes < len(data) - 1)
+    misplaced = np.flatnonzero((begins & ~edge[previous]) | (ends & ~edge[following]))
+    return int(quotes[misplaced[0]]) if len(misplaced) else None
