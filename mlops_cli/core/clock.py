@@ -43,6 +43,8 @@ class Tally:
     """Column -> values masked as not known yet."""
     unknown: Counter[str] = field(default_factory=Counter)
     """Column -> values masked as nobody knows when they became known."""
+    infinite: Counter[str] = field(default_factory=Counter)
+    """Column -> infinite values, which were taken as missing."""
     span: tuple[dt.datetime, dt.datetime] | None = None
     """First and last time of the rows kept."""
     span_in: tuple[dt.datetime, dt.datetime] | None = None
@@ -60,6 +62,7 @@ class Tally:
             self.undated + other.undated,
             self.pending + other.pending,
             self.unknown + other.unknown,
+            self.infinite + other.infinite,
             _hull(self.span, other.span),
             _hull(self.span_in, other.span_in),
         )

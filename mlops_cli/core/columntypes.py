@@ -13,7 +13,7 @@ import polars as pl
 if TYPE_CHECKING:
     from mlops_cli.params.data import TypeName
 
-__all__ = ["DTYPES", "MisfitError", "convert", "fitted", "normal", "type_name"]
+__all__ = ["DTYPES", "MisfitError", "convert", "finite", "fitted", "normal", "type_name"]
 
 DTYPES: dict[TypeName, pl.DataType] = {
     "integer": pl.Int64(),
@@ -67,7 +67,7 @@ def convert(values: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Turn a column into one of the six types, without losing or guessing a value.
 
     Texts are read as ISO 8601 (times without a zone are UTC), as numbers, or as true/false,
-    yes/no, 1/0. A number becomes an integer only if it is whole. NaN becomes null.
+    yes/no, 1/0. A number becomes an integer only if it is whole. NaN and infinity become null.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series 
         The column in its type; and true for each value that was lost, or None if none was.
     """
     if values.dtype.is_float():
-        values = values.fill_nan(None)
+        values = finite(values)
     if values.dtype == dtype:
         return values, None
     converted = _converted(values, dtype)
@@ -98,9 +98,15 @@ def fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series 
     lost = None
     if converted.null_count() != values.null_count():
         lost = converted.is_null() & values.is_not_null()
-    # A text may say NaN.
-    made = converted.fill_nan(None) if dtype.is_float() else converted
+    # A text may say NaN or inf, and a number may be too large for a float.
+    made = finite(converted) if dtype.is_float() else converted
     return made.alias(values.name), lost
+
+
+def finite(values: pl.Series) -> pl.Series:
+    """A column of floats with null in place of NaN and infinity."""
+    is_finite = values.is_finite()
+    return values if is_finite.all() else values.set(~is_finite, None)
 
 
 def _converted(values: pl.Series, dtype: pl.DataType) -> pl.Series | None:

@@ -150,8 +150,7 @@ def _strategy(
         return "grouped", f"--group {group}: its values stay together"
     dates = [c.name for c in columns if c.type in ("date", "datetime") and not c.missing]
     hint = f"; --time {dates[0]} would let the latest rows judge" if len(dates) == 1 else ""
-    if aim.classes and min(aim.classes.values()) >= ROWS_PER_CLASS:
-        return "stratified", f"each class has at least {ROWS_PER_CLASS} rows{hint}"
     if aim.classes:
-        return "random", f"some class has fewer than {ROWS_PER_CLASS} rows{hint}"
+        # Also with rare classes: a class of which no training row is left can't be learnt.
+        return "stratified", f"each class has its share of every split{hint}"
     return "random", f"the target is a number{hint}"

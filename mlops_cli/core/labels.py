@@ -81,7 +81,7 @@ class LabelCodec:
             count = int(target.is_in(strange).sum())
             raise DataRefused(
                 f"class {strange[0]!r} is in {where} ({count} rows) and not in the training rows",
-                "Split so that each class is in every split (split.method: stratified), or merge "
+                "Split so that each class is in every split (split.strategy: stratified), or merge "
                 "rare classes in the target expression.",
             )
         new = [codes[v] for v in values]
@@ -102,6 +102,10 @@ class LabelCodec:
 
 
 def _order_binary(classes: list[Any], positive: Label | None) -> list[Any]:
+    if positive is not None and positive not in classes:
+        # `positive: "1"` means the class 1, if only one class is written so.
+        written = [c for c in classes if str(c).lower() == str(positive).lower()]
+        positive = written[0] if len(written) == 1 else positive
     if positive is not None and positive not in classes:
         raise DataRefused(
             f"task.positive is {positive!r}, and the target's classes are {_shown(classes)}",

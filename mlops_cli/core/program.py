@@ -99,7 +99,12 @@ class FeatureProgram:
             For the first rule that can't work, with the place where it stands.
         """
         facts = {
-            name: TableFacts(schemas[name], source.time, source.known_at)
+            # No model takes a list or an object, and no request has one.
+            name: TableFacts(
+                {c: t for c, t in schemas[name].items() if not t.is_nested()},
+                source.time,
+                source.known_at,
+            )
             for name, source in ingest.sources.items()
             if name in schemas
         }

@@ -54,15 +54,15 @@ def randomly(units: Ids, classes: Ids | None, validation: float, test: float, se
     units
         Row -> unit (equal rows, say), dense.
     classes
-        Row -> class, to stratify by; a unit counts for the class of its first row.
+        Row -> class, to stratify by; a unit counts for the rarest class of its rows, so that
+        the few rows of a class are dealt among themselves.
     validation, test
         Shares of the rows.
     """
     import numpy as np
 
     size = np.bincount(units)
-    first = np.unique(units, return_index=True)[1]
-    stratum = np.zeros(len(size), np.int64) if classes is None else classes[first]
+    stratum = np.zeros(len(size), np.int64) if classes is None else _rarest(units, classes)
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(size))
     of_unit = np.zeros(len(size), np.int8)
@@ -70,6 +70,15 @@ def randomly(units: Ids, classes: Ids | None, validation: float, test: float, se
         mine = shuffled[stratum[shuffled] == each]
         of_unit[mine] = _fill(size[mine], validation, test)
     return of_unit[units]
+
+
+def _rarest(units: Ids, classes: Ids) -> Ids:
+    """Unit -> the class of its rows that has the fewest rows of all."""
+    import numpy as np
+
+    rows = np.bincount(classes)[classes]
+    order = np.lexsort((rows, units))
+    return classes[order[np.unique(units[order], return_index=True)[1]]]
 
 
 def by_group(groups: pl.Series, validation: float, test: float, seed: int) -> Codes:

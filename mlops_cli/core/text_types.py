@@ -26,8 +26,9 @@ MISSING = (
 
 TRUE_FALSE = ("true", "false", "True", "False", "TRUE", "FALSE")
 
-# At most 18 digits: these always fit into 64 bits.
-INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
+INTEGER = r"^-?(0|[1-9][0-9]{0,18})$"
+# Whole numbers that a float can't tell apart are codes: of an account, of an order.
+LONG_CODE = r"^[+-]?[0-9]{19,}$"
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 # 00123 is a code (of a place, a product), and its zeros mean something.
 CODE = r"^[+-]?0[0-9]"
@@ -128,11 +129,14 @@ def _trimmed(text: pl.Expr) -> pl.Expr:
 
 
 def _is_integer(text: pl.Expr) -> pl.Expr:
-    return text.str.contains(INTEGER)
+    import polars as pl
+
+    # Some numbers of 19 digits don't fit into 64 bits.
+    return text.str.contains(INTEGER) & text.cast(pl.Int64, strict=False).is_not_null()
 
 
 def _is_number(text: pl.Expr) -> pl.Expr:
-    return text.str.contains(NUMBER) & ~text.str.contains(CODE)
+    return text.str.contains(NUMBER) & ~text.str.contains(CODE) & ~text.str.contains(LONG_CODE)
 
 
 def _is_date(text: pl.Expr) -> pl.Expr:

@@ -112,6 +112,10 @@ def _warnings(tally: Tally, request: Request) -> list[str]:
         for column, n in sorted(tally.unknown.items())
         if n
     ]
+    said += [
+        f"{request.name}.{column}: {n} infinite values were taken as missing"
+        for column, n in sorted(tally.infinite.items())
+    ]
     return said
 
 

@@ -379,7 +379,8 @@ def _entry(trial: Trial) -> dict[str, Any]:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
+    # A fold without a class has no value of some metrics.
+    return None if value is None or not math.isfinite(value) else round(value, 6)
 
 
 def _summary(

@@ -117,6 +117,11 @@ class Intake:
         return table.map_batches(self._cut, streamable=True, schema=self.clock.schema(self.columns))
 
     def _convert(self, frame: pl.DataFrame) -> pl.DataFrame:
+        floats = [c for c in self.converted if frame.schema[c].is_float()]
+        infinite = {c: n for c in floats if (n := int(frame[c].is_infinite().sum()))}
+        if infinite:
+            with self.lock:
+                self.tally.infinite.update(infinite)
         return frame.with_columns(convert(frame[c], t) for c, t in self.converted.items())
 
     def _cut(self, frame: pl.DataFrame) -> pl.DataFrame:

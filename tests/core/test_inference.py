@@ -222,11 +222,11 @@ def test_not_a_number_counts_as_missing():
     assert found.missing == 4
 
 
-def test_classes_with_enough_rows_are_stratified_and_rare_ones_are_named():
+def test_classes_are_stratified_and_rare_ones_are_named():
     assert proposed(table()).strategy == "stratified"
     rare = pl.Series("y", ["a" if i < 40 else "b" if i < 57 else "c" for i in range(N)])
     found = proposed(table().with_columns(rare))
-    assert found.strategy == "random"
+    assert found.strategy == "stratified"
     assert any("'c' with 3" in w for w in found.warnings)
 
 

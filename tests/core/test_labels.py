@@ -22,6 +22,26 @@ def test_the_positive_class_comes_last():
     assert LabelCodec.fit(target, "binary", "good").classes == ("bad", "good")
 
 
+@pytest.mark.parametrize(
+    ("classes", "positive", "last"),
+    [([0, 1], "1", 1), ([0, 1], "0", 0), ([False, True], "true", True), (["a", "b"], "a", "a")],
+)
+def test_a_text_that_names_one_class_is_that_class(classes, positive, last):
+    assert LabelCodec.fit(pl.Series(classes), "binary", positive).classes[-1] == last
+
+
+def test_a_positive_class_that_isnt_there_is_refused_with_the_classes():
+    with pytest.raises(DataRefused, match="'2', and the target's classes are 0, 1"):
+        LabelCodec.fit(pl.Series([0, 1]), "binary", "2")
+
+
+def test_the_hint_on_a_class_without_training_rows_names_a_key_that_exists():
+    codec = LabelCodec.fit(pl.Series(["a", "b"]), "binary")
+    with pytest.raises(DataRefused) as refused:
+        codec.encode(pl.Series(["c"]))
+    assert "split.strategy: stratified" in refused.value.hint
+
+
 def test_codes_come_back_as_classes():
     target = pl.Series(["c", "a", "b", "a"])
     codec = LabelCodec.fit(target, "multiclass")

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import INGEST, START, UTC, changed, compiled, tables, trips
+from programs import INGEST, RULES, START, UTC, changed, compiled, tables, trips
 
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.errors import BadParams, DataRefused
@@ -113,6 +113,17 @@ def test_the_program_survives_its_file() -> None:
     again = FeatureProgram.from_json(program.to_json())
     assert again.transform(base, tables(base)).equals(program.transform(base, tables(base)))
     assert again.kinds == program.kinds
+
+
+def test_lists_and_objects_of_a_source_are_left_out() -> None:
+    schemas = {name: table.collect_schema() for name, table in tables(trips(7, 3)).items()}
+    nested = {"tags": pl.List(pl.String), "address": pl.Struct({"street": pl.String})}
+    schemas["trips"] = pl.Schema({**schemas["trips"], **nested})
+    program = FeatureProgram.compile(
+        Featurize.model_validate(RULES), Ingest.model_validate(INGEST), schemas
+    )
+    again = FeatureProgram.from_json(program.to_json())
+    assert again.base.schema.keys() == compiled().base.schema.keys()
 
 
 def test_a_late_column_in_a_feature_is_blank_at_the_moment_of_prediction() -> None:

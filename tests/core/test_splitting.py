@@ -142,3 +142,11 @@ def test_a_missing_column_suggests_the_nearest() -> None:
     with pytest.raises(BadParams, match=r"split\.group is 'shp'") as caught:
         splitting.needs("shp", ["shop", "x"], "split.group")
     assert caught.value.hint.startswith("Did you mean 'shop'?")
+
+
+def test_the_only_row_of_a_class_is_a_training_row_though_another_row_equals_it():
+    units = np.array([i % 60 for i in range(200)])
+    classes = np.array([1 + i // 25 if i % 25 == 0 else 0 for i in range(200)])
+    for seed in range(20):
+        codes = splitting.randomly(units, classes, 0.2, 0.2, seed)
+        assert set(codes[classes > 0]) == {0}

@@ -26,7 +26,7 @@ def found_in(*values: str | None, only_dates: bool = False):
         ([".5", "+1"], "number"),
         ([" 39", " 40"], "integer"),
         (["00123", "4567"], "string"),
-        (["12345678901234567890", "1"], "number"),
+        (["12345678901234567890", "1"], "string"),
         (["true", "False"], "boolean"),
         (["yes", "no"], "string"),
         (["2024-01-31", "1999-12-01"], "date"),
@@ -88,3 +88,11 @@ def test_an_offset_moves_a_moment_to_utc():
     frame = pl.LazyFrame({"x": ["2024-01-31T10:00:00+02:00"]})
     moment = typed(frame, read_text_types(frame)).collect()["x"][0]
     assert moment == dt.datetime(2024, 1, 31, 8, tzinfo=dt.UTC)
+
+
+def test_whole_numbers_of_nineteen_digits_keep_every_digit():
+    assert found_in("1700000000000000000", "1700000000001000003").types == {"x": "integer"}
+    assert found_in("9223372036854775807", "-9223372036854775808").types == {"x": "integer"}
+    assert found_in("9223372036854775808").types == {"x": "string"}
+    assert found_in("17", "170000000000000000000000").types == {"x": "string"}
+    assert found_in("1.7e30", "2").types == {"x": "number"}

@@ -57,6 +57,18 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path):
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("positives", [1, 2, 3])
+def test_folds_without_a_positive_row_have_no_score_of_their_own(tmp_path, positives):
+    layout = make_splits(tmp_path, "binary")
+    for name, rows in (("train", positives), ("validation", 1)):
+        split = pl.read_parquet(layout.split(name)).with_row_index("at")
+        split = split.with_columns(_target=(pl.col("at") < rows).cast(pl.String)).drop("at")
+        split.write_parquet(layout.split(name))
+    tune.run(make_params("binary", tune={"trials": 3, "families": FAST}), layout, Silent())
+    trials = json.loads((layout.tuning / "trials.json").read_text())
+    assert all(0 <= t["score"] <= 1 for t in trials if t["state"] == "complete")
+
+
 def test_it_trains_on_no_more_rows_than_given(tmp_path):
     layout = make_splits(tmp_path, "binary")
     tune.run(make_params("binary", tune={"trials": 1, "rows": 100}), layout, Silent())

@@ -101,6 +101,14 @@ def test_every_kind_gives_the_same_table(kind, tmp_path):
     assert (tally.rows_in, tally.rows) == (3, 3)
 
 
+def test_not_a_number_and_infinity_are_missing_values_that_are_counted(tmp_path):
+    values = pl.DataFrame({"a": [1.0, float("inf"), float("-inf"), float("nan"), None]})
+    values.write_parquet(tmp_path / "t.parquet")
+    table, tally, _ = ingest(tmp_path, "t.parquet")
+    assert table["a"].to_list() == [1.0, None, None, None, None]
+    assert tally.infinite == {"a": 2}
+
+
 def test_every_kind_is_recognised_by_its_uri(kind, tmp_path):
     with offer(kind, ROWS, tmp_path) as uri:
         assert kind_of(Source(uri=uri)) in {kind, "file"}
