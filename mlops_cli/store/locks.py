@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlops_cli.errors import Busy
+from mlops_cli.store.private import private_parent
 
 __all__ = ["held", "waited_for"]
 
@@ -24,7 +25,7 @@ def held(path: Path, what: str) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_parent(path)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -45,7 +46,7 @@ def waited_for(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock, after waiting for whoever has it; ``waiting`` is told once."""
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_parent(path)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

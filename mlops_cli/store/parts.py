@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.errors import NotFound, Usage
 from mlops_cli.store import tables
 from mlops_cli.store.files import read_json, staged, write_json
+from mlops_cli.store.private import private_file, private_folder
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,7 +84,7 @@ class Parts:
 
     def add(self, done: Done, made: pl.DataFrame, rejected: Iterable[Mapping[str, Any]]) -> None:
         """Keep one more slice; it counts when the state says so, and not before."""
-        self.folder.mkdir(exist_ok=True)
+        private_folder(self.folder)
         number = done.slices - 1
         lines = [json.dumps(line, ensure_ascii=False, default=str) + "\n" for line in rejected]
         aside = self._aside(number)
@@ -101,7 +102,7 @@ class Parts:
         rejects = beside(self.out)
         asides = [p for i in range(done.slices) if (p := self._aside(i)).is_file()]
         if asides:
-            with staged(rejects) as temporary, temporary.open("wb") as file:
+            with staged(rejects) as temporary, private_file(temporary, "wb") as file:
                 for path in asides:
                     file.write(path.read_bytes())
         else:

@@ -203,6 +203,7 @@ def _fill(
     finally:
         store.close()
     sources.settle(path)
+    path.chmod(0o644)  # a container may run as any user
     return facts
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ from mlops_cli.core.inputs import RowError
 from mlops_cli.live.service.http import Problem
 from mlops_cli.live.service.parts import faults, parts_of, speaker
 from mlops_cli.live.service.telling import Teller, as_json
+from mlops_cli.store.events import Unkeepable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -309,15 +310,33 @@ class Batcher:
 
 async def _kept(durable: list[Future[list[str]]]) -> None:
     """Wait until events are durable."""
-    try:
-        await asyncio.gather(*map(asyncio.wrap_future, durable))
-    except Exception as error:  # a driver's own
-        raise _not_kept() from error
+    results = await asyncio.gather(*map(asyncio.wrap_future, durable), return_exceptions=True)
+    for error in results:
+        if isinstance(error, Unkeepable):
+            if _answered(error):
+                raise _unkeepable()
+        elif isinstance(error, BaseException):  # a driver's own
+            raise _not_kept() from error
 
 
 def _settle(done: _Done, error: BaseException | None) -> None:
+    bad = _answered(error) if isinstance(error, Unkeepable) else None
     for asked, outcome in done.asked:
-        asked.tell(outcome if error is None else _not_kept())
+        if error is None or (bad is not None and not _has(outcome, bad)):
+            asked.tell(outcome)
+        else:
+            asked.tell(_not_kept() if bad is None else _unkeepable())
+
+
+def _answered(error: Unkeepable) -> set[str]:
+    """Answered rows that can't be kept; a shadow's faults are its own."""
+    return {i for i in error.ids if not i.endswith("-shadow")}
+
+
+def _has(outcome: Outcome, ids: Collection[str]) -> bool:
+    """Whether one of these predictions is among its answers, which begin with the id."""
+    start = len('{"id":"')
+    return any(answer[start : answer.index('"', start)] in ids for answer in outcome.answers)
 
 
 def _resolve(future: asyncio.Future[Outcome], outcome: Outcome | Exception) -> None:
@@ -331,6 +350,10 @@ def _resolve(future: asyncio.Future[Outcome], outcome: Outcome | Exception) -> N
 
 def _not_kept() -> Problem:
     return Problem(503, "the event log can't take the prediction", {"retry-after": "5"})
+
+
+def _unkeepable() -> Problem:
+    return Problem(422, "a value of the row can't be kept: the event log's database refuses it")
 
 
 def _without_bad(batch: Sequence[_Asked], errors: Sequence[RowError]) -> list[_Asked]:

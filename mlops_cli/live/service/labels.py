@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mlops_cli.store.events import Label
+from mlops_cli.store.events import LONGEST_ENTITY, Label
 
 if TYPE_CHECKING:
     from mlops_cli.live.service.served import Served
@@ -101,4 +101,9 @@ class Labelling:
         read = self.served.scorer.inputs.values({c: given[c] for c in wanted})
         if read is None:
             raise Unfit("`entity` has a value of another type than its column")
-        return orjson.dumps(read).decode()
+        text = orjson.dumps(read)
+        if len(text) > LONGEST_ENTITY:
+            raise Unfit(
+                f"`entity` has {len(text):,} bytes, and at most {LONGEST_ENTITY:,} are kept"
+            )
+        return text.decode()

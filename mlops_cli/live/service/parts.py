@@ -60,10 +60,10 @@ def parts_of(versions: Versions, rows: Rows | pl.DataFrame) -> list[Part]:
     for served, places in versions.answering(rows):
         if isinstance(rows, list):
             some = rows if places is None else [rows[i] for i in places]
-            parts.append(Part(served, places, some, served.scorer.read(some)))
+            parts.append(Part(served, places, some, served.fitting(served.scorer.read(some))))
         else:
             frame: pl.DataFrame = rows if places is None else rows[places]  # type: ignore[assignment, call-overload]
-            read = served.scorer.read_frame(frame)
+            read = served.fitting(served.scorer.read_frame(frame))
             parts.append(Part(served, places, [] if read.errors else frame.to_dicts(), read))
     return parts
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from mlops_cli.core.inputs import Inputs, Read, shown
+from mlops_cli.core.inputs import Inputs, Read, RowError, shown
 from mlops_cli.core.windows import AT
 from mlops_cli.live.scoring import Scorer
-from mlops_cli.store.events import Prediction
+from mlops_cli.store.events import LONGEST_ENTITY, Prediction
 from mlops_cli.store.files import read_json
 
 if TYPE_CHECKING:
@@ -143,6 +143,31 @@ class Served:
         if not self._entity or len(columns) < len(self._entity):
             return [None] * frame.height
         return [orjson.dumps(values).decode() for values in zip(*columns, strict=True)]
+
+    def fitting(self, read: Read) -> Read:
+        """Without the rows of which the log can't keep the entity: its text is too long."""
+        import polars as pl
+
+        frame = read.frame
+        columns = [frame.get_column(c) for c in self._entity if c in frame.columns]
+        longest = sum(
+            max(map(len, filter(None, column.to_list())), default=0)
+            for column in columns
+            if column.dtype == pl.String
+        )
+        # Escaped, a character takes up to six bytes; numbers, quotes and commas come to it.
+        if 6 * longest + 40 * len(columns) <= LONGEST_ENTITY:
+            return read
+        lengths = [len(entity.encode()) if entity else 0 for entity in self.entities(frame)]
+        named = ", ".join(self._entity)
+        errors = [
+            RowError(
+                row, named, None, f"an entity of {length:,} bytes; {LONGEST_ENTITY:,} are kept"
+            )
+            for row, length in zip(read.index, lengths, strict=True)
+            if length > LONGEST_ENTITY
+        ]
+        return read.only(pl.Series([length <= LONGEST_ENTITY for length in lengths]), errors)
 
     def moments(self, frame: pl.DataFrame) -> list[float | None]:
         """When what each row is about happens, in seconds since 1970; else when it is predicted."""

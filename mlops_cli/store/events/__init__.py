@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from mlops_cli.errors import SourceUnreadable
 from mlops_cli.store.urls import scheme_of, sqlite_path
 
 if TYPE_CHECKING:
@@ -14,9 +15,13 @@ if TYPE_CHECKING:
     from mlops_cli.store.events.writer import EventLog
 
 __all__ = [
-    "Events", "Label", "Prediction", "Unkeepable", "open_events", "open_log", "open_reader",
+    "LONGEST_ENTITY", "Events", "Label", "Prediction", "Unkeepable", "WriteFailed", "open_events",
+    "open_log", "open_reader",
 ]  # fmt: skip
 
+LONGEST_ENTITY = 2_000
+"""Bytes of an entity's text. It is a part of a label's key, and an entry of PostgreSQL's index may
+have 2,704."""
 Policy = Literal["spill", "block", "drop"]
 
 
@@ -59,7 +64,8 @@ class Label(NamedTuple):
     """What really happened: of a prediction by its id, or of an entity at a moment.
 
     ``key`` makes it idempotent: of several labels with one key, the one received last, by ``at``,
-    counts; the others are its history.
+    counts; the others are its history. Where the clock was set back, ``at`` is that of the label
+    before and a microsecond.
     """
 
     key: str
@@ -71,22 +77,45 @@ class Label(NamedTuple):
 
 
 class Unkeepable(Exception):
-    """The database is there, and will never take these events; their values aren't told."""
+    """The database is there, and will never take these events; their values aren't told.
+
+    Attributes
+    ----------
+    ids
+        The predictions at fault, where the others of the same call are kept; empty: none is.
+    """
+
+    def __init__(self, reason: str, ids: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.ids = frozenset(ids)
+
+
+class WriteFailed(SourceUnreadable):
+    """A write failed for which an event may be at fault, or the database: a second try shows."""
 
 
 class Events(Protocol):
     """A database of events."""
 
-    def write(self, predictions: Sequence[Prediction], labels: Sequence[Label]) -> list[str]:
+    def write(
+        self, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool = False
+    ) -> list[str]:
         """Keep them all or none, durably; say of each label: new, same, changed or unknown.
 
         What is there already is not kept twice. Unknown is a new label of a prediction that isn't
         there (yet); it is kept as well. Without events, this tells whether the database is there.
 
+        Parameters
+        ----------
+        late
+            They were spilled: labels find their place by time (see ``judging.judged``).
+
         Raises
         ------
         Unkeepable
             For events that break the tables' rules, whenever they are tried.
+        WriteFailed
+            If it isn't certain whether that is so, or the database can't be written to now.
         SourceUnreadable
             If the database can't be reached or written to now.
         """

@@ -10,6 +10,8 @@ from mlops_cli.store.events import Label
 
 __all__ = ["judged", "wanted"]
 
+_STEP = 1e-6
+"""Seconds between two values of a label where the clock was set back."""
 Found = set[Any]
 """Ids of predictions that are there, and their (entity, moment)."""
 
@@ -27,17 +29,23 @@ def wanted(labels: Iterable[Label]) -> tuple[list[str], list[str], list[tuple[st
 
 
 def judged(
-    labels: Sequence[Label], before: Iterable[tuple[str, float, str]], found: Found
+    labels: Sequence[Label],
+    before: Iterable[tuple[str, float, str]],
+    found: Found,
+    *,
+    late: bool,
 ) -> tuple[list[str], list[Label]]:
     """Of each label new, same, changed or unknown; and those to keep.
 
-    A label is compared with the last one of its key that isn't younger than itself: one that comes
-    late, because it had to be spilled, finds its place in the history, and only once.
+    A label is compared with the last one of its key, and comes after it, whatever the clock says.
 
     Parameters
     ----------
     before
         Key, time of receipt and value of what is kept, in the order in which it counts.
+    late
+        These were spilled, so that others may have overtaken them: each finds its place in the
+        history by the time at which it was received, and only once.
     """
     history: Mapping[str, list[tuple[float, str]]] = defaultdict(list)
     for key, at, value in before:
@@ -45,12 +53,14 @@ def judged(
     results, kept = [], []
     for label in labels:
         past = history[label.key]
-        place = sum(at <= label.at for at, _ in past)
+        place = sum(at <= label.at for at, _ in past) if late else len(past)
         if place and past[place - 1][1] == label.value:
             results.append("same")
             continue
+        overtaken = past and not late and label.at < past[-1][0]
+        at = past[-1][0] + _STEP if overtaken else label.at
         known = (label.prediction or (label.entity, label.moment)) in found
         results.append("changed" if past else "new" if known else "unknown")
-        past.insert(place, (label.at, label.value))
-        kept.append(label)
+        past.insert(place, (at, label.value))
+        kept.append(label._replace(at=at))
     return results, kept

@@ -7,13 +7,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlops_cli.errors import BadParams, SourceUnreadable
-from mlops_cli.store.events import Label, Prediction, Unkeepable
+from mlops_cli.store.events import Label, Prediction, Unkeepable, WriteFailed
 from mlops_cli.store.events.judging import judged, wanted
 from mlops_cli.store.urls import check_url
 
 __all__ = ["SCHEMA", "PostgresEvents", "PostgresRows"]
 
-_MADE = "events of mlops-cli, format 1"
+_FORMER = "events of mlops-cli, format 1"
+_MADE = "events of mlops-cli, format 2"
+# A B-tree's entry has 2,704 bytes at most, and an entity may be longer: its hash is not. Format 1
+# had the entity itself in the index, so that one long entity was refused for good.
+_HASH = "hashtextextended(entity, 0)"
+_ENTITIES = f"""
+CREATE INDEX predictions_entity ON predictions ({_HASH}, moment) WHERE entity IS NOT NULL;
+CREATE INDEX labels_entity ON labels ({_HASH}) WHERE entity IS NOT NULL;
+COMMENT ON TABLE predictions IS '{_MADE}';
+"""
 SCHEMA = f"""
 CREATE TABLE predictions (
     id TEXT PRIMARY KEY, at DOUBLE PRECISION NOT NULL, moment DOUBLE PRECISION,
@@ -21,18 +30,27 @@ CREATE TABLE predictions (
     features TEXT NOT NULL, output TEXT NOT NULL, milliseconds DOUBLE PRECISION NOT NULL
 );
 CREATE INDEX predictions_at ON predictions (at, id);
-CREATE INDEX predictions_entity ON predictions (entity, moment) WHERE entity IS NOT NULL;
 CREATE TABLE labels (
     seq BIGSERIAL PRIMARY KEY, key TEXT NOT NULL, prediction TEXT, entity TEXT,
     moment DOUBLE PRECISION, value TEXT NOT NULL, at DOUBLE PRECISION NOT NULL
 );
 CREATE INDEX labels_key ON labels (key, at, seq);
 CREATE INDEX labels_at ON labels (at, seq);
-COMMENT ON TABLE predictions IS '{_MADE}';
+{_ENTITIES}
 """
+_TAKE_UP = f"SET LOCAL statement_timeout = 0; DROP INDEX IF EXISTS predictions_entity; {_ENTITIES}"
 _SCHEMA_LOCK, _LABELS_LOCK = 0x6D6C6F70, 0x6D6C6F71
 """Two services that start at once make the tables one after the other; and two that are told the
 same at once must not both find nothing, so labels are kept one transaction after the other."""
+_TRIES = 3
+_CONFLICT = ("40",)
+"""SQLSTATE of a deadlock or of transactions that can't be put in an order: tried again."""
+_ROWS = ("21", "22", "23", "54")
+"""SQLSTATE of what the rows themselves break: values, rules, limits of the program."""
+_INTERNAL = ("XX", "38", "39", "P0")
+"""SQLSTATE where either may be at fault: the server's own errors, and triggers."""
+_TOO_MUCH = ("57014", "53200", "57P02", "08")
+"""SQLSTATE of what fewer rows may pass: time, memory, a server process or connection that ended."""
 _FORM = "postgresql://USER:PASSWORD@HOST/DATABASE"
 _PLAIN = re.compile(r"[\w.,:/~-]*")
 _REASONS = (
@@ -65,23 +83,48 @@ class PostgresEvents:
         self._url = url
         self._db: Any = None
 
-    def write(self, predictions: Sequence[Prediction], labels: Sequence[Label]) -> list[str]:
+    def write(
+        self, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool = False
+    ) -> list[str]:
         """See ``Events.write``."""
         psycopg = self._psycopg
-        try:
-            if self._db is None:
-                self._db = _connected(psycopg, self._url)
-                _make(self._db)
-            return self._written(self._db, predictions, labels)
-        except BaseException as error:
-            # Whatever it was, the next attempt begins with a connection that is known to be good.
-            self.close()
-            if isinstance(error, (psycopg.DataError, psycopg.IntegrityError, UnicodeError)):
-                # Its text may have the row's values.
-                raise Unkeepable(type(error).__name__) from None
-            if isinstance(error, psycopg.Error):
-                raise _away(self._url, error) from None
-            raise
+        for left in reversed(range(_TRIES)):
+            count = 0
+            try:
+                if self._db is None:
+                    self._db = _connected(psycopg, self._url)
+                    _make(self._db)
+                count = len(predictions) + len(labels)
+                return self._written(self._db, predictions, labels, late=late)
+            except BaseException as error:
+                # Whatever it was, the next attempt begins with a good connection.
+                self.close()
+                if not isinstance(error, Exception) or isinstance(error, SourceUnreadable):
+                    raise
+                if left and (getattr(error, "sqlstate", None) or "").startswith(_CONFLICT):
+                    continue
+                raise self._failure(error, count) from None
+        raise AssertionError
+
+    def _failure(self, error: Exception, events: int) -> Exception:
+        """Whose fault it is; an error's text may have the row's values, and isn't shown.
+
+        Parameters
+        ----------
+        events
+            How many were being written; none while it was being connected.
+        """
+        state = getattr(error, "sqlstate", None) or ""
+        if isinstance(error, (self._psycopg.DataError, self._psycopg.IntegrityError, UnicodeError)):
+            return Unkeepable(type(error).__name__)
+        if events and state.startswith(_ROWS):
+            return Unkeepable(f"{type(error).__name__} ({state})")
+        away = _away(self._url, error)
+        several = events > 1 and (not state or state.startswith(_TOO_MUCH))
+        is_driver = isinstance(error, (self._psycopg.Error, OSError))
+        if several or (events and (state.startswith(_INTERNAL) or not is_driver)):
+            return WriteFailed(away.message, away.hint)
+        return away
 
     def close(self) -> None:
         """See ``Events.close``."""
@@ -90,7 +133,7 @@ class PostgresEvents:
             self._db = None
 
     def _written(
-        self, db: Any, predictions: Sequence[Prediction], labels: Sequence[Label]
+        self, db: Any, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool
     ) -> list[str]:
         if not labels:
             self._predict(db, predictions)
@@ -98,7 +141,7 @@ class PostgresEvents:
         with db.transaction():
             if predictions:
                 _insert_new(db, predictions)
-            return _label(db, labels)
+            return _label(db, labels, late=late)
 
     def _predict(self, db: Any, predictions: Sequence[Prediction]) -> None:
         """Keep predictions by one statement, which is a transaction of its own."""
@@ -133,7 +176,7 @@ class PostgresRows:
         self._url = url
         try:
             self._db = _connected(self._psycopg, url, statement_seconds=0)
-            self.empty = not _is_made(self._db)
+            self.empty = _format(self._db) is None
         except self._psycopg.Error as error:
             raise _away(url, error) from None
 
@@ -180,6 +223,8 @@ def _connected(psycopg: Any, url: str, *, statement_seconds: int = _PATIENCE) ->
         autocommit=True,
     )
     db.execute(f"SET statement_timeout = '{statement_seconds}s'")
+    # Less than that, so that waiting for others isn't taken for a statement that takes too long.
+    db.execute(f"SET lock_timeout = '{statement_seconds * 0.8:g}s'")
     # Someone may have turned it off for speed; here, an answer stands for its commit.
     db.execute(
         "SELECT set_config('synchronous_commit', 'on', false) "
@@ -206,24 +251,39 @@ def _away(url: str, error: Exception) -> SourceUnreadable:
     )
 
 
-def _is_made(db: Any) -> bool:
-    found = db.execute("SELECT obj_description(to_regclass('predictions'), 'pg_class')").fetchone()
-    exists = db.execute("SELECT to_regclass('predictions') IS NOT NULL").fetchone()[0]
-    if exists and found[0] != _MADE:
+def _format(db: Any) -> str | None:
+    """Which format the tables have; None: there are none yet."""
+    ((exists, made),) = db.execute(
+        "SELECT to_regclass('predictions') IS NOT NULL, "
+        "obj_description(to_regclass('predictions'), 'pg_class')"
+    ).fetchall()
+    if exists and made not in (_MADE, _FORMER):
         raise SourceUnreadable(
             f"the database has a table predictions that isn't one of {_MADE}",
             "Give the event log a database of its own, or a schema: ?options=-csearch_path%3DNAME.",
         )
-    return bool(exists)
+    return str(made) if exists else None
 
 
 def _make(db: Any) -> None:
-    """Make the tables, where they aren't there; a role that may only insert finds them made."""
-    if not _is_made(db):
+    """Make the tables, or take up those of the former format.
+
+    A role that may only insert finds them made, and leaves a former format as it is.
+    """
+    from psycopg.errors import InsufficientPrivilege
+
+    found = _format(db)
+    if found == _MADE:
+        return
+    try:
         with db.transaction():
             db.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
-            if not _is_made(db):
-                db.execute(SCHEMA)
+            again = _format(db)
+            if again != _MADE:
+                db.execute(SCHEMA if again is None else _TAKE_UP)
+    except InsufficientPrivilege:
+        if found is None:
+            raise
 
 
 def _insert_new(db: Any, predictions: Sequence[Prediction]) -> None:
@@ -235,7 +295,7 @@ def _insert_new(db: Any, predictions: Sequence[Prediction]) -> None:
         )
 
 
-def _label(db: Any, labels: Sequence[Label]) -> list[str]:
+def _label(db: Any, labels: Sequence[Label], *, late: bool) -> list[str]:
     db.execute("SELECT pg_advisory_xact_lock(%s)", (_LABELS_LOCK,))
     keys, ids, moments = wanted(labels)
     before = db.execute(
@@ -246,12 +306,13 @@ def _label(db: Any, labels: Sequence[Label]) -> list[str]:
     }
     found.update(
         db.execute(
-            "SELECT entity, moment FROM predictions "
-            "JOIN unnest(%s::text[], %s::float8[]) AS w (entity, moment) USING (entity, moment)",
+            "SELECT p.entity, p.moment FROM unnest(%s::text[], %s::float8[]) AS w (entity, moment) "
+            "JOIN predictions p ON hashtextextended(p.entity, 0) = hashtextextended(w.entity, 0) "
+            "AND p.moment = w.moment AND p.entity = w.entity",
             ([entity for entity, _ in moments], [moment for _, moment in moments]),
         )
     )
-    results, kept = judged(labels, before, found)
+    results, kept = judged(labels, before, found, late=late)
     with db.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO labels (key, prediction, entity, moment, value, at) "

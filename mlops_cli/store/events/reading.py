@@ -17,6 +17,8 @@ By = Literal["at", "moment"]
 
 _NEVER, _EVER = float("-inf"), float("inf")
 _NUMBERS = {"at", "moment", "milliseconds"}
+_DATED = (-62_135_596_800.0, 253_402_300_799.0)
+"""Seconds since 1970 of the years 1 to 9999."""
 _ASKED = 500
 """Ids that one question names."""
 
@@ -265,7 +267,9 @@ def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pl.DataFrame:
 
     types = {name: pl.Float64() if name in _NUMBERS else pl.String() for name in columns}
     frame = pl.DataFrame(rows, schema=types, orient="row")
-    times = [name for name in ("at", "moment") if name in columns]
+    times = pl.col([name for name in ("at", "moment") if name in columns])
+    # What no calendar has would end whoever reads it; it counts as not there.
+    dated = pl.when(times.is_between(*_DATED)).then(times)
     return frame.with_columns(
-        (pl.col(times) * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
+        (dated * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us", "UTC")).name.keep()
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 import zlib
 from collections.abc import Generator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from mlops_cli.store.events import Label, Prediction
+from mlops_cli.store.private import private_file, private_folder, private_parent, tighten
 
 __all__ = ["Chunk", "Spill"]
 
@@ -46,6 +46,10 @@ class Spill:
         self._folder = folder
         self._most = most
         self._file: IO[bytes] | None = None
+        self._damaged: Path | None = None
+        self._lines_aside: set[int] = set()
+        self._aside: dict[Path, tuple[int, int]] = {}
+        tighten(folder, *folder.glob("*"))
 
     @property
     def size(self) -> int:
@@ -100,13 +104,37 @@ class Spill:
                 continue  # another process has brought it in
             with file:
                 if _locked(file):  # else another process writes it, or brings it in
-                    yield from _chunks(path, file)
+                    yield from self._chunks(path, file)
                     path.unlink(missing_ok=True)
 
-    @staticmethod
-    def set_aside(segment: Path) -> None:
-        """Keep a copy of a segment of which not everything can be brought in."""
-        shutil.copyfile(segment, segment.with_suffix(".damaged"))
+    @property
+    def damaged(self) -> int:
+        """Lines that were set aside, of all processes."""
+        sizes = {path: _size(path) for path in self._folder.glob("*.damaged")}
+        for path in sizes.keys() - self._aside.keys() | {
+            path for path, (size, _) in self._aside.items() if sizes.get(path) != size
+        }:
+            self._aside.pop(path, None)
+            if path in sizes:
+                self._aside[path] = sizes[path], path.read_bytes().count(b"\n")
+        return sum(lines for _, lines in self._aside.values())
+
+    def set_aside(self, event: Prediction | Label) -> None:
+        """Keep an event that can't be brought in, for someone to look at."""
+        self._set_aside(_line(event))
+
+    def _set_aside(self, line: bytes) -> None:
+        checksum = zlib.crc32(line)
+        if checksum in self._lines_aside:
+            return  # the rest of its segment came again
+        self._make()
+        if self._damaged is None:
+            self._damaged = self._folder / f"{time.time_ns()}-{os.getpid()}.damaged"
+        with private_file(self._damaged, "ab") as file:
+            file.write(line if line.endswith(b"\n") else line + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._lines_aside.add(checksum)
 
     def close(self) -> None:
         """Let go of the segment; an empty one is removed."""
@@ -116,11 +144,31 @@ class Spill:
                 path.unlink(missing_ok=True)
         self._leave()
 
+    def _chunks(self, path: Path, file: IO[bytes]) -> Generator[Chunk, None, None]:
+        chunk, bad = Chunk(path, [], []), []
+        for line in file:
+            event = _event(line)
+            if event is None:
+                bad.append(line)
+                continue
+            # Not the end of what a crash has torn: something was lost that had been acknowledged.
+            while bad:
+                self._set_aside(bad.pop(0))
+            if isinstance(event, Prediction):
+                chunk.predictions.append(event)
+            else:
+                chunk.labels.append(event)
+            if len(chunk.predictions) + len(chunk.labels) >= _CHUNK:
+                yield chunk
+                chunk = Chunk(path, [], [])
+        if chunk.predictions or chunk.labels:
+            yield chunk
+
     def _opened(self) -> IO[bytes]:
         while self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._make()
             path = self._folder / f"{time.time_ns()}-{os.getpid()}.events"
-            file = path.open("xb", buffering=0)
+            file = private_file(path, "xb", buffering=0)
             # Until it is locked, another process may find it empty and remove it.
             if _locked(file) and os.fstat(file.fileno()).st_nlink:
                 self._file = file
@@ -129,32 +177,14 @@ class Spill:
                 file.close()
         return self._file
 
+    def _make(self) -> None:
+        private_parent(self._folder)
+        private_folder(self._folder)
+
     def _leave(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-
-def _chunks(path: Path, file: IO[bytes]) -> Generator[Chunk, None, None]:
-    chunk, bad = Chunk(path, [], []), False
-    for line in file:
-        event = _event(line)
-        if event is None:
-            bad = True
-            continue
-        if bad:
-            # Not the end of what a crash has torn: something was lost that had been acknowledged.
-            Spill.set_aside(path)
-            bad = False
-        if isinstance(event, Prediction):
-            chunk.predictions.append(event)
-        else:
-            chunk.labels.append(event)
-        if len(chunk.predictions) + len(chunk.labels) >= _CHUNK:
-            yield chunk
-            chunk = Chunk(path, [], [])
-    if chunk.predictions or chunk.labels:
-        yield chunk
 
 
 def _line(event: Prediction | Label) -> bytes:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli.errors import NotFound, SourceUnreadable
-from mlops_cli.store.events import Label, Prediction, Unkeepable
+from mlops_cli.store.events import Label, Prediction, Unkeepable, WriteFailed
 from mlops_cli.store.events.checkpoints import Checkpoints
 from mlops_cli.store.events.judging import judged, wanted
+from mlops_cli.store.private import private_database
 
 __all__ = ["SqliteEvents", "SqliteRows"]
 
@@ -66,13 +67,17 @@ class SqliteEvents:
         self._inode = 0
         self._checkpoints = Checkpoints(path)
 
-    def write(self, predictions: Sequence[Prediction], labels: Sequence[Label]) -> list[str]:
+    def write(
+        self, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool = False
+    ) -> list[str]:
         """See ``Events.write``."""
         try:
             db = self._connected()
-            results = self._written(db, predictions, labels)
+            results = self._written(db, predictions, labels, late=late)
         except _NEVER as error:
             raise Unkeepable(str(error)) from None
+        except (MemoryError, TypeError, ValueError) as error:
+            raise WriteFailed(type(error).__name__) from None
         except (sqlite3.Error, OSError) as error:
             # The next attempt begins with a connection that is known to be good.
             self.close()
@@ -92,7 +97,7 @@ class SqliteEvents:
             # Someone has removed or replaced the file: what is written to it now would be lost.
             self.close()
         if self._db is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            private_database(self._path)
             db = sqlite3.connect(
                 self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
@@ -115,7 +120,12 @@ class SqliteEvents:
         return self._db
 
     def _written(
-        self, db: sqlite3.Connection, predictions: Sequence[Prediction], labels: Sequence[Label]
+        self,
+        db: sqlite3.Connection,
+        predictions: Sequence[Prediction],
+        labels: Sequence[Label],
+        *,
+        late: bool,
     ) -> list[str]:
         if predictions and not labels and len(predictions) <= _TOGETHER:
             _insert(db, predictions)
@@ -124,7 +134,7 @@ class SqliteEvents:
         try:
             for start in range(0, len(predictions), _TOGETHER):
                 _insert(db, predictions[start : start + _TOGETHER])
-            results = _label(db, labels) if labels else []
+            results = _label(db, labels, late=late) if labels else []
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:  # after some errors, a full disk's, SQLite has gone back itself
@@ -212,7 +222,7 @@ def _insert(db: sqlite3.Connection, predictions: Sequence[Prediction]) -> None:
     )
 
 
-def _label(db: sqlite3.Connection, labels: Sequence[Label]) -> list[str]:
+def _label(db: sqlite3.Connection, labels: Sequence[Label], *, late: bool) -> list[str]:
     keys, ids, moments = wanted(labels)
     before = [
         row
@@ -234,7 +244,7 @@ def _label(db: sqlite3.Connection, labels: Sequence[Label]) -> list[str]:
                 (moment, entity),
             )
         )
-    results, kept = judged(labels, before, found)
+    results, kept = judged(labels, before, found, late=late)
     db.executemany(
         "INSERT INTO labels (key, prediction, entity, moment, value, at) VALUES (?,?,?,?,?,?)",
         kept,

@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from mlops_cli.errors import Busy, MlopsError
-from mlops_cli.store.events import Label, Prediction, Unkeepable
+from mlops_cli.errors import Busy, MlopsError, SourceUnreadable
+from mlops_cli.store.events import Label, Prediction, Unkeepable, WriteFailed
+from mlops_cli.store.events.recovery import Recovery
 
 if TYPE_CHECKING:
     from mlops_cli.store.events import Events, Policy
-    from mlops_cli.store.events.spill import Chunk, Spill
+    from mlops_cli.store.events.spill import Spill
 
 __all__ = ["EventLog"]
 
@@ -25,6 +26,10 @@ _MOST = 50_000
 """Events that may wait; who brings more is refused."""
 _AGAIN = 1.0
 """Seconds after which a database that was away is tried again."""
+_SURE = 2
+"""Failures of a write, with the database there in between, after which its rows are at fault."""
+_STEP = 1e-6
+"""Seconds by which a label is later than one before it, where the clock was set back."""
 _LEAVE = 10.0
 """Seconds that the last events have at the end, where they can only be waited for."""
 
@@ -54,7 +59,9 @@ class EventLog:
     Attributes
     ----------
     problem
-        Why the database is away, without a value or a password; None while it isn't.
+        That the database is away, for anyone to read; None while it isn't.
+    reason
+        Why it is, with its place but without a value or a password: for who runs the service.
     """
 
     def __init__(self, events: Events, policy: Policy, spill: Spill) -> None:
@@ -69,13 +76,18 @@ class EventLog:
         self._closing = False
         self._deadline = float("inf")
         self._there = True
-        self._behind = spill.holds_any
-        self._again = False
-        self._chunks: Generator[Chunk, None, None] | None = None
-        self.problem: str | None = None
+        self._doubtful = False
+        self._recovery = Recovery(spill, self._bring, self._count)
+        self.reason: str | None = None
+        self._stamp = float("-inf")
         self.written = self.spilled = self.dropped = self.refused = self.outages = 0
         self._thread = threading.Thread(target=self._work, name="events", daemon=True)
         self._thread.start()
+
+    @property
+    def problem(self) -> str | None:
+        """See the class."""
+        return None if self.reason is None else "the event log can't be reached or written to"
 
     @property
     def waiting(self) -> int:
@@ -89,13 +101,17 @@ class EventLog:
         return 0.0 if oldest is None else time.monotonic() - oldest
 
     def counters(self) -> dict[str, int]:
-        """What became of events since the start, and how often the database went away."""
+        """What became of events since the start, and how often the database went away.
+
+        ``damaged``: how many lines lie in ``*.damaged``, of all processes.
+        """
         return {
             "written": self.written,
             "spilled": self.spilled,
             "dropped": self.dropped,
             "refused": self.refused,
             "outages": self.outages,
+            "damaged": self._spill.damaged,
         }
 
     def append(self, predictions: Sequence[Prediction]) -> Future[list[str]]:
@@ -110,6 +126,11 @@ class EventLog:
 
         It fails as that of ``append`` does. With the policy ``drop`` it may also say dropped.
         """
+        with self._changed:
+            # Of two labels the one that came last counts, also where the clock was set back.
+            least = self._stamp + _STEP
+            labels = [one if one.at >= self._stamp else one._replace(at=least) for one in labels]
+            self._stamp = max([self._stamp, *(one.at for one in labels)])
         return self._put(_Work((), labels))
 
     def close(self) -> None:
@@ -159,7 +180,7 @@ class EventLog:
             self._bring_in()
         while self._can_bring_in and time.monotonic() < self._deadline:
             self._bring_in()
-        self._begin_anew()
+        self._recovery.begin_anew()
 
     def _next(self) -> list[_Work]:
         """What is written next; waits for it. Nothing: it is the end."""
@@ -184,7 +205,8 @@ class EventLog:
         predictions = [p for work in some for p in work.predictions]
         labels = [label for work in some for label in work.labels]
         # A label must not overtake one that was spilled: which one counts would be told wrongly.
-        direct = not (labels and self._behind and self._policy == "spill")
+        direct = not (labels and self._recovery.behind and self._policy == "spill")
+        failures = 0
         while True:
             if (self._there and direct) or self._closing:
                 try:
@@ -195,6 +217,10 @@ class EventLog:
                 if results is not None:
                     self.written += len(predictions) + len(labels)
                     _settle(some, results)
+                    return
+                failures += self._doubtful
+                if failures >= _SURE:  # though in between, the database was there
+                    self._refuse(some, Unkeepable("the database fails to write it"))
                     return
             if self._instead(some, predictions, labels):
                 return
@@ -211,13 +237,30 @@ class EventLog:
                 time.sleep(_AGAIN / 10)
 
     def _refuse(self, some: list[_Work], error: Unkeepable) -> None:
-        """Keep each work by itself, so that only the one at fault fails."""
+        """Keep each work by itself, and each prediction, so that only the one at fault fails."""
         if len(some) > 1:
             for work in some:
                 self._keep([work])
             return
-        self.refused += some[0].size
-        some[0].future.set_exception(error)
+        (work,) = some
+        if len(work.predictions) > 1 and not work.labels:
+            self._keep_apart(work)
+            return
+        self.refused += work.size
+        work.future.set_exception(Unkeepable(str(error), [p.id for p in work.predictions]))
+
+    def _keep_apart(self, work: _Work) -> None:
+        parts = [_Work([prediction], ()) for prediction in work.predictions]
+        for part in parts:
+            self._keep([part])
+        faults = [error for part in parts if (error := part.future.exception()) is not None]
+        bad = [i for error in faults if isinstance(error, Unkeepable) for i in error.ids]
+        if bad:
+            work.future.set_exception(Unkeepable(str(faults[0]), bad))
+        elif faults:
+            work.future.set_exception(faults[0])
+        else:
+            work.future.set_result([])
 
     def _instead(
         self, some: list[_Work], predictions: list[Prediction], labels: list[Label]
@@ -235,7 +278,7 @@ class EventLog:
                 return False
             if done:
                 self.spilled += count
-                self._behind = self._again = True
+                self._recovery.goes_on()
                 _settle(some, ["kept"] * len(labels))
             return done
         return False
@@ -243,21 +286,48 @@ class EventLog:
     # -- the database ----------------------------------------------------------------------
 
     def _write(
-        self, predictions: Sequence[Prediction], labels: Sequence[Label]
+        self, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool = False
     ) -> list[str] | None:
         """None: the database is away, and a thread looks for when it is back."""
         try:
             with self._database:
-                return self._events.write(predictions, labels)
+                return self._events.write(predictions, labels, late=late)
         except Unkeepable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, the events aren't kept
-            self.problem = _reason(error)
+            self._doubtful = not isinstance(error, SourceUnreadable) or isinstance(
+                error, WriteFailed
+            )
+            self.reason = _reason(error)
             if self._there:
                 self._there = False
                 self.outages += 1
                 threading.Thread(target=self._look, name="events-away", daemon=True).start()
             return None
+
+    @property
+    def _can_bring_in(self) -> bool:
+        return self._recovery.behind and self._there
+
+    def _bring_in(self) -> None:
+        if self._can_bring_in:
+            self._recovery.bring_in()
+
+    def _bring(
+        self, predictions: Sequence[Prediction], labels: Sequence[Label]
+    ) -> Literal["written", "failed", "away"]:
+        """Write what was spilled; see ``recovery.Write``."""
+        if self._write(predictions, labels, late=True) is not None:
+            return "written"
+        if not self._doubtful:
+            return "away"
+        with self._changed:
+            self._changed.wait_for(lambda: self._there, 3 * _AGAIN)
+            return "failed" if self._there else "away"
+
+    def _count(self, written: int, refused: int) -> None:
+        self.written += written
+        self.refused += refused
 
     def _look(self) -> None:
         """Try the database now and then; not in the thread that writes, which may spill on."""
@@ -270,60 +340,12 @@ class EventLog:
                         return
                     self._events.write((), ())
             except Exception as error:  # noqa: BLE001 - still away
-                self.problem = _reason(error)
+                self.reason = _reason(error)
                 continue
             with self._changed:
-                self._there, self.problem = True, None
+                self._there, self.reason = True, None
                 self._changed.notify_all()
             return
-
-    # -- what was spilled ------------------------------------------------------------------
-
-    @property
-    def _can_bring_in(self) -> bool:
-        return self._behind and self._there
-
-    def _bring_in(self) -> None:
-        """Write one chunk of what was spilled, of this process and of ones that are no more."""
-        if not self._can_bring_in:
-            return
-        if self._chunks is None:
-            self._chunks, self._again = self._spill.chunks(), False
-        try:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                # Unless more was spilled since they were listed.
-                self._behind = self._again
-                self._begin_anew()
-            elif not self._brought(chunk):
-                self._begin_anew()
-        except OSError:  # the spill's disk: what it holds comes in after the next start
-            self._behind = False
-            self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        if self._chunks is not None:
-            self._chunks.close()
-            self._chunks = None
-
-    def _brought(self, chunk: Chunk) -> bool:
-        """Whether the chunk was written; False: the database is away again."""
-        try:
-            if self._write(chunk.predictions, chunk.labels) is None:
-                return False
-            self.written += len(chunk.predictions) + len(chunk.labels)
-        except Unkeepable:
-            # What can be written is; the segment is left for someone to look at.
-            self._spill.set_aside(chunk.segment)
-            for one in (*chunk.predictions, *chunk.labels):
-                try:
-                    single = ([one], ()) if isinstance(one, Prediction) else ((), [one])
-                    if self._write(*single) is None:
-                        return False
-                    self.written += 1
-                except Unkeepable:
-                    self.refused += 1
-        return True
 
 
 def _settle(some: list[_Work], results: list[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlops_cli.errors import NotFound, SourceUnreadable
 from mlops_cli.store.online import Entry
+from mlops_cli.store.private import private_database
 
 __all__ = ["SqliteStore"]
 
@@ -36,7 +37,7 @@ class SqliteStore:
         self.path = path
         self._asking = threading.Lock()
         if create:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_database(path)
         elif not path.is_file():
             raise NotFound(
                 f"there is no online store at {path}",

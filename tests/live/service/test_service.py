@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import signal
 import sqlite3
+import string
 import threading
 import time
 from typing import Any
@@ -54,6 +56,25 @@ def test_labels_are_kept_once(binary: Made) -> None:
             status, content, _ = service.ask("POST", "/feedback", {"labels": [wrong]})
             assert status == 422
             assert said in content["detail"]
+
+
+def test_an_entity_that_no_index_has_place_for_is_refused_at_the_door(
+    service: Running, made: Made
+) -> None:
+    long = "o" + "".join(random.Random(1).choices(string.ascii_letters, k=11_999))  # noqa: S311
+    row = {**made.rows[0], "order": long}
+    for rows in ([row], [made.rows[1], row], [row] * 100):
+        status, content, _ = service.ask("POST", "/predict", rows)
+        assert status == 422
+        assert "entity of 12,004 bytes" in content["detail"]
+        assert long[:50] not in json.dumps(content)
+    label = {"entity": {"order": long}, "time": row["at"], "label": 1.5}
+    label["label"] = {"binary": True, "multiclass": "much", "regression": 1.5}[made.task]
+    status, content, _ = service.ask("POST", "/feedback", {"labels": [label]})
+    assert status == 422
+    assert "12,004 bytes" in content["detail"]
+    for size in (320, 1_990):
+        assert len(service.predict([{**row, "order": long[:size]}])) == 1
 
 
 def test_keys_and_tokens(binary: Made) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import string
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from mlops_cli.layout import Layout
 from mlops_cli.store.events import Label, Prediction, open_reader
+
+LONG = "".join(random.Random(1).choices(string.ascii_letters, k=12_000))  # noqa: S311
+"""More than an index of PostgreSQL has place for, also when it is compressed."""
 
 
 def prediction(number: int, **changed) -> Prediction:

@@ -55,6 +55,11 @@ class Writer:
         for line in iter(self._process.stdout.readline, ""):
             self._lines.append(line)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was acknowledged."""
+        return bool(self._lines)
+
     def kill(self) -> set[str]:
         """End it at once; gives the ids that it has acknowledged."""
         self._process.kill()
@@ -68,7 +73,7 @@ class Writer:
 def found(url: str | None, layout: Layout) -> list[str]:
     """What is there after the next start has brought in what was spilled."""
     log = open_log(url, layout)
-    assert soon(lambda: not log._behind, 30)
+    assert soon(lambda: not log._recovery.behind, 30)
     log.close()
     return kept_ids(url, layout)
 
@@ -150,7 +155,8 @@ def test_a_postgresql_that_stops_midway_is_met_by_the_policy(
         else:
             assert during.result(10) == []
             assert labelled.result(10) == [{"spill": "kept", "drop": "dropped"}[policy]]
-        assert "postgresql://" in (log.problem or "")
+        assert "postgresql://" in (log.reason or "")
+        assert "://" not in (log.problem or "")
     finally:
         server.start()
     during.result(20)
@@ -168,9 +174,9 @@ def test_a_postgresql_that_stops_midway_is_met_by_the_policy(
 def test_two_processes_write_to_one_postgresql(server: Server, layout) -> None:
     server.clear()
     writers = [Writer(name, layout.root, server.url) for name in "ab"]
-    time.sleep(1.5)
+    assert soon(lambda: all(writer.has_begun for writer in writers))
+    time.sleep(0.5)
     acknowledged = [writer.kill() for writer in writers]
-    assert all(acknowledged)
     with contextlib.closing(open_reader(server.url, layout)) as reader:
         total = reader.count().predictions
     there = kept_ids(server.url, layout)

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
-from event_parts import kept_ids, label, prediction
+from event_parts import LONG, kept_ids, label, prediction
 
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.layout import Layout
@@ -30,6 +30,22 @@ CREATE TABLE labels (
     value TEXT NOT NULL, at REAL NOT NULL
 );
 PRAGMA user_version = 2;
+"""
+POSTGRES_FORMER = """
+CREATE TABLE predictions (
+    id TEXT PRIMARY KEY, at DOUBLE PRECISION NOT NULL, moment DOUBLE PRECISION,
+    version TEXT NOT NULL, role TEXT NOT NULL, entity TEXT, inputs TEXT NOT NULL,
+    features TEXT NOT NULL, output TEXT NOT NULL, milliseconds DOUBLE PRECISION NOT NULL
+);
+CREATE INDEX predictions_at ON predictions (at, id);
+CREATE INDEX predictions_entity ON predictions (entity, moment) WHERE entity IS NOT NULL;
+CREATE TABLE labels (
+    seq BIGSERIAL PRIMARY KEY, key TEXT NOT NULL, prediction TEXT, entity TEXT,
+    moment DOUBLE PRECISION, value TEXT NOT NULL, at DOUBLE PRECISION NOT NULL
+);
+CREATE INDEX labels_key ON labels (key, at, seq);
+CREATE INDEX labels_at ON labels (at, seq);
+COMMENT ON TABLE predictions IS 'events of mlops-cli, format 1';
 """
 
 
@@ -111,8 +127,9 @@ def test_many_labels_at_once(events) -> None:
 def test_a_label_that_comes_late_finds_its_place_and_only_once(events, url, layout) -> None:
     events.write([prediction(1)], [label(1, "1", at=10.0), label(1, "3", at=30.0)])
     late = label(1, "2", at=20.0)
-    assert events.write([], [late]) == ["changed"]
-    assert events.write([], [label(1, "1", at=10.0), late, label(1, "3", at=30.0)]) == ["same"] * 3
+    assert events.write([], [late], late=True) == ["changed"]
+    again = [label(1, "1", at=10.0), late, label(1, "3", at=30.0)]
+    assert events.write([], again, late=True) == ["same"] * 3
     reader = open_reader(url, layout)
     (last,) = reader.labels()
     assert last["value"].to_list() == ["3"]
@@ -120,6 +137,19 @@ def test_a_label_that_comes_late_finds_its_place_and_only_once(events, url, layo
     assert before["value"].to_list() == ["2"]
     (all_of_them,) = reader.labels(history=True)
     assert all_of_them["value"].to_list() == ["1", "2", "3"]
+    reader.close()
+
+
+def test_a_correction_counts_although_the_clock_was_set_back(events, url, layout) -> None:
+    events.write([prediction(1)], [label(1, "1", at=1e9)])
+    assert events.write([], [label(1, "2", at=1e9 - 600)]) == ["changed"]
+    reader = open_reader(url, layout)
+    (last,) = reader.labels()
+    assert last["value"].to_list() == ["2"]
+    assert reader.labelled(["id-1"])["value"].to_list() == ["2"]
+    assert events.write([], [label(1, "1", at=1e9 - 500)]) == ["changed"]
+    assert reader.labelled(["id-1"])["value"].to_list() == ["1"]
+    assert events.write([], [label(1, "1", at=1e9 - 400)]) == ["same"]
     reader.close()
 
 
@@ -286,3 +316,83 @@ def test_the_path_of_a_file_can_be_given(tmp_path, layout, monkeypatch) -> None:
         events.write([prediction(1)], [])
         events.close()
     assert {p.name for p in tmp_path.glob("*.sqlite")} == {"a.sqlite", "b.sqlite", "c.sqlite"}
+
+
+def test_a_long_entity_is_found_in_either_database(events, url, layout) -> None:
+    long = f'["{LONG}"]'
+    events.write([prediction(1, entity=long), prediction(2)], [])
+    short = Label("k", None, long, prediction(1).moment, "true", 1e9)
+    assert events.write([], [short]) == ["new"]
+    assert sorted(kept_ids(url, layout)) == ["id-1", "id-2"]
+
+
+def test_a_key_too_long_for_an_index_is_the_label_s_fault(server, layout) -> None:
+    server.clear()
+    events = open_events(server.url, layout)
+    with pytest.raises(Unkeepable, match="54000") as caught:
+        events.write([prediction(1)], [Label(LONG, None, f'["{LONG}"]', 1.0, "true", 1e9)])
+    assert LONG[:20] not in str(caught.value)
+    assert events.write([prediction(1)], [label(1)]) == ["new"]
+    events.close()
+
+
+def test_a_postgresql_log_of_the_former_format_is_taken_up(server, layout) -> None:
+    server.clear()
+    with psycopg.connect(server.url, autocommit=True) as db:
+        db.execute(POSTGRES_FORMER)
+        db.execute("INSERT INTO predictions VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)", prediction(1))
+        db.execute("DROP ROLE IF EXISTS writer; CREATE ROLE writer LOGIN")
+        db.execute("GRANT SELECT, INSERT ON predictions, labels TO writer")
+        db.execute("GRANT USAGE ON SEQUENCE labels_seq_seq TO writer")
+    assert kept_ids(server.url, layout) == ["id-1"]
+    weak = open_events(server.url.replace("postgres:@", "writer:@"), layout)
+    assert weak.write([prediction(2)], [label(1)]) == ["new"]
+    with pytest.raises(Unkeepable):
+        weak.write([prediction(3, entity=LONG)], [])
+    weak.close()
+    events = open_events(server.url, layout)
+    named = Label("k", None, prediction(1).entity, prediction(1).moment, "true", 1e9)
+    assert events.write([prediction(3, entity=LONG)], [named]) == ["new"]
+    events.close()
+    with psycopg.connect(server.url, autocommit=True) as db:
+        db.execute("SET enable_seqscan = off")
+        plan = "".join(row[0] for row in db.execute(
+            "EXPLAIN SELECT 1 FROM predictions WHERE hashtextextended(entity, 0) = 1"
+        ))  # fmt: skip
+        db.execute("DROP OWNED BY writer; DROP ROLE writer")
+    assert "predictions_entity" in plan
+
+
+def test_values_that_no_time_has_can_still_be_read(events, url, layout) -> None:
+    events.write(
+        [
+            prediction(1, moment=float("inf")),
+            prediction(2, moment=1e300),
+            prediction(3, moment=1e13),
+        ],
+        [],
+    )
+    reader = open_reader(url, layout)
+    (frame,) = reader.predictions()
+    assert [d["moment"] for d in frame.to_dicts()] == [None, None, None]
+    reader.close()
+
+
+@pytest.mark.parametrize("path", ["own", "given"])
+def test_files_are_their_owner_s_only(tmp_path, path) -> None:
+    layout = Layout(tmp_path)
+    url = None if path == "own" else str(tmp_path / "x" / "e.sqlite")
+    events = open_events(url, layout)
+    events.write([prediction(1)], [])
+    file = layout.events if url is None else tmp_path / "x" / "e.sqlite"
+    modes = {p.name: oct(p.stat().st_mode)[-3:] for p in file.parent.glob("*.sqlite*")}
+    assert set(modes.values()) == {"600"}
+    assert len(modes) == 3
+    assert oct(file.parent.stat().st_mode)[-3:] == "700"
+    for each in (file.parent, *file.parent.glob("*.sqlite*")):
+        each.chmod(0o777)
+    events.close()
+    again = open_events(url, layout)
+    again.write([prediction(2)], [])
+    assert {oct(p.stat().st_mode)[-3:] for p in file.parent.glob("*.sqlite*")} == {"600"}
+    again.close()

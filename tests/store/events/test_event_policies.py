@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
-from event_parts import kept_ids, label, prediction, soon
+from event_parts import LONG, kept_ids, label, prediction, soon
 
 from mlops_cli.errors import Busy, SourceUnreadable
-from mlops_cli.store.events import Events, Unkeepable, open_events, open_log
+from mlops_cli.store.events import Events, Label, Unkeepable, open_events, open_log
 from mlops_cli.store.events.spill import Spill
 from mlops_cli.store.events.writer import EventLog
 
@@ -27,14 +29,14 @@ class Faulty:
         self.gate = threading.Event()
         self.gate.set()
 
-    def write(self, predictions, labels):
+    def write(self, predictions, labels, *, late=False):
         """As the database does, unless it is away."""
         self.gate.wait()
         if predictions or labels:
             self.calls += 1
         if self.away:
             raise SourceUnreadable("the event log can't be used: it is away")
-        return self.events.write(predictions, labels)
+        return self.events.write(predictions, labels, late=late)
 
     def close(self) -> None:
         """Close the database."""
@@ -90,7 +92,7 @@ def test_more_than_may_wait_is_refused(opened, monkeypatch) -> None:
     assert soon(lambda: log.waiting == 0)
     log.append([prediction(99)]).result(10)
     assert log.counters() == {
-        "written": 26, "spilled": 0, "dropped": 0, "refused": 1, "outages": 0,
+        "written": 26, "spilled": 0, "dropped": 0, "refused": 1, "outages": 0, "damaged": 0,
     }  # fmt: skip
 
 
@@ -117,11 +119,12 @@ def test_what_can_never_be_kept_fails_alone(opened, layout) -> None:
     database.gate.set()
     for future in futures:
         future.result(10)
-    with pytest.raises(Unkeepable):
+    with pytest.raises(Unkeepable) as caught:
         wrong.result(10)
-    assert sorted(kept_ids(None, layout)) == wanted(5)
+    assert caught.value.ids == {"id-6"}
+    assert sorted(kept_ids(None, layout)) == wanted(6)
     counters = log.counters()
-    assert (counters["written"], counters["refused"], counters["outages"]) == (5, 2, 0)
+    assert (counters["written"], counters["refused"], counters["outages"]) == (6, 1, 0)
 
 
 def test_spilled_events_come_in_when_the_database_is_back(opened, layout) -> None:
@@ -131,7 +134,8 @@ def test_spilled_events_come_in_when_the_database_is_back(opened, layout) -> Non
     for i in range(1, 200):
         log.append([prediction(i)]).result(10)
     assert log.take([label(3)]).result(10) == ["kept"]
-    assert log.problem == "the event log can't be used: it is away"
+    assert log.reason == "the event log can't be used: it is away"
+    assert log.problem == "the event log can't be reached or written to"
     assert kept_ids(None, layout) == ["id-0"]
     database.away = False
     assert soon(lambda: len(kept_ids(None, layout)) == 200)
@@ -289,8 +293,106 @@ def test_a_locked_file_is_an_outage_that_ends(layout, monkeypatch) -> None:
     other = sqlite3.connect(layout.events, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     log.append([prediction(1)]).result(10)
-    assert "locked" in (log.problem or "")
+    assert "locked" in (log.reason or "")
     other.execute("ROLLBACK")
     other.close()
     assert soon(lambda: len(kept_ids(None, layout)) == 2)
     log.close()
+
+
+TROUBLE = """
+CREATE OR REPLACE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN IF NEW.id = 'id-3' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
+CREATE TRIGGER trouble BEFORE INSERT ON predictions FOR EACH ROW EXECUTE FUNCTION trouble();
+"""
+
+
+def long_label(number: int) -> Label:
+    entity = json.dumps([LONG])
+    return Label(f"{entity}|{number}", None, entity, float(number), "true", 1e9)
+
+
+@pytest.mark.parametrize("policy", ["spill", "block"])
+def test_a_long_entity_is_no_outage(server, layout, policy) -> None:
+    server.clear()
+    log = open_log(server.url, layout, policy)
+    assert log.append([prediction(1, entity=json.dumps([LONG]))]).result(10) == []
+    with pytest.raises(Unkeepable):
+        log.take([long_label(1)]).result(10)
+    assert log.append([prediction(2)]).result(10) == []
+    assert log.take([label(2)]).result(10) == ["new"]
+    counters = log.counters()
+    assert (counters["outages"], counters["spilled"], log.reason) == (0, 0, None)
+    log.close()
+    assert kept_ids(server.url, layout) == ["id-1", "id-2"]
+
+
+def test_what_was_spilled_and_can_never_come_in_holds_up_no_other(server, layout) -> None:
+    server.clear()
+    before = Spill(layout.work / "spill", 10**7)
+    before.write([prediction(1, entity=json.dumps([LONG])), long_label(1), long_label(2), label(1)])
+    before.close()
+    for count in (1, 2):
+        log = open_log(server.url, layout)
+        assert log.append([prediction(10 * count)]).result(10) == []
+        assert soon(lambda log=log: not log._recovery.behind)
+        assert log.take([label(1)]).result(10) == ["same"]
+        assert log.counters()["damaged"] == 2
+        log.close()
+    assert kept_ids(server.url, layout) == ["id-1", "id-10", "id-20"]
+    (aside,) = (layout.work / "spill").iterdir()
+    assert aside.suffix == ".damaged"
+    assert aside.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("policy", ["spill", "block"])
+def test_a_row_that_fails_again_and_again_is_taken_for_the_fault(server, layout, policy) -> None:
+    server.clear()
+    log = open_log(server.url, layout, policy)
+    log.append([prediction(0)]).result(10)
+    with psycopg.connect(server.url, autocommit=True) as db:
+        db.execute(TROUBLE)
+    future = log.append([prediction(i) for i in range(1, 6)])
+    if policy == "block":
+        with pytest.raises(Unkeepable) as caught:
+            future.result(20)
+        assert caught.value.ids == {"id-3"}
+    else:
+        future.result(20)
+        assert soon(lambda: log.counters()["damaged"] == 1)
+    log.append([prediction(6)]).result(10)
+    assert soon(lambda: len(kept_ids(server.url, layout)) == 6)
+    assert sorted(kept_ids(server.url, layout)) == [f"id-{i}" for i in (0, 1, 2, 4, 5, 6)]
+    assert log.counters()["refused"] == 1
+    log.close()
+
+
+def test_a_table_that_is_locked_is_an_outage_and_no_row_s_fault(
+    server, layout, monkeypatch
+) -> None:
+    monkeypatch.setattr("mlops_cli.store.events.postgres._PATIENCE", 1)
+    server.clear()
+    log = open_log(server.url, layout)
+    log.append([prediction(0)]).result(10)
+    with psycopg.connect(server.url) as db:
+        db.execute("LOCK TABLE predictions")
+        log.append([prediction(1), prediction(2)]).result(10)
+        time.sleep(2.5)
+    assert soon(lambda: len(kept_ids(server.url, layout)) == 3)
+    assert log.counters()["refused"] == log.counters()["damaged"] == 0
+    log.close()
+
+
+@pytest.mark.parametrize("policy", ["spill", "block"])
+def test_a_label_counts_although_the_clock_is_set_back(opened, layout, policy) -> None:
+    log, database = opened(policy)
+    log.append([prediction(1)]).result(10)
+    log.take([label(1, "1", at=1e9)]).result(10)
+    if policy == "spill":
+        database.away = True
+        assert log.take([label(1, "2", at=1e9 - 600)]).result(10) == ["kept"]
+        database.away = False
+        assert soon(lambda: not log._recovery.behind)
+    else:
+        assert log.take([label(1, "2", at=1e9 - 600)]).result(10) == ["changed"]
+    assert log.take([label(1, "2", at=1e9 - 500)]).result(10) == ["same"]

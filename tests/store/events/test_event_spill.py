@@ -104,7 +104,9 @@ def test_a_damaged_middle_is_kept_for_someone_to_look_at(spill) -> None:
     text[text.index(b"id-1")] ^= 1
     path.write_bytes(bytes(text))
     assert ids(spill) == ["id-0", "id-2", "id-3"]
-    assert files(spill, "damaged")[0].read_bytes() == bytes(text)
+    assert files(spill, "damaged")[0].read_bytes() == bytes(text).splitlines(keepends=True)[1]
+    assert spill.damaged == 1
+    assert {oct(p.stat().st_mode)[-3:] for p in files(spill, "damaged")} == {"600"}
 
 
 def test_nothing_follows_a_write_that_failed(spill, monkeypatch) -> None:
@@ -147,3 +149,16 @@ def test_an_empty_segment_goes_with_its_process(spill, tmp_path) -> None:
     (spill._folder / "1.events").touch()
     assert ids(spill) == []
     assert not files(spill)
+
+
+def test_files_are_their_owner_s_only(spill) -> None:
+    spill.write([prediction(1)])
+    spill.close()
+    assert oct(spill._folder.stat().st_mode)[-3:] == "700"
+    (path,) = files(spill)
+    assert oct(path.stat().st_mode)[-3:] == "600"
+    path.chmod(0o644)
+    spill._folder.chmod(0o755)
+    Spill(spill._folder, 10**6)
+    assert oct(path.stat().st_mode)[-3:] == "600"
+    assert oct(spill._folder.stat().st_mode)[-3:] == "700"
