@@ -1,6 +1,6 @@
 """Whether generated requests break the service, or make it answer what its document doesn't say.
 
-Needs schemathesis (`pip install 'mlops-cli[fuzz]'`), and a project whose pipeline has run
+Needs schemathesis (`pip install '.[fuzz]'` in this clone), and a project whose pipeline has run
 (`make run`). Serves the last run's model, sends it requests that schemathesis makes from the
 OpenAPI document, right ones and wrong ones, and compares known answers before and after.
 
@@ -26,6 +26,8 @@ from typing import Any
 
 from under_test import BIN, ROOT, bodies, memory, serving
 
+from mlops_cli.errors import install_hint
+
 PORT = 3831
 URL = f"http://127.0.0.1:{PORT}"
 SHARES = (("/predict", True, 0.4), ("/predict", False, 0.2), ("/feedback", True, 0.15),
@@ -42,7 +44,7 @@ def main() -> None:
     try:
         import schemathesis  # noqa: F401 - only the parts need it
     except ModuleNotFoundError:
-        sys.exit("schemathesis is not installed: pip install 'mlops-cli[fuzz]'")
+        sys.exit(f"schemathesis is not installed. {install_hint('fuzz')}")
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = Path(name)
         rows = bodies(folder)[:200]

@@ -24,10 +24,12 @@ __all__ = [
     "SourceUnreadable",
     "StageFailed",
     "Usage",
+    "install_hint",
     "nearest",
 ]
 
 _SHOWN = 20
+_PACKAGE = "mlops-cli"
 
 
 class MlopsError(Exception):
@@ -134,3 +136,47 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return f"Did you mean {close[0]!r}?"
     shown = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
     return f"Known: {shown}." if known else ""
+
+
+def install_hint(extra: str) -> str:
+    """How to install an extra: from where this package itself came, never by its name alone.
+
+    No public index has the name, so an index would give what a stranger registers there.
+
+    Examples
+    --------
+    >>> install_hint("serve").startswith("Install the extra 'serve' from where mlops-cli ")
+    True
+    """
+    import shlex
+
+    start = f"Install the extra {extra!r} from where {_PACKAGE} came from"
+    origin = _origin()
+    if origin is None:
+        return f"{start}; in its clone: pip install '.[{extra}]'."
+    option, place = origin
+    if "://" in place:
+        return f"{start}: pip install {shlex.quote(f'{_PACKAGE}[{extra}] @ {place}')}."
+    return f"{start}: pip install {option}{shlex.quote(f'{place}[{extra}]')}."
+
+
+def _origin() -> tuple[str, str] | None:
+    """Option and place by which pip installed this package (PEP 610), if that isn't an index."""
+    import importlib.metadata
+    import json
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        text = importlib.metadata.distribution(_PACKAGE).read_text("direct_url.json")
+        facts = json.loads(text or "{}")
+        url = urlsplit(str(facts["url"]))
+        vcs = facts.get("vcs_info", {})
+        revision = f"@{vcs['commit_id']}" if vcs else ""
+    except (importlib.metadata.PackageNotFoundError, ValueError, LookupError, TypeError):
+        return None
+    if url.scheme == "file" and not vcs:
+        editable = facts.get("dir_info", {}).get("editable")
+        return "-e " if editable else "", unquote(url.path)
+    if not url.scheme or "@" in url.netloc:
+        return None  # what stands before an @ may be a secret
+    return "", f"{vcs['vcs']}+{facts['url']}{revision}" if vcs else facts["url"]

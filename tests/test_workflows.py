@@ -22,13 +22,23 @@ import pytest
 from ruamel.yaml import YAML
 
 from mlops_cli.cli.app import main
+from mlops_cli.layout import Layout
 from mlops_cli.store.ci import texts
+from mlops_cli.store.schedules import schedule
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 GITHUB = {Path(path).name: text for path, text in texts("github").items()}
 GITLAB = texts("gitlab")[".gitlab-ci.yml"]
 OWN = {path.name: path.read_text() for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
+
+WATCH = schedule("github", Layout(ROOT), "6h")
+ALL_GITHUB = {
+    **{f"own/{name}": text for name, text in OWN.items()},
+    **{f"written/{name}": text for name, text in GITHUB.items()},
+    "written/watch.yml": WATCH,
+}
+WRITTEN = {**GITHUB, "watch.yml": WATCH, ".gitlab-ci.yml": GITLAB}
 
 TOKEN = "a-token-of-the-project"  # noqa: S105 - opens nothing
 
@@ -59,7 +69,8 @@ def test_they_are_valid_by_the_providers_schema(kind: str, tmp_path: Path) -> No
         "gitlab": ["vendor.gitlab-ci", "--data-transform", "gitlab-ci"],
     }[kind]
     files = [*(ROOT / ".github/workflows").glob("*.yml")] if kind == "github" else []
-    for path, text in texts(kind).items():
+    written = texts(kind) | ({"watch.yml": WATCH} if kind == "github" else {})
+    for path, text in written.items():
         files.append(tmp_path / Path(path).name.lstrip("."))
         files[-1].write_text(text)
     command = [str(BIN / "check-jsonschema"), "--builtin-schema", *schema, *map(str, files)]
@@ -84,9 +95,108 @@ def test_they_ask_for_little_and_pin_what_they_use(name: str) -> None:
     for job in tree["jobs"].values():
         assert job["timeout-minutes"]
         for step in job["steps"]:
-            assert re.fullmatch(r"actions/[\w-]+@v\d+", step.get("uses", "actions/x@v1"))
-            secret = "secrets." in json.dumps(step)
+            secret = re.search(r"secrets\.|github\.token", json.dumps(step))
             assert not secret or "run" in step, "a secret is seen by the step that needs it"
+
+
+@pytest.mark.parametrize("text", [*ALL_GITHUB.values()], ids=[*ALL_GITHUB])
+def test_actions_are_pinned_by_commit_and_leave_no_token(text: str) -> None:
+    uses = re.findall(r"(?m)^\s*(?:- )?uses: (.+)$", text)
+    assert uses
+    for line in uses:
+        assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+    # One action, one commit, in all files.
+    everywhere = re.findall(r"uses: (\S+)@(\S+)", "\n".join(ALL_GITHUB.values()))
+    assert len(dict(everywhere)) == len(set(everywhere))
+    for job in parsed(text)["jobs"].values():
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("name", sorted(WRITTEN))
+def test_nothing_is_installed_but_by_hash_and_before_any_secret(name: str) -> None:
+    text = WRITTEN[name]
+    installs = [line.strip(" -") for line in text.splitlines() if re.search(r"\bpip\b", line)]
+    assert set(installs) == {"pip install --require-hashes -r requirements.lock"}
+    assert not re.search(r"mlops[-_]cli\[|mlops[-_]cli[=~<>]=|MLOPS_CLI|requirements\.txt", text)
+    if name != ".gitlab-ci.yml":
+        found = steps(text)
+        before = found[: [step.get("name") for step in found].index("Install") + 1]
+        assert "secrets." not in json.dumps([parsed(text).get("env"), before])
+        assert "github.token" not in json.dumps(before)
+
+
+@pytest.mark.parametrize("name", sorted(WRITTEN))
+def test_without_a_lock_the_installation_ends_with_a_sentence(name: str, tmp_path: Path) -> None:
+    text = WRITTEN[name]
+    if name == ".gitlab-ci.yml":
+        script = "\n".join(parsed(text)["default"]["before_script"])
+    else:
+        (script,) = [step["run"] for step in steps(text) if step.get("name") == "Install"]
+    # Who would be asked for a package, were one asked for: nobody is there.
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "pip").write_text('#!/bin/sh\necho "$@" >> "$TOLD"\n')
+    (tools / "pip").chmod(0o755)
+    environment = {"PATH": f"{tools}:/usr/bin:/bin", "TOLD": str(tmp_path / "told")}
+    # What older files were told by.
+    environment["MLOPS_CLI"] = "mlops-cli[serve]==0.1.0"
+    (tmp_path / "requirements.txt").write_text("mlops-cli==0.1.0\n")
+    shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    done = run()
+    assert done.returncode == 3
+    assert "requirements.lock is missing: it says what is installed, with hashes" in done.stdout
+    assert not (tmp_path / "told").exists()
+    (tmp_path / "requirements.lock").write_text("")
+    assert run().returncode == 0
+    told = (tmp_path / "told").read_text()
+    assert told == "install --require-hashes -r requirements.lock\n"
+
+
+def test_gitlab_gives_each_job_the_secrets_of_its_own_environment() -> None:
+    tree = parsed(GITLAB)
+    jobs = {k: v for k, v in tree.items() if isinstance(v, dict) and "script" in v}
+    scopes = {name: job["environment"]["name"] for name, job in jobs.items()}
+    assert len(set(scopes.values())) == len(jobs)
+    for name, job in jobs.items():
+        assert job["environment"]["action"] == "access", "none of them is a deployment"
+        tokens = set(re.findall(r"MLOPS_\w*TOKEN", "\n".join(job["script"])))
+        assert tokens == {"note": {"MLOPS_NOTE_TOKEN"}, "retrain": {"MLOPS_TOKEN"}}.get(name, set())
+
+
+def test_the_note_is_put_by_a_job_that_has_no_code_of_the_project() -> None:
+    job = parsed(GITLAB)["note"]
+    assert job["variables"]["GIT_STRATEGY"] == "none"
+    assert job["inherit"]["default"] == ["image"], "without what installs"
+    script = "\n".join(job["script"])
+    assert not re.search(r"(?m)^\s*(mlops|dvc|python|pip|git|source|bash|sh)\b", script)
+    (rule,) = job["rules"]
+    assert "$CI_MERGE_REQUEST_SOURCE_PROJECT_ID == $CI_MERGE_REQUEST_PROJECT_ID" in rule["if"]
+
+
+@pytest.mark.parametrize("job", ["retrain", "delivery"])
+def test_gitlab_gives_nothing_that_writes_to_unprotected_code(job: str, tmp_path: Path) -> None:
+    script = parsed(GITLAB)[job]["script"]
+    shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", "\n".join(script)]
+    environment = {
+        "PATH": "/nowhere",
+        "CI_COMMIT_REF_NAME": "mine",
+        "CI_COMMIT_TAG": "a#production#1",
+    }
+    for protected in ({}, {"CI_COMMIT_REF_PROTECTED": "false"}):
+        done = subprocess.run(
+            ["/bin/bash", *shell[1:]],
+            cwd=tmp_path, env=environment | protected, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 3
+        assert "isn't a protected" in done.stdout
 
 
 @pytest.mark.parametrize("name", sorted(GITHUB))
@@ -436,6 +546,7 @@ def run_gitlab(job: str, clone: Path, **given: str) -> subprocess.CompletedProce
             "CI_SERVER_HOST": "gitlab.example.org",
             "CI_PIPELINE_ID": "17",
             "CI_PROJECT_ID": "5",
+            "CI_COMMIT_REF_PROTECTED": "true",
             **defaults,
             **given,
         },
@@ -447,20 +558,22 @@ def run_gitlab(job: str, clone: Path, **given: str) -> subprocess.CompletedProce
     )
 
 
+MERGE_REQUEST = {
+    "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+    "CI_MERGE_REQUEST_PROJECT_ID": "5",
+    "CI_MERGE_REQUEST_IID": "3",
+}
+
+
 @pytest.mark.slow
 def test_a_merge_request_gets_the_difference_as_a_note(
     hosted: Hosted, api: tuple[str, list[Any]]
 ) -> None:
     clone = changed(hosted, run=True)
-    done = run_gitlab(
-        "pipeline",
-        clone,
-        CI_MERGE_REQUEST_TARGET_BRANCH_NAME="main",
-        CI_MERGE_REQUEST_PROJECT_ID="5",
-        CI_MERGE_REQUEST_IID="3",
-        CI_API_V4_URL=api[0],
-        MLOPS_TOKEN=TOKEN,
-    )
+    done = run_gitlab("pipeline", clone, CI_API_V4_URL=api[0], **MERGE_REQUEST)
+    assert done.returncode == 0, done.stdout
+    assert api[1] == [], "the job that runs the project's code puts no note"
+    done = run_gitlab("note", clone, CI_API_V4_URL=api[0], MLOPS_NOTE_TOKEN=TOKEN, **MERGE_REQUEST)
     assert done.returncode == 0, done.stdout
     ((path, token, body),) = api[1]
     assert path == "/api/v4/projects/5/merge_requests/3/notes"
@@ -468,6 +581,45 @@ def test_a_merge_request_gets_the_difference_as_a_note(
     assert body["body"] == [(clone / ".mlops/comparison.md").read_text()]
     assert "| roc\\_auc |" in body["body"][0]
     assert TOKEN not in done.stdout
+
+
+def note(
+    folder: Path, api: tuple[str, list[Any]], **given: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the job `note` in a folder that only has what another job has left."""
+    (folder / ".gitlab-ci.yml").write_text(GITLAB)
+    return run_gitlab("note", folder, CI_API_V4_URL=api[0], **MERGE_REQUEST, **given)
+
+
+@pytest.mark.parametrize("target", ["/proc/self/environ", "../secret"])
+@pytest.mark.parametrize("link", [".mlops/comparison.md", ".mlops"])
+def test_a_note_never_holds_a_file_that_a_link_points_at(
+    tmp_path: Path, api: tuple[str, list[Any]], link: str, target: str
+) -> None:
+    folder = tmp_path / "job"
+    folder.mkdir()
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret/comparison.md").write_text("a secret")
+    (folder / link).parent.mkdir(exist_ok=True)
+    goal = {".mlops": tmp_path / "secret"}.get(link, Path(target))
+    (folder / link).symlink_to(goal)
+    done = note(folder, api, MLOPS_NOTE_TOKEN=TOKEN)
+    assert done.returncode == 1
+    assert "there is no file .mlops/comparison.md" in done.stdout
+    assert api[1] == []
+
+
+def test_a_note_gives_no_command_and_needs_its_token(
+    tmp_path: Path, api: tuple[str, list[Any]]
+) -> None:
+    (tmp_path / ".mlops").mkdir()
+    (tmp_path / ".mlops/comparison.md").write_text("# Title\n/merge\n  /approve\na/b\n")
+    done = note(tmp_path, api)
+    assert (done.returncode, api[1]) == (0, [])
+    assert "MLOPS_NOTE_TOKEN isn't set" in done.stdout
+    assert note(tmp_path, api, MLOPS_NOTE_TOKEN=TOKEN).returncode == 0
+    ((_, _, body),) = api[1]
+    assert body["body"] == ["# Title\n\\/merge\n\\  /approve\na/b\n"]
 
 
 @pytest.mark.slow

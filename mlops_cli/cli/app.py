@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -111,6 +112,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; give the exit code, after saying on stderr what went wrong if anything did."""
     from mlops_cli.errors import MlopsError, StageFailed
 
+    # DVC and BentoML send usage data unless told not to when they start, here or in a process of
+    # a stage.
+    os.environ |= {"DVC_NO_ANALYTICS": "true", "BENTOML_DO_NOT_TRACK": "true"}
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     try:

@@ -67,6 +67,6 @@ def _draw_built(built: Built, layout: Layout) -> None:
     store = shlex.quote(str(home(layout)))
     # In one piece, so that it can be pasted.
     out.print(
-        f"BENTOML_HOME={store} bentoml serve {built.tag}",
+        f"BENTOML_DO_NOT_TRACK=true BENTOML_HOME={store} bentoml serve {built.tag}",
         markup=False, soft_wrap=True, highlight=False,
     )  # fmt: skip

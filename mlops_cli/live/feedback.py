@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.errors import BadParams, DataRefused, NotInstalled, nearest
+from mlops_cli.errors import BadParams, DataRefused, NotInstalled, install_hint, nearest
 from mlops_cli.live.event_log import log_url, reader_for
 from mlops_cli.live.selecting import selected
 from mlops_cli.live.truth import before, known_labels, taken
@@ -179,7 +179,7 @@ def _labelling(params: Params, layout: Layout, version: str) -> tuple[Labelling,
     except ModuleNotFoundError as error:
         raise NotInstalled(
             f"feedback needs {error.name}, which isn't installed",
-            "Install what serving needs: pip install 'mlops-cli[serve]'.",
+            install_hint("serve"),
         ) from None
     found = selected(params, layout, version)
     model = Model(found.name, found.number, found.folder)

@@ -177,6 +177,7 @@ def _track(root: Path, raw: str, *, inside_git: bool) -> None:
         ):
             with repo.config.edit() as config:
                 config["core"]["analytics"] = False
+                config["core"]["check_update"] = False
                 config["core"]["autostage"] = False
             repo.add([str(root / raw)])
             site_cache = repo.site_cache_dir

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mlops_cli.errors import BadParams, SourceUnreadable, Usage
+from mlops_cli.errors import BadParams, SourceUnreadable, Usage, install_hint
 from mlops_cli.store.outcomes import Outcomes
 from mlops_cli.store.urls import check_url, scheme_of
 
@@ -275,7 +275,7 @@ def _database(url: str) -> BaseStorage:
     except ModuleNotFoundError:
         raise BadParams(
             "a search in PostgreSQL needs psycopg, which isn't installed",
-            "Install it: pip install 'mlops-cli[postgres]'.",
+            install_hint("postgres"),
         ) from None
     for left in reversed(range(_TRIES)):
         try:

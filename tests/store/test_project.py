@@ -58,6 +58,7 @@ def test_a_project_is_a_committed_git_and_dvc_repository(tmp_path: Path, data: P
     assert sorted(p.name for p in tmp_path.iterdir()) == ["Shop 2", "orders.csv"]
     with Repo(str(made.root)) as repo:
         assert repo.config["core"]["analytics"] is False
+        assert repo.config["core"]["check_update"] is False
         assert "data/raw/orders.csv" not in git(made.root, "ls-files").splitlines()
         names = [stage.name for stage in repo.index.stages if hasattr(stage, "name")]
         assert set(names) >= {"ingest", "validate", "featurize", "split", "tune", "register"}

@@ -17,7 +17,7 @@ from mlops_cli.core.learners import (
     xgboost,
 )
 from mlops_cli.core.learners.contract import Family, Fitted, Pruned, Setting, TaskInfo, Watch
-from mlops_cli.errors import BadParams
+from mlops_cli.errors import BadParams, install_hint
 
 __all__ = [
     "FAMILIES",
@@ -68,7 +68,7 @@ def chosen(names: Sequence[str] | None, task: TaskInfo) -> tuple[dict[str, Famil
             raise BadParams(
                 f"tune.families names {family.name!r}, and the package {family.needs} is not "
                 "installed (params.yaml)",
-                f'Run `pip install "mlops-cli[{family.needs}]"`, or leave the family out.',
+                f"{install_hint(str(family.needs))} Or leave the family out.",
             )
     reasons = {family.name: family.unfit(task) for family in wanted}
     notes = [f"{name} is left out: it {reason}" for name, reason in reasons.items() if reason]

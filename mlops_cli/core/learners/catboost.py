@@ -27,7 +27,7 @@ from mlops_cli.core.learners.contract import (
     shares,
     steps_of_joint_trees,
 )
-from mlops_cli.errors import DataRefused
+from mlops_cli.errors import DataRefused, install_hint
 from mlops_cli.params.modelling import Dimension
 
 __all__ = ["FAMILY"]
@@ -287,7 +287,7 @@ def _from_files(files: Mapping[str, bytes]) -> _Catboost:
     except ImportError:
         raise DataRefused(
             "the model is one of CatBoost, which is not installed",
-            'Run `pip install "mlops-cli[catboost]"`.',
+            install_hint("catboost"),
         ) from None
     except Exception as error:  # noqa: BLE001 - CatBoost's own errors can't be named without it
         raise DataRefused(

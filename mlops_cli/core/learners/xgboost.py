@@ -177,8 +177,7 @@ def _from_files(files: Mapping[str, bytes]) -> _Xgboost:
     except (LibraryError, KeyError, ValueError) as error:
         raise DataRefused(
             f"{_FILE} is not an XGBoost model that can be read: {error}",
-            "Fetch the model again, or train it anew; XGBoost comes with "
-            '`pip install "mlops-cli[xgboost]"`.',
+            "Fetch the model again, or train it anew.",
         ) from None
     return model
 

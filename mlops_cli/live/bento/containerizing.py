@@ -49,7 +49,8 @@ def containerize(layout: Layout, tag: str, image: str, progress: Progress | None
         raise MlopsError(
             f"{chosen} could not make the image {image}: {' / '.join(said)[-400:]}",
             "See all that it says: cd /tmp && "
-            f"BENTOML_HOME={home(layout)} bentoml {shlex.join(words)}",
+            f"BENTOML_DO_NOT_TRACK=true BENTOML_HOME={shlex.quote(str(home(layout)))} "
+            f"bentoml {shlex.join(words)}",
         )
     return chosen
 

@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mlops_cli.errors import NotInstalled
+from mlops_cli.errors import NotInstalled, install_hint
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -100,7 +100,7 @@ def _version(name: str) -> str:
     except importlib.metadata.PackageNotFoundError:
         raise NotInstalled(
             f"a Bento needs the package {name}, which isn't installed",
-            "Install what serving needs: pip install 'mlops-cli[serve]'",
+            install_hint("serve"),
         ) from None
 
 

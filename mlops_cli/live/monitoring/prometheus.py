@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.errors import NotInstalled
+from mlops_cli.errors import NotInstalled, install_hint
 from mlops_cli.store.files import staged
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def write(report: Mapping[str, Any], path: Path) -> None:
     except ModuleNotFoundError:
         raise NotInstalled(
             "--prometheus needs prometheus-client, which isn't installed",
-            "Install what serving needs: pip install 'mlops-cli[serve]'.",
+            install_hint("serve"),
         ) from None
     registry = CollectorRegistry()
     who = {"model": report["model"], "version": report["version"]}

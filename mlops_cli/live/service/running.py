@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mlops_cli.errors import BadParams, Busy, Usage
+from mlops_cli.errors import BadParams, Busy, Usage, install_hint
 
 if TYPE_CHECKING:
     from mlops_cli.live.service.app import Service
@@ -52,7 +52,7 @@ def run(
     except ModuleNotFoundError as error:
         raise BadParams(
             f"serving needs {error.name}, which isn't installed",
-            "Install what serving needs: pip install 'mlops-cli[serve]'.",
+            install_hint("serve"),
         ) from None
     from mlops_cli.live.service.app import create_app
 

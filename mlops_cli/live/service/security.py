@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.errors import BadParams
+from mlops_cli.errors import BadParams, install_hint
 from mlops_cli.live.service.http import Problem
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Guard:
             except ModuleNotFoundError:
                 raise BadParams(
                     "serve.jwt asks for tokens, and PyJWT isn't installed",
-                    "Install it: pip install 'mlops-cli[jwt]'.",
+                    install_hint("jwt"),
                 ) from None
             self._decode, self._wrong = jwt.decode, jwt.PyJWTError
 

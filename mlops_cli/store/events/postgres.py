@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mlops_cli.errors import BadParams, SourceUnreadable
+from mlops_cli.errors import BadParams, SourceUnreadable, install_hint
 from mlops_cli.store.events import Label, Prediction, Unkeepable, WriteFailed
 from mlops_cli.store.events.judging import judged, wanted
 from mlops_cli.store.urls import check_url
@@ -200,7 +200,7 @@ def _client(url: str) -> Any:
     except ModuleNotFoundError:
         raise BadParams(
             "MLOPS_EVENTS_URL names a PostgreSQL, but its client isn't installed",
-            "Install it: pip install 'mlops-cli[postgres]'.",
+            install_hint("postgres"),
         ) from None
     check_url(url, "MLOPS_EVENTS_URL", _FORM)
     try:

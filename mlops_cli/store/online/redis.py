@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from mlops_cli.errors import BadParams, SourceUnreadable
+from mlops_cli.errors import BadParams, SourceUnreadable, install_hint
 from mlops_cli.store.online import Entry
 from mlops_cli.store.urls import check_url, masked
 
@@ -29,7 +29,7 @@ class RedisStore:
         except ModuleNotFoundError:
             raise BadParams(
                 "MLOPS_ONLINE_URL names a Redis, but its client isn't installed",
-                "Install it: pip install 'mlops-cli[redis]'.",
+                install_hint("redis"),
             ) from None
         check_url(url, "MLOPS_ONLINE_URL", _FORM)
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)

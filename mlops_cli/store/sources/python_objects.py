@@ -80,7 +80,7 @@ def _module(name: str, request: Request) -> Any:
         )
         raise SourceUnreadable(
             f"there is no Python module {name!r} for source {request.name!r}{needs}",
-            f"Install it (`pip install {error.name}`), or put it in the project's folder.",
+            "Put it in the project's folder, or install the package that you know it comes with.",
         ) from None
 
 
