@@ -23,7 +23,7 @@ from mlops_cli.live.bento.manifests import image_of, texts
 from mlops_cli.params.serving import Serve
 
 BIN = Path(sys.executable).parent
-KUBERNETES = ("deployment", "service", "autoscaler", "network-policy")
+KUBERNETES = ("deployment", "service", "autoscaler", "network-policy", "disruption-budget")
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +101,13 @@ def test_the_pod_can_write_nowhere_but_where_it_must(folder: Path) -> None:
 def test_what_is_made_for_a_model_carries_its_name(folder: Path) -> None:
     made = [parsed(folder / f"kubernetes/{kind}.yaml") for kind in KUBERNETES]
     assert {m["metadata"]["name"] for m in made} == {"team-shop"}
-    deployment, service, autoscaler, policy = made
+    deployment, service, autoscaler, policy, budget = made
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"] == labels
     assert policy["spec"]["podSelector"]["matchLabels"] == labels
     assert autoscaler["spec"]["scaleTargetRef"]["name"] == "team-shop"
+    assert budget["spec"]["selector"]["matchLabels"] == labels
+    assert budget["spec"]["minAvailable"] < autoscaler["spec"]["minReplicas"]
 
 
 def test_a_request_may_end_before_the_pod_does(folder: Path) -> None:
@@ -118,8 +120,60 @@ def test_secrets_come_from_the_environment_only(folder: Path) -> None:
         for name, value in service.get("environment", {}).items():
             if re.search("PASSWORD|KEY", name):
                 assert re.fullmatch(r"\$\{\w+:[?-][^}]*\}", value), f"{name} is written down"
-    assert pod(folder)["containers"][0]["envFrom"] == [{"secretRef": {"name": "team-shop"}}]
+    assert pod(folder)["containers"][0]["envFrom"] == [
+        {"secretRef": {"name": "team-shop"}},
+        {"secretRef": {"name": "team-shop-metrics"}},
+    ]
     assert "kind: Secret" not in "".join(p.read_text() for p in folder.rglob("*.yaml"))
+
+
+def test_every_container_is_confined(folder: Path) -> None:
+    for name, service in parsed(folder / "compose.yaml")["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["pids_limit"], name
+        assert service["mem_limit"], name
+        assert service["cpus"], name
+        # The image of the service has a user of its own (live/bento says which).
+        assert name == "service" or not service["user"].startswith("0"), name
+        for mount in service.get("tmpfs", []):
+            assert "size=" in mount, f"{name}: {mount} could take all memory"
+        assert "privileged" not in service
+    for volume in pod(folder)["volumes"]:
+        assert volume["emptyDir"]["sizeLimit"]
+
+
+def test_what_is_idle_fits_its_memory_twice(folder: Path) -> None:
+    limits = pod(folder)["containers"][0]["resources"]
+    assert (limits["requests"]["memory"], limits["limits"]["memory"]) == ("512Mi", "1Gi")
+    assert parsed(folder / "compose.yaml")["services"]["service"]["mem_limit"] == "1g"
+
+
+def test_the_database_is_reached_by_the_service_only(folder: Path) -> None:
+    compose = parsed(folder / "compose.yaml")
+    on_data = {n for n, s in compose["services"].items() if "data" in s["networks"]}
+    assert on_data == {"service", "postgres"}
+    assert compose["networks"]["data"] == {"internal": True}
+    assert compose["services"]["postgres"]["networks"] == ["data"]
+
+
+def test_prometheus_has_a_key_that_opens_metrics_only(folder: Path) -> None:
+    services = parsed(folder / "compose.yaml")["services"]
+    key = services["service"]["environment"]["MLOPS_METRICS_KEY"]
+    assert key.startswith("${MLOPS_METRICS_KEY:?"), "compose stops without it"
+    assert services["prometheus"]["environment"] == {"MLOPS_METRICS_KEY": key}
+    (job,) = parsed(folder / "prometheus.yml")["scrape_configs"]
+    path = job["authorization"]["credentials_file"]
+    assert f'"$$MLOPS_METRICS_KEY" > {path} &&' in services["prometheus"]["entrypoint"][-1]
+    assert any(m.startswith(f"{Path(path).parent}:") for m in services["prometheus"]["tmpfs"])
+    monitor = parsed(folder / "kubernetes/pod-monitor.yaml")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["authorization"]["credentials"] == {
+        "name": "team-shop-metrics",
+        "key": "MLOPS_METRICS_KEY",
+    }
+    assert monitor["spec"]["selector"]["matchLabels"] == {"app.kubernetes.io/name": "team-shop"}
 
 
 def test_every_port_is_of_this_machine_only(folder: Path) -> None:
