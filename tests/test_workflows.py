@@ -384,7 +384,12 @@ def run_github(
     return subprocess.CompletedProcess([], done.returncode, said, summary.read_text())
 
 
-SECRETS = {"secrets.AWS_ACCESS_KEY_ID": "", "secrets.AWS_SECRET_ACCESS_KEY": ""}
+SECRETS = {
+    "secrets.AWS_ACCESS_KEY_ID": "",
+    "secrets.AWS_SECRET_ACCESS_KEY": "",
+    "github.event.repository.default_branch": "main",
+    "vars.MLOPS_ALLOWED_SIGNERS": "",
+}
 
 
 def changed(hosted: Hosted, *, run: bool) -> Path:
@@ -547,6 +552,7 @@ def run_gitlab(job: str, clone: Path, **given: str) -> subprocess.CompletedProce
             "CI_PIPELINE_ID": "17",
             "CI_PROJECT_ID": "5",
             "CI_COMMIT_REF_PROTECTED": "true",
+            "CI_DEFAULT_BRANCH": "main",
             **defaults,
             **given,
         },

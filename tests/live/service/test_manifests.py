@@ -165,7 +165,7 @@ def test_prometheus_has_a_key_that_opens_metrics_only(folder: Path) -> None:
     assert services["prometheus"]["environment"] == {"MLOPS_METRICS_KEY": key}
     (job,) = parsed(folder / "prometheus.yml")["scrape_configs"]
     path = job["authorization"]["credentials_file"]
-    assert f'"$$MLOPS_METRICS_KEY" > {path} &&' in services["prometheus"]["entrypoint"][-1]
+    assert f'"$${{MLOPS_METRICS_KEY%%,*}}" > {path} &&' in services["prometheus"]["entrypoint"][-1]
     assert any(m.startswith(f"{Path(path).parent}:") for m in services["prometheus"]["tmpfs"])
     monitor = parsed(folder / "kubernetes/pod-monitor.yaml")
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
