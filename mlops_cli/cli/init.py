@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -102,7 +103,7 @@ def _draw(created: Created) -> None:
     )
     drawing.draw_summary("init", summary, None, tables=True)
     where = os.path.relpath(created.root)
-    go = "mlops run" if where == "." else f"cd {where} && mlops run"
+    go = "mlops run" if where == "." else f"cd {shlex.quote(where)} && mlops run"
     drawing.console().print(f"Next: {go}", markup=False)
 
 

@@ -184,12 +184,18 @@ def _dirty(git: Git, files: Sequence[str]) -> list[str]:
 def _half_staged(git: Git, files: Sequence[str]) -> list[str]:
     """Files whose index is neither what HEAD has nor what lies in the folder."""
     there = [f for f in files if git.ask("ls-files", "--", f)]
-    said = git.run("status", "--porcelain", "--no-renames", "--", *there) if there else ""
-    found = [line[3:] for line in said.splitlines() if line[0] in "MAD" and line[1] in "MD"]
+    staged = _differing(git, there, "--cached", "HEAD")
     # A run that was killed before it settled the index leaves an older one than HEAD and folder,
     # which agree: that is our own, and nobody's work.
-    changed = git.run("diff", "--name-only", "HEAD", "--", *found).splitlines() if found else []
-    return [f for f in found if f in changed]
+    return sorted(staged & _differing(git, there) & _differing(git, there, "HEAD"))
+
+
+def _differing(git: Git, files: Sequence[str], *between: str) -> set[str]:
+    """Which of these files `git diff` shows, as paths from the project's folder."""
+    if not files:
+        return set()
+    listed = git.run("diff", "--name-only", "--relative", "-z", *between, "--", *files)
+    return {name for name in listed.split("\0") if name}
 
 
 def _changed_keys(git: Git) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,7 +59,7 @@ class Git:
         environment: Mapping[str, str] | None,
     ) -> subprocess.CompletedProcess[str]:
         try:
-            return subprocess.run(  # noqa: S603
+            done = subprocess.run(  # noqa: S603
                 ["git", *arguments],  # noqa: S607
                 cwd=self.root,
                 input=given,
@@ -79,6 +80,18 @@ class Git:
             if not self.root.is_dir():
                 raise NotProject(f"there is no folder {self.root}", "Name another.") from None
             raise MlopsError("there is no `git` to be run", "Install Git.") from None
+        if done.returncode and "dubious ownership" in done.stderr:
+            # Whatever was asked: the answer would be that there is nothing.
+            raise NotProject(
+                f"Git doesn't read the repository of {self.root}, as another user owns it",
+                f"If you trust it: git config --global --add safe.directory {self._top()}",
+            )
+        return done
+
+    def _top(self) -> str:
+        """The folder of the repository, found without Git."""
+        folders = (self.root.resolve(), *self.root.resolve().parents)
+        return shlex.quote(str(next((f for f in folders if (f / ".git").exists()), self.root)))
 
     def resolve(self, revision: str) -> str | None:
         """The commit of a revision, 40 hexadecimal digits; None if there is none."""

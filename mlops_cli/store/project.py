@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from importlib.resources import files
@@ -22,6 +21,7 @@ from mlops_cli.errors import MlopsError, Usage
 from mlops_cli.store import ci as workflows
 from mlops_cli.store.datafile import DataFile, opened
 from mlops_cli.store.files import staged
+from mlops_cli.store.git import Git
 
 if TYPE_CHECKING:
     from mlops_cli.params.modelling import TaskType
@@ -144,6 +144,7 @@ def _texts(name: str, file: DataFile, proposal: Proposal) -> dict[str, str]:
             name, f"Predicts {proposal.target.name}", task, uri, PLOTS[task]
         ),
         ".gitignore": (given / "gitignore.txt").read_text(encoding="utf-8"),
+        ".gitattributes": (given / "gitattributes.txt").read_text(encoding="utf-8"),
         "README.md": Template(readme).substitute(
             name=name, target=proposal.target.name, task=task, data=uri
         ),
@@ -168,7 +169,7 @@ def _track(root: Path, raw: str, *, inside_git: bool) -> None:
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
     if not inside_git:
-        _git(root, "init", "--quiet", "--initial-branch=main")
+        Git(root).run("init", "--quiet", "--initial-branch=main")
     try:
         # Its commands tell what to do next; that is done here.
         with (
@@ -196,44 +197,25 @@ def _commit(root: Path, outer: Path | None) -> tuple[bool, tuple[str, ...]]:
             f"the project lies in the Git repository {outer}: add and commit it there yourself",
         )
     by_hand = 'git add --all && git commit --message "Start the project"'
-    if not _identity(root):
+    git = Git(root)
+    if not _identity(git):
         return False, (f"Git doesn't know who you are, so nothing is committed; run {by_hand}",)
     try:
-        _git(root, "add", "--all")
-        _git(root, "commit", "--quiet", "--message", "Start the project")
+        git.run("add", "--all")
+        git.run("commit", "--quiet", "--message", "Start the project")
     except MlopsError as error:
         return False, (f"{error.message}; run {by_hand}",)
     return True, ()
 
 
-def _identity(root: Path) -> bool:
+def _identity(git: Git) -> bool:
     if os.environ.get("GIT_AUTHOR_EMAIL") or os.environ.get("EMAIL"):
         return True
-    return bool(_run_git(root, "config", "user.email").stdout.strip())
+    return bool(git.ask("config", "user.email"))
 
 
 def _git_root(folder: Path) -> Path | None:
     """The Git repository that a folder lies in, or would lie in."""
     there = next(p for p in (folder, *folder.parents) if p.is_dir())
-    found = _run_git(there, "rev-parse", "--show-toplevel")
-    return Path(found.stdout.strip()) if found.returncode == 0 else None
-
-
-def _git(root: Path, *arguments: str) -> None:
-    done = _run_git(root, *arguments)
-    if done.returncode:
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise MlopsError(f"`git {arguments[0]}` failed: {said}", "Mend it, then run again.")
-
-
-def _run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(  # noqa: S603
-            ["git", *arguments],  # noqa: S607
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise MlopsError("there is no `git` to be run", "Install Git.") from None
+    top = Git(there).ask("rev-parse", "--show-toplevel")
+    return None if top is None else Path(top)

@@ -154,3 +154,16 @@ def test_a_new_project_runs_at_once_and_then_has_nothing_to_do(name: str, tmp_pa
         check=True,
     ).stdout
     assert changed == "", "a run changes no file that init wrote"
+
+
+def test_the_next_command_can_be_pasted_whatever_the_folder_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write("mixed.csv", tmp_path)
+    assert main(["init", "it's blank", "--data", "mixed.csv", "--target", "churned"]) == 0
+    command = capsys.readouterr().out.splitlines()[-1].removeprefix("Next: ")
+    go, _, run = command.partition(" && ")
+    assert run == "mlops run"
+    shell = subprocess.run(["sh", "-ec", f"{go}; pwd"], capture_output=True, text=True, check=True)
+    assert shell.stdout.strip() == str(tmp_path / "it's blank")

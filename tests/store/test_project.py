@@ -11,7 +11,7 @@ import pytest
 
 from mlops_cli import params
 from mlops_cli.core.columntypes import DTYPES
-from mlops_cli.errors import DataRefused, MlopsError, NotFound, SourceUnreadable, Usage
+from mlops_cli.errors import DataRefused, MlopsError, NotFound, NotProject, SourceUnreadable, Usage
 from mlops_cli.store import project
 from mlops_cli.store.intake import Intake
 from mlops_cli.store.project import create
@@ -44,6 +44,23 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(
         ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
     ).stdout
+
+
+def test_in_a_repository_of_another_owner_no_second_one_is_made(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    git(tmp_path, "init", "--quiet")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(NotProject, match="another user owns it"):
+        create(tmp_path / "shop", data, "sent")
+    assert not (tmp_path / "shop").exists()
+
+
+def test_a_clone_that_converts_line_ends_has_the_same_bytes(tmp_path: Path, data: Path):
+    made = create(tmp_path / "shop", data, "sent")
+    git(tmp_path, "clone", "--quiet", "-c", "core.autocrlf=true", str(made.root), "clone")
+    for name in ("params.yaml", "dvc.yaml", ".gitignore"):
+        assert (tmp_path / "clone" / name).read_bytes() == (made.root / name).read_bytes()
 
 
 def test_a_project_is_a_committed_git_and_dvc_repository(tmp_path: Path, data: Path):
