@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.cli import drawing
+from mlops_cli.store.untrusted import well_formed
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -18,12 +19,13 @@ def decision(layout: Layout) -> dict[str, Any] | None:
     from mlops_cli.store.files import read_json
 
     try:
-        record: dict[str, Any] = read_json(layout.registration)
+        record: dict[str, Any] | None = read_json(layout.registration)
     except NotFound:
         return None
     return record
 
 
+@well_formed("models/registration.json", "Make it anew with `mlops run`.")
 def draw_decision(layout: Layout) -> None:
     """Approved or rejected, by which gates, with the test metrics and their intervals."""
     from rich.markup import escape
@@ -43,7 +45,8 @@ def draw_decision(layout: Layout) -> None:
     )
     if gates:
         drawing.draw_table(Table("gates", ("gate", "verdict", "why"), gates))
-    metrics = ", ".join(f"{name} {figure_text(m)}" for name, m in record["metrics"].items())
+    figures = record.get("metrics", {})
+    metrics = ", ".join(f"{name} {figure_text(m)}" for name, m in figures.items())
     colour = "green" if record["decision"] == "approved" else "yellow"
     said = f"[bold {colour}]{record['decision']}[/bold {colour}]: {escape(record['name'])}"
     drawing.console().print(f"{said}, test {metrics}")

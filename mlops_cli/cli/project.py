@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlops_cli.errors import NotProject
 from mlops_cli.layout import Layout
+from mlops_cli.store.tracked import refuse_unsafe
 
 __all__ = ["find"]
 
@@ -17,10 +18,13 @@ def find(start: Path | None = None) -> Layout:
     ------
     NotProject
         If neither it nor a folder above holds ``params.yaml``.
+    DataRefused, BadParams
+        If what Git brought there would lead out of it.
     """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / "params.yaml").is_file():
+            refuse_unsafe(folder)
             return Layout(folder)
     raise NotProject(
         f"{start} is not in a project: neither it nor a folder above holds params.yaml",

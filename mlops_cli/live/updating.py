@@ -7,7 +7,9 @@ from pathlib import Path
 
 from mlops_cli.errors import NotFound, NotProject, SourceUnreadable
 from mlops_cli.store.dvc import opened
+from mlops_cli.store.dvc_files import answering
 from mlops_cli.store.git import Git, GitFailed
+from mlops_cli.store.tracked import refuse_unsafe
 
 __all__ = ["Update", "git_remote", "prepared"]
 
@@ -39,8 +41,11 @@ class Update:
         ------
         NotProject
             If a file would be overwritten after all.
+        DataRefused, BadParams
+            If the commit would lead DVC, or us, out of the project.
         """
         if self.target != self.head:
+            refuse_unsafe(self.git.root, self.target)
             try:
                 self.git.run("merge", "--ff-only", "--quiet", self.target)
             except GitFailed as error:
@@ -48,7 +53,7 @@ class Update:
                     f"the branch cannot be moved on: {' '.join(error.said.split())}",
                     "Commit or put aside (git stash) what is in the way, then pull again.",
                 ) from None
-        with opened(self.git.root) as repo:
+        with opened(self.git.root) as repo, answering(self.git.root):
             done = repo.checkout(allow_missing=True)
         return sorted(done.get("failed", []))
 
@@ -135,7 +140,7 @@ def _refuse_overwriting(git: Git, head: str, target: str) -> None:
 
 def _refuse_unsaved(root: Path) -> None:
     """Outputs with bytes that `dvc.lock` doesn't know may be nowhere else."""
-    with opened(root) as repo:
+    with opened(root) as repo, answering(root):
         found = repo.data_status()["uncommitted"].get("modified", [])
     _refuse(sorted(found), "Keep them (`mlops run`, or `dvc commit`) or drop them (dvc checkout)")
 

@@ -108,7 +108,7 @@ def parse(text: str, where: str = "params.yaml") -> Params:
 
 def load(path: Path) -> Params:
     """Parameters from a file; see ``parse``."""
-    from mlops_cli.errors import NotProject
+    from mlops_cli.errors import BadParams, NotProject
 
     try:
         text = path.read_text(encoding="utf-8")
@@ -116,5 +116,10 @@ def load(path: Path) -> Params:
         raise NotProject(
             f"there is no {path.name} in {path.parent}",
             "Go to a project's folder, or make one with `mlops init`.",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadParams(
+            f"{path} cannot be read as UTF-8 text: {' '.join(str(error).split())}",
+            "Bring it back with `git checkout`.",
         ) from None
     return parse(text, path.name)

@@ -9,27 +9,125 @@ from pydantic import BaseModel, ValidationError
 
 from mlops_cli.errors import BadParams, nearest
 
-__all__ = ["explain", "read_yaml"]
+__all__ = ["BadYaml", "explain", "load_yaml", "read_yaml"]
+
+_CHARACTERS = 8_000_000
+_NODES = 300_000
+_DEPTH = 64
+_SHOWN = 200
+
+
+class BadYaml(ValueError):
+    """Text that is not YAML, or more than is read of one file; ``line`` counts from 1."""
+
+    def __init__(self, problem: str, line: int | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.line = line
+
+
+def load_yaml(text: str) -> Any:
+    """The tree of plain values (YAML 1.2, as DVC reads it), within limits.
+
+    The parser's events are counted first, an alias as often as what it stands for, so that
+    nothing is expanded that goes beyond the limits.
+
+    Raises
+    ------
+    BadYaml
+        If the text is not YAML, too large, or nested too deep.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
+
+    if len(text) > _CHARACTERS:
+        raise BadYaml(f"it has {len(text):,} characters, of at most {_CHARACTERS:,}")
+    try:
+        _refuse_expanding(text)
+        return YAML(typ="safe").load(text)
+    except BadYaml:
+        raise
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = str(error.problem or error.context)
+        raise BadYaml(problem, mark.line + 1 if mark else None) from None
+    # Its constructors raise whatever Python does: ValueError for a month 13, TypeError for a
+    # list as a key.
+    except Exception as error:  # noqa: BLE001
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise BadYaml(problem[:_SHOWN]) from None
+
+
+class _Expanded:
+    """The size of a tree with each alias written out, from the parser's events."""
+
+    def __init__(self) -> None:
+        self.nodes = 0
+        self._open: list[tuple[str | None, int, int]] = []  # anchor, nodes before, deepest level
+        self._anchors: dict[str, tuple[int, int]] = {}  # anchor -> nodes, levels
+
+    def take(self, event: Any) -> None:
+        """Count one event; refuse what is too much."""
+        from ruamel.yaml import events as yaml
+
+        nodes, levels = 0, 0
+        anchor = getattr(event, "anchor", None)
+        if isinstance(event, yaml.AliasEvent):
+            # An alias inside of what it stands for has no size yet.
+            if anchor not in self._anchors:
+                raise BadYaml(f"the alias *{anchor} stands for nothing before it")
+            nodes, levels = self._anchors[anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            nodes = 1
+            if anchor:
+                self._anchors[anchor] = (1, 0)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self._open.append((anchor, self.nodes, 0))
+            nodes = 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before, inner = self._open.pop()
+            levels = inner + 1
+            if anchor:
+                self._anchors[anchor] = (self.nodes - before, levels)
+        self._grow(nodes, levels)
+
+    def _grow(self, nodes: int, levels: int) -> None:
+        self.nodes += nodes
+        if self._open:
+            anchor, before, deepest = self._open[-1]
+            self._open[-1] = (anchor, before, max(deepest, levels))
+        if self.nodes > _NODES:
+            raise BadYaml(f"it has more than {_NODES:,} values, aliases written out")
+        if len(self._open) + levels > _DEPTH:
+            raise BadYaml(f"it is nested more than {_DEPTH} levels deep")
+
+
+def _refuse_expanding(text: str) -> None:
+    """Refuse text whose tree, with each alias written out, is too large or too deep."""
+    from ruamel.yaml import YAML
+
+    size = _Expanded()
+    for event in YAML(typ="safe").parse(text):
+        try:
+            size.take(event)
+        except BadYaml as error:
+            raise BadYaml(error.problem, event.start_mark.line + 1) from None
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """The tree of plain values (YAML 1.2, as DVC reads it).
+    """The tree of a file whose top is a mapping.
 
     Raises
     ------
     BadParams
         If the text is not YAML, or its top is not a mapping.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError
-
     try:
-        tree = YAML(typ="safe").load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
+        tree = load_yaml(text)
+    except BadYaml as error:
+        line = f":{error.line}" if error.line else ""
         raise BadParams(
-            f"{where}{line} is not valid YAML: {error.problem or error.context}",
+            f"{where}{line} is not valid YAML: {error.problem}",
             "Check the indentation and the quotes around there.",
         ) from None
     _refuse_dates(tree, (), text, where)
@@ -74,7 +172,7 @@ def explain(error: ValidationError, text: str, where: str) -> BadParams:
     else:
         value = problem["input"]
         says = problem["msg"][0].lower() + problem["msg"][1:]
-        message = f"{name} is {value!r}; {says} ({place})"
+        message = f"{name} is {_short(value)}; {says} ({place})"
     more = len(problems) - 1
     if more:
         hint += f" ({more} more problem{'s' if more > 1 else ''} in this file.)"
@@ -101,20 +199,32 @@ def _is_variant(part: str) -> bool:
 
 def _line(text: str, path: list[str]) -> int | None:
     from ruamel.yaml import YAML
-    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+    from ruamel.yaml.nodes import MappingNode, SequenceNode
 
-    node: Any = YAML(typ="rt").load(text)
+    node: Any = YAML(typ="safe").compose(text)
     line: int | None = None
     for part in path:
-        if isinstance(node, CommentedMap) and part in node:
-            line = node.lc.key(part)[0] + 1
-            node = node[part]
-        elif isinstance(node, CommentedSeq) and part.isdigit() and int(part) < len(node):
-            line = node.lc.item(int(part))[0] + 1
-            node = node[int(part)]
+        if isinstance(node, MappingNode):
+            pairs = {key.value: (key, value) for key, value in node.value if _is_text(key)}
+            if part not in pairs:
+                break
+            key, node = pairs[part]
+            line = key.start_mark.line + 1
+        elif isinstance(node, SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
         else:
             break
     return line
+
+
+def _is_text(node: Any) -> bool:
+    return isinstance(node.value, str)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _siblings(path: list[str]) -> list[str]:

@@ -98,7 +98,7 @@ class Attempts:
         NotProject
             If outputs hold what `dvc.lock` doesn't know: it would be lost.
         """
-        with opened(self._root) as repo:
+        with opened(self._root, outside=True) as repo:
             unsaved = sorted(repo.data_status()["uncommitted"].get("modified", []))
         if unsaved:
             raise NotProject(
@@ -126,7 +126,7 @@ class Attempts:
         self.mark(attempt, step="restoring")
         for name in read_json(self._before / "files.json"):
             self._put_back(name)
-        with opened(self._root) as repo:
+        with opened(self._root, outside=True) as repo:
             # What is overwritten was made by the attempt: before it, all was in the cache.
             repo.checkout(force=True, allow_missing=True)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, Fitted
 from mlops_cli.errors import DataRefused, NotFound, nearest
 from mlops_cli.store.files import json_text, staged, write_json
+from mlops_cli.store.untrusted import data_path, json_tree, well_formed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,6 +29,7 @@ __all__ = ["Bundle", "Member", "extend", "load", "save", "verify"]
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
+_HINT = "Bring the model back with `dvc checkout`, or train it anew with `mlops run`."
 
 
 @dataclass(frozen=True)
@@ -151,26 +154,28 @@ def verify(folder: Path) -> dict[str, Any]:
     DataRefused
         If a file is missing, was changed, or doesn't belong there.
     """
-    hint = "Bring the model back with `dvc checkout`, or train it anew with `mlops run`."
     manifest = _read(folder, _MANIFEST)
     try:
-        stated = {str(name): dict(entry) for name, entry in manifest["files"].items()}
+        stated = {
+            data_path(name, str(folder / _MANIFEST)): dict(entry)
+            for name, entry in manifest["files"].items()
+        }
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise DataRefused(f"{folder / _MANIFEST} is not a bundle's manifest", hint) from None
+        raise DataRefused(f"{folder / _MANIFEST} is not a bundle's manifest", _HINT) from None
     # Before it is asked about others: a list with another hash is what was changed.
     if manifest.get("bundle_sha256") != _digest(stated):
-        raise DataRefused(f"{folder / _MANIFEST} was changed after the model was written", hint)
+        raise DataRefused(f"{folder / _MANIFEST} was changed after the model was written", _HINT)
     found = _files(folder)
     for name in sorted(stated.keys() | found.keys()):
         if name not in found:
-            raise DataRefused(f"{folder / name} is missing from the model bundle", hint)
+            raise DataRefused(f"{folder / name} is missing from the model bundle", _HINT)
         if name not in stated:
-            raise DataRefused(f"{folder / name} doesn't belong to the model bundle", hint)
+            raise DataRefused(f"{folder / name} doesn't belong to the model bundle", _HINT)
         if stated[name] != found[name]:
-            raise DataRefused(f"{folder / name} was changed after the model was written", hint)
+            raise DataRefused(f"{folder / name} was changed after the model was written", _HINT)
     # To the byte, as it has no hash of its own in a list.
-    if (folder / _MANIFEST).read_text(encoding="utf-8") != json_text(_manifest(found)):
-        raise DataRefused(f"{folder / _MANIFEST} was changed after the model was written", hint)
+    if (folder / _MANIFEST).read_bytes() != json_text(_manifest(found)).encode():
+        raise DataRefused(f"{folder / _MANIFEST} was changed after the model was written", _HINT)
     return dict(manifest)
 
 
@@ -184,25 +189,29 @@ def load(folder: Path) -> Bundle:
     DataRefused
         If it isn't as it was written, or holds what no model of ours holds.
     """
-    verify(folder)
+    names = verify(folder)["files"]
     description = _read(folder, "bundle.json")
     if description.get("format") != _FORMAT:
         raise DataRefused(
             f"{folder} is of bundle format {description.get('format')!r}, not {_FORMAT}",
             "Use the version of mlops-cli that wrote it (see versions in bundle.json).",
         )
-    calibrator = description["calibrator"]
-    return Bundle(
-        members=tuple(_member(folder, entry) for entry in description["members"]),
-        encoder=Encoder.from_json(_read(folder, "encoder.json")),
-        labels=LabelCodec.from_json(description["labels"]),
-        task=description["task"],
-        threshold=description["threshold"],
-        calibrator=calibrator and Calibrator.from_json(calibrator),
-        program=_read(folder, "program.json"),
-        signature=_read(folder, "signature.json"),
-        facts=description["facts"],
-    )
+    with well_formed(f"the model bundle in {folder}", _HINT):
+        calibrator = description["calibrator"]
+        return Bundle(
+            members=tuple(
+                _member(folder, number, entry, names)
+                for number, entry in enumerate(description["members"])
+            ),
+            encoder=Encoder.from_json(_read(folder, "encoder.json")),
+            labels=LabelCodec.from_json(description["labels"]),
+            task=description["task"],
+            threshold=description["threshold"],
+            calibrator=calibrator and Calibrator.from_json(calibrator),
+            program=_read(folder, "program.json"),
+            signature=_read(folder, "signature.json"),
+            facts=description["facts"],
+        )
 
 
 def _description(bundle: Bundle) -> dict[str, Any]:
@@ -231,42 +240,60 @@ def _place(number: int, family: str) -> str:
     return f"members/{number}-{family}"
 
 
-def _member(folder: Path, entry: Mapping[str, Any]) -> Member:
+def _member(
+    folder: Path, number: int, entry: Mapping[str, Any], names: Mapping[str, Any]
+) -> Member:
     name = entry["family"]
     if name not in FAMILIES:
         raise DataRefused(f"{folder} holds a model of family {name!r}", nearest(name, FAMILIES))
-    place = folder / entry["folder"]
-    files = {path.name: path.read_bytes() for path in sorted(place.iterdir())}
+    place = _place(number, name)
+    if entry["folder"] != place:
+        raise DataRefused(
+            f"{folder} has a model in {ascii(entry['folder'])[:100]}, not in {place}", _HINT
+        )
+    # Only what the manifest lists, which was compared with it.
+    own = [PurePosixPath(n) for n in sorted(names) if posixpath.dirname(n) == place]
+    files = {path.name: (folder / path).read_bytes() for path in own}
     fitted = FAMILIES[name].from_files(files)
     return Member(name, fitted, entry["weight"], entry["settings"], entry["iterations"])
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
     try:
-        tree = json.loads((folder / name).read_text(encoding="utf-8"))
+        tree = json_tree((folder / name).read_bytes(), str(folder / name))
     except FileNotFoundError:
         raise NotFound(
             f"there is no model bundle in {folder}: {name} is missing",
             "Make one with `mlops train`, or bring it back with `dvc checkout`.",
         ) from None
-    except ValueError:
-        tree = None
+    except OSError as error:
+        raise DataRefused(f"{folder / name} cannot be read: {error.strerror}", _HINT) from None
     if not isinstance(tree, dict):
-        raise DataRefused(
-            f"{folder / name} is not readable as JSON",
-            "Bring the model back with `dvc checkout`, or train it anew with `mlops run`.",
-        )
+        raise DataRefused(f"{folder / name} is not readable as JSON", _HINT)
     return tree
 
 
 def _files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and hash of every file below the folder except the manifest, by path."""
-    paths = sorted(p for p in folder.rglob("*") if not p.is_dir())
     return {
         name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
-        for path in paths
+        for path in _regular(folder)
         if (name := path.relative_to(folder).as_posix()) != _MANIFEST
     }
+
+
+def _regular(folder: Path) -> list[Path]:
+    """All files below a folder; whatever else lies there is refused.
+
+    A file may be a link, as DVC links files to its cache; a folder may not.
+    """
+    found = sorted(folder.rglob("*"))
+    for path in found:
+        if path.is_dir() and path.is_symlink():
+            raise DataRefused(f"{path} is a link to a folder, which no model bundle holds", _HINT)
+        if not (path.is_dir() or path.is_file()):
+            raise DataRefused(f"{path} is no file, and doesn't belong to a model bundle", _HINT)
+    return [path for path in found if path.is_file()]
 
 
 def _sha256(path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlops_cli.errors import BadParams, NotProject
 from mlops_cli.layout import Layout
+from mlops_cli.params.reading import BadYaml, load_yaml, read_yaml
 from mlops_cli.store.git import Git
 
 __all__ = ["Owned", "commit_of", "committed", "owned", "refuse_foreign", "refuse_unfit", "settle"]
@@ -69,13 +70,14 @@ def owned(layout: Layout) -> Owned:
     NotProject
         If the pipeline hasn't been run.
     """
-    from ruamel.yaml import YAML
-
-    yaml = YAML(typ="safe")
     lock = layout.root / "dvc.lock"
     if not lock.is_file():
         raise NotProject(f"there is no {lock}", "Run the pipeline first: `mlops run`.")
-    return Owned(yaml.load(layout.dvc_yaml), yaml.load(lock))
+    return Owned(_tree(layout.dvc_yaml), _tree(lock))
+
+
+def _tree(path: Path) -> Any:
+    return read_yaml(path.read_text(encoding="utf-8", errors="replace"), path.name)
 
 
 def refuse_unfit(git: Git) -> str:
@@ -200,18 +202,14 @@ def _differing(git: Git, files: Sequence[str], *between: str) -> set[str]:
 
 def _changed_keys(git: Git) -> list[str]:
     """Dotted keys of `params.yaml` that differ from HEAD's."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    yaml = YAML(typ="safe")
     before = git.ask("show", "HEAD:./params.yaml")
     if before is None:
         return []
     try:
-        old, new = yaml.load(before), yaml.load(git.root / "params.yaml")
-    except YAMLError as error:
-        line = " ".join(str(error).split())
-        raise BadParams(f"params.yaml cannot be read: {line}", "Correct it.") from None
+        old = load_yaml(before)
+        new = load_yaml((git.root / "params.yaml").read_text(encoding="utf-8", errors="replace"))
+    except BadYaml as error:
+        raise BadParams(f"params.yaml cannot be read: {error}", "Correct it.") from None
     return sorted(_differences(old or {}, new or {}))
 
 

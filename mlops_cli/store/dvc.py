@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,17 +28,26 @@ from mlops_cli.errors import (
     SourceUnreadable,
     StageFailed,
 )
+from mlops_cli.store.dvc_files import answering, refuse_files, refuse_index
 from mlops_cli.store.files import is_full
+from mlops_cli.store.tracked import refuse_unsafe
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-__all__ = ["changes", "opened", "publish", "reproduce"]
+__all__ = ["changes", "opened", "publish", "reproduce", "use_site_cache"]
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[Repo]:
+def opened(root: Path, *, index: bool = True, outside: bool = False) -> Iterator[Repo]:
     """The DVC repository of a project, with DVC's errors turned into ours.
+
+    Parameters
+    ----------
+    index
+        Whether the project's stages and data are needed. They are checked first.
+    outside
+        Whether stages may read what lies outside of the repository: where they are run anyway.
 
     Raises
     ------
@@ -47,7 +57,10 @@ def opened(root: Path) -> Iterator[Repo]:
         If another DVC command holds it.
     BadParams
         If ``dvc.yaml`` can't be read.
+    DataRefused
+        If a file names what must not be read or written, such as a path outside.
     """
+    use_site_cache()
     # DVC sends usage data unless told not to; its own commands are told in .dvc/config.
     os.environ["DVC_NO_ANALYTICS"] = "true"
     from dvc.exceptions import DvcException, NotDvcRepoError
@@ -59,11 +72,16 @@ def opened(root: Path) -> Iterator[Repo]:
     # What matters arrives as an exception; its log lines would say it a second time.
     for name in ("dvc", "dvc_data", "dvc_objects"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    refuse_unsafe(root)
+    if index:
+        refuse_files(root)
     try:
         # DVC reads params.yaml from the current folder, whatever root it is given.
         with contextlib.chdir(root), Repo(str(root)) as repo:
             if isinstance(repo.scm, NoSCM):
                 raise NotProject(f"{root} is not under Git", "Run `git init` there.")
+            if index:
+                refuse_index(repo, root, outside=outside)
             yield repo
     except NotDvcRepoError:
         raise NotProject(f"{root} is not under DVC", "Run `dvc init` there.") from None
@@ -76,6 +94,29 @@ def opened(root: Path) -> Iterator[Repo]:
         raise BadParams(f"dvc.yaml: {_one_line(error)}", "Correct it, then run again.") from None
     except DvcException as error:
         raise _translated(error) from error
+
+
+def use_site_cache() -> None:
+    """Let DVC keep its databases in a folder of the user's: it unpickles what it finds in them.
+
+    By itself it takes one that all users share, or that a repository's settings name.
+    """
+    if os.environ.get("DVC_SITE_CACHE_DIR"):
+        return
+    import platformdirs
+
+    folder = platformdirs.user_cache_path("mlops-cli") / "dvc"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:  # no home that can be written to
+        name = getattr(os, "getuid", lambda: "user")()
+        folder = Path(tempfile.gettempdir()) / f"mlops-cli-dvc-{name}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            raise MlopsError(
+                f"{folder} is somebody else's", "Set DVC_SITE_CACHE_DIR to a folder of yours."
+            ) from None
+    os.environ["DVC_SITE_CACHE_DIR"] = str(folder)
 
 
 def reproduce(root: Path, target: str | None, *, force: bool = False) -> list[str]:
@@ -92,14 +133,14 @@ def reproduce(root: Path, target: str | None, *, force: bool = False) -> list[st
         With the exit code of the stage.
     """
     _put_on_path()
-    with opened(root) as repo:
+    with opened(root, outside=True) as repo:
         done = repo.reproduce(targets=target, force=force)
         return [stage.addressing for stage in done]
 
 
 def changes(root: Path) -> dict[str, list[str]]:
     """Stage -> what changed since ``dvc.lock``, in words; a stage up to date isn't there."""
-    with opened(root) as repo:
+    with opened(root) as repo, answering(root):
         status: dict[str, list[Any]] = repo.status()
     return {stage: [w for entry in found for w in _words(entry)] for stage, found in status.items()}
 
@@ -114,7 +155,7 @@ def publish(root: Path, out: Path) -> int:
     """
     from dvc.exceptions import UploadError
 
-    with opened(root) as repo:
+    with opened(root, outside=True) as repo:
         if not repo.config["core"].get("remote"):
             return 0
         try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli.errors import DiskFull, NotFound
+from mlops_cli.store.untrusted import json_tree
 
 __all__ = ["is_full", "json_text", "read_json", "sha256", "staged", "write_json"]
 
@@ -65,9 +66,11 @@ def read_json(path: Path) -> Any:
     ------
     NotFound
         If the file isn't there: the stage that makes it hasn't run.
+    DataRefused
+        If it isn't JSON, or beyond what is read of one file.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_tree(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise NotFound(
             f"{path} is not there",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlops_cli.errors import MlopsError, NotProject
+from mlops_cli.store.urls import scrubbed
 
 __all__ = ["Git", "GitFailed"]
 
@@ -17,6 +18,7 @@ class GitFailed(MlopsError):
     """Git said no; ``said`` is what it wrote on stderr."""
 
     def __init__(self, command: str, said: str, code: int) -> None:
+        said = scrubbed(said)  # a remote's address may hold a password
         line = " ".join(said.split()) or f"exit code {code}"
         super().__init__(f"`git {command}` failed: {line}", "Mend it, then run again.")
         self.said = said

@@ -14,10 +14,15 @@ from typing import Any
 
 from mlops_cli.errors import DataRefused
 from mlops_cli.layout import Layout
+from mlops_cli.params.reading import BadYaml, load_yaml
 from mlops_cli.store.git import Git
 from mlops_cli.store.objects import md5_of
+from mlops_cli.store.tracked import refuse_unsafe
+from mlops_cli.store.untrusted import data_hash, data_path, well_formed
 
 __all__ = ["Entry", "Lock", "exported", "hashed", "lock_at"]
+
+_HINT = "Register another version; this commit cannot be mended."
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,8 @@ def lock_at(root: Path, commit: str) -> Lock | None:
     Raises
     ------
     DataRefused
-        If it, or a ``.dvc`` file, cannot be read.
+        If it, or a ``.dvc`` file, cannot be read, or states a hash that is none or a path that
+        is not below the project.
     """
     git = Git(root)
     # With ./ a path is below the project, which may lie in a subfolder of the repository.
@@ -101,17 +107,21 @@ def lock_at(root: Path, commit: str) -> Lock | None:
         return None
     names = git.run("ls-tree", "-r", "-z", "--name-only", commit).split("\0")
     in_git = frozenset(name for name in names if name)
-    stages = _yaml(text, "dvc.lock", commit).get("stages") or {}
-    try:
+    with well_formed(f"dvc.lock of commit {commit[:9]}", _HINT):
+        stages = _yaml(text, "dvc.lock", commit).get("stages") or {}
         return Lock(
-            tuple(stages),
-            tuple(_entries(stages)),
-            {name: stage.get("params") or {} for name, stage in stages.items()},
+            tuple(str(name) for name in stages),
+            tuple(_entries(stages, _folders(git, commit))),
+            {
+                str(name): {
+                    data_path(file, f"dvc.lock, stage {name},"): dict(values)
+                    for file, values in (stage.get("params") or {}).items()
+                }
+                for name, stage in stages.items()
+            },
             _sources(git, commit, sorted(n for n in in_git if n.endswith(".dvc"))),
             in_git,
         )
-    except (KeyError, TypeError, AttributeError):
-        raise _unreadable("dvc.lock", commit) from None
 
 
 @contextmanager
@@ -119,10 +129,16 @@ def exported(root: Path, commit: str) -> Iterator[Path]:
     """The project's files as Git has them at a commit, in a folder that is removed afterwards.
 
     Neither the workspace nor the index is touched.
+
+    Raises
+    ------
+    DataRefused, BadParams
+        If a link, or a setting of DVC's, leads out of the commit.
     """
     git, work = Git(root), Layout(root).work
     top = Git(Path(git.run("rev-parse", "--show-toplevel").strip()))
     prefix = git.run("rev-parse", "--show-prefix").strip()
+    refuse_unsafe(root, commit)
     work.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="commit-", dir=work) as scratch:
         beside = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
@@ -150,44 +166,58 @@ def hashed(root: Path, path: str) -> str | None:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def _entries(stages: Mapping[str, Any]) -> Iterator[Entry]:
+def _folders(git: Git, commit: str) -> dict[str, str]:
+    """Stage -> the folder that its paths are relative to (``wdir``), where it isn't the project."""
+    text = git.ask("show", f"{commit}:./dvc.yaml")
+    try:
+        stages = (load_yaml(text) if text else {})["stages"]
+        found = {
+            name: stage.get("do", stage).get("wdir")
+            for name, stage in stages.items()
+            if isinstance(stage, dict)
+        }
+    except (BadYaml, AttributeError, KeyError, TypeError):
+        return {}
+    # What holds a ${variable} is known to DVC only.
+    return {n: w for n, w in found.items() if isinstance(w, str) and "$" not in w}
+
+
+def _entries(stages: Mapping[str, Any], folders: Mapping[str, str]) -> Iterator[Entry]:
     for name, stage in stages.items():
+        place = f"dvc.lock, stage {name},"
+        # A stage of a loop is called after it: train@2024.
+        folder = folders.get(name.partition("@")[0], "")
         for kind in ("deps", "outs"):
             for entry in stage.get(kind) or ():
                 # What lies elsewhere (a URL) has a mark of its own kind, not an MD5.
                 if "md5" in entry:
-                    yield Entry(name, str(entry["path"]), str(entry["md5"]), kind == "outs")
+                    md5 = data_hash(entry["md5"], place)
+                    path = data_path(entry["path"], place, folder)
+                    yield Entry(name, path, md5, kind == "outs")
 
 
 def _sources(git: Git, commit: str, files: list[str]) -> dict[str, str]:
     sources = {}
     for file in files:
-        tree = _yaml(git.run("show", f"{commit}:./{file}"), file, commit)
-        folder = posixpath.join(posixpath.dirname(file), tree.get("wdir") or "")
-        for out in tree.get("outs") or ():
-            if "md5" in out:
-                sources[posixpath.normpath(posixpath.join(folder, out["path"]))] = str(out["md5"])
+        place = f"{file} of commit {commit[:9]}"
+        with well_formed(place, _HINT):
+            tree = _yaml(git.run("show", f"{commit}:./{file}"), file, commit)
+            folder = posixpath.join(posixpath.dirname(file), tree.get("wdir") or "")
+            for out in tree.get("outs") or ():
+                if "md5" in out:
+                    md5 = data_hash(out["md5"], place)
+                    sources[data_path(out["path"], place, folder)] = md5
     return sources
 
 
 def _yaml(text: str, path: str, commit: str) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     try:
-        tree = YAML(typ="safe").load(text)
-    except YAMLError:
+        tree = load_yaml(text)
+    except BadYaml:
         tree = None
     if not isinstance(tree, dict):
-        raise _unreadable(path, commit)
+        raise DataRefused(f"{path} of commit {commit[:9]} cannot be read as DVC wrote it", _HINT)
     return tree
-
-
-def _unreadable(path: str, commit: str) -> DataRefused:
-    return DataRefused(
-        f"{path} of commit {commit[:9]} cannot be read as DVC wrote it",
-        "Register another version; this commit cannot be mended.",
-    )
 
 
 def _within(path: str, other: str) -> bool:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import configparser
 import contextlib
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import DataRefused, MlopsError, NotFound, SourceUnreadable, nearest
 from mlops_cli.layout import Layout
 from mlops_cli.reporting import Progress, Silent
 from mlops_cli.store.files import is_full, staged
+from mlops_cli.store.untrusted import data_hash, directory_files
+from mlops_cli.store.urls import masked, scrubbed
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -94,7 +95,7 @@ class Objects:
 
     def had(self, md5: str) -> Path | None:
         """Where the object is in the cache; None if it isn't."""
-        path = self._cache / md5[:2] / md5[2:]
+        path = self._cache / data_hash(md5, "an object of DVC's")[:2] / md5[2:]
         return path if path.is_file() else None
 
     def tree(self, md5: str, name: str) -> dict[str, str]:
@@ -110,14 +111,7 @@ class Objects:
         content = self._path(md5, name).read_bytes()
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != _digest(md5):
             raise _changed(name, self._path(md5, name))
-        listed = {str(e["relpath"]): str(e["md5"]) for e in json.loads(content)}
-        for relative in listed:
-            parts = PurePosixPath(relative)
-            if parts.is_absolute() or ".." in parts.parts:
-                raise DataRefused(
-                    f"{name} lists {relative!r}, which is not below it", "Don't trust this commit."
-                )
-        return listed
+        return directory_files(content, name)
 
     def check(self, md5: str, name: str) -> int:
         """Compare an object in the cache with its hash; give its size in bytes.
@@ -173,7 +167,7 @@ class Objects:
             return brought
         from mlops_cli.store.dvc import opened
 
-        with opened(self.root) as repo:
+        with opened(self.root, index=False) as repo:
             self.use(Path(repo.cache.local.path))
             unreachable = []
             for name in self._remotes(repo):
@@ -187,8 +181,9 @@ class Objects:
                     if is_full(error):
                         raise
                     # Each kind of remote has errors of its own.
-                    url = brought.tried.setdefault(name, _address(repo, name))
-                    unreachable.append(f"{name} ({url}): {' '.join(str(error).split())[:300]}")
+                    url = brought.tried.setdefault(name, masked(_address(repo, name)))
+                    said = scrubbed(" ".join(str(error).split()), _address(repo, name))[:300]
+                    unreachable.append(f"{name} ({url}): {said or type(error).__name__}")
         brought.missing = self._lacking(wanted)
         if brought.missing and unreachable:
             raise SourceUnreadable(
@@ -231,7 +226,7 @@ class Objects:
     ) -> None:
         """Fetch from one remote: what is lacking, then the files of folders that came."""
         source = repo.cloud.get_remote_odb(remote, "pull")
-        brought.tried[remote] = _address(repo, remote)
+        brought.tried[remote] = masked(_address(repo, remote))
         _refuse_absent(source)
         self._download(repo, source, lacking, brought)
         rest = {m: n for m, n in self._lacking(wanted).items() if m not in lacking}
@@ -249,7 +244,11 @@ class Objects:
             tempfile.TemporaryDirectory(prefix="fetch-", dir=work) as scratch,
             ThreadPoolExecutor(_AT_ONCE) as pool,
         ):
-            pairs = [(m, name, Path(scratch) / m) for m, name in lacking.items()]
+            # Under a name of our own: what a file states as a hash is no name for a file yet.
+            pairs = [
+                (md5, name, Path(scratch) / str(number))
+                for number, (md5, name) in enumerate(lacking.items())
+            ]
             got = pool.map(lambda pair: _fetched(source, *pair), pairs)
             for done, ((md5, _, path), there) in enumerate(zip(pairs, got, strict=True), 1):
                 if there:
@@ -281,13 +280,16 @@ def md5_of(path: Path) -> str:
 
 def _fetched(source: HashFileDB, md5: str, name: str, target: Path) -> bool:
     """Download one object, if the remote has it."""
-    place = source.oid_to_path(md5)
-    if not source.fs.exists(place):
+    place = source.oid_to_path(data_hash(md5, name))
+    # Not asked for beforehand: there, some file systems take an error for an absence.
+    try:
+        source.fs.get_file(place, str(target))
+    except FileNotFoundError:
+        target.unlink(missing_ok=True)
         return False
-    source.fs.get_file(place, str(target))
     if md5_of(target) != _digest(md5):
         raise DataRefused(
-            f"{name} was changed in the remote: {place} is not what its hash says",
+            f"{name} was changed in the remote: {masked(str(place))} is not what its hash says",
             "Restore it there: remove it, and run `mlops push` in a clone that has it.",
         )
     return True

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.errors import NotFound, Usage
+from mlops_cli.errors import DataRefused, NotFound, Usage
 from mlops_cli.store import tables
 from mlops_cli.store.files import read_json, staged, write_json
 from mlops_cli.store.private import private_file, private_folder
@@ -70,7 +70,7 @@ class Parts:
                 return None
             done = state["done"]
             return Done(**{**done, "position": tuple(done["position"])})
-        except (NotFound, ValueError, KeyError, TypeError):
+        except (NotFound, DataRefused, ValueError, KeyError, TypeError):
             return None
 
     @property

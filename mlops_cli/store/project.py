@@ -20,6 +20,7 @@ from mlops_cli.core.inference import Proposal, infer
 from mlops_cli.errors import MlopsError, Usage
 from mlops_cli.store import ci as workflows
 from mlops_cli.store.datafile import DataFile, opened
+from mlops_cli.store.dvc import use_site_cache
 from mlops_cli.store.files import staged
 from mlops_cli.store.git import Git
 
@@ -164,6 +165,7 @@ def _track(root: Path, raw: str, *, inside_git: bool) -> None:
     """Put the folder under Git and DVC, and the data file under DVC."""
     # DVC sends usage data unless told not to.
     os.environ["DVC_NO_ANALYTICS"] = "true"
+    use_site_cache()
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlops_cli.core.versions import Registry, Version
-from mlops_cli.errors import NotFound
+from mlops_cli.errors import DataRefused, NotFound
+from mlops_cli.params.reading import BadYaml, load_yaml
 from mlops_cli.store.git import Git
+from mlops_cli.store.untrusted import json_tree, well_formed
 
 __all__ = ["provenance"]
 
+_HINT = "Register another version; this commit cannot be mended."
 
+
+@well_formed("dvc.lock, or models/registration.json, of the version's commit", _HINT)
 def provenance(root: Path, registry: Registry, version: Version) -> dict[str, Any]:
     """A version's ancestry as plain values, from metrics back to the sources' hashes.
 
@@ -21,6 +25,8 @@ def provenance(root: Path, registry: Registry, version: Version) -> dict[str, An
     ------
     NotFound
         If the tag's commit holds no model.
+    DataRefused
+        If the commit's files aren't as DVC and the register stage write them.
     """
     git = Git(root)
     lock = _yaml(git.ask("show", f"{version.commit}:./dvc.lock"))
@@ -86,18 +92,15 @@ def _within(path: str, folders: set[str]) -> bool:
 
 def _json(text: str | None) -> Mapping[str, Any]:
     try:
-        tree = json.loads(text or "{}")
-    except ValueError:
+        tree = json_tree(text or "{}", "a report")
+    except DataRefused:
         return {}
     return tree if isinstance(tree, dict) else {}
 
 
 def _yaml(text: str | None) -> Mapping[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     try:
-        tree = YAML(typ="safe").load(text or "{}")
-    except YAMLError:
+        tree = load_yaml(text or "{}")
+    except BadYaml:
         return {}
     return tree if isinstance(tree, dict) else {}

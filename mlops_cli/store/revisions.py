@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from mlops_cli.core.comparing import Facts
 from mlops_cli.errors import DataRefused, NotFound, NotProject, nearest
 from mlops_cli.layout import Layout
 from mlops_cli.store.git import Git
+from mlops_cli.store.untrusted import json_tree, path_inside, well_formed
 
 __all__ = ["WORKSPACE", "facts_at"]
 
@@ -101,7 +101,8 @@ def _commit(git: Git, revision: str) -> str:
 def _from_workspace(root: Path) -> Callable[[str], str | None]:
     def read(path: str) -> str | None:
         try:
-            return (root / path).read_text(encoding="utf-8", errors="replace")
+            place = path_inside(root, path, "the project")
+            return place.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
 
@@ -119,8 +120,8 @@ def _relative(path: Path, root: Path) -> str:
 
 def _json(text: str | None, path: str, name: str) -> Mapping[str, Any]:
     try:
-        tree = {} if text is None else json.loads(text)
-    except ValueError:
+        tree = {} if text is None else json_tree(text, path)
+    except DataRefused:
         tree = None
     if not isinstance(tree, dict):
         raise DataRefused(
@@ -138,10 +139,11 @@ def _yaml(text: str | None, path: str, name: str) -> Mapping[str, Any]:
 
 
 def _outputs(lock: Mapping[str, Any]) -> dict[str, str]:
-    stages = (lock.get("stages") or {}).values()
-    return {
-        out["path"]: out.get("md5", "")
-        for stage in stages
-        for out in (stage.get("outs") or [])
-        if "path" in out
-    }
+    with well_formed("dvc.lock", "Make it anew with `mlops run`."):
+        stages = (lock.get("stages") or {}).values()
+        return {
+            str(out["path"]): str(out.get("md5", ""))
+            for stage in stages
+            for out in (stage.get("outs") or [])
+            if "path" in out
+        }

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mlops_cli.errors import NotFound
+from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.layout import Layout
 from mlops_cli.reporting import Summary, Table
 from mlops_cli.store.files import read_json, sha256, write_json
@@ -36,7 +36,7 @@ def last_summary(layout: Layout, stage: str) -> tuple[Summary, float] | None:
     """
     try:
         kept: dict[str, Any] = read_json(_path(layout, stage))
-    except (NotFound, FileNotFoundError, ValueError):
+    except (NotFound, DataRefused, FileNotFoundError, ValueError):
         return None
     said = kept["summary"]
     shown = tuple(
@@ -56,7 +56,7 @@ def last_failure(layout: Layout, stage: str) -> str | None:
     """The sentence that a stage ended with when it last failed."""
     try:
         kept = read_json(layout.work / "failure.json")
-    except (NotFound, ValueError):
+    except (NotFound, DataRefused, ValueError):
         return None
     return str(kept["message"]) if kept["stage"] == stage else None
 

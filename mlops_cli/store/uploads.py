@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from mlops_cli.store.dvc import opened
 from mlops_cli.store.files import is_full
 from mlops_cli.store.lockfile import lock_at
 from mlops_cli.store.objects import Objects
+from mlops_cli.store.untrusted import data_hash
+from mlops_cli.store.urls import masked, scrubbed
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -63,7 +66,7 @@ def upload(root: Path, bundles: Mapping[str, str], remote: str | None, progress:
             # Each kind of remote has errors of its own.
             raise SourceUnreadable(
                 f"the DVC remote {sent.remote!r} cannot be written to: "
-                + " ".join(str(error).split())[:300],
+                + scrubbed(" ".join(str(error).split()))[:300],
                 "See that it can be reached (network, mount, credentials), then push again.",
             ) from error
     return sent
@@ -98,10 +101,10 @@ def _wanted(
         # An output may have a remote of its own, or be kept from all of them.
         if not (out.use_cache and out.can_push) or out.stage.is_repo_import:
             continue
-        name = Path(out.fspath).relative_to(objects.root).as_posix()
+        name = os.path.relpath(out.fspath, objects.root)
         hashes = {out.hash_info.value if out.hash_info else None, committed.get(name)}
         place = wanted.setdefault(out.remote, {})
-        place |= {md5: name for md5 in hashes if md5 is not None}
+        place |= {data_hash(md5, name): name for md5 in hashes if md5 is not None}
     for place in wanted.values():
         for md5, name in list(place.items()):
             if md5.endswith(".dir") and objects.had(md5) is not None:
@@ -129,7 +132,8 @@ def _send(
     if done.failed:
         failed = ", ".join(sorted(wanted[str(h.value)] for h in done.failed)[:3])
         raise SourceUnreadable(
-            f"the DVC remote at {to.path} didn't take {len(done.failed)} files: {failed}",
+            f"the DVC remote at {masked(str(to.path))} didn't take {len(done.failed)} files: "
+            + failed,
             "Try again later; what arrived is not sent twice.",
         )
     missing = {str(h.value): wanted[str(h.value)] for h in found.missing}

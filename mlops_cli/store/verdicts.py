@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from mlops_cli.errors import DataRefused
 from mlops_cli.store.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Verdicts:
         for line in lines:
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except DataRefused:
                 continue
             if isinstance(entry, dict) and entry.get("format") == _FORMAT:
                 found.append(entry)
@@ -72,7 +73,7 @@ class Verdicts:
             return {}
         try:
             found = read_json(self._told)
-        except ValueError:
+        except DataRefused:
             return {}
         return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
