@@ -41,6 +41,8 @@ LOADED = {
     "live/service": {"numpy", "orjson"},
     # Only `running` loads it.
     "live/service/server.py": {"httptools"},
+    "live/service/connection.py": {"httptools"},
+    "live/service/heads.py": {"httptools"},
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.live.materializing import is_current, materialize
 from mlops_cli.live.selecting import WORKSPACE, selected
-from mlops_cli.live.service.settings import Model, Secrets, Settings
+from mlops_cli.live.service.settings import Model, Secrets, Settings, listed
 from mlops_cli.store.files import read_json
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def prepared(
         (others["canary"], canary[1]) if canary else None,
         follow,
         log,
+        listed(os.environ, "MLOPS_HOSTS"),
     )
 
 

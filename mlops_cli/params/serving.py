@@ -23,6 +23,10 @@ class Limits(Section):
     """In one request."""
     seconds: Annotated[float, Field(gt=0)] = 10.0
     """Until a request is given up."""
+    total_megabytes: Annotated[float, Field(gt=0)] = 64.0
+    """Of all requests that are there at the same time; one body always fits."""
+    connections: Annotated[int, Field(ge=1)] = 1_000
+    """At the same time; fewer where fewer files may be open."""
 
 
 class Events(Section):
@@ -69,3 +73,5 @@ class Serve(Section):
     columns: dict[str, ColumnPolicy] = {}
     """Raw base column, or "*" for all others -> policies; batch scoring holds to them too."""
     jwt: Jwt | None = None
+    hosts: Names = ()
+    """Names by which the service may be called where it asks for no key, besides localhost."""

@@ -10,21 +10,24 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-import orjson
-
 from mlops_cli.errors import MlopsError
-from mlops_cli.live.service import page
+from mlops_cli.live.service.about import About
 from mlops_cli.live.service.batching import Batcher, Outcome
-from mlops_cli.live.service.bodies import rows_of
+from mlops_cli.live.service.bodies import KINDS, rows_of
 from mlops_cli.live.service.feedback import taken
+from mlops_cli.live.service.gate import Access, Gate, Route, media_type
+from mlops_cli.live.service.hosts import Hosts
 from mlops_cli.live.service.http import (
+    TOO_MANY,
     Answer,
     AsgiRequest,
+    Budget,
+    Gone,
     Problem,
     json_answer,
     problem,
@@ -32,8 +35,7 @@ from mlops_cli.live.service.http import (
 from mlops_cli.live.service.ids import Ids
 from mlops_cli.live.service.logs import log
 from mlops_cli.live.service.metrics import Metrics
-from mlops_cli.live.service.openapi import document
-from mlops_cli.live.service.security import OPEN, Guard
+from mlops_cli.live.service.security import Guard
 from mlops_cli.live.service.settings import Settings
 from mlops_cli.live.service.versions import Versions
 from mlops_cli.store.files import read_json
@@ -42,9 +44,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.live.service.bodies import Rows
+    from mlops_cli.live.service.heads import Whole
     from mlops_cli.live.service.http import Receive, Request, Scope, Send
     from mlops_cli.live.service.served import Served
-    from mlops_cli.live.service.server import Whole
     from mlops_cli.store.events.writer import EventLog
     from mlops_cli.store.online import OnlineStore
 
@@ -54,7 +56,11 @@ _SMALL = 16_384
 """Bytes of a request's body up to which it is likely to have few rows."""
 _TICK = 0.25
 """Seconds between two looks for requests that have waited too long."""
-Handler = Callable[["Request"], Awaitable[Answer]]
+
+
+_LEAVE = 15.0
+"""Seconds in which at the end all has to be answered; the log gives up before."""
+_ENDED = problem(Problem(503, "the request was given up", {"retry-after": "1"}))
 
 
 def create_app(settings: Settings | None = None) -> Service:
@@ -75,29 +81,40 @@ class Service:
         limits = settings.serve.limits
         self.batcher = Batcher(self.versions, self.log, self.metrics, Ids(), limits.seconds)
         self._most_bytes = int(limits.megabytes * 1e6)
-        self._document: tuple[Served, bytes] | None = None
-        self._ending = False
+        self.budget = Budget(int(max(limits.megabytes, limits.total_megabytes) * 1e6))
+        self.ending = False
         self._tasks: set[asyncio.Task[Answer]] = set()
         self._tick: asyncio.Task[None] | None = None
         self.problem: Callable[[], str | None] = lambda: None
         self.on_start: list[Callable[[asyncio.AbstractEventLoop], None]] = []
-        self.routes: dict[str, dict[str, Handler]] = {
-            "/predict": {"POST": self._predict},
-            "/feedback": {"POST": self._feedback},
-            "/model": {"GET": self._model},
-            "/livez": {"GET": self._alive},
-            "/readyz": {"GET": self._ready},
-            "/healthz": {"GET": self._ready},
-            "/metrics": {"GET": self._metrics},
-            "/docs.json": {"GET": self._documented},
-            "/": {"GET": self._page},
+        about = About(self)
+        self.hosts = Hosts((*settings.serve.hosts, *settings.hosts))
+        self.routes: dict[str, Route] = {
+            "/predict": Route("POST", self._predict, kinds=frozenset(KINDS)),
+            "/feedback": Route("POST", self._feedback, kinds=frozenset({"application/json"})),
+            "/model": Route("GET", about.model),
+            "/livez": Route("GET", about.alive, Access.PROBE),
+            "/readyz": Route("GET", about.ready, Access.PROBE),
+            "/healthz": Route("GET", about.ready, Access.PROBE),
+            "/metrics": Route("GET", about.metrics, Access.METRICS),
+            "/docs.json": Route("GET", about.documented),
+            "/": Route("GET", about.page, Access.PAGE),
         }
+        self.gate = Gate(self.routes, self.guard, self.hosts)
         self._gauges()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of an ASGI server, or start and end the service."""
         if scope["type"] == "http":
-            answer = await self.answer(AsgiRequest(scope, receive))
+            request = AsgiRequest(scope, receive, self.budget)
+            try:
+                answer = self.refusal(request) or await self.answer(request)
+            except Gone:
+                return
+            finally:
+                self.budget.held -= request.held
+            if answer.status == TOO_MANY:
+                await asyncio.sleep(1)
             headers = [
                 (b"content-type", answer.kind.encode()),
                 (b"content-length", b"%d" % len(answer.body)),
@@ -108,6 +125,19 @@ class Service:
             await send({"type": "http.response.body", "body": answer.body})
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+
+    def refusal(self, request: Request) -> Answer | None:
+        """The answer to a request that is refused by its head; None where its body may come."""
+        started = time.perf_counter()
+        try:
+            self.gate.check(request)
+        except BaseException as error:  # noqa: BLE001 - see `answer`
+            answer = _failed(request.path, error)
+            self._count(request.path, answer, started)
+            return answer
+        return None
 
     def take(self, request: Whole, reply: Callable[[Answer], None]) -> None:
         """Answer a request of the own server by a call of ``reply``, now or later.
@@ -128,13 +158,14 @@ class Service:
     # -- requests --------------------------------------------------------------------------
 
     async def answer(self, request: Request) -> Answer:
-        """The answer to a request, whatever happens."""
+        """The answer to a request whose head is right, whatever happens."""
         started, path = time.perf_counter(), request.path
         try:
-            answer = await self._answer(request)
-        except (ConnectionError, asyncio.CancelledError):
+            answer = await self.routes[path].handler(request)
+        except (Gone, asyncio.CancelledError):
             raise
-        except Exception as error:  # noqa: BLE001 - the last resort: no traceback to a client
+        # The last resort: no traceback to a client. Panics of libraries in Rust are no Exception.
+        except BaseException as error:  # noqa: BLE001
             answer = _failed(path, error)
         self._count(path, answer, started)
         return answer
@@ -150,13 +181,14 @@ class Service:
         task = asyncio.get_running_loop().create_task(self.answer(request))
         self._tasks.add(task)  # the loop itself would let go of it
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda done: None if done.cancelled() else reply(done.result()))
+        task.add_done_callback(lambda done: reply(_ENDED if done.cancelled() else done.result()))
+        request.leave = task.cancel
 
     def _quick(self, request: Whole, reply: Callable[[Answer], None]) -> None:
         """Have a few rows predicted, without a task."""
         started = time.perf_counter()
 
-        def told(outcome: Outcome | Exception) -> None:
+        def told(outcome: Outcome | BaseException) -> None:
             if isinstance(outcome, Outcome):
                 answer = _predictions(outcome)
             else:
@@ -165,28 +197,14 @@ class Service:
             reply(answer)
 
         try:
-            self.guard.check(request)
             rows = self._rows(request, request.content)
             if self.batcher.takes(rows):
                 self.batcher.put(rows, told)  # type: ignore[arg-type]
                 return
-        except Exception as error:  # noqa: BLE001 - see `answer`
+        except BaseException as error:  # noqa: BLE001 - see `answer`
             told(error)
             return
         self._by_task(request, reply)
-
-    async def _answer(self, request: Request) -> Answer:
-        path, method = request.path, request.method
-        methods = self.routes.get(path)
-        if methods is None:
-            raise Problem(404, f"there is nothing at {path[:200]!r}; / has a page to try it out")
-        if path not in OPEN:
-            self.guard.check(request)
-        handler = methods.get("GET" if method == "HEAD" else method)
-        if handler is None:
-            allowed = ", ".join(methods)
-            raise Problem(405, f"{path} doesn't take {method[:20]}", {"allow": allowed})
-        return await handler(request)
 
     async def _predict(self, request: Request) -> Answer:
         rows = self._rows(request, await request.body(self._most_bytes))
@@ -194,9 +212,9 @@ class Service:
         return _predictions(await self.batcher.ask(rows, explain=explain))
 
     def _rows(self, request: Request, body: bytes) -> Rows | pl.DataFrame:
-        kind = request.header("content-type") or "application/json"
+        kind = request.header("content-type") or ""
         if kind != "application/json":
-            kind = kind.partition(";")[0].strip().lower()
+            kind = media_type(kind)
         return rows_of(body, kind, self.settings.serve.limits.rows)
 
     async def _feedback(self, request: Request) -> Answer:
@@ -205,55 +223,6 @@ class Service:
         for result in results:
             self.metrics.labels[result] += 1
         return json_answer({"results": results})
-
-    async def _model(self, _request: Request) -> Answer:
-        served = self.versions.main
-        folder, program = served.model.folder, served.scorer.bundle.program
-        content: dict[str, Any] = {"name": served.model.name, "version": served.model.number}
-        for name in ("metrics", "lineage", "signature"):
-            path = folder / f"{name}.json"
-            if path.is_file():
-                content[name] = read_json(path)
-        card = folder / "README.md"
-        content["card"] = card.read_text(encoding="utf-8") if card.is_file() else ""
-        content["features"] = program["features"]
-        content["others"] = [
-            {"version": s.model.number, "role": r}
-            for r, s in (("canary", self.versions.canary), ("shadow", self.versions.shadow))
-            if s is not None
-        ]
-        return json_answer(content)
-
-    async def _alive(self, _request: Request) -> Answer:
-        return json_answer({"alive": True})
-
-    async def _ready(self, _request: Request) -> Answer:
-        content = {
-            "ready": not self._ending,
-            "version": self.versions.main.model.number,
-            "versions": [s.model.number for s in self.versions.all],
-            "waiting": self.batcher.queued,
-            "log": None
-            if self.log is None
-            else {"waiting": self.log.waiting, **self.log.counters()},
-            "following": self.problem(),
-            "problem": None if self.log is None else self.log.problem,
-        }
-        return json_answer(content, 503 if self._ending else 200)
-
-    async def _metrics(self, _request: Request) -> Answer:
-        return Answer(200, self.metrics.exposition(), "text/plain; version=0.0.4; charset=utf-8")
-
-    async def _documented(self, _request: Request) -> Answer:
-        served = self.versions.main
-        if self._document is None or self._document[0] is not served:
-            limits = self.settings.serve.limits
-            content = document(served, limits, closed=self.guard.closed)
-            self._document = served, orjson.dumps(content, default=str)
-        return Answer(200, self._document[1])
-
-    async def _page(self, _request: Request) -> Answer:
-        return Answer(200, page.html(self.versions.main), "text/html; charset=utf-8", page.HEADERS)
 
     # -- start and end ---------------------------------------------------------------------
 
@@ -273,12 +242,19 @@ class Service:
         for call in self.on_start:
             call(loop)
 
+    def begin_end(self) -> None:
+        """Take it that the service ends: the log gives up soon what it can't write."""
+        if not self.ending:
+            self.ending = True
+            if self.log is not None:
+                self.log.expire()
+
     async def end(self) -> None:
         """Answer what was asked, and leave nothing in the log's queue."""
-        self._ending = True
+        self.begin_end()
+        await self.batcher.drain(_LEAVE)
         if self._tick is not None:
             self._tick.cancel()
-        await self.batcher.drain()
         await asyncio.to_thread(self.metrics.watch.stop)
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
@@ -323,10 +299,18 @@ def _count(log: EventLog, name: str) -> float:
     return log.counters()[name]
 
 
-def _failed(path: str, error: Exception) -> Answer:
-    """The answer where a request couldn't be served."""
+def _failed(path: str, error: BaseException) -> Answer:
+    """The answer where a request couldn't be served.
+
+    Raises
+    ------
+    KeyboardInterrupt, SystemExit
+        As they are: they end the process.
+    """
     if isinstance(error, Problem):
         return problem(error)
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        raise error
     log("fault", path=path, kind=type(error).__name__, said=_where(error))
     return problem(Problem(500, "an unexpected fault; the service's log says where"))
 
@@ -352,7 +336,7 @@ def _asked(query: str, name: str) -> bool:
     return bool(values[-1] == "true")
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """The place of a fault; its text may hold a payload's values, so only ours is shown."""
     if isinstance(error, MlopsError):
         return error.message

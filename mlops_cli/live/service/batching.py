@@ -58,7 +58,7 @@ class Outcome:
     answers: list[str]
 
 
-Told = Callable[[Outcome | Exception], None]
+Told = Callable[[Outcome | BaseException], None]
 """Is called once, with what became of a request."""
 
 
@@ -69,7 +69,7 @@ class _Asked:
     deadline: float
     started: float
 
-    def tell(self, outcome: Outcome | Exception) -> None:
+    def tell(self, outcome: Outcome | BaseException) -> None:
         if self.told is not None:
             told, self.told = self.told, None
             told(outcome)
@@ -172,11 +172,14 @@ class Batcher:
             self._unanswered.popleft().tell(_too_late(self._seconds))
             self._forget_answered()
 
-    async def drain(self) -> None:
-        """Wait until everything that was asked is answered."""
-        while self._asked or self._rows or self._away:
+    async def drain(self, seconds: float) -> None:
+        """Wait until everything that was asked is answered, at most for so many seconds."""
+        ends = time.perf_counter() + seconds
+        while (self._asked or self._rows or self._away) and time.perf_counter() < ends:
             await asyncio.sleep(0.01)
-        self._worker.shutdown()
+        for asked in self._unanswered:
+            asked.tell(_too_late(self._seconds))
+        self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _admit(self) -> None:
         logged = 0 if self._log is None else self._log.waiting
@@ -222,7 +225,10 @@ class Batcher:
         done = _Done()
         try:
             self._together(batch, done)
-        except Exception as error:  # noqa: BLE001 - one batch's fault must not end the service
+        # One batch's fault must not end the service; panics of libraries are no Exception.
+        except BaseException as error:
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
             for asked in batch:
                 asked.tell(error)
         if self._log is None or not done.events:
@@ -262,8 +268,8 @@ class Batcher:
         for part in parts:
             try:
                 part.scored = part.served.scorer.score(part.read.frame)
-            except Exception as error:
-                if part.places is None:
+            except BaseException as error:
+                if part.places is None or isinstance(error, (KeyboardInterrupt, SystemExit)):
                     raise
                 # The other version's requests are answered.
                 rest = _without(batch, part.places, error)
@@ -339,7 +345,7 @@ def _has(outcome: Outcome, ids: Collection[str]) -> bool:
     return any(answer[start : answer.index('"', start)] in ids for answer in outcome.answers)
 
 
-def _resolve(future: asyncio.Future[Outcome], outcome: Outcome | Exception) -> None:
+def _resolve(future: asyncio.Future[Outcome], outcome: Outcome | BaseException) -> None:
     if future.done():
         return
     if isinstance(outcome, Outcome):
@@ -370,7 +376,7 @@ def _without_bad(batch: Sequence[_Asked], errors: Sequence[RowError]) -> list[_A
     return good
 
 
-def _without(batch: Sequence[_Asked], places: Sequence[int], error: Exception) -> list[_Asked]:
+def _without(batch: Sequence[_Asked], places: Sequence[int], error: BaseException) -> list[_Asked]:
     """The requests that have none of these rows; the others get the error."""
     left, start, failed = [], 0, set(places)
     for asked in batch:

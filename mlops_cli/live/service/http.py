@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -10,14 +11,19 @@ from typing import Any, Protocol
 import orjson
 
 __all__ = [
+    "FULL",
+    "TOO_MANY",
     "Answer",
     "AsgiRequest",
+    "Budget",
+    "Gone",
     "Problem",
     "Receive",
     "Request",
     "Scope",
     "Send",
     "json_answer",
+    "no_room",
     "problem",
     "too_large",
 ]
@@ -26,6 +32,10 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 JSON = "application/json"
+TOO_MANY = 429
+"""Is answered a moment later, so that guessing takes its time."""
+_PATIENCE = 60.0
+"""Seconds in which a body must have come in."""
 
 
 class Problem(Exception):  # not an error of ours: an answer to the client
@@ -51,6 +61,31 @@ class Problem(Exception):  # not an error of ours: an answer to the client
         self.detail = detail
         self.headers = headers or {}
         self.more = more
+
+
+class Gone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Budget:
+    """Bytes that all requests may hold together: what has come in, and answers nobody reads.
+
+    Attributes
+    ----------
+    held
+        How many they hold now.
+    """
+
+    __slots__ = ("held", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+    @property
+    def fits(self) -> bool:
+        """Whether no more is held than may be."""
+        return self.held <= self.most
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,51 +114,88 @@ class Request(Protocol):
     def header(self, name: str) -> str | None:
         """A header's value; None where it isn't there. Names are in lower case."""
 
+    @property
+    def address(self) -> str:
+        """The client's address, or that of the proxy before it."""
+
+    @property
+    def local(self) -> str:
+        """The address at which the request came in."""
+
     async def body(self, most: int) -> bytes:
         """The whole body.
 
         Raises
         ------
         Problem
-            413 as soon as it is known to be larger than ``most`` bytes.
+            413 as soon as it is known to be larger than ``most`` bytes, 503 where all bodies
+            together are more than may be held.
         """
 
 
 class AsgiRequest:
-    """A request as ASGI servers give it (see ``Request``)."""
+    """A request as ASGI servers give it (see ``Request``).
 
-    __slots__ = ("_receive", "_scope", "method", "path", "query")
+    Attributes
+    ----------
+    held
+        Bytes of it that count in the budget.
+    """
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self._scope, self._receive = scope, receive
+    __slots__ = ("_budget", "_headers", "_receive", "_scope", "held", "method", "path", "query")
+
+    def __init__(self, scope: Scope, receive: Receive, budget: Budget) -> None:
+        self._scope, self._receive, self._budget = scope, receive, budget
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: str = scope["query_string"].decode("latin-1")
+        self.held = 0
+        self._headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
     def header(self, name: str) -> str | None:
         """See ``Request.header``."""
-        wanted = name.encode()
-        for key, value in self._scope["headers"]:
-            if key == wanted:
-                return bytes(value).decode("latin-1")
-        return None
+        return self._headers.get(name)
+
+    @property
+    def address(self) -> str:
+        """See ``Request.address``."""
+        return str((self._scope.get("client") or ("",))[0])
+
+    @property
+    def local(self) -> str:
+        """See ``Request.local``."""
+        return str((self._scope.get("server") or ("",))[0])
 
     async def body(self, most: int) -> bytes:
         """See ``Request.body``."""
         stated = self.header("content-length") or ""
         if stated.isdigit() and int(stated) > most:
             raise too_large(most)
-        message = await self._receive()
-        parts, size = [message.get("body", b"")], len(message.get("body", b""))
-        while message.get("more_body") and size <= most:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ConnectionError
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-        if size > most:
-            raise too_large(most)
-        return b"".join(parts)
+        content = bytearray()
+        more = True
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while more:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise Gone
+                    more = bool(message.get("more_body"))
+                    content += self._counted(message.get("body", b""))
+                    if len(content) > most:
+                        raise too_large(most)
+        except TimeoutError:
+            raise Problem(408, f"the body did not come in within {_PATIENCE:g} s") from None
+        return bytes(content)
+
+    def _counted(self, part: bytes) -> bytes:
+        self.held += len(part)
+        self._budget.held += len(part)
+        if not self._budget.fits:
+            raise no_room()
+        return part
 
 
 def json_answer(content: Any, status: int = 200) -> Answer:
@@ -146,6 +218,16 @@ def problem(error: Problem) -> Answer:
         "application/problem+json",
         tuple(error.headers.items()),
     )
+
+
+def no_room() -> Problem:
+    """What is said where all requests together are too large."""
+    text = "the requests that are being sent are together larger than what is taken at a time"
+    return Problem(503, text, {"retry-after": "1"})
+
+
+FULL = problem(Problem(503, "there are too many connections", {"retry-after": "1"}))
+"""What a connection is answered for which there is no place."""
 
 
 def too_large(most: int) -> Problem:

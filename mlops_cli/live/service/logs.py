@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -15,5 +16,7 @@ def log(event: str, **facts: Any) -> None:
     """Write a line: when, what, and facts such as version, status and milliseconds."""
     now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     line = orjson.dumps({"time": now, "event": event, **facts}, default=str)
-    sys.stderr.buffer.write(line + b"\n")
-    sys.stderr.buffer.flush()
+    # A log that nobody takes any more must not end what is logged.
+    with suppress(OSError, ValueError):
+        sys.stderr.buffer.write(line + b"\n")
+        sys.stderr.buffer.flush()

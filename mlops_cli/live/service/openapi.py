@@ -44,6 +44,8 @@ def document(served: Served, limits: Limits, *, closed: bool) -> dict[str, Any]:
             "version": served.model.number,
             "description": f"Predictions of {served.model.label} (mlops-cli {__version__}).",
         },
+        # Where the document lies: the service may be behind a prefix.
+        "servers": [{"url": "."}],
         "paths": {
             "/predict": {"post": _predict(served, limits)},
             "/feedback": {"post": _feedback()},
@@ -71,7 +73,7 @@ def document(served: Served, limits: Limits, *, closed: bool) -> dict[str, Any]:
     }
     if closed:
         content["security"] = [{"key": []}, {"bearer": []}]
-        for path in ("/livez", "/readyz", "/healthz"):
+        for path in ("/livez", "/readyz", "/healthz", "/"):
             content["paths"][path]["get"]["security"] = []
     return content
 

@@ -1,63 +1,41 @@
-"""The human page at `/`: a form with the model's inputs, and what it answers."""
+"""The human page at `/`: a form with the model's inputs, and what it answers.
+
+It is the same for each model, and needs no key: what it shows it asks the service for, with the key
+that its reader enters. Nothing of a model thus becomes part of its text.
+"""
 
 from __future__ import annotations
 
-import html as escaping
-import json
+import base64
+import hashlib
+import re
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
 
-from mlops_cli.core.columntypes import type_name
-
-if TYPE_CHECKING:
-    from mlops_cli.live.service.served import Served
-
-__all__ = ["HEADERS", "html"]
-
-_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
-HEADERS = (
-    ("content-security-policy", _POLICY),
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
-)
-_KINDS = {"integer": "number", "number": "number"}
-
-
-def html(served: Served) -> bytes:
-    """The page, with nothing fetched from elsewhere."""
-    example = served.example or {}
-    inputs = served.scorer.inputs
-    fields = "\n".join(
-        _field(column, type_name(inputs.columns[column]), example.get(column))
-        for column in inputs.needed
-    )
-    text = _template()
-    for mark, value in (
-        ("{{name}}", escaping.escape(served.model.name)),
-        ("{{version}}", escaping.escape(served.model.number)),
-        ("{{fields}}", fields),
-        # "</script>" in a value must not end the script.
-        ("{{example}}", json.dumps(example, default=str).replace("<", "\\u003c")),
-    ):
-        text = text.replace(mark, value)
-    return text.encode()
-
-
-def _field(column: str, kind: str, value: Any) -> str:
-    name = escaping.escape(column, quote=True)
-    shown = "" if value is None else escaping.escape(str(value), quote=True)
-    step = ' step="any"' if kind == "number" else ""
-    return (
-        f'<div class="pair"><label for="in-{name}">{name} <small>{kind}</small></label>'
-        f'<input id="in-{name}" name="{name}" data-kind="{kind}" '
-        f'type="{_KINDS.get(kind, "text")}"{step} value="{shown}" autocomplete="off"></div>'
-    )
+__all__ = ["headers", "html"]
 
 
 @cache
-def _template() -> str:
-    return files("mlops_cli.templates").joinpath("service/page.html").read_text(encoding="utf-8")
+def html() -> bytes:
+    """The page, with nothing fetched from elsewhere."""
+    return files("mlops_cli.templates").joinpath("service/page.html").read_bytes()
+
+
+@cache
+def headers() -> tuple[tuple[str, str], ...]:
+    """The page's headers: its own script runs and its own style holds, and no other."""
+    policy = (
+        f"default-src 'none'; style-src {_hash('style')}; script-src {_hash('script')}; "
+        "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    return (
+        ("content-security-policy", policy),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+    )
+
+
+def _hash(tag: str) -> str:
+    """An element's content as the policy names it."""
+    (content,) = re.findall(rb"<%b>(.*?)</%b>" % (tag.encode(), tag.encode()), html(), re.DOTALL)
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'"

@@ -6,16 +6,24 @@ import asyncio
 import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mlops_cli.errors import BadParams, Busy, Usage, install_hint
+from mlops_cli.live.service.hosts import is_loopback
+from mlops_cli.live.service.logs import log
 
 if TYPE_CHECKING:
     from mlops_cli.live.service.app import Service
     from mlops_cli.live.service.settings import Settings
 
 __all__ = ["run", "settle_threads"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LEAVE = 30.0
+"""Seconds in which the process ends, besides those for requests that are at work."""
 
 
 def settle_threads() -> None:
@@ -58,7 +66,13 @@ def run(
 
     with _taken(host, port) as listening:
         service = create_app(settings)
+        service.hosts.add(host)
         ready(service)
+        if not service.guard.closed and not is_loopback(host):
+            log(
+                "open",
+                said=f"whoever reaches {host}:{port} may ask, as no key is set: set MLOPS_API_KEYS",
+            )
         uvloop.run(_serve(service, listening))
 
 
@@ -66,13 +80,41 @@ async def _serve(service: Service, listening: socket.socket) -> None:
     from mlops_cli.live.service.server import Server
 
     service.start()
-    told = asyncio.Event()
+    ending = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.set)
     limits = service.settings.serve.limits
-    await Server(service, int(limits.megabytes * 1e6)).serve(listening, told, limits.seconds)
+
+    def end() -> None:
+        # The next one ends the process at once, by the system: also where this thread is stuck.
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        _end_within(2 * limits.seconds + _LEAVE)
+        service.begin_end()
+        ending.set()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, end)
+    server = Server(
+        service,
+        int(limits.megabytes * 1e6),
+        service.budget,
+        limits.connections,
+        limits.seconds,
+    )
+    await server.serve(listening, ending, limits.seconds)
     await service.end()
+
+
+def _end_within(seconds: float) -> None:
+    """End the process after that time, whatever still holds it."""
+
+    def end() -> None:
+        time.sleep(seconds)
+        log("ended", said="not all was answered or written in time")
+        os._exit(1)
+
+    threading.Thread(target=end, name="end", daemon=True).start()
 
 
 def _taken(host: str, port: int) -> socket.socket:

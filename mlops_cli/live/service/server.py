@@ -8,72 +8,42 @@ of Node.js), and the service is given whole ones. TLS and HTTP/2 are a reverse p
 from __future__ import annotations
 
 import asyncio
+import heapq
+import resource
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol, cast
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Protocol
 
-from httptools import (
-    HttpParserError,
-    HttpParserInvalidURLError,
-    HttpParserUpgrade,
-    HttpRequestParser,
-    parse_url,
-)
-
-from mlops_cli.live.service.http import Answer, Problem, problem, too_large
+from mlops_cli.live.service.connection import Connection
 
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["Server", "Whole"]
+    from mlops_cli.live.service.heads import Whole
+    from mlops_cli.live.service.http import Answer, Budget
+
+__all__ = ["Handler", "Server"]
 
 _BACKLOG = 2048
 """Connections that wait in the kernel."""
-_HEAD = 65_536
-"""Bytes of a request's line and headers."""
-_FRAMED = 8
-"""How much more than its body a request sent in chunks may be."""
-_PATIENCE = 60.0
-"""Seconds in which a request must have come in, and an answer must have been read."""
-_IDLE = 75.0
-"""Seconds for which a connection without a request is kept."""
-_LINGER = 2.0
-"""Seconds in which what still comes of a refused request is read: who is cut off while sending
-doesn't get to see the answer."""
+_FILES = 64
+"""Open files that are not connections: databases, what is spilled, libraries."""
+_MORE = 2.0
+"""Seconds that a request may be at work beyond its limit; the service answers before."""
 _TICK = 1.0
 
 
 class Handler(Protocol):
-    """What answers."""
+    """The service, as its server sees it."""
+
+    def refusal(self, request: Whole) -> Answer | None:
+        """The answer to a request that is refused by its head; None where its body may come."""
 
     def take(self, request: Whole, reply: Callable[[Answer], None]) -> None:
-        """Call ``reply`` with the answer, now or later."""
-
-
-class Whole:
-    """A request that has come in whole (see ``Request``)."""
-
-    __slots__ = ("content", "headers", "keep", "method", "old", "path", "query")
-
-    def __init__(self) -> None:
-        self.method = self.path = self.query = ""
-        self.headers: dict[bytes, bytes] = {}
-        self.content = b""
-        self.keep = self.old = False
-
-    def header(self, name: str) -> str | None:
-        """See ``Request.header``."""
-        value = self.headers.get(name.encode())
-        return None if value is None else value.decode("latin-1")
-
-    async def body(self, most: int) -> bytes:  # noqa: ARG002 - the connection has seen to it
-        """See ``Request.body``."""
-        return self.content
+        """Call ``reply`` with the answer, now or later; it never raises."""
 
 
 class Server:
@@ -83,22 +53,43 @@ class Server:
     ----------
     most
         Bytes of the largest body.
+    budget
+        Bytes that all connections may hold together.
+    connections
+        How many there may be; fewer where the system's limit of open files is lower.
+    seconds
+        After which a request is given up.
+
+    Attributes
+    ----------
+    now
+        The time of the last tick, which is exact enough for what takes too long.
     """
 
-    def __init__(self, handler: Handler, most: int) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        most: int,
+        budget: Budget,
+        connections: int = 1_000,
+        seconds: float = 10.0,
+    ) -> None:
         self.handler = handler
         self.most = most
+        self.budget = budget
+        self.patience = seconds + _MORE
         self.ending = False
-        self.connections: set[_Connection] = set()
+        self.connections: set[Connection] = set()
         self.now = time.monotonic()
         self._left = asyncio.Event()
         self._heads: dict[tuple[int, str], bytes] = {}
+        self._backlog, self._places = _places(connections)
 
     async def serve(self, listening: socket.socket, until: asyncio.Event, seconds: float) -> None:
         """Serve until the event is set; who has asked before is answered, for so many seconds."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
-            lambda: _Connection(self), sock=listening, backlog=_BACKLOG
+            lambda: Connection(self), sock=listening, backlog=self._backlog
         )
         ticking = loop.create_task(self._ticking())
         await until.wait()
@@ -113,13 +104,46 @@ class Server:
             connection.abort()
         ticking.cancel()
 
-    def forget(self, connection: _Connection) -> None:
+    def admit(self, connection: Connection) -> bool:
+        """Whether a new connection may stay; those that do nothing are given up for it."""
+        if len(self.connections) >= self._places:
+            self._give_up_quiet()
+            if len(self.connections) >= self._places:
+                return False
+        self.connections.add(connection)
+        return True
+
+    def forget(self, connection: Connection) -> None:
         """A connection is no more."""
         self.connections.discard(connection)
         if self.ending and not self.connections:
             self._left.set()
 
-    def head(self, answer: Answer) -> bytes:
+    def make_room(self) -> None:
+        """Refuse the largest requests that aren't whole yet, until the budget holds.
+
+        So a small request finds room where others have sent much of a large body and wait. Answers
+        that nobody reads count likewise.
+        """
+        while not self.budget.fits:
+            largest = max(self.connections, key=Connection.pending, default=None)
+            if largest is None or not largest.pending():
+                return
+            largest.give_room()
+
+    def written(self, answer: Answer, request: Whole, *, goes_on: bool) -> bytes:
+        """An answer as it is sent; then the connection goes on, or ends."""
+        parts = [self._head(answer), b"%d" % len(answer.body)]
+        if not goes_on:
+            parts.append(b"\r\nconnection: close")
+        elif request.old:
+            parts.append(b"\r\nconnection: keep-alive")
+        parts.append(b"\r\n\r\n")
+        if request.method != "HEAD":
+            parts.append(answer.body)
+        return b"".join(parts)
+
+    def _head(self, answer: Answer) -> bytes:
         """An answer's status line and headers up to the number of its bytes."""
         if not answer.headers:
             known = self._heads.get((answer.status, answer.kind))
@@ -137,6 +161,20 @@ class Server:
             self._heads[answer.status, answer.kind] = made
         return made
 
+    def _give_up_quiet(self) -> None:
+        """Close connections that wait for nothing of ours: refused, idle, then slow ones.
+
+        Several at once, so that a flood of new ones doesn't look through all of them each time.
+        """
+        quiet = [
+            (rank, connection.since, number, connection)
+            for number, connection in enumerate(self.connections)
+            if (rank := connection.rank()) is not None
+        ]
+        for *_, connection in heapq.nsmallest(max(1, self._places // 16), quiet):
+            self.connections.discard(connection)
+            connection.abort()
+
     async def _ticking(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
@@ -146,202 +184,14 @@ class Server:
                 connection.look()
 
 
-class _Connection(asyncio.Protocol):
-    """A client's connection; its requests are answered in their order, one at a time."""
+def _places(connections: int) -> tuple[int, int]:
+    """How many connections may wait in the kernel, and how many there may be.
 
-    __slots__ = (
-        "_began", "_busy", "_full", "_idle", "_in_head", "_lingers", "_parser", "_parts", "_read",
-        "_request", "_server", "_size", "_stopped", "_transport", "_url", "_waiting",
-    )  # fmt: skip
-
-    _transport: asyncio.Transport
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._parser: Any = HttpRequestParser(self)
-        self._request = Whole()
-        self._parts: list[bytes] = []
-        self._url = b""
-        self._size = self._read = 0
-        self._idle = self._in_head = True
-        # Requests that are there while another one is answered; an answer is a refusal.
-        self._waiting: deque[Whole | Answer] = deque()
-        self._busy: Whole | None = None
-        self._full = self._stopped = False
-        self._lingers = float("inf")
-        self._began = server.now
-
-    # -- the transport's calls -------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's has another base
-        self._server.connections.add(self)
-
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
-        self._server.forget(self)
-        self._stopped = True
-        self._waiting.clear()
-        self._parser = None  # it holds this object
-
-    def eof_received(self) -> bool:
-        # Who has said all may still wait for an answer.
-        waits = self._busy is not None or bool(self._waiting)
-        self._stopped = True
-        return waits
-
-    def data_received(self, data: bytes) -> None:
-        if self._stopped:
-            return
-        self._read += len(data)
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade:
-            # No other protocol is spoken. The request is answered; what follows isn't one.
-            self._stopped = True
-        except HttpParserError as error:
-            self._refuse(Problem(400, f"this is not HTTP/1.1: {error}"))
-        if self._read > (_HEAD if self._in_head else _HEAD + _FRAMED * self._server.most):
-            status = 431 if self._in_head else 413
-            self._refuse(Problem(status, "the request is larger than what is taken"))
-
-    def pause_writing(self) -> None:
-        self._full = True
-        self._began = self._server.now
-
-    def resume_writing(self) -> None:
-        self._full = False
-        self._next()
-
-    # -- the parser's calls ----------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        self._request, self._parts, self._url = Whole(), [], b""
-        self._size = self._read = 0
-        self._idle = False
-        self._began = self._server.now
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._request.headers.setdefault(name.lower(), value)
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        headers = self._request.headers
-        stated = headers.get(b"content-length", b"")
-        if stated.isdigit() and int(stated) > self._server.most:
-            self._refuse(too_large(self._server.most))
-        elif headers.get(b"expect", b"").lower() == b"100-continue" and self._busy is None:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        self._size += len(body)
-        if self._size > self._server.most:
-            self._refuse(too_large(self._server.most))
-        elif not self._stopped:
-            self._parts.append(body)
-
-    def on_message_complete(self) -> None:
-        self._idle, self._in_head, self._read = True, True, 0
-        if self._stopped:
-            return
-        request = self._request
-        request.method = self._parser.get_method().decode("latin-1")
-        request.path, request.query = _target(self._url)
-        request.content = b"".join(self._parts)
-        request.keep = self._parser.should_keep_alive() and not self._parser.should_upgrade()
-        request.old = self._parser.get_http_version() == "1.0"
-        if self._busy is None and not self._full and not self._waiting:
-            self._begin(request)
-        else:
-            self._waiting.append(request)
-            self._transport.pause_reading()
-
-    # -- requests and answers --------------------------------------------------------------
-
-    def _begin(self, request: Whole) -> None:
-        self._busy = request
-        self._server.handler.take(request, self._answered)
-
-    def _answered(self, answer: Answer) -> None:
-        request, self._busy = self._busy, None
-        if request is None or self._transport.is_closing():
-            return
-        goes_on = request.keep and not self._server.ending
-        parts = [self._server.head(answer), b"%d" % len(answer.body)]
-        if not goes_on:
-            parts.append(b"\r\nconnection: close")
-        elif request.old:
-            parts.append(b"\r\nconnection: keep-alive")
-        parts.append(b"\r\n\r\n")
-        if request.method != "HEAD":
-            parts.append(answer.body)
-        self._transport.write(b"".join(parts))
-        self._began = self._server.now
-        if not goes_on or (self._stopped and not self._waiting):
-            self._transport.close()
-        elif self._waiting:
-            # Not from here: many that are answered at once would go deep.
-            asyncio.get_running_loop().call_soon(self._next)
-
-    def _next(self) -> None:
-        if not self._waiting or self._busy is not None or self._full:
-            return
-        one = self._waiting.popleft()
-        if isinstance(one, Answer):
-            self._end_with(one)
-            return
-        if not self._waiting:
-            self._transport.resume_reading()
-        self._begin(one)
-
-    def _refuse(self, error: Problem) -> None:
-        """Answer what can't be taken, when its turn comes; nothing more is read as a request."""
-        if self._stopped:
-            return
-        self._stopped = True
-        if self._busy is None and not self._waiting:
-            self._end_with(problem(error))
-        else:
-            self._waiting.append(problem(error))
-
-    def _end_with(self, answer: Answer) -> None:
-        length = b"%d\r\nconnection: close\r\n\r\n" % len(answer.body)
-        self._transport.write(self._server.head(answer) + length + answer.body)
-        self._transport.write_eof()
-        self._lingers = time.monotonic() + _LINGER
-
-    # -- time ------------------------------------------------------------------------------
-
-    def look(self) -> None:
-        """End what takes too long; called every second."""
-        now = self._server.now
-        if now > self._lingers or (self._full and now > self._began + _PATIENCE):
-            self.abort()
-        elif self._busy is not None or self._waiting or self._stopped:
-            return
-        elif self._idle:
-            if now > self._began + _IDLE:
-                self._transport.close()
-        elif now > self._began + _PATIENCE:
-            self._refuse(Problem(408, f"the request did not come in within {_PATIENCE:g} s"))
-
-    def finish(self) -> None:
-        """Close when what was asked is answered."""
-        if self._busy is None and not self._waiting and self._idle:
-            self._transport.close()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._transport.abort()
-
-
-def _target(url: bytes) -> tuple[str, str]:
-    """Path and query of what was asked for, which may be a whole URL."""
-    if not url.startswith(b"/"):
-        with suppress(HttpParserInvalidURLError):
-            whole = parse_url(url)
-            url = b"?".join(part for part in (whole.path, whole.query) if part is not None)
-    path, _, query = url.partition(b"?")
-    return unquote(path.decode("latin-1")), query.decode("latin-1")
+    All that wait are accepted at once, so both have to be below the limit of open files.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        return _BACKLOG, connections
+    free = max(8, limit - _FILES)
+    backlog = min(_BACKLOG, free // 4)
+    return backlog, max(1, min(connections, free - backlog))

@@ -14,7 +14,7 @@ from mlops_cli.params.serving import Serve
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
 
-__all__ = ["Model", "Secrets", "Settings", "parse_share"]
+__all__ = ["Model", "Secrets", "Settings", "listed", "parse_share"]
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,20 @@ class Secrets:
     jwt_key: str | None = None
     online_url: str | None = None
     events_url: str | None = None
+    metrics_keys: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Secrets:
-        """Read MLOPS_API_KEYS, MLOPS_JWT_KEY, MLOPS_ONLINE_URL and MLOPS_EVENTS_URL."""
-        keys = environment.get("MLOPS_API_KEYS", "").split(",")
+        """Read MLOPS_API_KEYS, MLOPS_METRICS_KEY, MLOPS_JWT_KEY, and the URLs of databases.
+
+        These are MLOPS_ONLINE_URL and MLOPS_EVENTS_URL.
+        """
         return cls(
-            tuple(key.strip() for key in keys if key.strip()),
+            listed(environment, "MLOPS_API_KEYS"),
             environment.get("MLOPS_JWT_KEY") or None,
             environment.get("MLOPS_ONLINE_URL") or None,
             environment.get("MLOPS_EVENTS_URL") or None,
+            listed(environment, "MLOPS_METRICS_KEY"),
         )
 
 
@@ -68,6 +72,8 @@ class Settings:
         The stage whose version is answered from, as it changes; needs the Git repository.
     log
         Whether predictions and labels are kept.
+    hosts
+        Names by which the service may be called, besides those in ``serve``.
     """
 
     model: Model
@@ -78,6 +84,7 @@ class Settings:
     canary: tuple[Model, float] | None = None
     follow: str | None = None
     log: bool = True
+    hosts: tuple[str, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -115,7 +122,13 @@ class Settings:
             ) from None
         root = Path(environment.get("MLOPS_ROOT", "."))
         model = Model(name, number, Path(bundle))
-        return cls(model, root.resolve(), serve, Secrets.of(environment))
+        hosts = listed(environment, "MLOPS_HOSTS")
+        return cls(model, root.resolve(), serve, Secrets.of(environment), hosts=hosts)
+
+
+def listed(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """What a variable lists, separated by commas."""
+    return tuple(part.strip() for part in environment.get(name, "").split(",") if part.strip())
 
 
 def parse_share(text: str) -> tuple[str, float]:

@@ -133,11 +133,17 @@ class EventLog:
             self._stamp = max([self._stamp, *(one.at for one in labels)])
         return self._put(_Work((), labels))
 
+    def expire(self) -> None:
+        """Take events still, but give up soon what can't be written: the process ends."""
+        with self._changed:
+            self._deadline = min(self._deadline, time.monotonic() + _LEAVE)
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Write what waits, and end; what can't be written is spilled, where that is the policy."""
+        self.expire()
         with self._changed:
             self._closing = True
-            self._deadline = time.monotonic() + _LEAVE
             self._changed.notify_all()
         self._thread.join()
         with self._database:

@@ -1,0 +1,118 @@
+"""What a request's head must say before its body is read: where, by whom, what, how much."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from mlops_cli.live.service.http import Problem
+
+if TYPE_CHECKING:
+    from mlops_cli.live.service.hosts import Hosts
+    from mlops_cli.live.service.http import Answer, Request
+    from mlops_cli.live.service.security import Guard
+
+__all__ = ["Access", "Gate", "Route"]
+
+
+class Access(Enum):
+    """Who may ask for a path."""
+
+    PROBE = auto()
+    """Whoever reaches the service: what orchestrators ask."""
+    PAGE = auto()
+    """Whoever calls it by its name: it holds nothing of the model."""
+    METRICS = auto()
+    """Who has a key, or the key for the metrics only."""
+    KEY = auto()
+    """Who has a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a path takes.
+
+    Attributes
+    ----------
+    method
+        GET (and with it HEAD) or POST.
+    kinds
+        With POST: the content types of a body.
+    """
+
+    method: str
+    handler: Callable[[Request], Awaitable[Answer]]
+    access: Access = Access.KEY
+    kinds: frozenset[str] = frozenset()
+
+
+class Gate:
+    """Refuses what can be refused by a request's head."""
+
+    def __init__(self, routes: Mapping[str, Route], guard: Guard, hosts: Hosts) -> None:
+        self._routes, self._guard, self._hosts = routes, guard, hosts
+
+    def check(self, request: Request) -> None:
+        """Let a request pass.
+
+        Raises
+        ------
+        Problem
+            401, 403, 404, 405, 415, 421 or 429.
+        """
+        path, method = request.path, request.method
+        route = self._routes.get(path)
+        if route is None:
+            raise Problem(404, f"there is nothing at {path[:200]!r}; / has a page to try it out")
+        if method != route.method and (method != "HEAD" or route.method != "GET"):
+            allowed = "GET, HEAD" if route.method == "GET" else route.method
+            raise Problem(405, f"{path} doesn't take {method[:20]}", {"allow": allowed})
+        if route.access is not Access.PROBE:
+            self._check_client(request, route.access)
+        if route.method == "POST":
+            self._check_content(request, route.kinds)
+
+    def shows_details(self, request: Request) -> bool:
+        """Whether who asks may see more than a probe does."""
+        if self._guard.closed:
+            return self._guard.knows(request)
+        try:
+            self._hosts.check(request)
+            self._hosts.check_origin(request)
+        except Problem:
+            return False
+        return True
+
+    def _check_client(self, request: Request, access: Access) -> None:
+        if access is not Access.PAGE:  # which a link may lead to
+            self._hosts.check_origin(request)
+            if self._guard.closes(access is Access.METRICS):
+                self._guard.check(request, metrics=access is Access.METRICS)
+                return
+        if not self._guard.closed:
+            self._hosts.check(request)
+
+    def _check_content(self, request: Request, kinds: frozenset[str]) -> None:
+        coding = request.header("content-encoding")
+        if coding is not None and coding.strip().lower() not in {"", "identity"}:
+            raise Problem(
+                415,
+                f"the content encoding {coding[:80]!r} is not taken; send the body as it is",
+                {"accept-encoding": "identity"},
+            )
+        stated = request.header("content-type") or ""
+        if stated in kinds or media_type(stated) in kinds:
+            return
+        known = ", ".join(sorted(kinds))
+        if not stated:
+            raise Problem(415, f"the request has no content type; there are {known}")
+        raise Problem(
+            415, f"the content type {media_type(stated)[:80]!r} is not known; there are {known}"
+        )
+
+
+def media_type(stated: str) -> str:
+    """A content type without its parameters."""
+    return stated.partition(";")[0].strip().lower()
