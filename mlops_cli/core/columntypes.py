@@ -13,7 +13,19 @@ import polars as pl
 if TYPE_CHECKING:
     from mlops_cli.params.data import TypeName
 
-__all__ = ["DTYPES", "MisfitError", "convert", "finite", "fitted", "normal", "type_name"]
+__all__ = [
+    "DTYPES",
+    "FIRST_MOMENT",
+    "LAST_MOMENT",
+    "MisfitError",
+    "convert",
+    "finite",
+    "fitted",
+    "normal",
+    "outside_years",
+    "printable",
+    "type_name",
+]
 
 DTYPES: dict[TypeName, pl.DataType] = {
     "integer": pl.Int64(),
@@ -24,6 +36,11 @@ DTYPES: dict[TypeName, pl.DataType] = {
     "datetime": pl.Datetime("us", "UTC"),
 }
 """The Polars type of each type name of ``params.yaml``."""
+
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
+_DAY = 86_400_000_000
+FIRST_MOMENT, LAST_MOMENT = _FIRST_DAY * _DAY, (_LAST_DAY + 1) * _DAY - 1
+"""Of the years 1 to 9999, in microseconds since 1970: what ISO 8601 and Python can write."""
 
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
@@ -76,7 +93,7 @@ def convert(values: pl.Series, dtype: pl.DataType) -> pl.Series:
     """
     made, lost = fitted(values, dtype)
     if lost is not None:
-        raise MisfitError(values.name, values.filter(lost)[0], type_name(dtype))
+        raise MisfitError(values.name, printable(values.filter(lost))[0], type_name(dtype))
     return made
 
 
@@ -90,11 +107,13 @@ def fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series 
     """
     if values.dtype.is_float():
         values = finite(values)
-    if values.dtype == dtype:
+    possible = _possible(values)
+    converted = possible if values.dtype == dtype else _converted(possible, dtype)
+    if converted is values:
         return values, None
-    converted = _converted(values, dtype)
     if converted is None:
         converted = pl.Series(values.name, [None] * len(values), dtype=dtype)
+    converted = _possible(converted)
     lost = None
     if converted.null_count() != values.null_count():
         lost = converted.is_null() & values.is_not_null()
@@ -107,6 +126,34 @@ def finite(values: pl.Series) -> pl.Series:
     """A column of floats with null in place of NaN and infinity."""
     is_finite = values.is_finite()
     return values if is_finite.all() else values.set(~is_finite, None)
+
+
+def outside_years(values: pl.Series) -> pl.Series | None:
+    """True for each moment before the year 1 or after 9999; None where there is none."""
+    dtype = values.dtype
+    if isinstance(dtype, pl.Date):
+        low, high = _FIRST_DAY, _LAST_DAY
+    elif isinstance(dtype, pl.Datetime) and dtype.time_unit != "ns":  # which doesn't go so far
+        per = 1_000 if dtype.time_unit == "ms" else 1
+        low, high = FIRST_MOMENT // per, LAST_MOMENT // per
+    else:
+        return None
+    numbers = values.to_physical()
+    least, most = numbers.min(), numbers.max()
+    if least is None or (low <= least and most <= high):  # type: ignore[operator]
+        return None
+    return ~numbers.is_between(low, high)
+
+
+def printable(values: pl.Series) -> pl.Series:
+    """Values that Python can have: moments outside of its years become numbers."""
+    return values if outside_years(values) is None else values.to_physical()
+
+
+def _possible(values: pl.Series) -> pl.Series:
+    """Without moments that can't be."""
+    outside = outside_years(values)
+    return values if outside is None else values.zip_with(~outside, values.clear(len(values)))
 
 
 def _converted(values: pl.Series, dtype: pl.DataType) -> pl.Series | None:

@@ -11,7 +11,16 @@ from typing import Any
 
 import polars as pl
 
-from mlops_cli.core.columntypes import MisfitError, convert, fitted, normal, type_name
+from mlops_cli.core.columntypes import (
+    FIRST_MOMENT,
+    LAST_MOMENT,
+    MisfitError,
+    convert,
+    fitted,
+    normal,
+    printable,
+    type_name,
+)
 from mlops_cli.errors import nearest
 
 __all__ = ["Inputs", "Read", "RowError", "RowWarning", "shown"]
@@ -194,7 +203,9 @@ class Inputs:
         rows = lost.arg_true()
         return [
             self._misfit(row, given.name, value, wanted)
-            for row, value in zip(rows.to_list(), given.gather(rows).to_list(), strict=True)
+            for row, value in zip(
+                rows.to_list(), printable(given.gather(rows)).to_list(), strict=True
+            )
         ]
 
     def _misfit(self, row: int, column: str, value: Any, wanted: str) -> RowError:
@@ -275,7 +286,10 @@ def _moments(texts: Sequence[str | None]) -> list[int | None] | None:
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=dt.UTC)
-        read[text] = (moment - _EPOCH) // _MICROSECOND
+        exact = (moment - _EPOCH) // _MICROSECOND
+        if not FIRST_MOMENT <= exact <= LAST_MOMENT:
+            return None
+        read[text] = exact
     return [read[text] for text in texts]
 
 

@@ -123,8 +123,7 @@ def predict(params: Params, layout: Layout, batch: Batch, progress: Progress) ->
     scorer = Scorer.open(choice.folder, layout.root, None, batch.keep, policies)
     if not batch.features:
         known_columns(policies, scorer.inputs)
-    base = params.ingest.sources.get(scorer.program.rules.base)
-    text = Text() if base is None else Text(base.separator, base.encoding, tuple(base.null_values))
+    text = Text.of(params.ingest.sources.get(scorer.program.rules.base))
     files = [opened(path, text) for path in paths]
     scoring, looked_into = way_of_scoring(batch, scorer, layout)
     run = _Run(batch, choice, scorer, scoring, files, progress)

@@ -144,9 +144,7 @@ def explain_file(
         scoring = AsGiven(bundle)
     else:
         scorer = Scorer.open(choice.folder, layout.root, policies=params.serve.columns)
-        base = params.ingest.sources.get(scorer.program.rules.base)
-        if base is not None:
-            text = Text(base.separator, base.encoding, tuple(base.null_values))
+        text = Text.of(params.ingest.sources.get(scorer.program.rules.base))
         batch = Batch(str(file), layout.work / "explain", wanted)
         scoring, _ = way_of_scoring(batch, scorer, layout)
     opened_file = opened(path, text)

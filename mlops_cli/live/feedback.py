@@ -93,8 +93,7 @@ def bring(
     from mlops_cli.store.streams import Rows, Text, columns_of, found_files, opened
 
     labelling, name = _labelling(params, layout, version)
-    source = params.ingest.sources[params.featurize.base]
-    text = Text(source.separator, source.encoding, tuple(source.null_values))
+    text = Text.of(params.ingest.sources[params.featurize.base])
     files = [opened(path, text) for path in found_files(pattern)]
     reading = _Reading.of(labelling, list(columns_of(files)), label, Imported(name))
     rows = Rows(files, reading.columns)

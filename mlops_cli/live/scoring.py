@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlops_cli.core.columntypes import outside_years
 from mlops_cli.core.inputs import Read, RowError
 from mlops_cli.core.policies import Policies, seen_in_training
 from mlops_cli.core.program import FeatureProgram
@@ -186,12 +187,17 @@ class Scorer:
             return read
         frame = self._requests.start(read.frame)
         started = Read(frame, read.index, read.errors, read.warnings)
-        if AT not in frame.columns or not frame.get_column(AT).null_count():
+        if AT not in frame.columns:
+            return started
+        outside = outside_years(frame.get_column(AT))
+        if outside is None and not frame.get_column(AT).null_count():
             return started
         at = self.program.predict_at
         assert at is not None  # noqa: S101 - there is a moment
         where = ", ".join(c for c in at.columns)
         known = frame.get_column(AT).is_not_null()
+        if outside is not None:
+            known &= ~outside.fill_null(value=False)
         errors = [
             RowError(read.index[i], where, None, f"no moment of prediction follows from {at.sql!r}")
             for i in (~known).arg_true()

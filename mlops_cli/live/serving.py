@@ -10,6 +10,7 @@ from mlops_cli.live.materializing import is_current, materialize
 from mlops_cli.live.selecting import WORKSPACE, selected
 from mlops_cli.live.service.settings import Model, Secrets, Settings, listed
 from mlops_cli.store.files import read_json
+from mlops_cli.store.streams import Text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +53,7 @@ def prepared(
         follow,
         log,
         listed(os.environ, "MLOPS_HOSTS"),
+        Text.of(params.ingest.sources.get(params.featurize.base)),
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mlops_cli.params.base import Names, Section
 
-__all__ = ["ColumnPolicy", "Events", "Jwt", "Limits", "Policy", "Serve"]
+__all__ = ["ColumnPolicy", "Events", "Format", "Jwt", "Limits", "Policy", "Serve"]
 
 Policy = Literal["refuse", "impute", "flag", "accept"]
 """Refuse the row, take the value as missing and say so, use it and say so, or just use it."""
@@ -62,8 +62,14 @@ class ColumnPolicy(Section):
     """Without a value. By default only refused where ``validate`` says that there is one."""
 
 
+Format = Literal["json", "csv", "arrow", "parquet"]
+
+
 class Serve(Section):
     """The service."""
+
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("json", "csv")
+    """What a request's body may be. Arrow and Parquet are read in a process of their own."""
 
     entity: Names = ()
     """Base columns that say what a prediction is about: labels can name it, canaries split by

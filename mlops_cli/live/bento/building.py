@@ -80,7 +80,8 @@ def build(
     scorer = _opened(selected, layout.root)
     tokens = params.serve.jwt is not None
     families = [member.family for member in scorer.bundle.members]
-    requirements = serving(families, tokens=tokens)
+    tables = not {"arrow", "parquet"}.isdisjoint(params.serve.formats)
+    requirements = serving(families, tokens=tokens, tables=tables)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     name, tag = tag_of(selected)
     with _alone(layout, progress) as context:
@@ -90,6 +91,10 @@ def build(
             "model": f"{name}:{tag}",
             "serve": params.serve.model_dump(mode="json"),
         }
+        base = params.ingest.sources.get(scorer.program.rules.base)
+        if base is not None:
+            csv = {"separator": base.separator, "null_values": list(base.null_values)}
+            told["csv"] = csv
         card = (selected.folder / "README.md").read_text(encoding="utf-8")
         sources.write(context, layout.root, scorer.program, told, card)
         progress.update("the online store")

@@ -30,13 +30,15 @@ _SKLEARN = ("scikit-learn", "skops")
 """What scores the families that name no package of their own."""
 
 
-def serving(families: Iterable[str], *, tokens: bool = False) -> list[str]:
+def serving(families: Iterable[str], *, tokens: bool = False, tables: bool = False) -> list[str]:
     """What a service with models of these families needs, as ``name==version``, by name.
 
     Parameters
     ----------
     tokens
         Whether requests may carry JSON Web Tokens.
+    tables
+        Whether bodies may be Arrow or Parquet.
 
     Raises
     ------
@@ -44,6 +46,8 @@ def serving(families: Iterable[str], *, tokens: bool = False) -> list[str]:
         If one of the packages is missing here.
     """
     roots = {*_SERVICE, *(("pyjwt[crypto]",) if tokens else ())}
+    if tables:
+        roots.add("pyarrow")
     for family in families:
         roots.update(_scoring(family))
     if _is_installed("redis"):

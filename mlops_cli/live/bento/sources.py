@@ -199,6 +199,8 @@ def environment(source: Path, bundle: PurePath, at: PurePath | None = None) -> d
         "MLOPS_VERSION": f"{told['name']}@{told['number']}",
         "MLOPS_SERVE": json.dumps(told["serve"], ensure_ascii=False),
     }
+    if told.get("csv"):
+        found["MLOPS_CSV"] = json.dumps(told["csv"], ensure_ascii=False)
     if (source / ONLINE).is_file():
         found["MLOPS_ONLINE_URL"] = str((at or source) / ONLINE)
     return found

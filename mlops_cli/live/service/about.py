@@ -81,8 +81,8 @@ class About:
         """The OpenAPI document."""
         served = self._service.versions.main
         if self._document is None or self._document[0] is not served:
-            limits = self._service.settings.serve.limits
-            content = document(served, limits, closed=self._service.guard.closed)
+            serve = self._service.settings.serve
+            content = document(served, serve, closed=self._service.guard.closed)
             self._document = served, orjson.dumps(content, default=str)
         return Answer(200, self._document[1])
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 from mlops_cli.errors import MlopsError
 from mlops_cli.live.service.about import About
 from mlops_cli.live.service.batching import Batcher, Outcome
-from mlops_cli.live.service.bodies import KINDS, rows_of
+from mlops_cli.live.service.bodies import KINDS, SMALL, Bodies
 from mlops_cli.live.service.feedback import taken
 from mlops_cli.live.service.gate import Access, Gate, Route, media_type
 from mlops_cli.live.service.hosts import Hosts
@@ -41,9 +41,6 @@ from mlops_cli.live.service.versions import Versions
 from mlops_cli.store.files import read_json
 
 if TYPE_CHECKING:
-    import polars as pl
-
-    from mlops_cli.live.service.bodies import Rows
     from mlops_cli.live.service.heads import Whole
     from mlops_cli.live.service.http import Receive, Request, Scope, Send
     from mlops_cli.live.service.served import Served
@@ -52,8 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Service", "create_app"]
 
-_SMALL = 16_384
-"""Bytes of a request's body up to which it is likely to have few rows."""
 _TICK = 0.25
 """Seconds between two looks for requests that have waited too long."""
 
@@ -80,6 +75,7 @@ class Service:
         self.log = _event_log(settings)
         limits = settings.serve.limits
         self.batcher = Batcher(self.versions, self.log, self.metrics, Ids(), limits.seconds)
+        self.bodies = Bodies(limits, settings.serve.formats, settings.text)
         self._most_bytes = int(limits.megabytes * 1e6)
         self.budget = Budget(int(max(limits.megabytes, limits.total_megabytes) * 1e6))
         self.ending = False
@@ -145,7 +141,7 @@ class Service:
         A few rows go into a batch at once: a task for each would cost as much as their features.
         """
         is_prediction = request.path == "/predict" and request.method == "POST"
-        if is_prediction and not request.query and len(request.content) <= _SMALL:
+        if is_prediction and not request.query and len(request.content) <= SMALL:
             self._quick(request, reply)
         else:
             self._by_task(request, reply)
@@ -197,8 +193,8 @@ class Service:
             reply(answer)
 
         try:
-            rows = self._rows(request, request.content)
-            if self.batcher.takes(rows):
+            rows = self.bodies.small(request.content, _kind(request))
+            if rows is not None and self.batcher.takes(rows):
                 self.batcher.put(rows, told)  # type: ignore[arg-type]
                 return
         except BaseException as error:  # noqa: BLE001 - see `answer`
@@ -207,19 +203,15 @@ class Service:
         self._by_task(request, reply)
 
     async def _predict(self, request: Request) -> Answer:
-        rows = self._rows(request, await request.body(self._most_bytes))
+        body = await request.body(self._most_bytes)
         explain = "explain" in request.query and _asked(request.query, "explain")
-        return _predictions(await self.batcher.ask(rows, explain=explain))
-
-    def _rows(self, request: Request, body: bytes) -> Rows | pl.DataFrame:
-        kind = request.header("content-type") or ""
-        if kind != "application/json":
-            kind = media_type(kind)
-        return rows_of(body, kind, self.settings.serve.limits.rows)
+        async with self.bodies.opened(body, _kind(request)) as rows:
+            return _predictions(await self.batcher.ask(rows, explain=explain))
 
     async def _feedback(self, request: Request) -> Answer:
         body = await request.body(self._most_bytes)
-        results = await taken(body, self.log, self.versions.main, self.settings.serve.limits)
+        content = await self.bodies.document(body)
+        results = await taken(content, self.log, self.versions.main, self.settings.serve.limits)
         for result in results:
             self.metrics.labels[result] += 1
         return json_answer({"results": results})
@@ -238,6 +230,7 @@ class Service:
         sys.setswitchinterval(0.001)
         loop = asyncio.get_running_loop()
         self._tick = loop.create_task(self._ticking())
+        self._ready_bodies = loop.create_task(self.bodies.start())
         self.metrics.watch.start()
         for call in self.on_start:
             call(loop)
@@ -255,6 +248,7 @@ class Service:
         await self.batcher.drain(_LEAVE)
         if self._tick is not None:
             self._tick.cancel()
+        await self.bodies.close()
         await asyncio.to_thread(self.metrics.watch.stop)
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
@@ -313,6 +307,11 @@ def _failed(path: str, error: BaseException) -> Answer:
         raise error
     log("fault", path=path, kind=type(error).__name__, said=_where(error))
     return problem(Problem(500, "an unexpected fault; the service's log says where"))
+
+
+def _kind(request: Request) -> str:
+    kind = request.header("content-type") or ""
+    return kind if kind == "application/json" else media_type(kind)
 
 
 def _predictions(outcome: Outcome) -> Answer:

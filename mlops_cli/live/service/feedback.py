@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.live.service.bodies import json_of
 from mlops_cli.live.service.http import Problem
 from mlops_cli.live.service.labels import Labelling, Unfit
 from mlops_cli.store.events import Label, Unkeepable
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["taken"]
 
 
-async def taken(body: bytes, log: EventLog | None, served: Served, limits: Limits) -> list[str]:
+async def taken(content: Any, log: EventLog | None, served: Served, limits: Limits) -> list[str]:
     """Keep labels, and say of each what became of it: new, same, changed or unknown.
 
     Raises
@@ -30,7 +29,6 @@ async def taken(body: bytes, log: EventLog | None, served: Served, limits: Limit
     """
     if log is None:
         raise Problem(404, "this service keeps no log, so it takes no labels")
-    content = json_of(body)
     if isinstance(content, dict) and "labels" in content:
         content = content["labels"]
     elif isinstance(content, dict):

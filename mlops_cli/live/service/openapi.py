@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.live.service.served import Served
-    from mlops_cli.params.serving import Limits
+    from mlops_cli.params.serving import Serve
 
 __all__ = ["document"]
 
@@ -35,7 +35,7 @@ _SAID = {
 }
 
 
-def document(served: Served, limits: Limits, *, closed: bool) -> dict[str, Any]:
+def document(served: Served, serve: Serve, *, closed: bool) -> dict[str, Any]:
     """OpenAPI 3.1, with a real row as the example of /predict where the bundle has one."""
     content: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -47,7 +47,7 @@ def document(served: Served, limits: Limits, *, closed: bool) -> dict[str, Any]:
         # Where the document lies: the service may be behind a prefix.
         "servers": [{"url": "."}],
         "paths": {
-            "/predict": {"post": _predict(served, limits)},
+            "/predict": {"post": _predict(served, serve)},
             "/feedback": {"post": _feedback()},
             "/model": {"get": _get("The model: card, signature, lineage and metrics.")},
             "/livez": {"get": _get("Whether the process is alive.")},
@@ -97,9 +97,9 @@ def _column(dtype: pl.DataType) -> dict[str, Any]:
     return {**_TYPES.get(name, {}), "description": _SAID.get(name, f"A value of type {name}.")}
 
 
-def _predict(served: Served, limits: Limits) -> dict[str, Any]:
+def _predict(served: Served, serve: Serve) -> dict[str, Any]:
     rows = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}, "minItems": 1,
-            "maxItems": limits.rows}  # fmt: skip
+            "maxItems": serve.limits.rows}  # fmt: skip
     body: dict[str, Any] = {
         "application/json": {
             "schema": {
@@ -116,8 +116,9 @@ def _predict(served: Served, limits: Limits) -> dict[str, Any]:
     }  # fmt: skip
     if served.example is not None:
         body["application/json"]["example"] = {"rows": [served.example]}
-    for kind in list(KINDS)[1:]:
-        body[kind] = {"schema": {"type": "string", "format": "binary"}}
+    for kind, (form, _) in KINDS.items():
+        if kind not in body and form in serve.formats:
+            body[kind] = {"schema": {"type": "string", "format": "binary"}}
     explain = {
         "name": "explain",
         "in": "query",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.errors import BadParams, Usage
 from mlops_cli.params.serving import Serve
+from mlops_cli.store.streams import Text
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -74,6 +75,8 @@ class Settings:
         Whether predictions and labels are kept.
     hosts
         Names by which the service may be called, besides those in ``serve``.
+    text
+        How the project writes CSV.
     """
 
     model: Model
@@ -85,6 +88,7 @@ class Settings:
     follow: str | None = None
     log: bool = True
     hosts: tuple[str, ...] = ()
+    text: Text = field(default_factory=Text)
 
     @property
     def layout(self) -> Layout:
@@ -96,6 +100,8 @@ class Settings:
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read MLOPS_BUNDLE (a folder), MLOPS_VERSION (name@number), MLOPS_ROOT, MLOPS_SERVE.
+
+        And MLOPS_CSV, with ``separator`` and ``null_values`` of the base source as JSON.
 
         Raises
         ------
@@ -123,12 +129,30 @@ class Settings:
         root = Path(environment.get("MLOPS_ROOT", "."))
         model = Model(name, number, Path(bundle))
         hosts = listed(environment, "MLOPS_HOSTS")
-        return cls(model, root.resolve(), serve, Secrets.of(environment), hosts=hosts)
+        secrets = Secrets.of(environment)
+        text = _text(environment.get("MLOPS_CSV", "{}"))
+        return cls(model, root.resolve(), serve, secrets, hosts=hosts, text=text)
 
 
 def listed(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     """What a variable lists, separated by commas."""
     return tuple(part.strip() for part in environment.get(name, "").split(",") if part.strip())
+
+
+def _text(content: str) -> Text:
+    import json
+
+    from pydantic import ValidationError
+
+    from mlops_cli.params.data import Source
+
+    try:
+        return Text.of(Source.model_validate({"uri": "-", **json.loads(content)}))
+    except (ValidationError, TypeError, ValueError):
+        raise BadParams(
+            f"MLOPS_CSV is {content[:80]!r}",
+            'It is JSON, such as {"separator": ";", "null_values": ["NA"]}.',
+        ) from None
 
 
 def parse_share(text: str) -> tuple[str, float]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import polars as pl
 
+    from mlops_cli.params.data import Source
+
 __all__ = ["Broken", "Cursor", "RowFile", "Taken", "Text"]
 
 
@@ -20,6 +22,13 @@ class Text:
     separator: str = ","
     encoding: str = "utf-8"
     null_values: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, source: Source | None) -> Text:
+        """As a section of ``ingest.sources`` says."""
+        if source is None:
+            return cls()
+        return cls(source.separator, source.encoding, tuple(source.null_values))
 
 
 @dataclass(frozen=True)

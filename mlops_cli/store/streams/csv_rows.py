@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ from mlops_cli.errors import SourceUnreadable
 from mlops_cli.store.streams.contract import Broken, Taken, Text
 from mlops_cli.store.streams.text import BOM, Records
 
-__all__ = ["open_file"]
+__all__ = ["PACKED", "of_body", "open_file"]
 
 _LONGEST = 1 << 30
 """Characters that a field may have."""
+_BODY = Path("the body")
+"""What stands for the file's name where there is none."""
+PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda", b"\x28\xb5\x2f\xfd")
+"""How what is gzip, zlib or zstd begins: Polars unpacks by itself what looks like it."""
 
 
 def open_file(path: Path, text: Text) -> _CsvFile:
@@ -33,6 +37,19 @@ def open_file(path: Path, text: Text) -> _CsvFile:
     records = Records(path, text.encoding, quoted=True)
     first = records.take(1)
     records.close()
+    return _CsvFile(path, path.stat().st_size, _header(path, first, text), len(first), text)
+
+
+def of_body(body: bytes, text: Text) -> _CsvFile:
+    """The same for what is in memory, in UTF-8, which is never unpacked; see ``open_file``."""
+    text = replace(text, encoding="utf-8")
+    records = Records(_BODY, text.encoding, quoted=True, plain=io.BytesIO(body))
+    first = records.take(1)
+    return _CsvFile(_BODY, len(body), _header(_BODY, first, text), len(first), text, body)
+
+
+def _header(path: Path, first: bytes, text: Text) -> tuple[str, ...]:
+    """The columns that a first line names."""
     if first.startswith(b"PAR1") or b"\0" in first:
         what = "Parquet" if first.startswith(b"PAR1") else "binary"
         raise SourceUnreadable(
@@ -46,17 +63,25 @@ def open_file(path: Path, text: Text) -> _CsvFile:
             f"the first line of {path} is not UTF-8: byte 0x{first[error.start]:02x}",
             "State the base source's `encoding` in params.yaml, such as latin-1.",
         ) from None
-    names = next(csv.reader([line], delimiter=text.separator), [])
+    try:
+        names = next(csv.reader([line], delimiter=text.separator), [])
+    except csv.Error as error:  # a name of more than 100,000 characters, a line end inside of one
+        raise SourceUnreadable(
+            f"the first line of {path} is no header ({error})",
+            "The first line gives each column a name of its own.",
+        ) from None
+    before: set[str] = set()
     for at, name in enumerate(names):
-        if not name.strip() or name in names[:at]:
+        if not name.strip() or name in before:
             wrong = "has no name" if not name.strip() else f"is named {name!r} like another one"
             raise SourceUnreadable(
                 f"column {at + 1} of {path} {wrong}",
                 "The first line gives each column a name of its own.",
             )
+        before.add(name)
     if not names:
         raise SourceUnreadable(f"the first line of {path} is blank", "It names the columns.")
-    return _CsvFile(path, path.stat().st_size, tuple(names), len(first), text)
+    return tuple(names)
 
 
 @dataclass(frozen=True)
@@ -67,10 +92,24 @@ class _CsvFile:
     begin: int
     """Where the first row is."""
     text: Text
+    plain: bytes | None = field(default=None, repr=False)
+    """Its bytes, where they aren't in a file."""
 
     @property
     def schema(self) -> Mapping[str, pl.DataType]:
         return {name: pl.String() for name in self.names}
+
+    def count(self, most: int) -> int:
+        """How many rows there are, at most so many."""
+        records = self.records(self.begin)
+        found = records.count(most)
+        records.close()
+        return found
+
+    def records(self, at: int) -> Records:
+        """The file's records from a byte on."""
+        plain = None if self.plain is None else io.BytesIO(self.plain)
+        return Records(self.path, self.text.encoding, at, quoted=True, plain=plain)
 
     def cursor(self, at: int, columns: Sequence[str]) -> _CsvCursor:
         return _CsvCursor(self, max(at, self.begin), columns)
@@ -80,7 +119,7 @@ class _CsvCursor:
     def __init__(self, file: _CsvFile, at: int, columns: Sequence[str]) -> None:
         self._file = file
         self._columns = [name for name in file.names if name in columns]
-        self._records = Records(file.path, file.text.encoding, at, quoted=True)
+        self._records = file.records(at)
 
     @property
     def at(self) -> int:
@@ -123,7 +162,7 @@ def _parsed(block: bytes, file: _CsvFile, columns: Sequence[str]) -> pl.DataFram
     Polars fills a short record with nulls in silence, so the separators are counted.
     """
     width = len(file.names)
-    if width == 1:
+    if width == 1 or block.startswith(PACKED):
         return None
     try:
         frame = pl.read_csv(

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from mlops_cli.core.columntypes import printable
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.store.streams.contract import Taken, Text
 
@@ -119,7 +120,8 @@ def _again(path: Path, start: int, places: Sequence[int]) -> list[dict[str, Any]
     last = max(places) + 1
     with _explained(path):
         frame = pl.scan_parquet(path, glob=False, hive_partitioning=False).slice(start, last)
-        return frame.collect()[list(places)].to_dicts()
+        rows = frame.collect()[list(places)]
+        return rows.with_columns(map(printable, rows.get_columns())).to_dicts()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import codecs
 import gzip
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +30,23 @@ class Records:
     ----------
     quoted
         Whether line ends between double quotes don't end a record (CSV).
+    plain
+        The bytes, where they aren't in a file; then they aren't unpacked either.
     """
 
-    def __init__(self, path: Path, encoding: str, at: int = 0, *, quoted: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        encoding: str,
+        at: int = 0,
+        *,
+        quoted: bool,
+        plain: BinaryIO | None = None,
+    ) -> None:
         self.at = at
         self._path = path
         self._quoted = quoted
-        self._text = _Text(path, encoding)
+        self._text = _Text(path, encoding, plain)
         self._text.skip(at)
         self._block, self._start, self._inside = b"", 0, False
         self._ends: npt.NDArray[np.int64] = np.empty(0, np.int64)
@@ -68,6 +79,14 @@ class Records:
         self.at += len(taken)
         return taken
 
+    def count(self, most: int) -> int:
+        """How many records there are, at most so many; without keeping them."""
+        found, open_end = 0, False
+        while found < most and self._load():
+            found += len(self._ends)
+            open_end = not len(self._ends) or int(self._ends[-1]) < len(self._block)
+        return min(most, found + open_end)
+
     def close(self) -> None:
         """Let go of the file."""
         self._text.close()
@@ -96,7 +115,7 @@ class Records:
 class _Text:
     """The bytes of a file as plain UTF-8."""
 
-    def __init__(self, path: Path, encoding: str) -> None:
+    def __init__(self, path: Path, encoding: str, plain: BinaryIO | None) -> None:
         self._path, self._encoding = path, encoding
         try:
             codec = codecs.lookup(encoding).name
@@ -106,8 +125,8 @@ class _Text:
                 "Write one that Python knows, such as utf-8, latin-1, cp1252 or utf-16.",
             ) from None
         self._decoder = None if codec in _TEXTS else codecs.getincrementaldecoder(codec)()
-        self._raw = path.open("rb")
-        packed = self._raw.read(2) == b"\x1f\x8b"
+        self._raw = path.open("rb") if plain is None else plain
+        packed = plain is None and self._raw.read(2) == b"\x1f\x8b"
         self._raw.seek(0)
         self._file = gzip.GzipFile(fileobj=self._raw) if packed else self._raw
         self._kept = b""

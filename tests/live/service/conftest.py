@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -23,7 +24,8 @@ def made(task: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture(scope="session")
 def service(made: Made) -> Iterator[Running]:
     """A service of it, which logs."""
-    with running(made.environment()) as service:
+    formats = json.dumps({"formats": ["json", "csv", "arrow", "parquet"]})
+    with running(made.environment(MLOPS_SERVE=formats)) as service:
         yield service
 
 
