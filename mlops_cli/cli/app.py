@@ -14,6 +14,7 @@ from mlops_cli.cli.ci import ci
 from mlops_cli.cli.clock import clock
 from mlops_cli.cli.compare import compare
 from mlops_cli.cli.delivery import pull, push, verify
+from mlops_cli.cli.events import events
 from mlops_cli.cli.explain import explain
 from mlops_cli.cli.feedback import feedback
 from mlops_cli.cli.init import init
@@ -96,6 +97,7 @@ app.command()(predict)
 app.command()(explain)
 app.command()(study)
 app.add_typer(feedback, name="feedback")
+app.add_typer(events, name="events")
 app.command()(backtest)
 app.command()(replay)
 app.command()(monitor)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mlops_cli.params.base import Names, Section
 
@@ -12,6 +13,12 @@ __all__ = ["ColumnPolicy", "Events", "Format", "Jwt", "Limits", "Policy", "Serve
 
 Policy = Literal["refuse", "impute", "flag", "accept"]
 """Refuse the row, take the value as missing and say so, use it and say so, or just use it."""
+
+
+def _retention(keep: str) -> str:
+    if not re.fullmatch(r"([1-9][0-9]{0,3}(h|d|w|mo)|[1-9][0-9]?(q|y))+", keep):
+        raise ValueError(f"{keep!r} is not a time to keep events; write 36h, 90d, 6mo or 2y")
+    return keep
 
 
 class Limits(Section):
@@ -30,12 +37,14 @@ class Limits(Section):
 
 
 class Events(Section):
-    """What happens to predictions and labels while their database can't be reached."""
+    """How long predictions and labels stay, and what happens while their database is away."""
 
     policy: Literal["spill", "block", "drop"] = "spill"
     """Keep them in local files and bring them in later, let clients wait, or count and lose."""
     spill_megabytes: Annotated[int, Field(ge=1)] = 1_000
     """With spill: how much is kept; then clients wait."""
+    keep: Annotated[str, AfterValidator(_retention)] | None = None
+    """After which the service erases them; by default they stay until `mlops events purge`."""
 
 
 class Jwt(Section):

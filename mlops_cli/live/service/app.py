@@ -363,5 +363,9 @@ def _event_log(settings: Settings) -> EventLog | None:
         return None
     events = settings.serve.events
     return open_log(
-        settings.secrets.events_url, settings.layout, events.policy, events.spill_megabytes
+        settings.secrets.events_url,
+        settings.layout,
+        events.policy,
+        events.spill_megabytes,
+        events.keep,
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LONGEST_ENTITY", "Events", "Label", "Prediction", "Unkeepable", "WriteFailed", "open_events",
-    "open_log", "open_reader",
+    "open_log", "open_reader", "sqlite_file",
 ]  # fmt: skip
 
 LONGEST_ENTITY = 2_000
@@ -134,13 +134,14 @@ def open_events(url: str | None, layout: Layout) -> Events:
     BadParams
         If the URL is of another kind, may be read in two ways, or its client isn't installed.
     """
-    if _is_postgres(url):
+    path = sqlite_file(url, layout)
+    if path is None:
         from mlops_cli.store.events.postgres import PostgresEvents
 
         return PostgresEvents(str(url))
     from mlops_cli.store.events.sqlite import SqliteEvents
 
-    return SqliteEvents(_file(url, layout))
+    return SqliteEvents(path)
 
 
 def open_reader(url: str | None, layout: Layout) -> Reader:
@@ -155,32 +156,44 @@ def open_reader(url: str | None, layout: Layout) -> Reader:
     """
     from mlops_cli.store.events.reading import Reader
 
-    if _is_postgres(url):
+    path = sqlite_file(url, layout)
+    if path is None:
         from mlops_cli.store.events.postgres import PostgresRows
 
         return Reader(PostgresRows(str(url)))
     from mlops_cli.store.events.sqlite import SqliteRows
 
-    return Reader(SqliteRows(_file(url, layout)))
+    return Reader(SqliteRows(path))
 
 
 def open_log(
-    url: str | None, layout: Layout, policy: Policy = "spill", spill_megabytes: int = 1_000
+    url: str | None,
+    layout: Layout,
+    policy: Policy = "spill",
+    spill_megabytes: int = 1_000,
+    keep: str | None = None,
 ) -> EventLog:
-    """The log over that database, with a thread that writes; see ``open_events``."""
+    """The log over that database, with a thread that writes; see ``open_events``.
+
+    Parameters
+    ----------
+    keep
+        For how long events stay, such as 90d; None: until someone erases them.
+    """
+    from mlops_cli.store.events.retention import Retention
     from mlops_cli.store.events.spill import Spill
     from mlops_cli.store.events.writer import EventLog
 
     spill = Spill(layout.work / "spill", spill_megabytes * 1_000_000)
-    return EventLog(open_events(url, layout), policy, spill)
+    retention = None if keep is None else Retention(url, layout, keep)
+    return EventLog(open_events(url, layout), policy, spill, retention)
 
 
-def _is_postgres(url: str | None) -> bool:
-    return url is not None and scheme_of(url) in {"postgresql", "postgres"}
-
-
-def _file(url: str | None, layout: Layout) -> Path:
+def sqlite_file(url: str | None, layout: Layout) -> Path | None:
+    """The file of the log; None where it is in PostgreSQL. See ``open_events`` for errors."""
     if url is None:
         return layout.events
+    if scheme_of(url) in {"postgresql", "postgres"}:
+        return None
     form = "postgresql://USER:PASSWORD@HOST/DATABASE, or the path of a SQLite file"
     return sqlite_path(url, "MLOPS_EVENTS_URL", form)

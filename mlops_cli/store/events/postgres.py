@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mlops_cli.errors import BadParams, SourceUnreadable, install_hint
@@ -175,22 +176,28 @@ class PostgresRows:
         self._psycopg = _client(url)
         self._url = url
         try:
-            self._db = _connected(self._psycopg, url, statement_seconds=0)
-            self.empty = _format(self._db) is None
+            self.connection = _connected(self._psycopg, url, statement_seconds=0)
+            self.empty = _format(self.connection) is None
         except self._psycopg.Error as error:
             raise _away(url, error) from None
 
     def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Ask once."""
+        with self.failures():
+            rows: list[tuple[Any, ...]] = self.connection.execute(statement, values).fetchall()
+        return rows
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """The driver's errors as SourceUnreadable."""
         try:
-            rows: list[tuple[Any, ...]] = self._db.execute(statement, values).fetchall()
+            yield
         except self._psycopg.Error as error:
             raise _away(self._url, error) from None
-        return rows
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._db.close()
+        self.connection.close()
 
 
 def _client(url: str) -> Any:

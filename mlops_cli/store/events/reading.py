@@ -132,6 +132,13 @@ class Reader:
         )
         return None if found is None else float(found)
 
+    def oldest(self) -> float | None:
+        """The time of the first prediction; None: there is none."""
+        if self._rows.empty:
+            return None
+        ((found,),) = self._rows.rows("SELECT min(at) FROM predictions", ())
+        return None if found is None else float(found)
+
     def apart(self, since: float | None = None, until: float | None = None) -> Apart:
         """Labels received in an interval that contradict another one, or whose prediction lacks."""
         if self._rows.empty:

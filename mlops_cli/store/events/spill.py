@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 from mlops_cli.store.events import Label, Prediction
 from mlops_cli.store.private import private_file, private_folder, private_parent, tighten
 
-__all__ = ["Chunk", "Spill"]
+__all__ = ["Chunk", "Spill", "event_of", "locked", "sync"]
 
 _PREDICTION, _LABEL = "p", "l"
 _SEGMENT = 16_000_000
@@ -103,7 +103,8 @@ class Spill:
             except FileNotFoundError:
                 continue  # another process has brought it in
             with file:
-                if _locked(file):  # else another process writes it, or brings it in
+                # Else another process writes it, brings it in, or has replaced it.
+                if locked(file) and os.fstat(file.fileno()).st_nlink:
                     yield from self._chunks(path, file)
                     path.unlink(missing_ok=True)
 
@@ -147,7 +148,7 @@ class Spill:
     def _chunks(self, path: Path, file: IO[bytes]) -> Generator[Chunk, None, None]:
         chunk, bad = Chunk(path, [], []), []
         for line in file:
-            event = _event(line)
+            event = event_of(line)
             if event is None:
                 bad.append(line)
                 continue
@@ -170,9 +171,9 @@ class Spill:
             path = self._folder / f"{time.time_ns()}-{os.getpid()}.events"
             file = private_file(path, "xb", buffering=0)
             # Until it is locked, another process may find it empty and remove it.
-            if _locked(file) and os.fstat(file.fileno()).st_nlink:
+            if locked(file) and os.fstat(file.fileno()).st_nlink:
                 self._file = file
-                _sync(self._folder)  # the name, too, is on the disk
+                sync(self._folder)  # the name, too, is on the disk
             else:
                 file.close()
         return self._file
@@ -193,7 +194,8 @@ def _line(event: Prediction | Label) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def _event(line: bytes) -> Prediction | Label | None:
+def event_of(line: bytes) -> Prediction | Label | None:
+    """The event of a line; None where it is damaged."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
         return None
@@ -201,7 +203,7 @@ def _event(line: bytes) -> Prediction | Label | None:
     return Prediction(*values) if kind == _PREDICTION else Label(*values)
 
 
-def _locked(file: IO[bytes]) -> bool:
+def locked(file: IO[bytes]) -> bool:
     """Take the segment's lock, which ends with the process; False where another one has it."""
     import fcntl
 
@@ -219,7 +221,8 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """See that the names in a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

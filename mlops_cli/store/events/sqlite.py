@@ -15,7 +15,7 @@ from mlops_cli.store.events.checkpoints import Checkpoints
 from mlops_cli.store.events.judging import judged, wanted
 from mlops_cli.store.private import private_database
 
-__all__ = ["SqliteEvents", "SqliteRows"]
+__all__ = ["SqliteEvents", "SqliteRows", "unusable"]
 
 VERSION = 3
 # predictions_moment is for labels that name entity and moment. The moments of one commit are close
@@ -81,7 +81,7 @@ class SqliteEvents:
         except (sqlite3.Error, OSError) as error:
             # The next attempt begins with a connection that is known to be good.
             self.close()
-            raise _away(self._path, error) from None
+            raise unusable(self._path, error) from None
         self._checkpoints.committed(db)
         return results
 
@@ -172,21 +172,22 @@ class SqliteRows:
             self.empty = _version(self._db, path) == 0
         except sqlite3.Error as error:
             self._db.close()
-            raise _away(path, error) from None
+            raise unusable(path, error) from None
 
     def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Ask once."""
         try:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise _away(self._path, error) from None
+            raise unusable(self._path, error) from None
 
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
 
 
-def _away(path: Path, error: Exception) -> SourceUnreadable:
+def unusable(path: Path, error: Exception) -> SourceUnreadable:
+    """The error where a file can't be used."""
     # What SQLite says of itself names tables and columns, never a value.
     return SourceUnreadable(
         f"the event log {path} can't be used: {error}",

@@ -16,6 +16,7 @@ from mlops_cli.store.events.recovery import Recovery
 
 if TYPE_CHECKING:
     from mlops_cli.store.events import Events, Policy
+    from mlops_cli.store.events.retention import Retention
     from mlops_cli.store.events.spill import Spill
 
 __all__ = ["EventLog"]
@@ -55,6 +56,8 @@ class EventLog:
     ----------
     policy
         While the database is away: ``spill`` to local files, ``block``, or ``drop`` and count.
+    retention
+        What erases old events as the log runs.
 
     Attributes
     ----------
@@ -64,7 +67,9 @@ class EventLog:
         Why it is, with its place but without a value or a password: for who runs the service.
     """
 
-    def __init__(self, events: Events, policy: Policy, spill: Spill) -> None:
+    def __init__(
+        self, events: Events, policy: Policy, spill: Spill, retention: Retention | None = None
+    ) -> None:
         self._events = events
         self._policy = policy
         self._spill = spill
@@ -83,6 +88,9 @@ class EventLog:
         self.written = self.spilled = self.dropped = self.refused = self.outages = 0
         self._thread = threading.Thread(target=self._work, name="events", daemon=True)
         self._thread.start()
+        self._retention = retention
+        if retention is not None:
+            retention.start()
 
     @property
     def problem(self) -> str | None:
@@ -103,7 +111,8 @@ class EventLog:
     def counters(self) -> dict[str, int]:
         """What became of events since the start, and how often the database went away.
 
-        ``damaged``: how many lines lie in ``*.damaged``, of all processes.
+        ``damaged``: how many lines lie in ``*.damaged``, of all processes. ``erased``: events that
+        were older than they may be.
         """
         return {
             "written": self.written,
@@ -112,6 +121,7 @@ class EventLog:
             "refused": self.refused,
             "outages": self.outages,
             "damaged": self._spill.damaged,
+            "erased": 0 if self._retention is None else self._retention.erased,
         }
 
     def append(self, predictions: Sequence[Prediction]) -> Future[list[str]]:
@@ -146,6 +156,8 @@ class EventLog:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
+        if self._retention is not None:
+            self._retention.close()
         with self._database:
             self._events.close()
         self._spill.close()

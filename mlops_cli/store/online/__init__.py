@@ -36,6 +36,12 @@ class OnlineStore(Protocol):
     def replace(self, program: str, facts: Mapping[str, Any], entries: Iterable[Entry]) -> int:
         """Put entries in the place of the program's former ones, at once; give their number."""
 
+    def count(self, keys: Sequence[str]) -> int:
+        """How many entries have one of these keys, in all tables of all programs."""
+
+    def erase(self, keys: Sequence[str]) -> int:
+        """Erase those; a service that has them in memory forgets them with the next ``replace``."""
+
     def close(self) -> None:
         """Let go of files and connections."""
 

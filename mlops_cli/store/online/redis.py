@@ -98,6 +98,22 @@ class RedisStore:
             raise self._unreachable(error) from None
         return count
 
+    def count(self, keys: Sequence[str]) -> int:
+        """See ``OnlineStore.count``."""
+        try:
+            tables = list(self._db.scan_iter(f"{_PREFIX}:*:*", count=100))
+            return sum(bool(self._db.hexists(table, key)) for table in tables for key in keys)
+        except self._errors as error:
+            raise self._unreachable(error) from None
+
+    def erase(self, keys: Sequence[str]) -> int:
+        """See ``OnlineStore.erase``."""
+        try:
+            tables = list(self._db.scan_iter(f"{_PREFIX}:*:*", count=100))
+            return sum(int(self._db.hdel(table, *keys)) for table in tables if keys)
+        except self._errors as error:
+            raise self._unreachable(error) from None
+
     def close(self) -> None:
         """See ``OnlineStore.close``."""
         self._db.close()

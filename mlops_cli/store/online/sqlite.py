@@ -11,7 +11,7 @@ from typing import Any
 
 from mlops_cli.errors import NotFound, SourceUnreadable
 from mlops_cli.store.online import Entry
-from mlops_cli.store.private import private_database
+from mlops_cli.store.private import private_database, tighten
 
 __all__ = ["SqliteStore"]
 
@@ -28,6 +28,8 @@ _PATIENCE = 10.0
 """Seconds to wait for another process that is writing."""
 _AT_ONCE = 500
 """Keys of one query."""
+_NAMES = 64
+_NAMED = f"generation = ? AND tab = ? AND key IN ({','.join('?' * _NAMES)})"
 
 
 class SqliteStore:
@@ -115,6 +117,36 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise self._unreadable(error) from None
         return count
+
+    def count(self, keys: Sequence[str]) -> int:
+        """See ``OnlineStore.count``."""
+        return sum(
+            self._asked(f"SELECT count(*) FROM entries WHERE {_NAMED}", *place, *some)[0][0]  # noqa: S608
+            for place, some in self._places(keys)
+        )
+
+    def erase(self, keys: Sequence[str]) -> int:
+        """See ``OnlineStore.erase``."""
+        tighten(self.path)
+        count = 0
+        try:
+            self._db.execute("PRAGMA secure_delete = ON")
+            for place, some in self._places(keys):
+                query = f"DELETE FROM entries WHERE {_NAMED}"  # noqa: S608
+                count += self._db.execute(query, (*place, *some)).rowcount
+            # Copies in rearranged pages go only when the file is written anew.
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from None
+        return count
+
+    def _places(self, keys: Sequence[str]) -> Iterator[tuple[tuple[int, str], list[str]]]:
+        """Each generation's table, with some keys, as ``_NAMED`` takes them."""
+        for generation, table in self._asked("SELECT DISTINCT generation, tab FROM entries"):
+            for start in range(0, len(keys), _NAMES):
+                some = [*keys[start : start + _NAMES]]
+                yield (generation, table), [*some, *[some[-1]] * (_NAMES - len(some))]
 
     def close(self) -> None:
         """See ``OnlineStore.close``."""

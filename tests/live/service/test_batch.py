@@ -191,6 +191,7 @@ def test_rows_that_cannot_be_scored_are_kept_with_the_reason(root: Path, said) -
     assert "397 rows predicted" in told
     assert "3 rows set aside" in told
     found = rejected(root / "out-rejected.jsonl")
+    assert (root / "out-rejected.jsonl").stat().st_mode & 0o777 == 0o600
     assert [line["row"] for line in found] == [4, 8, 10]
     assert found[0]["columns"] == ["at", "width"]
     assert "'someday'" in found[0]["reason"]

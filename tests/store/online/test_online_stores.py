@@ -254,3 +254,17 @@ def test_a_redis_url_that_may_be_read_in_two_ways_is_refused_unseen(tmp_path, ur
     assert "hun" not in told
     assert "ter2" not in told
     assert not list(tmp_path.iterdir())
+
+
+def test_entries_of_a_key_are_erased_in_all_tables_and_files(store: OnlineStore, tmp_path) -> None:
+    entries = [("t", '["hunter2"]', "[1]"), ("t", '["a"]', "[2]"), ("u", '["hunter2"]', "[3]")]
+    store.replace("p", {}, iter(entries))
+    store.replace("q", {}, iter(entries))
+    keys = ['["hunter2"]', '["nobody"]']
+    assert store.count(keys) == store.erase(keys) == 4
+    assert store.count(keys) == store.erase(keys) == 0
+    generation = store.facts("p")["generation"]
+    assert store.get(generation, "t", ['["hunter2"]', '["a"]']) == [None, "[2]"]
+    for path in tmp_path.iterdir():
+        assert b"hunter2" not in path.read_bytes()
+        assert path.stat().st_mode & 0o777 == 0o600
