@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import polars as pl
+import psycopg
 import pytest
 from event_parts import label, prediction
 
@@ -130,3 +133,35 @@ def test_labels_that_contradict_and_labels_of_nothing_are_counted(reader, url, l
 def entity_label(name: str, moment: float) -> Label:
     entity = f'["{name}"]'
     return Label(f"{entity}|{moment}", None, entity, moment, "true", 4e9)
+
+
+def test_the_query_of_the_documents_counts_each_prediction_once(url, layout) -> None:
+    events = open_events(url, layout)
+    right, wrong = '{"prediction":true}', '{"prediction":false}'
+    events.write(
+        [
+            prediction(1, output=right),
+            prediction(2, output=right, entity='["x"]', moment=7.0),
+            prediction(3, output=wrong, entity='["y"]', moment=8.0),
+            prediction(4, output=wrong, role="shadow"),
+            prediction(5, version="v0.2.0"),
+        ],
+        # The second and third by entity; the third by id too, and later.
+        [label(1, "false"), label(1), entity_label("x", 7.0), entity_label("y", 8.0), label(4)],
+    )
+    events.write([], [label(3, "false", at=5e9)])
+    events.close()
+    page = (Path(__file__).parents[3] / "docs" / "events.md").read_text(encoding="utf-8")
+    sql = page.partition("```sql\n")[2].partition("```")[0]
+    if url is None:
+        with sqlite3.connect(layout.events) as db:
+            rows = db.execute(sql.rstrip().rstrip(";")).fetchall()
+    else:
+        there = "avg(((output::json -> 'prediction')::text = value)::int)"
+        assert there in page
+        with psycopg.connect(url) as server:
+            query = sql.replace("avg(output -> 'prediction' = value)", there)
+            rows = server.execute(query.replace("%", "%%")).fetchall()
+    assert [(version, count, float(share)) for version, count, share in rows] == [
+        ("v0.1.0", 3, 1.0)
+    ]
