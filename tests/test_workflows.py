@@ -247,6 +247,10 @@ def test_they_are_written_once_and_never_over_other_work(
     written = json.loads(capsys.readouterr().out)["written"]
     assert {Path(path).name for path in written} == GITHUB.keys()
     assert main(["ci", "github"]) == 0, "the same once more changes nothing"
+    assert "First: write requirements.lock" in capsys.readouterr().out
+    (tmp_path / "requirements.lock").write_text("")
+    assert main(["ci", "github"]) == 0
+    assert "First" not in capsys.readouterr().out
     mine = tmp_path / ".github/workflows/retrain.yml"
     mine.write_text("mine\n")
     assert main(["ci", "github"]) == 2

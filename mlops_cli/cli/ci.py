@@ -33,17 +33,22 @@ def ci(
     Example: mlops ci github
     """
     from mlops_cli.cli.project import find
-    from mlops_cli.store.ci import write
+    from mlops_cli.store.ci import LOCK, write
 
-    written = write(find().root, provider, force=force)
+    root = find().root
+    written = write(root, provider, force=force)
     if as_json:
         drawing.draw_json({"provider": provider, "written": written})
     else:
-        _draw(written)
+        _draw(written, locked=(root / LOCK).is_file())
 
 
-def _draw(written: Iterable[str]) -> None:
+def _draw(written: Iterable[str], *, locked: bool) -> None:
+    from mlops_cli.store.ci import LOCK
+
     out = drawing.console()
     for path in written:
         out.print(f"[green]✓[/green] {path}")
+    if not locked:
+        out.print(f"First: write {LOCK}, which says what they install (docs/ci.md)", markup=False)
     out.print("Next: git add and commit them; a DVC remote lets the workflows have the data")

@@ -6,21 +6,23 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from mlops_cli import __version__
 from mlops_cli.errors import Usage
 from mlops_cli.store.git import Git
 from mlops_cli.store.placing import place
 
-__all__ = ["Provider", "refuse_inside", "texts", "write"]
+__all__ = ["LOCK", "Provider", "refuse_inside", "texts", "write"]
 
 Provider = Literal["github", "gitlab"]
+
+LOCK = "requirements.lock"
+"""What workflows install, with hashes; below the repository's root."""
 
 
 def texts(provider: Provider) -> dict[str, str]:
     """Path below the repository's root -> content."""
     given = files("mlops_cli.templates") / "ci" / provider
     found = {
-        entry.name: entry.read_text(encoding="utf-8").replace("@VERSION@", __version__)
+        entry.name: entry.read_text(encoding="utf-8")
         for entry in sorted(given.iterdir(), key=lambda e: e.name)
         if entry.name.endswith(".yml")
     }

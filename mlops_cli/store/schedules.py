@@ -9,7 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mlops_cli import __version__
 from mlops_cli.core.spans import microseconds
 from mlops_cli.errors import Usage
 
@@ -37,7 +36,7 @@ def schedule(kind: Scheduler, layout: Layout, every: str) -> str:
         return f"{_cron(every)} {_line(layout.root)}\n"
     given = files("mlops_cli.templates") / "watch" / f"{kind}.txt"
     text = given.read_text(encoding="utf-8")
-    replaced = {"VERSION": __version__, "EVERY": every}
+    replaced = {"EVERY": every}
     if kind == "github":
         replaced["CRON"] = _cron(every)
     else:
