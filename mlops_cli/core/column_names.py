@@ -31,10 +31,13 @@ def _is_plain(name: str) -> bool:
     # Rather than keep a list of keywords, ask the dialect itself what the bare word means.
     import polars as pl
 
+    from mlops_cli.core.sql_grammar import GrammarError, parse
+
     try:
         meant = pl.sql_expr(name)
-        return meant.meta.is_column() and meant.meta.output_name() == name
-    except pl.exceptions.PolarsError:
+        plain = meant.meta.is_column() and meant.meta.output_name() == name
+        return plain and parse(name).columns == (name,)
+    except (pl.exceptions.PolarsError, GrammarError):
         return False
 
 

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mlops_cli.errors import BadParams, nearest
+from mlops_cli.core.row_by_row import is_row_by_row
+from mlops_cli.core.sql_grammar import GrammarError, Sql, parse
+from mlops_cli.errors import BadParams, DataRefused, nearest
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Expression"]
+__all__ = ["Expression", "cannot_take"]
+
+_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -23,14 +27,31 @@ class Expression:
     Parameters
     ----------
     sql
-        In Polars' dialect, over columns of one table. It must work row by row: no aggregates,
-        no windows, because the same expression later sees one row only.
+        In Polars' dialect, over columns of one table, as far as ``core.sql_grammar`` has it. It
+        must work row by row: no aggregates, no windows, no clock, because the same expression
+        later sees one row only.
     place
         Such as ``featurize.features.hour``; errors name it.
     """
 
     sql: str
     place: str
+
+    @cached_property
+    def parsed(self) -> Sql:
+        """The expression as our own grammar reads it.
+
+        Raises
+        ------
+        BadParams
+            If it doesn't parse, or could read anything but the columns of its row.
+        """
+        try:
+            return parse(self.sql)
+        except GrammarError as error:
+            if error.other_rows:
+                raise self._not_row_by_row() from None
+            raise self._not_an_expression(str(error), error.hint) from None
 
     @cached_property
     def expr(self) -> pl.Expr:
@@ -44,15 +65,12 @@ class Expression:
         import polars as pl
 
         try:
-            parsed = pl.sql_expr(self.sql)
-        except (pl.exceptions.PolarsError, ValueError) as error:
-            raise BadParams(
-                f"{self.place} is not an expression: {self.sql!r} ({_first_line(error)})",
-                "Write one SQL expression over columns, such as `distance / 2`.",
-            ) from None
-        if not _row_by_row(parsed):
+            expr = pl.sql_expr(self.parsed.text)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError) as error:
+            raise self._not_an_expression(_first_line(error)) from None
+        if not _is_separable(expr):
             raise self._not_row_by_row()
-        return parsed
+        return expr
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -71,7 +89,7 @@ class Expression:
         for column in self.columns:
             if column not in known:
                 raise BadParams(
-                    f"{self.place} reads the column {column!r}, which is not there: {self.sql!r}",
+                    f"{self.place} reads the column {column!r}, which is not there: {self._shown}",
                     nearest(column, [k for k in known if not k.startswith("_")]),
                 )
         return self.expr
@@ -91,39 +109,68 @@ class Expression:
         """
         import polars as pl
 
-        checked = self.over(schema).alias("x")
+        expr = self.over(schema)
+        if expr.meta.is_column():
+            return schema[self.columns[0]]
+        # A frame of all columns takes longer to make than the expression to check.
+        read = pl.Schema({c: schema[c] for c in self.columns})
         try:
-            # A frame of all columns takes longer to make than the expression to check.
-            read = {c: schema[c] for c in self.columns} or schema
-            found = pl.LazyFrame(schema=read).select(checked).collect()
-        except pl.exceptions.PolarsError as error:
+            dtype = _type_over(expr, read or schema)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise BadParams(
-                f"{self.place} cannot be computed: {self.sql!r} ({_first_line(error)})",
+                f"{self.place} cannot be computed: {self._shown} ({_first_line(error)})",
                 "Check the types of its columns; CAST(x AS DOUBLE) changes one.",
             ) from None
-        if found.height and self.columns:
+        if not is_row_by_row(expr, read):
             raise self._not_row_by_row()
-        return found.schema["x"]
+        return dtype
+
+    @property
+    def _shown(self) -> str:
+        return repr(self.sql if len(self.sql) <= _SHOWN else f"{self.sql[:_SHOWN]}...")
+
+    def _not_an_expression(self, reason: str, hint: str = "") -> BadParams:
+        return BadParams(
+            f"{self.place} is not an expression: {self._shown} ({reason})",
+            hint or "Write one SQL expression over columns, such as `distance / 2`.",
+        )
 
     def _not_row_by_row(self) -> BadParams:
         return BadParams(
-            f"{self.place} looks at more than one row: {self.sql!r}",
+            f"{self.place} looks at more than one row: {self._shown}",
             "Aggregates over past rows are written under `featurize.windows`.",
         )
 
 
-def _row_by_row(parsed: pl.Expr) -> bool:
-    """Whether a row's result depends on that row alone, as far as can be told without types."""
+def cannot_take(error: Exception, section: str) -> DataRefused:
+    """The refusal of data with a value that an expression of a section can't take.
+
+    The values themselves, which Polars names, are left out: they may be anybody's.
+    """
+    found = re.search(r"conversion from `[^`]*` to `[^`]*` failed in column '[^']*'", str(error))
+    what = found[0] if found else type(error).__name__
+    return DataRefused(
+        f"an expression of {section} can't take a value of the data ({what})",
+        "TRY_CAST(x AS TYPE) gives null for such a value; CASE or `clean` replaces it before.",
+    )
+
+
+def _type_over(expr: pl.Expr, schema: pl.Schema) -> pl.DataType:
+    import polars as pl
+
+    return pl.LazyFrame(schema=schema).select(expr.alias("x")).collect().schema["x"]
+
+
+def _is_separable(expr: pl.Expr) -> bool:
+    """Whether Polars itself says that a row's result depends on that row alone."""
     import polars as pl
 
     try:
-        separable = bool(parsed.meta.is_row_separable())
+        return bool(expr.meta.is_row_separable())
     except pl.exceptions.ColumnNotFoundError:
         # Polars asks for the columns' types where the meaning depends on them (number * interval).
-        separable = True
-    # SQL aggregates arrive wrapped in a condition that passes for separable.
-    return separable and not re.search(r"\.(over|sum|count|mean|min|max|len|first)\(", str(parsed))
+        return True
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200]
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

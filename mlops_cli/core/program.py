@@ -219,9 +219,11 @@ class FeatureProgram:
         table = self.repaired(source, table)
         for i, rule in enumerate(self.rules.clean):
             if rule.source == source and rule.keep is not None:
-                keep = Expression(rule.keep, f"featurize.clean.{i}.keep")
-                table = table.filter(keep.over(self.facts[source].schema))
+                table = table.filter(self._keep(i).over(self.facts[source].schema))
         return table
+
+    def _keep(self, rule: int) -> Expression:
+        return Expression(self.rules.clean[rule].keep or "TRUE", f"featurize.clean.{rule}.keep")
 
     def transform(self, base: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
         """The features of these base rows, in their order.
@@ -325,6 +327,21 @@ class FeatureProgram:
         schema = self.base.schema
         for name, facts in self.facts.items():
             self.cleaned(name, pl.LazyFrame(schema=dict(facts.schema))).collect_schema()
+        for i, rule in enumerate(self.rules.clean):
+            if rule.keep is not None and rule.source in self.facts:
+                self._keep(i).type_in(pl.Schema(self.facts[rule.source].schema))
+        self._check_base(schema)
+        for join in self.joins:
+            self._check_needs_moment(join.name, join.as_of, "joins")
+        for window in self.windows:
+            self._check_needs_moment(window.name, needed=True, section="windows")
+        if not self.features:
+            raise BadParams("featurize gives no feature", "State some under `featurize.features`.")
+        _ = self.kinds
+
+    def _check_base(self, schema: Mapping[str, pl.DataType]) -> None:
+        import polars as pl
+
         for column in self.rules.keep:
             if column not in schema:
                 raise BadParams(
@@ -336,13 +353,6 @@ class FeatureProgram:
             Expression(sql, f"featurize.unlabelled.{reason}").type_in(pl.Schema(schema))
         if self.predict_at is not None:
             self._check_moment(self.predict_at)
-        for join in self.joins:
-            self._check_needs_moment(join.name, join.as_of, "joins")
-        for window in self.windows:
-            self._check_needs_moment(window.name, needed=True, section="windows")
-        if not self.features:
-            raise BadParams("featurize gives no feature", "State some under `featurize.features`.")
-        _ = self.kinds
 
     def _check_moment(self, at: Expression) -> None:
         import polars as pl

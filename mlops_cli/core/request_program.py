@@ -65,6 +65,8 @@ class RequestProgram:
             tuple(c for c in raw if c in necessary and c not in late),
             tuple(c for c in raw if c not in necessary or c in late),
         )
+        for name in wanted & set(derived):
+            derived[name].type_in(pl.Schema(schema))
         self._derived = [e.column(c, schema[c]) for c, e in derived.items() if c in wanted]
         self._empty = [pl.lit(None, dtype=schema[c]).alias(c) for c in own]
         self._own = own
@@ -147,6 +149,8 @@ class RequestProgram:
             if types.get(column) in _PLAIN and e.expr.meta.eq(pl.col(column)):
                 copied[name] = column
             else:
+                if self.program.hook is None:
+                    e.type_in(pl.Schema(types))
                 computed[name] = e.expr
         return copied, computed
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlops_cli.errors import DataRefused
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -23,8 +25,12 @@ def dtype_from_name(name: str) -> pl.DataType:
 
     if name == "Datetime":
         return pl.Datetime("us", "UTC")
-    found: pl.DataType = getattr(pl, name)()
-    return found
+    found = getattr(pl, name, None)
+    if not (isinstance(found, type) and issubclass(found, pl.DataType)):
+        raise DataRefused(
+            f"the type {name!r} of the feature program is none", "Fetch the bundle again."
+        )
+    return found()
 
 
 def moment(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr:

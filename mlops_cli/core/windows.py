@@ -60,6 +60,8 @@ class WindowPlan:
         BadParams
             If a column isn't there, an aggregate is malformed, or the source has no time.
         """
+        import polars as pl
+
         place = f"featurize.windows.{name}"
         if isinstance(window.by, Mapping):
             by = tuple(window.by.items())
@@ -79,7 +81,7 @@ class WindowPlan:
         plan = cls(name, window.source, by, window.over, window.delay, where, aggregates)
         for expression in [where, *(a.value for a in aggregates)]:
             if expression is not None:
-                expression.over(facts.schema)
+                expression.type_in(pl.Schema(facts.schema))
         if facts.time is None:
             raise BadParams(
                 f"{place} counts past rows of {window.source!r}, which has no time",

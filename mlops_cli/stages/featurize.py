@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.core.expressions import Expression
+from mlops_cli.core.expressions import Expression, cannot_take
 from mlops_cli.core.leakage import check_fits, equal_to_target
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.core.tablefacts import moment
@@ -55,16 +55,25 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     tally = _Tally()
     with staged(layout.features) as folder:
         folder.mkdir()
-        for number, rows in enumerate(_slices(program, base, total, tally)):
-            features = program.transform(rows, cleaned)
-            tally.add(features, rows[TARGET])
-            table = _bookkeeping(program, rows, features).hstack(features)
-            tables.sink(table, folder / f"part-{number:05d}.parquet")
-            progress.update("rows", tally.read, total)
+        try:
+            for number, rows in enumerate(_slices(program, base, total, tally)):
+                features = program.transform(rows, cleaned)
+                tally.add(features, rows[TARGET])
+                table = _bookkeeping(program, rows, features).hstack(features)
+                tables.sink(table, folder / f"part-{number:05d}.parquet")
+                progress.update("rows", tally.read, total)
+        except _polars_error() as error:
+            raise cannot_take(error, "featurize") from None
         tally.check(program)
         write_json(layout.program, {**program.to_json(), "example": tally.example})
         write_json(layout.feature_report, tally.report(program))
     return tally.summary(program, layout.features)
+
+
+def _polars_error() -> type[Exception]:
+    import polars as pl
+
+    return pl.exceptions.PolarsError
 
 
 def _len() -> pl.Expr:

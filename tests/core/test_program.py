@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from programs import INGEST, RULES, START, UTC, changed, compiled, tables, trips
 
 from mlops_cli.core.program import FeatureProgram
+from mlops_cli.core.request_program import RequestProgram
 from mlops_cli.errors import BadParams, DataRefused
 from mlops_cli.params.data import Featurize, Ingest
 
@@ -204,3 +206,19 @@ def test_a_hook_adds_columns_and_must_keep_the_rows() -> None:
     loses_rows = FeatureProgram(program.rules, program.facts, lambda f: f.head(1))
     with pytest.raises(BadParams, match="gave 1 rows for 30 rows"):
         loses_rows.transform(base, tables(base))
+
+
+def test_a_program_in_a_file_reads_nothing_but_its_rows(tmp_path: Path) -> None:
+    private = tmp_path / "private.csv"
+    private.write_text("root:x:0:0\n")
+    content = compiled().to_json()
+    content["rules"]["features"]["hour"] = f"stop IN (SELECT nothing FROM read_csv('{private}'))"  # noqa: S608 - refused as such
+    with pytest.raises(BadParams, match="SELECT reads a table"):
+        RequestProgram(FeatureProgram.from_json(content))
+
+
+def test_a_program_in_a_file_has_types_and_no_other_names_of_polars() -> None:
+    content = compiled().to_json()
+    content["sources"]["buses"]["schema"]["size"] = "read_clipboard"
+    with pytest.raises(DataRefused, match="the type 'read_clipboard'"):
+        FeatureProgram.from_json(content)

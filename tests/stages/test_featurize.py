@@ -147,3 +147,21 @@ def test_a_hook_of_the_project_adds_columns(layout: Layout) -> None:
 def test_a_hook_that_is_not_there_is_told(hook: str, layout: Layout) -> None:
     with pytest.raises(BadParams, match=r"featurize\.hook"):
         featurize.run(settings(hook=hook), layout, Silent())
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"features": {"size": "size", "line": "CAST(bus AS BIGINT)"}},
+        {"features": {"hour": "EXTRACT(hour FROM DATETIME(bus, '%Y-%m-%d %H:%M'))"}},
+        {"target": "CAST(bus AS BIGINT) > 1"},
+    ],
+)
+def test_a_value_that_an_expression_cannot_take_is_not_shown(
+    layout: Layout, rules: dict[str, Any]
+) -> None:
+    with pytest.raises(DataRefused, match="can't take a value of the data") as caught:
+        featurize.run(settings(**rules), layout, Silent())
+    assert "'bus'" in caught.value.message
+    assert "b1" not in caught.value.message
+    assert not layout.features.exists()

@@ -1,0 +1,438 @@
+"""The grammar of an expression: what of SQL is read, before Polars sees any of it.
+
+Polars' own grammar has subqueries, table functions, windows and the clock. This one has none of
+them, so that an expression can read the columns of its row and nothing else. What it accepts is
+written anew, without comments and with each column in quotes, and only that reaches Polars.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from mlops_cli.core.column_names import selectable
+from mlops_cli.core.sql_functions import (
+    CLOCK,
+    FUNCTIONS,
+    OPERATORS,
+    OTHER_ROWS,
+    RESERVED,
+    TYPES,
+)
+
+__all__ = ["LONGEST", "MOST_NESTED", "MOST_NODES", "GrammarError", "Sql", "parse"]
+
+LONGEST = 20_000
+"""Characters of one expression."""
+MOST_NESTED = 32
+"""Parentheses, functions and conditions within each other."""
+MOST_NODES = 200
+"""Operators, functions, casts and conditions: Polars' work grows with the cube of a chain."""
+WIDEST_PAD = 1_000
+"""Characters to which LPAD and RPAD fill up."""
+
+_ARITIES = {name: bounds for group in FUNCTIONS.values() for name, bounds in group.items()}
+_TOKEN = re.compile(
+    r"""
+    (?P<blank>\s+|--[^\n]*)
+    |(?P<comment>/\*)
+    |(?P<text>'(?:[^']|'')*')
+    |(?P<name>"(?:[^"]|"")*"|`(?:[^`]|``)*`)
+    |(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
+    |(?P<word>[^\W\d]\w*)
+    |(?P<sign>::|<=>|!~~\*|!~~|!~\*|!~|~~\*|~~|~\*|~|\^@|//|\|\||==|!=|<>|<=|>=|[-+*/%=<>&|(),])
+    """,
+    re.VERBOSE,
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_MATCHES = ("like", "ilike", "rlike", "regexp")
+
+
+class GrammarError(Exception):
+    """Why a text is no expression; ``hint`` says what to write instead, where one can tell."""
+
+    def __init__(self, reason: str, hint: str = "", *, other_rows: bool = False) -> None:
+        super().__init__(reason)
+        self.hint = hint
+        self.other_rows = other_rows
+
+
+@dataclass(frozen=True)
+class Sql:
+    """An accepted expression: its text for Polars, and the columns that it names, in order."""
+
+    text: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+
+    @property
+    def low(self) -> str:
+        """A bare word in small letters, a sign as it is, and nothing for what is quoted."""
+        return (
+            self.text.lower() if self.kind == "word" else "" if self.kind != "sign" else self.text
+        )
+
+
+_END = _Token("end", "")
+
+
+def parse(sql: str) -> Sql:
+    """Read an expression.
+
+    Raises
+    ------
+    GrammarError
+        If it isn't one: by its words, its functions, its length or its depth.
+    """
+    if len(sql) > LONGEST:
+        raise GrammarError(f"it has {len(sql):,} characters, and may have {LONGEST:,}")
+    parser = _Parser(_tokens(sql))
+    parser.expression(0)
+    if parser.now is not _END:
+        raise parser.unexpected()
+    return Sql(" ".join(parser.out), tuple(dict.fromkeys(parser.columns)))
+
+
+def _tokens(sql: str) -> list[_Token]:
+    if found := _CONTROL.search(sql):
+        raise GrammarError(f"it has the control character {found[0]!r}")
+    tokens, at = [], 0
+    while at < len(sql):
+        match = _TOKEN.match(sql, at)
+        if match is None:
+            what = "a text without its end" if sql[at] in "'\"`" else f"{sql[at : at + 12]!r}"
+            raise GrammarError(f"{what} at character {at + 1}")
+        kind = str(match.lastgroup)
+        at = _after_comment(sql, at) if kind == "comment" else match.end()
+        if kind not in {"blank", "comment"}:
+            tokens.append(_Token(kind, match[0]))
+    return tokens
+
+
+def _after_comment(sql: str, start: int) -> int:
+    depth = 0
+    for mark in re.finditer(r"/\*|\*/", sql[start:]):
+        depth += 1 if mark[0] == "/*" else -1
+        if depth == 0:
+            return start + mark.end()
+    raise GrammarError(f"a comment without its end at character {start + 1}")
+
+
+@dataclass
+class _Parser:
+    """Recursive descent; how operators bind is left to Polars, as it changes nothing here."""
+
+    tokens: list[_Token]
+    at: int = 0
+    nodes: int = 0
+    out: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+
+    @property
+    def now(self) -> _Token:
+        return self.tokens[self.at] if self.at < len(self.tokens) else _END
+
+    @property
+    def following(self) -> _Token:
+        return self.tokens[self.at + 1] if self.at + 1 < len(self.tokens) else _END
+
+    def take(self, *words: str) -> _Token:
+        """The next token, which has to be one of these words or signs (any, if none is given)."""
+        token = self.now
+        if token is _END or (words and token.low not in words):
+            raise self.unexpected(words)
+        self.at += 1
+        self.out.append(token.text)
+        return token
+
+    def goes_on(self, *words: str) -> bool:
+        """Take the next token if it is one of these."""
+        if self.now.low and self.now.low in words:
+            self.take()
+            return True
+        return False
+
+    def unexpected(self, words: tuple[str, ...] = ()) -> GrammarError:
+        low = self.now.low
+        if low in {"select", "values", "with", "from", "exists", "union", "intersect", "except"}:
+            return GrammarError(
+                f"{self.now.text.upper()} reads a table",
+                "An expression reads the columns of its row; a column of that name is written in "
+                "double quotes.",
+            )
+        if low in {"over", "distinct", "any", "all", "some"}:
+            return GrammarError(f"{self.now.text.upper()} reads other rows", other_rows=True)
+        wanted = f" where {' or '.join(w.upper() for w in words)} should stand" if words else ""
+        what = "it ends" if self.now is _END else f"{self.now.text[:40]!r} is not expected"
+        return GrammarError(f"{what}{wanted or (' too early' if self.now is _END else '')}")
+
+    def count(self, depth: int = 0) -> None:
+        """Count one more node, at a depth."""
+        self.nodes += 1
+        if self.nodes > MOST_NODES:
+            raise GrammarError(
+                f"it has more than {MOST_NODES} operators and functions",
+                "Use `x IN (...)` for a chain of OR, or compute a part under `derive`.",
+            )
+        if depth > MOST_NESTED:
+            raise GrammarError(f"it is nested more than {MOST_NESTED} deep")
+
+    # -- what stands between operators -------------------------------------------------------
+
+    def expression(self, depth: int) -> None:
+        """Operands with operators between them."""
+        self.operand(depth)
+        while self.operator(depth):
+            self.operand(depth)
+
+    def operator(self, depth: int) -> bool:
+        """An operator that an operand follows; those that end by themselves are taken whole."""
+        while True:
+            low = self.now.low
+            if low in OPERATORS or low in {"and", "or", "xor"}:
+                self.count()
+                self.take()
+                return True
+            if low == "::":
+                self.count()
+                self.take()
+                self.type()
+            elif low == "is":
+                self.count()
+                self.take()
+                self.goes_on("not")
+                if self.goes_on("distinct"):
+                    self.take("from")
+                    return True
+                self.take("null", "true", "false", "distinct")
+            elif low in {"not", "in", "between", *_MATCHES}:
+                self.count(depth + 1)
+                self.goes_on("not")
+                if self.take("in", "between", *_MATCHES).low != "in":
+                    return True
+                self.arguments(depth + 1)
+            else:
+                return False
+
+    def operand(self, depth: int) -> None:
+        """A value: a literal, a column, a function, a condition, or what stands in parentheses."""
+        while self.now.low in {"not", "-", "+"}:
+            depth += 1
+            self.count(depth)
+            self.take()
+        if self.now.kind == "word":
+            self.word(depth)
+            return
+        token, low = self.now, self.now.low
+        if token.kind in {"text", "number"}:
+            self.take()
+        elif token.kind == "name":
+            self.column(token.text[1:-1].replace(token.text[0] * 2, token.text[0]))
+        elif low == "(":
+            self.count(depth + 1)
+            self.take()
+            self.expression(depth + 1)
+            self.take(")")
+        else:
+            raise self.unexpected()
+
+    def word(self, depth: int) -> None:
+        """What begins with a bare word."""
+        token, low = self.now, self.now.low
+        if low in {"null", "true", "false"}:
+            self.take()
+        elif low == "case":
+            self.case(depth + 1)
+        elif low in RESERVED:
+            raise self.unexpected()
+        elif low == "interval" and self.following.kind in {"text", "number"}:
+            self.interval()
+        elif low in {"date", "timestamp", "datetime", "time"} and self.following.kind == "text":
+            self.take()
+            self.take()
+        elif self.following.low == "(":
+            self.call(low, depth + 1)
+        elif low in CLOCK:
+            raise _clock(token.text)
+        else:
+            self.column(token.text)
+
+    def column(self, name: str) -> None:
+        """A column, which is written in quotes."""
+        if not selectable(name):
+            raise GrammarError(f"{name!r} stands for many columns", "Name one column.")
+        self.at += 1
+        self.columns.append(name)
+        self.out.append('"' + name.replace('"', '""') + '"')
+
+    def interval(self) -> None:
+        """INTERVAL '2 hours', or INTERVAL 2 hours."""
+        self.take()
+        if self.take().kind == "number":
+            if self.now.kind != "word":
+                raise self.unexpected()
+            self.take()
+
+    def case(self, depth: int) -> None:
+        """CASE [x] WHEN y THEN z [ELSE w] END."""
+        self.count(depth)
+        self.take()
+        if self.now.low != "when":
+            self.expression(depth)
+        self.take("when")
+        while True:
+            self.count(depth)
+            self.expression(depth)
+            self.take("then")
+            self.expression(depth)
+            if not self.goes_on("when"):
+                break
+        if self.goes_on("else"):
+            self.expression(depth)
+        self.take("end")
+
+    def type(self) -> None:
+        """A type's name, with its size in parentheses."""
+        low = self.now.low
+        if low not in TYPES:
+            raise GrammarError(
+                f"{self.now.text[:40]!r} is no type of an expression",
+                "BIGINT, DOUBLE, VARCHAR, BOOLEAN, DATE and TIMESTAMP are some.",
+            )
+        self.take()
+        if low == "double":
+            self.goes_on("precision")
+        if self.now.low == "(":
+            self.take()
+            self.number()
+            if self.goes_on(","):
+                self.number()
+            self.take(")")
+        if low in {"timestamp", "time"} and self.goes_on("with", "without"):
+            self.take("time")
+            self.take("zone")
+
+    def number(self) -> None:
+        """A number as it stands."""
+        if self.now.kind != "number":
+            raise self.unexpected()
+        self.take()
+
+    # -- functions -----------------------------------------------------------------------------
+
+    def call(self, name: str, depth: int) -> None:
+        """A function of the list, with as many arguments as it takes."""
+        self.count(depth)
+        special = {
+            "cast": self.cast,
+            "try_cast": self.cast,
+            "extract": self.extract,
+            "trim": self.trim,
+            "position": self.position,
+            "substring": self.substring,
+        }.get(name)
+        if special is not None:
+            self.take()
+            self.take("(")
+            special(depth)
+            self.take(")")
+            return
+        if name not in _ARITIES:
+            raise _refused(name)
+        self.take()
+        begins = self.arguments(depth)
+        least, most = _ARITIES[name]
+        if not least <= len(begins) <= most:
+            takes = f"{least} to {most}" if most != least else f"{least}"
+            takes = f"at least {least}" if most == _ARITIES["concat"][1] else takes
+            hint = (
+                "Give the format, such as DATE(x, '%Y-%m-%d'): without one it is guessed from "
+                "other rows."
+                if name in {"date", "datetime", "time", "timestamp"}
+                else ""
+            )
+            raise GrammarError(
+                f"{name.upper()} has {len(begins)} arguments, and takes {takes}", hint
+            )
+        if name in {"lpad", "rpad"}:
+            self.check_width(name, begins[1])
+
+    def check_width(self, name: str, at: int) -> None:
+        width, after = self.tokens[at], self.tokens[at + 1]
+        plain = width.text.isdecimal() and after.low in {",", ")"}
+        if not plain or int(width.text) > WIDEST_PAD:
+            raise GrammarError(f"{name.upper()} fills up to a number of at most {WIDEST_PAD:,}")
+
+    def arguments(self, depth: int) -> list[int]:
+        """Expressions in parentheses, at least one; gives where each begins."""
+        self.take("(")
+        if self.now.low == ")":
+            raise GrammarError("there is nothing between the parentheses")
+        begins = [self.at]
+        self.expression(depth)
+        while self.goes_on(","):
+            begins.append(self.at)
+            self.expression(depth)
+        self.take(")")
+        return begins
+
+    def cast(self, depth: int) -> None:
+        """X AS type."""
+        self.expression(depth)
+        self.take("as")
+        self.type()
+
+    def extract(self, depth: int) -> None:
+        """Field FROM x."""
+        if self.now.kind != "word":
+            raise self.unexpected()
+        self.take()
+        self.take("from")
+        self.expression(depth)
+
+    def trim(self, depth: int) -> None:
+        """[BOTH | LEADING | TRAILING] [characters] FROM x, or x."""
+        if self.following.low != ")":
+            self.goes_on("both", "leading", "trailing")
+        if not self.goes_on("from"):
+            self.expression(depth)
+            if not self.goes_on("from"):
+                return
+        self.expression(depth)
+
+    def position(self, depth: int) -> None:
+        """X IN y."""
+        self.operand(depth)
+        self.take("in")
+        self.expression(depth)
+
+    def substring(self, depth: int) -> None:
+        """X FROM y [FOR z]."""
+        self.expression(depth)
+        if self.goes_on("from", ","):
+            self.expression(depth)
+            if self.goes_on("for", ","):
+                self.expression(depth)
+
+
+def _refused(name: str) -> GrammarError:
+    if name in CLOCK:
+        return _clock(name)
+    if name in OTHER_ROWS or name == "columns":
+        return GrammarError(f"{name.upper()} reads other rows or columns", other_rows=True)
+    return GrammarError(
+        f"{name.upper()[:40]} is not a function of an expression",
+        "docs/params.md lists the functions that there are.",
+    )
+
+
+def _clock(name: str) -> GrammarError:
+    return GrammarError(
+        f"{name.upper()} reads the clock",
+        "The same data must give the same features: use a column with a time.",
+    )
