@@ -13,8 +13,11 @@ from mlops_cli.errors import DataRefused, SourceUnreadable, Usage, nearest
 from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import polars as pl
 
+    from mlops_cli.core.notations import Notation
     from mlops_cli.params.modelling import TaskType
 
 __all__ = ["Proposal", "infer"]
@@ -49,8 +52,14 @@ def infer(
     task: TaskType | None = None,
     time: str | None = None,
     group: str | None = None,
+    notations: Mapping[str, Notation] | None = None,
 ) -> Proposal:
     """Look at a table whose columns have their types, and decide.
+
+    Parameters
+    ----------
+    notations
+        Text columns in another notation; the table has what is made of them, too.
 
     Raises
     ------
@@ -61,6 +70,8 @@ def infer(
     """
     frame = normalised(frame)
     schema = frame.collect_schema()
+    notations = notations or {}
+    _refuse_unread(notations, target, time)
     _named(schema, target, time, group)
     aim = infer_task(frame, target, task)
     known = [n for n, dtype in schema.items() if selectable(n) and known_type(dtype) is not None]
@@ -73,10 +84,21 @@ def infer(
         if name not in facts:
             columns.append(Column(name, None, "left out", _unnameable(name, schema[name])))
             continue
+        if name in notations and notations[name].sql is not None and name != group:
+            notation = notations[name]
+            why = f"it holds {notation.means}, which {notation.name} reads"
+            columns.append(Column(name, facts[name].type, "left out", why))
+            continue
         column = decide(facts[name], roles.get(name), leaking.get(name, ""), taken)
         taken |= {feature for feature, _ in column.features}
         columns.append(column)
     warnings = [f"{name} is left out: {why}" for name, why in leaking.items()]
+    warnings += [
+        f"{name} holds {n.means}: if one is right, write under the source's `derive:` "
+        + " or ".join(f"`{n.name}: {sql}`" for sql in n.readings)
+        for name, n in notations.items()
+        if n.sql is None
+    ]
     if not any(c.features for c in columns):
         raise DataRefused(
             f"besides the target {target!r} no column can be a feature",
@@ -133,6 +155,17 @@ def _named(schema: pl.Schema, target: str, time: str | None, group: str | None) 
             f"--time names {time!r}, which is of type {str(schema[time]).lower()}, not a date",
             "Name a column of dates, in text written as 2024-01-31 or 2024-01-31 12:30.",
         )
+
+
+def _refuse_unread(notations: Mapping[str, Notation], target: str, time: str | None) -> None:
+    """Refuse a text as target or time where what is made of it is meant."""
+    for option, name in (("--target", target), ("--time", time)):
+        notation = notations.get(name or "")
+        if notation is not None and notation.sql is not None:
+            raise Usage(
+                f"{option} names {name!r}, which holds {notation.means}",
+                f"Name what is made of them: {option} {notation.name}",
+            )
 
 
 def _unnameable(name: str, dtype: pl.DataType) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.column_names import selectable
@@ -44,18 +44,18 @@ HEAD = 20_000
 
 @dataclass(frozen=True)
 class TextTypes:
-    """The type of each column, and the texts that mean a missing value."""
+    """The type of each column, and the texts that mean a missing value in a column."""
 
     types: dict[str, TypeName]
-    null_values: tuple[str, ...] = ()
+    null_values: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_text_types(frame: pl.LazyFrame, *, only_dates: bool = False) -> TextTypes:
     """The types of a table whose columns are all text.
 
-    Every value of a column is of the type that is given for it, or empty, or one of
-    ``null_values``. Two streaming passes: over the first rows, and over all of them for the
-    types that are then still possible.
+    Every value of a column is of the type that is given for it, or empty, or one of its
+    ``null_values``. A column of texts has none: what it says may be a value. Two streaming
+    passes: over the first rows, and over all of them for the types that are then still possible.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def read_text_types(frame: pl.LazyFrame, *, only_dates: bool = False) -> TextTyp
         n: passing[n][0] if passing[n] and passing[n] != kinds else "string" for n in names
     }
     parsed = [n for n in names if types[n] != "string"]
-    return TextTypes(types, () if only_dates else _missing_texts(frame, parsed))
+    return TextTypes(types, {} if only_dates else _missing_texts(frame, parsed))
 
 
 def typed(frame: pl.LazyFrame, found: TextTypes) -> pl.LazyFrame:
@@ -85,7 +85,7 @@ def typed(frame: pl.LazyFrame, found: TextTypes) -> pl.LazyFrame:
         if not selectable(name):
             continue
         text = pl.col(name)
-        text = pl.when(~text.is_in(["", *found.null_values])).then(text)
+        text = pl.when(~text.is_in(["", *found.null_values.get(name, ())])).then(text)
         if kind == "integer":
             text = _trimmed(text).cast(pl.Int64, strict=False)
         elif kind == "number":
@@ -179,14 +179,14 @@ def _passing(
     }
 
 
-def _missing_texts(frame: pl.LazyFrame, columns: list[str]) -> tuple[str, ...]:
+def _missing_texts(frame: pl.LazyFrame, columns: list[str]) -> dict[str, tuple[str, ...]]:
     import polars as pl
 
     if not columns:
-        return ()
+        return {}
     asked = [
         pl.col(name).filter(_trimmed(pl.col(name)).is_in(MISSING)).unique().implode().alias(str(at))
         for at, name in enumerate(columns)
     ]
     says = frame.select(asked).collect(engine="streaming").row(0)
-    return tuple(sorted({text for texts in says for text in texts}))
+    return {name: tuple(sorted(texts)) for name, texts in zip(columns, says, strict=True) if texts}

@@ -39,8 +39,9 @@ class Source(Section):
     """How the bytes are to be read; by default the name's ending tells."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8"
-    null_values: Names = ()
-    """CSV only: texts that mean a missing value, besides the empty one."""
+    null_values: Names | dict[str, Names] = ()
+    """CSV only: texts that mean a missing value, besides the empty one: of all columns, or by
+    column. A column with texts of its own is read as text, unless `types` states another type."""
     types: dict[str, TypeName] = {}
     """Columns whose type is stated rather than inferred."""
     derive: dict[ColumnName, Sql] = {}

@@ -17,6 +17,7 @@ from mlops_cli.errors import NotFound, SourceUnreadable, Usage
 if TYPE_CHECKING:
     import polars as pl
 
+    from mlops_cli.core.notations import Notation
     from mlops_cli.params.data import Source, TypeName
     from mlops_cli.store.sources import Opened
 
@@ -35,16 +36,24 @@ class DataFile:
     ----------
     types
         Columns whose type the project states: of CSV all, else dates that are written as text.
+    notations
+        Text columns that hold numbers or dates in another notation.
     frame
-        The table in these types; to be read inside ``opened`` only.
+        The table in these types, with what is derived; to be read inside ``opened`` only.
     """
 
     path: Path
     separator: str
     encoding: str
-    null_values: tuple[str, ...]
+    null_values: dict[str, tuple[str, ...]]
     types: dict[str, TypeName]
+    notations: dict[str, Notation]
     frame: pl.LazyFrame
+
+    @property
+    def derive(self) -> dict[str, str]:
+        """Columns that are made of texts in another notation: name -> SQL."""
+        return {n.name: n.sql for n in self.notations.values() if n.sql is not None}
 
 
 @contextmanager
@@ -104,18 +113,30 @@ def _described(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> Da
     import polars as pl
 
     from mlops_cli.core.column_names import selectable
+    from mlops_cli.core.notations import find_notations
     from mlops_cli.core.text_types import TextTypes, read_text_types, typed
 
     texts = [n for n, t in frame.collect_schema().items() if t == pl.String and selectable(n)]
     found = read_text_types(frame.select(texts), only_dates=form != "csv")
     stated = {n: t for n, t in found.types.items() if form == "csv" or t != "string"}
+    notations = find_notations(frame, [n for n, t in found.types.items() if t == "string"])
+    if form != "csv":
+        # Only CSV has `null_values`.
+        notations = {c: n for c, n in notations.items() if not n.missing}
+    missing = found.null_values | {
+        c: n.missing for c, n in notations.items() if n.missing and n.sql is not None
+    }
+    made = typed(frame, TextTypes(stated, missing)).with_columns(
+        pl.sql_expr(n.sql).alias(n.name) for n in notations.values() if n.sql is not None
+    )
     return DataFile(
         path=path,
         separator=source.separator,
         encoding=source.encoding,
-        null_values=found.null_values,
+        null_values=missing,
         types=stated,
-        frame=typed(frame, TextTypes(stated, found.null_values)),
+        notations=notations,
+        frame=made,
     )
 
 

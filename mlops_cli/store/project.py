@@ -82,7 +82,9 @@ def create(
     name = name or project_name(root.name)
     with tempfile.TemporaryDirectory(prefix="mlops-init-") as scratch:
         with opened(data, Path(scratch), encoding) as file:
-            proposal = infer(file.frame, target, task=task, time=time, group=group)
+            proposal = infer(
+                file.frame, target, task=task, time=time, group=group, notations=file.notations
+            )
         texts = _texts(name, file, proposal)
     outer = _git_root(root)
     if ci is not None:
@@ -134,7 +136,7 @@ def _texts(name: str, file: DataFile, proposal: Proposal) -> dict[str, str]:
     uri = _raw(file.path)
     source = feature_name(Path(uri).name.split(".")[0])
     reading = params_yaml.Reading(
-        source, uri, file.separator, file.encoding, file.null_values, file.types
+        source, uri, file.separator, file.encoding, file.null_values, file.types, file.derive
     )
     task = proposal.target.task
     given = files("mlops_cli.templates") / "project"

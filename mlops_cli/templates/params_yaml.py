@@ -37,8 +37,9 @@ class Reading:
     uri: str
     separator: str
     encoding: str
-    null_values: tuple[str, ...]
+    null_values: dict[str, tuple[str, ...]]
     types: dict[str, TypeName]
+    derive: dict[str, str]
 
 
 def render(name: str, reading: Reading, proposal: Proposal) -> str:
@@ -104,12 +105,17 @@ def _ingest(reading: Reading, proposal: Proposal) -> str:
     if reading.encoding != "utf-8":
         lines.append(f"      encoding: {scalar(reading.encoding)}")
     if reading.null_values:
-        lines.append(f"      null_values: {flow_list(reading.null_values)}")
+        lines.append("      null_values:")
+        lines += [f"        {scalar(c)}: {flow_list(t)}" for c, t in reading.null_values.items()]
     if proposal.time is not None:
         lines.append(f"      time: {scalar(proposal.time)}")
     if reading.types:
         lines.append("      types:")
         lines += [f"        {scalar(c)}: {kind}" for c, kind in reading.types.items()]
+    if reading.derive:
+        lines.append("      # Numbers and dates that the file writes in another notation.")
+        lines.append("      derive:")
+        lines += [f"        {name}: {scalar(sql)}" for name, sql in reading.derive.items()]
     return "\n".join(lines)
 
 

@@ -256,3 +256,36 @@ def test_a_file_in_another_encoding_is_read_when_it_is_named(tmp_path: Path):
     source = settings.ingest.sources["d"]
     assert (source.encoding, source.separator) == ("latin-1", ";")
     assert settings.task.positive == "Zürich"
+
+
+def test_numbers_and_dates_in_another_notation_are_read_as_what_they_are(tmp_path: Path):
+    path = tmp_path / "big.csv"
+    lines = [
+        f"{i % 50},{i % 7}0;{i % 28 + 1:02d}.{i % 12 + 1:02d}.2024;{i % 2}" for i in range(ROWS)
+    ]
+    path.write_text("\n".join(["Gewicht;Tag;Kauf", *lines, "-;01.01.2024;1"]) + "\n")
+    made = create(tmp_path / "big", path, "Kauf")
+    source = params.load(made.root / "params.yaml").ingest.sources["big"]
+    assert source.null_values == {"Gewicht": ("-",)}
+    request = Request("big", source, made.root, tmp_path)
+    Intake.of(request, None).write(tmp_path / "big.parquet")
+    table = pl.read_parquet(tmp_path / "big.parquet")
+    assert table["gewicht_number"][8] == pytest.approx(8.1)
+    assert table["gewicht_number"].null_count() == 1
+    assert table["tag_date"].dtype == pl.Date
+    assert {"gewicht_number", "tag_date_month"} <= made.proposal.features.keys()
+    with pytest.raises(Usage) as refused:
+        create(tmp_path / "other", path, "Gewicht")
+    assert refused.value.hint.endswith("--target gewicht_number")
+
+
+def test_a_text_that_means_missing_among_numbers_stays_a_value_among_texts(tmp_path: Path):
+    rows = [
+        f"{'None' if i % 10 == 0 else i},{'abc'[i % 5 % 3]},{('None', 'dent', 'scratch')[i * 7 % 3]}"
+        for i in range(120)
+    ]
+    path = tmp_path / "parts.csv"
+    path.write_text("\n".join(["weight,shape,defect", *rows]) + "\n")
+    made = create(tmp_path / "parts", path, "defect")
+    assert made.proposal.target.labelled == 120
+    assert set(made.proposal.target.classes) == {"None", "dent", "scratch"}

@@ -72,14 +72,22 @@ def scan(path: Path, shown: str, request: Request) -> Scanned:
 
 def _lazy(plain: Path, request: Request, header: list[str]) -> pl.LazyFrame:
     types = {c: t for c, t in request.source.types.items() if c in header}
-    return pl.scan_csv(
+    stated = request.source.null_values
+    by_column = {c: t for c, t in stated.items() if c in header} if isinstance(stated, dict) else {}
+    # Types that Polars doesn't read from text as we do are read as text, and converted later.
+    texts = {c for c, t in types.items() if t not in _NATIVE} | by_column.keys()
+    table = pl.scan_csv(
         plain,
         separator=request.source.separator,
-        # Types that Polars doesn't read from text as we do are read as text, and converted later.
-        schema_overrides={c: DTYPES[t] if t in _NATIVE else pl.String() for c, t in types.items()},
-        null_values=list(request.source.null_values) or None,
+        schema_overrides={c: DTYPES[t] for c, t in types.items() if c not in texts}
+        | dict.fromkeys(texts, pl.String()),
+        null_values=None if isinstance(stated, dict) else list(stated) or None,
         infer_schema_length=INFER_ROWS,
         glob=False,
+    )
+    return table.with_columns(
+        pl.when(~pl.col(c).is_in(list(missing))).then(pl.col(c)).alias(c)
+        for c, missing in by_column.items()
     )
 
 
