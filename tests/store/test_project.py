@@ -280,10 +280,9 @@ def test_numbers_and_dates_in_another_notation_are_read_as_what_they_are(tmp_pat
 
 
 def test_a_text_that_means_missing_among_numbers_stays_a_value_among_texts(tmp_path: Path):
-    rows = [
-        f"{'None' if i % 10 == 0 else i},{'abc'[i % 5 % 3]},{('None', 'dent', 'scratch')[i * 7 % 3]}"
-        for i in range(120)
-    ]
+    defects = ("None", "dent", "scratch")
+    weights = ["None" if i % 10 == 0 else i for i in range(120)]
+    rows = [f"{w},{'abc'[i % 5 % 3]},{defects[i * 7 % 3]}" for i, w in enumerate(weights)]
     path = tmp_path / "parts.csv"
     path.write_text("\n".join(["weight,shape,defect", *rows]) + "\n")
     made = create(tmp_path / "parts", path, "defect")
