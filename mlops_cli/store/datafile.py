@@ -78,6 +78,11 @@ def opened(path: Path, scratch: Path, encoding: str = "utf-8") -> Iterator[DataF
     from mlops_cli.params.data import Source
     from mlops_cli.store.sources.request import format_of_name
 
+    if path.is_dir():
+        raise Usage(
+            f"{path} is a folder, and a project begins with one file",
+            "Give one of its files, and set the source's `uri` to the folder afterwards.",
+        )
     if not path.is_file():
         raise NotFound(f"there is no file {path}", "Correct the path after --data.")
     form = format_of_name(path.name)

@@ -19,6 +19,7 @@ from mlops_cli.store.sources import Opened, Request, open_table
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Iterable
     from pathlib import Path
 
 __all__ = ["Intake"]
@@ -63,12 +64,9 @@ class Intake:
                 f"source {request.name!r} has a column {reserved!r}, a name that the pipeline uses",
                 "Rename the column where the table is made.",
             )
-        for column in request.source.types:
-            if column not in given:
-                raise BadParams(
-                    f"{request.place}.types names the column {column!r}, which is not there",
-                    nearest(column, given),
-                )
+        _check_names(request, "types", request.source.types, given)
+        if isinstance(request.source.null_values, dict):
+            _check_names(request, "null_values", request.source.null_values, given)
         stated = {c: DTYPES[t] for c, t in request.source.types.items()}
         target = pl.Schema({c: stated.get(c, normal(t)) for c, t in given.items()})
         # Floats are always looked at: NaN becomes null.
@@ -152,6 +150,15 @@ class Intake:
 
     def _given(self, column: str) -> pl.DataType:
         return self.opened.frame.collect_schema()[column]
+
+
+def _check_names(request: Request, key: str, names: Iterable[str], given: pl.Schema) -> None:
+    for column in names:
+        if column not in given:
+            raise BadParams(
+                f"{request.place}.{key} names the column {column!r}, which is not there",
+                nearest(column, given),
+            )
 
 
 def _expressions(request: Request) -> dict[str, Expression]:

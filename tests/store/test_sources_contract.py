@@ -355,6 +355,24 @@ def test_the_file_with_the_ragged_row_is_named_among_many(tmp_path):
         ingest(tmp_path, "*.csv")
 
 
+def test_folders_that_state_a_value_make_a_column(tmp_path):
+    for region, year, value in (("north", "2024", 1), ("sou%74h", "2023", 2)):
+        folder = tmp_path / "sales" / f"region={region}" / f"year={year}"
+        folder.mkdir(parents=True)
+        pl.DataFrame({"a": [value]}).write_parquet(folder / "part-0.parquet")
+    table, *_ = ingest(tmp_path, "sales")
+    assert table.rows(named=True) == [
+        {"a": 1, "region": "north", "year": 2024},
+        {"a": 2, "region": "south", "year": 2023},
+    ]
+
+
+def test_null_values_of_one_column_are_values_of_another(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,None\nNone,x\n,None\n")
+    table, *_ = ingest(tmp_path, "t.csv", null_values={"a": ["None"]}, types={"a": "integer"})
+    assert table.rows() == [(1, "None"), (None, "x"), (None, "None")]
+
+
 def test_null_values_and_separator_are_heeded(tmp_path):
     (tmp_path / "t.csv").write_text("a;b\n1;NA\n2;3\n")
     table, *_ = ingest(tmp_path, "t.csv", separator=";", null_values=["NA"])

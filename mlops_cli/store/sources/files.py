@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import polars as pl
 
 from mlops_cli.errors import BadParams, SourceUnreadable
+from mlops_cli.store.sources.partitions import partition_columns
 from mlops_cli.store.sources.request import Opened, files_of
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def open_files(
     """
     files = files_of(request) if files is None else files
     show = show or request.shown
+    partitions = partition_columns(files, request.root / request.source.uri)
     tables: dict[Path, Scanned] = {}
     schemas: dict[Path, pl.Schema] = {}
     for path in files:
@@ -81,7 +83,10 @@ def open_files(
                 f"{shown} of source {request.name!r} is empty", "Give a file with rows in it."
             )
         try:
-            tables[path] = reader.scan(path, shown, request)
+            scanned = reader.scan(path, shown, request)
+            inside = scanned.frame.collect_schema()
+            stated = [c for name, c in partitions[path].items() if name not in inside]
+            tables[path] = Scanned(scanned.frame.with_columns(stated), scanned.rows)
             schemas[path] = tables[path].frame.collect_schema()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _explained(error, path, shown, request, reader) from error
