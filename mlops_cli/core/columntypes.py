@@ -84,7 +84,7 @@ def convert(values: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Turn a column into one of the six types, without losing or guessing a value.
 
     Texts are read as ISO 8601 (times without a zone are UTC), as numbers, or as true/false,
-    yes/no, 1/0. A number becomes an integer only if it is whole. NaN and infinity become null.
+    yes/no, 1/0. A number becomes an integer only if it is whole. NaN becomes null.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series 
         The column in its type; and true for each value that was lost, or None if none was.
     """
     if values.dtype.is_float():
-        values = finite(values)
+        values = values.fill_nan(None)
     possible = _possible(values)
     converted = possible if values.dtype == dtype else _converted(possible, dtype)
     if converted is values:
@@ -117,15 +117,17 @@ def fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series 
     lost = None
     if converted.null_count() != values.null_count():
         lost = converted.is_null() & values.is_not_null()
-    # A text may say NaN or inf, and a number may be too large for a float.
-    made = finite(converted) if dtype.is_float() else converted
+    # A text may say NaN.
+    made = converted.fill_nan(None) if dtype.is_float() else converted
     return made.alias(values.name), lost
 
 
 def finite(values: pl.Series) -> pl.Series:
-    """A column of floats with null in place of NaN and infinity."""
-    is_finite = values.is_finite()
-    return values if is_finite.all() else values.set(~is_finite, None)
+    """A column with null in place of infinity, if it is of floats."""
+    if not values.dtype.is_float():
+        return values
+    infinite = values.is_infinite()
+    return values.set(infinite, None) if infinite.any() else values
 
 
 def outside_years(values: pl.Series) -> pl.Series | None:

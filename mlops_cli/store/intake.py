@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlops_cli.core.clock import Clock, Tally
-from mlops_cli.core.columntypes import DTYPES, MisfitError, convert, normal
+from mlops_cli.core.columntypes import DTYPES, MisfitError, convert, finite, normal
 from mlops_cli.core.expressions import Expression
 from mlops_cli.errors import BadParams, SourceUnreadable, nearest
 from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME
@@ -115,12 +115,17 @@ class Intake:
         return table.map_batches(self._cut, streamable=True, schema=self.clock.schema(self.columns))
 
     def _convert(self, frame: pl.DataFrame) -> pl.DataFrame:
-        floats = [c for c in self.converted if frame.schema[c].is_float()]
-        infinite = {c: n for c in floats if (n := int(frame[c].is_infinite().sum()))}
+        columns = [convert(frame[c], t) for c, t in self.converted.items()]
+        kept = [finite(column) for column in columns]
+        infinite = {
+            column.name: lost
+            for column, after in zip(columns, kept, strict=True)
+            if (lost := after.null_count() - column.null_count())
+        }
         if infinite:
             with self.lock:
                 self.tally.infinite.update(infinite)
-        return frame.with_columns(convert(frame[c], t) for c, t in self.converted.items())
+        return frame.with_columns(kept)
 
     def _cut(self, frame: pl.DataFrame) -> pl.DataFrame:
         kept, tally = self.clock.cut(frame)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_cli.store.sources.csv_survey import survey
+from mlops_cli.store.sources.csv_survey import survey_file
 
 VALUES = st.text(alphabet='ab,"\n é', max_size=6)
 
@@ -24,7 +24,7 @@ def write(path, rows):
 def test_what_the_csv_module_writes_is_counted_whatever_the_block(tmp_path_factory, block, rows):
     path = tmp_path_factory.getbasetemp() / f"rows-{block}.csv"
     write(path, rows)
-    counts = survey(path, ",", block)
+    counts = survey_file(path, ",", block)
     assert counts.records == len(rows)
     assert not counts.may_be_ragged(3)
     assert counts.stray_quote is None
@@ -45,4 +45,4 @@ def test_what_the_csv_module_writes_is_counted_whatever_the_block(tmp_path_facto
 )
 def test_the_line_of_a_stray_quote_doesnt_depend_on_the_block(tmp_path, block, text, line):
     (tmp_path / "t.csv").write_bytes(text)
-    assert survey(tmp_path / "t.csv", ",", block).stray_quote == line
+    assert survey_file(tmp_path / "t.csv", ",", block).stray_quote == line

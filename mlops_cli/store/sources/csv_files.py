@@ -16,7 +16,7 @@ import polars as pl
 
 from mlops_cli.core.columntypes import DTYPES
 from mlops_cli.errors import BadParams, SourceUnreadable
-from mlops_cli.store.sources.csv_survey import has_blank_lines, survey, without_blank_lines
+from mlops_cli.store.sources.csv_survey import has_blank_lines, survey_file, without_blank_lines
 from mlops_cli.store.sources.files import Scanned, check_utf8, open_files, scratch_file, unpacked
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def scan(path: Path, shown: str, request: Request) -> Scanned:
     if len(header) > 1 and has_blank_lines(plain):
         # Polars would make a row of nulls of each.
         compact = without_blank_lines(plain, scratch_file(request))
-    counts = survey(compact, separator)
+    counts = survey_file(compact, separator)
     if counts.stray_quote is not None or counts.open_quote:
-        raise _stray_quote(survey(plain, separator).stray_quote, shown, request)
+        raise _stray_quote(survey_file(plain, separator).stray_quote, shown, request)
     if counts.may_be_ragged(len(header)):
         problem = _ragged_row(plain, shown, request, len(header))
         if problem is not None:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     import numpy.typing as npt
 
-__all__ = ["Survey", "has_blank_lines", "survey", "without_blank_lines"]
+__all__ = ["Survey", "has_blank_lines", "survey", "survey_file", "without_blank_lines"]
 
 _BLOCK = 1 << 20
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
@@ -49,8 +50,16 @@ class Survey:
         return width > 1 and self.separators != self.records * (width - 1)
 
 
-def survey(path: Path, separator: str, size: int = _BLOCK) -> Survey:
-    """Count a UTF-8 file, a block of ``size`` bytes at a time.
+def survey_file(path: Path, separator: str, size: int = _BLOCK) -> Survey:
+    """Count a UTF-8 file, a block of ``size`` bytes at a time."""
+    with path.open("rb") as file:
+        if file.read(len(_BOM)) != _BOM:
+            file.seek(0)
+        return survey(iter(lambda: file.read(size), b""), separator)
+
+
+def survey(blocks: Iterable[bytes], separator: str) -> Survey:
+    """Count the bytes of a UTF-8 text without a byte order mark, given in blocks.
 
     A byte is within quotes if an odd number of quotes comes before it. A quote begins a value if
     a separator, a line end or a closing quote comes before it, and ends one if any of these comes
@@ -61,24 +70,21 @@ def survey(path: Path, separator: str, size: int = _BLOCK) -> Survey:
     records = separators = lines = 0
     inside, stray_quote = False, None
     last = _NEWLINE  # a file begins like a line
-    with path.open("rb") as file:
-        if file.read(len(_BOM)) != _BOM:
-            file.seek(0)
-        while block := file.read(size):
-            data = np.frombuffer(block, np.uint8)
-            quotes = np.flatnonzero(data == _QUOTE)
-            if stray_quote is None:
-                # The byte before shows whether the block before ended with a closing quote.
-                closed = last == _QUOTE and not inside
-                at = _stray(data, quotes, last, edge, inside=inside, closed=closed)
-                if at is not None:
-                    stray_quote = lines + block.count(b"\n", 0, at) + 1
-            outside = b"".join(block.split(b'"')[int(inside) :: 2])
-            records += outside.count(b"\n")
-            separators += outside.count(separator.encode())
-            inside ^= bool(len(quotes) & 1)
-            lines += block.count(b"\n")
-            last = int(data[-1])
+    for block in blocks:
+        data = np.frombuffer(block, np.uint8)
+        quotes = np.flatnonzero(data == _QUOTE)
+        if stray_quote is None:
+            # The byte before shows whether the block before ended with a closing quote.
+            closed = last == _QUOTE and not inside
+            at = _stray(data, quotes, last, edge, inside=inside, closed=closed)
+            if at is not None:
+                stray_quote = lines + block.count(b"\n", 0, at) + 1
+        outside = b"".join(block.split(b'"')[int(inside) :: 2])
+        records += outside.count(b"\n")
+        separators += outside.count(separator.encode())
+        inside ^= bool(len(quotes) & 1)
+        lines += block.count(b"\n")
+        last = int(data[-1])
     return Survey(records + (last != _NEWLINE), separators, stray_quote, open_quote=inside)
 
 

@@ -17,18 +17,30 @@ __all__ = ["Broken", "Cursor", "RowFile", "Taken", "Text"]
 
 @dataclass(frozen=True)
 class Text:
-    """How text files are read."""
+    """How text files are read.
+
+    Attributes
+    ----------
+    null_values
+        Texts that mean a missing value, besides the empty one: of all columns, or by column.
+    """
 
     separator: str = ","
     encoding: str = "utf-8"
-    null_values: tuple[str, ...] = ()
+    null_values: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, source: Source | None) -> Text:
         """As a section of ``ingest.sources`` says."""
         if source is None:
             return cls()
-        return cls(source.separator, source.encoding, tuple(source.null_values))
+        return cls(source.separator, source.encoding, source.null_values)
+
+    def missing(self, column: str) -> tuple[str, ...]:
+        """Texts that mean a missing value in a column."""
+        if isinstance(self.null_values, Mapping):
+            return ("", *self.null_values.get(column, ()))
+        return ("", *self.null_values)
 
 
 @dataclass(frozen=True)

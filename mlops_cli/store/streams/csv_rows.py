@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from mlops_cli.errors import SourceUnreadable
+from mlops_cli.store.sources.csv_survey import survey
 from mlops_cli.store.streams.contract import Broken, Taken, Text
 from mlops_cli.store.streams.text import BOM, Records
 
@@ -164,6 +165,9 @@ def _parsed(block: bytes, file: _CsvFile, columns: Sequence[str]) -> pl.DataFram
     width = len(file.names)
     if width == 1 or block.startswith(PACKED):
         return None
+    counts = survey([block], file.text.separator)
+    if counts.stray_quote is not None or counts.open_quote or counts.may_be_ragged(width):
+        return None
     try:
         frame = pl.read_csv(
             block,
@@ -172,16 +176,21 @@ def _parsed(block: bytes, file: _CsvFile, columns: Sequence[str]) -> pl.DataFram
             columns=[file.names.index(c) for c in columns],
             infer_schema=False,
             separator=file.text.separator,
-            null_values=["", *file.text.null_values],
+            null_values=[""],
         )
     except pl.exceptions.PolarsError:
         return None
-    pieces = block.split(b'"')
-    if len(pieces) % 2 == 0:
+    if frame.height != counts.records:
         return None
-    separator = file.text.separator.encode()
-    separators = sum(piece.count(separator) for piece in pieces[::2])
-    return frame if separators == frame.height * (width - 1) else None
+    return frame.with_columns(
+        pl.when(~pl.col(c).is_in(missing)).then(pl.col(c)).alias(c)
+        for c in columns
+        if len(missing := file.text.missing(c)) > 1
+    )
+
+
+def _has_stray_quote(lines: Sequence[str], separator: str) -> bool:
+    return survey(["".join(lines).encode()], separator).stray_quote is not None
 
 
 def _record_by_record(
@@ -194,24 +203,31 @@ def _record_by_record(
     except UnicodeDecodeError:
         bad_bytes = True
     csv.field_size_limit(_LONGEST)
-    nulls = {"", *file.text.null_values}
+    nulls = [frozenset(file.text.missing(name)) for name in file.names]
     rows: list[list[str | None]] = []
     index: list[int] = []
     broken: list[Broken] = []
     width = len(file.names)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=file.text.separator)
-    number = 0
+    lines = list(io.StringIO(text, newline=""))
+    may_be_stray = survey([block], file.text.separator).stray_quote is not None
+    reader = csv.reader(lines, delimiter=file.text.separator)
+    number = begin = 0
     for record in reader:
+        raw, begin = lines[begin : reader.line_num], reader.line_num
         if not record:
             continue
         if len(record) != width:
             reason = f"it has {len(record)} of {width} fields"
             broken.append(Broken(number, record, reason))
+        elif may_be_stray and _has_stray_quote(raw, file.text.separator):
+            broken.append(Broken(number, record, "a quote inside of a value isn't written twice"))
         elif bad_bytes and any("\ufffd" in value for value in record):
             broken.append(Broken(number, record, "it is not UTF-8"))
         else:
             index.append(number)
-            rows.append([None if value in nulls else value for value in record])
+            rows.append(
+                [None if v in missing else v for v, missing in zip(record, nulls, strict=True)]
+            )
         number += 1
     frame = pl.DataFrame(rows, schema=dict(file.schema), orient="row")
     return frame, index, tuple(broken)

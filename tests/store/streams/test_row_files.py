@@ -115,13 +115,13 @@ def test_broken_csv_records_are_told_with_their_place(tmp_path: Path) -> None:
     assert good == [
         (0, {"a": "1", "b": "2"}),
         (2, {"a": "4", "b": "x\ny"}),
-        (5, {"a": "9", "b": '5" pipe'}),
         (6, {"a": "10", "b": "11"}),
     ]
     assert broken == [
         (1, "it has 1 of 2 fields"),
         (3, "it has 3 of 2 fields"),
         (4, "it is not UTF-8"),
+        (5, "a quote inside of a value isn't written twice"),
     ]
 
 
@@ -160,6 +160,24 @@ def test_separator_encoding_and_null_values_are_those_of_the_source(tmp_path: Pa
     assert [row for _, row in good] == [{"a": "é", "b": None}, {"a": "1", "b": "2"}]
     with pytest.raises(BadParams, match="'nosuch' is not an encoding"):
         opened(path, Text(";", "nosuch"))
+
+
+def test_missing_values_may_be_named_by_column(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('a,b\n-,-\n1,"x ""y"\n')
+    good, _ = taken(path, 10, Text(null_values={"a": ("-",)}))
+    assert [row for _, row in good] == [{"a": None, "b": "-"}, {"a": "1", "b": 'x "y'}]
+
+
+@pytest.mark.parametrize("step", [1, 7, 100])
+def test_no_row_is_lost_where_quotes_are_escaped_by_backslashes(tmp_path: Path, step: int) -> None:
+    path = tmp_path / "t.csv"
+    lines = ["size,weight,sold", *(f"{i % 9} mm,{i},yes" for i in range(40))]
+    lines[6], lines[31] = r'"5\" bolt",5,yes', r'"6\" bolt",30,no'
+    path.write_text("\n".join(lines) + "\n")
+    good, broken = taken(path, step)
+    assert len(good) + len(broken) == 40
+    assert [reason for _, reason in broken] == ["a quote inside of a value isn't written twice"] * 2
 
 
 def test_one_column_may_be_empty(tmp_path: Path) -> None:
