@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 from mlops_cli.errors import MlopsError
 from mlops_cli.live.service.about import About
 from mlops_cli.live.service.batching import Batcher, Outcome
-from mlops_cli.live.service.bodies import KINDS, SMALL, Bodies
+from mlops_cli.live.service.bodies import SMALL, Bodies
 from mlops_cli.live.service.feedback import taken
 from mlops_cli.live.service.gate import Access, Gate, Route, media_type
 from mlops_cli.live.service.hosts import Hosts
@@ -86,7 +86,9 @@ class Service:
         about = About(self)
         self.hosts = Hosts((*settings.serve.hosts, *settings.hosts))
         self.routes: dict[str, Route] = {
-            "/predict": Route("POST", self._predict, kinds=frozenset(KINDS)),
+            "/predict": Route(
+                "POST", self._predict, kinds=self.bodies.kinds, refuse=self.bodies.format_of
+            ),
             "/feedback": Route("POST", self._feedback, kinds=frozenset({"application/json"})),
             "/model": Route("GET", about.model),
             "/livez": Route("GET", about.alive, Access.PROBE),

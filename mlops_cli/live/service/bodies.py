@@ -71,6 +71,11 @@ class Bodies:
         self._tables = TableReader(self._rows, self._values, _UNPACKED * self._most)
         self._room = _Room(self._most)
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The content types that are taken."""
+        return frozenset(kind for kind, (form, _) in KINDS.items() if form in self._formats)
+
     async def start(self) -> None:
         """Have everything ready that a first request needs."""
         if self._formats & {"arrow", "parquet"}:
@@ -89,7 +94,7 @@ class Bodies:
         Problem
             As for ``opened``.
         """
-        if len(body) > SMALL or self._format(kind) not in {"json", "csv"}:
+        if len(body) > SMALL or self.format_of(kind) not in {"json", "csv"}:
             return None
         return self._parsed(body, kind)
 
@@ -109,7 +114,7 @@ class Bodies:
             return
         await self._room.enter(len(body), self._seconds)
         try:
-            if self._format(kind) in {"arrow", "parquet"}:
+            if self.format_of(kind) in {"arrow", "parquet"}:
                 plain = await self._tables.read(body, kind)
                 yield await self._aside(self._table, plain)
             else:
@@ -130,7 +135,7 @@ class Bodies:
     async def _aside(self, call: Any, *given: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._parser, call, *given)
 
-    def _format(self, kind: str) -> Format:
+    def format_of(self, kind: str) -> Format:
         """The format of a content type.
 
         Raises
@@ -138,22 +143,22 @@ class Bodies:
         Problem
             415 if it isn't known, or not taken.
         """
-        taken = ", ".join(k for k, (form, _) in KINDS.items() if form in self._formats)
-        if kind not in KINDS:
+        form = KINDS[kind][0] if kind in KINDS else None
+        if form is not None and form in self._formats:
+            return form
+        taken = ", ".join(sorted(self.kinds))
+        if form is None:
             raise Problem(415, f"the content type {kind[:200]!r} is not known; there are {taken}")
-        form = KINDS[kind][0]
-        if form not in self._formats:
-            raise Problem(
-                415,
-                f"this service doesn't take {kind}, as serve.formats of params.yaml doesn't name "
-                f"{form!r}; there are {taken}",
-            )
-        return form
+        raise Problem(
+            415,
+            f"this service doesn't take {kind}, as serve.formats of params.yaml doesn't name "
+            f"{form!r}; there are {taken}",
+        )
 
     def _parsed(self, body: bytes, kind: str) -> Rows | pl.DataFrame:
         rows: Rows | pl.DataFrame
         try:
-            rows = self._json(body) if self._format(kind) == "json" else self._csv(body)
+            rows = self._json(body) if self.format_of(kind) == "json" else self._csv(body)
         except (Problem, KeyboardInterrupt, SystemExit, MemoryError):
             raise
         except BaseException as error:  # noqa: BLE001 - Polars' panics aren't even Exceptions

@@ -40,12 +40,15 @@ class Route:
         GET (and with it HEAD) or POST.
     kinds
         With POST: the content types of a body.
+    refuse
+        Raises Problem 415 for another content type.
     """
 
     method: str
     handler: Callable[[Request], Awaitable[Answer]]
     access: Access = Access.KEY
     kinds: frozenset[str] = frozenset()
+    refuse: Callable[[str], object] | None = None
 
 
 class Gate:
@@ -72,7 +75,7 @@ class Gate:
         if route.access is not Access.PROBE:
             self._check_client(request, route.access)
         if route.method == "POST":
-            self._check_content(request, route.kinds)
+            _check_content(request, route)
 
     def shows_details(self, request: Request) -> bool:
         """Whether who asks may see more than a probe does."""
@@ -94,25 +97,27 @@ class Gate:
         if not self._guard.closed:
             self._hosts.check(request)
 
-    def _check_content(self, request: Request, kinds: frozenset[str]) -> None:
-        coding = request.header("content-encoding")
-        if coding is not None and coding.strip().lower() not in {"", "identity"}:
-            raise Problem(
-                415,
-                f"the content encoding {coding[:80]!r} is not taken; send the body as it is",
-                {"accept-encoding": "identity"},
-            )
-        stated = request.header("content-type") or ""
-        if stated in kinds or media_type(stated) in kinds:
-            return
-        known = ", ".join(sorted(kinds))
-        if not stated:
-            raise Problem(415, f"the request has no content type; there are {known}")
-        raise Problem(
-            415, f"the content type {media_type(stated)[:80]!r} is not known; there are {known}"
-        )
-
 
 def media_type(stated: str) -> str:
     """A content type without its parameters."""
     return stated.partition(";")[0].strip().lower()
+
+
+def _check_content(request: Request, route: Route) -> None:
+    coding = request.header("content-encoding")
+    if coding is not None and coding.strip().lower() not in {"", "identity"}:
+        raise Problem(
+            415,
+            f"the content encoding {coding[:80]!r} is not taken; send the body as it is",
+            {"accept-encoding": "identity"},
+        )
+    stated = request.header("content-type") or ""
+    kind = stated if stated in route.kinds else media_type(stated)
+    if kind in route.kinds:
+        return
+    known = ", ".join(sorted(route.kinds))
+    if not kind:
+        raise Problem(415, f"the request has no content type; there are {known}")
+    if route.refuse is not None:
+        route.refuse(kind)
+    raise Problem(415, f"the content type {kind[:80]!r} is not taken here; there are {known}")

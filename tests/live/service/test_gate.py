@@ -15,6 +15,11 @@ from collections.abc import Iterator
 import pytest
 from served_models import Made, Running, running
 
+from mlops_cli.errors import BadParams
+from mlops_cli.live.service.security import Guard
+from mlops_cli.live.service.settings import Settings
+
+LONG = "a key of at least thirty-two bytes as HS256 asks"
 KEY, METRICS = "a key of thirty-two bytes or more", "another key, for the metrics only"
 
 
@@ -173,6 +178,40 @@ def test_wrong_keys_are_logged_and_slowed_down(binary: Made) -> None:
     assert len(refused) == 30
     assert {line["address"] for line in refused} == {"127.0.0.1"}
     assert not [line for line in lines if "wrong" in json.dumps(line)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"MLOPS_SERVE": '{"jwt": {"algorithms": ["HS257"]}}', "MLOPS_JWT_KEY": LONG},
+            "names 'HS257', which is not known",
+        ),
+        (
+            {"MLOPS_SERVE": '{"jwt": {"algorithms": ["none"]}}', "MLOPS_JWT_KEY": LONG},
+            "names 'none', which is not known",
+        ),
+        (
+            {"MLOPS_SERVE": '{"jwt": {}}', "MLOPS_JWT_KEY": "a secret"},
+            "MLOPS_JWT_KEY has 8 bytes, and HS256 needs 32",
+        ),
+        (
+            {"MLOPS_SERVE": '{"jwt": {"algorithms": ["HS512"]}}', "MLOPS_JWT_KEY": LONG},
+            "MLOPS_JWT_KEY has 48 bytes, and HS512 needs 64",
+        ),
+        (
+            {"MLOPS_SERVE": '{"jwt": {"algorithms": ["RS256"]}}', "MLOPS_JWT_KEY": LONG},
+            "MLOPS_JWT_KEY can't check tokens of the algorithm RS256",
+        ),
+        ({"MLOPS_API_KEYS": f"{LONG},x"}, "key 2 in MLOPS_API_KEYS has 1 bytes"),
+        ({"MLOPS_METRICS_KEY": "short"}, "key 1 in MLOPS_METRICS_KEY has 5 bytes"),
+    ],
+)
+def test_keys_that_protect_nothing_are_refused_at_the_start(
+    binary: Made, changed: dict[str, str], said: str
+) -> None:
+    with pytest.raises(BadParams, match=said):
+        Guard(Settings.of(binary.environment(**changed)))
 
 
 # Pages of other sites, and names.
