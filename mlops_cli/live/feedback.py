@@ -166,7 +166,10 @@ def bring_by_rule(
         truth = known_labels(program, base[program.rules.base], wanted)
     at = time.time()
     labels = list(_by_rule(labelling, truth, asked, at))
-    _write(labels, layout, done, progress)
+    known = _labelled_by_id(layout, labels)
+    new = [one for one in labels if known.get((one.entity, one.moment)) != {one.value}]
+    done.counts["same"] += len(labels) - len(new)
+    _write(new, layout, done, progress)
     return done
 
 
@@ -274,6 +277,35 @@ def _asked(layout: Layout) -> set[tuple[str, float]]:
     finally:
         reader.close()
     return asked
+
+
+def _labelled_by_id(
+    layout: Layout, labels: Sequence[Label]
+) -> dict[tuple[str | None, float | None], set[str | None]]:
+    """What labels by id say of the predictions that labels by entity and moment are about.
+
+    None is among the values where one of them has no label. A label that replaces one of its own
+    key isn't looked at: which of them counts, only the log can say.
+    """
+    import polars as pl
+
+    reader = reader_for(layout, "no prediction to label")
+    found: dict[tuple[str | None, float | None], set[str | None]] = {}
+    try:
+        replaced = set(reader.labelled([label.key for label in labels])["key"])
+        wanted = {(one.entity, one.moment) for one in labels if one.key not in replaced}
+        for page in reader.predictions(columns=("id", "role", "entity", "moment")):
+            rows = page.filter(pl.col("role") != "shadow").with_columns(_seconds(pl.col("moment")))
+            abouts = rows.select("entity", "moment").rows()
+            named = {
+                i: about for i, about in zip(rows["id"], abouts, strict=True) if about in wanted
+            }
+            values = dict(reader.labelled(list(named)).select("key", "value").iter_rows())
+            for i, about in named.items():
+                found.setdefault(about, set()).add(values.get(i))
+    finally:
+        reader.close()
+    return found
 
 
 def _seconds(moment: pl.Expr) -> pl.Expr:

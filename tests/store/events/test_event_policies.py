@@ -93,6 +93,7 @@ def test_more_than_may_wait_is_refused(opened, monkeypatch) -> None:
     log.append([prediction(99)]).result(10)
     assert log.counters() == {
         "written": 26, "spilled": 0, "dropped": 0, "refused": 1, "outages": 0, "damaged": 0,
+        "erased": 0,
     }  # fmt: skip
 
 
