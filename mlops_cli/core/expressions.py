@@ -15,9 +15,10 @@ from mlops_cli.errors import BadParams, DataRefused, nearest
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Expression", "cannot_take"]
+__all__ = ["Expression", "cannot_take", "finite"]
 
 _SHOWN = 200
+_DIVERGES = re.compile(r"/|\b(exp|ln|log\w*|pow(er)?|cotd?|tand?)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Expression:
             raise self._not_row_by_row()
         return expr
 
+    @cached_property
+    def may_be_infinite(self) -> bool:
+        """Whether finite values may give infinity: by a division by zero, a logarithm, a power."""
+        return _DIVERGES.search(self.parsed.text) is not None
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that it reads, each once, in order."""
@@ -95,9 +101,15 @@ class Expression:
         return self.expr
 
     def column(self, name: str, dtype: pl.DataType) -> pl.Expr:
-        """A table's column of a type; NaN, as of nothing by nothing, is missing, as in a source."""
+        """A table's column of a type; NaN and infinity, as of x / 0, are missing."""
         made = self.expr.cast(dtype)
-        return (made.fill_nan(None) if dtype.is_float() else made).alias(name)
+        if dtype.is_float():
+            made = finite(made.fill_nan(None)) if self.may_be_infinite else made.fill_nan(None)
+        return made.alias(name)
+
+    def feature(self, dtype: pl.DataType) -> pl.Expr:
+        """The expression, which gives this type, with infinity as a missing value."""
+        return finite(self.expr) if self.may_be_infinite and dtype.is_float() else self.expr
 
     def type_in(self, schema: pl.Schema) -> pl.DataType:
         """The type that it gives over a table of this schema.
@@ -174,3 +186,10 @@ def _is_separable(expr: pl.Expr) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def finite(numbers: pl.Expr) -> pl.Expr:
+    """Floats, with null in place of infinity."""
+    import polars as pl
+
+    return pl.when(~numbers.is_infinite()).then(numbers)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from mlops_cli.core.expressions import Expression
+from mlops_cli.core.expressions import Expression, finite
 from mlops_cli.core.joins import JoinPlan
 from mlops_cli.core.repairs import repairs_of
 from mlops_cli.core.tablefacts import TableFacts, dtype_name, moment
@@ -244,10 +244,20 @@ class FeatureProgram:
         import polars as pl
 
         made = self._prepared(base, tables)
-        features = made.select(
-            e.over(made.columns).alias(name) for name, e in self.features.items()
+        for e in self.features.values():
+            e.over(made.columns)
+        return self.select_features(made).cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
+
+    def select_features(self, made: pl.DataFrame) -> pl.DataFrame:
+        """The features of rows that have all columns which these read."""
+        import polars as pl
+
+        features = made.select(e.expr.alias(name) for name, e in self.features.items())
+        return features.with_columns(
+            finite(pl.col(name)).alias(name)
+            for name, e in self.features.items()
+            if features.schema[name].is_float() and (e.may_be_infinite or self.hook is not None)
         )
-        return features.cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
 
     def _prepared(self, base: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
         """Base rows with what joins, windows and the hook add."""

@@ -120,7 +120,7 @@ class RequestProgram:
         return {name: frame.get_column(own[name]) for name in self.program.features}, misses
 
     def _hooked(self, started: pl.DataFrame, made: Mapping[str, Column]) -> pl.DataFrame:
-        return self.program.hooked(self._frame(started, made)).select(self._all)
+        return self.program.select_features(self.program.hooked(self._frame(started, made)))
 
     def _frame(
         self,
@@ -149,14 +149,9 @@ class RequestProgram:
             if types.get(column) in _PLAIN and e.expr.meta.eq(pl.col(column)):
                 copied[name] = column
             else:
-                if self.program.hook is None:
-                    e.type_in(pl.Schema(types))
-                computed[name] = e.expr
+                hooked = self.program.hook is not None
+                computed[name] = e.expr if hooked else e.feature(e.type_in(pl.Schema(types)))
         return copied, computed
-
-    @property
-    def _all(self) -> list[pl.Expr]:
-        return [e.expr.alias(name) for name, e in self.program.features.items()]
 
     def _read_by_features(self) -> list[str]:
         program = self.program

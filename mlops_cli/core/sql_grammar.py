@@ -231,6 +231,9 @@ class _Parser:
         token, low = self.now, self.now.low
         if token.kind in {"text", "number"}:
             self.take()
+            if token.kind == "number" and "." in token.text and "e" not in token.text.lower():
+                # Polars would make a decimal of it, whose division by zero is an error.
+                self.out[-1] = f"{token.text.rstrip('.')}e0"
         elif token.kind == "name":
             self.column(token.text[1:-1].replace(token.text[0] * 2, token.text[0]))
         elif low == "(":

@@ -130,6 +130,8 @@ class _Tally:
     read: int = 0
     kept: int = 0
     labelled: int = 0
+    not_finite: int = 0
+    """Rows whose target is infinite or not a number."""
     unlabelled: dict[str, int] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
     least: dict[str, Any] = field(default_factory=dict)
@@ -176,6 +178,8 @@ class _Tally:
         self.labelled += features.height
         if not features.height:
             return
+        if target.dtype.is_float():
+            self.not_finite += int((~target.is_finite()).sum())
         same = set(equal_to_target(features, target))
         self.equal = same if self.equal is None else self.equal & same
         for feature in features:
@@ -195,6 +199,12 @@ class _Tally:
                 f"none of {self.kept} rows of {program.rules.base} has a label "
                 f"({why or 'no rows'})",
                 f"featurize.target is {program.rules.target!r}: check it, and ingest.until.",
+            )
+        if self.not_finite:
+            raise DataRefused(
+                f"the target is infinite or not a number in {self.not_finite} of "
+                f"{self.labelled} rows: featurize.target is {program.rules.target!r}",
+                "Give null where there is no label, such as CASE WHEN x > 0 THEN LN(x) END.",
             )
         for name in sorted(self.equal or ()):
             raise DataRefused(

@@ -152,7 +152,8 @@ def sources(draw: st.DrawFn, *, infinite: bool = False) -> dict[str, pl.DataFram
     calls = table({c: t for c, t in BASE.items() if c != "done"}, rng.randint(1, 30))
     calls = calls.with_columns(
         done=pl.col("t") + pl.duration(hours=2),
-        half=pl.col("number") / 2,
+        # As ingest derives it: infinity is missing.
+        half=pl.when(pl.col("number").is_finite()).then(pl.col("number") / 2),
         root=pl.col("number").sqrt().fill_nan(None),
     )
     listed = table(TOWNS, len(towns)).with_columns(town=pl.Series(towns, dtype=pl.String))

@@ -222,3 +222,13 @@ def test_a_program_in_a_file_has_types_and_no_other_names_of_polars() -> None:
     content["sources"]["buses"]["schema"]["size"] = "read_clipboard"
     with pytest.raises(DataRefused, match="the type 'read_clipboard'"):
         FeatureProgram.from_json(content)
+
+
+def test_infinity_is_missing_for_a_table_and_for_one_row() -> None:
+    base = trips(5, 40)
+    program = compiled(
+        changed(features={"ratio": "1.0 / (bus_24h_n - bus_24h_n)", "n": "bus_24h_n"})
+    )
+    assert program.transform(base, tables(base))["ratio"].null_count() == 40
+    for e in program.features.values():
+        assert e.may_be_infinite == (e.place.endswith("ratio"))

@@ -325,3 +325,22 @@ def test_what_the_grammar_accepts_passes_the_proof(sql: str) -> None:
     except BadParams as error:
         message = error.message
     assert "more than one row" not in message
+
+
+@pytest.mark.parametrize(
+    ("sql", "values"),
+    [
+        ("1.0 / x", [float("inf"), 0.5]),
+        ("x * .5", [0.0, 1.0]),
+        ("x + 1.", [1.0, 3.0]),
+        ("x > 0.5", [False, True]),
+        ("x IN (0.5, 2.0)", [False, True]),
+        ("x BETWEEN 0.5 AND 2.5", [False, True]),
+        ("ROUND(x * 0.15, 1)", [0.0, 0.3]),
+        ("-1.5 * x", [-0.0, -3.0]),
+    ],
+)
+def test_numbers_with_a_point_are_floats_not_decimals(sql, values):
+
+    rows = pl.DataFrame({"x": [0, 2]})
+    assert rows.select(Expression(sql, "here").expr.alias("y"))["y"].to_list() == values

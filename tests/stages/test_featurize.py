@@ -165,3 +165,21 @@ def test_a_value_that_an_expression_cannot_take_is_not_shown(
     assert "'bus'" in caught.value.message
     assert "b1" not in caught.value.message
     assert not layout.features.exists()
+
+
+def test_a_division_by_zero_is_a_missing_value(layout: Layout) -> None:
+    features = {"hours": "EXTRACT(hour FROM t)", "ratio": "size / EXTRACT(hour FROM t)"}
+    featurize.run(settings(features=features), layout, Silent())
+    table = made(layout)
+    none = table.filter(pl.col("hours") == 0)["ratio"]
+    assert len(none)
+    assert none.null_count() == len(none)
+    assert table["ratio"].is_finite().all()
+    assert read_json(layout.feature_report)
+
+
+def test_an_infinite_target_is_refused_with_its_count(layout: Layout) -> None:
+    params = settings(target="LN(delay)")
+    object.__setattr__(params.task, "type", "regression")
+    with pytest.raises(DataRefused, match=r"infinite or not a number in 1\d of 180 rows"):
+        featurize.run(params, layout, Silent())
