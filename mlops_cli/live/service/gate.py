@@ -89,13 +89,14 @@ class Gate:
         return True
 
     def _check_client(self, request: Request, access: Access) -> None:
-        if access is not Access.PAGE:  # which a link may lead to
-            self._hosts.check_origin(request)
-            if self._guard.closes(access is Access.METRICS):
-                self._guard.check(request, metrics=access is Access.METRICS)
-                return
-        if not self._guard.closed:
+        metrics = access is Access.METRICS
+        if access is not Access.PAGE and self._guard.closes(metrics):
+            # No page of another site has a key, nor can it have a browser send one.
+            self._guard.check(request, metrics=metrics)
+        elif not self._guard.closed:
             self._hosts.check(request)
+            if access is not Access.PAGE:  # which a link may lead to
+                self._hosts.check_origin(request)
 
 
 def media_type(stated: str) -> str:

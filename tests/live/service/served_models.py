@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -106,15 +107,31 @@ class Made:
         }
 
 
-def make(root: Path, task: str, family: str = "lightgbm", rounds: int = 12) -> Made:
-    """Fit a model on orders, and keep what a registered version has."""
+def make(
+    root: Path,
+    task: str,
+    family: str = "lightgbm",
+    rounds: int = 12,
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> Made:
+    """Fit a model on orders, and keep what a registered version has.
+
+    Parameters
+    ----------
+    texts
+        Further columns of the base source, each of one value, that are features too.
+    """
     layout, base = Layout(root), orders()
+    base = base.with_columns(**{name: pl.lit(value) for name, value in texts.items()})
     shops = pl.DataFrame({"shop": [f"s{i}" for i in range(5)], "rank": [3, 1, 4, 1, 5]})
     sources = {"orders": base, "shops": shops}
     for name, table in sources.items():
         tables.write(table, layout.valid / f"{name}.parquet")
     write_json(layout.ingest_manifest, {"until": "2024-05-10T00:00:00Z"})
-    rules = Featurize.model_validate({**RULES, "target": TARGETS[task]})
+    more = {f"text_{i}": f'"{name}"' for i, name in enumerate(texts)}
+    rules = Featurize.model_validate(
+        {**RULES, "features": {**RULES["features"], **more}, "target": TARGETS[task]}
+    )
     program = FeatureProgram.compile(
         rules, Ingest.model_validate(INGEST), {n: t.schema for n, t in sources.items()}
     )
@@ -130,7 +147,7 @@ def make(root: Path, task: str, family: str = "lightgbm", rounds: int = 12) -> M
         seed=0,
         iterations=rounds if chosen.rounds else None,
     )
-    needed = ["at", "shop", "width", "height", "kind"]
+    needed = ["at", "shop", "width", "height", "kind", *texts]
     rows = base.select("order", *needed).with_columns(
         pl.col("at").dt.to_string("%Y-%m-%dT%H:%M:%SZ")
     )
