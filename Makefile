@@ -58,10 +58,17 @@ $(BIN)/pip:
 	  { echo "Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-constraints: ## renew constraints.txt: the newest versions that pyproject.toml allows
+constraints: ## renew constraints.txt and requirements.lock: the newest that pyproject.toml allows
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && unset PIP_CONSTRAINT PIP_BUILD_CONSTRAINT && \
 	$(PYTHON) -m venv "$$folder" && \
 	"$$folder/bin/pip" install --quiet --upgrade -e '.[flights,dev]' 'setuptools<81' hatchling editables && \
 	{ sed -n '/^#/p' constraints.txt; \
 	  "$$folder/bin/pip" freeze --all --exclude pip --exclude mlops-cli; } > "$$folder/constraints.txt" && \
-	cp "$$folder/constraints.txt" constraints.txt
+	cp "$$folder/constraints.txt" constraints.txt && \
+	printf '%s\n' hatchling editables 'setuptools<81' > "$$folder/build.in" && \
+	"$$folder/bin/pip" install --quiet uv && \
+	{ sed -n '/^#/p' requirements.lock; \
+	  "$$folder/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-strip-extras --no-annotate --no-header --extra flights --extra serve \
+	    --constraint constraints.txt pyproject.toml "$$folder/build.in"; } > "$$folder/requirements.lock" && \
+	cp "$$folder/requirements.lock" requirements.lock

@@ -50,6 +50,30 @@ def test_no_text_states_it_as_a_requirement_of_an_index() -> None:
     assert [name for name, text in texts() if stated.search(text)] == []
 
 
+def test_the_lock_of_this_repository_has_a_hash_for_each_version_that_is_tested() -> None:
+    pins = dict(
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    text = (ROOT / "requirements.lock").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert len(lines) > 100
+    for line in lines:
+        found = re.match(
+            r"([a-z0-9._-]+)(?:\[[\w, -]+\])?==([\w.!+]+)(?: ; [^-]+)? +--hash=sha256:", line
+        )
+        assert found, line[:80]
+        assert pins.get(found[1], found[2]) == found[2], line[:80]
+    for name in ("pipeline", "retrain", "delivery"):
+        own = (ROOT / f".github/workflows/{name}.yml").read_text()
+        installs = re.findall(r"(?m)^ *(?:run: )?((?:pip|make) .*)$", own)
+        assert installs == [
+            "pip install --require-hashes -r requirements.lock",
+            "pip install --no-deps --no-build-isolation --editable .",
+        ]
+
+
 def test_a_bento_installs_exact_versions_and_not_the_package_itself() -> None:
     wanted = serving(["lightgbm", "linear", "xgboost"], tokens=True)
     assert all(re.fullmatch(r"[a-z0-9-]+==[\w.+!]+", line) for line in wanted)
