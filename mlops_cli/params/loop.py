@@ -16,7 +16,7 @@ Found = Literal["drift", "degraded"]
 
 _ADDRESS = re.compile(r"[^\s@<>()\[\],:;\"\\]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1", re.IGNORECASE)
 
 
@@ -25,7 +25,7 @@ def _mail_address(value: str) -> str:
     plain = value in {address, f"<{address}>"} or value.endswith(f" <{address}>")
     if (
         not plain
-        or not value.isascii()
+        or not address.isascii()
         or _CONTROL.search(value)
         or not _ADDRESS.fullmatch(address)
     ):

@@ -243,7 +243,8 @@ def test_mail_that_cannot_be_sent_is_a_sentence_without_the_password(more, answe
 @pytest.mark.parametrize(
     "address",
     ["ann@example.org\nBcc: eve@example.org", "Ann\r\nBcc: e@x <ann@example.org>", "a@b, c@d",
-     "ann", "@", "ann@", "", "a b@example.org", "ann@example.org\x00", "a@b\u2028"],
+     "ann", "@", "ann@", "", "a b@example.org", "ann@example.org\x00", "a@b\u2028",
+     "ä@example.org", "\ud800 <a@b>"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_when_params_are_read(address):
     for rules in ({"to": [address]}, {"sender": address}):
@@ -252,8 +253,11 @@ def test_what_is_no_address_is_refused_when_params_are_read(address):
 
 
 def test_addresses_with_and_without_a_name_are_taken():
-    rules = email(to=["root@localhost", "Ann B. <ann@example.org>"])
+    rules = email(to=["root@localhost", "Ann B. <ann@example.org>"], sender="Jörg <j@example.org>")
     assert rules.to == ("root@localhost", "Ann B. <ann@example.org>")
+    with mail_server() as (port, got):
+        assert alerts.send(rules.model_copy(update={"port": port}), None, "s", "t") == 0
+    assert "From: =?utf-8?q?J=C3=B6rg?= <j@example.org>\r\n" in got
 
 
 @pytest.mark.parametrize("host", ["mail.example.org", "localhost.example.org", "10.0.0.1", "::2"])
