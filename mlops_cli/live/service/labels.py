@@ -75,9 +75,11 @@ class Labelling:
         """
         try:
             moment = dt.datetime.fromisoformat(given)
-        except (TypeError, ValueError):
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+            # In another zone it may lie outside of the years 1 to 9999.
+            return moment.astimezone(dt.UTC).timestamp()
+        except (TypeError, ValueError, OverflowError):
             raise Unfit("`time` is not a moment as ISO 8601") from None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
 
     def value(self, label: Any) -> str:
         """The label as JSON, as the model's classes have it; see ``by_id``."""

@@ -186,6 +186,7 @@ def test_wrong_feedback(made: Made, service: Running) -> None:
         ([{"id": "a", "label": [label]}], 422),
         ([{**entity, "time": "9999-99-99", "label": label}], 422),
         ([{**entity, "time": 5, "label": label}], 422),
+        ([{**entity, "time": "9999-12-31T23:59:59-14:00", "label": label}], 422),
         ([{**entity, "entity": {"order": ["o1"]}, "label": label}], 422),
         ([{**entity, "entity": "o1", "label": label}], 422),
         ([{"id": "a", "label": label}] * 10_001, 413),
