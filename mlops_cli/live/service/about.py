@@ -66,7 +66,7 @@ class About:
                 "waiting": service.batcher.queued,
                 "log": None if events is None else {"waiting": events.waiting, **events.counters()},
                 "following": service.problem(),
-                "problem": problem,
+                "problem": None if events is None else events.reason,
             }
         elif problem is not None or behind:
             content["problem"] = "the event log is away"
