@@ -10,57 +10,32 @@ The tags follow GTO's conventions (https://mlem.ai/doc/gto), so that `gto show`,
   doesn't read it as anything.
 
 What a tag doesn't say by its name stands in its message, as trailers (``Bundle: <sha256>``).
+
+Whoever can push can push any tag, so a tag counts only as far as it proves to be what its name
+says: a tag that doesn't is passed over with a note, and disturbs nothing else.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal
 
-from mlops_cli.errors import NotFound, nearest
+from mlops_cli.core.tags import (
+    APPROVAL,
+    ASSIGNMENT,
+    MOST_ASSIGNMENTS,
+    NUMBER,
+    Part,
+    Tag,
+    assignment_tag,
+    bump,
+    rest_of,
+    sort_key,
+    version_tag,
+)
+from mlops_cli.errors import NotFound, NotProject, nearest
 
-__all__ = [
-    "Approval",
-    "Assignment",
-    "Registry",
-    "Tag",
-    "Version",
-    "approval_tag",
-    "assignment_tag",
-    "bump",
-    "version_tag",
-]
-
-Part = Literal["major", "minor", "patch"]
-
-_NUMBER = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
-_TRAILER = re.compile(r"^([A-Z][A-Za-z-]*): (.*)$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Tag:
-    """An annotated tag (a lightweight one has no message, and its commit's date)."""
-
-    name: str
-    commit: str
-    at: datetime
-    who: str = ""
-    message: str = ""
-    annotated: bool = True
-
-    @property
-    def trailers(self) -> dict[str, str]:
-        """``Key: value`` lines of the message."""
-        return dict(_TRAILER.findall(self.message))
-
-    @property
-    def why(self) -> str:
-        """The message without its first line and its trailers."""
-        body = self.message.partition("\n")[2]
-        return _TRAILER.sub("", body).strip()
+__all__ = ["Approval", "Assignment", "Registry", "Version"]
 
 
 @dataclass(frozen=True)
@@ -131,6 +106,8 @@ class Registry:
         Oldest first, by their number.
     counter
         The highest number of an assignment, 0 if there is none.
+    notes
+        A sentence for each tag that was passed over.
     """
 
     name: str
@@ -140,30 +117,29 @@ class Registry:
     counter: int = 0
     numbers: frozenset[str] = field(default=frozenset())
     """Every number that was ever given, also to versions that were taken back."""
+    names: frozenset[str] = field(default=frozenset())
+    """Every tag of the model, also those that were passed over: Git has no second of a name."""
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, name: str, tags: Iterable[Tag]) -> Registry:
         """Read the tags of one model; all others are passed over."""
-        mine = [(tag, rest) for tag in tags if (rest := _rest(name, tag.name))]
+        mine = [(tag, rest) for tag in tags if (rest := rest_of(name, tag.name))]
         mine.sort(key=lambda pair: pair[0].at)
-        registered = {
-            rest[1:]: Version(name, rest[1:], tag)
-            for tag, rest in mine
-            if rest[0] == "@" and _NUMBER.fullmatch(rest[1:])
-        }
-        taken_back = {rest[1:-1] for _, rest in mine if rest[0] == "@" and rest[-1] == "!"}
-        versions = {n: v for n, v in registered.items() if n not in taken_back}
-        assignments = sorted(
-            _assignments(mine, {v.commit: v for v in versions.values()}), key=lambda a: a.counter
-        )
-        approvals = [found for tag, rest in mine if (found := _approval(tag, rest))]
+        names = frozenset(tag.name for tag, _ in mine)
+        notes = [f"the tag {tag.name} {tag.problem}" for tag, _ in mine if tag.problem]
+        sound = [(tag, rest) for tag, rest in mine if not tag.problem]
+        registered, versions = _versions(name, sound, notes)
+        assignments = sorted(_assignments(sound, versions, notes), key=lambda a: a.counter)
         return cls(
             name,
-            tuple(sorted(versions.values(), key=lambda v: _parts(v.number))),
+            tuple(sorted(versions.values(), key=lambda v: sort_key(v.number))),
             tuple(assignments),
-            tuple(approvals),
+            tuple(_approvals(sound, notes)),
             max((a.counter for a in assignments), default=0),
             frozenset(registered),
+            names,
+            tuple(notes),
         )
 
     @property
@@ -238,68 +214,122 @@ class Registry:
         raise NotFound(f"{self.name} has no version or stage {wanted!r}", nearest(wanted, known))
 
     def next_number(self, part: Part) -> str:
-        """The number of the next version; v0.1.0 is the first. A number is never given twice."""
-        if not self.numbers:
-            return "v0.1.0"
-        return bump(max(self.numbers, key=_parts), part)
+        """The number of the next version; v0.1.0 is the first. A number is never given twice.
+
+        Raises
+        ------
+        NotProject
+            If its digits are used up.
+        """
+        number = bump(max(self.numbers, key=sort_key), part) if self.numbers else "v0.1.0"
+        while version_tag(self.name, number) in self.names:
+            number = bump(number, part)
+        if not NUMBER.fullmatch(number):
+            raise NotProject(
+                f"no version of {self.name} can come after {max(self.numbers, key=sort_key)}",
+                "Delete that tag, if it was made by mistake: git tag -d TAG.",
+            )
+        return number
+
+    def next_counter(self, stage: str) -> int:
+        """The number of the next assignment to a stage.
+
+        Raises
+        ------
+        NotProject
+            If there is none.
+        """
+        counter = self.counter + 1
+        while assignment_tag(self.name, stage, counter) in self.names:
+            counter += 1
+        if counter > MOST_ASSIGNMENTS:
+            last = self.assignments[-1].tag.name
+            raise NotProject(
+                f"the tag {last} has the highest number that an assignment may have",
+                f"Delete it, here and on the remote: git tag -d '{last}'",
+            )
+        return counter
 
 
-def bump(number: str, part: Part) -> str:
-    """Count one part up.
-
-    Examples
-    --------
-    >>> bump("v1.2.3", "minor")
-    'v1.3.0'
-    """
-    major, minor, patch = _parts(number)
-    return {
-        "major": f"v{major + 1}.0.0",
-        "minor": f"v{major}.{minor + 1}.0",
-        "patch": f"v{major}.{minor}.{patch + 1}",
-    }[part]
-
-
-def version_tag(name: str, number: str) -> str:
-    """The name of the tag that registers a version."""
-    return f"{name}@{number}"
-
-
-def assignment_tag(name: str, stage: str, counter: int) -> str:
-    """The name of the tag that puts a version into a stage."""
-    return f"{name}#{stage}#{counter}"
-
-
-def approval_tag(name: str, number: str, stage: str, who: str) -> str:
-    """The name of the tag of somebody's approval; ``who`` is an e-mail address."""
-    person = re.sub(r"[^A-Za-z0-9._+-]", "=", who).strip(".") or "unknown"
-    return f"{name}/approvals/{number}/{stage}/{person}"
-
-
-def _rest(name: str, tag: str) -> str | None:
-    if not tag.startswith(name):
-        return None
-    rest = tag[len(name) :]
-    return rest if rest[:1] in {"@", "#"} or rest.startswith("/approvals/") else None
+def _versions(
+    name: str, tags: Iterable[tuple[Tag, str]], notes: list[str]
+) -> tuple[dict[str, Version], dict[str, Version]]:
+    """All that were registered by their number, and those of them that weren't taken back."""
+    registered: dict[str, Version] = {}
+    taken_back: dict[str, Tag] = {}
+    for tag, rest in tags:
+        number = rest[1:].removesuffix("!")
+        if rest[0] != "@":
+            continue
+        if not NUMBER.fullmatch(number):
+            notes.append(f"the tag {tag.name} names no version such as {name}@v1.2.0")
+        elif rest[-1] != "!":
+            registered[number] = Version(name, number, tag)
+        elif not tag.annotated:
+            notes.append(f"the tag {tag.name} is lightweight: it doesn't say who takes it back")
+        else:
+            taken_back[number] = tag
+    for number, tag in taken_back.items():
+        if number in registered and registered[number].commit != tag.commit:
+            notes.append(f"the tag {tag.name} points at another commit than {name}@{number}")
+    versions = {
+        number: version
+        for number, version in registered.items()
+        if number not in taken_back or taken_back[number].commit != version.commit
+    }
+    by_commit: dict[str, list[Version]] = {}
+    for version in versions.values():
+        by_commit.setdefault(version.commit, []).append(version)
+    notes += [
+        f"{', '.join(v.label for v in same)} are on one commit ({commit[:9]})"
+        for commit, same in by_commit.items()
+        if same[1:]
+    ]
+    return registered, versions
 
 
 def _assignments(
-    mine: Iterable[tuple[Tag, str]], by_commit: Mapping[str, Version]
+    tags: Iterable[tuple[Tag, str]], versions: Mapping[str, Version], notes: list[str]
 ) -> Iterable[Assignment]:
-    for tag, rest in mine:
-        found = re.fullmatch(r"#([A-Za-z0-9][\w/-]*)(!?)#(\d+)", rest)
-        if found and (found[2] or tag.commit in by_commit):
-            version = None if found[2] else by_commit[tag.commit]
-            yield Assignment(found[1], version, int(found[3]), tag)
+    for tag, rest in tags:
+        if rest[0] != "#":
+            continue
+        form = ASSIGNMENT.fullmatch(rest)
+        if form is None:
+            notes.append(f"the tag {tag.name} names no stage and number")
+        elif not tag.annotated:
+            notes.append(f"the tag {tag.name} is lightweight: it doesn't say who assigns what")
+        elif form[2]:
+            yield Assignment(form[1], None, int(form[3]), tag)
+        else:
+            version = _assigned_version(tag, versions)
+            if isinstance(version, str):
+                notes.append(f"the tag {tag.name} {version}")
+            else:
+                yield Assignment(form[1], version, int(form[3]), tag)
 
 
-def _approval(tag: Tag, rest: str) -> Approval | None:
-    found = re.fullmatch(r"/approvals/(v[\d.]+)/(.+)/[^/]+", rest)
-    return Approval(found[1], found[2], tag) if found else None
+def _assigned_version(tag: Tag, versions: Mapping[str, Version]) -> Version | str:
+    """The version that an assignment names, or why there is none."""
+    number = tag.trailers.get("Version")
+    if number is None:  # GTO's own assignments don't name it
+        here = [v for v in versions.values() if v.commit == tag.commit]
+        if len(here) == 1:
+            return here[0]
+        held = ", ".join(v.number for v in here) or "no version"
+        return f"doesn't name its version, and its commit has {held}"
+    if number not in versions:
+        return f"names version {number}, which is not registered"
+    if versions[number].commit != tag.commit:
+        return f"names version {number}, but points at another commit"
+    return versions[number]
 
 
-def _parts(number: str) -> tuple[int, int, int]:
-    found = _NUMBER.fullmatch(number)
-    if not found:
-        raise ValueError(number)
-    return int(found[1]), int(found[2]), int(found[3])
+def _approvals(tags: Iterable[tuple[Tag, str]], notes: list[str]) -> Iterable[Approval]:
+    for tag, rest in tags:
+        if rest[0] != "/":
+            continue
+        if form := APPROVAL.fullmatch(rest):
+            yield Approval(form[1], form[5], tag)
+        else:
+            notes.append(f"the tag {tag.name} names no version, stage and person")

@@ -17,7 +17,8 @@ from mlops_cli.store.delivery import bundle_md5
 from mlops_cli.store.git import Git, GitFailed
 from mlops_cli.store.lockfile import lock_at
 from mlops_cli.store.objects import Objects
-from mlops_cli.store.registry import fetch, read, tags
+from mlops_cli.store.registry import fetch, read
+from mlops_cli.store.tag_objects import tags
 from mlops_cli.store.uploads import upload
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _specs(git: Git, name: str) -> list[str]:
     if git.resolve("HEAD") is None:
         raise NotProject("there is no commit to push", "Commit the project first.")
     # Explicit names: a pattern would also take the tags of a model whose name begins the same.
-    names = [tag.name for tag in tags(git, name) if tag.name[len(name) :][:1] in {"@", "#", "/"}]
+    names = [tag.name for tag in tags(git, name)]
     specs = [f"{_TAGS}{tag}:{_TAGS}{tag}" for tag in names]
     return ([f"{_HEADS}{branch}:{_HEADS}{branch}"] if branch else []) + specs
 

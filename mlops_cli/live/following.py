@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 __all__ = ["followed"]
 
 
+class _NotesOnce(Silent):
+    """Logs each sentence once: tags that don't count are met at each look."""
+
+    _MOST = 1_000
+
+    def __init__(self) -> None:
+        self._logged: set[str] = set()
+
+    def note(self, text: str) -> None:
+        if text not in self._logged and len(self._logged) < self._MOST:
+            self._logged.add(text)
+            log("follow", problem=text)
+
+
 @contextmanager
 def followed(
     params: Params, layout: Layout, settings: Settings
@@ -31,8 +45,10 @@ def followed(
     stage = settings.follow
     assert stage is not None  # noqa: S101 - the caller looked
 
+    notes = _NotesOnce()
+
     def current(label: str | None) -> Model | None:
-        return now_in(params, layout, stage, label, Silent())
+        return now_in(params, layout, stage, label, notes)
 
     def attach(service: Service) -> None:
         loops: list[asyncio.AbstractEventLoop] = []

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import mlops_cli
-from mlops_cli.core.versions import Part, Registry, Version, version_tag
+from mlops_cli.core.tags import Part, version_tag
+from mlops_cli.core.versions import Registry, Version
 from mlops_cli.errors import MlopsError, ModelRefused, NotProject
 from mlops_cli.live.champion import against
 from mlops_cli.store import commits, delivery, dvc

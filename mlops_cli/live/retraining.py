@@ -20,6 +20,7 @@ from mlops_cli.errors import BadParams, MlopsError, ModelRefused, NotFound, Stag
 from mlops_cli.live.need import found_need
 from mlops_cli.live.registering import register
 from mlops_cli.live.session import Session
+from mlops_cli.live.stage_rules import read_trusted
 from mlops_cli.live.staging import promote
 from mlops_cli.live.truth import complete_until
 from mlops_cli.store import commits
@@ -28,7 +29,6 @@ from mlops_cli.store.dvc import reproduce
 from mlops_cli.store.files import read_json
 from mlops_cli.store.git import Git
 from mlops_cli.store.locks import held
-from mlops_cli.store.registry import read
 from mlops_cli.store.runs import last_failure
 from mlops_cli.store.settings import set_until
 
@@ -146,7 +146,7 @@ def _moved_on(layout: Layout, attempt: Attempt) -> bool:
         return True
     head = Git(layout.root).run("rev-parse", "HEAD").strip()
     name = parameters.load(layout.params).register_.name
-    made = any(v.commit == head for v in read(layout.root, name).versions)
+    made = any(v.commit == head for v in read_trusted(layout.root, name).versions)
     return made and head != attempt.head
 
 
@@ -167,7 +167,7 @@ def _planned(
     commits.refuse_unfit(git)
     # The clock may have been moved for serving; a retraining brings no other change along.
     commits.refuse_foreign(git, commits.owned(layout), only=("ingest.until",))
-    registry = read(layout.root, params.register_.name)
+    registry = read_trusted(layout.root, params.register_.name, progress.note)
     production = registry.in_stage(params.retrain.stage)
     until = wanted.until or _newest(params, layout, progress)
     # Where the model's data end, not where the clock stands: it may have been moved since.

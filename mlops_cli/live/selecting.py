@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlops_cli.live.stage_rules import find_trusted
+from mlops_cli.reporting import Silent
 from mlops_cli.store.delivery import pull_bundle
-from mlops_cli.store.registry import read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +66,7 @@ def selected(
 
         verify(layout.model)
         return Selected(name, layout.model, None)
-    version = read(layout.root, name).find(wanted)
+    progress = progress or Silent()
+    version = find_trusted(layout.root, name, wanted, progress.note)
     folder = pull_bundle(layout.root, version, progress=progress)
     return Selected(name, folder, version)

@@ -9,6 +9,7 @@ from mlops_cli.core.program import FeatureProgram
 from mlops_cli.live.materializing import is_current, materialize
 from mlops_cli.live.selecting import WORKSPACE, selected
 from mlops_cli.live.service.settings import Model, Secrets, Settings, listed
+from mlops_cli.live.stage_rules import read_trusted
 from mlops_cli.store.files import read_json
 from mlops_cli.store.streams import Text
 
@@ -76,9 +77,7 @@ def now_in(
     params: Params, layout: Layout, stage: str, label: str | None, progress: Progress
 ) -> Model | None:
     """The model in a stage now, fetched and ready; None where it is still ``label``."""
-    from mlops_cli.store.registry import read
-
-    version = read(layout.root, params.register_.name).find(stage)
+    version = read_trusted(layout.root, params.register_.name, progress.note).find(stage)
     if version.label == label:
         return None
     found = selected(params, layout, version.number, progress)

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlops_cli.live.stage_rules import read_trusted
 from mlops_cli.store import commits
 from mlops_cli.store.git import Git
 from mlops_cli.store.locks import waited_for
-from mlops_cli.store.registry import fetch, read
+from mlops_cli.store.registry import fetch
 
 if TYPE_CHECKING:
     from mlops_cli.core.versions import Registry
@@ -28,12 +29,15 @@ class Session:
     ----------
     remote
         The Git remote that must agree to every change; None keeps it in this clone.
+    note
+        Takes a sentence that the user should see.
     """
 
     params: Params
     layout: Layout
     git: Git
     remote: str | None
+    note: Callable[[str], None] = lambda _: None
 
     @classmethod
     @contextmanager
@@ -58,7 +62,8 @@ class Session:
         with waited_for(layout.work / "registry.lock", waiting):
             remote = None if local else git.remote()
             fetch(git, remote)
-            yield cls(params, layout, git, remote)
+            read_trusted(layout.root, params.register_.name, waiting)
+            yield cls(params, layout, git, remote, waiting)
 
     @property
     def name(self) -> str:
@@ -66,5 +71,5 @@ class Session:
         return self.params.register_.name
 
     def registry(self) -> Registry:
-        """What the tags say now."""
-        return read(self.layout.root, self.name)
+        """What the tags say now, as far as they keep to the rules of their stages."""
+        return read_trusted(self.layout.root, self.name)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mlops_cli.core.versions import Assignment, Registry, Version, approval_tag, assignment_tag
+from mlops_cli.core.tags import Tag, address_of, approval_tag, assignment_tag, is_approval_of
+from mlops_cli.core.versions import Assignment, Registry, Version
 from mlops_cli.errors import Busy, ModelRefused, NotFound, nearest
-from mlops_cli.store.registry import Outdated, apply, fetch, new_tag, trailers
+from mlops_cli.live.stage_rules import RULES, StageRules
+from mlops_cli.store.registry import Outdated, apply, fetch, new_tag, read, trailers
 
 if TYPE_CHECKING:
-    from mlops_cli.core.versions import Approval
     from mlops_cli.live.session import Session
     from mlops_cli.params.modelling import StageRule
 
@@ -33,13 +35,14 @@ def promote(session: Session, wanted: str, stage: str, why: str = "") -> tuple[A
         If somebody else has just put another version there.
     """
     rule = _rule(session, stage)
+    _note_difference(session, stage, rule)
     replayed: set[str] = set()
 
     def choose(registry: Registry) -> Version:
         version = registry.find(wanted)
         held = registry.in_stage(stage)
         if held != version:
-            _check_rule(session, rule, registry, version, stage)
+            _check_rule(session, rule, version, stage)
             # The first version of a stage has no answers to be compared with.
             if held is not None and version.number not in replayed:
                 _check_replay(session, rule, version, stage)
@@ -62,6 +65,7 @@ def rollback(
     _rule(session, stage)
 
     def choose(registry: Registry) -> Version:
+        registry = _rules(session).history(stage)
         if to is None:
             found = registry.before(stage)
             if found is None:
@@ -90,52 +94,98 @@ def approve(session: Session, wanted: str, stage: str, why: str = "", *, sign: b
         If there is no such version or stage.
     ModelRefused
         If the stage's rule names approvers, and this isn't one of them.
+    NotProject
+        If it can't be signed.
     """
-    rule, version = _rule(session, stage), session.registry().find(wanted)
+    rule, registry = _rule(session, stage), session.registry()
+    version = registry.find(wanted)
+    _note_difference(session, stage, rule)
     who = session.git.identity()
-    address = _address(who)
-    if rule.approvers and address not in rule.approvers:
+    address = address_of(who)
+    if rule.approvers and address.casefold() not in {a.casefold() for a in rule.approvers}:
         raise ModelRefused(
             f"{address} is not among those who approve for {stage}: {', '.join(rule.approvers)}",
             "Ask one of them, or change register.stages in params.yaml.",
         )
-    tag = approval_tag(session.name, version.number, stage, address)
-    if any(a.tag.name == tag for a in session.registry().approvals):
-        return tag
-    message = f"{who} approves {version} for {stage}" + (f"\n\n{why}" if why else "")
+    if rule.signed and not sign:
+        session.note(f"{stage} counts signed approvals only: mlops approve --sign")
+    own = approval_tag(session.name, version.number, stage, address)
+    given = {a.tag.name: a.tag for a in registry.approvals if is_approval_of(a.tag)}
+    tag, count = own, 1
+    while tag in registry.names:
+        if tag in given and _counts(session, rule, given[tag], version, stage, signed=sign):
+            return tag
+        count += 1
+        tag = f"{own}={count}"
+    facts = {"Version": version.number, "Stage": stage, "Bundle": version.bundle, "By": who}
+    head = f"{who} approves {version} for {stage}"
+    message = "\n\n".join(part for part in (head, why.strip(), trailers(facts)) if part)
     change = new_tag(session.git, tag, version.commit, message, sign=sign)
     apply(session.git, [change], session.remote)
+    _note_if_uncounted(session, tag, rule, version, stage)
     return tag
 
 
+def _counts(
+    session: Session, rule: StageRule, tag: Tag, version: Version, stage: str, *, signed: bool
+) -> bool:
+    """Whether an approval counts already, also by its signature where one is to be given."""
+    strict = rule.model_copy(update={"signed": signed or rule.signed})
+    return _rules(session).refused_approval(tag, version, stage, strict) is None
+
+
+def _note_if_uncounted(
+    session: Session, tag: str, rule: StageRule, version: Version, stage: str
+) -> None:
+    rules = _rules(session)
+    made = next((a.tag for a in rules.registry.approvals if a.tag.name == tag), None)
+    reason = None if made is None else rules.refused_approval(made, version, stage, rule)
+    if reason is not None:
+        session.note(f"this approval doesn't count in this clone: {reason}")
+
+
+def _rules(session: Session) -> StageRules:
+    return StageRules(session.layout.root, read(session.layout.root, session.name))
+
+
 def _rule(session: Session, stage: str) -> StageRule:
-    stages = session.params.register_.stages
+    rules = _rules(session)
+    stages = rules.current()
     if stage not in stages:
         raise NotFound(
-            f"there is no stage {stage!r} in register.stages (params.yaml)", nearest(stage, stages)
+            f"there is no stage {stage!r} in register.stages (params.yaml on {rules.branch.name})",
+            nearest(stage, stages),
         )
     return stages[stage]
 
 
-def _check_rule(
-    session: Session, rule: StageRule, registry: Registry, version: Version, stage: str
-) -> None:
-    if rule.after is not None and not registry.was_in(version, rule.after):
+def _note_difference(session: Session, stage: str, rule: StageRule) -> None:
+    if session.params.register_.stages.get(stage) != rule:
+        where = _rules(session).branch.name
+        session.note(
+            f"register.stages.{stage} in params.yaml differs from {where}, whose rule holds"
+        )
+
+
+def _check_rule(session: Session, rule: StageRule, version: Version, stage: str) -> None:
+    rules = _rules(session)
+    if rule.after is not None and not rules.history(rule.after).was_in(version, rule.after):
         raise ModelRefused(
             f"{version} has not been in {rule.after}, which comes before {stage}",
             f"First: mlops promote {version.number} --to {rule.after}",
         )
     if not rule.approvals:
         return
-    approvals = registry.approved_by(version, stage)
-    given = {_address(a.tag.who) for a in approvals if _counts(session, rule, a, version)}
-    if len(given) < rule.approvals:
+    given = rules.approvals(version, stage, rule)
+    if given.count < rule.approvals:
         who = f" of {', '.join(rule.approvers)}" if rule.approvers else ""
         signed = " signed" if rule.signed else ""
+        why = f"; {'; '.join(given.refused)}" if given.refused else ""
         raise ModelRefused(
-            f"{version} has {len(given)} of the {rule.approvals}{signed} approvals{who} that "
-            f"{stage} asks for",
-            f"Each of them: mlops approve {version.number} --for {stage}",
+            f"{version} has {given.count} of the {rule.approvals}{signed} approvals{who} that "
+            f"{stage} asks for{why}",
+            f"Each of them: mlops approve {version.number} --for {stage}"
+            + (" --sign" if rule.signed else ""),
         )
 
 
@@ -152,20 +202,6 @@ def _check_replay(session: Session, rule: StageRule, version: Version, stage: st
         )
 
 
-def _counts(session: Session, rule: StageRule, approval: Approval, version: Version) -> bool:
-    """Whether an approval is of the right person, for this commit, and signed if it has to be."""
-    tag = approval.tag
-    if rule.approvers and _address(tag.who) not in rule.approvers:
-        return False
-    if not tag.annotated or tag.commit != version.commit:
-        return False
-    return not rule.signed or session.git.ask("verify-tag", tag.name) is not None
-
-
-def _address(who: str) -> str:
-    return who.rpartition("<")[2].rstrip(">")
-
-
 def _assign(
     session: Session,
     stage: str,
@@ -179,6 +215,7 @@ def _assign(
     registry = session.registry()
     held = registry.in_stage(stage)
     for _ in range(_TRIES):
+        rules = _rules(session)
         version = choose(registry)
         if held == version:
             return next(a for a in reversed(registry.assignments) if a.stage == stage), False
@@ -189,12 +226,17 @@ def _assign(
             "Version": version.number,
             "Replaces": held.number if held else None,
             "By": who,
+            RULES: rules.branch.commit,
         }
         head = f"{did} {version} to {stage}" if not rollback else f"{did} {stage} to {version}"
         message = "\n\n".join(part for part in (head, why.strip(), trailers(facts)) if part)
-        counter = registry.counter + 1
+        counter = registry.next_counter(stage)
         name = assignment_tag(session.name, stage, counter)
         change = new_tag(git, name, version.commit, message, after=last)
+        planned = Tag(name, version.commit, datetime.now(UTC), who, message)
+        reason = rules.refusal(Assignment(stage, version, counter, planned))
+        if reason is not None:
+            raise ModelRefused(f"{version} is not let into {stage}: {reason}", "Run it again.")
         try:
             apply(git, [change], session.remote)
         except Outdated:

@@ -45,37 +45,60 @@ class Git:
         """
         done = self._run(arguments, given, environment)
         if done.returncode:
-            command = next((a for a in arguments if not a.startswith("-")), "")
-            raise GitFailed(command, done.stderr, done.returncode)
+            raise GitFailed(_command(arguments), _text(done.stderr), done.returncode)
+        return _text(done.stdout)
+
+    def run_bytes(self, *arguments: str, given: bytes) -> bytes:
+        """Run a Git command whose output is no text; give its stdout as it is.
+
+        Raises
+        ------
+        GitFailed
+            If its exit code isn't 0.
+        """
+        done = self._run_bytes(arguments, given, None)
+        if done.returncode:
+            raise GitFailed(_command(arguments), _text(done.stderr), done.returncode)
         return done.stdout
 
     def ask(self, *arguments: str) -> str | None:
         """Give the stripped stdout, or None where the command fails: for questions."""
         done = self._run(arguments, None, None)
-        return None if done.returncode else done.stdout.strip()
+        return None if done.returncode else _text(done.stdout).strip()
+
+    def attempt(
+        self, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> tuple[int, str, str]:
+        """Run a command that may fail; give exit code, stdout and stderr."""
+        done = self._run(arguments, None, environment)
+        return done.returncode, _text(done.stdout), _text(done.stderr)
 
     def _run(
         self,
         arguments: tuple[str, ...],
         given: str | None,
         environment: Mapping[str, str] | None,
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> subprocess.CompletedProcess[bytes]:
+        return self._run_bytes(arguments, (given or "").encode(), environment)
+
+    def _run_bytes(
+        self, arguments: tuple[str, ...], given: bytes, environment: Mapping[str, str] | None
+    ) -> subprocess.CompletedProcess[bytes]:
         try:
             done = subprocess.run(  # noqa: S603
                 ["git", *arguments],  # noqa: S607
                 cwd=self.root,
                 input=given,
                 # Messages are read, so they have to be Git's own; a password nobody can type.
+                # Another object in an object's place (git replace) would be another history.
                 env={
                     **os.environ,
                     "LC_ALL": "C",
                     "GIT_TERMINAL_PROMPT": "0",
+                    "GIT_NO_REPLACE_OBJECTS": "1",
                     **(environment or {}),
                 },
                 capture_output=True,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
                 check=False,
             )
         except FileNotFoundError:
@@ -135,3 +158,14 @@ class Git:
             if name in remotes:
                 return name
         return remotes[0] if len(remotes) == 1 else None
+
+
+def _command(arguments: tuple[str, ...]) -> str:
+    """Git's subcommand: what is neither an option nor a setting (``-c key=value``)."""
+    settings = {i + 1 for i, a in enumerate(arguments) if a == "-c"}
+    words = (a for i, a in enumerate(arguments) if not a.startswith("-") and i not in settings)
+    return next(words, "")
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", errors="replace").replace("\r\n", "\n")

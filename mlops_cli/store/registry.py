@@ -11,24 +11,35 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_cli.core.versions import Registry, Tag
+from mlops_cli.core.versions import Registry
 from mlops_cli.errors import Busy, NotProject, SourceUnreadable
+from mlops_cli.store.branches import remember_default
 from mlops_cli.store.git import Git, GitFailed
+from mlops_cli.store.tag_objects import split_signature, tags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Outdated", "RefChange", "apply", "fetch", "new_tag", "read", "tags", "trailers"]
+__all__ = ["Outdated", "RefChange", "apply", "fetch", "new_tag", "read", "trailers"]
 
-_FIELDS = (
-    "%(refname:strip=2)%00%(objecttype)%00%(objectname)%00%(*objectname)%00"
-    "%(creatordate:unix)%00%(taggername) %(taggeremail)%00%(contents)"
-)
 _NONE = "0" * 40
+_DAY = 86_400
+_SIGNING = (
+    "user.name",
+    "user.email",
+    "user.signingkey",
+    "gpg.format",
+    "gpg.program",
+    "gpg.openpgp.program",
+    "gpg.x509.program",
+    "gpg.ssh.program",
+    "gpg.ssh.defaultKeyCommand",
+)
+"""Git's settings by which it signs."""
 _STALE = 10
 """Seconds after which a reference's lock file is of a Git that was killed."""
 
@@ -57,35 +68,6 @@ def read(root: Path, name: str) -> Registry:
     return Registry.of(name, tags(Git(root), name))
 
 
-def tags(git: Git, name: str) -> list[Tag]:
-    """All tags that begin with the model's name, from one Git process."""
-    try:
-        listed = git.run(
-            "for-each-ref",
-            f"--format={_FIELDS}%00%01",
-            f"refs/tags/{name}*",
-            f"refs/tags/{name}/**",
-        )
-    except GitFailed as error:
-        if "not a git repository" in error.said:
-            raise NotProject(f"{git.root} is not under Git", "Run `git init` there.") from None
-        raise
-    return [_tag(entry.lstrip("\n")) for entry in listed.split("\0\1") if entry.strip()]
-
-
-def _tag(entry: str) -> Tag:
-    name, kind, own, pointed_at, at, who, message = entry.split("\0", 6)
-    annotated = kind == "tag"
-    return Tag(
-        name,
-        pointed_at if annotated else own,
-        datetime.fromtimestamp(int(at), UTC),
-        who.strip(),
-        message.strip() if annotated else "",
-        annotated,
-    )
-
-
 def fetch(git: Git, remote: str | None) -> None:
     """Bring the remote's branches and tags here; nothing of this clone's is moved.
 
@@ -98,6 +80,7 @@ def fetch(git: Git, remote: str | None) -> None:
         return
     try:
         git.run("fetch", "--quiet", "--tags", remote)
+        remember_default(git, remote)
     except GitFailed as error:
         said = " ".join(error.said.split())
         if "would clobber existing tag" in said:
@@ -131,7 +114,9 @@ def new_tag(
     sign
         With the key that Git is configured for (``user.signingkey``).
     """
-    moment = max(int(time.time()), int(after.timestamp()) + 1 if after else 0)
+    now = int(time.time())
+    # Not later than tomorrow: a date far off must not be passed on from tag to tag.
+    moment = max(now, min(int(after.timestamp()) + 1, now + _DAY) if after else 0)
     ref = f"refs/tags/{tag}"
     if not sign:
         head = f"object {commit}\ntype commit\ntag {tag}\ntagger {git.identity()} {moment} +0000\n"
@@ -142,12 +127,11 @@ def new_tag(
 def _signed(git: Git, tag: str, commit: str, message: str, moment: int) -> str:
     """Sign in an empty repository that shares the objects: Git signs only what it also names."""
     objects = git.root / git.run("rev-parse", "--git-path", "objects").strip()
-    asked = ("user.signingkey", "gpg.format", "gpg.program", "gpg.ssh.program", "user.name")
     settings = [
         part
-        for key in (*asked, "user.email", "gpg.ssh.defaultKeyCommand")
+        for key in _SIGNING
         if (value := git.ask("config", key))
-        for part in ("-c", f"{key}={value}")
+        for part in ("-c", f"{key}={_from_here(git, key, value)}")
     ]
     git.identity()
     environment = {
@@ -157,10 +141,33 @@ def _signed(git: Git, tag: str, commit: str, message: str, moment: int) -> str:
     with tempfile.TemporaryDirectory(prefix="mlops-signing-") as folder:
         aside = Git(Path(folder))
         aside.run("init", "--quiet", "--bare", ".")
-        aside.run(
-            *settings, "tag", "--sign", tag, commit, "--message", message, environment=environment
-        )
+        words = (*settings, "tag", "--sign", tag, commit, "--message", message)
+        code, _, said = aside.attempt(*words, environment=environment)
+        content = "" if code else aside.run("cat-file", "tag", tag, environment=environment)
+        # Some versions of Git make an unsigned tag, and no fuss, where an SSH key is missing.
+        if not split_signature(content.encode())[1]:
+            raise _unsigned(git, tag, said)
         return aside.run("rev-parse", f"refs/tags/{tag}", environment=environment).strip()
+
+
+def _from_here(git: Git, key: str, value: str) -> str:
+    """A key's file by its whole path: Git signs in another folder."""
+    file = git.root / Path(value).expanduser()
+    return str(file.resolve()) if key == "user.signingkey" and file.is_file() else value
+
+
+def _unsigned(git: Git, tag: str, stderr: str) -> NotProject:
+    """Why there is no signature, by Git's settings and Git's own words."""
+    kind, key = git.ask("config", "gpg.format") or "openpgp", git.ask("config", "user.signingkey")
+    words = [line.strip() for line in stderr.splitlines() if "[GNUPG:]" not in line]
+    said = "; ".join(word.removeprefix("error: ") for word in words if word)
+    which = f"the key {key!r} (user.signingkey)" if key else "no key named (user.signingkey)"
+    return NotProject(
+        f"{tag} can't be signed with gpg.format {kind} and {which}: {said}",
+        "With SSH: git config gpg.format ssh; git config user.signingkey ~/.ssh/id_ed25519.pub. "
+        "With GnuPG: git config gpg.format openpgp; git config user.signingkey KEY, one of "
+        "`gpg --list-secret-keys`. docs/registry.md has more.",
+    )
 
 
 def apply(git: Git, changes: Sequence[RefChange], remote: str | None) -> None:
@@ -229,4 +236,8 @@ def _unlocked(git: Git, changes: Sequence[RefChange]) -> bool:
 
 def trailers(facts: Mapping[str, object]) -> str:
     """``Key: value`` lines for a tag's message; what is None is left out."""
-    return "\n".join(f"{key}: {value}" for key, value in facts.items() if value is not None)
+    return "\n".join(
+        f"{key}: {' '.join(str(value).split())}"
+        for key, value in facts.items()
+        if value is not None
+    )

@@ -5,14 +5,14 @@ import datetime as dt
 import pytest
 from gto.tag import parse_name
 
-from mlops_cli.core.versions import (
-    Registry,
+from mlops_cli.core.tags import (
     Tag,
     approval_tag,
     assignment_tag,
     bump,
     version_tag,
 )
+from mlops_cli.core.versions import Registry
 from mlops_cli.errors import NotFound
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -177,6 +177,7 @@ def test_signed_approvals_are_checked(ann, tmp_path):
     text = (ann / "params.yaml").read_text()
     (ann / "params.yaml").write_text(text.replace("after: staging, ", "signed: true, "))
     done(ann, "git", "commit", "-qam", "Signed approvals")
+    done(ann, "git", "push", "-q")
     for name, value in {
         "user.email": "cy@example.org",
         "gpg.format": "ssh",

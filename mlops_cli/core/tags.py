@@ -1,0 +1,145 @@
+"""Git tags of a registry: what one is, and the names that say what it is about."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+__all__ = [
+    "APPROVAL",
+    "ASSIGNMENT",
+    "MOST_ASSIGNMENTS",
+    "NUMBER",
+    "Part",
+    "Tag",
+    "address_of",
+    "approval_tag",
+    "assignment_tag",
+    "bump",
+    "is_approval_of",
+    "rest_of",
+    "sort_key",
+    "version_tag",
+]
+
+Part = Literal["major", "minor", "patch"]
+
+_COUNT = "(0|[1-9][0-9]{0,8})"
+NUMBER = re.compile(rf"v{_COUNT}\.{_COUNT}\.{_COUNT}")
+_STAGE = "[A-Za-z0-9](?:[A-Za-z0-9/_-]*[A-Za-z0-9])?"
+ASSIGNMENT = re.compile(rf"#({_STAGE})(!?)#([1-9][0-9]{{0,17}})")
+APPROVAL = re.compile(rf"/approvals/({NUMBER.pattern})/({_STAGE})/([^/]+)")
+MOST_ASSIGNMENTS = 10**18 - 1
+_TRAILER = re.compile(r"([A-Z][A-Za-z-]*): (.*)")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """An annotated tag (a lightweight one has no message, and its commit's date).
+
+    Attributes
+    ----------
+    message
+        Without a signature.
+    object_id
+        Of the tag object, which the reference pointed at when it was read.
+    problem
+        Why it can't be a tag of the registry, such as "points at a blob"; empty: it can.
+    """
+
+    name: str
+    commit: str
+    at: datetime
+    who: str = ""
+    message: str = ""
+    annotated: bool = True
+    object_id: str = ""
+    problem: str = ""
+
+    @property
+    def trailers(self) -> dict[str, str]:
+        """``Key: value`` lines at the end of the message."""
+        return dict(self._parts[1])
+
+    @property
+    def why(self) -> str:
+        """The message without its first line and its trailers."""
+        return self._parts[0]
+
+    @property
+    def _parts(self) -> tuple[str, list[tuple[str, str]]]:
+        """The body, and the trailers: the last paragraph, if each of its lines is one."""
+        body, _, last = self.message.partition("\n")[2].strip().rpartition("\n\n")
+        lines = [_TRAILER.fullmatch(line) for line in last.split("\n")]
+        if not all(lines):
+            return f"{body}\n\n{last}".strip(), []
+        return body.strip(), [(line[1], line[2]) for line in lines if line]
+
+
+def bump(number: str, part: Part) -> str:
+    """Count one part up.
+
+    Examples
+    --------
+    >>> bump("v1.2.3", "minor")
+    'v1.3.0'
+    """
+    major, minor, patch = sort_key(number)
+    return {
+        "major": f"v{major + 1}.0.0",
+        "minor": f"v{major}.{minor + 1}.0",
+        "patch": f"v{major}.{minor}.{patch + 1}",
+    }[part]
+
+
+def version_tag(name: str, number: str) -> str:
+    """The name of the tag that registers a version."""
+    return f"{name}@{number}"
+
+
+def assignment_tag(name: str, stage: str, counter: int) -> str:
+    """The name of the tag that puts a version into a stage."""
+    return f"{name}#{stage}#{counter}"
+
+
+def approval_tag(name: str, number: str, stage: str, who: str) -> str:
+    """The name of the tag of somebody's approval; ``who`` is an e-mail address."""
+    return f"{name}/approvals/{number}/{stage}/{_person(who)}"
+
+
+def is_approval_of(tag: Tag) -> bool:
+    """Whether the person in an approval's name is the one of its tagger line.
+
+    A second approval of one person, where the first doesn't count, ends in ``=2``.
+    """
+    person = tag.name.rpartition("/")[2]
+    return re.sub(r"=[0-9]+$", "", person) == _person(address_of(tag.who)) or (
+        person == _person(address_of(tag.who))
+    )
+
+
+def address_of(who: str) -> str:
+    """The address of ``Name <address>``."""
+    return who.rpartition("<")[2].rstrip(">")
+
+
+def _person(address: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+-]", "=", address).strip(".") or "unknown"
+
+
+def rest_of(name: str, tag: str) -> str | None:
+    """What follows the model's name in a tag's name; None where the tag is not of the model."""
+    if not tag.startswith(name):
+        return None
+    rest = tag[len(name) :]
+    return rest if rest[:1] in {"@", "#"} or rest.startswith("/approvals/") else None
+
+
+def sort_key(number: str) -> tuple[int, int, int]:
+    """What versions are ordered by."""
+    found = NUMBER.fullmatch(number)
+    if not found:
+        raise ValueError(number)
+    return int(found[1]), int(found[2]), int(found[3])
