@@ -51,6 +51,6 @@ def compare(
     if as_json:
         drawing.draw_json(comparing.as_json(difference))
     elif markdown:
-        sys.stdout.write(comparing.as_markdown(difference))
+        sys.stdout.write(drawing.visible(comparing.as_markdown(difference)))
     else:
         comparing.draw_difference(difference)

@@ -21,14 +21,12 @@ _WIDTH = 100
 
 def draw_difference(difference: Difference) -> None:
     """Tables and notes on the terminal."""
-    from rich.markup import escape
-
     out = drawing.console()
-    out.print(f"[bold]{escape(_headline(difference))}[/bold]")
+    out.print(f"[bold]{drawing.line(_headline(difference))}[/bold]")
     for table in _tables(difference):
         drawing.draw_table(table)
     for note in difference.notes:
-        out.print(f"  [dim]![/dim] {escape(note)}")
+        out.print(f"  [dim]![/dim] {drawing.line(note)}")
 
 
 def as_json(difference: Difference) -> dict[str, Any]:

@@ -28,8 +28,6 @@ def decision(layout: Layout) -> dict[str, Any] | None:
 @well_formed("models/registration.json", "Make it anew with `mlops run`.")
 def draw_decision(layout: Layout) -> None:
     """Approved or rejected, by which gates, with the test metrics and their intervals."""
-    from rich.markup import escape
-
     from mlops_cli.reporting import Table, figure_text
 
     record = decision(layout)
@@ -48,5 +46,6 @@ def draw_decision(layout: Layout) -> None:
     figures = record.get("metrics", {})
     metrics = ", ".join(f"{name} {figure_text(m)}" for name, m in figures.items())
     colour = "green" if record["decision"] == "approved" else "yellow"
-    said = f"[bold {colour}]{record['decision']}[/bold {colour}]: {escape(record['name'])}"
-    drawing.console().print(f"{said}, test {metrics}")
+    said = f"[bold {colour}]{drawing.line(record['decision'])}[/bold {colour}]"
+    told = drawing.line(f"{record['name']}, test {metrics}")
+    drawing.console().print(f"{said}: {told}")

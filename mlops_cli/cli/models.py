@@ -43,7 +43,9 @@ def listing(context: typer.Context, as_json: Json = False) -> None:
         if as_json:
             drawing.draw_json({"model": registry.name, "versions": entries})
         elif not entries:
-            drawing.console().print(f"{registry.name} has no version yet: `mlops register`")
+            drawing.console().print(
+                f"{registry.name} has no version yet: `mlops register`", markup=False
+            )
         else:
             _draw_versions(registry.name, entries)
 
@@ -93,10 +95,11 @@ def diff(
 def _registry() -> tuple[Layout, Registry]:
     from mlops_cli import params as parameters
     from mlops_cli.cli.project import find
-    from mlops_cli.store.registry import read
+    from mlops_cli.live.stage_rules import read_trusted
 
     layout = find()
-    return layout, read(layout.root, parameters.load(layout.params).register_.name)
+    name = parameters.load(layout.params).register_.name
+    return layout, read_trusted(layout.root, name, drawing.draw_note)
 
 
 def _entry(registry: Registry, version: Version) -> dict[str, Any]:
@@ -143,17 +146,16 @@ def _age(at: datetime) -> str:
 
 
 def _tree(found: dict[str, Any]) -> Tree:
-    from rich.markup import escape
     from rich.tree import Tree
 
     from mlops_cli.reporting import figure_text
 
     def add(branch: Tree, title: str, lines: dict[str, Any] | list[str]) -> None:
-        part = branch.add(f"[bold]{title}[/bold]")
-        for line in lines if isinstance(lines, list) else (f"{k}: {v}" for k, v in lines.items()):
-            part.add(escape(str(line)))
+        part = branch.add(f"[bold]{drawing.line(title)}[/bold]")
+        for each in lines if isinstance(lines, list) else (f"{k}: {v}" for k, v in lines.items()):
+            part.add(drawing.line(each))
 
-    tree = Tree(f"[bold]{found['version']}[/bold] {', '.join(found['in'])}")
+    tree = Tree(f"[bold]{drawing.line(found['version'])}[/bold] {', '.join(found['in'])}")
     add(tree, "registered", {k: v for k, v in found["registered"].items() if v})
     if found["stages"]:
         add(tree, "stages", [f"{s['tag']}, {s['at'][:19]}, {s['by']}" for s in found["stages"]])
@@ -179,14 +181,12 @@ def _tree(found: dict[str, Any]) -> Tree:
 
 def _add_params(tree: Tree, params: dict[str, Any]) -> None:
     """Parameters as a tree; long lists and tables by their number."""
-    from rich.markup import escape
-
     branch = tree.add("[bold]parameters[/bold]")
     for name, value in params.items():
         if isinstance(value, dict):
-            part = branch.add(escape(name))
+            part = branch.add(drawing.line(name))
             for key, inner in value.items():
                 many = isinstance(inner, dict | list) and len(str(inner)) > 100  # noqa: PLR2004
-                part.add(escape(f"{key}: {f'{len(inner)} entries' if many else inner}"))
+                part.add(drawing.line(f"{key}: {f'{len(inner)} entries' if many else inner}"))
         else:
-            branch.add(escape(f"{name}: {value}"))
+            branch.add(drawing.line(f"{name}: {value}"))

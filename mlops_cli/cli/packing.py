@@ -51,7 +51,7 @@ def packed(
         written = write(manifests.resolve(), found.name, called, params.serve, force=force)
         out = drawing.console()
         for path in written:
-            out.print(f"[green]✓[/green] {manifests / path}")
+            out.print(f"[green]✓[/green] {drawing.line(manifests / path)}")
         out.print(f"They run the image {called}; docs/deployment.md says how", markup=False)
 
 

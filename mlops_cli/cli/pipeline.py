@@ -140,7 +140,7 @@ def _draw_end(layout: Layout, target: str | None, done: list[str], seconds: floa
     if target is not None:
         last = last_summary(layout, target)
         if not done:
-            out.print(f"nothing changed: {target} is up to date")
+            out.print(f"nothing changed: {target} is up to date", markup=False)
         if last is not None and target not in done:
             drawing.draw_summary(target, last[0], None, tables=True)
         return

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from mlops_cli.cli.drawing import console, drawn, line, visible
+
 if TYPE_CHECKING:
     from mlops_cli.reporting import Board, Progress
 
@@ -43,11 +45,12 @@ class LiveLine(AbstractContextManager["LiveLine"]):
         self._bar = WithBoard(
             SpinnerColumn(),
             TextColumn(f"[bold]{stage:<10}[/bold]"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             transient=True,
+            console=console(),
         )
         self._task = self._bar.add_task("starting", total=None, count="")
 
@@ -65,24 +68,23 @@ class LiveLine(AbstractContextManager["LiveLine"]):
 
     def update(self, text: str, done: float | None = None, total: float | None = None) -> None:
         """Show the text, and how much of how much."""
-        from rich.markup import escape
-
         count = "" if done is None or total is None else f"{done:,.0f}/{total:,.0f}"
+        shown = visible(text).replace("\n", " ")
         self._bar.update(
-            self._task, description=escape(text), completed=done or 0, total=total, count=count
+            self._task,
+            description=shown,
+            completed=done or 0,
+            total=total,
+            count=count,
         )
 
     def note(self, text: str) -> None:
         """Print a line above the live one."""
-        from rich.markup import escape
-
-        self._bar.console.print(f"  [yellow]![/yellow] {escape(text)}")
+        self._bar.console.print(f"  [yellow]![/yellow] {line(text)}")
 
     def board(self, board: Board) -> None:
         """Show the leaders, the course of the best value, and the time left."""
         from rich.text import Text
-
-        from mlops_cli.cli.drawing import drawn
 
         course = Text(sparkline(board.course, _WIDE), style="cyan")
         if board.left is not None:
@@ -131,7 +133,8 @@ class PlainLines(AbstractContextManager["PlainLines"]):
         """Nothing: a log is no place for what is shown again and again."""
 
     def _print(self, text: str) -> None:
-        sys.stdout.write(f"  {self._stage}: {text}\n")
+        one_line = text.replace("\n", " ")
+        sys.stdout.write(f"  {self._stage}: {visible(one_line)}\n")
         sys.stdout.flush()
 
 

@@ -71,7 +71,8 @@ def register(
     out = drawing.console()
     if done.new:
         where = f", pushed to {session.remote}" if session.remote else ""
-        out.print(f"registered [bold]{version.label}[/bold] ({version.commit[:9]}{where})")
+        label = drawing.line(version.label)
+        out.print(f"registered [bold]{label}[/bold] ({version.commit[:9]}{drawing.line(where)})")
         out.print(f"next: mlops promote {version.number} --to STAGE")
     else:
         out.print(f"nothing to do: this very model is [bold]{version.label}[/bold] already")
@@ -136,7 +137,7 @@ def approve(
 
     with _session(local) as session:
         tag = say(session, version, stage, why, sign=sign)
-    drawing.console().print(f"approved: {tag}")
+    drawing.console().print(f"approved: {tag}", markup=False)
 
 
 @contextmanager
@@ -147,9 +148,8 @@ def _session(local: bool, *, committing: bool = False) -> Iterator[Session]:
 
     layout = find()
     settings = parameters.load(layout.params)
-    err = drawing.console(stderr=True)
     with Session.open(
-        settings, layout, local=local, committing=committing, waiting=err.print
+        settings, layout, local=local, committing=committing, waiting=drawing.draw_note
     ) as session:
         yield session
 

@@ -74,10 +74,11 @@ def replay(
 def _draw(done: Replayed) -> None:
     out, report = drawing.console(), done.report
     if not report["rows"]:
-        out.print(f"{done.version}: no request in the log could be replayed")
+        out.print(f"{done.version}: no request in the log could be replayed", markup=False)
     else:
         answered = ", ".join(f"{n:,} by {v}" for v, n in report["answered_by"].items())
-        out.print(f"[bold]{done.version}[/bold] on {report['rows']:,} requests ({answered})")
+        told = drawing.line(f"on {report['rows']:,} requests ({answered})")
+        out.print(f"[bold]{drawing.line(done.version)}[/bold] {told}")
         out.print(f"  {_difference(report)}", markup=False)
         out.print(f"  {report['labelled']:,} of them have labels", markup=False)
         for table in _tables(report):

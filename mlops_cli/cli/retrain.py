@@ -75,8 +75,8 @@ def draw_retrained(done: Retrained) -> None:
     """What came of a retraining, in a line or two."""
     out = drawing.console()
     colour = "green" if done.outcome in {"promoted", "registered"} else "yellow"
-    what = "" if done.version is None else f" {done.version}"
-    out.print(f"[{colour}]{done.outcome}[/{colour}]{what}: the data clock ", end="")
+    what = "" if done.version is None else f" {drawing.line(done.version)}"
+    out.print(f"[{colour}]{drawing.line(done.outcome)}[/{colour}]{what}: the data clock ", end="")
     moved = done.version is not None
     told = f"went from {done.was or 'none'} to {done.until}" if moved else f"stays at {done.was}"
     out.print(told, markup=False)

@@ -94,20 +94,22 @@ def _draw(facts: dict[str, Any]) -> None:
         table.add_row(
             name,
             f"[{colour}]{stage['state']}[/{colour}]",
-            "\n".join(why) + (f"\n... and {more} more" if more else ""),
-            stage["last"] or "",
+            "\n".join(map(drawing.line, why)) + (f"\n... and {more} more" if more else ""),
+            drawing.line(stage["last"] or ""),
         )
     out.print(table)
     for name, why in facts["other"].items():
-        out.print(f"[yellow]changed[/yellow] {name}: {', '.join(why)}")
+        said = drawing.line(f"{name}: {', '.join(why)}")
+        out.print(f"[yellow]changed[/yellow] {said}")
 
 
 def _draw_retraining(facts: dict[str, Any]) -> None:
     out = drawing.console()
     if one := facts["unfinished"]:
+        until = drawing.line(one["until"])
         out.print(
-            f"[yellow]interrupted[/yellow] retraining up to {one['until']} (`mlops retrain` goes "
-            "on, `mlops retrain --abandon` puts back)"
+            f"[yellow]interrupted[/yellow] retraining up to {until} (`mlops retrain` goes on, "
+            "`mlops retrain --abandon` puts back)"
         )
     if one := facts["last"]:
         what = f" {one['version']}" if one["version"] else ""

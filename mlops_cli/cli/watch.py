@@ -82,10 +82,11 @@ def _check(every: str) -> None:
 
 
 def _draw_line(done: Round) -> None:
-    import json
+    import sys
     from dataclasses import asdict
 
-    typer.echo(json.dumps(asdict(done), ensure_ascii=False, default=str))
+    drawing.draw_json(asdict(done), indent=None)
+    sys.stdout.flush()
 
 
 def _draw(done: Round) -> None:
