@@ -10,7 +10,7 @@ import typer
 from mlops_cli.cli import drawing
 
 if TYPE_CHECKING:
-    from mlops_cli.core.versions import Version
+    from mlops_cli.core.versions import Assignment, Version
     from mlops_cli.layout import Layout
     from mlops_cli.live.exchange import Moved
     from mlops_cli.live.proving import Check
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["bundle", "pull", "push", "verify"]
 
 Named = Annotated[
-    str, typer.Argument(metavar="VERSION", help="Such as v0.2.0, latest, or production.")
+    str,
+    typer.Argument(metavar="VERSION", help="Such as v0.2.0, latest, production, or a tag."),
 ]
 Remote = Annotated[
     str | None, typer.Option("--remote", "-r", help="The DVC remote; by default the default one.")
 ]
+_NOTES = 5
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON, and nothing else.")]
 
 
@@ -44,7 +46,10 @@ def bundle(
     from mlops_cli.store.delivery import pull_bundle
 
     into = None if output is None else output.resolve()
-    layout, found = _found(version)
+    from mlops_cli.live.stage_rules import find_trusted
+
+    layout, name = _project()
+    found = find_trusted(layout.root, name, version, drawing.draw_note)
     with shown("pull", quiet=as_json) as progress:
         folder = pull_bundle(layout.root, found, into, remote, progress)
     if as_json:
@@ -58,29 +63,41 @@ def verify(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Also run its pipeline again, and compare.")
     ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="With --rebuild: also where a check has failed.")
+    ] = False,
     remote: Remote = None,
     as_json: Json = False,
 ) -> None:
     """Prove what a version claims: tag, record, bundle, code and data.
 
     Ends with exit code 4 if a check has not passed. With --rebuild, the pipeline runs again in a
-    clean clone of the version's commit, and what comes out is compared.
+    clean clone of the version's commit, and what comes out is compared. That runs the version's
+    own commands, so it is only done if all checks have passed.
 
     Example: mlops verify production --rebuild
     """
     from mlops_cli.cli.progress import shown
-    from mlops_cli.errors import MlopsError
+    from mlops_cli.errors import MlopsError, Usage
     from mlops_cli.live.proving import prove
     from mlops_cli.live.rebuilding import Rebuilt
     from mlops_cli.live.rebuilding import rebuild as run_again
 
-    layout, found = _found(version)
+    if anyway and not rebuild:
+        raise Usage("--anyway is of use with --rebuild only", "Add it, or leave --anyway out.")
+    layout, found, assignment = _named(version)
     with shown("verify", quiet=as_json) as progress:
-        checks = prove(layout.root, found, remote, progress)
+        checks = prove(layout.root, found, remote, progress, assignment)
     if not as_json:
         _draw_checks(found, checks)
+    failed = [check.name for check in checks if not check.passed]
     again = None
-    if rebuild:
+    if rebuild and failed and not anyway:
+        why = f"nothing was run, as checks failed ({', '.join(failed)}); --anyway runs it"
+        again = Rebuilt("not reproduced", why, {})
+        if not as_json:
+            _draw_rebuilt(again)
+    elif rebuild:
         with shown("rebuild", quiet=as_json) as progress:
             try:
                 again = run_again(layout.root, found, remote, progress)
@@ -88,7 +105,6 @@ def verify(
                 again = Rebuilt("not reproduced", error.message, {})
         if not as_json:
             _draw_rebuilt(again)
-    failed = [check.name for check in checks if not check.passed]
     passed = not failed and (again is None or again.verdict != "not reproduced")
     if as_json:
         drawing.draw_json(_plain(found, checks, again, passed=passed))
@@ -135,11 +151,19 @@ def _project() -> tuple[Layout, str]:
     return layout, parameters.load(layout.params).register_.name
 
 
-def _found(version: str) -> tuple[Layout, Version]:
+def _named(text: str) -> tuple[Layout, Version, Assignment | None]:
+    """A version as its name says, also where it is in its stage against the rules."""
+    from mlops_cli.live.stage_rules import named_assignment
     from mlops_cli.store.registry import read
 
     layout, name = _project()
-    return layout, read(layout.root, name).find(version)
+    registry = read(layout.root, name)
+    for note in registry.notes[:_NOTES]:
+        drawing.draw_note(note)
+    if "#" not in text:
+        return layout, registry.find(text), None
+    assignment = named_assignment(registry, text)
+    return layout, assignment.version or registry.find(text), assignment
 
 
 def _draw_checks(version: Version, checks: tuple[Check, ...]) -> None:
@@ -156,8 +180,6 @@ def _draw_checks(version: Version, checks: tuple[Check, ...]) -> None:
 
 
 def _draw_rebuilt(again: Rebuilt) -> None:
-    from rich.markup import escape
-
     from mlops_cli.reporting import Table
 
     if again.metrics and again.verdict != "reproduced to the byte":
@@ -172,7 +194,8 @@ def _draw_rebuilt(again: Rebuilt) -> None:
     colour = {"reproduced to the byte": "green", "not reproduced": "red"}.get(
         again.verdict, "yellow"
     )
-    drawing.console().print(f"[bold {colour}]{again.verdict}[/bold {colour}]: {escape(again.said)}")
+    said = drawing.line(again.said)
+    drawing.console().print(f"[bold {colour}]{again.verdict}[/bold {colour}]: {said}")
 
 
 def _plain(

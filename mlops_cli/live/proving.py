@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops_cli.core.tags import address_of
 from mlops_cli.errors import DataRefused, MlopsError
 from mlops_cli.layout import Layout
-from mlops_cli.params.reading import load_yaml
+from mlops_cli.live.pipeline_check import check_pipeline, read_settings
+from mlops_cli.live.stage_rules import StageRules
 from mlops_cli.reporting import Progress, Silent
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store.delivery import bundle_md5, pull_bundle
 from mlops_cli.store.git import Git, GitFailed
 from mlops_cli.store.lockfile import Lock, exported, hashed, lock_at
 from mlops_cli.store.objects import Objects
-from mlops_cli.store.untrusted import json_tree, path_inside, well_formed
+from mlops_cli.store.registry import read
+from mlops_cli.store.signatures import SignerUnknown, signer_of
+from mlops_cli.store.tag_objects import split_signature
+from mlops_cli.store.untrusted import json_tree, well_formed
 
 if TYPE_CHECKING:
-    from mlops_cli.core.versions import Version
+    from mlops_cli.core.versions import Assignment, Version
 
 __all__ = ["Check", "prove"]
 
@@ -58,9 +63,19 @@ class _Case:
 
 
 def prove(
-    root: Path, version: Version, remote: str | None = None, progress: Progress | None = None
+    root: Path,
+    version: Version,
+    remote: str | None = None,
+    progress: Progress | None = None,
+    assignment: Assignment | None = None,
 ) -> tuple[Check, ...]:
-    """Make every check of a version; what cannot be checked has not passed."""
+    """Make every check of a version; what cannot be checked has not passed.
+
+    Parameters
+    ----------
+    assignment
+        The one to be checked; by default those by which the version is in its stages now.
+    """
     progress = progress or Silent()
     with exported(root, version.commit) as tree:
         try:
@@ -80,7 +95,36 @@ def prove(
         for number, (name, check) in enumerate(_CHECKS.items()):
             progress.update(f"checking the {name}", done=number, total=len(_CHECKS))
             checks.append(_made(name, check, case))
+        if (stages := _stages(root, version, assignment)) is not None:
+            checks.append(stages)
     return tuple(checks)
+
+
+def _stages(root: Path, version: Version, assignment: Assignment | None) -> Check | None:
+    """Whether the version is in its stages by their rules; None: it is in none."""
+    registry = read(root, version.name)
+    rules = StageRules(root, registry)
+    newest = {a.stage: a for a in registry.assignments}
+    judged = [a for a in newest.values() if a.version == version]
+    if assignment is not None:
+        judged = [assignment]
+    if not judged:
+        return None
+    broken = [f"{a.tag.name}: {why}" for a in judged if (why := rules.refusal(a)) is not None]
+    if broken:
+        return Check("stage", passed=False, said="; ".join(broken))
+    return Check("stage", passed=True, said="; ".join(_entry(rules, a, version) for a in judged))
+
+
+def _entry(rules: StageRules, assignment: Assignment, version: Version) -> str:
+    """How a version came into a stage."""
+    tag, rule = assignment.tag, rules.rule_of(assignment)
+    said = f"{tag.name} of {tag.at:%Y-%m-%d}, by {tag.who}, by the rules on {rules.branch.name}"
+    if rule is None or not rule.approvals or assignment.rollback:
+        return said
+    given = rules.approvals(version, assignment.stage, rule)
+    signed = "signed approvals" if rule.signed else "approvals (unsigned: taken on trust)"
+    return f"{said}; {signed} of {', '.join(given.addresses)}"
 
 
 def _bundle(
@@ -98,6 +142,8 @@ def _made(name: str, check: Callable[[_Case], str], case: _Case) -> Check:
             return Check(name, passed=True, said=check(case))
     except MlopsError as error:
         return Check(name, passed=False, said=error.message)
+    except OSError as error:  # a disk that can't be written, or read
+        return Check(name, passed=False, said=f"{error.filename}: {error.strerror}")
 
 
 def _tag(case: _Case) -> str:
@@ -105,21 +151,27 @@ def _tag(case: _Case) -> str:
     if not tag.annotated:
         raise _Failed(f"{tag.name} is a lightweight tag: it doesn't say who registered what")
     said = f"{tag.name} of {tag.at:%Y-%m-%d}, by {tag.who}"
-    if "-----BEGIN " not in git.run("cat-file", "tag", f"refs/tags/{tag.name}"):
+    content = git.run_bytes("cat-file", "tag", tag.object_id, given=b"")
+    if not split_signature(content)[1]:
         return f"{said}; unsigned"
     try:
-        git.run("verify-tag", tag.name)
+        git.run("verify-tag", tag.object_id)
     except GitFailed as error:
         reason = " ".join(error.said.split())
         if not any(sign in reason for sign in _UNVERIFIABLE):
             raise _Failed(f"the signature of {tag.name} is not good: {reason}") from None
         return f"{said}; signed, but Git here has no key to verify it"
+    try:
+        signer_of(git, tag.object_id, address_of(tag.who))
+    except SignerUnknown as error:
+        raise _Failed(f"{tag.name} says that it is by {tag.who}, but {error.message}") from None
     return f"{said}; the signature is good"
 
 
 def _record(case: _Case) -> str:
-    """That dvc.lock doesn't contradict itself, or params.yaml."""
+    """That dvc.lock doesn't contradict itself, dvc.yaml or params.yaml."""
     lock = _lock(case)
+    check_pipeline(case.tree, _relative(case, Layout(case.root).model).as_posix())
     seen: dict[str, str] = {}
     for entry in lock.entries:
         if seen.setdefault(entry.path, entry.md5) != entry.md5:
@@ -128,11 +180,11 @@ def _record(case: _Case) -> str:
     for stage, params in lock.params.items():
         for file, stated in params.items():
             if file not in files:
-                files[file] = _settings(case, file)
+                files[file] = read_settings(case.tree, file)
             for key, value in stated.items():
                 if _at(files[file], key) != value:
                     raise _Failed(f"{file} has another {key} than stage {stage} was run with")
-    return f"{len(lock.stages)} stages in dvc.lock, run with the parameters of this commit"
+    return f"{len(lock.stages)} stages in dvc.lock, run with dvc.yaml and parameters of this commit"
 
 
 def _code(case: _Case) -> str:
@@ -254,13 +306,6 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise _Failed(f"{path.name} is missing or not readable")
     return tree
-
-
-def _settings(case: _Case, file: str) -> Any:
-    try:
-        return load_yaml(path_inside(case.tree, file, "dvc.lock").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise _Failed(f"{file!r} is missing at this commit, or not readable") from None
 
 
 def _at(tree: Any, key: str) -> Any:

@@ -32,6 +32,11 @@ __all__ = ["Figure", "Rebuilt", "rebuild"]
 Verdict = Literal["reproduced to the byte", "same metrics, other bytes", "not reproduced"]
 
 _TAIL = 20
+_ALLOWED = re.compile(
+    "LANG|LANGUAGE|LC_[A-Z]+|TZ|LD_LIBRARY_PATH|PYTHONHASHSEED|PYTHONUTF8|SSL_CERT_(FILE|DIR)"
+    "|(OMP|OPENBLAS|MKL|NUMEXPR|POLARS|RAYON)_(NUM|MAX)_THREADS"
+)
+"""Names of the environment that a rebuild keeps: language, libraries' places, threads."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,10 @@ def rebuild(
     """Run the version's pipeline in a clone of its commit, with an empty cache, and compare.
 
     The code is the commit's where the commit holds it, the libraries are those installed here.
-    Only data that no stage makes (``*.dvc`` files) is taken from DVC's cache or remote.
+    Only data that no stage makes (``*.dvc`` files) is taken from DVC's cache or remote. The
+    commands are the version's: they see no variable of the environment but a few harmless ones,
+    and an empty home. Files of whoever runs this they can read, so a version that isn't trusted
+    belongs into a container.
 
     Raises
     ------
@@ -137,16 +145,7 @@ def _place(sources: Mapping[str, str], clone: Path, objects: Objects, version: V
 
 def _reproduce(clone: Path, stages: int, progress: Progress) -> str | None:
     """Run every stage; give a sentence of what went wrong, if anything did."""
-    own = str(Path(sys.executable).parent)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_"))}
-    environment |= {
-        "PATH": own + os.pathsep + environment.get("PATH", ""),
-        # Code in the commit is what runs, before what is installed.
-        "PYTHONPATH": str(clone),
-        "DVC_NO_ANALYTICS": "true",
-        "DVC_SITE_CACHE_DIR": str(clone.parent / "site-cache"),
-        "MLOPS_OUTPUT": "brief",
-    }
+    environment = _environment(clone)
     tail: deque[str] = deque(maxlen=_TAIL)
     done = -1
     progress.update("running the pipeline again", done=0, total=stages)
@@ -170,6 +169,28 @@ def _reproduce(clone: Path, stages: int, progress: Progress) -> str | None:
         return None
     errors = [line for line in tail if line.lower().startswith("error")] or list(tail)[-1:]
     return f"the pipeline failed in a clean clone: {' '.join(errors)[:500]}"
+
+
+def _environment(clone: Path) -> dict[str, str]:
+    """What the version's commands may know of here: nothing that is or leads to a secret."""
+    home = clone.parent / "home"
+    for folder in (home, clone.parent / "tmp"):
+        folder.mkdir(parents=True, exist_ok=True)
+    own = str(Path(sys.executable).parent)
+    return {
+        **{name: value for name, value in os.environ.items() if _ALLOWED.fullmatch(name)},
+        "PATH": own + os.pathsep + os.environ.get("PATH", os.defpath),
+        # Code in the commit is what runs, before what is installed.
+        "PYTHONPATH": str(clone),
+        "HOME": str(home),
+        "TMPDIR": str(clone.parent / "tmp"),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "DVC_NO_ANALYTICS": "true",
+        "DVC_SITE_CACHE_DIR": str(clone.parent / "site-cache"),
+        "BENTOML_DO_NOT_TRACK": "true",
+        "MLOPS_OUTPUT": "brief",
+    }
 
 
 def _compared(lock: Lock, version: Version, original: Path, clone: Path, git: Git) -> Rebuilt:

@@ -105,7 +105,7 @@ class Git:
             if not self.root.is_dir():
                 raise NotProject(f"there is no folder {self.root}", "Name another.") from None
             raise MlopsError("there is no `git` to be run", "Install Git.") from None
-        if done.returncode and "dubious ownership" in done.stderr:
+        if done.returncode and b"dubious ownership" in done.stderr:
             # Whatever was asked: the answer would be that there is nothing.
             raise NotProject(
                 f"Git doesn't read the repository of {self.root}, as another user owns it",

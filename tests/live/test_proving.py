@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -29,6 +30,12 @@ def again(project: Path) -> None:
     """Register HEAD anew after a change by hand."""
     made.commit(project, "By hand")
     made.tag(project, "v0.2.0")
+
+
+def again_as(project: Path, number: str) -> None:
+    """As ``again``, under another number."""
+    made.commit(project, "By hand")
+    made.tag(project, number)
 
 
 def test_a_version_as_it_was_made_passes_and_nothing_is_touched(project: Path) -> None:
@@ -102,6 +109,84 @@ def test_a_commit_that_is_not_of_its_run_fails(
     assert message in found[check]
 
 
+def lines(project: Path, name: str, *changes: tuple[str, str]) -> None:
+    """Change a file of the project."""
+    text = (project / name).read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (project / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([("cmd: python make_model.py", "cmd: env > stolen")], "another command"),
+        ([("cmd: python make_model.py", "cmd: [python make_model.py, env]")], "another command"),
+        ([("deps: [make_model.py, data/rows.csv]", "deps: [make_model.py]")], "data/rows.csv"),
+        ([("deps: [make_model.py,", "deps: [make_model.py, params.yaml,")], "params.yaml"),
+        (
+            [("      - data/copy.csv\n", "")],
+            "other outputs in dvc.yaml than in dvc.lock: data/copy",
+        ),
+        ([("params: [project.seed]", "params: [project.seed, task.type]")], "task.type"),
+        ([("params: [project.seed]", "params: [{other.yaml: [a]}]")], "other.yaml"),
+        ([("stages:\n", "stages:\n  more: {cmd: env}\n")], "a stage more, which dvc.lock doesn't"),
+        ([("  train:", "  learn:")], "a stage learn, which dvc.lock doesn't know"),
+        (
+            [("cmd: python make_model.py", "cmd: ${nosuch}")],
+            "variables of dvc.yaml can't be filled",
+        ),
+        (
+            [("stages:", "vars: [../outside.yaml]\nstages:"), ("python", "${a}")],
+            "which is not below the project",
+        ),
+        (
+            [("stages:", "vars: [/etc/passwd]\nstages:"), ("python", "${a}")],
+            "which is not relative",
+        ),
+        ([("stages:", "wrong:")], "states no stages"),
+    ],
+)
+def test_a_pipeline_that_is_not_the_one_that_ran_fails(
+    project: Path, changes: list[tuple[str, str]], message: str
+) -> None:
+    lines(project, "dvc.yaml", *changes)
+    again(project)
+    found = failed(project)
+    assert list(found) == ["pipeline"]
+    assert message in found["pipeline"]
+
+
+def test_a_pipeline_with_variables_is_compared_as_dvc_fills_them_in(project: Path) -> None:
+    lines(project, "dvc.yaml", ("cmd: python make_model.py", "cmd: ${program} make_model.py"))
+    lines(project, "dvc.yaml", ("stages:", "vars: [{program: python}]\nstages:"))
+    again(project)
+    assert failed(project) == {}
+    lines(project, "dvc.yaml", ("{program: python}", "{program: env > stolen; python}"))
+    again_as(project, "v0.3.0")
+    assert "another command" in failed(project)["pipeline"]
+
+
+def test_a_command_in_a_dvc_file_fails(project: Path) -> None:
+    with (project / "data" / "rows.csv.dvc").open("a") as file:
+        file.write("cmd: env > stolen\n")
+    again(project)
+    assert "data/rows.csv.dvc has a command of its own" in failed(project)["pipeline"]
+
+
+def test_aliases_that_would_never_end_are_refused(project: Path) -> None:
+    levels = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    levels += [
+        f"{n}: &{n} [{', '.join([f'*{o}'] * 9)}]"
+        for o, n in zip("abcdefgh", "bcdefghi", strict=True)
+    ]
+    with (project / "dvc.yaml").open("a") as file:
+        file.write("\n".join(levels) + "\n")
+    again(project)
+    assert "'dvc.yaml' is missing at this commit, or not readable" in failed(project)["pipeline"]
+
+
 def test_a_record_of_another_bundle_or_decision_fails(project: Path) -> None:
     place = project / "models" / "registration.json"
     record = json.loads(place.read_text())
@@ -136,6 +221,36 @@ def test_a_signature_is_told_good_from_unverifiable_and_foreign(project: Path) -
     made.run(project.parent, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "other")
     allowed.write_text(f"ann@example.org {(project.parent / 'other.pub').read_text()}")
     assert "is not good" in failed(project)["tag"]
+    allowed.write_text(f"mallory@example.org {public}")
+    assert "no valid key of ann@example.org" in failed(project)["tag"], "git itself is content"
+
+
+def test_a_version_in_a_stage_is_there_by_the_rules_or_fails(project: Path) -> None:
+    made.push_all(project)
+    message = ("-m", "Promote", "-m", "Version: v0.1.0")
+    made.run(project, "git", "tag", "-a", "toy#production#1", "toy@v0.1.0^{commit}", *message)
+    assert "toy#production#1 of " in said(project, "stage")
+    assert failed(project) == {}
+    rule = "register: {name: toy, stages: {production: {approvals: 1}}}\n"
+    lines(project, "params.yaml", ("register: {name: toy}\n", rule))
+    made.run(project, "git", "add", "--all")
+    rule_from = ("env", "GIT_COMMITTER_DATE=@4000000000 +0000", "git")
+    made.run(project, *rule_from, "commit", "-qm", "Production asks for an approval")
+    made.run(project, "git", "push", "-q", "origin", "main")
+    made.run(project, *rule_from, "tag", "-a", "toy#production#2", "toy@v0.1.0^{commit}", *message)
+    assert "toy#production#2: it has 0 of the 1 approvals" in failed(project)["stage"]
+    assert main_in(project, "verify", "toy#production#1", "--json") == 0
+    assert main_in(project, "verify", "toy#production#2", "--json") == 4
+    assert main_in(project, "verify", "production", "--json") == 4
+    made.run(project, "git", "tag", "toy#production#3", "toy@v0.1.0^{commit}")
+    assert main_in(project, "verify", "toy#production#3") == 4
+    assert main_in(project, "models", "pull", "toy#production#2") == 5
+    assert main_in(project, "models", "pull", "production") == 0
+
+
+def main_in(project: Path, *words: str) -> int:
+    with contextlib.chdir(project):
+        return main(list(words))
 
 
 def test_the_command_ends_with_4_after_saying_all(

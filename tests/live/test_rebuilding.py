@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import delivered_projects as made
+import pytest
 
+from mlops_cli.cli.app import main
+from mlops_cli.live.proving import prove
 from mlops_cli.live.rebuilding import rebuild
 
 MLOPS = str(Path(sys.executable).with_name("mlops"))
@@ -73,3 +76,43 @@ def test_a_pipeline_that_fails_there_is_not_reproduced(project: Path) -> None:
     assert found.verdict == "not reproduced"
     assert "failed" in found.said
     assert not (project / ".mlops" / "rebuild").exists()
+
+
+def test_nothing_of_a_version_runs_where_a_check_has_failed(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = project.parent / "ran"
+    pipeline = (project / "dvc.yaml").read_text()
+    cmd = f"env > {trace} && python make_model.py"
+    (project / "dvc.yaml").write_text(pipeline.replace("python make_model.py", cmd))
+    made.commit(project, "By hand")
+    made.tag(project, "v0.2.0")
+    monkeypatch.chdir(project)
+    assert main(["verify", "v0.2.0", "--rebuild"]) == 4
+    said = " ".join(capsys.readouterr().out.split())
+    assert "nothing was run, as checks failed (pipeline)" in said
+    assert not trace.exists()
+    assert main(["verify", "v0.2.0", "--anyway"]) == 2
+    monkeypatch.setenv("MLOPS_API_KEYS", "secret-1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-2")
+    monkeypatch.setenv("PYTHONSTARTUP", "/secret-3")
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/secret-4")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:secret-5@proxy")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/secret-6")
+    assert main(["verify", "v0.2.0", "--rebuild", "--anyway"]) == 4
+    seen = trace.read_text()
+    assert "secret" not in seen
+    settings = dict(line.partition("=")[::2] for line in seen.splitlines() if "=" in line)
+    assert settings["HOME"] != str(Path.home())
+    assert Path(settings["HOME"]).name == "home"
+    assert settings["BENTOML_DO_NOT_TRACK"] == settings["DVC_NO_ANALYTICS"] == "true"
+
+
+def test_verify_alone_runs_nothing_of_the_version(project: Path) -> None:
+    trace = project.parent / "ran"
+    for name in ("make_model.py", "sitecustomize.py", "dvc.py", "hooks.py"):
+        (project / name).write_text(f"open({str(trace)!r}, 'w')\n")
+    made.commit(project, "By hand")
+    made.tag(project, "v0.2.0")
+    prove(project, made.version(project))
+    assert not trace.exists()
