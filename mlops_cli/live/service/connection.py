@@ -68,8 +68,7 @@ class Connection(asyncio.Protocol):
         self._body: bytes | bytearray = b""
         self._url = b""
         self._size = self._read = self._still = 0
-        # Bytes in the budget: of the request that isn't whole, of it and those that wait, and of
-        # answers that aren't read.
+        # Bytes that count: of the request that isn't whole, also of those that wait, of answers.
         self._part = self._held = self._unread = 0
         self._idle = self._in_head = True
         # Requests that are there while another one is answered; an answer is a refusal.
@@ -186,8 +185,7 @@ class Connection(asyncio.Protocol):
             return
         request.path, request.query = target_of(self._url, headers)
         answer = self._server.handler.refusal(request)
-        stated = headers.get(b"content-length")
-        if answer is None and stated is not None and int(stated) > self._server.most:
+        if answer is None and int(headers.get(b"content-length", b"0")) > self._server.most:
             self._refuse(too_large(self._server.most))
         elif answer is None:
             if b"expect" in headers and self._busy is None and not self._waiting:
@@ -204,16 +202,16 @@ class Connection(asyncio.Protocol):
         self._size += len(body)
         if self._size > self._server.most:
             self._refuse(too_large(self._server.most))
-        elif self._request.method != "POST":
+            return
+        if self._request.method != "POST":
             return  # a body that no path of ours looks at
+        if not self._body:
+            self._body = body
         else:
-            if not self._body:
-                self._body = body
-            else:
-                if isinstance(self._body, bytes):
-                    self._body = bytearray(self._body)
-                self._body += body
-            self._hold(len(body))
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += body
+        self._hold(len(body))
 
     def on_message_complete(self) -> None:
         """Have the request answered, when its turn comes."""
@@ -262,8 +260,6 @@ class Connection(asyncio.Protocol):
         self._parser = HttpRequestParser(rest)
         rest.skip_head(self._parser, self._request)
 
-    # -- the budget ------------------------------------------------------------------------
-
     def pending(self) -> int:
         """Bytes that the client keeps us holding."""
         return self._held + self._unread
@@ -297,8 +293,6 @@ class Connection(asyncio.Protocol):
         self._part = self._held = self._unread = 0
         self._body = b""
         self._waiting.clear()
-
-    # -- requests and answers --------------------------------------------------------------
 
     def _begin(self, request: Whole) -> None:
         self._busy = request
@@ -380,7 +374,7 @@ class Connection(asyncio.Protocol):
             self._end_with(self._late)
         elif self._busy is not None:
             if now > self._busy_since + self._server.patience:
-                self._give_up()
+                self._give_up(self._busy)
         elif self._waiting or self._stopped:
             return
         elif self._idle:
@@ -389,14 +383,13 @@ class Connection(asyncio.Protocol):
         elif now > self.since + _PATIENCE:
             self._refuse(Problem(408, f"the request did not come in within {_PATIENCE:g} s"))
 
-    def _give_up(self) -> None:
+    def _give_up(self, request: Whole) -> None:
         """End a request that is at work for too long; its place in the budget isn't free yet."""
         self._stopped = True
         self._let_go()
-        if self._busy is not None and self._busy.leave is not None:
-            self._busy.leave()
-        if self._busy is not None:
-            self._end_with(problem(Problem(504, "the request was not answered in its time")))
+        if request.leave is not None:
+            request.leave()
+        self._end_with(problem(Problem(504, "the request was not answered in its time")))
 
     def finish(self) -> None:
         """Close when what was asked is answered."""

@@ -188,6 +188,13 @@ class AsgiRequest:
                         raise too_large(most)
         except TimeoutError:
             raise Problem(408, f"the body did not come in within {_PATIENCE:g} s") from None
+        offer = self.header("upgrade")
+        if not content and offer is not None and stated not in {"", "0"}:
+            raise Problem(
+                400,
+                f"the server that runs this application dropped the body for the offer of "
+                f"{offer[:80]!r}; send it without Upgrade, as HTTP/1.1",
+            )
         return bytes(content)
 
     def _counted(self, part: bytes) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -59,10 +60,15 @@ def test_a_request_that_panics_is_answered(
     assert asyncio.run(ask()) == 500
 
 
-async def asgi(service: Service, body: bytes, sent: list[Any] | None = None) -> int:
+async def asgi(
+    service: Service,
+    body: bytes,
+    sent: list[Any] | None = None,
+    more: Sequence[tuple[bytes, bytes]] = (),
+) -> int:
     """The status that an ASGI server is given."""
     messages = [] if sent is None else sent
-    headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+    headers = [(b"content-type", b"application/json"), (b"host", b"localhost"), *more]
     scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"",
              "headers": headers, "client": ("127.0.0.1", 1), "server": ("::1", 2)}  # fmt: skip
 
@@ -91,6 +97,14 @@ def test_a_body_of_an_asgi_server_is_bounded(binary: Made) -> None:
         return found, service.budget.held
 
     assert asyncio.run(ask()) == ([422, 413, 503], 1_000)
+
+
+def test_a_body_that_an_asgi_server_dropped_is_no_empty_one(binary: Made) -> None:
+    service = Service(Settings(Model("shop", "v0.1.0", binary.folder), binary.layout.root))
+    sent: list[Any] = []
+    offer = [(b"upgrade", b"h2c"), (b"content-length", b"3")]
+    assert asyncio.run(asgi(service, b"", sent, offer)) == 400
+    assert b"without Upgrade" in sent[1]["body"]
 
 
 def blocked(made: Made, seconds: float) -> dict[str, str]:
