@@ -185,9 +185,11 @@ def _figure(settings: Settings) -> str:
     """The first metric of the test split, with its interval."""
     from mlops_cli.reporting import figure_text
     from mlops_cli.store.files import read_json
+    from mlops_cli.store.untrusted import well_formed
 
     path = settings.model.folder / "metrics.json"
     if not path.is_file():
         return ""
-    name, figure = next(iter(read_json(path)["model"].items()))
-    return f", {name} {figure_text(figure)}"
+    with well_formed(str(path), "Serve another version."):
+        name, figure = next(iter(read_json(path)["model"].items()))
+        return f", {name} {figure_text(figure)}"

@@ -21,6 +21,7 @@ from mlops_cli.core.windows import AT
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store.files import read_json
 from mlops_cli.store.hooks import load_hook
+from mlops_cli.store.untrusted import well_formed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Scored", "Scorer"]
 
+_HINT = "Use another version, or train it anew with `mlops run`."
 _MANY = 80
 """Rows from which on a query over all features takes less time than Python's work on each."""
 
@@ -110,9 +112,10 @@ class Scorer:
             If the bundle isn't as it was written.
         """
         bundle = bundles.load(folder)
-        hook = load_hook(bundle.program["rules"]["hook"], root)
-        program = FeatureProgram.from_json(bundle.program, hook)
-        scorer = cls(bundle, program, None, carried, _rules(folder), policies)
+        with well_formed(f"the model bundle in {folder}", _HINT):
+            hook = load_hook(bundle.program["rules"]["hook"], root)
+            program = FeatureProgram.from_json(bundle.program, hook)
+            scorer = cls(bundle, program, None, carried, _rules(folder), policies)
         return scorer if lookups is None else scorer.looking_into(lookups)
 
     def looking_into(self, lookups: Lookups) -> Scorer:

@@ -12,6 +12,7 @@ from mlops_cli.live.service.settings import Model, Secrets, Settings, listed
 from mlops_cli.live.stage_rules import read_trusted
 from mlops_cli.store.files import read_json
 from mlops_cli.store.streams import Text
+from mlops_cli.store.untrusted import well_formed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +63,8 @@ def model_of(found: Selected, layout: Layout, secrets: Secrets, progress: Progre
     """A bundle to serve; the online store is filled for its feature program if it isn't yet."""
     from mlops_cli.store.online import open_store
 
-    program = FeatureProgram.from_json(read_json(found.folder / "program.json"))
+    with well_formed(f"the feature program of {found.label}", "Serve another version."):
+        program = FeatureProgram.from_json(read_json(found.folder / "program.json"))
     if program.plans:
         store = open_store(secrets.online_url, layout.online, create=True)
         try:

@@ -36,6 +36,10 @@ def load_hook(name: str | None, root: Path) -> Callable[..., Any] | None:
         return None
     module, _, attribute = name.partition(":")
     hint = "Write `module:function`, with module.py in the project's folder."
+    # A bundle names it as well: an installed module, imported for that, may do anything.
+    file = root.joinpath(*module.split("."))
+    if not (file.with_suffix(".py").is_file() or (file / "__init__.py").is_file()):
+        raise BadParams(f"featurize.hook {name!r}: there is no {module}.py in {root}", hint)
     try:
         with importable(root):
             found = getattr(importlib.import_module(module), attribute, None)

@@ -18,7 +18,7 @@ KEPT = "remote/files/md5"
 
 def published(project: Path) -> Path:
     """Make the project's DVC remote a folder that is committed; give the project."""
-    made.run(project, *made.DVC, "remote", "add", "-f", "--default", "kept", "../remote")
+    made.run(project, *made.DVC, "remote", "add", "-f", "--default", "kept", "remote")
     made.run(project, *made.DVC, "push", "-q")
     return recommitted(project)
 

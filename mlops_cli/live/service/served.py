@@ -17,6 +17,7 @@ from mlops_cli.core.windows import AT
 from mlops_cli.live.scoring import Scorer
 from mlops_cli.store.events import LONGEST_ENTITY, Prediction
 from mlops_cli.store.files import read_json
+from mlops_cli.store.untrusted import well_formed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -45,18 +46,19 @@ class Served:
     @classmethod
     def open(cls, model: Model, root: Path, lookups: Lookups | None, serve: Serve) -> Served:
         """Verify, load and warm up a bundle; see ``Scorer.open`` for what it raises."""
-        named = serve.entity or default_entity(model.folder)
-        time = read_json(model.folder / "schema.json")
-        time = time["sources"][time["base"]]["time"]
-        carried = [*named, *([time] if time else [])]
-        scorer = Scorer.open(model.folder, root, lookups, carried, serve.columns)
-        served = cls(model, scorer, named)
-        if served.example is not None:
-            # The first query of a process takes longer than a thousand later ones.
-            for _ in range(3):
-                read = scorer.read([served.example] * 2)
-                if read.frame.height:
-                    scorer.score(read.frame)
+        with well_formed(f"the model bundle in {model.folder}", "Serve another version."):
+            named = serve.entity or default_entity(model.folder)
+            time = read_json(model.folder / "schema.json")
+            time = time["sources"][time["base"]]["time"]
+            carried = [*named, *([time] if time else [])]
+            scorer = Scorer.open(model.folder, root, lookups, carried, serve.columns)
+            served = cls(model, scorer, named)
+            if served.example is not None:
+                # The first query of a process takes longer than a thousand later ones.
+                for _ in range(3):
+                    read = scorer.read([served.example] * 2)
+                    if read.frame.height:
+                        scorer.score(read.frame)
         return served
 
     @property
