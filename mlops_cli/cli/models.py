@@ -9,6 +9,7 @@ import typer
 
 from mlops_cli.cli import drawing
 from mlops_cli.cli.delivery import bundle
+from mlops_cli.store.untrusted import well_formed
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -145,6 +146,7 @@ def _age(at: datetime) -> str:
     return f"{seconds} s"
 
 
+@well_formed("models/registration.json, or dvc.lock, of the version", "Look at another version.")
 def _tree(found: dict[str, Any]) -> Tree:
     from rich.tree import Tree
 

@@ -29,6 +29,7 @@ __all__ = ["Bundle", "Member", "extend", "load", "save", "verify"]
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
+_TASKS = ("binary", "multiclass", "regression")
 _HINT = "Bring the model back with `dvc checkout`, or train it anew with `mlops run`."
 
 
@@ -198,6 +199,7 @@ def load(folder: Path) -> Bundle:
         )
     with well_formed(f"the model bundle in {folder}", _HINT):
         calibrator = description["calibrator"]
+        _refuse_mistyped(description)
         return Bundle(
             members=tuple(
                 _member(folder, number, entry, names)
@@ -212,6 +214,21 @@ def load(folder: Path) -> Bundle:
             signature=_read(folder, "signature.json"),
             facts=description["facts"],
         )
+
+
+def _refuse_mistyped(description: Mapping[str, Any]) -> None:
+    """Refuse what is used as it stands in the description."""
+    numbers = [m["weight"] for m in description["members"]]
+    threshold, facts = description["threshold"], description["facts"]
+    numbers += [] if threshold is None else [threshold]
+    right = (
+        description["task"] in _TASKS
+        and all(type(number) in {int, float} for number in numbers)
+        and isinstance(facts, dict)
+        and all(isinstance(m["settings"], dict) for m in description["members"])
+    )
+    if not right:
+        raise TypeError("a task, weight, threshold, settings or facts of another type")
 
 
 def _description(bundle: Bundle) -> dict[str, Any]:

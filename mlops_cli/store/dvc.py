@@ -94,6 +94,13 @@ def opened(root: Path, *, index: bool = True, outside: bool = False) -> Iterator
         raise BadParams(f"dvc.yaml: {_one_line(error)}", "Correct it, then run again.") from None
     except DvcException as error:
         raise _translated(error) from error
+    except OSError as error:
+        if is_full(error):
+            raise
+        raise NotProject(
+            f"DVC cannot use {error.filename or root}: {error.strerror or _one_line(error)}",
+            "See that it is a file or folder that you may read and write.",
+        ) from error
 
 
 def use_site_cache() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from mlops_cli import params
 from mlops_cli.errors import BadParams, NotProject
+from mlops_cli.params.reading import read_yaml
 
 GOOD = """\
 project: {name: shop}
@@ -123,3 +124,40 @@ def test_no_file_is_no_project(tmp_path: Path) -> None:
 def test_this_repository_s_own_parameters_are_valid() -> None:
     settings = params.load(Path(__file__).parents[2] / "params.yaml")
     assert settings.featurize.base in settings.ingest.sources
+
+
+ALIASES = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)
+)
+MERGED = "b0: &b0 {x: 1}\n" + "".join(
+    f"b{i}: &b{i}\n  <<: [{','.join([f'*b{i - 1}'] * 9)}]\n" for i in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ALIASES,
+        MERGED,
+        "[" * 5000,
+        "a: &a [*a]",
+        "a: " + "9" * 5000,
+        "a: 2001-99-99",
+        "? {b: 1}\n: 2",
+        "a: !!python/object/apply:os.system [id]",
+        "a: \0",
+        "a: !!float",
+        "x" * 8_000_001,
+    ],
+)
+def test_yaml_is_read_within_limits(text):
+    with pytest.raises(BadParams, match=r"^params\.yaml"):
+        params.parse(text)
+
+
+def test_an_alias_is_a_value_like_any_other():
+    assert read_yaml("a: &a {b: [1, 2]}\nc: *a\nd: {<<: *a, e: 3}\n", "it") == {
+        "a": {"b": [1, 2]},
+        "c": {"b": [1, 2]},
+        "d": {"b": [1, 2], "e": 3},
+    }

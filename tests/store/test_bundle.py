@@ -1,6 +1,7 @@
 """The model bundle: what is written is what is loaded, and nothing else is."""
 
 import json
+import os
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,9 @@ from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, TaskInfo
 from mlops_cli.errors import DataRefused, NotFound
+from mlops_cli.store import bundle as store
 from mlops_cli.store.bundle import Bundle, Member, load, save, verify
+from mlops_cli.store.files import json_text
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +126,67 @@ def test_where_there_is_no_bundle_it_says_how_to_make_one(tmp_path):
     with pytest.raises(NotFound) as caught:
         load(tmp_path / "model")
     assert "mlops train" in caught.value.hint
+
+
+def changed(folder, name, change):
+    """Change a JSON file of a bundle, and make the manifest right again, as an attacker would."""
+    tree = json.loads((folder / name).read_text())
+    change(tree)
+    text = tree if isinstance(tree, str) else json.dumps(tree)
+    (folder / name).write_text(text)
+    renew(folder)
+
+
+def renew(folder):
+    """Make the manifest right again."""
+    (folder / "manifest.json").unlink()
+    files = store._manifest(store._files(folder))
+    (folder / "manifest.json").write_text(json_text(files))
+
+
+@pytest.mark.parametrize("place", ["../../../../etc", "/etc", "members", "members/1-linear", 7])
+def test_a_member_lies_where_bundles_keep_it(folder, place):
+    changed(folder, "bundle.json", lambda tree: tree["members"][0].update(folder=place))
+    with pytest.raises(DataRefused, match="not in members/0-lightgbm"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "encoder.json", "program.json", "signature.json"])
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": NaN}', "[]", "7", "{}", "\xff", ""])
+def test_json_that_no_bundle_has_is_refused(folder, name, text):
+    (folder / name).write_bytes(text.encode("latin-1"))
+    renew(folder)
+    if (name, text) in {("program.json", "{}"), ("signature.json", "{}")}:
+        return  # which a bundle may have
+    with pytest.raises(DataRefused):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("members", 7), ("members", [{}]), ("labels", None), ("task", []), ("calibrator", [1])],
+)
+def test_a_description_of_another_form_is_refused(folder, key, value):
+    changed(folder, "bundle.json", lambda tree: tree.update({key: value}))
+    with pytest.raises(DataRefused):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", ".git/config", "a\0b", "\ud800"])
+def test_a_manifest_lists_only_what_is_below_the_bundle(folder, name):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name] = {"sha256": "0" * 64, "bytes": 1}
+    manifest["bundle_sha256"] = store._digest(manifest["files"])
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataRefused, match="states the path"):
+        verify(folder)
+
+
+def test_links_to_folders_and_pipes_are_no_part_of_a_bundle(folder, tmp_path):
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(DataRefused, match="is no file"):
+        verify(folder)
+    (folder / "pipe").unlink()
+    (folder / "more").symlink_to(tmp_path)
+    with pytest.raises(DataRefused, match="is a link to a folder"):
+        verify(folder)

@@ -1,0 +1,50 @@
+"""Some hostile clones of a seed; `benchmarks/hostile_clones.py` makes thousands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fuzzed_projects import make
+
+LIVE = Path(__file__).parent
+SEEDS = (0, 8)
+CODE = f"""
+import json, sys
+sys.path.insert(0, {str(LIVE)!r})
+from pathlib import Path
+from fuzzed_clones import box, looked_at, many, warm
+template = Path(sys.argv[1])
+warm()
+plain = looked_at(box(template, template.parent / "plain"))
+broken = [fault for faults, _ in many(template, range(*{SEEDS})) for fault in faults]
+print(json.dumps([plain, broken]))
+"""
+
+
+@pytest.fixture(scope="module")
+def looked_at(tmp_path_factory: pytest.TempPathFactory) -> tuple[list, list]:
+    """What commands end with on the project as it is, and the faults of hostile clones of it."""
+    template = make(tmp_path_factory.mktemp("fuzzed") / "template")
+    # A process of its own, which has started no threads: it forks.
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(template)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    plain, broken = json.loads(done.stdout)
+    return plain, broken
+
+
+def test_every_command_works_on_the_project_itself(looked_at: tuple[list, list]) -> None:
+    assert [(words, code, wrong) for words, code, _, wrong in looked_at[0]] == [
+        (words, 0, []) for words, *_ in looked_at[0]
+    ]
+
+
+def test_a_hostile_clone_reaches_nothing_outside_and_is_refused_in_words(
+    looked_at: tuple[list, list],
+) -> None:
+    assert looked_at[1] == []
