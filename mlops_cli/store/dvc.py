@@ -92,15 +92,8 @@ def opened(root: Path, *, index: bool = True, outside: bool = False) -> Iterator
         ) from None
     except YAMLValidationError as error:
         raise BadParams(f"dvc.yaml: {_one_line(error)}", "Correct it, then run again.") from None
-    except DvcException as error:
+    except (DvcException, OSError) as error:
         raise _translated(error) from error
-    except OSError as error:
-        if is_full(error):
-            raise
-        raise NotProject(
-            f"DVC cannot use {error.filename or root}: {error.strerror or _one_line(error)}",
-            "See that it is a file or folder that you may read and write.",
-        ) from error
 
 
 def use_site_cache() -> None:
@@ -207,6 +200,11 @@ def _translated(error: BaseException) -> MlopsError:
                 "Free some space (`dvc gc -w` drops what no commit needs) and run again; "
                 "finished stages stay done.",
             )
+    if isinstance(error, OSError):
+        return NotProject(
+            f"DVC cannot use {error.filename}: {error.strerror or _one_line(error)}",
+            "See that it is a file or folder that you may read and write.",
+        )
     if "is not a git repository" in str(error):
         return NotProject(_one_line(error), "Run `git init` there.")
     text = "; ".join(dict.fromkeys(_one_line(cause) for cause in chain))
