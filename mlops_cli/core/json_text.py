@@ -5,11 +5,11 @@ A parser makes an object of each value, which takes up to thirty times the memor
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["DEEPEST", "JsonSize", "is_deep", "may_be_deep", "measure"]
+__all__ = ["DEEPEST", "JsonSize", "may_be_deep", "measure", "text_is_deep"]
 
 DEEPEST = 64
 """Lists and objects inside each other; what reads values recursively slows down beyond."""
@@ -63,12 +63,6 @@ def may_be_deep(text: bytes) -> bool:
     return text.count(b"{") + text.count(b"[") > DEEPEST
 
 
-def is_deep(value: Any) -> bool:
-    """Whether a parsed value is deeper than allowed."""
-    level = [value]
-    for _ in range(DEEPEST):
-        level = [v for v in level if isinstance(v, (dict, list))]
-        if not level:
-            return False
-        level = [v for inner in level for v in (inner.values() if type(inner) is dict else inner)]
-    return any(isinstance(v, (dict, list)) for v in level)
+def text_is_deep(text: bytes) -> bool:
+    """Whether a text is deeper than allowed; quick where it is flat."""
+    return may_be_deep(text) and measure(text).depth > DEEPEST

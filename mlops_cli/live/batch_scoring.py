@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AsGiven", "FromStore", "FromTables", "Scoring", "answers", "reserved"]
 
-_FLOATS = 8_000_000
-"""Of an explanation's matrix at a time: 64 MB."""
 _TYPES: dict[str, TypeName] = {
     "number": "number",
     "boolean": "boolean",
@@ -64,7 +62,7 @@ class AsGiven:
 
     def read(self, frame: pl.DataFrame) -> Read:
         """See ``Scoring.read``."""
-        return self.inputs.read_frame(frame)
+        return self.inputs.read_frame(frame, thorough=True)
 
     def score(self, read: pl.DataFrame) -> tuple[Floats, Floats]:
         """See ``Scoring.score``."""
@@ -86,7 +84,7 @@ class FromTables:
 
     def read(self, frame: pl.DataFrame) -> Read:
         """See ``Scoring.read``."""
-        return self.scorer.read_frame(frame)
+        return self.scorer.read_frame(frame, thorough=True)
 
     def score(self, read: pl.DataFrame) -> tuple[Floats, Floats]:
         """See ``Scoring.score``."""
@@ -115,7 +113,7 @@ class FromStore:
 
     def read(self, frame: pl.DataFrame) -> Read:
         """See ``Scoring.read``."""
-        read = self.scorer.read_frame(frame)
+        read = self.scorer.read_frame(frame, thorough=True)
         if self.since is None or AT not in read.frame.columns:
             return read
         old = read.frame.get_column(AT) < self.since
@@ -160,19 +158,13 @@ def explanations(scorer: Scorer, matrix: Floats, output: Floats, most: int) -> l
     """
     import polars as pl
 
-    rows, width = matrix.shape
-    step = max(1, _FLOATS // width**2)
-    parts = [
-        scorer.explain(Scored({}, matrix[i : i + step], output[i : i + step], {}))
-        for i in range(0, rows, step)
-    ]
-    found = np.concatenate(parts) if parts else np.zeros((0, width))
+    found = scorer.explain(Scored({}, matrix, output, {}))
     order = np.argsort(-np.abs(found), axis=1, kind="stable")[:, :most]
     names = pl.Series(list(scorer.bundle.encoder.kinds), dtype=pl.String)
     columns = []
     for place in range(order.shape[1]):
         chosen = order[:, place]
-        values = pl.Series(f"contribution_{place + 1}", found[np.arange(rows), chosen])
+        values = pl.Series(f"contribution_{place + 1}", found[np.arange(len(found)), chosen])
         features = names.gather(chosen).alias(f"feature_{place + 1}")
         counts = pl.DataFrame([features, values]).with_columns(pl.when(values != 0).then(pl.all()))
         columns += counts.get_columns()

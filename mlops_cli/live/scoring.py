@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Scored", "Scorer"]
 
 _HINT = "Use another version, or train it anew with `mlops run`."
+_FLOATS = 4_000_000
+"""Of an explanation's matrix at a time: 32 MB."""
 _MANY = 80
 """Rows from which on a query over all features takes less time than Python's work on each."""
 
@@ -140,9 +142,9 @@ class Scorer:
         """Rows as JSON gives them, typed, with derived columns and the moment of prediction."""
         return self._started(self.inputs.read(rows))
 
-    def read_frame(self, frame: pl.DataFrame) -> Read:
-        """The same for a table."""
-        return self._started(self.inputs.read_frame(frame))
+    def read_frame(self, frame: pl.DataFrame, *, thorough: bool = False) -> Read:
+        """The same for a table; with ``thorough``, every error of every row."""
+        return self._started(self.inputs.read_frame(frame, thorough=thorough))
 
     def score(self, started: pl.DataFrame) -> Scored:
         """Features and predictions of rows that ``read`` gave."""
@@ -160,28 +162,40 @@ class Scorer:
             matrix = self.bundle.encoder.transform_columns({**features, **numbers})
         return Scored(features, matrix, self.bundle.predict_matrix(matrix), misses)
 
-    def explain(self, scored: Scored) -> Floats:
+    def explain(self, scored: Scored, between: Callable[[], None] = lambda: None) -> Floats:
         """How much each feature adds to the output of each row, (rows, features).
 
         Of the predicted class (binary: the positive one) or the value: what the output loses where
         the feature isn't known (occlusion; Zeiler and Fergus 2014). The same for all families.
+
+        Parameters
+        ----------
+        between
+            Called before each piece, of which none takes much memory; what it raises ends it.
         """
         encoder = self.bundle.encoder
         rows, width = len(scored.matrix), len(encoder.kinds)
-        if not rows:
-            return np.zeros((0, width))
         # Feature by feature all of its columns.
         owned = np.array(encoder.owners) == np.array(list(encoder.kinds))[:, None]
-        blanked = np.where(owned[None], np.nan, scored.matrix[:, None, :])
-        without = self.bundle.predict_matrix(blanked.reshape(rows * width, owned.shape[1]))
-        if scored.output.ndim == 1:
-            return scored.output[:, None] - without.reshape(rows, width)
         chosen = np.ones(rows, dtype=np.int64)
-        if scored.output.shape[1] != 2:  # noqa: PLR2004 - more classes than yes and no
+        if scored.output.ndim > 1 and scored.output.shape[1] != 2:  # noqa: PLR2004 - more classes
             chosen = scored.output.argmax(axis=1)
-        without = without.reshape(rows, width, -1)[np.arange(rows), :, chosen]
-        given: Floats = scored.output[np.arange(rows), chosen][:, None]
-        return given - without
+        without = np.zeros(rows * width)
+        step = max(1, _FLOATS // max(1, owned.shape[1]))
+        for start in range(0, rows * width, step):
+            between()
+            pairs = np.arange(start, min(start + step, rows * width))
+            row, feature = pairs // width, pairs % width
+            blanked = scored.matrix[row]
+            blanked[owned[feature]] = np.nan
+            output = self.bundle.predict_matrix(blanked)
+            without[pairs] = (
+                output if output.ndim == 1 else output[np.arange(len(row)), chosen[row]]
+            )
+        given: Floats = scored.output
+        if given.ndim > 1:
+            given = given[np.arange(rows), chosen]
+        return given[:, None] - without.reshape(rows, width)
 
     def _started(self, read: Read) -> Read:
         """Derived columns and moments; a row without a moment of prediction can't be scored."""

@@ -449,3 +449,16 @@ def test_only_urls_are_masked():
 def test_an_unknown_scheme_is_unreadable(tmp_path):
     with pytest.raises(SourceUnreadable, match="s3://"):
         ingest(tmp_path, "s3://bucket/t.csv")
+
+
+def test_a_new_project_names_a_line_that_is_nested_deeply(tmp_path: Path) -> None:
+    from mlops_cli.store.datafile import opened
+
+    path = tmp_path / "rows.jsonl"
+    deep = '{"a": ' * 500 + "1" + "}" * 500
+    path.write_text('{"a": 1}\n' + '{"a": ' + deep + "}\n")
+    with (
+        pytest.raises(SourceUnreadable, match=r"line 2 of rows\.jsonl is nested deeper than 64"),
+        opened(path, tmp_path),
+    ):
+        pass

@@ -7,6 +7,7 @@ requests. An answer goes out only after its events are durable.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -77,6 +78,20 @@ class _Asked:
     @property
     def done(self) -> bool:
         return self.told is None
+
+
+@dataclass(slots=True)
+class _Work:
+    """What a request by itself asks for, and whether anybody still waits for it."""
+
+    explain: bool
+    started: float
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def go_on(self) -> None:
+        """End the work if nobody waits for it any more."""
+        if self.ended.is_set():
+            raise Problem(503, "the request was given up")
 
 
 @dataclass(slots=True)
@@ -151,17 +166,17 @@ class Batcher:
                 del future
         self._admit()
         self._rows += len(rows)
+        work = _Work(explain, time.perf_counter())
         try:
             async with asyncio.timeout(self._seconds):
-                now = time.perf_counter()
-                outcome, durable = await loop.run_in_executor(
-                    self._worker, self._alone, rows, explain, now
-                )
+                outcome, durable = await loop.run_in_executor(self._worker, self._alone, rows, work)
                 await _kept(durable)
                 return outcome
         except TimeoutError:
             raise _too_late(self._seconds) from None
         finally:
+            # Nobody waits for what is left of it.
+            work.ended.set()
             self._rows -= len(rows)
 
     def give_up(self) -> None:
@@ -289,9 +304,10 @@ class Batcher:
             start = end
 
     def _alone(
-        self, rows: Rows | pl.DataFrame, explain: bool, started: float
+        self, rows: Rows | pl.DataFrame, work: _Work
     ) -> tuple[Outcome, list[Future[list[str]]]]:
         """One request by itself, in the worker's thread."""
+        work.go_on()
         parts = parts_of(self._versions, rows)
         if errors := faults(parts):
             raise _unfit(errors, 0)
@@ -299,15 +315,16 @@ class Batcher:
         for part in parts:
             told: list[str] = []
             for piece in part.pieces():
+                work.go_on()
                 piece.scored = piece.served.scorer.score(piece.read.frame)
-                some, events = self._teller.told(piece, started)
+                some, events = self._teller.told(piece, work.started)
                 if self._log is not None:
                     durable.append(self._log.append(events))
-                if explain:
-                    reasons = map(as_json, piece.served.explanations(piece.scored))
+                if work.explain:
+                    reasons = piece.served.explanations(piece.scored, work.go_on)
                     some = [
                         f'{answer[:-1]},"explanation":{reason}}}'
-                        for answer, reason in zip(some, reasons, strict=True)
+                        for answer, reason in zip(some, map(as_json, reasons), strict=True)
                     ]
                 told += some
             part.place(told, answers)
@@ -400,7 +417,8 @@ def _unfit(errors: list[Any], start: int) -> Problem:
         for e in errors[:100]
     ]
     first = shown[0]["message"]
-    return Problem(422, f"{len(errors)} faults in the rows, the first: {first}", errors=shown)
+    count = f"more than {len(shown)}" if len(errors) > len(shown) else len(errors)
+    return Problem(422, f"{count} faults in the rows, the first: {first}", errors=shown)
 
 
 def _too_late(seconds: float) -> Problem:

@@ -31,6 +31,9 @@ class Part:
     ----------
     places
         Where they stand among all rows; None where the version answers all.
+    table
+        The rows, where they came as one; then only its pieces have them as objects, which take ten
+        times the memory.
     """
 
     served: Served
@@ -38,6 +41,7 @@ class Part:
     rows: Rows
     read: Read
     scored: Scored | None = None
+    table: pl.DataFrame | None = None
 
     def place(self, told: list[str], answers: list[str]) -> None:
         """Put what is told of the rows where they stand."""
@@ -49,8 +53,12 @@ class Part:
 
     def pieces(self) -> Iterator[Part]:
         """Pieces to score one after the other; while one is scored, the one before is written."""
-        for start in range(0, len(self.rows), _PIECE):
-            rows = self.rows[start : start + _PIECE]
+        size = len(self.rows) if self.table is None else self.table.height
+        for start in range(0, size, _PIECE):
+            if self.table is None:
+                rows = self.rows[start : start + _PIECE]
+            else:
+                rows = self.table[start : start + _PIECE].to_dicts()
             yield Part(self.served, self.places, rows, self.read.part(start, len(rows)))
 
 
@@ -64,7 +72,7 @@ def parts_of(versions: Versions, rows: Rows | pl.DataFrame) -> list[Part]:
         else:
             frame: pl.DataFrame = rows if places is None else rows[places]  # type: ignore[assignment, call-overload]
             read = served.fitting(served.scorer.read_frame(frame))
-            parts.append(Part(served, places, [] if read.errors else frame.to_dicts(), read))
+            parts.append(Part(served, places, [], read, table=frame))
     return parts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import starmap
@@ -121,9 +121,11 @@ class Served:
         whole = rows if listed else rows.to_dicts()  # type: ignore[union-attr]
         return [named.get(i) or repr(sorted(row.items())) for i, row in enumerate(whole)]
 
-    def explanations(self, scored: Scored, most: int = 10) -> list[list[dict[str, Any]]]:
-        """The features that count most in each row, with their values."""
-        contributions = self.scorer.explain(scored)
+    def explanations(
+        self, scored: Scored, between: Callable[[], None], most: int = 10
+    ) -> list[list[dict[str, Any]]]:
+        """The features that count most in each row, with their values; see ``Scorer.explain``."""
+        contributions = self.scorer.explain(scored, between)
         names = list(scored.features)
         order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :most]
         return [

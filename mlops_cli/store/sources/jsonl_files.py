@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from mlops_cli.core.json_text import DEEPEST, text_is_deep
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.store.sources.files import Scanned, check_utf8, open_files, unpacked
 
@@ -42,6 +43,16 @@ def scan(path: Path, shown: str, request: Request) -> Scanned:
             f"{shown} of source {request.name!r} is not JSON Lines: it begins with {head[:12]!r}",
             "Each line is one JSON object; set `format` if it is CSV or Parquet.",
         )
+    rows = 0
+    with plain.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            rows += not line.isspace()
+            if text_is_deep(line):
+                raise SourceUnreadable(
+                    f"line {number} of {shown} of source {request.name!r} is nested deeper than "
+                    f"{DEEPEST} lists and objects: {line[:40]!r}",
+                    "Each line is one JSON object; repair or remove the line.",
+                )
     native = ("integer", "number", "boolean")
     lazy = pl.scan_ndjson(plain, infer_schema_length=None)
     found = lazy.collect_schema()
@@ -49,8 +60,6 @@ def scan(path: Path, shown: str, request: Request) -> Scanned:
     texts = {
         c: pl.String() for c, t in stated.items() if t not in native and not found[c].is_nested()
     }
-    with plain.open("rb") as file:
-        rows = sum(1 for line in file if not line.isspace())
     return Scanned(pl.scan_ndjson(plain, schema=pl.Schema({**found, **texts})), rows)
 
 

@@ -64,9 +64,10 @@ def _header(path: Path, first: bytes, text: Text) -> tuple[str, ...]:
             f"the first line of {path} is not UTF-8: byte 0x{first[error.start]:02x}",
             "State the base source's `encoding` in params.yaml, such as latin-1.",
         ) from None
+    csv.field_size_limit(_LONGEST)
     try:
         names = next(csv.reader([line], delimiter=text.separator), [])
-    except csv.Error as error:  # a name of more than 100,000 characters, a line end inside of one
+    except csv.Error as error:  # such as a carriage return inside of a name
         raise SourceUnreadable(
             f"the first line of {path} is no header ({error})",
             "The first line gives each column a name of its own.",

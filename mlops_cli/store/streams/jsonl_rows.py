@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from mlops_cli.core.json_text import DEEPEST, text_is_deep
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.store.streams.contract import Broken, Taken, Text
 from mlops_cli.store.streams.text import BOM, Records
@@ -100,10 +101,12 @@ class _JsonCursor:
 
 
 def _parsed(block: bytes, columns: Sequence[str]) -> pl.DataFrame | None:
-    """Lines as a table; None where Polars can't read them as one."""
+    """Lines as a table; None where Polars can't read them as one, or would take long for it."""
+    if any(map(text_is_deep, block.split(b"\n"))):
+        return None
     try:
         frame = pl.read_ndjson(block, infer_schema_length=None)
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
     lines = sum(1 for line in block.split(b"\n") if line.strip())
     if lines != frame.height:
@@ -119,10 +122,14 @@ def _line_by_line(block: bytes) -> tuple[list[dict[str, Any]], list[int], tuple[
     broken: list[Broken] = []
     lines = (line for line in block.removeprefix(BOM).split(b"\n") if line.strip())
     for number, line in enumerate(lines):
+        value: Any = None
         try:
-            value = json.loads(line)
-            reason = "" if isinstance(value, dict) else "it is no object"
-        except (ValueError, RecursionError) as error:
+            if text_is_deep(line):
+                reason = f"it is nested deeper than {DEEPEST}"
+            else:
+                value = json.loads(line)
+                reason = "" if isinstance(value, dict) else "it is no object"
+        except ValueError as error:
             reason = f"it is not JSON: {error}"
         if reason:
             shown = line.decode(errors="replace").rstrip("\r")

@@ -283,3 +283,62 @@ def test_csv_is_read_as_the_projects_files_are(binary: Made) -> None:
         assert status == 422
         assert content["errors"][0]["row"] == 1
         assert "fields" in content["errors"][0]["message"]
+
+
+def test_a_body_without_what_is_needed_keeps_nobody_waiting(
+    binary: Made, open_service: Running
+) -> None:
+    other = {f"other_{i}": i for i in range(90)}
+    wrong = {**binary.rows[0], "width": "wide", "height": [1], "at": {}}
+    good = {"rows": binary.rows[:100]}
+    for rows in ([other] * 10_000, [wrong] * 10_000, [{}] * 10_000):
+        with within_bounds(binary, open_service):
+            status, content, _ = open_service.ask("POST", "/predict", rows)
+            assert status == 422, content
+            assert len(content["errors"]) == 100
+            begun = time.monotonic()
+            assert open_service.ask("POST", "/predict", good)[0] == 200
+            assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 1_000_000, "\ud800", 10**400, -(10**400), 1e308, "9" * 5_000, True, [], {"": {}}],
+    ids=lambda v: str(v)[:8],
+)
+@pytest.mark.parametrize("column", ["width", "height", "at", "shop", "kind", "order", "extra"])
+def test_no_value_is_a_fault_of_the_service(
+    binary: Made, open_service: Running, column: str, value: Any
+) -> None:
+    row = {**binary.rows[1], column: value}
+    text = json.dumps([row]).encode()
+    double = text.replace(b'"width"', b'"width": 5, "width"')
+    for body in (text, double):
+        status, content, _ = open_service.ask("POST", "/predict", body)
+        assert status in {200, 400, 422}, content
+        assert len(json.dumps(content)) < 10_000
+    csv = io.BytesIO()
+    pl.DataFrame({c: [str(v).encode(errors="replace").decode()] for c, v in row.items()}).write_csv(
+        csv
+    )
+    status, content, _ = open_service.ask("POST", "/predict", csv.getvalue(), "text/csv")
+    assert status in {200, 422}, content
+
+
+@pytest.mark.parametrize("query", ["", "?explain=true"])
+def test_ten_thousand_rows_are_answered_within_bounds(
+    binary: Made, open_service: Running, query: str
+) -> None:
+    rows = (binary.rows * 25)[:10_000]
+    body = io.BytesIO()
+    pl.DataFrame(rows).write_parquet(body)
+    with within_bounds(binary, open_service):
+        found = [
+            open_service.ask("POST", f"/predict{query}", *one)
+            for one in ((rows,), (body.getvalue(), PARQUET))
+        ]
+    for status, content, _ in found:
+        assert status == 200, content
+        assert len(content["predictions"]) == 10_000
+    ours, theirs = ([{**p, "id": ""} for p in c["predictions"]] for _, c, _ in found)
+    assert ours == theirs

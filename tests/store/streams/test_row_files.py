@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +238,40 @@ def test_a_damaged_page_of_parquet_is_told(tmp_path: Path) -> None:
 def test_files_that_are_not_there_are_told() -> None:
     with pytest.raises(NotFound, match="no file nosuch"):
         found_files("nosuch.csv")
+
+
+def test_a_row_nested_deeply_is_set_apart_at_once(tmp_path: Path) -> None:
+    deep = '{"n": ' + '{"a": ' * 500 + "1" + "}" * 500 + "}"
+    deeper = '{"n": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    path = tmp_path / "deep.jsonl"
+    lines = ['{"n": 1}', "\n\n", '{"n": "x', deep, '{"n": 2}', deeper]
+    path.write_text("\n".join(lines))
+    begun = time.process_time()
+    good, broken = taken(path, 10)
+    assert time.process_time() - begun < 2
+    assert [row["n"] for _, row in good] == [1, 2]
+    assert [reason for _, reason in broken][1:] == ["it is nested deeper than 64"] * 2
+
+
+def test_what_looks_packed_inside_of_csv_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"a,b\nx\x01,2\nx\x01,3\n")
+    assert taken(path, 1)[0] == [(0, {"a": "x\x01", "b": "2"}), (1, {"a": "x\x01", "b": "3"})]
+    path.write_bytes(b"a,b\n" + gzip.compress(b"1,2\n" * 1_000))
+    assert taken(path, 10)[0] == []
+
+
+def test_a_header_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a\rb,c\n1,2\n", newline="")
+    with pytest.raises(SourceUnreadable, match="is no header"):
+        opened(path, Text())
+    path.write_text("a" * 200_000 + ",b\n1,2\n")
+    assert opened(path, Text()).schema.keys() == {"a" * 200_000, "b"}
+
+
+def test_a_moment_beyond_all_years_is_shown_as_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pl.DataFrame({"at": pl.Series([2**63 - 1]).cast(pl.Datetime("us"))}).write_parquet(path)
+    (part,) = Rows([opened(path, Text())], ["at"]).take(1)
+    assert part.whole([0]) == [{"at": 2**63 - 1}]

@@ -1,0 +1,86 @@
+"""Rows with faults are understood as quickly as good ones, and told within bounds."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import time
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mlops_cli.core.columntypes import MisfitError, convert
+from mlops_cli.core.inputs import Inputs
+from mlops_cli.core.plain_values import alone, mixed
+
+DTYPES = [pl.Int64(), pl.Float64(), pl.String(), pl.Boolean(), pl.Date(), pl.Datetime("us", "UTC")]
+
+
+def test_a_bad_body_of_ten_thousand_rows_takes_a_moment() -> None:
+    columns = {f"needed_{i}": DTYPES[i % len(DTYPES)] for i in range(30)}
+    inputs = Inputs(columns, tuple(columns))
+    lacking = [{f"other_{i}": i for i in range(100)}] * 10_000
+    wrong = [{c: [row] if row % 2 else f"x{row}" for c in columns} for row in range(10_000)]
+    huge = [dict.fromkeys(columns, 2**63 + row) for row in range(10_000)]
+    for rows in (lacking, wrong, huge):
+        begun = time.process_time()
+        read = inputs.read(rows)
+        assert time.process_time() - begun < 5, "one by one it would be minutes"
+        assert read.frame.height == 0
+        assert {e.row for e in read.errors} == set(range(10_000))
+        assert len(read.errors) <= 10_100
+    assert "Did you mean" in inputs.read([{"neded_0": 1}]).errors[0].message
+
+
+def test_a_hint_among_many_long_names_takes_a_moment() -> None:
+    columns = {f"{'c' * 90}{i}": pl.Int64() for i in range(300)}
+    row = {f"{'c' * 100_000}{i}": 1 for i in range(300)}
+    begun = time.process_time()
+    read = Inputs(columns, tuple(columns)).read([row] * 3)
+    assert time.process_time() - begun < 2
+    assert all(len(e.message) < 1_000 for e in read.errors)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_values_of_several_types_fit_together_as_they_do_alone(dtype: pl.DataType) -> None:
+    rng = random.Random(3)  # noqa: S311 - values, not secrets
+    some: list[Any] = [
+        None, 1, 0, -5, 2**53 + 1, 2**63 - 1, -(2**63), 1.5, 2.0, -1e300, True, False, "1", "1.0",
+        "x", "", "true", " 7 ", "2024-01-02", "2024-01-02T03:04:05Z", "2024-01-02 03:04",
+        "2024-13-01", "9" * 2_000, [1], {"a": 1}, [], "NaN",
+        dt.date(2024, 1, 2), dt.datetime(2024, 1, 2, tzinfo=dt.UTC),
+    ]  # fmt: skip
+    for _ in range(60):
+        values = rng.choices(some, k=rng.randint(1, 12))
+        made, lost = mixed("c", values, dtype)
+        singles = [None if v is None else alone("c", v, dtype) for v in values]
+        assert lost == [i for i, v in enumerate(values) if v is not None and singles[i] is None]
+        assert made.dtype == dtype
+        assert made.to_list() == [None if one is None else one[0] for one in singles]
+
+
+@pytest.mark.parametrize(
+    ("moments", "unit"),
+    [
+        (2**63 - 1, "us"),
+        (2**62, "us"),
+        (2**62, "ms"),
+        (-(2**62), "ms"),
+        (253_402_300_800_000, "ms"),
+    ],
+)
+def test_a_moment_beyond_all_years_is_a_misfit(moments: int, unit: Any) -> None:
+    values = pl.Series("at", [moments, 0]).cast(pl.Datetime(unit))
+    read = Inputs({"at": DTYPES[5]}, ("at",)).read_frame(values.to_frame())
+    assert [e.row for e in read.errors] == [0]
+    assert str(moments) in read.errors[0].message
+    with pytest.raises(MisfitError, match=str(moments)):
+        convert(values, pl.Datetime("us", "UTC"))
+
+
+def test_a_day_beyond_all_years_is_a_misfit() -> None:
+    values = pl.Series("day", [2**31 - 1, -(2**31), 0], dtype=pl.Int32).cast(pl.Date)
+    for dtype in (pl.Date(), pl.Datetime("us", "UTC")):
+        read = Inputs({"day": dtype}, ("day",)).read_frame(values.to_frame())
+        assert [e.row for e in read.errors] == [0, 1]
