@@ -451,7 +451,7 @@ def test_an_unknown_scheme_is_unreadable(tmp_path):
         ingest(tmp_path, "s3://bucket/t.csv")
 
 
-def test_a_new_project_names_a_line_that_is_nested_deeply(tmp_path: Path) -> None:
+def test_a_new_project_names_a_line_that_is_nested_deeply(tmp_path):
     from mlops_cli.store.datafile import opened
 
     path = tmp_path / "rows.jsonl"
