@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,6 +32,9 @@ from mlops_cli.cli.status import status
 from mlops_cli.cli.study import study
 from mlops_cli.cli.tune import tune
 from mlops_cli.cli.watch import watch
+
+if TYPE_CHECKING:
+    from mlops_cli.errors import MlopsError
 
 __all__ = ["app", "main"]
 
@@ -134,10 +138,29 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last resort: no traceback unless asked for
         if debug:
             drawing.console(stderr=True).print_exception()
+        if (refusal := _unwritable(error)) is not None:
+            drawing.draw_error(refusal)
+            return refusal.exit_code
         text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         hint = "" if debug else "This is a fault of mlops; --debug shows where."
         drawing.draw_error(MlopsError(f"unexpected {text}", hint))
         return 1
+
+
+def _unwritable(error: Exception) -> MlopsError | None:
+    """The sentence for a project that can only be read."""
+    from mlops_cli.errors import NotProject
+
+    if not isinstance(error, OSError) or error.errno not in {
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+    }:
+        return None
+    return NotProject(
+        f"{error.filename or 'a file'} can't be written or read: {error.strerror}",
+        "Use a copy of the project that is yours (git clone), or mend its permissions.",
+    )
 
 
 def _invoke(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,10 @@ def prove(
         The one to be checked; by default those by which the version is in its stages now.
     """
     progress = progress or Silent()
-    with exported(root, version.commit) as tree:
+    with (
+        exported(root, version.commit) as tree,
+        tempfile.TemporaryDirectory(prefix="mlops-bundle-") as aside,
+    ):
         try:
             lock = lock_at(root, version.commit)
         except MlopsError:
@@ -89,7 +93,7 @@ def prove(
             lock,
             tree,
             Objects(root, remote, progress),
-            _bundle(root, version, remote, progress),
+            _bundle(root, version, remote, progress, Path(aside)),
         )
         checks = []
         for number, (name, check) in enumerate(_CHECKS.items()):
@@ -128,12 +132,17 @@ def _entry(rules: StageRules, assignment: Assignment, version: Version) -> str:
 
 
 def _bundle(
-    root: Path, version: Version, remote: str | None, progress: Progress
+    root: Path, version: Version, remote: str | None, progress: Progress, aside: Path
 ) -> Path | MlopsError:
-    try:
-        return pull_bundle(root, version, remote=remote, progress=progress)
-    except MlopsError as error:
-        return error
+    """The bundle in its usual place; ``aside`` where the project can only be read."""
+    for target in (None, aside / "model"):
+        try:
+            return pull_bundle(root, version, target, remote, progress)
+        except MlopsError as error:
+            return error
+        except OSError as error:
+            refusal = DataRefused(f"the bundle can't be put anywhere: {error.strerror}")
+    return refusal
 
 
 def _made(name: str, check: Callable[[_Case], str], case: _Case) -> Check:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli.errors import DataRefused
-from mlops_cli.layout import Layout
 from mlops_cli.params.reading import BadYaml, load_yaml
 from mlops_cli.store.git import Git
 from mlops_cli.store.objects import md5_of
@@ -135,12 +134,12 @@ def exported(root: Path, commit: str) -> Iterator[Path]:
     DataRefused, BadParams
         If a link, or a setting of DVC's, leads out of the commit.
     """
-    git, work = Git(root), Layout(root).work
+    git = Git(root)
     top = Git(Path(git.run("rev-parse", "--show-toplevel").strip()))
     prefix = git.run("rev-parse", "--show-prefix").strip()
     refuse_unsafe(root, commit)
-    work.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="commit-", dir=work) as scratch:
+    # Not in the project: it may be one that can only be read.
+    with tempfile.TemporaryDirectory(prefix="mlops-commit-") as scratch:
         beside = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
         top.run("read-tree", commit, environment=beside)
         top.run(

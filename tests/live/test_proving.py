@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -265,3 +269,35 @@ def test_the_command_ends_with_4_after_saying_all(
     told = json.loads(capsys.readouterr().out)
     assert told["passed"] is False
     assert [c["name"] for c in told["checks"] if not c["passed"]] == ["objects", "data"]
+
+
+def test_a_project_that_can_only_be_read_is_verified_and_the_rest_is_a_sentence(
+    delivered: Path,
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        project = made.copied(delivered, Path(folder))
+        places = [Path(folder), *Path(folder).rglob("*")]
+        for place in places:
+            if not place.is_symlink():
+                place.chmod(0o555 if place.is_dir() else 0o444)
+        # Without its rights to pass over them, root keeps to permissions as well.
+        plain = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
+        plain = plain if os.geteuid() == 0 else []
+
+        def mlops(*words: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [*plain, sys.executable, "-m", "mlops_cli", *words],
+                cwd=project,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
+        checked, status = mlops("verify", "latest"), mlops("status")
+        for place in places:
+            if not place.is_symlink():
+                place.chmod(0o755)
+    assert "all 8 checks passed" in checked.stdout, checked.stdout + checked.stderr
+    assert "unexpected" not in status.stderr
+    assert status.returncode in {0, 3}, status.stderr
+    assert status.stderr == "" or "can't be written" in status.stderr
