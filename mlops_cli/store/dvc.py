@@ -200,13 +200,12 @@ def _translated(error: BaseException) -> MlopsError:
                 "Free some space (`dvc gc -w` drops what no commit needs) and run again; "
                 "finished stages stay done.",
             )
-    if isinstance(error, OSError):
-        return NotProject(
-            f"DVC cannot use {error.filename}: {error.strerror or _one_line(error)}",
-            "See that it is a file or folder that you may read and write.",
-        )
-    if "is not a git repository" in str(error):
-        return NotProject(_one_line(error), "Run `git init` there.")
+    if isinstance(error, OSError) or "is not a git repository" in str(error):
+        said, hint = _one_line(error), "Run `git init` there."
+        if isinstance(error, OSError):
+            said = f"DVC cannot use {error.filename}: {error.strerror or said}"
+            hint = "See that it is a file or folder that you may read and write."
+        return NotProject(said, hint)
     text = "; ".join(dict.fromkeys(_one_line(cause) for cause in chain))
     busy = any(type(cause).__name__ == "LockError" for cause in chain)
     if busy:
