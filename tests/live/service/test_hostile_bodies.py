@@ -20,6 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mutated_bodies import Campaign
 from served_models import Made, Running, running
 
 STREAM = "application/vnd.apache.arrow.stream"
@@ -342,3 +343,12 @@ def test_ten_thousand_rows_are_answered_within_bounds(
         assert len(content["predictions"]) == 10_000
     ours, theirs = ([{**p, "id": ""} for p in c["predictions"]] for _, c, _ in found)
     assert ours == theirs
+
+
+def test_mutated_bodies_break_nothing(binary: Made, open_service: Running) -> None:
+    report = Campaign(open_service.port, open_service.process.pid, binary.rows[:20]).run(range(250))
+    assert not report.faults
+    assert open_service.process.poll() is None
+    assert report.largest < 512
+    assert report.slowest_probe < 5, "a second, where the machine does nothing else"
+    assert {200, 400, 422} <= set(report.statuses)
