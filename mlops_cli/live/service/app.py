@@ -128,12 +128,11 @@ class Service:
 
     def refusal(self, request: Request) -> Answer | None:
         """The answer to a request that is refused by its head; None where its body may come."""
-        started = time.perf_counter()
         try:
             self.gate.check(request)
         except BaseException as error:  # noqa: BLE001 - see `answer`
             answer = _failed(request.path, error)
-            self._count(request.path, answer, started)
+            self._count(request.path, answer, time.perf_counter())
             return answer
         return None
 

@@ -14,7 +14,7 @@ from httptools import (
     HttpRequestParser,
 )
 
-from mlops_cli.live.service.heads import Rest, Whole, fault_of, target_of
+from mlops_cli.live.service.heads import FIELDS, Rest, Whole, fault_of, many_headers, target_of
 from mlops_cli.live.service.http import FULL, TOO_MANY, Answer, Problem, no_room, problem, too_large
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ __all__ = ["Connection"]
 
 _HEAD = 65_536
 """Bytes of a request's line and headers."""
-_FIELDS = 128
-"""Headers of a request."""
 _FRAMED = 8
 """How much more than its body a request sent in chunks may be."""
 _PATIENCE = 60.0
@@ -118,6 +116,9 @@ class Connection(asyncio.Protocol):
         if self._stopped:
             return
         if self._in_head:
+            if len(self._request.headers) > FIELDS:
+                self._refuse(many_headers())
+                return
             self._hold(max(self._read, len(data)) - self._part)
         elif self._size == before:
             # Ends of a body in chunks (trailers), which nobody reads.
@@ -155,20 +156,14 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; several of one name are one list (RFC 9110, 5.3)."""
+        """Take a header."""
         if not self._in_head:
             return  # a trailer
-        request = self._request
-        request.fields += 1
-        name = name.lower()
-        if name not in request.headers:
-            request.headers[name] = value
-        elif name == b"host" or request.fields > _FIELDS:
-            request.faulty = True
+        name, headers = name.lower(), self._request.headers
+        if name in headers:
+            self._request.repeat(name, value)
         else:
-            request.headers[name] += b", " + value
-        if request.fields > _FIELDS:
-            self._refuse(Problem(431, f"there are more than {_FIELDS} headers"))
+            headers[name] = value
 
     def on_headers_complete(self) -> None:
         """Refuse what can be refused by its head."""
@@ -178,8 +173,9 @@ class Connection(asyncio.Protocol):
         parser, request = self._parser, self._request
         version, headers = parser.get_http_version(), request.headers
         request.method = parser.get_method().decode("latin-1")
-        request.old = version == "1.0"
-        fault = fault_of(request, version)
+        if version != "1.1":
+            request.old = version == "1.0"
+        fault = many_headers() if len(headers) > FIELDS else fault_of(request, version)
         if fault is not None:
             self._refuse(fault)
             return

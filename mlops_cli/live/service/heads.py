@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from mlops_cli.live.service.connection import Connection
     from mlops_cli.live.service.http import Answer
 
-__all__ = ["Rest", "Whole", "fault_of", "target_of"]
+__all__ = ["FIELDS", "Rest", "Whole", "fault_of", "many_headers", "target_of"]
+
+FIELDS = 128
+"""Headers of a request."""
 
 
 class Whole:
@@ -23,6 +26,10 @@ class Whole:
 
     Attributes
     ----------
+    faulty
+        Whether its head can't be right.
+    repeated
+        Headers that came more than once.
     held
         Bytes of it that count in the budget.
     answer
@@ -31,20 +38,25 @@ class Whole:
         Is called when nobody waits for the answer any more.
     """
 
-    __slots__ = (
-        "_connection", "answer", "content", "faulty", "fields", "headers", "held", "keep", "leave",
-        "method", "old", "path", "query",
-    )  # fmt: skip
+    # Of the class, so that a request sets only what isn't so.
+    method = path = query = ""
+    content = b""
+    keep = old = faulty = False
+    held = repeated = 0
+    answer: Answer | None = None
+    leave: Callable[[], object] | None = None
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.method = self.path = self.query = ""
         self.headers: dict[bytes, bytes] = {}
-        self.content = b""
-        self.keep = self.old = self.faulty = False
-        self.held = self.fields = 0
-        self.answer: Answer | None = None
-        self.leave: Callable[[], object] | None = None
+
+    def repeat(self, name: bytes, value: bytes) -> None:
+        """Take a header that was there already: they are one list (RFC 9110, 5.3)."""
+        self.repeated += 1
+        if name == b"host" or self.repeated > FIELDS:
+            self.faulty = True
+        else:
+            self.headers[name] += b", " + value
 
     def header(self, name: str) -> str | None:
         """See ``Request.header``."""
@@ -120,13 +132,19 @@ class Rest:
             self._connection.on_headers_complete()
 
 
+def many_headers() -> Problem:
+    """What is said of a head with more headers than are taken."""
+    return Problem(431, f"there are more than {FIELDS} headers")
+
+
 def fault_of(request: Whole, version: str) -> Problem | None:
     """Why a head is none of HTTP/1.1 as it is spoken here (RFC 9112; RFC 9110, 10.1.1)."""
     headers = request.headers
     if version not in {"1.1", "1.0"}:
         return Problem(505, f"HTTP/{version} is not spoken here")
     if request.faulty or (b"host" not in headers and not request.old):
-        return Problem(400, "a request of HTTP/1.1 names its host once")
+        host = Problem(400, "a request of HTTP/1.1 names its host once")
+        return many_headers() if request.repeated > FIELDS else host
     if request.method == "CONNECT":
         return Problem(405, "this is no proxy")
     coding = headers.get(b"transfer-encoding")

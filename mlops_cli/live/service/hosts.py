@@ -31,6 +31,11 @@ class Hosts:
     ----------
     names
         Further ones; ``*.example.org`` stands for all below, ``*`` for any.
+
+    Attributes
+    ----------
+    right
+        Host headers that were found right.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -38,7 +43,7 @@ class Hosts:
         self._any = "*" in named
         self._below = tuple(name[1:] for name in named if name.startswith("*."))
         self._names = named
-        self._right: set[str] = set()
+        self.right: set[bytes] = set()
 
     def add(self, name: str) -> None:
         """Accept a further name."""
@@ -47,7 +52,7 @@ class Hosts:
     def check(self, request: Request) -> None:
         """Let a request pass that calls the service by one of its names, or raise Problem 421."""
         host = request.header("host")
-        if host is None or host in self._right or self._any:
+        if host is None or self._any or host.encode("latin-1") in self.right:
             return  # without a name it is no browser
         name = _name(host)
         if not self._accepts(name) and not _same(name, request.local):
@@ -56,8 +61,8 @@ class Hosts:
                 f"the host {host[:100]!r} is not one of this service; without API keys it answers "
                 "to localhost, to its own address, and to names in serve.hosts or MLOPS_HOSTS",
             )
-        if len(self._right) < _REMEMBERED:
-            self._right.add(host)
+        if len(self.right) < _REMEMBERED:
+            self.right.add(host.encode("latin-1"))
 
     def check_origin(self, request: Request) -> None:
         """Let a request pass that no page of another site made, or raise Problem 403."""

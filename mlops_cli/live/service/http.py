@@ -105,11 +105,14 @@ class Request(Protocol):
     ----------
     query
         The query string, as it was sent.
+    headers
+        By their names in lower case; several of one name are one list.
     """
 
     method: str
     path: str
     query: str
+    headers: dict[bytes, bytes]
 
     def header(self, name: str) -> str | None:
         """A header's value; None where it isn't there. Names are in lower case."""
@@ -142,7 +145,7 @@ class AsgiRequest:
         Bytes of it that count in the budget.
     """
 
-    __slots__ = ("_budget", "_headers", "_receive", "_scope", "held", "method", "path", "query")
+    __slots__ = ("_budget", "_receive", "_scope", "headers", "held", "method", "path", "query")
 
     def __init__(self, scope: Scope, receive: Receive, budget: Budget) -> None:
         self._scope, self._receive, self._budget = scope, receive, budget
@@ -150,14 +153,15 @@ class AsgiRequest:
         self.path: str = scope["path"]
         self.query: str = scope["query_string"].decode("latin-1")
         self.held = 0
-        self._headers: dict[str, str] = {}
+        self.headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
-            key, text = name.decode("latin-1"), value.decode("latin-1")
-            self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
+            before = self.headers.get(name)
+            self.headers[name] = value if before is None else before + b", " + value
 
     def header(self, name: str) -> str | None:
         """See ``Request.header``."""
-        return self._headers.get(name)
+        value = self.headers.get(name.encode())
+        return None if value is None else value.decode("latin-1")
 
     @property
     def address(self) -> str:

@@ -34,6 +34,11 @@ _ADDRESSES = 10_000
 class Guard:
     """Refuses requests without a right key or token; with nothing configured, none.
 
+    Attributes
+    ----------
+    closed
+        Whether anything is asked for.
+
     Raises
     ------
     BadParams
@@ -48,6 +53,7 @@ class Guard:
         self._jwt = settings.serve.jwt
         self._key = secrets.jwt_key
         self._refusals = _Refusals()
+        self.closed = bool(self._keys) or self._jwt is not None
         self._decode: Any = None
         if self._jwt is not None:
             if self._key is None:
@@ -64,11 +70,6 @@ class Guard:
                 ) from None
             _check_algorithms(self._jwt.algorithms, self._key)
             self._decode, self._wrong = jwt.decode, jwt.PyJWTError
-
-    @property
-    def closed(self) -> bool:
-        """Whether anything is asked for."""
-        return bool(self._keys) or self._jwt is not None
 
     def closes(self, metrics: bool) -> bool:
         """Whether anything is asked for, at /metrics or elsewhere."""

@@ -268,7 +268,8 @@ def test_a_guess_too_many_is_answered_a_moment_later() -> None:
         (b"POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n", 501),
         (POST + b"expect: other\r\ncontent-length: 1\r\n", 417),
         (POST + b"expect: 100-continue, other\r\ncontent-length: 1\r\n", 417),
-        (b"GET / HTTP/1.1\r\nhost: a\r\n" + b"a: b\r\n" * 129, 431),
+        (b"GET / HTTP/1.1\r\nhost: a\r\n" + b"a: b\r\n" * 130, 431),
+        (b"GET / HTTP/1.1\r\nhost: a\r\n" + b"".join(b"a%d: b\r\n" % i for i in range(128)), 431),
     ],
 )
 def test_a_head_that_is_none_of_http_1_1_is_refused(head: bytes, status: int) -> None:

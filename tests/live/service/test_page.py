@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ def test_behind_a_prefix_all_is_found(binary: Made, tmp_path: Path) -> None:
         try:
             there = type(service)(proxy, port)
             for _ in range(100):
+                time.sleep(0.05)
                 with contextlib.suppress(OSError):
                     document = there.ask("GET", "/model/docs.json")
                     break
