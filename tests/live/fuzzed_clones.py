@@ -83,6 +83,8 @@ class Watch:
         self._own = tuple(
             os.path.realpath(p) for p in (clone, clone.parent / "home", clone.parent / "tmp")
         )
+        # Where modules are looked for: also where this one lies.
+        self._imports = {os.path.realpath(p) for p in sys.path if p}
         self._busy = False
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -122,7 +124,8 @@ class Watch:
         if real.startswith(("file:", ":memory:")) or self._is_own(real):
             return
         if not writes and (
-            not os.path.exists(real)  # noqa: PTH110
+            real in self._imports
+            or not os.path.exists(real)  # noqa: PTH110
             or any(real == p or real.startswith(p + os.sep) for p in _ELSEWHERE)
         ):
             return
