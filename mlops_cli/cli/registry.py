@@ -47,10 +47,12 @@ def register(
     from mlops_cli.errors import Usage
     from mlops_cli.live.registering import register as make
     from mlops_cli.reporting import Table
+    from mlops_cli.store.attempts import refuse_unfinished
 
     if major and patch:
         raise Usage("--major and --patch cannot go together", "Give one, or none.")
     with _session(local, committing=True) as session:
+        refuse_unfinished(session.layout)
         bring_up_to_date("register", force=force, quiet=True)
         if not as_json:
             draw_decision(session.layout)

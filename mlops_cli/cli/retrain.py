@@ -62,7 +62,7 @@ def retrain(
         os.environ[OUTPUT] = "none" if as_json else "brief"
         with shown("retrain", quiet=as_json) as progress:
             wanted = live.Wanted(moment, reason, if_needed, local)
-            done = live.retrain(params, layout, wanted, progress)
+            done = live.retrain(layout, wanted, progress)
     if as_json:
         drawing.draw_json(None if done is None else asdict(done))
     elif done is None:

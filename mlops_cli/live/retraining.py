@@ -2,22 +2,30 @@
 
 The pipeline runs in the project itself. Until a version is registered, everything can be put back
 as it was; what has been done is in a journal (``store.attempts``), so that a run that was killed
-is gone on with. Production changes by one tag, which comes last.
+goes on. Production changes by one tag, which comes last.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mlops_cli import params as parameters
 from mlops_cli.core.moments import as_text
-from mlops_cli.errors import BadParams, MlopsError, ModelRefused, NotFound, StageFailed, Usage
+from mlops_cli.errors import (
+    BadParams,
+    MlopsError,
+    ModelRefused,
+    NotFound,
+    StageFailed,
+    Usage,
+)
 from mlops_cli.live.need import found_need
+from mlops_cli.live.recovery import put_back, unchanged, version_of, why
 from mlops_cli.live.registering import register
 from mlops_cli.live.session import Session
 from mlops_cli.live.stage_rules import read_trusted
@@ -30,7 +38,6 @@ from mlops_cli.store.files import read_json
 from mlops_cli.store.git import Git
 from mlops_cli.store.locks import held
 from mlops_cli.store.runs import last_failure
-from mlops_cli.store.settings import set_until
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -89,7 +96,7 @@ class _TooFew(MlopsError):
     """Not enough new rows."""
 
 
-def retrain(params: Params, layout: Layout, wanted: Wanted, progress: Progress) -> Retrained:
+def retrain(layout: Layout, wanted: Wanted, progress: Progress) -> Retrained:
     """Move the data clock, run the pipeline, register what is approved, promote if allowed.
 
     Raises
@@ -105,20 +112,54 @@ def retrain(params: Params, layout: Layout, wanted: Wanted, progress: Progress) 
     """
     attempts = Attempts(layout)
     with held(layout.work / "retrain.lock", "retraining"):
-        attempt = _settled(attempts)
-        if attempt is None:
-            planned = _planned(params, layout, attempts, wanted, progress)
-            if isinstance(planned, Retrained):
-                return planned
-            attempt = attempts.begin(planned, commits.owned(layout).files)
-        elif wanted.until is not None and as_text(wanted.until) != attempt.until:
-            raise Usage(
-                f"a retraining up to {attempt.until} was interrupted, and isn't finished",
-                "Go on with it (`mlops retrain`), or drop it: mlops retrain --abandon",
-            )
-        else:
-            progress.note(f"going on with the retraining up to {attempt.until}")
-        return _carried_out(layout, attempts, attempt, wanted, progress)
+        attempt, wanted = _settled(layout, attempts, wanted, progress)
+        planned = attempt or _planned(
+            parameters.load(layout.params), layout, attempts, wanted, progress
+        )
+        if isinstance(planned, Retrained):
+            return planned
+        if planned.step == "running":
+            planned = _made(layout, attempts, planned, wanted, progress, new=attempt is None)
+        if planned.outcome is not None:
+            return _told(planned)
+        return _told(_promoted(layout, attempts, planned, wanted))
+
+
+def _settled(
+    layout: Layout, attempts: Attempts, wanted: Wanted, progress: Progress
+) -> tuple[Attempt | None, Wanted]:
+    """The attempt to go on with, if there is one, and what is wanted then.
+
+    One that had failed is put back, and so is one whose project has changed since.
+
+    Raises
+    ------
+    Usage
+        If an unfinished attempt goes up to another moment than the one wanted.
+    NotProject
+        If the project holds edits that no commit holds.
+    """
+    attempt = attempts.unfinished()
+    if attempt is None:
+        return None, wanted
+    if attempt.step == "restoring":
+        put_back(layout, attempts, attempt, attempt.outcome or "failed", attempt.detail)
+        progress.note(f"put back what the retraining up to {attempt.until} had changed")
+        return None, wanted
+    if wanted.until is not None and as_text(wanted.until) != attempt.until:
+        raise Usage(
+            f"a retraining up to {attempt.until} was interrupted, and isn't finished",
+            "Go on with it (`mlops retrain`), or drop it: mlops retrain --abandon",
+        )
+    if version := version_of(layout, attempt):
+        commits.settle(Git(layout.root), commits.owned(layout).files)
+        return attempts.mark(attempt, step="registered", version=version), wanted
+    if unchanged(layout, attempt):
+        progress.note(f"going on with the retraining up to {attempt.until}")
+        return attempt, wanted
+    put_back(layout, attempts, attempt, "abandoned", "the project has changed since")
+    progress.note(f"beginning anew: the project has changed since {attempt.at}")
+    return None, replace(wanted, reason=wanted.reason or attempt.reason, if_needed=False)
 
 
 def abandon(layout: Layout) -> Retrained | None:
@@ -128,36 +169,21 @@ def abandon(layout: Layout) -> Retrained | None:
     ------
     Busy
         If it isn't interrupted but at work.
+    NotProject
+        If newer work would be lost.
     """
     attempts = Attempts(layout)
     with held(layout.work / "retrain.lock", "retraining"):
-        attempt = _settled(attempts)
+        attempt = attempts.unfinished()
         if attempt is None:
             return None
-        if _moved_on(layout, attempt):
+        if attempt.step == "restoring":
+            outcome, detail = attempt.outcome or "abandoned", attempt.detail
+            return _told(put_back(layout, attempts, attempt, outcome, detail))
+        if version_of(layout, attempt):
+            commits.settle(Git(layout.root), commits.owned(layout).files)
             return _told(attempts.end(attempt, "registered", "not promoted: abandoned"))
-        attempts.restore(attempt)
-        return _told(attempts.end(attempt, "abandoned"))
-
-
-def _moved_on(layout: Layout, attempt: Attempt) -> bool:
-    """Whether the version is there already: then its commit's files are the project's."""
-    if attempt.step == "registered":
-        return True
-    head = Git(layout.root).run("rev-parse", "HEAD").strip()
-    name = parameters.load(layout.params).register_.name
-    made = any(v.commit == head for v in read_trusted(layout.root, name).versions)
-    return made and head != attempt.head
-
-
-def _settled(attempts: Attempts) -> Attempt | None:
-    """The unfinished attempt, unless it had failed and was being put back: that is completed."""
-    attempt = attempts.unfinished()
-    if attempt is not None and attempt.step == "restoring":
-        attempts.restore(attempt)
-        attempts.end(attempt, attempt.outcome or "failed", attempt.detail)
-        return None
-    return attempt
+        return _told(put_back(layout, attempts, attempt, "abandoned", None))
 
 
 def _planned(
@@ -225,49 +251,53 @@ def _newest(params: Params, layout: Layout, progress: Progress) -> dt.datetime |
         return complete_until(params, layout, Path(scratch))
 
 
-def _carried_out(
-    layout: Layout, attempts: Attempts, attempt: Attempt, wanted: Wanted, progress: Progress
-) -> Retrained:
-    try:
-        attempt = _registered(layout, attempts, attempt, wanted, progress)
-    except Exception as error:
-        # Ctrl-C isn't one of these: it leaves the attempt to be gone on with.
-        if _moved_on(layout, attempt):
+def _made(
+    layout: Layout,
+    attempts: Attempts,
+    attempt: Attempt,
+    wanted: Wanted,
+    progress: Progress,
+    *,
+    new: bool,
+) -> Attempt:
+    """Let an attempt come to a version, or to nothing: then all is as it was."""
+    with held(layout.work / "run.lock", f"the project {layout.root.name}"):
+        if new:
+            attempt = attempts.begin(attempt, commits.owned(layout).files)
+        try:
+            return _registered(layout, attempts, attempt, wanted, progress)
+        except Exception as error:
+            # Ctrl-C isn't one of these: it leaves the attempt to be gone on with.
+            if version_of(layout, attempt):
+                raise
+            done = attempts.fail(attempt, *_failure(layout, error))
+            if isinstance(error, _TooFew):
+                return done
             raise
-        outcome, detail = _failure(layout, error)
-        attempt = attempts.mark(attempt, outcome=outcome, detail=detail)
-        attempts.restore(attempt)
-        done = attempts.end(attempt, outcome, detail)
-        if isinstance(error, _TooFew):
-            return _told(done)
-        raise
-    return _told(_promoted(layout, attempts, attempt, wanted))
 
 
 def _registered(
     layout: Layout, attempts: Attempts, attempt: Attempt, wanted: Wanted, progress: Progress
 ) -> Attempt:
     """Run the pipeline with the clock moved on, and make a version of what it gives."""
-    set_until(layout.params, attempt.until)
+    attempts.move_clock(attempt)
     params = parameters.load(layout.params)
     # As it was when the attempt began: after a kill, HEAD may be the new version's already.
     before = _rows(commits.committed(Git(layout.root), layout.feature_report, attempt.head))
     progress.update(f"running the pipeline up to {attempt.until}")
-    with held(layout.work / "run.lock", f"the project {layout.root.name}"):
-        reproduce(layout.root, "featurize")
-        after = _rows(layout.feature_report.read_text(encoding="utf-8"))
-        least = params.retrain.min_rows
-        if before is not None and after is not None and after - before < least:
-            raise _TooFew(
-                f"{after - before} new labelled rows, and retrain.min_rows is {least}",
-                "Wait for more.",
-            )
-        reproduce(layout.root, "register")
+    reproduce(layout.root, "featurize", around=attempts.at_work)
+    after = _rows(layout.feature_report.read_text(encoding="utf-8"))
+    least = params.retrain.min_rows
+    if before is not None and after is not None and after - before < least:
+        raise _TooFew(
+            f"{after - before} new labelled rows, and retrain.min_rows is {least}",
+            "Wait for more.",
+        )
+    reproduce(layout.root, "register", around=attempts.at_work)
     with Session.open(
         params, layout, local=wanted.local, committing=True, waiting=progress.note
     ) as session:
-        why = f"Retrained up to {attempt.until}: {' '.join(attempt.reason.split())}"
-        version = register(session, "minor", why).version
+        version = register(session, "minor", why(attempt)).version
     return attempts.mark(attempt, step="registered", version=version.number)
 
 
@@ -289,8 +319,7 @@ def _promoted(layout: Layout, attempts: Attempts, attempt: Attempt, wanted: Want
                 f"{attempt.held or 'nothing'} was",
             )
         try:
-            why = f"Retrained up to {attempt.until}: {' '.join(attempt.reason.split())}"
-            promote(session, attempt.version, stage, why)
+            promote(session, attempt.version, stage, why(attempt))
         except ModelRefused as error:
             return attempts.end(attempt, "registered", f"not promoted: {error.message}")
     return attempts.end(attempt, "promoted")

@@ -73,7 +73,15 @@ def owned(layout: Layout) -> Owned:
     lock = layout.root / "dvc.lock"
     if not lock.is_file():
         raise NotProject(f"there is no {lock}", "Run the pipeline first: `mlops run`.")
-    return Owned(_tree(layout.dvc_yaml), _tree(lock))
+    pipeline, content = _tree(layout.dvc_yaml), _tree(lock)
+    try:
+        return Owned(pipeline, content)
+    except (KeyError, TypeError, AttributeError):
+        # DVC writes it in place, so a kill may leave half of it.
+        raise NotProject(
+            f"{lock} or dvc.yaml is not as DVC wrote it",
+            "Take the last commit's (git checkout -- dvc.lock dvc.yaml), then `mlops run`.",
+        ) from None
 
 
 def _tree(path: Path) -> Any:

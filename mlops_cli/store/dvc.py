@@ -14,8 +14,8 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,9 @@ from mlops_cli.store.tracked import refuse_unsafe
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-__all__ = ["changes", "opened", "publish", "reproduce", "use_site_cache"]
+__all__ = ["changes", "keep_outputs", "opened", "publish", "reproduce", "use_site_cache"]
+
+Around = Callable[[Sequence[str]], AbstractContextManager[None]]
 
 
 @contextmanager
@@ -119,8 +121,15 @@ def use_site_cache() -> None:
     os.environ["DVC_SITE_CACHE_DIR"] = str(folder)
 
 
-def reproduce(root: Path, target: str | None, *, force: bool = False) -> list[str]:
+def reproduce(
+    root: Path, target: str | None, *, force: bool = False, around: Around | None = None
+) -> list[str]:
     """Bring a stage and what it needs (by default all stages) up to date.
+
+    Parameters
+    ----------
+    around
+        Given the outputs of a stage, a context in which the stage is brought up to date.
 
     Returns
     -------
@@ -133,9 +142,38 @@ def reproduce(root: Path, target: str | None, *, force: bool = False) -> list[st
         With the exit code of the stage.
     """
     _put_on_path()
+
+    def one(stage: Any, **options: Any) -> Any:
+        names = [_name(out, root) for out in stage.outs if out.is_in_repo]
+        with around(names) if around else contextlib.nullcontext():
+            done = stage.reproduce(**options)
+            if done:
+                stage.dump(update_pipeline=False)
+        return done
+
     with opened(root, outside=True) as repo:
-        done = repo.reproduce(targets=target, force=force)
+        done = repo.reproduce(targets=target, force=force, **({"repro_fn": one} if around else {}))
         return [stage.addressing for stage in done]
+
+
+def keep_outputs(repo: Repo, root: Path) -> list[str]:
+    """Put outputs that are as `dvc.lock` has them into DVC's cache, where it lacks them.
+
+    Returns
+    -------
+    list of str
+        The outputs that the workspace lacks.
+    """
+    absent = []
+    with repo.lock:
+        for out in repo.index.outs:
+            if not out.use_cache or not out.is_in_repo:
+                continue
+            if not out.exists:
+                absent.append(_name(out, root))
+            elif out.changed_cache() and not out.changed_checksum():
+                out.commit()
+    return absent
 
 
 def changes(root: Path) -> dict[str, list[str]]:
@@ -165,6 +203,10 @@ def publish(root: Path, out: Path) -> int:
                 f"the DVC remote didn't take {error.amount} files of {out.name}",
                 "Try again later, or look with `dvc push -v`.",
             ) from error
+
+
+def _name(out: Any, root: Path) -> str:
+    return Path(os.path.relpath(out.fspath, root.resolve())).as_posix()
 
 
 def _words(entry: Any) -> Iterator[str]:

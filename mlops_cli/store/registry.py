@@ -8,6 +8,7 @@ others see; the same command run again brings the rest about.
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ _SIGNING = (
     "gpg.ssh.defaultKeyCommand",
 )
 """Git's settings by which it signs."""
+_SAID = 200
+"""Characters of what a hook wrote that are shown."""
+_OVERTAKEN = ("exist", "lock ref", "to lock", "update ref", "fast-forward", "old value", "atomic")
+"""In Git's reasons where the remote has something else meanwhile."""
 _STALE = 10
 """Seconds after which a reference's lock file is of a Git that was killed."""
 
@@ -204,6 +209,12 @@ def _push(git: Git, changes: Sequence[RefChange], remote: str) -> None:
         git.run("push", "--quiet", "--atomic", remote, *specs)
     except GitFailed as error:
         said = " ".join(error.said.split())
+        if reason := _refusal(error.said):
+            raise SourceUnreadable(
+                f"the Git remote {remote!r} refused it: {reason}",
+                "A rule there forbids it (a hook, a protected or checked out branch): change it, "
+                "or keep it in this clone with --local.",
+            ) from None
         if any(
             sign in said
             for sign in ("rejected", "already exists", "cannot lock ref", "failed to update ref")
@@ -216,6 +227,21 @@ def _push(git: Git, changes: Sequence[RefChange], remote: str) -> None:
             f"the Git remote {remote!r} did not take it: {said}",
             "Try again later, or keep it in this clone with --local.",
         ) from None
+
+
+def _refusal(said: str) -> str | None:
+    """Why a remote doesn't take what would fit; None where somebody else was faster.
+
+    Git's lines are ``! [remote rejected] FROM -> TO (REASON)``, and ``remote: ...`` what a hook
+    wrote.
+    """
+    reasons = re.findall(r"! \[remote rejected\] .*\((.*)\)\s*$", said, re.MULTILINE)
+    rules = [r for r in reasons if not any(sign in r for sign in _OVERTAKEN)]
+    if not rules:
+        return None
+    lines = [" ".join(line.split()) for line in re.findall(r"^remote:(.*)$", said, re.MULTILINE)]
+    more = " ".join(line for line in lines if line and rules[0] not in line)[:_SAID]
+    return f"{rules[0]}; it says: {more}" if more else rules[0]
 
 
 def _is_set(git: Git, change: RefChange) -> bool:

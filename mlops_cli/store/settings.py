@@ -9,18 +9,34 @@ from typing import Any
 from mlops_cli.errors import BadParams
 from mlops_cli.store.files import staged
 
-__all__ = ["set_until"]
+__all__ = ["set_until", "text_with_until"]
 
 _SCALAR = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s,#}]+""")
 
 
 def set_until(path: Path, until: str) -> None:
-    """Write ``ingest.until``; comments, order and quotes of all else stay.
+    """Write ``ingest.until``; comments, order and quotes of all else stay, and so does a link.
 
     Raises
     ------
     BadParams
         If the file is written in a way in which the value cannot be replaced safely.
+    """
+    text = text_with_until(path, until)
+    with (
+        staged(path.resolve()) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        file.write(text)
+
+
+def text_with_until(path: Path, until: str) -> str:
+    """What ``set_until`` would write.
+
+    Raises
+    ------
+    BadParams
+        If the value cannot be replaced safely.
     """
     from mlops_cli.params.reading import read_yaml
 
@@ -35,8 +51,7 @@ def set_until(path: Path, until: str) -> None:
             f"ingest.until stands in {path.name} in a way that isn't safely replaced",
             f'Set it by hand: until: "{until}"',
         )
-    with staged(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        file.write(new)
+    return new
 
 
 def _says(text: str, wanted: Any) -> bool:
