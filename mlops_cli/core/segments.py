@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 
     Value = str | int | float | bool | None
 
-__all__ = ["LEAST", "Segment", "worst_segments"]
+__all__ = ["LEAST", "PAIRED", "Segment", "worst_segments"]
 
 ROWS = 50_000
 """At most so many rows are searched, drawn."""
 LEAST = 30
 """Segments of fewer rows are not tried: a mean of so few says nothing."""
+PAIRED = 60
+"""Values of so many columns, the first ones, are tried in pairs: pairs grow with their square."""
 _VALUES = 30
 """Of a column's values at most so many are tried, the most frequent."""
 _LOOKED = 1000
@@ -104,7 +106,8 @@ def worst_segments(
     Parameters
     ----------
     columns
-        Name -> values (n,); numeric ones of many values are cut at their quartiles.
+        Name -> values (n,); numeric ones of many values are cut at their quartiles. Of more than
+        ``PAIRED``, those that matter most come first.
     loss
         Of each row, (n,): the more, the worse.
     least_rows
@@ -208,7 +211,7 @@ def _try_all(cuts: Sequence[_Cut], sums: _Sums, least: int) -> _Tried:
         codes = (np.arange(size - 1), np.full(size - 1, -1))
         every = np.ones(size - 1, dtype=bool)
         tables.append(_judged(part[:, :-1], sums.whole, least, (column, -1), codes, every))
-    for a, b in combinations(range(len(cuts)), 2):
+    for a, b in combinations(range(min(len(cuts), PAIRED)), 2):
         wide, high = len(cuts[b].values) + 1, len(cuts[a].values) + 1
         part = sums.by(cuts[a].codes * wide + cuts[b].codes, high * wide)
         first, second = np.divmod(np.arange(high * wide), wide)

@@ -23,6 +23,7 @@ from mlops_cli.core.importance import CANDIDATES, permutation, top
 from mlops_cli.core.intervals import Comparison, compare
 from mlops_cli.core.metrics import decide, default_metrics, lookup
 from mlops_cli.core.reliability import curves_of
+from mlops_cli.core.segments import PAIRED
 from mlops_cli.core.weighted import row_weights
 from mlops_cli.errors import BadParams, DataRefused, nearest
 from mlops_cli.layout import TARGET, TIME
@@ -205,13 +206,19 @@ def _by_constant(metrics: tuple[Metric, ...]) -> list[list[Metric]]:
     return [group for group in (means, medians) if group]
 
 
+def _own_importance(case: _Case) -> dict[str, float]:
+    """Feature -> its share of the importance by the members' own account."""
+    members = case.bundle.members
+    total = sum(member.weight for member in members)
+    shares = sum(m.fitted.importances * (m.weight / total) for m in members)
+    by_feature = case.bundle.encoder.by_feature(np.asarray(shares))
+    return dict(zip(case.bundle.encoder.kinds, by_feature.tolist(), strict=True))
+
+
 def _importance(case: _Case, progress: Progress) -> dict[str, dict[str, float]]:
     """Importance by feature: the model's own account (``own``), and by shuffling."""
-    features = list(case.bundle.encoder.kinds)
-    total = sum(member.weight for member in case.bundle.members)
-    shares = sum(m.fitted.importances * (m.weight / total) for m in case.bundle.members)
-    shares = case.bundle.encoder.by_feature(np.asarray(shares))
-    own = dict(zip(features, shares.tolist(), strict=True))
+    own = _own_importance(case)
+    features = list(own)
     candidates = features if len(features) <= CANDIDATES else list(top(own, CANDIDATES))
     losses = permutation(
         case.bundle.predict,
@@ -235,8 +242,14 @@ def _found_out(case: _Case, progress: Progress) -> dict[str, Any]:
         case.bundle, case.frame, rows=wanted.shap_rows, most=_SHOWN, seed=case.seed(_ORDERS)
     )
     progress.update("searching the worst segments")
+    named = [*features, *wanted.slices, *wanted.protected]
+    if len(set(named)) > PAIRED:
+        # Pairs are tried of the first columns only.
+        shares = _own_importance(case)
+        features.sort(key=lambda feature: -shares[feature])
+        named = [*wanted.slices, *wanted.protected, *features]
     segments = segments_found(
-        case.frame.select(list(dict.fromkeys([*features, *wanted.slices, *wanted.protected]))),
+        case.frame.select(list(dict.fromkeys(named))),
         case.y,
         case.prediction,
         case.metrics[0],

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_cli.core.segments import worst_segments
+from mlops_cli.core.segments import PAIRED, worst_segments
 
 GIVEN = {"least_rows": 50, "most": 5, "confidence": 0.95, "seed": 0}
 
@@ -138,3 +138,12 @@ def test_segments_that_are_not_accepted_are_left_out():
     few = {"accept": lambda rows: columns["city"][rows].n_unique() > 1}
     (worst, *_), _ = worst_segments(columns, loss, **GIVEN, **few)
     assert worst.where == {"age": None}
+
+
+def test_of_many_columns_only_the_first_are_tried_in_pairs():
+    rng = np.random.default_rng(3)
+    columns = {f"c{i}": pl.Series(rng.choice(["a", "b"], 200)) for i in range(PAIRED + 40)}
+    loss = rng.random(200)
+    _, tried = worst_segments(columns, loss, least_rows=30, most=5, confidence=0.95, seed=1)
+    singles, pairs = 2 * len(columns), 4 * PAIRED * (PAIRED - 1) // 2
+    assert singles < tried <= singles + pairs
