@@ -11,7 +11,7 @@ from pathlib import Path
 from mlops_cli.errors import MlopsError, NotProject
 from mlops_cli.store.urls import scrubbed
 
-__all__ = ["Git", "GitFailed"]
+__all__ = ["Git", "GitFailed", "GitMissing"]
 
 
 class GitFailed(MlopsError):
@@ -22,6 +22,13 @@ class GitFailed(MlopsError):
         line = " ".join(said.split()) or f"exit code {code}"
         super().__init__(f"`git {command}` failed: {line}", "Mend it, then run again.")
         self.said = said
+
+
+class GitMissing(MlopsError):
+    """There is no Git on this machine."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no `git` to be run", "Install Git.")
 
 
 class Git:
@@ -104,7 +111,7 @@ class Git:
         except FileNotFoundError:
             if not self.root.is_dir():
                 raise NotProject(f"there is no folder {self.root}", "Name another.") from None
-            raise MlopsError("there is no `git` to be run", "Install Git.") from None
+            raise GitMissing from None
         if done.returncode and b"dubious ownership" in done.stderr:
             # Whatever was asked: the answer would be that there is nothing.
             raise NotProject(

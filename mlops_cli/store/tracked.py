@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli.errors import BadParams, DataRefused
-from mlops_cli.store.git import Git
+from mlops_cli.store.git import Git, GitMissing
 
 __all__ = ["refuse_unsafe", "tracked_files"]
 
@@ -54,7 +54,10 @@ def refuse_unsafe(root: Path, commit: str | None = None) -> None:
         If `.dvc/config` names commands, or files and folders outside of the project.
     """
     git = Git(root)
-    listed = _listed(git, commit)
+    try:
+        listed = _listed(git, commit)
+    except GitMissing:  # as in a container, where the files didn't come by Git
+        return
     if listed is None:
         return
     # Of the folder that Git tracks, the project may be a part.

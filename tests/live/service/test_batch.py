@@ -396,6 +396,7 @@ def test_the_version_in_production_predicts_and_a_changed_object_of_it_is_refuse
         json.dumps({"name": "toy", "bundle_sha256": sha256}, indent=1)
     )
     (root / "dvc.yaml").write_text(PIPELINE)
+    (root / ".gitignore").write_text(".mlops/\n")
     delivered.run(root, *delivered.DVC, "repro", "-q")
     delivered.commit(root, "First")
     delivered.tag(root, "v0.1.0")
