@@ -19,6 +19,7 @@ from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, Fitted
 from mlops_cli.errors import DataRefused, NotFound, nearest
 from mlops_cli.store.files import json_text, staged, write_json
+from mlops_cli.store.trial import try_in_child
 from mlops_cli.store.untrusted import data_path, json_tree, well_formed
 
 if TYPE_CHECKING:
@@ -180,8 +181,11 @@ def verify(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def load(folder: Path) -> Bundle:
+def load(folder: Path, *, tried: bool = False) -> Bundle:
     """Verify a bundle, then build it.
+
+    A model whose file only its own library can read is loaded by a child process before
+    (``tried``: this is the child).
 
     Raises
     ------
@@ -190,7 +194,8 @@ def load(folder: Path) -> Bundle:
     DataRefused
         If it isn't as it was written, or holds what no model of ours holds.
     """
-    names = verify(folder)["files"]
+    manifest = verify(folder)
+    names = manifest["files"]
     description = _read(folder, "bundle.json")
     if description.get("format") != _FORMAT:
         raise DataRefused(
@@ -200,6 +205,9 @@ def load(folder: Path) -> Bundle:
     with well_formed(f"the model bundle in {folder}", _HINT):
         calibrator = description["calibrator"]
         _refuse_mistyped(description)
+        families = [FAMILIES.get(entry["family"]) for entry in description["members"]]
+        if not tried and any(f is not None and f.opaque and f.installed for f in families):
+            try_in_child(folder, manifest["bundle_sha256"])
         return Bundle(
             members=tuple(
                 _member(folder, number, entry, names)

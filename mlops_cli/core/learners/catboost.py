@@ -319,6 +319,7 @@ FAMILY = Family(
     library="catboost",
     shortener=_shortened,
     needs="catboost",
+    opaque=True,
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
     monotone=frozenset({"log", "squared", "poisson"}),
     milliseconds=0.06,

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mlops_cli.errors import DataRefused, MlopsError
 from mlops_cli.params.modelling import Dimension
 
 __all__ = [
@@ -212,6 +213,9 @@ class Family:
         After a cross-validation a member of an ensemble is the mean of so many models of all rows,
         each with a seed of its own; None: of the models of the folds, where a single fit is so
         unsteady that fewer rows and more models are better.
+    opaque
+        Whether its library reads a file that we can't check before: a bundle of others with such a
+        model is tried in a child process first.
     shortener
         Own model, rounds -> the model as it was after so many; None where it can't say.
     """
@@ -230,6 +234,7 @@ class Family:
     steps: Callable[[Settings, int | None, int], float] = steps_of_trees
     copies: int | None = 2
     shortener: Callable[[Any, int], Fitted] | None = None
+    opaque: bool = False
     tasks: frozenset[str] = field(
         default_factory=lambda: frozenset({"binary", "multiclass", "regression"})
     )
@@ -286,7 +291,16 @@ class Family:
 
         if set(files) == {CONSTANT}:
             return Constant.from_bytes(files[CONSTANT])
-        return self.reader(files)
+        try:
+            return self.reader(files)
+        except (MlopsError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - libraries raise what they like of damaged bytes
+            raise DataRefused(
+                f"{', '.join(files) or 'nothing'} is not a model of the family {self.name} that "
+                f"can be read ({type(error).__name__})",
+                "Fetch the model again, or train it anew.",
+            ) from None
 
     def shortened(self, fitted: Fitted, part: float) -> Fitted:
         """The model with about such a part of its rounds, the first ones; else as it is."""

@@ -28,6 +28,7 @@ from mlops_cli.core.learners.contract import (
     steps_of_joint_trees,
 )
 from mlops_cli.core.learners.trees import check_tree
+from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
 
 __all__ = ["FAMILY", "forest_family"]
@@ -40,6 +41,7 @@ _ROWS_PER_TREE = 20_000
 _BYTES = 16_000_000
 """A model file stays below about this: leaves are bounded accordingly."""
 _BLOCK = 4096
+_LEAF = -1
 _LARGEST = 3e38
 """Trees compare in float32."""
 
@@ -155,11 +157,22 @@ def _sum(trees: Sequence[Any], X: Floats, threads: int | None) -> Floats:
 def _from_files(files: Mapping[str, bytes]) -> _Forest:
     stored = skops_bytes.loads(files[_FILE], _FILE)
     forest = stored["forest"]
+    classes = int(stored["classes"])
+    outputs = len(forest.classes_) if classes else 1
     for estimator in forest.estimators_:
         tree = estimator.tree_
-        left = tree.children_left
-        check_tree(left, tree.children_right, tree.feature, left < 0, forest.n_features_in_)
-    return _Forest(forest, stored["classes"])
+        left, right = tree.children_left, tree.children_right
+        # scikit-learn takes a node for a leaf by this very number.
+        leaf = left == _LEAF
+        check_tree(left, right, tree.feature, leaf, int(forest.n_features_in_))
+        shape = (tree.n_features, tree.n_outputs, tree.max_n_classes)
+        sound = shape == (forest.n_features_in_, 1, outputs)
+        if not sound or tree.value.shape != (len(left), 1, outputs):
+            raise DataRefused(
+                f"{_FILE} has a tree of {tree.value.shape} values for {outputs} outputs",
+                "Fetch the model again, or train it anew.",
+            )
+    return _Forest(forest, classes)
 
 
 def forest_family(

@@ -31,6 +31,8 @@ from mlops_cli.params.modelling import Dimension
 __all__ = ["FAMILY"]
 
 _FILE = "model.skops"
+_WORDS = 8
+"""Of 32 bits each, in a set of categories."""
 _ROUNDS = 600
 _LOSSES = {
     "squared": "squared_error",
@@ -186,9 +188,13 @@ def _from_files(files: Mapping[str, bytes]) -> _Boosted:
         features = model.n_features_in_
         check_tree(nodes["left"], nodes["right"], nodes["feature_idx"], leaf, features)
         asked = nodes["bitset_idx"][(nodes["is_categorical"] != 0) & ~leaf]
-        if len(asked) and int(asked.max()) >= len(tree.raw_left_cat_bitsets):
+        sets, words = tree.raw_left_cat_bitsets.shape
+        # A row alone takes as many steps as the deepest node says.
+        deep = int(nodes["depth"].max()) >= len(nodes)
+        if deep or words != _WORDS or (len(asked) and int(asked.max()) >= sets):
             raise DataRefused(
-                "a tree of the model asks for categories it doesn't have: the file is damaged",
+                "a tree of the model has a depth or categories that it cannot have: the file is "
+                "damaged",
                 "Fetch the model again, or train it anew.",
             )
     return _Boosted(model, stored["classes"])

@@ -171,7 +171,7 @@ def _as_promised(prediction: Floats, classes: int) -> Floats:
 
 
 def _from_files(files: Mapping[str, bytes]) -> _Lightgbm:
-    text = files[_FILE].decode()
+    text = files[_FILE].decode(errors="replace")
     objective = re.search(r"^objective=(\w+)(?:.*num_class:(\d+))?", text, re.MULTILINE)
     kind = objective[1] if objective else "regression"
     classes = {"binary": 2, "multiclass": int(objective[2] or 0) if objective else 0}.get(kind, 0)

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from mlops_cli.core.learners.contract import Floats, available_cores
+from mlops_cli.core.learners.lightgbm_text import TextError, checked
 
 __all__ = ["LibraryError", "Scorer", "package"]
 
@@ -88,9 +89,12 @@ class Scorer:
     """
 
     def __init__(self, text: str) -> None:
+        try:
+            content = checked(text).encode()
+        except TextError as error:
+            raise LibraryError(str(error)) from None
         library = _library()
         self._handle, rounds = ctypes.c_void_p(), ctypes.c_int()
-        content = text.encode()
         _ask(
             library.LGBM_BoosterLoadModelFromString,
             ctypes.c_char_p(content),

@@ -212,6 +212,7 @@ FAMILY = Family(
     rounds=_ROUNDS,
     library="xgboost",
     needs="xgboost",
+    opaque=True,
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
     monotone=frozenset({"log", "squared", "poisson"}),
     milliseconds=0.2,
