@@ -7,7 +7,6 @@ written anew, without comments and with each column in quotes, and only that rea
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from mlops_cli.core.column_names import selectable
@@ -19,6 +18,7 @@ from mlops_cli.core.sql_functions import (
     RESERVED,
     TYPES,
 )
+from mlops_cli.core.sql_tokens import END, GrammarError, Token, tokens_of
 
 __all__ = ["LONGEST", "MOST_NESTED", "MOST_NODES", "GrammarError", "Sql", "parse"]
 
@@ -32,29 +32,7 @@ WIDEST_PAD = 1_000
 """Characters to which LPAD and RPAD fill up."""
 
 _ARITIES = {name: bounds for group in FUNCTIONS.values() for name, bounds in group.items()}
-_TOKEN = re.compile(
-    r"""
-    (?P<blank>\s+|--[^\n]*)
-    |(?P<comment>/\*)
-    |(?P<text>'(?:[^']|'')*')
-    |(?P<name>"(?:[^"]|"")*"|`(?:[^`]|``)*`)
-    |(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
-    |(?P<word>[^\W\d]\w*)
-    |(?P<sign>::|<=>|!~~\*|!~~|!~\*|!~|~~\*|~~|~\*|~|\^@|//|\|\||==|!=|<>|<=|>=|[-+*/%=<>&|(),])
-    """,
-    re.VERBOSE,
-)
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _MATCHES = ("like", "ilike", "rlike", "regexp")
-
-
-class GrammarError(Exception):
-    """Why a text is no expression; ``hint`` says what to write instead, where one can tell."""
-
-    def __init__(self, reason: str, hint: str = "", *, other_rows: bool = False) -> None:
-        super().__init__(reason)
-        self.hint = hint
-        self.other_rows = other_rows
 
 
 @dataclass(frozen=True)
@@ -63,22 +41,6 @@ class Sql:
 
     text: str
     columns: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-
-    @property
-    def low(self) -> str:
-        """A bare word in small letters, a sign as it is, and nothing for what is quoted."""
-        return (
-            self.text.lower() if self.kind == "word" else "" if self.kind != "sign" else self.text
-        )
-
-
-_END = _Token("end", "")
 
 
 def parse(sql: str) -> Sql:
@@ -91,60 +53,35 @@ def parse(sql: str) -> Sql:
     """
     if len(sql) > LONGEST:
         raise GrammarError(f"it has {len(sql):,} characters, and may have {LONGEST:,}")
-    parser = _Parser(_tokens(sql))
+    parser = _Parser(tokens_of(sql))
     parser.expression(0)
-    if parser.now is not _END:
+    if parser.now is not END:
         raise parser.unexpected()
     return Sql(" ".join(parser.out), tuple(dict.fromkeys(parser.columns)))
-
-
-def _tokens(sql: str) -> list[_Token]:
-    if found := _CONTROL.search(sql):
-        raise GrammarError(f"it has the control character {found[0]!r}")
-    tokens, at = [], 0
-    while at < len(sql):
-        match = _TOKEN.match(sql, at)
-        if match is None:
-            what = "a text without its end" if sql[at] in "'\"`" else f"{sql[at : at + 12]!r}"
-            raise GrammarError(f"{what} at character {at + 1}")
-        kind = str(match.lastgroup)
-        at = _after_comment(sql, at) if kind == "comment" else match.end()
-        if kind not in {"blank", "comment"}:
-            tokens.append(_Token(kind, match[0]))
-    return tokens
-
-
-def _after_comment(sql: str, start: int) -> int:
-    depth = 0
-    for mark in re.finditer(r"/\*|\*/", sql[start:]):
-        depth += 1 if mark[0] == "/*" else -1
-        if depth == 0:
-            return start + mark.end()
-    raise GrammarError(f"a comment without its end at character {start + 1}")
 
 
 @dataclass
 class _Parser:
     """Recursive descent; how operators bind is left to Polars, as it changes nothing here."""
 
-    tokens: list[_Token]
+    tokens: list[Token]
     at: int = 0
     nodes: int = 0
     out: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
 
     @property
-    def now(self) -> _Token:
-        return self.tokens[self.at] if self.at < len(self.tokens) else _END
+    def now(self) -> Token:
+        return self.tokens[self.at] if self.at < len(self.tokens) else END
 
     @property
-    def following(self) -> _Token:
-        return self.tokens[self.at + 1] if self.at + 1 < len(self.tokens) else _END
+    def following(self) -> Token:
+        return self.tokens[self.at + 1] if self.at + 1 < len(self.tokens) else END
 
-    def take(self, *words: str) -> _Token:
+    def take(self, *words: str) -> Token:
         """The next token, which has to be one of these words or signs (any, if none is given)."""
         token = self.now
-        if token is _END or (words and token.low not in words):
+        if token is END or (words and token.low not in words):
             raise self.unexpected(words)
         self.at += 1
         self.out.append(token.text)
@@ -168,8 +105,8 @@ class _Parser:
         if low in {"over", "distinct", "any", "all", "some"}:
             return GrammarError(f"{self.now.text.upper()} reads other rows", other_rows=True)
         wanted = f" where {' or '.join(w.upper() for w in words)} should stand" if words else ""
-        what = "it ends" if self.now is _END else f"{self.now.text[:40]!r} is not expected"
-        return GrammarError(f"{what}{wanted or (' too early' if self.now is _END else '')}")
+        what = "it ends" if self.now is END else f"{self.now.text[:40]!r} is not expected"
+        return GrammarError(f"{what}{wanted or (' too early' if self.now is END else '')}")
 
     def count(self, depth: int = 0) -> None:
         """Count one more node, at a depth."""

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from mlops_cli.core.clock import in_utc
-from mlops_cli.errors import BadParams, MlopsError, SourceUnreadable
+from mlops_cli.errors import BadParams, DiskFull, MlopsError, SourceUnreadable
 from mlops_cli.params.data import Source
 from mlops_cli.store.files import sha256
 from mlops_cli.store.intake import Intake
@@ -326,6 +326,22 @@ def test_gzip_is_read_and_a_damaged_one_refused(tmp_path, name):
     (tmp_path / name).write_bytes(gzip.compress(content))
     assert ingest(tmp_path, name)[0].to_dicts() == [{"a": 1}]
     assert "damaged gzip" in refused(tmp_path, name, gzip.compress(content * 99)[:-9])
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.jsonl.gz"])
+def test_gzip_that_unpacks_to_far_more_than_a_table_is_refused(tmp_path, name):
+    line = b'{"a": 1}\n' if "jsonl" in name else b"a\n"
+    content = gzip.compress(line * (80_000_000 // len(line)), compresslevel=9)
+    said = refused(tmp_path, name, content)
+    assert "it unpacks to over 250 times its size" in said
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [name]
+
+
+def test_unpacking_stops_before_the_disk_is_full(tmp_path, monkeypatch):
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a\n1\n"))
+    monkeypatch.setattr("mlops_cli.store.unpacking._LEFT", 1 << 60)
+    with pytest.raises(DiskFull, match=r"unpacking t\.csv\.gz leaves less than"):
+        ingest(tmp_path, "t.csv.gz")
 
 
 def test_files_of_a_folder_or_glob_come_in_order(tmp_path):

@@ -13,6 +13,7 @@ import polars as pl
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.store.sources.partitions import partition_columns
 from mlops_cli.store.sources.request import Opened, files_of
+from mlops_cli.store.unpacking import BoundedGzip, check_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,8 +175,10 @@ def unpacked(path: Path, shown: str, request: Request) -> Path:
     plain = scratch_file(request)
     try:
         with path.open("rb") as file, plain.open("wb") as copy:
-            _transcode(gzip.GzipFile(fileobj=file) if packed else file, copy, codec)
+            given = BoundedGzip(fileobj=file) if packed else file
+            _transcode(given, copy, codec, lambda: check_room(request.scratch, shown))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        plain.unlink()
         raise SourceUnreadable(
             f"{shown} of source {request.name!r} is a damaged gzip file ({error})",
             "It may have been cut short when it was copied; fetch it again.",
@@ -193,9 +196,12 @@ def scratch_file(request: Request) -> Path:
     return request.scratch / f"{request.name}-{len(list(request.scratch.iterdir()))}"
 
 
-def _transcode(file: BinaryIO | gzip.GzipFile, copy: BinaryIO, codec: str) -> None:
+def _transcode(
+    file: BinaryIO | gzip.GzipFile, copy: BinaryIO, codec: str, look: Callable[[], None]
+) -> None:
     decoder = None if codec == "utf-8" else codecs.getincrementaldecoder(codec)()
     while block := file.read(BLOCK):
+        look()
         copy.write(block if decoder is None else decoder.decode(block).encode())
     if decoder is not None:
         copy.write(decoder.decode(b"", final=True).encode())

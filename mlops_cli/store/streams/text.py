@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops_cli.errors import BadParams, SourceUnreadable
+from mlops_cli.store.unpacking import BoundedGzip
 
 __all__ = ["BOM", "Records"]
 
@@ -128,7 +129,7 @@ class _Text:
         self._raw = path.open("rb") if plain is None else plain
         packed = plain is None and self._raw.read(2) == b"\x1f\x8b"
         self._raw.seek(0)
-        self._file = gzip.GzipFile(fileobj=self._raw) if packed else self._raw
+        self._file = BoundedGzip(fileobj=self._raw) if packed else self._raw
         self._kept = b""
 
     def skip(self, at: int) -> None:

@@ -1,0 +1,81 @@
+"""The words and signs of an expression: texts and names in quotes, numbers, and no others."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["END", "GrammarError", "Token", "tokens_of"]
+
+_TOKEN = re.compile(
+    r"""
+    (?P<blank>\s+|--[^\n]*)
+    |(?P<comment>/\*)
+    |(?P<text>'(?:[^']|'')*')
+    |(?P<name>"(?:[^"]|"")*"|`(?:[^`]|``)*`)
+    |(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
+    |(?P<word>[^\W\d]\w*)
+    |(?P<sign>::|<=>|!~~\*|!~~|!~\*|!~|~~\*|~~|~\*|~|\^@|//|\|\||==|!=|<>|<=|>=|[-+*/%=<>&|(),])
+    """,
+    re.VERBOSE,
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+class GrammarError(Exception):
+    """Why a text is no expression; ``hint`` says what to write instead, where one can tell."""
+
+    def __init__(self, reason: str, hint: str = "", *, other_rows: bool = False) -> None:
+        super().__init__(reason)
+        self.hint = hint
+        self.other_rows = other_rows
+
+
+@dataclass(frozen=True)
+class Token:
+    """One of them: its kind (word, name, text, number, sign) and how it was written."""
+
+    kind: str
+    text: str
+
+    @property
+    def low(self) -> str:
+        """A bare word in small letters, a sign as it is, and nothing for what is quoted."""
+        return (
+            self.text.lower() if self.kind == "word" else "" if self.kind != "sign" else self.text
+        )
+
+
+END = Token("end", "")
+
+
+def tokens_of(sql: str) -> list[Token]:
+    """The tokens of a text, without blanks and comments.
+
+    Raises
+    ------
+    GrammarError
+        Where something else stands.
+    """
+    if found := _CONTROL.search(sql):
+        raise GrammarError(f"it has the control character {found[0]!r}")
+    tokens, at = [], 0
+    while at < len(sql):
+        match = _TOKEN.match(sql, at)
+        if match is None:
+            what = "a text without its end" if sql[at] in "'\"`" else f"{sql[at : at + 12]!r}"
+            raise GrammarError(f"{what} at character {at + 1}")
+        kind = str(match.lastgroup)
+        at = _after_comment(sql, at) if kind == "comment" else match.end()
+        if kind not in {"blank", "comment"}:
+            tokens.append(Token(kind, match[0]))
+    return tokens
+
+
+def _after_comment(sql: str, start: int) -> int:
+    depth = 0
+    for mark in re.finditer(r"/\*|\*/", sql[start:]):
+        depth += 1 if mark[0] == "/*" else -1
+        if depth == 0:
+            return start + mark.end()
+    raise GrammarError(f"a comment without its end at character {start + 1}")
