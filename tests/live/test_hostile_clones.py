@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -199,7 +200,7 @@ def test_a_committed_link_that_leads_out_is_refused(
 ) -> None:
     path = attacker / name
     if path.is_dir():
-        hostile.shutil.rmtree(path)
+        shutil.rmtree(path)
     path.unlink(missing_ok=True)
     path.symlink_to(target)
     made.run(attacker, "git", "add", "-A", "-f", "--", name)
