@@ -20,7 +20,7 @@ from mlops_cli.params.reading import BadYaml, load_yaml
 from mlops_cli.store.git import Git
 from mlops_cli.store.objects import Objects
 from mlops_cli.store.tracked import tracked_files
-from mlops_cli.store.untrusted import data_hash, data_path
+from mlops_cli.store.untrusted import data_hash, data_path, json_tree
 
 if TYPE_CHECKING:
     from dvc.output import Output
@@ -32,6 +32,7 @@ _STAGES = 10_000
 """The most that one `matrix` may make."""
 _TEXT = 100_000_000
 """The most characters that variables may be written out to."""
+_SETTINGS_BYTES = 32 << 20
 _HASHES = frozenset({"md5", "md5-dos2unix"})
 _HINT = "If you trust it, run it with `mlops run`, or ask with `dvc status`."
 
@@ -46,24 +47,55 @@ def refuse_files(root: Path) -> None:
     DataRefused
         If it names a path outside of the project.
     """
+    settings: set[str] = set()
     for name in tracked_files(root):
         if posixpath.basename(name) in {"dvc.yaml", "dvc.lock"} or name.endswith(".dvc"):
-            try:
-                text = (root / name).read_text(encoding="utf-8")
-            except FileNotFoundError:
-                continue
-            except (OSError, UnicodeDecodeError) as error:
-                raise BadParams(f"{name} cannot be read: {error}", "Correct it.") from None
-            _refuse_file(name, text)
+            text = _text_of(root, name)
+            if text is not None:
+                settings |= _settings_of(name, text)
+    for name in sorted(settings):
+        text = _text_of(root, name)
+        if text is not None:
+            _refuse_large(name, text)
 
 
-def _refuse_file(name: str, text: str) -> None:
+def _text_of(root: Path, name: str) -> str | None:
+    """A file's text; None if it isn't there."""
     try:
-        tree = load_yaml(text)
+        path = root / name
+        if path.stat().st_size > _SETTINGS_BYTES:
+            raise BadParams(
+                f"{name} is larger than {_SETTINGS_BYTES >> 20} MB", "Settings are shorter."
+            )
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadParams(f"{name} cannot be read: {error}", "Correct it.") from None
+
+
+def _refuse_large(name: str, text: str) -> None:
+    """Refuse settings that DVC would write out to more than is read of one file."""
+    if name.endswith(".json"):
+        json_tree(text, name)
+    elif not name.endswith((".toml", ".py")):  # which have no aliases
+        _yaml_tree(name, text)
+
+
+def _yaml_tree(name: str, text: str) -> Any:
+    try:
+        return load_yaml(text)
     except BadYaml as error:
         line = f":{error.line}" if error.line else ""
         raise BadParams(f"{name}{line} cannot be read: {error}", "Correct it.") from None
+
+
+def _settings_of(name: str, text: str) -> set[str]:
+    """Check one of DVC's files; give the files that it reads settings from, below the project."""
+    tree = _yaml_tree(name, text)
     folder = posixpath.dirname(name)
+    # DVC reads it for variables, whether it is named or not.
+    settings = {posixpath.join(folder, "params.yaml")}
     longest = max((len(scalar) for scalar in _scalars(tree)), default=0)
     if text.count("${") * longest > _TEXT:
         raise BadParams(f"{name} has variables that write out to too much", "Shorten it.")
@@ -75,18 +107,22 @@ def _refuse_file(name: str, text: str) -> None:
             if posixpath.normpath(posixpath.join(folder, wdir)) != ".":
                 data_path(wdir, name, folder)
         below = posixpath.join(folder, wdir) if isinstance(wdir, str) else folder
-        for key in ("vars", "params"):
-            _refuse_settings(node.get(key), name, below)
+        settings |= {data_path(file, name, below) for file in _named_settings(node)}
         _refuse_matrix(node.get("matrix"), name)
+    return settings
 
 
-def _refuse_settings(entries: Any, name: str, folder: str) -> None:
-    """Files that variables and parameters are read from."""
-    if not isinstance(entries, list):
-        return
-    for entry in entries:
-        if isinstance(entry, str) and ("/" in entry or "\\" in entry):
-            data_path(entry.partition(":")[0], name, folder)
+def _named_settings(node: Mapping[Any, Any]) -> Iterator[str]:
+    """Files that a stage, or a whole file, reads variables and parameters from."""
+    variables, parameters = node.get("vars"), node.get("params")
+    for entry in variables if isinstance(variables, list) else ():
+        if isinstance(entry, str):
+            yield entry.partition(":")[0]
+    for entry in parameters if isinstance(parameters, list) else ():
+        if isinstance(entry, dict):
+            yield from (str(file) for file in entry)
+        elif isinstance(entry, str) and ("/" in entry or "\\" in entry):
+            yield entry.partition(":")[0]
 
 
 def _refuse_matrix(matrix: Any, name: str) -> None:

@@ -312,6 +312,27 @@ def test_nine_levels_of_aliases_are_refused_at_once(
     assert "aliases written out" in found["status"][1]
 
 
+@pytest.mark.parametrize("name", ["params.yaml", "more.yaml"])
+def test_merge_keys_that_grow_are_refused_before_dvc_reads_its_variables(
+    attacker: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with (attacker / name).open("a") as file:
+        file.write("\nb0: &b0 {x: 1}\n")
+        for i in range(1, 10):
+            file.write(f"b{i}: &b{i}\n  <<: [{', '.join([f'*b{i - 1}'] * 9)}]\n")
+    if name == "more.yaml":
+        with (attacker / "dvc.yaml").open("a") as file:
+            file.write("vars: [more.yaml]\n")
+    clone = hostile.victim(hostile.recommitted(attacker))
+    monkeypatch.chdir(clone)
+    for command in ("status", "pull"):
+        assert main([command]) == 3
+        assert "aliases written out" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_remote_that_refuses_connections_is_unreadable_and_its_password_is_not_shown(
     attacker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
