@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidate", "Column"]
 
+_SHARED = 10
+"""Rows that have a category before it is named."""
 _RARE = 10
 """Rows of the reference; a category with fewer is looked at with others like it."""
 _MUCH = 0.2
@@ -247,11 +249,13 @@ class Column:
             )  # fmt: skip
         known = (ours.coding.strangers * ours.present + 1) * self.m / ours.present
         p_value = significance.beyond(share, self.n, known, self.m)
-        examples = sorted(theirs.others, key=lambda name: (-theirs.others[name], name))[:3]
+        # What few rows have may be one person's.
+        frequent = [name for name, count in theirs.others.items() if count >= _SHARED]
+        examples = sorted(frequent, key=lambda name: (-theirs.others[name], name))[:3]
         said = (
             f"{share:.2%} of the values of {self.name!r} are categories that the reference lacks"
-            f"{'' if ours.coding.complete else ' or has rarely'}, such as "
-            f"{', '.join(map(repr, examples))}"
+            f"{'' if ours.coding.complete else ' or has rarely'}"
+            f"{', such as ' if examples else ''}{', '.join(map(repr, examples))}"
         )
         return Candidate(
             "unseen", self.name, "share unseen", share, rules.unseen, p_value,

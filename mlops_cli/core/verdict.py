@@ -10,6 +10,7 @@ import polars as pl
 
 from mlops_cli.core import tablechecks
 from mlops_cli.core.checks import Check, Finding, RowChecks, compile_rows
+from mlops_cli.core.masking import masked
 from mlops_cli.errors import BadParams, nearest
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def check_source(
     time: str | None,
     until: dt.datetime | None,
     examples: int,
+    show_values: bool = True,
 ) -> Checked:
     """Apply a source's rules to its table.
 
@@ -71,6 +73,8 @@ def check_source(
         The source's time column and the data clock, for freshness.
     examples
         How many offending rows a finding shows.
+    show_values
+        Whether it shows their values, or only the shapes; of a broken limit always the value.
 
     Raises
     ------
@@ -89,7 +93,7 @@ def check_source(
     casts = {
         c: tablechecks.cast(c, schema[c], t) for c, t in row_checks.types.items() if schema[c] != t
     }
-    evidence = _Evidence(rows, examples)
+    evidence = _Evidence(rows, examples, show_values=show_values)
     _check_rows(table.with_columns(list(casts.values())), row_checks, evidence)
     _check_keys(source, rules, table, evidence)
     _check_references(source, rules, raw, evidence)
@@ -114,7 +118,8 @@ def check_source(
 class _Evidence:
     """Gathers offending rows by check."""
 
-    def __init__(self, rows: int, examples: int) -> None:
+    def __init__(self, rows: int, examples: int, *, show_values: bool) -> None:
+        self.show_values = show_values
         self.rows = rows
         self.examples = examples
         self.findings: list[Finding] = []
@@ -122,7 +127,10 @@ class _Evidence:
 
     def add(self, check: Check, at: pl.Series, shown: list[tuple[int | None, Any]]) -> None:
         """Take a check's offending rows: their positions, and examples of them."""
-        self.findings.append(Finding(check, len(at), self.rows, tuple(shown[: self.examples])))
+        shown = shown[: self.examples]
+        if not (self.show_values or check.name.startswith(("min ", "max "))):
+            shown = [(row, masked(value)) for row, value in shown]
+        self.findings.append(Finding(check, len(at), self.rows, tuple(shown)))
         if check.policy == "quarantine" and len(at):
             reason = pl.lit(check.label).alias("reason")
             self.aside.append(at.cast(pl.UInt32).alias("_at").to_frame().with_columns(reason))

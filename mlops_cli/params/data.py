@@ -122,6 +122,8 @@ class Validate(Section):
     sources: dict[str, SourceRules] = {}
     examples: Annotated[int, Field(ge=0, le=20)] = 3
     """How many offending values a report shows for each rule."""
+    show_values: bool = False
+    """Whether they are shown as they are; else as shapes, but where a limit is broken."""
 
 
 class CleanRule(Section):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops_cli.core.example_row import example_row
 from mlops_cli.core.expressions import Expression, cannot_take
 from mlops_cli.core.leakage import check_fits, equal_to_target
 from mlops_cli.core.program import FeatureProgram
@@ -26,6 +27,9 @@ __all__ = ["run"]
 
 NOT_YET = "not known yet"
 OTHER = "no label"
+_TEXTS = ("category", "text")
+_LAST = 200_000
+"""Rows that the example is made from."""
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
@@ -65,7 +69,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         except _polars_error() as error:
             raise cannot_take(error, "featurize") from None
         tally.check(program)
-        write_json(layout.program, {**program.to_json(), "example": tally.example})
+        write_json(layout.program, {**program.to_json(), "example": _example(program, base, total)})
         write_json(layout.feature_report, tally.report(program))
     return tally.summary(program, layout.features)
 
@@ -97,8 +101,15 @@ def _slices(
         tally.kept += rows.height
         tally.count_unlabelled(program, rows.filter(pl.col(TARGET).is_null()))
         labelled = rows.filter(pl.col(TARGET).is_not_null())
-        tally.note_example(program, labelled)
         yield labelled
+
+
+def _example(program: FeatureProgram, base: pl.LazyFrame, total: int) -> dict[str, Any] | None:
+    """A row that a caller could send, made up from the last rows that there are."""
+    from mlops_cli.core.request_program import RequestProgram
+
+    rows = program.cleaned(program.rules.base, base.slice(max(0, total - _LAST)))
+    return example_row(rows, RequestProgram(program).inputs.needed)
 
 
 def _bookkeeping(
@@ -137,25 +148,6 @@ class _Tally:
     least: dict[str, Any] = field(default_factory=dict)
     most: dict[str, Any] = field(default_factory=dict)
     equal: set[str] | None = None
-    example: dict[str, Any] | None = None
-    latest: Any = None
-
-    def note_example(self, program: FeatureProgram, rows: pl.DataFrame) -> None:
-        """Keep the latest row (the last, where there is no time) as a caller would send it."""
-        import polars as pl
-
-        from mlops_cli.core.request_program import RequestProgram
-
-        time = program.base.time
-        if not rows.height or (time is not None and rows[time].null_count() == rows.height):
-            return
-        latest = rows[-1:] if time is None else rows.filter(pl.col(time) == pl.col(time).max())[:1]
-        moment = None if time is None else latest[time][0]
-        if moment is None or self.latest is None or moment > self.latest:
-            self.latest = moment
-            asked = latest.select(RequestProgram(program).inputs.needed)
-            told = asked.with_columns(pl.col(pl.Datetime).dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ"))
-            self.example = told.cast({pl.Date: pl.String}).to_dicts()[0]
 
     def count_unlabelled(self, program: FeatureProgram, rows: pl.DataFrame) -> None:
         """Count rows without a label by the first reason that holds."""
@@ -235,8 +227,8 @@ class _Tally:
                 name: {
                     "kind": kind,
                     "missing": round(self.missing[name] / self.labelled, 6),
-                    "min": _plain(self.least.get(name)),
-                    "max": _plain(self.most.get(name)),
+                    "min": None if kind in _TEXTS else _plain(self.least.get(name)),
+                    "max": None if kind in _TEXTS else _plain(self.most.get(name)),
                     "constant": name in constant,
                 }
                 for name, kind in program.kinds.items()

@@ -43,7 +43,13 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         progress.update(f"checking {name}", at, len(raw))
         rules = params.validate_.sources.get(name)
         checked[name] = check_source(
-            name, rules, raw, time=source.time, until=until, examples=params.validate_.examples
+            name,
+            rules,
+            raw,
+            time=source.time,
+            until=until,
+            examples=params.validate_.examples,
+            show_values=params.validate_.show_values,
         )
     report = {"sources": {name: _entry(c) for name, c in checked.items()}}
     write_json(layout.work / "validation.json", report)

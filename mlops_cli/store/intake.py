@@ -11,6 +11,7 @@ import polars as pl
 from mlops_cli.core.clock import Clock, Tally
 from mlops_cli.core.columntypes import DTYPES, MisfitError, convert, finite, normal
 from mlops_cli.core.expressions import Expression
+from mlops_cli.core.masking import misfit as refused_value
 from mlops_cli.errors import BadParams, SourceUnreadable, nearest
 from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME
 from mlops_cli.store import tables
@@ -147,8 +148,10 @@ class Intake:
             "datetime": "string",
             "date": "string",
         }.get(misfit.wanted, "string")
+        # Errors stand in CI's logs, where anybody's data have no place.
+        shown = refused_value(misfit.value)
         return SourceUnreadable(
-            f"{misfit.value!r} in column {column!r} of source {request.name!r}{row} is not of "
+            f"{shown} in column {column!r} of source {request.name!r}{row} is not of "
             f"type {misfit.wanted}, which `types` states",
             f"Correct the value, or `types: {{{column}: {hint}}}` under {request.place}.",
         )

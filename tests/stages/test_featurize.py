@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from mlops_cli.core.program import FeatureProgram
+from mlops_cli.core.request_program import RequestProgram
 from mlops_cli.errors import BadParams, DataRefused
 from mlops_cli.layout import PENDING, ROW, TARGET, TIME, Layout
 from mlops_cli.params import Params
@@ -183,3 +185,20 @@ def test_an_infinite_target_is_refused_with_its_count(layout: Layout) -> None:
     object.__setattr__(params.task, "type", "regression")
     with pytest.raises(DataRefused, match=r"infinite or not a number in 1\d of 180 rows"):
         featurize.run(params, layout, Silent())
+
+
+def test_the_example_of_a_request_is_no_row_and_is_read_as_one(layout: Layout) -> None:
+    table = tables.scan(layout.valid / "trips.parquet").collect()
+    mails = table.with_columns(mail=pl.format("p{}@example.org", pl.int_range(pl.len())))
+    tables.write(mails, layout.valid / "trips.parquet")
+    featurize.run(settings(features={"size": "size", "mail": "LOWER(mail)"}), layout, Silent())
+    content = read_json(layout.program)
+    assert content["example"]["mail"] == "text"
+    assert content["example"]["bus"] in {"b0", "b1", "b2"}
+    requests = RequestProgram(FeatureProgram.from_json(content))
+    read = requests.inputs.read([content["example"]])
+    assert not read.errors
+    assert read.frame.height == 1
+    features = read_json(layout.feature_report)["features"]
+    assert features["mail"]["min"] is None
+    assert features["size"]["min"] == 1

@@ -15,14 +15,14 @@ TABLE = pl.DataFrame(
 )
 
 
-def run(root, rules, table=TABLE):
+def run(root, rules, table=TABLE, **settings):
     tables.write(table, root / "data/ingested/t.parquet")
     params = Params.model_validate(
         {
             "project": {"name": "p"},
             "task": {"type": "regression"},
             "ingest": {"sources": {"t": {"uri": "t.csv"}}},
-            "validate": {"sources": {"t": rules} if rules else {}},
+            "validate": {"sources": {"t": rules} if rules else {}, **settings},
             "featurize": {"base": "t", "target": "size"},
             "register": {"name": "model"},
         }
@@ -55,7 +55,7 @@ def test_a_source_without_rules_passes_as_it_is(tmp_path):
 
 def test_a_broken_rule_fails_with_count_share_and_examples_and_a_report(tmp_path):
     with pytest.raises(DataRefused) as error:
-        run(tmp_path, columns("fail"))
+        run(tmp_path, columns("fail"), show_values=True)
     assert error.value.message == (
         "t.code breaks `pattern ^[A-Z]{2}$` in 2 of 4 rows (50.000%): 'bb', 'd'"
     )
@@ -107,7 +107,7 @@ def test_too_much_for_quarantine_fails(tmp_path):
 
 
 def test_a_warning_keeps_every_row(tmp_path):
-    summary = run(tmp_path, columns("warn"))
+    summary = run(tmp_path, columns("warn"), show_values=True)
     assert summary.tables[0].rows == (
         ("t.code pattern ^[A-Z]{2}$", 2, "50.000%", "warn", "'bb', 'd'"),
     )
@@ -132,3 +132,22 @@ def test_a_run_without_quarantine_clears_the_former_one(tmp_path):
     run(tmp_path, columns("quarantine"))
     run(tmp_path, columns("warn"))
     assert list((tmp_path / "data/quarantine").iterdir()) == []
+
+
+def test_no_value_of_a_text_is_in_the_report_or_the_output_unless_asked_for(tmp_path):
+    people = [f"person{i}.surname@example.org" for i in range(3)]
+    table = pl.DataFrame({"id": [7001, 7001, 7002], "size": [1.0, 2.0, -9.5], "email": people})
+    rules = {
+        "columns": {
+            "id": {"type": "integer", "unique": {"value": True, "policy": "warn"}},
+            "size": {"type": "number", "min": {"value": 0, "policy": "warn"}},
+            "email": {"type": "string", "pattern": {"value": "^x", "policy": "warn"}},
+        }
+    }
+    summary = run(tmp_path, rules, table)
+    said = repr(summary) + (tmp_path / "reports/validation.json").read_text()
+    assert not any(secret in said for secret in ("person0", "surname", "7001"))
+    assert "aaaaaa9.aaaaaaa@aaaaaaa." in said
+    assert "-9.5" in said
+    run(tmp_path, rules, table, show_values=True)
+    assert people[0] in (tmp_path / "reports/validation.json").read_text()

@@ -300,6 +300,17 @@ def test_rows_that_the_reader_lost_are_noticed(tmp_path):
         intake.write(tmp_path / "out.parquet")
 
 
+def test_a_misfit_of_somebody_is_shown_by_its_shape(tmp_path):
+    mail = "ann@example.org"
+    said = refused(tmp_path, "t.csv", b"a\n" + b"1\n" * 12_000 + f"{mail}\n".encode())
+    assert "'aaa@aaaaaaa.aaa' in column 'a' of t.csv, row 12001" in said
+    (tmp_path / "u.csv").write_text(f"a\n{mail}\n")
+    with pytest.raises(MlopsError) as error:
+        ingest(tmp_path, "u.csv", types={"a": "datetime"})
+    assert mail not in error.value.message + error.value.hint
+    assert "row 1" in error.value.message
+
+
 def test_a_wrong_format_is_refused(tmp_path):
     ROWS.write_parquet(tmp_path / "p.parquet")
     content = (tmp_path / "p.parquet").read_bytes()

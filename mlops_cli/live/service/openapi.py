@@ -36,7 +36,7 @@ _SAID = {
 
 
 def document(served: Served, serve: Serve, *, closed: bool) -> dict[str, Any]:
-    """OpenAPI 3.1, with a real row as the example of /predict where the bundle has one."""
+    """OpenAPI 3.1, with a made-up row as the example of /predict where the bundle has one."""
     content: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {

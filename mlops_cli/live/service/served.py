@@ -63,7 +63,7 @@ class Served:
 
     @property
     def example(self) -> dict[str, Any] | None:
-        """A real row that a caller could send."""
+        """A made-up row that a caller could send."""
         found = self.scorer.bundle.program.get("example")
         return dict(found) if found else None
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlops_cli.core.columntypes import DTYPES
+from mlops_cli.core.masking import misfit
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.store.sources.csv_survey import has_blank_lines, survey_file, without_blank_lines
 from mlops_cli.store.sources.files import Scanned, check_utf8, open_files, scratch_file, unpacked
@@ -127,7 +128,7 @@ def _misfit(message: str, plain: Path, shown: str, request: Request) -> SourceUn
         else "string"
     )
     return SourceUnreadable(
-        f"{value!r} in column {column!r} of {shown}{row} is not {kind}, as "
+        f"{misfit(value)} in column {column!r} of {shown}{row} is not {kind}, as "
         + ("`types` states" if stated else f"the first {INFER_ROWS} rows are"),
         f"Set `types: {{{column}: {wider}}}` under {request.place}, or name the text under "
         "`null_values` if it means a missing value.",
