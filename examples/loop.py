@@ -5,8 +5,9 @@
 (`make loop` does the same.) The service is real and asked over HTTP, its event log is real, and so
 are monitoring and retraining. Only time is played: each half month's flights are asked for one
 after the other, their labels arrive a day after the flights have landed, monitoring looks, and
-where it finds a reason the model is retrained on what is known by then, compared with the one in
-use, and taken up by the service while it runs.
+where it finds a reason the model is retrained on what is known by then and compared with the one in
+use. A better one is taken up by the service while it runs. A worse one is a result as well: it is
+refused, all stays as it was, and the next period's retraining has more data.
 
 All of it happens in a clone, .mlops/loop/flights, which is made anew each time: your branch, tags,
 data and reports stay as they are. The clone has what is committed, and shares the DVC cache.
@@ -204,18 +205,29 @@ def watched(since: dt.date, until: dt.date, report: Path) -> dict[str, Any]:
 
 def retrained(until: dt.date) -> dict[str, Any]:
     """`mlops retrain --if-needed`, with what is known by then; then the store is filled again."""
+    before = run("git", "status", "--porcelain")
     text = mlops("retrain", "--if-needed", "--until", str(until), "--local", "--json", codes={0, 5})
-    if not text.strip():
-        step("retrained, and refused: the model in production stays")
-        told: dict[str, Any] = {"outcome": "refused"}
-    else:
-        told = json.loads(text)
-        step(f"retrained up to {until}: {told['outcome']} {told.get('version') or ''}")
-        print(f"      why: {told['reason']}")
+    # Exit code 5 is a refusal: its reason stands in the history, as `mlops status` shows it.
+    last = json.loads(mlops("status", "--json"))["retraining"]["last"]
+    told: dict[str, Any] = json.loads(text) if text.strip() else last
+    step(f"retrained up to {until}: {told['outcome']} {told.get('version') or ''}".rstrip())
+    print(f"      why: {told['reason']}")
+    if told.get("detail"):
+        print(f"      {told['detail']}")
+    if told["outcome"] == "refused":
+        step(f"the model in production stays: {in_production()}; all files are as they were")
+        if run("git", "status", "--porcelain") != before:
+            sys.exit("files are not as they were: see `git status` in the clone")
     mlops("clock", str(END))
     mlops("validate")
     mlops("materialize", "production", "--history", "120d")
     return told
+
+
+def in_production() -> str:
+    """The version that the stage has."""
+    versions = json.loads(mlops("models", "--json"))["versions"]
+    return next(str(v["version"]) for v in versions if "production" in v["stages"])
 
 
 def served(port: int, told: dict[str, Any]) -> None:

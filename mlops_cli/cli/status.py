@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,10 +12,13 @@ from mlops_cli.cli.decision import decision, draw_decision
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
+    from mlops_cli.store.at_work import Work
 
 __all__ = ["status"]
 
 _REASONS = 3
+_TRIES = 10
+_PAUSE = 0.3
 
 
 def status(
@@ -26,11 +30,10 @@ def status(
     """
     from mlops_cli import params as parameters
     from mlops_cli.cli.project import find
-    from mlops_cli.store.dvc import changes
 
     layout = find()
     parameters.load(layout.params)
-    facts = _facts(layout, changes(layout.root))
+    facts = _facts(layout)
     if as_json:
         drawing.draw_json(facts)
         return
@@ -39,15 +42,18 @@ def status(
     _draw_retraining(facts["retraining"])
 
 
-def _facts(layout: Layout, changed: dict[str, list[str]]) -> dict[str, Any]:
+def _facts(layout: Layout) -> dict[str, Any]:
     from mlops_cli.stages import STAGES
     from mlops_cli.store.runs import last_summary
 
+    changed, working = _changed(layout)
     stages: dict[str, Any] = {}
     behind = False
     for name in STAGES:
         why = changed.get(name, [])
         state = "changed" if why else "waits for the stages before" if behind else "up to date"
+        if working is not None:
+            state = "at work" if name == working.stage else "not asked: a run is at work"
         behind = behind or bool(why)
         last = last_summary(layout, name)
         stages[name] = {
@@ -60,21 +66,44 @@ def _facts(layout: Layout, changed: dict[str, list[str]]) -> dict[str, Any]:
     return {
         "stages": stages,
         "other": others,
+        "at_work": None if working is None else vars(working),
         "decision": decision(layout),
         "retraining": _retraining(layout),
     }
+
+
+def _changed(layout: Layout) -> tuple[dict[str, list[str]], Work | None]:
+    """What changed, by stage; nothing, and who is at work, while DVC is held by a run."""
+    from mlops_cli.errors import Busy
+    from mlops_cli.store.at_work import work
+    from mlops_cli.store.dvc import changes
+
+    for left in reversed(range(_TRIES)):
+        if working := work(layout):
+            return {}, working
+        try:
+            return changes(layout.root), None
+        except Busy:
+            # Somebody began just now, or DVC's lock outlives one that was killed for a moment.
+            if not left:
+                raise
+            time.sleep(_PAUSE)
+    raise AssertionError
 
 
 def _retraining(layout: Layout) -> dict[str, Any]:
     """The retraining that was interrupted, and the last one that ended."""
     from dataclasses import asdict
 
+    from mlops_cli.store.at_work import holder_alive
     from mlops_cli.store.attempts import Attempts
 
     attempts = Attempts(layout)
     unfinished, history = attempts.unfinished(), attempts.history()
+    process = holder_alive(layout.work / "retrain.lock")
     return {
         "unfinished": None if unfinished is None else asdict(unfinished),
+        "process": process if unfinished is not None else None,
         "last": asdict(history[-1]) if history else None,
     }
 
@@ -86,7 +115,7 @@ def _draw(facts: dict[str, Any]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("stage", "state", "why", "last run"):
         table.add_column(column, overflow="fold")
-    colours = {"up to date": "green", "changed": "yellow"}
+    colours = {"up to date": "green", "changed": "yellow", "at work": "yellow"}
     for name, stage in facts["stages"].items():
         why = stage["why"][:_REASONS]
         more = len(stage["why"]) - len(why)
@@ -98,6 +127,9 @@ def _draw(facts: dict[str, Any]) -> None:
             drawing.line(stage["last"] or ""),
         )
     out.print(table)
+    if at := facts["at_work"]:
+        where = f", in the stage {at['stage']}" if at["stage"] else ""
+        out.print(f"[yellow]at work[/yellow] a run (process {at['process']}){where}")
     for name, why in facts["other"].items():
         said = drawing.line(f"{name}: {', '.join(why)}")
         out.print(f"[yellow]changed[/yellow] {said}")
@@ -105,7 +137,11 @@ def _draw(facts: dict[str, Any]) -> None:
 
 def _draw_retraining(facts: dict[str, Any]) -> None:
     out = drawing.console()
-    if one := facts["unfinished"]:
+    one = facts["unfinished"]
+    if one and facts["process"]:
+        told = f"retraining up to {drawing.line(one['until'])} (process {facts['process']})"
+        out.print(f"[yellow]at work[/yellow] {told}")
+    elif one:
         until = drawing.line(one["until"])
         out.print(
             f"[yellow]interrupted[/yellow] retraining up to {until} (`mlops retrain` goes on, "

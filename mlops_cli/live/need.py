@@ -46,7 +46,8 @@ def found_need(
 ) -> Need:
     """Whether the model in ``retrain.stage`` should be replaced.
 
-    Its newest verdict by `mlops monitor` counts: one about another version says nothing of it.
+    Its verdict by `mlops monitor` on the newest window counts: a look back says nothing of now, and
+    one about another version nothing of this one.
 
     Parameters
     ----------
@@ -63,10 +64,14 @@ def found_need(
         reasons.append(
             f"the model's data end {as_text(trained)}, over {every} before {as_text(until)}"
         )
-    verdict = None if version is None else Verdicts(layout).latest(version)
+    rows = params.monitor.min_rows
+    verdict = None if version is None else Verdicts(layout).latest(version, rows)
     if verdict is None:
         return Need("; ".join(reasons) or None, f"mlops monitor hasn't judged {version}")
-    detail = f"mlops monitor found {verdict['status']} on {verdict['at']}"
+    detail = (
+        f"mlops monitor found {verdict['status']} in the newest window, up to {verdict['until']}, "
+        f"on {verdict['at']}"
+    )
     wanted = [what for what in verdict["found"] if what in params.retrain.when]
     if wanted:
         why = [f["sentence"] for f in verdict["findings"] if f["means"] in wanted]

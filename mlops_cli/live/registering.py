@@ -12,9 +12,10 @@ from mlops_cli.core.tags import Part, version_tag
 from mlops_cli.core.versions import Registry, Version
 from mlops_cli.errors import MlopsError, ModelRefused, NotProject
 from mlops_cli.live.champion import against
-from mlops_cli.store import commits, delivery, dvc
+from mlops_cli.store import commits, delivery
 from mlops_cli.store.files import read_json
 from mlops_cli.store.registry import Outdated, RefChange, apply, fetch, new_tag, trailers
+from mlops_cli.store.uploads import publish
 
 if TYPE_CHECKING:
     from mlops_cli.core.gates import GateResult
@@ -70,8 +71,8 @@ def register(session: Session, part: Part = "minor", why: str = "") -> Registere
             "Commit what changed, then run again.",
         )
     if session.remote is not None:
-        # Data first: whoever sees the tag shall find the bundle.
-        dvc.publish(layout.root, layout.model)
+        # Data first: whoever sees the tag shall find all that `mlops verify` asks for.
+        publish(layout.root)
     message = _message(session, number, record, verdicts, why)
     tag = new_tag(git, version_tag(session.name, number), commit, message)
     try:

@@ -88,6 +88,26 @@ class Params(Section):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _promoted_models_may_enter(self) -> Params:
+        stage, stages = self.retrain.stage, self.register_.stages
+        if not self.retrain.promote:
+            return self
+        if stage not in stages:
+            msg = f"retrain.stage is {stage!r}, which is not among register.stages: {list(stages)}"
+            raise ValueError(msg)
+        rule = stages[stage]
+        asks = [f"comes after {rule.after!r}"] if rule.after else []
+        asks += [f"asks for {rule.approvals} approvals"] if rule.approvals else []
+        if asks:
+            msg = (
+                f"retrain.promote could never put a new version into {stage!r}, which "
+                f"{' and '.join(asks)} (register.stages): name a stage that asks for nothing "
+                "before as retrain.stage, or set retrain.promote to false"
+            )
+            raise ValueError(msg)
+        return self
+
 
 def parse(text: str, where: str = "params.yaml") -> Params:
     """Parameters from YAML text.

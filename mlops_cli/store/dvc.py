@@ -25,7 +25,6 @@ from mlops_cli.errors import (
     DiskFull,
     MlopsError,
     NotProject,
-    SourceUnreadable,
     StageFailed,
 )
 from mlops_cli.store.dvc_files import answering, refuse_files, refuse_index
@@ -35,7 +34,7 @@ from mlops_cli.store.tracked import refuse_unsafe
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-__all__ = ["changes", "keep_outputs", "opened", "publish", "reproduce", "use_site_cache"]
+__all__ = ["changes", "keep_outputs", "opened", "reproduce", "use_site_cache"]
 
 Around = Callable[[Sequence[str]], AbstractContextManager[None]]
 
@@ -181,28 +180,6 @@ def changes(root: Path) -> dict[str, list[str]]:
     with opened(root) as repo, answering(root):
         status: dict[str, list[Any]] = repo.status()
     return {stage: [w for entry in found for w in _words(entry)] for stage, found in status.items()}
-
-
-def publish(root: Path, out: Path) -> int:
-    """Send one output to the project's DVC remote, if it has a default one; give the files sent.
-
-    Raises
-    ------
-    SourceUnreadable
-        If the remote cannot be reached.
-    """
-    from dvc.exceptions import UploadError
-
-    with opened(root, outside=True) as repo:
-        if not repo.config["core"].get("remote"):
-            return 0
-        try:
-            return int(repo.push(targets=[str(out)]))
-        except UploadError as error:
-            raise SourceUnreadable(
-                f"the DVC remote didn't take {error.amount} files of {out.name}",
-                "Try again later, or look with `dvc push -v`.",
-            ) from error
 
 
 def _name(out: Any, root: Path) -> str:

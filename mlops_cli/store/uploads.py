@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import MlopsError, NotFound, SourceUnreadable, nearest
-from mlops_cli.reporting import Progress
-from mlops_cli.store.dvc import opened
+from mlops_cli.reporting import Progress, Silent
+from mlops_cli.store.dvc import keep_outputs, opened
 from mlops_cli.store.files import is_full
 from mlops_cli.store.lockfile import lock_at
 from mlops_cli.store.objects import Objects
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc_data.hashfile.db import HashFileDB
 
-__all__ = ["Sent", "upload"]
+__all__ = ["Sent", "publish", "upload"]
+
+_SHOWN = 5
 
 
 @dataclass
@@ -32,6 +34,34 @@ class Sent:
     files: int = 0
     bytes: int = 0
     missing: dict[str, str] = field(default_factory=dict)
+
+
+def publish(root: Path, progress: Progress | None = None) -> Sent | None:
+    """Send what the workspace's `dvc.lock` states to the default DVC remote, if there is one.
+
+    Raises
+    ------
+    NotFound
+        If an output is nowhere: nobody could have it.
+    """
+    with opened(root) as repo:
+        if not repo.config["core"].get("remote"):
+            return None
+        keep_outputs(repo, root)
+        objects = Objects(root)
+        objects.use(Path(repo.cache.local.path))
+        outs = [out for out in repo.index.outs if out.use_cache and out.can_push and out.hash_info]
+        now = {data_hash(out.hash_info.value, str(out)): str(out) for out in outs}
+        _add_files(objects, now)
+    sent = upload(root, {}, None, progress or Silent())
+    # What only HEAD's has is of an earlier version, and not this one's affair.
+    if lost := sorted(name for md5, name in sent.missing.items() if md5 in now):
+        raise NotFound(
+            f"neither DVC's cache nor the remote {sent.remote!r} has {', '.join(lost[:_SHOWN])}, "
+            "so the version could be verified nowhere",
+            "Make it anew (mlops run --force), then register.",
+        )
+    return sent
 
 
 def upload(root: Path, bundles: Mapping[str, str], remote: str | None, progress: Progress) -> Sent:
@@ -106,13 +136,17 @@ def _wanted(
         place = wanted.setdefault(out.remote, {})
         place |= {data_hash(md5, name): name for md5 in hashes if md5 is not None}
     for place in wanted.values():
-        for md5, name in list(place.items()):
-            if md5.endswith(".dir") and objects.had(md5) is not None:
-                inside = objects.tree(md5, name).items()
-                place |= {own: f"{name}/{path}" for path, own in inside}
+        _add_files(objects, place)
     # What is of a bundle is said to be of it.
     wanted[None] |= bundles
     return wanted
+
+
+def _add_files(objects: Objects, place: dict[str, str]) -> None:
+    """Add the files of folders to MD5 -> name."""
+    for md5, name in list(place.items()):
+        if md5.endswith(".dir") and objects.had(md5) is not None:
+            place |= {own: f"{name}/{path}" for path, own in objects.tree(md5, name).items()}
 
 
 def _send(

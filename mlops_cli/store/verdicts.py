@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Verdicts"]
 
 _FORMAT = 1
+_BEGIN = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
 class Verdicts:
@@ -43,10 +45,16 @@ class Verdicts:
                 found.append(entry)
         return found
 
-    def latest(self, version: str | None = None) -> dict[str, Any] | None:
-        """The newest verdict, of a version if one is named."""
-        found = (e for e in reversed(self.history()) if version in {None, e.get("version")})
-        return next(found, None)
+    def latest(self, version: str, least_rows: int = 0) -> dict[str, Any] | None:
+        """A version's verdict on the newest window, however often older ones were looked at since.
+
+        Windows go by the same time as in the last run. Of one window the last verdict counts; one
+        of fewer rows than ``least_rows`` wasn't judged, and counts only where there is no other.
+        """
+        entries = [e for e in self.history() if e.get("version") == version]
+        entries = [e for e in entries if e.get("time") == entries[-1].get("time")]
+        judged = [e for e in entries if e.get("rows", 0) >= least_rows]
+        return max(reversed(judged or entries), key=_end, default=None)
 
     def add(self, verdict: Mapping[str, Any]) -> None:
         """Append a verdict, durably."""
@@ -80,3 +88,9 @@ class Verdicts:
     def tell(self, told: Mapping[str, str]) -> None:
         """Keep what was told."""
         write_json(self._told, dict(told))
+
+
+def _end(entry: dict[str, Any]) -> dt.datetime:
+    """When a window ends; one that reaches into the future ends when it was looked at."""
+    ends = [dt.datetime.fromisoformat(entry[key]) for key in ("until", "at") if entry.get(key)]
+    return min((end if end.tzinfo else end.replace(tzinfo=dt.UTC) for end in ends), default=_BEGIN)

@@ -43,9 +43,11 @@ artifacts:
   shop: {path: models/model, type: model}
 """
 FEATURES = """\
-import csv, json, os, pathlib, sys
+import csv, json, os, pathlib, sys, time
 from ruamel.yaml import YAML
 
+while os.path.exists(os.environ.get("HOLD", "")):
+    time.sleep(0.05)
 if os.environ.get("KILL") == "featurize":
     os.killpg(0, 9)
 

@@ -1,5 +1,6 @@
 """Whichever way a retraining ends, what it hasn't made a version of is as it was before."""
 
+import json
 import os
 import signal
 import subprocess
@@ -257,3 +258,61 @@ def test_a_clock_that_was_moved_for_serving_stands_there_again(shop):
     assert code == 5, said
     assert state(shop) == before
     assert done(shop, "git", "status", "--porcelain") == " M params.yaml\n"
+
+
+def test_status_says_that_a_run_or_a_retraining_is_at_work(shop, tmp_path):
+    hold = tmp_path / "hold"
+    for words in (["run", "--force"], ["retrain", "--local", "--until", UNTIL]):
+        hold.touch()
+        process = subprocess.Popen(
+            [MLOPS, *words], cwd=shop, env={**os.environ, "HOLD": str(hold)},
+            start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        for _ in range(600):
+            facts = json.loads(done(shop, "mlops", "status", "--json"))
+            if facts["at_work"] and facts["at_work"]["stage"]:
+                break
+        assert facts["at_work"] == {"process": process.pid, "stage": "featurize"}
+        assert facts["stages"]["featurize"]["state"] == "at work"
+        assert bool(facts["retraining"]["unfinished"]) == (words[0] == "retrain")
+        if words[0] == "retrain":
+            assert facts["retraining"]["process"] == process.pid
+            said = done(shop, "mlops", "status")
+            assert "at work retraining up to 2024-03-01" in said
+            assert "interrupted" not in said
+        hold.unlink()
+        assert process.wait() == 0
+    facts = json.loads(done(shop, "mlops", "status", "--json"))
+    assert (facts["at_work"], facts["retraining"]["unfinished"]) == (None, None)
+
+
+def test_what_is_pushed_can_be_verified_by_everybody(shop, tmp_path):
+    """`register` and `retrain` send all data, not the bundle alone."""
+    done(shop, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    done(shop, "git", "commit", "--quiet", "--all", "--message", "A store")
+    done(shop, "git", "push", "--quiet")
+    code, told, said = retrained(shop, "--until", UNTIL)
+    assert (code, told["outcome"]) == (0, "promoted"), said
+    edited(shop, 'until: "2024-03-01"', 'until: "2024-03-15"')
+    done(shop, "mlops", "register")
+    other = tmp_path / "other"
+    done(tmp_path, "git", "clone", "--quiet", str(tmp_path / "shop.git"), str(other))
+    identify(other, "bo")
+    for version in ("production", "v0.3.0"):
+        done(other, "mlops", "models", "pull", version)
+        said = json.loads(mlops(other, "verify", version, "--json").stdout)
+        failed = {c["name"]: c["said"] for c in said["checks"] if not c["passed"]}
+        assert not {"data", "bundle", "objects", "manifest"} & failed.keys(), failed
+
+
+def test_what_no_cache_has_is_sent_from_the_workspace(shop, tmp_path):
+    done(shop, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    edited(shop, 'until: "2024-02-01"', 'until: "2024-03-15"')
+    done(shop, "git", "commit", "--quiet", "--all", "--message", "A store, and March")
+    done(shop, "mlops", "push")
+    done(shop, "mlops", "run")
+    done(shop, "rm", "-r", ".dvc/cache")
+    done(shop, "mlops", "register")
+    checks = json.loads(mlops(shop, "verify", "latest", "--json").stdout)["checks"]
+    assert next(check for check in checks if check["name"] == "data")["passed"]
+    assert "Everything is up to date" in done(shop, "dvc", "push")

@@ -161,3 +161,17 @@ def test_an_alias_is_a_value_like_any_other():
         "c": {"b": [1, 2]},
         "d": {"b": [1, 2], "e": 3},
     }
+
+
+@pytest.mark.parametrize(
+    ("stages", "asks"),
+    [
+        ("{staging: {}, production: {after: staging}}", "comes after 'staging'"),
+        ("{production: {approvals: 1}}", "asks for 1 approvals"),
+    ],
+)
+def test_a_promotion_that_can_never_be_is_refused_when_it_is_stated(stages: str, asks: str) -> None:
+    register = f"register: {{name: shop, champion: {{metric: roc_auc}}, stages: {stages}}}"
+    text = GOOD.replace("register: {name: shop}", register)
+    assert asks in refused(text + "retrain: {promote: true}\n").message
+    assert params.parse(text + "retrain: {promote: false}\n").retrain.promote is False
