@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,16 +11,47 @@ from typing import TYPE_CHECKING
 from mlops_cli.live.service.logs import log
 from mlops_cli.live.service.versions import Follower
 from mlops_cli.live.serving import now_in
+from mlops_cli.live.stage_rules import read_trusted
 from mlops_cli.reporting import Silent
+from mlops_cli.store.git import Git
+from mlops_cli.store.registry_state import registry_state
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlops_cli.core.versions import Registry
     from mlops_cli.layout import Layout
     from mlops_cli.live.service.app import Service
     from mlops_cli.live.service.served import Served
     from mlops_cli.live.service.settings import Model, Settings
     from mlops_cli.params import Params
 
-__all__ = ["followed"]
+__all__ = ["TrustedRegistry", "followed"]
+
+_JUDGED_ANEW = 60.0
+"""Seconds after which signatures are verified again: keys expire without a change of any file."""
+
+
+class TrustedRegistry:
+    """The registry with the assignments that count, judged again only when something changed."""
+
+    def __init__(self, root: Path, name: str, note: Callable[[str], None] = lambda _: None) -> None:
+        self._git = Git(root)
+        self._name = name
+        self._note = note
+        self._state: str | None = None
+        self._registry: Registry | None = None
+        self._at = 0.0
+
+    def current(self) -> Registry:
+        """The registry as it is now; see ``read_trusted`` for what it raises."""
+        # Before the tags are read: what changes meanwhile is another state at the next look.
+        state, now = registry_state(self._git), time.monotonic()
+        if self._registry is None or state != self._state or now - self._at > _JUDGED_ANEW:
+            self._registry = None
+            self._registry = read_trusted(self._git.root, self._name, self._note)
+            self._state, self._at = state, now
+        return self._registry
 
 
 class _NotesOnce(Silent):
@@ -46,9 +78,10 @@ def followed(
     assert stage is not None  # noqa: S101 - the caller looked
 
     notes = _NotesOnce()
+    registry = TrustedRegistry(layout.root, params.register_.name, notes.note)
 
     def current(label: str | None) -> Model | None:
-        return now_in(params, layout, stage, label, notes)
+        return now_in(params, layout, registry.current(), stage, label, notes)
 
     def attach(service: Service) -> None:
         loops: list[asyncio.AbstractEventLoop] = []

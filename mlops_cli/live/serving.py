@@ -9,7 +9,6 @@ from mlops_cli.core.program import FeatureProgram
 from mlops_cli.live.materializing import is_current, materialize
 from mlops_cli.live.selecting import WORKSPACE, selected
 from mlops_cli.live.service.settings import Model, Secrets, Settings, listed
-from mlops_cli.live.stage_rules import read_trusted
 from mlops_cli.store.files import read_json
 from mlops_cli.store.streams import Text
 from mlops_cli.store.untrusted import well_formed
@@ -17,6 +16,7 @@ from mlops_cli.store.untrusted import well_formed
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mlops_cli.core.versions import Registry
     from mlops_cli.layout import Layout
     from mlops_cli.live.selecting import Selected
     from mlops_cli.params import Params
@@ -76,10 +76,15 @@ def model_of(found: Selected, layout: Layout, secrets: Secrets, progress: Progre
 
 
 def now_in(
-    params: Params, layout: Layout, stage: str, label: str | None, progress: Progress
+    params: Params,
+    layout: Layout,
+    registry: Registry,
+    stage: str,
+    label: str | None,
+    progress: Progress,
 ) -> Model | None:
-    """The model in a stage now, fetched and ready; None where it is still ``label``."""
-    version = read_trusted(layout.root, params.register_.name, progress.note).find(stage)
+    """The model in a stage of the registry, fetched and ready; None where it is ``label``."""
+    version = registry.find(stage)
     if version.label == label:
         return None
     found = selected(params, layout, version.number, progress)

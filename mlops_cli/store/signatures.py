@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.store.git import Git
 
-__all__ = ["Signer", "SignerUnknown", "signer_of"]
+__all__ = ["Signer", "SignerUnknown", "path_setting", "signer_of"]
 
 _SSH = b"-----BEGIN SSH SIGNATURE-----"
 _PGP = (b"-----BEGIN PGP SIGNATURE-----", b"-----BEGIN PGP MESSAGE-----")
@@ -102,11 +102,11 @@ class _Allowed:
 
 
 def _by_ssh(git: Git, signed: bytes, signature: bytes, address: str) -> Signer:
-    allowed = _path_setting(git, "gpg.ssh.allowedSignersFile")
+    allowed = path_setting(git, "gpg.ssh.allowedSignersFile")
     if allowed is None or not allowed.is_file():
         raise SignerUnknown("Git here knows no signers (gpg.ssh.allowedSignersFile)")
     program = git.ask("config", "gpg.ssh.program") or "ssh-keygen"
-    revoked = _path_setting(git, "gpg.ssh.revocationFile")
+    revoked = path_setting(git, "gpg.ssh.revocationFile")
     lines = list(_allowed(allowed))
     # A pattern doesn't say who it is, so a key has to stand there with the address itself. A
     # certificate names its owner, and ssh-keygen takes no pattern from it.
@@ -182,7 +182,7 @@ def _user_ids(git: Git, key: str) -> set[str]:
     return {name.rpartition("<")[2].rstrip(">").strip().casefold() for name in names}
 
 
-def _path_setting(git: Git, key: str) -> Path | None:
+def path_setting(git: Git, key: str) -> Path | None:
     """A path from Git's settings; a relative one is seen from the repository's top, as by Git."""
     value = git.ask("config", "--type=path", key)
     if not value:
