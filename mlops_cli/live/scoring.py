@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlops_cli.core.columntypes import outside_years
+from mlops_cli.core.expressions import cannot_take
 from mlops_cli.core.inputs import Read, RowError
 from mlops_cli.core.policies import Policies, seen_in_training
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.core.remembered import Remembered
 from mlops_cli.core.request_program import RequestProgram, plain_columns
 from mlops_cli.core.windows import AT
+from mlops_cli.errors import DataRefused
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store.files import read_json
 from mlops_cli.store.hooks import load_hook
@@ -33,13 +36,17 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Scored", "Scorer"]
+__all__ = ["Scored", "Scorer", "Unscorable"]
 
 _HINT = "Use another version, or train it anew with `mlops run`."
 _FLOATS = 4_000_000
 """Of an explanation's matrix at a time: 32 MB."""
 _MANY = 80
 """Rows from which on a query over all features takes less time than Python's work on each."""
+
+
+class Unscorable(DataRefused):
+    """An expression of the feature program can't take a value of the rows."""
 
 
 @dataclass(frozen=True)
@@ -147,16 +154,24 @@ class Scorer:
         return self._started(self.inputs.read_frame(frame, thorough=thorough))
 
     def score(self, started: pl.DataFrame) -> Scored:
-        """Features and predictions of rows that ``read`` gave."""
+        """Features and predictions of rows that ``read`` gave.
+
+        Raises
+        ------
+        Unscorable
+            If an expression of the feature program can't take a value of theirs.
+        """
         if self.entries is None:
             remembered = Remembered(self._requests.tables, lambda _, keys: [None] * len(keys))
         else:
             remembered = self.entries.refreshed()
         if started.height < _MANY:
-            features, misses = self._requests.features(started, remembered)
+            with _refusing_values():
+                features, misses = self._requests.features(started, remembered)
             matrix = self.bundle.encoder.transform_columns(features)
         else:
-            table, misses = self._requests.table(started, remembered)
+            with _refusing_values():
+                table, misses = self._requests.table(started, remembered)
             features = plain_columns(table)
             numbers = {name: c for name, c in table.items() if c.dtype.is_numeric()}
             matrix = self.bundle.encoder.transform_columns({**features, **numbers})
@@ -202,7 +217,8 @@ class Scorer:
         read = self._policies.apply(read)
         if not read.frame.height:
             return read
-        frame = self._requests.start(read.frame)
+        with _refusing_values():
+            frame = self._requests.start(read.frame)
         started = Read(frame, read.index, read.errors, read.warnings)
         if AT not in frame.columns:
             return started
@@ -220,6 +236,18 @@ class Scorer:
             for i in (~known).arg_true()
         ]
         return started.only(known, errors)
+
+
+@contextmanager
+def _refusing_values() -> Iterator[None]:
+    """What Polars can't compute of a row's values, as a refusal of the data."""
+    from polars.exceptions import ComputeError, InvalidOperationError, PanicException
+
+    try:
+        yield
+    except (ComputeError, InvalidOperationError, PanicException) as error:
+        refusal = cannot_take(error, "the feature program")
+        raise Unscorable(refusal.message, refusal.hint) from error
 
 
 def _rules(folder: Path) -> Mapping[str, Any]:

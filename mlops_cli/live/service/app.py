@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from mlops_cli.errors import MlopsError
+from mlops_cli.live.scoring import Unscorable
 from mlops_cli.live.service.about import About
 from mlops_cli.live.service.batching import Batcher, Outcome
 from mlops_cli.live.service.bodies import SMALL, Bodies
@@ -304,6 +305,8 @@ def _failed(path: str, error: BaseException) -> Answer:
     """
     if isinstance(error, Problem):
         return problem(error)
+    if isinstance(error, Unscorable):
+        return problem(Problem(422, error.message))
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         raise error
     log("fault", path=path, kind=type(error).__name__, said=_where(error))

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.inputs import RowError
+from mlops_cli.live.scoring import Unscorable
 from mlops_cli.live.service.http import Problem
 from mlops_cli.live.service.parts import faults, parts_of, speaker
 from mlops_cli.live.service.telling import Teller, as_json
@@ -238,14 +239,7 @@ class Batcher:
 
     def _score(self, batch: list[_Asked]) -> None:
         done = _Done()
-        try:
-            self._together(batch, done)
-        # One batch's fault must not end the service; panics of libraries are no Exception.
-        except BaseException as error:
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                raise
-            for asked in batch:
-                asked.tell(error)
+        self._apart(batch, done)
         if self._log is None or not done.events:
             _settle(done, None)
             return
@@ -255,6 +249,23 @@ class Batcher:
         durable.add_done_callback(
             lambda f: loop.call_soon_threadsafe(self._back, done, f.exception())
         )
+
+    def _apart(self, batch: list[_Asked], done: _Done) -> None:
+        """Score requests together; where that fails, by halves, so that only one is at fault."""
+        try:
+            self._together(batch, done)
+        # One batch's fault must not end the service; panics of libraries are no Exception.
+        except BaseException as error:
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
+            left = [asked for asked in batch if not asked.done]
+            if len(left) < 2:  # noqa: PLR2004 - there is none to be parted from
+                for asked in left:
+                    asked.tell(error)
+                return
+            half = len(left) // 2
+            self._apart(left[:half], done)
+            self._apart(left[half:], done)
 
     def _back(self, done: _Done, error: BaseException | None) -> None:
         """A batch's events are durable, or can't be."""
@@ -284,7 +295,8 @@ class Batcher:
             try:
                 part.scored = part.served.scorer.score(part.read.frame)
             except BaseException as error:
-                if part.places is None or isinstance(error, (KeyboardInterrupt, SystemExit)):
+                own = (KeyboardInterrupt, SystemExit, Unscorable)
+                if part.places is None or isinstance(error, own):
                     raise
                 # The other version's requests are answered.
                 rest = _without(batch, part.places, error)
@@ -292,10 +304,12 @@ class Batcher:
                     self._together(rest, done)
                 return
         answers: list[str] = [""] * len(rows)
+        every: list[Prediction] = []
         for part in parts:
             told, events = self._teller.told(part, batch[0].started)
-            done.events += events
+            every += events
             part.place(told, answers)
+        done.events += every
         start = 0
         for asked in batch:
             end = start + len(asked.rows)

@@ -113,6 +113,7 @@ def make(
     family: str = "lightgbm",
     rounds: int = 12,
     texts: Mapping[str, str] = MappingProxyType({}),
+    computed: Mapping[str, str] = MappingProxyType({}),
 ) -> Made:
     """Fit a model on orders, and keep what a registered version has.
 
@@ -120,6 +121,8 @@ def make(
     ----------
     texts
         Further columns of the base source, each of one value, that are features too.
+    computed
+        Further features: name -> SQL.
     """
     layout, base = Layout(root), orders()
     base = base.with_columns(**{name: pl.lit(value) for name, value in texts.items()})
@@ -128,7 +131,7 @@ def make(
     for name, table in sources.items():
         tables.write(table, layout.valid / f"{name}.parquet")
     write_json(layout.ingest_manifest, {"until": "2024-05-10T00:00:00Z"})
-    more = {f"text_{i}": f'"{name}"' for i, name in enumerate(texts)}
+    more = {**{f"text_{i}": f'"{name}"' for i, name in enumerate(texts)}, **computed}
     rules = Featurize.model_validate(
         {**RULES, "features": {**RULES["features"], **more}, "target": TARGETS[task]}
     )

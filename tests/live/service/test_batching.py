@@ -8,8 +8,11 @@ import weakref
 from typing import Any
 
 import pytest
+from served_models import make
 
+from mlops_cli.live.scoring import Unscorable
 from mlops_cli.live.service.app import Service
+from mlops_cli.live.service.batching import Outcome
 from mlops_cli.live.service.http import Problem
 from mlops_cli.live.service.settings import Model, Settings
 
@@ -41,3 +44,33 @@ def test_refused_rows_are_let_go_at_once(binary, many):
         assert asyncio.run(ask())
     finally:
         gc.enable()
+
+
+def test_a_value_that_a_feature_cannot_take_is_the_fault_of_its_own_request(tmp_path):
+    """All of these are scored together; the service answers 422 to one of them."""
+    cast = {"weighed": 'CAST("weight" AS DOUBLE)', "half": 'CAST("weight" AS DOUBLE) / 2'}
+    made = make(tmp_path, "binary", texts={"weight": "1.5"}, computed=cast)
+    service = Service(Settings(Model("shop", "v0.1.0", made.folder), made.layout.root))
+    good = {k: v for k, v in made.rows[0].items() if k != "order"}
+    bad = {**good, "weight": "heavy"}
+
+    async def ask(rows: list[dict[str, Any]]) -> Any:
+        try:
+            return await service.batcher.ask(rows, explain=False)
+        except Unscorable as error:
+            return error
+
+    async def several() -> list[Any]:
+        service.start()
+        requests = [[good]] * 5 + [[good, bad]] + [[good]] * 5 + [[bad]] + [[bad] * 200]
+        found = await asyncio.gather(*map(ask, requests))
+        await service.end()
+        return found
+
+    found = asyncio.run(several())
+    assert [isinstance(f, Outcome) for f in found] == [True] * 5 + [False] + [True] * 5 + [
+        False
+    ] * 2
+    assert "can't take a value" in found[-1].message
+    assert "heavy" not in found[-1].message
+    assert len({f.answers[0].split(",", 1)[1] for f in found[:5]}) == 1
