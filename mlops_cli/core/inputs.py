@@ -13,7 +13,7 @@ from mlops_cli.core.columntypes import MisfitError, fitted, printable, type_name
 from mlops_cli.core.plain_values import alone, column, mixed
 from mlops_cli.errors import nearest
 
-__all__ = ["Inputs", "Read", "RowError", "RowWarning", "shown"]
+__all__ = ["Flagged", "Inputs", "Read", "RowError", "RowErrors", "RowWarning", "shown"]
 
 _SHOWN = 80
 _MANY = 100
@@ -64,13 +64,50 @@ class RowWarning:
 
 
 @dataclass(frozen=True)
+class Flagged:
+    """The rows whose value in a column a policy flags, or takes as missing.
+
+    Attributes
+    ----------
+    kind, policy
+        As in ``RowWarning``.
+    rows
+        True where it does, shape (rows,).
+    """
+
+    column: str
+    kind: str
+    policy: str
+    rows: pl.Series
+
+
+@dataclass(frozen=True)
 class Read:
-    """Rows that were understood, where they stood, and what was wrong with the others."""
+    """Rows that were understood, where they stood, and what was wrong with the others.
+
+    Attributes
+    ----------
+    warnings
+        As many as are listed; ``flagged`` has all.
+    """
 
     frame: pl.DataFrame
     index: Sequence[int]
     errors: tuple[RowError, ...] = ()
     warnings: tuple[RowWarning, ...] = ()
+    flagged: tuple[Flagged, ...] = ()
+
+    def unlisted(self) -> dict[int, int]:
+        """Row -> how many of its warnings are not listed, of rows that have such."""
+        if sum(f.rows.sum() for f in self.flagged) == len(self.warnings):
+            return {}
+        counts = pl.zeros(self.frame.height, dtype=pl.UInt32, eager=True)
+        for one in self.flagged:
+            counts += one.rows.cast(pl.UInt32)
+        left = dict(zip(self.index, counts.to_list(), strict=True))
+        for warning in self.warnings:
+            left[warning.row] -= 1
+        return {row: count for row, count in left.items() if count}
 
     def part(self, start: int, size: int) -> Read:
         """Some of the rows, as if only they had been given; where none was refused."""
@@ -78,7 +115,8 @@ class Read:
             replace(w, row=w.row - start) for w in self.warnings if start <= w.row < start + size
         )
         frame = self.frame.slice(start, size)
-        return Read(frame, range(frame.height), (), warnings)
+        flagged = tuple(replace(f, rows=f.rows.slice(start, size)) for f in self.flagged)
+        return Read(frame, range(frame.height), (), warnings, flagged)
 
     def only(self, good: pl.Series, errors: Sequence[RowError]) -> Read:
         """Without the rows for which ``good`` is false, of which ``errors`` tell why."""
@@ -88,7 +126,8 @@ class Read:
         left = set(index)
         warnings = tuple(w for w in self.warnings if w.row in left)
         told = sorted((*self.errors, *errors), key=lambda e: -1 if e.row is None else e.row)
-        return Read(self.frame.filter(good), index, tuple(told), warnings)
+        flagged = tuple(replace(f, rows=f.rows.filter(good)) for f in self.flagged)
+        return Read(self.frame.filter(good), index, tuple(told), warnings, flagged)
 
 
 @dataclass(frozen=True)
@@ -127,7 +166,7 @@ class Inputs:
             lacking = (_missing(c, None, hints) for c in missing[:_MANY])
             return Read(frame.clear(), (), tuple(lacking))
         columns: list[pl.Series] = []
-        errors = _Errors(thorough=thorough)
+        errors = RowErrors(thorough=thorough)
         for c in (*self.needed, *self.optional):
             dtype = self.columns[c]
             if c not in frame.columns:
@@ -160,7 +199,7 @@ class Inputs:
 
     def _typed(self, given: Mapping[str, Sequence[Any]], index: Sequence[int]) -> Read:
         columns: list[pl.Series] = []
-        errors = _Errors()
+        errors = RowErrors()
         for c, values in given.items():
             dtype = self.columns[c]
             try:
@@ -184,7 +223,7 @@ class Inputs:
     def _lacking(self, rows: Sequence[Mapping[str, Any]]) -> Read:
         asked = (*self.needed, *self.optional)
         read = self._typed({c: [row.get(c) for row in rows] for c in asked}, range(len(rows)))
-        errors, hints = _Errors(), dict[str, str]()
+        errors, hints = RowErrors(), dict[str, str]()
         for place, row in enumerate(rows):
             missing = [c for c in self.needed if c not in row]
             if missing and not hints:
@@ -203,7 +242,7 @@ class Inputs:
         return {c: nearest(c, unknown) if unknown else "" for c in missing[:_HINTS]}
 
 
-class _Errors:
+class RowErrors:
     """The errors of many rows: each row has its first; the first hundred are all told.
 
     Parameters

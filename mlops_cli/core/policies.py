@@ -12,12 +12,21 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from mlops_cli.core.clock import in_utc
-from mlops_cli.core.inputs import Inputs, Read, RowError, RowWarning, shown
+from mlops_cli.core.inputs import (
+    Flagged,
+    Inputs,
+    Read,
+    RowError,
+    RowErrors,
+    RowWarning,
+    shown,
+)
 from mlops_cli.errors import BadParams, nearest
 from mlops_cli.params.serving import ColumnPolicy
 
@@ -33,6 +42,10 @@ _BY_RULE = {"fail": "refuse", "quarantine": "refuse", "warn": "flag"}
 _BEYOND = "flag"
 """What holds where only training says what is usual."""
 _LISTED = 5
+_OF_A_ROW = 10
+"""Warnings of one row that are listed."""
+_OF_A_REQUEST = 10_000
+"""Warnings of one request that are listed; the others are only counted."""
 _FEW = 4096
 """Up to so many values, a look at each in Python is quicker than Polars' start of each check."""
 
@@ -105,8 +118,14 @@ class Policies:
             if made is not None:
                 self._columns[name] = made
 
-    def apply(self, read: Read) -> Read:
-        """Rows without those that are refused, and with what is taken as missing or told."""
+    def apply(self, read: Read, *, thorough: bool = False) -> Read:
+        """Rows without those that are refused, and with what is taken as missing or flagged.
+
+        Parameters
+        ----------
+        thorough
+            Whether every error is listed, and warnings of every row.
+        """
         frame = read.frame
         if not frame.height:
             return read
@@ -115,12 +134,12 @@ class Policies:
             for name, column in self._columns.items()
             if not column.passes(frame.get_column(name))
         }
-        return self._judged(read, broken) if broken else read
+        return self._judged(read, broken, thorough) if broken else read
 
-    def _judged(self, read: Read, broken: Mapping[str, Sequence[_Check]]) -> Read:
+    def _judged(self, read: Read, broken: Mapping[str, Sequence[_Check]], thorough: bool) -> Read:
         frame, index = read.frame, read.index
-        errors: list[RowError] = []
-        warnings: list[RowWarning] = []
+        errors = RowErrors(thorough=thorough)
+        warnings = _Warnings(index, None if thorough else _OF_A_REQUEST)
         good = pl.repeat(True, frame.height, dtype=pl.Boolean, eager=True)
         for name, checks in broken.items():
             given = frame.get_column(name)
@@ -130,19 +149,54 @@ class Policies:
                 if not found.any():
                     continue
                 left &= ~found
-                places = found.arg_true()
-                told = zip(places.to_list(), given.gather(places).to_list(), strict=True)
                 if check.policy == "refuse":
                     good &= ~found
-                    errors += [_error(index[i], name, value, check) for i, value in told]
+                    places = errors.some(found.arg_true().to_list())
+                    for i, value in zip(places, given.gather(places).to_list(), strict=True):
+                        errors.add(_error(index[i], name, value, check), i)
                     continue
-                warnings += [_warning(index[i], name, value, check) for i, value in told]
+                warnings.add(given, found, check)
                 if check.policy == "impute":
                     nothing = pl.Series(name, [None], dtype=given.dtype)
                     frame = frame.with_columns(given.zip_with(~found, nothing))
                     given = frame.get_column(name)
-        judged = Read(frame, index, read.errors, (*read.warnings, *warnings))
-        return judged.only(good, errors)
+        judged = Read(
+            frame,
+            index,
+            read.errors,
+            (*read.warnings, *warnings.listed),
+            (*read.flagged, *warnings.flagged),
+        )
+        return judged.only(good, errors.all)
+
+
+class _Warnings:
+    """The warnings of many rows: all as flags, some of each row listed.
+
+    Parameters
+    ----------
+    most
+        How many are listed in all; None for as many as there are.
+    """
+
+    def __init__(self, index: Sequence[int], most: int | None) -> None:
+        self.listed: list[RowWarning] = []
+        self.flagged: list[Flagged] = []
+        self._index = index
+        self._most = most
+        self._of_row = [0] * len(index)
+
+    def add(self, given: pl.Series, found: pl.Series, check: _Check) -> None:
+        """Take a column's values that break a check."""
+        self.flagged.append(Flagged(given.name, check.kind, check.policy, found))
+        room = None if self._most is None else self._most - len(self.listed)
+        if room == 0:
+            return
+        fit = (i for i in found.arg_true().to_list() if self._of_row[i] < _OF_A_ROW)
+        places = list(islice(fit, room))
+        for i, value in zip(places, given.gather(places).to_list(), strict=True):
+            self._of_row[i] += 1
+            self.listed.append(_warning(self._index[i], given.name, value, check))
 
 
 @dataclass(frozen=True)

@@ -351,6 +351,8 @@ def _warned(read: Read) -> list[str | None]:
     told: dict[int, list[str]] = {}
     for warning in read.warnings:
         told.setdefault(warning.row, []).append(warning.message)
+    for row, count in read.unlisted().items():
+        told.setdefault(row, []).append(f"and {count} more")
     return ["; ".join(told[row]) if row in told else None for row in read.index]
 
 

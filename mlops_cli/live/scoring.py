@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -151,7 +151,8 @@ class Scorer:
 
     def read_frame(self, frame: pl.DataFrame, *, thorough: bool = False) -> Read:
         """The same for a table; with ``thorough``, every error of every row."""
-        return self._started(self.inputs.read_frame(frame, thorough=thorough))
+        read = self.inputs.read_frame(frame, thorough=thorough)
+        return self._started(read, thorough=thorough)
 
     def score(self, started: pl.DataFrame) -> Scored:
         """Features and predictions of rows that ``read`` gave.
@@ -212,14 +213,14 @@ class Scorer:
             given = given[np.arange(rows), chosen]
         return given[:, None] - without.reshape(rows, width)
 
-    def _started(self, read: Read) -> Read:
+    def _started(self, read: Read, *, thorough: bool = False) -> Read:
         """Derived columns and moments; a row without a moment of prediction can't be scored."""
-        read = self._policies.apply(read)
+        read = self._policies.apply(read, thorough=thorough)
         if not read.frame.height:
             return read
         with _refusing_values():
             frame = self._requests.start(read.frame)
-        started = Read(frame, read.index, read.errors, read.warnings)
+        started = replace(read, frame=frame)
         if AT not in frame.columns:
             return started
         outside = outside_years(frame.get_column(AT))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import tracemalloc
 from typing import Any
 
 import polars as pl
 import pytest
 
-from mlops_cli.core.inputs import Inputs, Read
+from mlops_cli.core.inputs import Inputs, Read, RowError
 from mlops_cli.core.policies import Policies, known_columns
 from mlops_cli.errors import BadParams
 from mlops_cli.params.serving import ColumnPolicy
@@ -132,3 +133,50 @@ def test_a_column_that_nobody_gives_is_refused() -> None:
     with pytest.raises(BadParams, match=r"serve.columns names 'twon'") as caught:
         known_columns({"twon": ColumnPolicy()}, INPUTS)
     assert "town" in str(caught.value.hint)
+
+
+WIDE = [f"c{n}" for n in range(100)]
+
+
+def wide(policy: str, *, thorough: bool = False, rows: int = 10_000) -> Read:
+    """Rows of a hundred columns, of which no value was seen in training."""
+    inputs = Inputs({c: pl.String() for c in WIDE}, tuple(WIDE))
+    seen = {c: {"categories": ["a"]} for c in WIDE}
+    policies = Policies(inputs, {}, seen, {"*": ColumnPolicy.model_validate({"unseen": policy})})
+    frame = pl.DataFrame({c: ["?"] for c in WIDE}).select(pl.all().repeat_by(rows).explode())
+    return policies.apply(inputs.read_frame(frame), thorough=thorough)
+
+
+@pytest.mark.parametrize("policy", ["flag", "impute", "refuse"])
+def test_a_million_values_that_break_a_policy_are_listed_within_bounds(policy: str) -> None:
+    wide(policy, rows=10)
+    tracemalloc.start()
+    read = wide(policy)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+    if policy == "refuse":
+        assert {e.row for e in read.errors} == set(range(10_000))
+        assert len(read.errors) < 10_200
+        return
+    assert len(read.warnings) == 10_000
+    assert {w.row for w in read.warnings} == set(range(10_000)), "each row has its first"
+    assert sum(int(f.rows.sum()) for f in read.flagged) == 1_000_000
+    assert read.unlisted() == dict.fromkeys(range(10_000), 99)
+    piece = read.part(5_000, 10)
+    assert piece.unlisted() == dict.fromkeys(range(10), 99)
+    assert sum(int(f.rows.sum()) for f in piece.flagged) == 1_000
+
+
+def test_a_row_lists_its_first_ten_warnings() -> None:
+    read = wide("flag", rows=3)
+    assert [w.row for w in read.warnings].count(1) == 10
+    assert read.unlisted() == {0: 90, 1: 90, 2: 90}
+    kept = read.only(pl.Series([True, False, True]), [RowError(1, "c0", "?", "no")])
+    assert kept.unlisted() == {0: 90, 2: 90}
+    assert judged({"seats": 99}).unlisted() == {}
+
+
+def test_a_file_lists_warnings_of_every_row() -> None:
+    read = wide("flag", rows=1_500, thorough=True)
+    assert len(read.warnings) == 15_000

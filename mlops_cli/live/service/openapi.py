@@ -200,6 +200,10 @@ def _prediction(served: Served) -> dict[str, Any]:
     }
     properties["threshold"] = {"type": "number", "description": "With it, that version's."}
     properties["warnings"] = {"type": "array", "items": _WARNING}
+    properties["more_warnings"] = {
+        "type": "integer",
+        "description": "How many more there are: a row and a request list only so many.",
+    }
     properties["explanation"] = {"type": "array", "items": {"type": "object"}}
     return {"type": "object", "required": required, "properties": properties}
 

@@ -74,6 +74,8 @@ class Served:
             told = {"column": w.column, "value": w.value, "message": w.message}
             told |= {"kind": w.kind, "policy": w.policy}
             answers[w.row].setdefault("warnings", []).append(told)
+        for row, count in read.unlisted().items():
+            answers[row]["more_warnings"] = count
         return answers
 
     def _outputs(self, output: npt.NDArray[np.float64]) -> list[dict[str, Any]]:

@@ -57,8 +57,8 @@ class Teller:
             if shadow is not None:
                 events += self._shadowed(shadow, ids, rows, at)
         self._count(served, scored, role)
-        for w in read.warnings:
-            self._metrics.warnings[w.column, w.kind, w.policy] += 1
+        for f in read.flagged:
+            self._metrics.warnings[f.column, f.kind, f.policy] += int(f.rows.sum())
         # Written once, for the log and, with its id, for the client.
         mark = "" if part.places is None else served.mark
         told = [f'{{"id":"{i}",{mark}{answer[1:]}' for i, answer in zip(ids, answers, strict=True)]
