@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_cli.errors import NotFound, NotProject, SourceUnreadable
-from mlops_cli.store.dvc import opened
+from mlops_cli.store.dvc import Unsaved, keep_outputs, opened
 from mlops_cli.store.dvc_files import answering
 from mlops_cli.store.git import Git, GitFailed
 from mlops_cli.store.tracked import refuse_unsafe
@@ -40,7 +40,7 @@ class Update:
         Raises
         ------
         NotProject
-            If a file would be overwritten after all.
+            If a file would be overwritten after all; the branch is then where it was.
         DataRefused, BadParams
             If the commit would lead DVC, or us, out of the project.
         """
@@ -53,8 +53,13 @@ class Update:
                     f"the branch cannot be moved on: {' '.join(error.said.split())}",
                     "Commit or put aside (git stash) what is in the way, then pull again.",
                 ) from None
-        with opened(self.git.root) as repo, answering(self.git.root):
-            done = repo.checkout(allow_missing=True)
+        try:
+            with opened(self.git.root) as repo, answering(self.git.root):
+                done = repo.checkout(allow_missing=True)
+        except Unsaved:
+            if self.target != self.head:
+                self.git.attempt("reset", "--keep", "--quiet", self.head)
+            raise
         return sorted(done.get("failed", []))
 
 
@@ -112,6 +117,9 @@ def prepared(git: Git, remote: str) -> Update:
         )
     _refuse_overwriting(git, head, target)
     _refuse_unsaved(git.root)
+    with opened(git.root) as repo, answering(git.root):
+        # What the branch leaves behind may be nowhere but in the workspace.
+        keep_outputs(repo, git.root)
     return Update(git, head, target, f"{branch}: {head[:_SHORT]}..{target[:_SHORT]}")
 
 

@@ -34,9 +34,23 @@ from mlops_cli.store.tracked import refuse_unsafe
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-__all__ = ["changes", "keep_outputs", "opened", "reproduce", "use_site_cache"]
+__all__ = ["Unsaved", "changes", "keep_outputs", "opened", "reproduce", "use_site_cache"]
+
+_SHOWN = 5
 
 Around = Callable[[Sequence[str]], AbstractContextManager[None]]
+
+
+class Unsaved(NotProject):
+    """Files in the place of outputs are nowhere else; DVC has removed none of them."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+        super().__init__(
+            f"files are in the place of outputs and not in DVC's cache, so nothing of them is "
+            f"overwritten: {', '.join(files[:_SHOWN])}{more}",
+            "Move them elsewhere, or remove them if you don't need them; then run again.",
+        )
 
 
 @contextmanager
@@ -225,6 +239,9 @@ def _translated(error: BaseException) -> MlopsError:
             said = f"DVC cannot use {error.filename}: {error.strerror or said}"
             hint = "See that it is a file or folder that you may read and write."
         return NotProject(said, hint)
+    first, *files = str(error).splitlines() or [""]
+    if "unsaved files" in first and files:
+        return Unsaved(files)
     text = "; ".join(dict.fromkeys(_one_line(cause) for cause in chain))
     busy = any(type(cause).__name__ == "LockError" for cause in chain)
     if busy:

@@ -182,3 +182,46 @@ def test_the_commands_say_what_moved(
     assert "pushed 1 tag to origin: toy@v0.1.0" in told
     assert main(["pull"]) == 0
     assert "nothing to do" in capsys.readouterr().out
+
+
+def retrained(project: Path) -> None:
+    """Another model, committed and pushed."""
+    script = project / "make_model.py"
+    script.write_text(script.read_text().replace("threshold=0.5", "threshold=0.6"))
+    made.run(project, *made.DVC, "repro", "-q")
+    made.commit(project, "Second")
+    push(project, "toy")
+
+
+def test_what_the_branch_leaves_behind_is_kept_in_the_cache(pair: tuple[Path, Path]) -> None:
+    project, other = pair
+    first = bundle_md5(other, made.version(other))
+    shutil.rmtree(other / ".dvc" / "cache")
+    retrained(project)
+    pull(other, "toy")
+    assert made.cached(other, first).is_file()
+    assert (other / "models" / "model" / "bundle.json").read_bytes() == (
+        project / "models" / "model" / "bundle.json"
+    ).read_bytes()
+
+
+def test_a_file_of_yours_in_the_place_of_an_output_stays_and_so_does_the_branch(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, other = pair
+    (project / "data" / "new.csv").write_text("a,b\n1,2\n")
+    made.run(project, *made.DVC, "add", "-q", "data/new.csv")
+    made.commit(project, "New data")
+    push(project, "toy")
+    (other / "data" / "new.csv").write_text("mine\n")
+    head = made.run(other, "git", "rev-parse", "HEAD")
+    monkeypatch.chdir(other)
+    assert main(["pull"]) == 3
+    heard = capsys.readouterr().err
+    assert "data/new.csv" in heard
+    assert "Move them elsewhere" in heard
+    assert (other / "data" / "new.csv").read_text() == "mine\n"
+    assert made.run(other, "git", "rev-parse", "HEAD") == head
+    (other / "data" / "new.csv").unlink()
+    assert main(["pull"]) == 0
+    assert (other / "data" / "new.csv").read_text() == "a,b\n1,2\n"
