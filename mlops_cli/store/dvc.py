@@ -29,7 +29,8 @@ from mlops_cli.errors import (
 )
 from mlops_cli.store.dvc_files import answering, refuse_files, refuse_index
 from mlops_cli.store.files import is_full
-from mlops_cli.store.tracked import refuse_unsafe
+from mlops_cli.store.ignore_files import refuse_ignores
+from mlops_cli.store.tracked import refuse_unsafe, tracked_files
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -88,6 +89,7 @@ def opened(root: Path, *, index: bool = True, outside: bool = False) -> Iterator
     for name in ("dvc", "dvc_data", "dvc_objects"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     refuse_unsafe(root)
+    refuse_ignores(root, tracked_files(root))
     if index:
         refuse_files(root)
     try:
@@ -233,6 +235,11 @@ def _translated(error: BaseException) -> MlopsError:
                 "Free some space (`dvc gc -w` drops what no commit needs) and run again; "
                 "finished stages stay done.",
             )
+    return _without_cause(error, chain)
+
+
+def _without_cause(error: BaseException, chain: Sequence[BaseException]) -> MlopsError:
+    """Our error by what DVC's says, where its cause doesn't tell."""
     if isinstance(error, OSError) or "is not a git repository" in str(error):
         said, hint = _one_line(error), "Run `git init` there."
         if isinstance(error, OSError):

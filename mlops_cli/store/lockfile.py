@@ -15,6 +15,7 @@ from typing import Any
 from mlops_cli.errors import DataRefused
 from mlops_cli.params.reading import BadYaml, load_yaml
 from mlops_cli.store.git import Git
+from mlops_cli.store.ignore_files import refuse_ignores
 from mlops_cli.store.objects import md5_of
 from mlops_cli.store.tracked import refuse_unsafe
 from mlops_cli.store.untrusted import data_hash, data_path, well_formed
@@ -145,7 +146,9 @@ def exported(root: Path, commit: str) -> Iterator[Path]:
         top.run(
             "checkout-index", "--all", "--quiet", f"--prefix={scratch}/tree/", environment=beside
         )
-        yield Path(scratch) / "tree" / prefix
+        tree = Path(scratch) / "tree" / prefix
+        refuse_ignores(tree, git.run("ls-tree", "-r", "-z", "--name-only", commit).split("\0"))
+        yield tree
 
 
 def hashed(root: Path, path: str) -> str | None:

@@ -78,8 +78,11 @@ def refuse_unsafe(root: Path, commit: str | None = None) -> None:
 
 
 def tracked_files(root: Path) -> list[str]:
-    """Names of the tracked files, below the project."""
-    listed = Git(root).ask("ls-files", "-z") or ""
+    """Names of the tracked files, below the project; none where there is no Git to be asked."""
+    try:
+        listed = Git(root).ask("ls-files", "-z") or ""
+    except GitMissing:
+        return []
     return [name for name in listed.split("\0") if name]
 
 

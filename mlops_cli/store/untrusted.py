@@ -128,6 +128,8 @@ def directory_files(content: bytes, name: str) -> dict[str, str]:
             raise DataRefused(f"{name} lists {_short(entry)}, which is no file", _UNTRUSTED)
         relative, md5 = entry.get("relpath"), data_hash(entry.get("md5"), name)
         path = data_path(relative, name)
+        if posixpath.basename(path).casefold() == ".dvcignore":  # DVC takes none into a listing
+            raise DataRefused(f"{name} lists {_short(path)}, which is DVC's own", _UNTRUSTED)
         if path != relative or path in files or md5.endswith(".dir"):
             raise DataRefused(
                 f"{name} lists {_short(relative)} twice, or not by its own name", _UNTRUSTED

@@ -349,3 +349,15 @@ def test_a_remote_that_refuses_connections_is_unreadable_and_its_password_is_not
         assert "s3cr3tPW" not in said
         assert "cannot be read" in said
         assert "neither in" not in said
+
+
+def test_patterns_that_take_forever_are_refused(
+    attacker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (attacker / "data" / ".dvcignore").write_text("*a" * 8 + "b\n")
+    (attacker / "data" / ("a" * 60)).write_text("")
+    clone = hostile.victim(hostile.recommitted(attacker))
+    said = looked_at(clone, monkeypatch, capsys)
+    for command in ("pull", "status"):
+        assert said[command][0] == 4, said
+        assert "data/.dvcignore:1 has too many wildcards" in said[command][1]
