@@ -1,6 +1,6 @@
 """Play October to December 2013 through a running service, and let the loop close.
 
-    python examples/loop.py [--steps 6] [--retrainings 1]
+    python examples/loop.py [--steps 6] [--periods 6] [--retrainings 1]
 
 (`make loop` does the same.) The service is real and asked over HTTP, its event log is real, and so
 are monitoring and retraining. Only time is played: each half month's flights are asked for one
@@ -55,6 +55,7 @@ def main() -> None:
     """Play it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=6, help="how many periods it is played in")
+    parser.add_argument("--periods", type=int, help="play only the first so many of them")
     parser.add_argument("--retrainings", type=int, default=1, help="at most so many")
 
     asked = parser.parse_args()
@@ -65,13 +66,14 @@ def main() -> None:
     with service() as port:
         say("Serving", f"http://127.0.0.1:{port}/ follows the stage production")
         left = asked.retrainings
-        for since, until in periods(asked.steps):
+        for since, until in list(periods(asked.steps))[: asked.periods]:
             told = played(flights, since, until, port)
             report = PLACE / "reports" / f"monitor-{since}.html"
             found = watched(since, until, report)
             told |= found
             if found["found"] and left:
                 told["retrained"] = retrained(until)
+                filled()
                 left -= told["retrained"].get("outcome") in {"promoted", "registered"}
                 served(port, told["retrained"])
             story.append(told)
@@ -96,10 +98,7 @@ def prepared() -> pl.DataFrame:
     version = json.loads(mlops("register", "--local", "--json"))["version"].partition("@")[2]
     mlops("promote", version, "--to", "production", "--local", "-m", "The first")
     step(f"{version} is in production; its data end on {BEGIN}")
-    # Requests see only what was known before them, so the whole rest of the year may be there.
-    mlops("clock", str(END))
-    mlops("validate")
-    mlops("materialize", "production", "--history", "120d")
+    filled()
     table = pl.read_parquet(PLACE / "data" / "validated" / "flights.parquet")
     return table.sort("scheduled", "carrier", "flight", maintain_order=True)
 
@@ -204,24 +203,32 @@ def watched(since: dt.date, until: dt.date, report: Path) -> dict[str, Any]:
 
 
 def retrained(until: dt.date) -> dict[str, Any]:
-    """`mlops retrain --if-needed`, with what is known by then; then the store is filled again."""
+    """`mlops retrain --if-needed`, with what is known by then; what came of it, and why."""
     before = run("git", "status", "--porcelain")
     text = mlops("retrain", "--if-needed", "--until", str(until), "--local", "--json", codes={0, 5})
     # Exit code 5 is a refusal: its reason stands in the history, as `mlops status` shows it.
     last = json.loads(mlops("status", "--json"))["retraining"]["last"]
     told: dict[str, Any] = json.loads(text) if text.strip() else last
-    step(f"retrained up to {until}: {told['outcome']} {told.get('version') or ''}".rstrip())
+    version = told.get("version") or ""
+    step(f"a retraining up to {until}: {told['outcome']} {version}".rstrip())
     print(f"      why: {told['reason']}")
     if told.get("detail"):
         print(f"      {told['detail']}")
     if told["outcome"] == "refused":
-        step(f"the model in production stays: {in_production()}; all files are as they were")
+        step(f"{in_production()} stays in production, and all files are as they were")
         if run("git", "status", "--porcelain") != before:
             sys.exit("files are not as they were: see `git status` in the clone")
+    return told
+
+
+def filled() -> None:
+    """Let the store know what became known when, for the version that is in production now.
+
+    Requests see only what was known before them, so the whole rest of the year may be there.
+    """
     mlops("clock", str(END))
     mlops("validate")
     mlops("materialize", "production", "--history", "120d")
-    return told
 
 
 def in_production() -> str:
