@@ -60,7 +60,11 @@ class Moved:
 def push(
     root: Path, name: str, remote: str | None = None, progress: Progress | None = None
 ) -> Moved:
-    """Send the data of HEAD and of every version's bundle, then the branch and the tags.
+    """Send data and bundles, then the branch and the tags.
+
+    Data are those of HEAD and of versions that the Git remote doesn't have yet, bundles those of
+    every version: so whoever sees a tag can verify its version, and data that were removed from
+    the remote since don't come back.
 
     Parameters
     ----------
@@ -85,9 +89,11 @@ def push(
     to = git_remote(git)
     specs = _specs(git, name)
     progress.update("asking Git")
-    _git_push(git, to, specs, "--dry-run")
-    bundles = _bundles(root, read(root, name).versions)
-    sent = upload(root, bundles, remote, progress)
+    planned = {ref for ref, _ in _git_push(git, to, specs, "--dry-run")}
+    versions = read(root, name).versions
+    bundles = _bundles(root, versions)
+    new = _data(root, [v for v in versions if f"{_TAGS}{v.tag.name}" in planned])
+    sent = upload(root, bundles, remote, progress, new)
     if lost := sorted(name for md5, name in sent.missing.items() if md5 in bundles):
         raise NotFound(
             f"neither DVC's cache nor the remote {sent.remote!r} has {', '.join(lost[:_SHOWN])}, "
@@ -160,6 +166,12 @@ def _bundles(root: Path, versions: Iterable[Version]) -> dict[str, str]:
                 f"Delete the tag (git tag -d {version.tag.name}), then push again.",
             ) from None
     return found
+
+
+def _data(root: Path, versions: Iterable[Version]) -> dict[str, str]:
+    """MD5 -> path of all data of versions, so that each of them can be verified."""
+    locks = (lock_at(root, version.commit) for version in versions)
+    return {md5: path for lock in locks if lock for path, md5 in lock.data.items()}
 
 
 def _specs(git: Git, name: str) -> list[str]:

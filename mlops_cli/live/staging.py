@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.core.tags import Tag, address_of, approval_tag, assignment_tag, is_approval_of
 from mlops_cli.core.versions import Assignment, Registry, Version
-from mlops_cli.errors import Busy, ModelRefused, NotFound, nearest
+from mlops_cli.errors import Busy, ModelRefused, NotFound, NotProject, nearest
 from mlops_cli.live.stage_rules import RULES, StageRules
 from mlops_cli.store.registry import Outdated, apply, fetch, new_tag, read, trailers
 
@@ -36,6 +36,7 @@ def promote(session: Session, wanted: str, stage: str, why: str = "") -> tuple[A
     """
     rule = _rule(session, stage)
     _note_difference(session, stage, rule)
+    _refuse_unpublished(session, session.registry().find(wanted))
     replayed: set[str] = set()
 
     def choose(registry: Registry) -> Version:
@@ -186,6 +187,25 @@ def _check_rule(session: Session, rule: StageRule, version: Version, stage: str)
             f"{stage} asks for{why}",
             f"Each of them: mlops approve {version.number} --for {stage}"
             + (" --sign" if rule.signed else ""),
+        )
+
+
+def _refuse_unpublished(session: Session, version: Version) -> None:
+    """Refuse to tell others of a version that only this clone has: they could not fetch it.
+
+    Raises
+    ------
+    NotProject
+        If it was registered with ``--local``, or another one has its name there.
+    """
+    if session.remote is None:
+        return
+    ref = f"refs/tags/{version.tag.name}"
+    there = session.git.ask("ls-remote", session.remote, ref)
+    if there is not None and not there.startswith(session.git.run("rev-parse", ref).strip()):
+        raise NotProject(
+            f"{version} is not on {session.remote}: it was registered in this clone only",
+            "Send it and its data first (mlops push), or keep to this clone with --local.",
         )
 
 

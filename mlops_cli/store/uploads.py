@@ -64,8 +64,21 @@ def publish(root: Path, progress: Progress | None = None) -> Sent | None:
     return sent
 
 
-def upload(root: Path, bundles: Mapping[str, str], remote: str | None, progress: Progress) -> Sent:
-    """Send what the workspace and HEAD use, and the bundles (MD5 -> name), where it isn't yet.
+def upload(
+    root: Path,
+    bundles: Mapping[str, str],
+    remote: str | None,
+    progress: Progress,
+    data: Mapping[str, str] | None = None,
+) -> Sent:
+    """Send what the workspace and HEAD use, bundles, and data of other commits, where it isn't yet.
+
+    Parameters
+    ----------
+    bundles
+        MD5 -> name.
+    data
+        MD5 -> path.
 
     Raises
     ------
@@ -82,7 +95,7 @@ def upload(root: Path, bundles: Mapping[str, str], remote: str | None, progress:
         objects.use(Path(repo.cache.local.path))
         progress.update("looking what the remote lacks")
         try:
-            for own, wanted in _wanted(repo, objects, bundles).items():
+            for own, wanted in _wanted(repo, objects, bundles, data or {}).items():
                 to = repo.cloud.get_remote_odb(own or sent.remote, "push")
                 missing, sizes = _send(repo, objects, to, wanted, progress)
                 sent.missing |= missing
@@ -121,20 +134,26 @@ def _remote(repo: Repo, remote: str | None) -> str:
 
 
 def _wanted(
-    repo: Repo, objects: Objects, bundles: Mapping[str, str]
+    repo: Repo, objects: Objects, bundles: Mapping[str, str], data: Mapping[str, str]
 ) -> dict[str | None, dict[str, str]]:
     """Remote (None: the one asked for) -> MD5 -> name."""
     wanted: dict[str | None, dict[str, str]] = {None: dict(bundles)}
     head = lock_at(objects.root, "HEAD")
     committed = {} if head is None else head.data
+    others: dict[str, set[str]] = {}
+    for md5, path in data.items():
+        others.setdefault(path, set()).add(md5)
     for out in repo.index.outs:
         # An output may have a remote of its own, or be kept from all of them.
+        name = os.path.relpath(out.fspath, objects.root)
+        former = others.pop(name, set())
         if not (out.use_cache and out.can_push) or out.stage.is_repo_import:
             continue
-        name = os.path.relpath(out.fspath, objects.root)
-        hashes = {out.hash_info.value if out.hash_info else None, committed.get(name)}
+        hashes = {out.hash_info.value if out.hash_info else None, committed.get(name), *former}
         place = wanted.setdefault(out.remote, {})
         place |= {data_hash(md5, name): name for md5 in hashes if md5 is not None}
+    # Of outputs that are no more.
+    wanted[None] |= {md5: path for path, hashes in others.items() for md5 in hashes}
     for place in wanted.values():
         _add_files(objects, place)
     # What is of a bundle is said to be of it.

@@ -13,6 +13,7 @@ from mlops_cli.errors import DataRefused, NotFound, NotProject, SourceUnreadable
 from mlops_cli.live.exchange import pull, push
 from mlops_cli.live.proving import prove
 from mlops_cli.store.delivery import bundle_md5
+from mlops_cli.store.registry import read
 
 
 def published(project: Path) -> list[str]:
@@ -225,3 +226,35 @@ def test_a_file_of_yours_in_the_place_of_an_output_stays_and_so_does_the_branch(
     (other / "data" / "new.csv").unlink()
     assert main(["pull"]) == 0
     assert (other / "data" / "new.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_each_version_that_a_push_publishes_can_be_verified_elsewhere(project: Path) -> None:
+    rows = project / "data" / "rows.csv"
+    rows.write_text(rows.read_text() + "0.5,1\n")
+    made.run(project, *made.DVC, "add", "-q", "data/rows.csv")
+    made.run(project, *made.DVC, "repro", "-q")
+    made.commit(project, "More rows")
+    made.tag(project, "v0.2.0")
+    push(project, "toy")
+    other = made.clone(project)
+    pull(other, "toy")
+    for number in ("v0.1.0", "v0.2.0"):
+        checks = prove(other, read(other, "toy").find(number))
+        assert [check.said for check in checks if not check.passed] == []
+
+
+def test_old_data_that_were_removed_from_the_remote_are_not_sent_again(project: Path) -> None:
+    push(project, "toy")
+    old = bundle_md5(project, made.version(project))
+    shutil.rmtree(project.parent / "kept")
+    (project.parent / "kept").mkdir()
+    rows = project / "data" / "rows.csv"
+    first = rows.read_text()
+    rows.write_text(first + "0.5,1\n")
+    made.run(project, *made.DVC, "add", "-q", "data/rows.csv")
+    made.run(project, *made.DVC, "repro", "-q")
+    made.commit(project, "More rows")
+    push(project, "toy")
+    sent = [p for p in (project.parent / "kept").rglob("*") if p.is_file()]
+    assert first not in [p.read_text(errors="replace") for p in sent]
+    assert any(p.name.startswith(old[2:]) for p in sent)

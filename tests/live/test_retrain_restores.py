@@ -287,18 +287,22 @@ def test_status_says_that_a_run_or_a_retraining_is_at_work(shop, tmp_path):
 
 
 def test_what_is_pushed_can_be_verified_by_everybody(shop, tmp_path):
-    """`register` and `retrain` send all data, not the bundle alone."""
+    """`retrain` and `push` send all data, and no stage names a version that wasn't sent."""
     done(shop, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
     done(shop, "git", "commit", "--quiet", "--all", "--message", "A store")
     done(shop, "git", "push", "--quiet")
     code, told, said = retrained(shop, "--until", UNTIL)
     assert (code, told["outcome"]) == (0, "promoted"), said
     edited(shop, 'until: "2024-03-01"', 'until: "2024-03-15"')
-    done(shop, "mlops", "register")
+    done(shop, "mlops", "register", "--local")
+    refused = mlops(shop, "promote", "v0.3.0", "--to", "production")
+    assert (refused.returncode, "not on origin" in refused.stderr) == (3, True)
+    done(shop, "mlops", "push")
+    done(shop, "mlops", "promote", "v0.3.0", "--to", "production")
     other = tmp_path / "other"
     done(tmp_path, "git", "clone", "--quiet", str(tmp_path / "shop.git"), str(other))
     identify(other, "bo")
-    for version in ("production", "v0.3.0"):
+    for version in ("v0.2.0", "production"):
         done(other, "mlops", "models", "pull", version)
         said = json.loads(mlops(other, "verify", version, "--json").stdout)
         failed = {c["name"]: c["said"] for c in said["checks"] if not c["passed"]}
