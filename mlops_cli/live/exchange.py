@@ -136,7 +136,8 @@ def pull(
     update = prepared(git, source)
     lock = lock_at(root, update.target)
     data = {} if lock is None else {md5: path for path, md5 in lock.data.items()}
-    brought = Objects(root, remote, progress).bring(data)
+    sizes = {} if lock is None else lock.sizes
+    brought = Objects(root, remote, progress).bring(data, sizes)
     if brought.missing and not brought.tried:
         raise brought.refusal("the data of the branch")
     before = {tag.name for tag in tags(git, name)}

@@ -15,7 +15,7 @@ from mlops_cli.live.pipeline_check import check_pipeline, read_settings
 from mlops_cli.live.stage_rules import StageRules
 from mlops_cli.reporting import Progress, Silent
 from mlops_cli.store import bundle as bundles
-from mlops_cli.store.delivery import bundle_md5, pull_bundle
+from mlops_cli.store.delivery import bundle_object, pull_bundle
 from mlops_cli.store.git import Git, GitFailed
 from mlops_cli.store.lockfile import Lock, exported, hashed, lock_at
 from mlops_cli.store.objects import Objects
@@ -208,7 +208,7 @@ def _data(case: _Case) -> str:
     lock = _lock(case)
     if lock.unkept:
         raise _Failed(f"neither Git nor DVC keeps what a stage read: {_few(lock.unkept)}")
-    brought = case.objects.bring({md5: path for path, md5 in lock.data.items()})
+    brought = case.objects.bring({md5: path for path, md5 in lock.data.items()}, lock.sizes)
     if brought.missing:
         raise _Failed(brought.refusal("the data").message)
     files = total = 0
@@ -228,8 +228,8 @@ def _data(case: _Case) -> str:
 def _objects(case: _Case) -> str:
     if isinstance(case.bundle, MlopsError):
         raise case.bundle
-    md5 = bundle_md5(case.root, case.version)
-    brought = case.objects.bring({md5: "models/model"})
+    md5, sizes = bundle_object(case.root, case.version)
+    brought = case.objects.bring({md5: "models/model"}, sizes)
     if brought.missing:
         raise brought.refusal("the bundle")
     files = case.objects.tree(md5, "models/model")

@@ -102,7 +102,7 @@ def rebuild(
         raise NotFound(f"{version.label} has no dvc.lock", "Register another version.")
     original = pull_bundle(root, version, remote=remote, progress=progress)
     with _cloned(root, version.commit) as clone:
-        _place(lock.sources, clone, Objects(root, remote, progress), version)
+        _place(lock, clone, Objects(root, remote, progress), version)
         failure = _reproduce(clone, len(lock.stages), progress)
         if failure is not None:
             return Rebuilt("not reproduced", failure, {})
@@ -134,12 +134,12 @@ def _cloned(root: Path, commit: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _place(sources: Mapping[str, str], clone: Path, objects: Objects, version: Version) -> None:
+def _place(lock: Lock, clone: Path, objects: Objects, version: Version) -> None:
     """Put the raw data where the pipeline reads it."""
-    brought = objects.bring({md5: path for path, md5 in sources.items()})
+    brought = objects.bring({md5: path for path, md5 in lock.sources.items()}, lock.sizes)
     if brought.missing:
         raise brought.refusal(f"the data of {version.label}")
-    for path, md5 in sources.items():
+    for path, md5 in lock.sources.items():
         objects.copy(md5, clone / path, path)
 
 

@@ -9,6 +9,7 @@ from mlops_cli.errors import NotFound, NotProject, SourceUnreadable
 from mlops_cli.store.dvc import Unsaved, keep_outputs, opened
 from mlops_cli.store.dvc_files import answering
 from mlops_cli.store.git import Git, GitFailed
+from mlops_cli.store.lockfile import refuse_large
 from mlops_cli.store.tracked import refuse_unsafe
 
 __all__ = ["Update", "git_remote", "prepared"]
@@ -45,6 +46,7 @@ class Update:
             If the commit would lead DVC, or us, out of the project.
         """
         if self.target != self.head:
+            refuse_large(self.git, self.target)
             refuse_unsafe(self.git.root, self.target)
             try:
                 self.git.run("merge", "--ff-only", "--quiet", self.target)

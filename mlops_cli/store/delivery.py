@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mlops_cli.core.versions import Version
     from mlops_cli.reporting import Progress
 
-__all__ = ["bundle_md5", "pull_bundle"]
+__all__ = ["bundle_md5", "bundle_object", "pull_bundle"]
 
 
 def pull_bundle(
@@ -41,13 +42,13 @@ def pull_bundle(
     Usage
         If ``into`` holds something else.
     """
-    md5 = bundle_md5(root, version)
+    md5, sizes = bundle_object(root, version)
     target = into or Layout(root).work / "models" / version.label
     if _is_there(target, version, own=into is None):
         return target
     name = _path(root)
     objects = Objects(root, remote, progress)
-    brought = objects.bring({md5: name})
+    brought = objects.bring({md5: name}, sizes)
     if brought.missing:
         raise brought.refusal(f"the bundle of {version.label}")
     with objects.placed(md5, target, name) as temporary:
@@ -71,16 +72,21 @@ def bundle_md5(root: Path, version: Version) -> str:
     NotFound
         If the version's commit has no ``dvc.lock``, or there is no model in it.
     """
+    return bundle_object(root, version)[0]
+
+
+def bundle_object(root: Path, version: Version) -> tuple[str, Mapping[str, int]]:
+    """The same hash, with the sizes that the commit's ``dvc.lock`` states (see ``Lock``)."""
     lock = lock_at(root, version.commit)
     md5 = None if lock is None else lock.made(_path(root))
-    if md5 is None:
+    if lock is None or md5 is None:
         lacks = "has no dvc.lock" if lock is None else f"names no {_path(root)} in dvc.lock"
         raise NotFound(
             f"the tag {version.label} points at a commit without a model: "
             f"{version.commit[:9]} {lacks}",
             "Register the version on the commit of its run: `mlops register`.",
         )
-    return md5
+    return md5, lock.sizes
 
 
 def _path(root: Path) -> str:

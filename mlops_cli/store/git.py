@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 from mlops_cli.errors import MlopsError, NotProject
 from mlops_cli.store.urls import scrubbed
 
 __all__ = ["Git", "GitFailed", "GitMissing"]
+
+_PART = 1 << 16
 
 
 class GitFailed(MlopsError):
@@ -73,6 +75,25 @@ class Git:
         done = self._run(arguments, None, None)
         return None if done.returncode else _text(done.stdout).strip()
 
+    def records(self, *arguments: str) -> Generator[str, None, None]:
+        """Run a command with ``-z``, and give its records one by one.
+
+        Git is ended when the generator is closed, so an endless output does no harm.
+        """
+        command = ["git", *arguments]
+        with subprocess.Popen(  # noqa: S603
+            command, cwd=self.root, env=_environment(), stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            rest = b""
+            try:
+                while part := process.stdout.read(_PART):
+                    *whole, rest = (rest + part).split(b"\0")
+                    yield from map(_text, whole)
+            finally:
+                process.kill()
+
     def attempt(
         self, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> tuple[int, str, str]:
@@ -96,15 +117,7 @@ class Git:
                 ["git", *arguments],  # noqa: S607
                 cwd=self.root,
                 input=given,
-                # Messages are read, so they have to be Git's own; a password nobody can type.
-                # Another object in an object's place (git replace) would be another history.
-                env={
-                    **os.environ,
-                    "LC_ALL": "C",
-                    "GIT_TERMINAL_PROMPT": "0",
-                    "GIT_NO_REPLACE_OBJECTS": "1",
-                    **(environment or {}),
-                },
+                env={**_environment(), **(environment or {})},
                 capture_output=True,
                 check=False,
             )
@@ -165,6 +178,13 @@ class Git:
             if name in remotes:
                 return name
         return remotes[0] if len(remotes) == 1 else None
+
+
+def _environment() -> dict[str, str]:
+    # Messages are read, so they have to be Git's own; a password nobody can type.
+    # Another object in an object's place (git replace) would be another history.
+    own = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1"}
+    return {**os.environ, **own}
 
 
 def _command(arguments: tuple[str, ...]) -> str:

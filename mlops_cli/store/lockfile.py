@@ -7,7 +7,7 @@ import json
 import posixpath
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from mlops_cli.store.objects import md5_of
 from mlops_cli.store.tracked import refuse_unsafe
 from mlops_cli.store.untrusted import data_hash, data_path, well_formed
 
-__all__ = ["Entry", "Lock", "exported", "hashed", "lock_at"]
+__all__ = ["Entry", "Lock", "exported", "hashed", "lock_at", "refuse_large"]
 
+_FILES, _BYTES = 200_000, 8 << 30
+"""Of a commit, in Git."""
 _HINT = "Register another version; this commit cannot be mended."
 
 
@@ -34,6 +36,8 @@ class Entry:
     md5: str
     made: bool
     """Whether the stage writes it; else it reads it."""
+    size: int | None = None
+    """Bytes, as far as they are stated; of a folder, of all its files."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Lock:
         Path -> MD5 of what ``*.dvc`` files track: data that no stage makes.
     in_git
         Paths that Git has at the commit.
+    sizes
+        MD5 -> bytes, as far as they are stated; of a folder, of all its files.
     """
 
     stages: tuple[str, ...]
@@ -59,6 +65,7 @@ class Lock:
     params: Mapping[str, Mapping[str, Mapping[str, Any]]]
     sources: Mapping[str, str]
     in_git: frozenset[str]
+    sizes: Mapping[str, int]
 
     def made(self, path: str) -> str | None:
         """The MD5 of an output; None if no stage makes it."""
@@ -101,6 +108,7 @@ def lock_at(root: Path, commit: str) -> Lock | None:
         is not below the project.
     """
     git = Git(root)
+    refuse_large(git, commit, sizes=False)
     # With ./ a path is below the project, which may lie in a subfolder of the repository.
     text = git.ask("show", f"{commit}:./dvc.lock")
     if text is None:
@@ -109,9 +117,11 @@ def lock_at(root: Path, commit: str) -> Lock | None:
     in_git = frozenset(name for name in names if name)
     with well_formed(f"dvc.lock of commit {commit[:9]}", _HINT):
         stages = _yaml(text, "dvc.lock", commit).get("stages") or {}
+        entries = tuple(_entries(stages, _folders(git, commit)))
+        sources = tuple(_sources(git, commit, sorted(n for n in in_git if n.endswith(".dvc"))))
         return Lock(
             tuple(str(name) for name in stages),
-            tuple(_entries(stages, _folders(git, commit))),
+            entries,
             {
                 str(name): {
                     data_path(file, f"dvc.lock, stage {name},"): dict(values)
@@ -119,8 +129,9 @@ def lock_at(root: Path, commit: str) -> Lock | None:
                 }
                 for name, stage in stages.items()
             },
-            _sources(git, commit, sorted(n for n in in_git if n.endswith(".dvc"))),
+            {e.path: e.md5 for e in sources},
             in_git,
+            {e.md5: e.size for e in (*entries, *sources) if e.size is not None},
         )
 
 
@@ -138,6 +149,7 @@ def exported(root: Path, commit: str) -> Iterator[Path]:
     git = Git(root)
     top = Git(Path(git.run("rev-parse", "--show-toplevel").strip()))
     prefix = git.run("rev-parse", "--show-prefix").strip()
+    refuse_large(git, commit)
     refuse_unsafe(root, commit)
     # Not in the project: it may be one that can only be read.
     with tempfile.TemporaryDirectory(prefix="mlops-commit-") as scratch:
@@ -195,11 +207,10 @@ def _entries(stages: Mapping[str, Any], folders: Mapping[str, str]) -> Iterator[
                 if "md5" in entry:
                     md5 = data_hash(entry["md5"], place)
                     path = data_path(entry["path"], place, folder)
-                    yield Entry(name, path, md5, kind == "outs")
+                    yield Entry(name, path, md5, kind == "outs", _size(entry))
 
 
-def _sources(git: Git, commit: str, files: list[str]) -> dict[str, str]:
-    sources = {}
+def _sources(git: Git, commit: str, files: list[str]) -> Iterator[Entry]:
     for file in files:
         place = f"{file} of commit {commit[:9]}"
         with well_formed(place, _HINT):
@@ -208,8 +219,39 @@ def _sources(git: Git, commit: str, files: list[str]) -> dict[str, str]:
             for out in tree.get("outs") or ():
                 if "md5" in out:
                     md5 = data_hash(out["md5"], place)
-                    sources[data_path(out["path"], place, folder)] = md5
-    return sources
+                    path = data_path(out["path"], place, folder)
+                    yield Entry(file, path, md5, made=False, size=_size(out))
+
+
+def _size(entry: Mapping[str, Any]) -> int | None:
+    size = entry.get("size")
+    return size if isinstance(size, int) and size >= 0 else None
+
+
+def refuse_large(git: Git, commit: str, *, sizes: bool = True) -> None:
+    """Refuse a commit with more files, or larger ones, than a project has.
+
+    Parameters
+    ----------
+    sizes
+        Whether they count: a clone that lacks contents fetches them to know.
+
+    Raises
+    ------
+    DataRefused
+        Before all of the files are listed, or any is written.
+    """
+    total, asked = 0, ("-l",) if sizes else ()
+    with closing(git.records("ls-tree", "-r", *asked, "-z", "--full-tree", commit)) as listed:
+        for count, record in enumerate(listed, 1):
+            stated = record.partition("\t")[0].rpartition(" ")[2]
+            total += int(stated) if sizes and stated.isdecimal() else 0
+            if count > _FILES or total > _BYTES:
+                much = f"{_FILES:,} files" if count > _FILES else f"{_BYTES >> 30} GB of files"
+                raise DataRefused(
+                    f"commit {commit[:9]} has more than {much} in Git",
+                    "Don't trust this repository, or keep large data in DVC and not in Git.",
+                )
 
 
 def _yaml(text: str, path: str, commit: str) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import DataRefused, MlopsError, NotFound, SourceUnreadable, nearest
 from mlops_cli.layout import Layout
 from mlops_cli.reporting import Progress, Silent
 from mlops_cli.store.files import is_full, staged
-from mlops_cli.store.untrusted import data_hash, directory_files
+from mlops_cli.store.untrusted import LARGEST_JSON, data_hash, directory_files
 from mlops_cli.store.urls import masked, scrubbed
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ __all__ = ["Brought", "Objects", "md5_of"]
 _CHUNK = 1 << 20
 _AT_ONCE = 16
 _SHOWN = 5
+_LARGEST = 100 << 30
+"""Bytes of an object whose size nothing states."""
 
 
 @dataclass
@@ -150,15 +153,22 @@ class Objects:
         if digest.hexdigest() != _digest(md5):
             raise _changed(name, source)
 
-    def bring(self, wanted: Mapping[str, str]) -> Brought:
+    def bring(
+        self, wanted: Mapping[str, str], sizes: Mapping[str, int] = MappingProxyType({})
+    ) -> Brought:
         """Fetch into the cache what isn't there, of these objects (MD5 -> name) and their files.
+
+        Parameters
+        ----------
+        sizes
+            MD5 -> bytes, as far as they are stated; a remote that sends more is stopped.
 
         Raises
         ------
         SourceUnreadable
             If something is missing, and a remote that may have it cannot be reached.
         DataRefused
-            If a remote gives other bytes than the hash says.
+            If a remote gives other bytes than the hash says, or more than it may.
         NotFound
             If there is no remote of that name.
         """
@@ -174,7 +184,7 @@ class Objects:
                 if not (lacking := self._lacking(wanted)):
                     break
                 try:
-                    self._from(repo, name, lacking, wanted, brought)
+                    self._from(repo, name, lacking, wanted, sizes, brought)
                 except MlopsError:
                     raise
                 except Exception as error:
@@ -222,19 +232,34 @@ class Objects:
         remote: str,
         lacking: dict[str, str],
         wanted: Mapping[str, str],
+        sizes: Mapping[str, int],
         brought: Brought,
     ) -> None:
         """Fetch from one remote: what is lacking, then the files of folders that came."""
         source = repo.cloud.get_remote_odb(remote, "pull")
         brought.tried[remote] = masked(_address(repo, remote))
         _refuse_absent(source)
-        self._download(repo, source, lacking, brought)
+        self._download(repo, source, lacking, self._limits(wanted, sizes), brought)
         rest = {m: n for m, n in self._lacking(wanted).items() if m not in lacking}
         if rest:
-            self._download(repo, source, rest, brought)
+            self._download(repo, source, rest, self._limits(wanted, sizes), brought)
+
+    def _limits(self, wanted: Mapping[str, str], sizes: Mapping[str, int]) -> dict[str, int]:
+        """MD5 -> the most bytes; no file of a folder is larger than all of them are stated."""
+        limits = {md5: size for md5, size in sizes.items() if not md5.endswith(".dir")}
+        for md5, name in wanted.items():
+            if md5.endswith(".dir") and md5 in sizes and self.had(md5) is not None:
+                for own in self.tree(md5, name).values():
+                    limits.setdefault(own, sizes[md5])
+        return limits
 
     def _download(
-        self, repo: Repo, source: HashFileDB, lacking: dict[str, str], brought: Brought
+        self,
+        repo: Repo,
+        source: HashFileDB,
+        lacking: dict[str, str],
+        limits: Mapping[str, int],
+        brought: Brought,
     ) -> None:
         from dvc_objects.fs.local import localfs
 
@@ -249,7 +274,7 @@ class Objects:
                 (md5, name, Path(scratch) / str(number))
                 for number, (md5, name) in enumerate(lacking.items())
             ]
-            got = pool.map(lambda pair: _fetched(source, *pair), pairs)
+            got = pool.map(lambda pair: _fetched(source, limits, *pair), pairs)
             for done, ((md5, _, path), there) in enumerate(zip(pairs, got, strict=True), 1):
                 if there:
                     brought.files += 1
@@ -278,12 +303,17 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _fetched(source: HashFileDB, md5: str, name: str, target: Path) -> bool:
-    """Download one object, if the remote has it."""
+def _fetched(
+    source: HashFileDB, limits: Mapping[str, int], md5: str, name: str, target: Path
+) -> bool:
+    """Download one object, if the remote has it, and no more than it may have."""
+    from mlops_cli.store.transfers import received
+
+    most = LARGEST_JSON if md5.endswith(".dir") else limits.get(md5, _LARGEST)
     place = source.oid_to_path(data_hash(md5, name))
     # Not asked for beforehand: there, some file systems take an error for an absence.
     try:
-        source.fs.get_file(place, str(target))
+        received(source.fs, str(place), target, name, most)
     except FileNotFoundError:
         target.unlink(missing_ok=True)
         return False

@@ -19,7 +19,15 @@ from typing import Any
 
 from mlops_cli.errors import DataRefused, MlopsError
 
-__all__ = ["data_hash", "data_path", "directory_files", "json_tree", "path_inside", "well_formed"]
+__all__ = [
+    "LARGEST_JSON",
+    "data_hash",
+    "data_path",
+    "directory_files",
+    "json_tree",
+    "path_inside",
+    "well_formed",
+]
 
 _HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _RESERVED = frozenset({".git", ".dvc"})
@@ -27,7 +35,9 @@ _RESERVED = frozenset({".git", ".dvc"})
 _DRIVE = re.compile(r"[A-Za-z]:")
 _PATH_BYTES, _NAME_BYTES = 4000, 255
 _DEPTH = 64
-_JSON_BYTES = 256 << 20
+LARGEST_JSON = 256 << 20
+_FILES = 1_000_000
+"""Of a folder that DVC keeps."""
 _SHOWN = 120
 _UNTRUSTED = "Don't trust this repository: no tool of Git or DVC writes that."
 
@@ -121,6 +131,8 @@ def directory_files(content: bytes, name: str) -> dict[str, str]:
     entries = json_tree(content, name)
     if not isinstance(entries, list):
         raise DataRefused(f"{name} is not a list of a folder's files", _UNTRUSTED)
+    if len(entries) > _FILES:
+        raise DataRefused(f"{name} lists more than {_FILES:,} files", _UNTRUSTED)
     files: dict[str, str] = {}
     folders: set[str] = set()
     for entry in entries:
@@ -155,8 +167,8 @@ def json_tree(content: bytes | str, place: str) -> Any:
         If it is anything else.
     """
     problem = None
-    if len(content) > _JSON_BYTES:
-        problem = f"is larger than {_JSON_BYTES >> 20} MB"
+    if len(content) > LARGEST_JSON:
+        problem = f"is larger than {LARGEST_JSON >> 20} MB"
     else:
         try:
             tree = json.loads(content, parse_float=_finite, parse_constant=_finite)

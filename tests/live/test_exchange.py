@@ -258,3 +258,23 @@ def test_old_data_that_were_removed_from_the_remote_are_not_sent_again(project: 
     sent = [p for p in (project.parent / "kept").rglob("*") if p.is_file()]
     assert first not in [p.read_text(errors="replace") for p in sent]
     assert any(p.name.startswith(old[2:]) for p in sent)
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_remote_that_sends_more_than_dvc_lock_states_is_stopped(
+    project: Path, folder: bool
+) -> None:
+    push(project, "toy")
+    other = made.clone(project)
+    kept = project.parent / "kept" / "files" / "md5"
+    objects = [p for p in kept.rglob("*") if p.is_file()]
+    for path in objects:
+        if (path.suffix == ".dir") is folder:
+            path.chmod(0o644)
+            with path.open("r+b") as file:
+                file.truncate(300 << 20 if folder else 3_000_000)
+    with pytest.raises(DataRefused, match="larger in the remote than"):
+        pull(other, "toy")
+    assert not list(other.glob(".mlops/fetch-*"))
+    cache = other / ".dvc" / "cache" / "files"
+    assert all(p.stat().st_size < 3_000_000 for p in cache.rglob("*") if p.is_file())

@@ -1,0 +1,55 @@
+"""A commit is only listed, and put in place, as far as a project's commits go."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from mlops_cli.errors import DataRefused
+from mlops_cli.store import lockfile
+from mlops_cli.store.git import Git
+from mlops_cli.store.lockfile import exported, lock_at, refuse_large
+
+
+def git(root: Path, *words: str, given: str = "") -> str:
+    done = subprocess.run(
+        ["git", "-c", "user.name=A", "-c", "user.email=a@example.org", *words],
+        cwd=root, input=given, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "-q", "-b", "main")
+    return tmp_path
+
+
+def test_a_commit_of_ten_billion_files_is_refused_at_once(root: Path) -> None:
+    tree = git(root, "hash-object", "-w", "--stdin", given="x")
+    kind = "100644 blob"
+    for _ in range(10):
+        entries = "".join(f"{kind} {tree}\t{n}\n" for n in range(10))
+        tree, kind = git(root, "mktree", given=entries), "040000 tree"
+    commit = git(root, "commit-tree", tree, "-m", "bomb")
+    started = time.perf_counter()
+    for look in (lambda: lock_at(root, commit), lambda: exported(root, commit).__enter__()):
+        with pytest.raises(DataRefused, match="more than 200,000 files in Git"):
+            look()
+    assert time.perf_counter() - started < 20
+
+
+def test_files_too_large_for_git_are_refused_before_they_are_written(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lockfile, "_BYTES", 1 << 20)
+    (root / "zeros").write_bytes(bytes((1 << 20) + 1))
+    git(root, "add", "--all")
+    git(root, "commit", "-qm", "Zeros")
+    commit = git(root, "rev-parse", "HEAD")
+    with pytest.raises(DataRefused, match="of files in Git"), exported(root, commit):
+        pass
+    refuse_large(Git(root), commit, sizes=False)
