@@ -39,7 +39,7 @@ class Verdicts:
         for line in lines:
             try:
                 entry = json.loads(line)
-            except DataRefused:
+            except ValueError:
                 continue
             if isinstance(entry, dict) and entry.get("format") == _FORMAT:
                 found.append(entry)
