@@ -32,9 +32,13 @@ def is_row_by_row(expr: pl.Expr, schema: pl.Schema) -> bool:
         together = _values(expr, rows)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return _without_misfits(expr, rows)
-    return (
-        _values(expr, rows.reverse()) == together[::-1] and _values(expr, rows[:1]) == together[:1]
-    )
+    try:
+        return _values(expr, rows.reverse()) == together[::-1] and all(
+            _values(expr, rows[at : at + 1]) == together[at : at + 1] for at in range(rows.height)
+        )
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        # Such as REPLACE by a column: a missing value is taken among others, and not alone.
+        return False
 
 
 def made_up(schema: pl.Schema) -> pl.DataFrame:

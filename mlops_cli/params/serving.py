@@ -77,7 +77,7 @@ Format = Literal["json", "csv", "arrow", "parquet"]
 class Serve(Section):
     """The service."""
 
-    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("json", "csv")
+    formats: Annotated[tuple[Format, ...], Field(strict=False, min_length=1)] = ("json", "csv")
     """What a request's body may be. Arrow and Parquet are read in a process of their own."""
 
     entity: Names = ()

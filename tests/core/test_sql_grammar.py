@@ -344,3 +344,13 @@ def test_numbers_with_a_point_are_floats_not_decimals(sql, values):
 
     rows = pl.DataFrame({"x": [0, 2]})
     assert rows.select(Expression(sql, "here").expr.alias("y"))["y"].to_list() == values
+
+
+@pytest.mark.parametrize("first", ["c", "a"])
+def test_what_takes_a_missing_value_among_others_but_not_alone_is_not_row_by_row(
+    first: str,
+) -> None:
+    # Alone, REPLACE by a missing value is an error; wherever that value stands in the made-up rows.
+    schema = pl.Schema({name: pl.String() for name in ("c", "b", "a")})
+    made = pl.concat_str(pl.col(first), pl.col("b"), pl.col("c").str.replace_all("x", pl.col("a")))
+    assert not is_row_by_row(made, schema)

@@ -175,3 +175,12 @@ def test_a_promotion_that_can_never_be_is_refused_when_it_is_stated(stages: str,
     text = GOOD.replace("register: {name: shop}", register)
     assert asks in refused(text + "retrain: {promote: true}\n").message
     assert params.parse(text + "retrain: {promote: false}\n").retrain.promote is False
+
+
+def test_lists_of_the_section_serve_are_read() -> None:
+    stated = "serve: {formats: [json, arrow], entity: [id], hosts: [a], jwt: {algorithms: [RS256]}}"
+    serve = params.parse(f"{GOOD}{stated}\n").serve
+    assert serve.formats == ("json", "arrow")
+    assert serve.jwt is not None
+    assert serve.jwt.algorithms == ("RS256",)
+    assert "xml" in str(refused(f"{GOOD}serve: {{formats: [json, xml]}}\n"))
