@@ -132,6 +132,19 @@ def test_a_fault_of_ours_shows_no_traceback_unless_asked(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_panic_of_a_library_shows_no_traceback(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from polars.exceptions import PanicException
+
+    def broken(*_: object) -> None:
+        raise PanicException("no value")  # which is no Exception
+
+    monkeypatch.setattr("mlops_cli.cli.project.find", broken)
+    assert main(["status"]) == 1
+    assert "unexpected PanicException: no value" in capsys.readouterr().err
+
+
 def test_json_is_all_that_stdout_gets(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import json
 

@@ -135,7 +135,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         drawing.console(stderr=True).print("interrupted; the same command goes on from here")
         return 130
-    except Exception as error:  # noqa: BLE001 - the last resort: no traceback unless asked for
+    except BaseException as error:  # the last resort: no traceback unless asked for
+        if isinstance(error, SystemExit | GeneratorExit):
+            raise  # all but these: panics of libraries in Rust are no Exception
         if debug:
             drawing.console(stderr=True).print_exception()
         if (refusal := _unwritable(error)) is not None:
@@ -147,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _unwritable(error: Exception) -> MlopsError | None:
+def _unwritable(error: BaseException) -> MlopsError | None:
     """The sentence for a project that can only be read."""
     from mlops_cli.errors import NotProject
 
