@@ -128,6 +128,8 @@ def _line_by_line(block: bytes) -> tuple[list[dict[str, Any]], list[int], tuple[
                 reason = f"it is nested deeper than {DEEPEST}"
             else:
                 value = json.loads(line)
+                if b"\\u" in line:  # half of a surrogate pair is no text: a ValueError
+                    json.dumps(value, ensure_ascii=False).encode()
                 reason = "" if isinstance(value, dict) else "it is no object"
         except ValueError as error:
             reason = f"it is not JSON: {error}"

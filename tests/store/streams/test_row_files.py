@@ -154,6 +154,14 @@ def test_csv_is_read_as_pythons_own_reader_reads_it(
         assert [at for at, _ in broken] == [i for i, row in enumerate(rows) if len(row) != 2]
 
 
+def test_half_of_a_surrogate_pair_concerns_its_own_row(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"a": "x"}\nnot json\n{"a": "\\ud800"}\n{"a": "\\ud83d\\ude00"}\n')
+    good, broken = taken(path, 100)
+    assert [at for at, _ in good] == [0, 3]
+    assert [at for at, _ in broken] == [1, 2]
+
+
 def test_separator_encoding_and_null_values_are_those_of_the_source(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("a;b\né;-\n1;2\n".encode("cp1252"))
