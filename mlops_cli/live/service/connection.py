@@ -123,6 +123,8 @@ class Connection(asyncio.Protocol):
         elif self._size == before:
             # Ends of a body in chunks (trailers), which nobody reads.
             self._still += len(data)
+        else:
+            self._still = 0  # what came before was the frame of a chunk
         if self._read > (_HEAD if self._in_head else _HEAD + _FRAMED * self._server.most):
             status = 431 if self._in_head else 413
             self._refuse(Problem(status, "the request is larger than what is taken"))

@@ -410,6 +410,16 @@ def test_trailers_without_end_are_refused() -> None:
     assert answer.startswith((b"HTTP/1.1 431", b"HTTP/1.1 413"))
 
 
+def test_frames_that_come_apart_from_their_chunks_are_no_trailers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mlops_cli.live.service.connection._HEAD", 300)
+    pieces = [piece for _ in range(120) for piece in (b"1\r\n", b"a\r\n")]
+    head = POST + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    answer = said(head, *pieces, b"0\r\n\r\n", pause=0.001)
+    assert b"200" in answer.partition(b"\r\n")[0]
+
+
 def test_who_does_not_read_its_answers_makes_room() -> None:
     one = server(most=2_000_000, together=4_000_000)
 
