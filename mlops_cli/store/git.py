@@ -112,6 +112,7 @@ class Git:
     def _run_bytes(
         self, arguments: tuple[str, ...], given: bytes, environment: Mapping[str, str] | None
     ) -> subprocess.CompletedProcess[bytes]:
+        self._refuse_bare()
         try:
             done = subprocess.run(  # noqa: S603
                 ["git", *arguments],  # noqa: S607
@@ -132,6 +133,24 @@ class Git:
                 f"If you trust it: git config --global --add safe.directory {self._top()}",
             )
         return done
+
+    def _refuse_bare(self) -> None:
+        """Refuse a folder that Git takes for a bare repository: its settings run commands.
+
+        A repository may track such files, and Git looks for them in each folder before it goes up.
+        """
+        root = self.root.resolve()
+        for folder in (root, *root.parents):
+            if os.path.lexists(folder / ".git"):
+                return
+            if os.path.lexists(folder / "HEAD") and any(
+                os.path.lexists(folder / name) for name in ("objects", "commondir")
+            ):
+                raise NotProject(
+                    f"{folder} looks like a repository of Git's without files (HEAD, objects), "
+                    "whose settings could run anything",
+                    "Don't trust it; or work in a clone of it.",
+                )
 
     def _top(self) -> str:
         """The folder of the repository, found without Git."""

@@ -145,7 +145,7 @@ def _signed(git: Git, tag: str, commit: str, message: str, moment: int) -> str:
     }
     with tempfile.TemporaryDirectory(prefix="mlops-signing-") as folder:
         aside = Git(Path(folder))
-        aside.run("init", "--quiet", "--bare", ".")
+        aside.run("init", "--quiet", ".")
         words = (*settings, "tag", "--sign", tag, commit, "--message", message)
         code, _, said = aside.attempt(*words, environment=environment)
         content = "" if code else aside.run("cat-file", "tag", tag, environment=environment)

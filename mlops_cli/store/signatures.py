@@ -102,6 +102,8 @@ class _Allowed:
 
 
 def _by_ssh(git: Git, signed: bytes, signature: bytes, address: str) -> Signer:
+    if set('*?!,"') & set(address):  # ssh-keygen would take it for a pattern, or for several
+        raise SignerUnknown("an address with a pattern doesn't say who has signed it")
     allowed = path_setting(git, "gpg.ssh.allowedSignersFile")
     if allowed is None or not allowed.is_file():
         raise SignerUnknown("Git here knows no signers (gpg.ssh.allowedSignersFile)")

@@ -361,3 +361,33 @@ def test_patterns_that_take_forever_are_refused(
     for command in ("pull", "status"):
         assert said[command][0] == 4, said
         assert "data/.dvcignore:1 has too many wildcards" in said[command][1]
+
+
+@pytest.mark.parametrize("inner", [("objects",), ("commondir",)])
+def test_files_that_git_takes_for_a_repository_run_nothing(
+    tmp_path: Path,
+    inner: tuple[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A project in a folder of a clone, which tracks HEAD, config and objects beside it."""
+    made.run(tmp_path, "git", "init", "-q", "mono")
+    project = tmp_path / "mono" / "shop"
+    (project / "refs").mkdir(parents=True)
+    (project / "objects").mkdir()
+    if inner == ("commondir",):
+        (project / "objects").rename(tmp_path / "mono" / "objects")
+        (project / "refs").rename(tmp_path / "mono" / "refs")
+        (project / "commondir").write_text("..\n")
+    (project / "params.yaml").write_text("project: {name: shop}\n")
+    (project / "HEAD").write_text("ref: refs/heads/main\n")
+    (tmp_path / "run.sh").write_text(f"#!/bin/sh\ntouch '{tmp_path}/PWNED'\n")
+    (tmp_path / "run.sh").chmod(0o755)
+    settings = f"[core]\n bare = false\n worktree = .\n fsmonitor = {tmp_path}/run.sh\n"
+    for folder in (project, project.parent):
+        (folder / "config").write_text(settings)
+    monkeypatch.chdir(project)
+    for words in (("status",), ("models",), ("verify", "v0.1.0"), ("pull",), ("clock",)):
+        assert main(list(words)) == 3
+        assert "looks like a repository of Git's" in capsys.readouterr().err
+    assert not (tmp_path / "PWNED").exists()

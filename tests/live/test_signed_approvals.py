@@ -90,6 +90,17 @@ def test_one_key_is_at_most_one_approver_and_only_of_an_address_it_is_listed_for
     assert f"has {count} of the 2" in refusal(root)
 
 
+def test_an_address_that_is_itself_a_pattern_is_nobodys(root):
+    key = public(root.parent, "mallory")
+    allow(root, f"*@example.org {key}", f"?o@example.org {key}")
+    made.set_rule(root, "{approvals: 1, signed: true}")
+    for address in ("*@example.org", "?o@example.org"):
+        approve(root, address, key="mallory")
+    said = refusal(root)
+    assert "has 0 of the 1" in said
+    assert "with a pattern doesn't say who" in said
+
+
 def test_two_keys_that_are_listed_for_the_same_people_are_one(root):
     names = "ann@example.org,bo@example.org"
     allow(root, *(f"{names} {public(root.parent, who)}" for who in ("ann", "mallory")))
