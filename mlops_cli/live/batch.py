@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ from mlops_cli.live.batch_scoring import (
     reserved,
 )
 from mlops_cli.live.materializing import validated
-from mlops_cli.live.scoring import Scorer
+from mlops_cli.live.scorable_rows import read_scorable
+from mlops_cli.live.scoring import Scorer, Unscorable
 from mlops_cli.live.selecting import Selected, selected
 from mlops_cli.store.bundle import verify
 from mlops_cli.store.locks import held
@@ -286,6 +288,21 @@ class _Run:
         self, taken: Sequence[Taken], before: int
     ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
         """Predictions of one slice's rows, and what is told of those that have none."""
+        try:
+            return self._scored(taken, before, self.scoring.read)
+        except Unscorable:
+            return self._scored(taken, before, partial(read_scorable, self.scoring))
+
+    def _scored(
+        self, taken: Sequence[Taken], before: int, read_rows: Callable[[pl.DataFrame], Read]
+    ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+        """The same, by a way to read them.
+
+        Raises
+        ------
+        Unscorable
+            If a row is not scored that was read.
+        """
         import polars as pl
 
         typed: list[pl.DataFrame] = []
@@ -293,7 +310,7 @@ class _Run:
         beginnings: list[pl.DataFrame] = []
         rejected: list[dict[str, Any]] = []
         for part in taken:
-            read = self.scoring.read(part.frame)
+            read = read_rows(part.frame)
             if read.frame.height:
                 typed.append(read.frame)
                 beginnings.append(self._beginning(part, read.index, before))

@@ -13,7 +13,7 @@ import numpy as np
 from mlops_cli.core.columntypes import DTYPES
 from mlops_cli.core.inputs import Inputs, Read, RowError
 from mlops_cli.core.windows import AT
-from mlops_cli.live.scoring import Scored, Scorer
+from mlops_cli.live.scoring import Scored, Scorer, refusing_values
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -88,7 +88,8 @@ class FromTables:
 
     def score(self, read: pl.DataFrame) -> tuple[Floats, Floats]:
         """See ``Scoring.score``."""
-        features = self.scorer.program.transform(read.drop(AT, strict=False), self.tables)
+        with refusing_values():
+            features = self.scorer.program.transform(read.drop(AT, strict=False), self.tables)
         matrix = self.scorer.bundle.encoder.transform(features)
         return matrix, self.scorer.bundle.predict_matrix(matrix)
 

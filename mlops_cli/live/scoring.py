@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Scored", "Scorer", "Unscorable"]
+__all__ = ["Scored", "Scorer", "Unscorable", "refusing_values"]
 
 _HINT = "Use another version, or train it anew with `mlops run`."
 _FLOATS = 4_000_000
@@ -167,11 +167,11 @@ class Scorer:
         else:
             remembered = self.entries.refreshed()
         if started.height < _MANY:
-            with _refusing_values():
+            with refusing_values():
                 features, misses = self._requests.features(started, remembered)
             matrix = self.bundle.encoder.transform_columns(features)
         else:
-            with _refusing_values():
+            with refusing_values():
                 table, misses = self._requests.table(started, remembered)
             features = plain_columns(table)
             numbers = {name: c for name, c in table.items() if c.dtype.is_numeric()}
@@ -218,7 +218,7 @@ class Scorer:
         read = self._policies.apply(read, thorough=thorough)
         if not read.frame.height:
             return read
-        with _refusing_values():
+        with refusing_values():
             frame = self._requests.start(read.frame)
         started = replace(read, frame=frame)
         if AT not in frame.columns:
@@ -240,8 +240,14 @@ class Scorer:
 
 
 @contextmanager
-def _refusing_values() -> Iterator[None]:
-    """What Polars can't compute of a row's values, as a refusal of the data."""
+def refusing_values() -> Iterator[None]:
+    """What Polars can't compute of a row's values, as a refusal of the data.
+
+    Raises
+    ------
+    Unscorable
+        Instead of Polars' error.
+    """
     from polars.exceptions import ComputeError, InvalidOperationError, PanicException
 
     try:

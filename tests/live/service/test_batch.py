@@ -499,3 +499,23 @@ def test_memory_does_not_grow_with_the_rows(root: Path) -> None:
         peaks.append(int(done.stdout.split("peak")[1]))
     assert peaks[1] < 1.35 * peaks[0]
     assert len(pl.read_parquet(root / "out.parquet")) == 400_000
+
+
+def test_a_row_that_a_feature_cannot_take_is_set_aside_alone(tmp_path: Path) -> None:
+    cast = {"weighed": 'CAST(SUBSTR("weight", 2) AS DOUBLE)'}
+    made = make(tmp_path / "made", "binary", texts={"weight": "x1.5"}, computed=cast)
+    root = project(made, tmp_path / "project")
+    table = pl.read_csv(root / "orders.csv", infer_schema=False).with_columns(weight=pl.lit("x1.5"))
+    table.write_csv(root / "orders.csv")
+    secret = pl.int_range(pl.len()).is_in([3, 200])
+    bad = table.with_columns(weight=pl.when(secret).then(pl.lit("xSecretName")).otherwise("weight"))
+    bad.write_csv(root / "bad.csv")
+    done = scored(root, "bad.csv", "out.csv")
+    assert (done.rows, done.rejected) == (398, 2)
+    aside = rejected(root / "out-rejected.jsonl")
+    assert [row["row"] for row in aside] == [3, 200]
+    assert "can't take a value" in aside[0]["reason"]
+    assert "Secret" not in aside[0]["reason"]
+    scored(root, "orders.csv", "all.csv")
+    every, some = pl.read_csv(root / "all.csv"), pl.read_csv(root / "out.csv")
+    assert some.equals(every.filter(~pl.col("row").is_in([3, 200])))
