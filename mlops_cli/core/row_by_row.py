@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["is_row_by_row", "made_up"]
 
-_NUMBERS = (3, -7, 0, None, 2**53 + 1, 1)
+_NUMBERS = (3, -7, 0, None, 2**53 + 1, 1, 2**63 - 1, -(2**63))
 _FLOATS = (1.5, -2.25, 0.0, None, float("nan"), 1e300)
 _TEXTS = ("2024-02-03", "a b", None, "12.5", "", "01/02/2023")
 _DAYS = (dt.date(2024, 2, 29), dt.date(1969, 12, 31), None, dt.date(2023, 1, 1))

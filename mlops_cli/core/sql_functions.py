@@ -26,8 +26,8 @@ FUNCTIONS: dict[str, dict[str, tuple[int, int]]] = {
     },
     "texts": {
         **_each("bit_length char_length character_length initcap length lower", 1, 1),
-        **_each("octet_length reverse upper", 1, 1),
-        **_each("ltrim rtrim normalize", 1, 2),
+        **_each("normalize octet_length reverse upper", 1, 1),
+        **_each("ltrim rtrim", 1, 2),
         **_each("ends_with left right starts_with strpos", 2, 2),
         **_each("lpad rpad regexp_like substr", 2, 3),
         **_each("regexp_replace replace split_part", 3, 3),

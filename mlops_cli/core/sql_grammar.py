@@ -30,6 +30,8 @@ MOST_NODES = 200
 """Operators, functions, casts and conditions: Polars' work grows with the cube of a chain."""
 WIDEST_PAD = 1_000
 """Characters to which LPAD and RPAD fill up."""
+FURTHEST_PART = 1_000
+"""Parts that SPLIT_PART counts, from either end."""
 
 _ARITIES = {name: bounds for group in FUNCTIONS.values() for name, bounds in group.items()}
 _MATCHES = ("like", "ilike", "rlike", "regexp")
@@ -301,6 +303,17 @@ class _Parser:
             )
         if name in {"lpad", "rpad"}:
             self.check_width(name, begins[1])
+        if name == "split_part":
+            self.check_part(begins[2])
+
+    def check_part(self, at: int) -> None:
+        """Refuse a part that isn't written as a number: a column of them is read across rows."""
+        at += self.tokens[at].low == "-"
+        part, after = self.tokens[at], self.tokens[at + 1]
+        if not (part.text.isdecimal() and after.low == ")" and int(part.text) <= FURTHEST_PART):
+            raise GrammarError(
+                f"SPLIT_PART takes the number of its part as a number up to {FURTHEST_PART:,}"
+            )
 
     def check_width(self, name: str, at: int) -> None:
         width, after = self.tokens[at], self.tokens[at + 1]
