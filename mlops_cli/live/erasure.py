@@ -168,6 +168,13 @@ def entity_texts(params: Params, given: str) -> tuple[str, ...]:
             )
         content = [content[column] for column in columns]
     values = content if isinstance(content, list) else [content]
+    if columns and len(values) != len(columns):
+        raise _not_an_entity(
+            f"--entity has {len(values)} values, and an entity has {len(columns)} "
+            f"({', '.join(columns)})"
+        )
+    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+        raise _not_an_entity("--entity has a number that is not finite")
     if not values or any(isinstance(value, (dict, list)) for value in values):
         raise _not_an_entity("--entity is not a list of plain values")
     forms = itertools.islice(itertools.product(*map(_forms, values)), _MOST)

@@ -98,7 +98,11 @@ def test_numbers_are_found_in_each_form(project, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["hunter2", '{"hunter2": 1}', "[]", "[[1]]", "[1", "[" * 100_000, '["\\ud800"]']
+    "wrong",
+    [
+        *("hunter2", '{"hunter2": 1}', "[]", "[[1]]", "[1", "[" * 100_000, '["\\ud800"]'),
+        *("[1, 2]", '["hunter2", 2]', "[NaN]", "[Infinity]", "-Infinity", "[1e400]"),
+    ],
 )
 def test_what_is_no_entity_is_refused(project, capsys, wrong) -> None:
     assert main(["events", "purge", "--entity", wrong, "--yes"]) == 2
