@@ -182,7 +182,8 @@ def _read_number(values: pl.Series, dtype: pl.DataType) -> pl.Series | None:
         return pl.select(pl.when(known).then(values == 1)).to_series()
     if dtype.is_integer() and not values.dtype.is_integer():
         numbers = values.cast(pl.Float64)
-        whole = numbers.round() == numbers
+        # JSON gives floats for integers below the least one, whose nearest float is the least one.
+        whole = (numbers.round() == numbers) & (numbers > -(2.0**63))
         return pl.select(pl.when(whole).then(numbers.cast(dtype, strict=False))).to_series()
     return values.cast(dtype, strict=False)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ __all__ = ["refuse_unsafe", "tracked_files"]
 
 _OWN = ((".mlops",), (".dvc", "tmp"), (".dvc", "config.local"))
 """Never tracked: state and settings of one clone."""
+_READ = ("dvc.lock", "dvc.yaml", ".dvcignore", ".gitignore")
+"""Files of a project's own folder that commands read, beside params.yaml."""
 _STATE = frozenset({".git", ".dvc", ".mlops"})
 _FILES = frozenset(
     {
@@ -49,10 +53,13 @@ def refuse_unsafe(root: Path, commit: str | None = None) -> None:
     Raises
     ------
     DataRefused
-        If a tracked link leads out of the repository, or what is only a clone's own is tracked.
+        If a tracked link leads out of the repository, or what is only a clone's own is tracked;
+        or if a pipe, a socket or a device stands where a file of the project would be read.
     BadParams
         If `.dvc/config` names commands, or files and folders outside of the project.
     """
+    if commit is None:
+        _refuse_special(root)
     git = Git(root)
     try:
         listed = _listed(git, commit)
@@ -84,6 +91,26 @@ def tracked_files(root: Path) -> list[str]:
     except GitMissing:
         return []
     return [name for name in listed.split("\0") if name]
+
+
+def _refuse_special(root: Path) -> None:
+    """Refuse pipes and the like, as an archive may bring them: who reads one waits for ever."""
+    for path in (*(root / name for name in _READ), *_entries(root, "reports", "models", ".dvc")):
+        try:
+            mode = path.stat().st_mode
+        except OSError:  # not there, or a link to nothing
+            continue
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise DataRefused(
+                f"{path.relative_to(root).as_posix()!a} is a pipe, a socket or a device",
+                "Don't trust this folder, or remove it.",
+            )
+
+
+def _entries(root: Path, *folders: str) -> Iterator[Path]:
+    for folder in folders:
+        with suppress(OSError):
+            yield from sorted((root / folder).iterdir())
 
 
 def _listed(git: Git, commit: str | None) -> str | None:

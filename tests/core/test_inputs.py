@@ -7,6 +7,7 @@ import random
 import time
 from typing import Any
 
+import orjson
 import polars as pl
 import pytest
 
@@ -58,6 +59,17 @@ def test_values_of_several_types_fit_together_as_they_do_alone(dtype: pl.DataTyp
         assert lost == [i for i, v in enumerate(values) if v is not None and singles[i] is None]
         assert made.dtype == dtype
         assert made.to_list() == [None if one is None else one[0] for one in singles]
+
+
+@pytest.mark.parametrize("number", ["-9223372036854775809", "9223372036854775808", "-1e19"])
+def test_an_integer_beyond_the_ends_is_a_misfit(number: str) -> None:
+    inputs = Inputs({"n": pl.Int64()}, ("n",))
+    rows = [{"n": orjson.loads(number)}, {"n": -(2**63)}, {"n": None}, {"n": 2.0}]
+    for read in (inputs.read(rows), inputs.read(rows[:1]), inputs.read([rows[0], rows[3]])):
+        assert [e.row for e in read.errors] == [0]
+    assert inputs.read(rows).frame["n"].to_list() == [-(2**63), None, 2]
+    floats = pl.DataFrame({"n": [float(number), 2.0]})
+    assert [e.row for e in inputs.read_frame(floats).errors] == [0]
 
 
 @pytest.mark.parametrize(
