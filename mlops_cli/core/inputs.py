@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from mlops_cli.core.columntypes import MisfitError, fitted, printable, type_name
-from mlops_cli.core.plain_values import alone, column, mixed
+from mlops_cli.core.plain_values import LONGEST_TEXT, alone, column, mixed
 from mlops_cli.errors import nearest
 
 __all__ = ["Flagged", "Inputs", "Read", "RowError", "RowErrors", "RowWarning", "shown"]
@@ -217,8 +217,10 @@ class Inputs:
         return Read(frame[good], [index[i] for i in good], errors.in_order())
 
     def _misfit(self, row: int, column: str, value: Any, wanted: str) -> RowError:
-        text = shown(value)
-        return RowError(row, column, text, f"{text} in column {column!r} is not of type {wanted}")
+        text, why = shown(value), f"is not of type {wanted}"
+        if isinstance(value, str) and len(value) > LONGEST_TEXT:
+            why = f"has {len(value):,} characters, and may have {LONGEST_TEXT:,}"
+        return RowError(row, column, text, f"{text} in column {column!r} {why}")
 
     def _lacking(self, rows: Sequence[Mapping[str, Any]]) -> Read:
         asked = (*self.needed, *self.optional)
@@ -282,6 +284,10 @@ def _fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series
     """A column in its type; infinity stays one, as policies say what becomes of it."""
     try:
         made, lost = fitted(values, dtype)
+        if dtype == pl.String and (made.str.len_bytes() > LONGEST_TEXT).any():
+            long = (made.str.len_chars() > LONGEST_TEXT).fill_null(value=False)
+            if long.any():
+                lost = long if lost is None else lost | long
     except pl.exceptions.PolarsError:
         # No value of such a type, such as a list, can be read.
         return pl.Series(values.name, [None] * len(values), dtype=dtype), values.is_not_null()

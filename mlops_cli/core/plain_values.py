@@ -24,7 +24,7 @@ from mlops_cli.core.columntypes import (
     type_name,
 )
 
-__all__ = ["alone", "column", "mixed"]
+__all__ = ["LONGEST_TEXT", "alone", "column", "mixed"]
 
 _PLAIN: dict[Any, set[type]] = {
     pl.Int64: {int},
@@ -36,6 +36,8 @@ _PLAIN: dict[Any, set[type]] = {
 _SUSPECT: set[type] = {list, dict, str}
 _LONGEST = 1_000
 """Characters of the longest text that says a number or a moment."""
+LONGEST_TEXT = 100_000
+"""Characters of a text: what expressions and features make of one may be many times as long."""
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -52,6 +54,8 @@ def column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
         # Not numbers are missing; JSON has none, but who calls from Python may.
         if float in found and any(v != v for v in values):  # noqa: PLR0124
             values = [None if v != v else v for v in values]  # noqa: PLR0124
+        if str in found and any(v is not None and len(v) > LONGEST_TEXT for v in values):
+            raise TypeError(name)
         made = pl.Series(name, values, dtype=dtype, strict=False)
         if made.null_count() != values.count(None):
             # Python's integers have no end, and the column's have.
@@ -69,7 +73,7 @@ def _size(value: Any) -> float:
 def _hopeless(value: Any, dtype: pl.DataType) -> bool:
     """Whether a value can't be of the type, where Polars would take long to find out."""
     if isinstance(value, str):
-        return len(value) > _LONGEST and dtype != pl.String
+        return len(value) > (LONGEST_TEXT if dtype == pl.String else _LONGEST)
     return isinstance(value, (list, dict)) and not dtype.is_nested()
 
 

@@ -18,6 +18,7 @@ from mlops_cli.core.sql_functions import (
     RESERVED,
     TYPES,
 )
+from mlops_cli.core.sql_growth import growth_of_call, refuse_growth
 from mlops_cli.core.sql_tokens import END, GrammarError, Token, tokens_of
 
 __all__ = ["LONGEST", "MOST_NESTED", "MOST_NODES", "GrammarError", "Sql", "parse"]
@@ -29,9 +30,7 @@ MOST_NESTED = 32
 MOST_NODES = 200
 """Operators, functions, casts and conditions: Polars' work grows with the cube of a chain."""
 WIDEST_PAD = 1_000
-"""Characters to which LPAD and RPAD fill up."""
-FURTHEST_PART = 1_000
-"""Parts that SPLIT_PART counts, from either end."""
+"""Characters to which LPAD and RPAD fill up, and parts that SPLIT_PART counts."""
 
 _ARITIES = {name: bounds for group in FUNCTIONS.values() for name, bounds in group.items()}
 _MATCHES = ("like", "ilike", "rlike", "regexp")
@@ -56,7 +55,7 @@ def parse(sql: str) -> Sql:
     if len(sql) > LONGEST:
         raise GrammarError(f"it has {len(sql):,} characters, and may have {LONGEST:,}")
     parser = _Parser(tokens_of(sql))
-    parser.expression(0)
+    refuse_growth(parser.expression(0))
     if parser.now is not END:
         raise parser.unexpected()
     return Sql(" ".join(parser.out), tuple(dict.fromkeys(parser.columns)))
@@ -69,6 +68,7 @@ class _Parser:
     tokens: list[Token]
     at: int = 0
     nodes: int = 0
+    growth: int = 1
     out: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
 
@@ -123,11 +123,18 @@ class _Parser:
 
     # -- what stands between operators -------------------------------------------------------
 
-    def expression(self, depth: int) -> None:
-        """Operands with operators between them."""
+    def expression(self, depth: int) -> int:
+        """Operands with operators between them; gives by how much a text may grow."""
+        before, self.growth = self.growth, 1
         self.operand(depth)
         while self.operator(depth):
+            joins, so_far = self.out[-1] == "||", self.growth
+            self.growth = 1
             self.operand(depth)
+            self.growth = self.growth + so_far if joins else max(self.growth, so_far)
+        here = self.growth
+        self.growth = max(before, here)
+        return here
 
     def operator(self, depth: int) -> bool:
         """An operator that an operand follows; those that end by themselves are taken whole."""
@@ -287,7 +294,8 @@ class _Parser:
         if name not in _ARITIES:
             raise _refused(name)
         self.take()
-        begins = self.arguments(depth)
+        arguments = self.arguments(depth)
+        begins = [at for at, _, _ in arguments]
         least, most = _ARITIES[name]
         if not least <= len(begins) <= most:
             takes = f"{least} to {most}" if most != least else f"{least}"
@@ -305,15 +313,15 @@ class _Parser:
             self.check_width(name, begins[1])
         if name == "split_part":
             self.check_part(begins[2])
+        grown = [(growth, self.tokens[at:end]) for at, end, growth in arguments]
+        self.growth = max(self.growth, growth_of_call(name, grown))
 
     def check_part(self, at: int) -> None:
         """Refuse a part that isn't written as a number: a column of them is read across rows."""
         at += self.tokens[at].low == "-"
         part, after = self.tokens[at], self.tokens[at + 1]
-        if not (part.text.isdecimal() and after.low == ")" and int(part.text) <= FURTHEST_PART):
-            raise GrammarError(
-                f"SPLIT_PART takes the number of its part as a number up to {FURTHEST_PART:,}"
-            )
+        if not (part.text.isdecimal() and after.low == ")" and int(part.text) <= WIDEST_PAD):
+            raise GrammarError(f"SPLIT_PART takes its part as a number of at most {WIDEST_PAD:,}")
 
     def check_width(self, name: str, at: int) -> None:
         width, after = self.tokens[at], self.tokens[at + 1]
@@ -321,18 +329,18 @@ class _Parser:
         if not plain or int(width.text) > WIDEST_PAD:
             raise GrammarError(f"{name.upper()} fills up to a number of at most {WIDEST_PAD:,}")
 
-    def arguments(self, depth: int) -> list[int]:
-        """Expressions in parentheses, at least one; gives where each begins."""
+    def arguments(self, depth: int) -> list[tuple[int, int, int]]:
+        """Expressions in parentheses, at least one: where each begins and ends, and its growth."""
         self.take("(")
         if self.now.low == ")":
             raise GrammarError("there is nothing between the parentheses")
-        begins = [self.at]
-        self.expression(depth)
-        while self.goes_on(","):
-            begins.append(self.at)
-            self.expression(depth)
+        read = list[tuple[int, int, int]]()
+        while not read or self.goes_on(","):
+            begin = self.at
+            growth = self.expression(depth)
+            read.append((begin, self.at, growth))
         self.take(")")
-        return begins
+        return read
 
     def cast(self, depth: int) -> None:
         """X AS type."""

@@ -61,6 +61,20 @@ def test_values_of_several_types_fit_together_as_they_do_alone(dtype: pl.DataTyp
         assert made.to_list() == [None if one is None else one[0] for one in singles]
 
 
+def test_a_text_is_as_long_as_the_limit_at_most_and_concerns_its_row_alone() -> None:
+    inputs = Inputs({"note": pl.String()}, ("note",))
+    rows: list[dict[str, Any]] = [{"note": "é" * 100_000}, {"note": "x" * 100_001}, {"note": None}]
+    for given in (rows, [*rows, {"note": 7}]):
+        read = inputs.read(given)
+        assert [e.row for e in read.errors] == [1]
+        assert "'note' has 100,001 characters, and may have 100,000" in read.errors[0].message
+        assert len(read.errors[0].message) < 200
+    read = inputs.read_frame(pl.DataFrame(rows))
+    assert [(e.row, list(read.index)) for e in read.errors] == [(1, [0, 2])]
+    assert "may have 100,000" in read.errors[0].message
+    assert inputs.values({"note": "x" * 100_001}) is None
+
+
 @pytest.mark.parametrize("number", ["-9223372036854775809", "9223372036854775808", "-1e19"])
 def test_an_integer_beyond_the_ends_is_a_misfit(number: str) -> None:
     inputs = Inputs({"n": pl.Int64()}, ("n",))

@@ -225,6 +225,35 @@ def test_length_and_depth_are_bounded(sql: str) -> None:
     assert len(refusal(sql).message) < 500
 
 
+TEN = "REPLACE({}, 'a', 'aaaaaaaaaa')"
+LONGER = [
+    TEN.format(TEN.format(TEN.format("note"))),
+    "REGEXP_REPLACE(note, '.', '" + "$0" * 60 + "')",
+    "REGEXP_REPLACE(" + TEN.format(TEN.format("note")) + ", 'x*', 'y')",
+    "REPLACE(note, '', '" + "b" * 100 + "')",
+    "REPLACE(note, 'a', '" + "''" * 101 + "')",
+    "UPPER(CASE WHEN paid THEN " + TEN.format(TEN.format("note")) + " || note ELSE 'x' END)",
+    TEN.format("CONCAT(" + ", ".join(["note"] * 11) + ")"),
+    TEN.format("(" + " || ".join(["note"] * 11) + ")"),
+    TEN.format("TRIM(BOTH 'x' FROM CAST(" + " || ".join(["note"] * 11) + " AS VARCHAR))"),
+    "REPLACE(note, 'a', COALESCE(channel, ''))",
+    "REGEXP_REPLACE(note, 'a', 'b' || 'c')",
+]
+
+
+@pytest.mark.parametrize("sql", LONGER)
+def test_how_much_longer_a_text_becomes_is_bounded(sql: str) -> None:
+    assert re.search("100 times longer|in quotes", refusal(sql).message)
+
+
+def test_many_replacements_by_short_texts_are_taken() -> None:
+    chain = "note"
+    for sign in "abcdefghijkl":
+        chain = f"REGEXP_REPLACE(REPLACE({chain}, '{sign}', ''), '[{sign}]+', '#')"
+    assert Expression(chain, PLACE).type_in(SCHEMA) == pl.String()
+    assert Expression(TEN.format(TEN.format("note")), PLACE).type_in(SCHEMA) == pl.String()
+
+
 def test_within_the_bounds_everything_is_computed() -> None:
     nested = "(" * (MOST_NESTED - 1) + "n" + ")" * (MOST_NESTED - 1)
     for sql in (nested, "+".join(["n"] * MOST_NODES), "n IN (" + ", ".join("1" * 6_000) + ")"):
