@@ -32,6 +32,12 @@ def git(tmp_path, monkeypatch):
     return call
 
 
+def tag_now(git, tag):
+    """A tag as mlops makes it: by the rules of the remote's default branch."""
+    tip = git("rev-parse", "HEAD", folder="bare").stdout.strip()
+    git("tag", "-a", tag, "-m", f"one\n\nVersion: v0.1.0\nRules: {tip}")
+
+
 def push(git, *words):
     """Push; give whether it was taken, and what was said."""
     done = git("push", "-q", "origin", *words)
@@ -44,7 +50,8 @@ TAGS = ["shop@v0.1.0", "shop#production#1", "shop/approvals/v0.1.0/production/an
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_a_tag_of_the_registry_is_set_once(git, tag) -> None:
-    git("tag", "-a", tag, "-m", "one")
+    push(git, "HEAD")
+    tag_now(git, tag)
     assert push(git, tag) == (True, "")
     git("commit", "-q", "--allow-empty", "-m", "two")
     git("tag", "-f", "-a", tag, "-m", "two")
@@ -66,6 +73,31 @@ def test_it_is_annotated_and_named_as_it_says(git, tag) -> None:
     taken, said = push(git, tag)
     assert not taken
     assert "is a tag of another name: other" in said
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no rules at all",
+        "x\n\nRules: OLD",
+        "x\n\nRules: TIP\n\nnot the last",
+        "x\n\nRules: TIP\nnot all trailers",
+        "x\n\nRules: TIP\nRules: OLD",
+        "x\n\nRules: OLD\n-----BEGIN PGP MESSAGE-----\n\nRules: TIP",
+    ],
+)
+def test_an_assignment_states_the_rules_of_now(git, message) -> None:
+    old = git("rev-parse", "HEAD").stdout.strip()
+    git("commit", "-q", "--allow-empty", "-m", "two")
+    push(git, "HEAD")
+    tip = git("rev-parse", "HEAD").stdout.strip()
+    git("tag", "-a", "shop#a#1", "-m", message.replace("OLD", old).replace("TIP", tip))
+    taken, said = push(git, "shop#a#1")
+    assert not taken
+    assert "shop#a#1 is not by the rules of the default branch's tip" in said
+    tag_now(git, "shop#a#2")
+    git("tag", "-a", "shop#a!#3", "-m", "gto empties it")
+    assert push(git, "shop#a#2", "shop#a!#3") == (True, "")
 
 
 def test_all_else_is_pushed_as_ever(git) -> None:

@@ -124,6 +124,8 @@ def _entry(rules: StageRules, assignment: Assignment, version: Version) -> str:
     """How a version came into a stage."""
     tag, rule = assignment.tag, rules.rule_of(assignment)
     said = f"{tag.name} of {tag.at:%Y-%m-%d}, by {tag.who}, by the rules on {rules.branch.name}"
+    if rules.changed(assignment):
+        said += f" ({assignment.stage} has another rule there today: promote it anew)"
     if rule is None or not rule.approvals or assignment.rollback:
         return said
     given = rules.approvals(version, assignment.stage, rule)

@@ -2,8 +2,9 @@
 
 The rules are those of `params.yaml` as it is committed on the default branch (the remote's, where
 there is one), not those of somebody's workspace. An assignment is judged by the rules of its time:
-the commit that its message states, if that one is on the branch, else the branch at its date. It
-can't go back behind the rules of an assignment before it.
+the commit that its message states, if that one is on the branch, else the branch at its date. Both
+are the assigner's word, so the rules are never older than what must have been there before: the
+version's commit, its tag, and each valid assignment of a lower number, to whatever stage.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class StageRules:
         self._git = Git(root)
         self._verdicts: dict[str, str | None] = {}
         self._rules: dict[str, Mapping[str, StageRule]] = {}
-        self._histories: dict[str, frozenset[str]] = {}
+        self._ages: dict[str, int] = {}
 
     @cached_property
     def branch(self) -> Branch:
@@ -140,6 +141,13 @@ class StageRules:
     def rule_of(self, assignment: Assignment) -> StageRule | None:
         """The rule that held for an assignment; None where there was no such stage."""
         return self._at(self._commit_of(assignment)).get(assignment.stage)
+
+    def changed(self, assignment: Assignment) -> bool:
+        """Whether the rule that held for an assignment is another one now."""
+        try:
+            return self.current().get(assignment.stage) != self.rule_of(assignment)
+        except MlopsError:
+            return True
 
     def approvals(self, version: Version, stage: str, rule: StageRule) -> Approvals:
         """Count the approvals of a version for a stage, as a rule wants them."""
@@ -219,38 +227,72 @@ class StageRules:
             self.registry, assignments=kept, notes=(*self.registry.notes, *notes)
         )
 
-    def _commit_of(self, assignment: Assignment) -> str:
-        """The commit of the agreed branch whose rules held for an assignment."""
+    @cached_property
+    def _line(self) -> tuple[tuple[str, int], ...]:
+        """The commits that the agreed branch has been at, newest first, and their seconds."""
         tip = self.branch.commit
-        on_branch = self._history(tip)
-        stated = assignment.tag.trailers.get(RULES, "")
-        commit = stated if stated in on_branch else self._at_date(assignment)
-        earlier = {
-            a.tag.trailers.get(RULES, "")
-            for a in self.registry.assignments
-            if a.stage == assignment.stage and a.counter < assignment.counter
-        }
-        if newer := (earlier & on_branch) - self._history(commit):
-            raise NotProject(
-                f"it goes by the rules of {commit[:9]}, and an earlier assignment to "
-                f"{assignment.stage} by newer ones ({min(newer)[:9]})",
-                "Promote the version anew.",
+        words = self._listed("--first-parent", "--timestamp", "--end-of-options", tip)
+        return tuple(zip(words[1::2], map(int, words[::2]), strict=True))
+
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        return {commit: place for place, (commit, _) in enumerate(self._line)}
+
+    @cached_property
+    def _on_branch(self) -> frozenset[str]:
+        return frozenset(self._listed("--end-of-options", self.branch.commit))
+
+    def _commit_of(self, assignment: Assignment) -> str:
+        """The commit of the agreed branch whose rules hold for an assignment."""
+        own = self._age_of(assignment)
+        before = [a for a in self.registry.assignments if a.counter < assignment.counter]
+        if any(self._age_of(a) < own for a in before):
+            # All of them, from the oldest on: none is then judged by way of a later one.
+            valid = [a for a in before if self.refusal(a) is None]
+            own = min([own, *(self._age_of(a) for a in valid)])
+        return self._line[own][0]
+
+    def _age_of(self, assignment: Assignment) -> int:
+        """How many commits the branch is ahead of the rules of an assignment by itself."""
+        tag, version = assignment.tag, assignment.version
+        if tag.name not in self._ages:
+            age = self._entered(tag.trailers.get(RULES, ""))
+            if age is None:
+                age = self._at_second(int(tag.at.timestamp())) or 0
+            self._ages[tag.name] = age
+        age = self._ages[tag.name]
+        return age if version is None else min(age, self._age_of_version(version))
+
+    def _age_of_version(self, version: Version) -> int:
+        """How many commits the branch is ahead of what a version came after."""
+        name = version.tag.name
+        if name not in self._ages:
+            past = self._listed("--end-of-options", version.commit)
+            forked = next((self._places[c] for c in past if c in self._places), None)
+            # What was committed in the very second of the tag may have come after it.
+            dated = self._at_second(int(version.tag.at.timestamp()) - 1)
+            self._ages[name] = min(
+                (age for age in (forked, dated) if age is not None), default=len(self._line) - 1
             )
-        return commit
+        return self._ages[name]
 
-    def _at_date(self, assignment: Assignment) -> str:
-        tip, second = self.branch.commit, int(assignment.tag.at.timestamp())
-        found = self._git.ask(
-            "rev-list", "-1", "--first-parent", f"--min-age={second}", "--end-of-options", tip
-        )
-        return found or tip
+    def _entered(self, stated: str) -> int | None:
+        """The place of the commit by which a stated one came to the branch; None: it is not there.
 
-    def _history(self, commit: str) -> frozenset[str]:
-        """A commit and all before it."""
-        if commit not in self._histories:
-            listed = self._git.run("rev-list", "--end-of-options", commit)
-            self._histories[commit] = frozenset(listed.split())
-        return self._histories[commit]
+        A commit of a branch that was merged counts as the merge: its own rules never held.
+        """
+        if stated in self._places or stated not in self._on_branch:
+            return self._places.get(stated)
+        span = f"{stated}..{self.branch.commit}"
+        later = self._listed("--ancestry-path", "--end-of-options", span)
+        return max(self._places[commit] for commit in later if commit in self._places)
+
+    def _at_second(self, second: int) -> int | None:
+        """The place where the branch was at a time; None: nowhere yet."""
+        return next((n for n, (_, at) in enumerate(self._line) if at <= second), None)
+
+    def _listed(self, *arguments: str) -> list[str]:
+        return self._git.run("rev-list", *arguments).split()
 
     def _at(self, commit: str) -> Mapping[str, StageRule]:
         if commit not in self._rules:

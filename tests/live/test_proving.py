@@ -19,6 +19,7 @@ from mlops_cli.cli.app import main
 from mlops_cli.live.proving import prove
 from mlops_cli.store.delivery import bundle_md5
 from mlops_cli.store.objects import Objects
+from mlops_cli.store.registry import read
 
 
 def failed(project: Path) -> dict[str, str]:
@@ -242,6 +243,10 @@ def test_a_version_in_a_stage_is_there_by_the_rules_or_fails(project: Path) -> N
     made.run(project, *rule_from, "commit", "-qm", "Production asks for an approval")
     made.run(project, "git", "push", "-q", "origin", "main")
     made.run(project, *rule_from, "tag", "-a", "toy#production#2", "toy@v0.1.0^{commit}", *message)
+    registry = read(project, "toy")
+    first = prove(project, registry.versions[0], assignment=registry.assignments[0])[-1]
+    assert first.passed
+    assert "production has another rule there today" in first.said
     assert "toy#production#2: it has 0 of the 1 approvals" in failed(project)["stage"]
     assert main_in(project, "verify", "toy#production#1", "--json") == 0
     assert main_in(project, "verify", "toy#production#2", "--json") == 4

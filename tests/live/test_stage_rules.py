@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import signed_projects as made
 from signed_projects import approve, done, promote
 
+from mlops_cli.core.tags import Tag
+from mlops_cli.core.versions import Assignment
 from mlops_cli.errors import DataRefused, ModelRefused, NotFound, NotProject
 from mlops_cli.live.stage_rules import StageRules, find_trusted, read_trusted
 from mlops_cli.live.staging import rollback
@@ -180,6 +184,102 @@ def test_a_promotion_keeps_to_the_rule_of_its_time(root):
     notes = []
     assert stages(root, notes) == {"production": "v0.2.0"}, "an old rule after a newer one"
     assert sum("newer ones" in n or "0 of the 1" in n for n in notes) == 2
+
+
+SIGNED = "{after: staging, approvals: 1, approvers: [ann@example.org], signed: true}"
+
+
+@pytest.fixture
+def tightened(root):
+    """Rules that ask for nothing, an hour later strict ones, and then v0.3.0, put into staging."""
+    made.set_rule(root, "{}")
+    lax = made.object_of(root, "HEAD")
+    edit(root, SIGNED)
+    second = int(done(root, "git", "log", "-1", "--format=%ct").strip())
+    later = {"GIT_COMMITTER_DATE": f"@{second + 3600} +0000"}
+    done(root, "git", "commit", "-qam", "Strict", **later)
+    done(root, "git", "push", "-q", "origin", "main")
+    message = ("-m", "x", "-m", "Bundle: 33")
+    done(root, "git", "tag", "-a", "shop@v0.3.0", *message, **later)
+    assign(root, 1, "v0.3.0", stage="staging", lines=(f"Rules: {made.object_of(root, 'HEAD')}",))
+    assert stages(root) == {"staging": "v0.3.0"}
+    return root, lax, second
+
+
+@pytest.mark.parametrize("version", ["v0.3.0", "v0.2.0", "v0.9.0"])
+@pytest.mark.parametrize("way", ["stated", "dated", "merged"])
+def test_older_rules_cannot_be_named(tightened, version, way):
+    root, lax, second = tightened
+    if version == "v0.9.0":  # on the old commit, and with a date of then
+        past = {"GIT_COMMITTER_DATE": f"@{second} +0000"}
+        done(root, "git", "tag", "-a", "shop@v0.9.0", lax, "-m", "x", **past)
+    assign(root, 2, version, stage="staging")
+    lines, dates = (), {"GIT_COMMITTER_DATE": f"@{second + 1} +0000"}
+    if way == "stated":
+        lines, dates = (f"Rules: {lax}",), {}
+    if way == "merged":  # rules of a branch that was merged without them: they never held
+        done(root, "git", "checkout", "-q", "-b", "aside")
+        made.set_rule(root, "{}", push=False)
+        lines, dates = (f"Rules: {made.object_of(root, 'HEAD')}",), {}
+        made.set_rule(root, SIGNED, push=False)
+        done(root, "git", "checkout", "-q", "main")
+        done(root, "git", "merge", "-q", "--no-ff", "-m", "Merge", "aside")
+        done(root, "git", "push", "-q", "origin", "main")
+    assign(root, 3, version, lines=lines, **dates)
+    notes = []
+    assert "production" not in stages(root, notes)
+    assert any("shop#production#3 doesn't count" in n and "0 of the 1 signed" in n for n in notes)
+
+
+@pytest.mark.parametrize(("after", "counts"), [(7200, False), (60, True)])
+def test_a_version_of_an_old_commit_is_not_older_than_its_own_tag(tightened, after, counts):
+    root, lax, second = tightened
+    done(root, "git", "tag", "-a", "shop@v0.9.0", lax, "-m", "x",
+         GIT_COMMITTER_DATE=f"@{second + after} +0000")  # fmt: skip
+    done(root, "git", "tag", "-d", "shop#staging#1")
+    assign(root, 1, "v0.9.0", lines=(f"Rules: {lax}",))
+    assert stages(root) == ({"production": "v0.9.0"} if counts else {})
+
+
+def test_a_promotion_of_an_older_clone_counts_where_its_rule_is_the_same(root):
+    made.set_rule(root, ONE.replace("1,", "1, signed: false,"))
+    old = made.object_of(root, "HEAD")
+    done(root, "git", "commit", "-q", "--allow-empty", "-m", "Something else")
+    done(root, "git", "push", "-q", "origin", "main")
+    promote(root, stage="staging")
+    approve(root, "ann")
+    assign(root, 2, "v0.2.0", lines=(f"Rules: {old}",))
+    assert stages(root) == {"staging": "v0.2.0", "production": "v0.2.0"}
+
+
+def test_an_assignment_that_does_not_count_says_nothing_of_the_rules(root):
+    made.set_rule(root, "{}")
+    lax = made.object_of(root, "HEAD")
+    made.set_rule(root, ONE)
+    assign(root, 1, lines=(f"Rules: {made.object_of(root, 'HEAD')}",))
+    assign(root, 2, lines=(f"Rules: {lax}",))
+    assert stages(root) == {"production": "v0.1.0"}
+    rules = StageRules(root, read(root, "shop"))
+    assert [rules.changed(a) for a in rules.registry.assignments] == [False, True]
+
+
+def test_many_assignments_by_ever_older_rules_are_judged_without_recursion(root):
+    commits = []
+    for n in range(4):
+        done(root, "git", "commit", "-q", "--allow-empty", "-m", str(n))
+        commits.append(made.object_of(root, "HEAD"))
+    done(root, "git", "push", "-q", "origin", "main")
+    registry = read(root, "shop")
+    version = registry.versions[0]
+    assignments = tuple(
+        Assignment("staging", version, n, Tag(
+            f"shop#staging#{n}", version.commit, version.tag.at,
+            message=f"x\n\nVersion: v0.1.0\nRules: {commits[-1 - n // 301]}",
+        ))
+        for n in range(1, 1201)
+    )  # fmt: skip
+    rules = StageRules(root, dataclasses.replace(registry, assignments=assignments))
+    assert rules.refusal(assignments[-1]) is None
 
 
 def test_after_asks_for_a_stage_that_was_entered_by_its_own_rule(root):
