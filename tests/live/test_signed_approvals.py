@@ -195,6 +195,7 @@ def test_an_approval_ends_with_the_bundle_that_it_was_given_for(root):
     commit = made.object_of(root, "shop@v0.2.0^{commit}")
     done(root, "git", "push", "-q", "origin", ":refs/tags/shop@v0.2.0")
     done(root, "git", "tag", "-f", "-a", "shop@v0.2.0", commit, "-m", f"x\n\nBundle: {'f' * 64}")
+    done(root, "git", "push", "-q", "origin", "refs/tags/shop@v0.2.0")
     said = refusal(root)
     assert "has 0 of the 2" in said
     assert "another bundle" in said
