@@ -121,7 +121,7 @@ class Watch:
             real = os.path.realpath(os.fsdecode(path))
         except ValueError:  # a NUL, which the system refuses
             return
-        if real.startswith(("file:", ":memory:")) or self._is_own(real):
+        if real == os.devnull or real.startswith(("file:", ":memory:")) or self._is_own(real):
             return
         if not writes and (
             real in self._imports

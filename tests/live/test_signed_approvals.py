@@ -279,7 +279,10 @@ def test_gnupg_keys_count_for_their_valid_user_ids(root, tmp_path, monkeypatch):
         give("bo", "ann", "v0.1.0")
         assert "has 1 of the 2" in refusal(root, version="v0.1.0"), "one key of two user IDs"
         done(tmp_path, *gpg, "--quick-set-expire", fingerprints["ann"], "seconds=1")
-        time.sleep(1.5)
+        deadline = time.monotonic() + 20
+        listing = ("gpg", "--with-colons", "--list-keys", fingerprints["ann"])
+        while "pub:e:" not in done(tmp_path, *listing) and time.monotonic() < deadline:
+            time.sleep(0.2)
         said = refusal(root, version="v0.1.0")
         assert "has 0 of the 2" in said
         assert "a key that has expired" in said

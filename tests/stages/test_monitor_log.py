@@ -269,7 +269,7 @@ def test_a_line_that_a_kill_cut_off_hurts_no_other(layout):
         file.write('{"format": 1, "versi')
     verdicts.add({"version": "v2"})
     assert [entry["version"] for entry in verdicts.history()] == ["v1", "v2"]
-    assert verdicts.latest()["version"] == "v2"
+    assert verdicts.latest("v2")["version"] == "v2"
     assert verdicts.latest("v1")["version"] == "v1"
 
 

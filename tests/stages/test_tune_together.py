@@ -177,7 +177,7 @@ def test_who_dies_on_another_machine_is_replaced(tmp_path, postgres, monkeypatch
     [
         (WORKERS, "none", Usage, "'none'"),
         (WORKERS, "0", Usage, "'0'"),
-        (STORAGE, "mysql://u:secret@h/d", BadParams, "'mysql'"),
+        (STORAGE, "mysql://u:secret@h/d", BadParams, "no URL of a PostgreSQL"),
         (STORAGE, "postgresql://u:secret@127.0.0.1:9/d", SourceUnreadable, "can't be used"),
     ],
 )
