@@ -140,7 +140,7 @@ def outside_years(values: pl.Series) -> pl.Series | None:
         low, high = FIRST_MOMENT // per, LAST_MOMENT // per
     else:
         return None
-    numbers = values.to_physical()
+    numbers = values.cast(pl.Int64)  # `to_physical` takes twenty times as long
     least, most = numbers.min(), numbers.max()
     if least is None or (low <= least and most <= high):  # type: ignore[operator]
         return None
