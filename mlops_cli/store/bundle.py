@@ -213,7 +213,7 @@ def load(folder: Path, *, tried: bool = False) -> Bundle:
                 _member(folder, number, entry, names)
                 for number, entry in enumerate(description["members"])
             ),
-            encoder=Encoder.from_json(_read(folder, "encoder.json")),
+            encoder=_encoder(folder),
             labels=LabelCodec.from_json(description["labels"]),
             task=description["task"],
             threshold=description["threshold"],
@@ -263,6 +263,16 @@ def _description(bundle: Bundle) -> dict[str, Any]:
 
 def _place(number: int, family: str) -> str:
     return f"members/{number}-{family}"
+
+
+def _encoder(folder: Path) -> Encoder:
+    encoder = Encoder.from_json(_read(folder, "encoder.json"))
+    for name, categories in encoder.categories.items():
+        if not all(isinstance(category, str) for category in categories):
+            raise DataRefused(
+                f"a category of {name!r} in {folder / 'encoder.json'} is no text", _HINT
+            )
+    return encoder
 
 
 def _member(

@@ -7,6 +7,7 @@ out of the repository would let a stranger choose what is read and written elsew
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -81,7 +82,19 @@ def refuse_unsafe(root: Path, commit: str | None = None) -> None:
                     "Don't trust this repository, or replace the link: git rm --cached, then "
                     "a link of your own that Git doesn't track.",
                 )
+            if commit is None and _is_circular(top / name):
+                raise DataRefused(
+                    f"{name!a} is a link to {target!a}, which leads back to it", "Remove the link."
+                )
     _refuse_config(git, commit)
+
+
+def _is_circular(link: Path) -> bool:
+    try:
+        link.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def tracked_files(root: Path) -> list[str]:

@@ -188,6 +188,7 @@ def test_a_path_that_leads_out_is_refused_before_anything_is_read_or_written_the
         (".dvc/cache", "../../secret"),
         ("deep", "models/../../secret"),
         ("hooks", ".git/hooks"),
+        ("models", "models"),
     ],
 )
 def test_a_committed_link_that_leads_out_is_refused(

@@ -162,6 +162,13 @@ def test_json_that_no_bundle_has_is_refused(folder, name, text):
         load(folder)
 
 
+def test_categories_are_texts(folder):
+    odd = {"name": "x", "kind": "category", "categories": ["a", {"b": 1}], "pooled": False}
+    changed(folder, "encoder.json", lambda tree: tree["features"].append(odd))
+    with pytest.raises(DataRefused, match="a category of 'x'"):
+        load(folder)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("members", 7), ("members", [{}]), ("labels", None), ("task", []), ("calibrator", [1])],
