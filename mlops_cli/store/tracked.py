@@ -122,8 +122,10 @@ def _refuse_special(root: Path) -> None:
 
 def _entries(root: Path, *folders: str) -> Iterator[Path]:
     for folder in folders:
-        with suppress(OSError):
-            yield from sorted((root / folder).iterdir())
+        # Where a link leads isn't known yet.
+        if not (root / folder).is_symlink():
+            with suppress(OSError):
+                yield from sorted((root / folder).iterdir())
 
 
 def _listed(git: Git, commit: str | None) -> str | None:
