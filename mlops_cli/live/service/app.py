@@ -24,6 +24,7 @@ from mlops_cli.live.service.feedback import taken
 from mlops_cli.live.service.gate import Access, Gate, Route, media_type
 from mlops_cli.live.service.hosts import Hosts
 from mlops_cli.live.service.http import (
+    JSON,
     TOO_MANY,
     Answer,
     AsgiRequest,
@@ -54,6 +55,7 @@ _TICK = 0.25
 """Seconds between two looks for requests that have waited too long."""
 
 
+_JSON = JSON.encode()
 _LEAVE = 15.0
 """Seconds in which at the end all has to be answered; the log gives up before."""
 _ENDED = problem(Problem(503, "the request was given up", {"retry-after": "1"}))
@@ -314,8 +316,8 @@ def _failed(path: str, error: BaseException) -> Answer:
 
 
 def _kind(request: Request) -> str:
-    kind = request.header("content-type") or ""
-    return kind if kind == "application/json" else media_type(kind)
+    kind = request.headers.get(b"content-type", b"")
+    return JSON if kind == _JSON else media_type(kind.decode("latin-1"))
 
 
 def _predictions(outcome: Outcome) -> Answer:

@@ -43,6 +43,8 @@ KINDS: dict[str, tuple[Format, str]] = {
 """Content type -> the format that `serve.formats` names, and what it is."""
 SMALL = 16_384
 """Bytes of a body up to which it is parsed at once: it can't hold much, whatever it is."""
+_PARSED: frozenset[Format] = frozenset({"json", "csv"})
+"""Formats that are read in this process; a crash of the others' readers must not end it."""
 _BYTES_A_VALUE = 16
 """How many of a body's largest size there must be for each value."""
 _OBJECTS_A_ROW = 10
@@ -65,7 +67,9 @@ class Bodies:
         self._seconds = limits.seconds
         self._most = int(limits.megabytes * 1e6)
         self._values = max(WIDEST, self._most // _BYTES_A_VALUE)
-        self._formats = frozenset(formats)
+        self._formats: dict[str, Format] = {
+            kind: form for kind, (form, _) in KINDS.items() if form in formats
+        }
         self._text = text
         self._parser = ThreadPoolExecutor(1, thread_name_prefix="parse")
         self._tables = TableReader(self._rows, self._values, _UNPACKED * self._most)
@@ -74,11 +78,11 @@ class Bodies:
     @property
     def kinds(self) -> frozenset[str]:
         """The content types that are taken."""
-        return frozenset(kind for kind, (form, _) in KINDS.items() if form in self._formats)
+        return frozenset(self._formats)
 
     async def start(self) -> None:
         """Have everything ready that a first request needs."""
-        if self._formats & {"arrow", "parquet"}:
+        if not {"arrow", "parquet"}.isdisjoint(self._formats.values()):
             await self._tables.start()
 
     async def close(self) -> None:
@@ -94,9 +98,10 @@ class Bodies:
         Problem
             As for ``opened``.
         """
-        if len(body) > SMALL or self.format_of(kind) not in {"json", "csv"}:
+        form = self.format_of(kind)
+        if len(body) > SMALL or form not in _PARSED:
             return None
-        return self._parsed(body, kind)
+        return self._parsed(body, form)
 
     @asynccontextmanager
     async def opened(self, body: bytes, kind: str) -> AsyncIterator[Rows | pl.DataFrame]:
@@ -108,17 +113,17 @@ class Bodies:
             400 if the body isn't what its type says, 413 if it has too many rows or values, 415 if
             the type is not taken, 422 for rows that can't be, 503 or 504 if too many wait.
         """
-        small = self.small(body, kind)
+        form, small = self.format_of(kind), self.small(body, kind)
         if small is not None:
             yield small
             return
         await self._room.enter(len(body), self._seconds)
         try:
-            if self.format_of(kind) in {"arrow", "parquet"}:
+            if form in _PARSED:
+                yield await self._aside(self._parsed, body, form)
+            else:
                 plain = await self._tables.read(body, kind)
                 yield await self._aside(self._table, plain)
-            else:
-                yield await self._aside(self._parsed, body, kind)
         finally:
             self._room.leave(len(body))
 
@@ -143,28 +148,24 @@ class Bodies:
         Problem
             415 if it isn't known, or not taken.
         """
-        form = KINDS[kind][0] if kind in KINDS else None
-        if form is not None and form in self._formats:
-            return form
-        taken = ", ".join(sorted(self.kinds))
-        if form is None:
+        if kind in self._formats:
+            return self._formats[kind]
+        taken = ", ".join(sorted(self._formats))
+        if kind not in KINDS:
             raise Problem(415, f"the content type {kind[:200]!r} is not known; there are {taken}")
         raise Problem(
             415,
             f"this service doesn't take {kind}, as serve.formats of params.yaml doesn't name "
-            f"{form!r}; there are {taken}",
+            f"{KINDS[kind][0]!r}; there are {taken}",
         )
 
-    def _parsed(self, body: bytes, kind: str) -> Rows | pl.DataFrame:
-        rows: Rows | pl.DataFrame
+    def _parsed(self, body: bytes, form: Format) -> Rows | pl.DataFrame:
         try:
-            rows = self._json(body) if self.format_of(kind) == "json" else self._csv(body)
+            return self._json(body) if form == "json" else self._csv(body)
         except (Problem, KeyboardInterrupt, SystemExit, MemoryError):
             raise
         except BaseException as error:  # noqa: BLE001 - Polars' panics aren't even Exceptions
-            raise Problem(400, f"the body is not {kind} ({type(error).__name__})") from None
-        self._count(len(rows))
-        return rows
+            raise Problem(400, f"the body is not {form} ({type(error).__name__})") from None
 
     def _table(self, plain: bytes) -> pl.DataFrame:
         table = table_of(plain, self._rows, self._values)
@@ -181,7 +182,8 @@ class Bodies:
 
     def _json(self, body: bytes) -> Rows:
         rows = self._from_json(self._document(body))
-        if any(len(row) > WIDEST for row in rows):
+        # A small body has no room for so many.
+        if len(body) > SMALL and any(len(row) > WIDEST for row in rows):
             raise Problem(422, f"a row has more than {WIDEST} columns")
         return rows
 

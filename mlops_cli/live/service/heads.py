@@ -167,5 +167,5 @@ def target_of(url: bytes, headers: dict[bytes, bytes]) -> tuple[str, str]:
             if whole.host is not None:
                 port = b"" if whole.port is None else b":%d" % whole.port
                 headers[b"host"] = whole.host + port
-    path, _, query = url.partition(b"?")
-    return unquote(path.decode("latin-1")), query.decode("latin-1")
+    path, _, query = url.decode("latin-1").partition("?")
+    return unquote(path) if "%" in path else path, query

@@ -12,6 +12,7 @@ import orjson
 
 __all__ = [
     "FULL",
+    "JSON",
     "TOO_MANY",
     "Answer",
     "AsgiRequest",
@@ -32,6 +33,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 JSON = "application/json"
+"""The content type of a JSON text."""
 TOO_MANY = 429
 """Is answered a moment later, so that guessing takes its time."""
 _PATIENCE = 60.0
