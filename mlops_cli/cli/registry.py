@@ -23,6 +23,15 @@ Local = Annotated[
     bool, typer.Option("--local", help="Only in this clone: ask no Git remote, tell none.")
 ]
 Why = Annotated[str, typer.Option("--message", "-m", help="Why; kept in the tag.")]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="VERSION",
+        help="What is in the stage now, as you know it: refused if it holds another one. "
+        "By default what this clone last saw.",
+    ),
+]
 Name = Annotated[str, typer.Argument(help="Such as v0.2.0, latest, or the stage it is in.")]
 
 
@@ -87,18 +96,22 @@ def _rows(gates: tuple[GateResult, ...]) -> tuple[tuple[str, str, str], ...]:
 def promote(
     version: Name,
     to: Annotated[str, typer.Option("--to", help="A stage of register.stages in params.yaml.")],
+    since: From = None,
     why: Why = "",
     local: Local = False,
     as_json: Json = False,
 ) -> None:
     """Put a version into a stage, if the stage's rule allows it.
 
+    Ends with exit code 8 where somebody has rolled the stage back, or put a later version there,
+    since this clone last looked.
+
     Example: mlops promote v0.2.0 --to production -m "Better on Newark"
     """
     from mlops_cli.live.staging import promote as put
 
     with _session(local) as session:
-        made, new = put(session, version, to, why)
+        made, new = put(session, version, to, why, since)
     _tell(made, new=new, as_json=as_json, did="promoted")
 
 
@@ -107,18 +120,22 @@ def rollback(
     to: Annotated[
         str | None, typer.Option("--to", help="An earlier version; by default the one before.")
     ] = None,
+    since: From = None,
     why: Why = "",
     local: Local = False,
     as_json: Json = False,
 ) -> None:
     """Put the version into a stage again that the present one replaced.
 
-    Example: mlops rollback -m "Too many false alarms"
+    Ends with exit code 8 where somebody has changed the stage since this clone last looked: of
+    two people who roll back at once, one does it.
+
+    Example: mlops rollback --from v0.7.0 -m "Too many false alarms"
     """
     from mlops_cli.live.staging import rollback as back
 
     with _session(local) as session:
-        made, new = back(session, stage, to, why)
+        made, new = back(session, stage, to, why, since)
     _tell(made, new=new, as_json=as_json, did="rolled back")
 
 

@@ -319,7 +319,7 @@ def _promoted(layout: Layout, attempts: Attempts, attempt: Attempt, wanted: Want
                 f"{attempt.held or 'nothing'} was",
             )
         try:
-            promote(session, attempt.version, stage, why(attempt))
+            promote(session, attempt.version, stage, why(attempt), number)
         except ModelRefused as error:
             return attempts.end(attempt, "registered", f"not promoted: {error.message}")
     return attempts.end(attempt, "promoted")

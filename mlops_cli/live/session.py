@@ -31,6 +31,8 @@ class Session:
         The Git remote that must agree to every change; None keeps it in this clone.
     note
         Takes a sentence that the user should see.
+    seen
+        Names of the tags that this clone had when the command began: what its user could know.
     """
 
     params: Params
@@ -38,6 +40,7 @@ class Session:
     git: Git
     remote: str | None
     note: Callable[[str], None] = lambda _: None
+    seen: frozenset[str] = frozenset()
 
     @classmethod
     @contextmanager
@@ -59,11 +62,13 @@ class Session:
             commits.refuse_unfit(git)
             if (layout.root / "dvc.lock").is_file():
                 commits.refuse_foreign(git, commits.owned(layout))
+        # Before waiting: another command of this clone may be changing them.
+        seen = frozenset((git.ask("tag", "--list") or "").splitlines())
         with waited_for(layout.work / "registry.lock", waiting):
             remote = None if local else git.remote()
             fetch(git, remote)
             read_trusted(layout.root, params.register_.name, waiting)
-            yield cls(params, layout, git, remote, waiting)
+            yield cls(params, layout, git, remote, waiting, seen)
 
     @property
     def name(self) -> str:

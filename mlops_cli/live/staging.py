@@ -10,6 +10,7 @@ from mlops_cli.core.tags import Tag, address_of, approval_tag, assignment_tag, i
 from mlops_cli.core.versions import Assignment, Registry, Version
 from mlops_cli.errors import Busy, ModelRefused, NotFound, NotProject, nearest
 from mlops_cli.live.stage_rules import RULES, StageRules
+from mlops_cli.live.unseen import refuse_unseen
 from mlops_cli.store.registry import Outdated, apply, fetch, new_tag, read, trailers
 
 if TYPE_CHECKING:
@@ -22,8 +23,16 @@ _TRIES = 8
 """How often a promotion is tried again after somebody else's change that doesn't touch it."""
 
 
-def promote(session: Session, wanted: str, stage: str, why: str = "") -> tuple[Assignment, bool]:
+def promote(
+    session: Session, wanted: str, stage: str, why: str = "", since: str | None = None
+) -> tuple[Assignment, bool]:
     """Put a version into a stage; the second value says whether it wasn't there yet.
+
+    Parameters
+    ----------
+    since
+        The version that the stage has to hold now; None: what it held when this clone last
+        looked, unless a newer version comes after an older one.
 
     Raises
     ------
@@ -32,7 +41,7 @@ def promote(session: Session, wanted: str, stage: str, why: str = "") -> tuple[A
     ModelRefused
         If the stage's rule isn't fulfilled, or the logged requests speak against it.
     Busy
-        If somebody else has just put another version there.
+        If somebody else has put another version there meanwhile.
     """
     rule = _rule(session, stage)
     _note_difference(session, stage, rule)
@@ -43,6 +52,7 @@ def promote(session: Session, wanted: str, stage: str, why: str = "") -> tuple[A
         version = registry.find(wanted)
         held = registry.in_stage(stage)
         if held != version:
+            refuse_unseen(registry, stage, session.seen, since, version)
             _check_rule(session, rule, version, stage)
             # The first version of a stage has no answers to be compared with.
             if held is not None and version.number not in replayed:
@@ -54,18 +64,28 @@ def promote(session: Session, wanted: str, stage: str, why: str = "") -> tuple[A
 
 
 def rollback(
-    session: Session, stage: str, to: str | None = None, why: str = ""
+    session: Session, stage: str, to: str | None = None, why: str = "", since: str | None = None
 ) -> tuple[Assignment, bool]:
     """Put the version into a stage again that the present one replaced, or an earlier one.
+
+    Parameters
+    ----------
+    since
+        The version that it goes back from; None: the one that was in the stage when this clone
+        last looked.
 
     Raises
     ------
     NotFound
         If there is no earlier version, or ``to`` has never been in the stage.
+    Busy
+        If the stage holds another version meanwhile.
     """
     _rule(session, stage)
 
     def choose(registry: Registry) -> Version:
+        if to is None or registry.find(to) != registry.in_stage(stage):
+            refuse_unseen(registry, stage, session.seen, since)
         registry = _rules(session).history(stage)
         if to is None:
             found = registry.before(stage)

@@ -1,9 +1,10 @@
 """Versions, stages and approvals in real Git repositories, through the command line."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from small_projects import done, mlops, project, seeded, state
+from small_projects import clone, done, mlops, project, seeded, state
 
 from mlops_cli.store.registry import read
 
@@ -122,6 +123,51 @@ def test_promotion_and_rollback(ann):
     assert "no earlier version" in refused(ann, 7, "rollback")
     shown = json.loads(done(ann, "gto", "show", "--json"))
     assert shown["shop"]["stage"]["production"] == "v0.1.0"
+
+
+@pytest.fixture
+def bo(ann, made):
+    """Another's clone, that has seen v0.2.0 replace v0.1.0 in production."""
+    for version in ("v0.1.0", "v0.2.0"):
+        done(ann, "mlops", "promote", version, "--to", "production")
+    other = clone(ann, ann.with_name("bo"), "bo")
+    done(other, "dvc", "config", "--local", "cache.dir", str(made / ".dvc" / "cache"))
+    return other
+
+
+def test_of_two_who_roll_back_at_once_one_does_it(ann, bo):
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda root: mlops(root, "rollback"), (ann, bo)))
+    assert sorted(r.returncode for r in results) == [0, 8]
+    done(ann, "git", "fetch", "--quiet", "--tags")
+    assert stages(ann) == {"production": "v0.1.0"}
+
+
+def test_a_rollback_goes_from_the_version_that_the_caller_saw(ann, bo):
+    done(seeded(ann, 3), "mlops", "register")
+    done(ann, "mlops", "promote", "latest", "--to", "production")
+    done(bo, "git", "fetch", "--quiet", "--tags")
+    done(ann, "mlops", "rollback")
+    result = mlops(bo, "rollback")
+    assert result.returncode == 8
+    said = " ".join(result.stderr.split())
+    assert "production has v0.2.0, since Ann <ann@example.org> changed it" in said
+    assert "when this clone last looked it was v0.3.0; nothing was done" in said
+    assert "mlops rollback --from v0.2.0" in said
+    assert "and not v0.3.0" in refused(bo, 8, "rollback", "--from", "v0.3.0")
+    assert "nothing to do" in done(bo, "mlops", "rollback", "--to", "v0.2.0")
+    done(bo, "mlops", "rollback", "--from", "v0.2.0")
+    assert stages(bo) == {"production": "v0.1.0"}
+
+
+def test_a_promotion_does_not_undo_a_rollback_that_the_caller_has_not_seen(ann, bo):
+    done(bo, "mlops", "rollback")
+    result = mlops(ann, "promote", "v0.2.0", "--to", "production")
+    assert result.returncode == 8
+    said = " ".join(result.stderr.split())
+    assert "production has v0.1.0, since Bo <bo@example.org> changed it" in said
+    done(ann, "mlops", "promote", "v0.2.0", "--to", "production", "--from", "v0.1.0")
+    assert stages(ann) == {"production": "v0.2.0"}
 
 
 def test_promoting_what_is_there_already_does_nothing(ann):
