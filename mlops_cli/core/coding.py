@@ -7,6 +7,7 @@ added up and compared without their values.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,17 @@ import polars as pl
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ABOVE", "BELOW", "MISSING", "MOST_NAMES", "OTHER", "Coding", "Read"]
+__all__ = [
+    "ABOVE",
+    "BELOW",
+    "GROUPS",
+    "MISSING",
+    "MOST_NAMES",
+    "OTHER",
+    "Coding",
+    "Read",
+    "group_of",
+]
 
 BINS = 64
 """A number's bins, at quantiles of the reference; fewer where it has few values."""
@@ -26,6 +37,10 @@ MOST_NAMES = 250
 """Categories with a code of their own; rarer ones share ``OTHER``."""
 BELOW, ABOVE, OTHER, MISSING = 0, 253, 254, 255
 """Bins are 1 to 64, between the two; categories count from 0."""
+GROUPS = 1000
+"""Names of a column that has many are counted by so many groups, which a hash of them decides."""
+_BLOCKS = 16
+"""The reference is cut into so many, to see how many names of a part are new to the others."""
 _LONGEST = 200
 """Characters of a category that are kept."""
 _CELLS = 8192
@@ -41,6 +56,7 @@ class Read(NamedTuple):
     misfits: int
     others: Mapping[str, int]
     dtype: str
+    groups: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,9 @@ class Coding:
         Whether no category of the reference lacks a code.
     strangers
         Share of later rows without a code that is to be expected.
+    grouped
+        Whether names are counted by their hash as well: where later rows will have others, which
+        names have a code is chance.
     """
 
     kind: str
@@ -66,6 +85,7 @@ class Coding:
     names: tuple[str, ...] = ()
     complete: bool = True
     strangers: float = 0.0
+    grouped: bool = False
 
     @classmethod
     def fit(cls, column: pl.Series, kind: str) -> Coding:
@@ -78,7 +98,9 @@ class Coding:
         text = _texts(column)[0].drop_nulls()
         ranked = _ranked(text)
         names, complete = tuple(ranked[:MOST_NAMES]), len(ranked) <= MOST_NAMES
-        return cls(kind, names=names, complete=complete, strangers=_strangers(text))
+        strangers = _strangers(text)
+        grouped = not complete or strangers > 0
+        return cls(kind, names=names, complete=complete, strangers=strangers, grouped=grouped)
 
     @property
     def bins(self) -> int:
@@ -89,6 +111,11 @@ class Coding:
     def discrete(self) -> bool:
         """Whether each number of the reference has a bin of its own."""
         return len(self.breaks) > 1 and self.breaks[-1] == self.breaks[-2]
+
+    @property
+    def untested(self) -> bool:
+        """Whether it is of a version that knew no groups, so that its names can't be tested."""
+        return not self.grouped and (not self.complete or self.strangers > 0)
 
     @property
     def centre(self) -> float:
@@ -103,8 +130,8 @@ class Coding:
             values = series.drop_nulls().to_numpy()
             return Read(self._counted(values, len(column)), values, misfits, {}, dtype)
         text, misfits = _booleans(column) if self.kind == "boolean" else _texts(column)
-        counts, others = self._named(text)
-        return Read(counts, np.empty(0), misfits, others, dtype)
+        counts, others, groups = self._named(text)
+        return Read(counts, np.empty(0), misfits, others, dtype, groups)
 
     def codes(self, column: pl.Series) -> npt.NDArray[np.uint8]:
         """The code of each row."""
@@ -152,6 +179,7 @@ class Coding:
             "names": list(self.names),
             "complete": self.complete,
             "strangers": self.strangers,
+            **({"grouped": True} if self.grouped else {}),
         }
 
     @classmethod
@@ -163,6 +191,7 @@ class Coding:
             tuple(tree.get("names", ())),
             tree.get("complete", True),
             tree.get("strangers", 0.0),
+            tree.get("grouped", False),
         )
 
     @cached_property
@@ -185,40 +214,55 @@ class Coding:
         counts[self.bins] -= counts[ABOVE]
         return counts
 
-    def _named(self, text: pl.Series) -> tuple[npt.NDArray[np.int64], dict[str, int]]:
-        """Counts by code, and those of names without one."""
+    def _named(
+        self, text: pl.Series
+    ) -> tuple[npt.NDArray[np.int64], dict[str, int], npt.NDArray[np.int64] | None]:
+        """Counts by code, those of names without one, and those by group."""
         counts = np.zeros(256, dtype=np.int64)
+        groups = np.zeros(GROUPS, dtype=np.int64) if self.grouped else None
         others: dict[str, int] = {}
         for name, n in text.alias("name").value_counts(name="n").iter_rows():
             # A boolean is its own code.
             code = self._codes.get(name) if isinstance(name, str) else name
             if name is None:
                 counts[MISSING] += n
-            elif code is None:
+                continue
+            if groups is not None:
+                groups[group_of(name)] += n
+            if code is None:
                 others[name] = n
             else:
                 counts[int(code)] += n
         counts[OTHER] = sum(others.values())
-        return counts, others
+        return counts, others, groups
 
     @cached_property
     def _codes(self) -> dict[str, int]:
         return {name: code for code, name in enumerate(self.names)}
 
     def _ranks(self, column: pl.Series) -> pl.Series:
-        """Codes, UInt8."""
+        """Codes, UInt8.
+
+        Where later rows will have other names, a code of its own would tell them from the
+        reference: such names have the code of another one, by their hash.
+        """
         text, _ = _booleans(column) if self.kind == "boolean" else _texts(column)
-        known = (
-            text.cast(pl.String)
-            .cast(pl.Enum(self.names), strict=False)
-            .to_physical()
-            .cast(pl.UInt8)
-        )
+        text = text.cast(pl.String)
+        if not self.complete:
+            return self._hashed(text, MOST_NAMES)
+        known = text.cast(pl.Enum(self.names), strict=False).to_physical().cast(pl.UInt8)
         if known.null_count():
-            known = known.fill_null(OTHER)
+            strange = self._hashed(text, len(self.names)) if self.grouped else OTHER
+            known = known.fill_null(strange)
             if text.null_count():
                 known = known.zip_with(text.is_not_null(), _constant(MISSING, len(text)))
         return known
+
+    @staticmethod
+    def _hashed(text: pl.Series, codes: int) -> pl.Series:
+        names = text.drop_nulls().unique()
+        found = pl.Series([group_of(name) % codes for name in names], dtype=pl.UInt8)
+        return text.replace_strict(names, found, default=MISSING, return_dtype=pl.UInt8)
 
 
 @dataclass(frozen=True)
@@ -298,18 +342,33 @@ def _ranked(text: pl.Series) -> list[str]:
     return list(counts.sort(["n", "name"], descending=[True, False])["name"])
 
 
-def _strangers(text: pl.Series) -> float:
-    """Share of rows whose name would have no code, had the other half of the rows chosen them.
+def group_of(name: str) -> int:
+    """The group of a name: the same on every machine, and whatever its frequency is."""
+    return zlib.crc32(name.encode("utf-8", "surrogatepass")) % GROUPS
 
-    The rows that choose the names are no measure of it: what they have is chosen. By half of them,
-    it comes out rather too large.
+
+def _strangers(text: pl.Series) -> float:
+    """Share of rows whose name would have no code, had other rows chosen the names.
+
+    The rows that choose the names are no measure of it: what they have is chosen. So the rows,
+    which are in order, are cut into parts, and each is judged by the names of all others but its
+    neighbours: rows of one entity that follow each other are not to know each other. The last part
+    counts by itself too, as names may be coming in all the time.
     """
-    halves = (text.gather_every(2), text.gather_every(2, 1))
-    outside = 0
-    for chosen, judged in (halves, halves[::-1]):
-        names = pl.Series(_ranked(chosen)[:MOST_NAMES], dtype=pl.String)
-        outside += len(judged) - int(judged.is_in(names.implode()).sum())
-    return round(outside / len(text), 6) if len(text) else 0.0
+    if not len(text):
+        return 0.0
+    parts = min(_BLOCKS, len(text))
+    block = pl.Series("block", np.arange(len(text)) * parts // len(text))
+    rows = pl.DataFrame([text.alias("name"), block]).group_by("name", "block").len("n")
+    strange = 0
+    for part in range(parts):
+        apart = (pl.col("block") < part - 1) | (pl.col("block") > part + 1)
+        chosen = rows.filter(apart).group_by("name").agg(pl.col("n").sum())
+        names = chosen.sort(["n", "name"], descending=[True, False])["name"].head(MOST_NAMES)
+        judged = rows.filter(block=part)
+        last = int(judged.filter(~pl.col("name").is_in(names.implode()))["n"].sum())
+        strange += last
+    return round(max(strange / len(text), last / int(judged["n"].sum())), 6)
 
 
 def _numbers(column: pl.Series) -> tuple[pl.Series, int]:

@@ -25,8 +25,7 @@ __all__ = ["Dependence", "clustered"]
 _SHORTEST = 16
 _FEWEST = 12
 """Blocks; of fewer the variance says little."""
-_CLASSES = 4
-"""A category's most frequent values are looked at, each as yes or no."""
+_BLOCKS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,8 @@ class Dependence:
         missing = codes == MISSING
         present = codes[~missing]
         blocks = tuple(_lengths(len(codes)))
-        values = _effects(_scores(present, codes, ordered=ordered), blocks)
-        gaps = _effects([missing.astype(np.float64)] if missing.any() else [], blocks)
+        values = _effects(codes, blocks, ordered=ordered)
+        gaps = _effects(missing.astype(np.uint8), blocks, ordered=False)
         return cls(blocks, values, gaps, _run(present))
 
     def effective(self, rows: int, *, gaps: bool = False) -> float:
@@ -104,8 +103,7 @@ def clustered(codes: npt.NDArray[np.uint8], rows: int, *, ordered: bool) -> floa
     size = len(codes) // _OWN_BLOCKS
     if size < 2:  # noqa: PLR2004
         return 1.0
-    present = codes[codes != MISSING]
-    (ratio,) = _effects(_scores(present, codes, ordered=ordered), [size])
+    (ratio,) = _effects(codes, [size], ordered=ordered)
     if ratio <= float(chdtri(_OWN_BLOCKS - 1, 0.001)) / (_OWN_BLOCKS - 1):
         return 1.0
     within = (ratio - 1) / (size - 1)
@@ -123,45 +121,52 @@ def _lengths(rows: int) -> list[int]:
     return found
 
 
-def _scores(
-    present: npt.NDArray[np.uint8], codes: npt.NDArray[np.uint8], *, ordered: bool
-) -> list[npt.NDArray[np.float64]]:
-    """Rows as numbers whose means are compared: ranks, or yes and no of frequent categories.
-
-    Where there is no value they have the mean, so that gaps aren't taken for values.
-    """
-    if not len(present):
-        return []
-    counts = np.bincount(present, minlength=256)
-    shares = counts / len(present)
-    if ordered:
-        middle = np.cumsum(shares) - shares / 2
-        middle[MISSING] = float(shares @ middle)
-        return [middle[codes]]
-    frequent = np.argsort(-counts, kind="stable")[:_CLASSES]
-    tables = []
-    for code in frequent[counts[frequent] > 0]:
-        table = np.zeros(256)
-        table[code] = 1.0
-        table[MISSING] = shares[code]
-        tables.append(table[codes])
-    return tables
-
-
-def _effects(parts: list[npt.NDArray[np.float64]], sizes: Sequence[int]) -> tuple[float, ...]:
+def _effects(
+    codes: npt.NDArray[np.uint8], sizes: Sequence[int], *, ordered: bool
+) -> tuple[float, ...]:
     """Variance of the means of blocks, over what it were with independent rows, by their size."""
-    within = sum(float(values.var()) for values in parts)
-    if not within > 0:
+    counts = np.bincount(codes, minlength=256)[:MISSING]
+    if np.count_nonzero(counts) < 2:  # noqa: PLR2004 - what is the same throughout can't vary
         return (1.0,) * len(sizes)
-    found = []
-    for size in sizes:
-        between = 0.0
-        for values in parts:
-            blocks = len(values) // size
-            means = values[: blocks * size].reshape(blocks, size).mean(axis=1)
-            between += size * float(means.var(ddof=1))
-        found.append(round(between / within, 4))
-    return tuple(found)
+    if not ordered:
+        return tuple(_of_names(codes, counts, size) for size in sizes)
+    ranks = np.cumsum(counts) - counts / 2
+    values = np.append(ranks, ranks @ counts / counts.sum())[codes] / counts.sum()
+    return tuple(_of_numbers(values, size) for size in sizes)
+
+
+def _of_numbers(values: npt.NDArray[np.float64], size: int) -> float:
+    """Of ranks; where there is no value they are the mean, so that gaps aren't taken for values."""
+    blocks = len(values) // size
+    means = values[: blocks * size].reshape(blocks, size).mean(axis=1)
+    return round(size * float(means.var(ddof=1)) / float(values.var()), 4)
+
+
+def _of_names(codes: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64], size: int) -> float:
+    """Of all names, each as yes or no: by their variance, or with the same weight for each.
+
+    The first is of what frequent names do, the second of what rare ones do, and is by how much a
+    chi-squared statistic of them is too large (Rao and Scott 1981). The greater counts. To look at
+    the most frequent names alone would be to look at those with the longest bursts.
+    """
+    blocks = len(codes) // size
+    shares = counts / counts.sum()
+    there = shares > 0
+    sums, squares = np.zeros(int(there.sum())), np.zeros(int(there.sum()))
+    for first in range(0, blocks, _BLOCKS_AT_ONCE):
+        few = min(_BLOCKS_AT_ONCE, blocks - first)
+        part = codes[first * size : (first + few) * size].astype(np.intp)
+        part += 256 * np.repeat(np.arange(few), size)
+        table = np.bincount(part, minlength=256 * few).reshape(few, 256).astype(np.float64)
+        held = table[:, :MISSING][:, there] + table[:, MISSING:] * shares[there]
+        sums += held.sum(axis=0)
+        squares += (held * held).sum(axis=0)
+    between = (squares - sums * sums / blocks) / (blocks - 1) / size
+    p = shares[there]
+    filled = counts.sum() / len(codes)
+    weighted = between.sum() / (filled * float(np.sum(p * (1 - p))))
+    alike = float(np.sum(between / p)) / (filled * (len(p) - 1))
+    return round(float(max(weighted, alike)), 4)
 
 
 def _run(present: npt.NDArray[np.uint8]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,9 @@ __all__ = ["cells", "jensen_shannon", "kolmogorov_smirnov", "psi", "wasserstein"
 _GROUPS = 10
 
 
-def psi(reference: npt.NDArray[np.int64], window: npt.NDArray[np.int64]) -> float:
+def psi(
+    reference: npt.NDArray[np.int64], window: npt.NDArray[np.int64], chance: float = 0.0
+) -> float:
     """Population stability index: the sum of ``(q - p) ln(q / p)`` over the cells.
 
     Half a row is added to each cell, so that an empty one doesn't make it infinite.
@@ -27,14 +30,21 @@ def psi(reference: npt.NDArray[np.int64], window: npt.NDArray[np.int64]) -> floa
     ----------
     reference, window
         Rows by cell, of the same cells.
+    chance
+        What is taken off, down to 0 (``significance.by_chance``).
     """
     seen = (reference + window) > 0
     p, q = (_smoothed(counts[seen]) for counts in (reference, window))
-    return float(np.sum((q - p) * np.log(q / p)))
+    return max(float(np.sum((q - p) * np.log(q / p))) - chance, 0.0)
 
 
-def jensen_shannon(reference: npt.NDArray[np.int64], window: npt.NDArray[np.int64]) -> float:
-    """Jensen-Shannon distance, the root of the divergence in bits: 0 (equal) to 1 (disjoint)."""
+def jensen_shannon(
+    reference: npt.NDArray[np.int64], window: npt.NDArray[np.int64], chance: float = 0.0
+) -> float:
+    """Jensen-Shannon distance, the root of the divergence in bits: 0 (equal) to 1 (disjoint).
+
+    ``chance`` is taken off before the root, as ``psi`` does.
+    """
     p, q = (counts / max(counts.sum(), 1) for counts in (reference, window))
     middle = (p + q) / 2
 
@@ -42,7 +52,8 @@ def jensen_shannon(reference: npt.NDArray[np.int64], window: npt.NDArray[np.int6
         there = shares > 0
         return float(np.sum(shares[there] * np.log2(shares[there] / middle[there])))
 
-    return float(np.sqrt(max(0.0, (entropy_from(p) + entropy_from(q)) / 2)))
+    found = (entropy_from(p) + entropy_from(q)) / 2 - chance / (8 * math.log(2))
+    return math.sqrt(max(0.0, found))
 
 
 def kolmogorov_smirnov(reference: npt.NDArray[np.int64], window: npt.NDArray[np.int64]) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,21 +15,16 @@ from mlops_cli.core.dependence import Dependence, clustered
 from mlops_cli.core.distances import cells, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
 from mlops_cli.core.drift_naming import moved, swapped
 from mlops_cli.core.drift_report import Bar, ColumnDrift, DriftRules
+from mlops_cli.core.name_cells import NameCells
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from mlops_cli.core.profiles import Profile
     from mlops_cli.core.sketches import Sketch
-
-    Counts = npt.NDArray[np.int64]
 
 __all__ = ["Candidate", "Column"]
 
 _SHARED = 10
 """Rows that have a category before it is named."""
-_RARE = 10
-"""Rows of the reference; a category with fewer is looked at with others like it."""
 _MUCH = 0.2
 """Share of rows outside the reference's range that no dependence of the rows excuses."""
 
@@ -116,6 +112,7 @@ class Column:
     def distances(self) -> ColumnDrift:
         """How far apart the two are, without a verdict."""
         ours, theirs = self.reference, self.window
+        number = ours.coding.kind == "number"
         both = cells(ours, theirs)
         found = ColumnDrift(
             self.part,
@@ -132,22 +129,23 @@ class Column:
         )
         if not ours.present or not theirs.present:
             return found
-        number = ours.coding.kind == "number"
         p, q = (np.array([cell[side] for cell in both]) for side in (1, 2))
-        return ColumnDrift(
-            **{
-                **{name: getattr(found, name) for name in found.__dataclass_fields__},
-                "psi": psi(p, q),
-                "js": jensen_shannon(ours.counts[:MISSING], theirs.counts[:MISSING])
-                if number
-                else jensen_shannon(*self._frequent()),
-                "ks": kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
-                if number
-                else None,
-                "wasserstein": wasserstein(ours, theirs) if number else None,
-                "p_value": self._same(),
-            }
+        chance = significance.by_chance(len(both), self.m, self.n)
+        return replace(
+            found,
+            psi=psi(p, q, chance) if number else self.cells.distance(psi),
+            js=jensen_shannon(p, q, chance) if number else self.cells.distance(jensen_shannon),
+            ks=kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
+            if number
+            else None,
+            wasserstein=wasserstein(ours, theirs) if number else None,
+            p_value=self._same(),
         )
+
+    @cached_property
+    def cells(self) -> NameCells:
+        """The cells over which names are compared."""
+        return NameCells.of(self.reference, self.window, self.m, self.n)
 
     def broken(self) -> Candidate | None:
         """What is wrong with the column as a whole, so that nothing else needs to be asked."""
@@ -177,7 +175,8 @@ class Column:
             yield stuck
         if (strange := self._strange()) is not None:
             yield strange
-        yield self._drift(distances)
+        if not self.reference.coding.untested:
+            yield self._drift(distances)
 
     def _missing(self) -> Candidate:
         before = _share(self.reference.missing, self.reference.rows)
@@ -207,6 +206,8 @@ class Column:
         if theirs.distinct > 1 or ours.distinct < 2 or theirs.low != theirs.high:  # noqa: PLR2004
             return None
         code = int(np.argmax(theirs.counts[:MISSING]))
+        if code == OTHER and len(theirs.others) > 1:
+            return None
         value = f"{theirs.low:.6g}" if theirs.low is not None else repr(self._only(code))
         share = (ours.counts[code] + 1) / (ours.present + 1)
         said = (
@@ -257,10 +258,13 @@ class Column:
             f"{'' if ours.coding.complete else ' or has rarely'}"
             f"{', such as ' if examples else ''}{', '.join(map(repr, examples))}"
         )
+        if ours.coding.strangers:
+            said += f"; {ours.coding.strangers:.2%} were to be expected"
+        # As great a change as from none to ``rules.unseen``, by Cohen's h.
+        least = significance.changed(ours.coding.strangers, rules.unseen)
         return Candidate(
-            "unseen", self.name, "share unseen", share, rules.unseen, p_value,
-            share - ours.coding.strangers >= rules.unseen, said,
-            details={"examples": examples},
+            "unseen", self.name, "share unseen", share, least, p_value, share >= least, said,
+            details={"examples": examples, "expected": ours.coding.strangers},
         )  # fmt: skip
 
     def _far(self) -> float:
@@ -281,24 +285,13 @@ class Column:
                 return 1.0
         return significance.beyond(share, self.window.present, 2.0, self.reference.present)
 
-    def _same(self) -> float:
-        """P-value of the same distribution."""
+    def _same(self) -> float | None:
+        """P-value of the same distribution; None if that can't be tested."""
         ours, theirs = self.reference, self.window
         if ours.coding.kind == "number":
             distance = kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
             return significance.ks_p_value(distance, self.m, self.n)
-        p, q = (c / max(c.sum(), 1) for c in self._frequent())
-        return significance.homogeneity(p, q, self.m, self.n)
-
-    def _frequent(self) -> tuple[Counts, Counts]:
-        """Counts of categories on both sides, the reference's rare ones as one.
-
-        Which of the rare ones it has, and how often, is chance.
-        """
-        ours, theirs = self.reference.counts[:MISSING], self.window.counts[:MISSING]
-        rare = ours < _RARE
-        rare[OTHER] = True
-        return tuple(np.append(c[~rare], c[rare].sum()) for c in (ours, theirs))  # type: ignore[return-value]
+        return None if ours.coding.untested else self.cells.p_value
 
     def _drift(self, distances: ColumnDrift) -> Candidate:
         number = self.reference.coding.kind == "number"
@@ -365,11 +358,11 @@ class Column:
                 f"{self.reference.mean:.4g} in the reference (KS {distances.ks:.2f}, "
                 f"PSI {distances.psi:.2f})"
             )
-        bar = max(distances.bars, key=lambda b: abs(b.window - b.reference))
+        label, now, before = self.cells.most()
         return (
-            f"{self.name!r} is distributed otherwise: {bar.label!r} in {bar.window:.1%} of the "
-            f"rows, {bar.reference:.1%} in the reference (JS {distances.js:.2f}, "
-            f"PSI {distances.psi:.2f})"
+            f"{self.name!r} is distributed otherwise: {label} in {now:.1%} of the rows, "
+            f"{before:.1%} in the reference; tested over {self.cells.tested()} "
+            f"(JS {distances.js:.2f}, PSI {distances.psi:.2f})"
         )
 
 

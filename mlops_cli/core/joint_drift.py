@@ -94,7 +94,9 @@ def joint_drift(
     )
     kind, column, large = "joint", None, auc >= rules.auc
     if large and p_value <= rules.alpha:
-        exchange = teller.exchange(X, [i for i in categorical if names[i] in ranked])
+        codings = {i: reference.columns[names[i]].coding for i in categorical}
+        named = [i for i, coding in codings.items() if names[i] in ranked and coding.complete]
+        exchange = teller.exchange(X, named)
         if exchange is not None:
             place, i, j, left = exchange
             kind, column = "swap", names[place]

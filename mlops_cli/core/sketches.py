@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_cli.core.coding import ABOVE, BELOW, MISSING, OTHER, Coding
+from mlops_cli.core.coding import ABOVE, BELOW, GROUPS, MISSING, OTHER, Coding
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sketch"]
 
-_EXAMPLES = 20
-"""So many names outside the coding are kept, the first by spelling, so that merging is exact."""
+_EXAMPLES = 100
+"""So many names outside the coding are kept, the most frequent of each part."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,14 @@ class Sketch:
     low, high
         Least and greatest number; None without any.
     others
-        Category -> rows, of categories outside the coding; some of them.
+        Category -> rows, of categories outside the coding: the most frequent ones, in the parts
+        of the rows where they were among them.
     dtype
         The type that the values had.
     absent
         Whether the rows lacked the column.
+    groups
+        Rows by group of names (``coding.group_of``), where the coding has groups.
     """
 
     coding: Coding
@@ -57,15 +60,18 @@ class Sketch:
     others: Mapping[str, int] = field(default_factory=dict)
     dtype: str = ""
     absent: bool = False
+    groups: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, coding: Coding, read: Read) -> Sketch:
         """The sketch of values that were read by a coding."""
         counts = np.zeros(256, dtype=np.int64)
         counts[: len(read.counts)] = read.counts
-        others = dict(sorted(read.others.items())[:_EXAMPLES])
+        others = _most_frequent(read.others)
         if coding.kind != "number" or not len(read.values):
-            return cls(coding, counts, read.misfits, others=others, dtype=read.dtype)
+            return cls(
+                coding, counts, read.misfits, others=others, dtype=read.dtype, groups=read.groups
+            )
         # Sums of the hugest numbers overflow; JSON has no word for that.
         with np.errstate(over="ignore", invalid="ignore"):
             apart = read.values - coding.centre
@@ -86,14 +92,15 @@ class Sketch:
         """Of rows that lack the column."""
         counts = np.zeros(256, dtype=np.int64)
         counts[MISSING] = rows
-        return cls(coding, counts, absent=True)
+        groups = np.zeros(GROUPS, dtype=np.int64) if coding.grouped else None
+        return cls(coding, counts, absent=True, groups=groups)
 
     def merge(self, other: Sketch) -> Sketch:
         """The sketch of the rows of both."""
         if self.coding != other.coding:
             msg = "sketches of different codings can't be merged"
             raise ValueError(msg)
-        names = sorted({*self.others, *other.others})[:_EXAMPLES]
+        names = {*self.others, *other.others}
         lows = [v for v in (self.low, other.low) if v is not None]
         highs = [v for v in (self.high, other.high) if v is not None]
         return Sketch(
@@ -104,9 +111,10 @@ class Sketch:
             self.squares + other.squares,
             min(lows, default=None),
             max(highs, default=None),
-            {n: self.others.get(n, 0) + other.others.get(n, 0) for n in names},
+            _most_frequent({n: self.others.get(n, 0) + other.others.get(n, 0) for n in names}),
             " or ".join(dict.fromkeys(filter(None, (self.dtype, other.dtype)))),
             self.absent and other.absent,
+            None if self.groups is None or other.groups is None else self.groups + other.groups,
         )
 
     @cached_property
@@ -165,6 +173,8 @@ class Sketch:
             tree |= {"low": self.low, "high": self.high}
         else:
             tree["others"] = dict(self.others)
+        if self.groups is not None:
+            tree["groups"] = self.groups.tolist()
         return tree
 
     @classmethod
@@ -184,4 +194,10 @@ class Sketch:
             tree.get("others", {}),
             tree["dtype"],
             tree["absent"],
+            np.array(tree["groups"], dtype=np.int64) if "groups" in tree else None,
         )
+
+
+def _most_frequent(others: Mapping[str, int]) -> dict[str, int]:
+    ranked = sorted(others.items(), key=lambda entry: (-entry[1], entry[0]))
+    return dict(sorted(ranked[:_EXAMPLES]))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.core.coding import ABOVE, BELOW, MISSING, MOST_NAMES, OTHER, Coding
+from mlops_cli.core.coding import ABOVE, BELOW, MISSING, MOST_NAMES, OTHER, Coding, group_of
 
 RNG = np.random.default_rng(0)
 SHAPES = {
@@ -66,8 +66,9 @@ def test_few_values_have_a_bin_each_and_say_so():
 
 
 def test_categories_rank_by_frequency_then_spelling_and_strangers_share_a_code():
-    coding = Coding.fit(pl.Series(["b", "a", "c", "c", None]), "category")
+    coding = Coding.fit(pl.Series(["c", "b", "a", "c", None] * 20), "category")
     assert coding.names == ("c", "a", "b")
+    assert (coding.strangers, coding.grouped) == (0, False)
     read = coding.read(pl.Series(["a", "z", "z", None, "c"]))
     assert coding.codes(pl.Series(["a", "z", None])).tolist() == [1, OTHER, MISSING]
     assert read.counts[[0, 1, 2, OTHER, MISSING]].tolist() == [1, 1, 0, 2, 1]
@@ -79,6 +80,38 @@ def test_the_rarest_of_many_categories_have_no_code():
     coding = Coding.fit(pl.Series(names), "category")
     assert not coding.complete
     assert coding.read(pl.Series(names)).counts[OTHER] == 5
+
+
+@pytest.mark.parametrize("many", [100, 10 * MOST_NAMES])
+def test_names_that_are_still_coming_in_are_counted_by_groups_and_have_no_code_that_tells(many):
+    names = pl.Series([f"n{i}" for i in np.random.default_rng(many).integers(0, many, 300)])
+    coding = Coding.fit(names, "category")
+    assert coding.grouped
+    later = pl.concat([names, pl.Series(["new", "newer", None])])
+    read, codes = coding.read(later), coding.codes(later)
+    assert read.groups.sum() == 302
+    assert read.groups[group_of("new")] >= 1
+    assert OTHER not in codes
+    assert (codes == MISSING).sum() == 1
+    assert Coding.from_json(coding.to_json()) == coding
+
+
+def test_the_share_of_strangers_is_what_later_rows_have_though_names_come_in_bursts():
+    rng = np.random.default_rng(3)
+
+    def names(bursts):
+        return pl.Series([f"n{i}" for i in np.repeat(rng.integers(0, 400, bursts), 8)])
+
+    known = names(300)
+    coding = Coding.fit(known, "category")
+    later = names(3000)
+    outside = float((~later.is_in(list(coding.names))).mean())
+    assert outside < coding.strangers < outside + 0.15
+
+
+def test_names_that_come_in_all_the_time_are_to_be_expected():
+    coding = Coding.fit(pl.Series([f"n{i // 9}" for i in range(1800)]), "category")
+    assert coding.strangers > 0.8
 
 
 @pytest.mark.parametrize(

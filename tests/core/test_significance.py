@@ -21,15 +21,32 @@ def test_homogeneity_is_the_chi_squared_test():
     assert tests.homogeneity(a / 400, b / 300, 400, 300) == pytest.approx(exact)
 
 
-def test_rare_cells_are_taken_together_so_that_many_categories_raise_no_alarm():
-    shares = np.r_[0.5, np.full(500, 0.001)]
-    p_values = []
+def test_one_cell_that_differs_is_found_among_hundreds_and_none_is_without_a_difference():
+    shares = np.full(200, 1 / 200)
+    found = []
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        a, b = rng.multinomial(5000, shares) / 5000, rng.multinomial(200, shares) / 200
-        p_values.append(tests.homogeneity(a, b, 5000, 200))
-    assert np.mean(np.array(p_values) < 0.05) < 0.1
-    assert np.mean(np.array(p_values) < 0.01) < 0.04
+        a, b = (rng.multinomial(n, shares) / n for n in (3000, 1000))
+        found.append(tests.foremost(a, b, 3000, 1000)[1])
+    assert np.mean(np.array(found) < 0.05) < 0.07
+    b[17] += 0.025
+    cell, p_value = tests.foremost(a, b / b.sum(), 3000, 1000)
+    assert cell == 17
+    assert p_value < 1e-4
+    assert tests.homogeneity(a, b / b.sum(), 3000, 1000) > p_value
+
+
+def test_the_distance_by_chance_is_what_one_in_twenty_samples_exceeds():
+    apart = []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        p, q = (rng.multinomial(n, np.full(30, 1 / 30)) / n for n in (3000, 1000))
+        apart.append(np.sum((p - q) ** 2 / ((3 * p + q) / 4)))
+    assert np.mean(np.array(apart) > tests.by_chance(30, 3000, 1000)) == pytest.approx(
+        0.05, abs=0.035
+    )
+    assert tests.by_chance(1, 100, 100) == 0
+    assert tests.by_chance(2, 100, 100, of=50) > tests.by_chance(2, 100, 100)
 
 
 def test_one_cell_cannot_differ():
@@ -66,3 +83,10 @@ def test_false_discoveries_are_adjusted_as_scipy_does():
 def test_a_sample_is_as_good_as_the_smaller_one():
     assert tests.joined(100, 1e12) == pytest.approx(100)
     assert tests.joined(0, 0) == 0
+
+
+def test_a_share_is_above_another_as_far_as_a_small_one_is_above_none():
+    assert tests.changed(0.0, 0.005) == pytest.approx(0.005)
+    found = tests.changed(0.15, 0.005)
+    assert tests.cohen_h(0.15, found) == pytest.approx(tests.cohen_h(0.0, 0.005))
+    assert tests.changed(1.0, 0.005) == 1.0

@@ -187,5 +187,6 @@ def _indices(reference: Profile, window: Profile) -> dict[str, float]:
     for name in list(reference.columns)[:_MOST]:
         both = cells(reference.columns[name], window.columns[name])
         if both and window.columns[name].present:
-            found[name] = psi(*(np.array([cell[side] for cell in both]) for side in (1, 2)))
+            ours, theirs = (np.array([cell[side] for cell in both]) for side in (1, 2))
+            found[name] = psi(ours, theirs)
     return found
