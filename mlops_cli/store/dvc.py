@@ -24,6 +24,7 @@ from mlops_cli.errors import (
     Busy,
     DiskFull,
     MlopsError,
+    NotFound,
     NotProject,
     StageFailed,
 )
@@ -110,7 +111,7 @@ def opened(root: Path, *, index: bool = True, outside: bool = False) -> Iterator
     except YAMLValidationError as error:
         raise BadParams(f"dvc.yaml: {_one_line(error)}", "Correct it, then run again.") from None
     except (DvcException, OSError) as error:
-        raise _translated(error) from error
+        raise _translated(error, root) from error
 
 
 def use_site_cache() -> None:
@@ -215,7 +216,7 @@ def _words(entry: Any) -> Iterator[str]:
                 yield f"{path} is {state}" + (" (output)" if "outs" in kind else "")
 
 
-def _translated(error: BaseException) -> MlopsError:
+def _translated(error: BaseException, root: Path) -> MlopsError:
     """Our error for DVC's, from its innermost cause."""
     from dvc.stage.exceptions import StageCmdFailedError
 
@@ -229,6 +230,12 @@ def _translated(error: BaseException) -> MlopsError:
         if isinstance(cause, StageCmdFailedError):
             status = re.search(r"exited with (-?\d+)", str(cause))
             return StageFailed(stage[1] if stage else "?", int(status[1]) if status else 1)
+        if isinstance(cause, FileNotFoundError) and stage and cause.filename:
+            missing = os.path.relpath(cause.filename, root)
+            return NotFound(
+                f"stage {stage[1]} reads {missing}, which is not there",
+                "Bring it with `mlops pull`, or run the stage that makes it.",
+            )
         if is_full(cause):
             return DiskFull(
                 "no space is left on the disk to keep results in DVC's cache",
@@ -250,10 +257,35 @@ def _without_cause(error: BaseException, chain: Sequence[BaseException]) -> Mlop
     if "unsaved files" in first and files:
         return Unsaved(files)
     text = "; ".join(dict.fromkeys(_one_line(cause) for cause in chain))
+    if any(isinstance(cause, _misstatements()) for cause in chain):
+        return BadParams(f"DVC cannot use the project's files: {text}", "Correct them.")
     busy = any(type(cause).__name__ == "LockError" for cause in chain)
     if busy:
         return Busy(f"another DVC command is at work ({text})", "Wait until it has ended.")
     return MlopsError(f"DVC could not do it: {text}", "`dvc doctor` and --debug tell more.")
+
+
+def _misstatements() -> tuple[type[BaseException], ...]:
+    """DVC's errors of what its files state: settings, stages, and what stages read and write."""
+    from dvc import exceptions as common
+    from dvc.config import ConfigError
+    from dvc.parsing import ResolveError
+    from dvc.stage import exceptions as stages
+
+    return (
+        ConfigError,
+        ResolveError,
+        common.CircularDependencyError,
+        common.CyclicGraphError,
+        common.OutputDuplicationError,
+        common.OverlappingOutputPathsError,
+        common.StageNotFoundError,
+        common.StagePathAsOutputError,
+        stages.MissingDataSource,
+        stages.StageFileDoesNotExistError,
+        stages.StageNotFound,
+        stages.StagePathOutsideError,
+    )
 
 
 def _one_line(error: BaseException) -> str:

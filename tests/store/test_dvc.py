@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_cli.errors import BadParams, Busy, MlopsError, NotProject, StageFailed
+from mlops_cli.errors import BadParams, Busy, NotFound, NotProject, StageFailed
 from mlops_cli.store import dvc
 from mlops_cli.store.locks import held, waited_for
 
@@ -23,6 +23,11 @@ stages:
     cmd: sh -c 'grep -q good a.txt || exit 4; cp a.txt b.txt'
     deps: [a.txt]
     outs: [b.txt]
+"""
+CIRCLE = """\
+stages:
+  a: {cmd: x, deps: [q], outs: [p]}
+  b: {cmd: y, deps: [p], outs: [q]}
 """
 
 
@@ -89,7 +94,7 @@ def test_a_broken_pipeline_file_is_told(project: Path) -> None:
 
 def test_a_missing_input_is_told(project: Path) -> None:
     (project / "in.txt").unlink()
-    with pytest.raises(MlopsError, match=r"in\.txt"):
+    with pytest.raises(NotFound, match=r"stage one reads in\.txt, which is not there"):
         dvc.reproduce(project, None)
 
 
@@ -148,3 +153,25 @@ def test_a_stage_waits_for_one_that_is_still_at_work(tmp_path: Path) -> None:
         pass
     other.communicate()
     assert said == [f"waiting for process {other.pid}, which is still at work on this project"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "named"),
+    [
+        (".dvc/config", "[core]\n    mystery = 1\n", "mystery"),
+        ("dvc.yaml", "stages:\n  one:\n    cmd: x\n    deps: ['${nowhere}']\n", "nowhere"),
+        ("dvc.yaml", "stages:\n  a: {cmd: x, outs: [o]}\n  b: {cmd: y, outs: [o]}\n", "output 'o'"),
+        ("dvc.yaml", CIRCLE, "dependency and an output"),
+    ],
+)  # fmt: skip
+def test_what_dvc_cannot_use_of_a_projects_files_is_a_fault_of_these(
+    project: Path, file: str, text: str, named: str
+) -> None:
+    (project / file).write_text(text)
+    with pytest.raises(BadParams, match=named):
+        dvc.reproduce(project, None)
+
+
+def test_a_stage_that_is_not_there_is_named(project: Path) -> None:
+    with pytest.raises(BadParams, match="three"):
+        dvc.reproduce(project, "three")
