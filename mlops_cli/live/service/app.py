@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 from mlops_cli.errors import MlopsError
 from mlops_cli.live.scoring import Unscorable
 from mlops_cli.live.service.about import About
-from mlops_cli.live.service.batching import Batcher, Outcome
+from mlops_cli.live.service.batching import Batcher
 from mlops_cli.live.service.bodies import SMALL, Bodies
 from mlops_cli.live.service.feedback import taken
 from mlops_cli.live.service.gate import Access, Gate, Route, media_type
@@ -37,6 +37,7 @@ from mlops_cli.live.service.http import (
 from mlops_cli.live.service.ids import Ids
 from mlops_cli.live.service.logs import log
 from mlops_cli.live.service.metrics import Metrics
+from mlops_cli.live.service.pending import Outcome
 from mlops_cli.live.service.security import Guard
 from mlops_cli.live.service.settings import Settings
 from mlops_cli.live.service.versions import Versions

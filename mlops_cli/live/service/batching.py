@@ -10,16 +10,29 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.core.inputs import RowError
 from mlops_cli.live.scoring import Unscorable
 from mlops_cli.live.service.http import Problem
 from mlops_cli.live.service.parts import faults, parts_of, speaker
+from mlops_cli.live.service.pending import (
+    Outcome,
+    Pending,
+    Scored,
+    not_kept,
+    resolve,
+    settle,
+    too_late,
+    unfit,
+    unkeepable,
+    unkept,
+    without,
+    without_bad,
+)
 from mlops_cli.live.service.telling import Teller, as_json
 from mlops_cli.store.events import Unkeepable
 
@@ -28,14 +41,14 @@ if TYPE_CHECKING:
 
     from mlops_cli.live.service.ids import Ids
     from mlops_cli.live.service.metrics import Metrics
-    from mlops_cli.live.service.served import Served
+    from mlops_cli.live.service.pending import Reply
     from mlops_cli.live.service.versions import Versions
     from mlops_cli.store.events import Prediction
     from mlops_cli.store.events.writer import EventLog
 
     Rows = Sequence[Mapping[str, Any]]
 
-__all__ = ["Batcher", "Outcome"]
+__all__ = ["Batcher"]
 
 _SMALL = 64
 """Up to so many rows, a request is scored with others, in the loop's own thread."""
@@ -52,35 +65,6 @@ _WAITING = 20_000
 """Rows that may wait to be scored or logged; more are refused until it gets better."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a request: its version, and each row's answer in JSON."""
-
-    served: Served
-    answers: list[str]
-
-
-Told = Callable[[Outcome | BaseException], None]
-"""Is called once, with what became of a request."""
-
-
-@dataclass(slots=True)
-class _Asked:
-    rows: Rows
-    told: Told | None
-    deadline: float
-    started: float
-
-    def tell(self, outcome: Outcome | BaseException) -> None:
-        if self.told is not None:
-            told, self.told = self.told, None
-            told(outcome)
-
-    @property
-    def done(self) -> bool:
-        return self.told is None
-
-
 @dataclass(slots=True)
 class _Work:
     """What a request by itself asks for, and whether anybody still waits for it."""
@@ -95,14 +79,6 @@ class _Work:
             raise Problem(503, "the request was given up")
 
 
-@dataclass(slots=True)
-class _Done:
-    """A scored batch that waits for its events to be durable."""
-
-    asked: list[tuple[_Asked, Outcome]] = field(default_factory=list)
-    events: list[Prediction] = field(default_factory=list)
-
-
 class Batcher:
     """Scores rows in batches, and logs them."""
 
@@ -113,8 +89,8 @@ class Batcher:
         self._log = log
         self._teller = Teller(versions, metrics, ids, keeps=log is not None)
         self._seconds = seconds
-        self._asked: deque[_Asked] = deque()
-        self._unanswered: deque[_Asked] = deque()
+        self._asked: deque[Pending] = deque()
+        self._unanswered: deque[Pending] = deque()
         self._rows = 0
         self._scheduled = False
         self._away = 0
@@ -132,8 +108,8 @@ class Batcher:
         """Whether rows are few enough to be scored with those of others."""
         return isinstance(rows, list) and len(rows) <= _SMALL
 
-    def put(self, rows: Rows, told: Told) -> None:
-        """Score a few rows with those of others; ``told`` is called when their events are durable.
+    def put(self, rows: Rows, reply: Reply) -> None:
+        """Score a few rows with those of others; ``reply`` is called when their events are durable.
 
         Raises
         ------
@@ -142,7 +118,7 @@ class Batcher:
         """
         self._admit()
         now = time.perf_counter()
-        asked = _Asked(rows, told, now + self._seconds, now)
+        asked = Pending(rows, reply, now + self._seconds, now)
         self._asked.append(asked)
         self._unanswered.append(asked)
         self._rows += len(rows)
@@ -159,7 +135,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         if self.takes(rows) and not explain:
             future: asyncio.Future[Outcome] = loop.create_future()
-            self.put(rows, partial(_resolve, future))  # type: ignore[arg-type]
+            self.put(rows, partial(resolve, future))  # type: ignore[arg-type]
             try:
                 return await future
             finally:
@@ -174,7 +150,7 @@ class Batcher:
                 await _kept(durable)
                 return outcome
         except TimeoutError:
-            raise _too_late(self._seconds) from None
+            raise too_late(self._seconds) from None
         finally:
             # Nobody waits for what is left of it.
             work.ended.set()
@@ -185,7 +161,7 @@ class Batcher:
         now = time.perf_counter()
         self._forget_answered()
         while self._unanswered and self._unanswered[0].deadline < now:
-            self._unanswered.popleft().tell(_too_late(self._seconds))
+            self._unanswered.popleft().answer(too_late(self._seconds))
             self._forget_answered()
 
     async def drain(self, seconds: float) -> None:
@@ -194,7 +170,7 @@ class Batcher:
         while (self._asked or self._rows or self._away) and time.perf_counter() < ends:
             await asyncio.sleep(0.01)
         for asked in self._unanswered:
-            asked.tell(_too_late(self._seconds))
+            asked.answer(too_late(self._seconds))
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _admit(self) -> None:
@@ -237,11 +213,11 @@ class Batcher:
             self._score(batch)
         self._schedule(asyncio.get_running_loop())
 
-    def _score(self, batch: list[_Asked]) -> None:
-        done = _Done()
+    def _score(self, batch: list[Pending]) -> None:
+        done = Scored()
         self._apart(batch, done)
         if self._log is None or not done.events:
-            _settle(done, None)
+            settle(done, None)
             return
         loop = asyncio.get_running_loop()
         self._away += 1
@@ -250,7 +226,7 @@ class Batcher:
             lambda f: loop.call_soon_threadsafe(self._back, done, f.exception())
         )
 
-    def _apart(self, batch: list[_Asked], done: _Done) -> None:
+    def _apart(self, batch: list[Pending], done: Scored) -> None:
         """Score requests together; where that fails, by halves, so that only one is at fault."""
         try:
             self._together(batch, done)
@@ -261,16 +237,16 @@ class Batcher:
             left = [asked for asked in batch if not asked.done]
             if len(left) < 2:  # noqa: PLR2004 - there is none to be parted from
                 for asked in left:
-                    asked.tell(error)
+                    asked.answer(error)
                 return
             half = len(left) // 2
             self._apart(left[:half], done)
             self._apart(left[half:], done)
 
-    def _back(self, done: _Done, error: BaseException | None) -> None:
+    def _back(self, done: Scored, error: BaseException | None) -> None:
         """A batch's events are durable, or can't be."""
         self._away -= 1
-        _settle(done, error)
+        settle(done, error)
         self._forget_answered()
         self._schedule(asyncio.get_running_loop())
 
@@ -282,12 +258,12 @@ class Batcher:
         while self._unanswered and self._unanswered[0].done:
             self._unanswered.popleft()
 
-    def _together(self, batch: list[_Asked], done: _Done) -> None:
+    def _together(self, batch: list[Pending], done: Scored) -> None:
         """Score the rows of several requests at once."""
         rows = [row for asked in batch for row in asked.rows]
         parts = parts_of(self._versions, rows)
         if errors := faults(parts):
-            batch = _without_bad(batch, errors)
+            batch = without_bad(batch, errors)
             if batch:
                 self._together(batch, done)
             return
@@ -299,7 +275,7 @@ class Batcher:
                 if part.places is None or isinstance(error, own):
                     raise
                 # The other version's requests are answered.
-                rest = _without(batch, part.places, error)
+                rest = without(batch, part.places, error)
                 if rest:
                     self._together(rest, done)
                 return
@@ -314,7 +290,7 @@ class Batcher:
         for asked in batch:
             end = start + len(asked.rows)
             served = speaker(parts, range(start, end))
-            done.asked.append((asked, Outcome(served, answers[start:end])))
+            done.requests.append((asked, Outcome(served, answers[start:end])))
             start = end
 
     def _alone(
@@ -324,7 +300,7 @@ class Batcher:
         work.go_on()
         parts = parts_of(self._versions, rows)
         if errors := faults(parts):
-            raise _unfit(errors, 0)
+            raise unfit(errors, 0)
         answers, durable = [""] * len(rows), []
         for part in parts:
             told: list[str] = []
@@ -350,90 +326,7 @@ async def _kept(durable: list[Future[list[str]]]) -> None:
     results = await asyncio.gather(*map(asyncio.wrap_future, durable), return_exceptions=True)
     for error in results:
         if isinstance(error, Unkeepable):
-            if _answered(error):
-                raise _unkeepable()
+            if unkept(error):
+                raise unkeepable()
         elif isinstance(error, BaseException):  # a driver's own
-            raise _not_kept() from error
-
-
-def _settle(done: _Done, error: BaseException | None) -> None:
-    bad = _answered(error) if isinstance(error, Unkeepable) else None
-    for asked, outcome in done.asked:
-        if error is None or (bad is not None and not _has(outcome, bad)):
-            asked.tell(outcome)
-        else:
-            asked.tell(_not_kept() if bad is None else _unkeepable())
-
-
-def _answered(error: Unkeepable) -> set[str]:
-    """Answered rows that can't be kept; a shadow's faults are its own."""
-    return {i for i in error.ids if not i.endswith("-shadow")}
-
-
-def _has(outcome: Outcome, ids: Collection[str]) -> bool:
-    """Whether one of these predictions is among its answers, which begin with the id."""
-    start = len('{"id":"')
-    return any(answer[start : answer.index('"', start)] in ids for answer in outcome.answers)
-
-
-def _resolve(future: asyncio.Future[Outcome], outcome: Outcome | BaseException) -> None:
-    if future.done():
-        return
-    if isinstance(outcome, Outcome):
-        future.set_result(outcome)
-    else:
-        future.set_exception(outcome)
-
-
-def _not_kept() -> Problem:
-    return Problem(503, "the event log can't take the prediction", {"retry-after": "5"})
-
-
-def _unkeepable() -> Problem:
-    return Problem(422, "a value of the row can't be kept: the event log's database refuses it")
-
-
-def _without_bad(batch: Sequence[_Asked], errors: Sequence[RowError]) -> list[_Asked]:
-    """The requests of which every row is good; the others are told why not."""
-    good, start = [], 0
-    for asked in batch:
-        end = start + len(asked.rows)
-        wrong = [e for e in errors if e.row is None or start <= e.row < end]
-        if wrong:
-            asked.tell(_unfit(wrong, start))
-        else:
-            good.append(asked)
-        start = end
-    return good
-
-
-def _without(batch: Sequence[_Asked], places: Sequence[int], error: BaseException) -> list[_Asked]:
-    """The requests that have none of these rows; the others get the error."""
-    left, start, failed = [], 0, set(places)
-    for asked in batch:
-        end = start + len(asked.rows)
-        if failed.isdisjoint(range(start, end)):
-            left.append(asked)
-        else:
-            asked.tell(error)
-        start = end
-    return left
-
-
-def _unfit(errors: list[Any], start: int) -> Problem:
-    shown = [
-        {
-            "row": None if e.row is None else e.row - start,
-            "column": e.column,
-            "value": e.value,
-            "message": e.message,
-        }
-        for e in errors[:100]
-    ]
-    first = shown[0]["message"]
-    count = f"more than {len(shown)}" if len(errors) > len(shown) else len(errors)
-    return Problem(422, f"{count} faults in the rows, the first: {first}", errors=shown)
-
-
-def _too_late(seconds: float) -> Problem:
-    return Problem(504, f"the request was not answered in {seconds:g} s", {"retry-after": "1"})
+            raise not_kept() from error

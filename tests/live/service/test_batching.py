@@ -12,8 +12,8 @@ from served_models import make
 
 from mlops_cli.live.scoring import Unscorable
 from mlops_cli.live.service.app import Service
-from mlops_cli.live.service.batching import Outcome
 from mlops_cli.live.service.http import Problem
+from mlops_cli.live.service.pending import Outcome
 from mlops_cli.live.service.settings import Model, Settings
 
 

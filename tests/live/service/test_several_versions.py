@@ -13,8 +13,8 @@ import pytest
 from served_models import Made, make
 
 from mlops_cli.live.service.app import Service
-from mlops_cli.live.service.batching import Outcome
 from mlops_cli.live.service.http import Problem
+from mlops_cli.live.service.pending import Outcome
 from mlops_cli.live.service.settings import Model, Settings
 from mlops_cli.store.bundle import load
 
