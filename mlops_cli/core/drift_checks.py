@@ -13,7 +13,7 @@ from mlops_cli.core import significance
 from mlops_cli.core.coding import ABOVE, BELOW, MISSING, OTHER
 from mlops_cli.core.dependence import Dependence, clustered
 from mlops_cli.core.distances import cells, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
-from mlops_cli.core.drift_naming import moved, swapped
+from mlops_cli.core.drift_naming import median_ratio, moved, swapped
 from mlops_cli.core.drift_report import Bar, ColumnDrift, DriftRules
 from mlops_cli.core.name_cells import NameCells
 
@@ -306,7 +306,7 @@ class Column:
         if value >= least:
             kind, said, more = self._named(value)
             details |= more
-            if kind == "unit" and p_value is not None:
+            if kind in {"unit", "scale"} and p_value is not None:
                 p_value = min(p_value, self._far())
         said = said or self._plainly(distances)
         return Candidate(
@@ -317,38 +317,51 @@ class Column:
     def _named(self, distance: float) -> tuple[str, str, dict[str, Any]]:
         name = self.name
         if self.reference.coding.kind == "number":
-            change = moved(self.reference, self.values, distance)
-            if change is None:
-                return "drift", "", {}
-            details: dict[str, Any] = {
-                "factor": change.factor,
-                "offset": change.offset,
-                "left": change.left,
-            }
-            if change.kind == "shift":
-                deviations = change.offset / (self.reference.deviation or 1.0)
-                said = (
-                    f"{name!r} has moved by {change.offset:+.4g} ({deviations:+.2f} standard "
-                    "deviations)"
-                )
-                if change.factor != 1.0:
-                    said = (
-                        f"{name!r} is about {change.factor:.3g} times what it was, "
-                        f"{change.offset:+.4g}"
-                    )
-                return "shift", said, details
-            said = f"{name!r} is {change.factor:.4g} times what it was"
-            if abs(change.offset) > 1e-3 * self.reference.deviation:
-                said += f" {change.offset:+.4g}"
-            if change.said:
-                said += f", as if {change.said}"
-            return "unit", said, details
+            return self._moved(distance)
         exchange = swapped(self.reference, self.window, distance)
         if exchange is None:
             return "drift", "", {}
         details = {"swapped": [exchange.first, exchange.second]}
         said = f"{exchange.first!r} and {exchange.second!r} have changed places in {name!r}"
         return "swap", said, details
+
+    def _moved(self, distance: float) -> tuple[str, str, dict[str, Any]]:
+        name, rows = self.name, (self.m, self.n)
+        change = moved(self.reference, self.window, self.values, distance, rows)
+        if change is None:
+            return "drift", "", {}
+        details: dict[str, Any] = {
+            "factor": change.factor,
+            "offset": change.offset,
+            "left": change.left,
+        }
+        if change.kind == "shift":
+            deviations = change.offset / (self.reference.deviation or 1.0)
+            said = (
+                f"{name!r} has moved by {change.offset:+.4g} ({deviations:+.2f} standard "
+                "deviations)"
+            )
+            if change.factor != 1.0:
+                said = (
+                    f"{name!r} is about {change.factor:.3g} times what it was, {change.offset:+.4g}"
+                )
+            return "shift", said, details
+        ratio = median_ratio(self.reference, self.values, rows)
+        if ratio is not None and not change.offset:
+            said = (
+                f"{name!r} has another scale: its median is {ratio[0]:.3g} times the reference's "
+                f"[{ratio[1]:.3g}, {ratio[2]:.3g}]"
+            )
+            details |= {"low": ratio[1], "high": ratio[2]}
+        else:
+            said = (
+                f"{name!r} has another scale: it is spread {change.factor:.3g} times as far as in "
+                f"the reference, about a mean of {self.window.mean:.4g} in place of "
+                f"{self.reference.mean:.4g}"
+            )
+        if change.question:
+            said += f"; {change.question}"
+        return change.kind, said, details
 
     def _plainly(self, distances: ColumnDrift) -> str:
         """The drift where it has no name: of numbers the means, else what has changed most."""

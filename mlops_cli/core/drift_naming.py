@@ -9,6 +9,7 @@ import numpy as np
 
 from mlops_cli.core.coding import MISSING
 from mlops_cli.core.distances import kolmogorov_smirnov
+from mlops_cli.core.significance import joined, ks_p_value
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -17,62 +18,56 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Moved", "Swapped", "moved", "swapped"]
+__all__ = ["Moved", "Swapped", "median_ratio", "moved", "swapped"]
 
 _LEVELS = np.linspace(0.05, 0.95, 19)
 _FEWEST = 20
 _ALIKE = 0.06
 """A column that was moved back has to be so near to the reference, by Kolmogorov-Smirnov."""
 _EXACT = 0.025
-"""The same for a change of unit: it is exact, where a drift only happens to look like one."""
+"""The same for a change of scale: a drift only happens to look like one."""
 _CLEAR = 1.5
-"""Less than that, up or down, is no change of unit unless people use it."""
+"""Less than that, up or down, is no change of scale."""
 _SAME_SCALE = (0.8, 1.25)
 _EXPLAINED = 0.75
 """An exchange has to explain so much of the change of all shares."""
+_NARROW = 0.01
+"""A conversion is thought of only where the factor is known to a hundredth."""
+_ALIKE_P = 0.05
+"""And where the rest may be chance, by this p-value."""
 _CONVERSIONS = (
-    (1.8, 32.0, "degrees Celsius had become Fahrenheit"),
-    (1 / 1.8, -32 / 1.8, "degrees Fahrenheit had become Celsius"),
-    (1.0, 273.15, "degrees Celsius had become kelvins"),
-    (1.0, -273.15, "kelvins had become degrees Celsius"),
+    (1.8, 32.0, "is it in degrees Fahrenheit now, and was in Celsius?"),
+    (1 / 1.8, -32 / 1.8, "is it in degrees Celsius now, and was in Fahrenheit?"),
     *(
         entry
         for factor, small, large in (
             (1.609344, "kilometres", "miles"),
-            (3.28084, "feet", "metres"),
-            (2.54, "centimetres", "inches"),
             (2.2046226, "pounds", "kilograms"),
-            (1.943844, "knots", "metres a second"),
-            (1.852, "kilometres", "nautical miles"),
-            (33.8639, "hectopascals", "inches of mercury"),
-            (3.6, "kilometres an hour", "metres a second"),
-            (3.785412, "litres", "gallons"),
-            (28.349523, "grams", "ounces"),
-            (60.0, "minutes", "hours (or seconds, minutes)"),
-            (24.0, "hours", "days"),
-            (3600.0, "seconds", "hours"),
-            (86400.0, "seconds", "days"),
-            (10.0, "a tenth of the unit", "the unit"),
-            (100.0, "per cent (or hundredths)", "shares (or wholes)"),
-            (1000.0, "a thousandth of the unit", "the unit"),
-            (1e6, "a millionth of the unit", "the unit"),
+            (100.0, "per cent, or hundredths of the unit", "shares, or the unit"),
         )
         for entry in (
-            (factor, 0.0, f"{large} had become {small}"),
-            (1 / factor, 0.0, f"{small} had become {large}"),
+            (factor, 0.0, f"is it in {small} now, and was in {large}?"),
+            (1 / factor, 0.0, f"is it in {large} now, and was in {small}?"),
         )
+    ),
+    *(
+        (10.0**power, 0.0, f"has its decimal point moved by {abs(power)}?")
+        for power in (-9, -6, -3, -1, 1, 3, 6, 9)
     ),
 )
 
 
 class Moved(NamedTuple):
-    """Values are ``factor`` times what they were, plus ``offset``; ``left`` is the rest, as KS."""
+    """Values are ``factor`` times what they were, plus ``offset``; ``left`` is the rest, as KS.
+
+    The kind is shift, scale, or unit, of which a ``question`` says which conversion fits.
+    """
 
     kind: str
     factor: float
     offset: float
     left: float
-    said: str
+    question: str = ""
 
 
 class Swapped(NamedTuple):
@@ -83,17 +78,21 @@ class Swapped(NamedTuple):
     explained: float
 
 
-def moved(reference: Sketch, values: Floats, distance: float) -> Moved | None:
+def moved(
+    reference: Sketch, window: Sketch, values: Floats, distance: float, rows: tuple[float, float]
+) -> Moved | None:
     """The change of scale and place that explains a number's drift, if one does.
 
     Parameters
     ----------
-    reference
-        The reference's sketch.
+    reference, window
+        The sketches of both sides.
     values
         Some of the window's numbers.
     distance
         The Kolmogorov-Smirnov distance that there is to explain.
+    rows
+        Effective rows of the reference and of the window.
     """
     if len(values) < _FEWEST or not reference.coding.bins:
         return None
@@ -101,32 +100,71 @@ def moved(reference: Sketch, values: Floats, distance: float) -> Moved | None:
     spread = float(before[-2] - before[1])
     if not spread > 0 or not float(after[-2] - after[1]) > 0:
         return None
+    if (conversion := _conversion(reference, window, values, rows)) is not None:
+        return conversion
     slope = float(np.polyfit(before, after, 1)[0])
     factor = float(after[-2] - after[1]) / spread
     middle = len(_LEVELS) // 2
-    free = [(f, float(after[middle] - f * before[middle]), "") for f in (factor, slope)]
+    free = [(f, float(after[middle] - f * before[middle])) for f in (factor, slope)]
+    if before[middle]:
+        free.append((float(after[middle] / before[middle]), 0.0))
     noise = 1.7 / math.sqrt(len(values))
     enough, exact = (min(max(least, noise), distance / 3) for least in (_ALIKE, _EXACT))
-    found: list[tuple[float, bool, Moved]] = []
-    place = (1.0, float(np.median(after - before)), "")
-    for f, offset, said in (place, *free, *_CONVERSIONS):
+    found: list[Moved] = []
+    for f, offset in ((1.0, float(np.median(after - before))), *free):
         if not f > 0:
             continue
-        same = _SAME_SCALE[0] <= f <= _SAME_SCALE[1] and not said
-        if not same and not said and 1 / _CLEAR < f < _CLEAR:
+        same = _SAME_SCALE[0] <= f <= _SAME_SCALE[1]
+        if not same and 1 / _CLEAR < f < _CLEAR:
             continue
         left = _left(reference, values, f, offset)
-        if left > (enough if same else min(enough, exact)):
-            continue
-        kind = "shift" if same else "unit"
-        found.append((left, not said, Moved(kind, f, offset, left, said)))
+        if left <= (enough if same else min(enough, exact)):
+            found.append(Moved("shift" if same else "scale", f, offset, left))
     if not found:
         return None
-    # The nearest; but a conversion that people use, or a plain shift, if it is about as near.
-    nearest = min(left for left, _, _ in found)
-    near = [(unnamed, left, m) for left, unnamed, m in found if left <= nearest + _ALIKE / 3]
-    shifts = [m for _, _, m in near if m.kind == "shift" and m.factor == 1.0]
-    return shifts[0] if shifts else min(near, key=lambda n: n[:2])[2]
+    # The nearest; but a plain shift or a plain factor, if it is about as near.
+    nearest = min(m.left for m in found)
+    near = [m for m in found if m.left <= nearest + _ALIKE / 3]
+    shifts = [m for m in near if m.kind == "shift" and m.factor == 1.0]
+    plain = [m for m in near if m.offset == 0.0]
+    return (shifts or plain or sorted(near, key=lambda m: m.left))[0]
+
+
+def median_ratio(
+    reference: Sketch, values: Floats, rows: tuple[float, float]
+) -> tuple[float, float, float] | None:
+    """How many times the reference's median the window's is, with its 95% interval.
+
+    The interval is that of the median's rank, which varies by half the root of the rows. None: the
+    two have no ratio, as one isn't above 0.
+    """
+    before = float(_quantiles(reference)[len(_LEVELS) // 2])
+    half = 1.96 * 0.5 / math.sqrt(max(joined(*rows), 1.0))
+    low, middle, high = np.quantile(values, np.clip([0.5 - half, 0.5, 0.5 + half], 0, 1))
+    if not before > 0 or not low > 0:
+        return None
+    return float(middle / before), float(low / before), float(high / before)
+
+
+def _conversion(
+    reference: Sketch, window: Sketch, values: Floats, rows: tuple[float, float]
+) -> Moved | None:
+    """A usual conversion of units that nothing speaks against, and hardly any other factor."""
+    m, n = rows
+    for factor, offset, question in _CONVERSIONS:
+        there, here = reference.mean, window.mean - offset
+        if not there or not here / there > 0:
+            continue
+        ratio = here / there
+        error = math.hypot(
+            reference.deviation / there / math.sqrt(m), window.deviation / here / math.sqrt(n)
+        )
+        if 2 * 1.96 * error > _NARROW or abs(ratio / factor - 1) > 1.96 * error:
+            continue
+        left = _left(reference, values, factor, offset)
+        if ks_p_value(left, m, min(n, len(values))) >= _ALIKE_P:
+            return Moved("unit", factor, offset, left, question)
+    return None
 
 
 def swapped(reference: Sketch, window: Sketch, distance: float) -> Swapped | None:

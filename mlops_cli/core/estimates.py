@@ -28,12 +28,14 @@ from mlops_cli.core.metrics import Metric
 from mlops_cli.core.reliability import believed, expected_error
 from mlops_cli.core.weighted import Floats, Truth
 
-__all__ = ["PARTS", "Estimate", "Proof", "estimated", "expected", "proven"]
+__all__ = ["LEAST_ROWS", "PARTS", "Estimate", "Proof", "estimated", "expected", "proven"]
 
 PARTS = 8
 """An evaluation is cut into so many."""
 _LEAST = 200
 """Rows of a part."""
+LEAST_ROWS = 2 * _LEAST
+"""Of an evaluation that can tell how far off estimates are: of one part there is no scatter."""
 _DRAWS = 100
 _ROWS = 20_000
 """At most so many rows are drawn from, for intervals."""
@@ -170,9 +172,9 @@ def proven(
     y
         Class codes or values, (n,), in order of time.
     """
-    count = min(PARTS, len(y) // _LEAST)
-    if not count:
+    if len(y) < LEAST_ROWS:
         return {}
+    count = min(PARTS, len(y) // _LEAST)
     every = [np.arange(len(y)), *np.array_split(np.arange(len(y)), count)]
     guesses = [
         estimated(metrics, prediction[rows], curves, confidence=0.95, seed=seed, draws=50)
@@ -186,7 +188,7 @@ def proven(
             for guess, figure in zip(guesses, real, strict=True)
             if m.name in guess and not math.isnan(figure)
         ]
-        if len(both) < len(every) or count < 2:  # noqa: PLR2004 - of one there is no scatter
+        if len(both) < len(every):
             continue
         errors = np.array([guess.figure.value - figure for guess, figure in both])
         chance = np.mean([guess.chance**2 for guess, _ in both[1:]])

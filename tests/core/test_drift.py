@@ -63,10 +63,10 @@ def every(n, value):
 
 FAULTS = {
     "a shift": ("shift", "temperature", pl.col("temperature") + 6),
-    "fahrenheit": ("unit", "temperature", pl.col("temperature") * 1.8 + 32),
-    "a thousandth": ("unit", "weight", pl.col("weight") * 1000),
-    "pounds": ("unit", "weight", pl.col("weight") / 0.45359237),
-    "twice the visits": ("unit", "visits", pl.col("visits") * 2),
+    "fahrenheit": ("scale", "temperature", pl.col("temperature") * 1.8 + 32),
+    "a thousandth": ("scale", "weight", pl.col("weight") * 1000),
+    "pounds": ("scale", "weight", pl.col("weight") / 0.45359237),
+    "twice the visits": ("scale", "visits", pl.col("visits") * 2),
     "other numbers": ("drift", "gap", pl.col("gap") ** 3 * 2),
     "missing": ("missing", "weight", every(10, None)("weight")),
     "no longer missing": ("missing", "gap", pl.col("gap").fill_nan(0.0)),
@@ -95,13 +95,65 @@ def test_a_fault_is_named_by_column_and_kind_and_nothing_else_is(reference, name
     json.dumps(report.to_json(), allow_nan=False)
 
 
-def test_a_change_of_unit_is_said_in_the_units_of_people(reference):
+def prices(rows, seed):
+    rng = np.random.default_rng(seed)
+    price = rng.lognormal(3, 0.5, rows)
+    return pl.DataFrame({"amount": price, "per_item": price / rng.integers(1, 5, rows)})
+
+
+@pytest.mark.parametrize("column", ["amount", "per_item"])
+def test_a_price_that_rises_is_no_change_of_unit(column):
+    known = prices(2_300, 0)
+    kinds = {"amount": "number", "per_item": "number"}
+    outputs = pl.DataFrame({"probability": np.linspace(0, 1, 100)})
+    made = Reference.of(known, kinds, known["amount"], outputs, "regression")
+    for factor in (1.85, 1.852, 1.943844, 2.2046226):
+        window = prices(311, 5).with_columns(pl.col(column) * factor)
+        alarms = compare(made, inputs=made.inputs.of(window), rules=DriftRules(joint=False)).alarms
+        (alarm,) = (f for f in alarms if f.kind != "range")
+        assert (alarm.kind, alarm.column) == ("scale", column)
+        assert alarm.sentence.startswith(f"{column!r} has another scale: its median is ")
+        assert "times the reference's [" in alarm.sentence
+        assert "?" not in alarm.sentence
+        low, high = alarm.details["low"], alarm.details["high"]
+        assert low < factor < high
+        assert 0.05 < high / low - 1 < 0.4
+
+
+@pytest.mark.parametrize(
+    ("change", "question"),
+    [
+        (pl.col("x") * 2.2046226, "is it in pounds now, and was in kilograms?"),
+        (pl.col("x") / 1.609344, "is it in miles now, and was in kilometres?"),
+        (pl.col("x") * 1.8 + 32, "is it in degrees Fahrenheit now, and was in Celsius?"),
+        (pl.col("x") * 100, "is it in per cent, or hundredths of the unit now"),
+        (pl.col("x") / 1000, "has its decimal point moved by 3?"),
+        (pl.col("x") * 2.25, None),
+        (pl.col("x") * 2.2046226 + pl.col("noise") * 20, None),
+    ],
+)
+def test_a_conversion_is_asked_for_where_hardly_another_factor_is_possible(change, question):
+    rng = np.random.default_rng(1)
+    rows = pl.DataFrame({"x": rng.normal(70, 5, 30_000), "noise": rng.normal(size=30_000)})
+    known, later = rows[:20_000].select("x"), rows[20_000:].select(change.alias("x"))
+    outputs = pl.DataFrame({"probability": np.linspace(0, 1, 100)})
+    made = Reference.of(known, {"x": "number"}, known["x"], outputs, "regression")
+    alarms = compare(made, inputs=made.inputs.of(later)).alarms
+    (told,) = (f for f in alarms if f.kind != "range")
+    if question is None:
+        assert told.kind != "unit"
+        assert "?" not in told.sentence
+    else:
+        assert told.kind == "unit"
+        assert question in told.sentence
+
+
+def test_values_that_were_spread_and_moved_are_told_by_spread_and_mean(reference):
     fault = people(3_000, 7).with_columns(pl.col("temperature") * 1.8 + 32)
     alarms = drifted(reference, fault, joint=False).alarms
-    (unit,) = (f for f in alarms if f.kind == "unit")
-    assert "as if degrees Celsius had become Fahrenheit" in unit.sentence
-    assert unit.details["factor"] == pytest.approx(1.8)
-    assert unit.details["offset"] == pytest.approx(32)
+    (scale,) = (f for f in alarms if f.kind == "scale")
+    assert scale.details["factor"] == pytest.approx(1.8, rel=0.05)
+    assert "it is spread 1.8" in scale.sentence or "it is spread 1.7" in scale.sentence
 
 
 def test_columns_that_no_longer_go_together_are_found_though_each_is_as_ever(reference):

@@ -242,3 +242,34 @@ def test_the_same_window_gives_the_same_judgement(known, task):
     one, other = (judge(window(known, task), known, RULES, seed=3) for _ in range(2))
     assert one.facts == other.facts
     assert [f.to_json() for f in one.findings] == [f.to_json() for f in other.findings]
+
+
+def test_an_expectation_without_proof_says_what_is_missing_and_what_one_can_do():
+    short = basis("binary", n=289)
+    assert short.evaluation["estimates"] == {}
+    (reason,) = expected_reasons(short)
+    assert "the evaluation has 289 test rows" in reason
+    assert "takes 400: give `split.test` more" in reason
+    assert "go by labels as they come in" in reason
+    assert not any("measure" in r for r in expected_reasons(basis("binary", n=400)))
+    older = basis("binary")
+    del older.evaluation["estimates"]
+    assert "register anew" in expected_reasons(older)[0]
+    undefined = basis("binary")
+    undefined.evaluation["estimates"] = {}
+    assert "a class is missing" in expected_reasons(undefined)[0]
+
+
+def expected_reasons(known):
+    features, output, _ = rows("binary", 600, 9)
+    window = Window.of(known, times(600), features, output)
+    return judge(window, known, RULES).facts["estimate"]["reasons"]
+
+
+def test_another_scale_of_a_feature_is_drift_and_breaks_no_feature():
+    known = basis("binary")
+    features, output, _ = rows("binary", 1_000, 9)
+    window = Window.of(known, times(1_000), features.with_columns(pl.col("noise") * 1.852), output)
+    found = judge(window, known, RULES)
+    assert "scale" in {f.kind for f in found.findings if f.means == "drift"}
+    assert not any("broken" in r for r in found.facts["estimate"]["reasons"])

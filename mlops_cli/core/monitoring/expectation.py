@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.core.estimates import Estimate, Proof, estimated
+from mlops_cli.core.estimates import LEAST_ROWS, Estimate, Proof, estimated
 from mlops_cli.core.monitoring.performance import allowed
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _AHEAD = 1.5
 """So many times the evaluation's span after the model's data end, an estimate may still begin."""
 _SURE = 0.75
 """An estimate must be surer than the loss that it is to show, by so much."""
-_BROKEN = {"vanished", "type", "unit", "swap", "constant"}
+_BROKEN = {"vanished", "type", "swap", "constant"}
 """Kinds of drift after which a probability isn't what it was in the evaluation."""
 
 
@@ -100,7 +100,7 @@ def expect(
     may = allowed(basis, metric, rules.tolerance)
     reasons = []
     if metric.name not in proofs:
-        reasons.append("the evaluation doesn't say how well estimates did on it")
+        reasons.append(_unproven(basis, metric.name))
     elif (wide := _half(figures[metric.name])) > _SURE * may:
         reasons.append(
             f"it may be off by {wide:.3g}, too much to show a loss of {may:.3g}: by chance, and by "
@@ -110,12 +110,34 @@ def expect(
     if known is not None and abs(known["error"]) > may:
         where = "on this window's labels" if check else "on the last labels before"
         reasons.append(f"{where} it was off by {known['error']:+.3g}")
-    broken = sorted({f.column or "" for f in findings if f.kind in _BROKEN and f.means == "drift"})
-    if broken:
+    alarms = [f for f in findings if f.means == "drift"]
+    if broken := sorted({f.column or "" for f in alarms if f.kind in _BROKEN}):
         reasons.append(f"features are broken: {', '.join(broken)}")
+    if asked := sorted({f.column or "" for f in alarms if f.kind == "unit"}):
+        reasons.append(f"it looks as if another unit were meant in {', '.join(asked)}")
     if ahead := _too_far(window, basis):
         reasons.append(ahead)
     return Expectation(figures, check, reasons)
+
+
+def _unproven(basis: Basis, metric: str) -> str:
+    """Why nobody knows how far off estimates are, and what can be done about it."""
+    rows = int(basis.evaluation["rows"])
+    go_by = "; till then go by labels as they come in"
+    if rows < LEAST_ROWS:
+        return (
+            f"the evaluation has {rows:,} test rows, and to measure how far off estimates are "
+            f"takes {LEAST_ROWS:,}: give `split.test` more of the rows, or train on more data{go_by}"
+        )
+    if "estimates" not in basis.evaluation:
+        return (
+            "the evaluation was made by a version that didn't measure how far off estimates are: "
+            f"register anew{go_by}"
+        )
+    return (
+        f"how far off estimates of {metric} are couldn't be measured, as it isn't defined in each "
+        f"part of the test rows, say where a class is missing: give `split.test` more rows{go_by}"
+    )
 
 
 def _half(estimate: Estimate) -> float:
