@@ -126,20 +126,53 @@ def push(remote: Remote = None, as_json: Json = False) -> None:
     _draw_moved("pushed", "to", moved, as_json=as_json)
 
 
-def pull(remote: Remote = None, as_json: Json = False) -> None:
+def pull(
+    rebase: Annotated[
+        bool,
+        typer.Option(
+            "--rebase",
+            help="Put your edits and commits on top; what the pipeline makes is dropped.",
+        ),
+    ] = False,
+    prefer: Annotated[
+        str | None,
+        typer.Option(
+            "--prefer",
+            metavar="mine|theirs",
+            help="With --rebase: whose lines count where both sides changed the same ones.",
+        ),
+    ] = None,
+    remote: Remote = None,
+    as_json: Json = False,
+) -> None:
     """Bring branch, registry tags and data from the Git and DVC remotes.
 
     The branch is only moved forward. Nothing is changed where it has diverged, or where files
     that only you have would be overwritten.
 
-    Example: mlops pull
+    With --rebase, which is for a registration that somebody else was faster with, your edits
+    (params.yaml, code, what is staged) and your commits come on top of what the remote has.
+    dvc.lock, reports and models/registration.json are taken from there: the next run makes them
+    anew. What was here before stays in refs/mlops/before-pull (git stash apply REF).
+
+    Example: mlops pull --rebase
     """
     from mlops_cli.cli.progress import shown
+    from mlops_cli.errors import Usage
     from mlops_cli.live.exchange import pull as bring
+    from mlops_cli.live.exchange import pull_rebased
 
+    if prefer is not None and (not rebase or prefer not in {"mine", "theirs"}):
+        raise Usage(
+            f"--prefer {prefer} is not one of mine and theirs, with --rebase",
+            "mlops pull --rebase --prefer mine",
+        )
     layout, name = _project()
     with shown("pull", quiet=as_json) as progress:
-        moved = bring(layout.root, name, remote, progress)
+        if rebase:
+            moved = pull_rebased(layout.root, name, remote, prefer, progress)  # type: ignore[arg-type]
+        else:
+            moved = bring(layout.root, name, remote, progress)
     _draw_moved("pulled", "from", moved, as_json=as_json)
 
 
@@ -233,6 +266,8 @@ def _draw_moved(did: str, way: str, moved: Moved, *, as_json: bool) -> None:
         out.print(f"{did} {part}", markup=False)
     if not parts:
         out.print("nothing to do: all is there already")
+    for part in _own_work(moved):
+        out.print(part, markup=False)
     if moved.missing:
         some = ", ".join(moved.missing[:5]) + (", ..." if moved.missing[5:] else "")
         out.print(
@@ -240,6 +275,30 @@ def _draw_moved(did: str, way: str, moved: Moved, *, as_json: bool) -> None:
             "`mlops run` makes what a stage makes",
             markup=False,
         )
+
+
+def _own_work(moved: Moved) -> list[str]:
+    """What became of one's own edits and commits, a sentence each."""
+    told = []
+    if moved.commits:
+        told.append(
+            f"on top of it: {moved.commits} commit{'s' if moved.commits > 1 else ''} of yours"
+        )
+    if moved.kept:
+        told.append(f"your edits are kept: {_some(moved.kept)}")
+    if moved.decided:
+        told.append(f"  ! both sides had changed the same lines: {_some(moved.decided)}")
+    if moved.dropped:
+        told.append(f"dropped, as the pipeline makes it: {_some(moved.dropped)}")
+    if moved.commits or moved.kept or moved.dropped:
+        told.append("next: mlops run, or mlops register")
+    return told
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:_NOTES]) + (
+        f" and {len(names) - _NOTES} more" if names[_NOTES:] else ""
+    )
 
 
 def _size(count: int) -> str:

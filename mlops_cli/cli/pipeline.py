@@ -94,8 +94,10 @@ def bring_up_to_date(target: str | None, *, force: bool, quiet: bool) -> list[st
     from mlops_cli.cli.project import find
     from mlops_cli.store.dvc import reproduce
     from mlops_cli.store.locks import held
+    from mlops_cli.store.switching import refuse_half_pulled
 
     layout = find()
+    refuse_half_pulled(layout.root)
     _check_params(layout)
     os.environ[OUTPUT] = "none" if quiet else "full" if target else "brief"
     with held(layout.work / "run.lock", f"the project {layout.root.name}"):

@@ -48,12 +48,14 @@ def register(
 
     Commits what the pipeline owns (dvc.lock, params.yaml, reports, models/registration.json) and
     tags the commit NAME@vX.Y.Z; v0.1.0 is the first, then the middle number counts. Where there
-    is a Git remote, branch and tag are pushed together, or nothing is done. A model that a gate
+    is a Git remote, branch and tag are pushed together, or nothing is done. A branch that has
+    moved on there is refused before anything runs (`mlops pull --rebase`). A model that a gate
     rejects, or that may be worse than the champion, ends with exit code 5.
 
     Example: mlops register -m "First model with weather"
     """
     from mlops_cli.errors import Usage
+    from mlops_cli.live.registering import refuse_behind
     from mlops_cli.live.registering import register as make
     from mlops_cli.reporting import Table
     from mlops_cli.store.attempts import refuse_unfinished
@@ -62,6 +64,7 @@ def register(
         raise Usage("--major and --patch cannot go together", "Give one, or none.")
     with _session(local, committing=True) as session:
         refuse_unfinished(session.layout)
+        refuse_behind(session)
         bring_up_to_date("register", force=force, quiet=True)
         if not as_json:
             draw_decision(session.layout)

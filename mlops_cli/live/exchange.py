@@ -6,25 +6,30 @@ Data goes first and Git last, so that whoever sees a tag finds its bundle.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_cli.errors import MlopsError, NotFound, NotProject, SourceUnreadable
-from mlops_cli.live.updating import git_remote, prepared
+from mlops_cli.layout import Layout
+from mlops_cli.live.rebasing import Rebased, rebased
+from mlops_cli.live.updating import Update, git_remote, prepared
 from mlops_cli.reporting import Progress, Silent
 from mlops_cli.store.delivery import bundle_md5
 from mlops_cli.store.git import Git, GitFailed
 from mlops_cli.store.lockfile import lock_at
+from mlops_cli.store.locks import held
+from mlops_cli.store.merging import Prefer
 from mlops_cli.store.objects import Objects
 from mlops_cli.store.registry import fetch, read
+from mlops_cli.store.switching import refuse_half_pulled
 from mlops_cli.store.tag_objects import tags
 from mlops_cli.store.uploads import upload
 
 if TYPE_CHECKING:
     from mlops_cli.core.versions import Version
 
-__all__ = ["Moved", "pull", "push"]
+__all__ = ["Moved", "pull", "pull_rebased", "push"]
 
 _SHOWN = 5
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
@@ -46,6 +51,11 @@ class Moved:
         Such as ``main: 1a2b3c4..5d6e7f8``; None if it was up to date.
     missing
         Data of the commit that is nowhere to be had.
+    commits
+        Own commits that were put on top of the remote's.
+    kept, dropped, decided
+        Files: with edits of one's own; of the pipeline, given up here; both sides changed in the
+        same place.
     """
 
     files: int
@@ -55,6 +65,10 @@ class Moved:
     tags: tuple[str, ...]
     branch: str | None
     missing: tuple[str, ...] = ()
+    commits: int = 0
+    kept: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    decided: tuple[str, ...] = ()
 
 
 def push(
@@ -129,11 +143,60 @@ def pull(
     SourceUnreadable
         If a remote cannot be reached.
     """
-    progress = progress or Silent()
+    refuse_half_pulled(root)
     git = Git(root)
     source = git_remote(git)
-    progress.update("asking Git")
-    update = prepared(git, source)
+    (progress or Silent()).update("asking Git")
+    return _brought(git, name, source, remote, prepared(git, source), progress or Silent())
+
+
+def pull_rebased(
+    root: Path,
+    name: str,
+    remote: str | None = None,
+    prefer: Prefer | None = None,
+    progress: Progress | None = None,
+) -> Moved:
+    """Bring everything here as ``pull``, with own edits and commits on top of what came.
+
+    Parameters
+    ----------
+    prefer
+        Whose lines count where both sides changed the same ones; None: that is refused.
+
+    Raises
+    ------
+    Busy
+        If a run is at work here.
+    NotFound, NotProject, SourceUnreadable
+        As for ``pull``; nothing was changed.
+    """
+    progress = progress or Silent()
+    layout, git = Layout(root), Git(root)
+    with held(layout.work / "run.lock", f"the project {root.name}"):
+        source = git_remote(git)
+        progress.update("asking Git")
+        update = rebased(layout, git, source, prefer)
+        moved = _brought(git, name, source, remote, update, progress)
+    return replace(
+        moved,
+        commits=update.commits,
+        kept=update.kept,
+        dropped=update.dropped,
+        decided=update.decided,
+    )
+
+
+def _brought(
+    git: Git,
+    name: str,
+    source: str,
+    remote: str | None,
+    update: Update | Rebased,
+    progress: Progress,
+) -> Moved:
+    """Bring data and tags here, then put the branch in its new place."""
+    root = git.root
     lock = lock_at(root, update.target)
     data = {} if lock is None else {md5: path for path, md5 in lock.data.items()}
     sizes = {} if lock is None else lock.sizes

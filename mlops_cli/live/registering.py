@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlops_cli.core.gates import GateResult
     from mlops_cli.live.session import Session
 
-__all__ = ["Registered", "register"]
+__all__ = ["Registered", "refuse_behind", "register"]
 
 
 @dataclass(frozen=True)
@@ -101,21 +101,43 @@ def _against_champion(session: Session, registry: Registry) -> tuple[GateResult,
     return verdicts
 
 
+def refuse_behind(session: Session) -> None:
+    """Refuse to make a version, before any work, where the remote wouldn't take it.
+
+    Raises
+    ------
+    Outdated
+        If the remote's branch has commits that are not here, naming whose.
+    """
+    branch = session.git.branch()
+    if branch is not None and (behind := _behind(session, branch)):
+        raise behind
+
+
+def _behind(session: Session, branch: str) -> Outdated | None:
+    git = session.git
+    theirs = git.resolve(f"refs/remotes/{session.remote}/{branch}") if session.remote else None
+    if theirs is None or git.ask("merge-base", "--is-ancestor", theirs, "HEAD") is not None:
+        return None
+    new = set(git.run("rev-list", f"HEAD..{theirs}").split())
+    versions = [v for v in session.registry().versions if v.commit in new]
+    if versions:
+        what = f"{versions[-1].tag.who} registered {versions[-1]}"
+    else:
+        what = git.run("show", "-s", "--format=the last is %h by %an, %s", theirs).strip()
+    return Outdated(
+        f"{branch} on {session.remote} has commits that are not here: {what}",
+        "Bring them here with `mlops pull --rebase`, which keeps your edits and commits, then run "
+        "again.",
+    )
+
+
 def _overtaken(session: Session, branch: str) -> MlopsError:
     """Why the remote refused a registration: a newer version, or a branch that moved on."""
     fetch(session.git, session.remote)
-    theirs = session.git.resolve(f"refs/remotes/{session.remote}/{branch}")
-    ours = session.git.run("rev-parse", "HEAD").strip()
-    behind = theirs and session.git.ask("merge-base", "--is-ancestor", theirs, ours) is None
     latest = session.registry().latest
-    if behind:
-        return Outdated(
-            f"{branch} on {session.remote} has commits that are not here"
-            + (f" (the latest version is {latest})" if latest else ""),
-            "Bring them here with `mlops pull`, run the pipeline, then register again.",
-        )
-    return Outdated(
-        f"somebody else registered {latest} at the same moment",
+    return _behind(session, branch) or Outdated(
+        f"{latest.tag.who if latest else 'somebody'} registered {latest} at the same moment",
         "Look at `mlops models`, then run again.",
     )
 

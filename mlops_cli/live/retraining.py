@@ -26,7 +26,7 @@ from mlops_cli.errors import (
 )
 from mlops_cli.live.need import found_need
 from mlops_cli.live.recovery import put_back, unchanged, version_of, why
-from mlops_cli.live.registering import register
+from mlops_cli.live.registering import refuse_behind, register
 from mlops_cli.live.session import Session
 from mlops_cli.live.stage_rules import read_trusted
 from mlops_cli.live.staging import promote
@@ -222,6 +222,10 @@ def _planned(
             detail = f"{again.outcome} before: {again.detail}"
             return Retrained("nothing new", found, told, as_text(until), None, detail)
         reason = "; ".join(part for part in (reason, found) if part)
+    # Before hours of work: would the remote take it, and what is in the stage there?
+    with Session.open(params, layout, local=wanted.local, waiting=progress.note) as session:
+        refuse_behind(session)
+        production = session.registry().in_stage(params.retrain.stage)
     return Attempt(
         at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         reason=reason or "asked for",

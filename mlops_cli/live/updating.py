@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_cli.errors import NotFound, NotProject, SourceUnreadable
-from mlops_cli.store.dvc import Unsaved, keep_outputs, opened
+from mlops_cli.store.dvc import Unsaved, keep_outputs, opened, unsaved_outputs
 from mlops_cli.store.dvc_files import answering
 from mlops_cli.store.git import Git, GitFailed
 from mlops_cli.store.lockfile import refuse_large
 from mlops_cli.store.tracked import refuse_unsafe
 
-__all__ = ["Update", "git_remote", "prepared"]
+__all__ = ["Ends", "Update", "ends", "git_remote", "prepared", "refuse_unsaved"]
 
 _SHOWN = 10
 _SHORT = 7
@@ -86,6 +86,40 @@ def git_remote(git: Git) -> str:
     return name
 
 
+@dataclass(frozen=True)
+class Ends:
+    """Where a branch is here, and where it is at the remote.
+
+    Attributes
+    ----------
+    target
+        The remote's commit; None if it has no such branch.
+    """
+
+    branch: str
+    head: str
+    target: str | None
+
+
+def ends(git: Git, remote: str) -> Ends:
+    """Bring the branch's commits here.
+
+    Raises
+    ------
+    NotProject
+        On a detached HEAD, or without any commit.
+    SourceUnreadable
+        If the remote cannot be reached.
+    """
+    branch = git.branch()
+    if branch is None:
+        raise NotProject("HEAD is detached: no branch can follow", "Go to one: git switch BRANCH")
+    head = git.resolve("HEAD")
+    if head is None:
+        raise NotProject(f"{branch} has no commit yet", f"Run `git pull {remote} {branch}` once.")
+    return Ends(branch, head, _fetched(git, remote, branch))
+
+
 def prepared(git: Git, remote: str) -> Update:
     """Bring the branch's commits here, and see whether the branch can follow them.
 
@@ -96,16 +130,10 @@ def prepared(git: Git, remote: str) -> Update:
     SourceUnreadable
         If the remote cannot be reached.
     """
-    branch = git.branch()
-    if branch is None:
-        raise NotProject("HEAD is detached: no branch can follow", "Go to one: git switch BRANCH")
-    head = git.resolve("HEAD")
-    if head is None:
-        raise NotProject(f"{branch} has no commit yet", f"Run `git pull {remote} {branch}` once.")
-    target = _fetched(git, remote, branch)
-    ahead = target is None or git.ask("merge-base", "--is-ancestor", target, head) is not None
-    if target is None or ahead:
-        _refuse_unsaved(git.root)
+    found = ends(git, remote)
+    branch, head, target = found.branch, found.head, found.target
+    if target is None or git.ask("merge-base", "--is-ancestor", target, head) is not None:
+        refuse_unsaved(git.root)
         return Update(git, head, head, None)
     if git.ask("merge-base", "--is-ancestor", head, target) is None:
         mine, theirs = (
@@ -115,10 +143,10 @@ def prepared(git: Git, remote: str) -> Update:
         raise NotProject(
             f"{branch} and {remote}/{branch} have diverged: {mine} commits are only here, "
             f"{theirs} only there",
-            f"Bring them together (git rebase {remote}/{branch}), run the pipeline, pull again.",
+            "Put yours on top of theirs: mlops pull --rebase",
         )
     _refuse_overwriting(git, head, target)
-    _refuse_unsaved(git.root)
+    refuse_unsaved(git.root)
     with opened(git.root) as repo, answering(git.root):
         # What the branch leaves behind may be nowhere but in the workspace.
         keep_outputs(repo, git.root)
@@ -145,20 +173,32 @@ def _refuse_overwriting(git: Git, head: str, target: str) -> None:
     changed = set(git.run("diff", "--name-only", "--no-renames", "-z", head, target).split("\0"))
     listed = git.run("status", "--porcelain", "--no-renames", "--untracked-files=all", "-z")
     dirty = {line[3:] for line in listed.split("\0") if line}
-    _refuse(sorted((changed & dirty) - {""}), "Commit them or put them aside (git stash)")
+    _refuse(
+        sorted((changed & dirty) - {""}),
+        "`mlops pull --rebase` keeps your edits, and drops what the pipeline makes anew; or commit "
+        "them, or put them aside (git stash), then pull again.",
+    )
 
 
-def _refuse_unsaved(root: Path) -> None:
-    """Outputs with bytes that `dvc.lock` doesn't know may be nowhere else."""
+def refuse_unsaved(root: Path) -> None:
+    """Refuse where outputs hold bytes that neither `dvc.lock` knows nor DVC's cache has.
+
+    Raises
+    ------
+    NotProject
+        Naming them.
+    """
     with opened(root) as repo, answering(root):
-        found = repo.data_status()["uncommitted"].get("modified", [])
-    _refuse(sorted(found), "Keep them (`mlops run`, or `dvc commit`) or drop them (dvc checkout)")
+        names = unsaved_outputs(repo)
+    _refuse(
+        names,
+        "Keep them (`mlops run`, or `dvc commit`) or drop them (dvc checkout), then pull again.",
+    )
 
 
 def _refuse(files: list[str], hint: str) -> None:
     if files:
         more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
         raise NotProject(
-            f"pulling would overwrite what only you have: {', '.join(files[:_SHOWN])}{more}",
-            f"{hint}, then pull again.",
+            f"pulling would overwrite what only you have: {', '.join(files[:_SHOWN])}{more}", hint
         )

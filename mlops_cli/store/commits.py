@@ -15,6 +15,7 @@ from mlops_cli.errors import BadParams, NotProject
 from mlops_cli.layout import Layout
 from mlops_cli.params.reading import BadYaml, load_yaml, read_yaml
 from mlops_cli.store.git import Git
+from mlops_cli.store.switching import refuse_half_pulled
 
 __all__ = ["Owned", "commit_of", "committed", "owned", "refuse_foreign", "refuse_unfit", "settle"]
 
@@ -32,27 +33,33 @@ class Owned:
         `dvc.yaml` and what the stages read but nobody makes: they are the user's to commit.
     params
         Dotted keys of `params.yaml` that some stage reads.
+    generated
+        Those of ``files`` that a run makes anew, `dvc.lock` among them.
+    lists
+        `.gitignore` files in which DVC has lines of its own.
     """
 
     def __init__(self, pipeline: Mapping[str, Any], lock: Mapping[str, Any]) -> None:
         stages = pipeline.get("stages") or {}
-        made, kept, self.params = set(), {"dvc.lock", "params.yaml"}, set()
+        made, self.params = set(), set()
+        generated, lists = {"dvc.lock"}, set()
         for stage in stages.values():
             for entry in _entries(stage, ("outs", "metrics", "plots")):
                 path, options = entry
                 made.add(path)
                 if options.get("cache") is False:
-                    kept.add(path)
+                    generated.add(path)
                 else:
                     # DVC keeps what it tracks out of Git by these.
-                    kept.add(str(Path(path).parent / ".gitignore"))
+                    lists.add(str(Path(path).parent / ".gitignore"))
             for key, _ in _entries(stage, ("params",)):
                 self.params.add(key)
         read = {
             dep["path"] for stage in (lock.get("stages") or {}).values() for dep in stage["deps"]
         }
         inputs = {p for p in read if not any(p == m or p.startswith(f"{m}/") for m in made)}
-        self.files = sorted(kept)
+        self.generated, self.lists = sorted(generated), sorted(lists)
+        self.files = sorted({"params.yaml", *generated, *lists})
         self.inputs = sorted({"dvc.yaml", *inputs, *(f"{p}.dvc" for p in inputs)})
 
     def reads(self, key: str) -> bool:
@@ -94,8 +101,10 @@ def refuse_unfit(git: Git) -> str:
     Raises
     ------
     NotProject
-        On a detached HEAD, in a shallow clone, in the middle of a merge, without an identity.
+        On a detached HEAD, in a shallow clone, in the middle of a merge or of a pull, without an
+        identity.
     """
+    refuse_half_pulled(git.root)
     if git.resolve("HEAD") is None:
         raise NotProject(f"{git.root} has no commit yet", "Commit the project first.")
     branch = git.branch()

@@ -36,7 +36,15 @@ from mlops_cli.store.tracked import refuse_unsafe, tracked_files
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-__all__ = ["Unsaved", "changes", "keep_outputs", "opened", "reproduce", "use_site_cache"]
+__all__ = [
+    "Unsaved",
+    "changes",
+    "keep_outputs",
+    "opened",
+    "reproduce",
+    "unsaved_outputs",
+    "use_site_cache",
+]
 
 _SHOWN = 5
 
@@ -190,6 +198,24 @@ def keep_outputs(repo: Repo, root: Path) -> list[str]:
             elif out.changed_cache() and not out.changed_checksum():
                 out.commit()
     return absent
+
+
+def unsaved_outputs(repo: Repo) -> list[str]:
+    """Outputs that hold what neither `dvc.lock` states nor DVC's cache has: nobody else has it."""
+    from dvc_data.hashfile.build import build
+
+    found = []
+    for out in repo.index.outs:
+        if not (out.use_cache and out.is_in_repo and out.exists) or not out.changed_checksum():
+            continue
+        ignore = out.dvcignore
+        _, _, made = build(
+            out.cache, out.fs_path, out.fs, out.hash_name, ignore=ignore, dry_run=True
+        )
+        files = [oid for _, _, oid in made] if hasattr(made, "as_list") else [made.hash_info]
+        if not all(out.cache.exists(oid.value) for oid in files):
+            found.append(_name(out, Path(repo.root_dir)))
+    return sorted(found)
 
 
 def changes(root: Path) -> dict[str, list[str]]:
