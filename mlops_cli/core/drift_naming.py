@@ -108,6 +108,7 @@ def moved(
     free = [(f, float(after[middle] - f * before[middle])) for f in (factor, slope)]
     if before[middle]:
         free.append((float(after[middle] / before[middle]), 0.0))
+    free += [(f, offset) for f, offset, _ in _CONVERSIONS]
     noise = 1.7 / math.sqrt(len(values))
     enough, exact = (min(max(least, noise), distance / 3) for least in (_ALIKE, _EXACT))
     found: list[Moved] = []
@@ -150,21 +151,32 @@ def _conversion(
     reference: Sketch, window: Sketch, values: Floats, rows: tuple[float, float]
 ) -> Moved | None:
     """A usual conversion of units that nothing speaks against, and hardly any other factor."""
-    m, n = rows
+    m, n = rows[0], min(rows[1], len(values))
+
+    def alike(factor: float, offset: float) -> bool:
+        return ks_p_value(_left(reference, values, factor, offset), m, n) >= _ALIKE_P
+
     for factor, offset, question in _CONVERSIONS:
-        there, here = reference.mean, window.mean - offset
-        if not there or not here / there > 0:
+        error = _error(reference, window, factor, offset, rows)
+        if error is None or not alike(factor, offset):
             continue
-        ratio = here / there
-        error = math.hypot(
-            reference.deviation / there / math.sqrt(m), window.deviation / here / math.sqrt(n)
-        )
-        if 2 * 1.96 * error > _NARROW or abs(ratio / factor - 1) > 1.96 * error:
-            continue
-        left = _left(reference, values, factor, offset)
-        if ks_p_value(left, m, min(n, len(values))) >= _ALIKE_P:
+        around = (factor * (1 - _NARROW / 2), factor * (1 + _NARROW / 2))
+        if 2 * error <= _NARROW or not any(alike(other, offset) for other in around):
+            left = _left(reference, values, factor, offset)
             return Moved("unit", factor, offset, left, question)
     return None
+
+
+def _error(
+    reference: Sketch, window: Sketch, factor: float, offset: float, rows: tuple[float, float]
+) -> float | None:
+    """Half of the 95% interval of the means' ratio, as a part; None: the factor isn't in it."""
+    there, here = reference.mean, window.mean - offset
+    if not there or not here / there > 0:
+        return None
+    parts = (reference.deviation / there, window.deviation / here)
+    error = 1.96 * math.hypot(*(p / math.sqrt(n) for p, n in zip(parts, rows, strict=True)))
+    return error if abs(here / there / factor - 1) <= error else None
 
 
 def swapped(reference: Sketch, window: Sketch, distance: float) -> Swapped | None:

@@ -127,7 +127,8 @@ def _unproven(basis: Basis, metric: str) -> str:
     if rows < LEAST_ROWS:
         return (
             f"the evaluation has {rows:,} test rows, and to measure how far off estimates are "
-            f"takes {LEAST_ROWS:,}: give `split.test` more of the rows, or train on more data{go_by}"
+            f"takes {LEAST_ROWS:,}: give `split.test` more of the rows, or train on more data"
+            f"{go_by}"
         )
     if "estimates" not in basis.evaluation:
         return (
