@@ -19,9 +19,12 @@ __all__ = ["replay"]
 def replay(
     version: Annotated[str, typer.Argument(help="Such as v0.2.0, latest, staging or workspace.")],
     since: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Requests from then on; or today.")
+        str | None,
+        typer.Option(metavar="DATE", help="Requests from then on, by monitor.time; or today."),
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="DATE", help="Requests before that.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Requests before that, by monitor.time.")
+    ] = None,
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit code 5 if the stage's gate refuses it.")
     ] = False,
@@ -34,7 +37,9 @@ def replay(
 
     Tells how many decisions differ and how far scores move, for which rows most, and, where labels
     have come, whether it would have been better. `register.stages.<stage>.replay` asks for that
-    before a promotion.
+    before a promotion. Requests that either version has learnt from are left out. Dates are of
+    when was asked, or with `monitor.time: moment` of when what it is about happens. Exit code 7:
+    no request is left.
 
     Example: mlops replay latest --since 2013-11-01 --gate
     """
@@ -67,15 +72,14 @@ def replay(
     if done.gate is not None and not done.gate.passed:
         raise ModelRefused(
             f"{done.version} may not enter {stage}: {done.gate.reason}",
-            f"Improve the model, or change register.stages.{stage}.replay.",
+            live.remedy(done.gate, stage),
         )
+    done.refuse_empty()
 
 
 def _draw(done: Replayed) -> None:
     out, report = drawing.console(), done.report
-    if not report["rows"]:
-        out.print(f"{done.version}: no request in the log could be replayed", markup=False)
-    else:
+    if report["rows"]:
         answered = ", ".join(f"{n:,} by {v}" for v, n in report["answered_by"].items())
         told = drawing.line(f"on {report['rows']:,} requests ({answered})")
         out.print(f"[bold]{drawing.line(done.version)}[/bold] {told}")

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.core.intervals import Interval
-    from mlops_cli.core.metrics import Floats, Metric, Truth
+    from mlops_cli.core.metrics import Floats, Truth
     from mlops_cli.params.modelling import ChampionGate
 
-__all__ = ["judge"]
+__all__ = ["described", "judge", "too_few"]
 
 
 def judge(
@@ -39,6 +39,7 @@ def judge(
     seed: int,
     costs: Floats | None = None,
     weights: Floats | None = None,
+    other: str = "the champion's",
 ) -> tuple[GateResult, ...]:
     """Compare on all rows, and on each slice that is large enough.
 
@@ -52,6 +53,8 @@ def judge(
         What the rows are sliced by, each (n,).
     costs, weights
         See ``metrics.lookup`` and ``intervals.draw``.
+    other
+        Whose predictions ``champion`` are, in words.
     """
     metric = lookup(gate.metric, task, costs)
     # A one-sided bound is the end of a two-sided interval of twice the error.
@@ -69,25 +72,52 @@ def judge(
         )
         return found.gains["champion"].get(metric.name)
 
-    results = [_result("champion", gain(slice(None)), gate.margin, metric, "")]
+    def result(name: str, found: Interval | None, margin: float, where: str) -> GateResult:
+        if found is None:
+            reason = f"{where}the gain in {metric.name} is not defined on the test rows"
+            return GateResult(name, None, -margin, passed=False, reason=reason)
+        reason = where + described(metric.name, found, margin, other)
+        return GateResult(name, found.low, -margin, found.low >= -margin, reason)
+
+    results = [result("champion", gain(slice(None)), gate.margin, "")]
     margin = gate.margin if gate.slice_margin is None else gate.slice_margin
     for name, column in columns.items():
         for part in slices(column):
             if len(part.rows) >= least_rows:
                 where = f"where {name} is {part.value}: "
-                found = gain(part.rows)
-                results.append(_result(f"champion.{name}", found, margin, metric, where))
+                results.append(result(f"champion.{name}", gain(part.rows), margin, where))
     return tuple(results)
 
 
-def _result(
-    name: str, gain: Interval | None, margin: float, metric: Metric, where: str
-) -> GateResult:
-    if gain is None:
-        reason = f"{where}the gain in {metric.name} is not defined on the test rows"
-        return GateResult(name, None, -margin, passed=False, reason=reason)
-    reason = (
-        f"{where}{metric.name} is better than the champion's by {gain.value:.4g} (at least "
-        f"{gain.low:.4g}); down to {-margin:.4g} is accepted"
-    )
-    return GateResult(name, gain.low, -margin, gain.low >= -margin, reason)
+def described(metric: str, gain: Interval, margin: float, other: str) -> str:
+    """A gain in words, with its interval, and how much worse is accepted.
+
+    Examples
+    --------
+    >>> described("mae", Interval(-0.02, -0.03, -0.01), 0.05, "the champion's")
+    "mae is worse than the champion's by 0.02 [0.01, 0.03] (accepted: up to 0.05)"
+    """
+    # Adding zero makes -0.0 into 0.0.
+    value, low, high = (x + 0.0 for x in (gain.value, gain.low, gain.high))
+    accepted = f"up to {margin:.4g}" if margin else "none"
+    if low > 0:
+        return f"{metric} is better than {other} by {value:.4g} [{low:.4g}, {high:.4g}]"
+    if high < 0:
+        span = f"{-value:.4g} [{-high:.4g}, {-low:.4g}]"
+        return f"{metric} is worse than {other} by {span} (accepted: {accepted})"
+    if low == high:
+        return f"{metric} is the same as {other}"
+    said = f"{metric} shows no clear difference from {other}: gain {value:.4g}"
+    worse = f"worse by up to {-low:.4g} is possible, {accepted} accepted"
+    return f"{said} [{low:.4g}, {high:.4g}] ({worse})"
+
+
+def too_few(rows: int, total: int, least: int) -> bool:
+    """Whether too few of some rows are left for a judgement, where the others had to be left out.
+
+    Parameters
+    ----------
+    least
+        So many are enough, however many were left out.
+    """
+    return rows < total and rows < least and 2 * rows < total

@@ -151,10 +151,16 @@ def _beats_baselines(name: str, evidence: Evidence) -> GateResult:
         figure = constant["low"]
         passed = figure > 0 and linear["high"] >= 0
         tail = "; being linear itself, it need not be better than the linear one"
+        required = "above 0 over the constant, and not all below 0 over the linear baseline"
     else:
         figure = min(constant["low"], linear["low"])
         passed = figure > 0
-        tail = ""
+        tail, required = "", "above 0 over both"
+    if not passed:
+        tail += (
+            f"; required: the whole interval {required} (more test rows narrow it; or leave "
+            "beats_baselines out of register.gates)"
+        )
     reason = (
         f"gain in {name} over the constant {figure_text(constant)}, over the linear baseline "
         f"{figure_text(linear)}{tail}"

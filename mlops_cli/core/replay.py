@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -182,13 +182,23 @@ class Replay:
             told |= self._better(known, judging)
         return told
 
-    def judged(self, gate: ReplayGate, judging: Judging) -> GateResult:
-        """Whether the gate lets the new model through."""
+    def judged(self, gate: ReplayGate, judging: Judging, learnt: Mapping[str, int]) -> GateResult:
+        """Whether the gate lets the new model through.
+
+        Parameters
+        ----------
+        learnt
+            Why requests were left out that one of both models has learnt from -> how many.
+        """
         from mlops_cli.core.gates import GateResult
         from mlops_cli.params.modelling import ChampionGate
 
+        note = "".join(f"; {rows:,} left out: {why}" for why, rows in learnt.items())
         if self.labelled < gate.rows:
-            reason = f"{self.labelled} logged requests have labels, and {gate.rows} are asked for"
+            reason = (
+                f"{self.labelled:,} labelled requests are left to judge by, and {gate.rows:,} "
+                f"are required{note}"
+            )
             return GateResult("replay", None, -gate.margin, passed=False, reason=reason)
         known = self._known.rows
         rule = ChampionGate(metric=gate.metric, margin=gate.margin, confidence=gate.confidence)
@@ -203,9 +213,10 @@ class Replay:
             resamples=judging.resamples,
             seed=judging.seed,
             costs=judging.costs,
+            other="that of the answers",
         )
-        reason = found.reason.replace("the champion's", "that of the answers given")
-        return GateResult("replay", found.figure, found.limit, found.passed, reason)
+        reason = f"on {self.labelled:,} labelled requests {found.reason}{note}"
+        return replace(found, name="replay", reason=reason)
 
     def _better(self, known: pl.DataFrame, judging: Judging) -> dict[str, Any]:
         y = known[_LABEL].to_numpy()

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mlops_cli.core.champion import judge
+from mlops_cli.core.champion import judge, too_few
 from mlops_cli.core.costs import cost_matrix
 from mlops_cli.core.gates import GateResult
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.core.weighted import row_weights
-from mlops_cli.errors import BadParams, DataRefused, MlopsError, nearest
-from mlops_cli.layout import ROW, TARGET
+from mlops_cli.errors import BadParams, MlopsError, nearest
+from mlops_cli.layout import ROW, TARGET, TIME
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store import tables
 from mlops_cli.store.hooks import load_hook
+from mlops_cli.store.learnt import learnt_in, split_files
+from mlops_cli.store.lockfile import hashed, lock_at
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import polars as pl
 
+    from mlops_cli.core.learnt import Learnt
     from mlops_cli.core.metrics import Floats
+    from mlops_cli.core.versions import Version
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
     from mlops_cli.params.modelling import ChampionGate
     from mlops_cli.store.bundle import Bundle
 
-__all__ = ["against", "as_seen_by", "contest"]
+__all__ = ["against", "as_seen_by", "contest", "unseen_rows"]
 
 
-def against(params: Params, layout: Layout, champion: Path) -> tuple[GateResult, ...]:
+def against(
+    params: Params, layout: Layout, champion: Path, version: Version | None = None
+) -> tuple[GateResult, ...]:
     """Judge ``register.champion`` with the champion's bundle in a folder.
+
+    Parameters
+    ----------
+    version
+        Which version the champion is; None: its splits aren't to be had.
 
     Raises
     ------
@@ -55,17 +68,82 @@ def against(params: Params, layout: Layout, champion: Path) -> tuple[GateResult,
         reason = f"the champion's task is {theirs.task} over other classes: no comparison"
         return (GateResult("champion", None, -gate.margin, passed=False, reason=reason),)
     try:
-        prediction = theirs.predict(as_seen_by(theirs, ours, test, layout))
-    except (DataRefused, MlopsError) as error:
+        seen = as_seen_by(theirs, ours, test, layout)
+        prediction = theirs.predict(seen)
+        splits = (lambda: None) if version is None else (lambda: split_files(layout, version))
+        learnt = learnt_in(champion, "the champion", splits)
+        unseen = unseen_rows(learnt, test, seen, lambda: _same_table(layout, version))
+    except MlopsError as error:
         reason = f"the champion cannot score these rows: {error.message}"
         return (GateResult("champion", None, -gate.margin, passed=False, reason=reason),)
-    return contest(params, gate, ours, test, prediction)
+    return contest(params, gate, ours, test, prediction, unseen, learnt.reason)
+
+
+def _same_table(layout: Layout, version: Version | None) -> bool:
+    """Whether a version learnt from the very table of the workspace, so that numbers are rows."""
+    name = layout.valid.relative_to(layout.root).as_posix()
+    lock = None if version is None else lock_at(layout.root, version.commit)
+    theirs = None if lock is None else lock.made(name)
+    return theirs is not None and theirs == hashed(layout.root, name)
+
+
+def unseen_rows(
+    learnt: Learnt,
+    test: pl.DataFrame,
+    seen: pl.DataFrame,
+    same_table: Callable[[], bool] = lambda: False,
+) -> pl.Series:
+    """Whether the champion hasn't learnt from each test row, (n,).
+
+    Parameters
+    ----------
+    test, seen
+        The candidate's test rows, and the same with the champion's own features.
+    same_table
+        Tells whether row numbers of both are of one table.
+    """
+    import polars as pl
+
+    none = pl.Series([None] * test.height, dtype=pl.Datetime("us", "UTC"))
+    times = test[TIME] if TIME in test.columns else none
+    numbers = (lambda: test[ROW] if same_table() else None) if ROW in test.columns else None
+    return learnt.unseen(times, lambda: seen, numbers)
 
 
 def contest(
+    params: Params,
+    gate: ChampionGate,
+    ours: Bundle,
+    test: pl.DataFrame,
+    prediction: Floats,
+    unseen: pl.Series,
+    reason: str,
+) -> tuple[GateResult, ...]:
+    """Judge the candidate against the champion on the test rows that the champion hasn't learnt.
+
+    Parameters
+    ----------
+    prediction
+        What the champion predicts of the test rows.
+    unseen
+        Whether the champion hasn't learnt from each, (n,).
+    reason
+        Why the others are left out.
+    """
+    left, total = int(unseen.sum()), test.height
+    note = f"{total - left:,} of {total:,} test rows are left out: {reason}"
+    if not left or too_few(left, total, params.evaluate.slice_rows):
+        told = f"{left:,} test rows are left to judge by, which are too few; {note}"
+        return (GateResult("champion", None, -gate.margin, passed=False, reason=told),)
+    if left == total:
+        return _judged(params, gate, ours, test, prediction)
+    first, *others = _judged(params, gate, ours, test.filter(unseen), prediction[unseen.to_numpy()])
+    return (replace(first, reason=f"{first.reason}; {note}"), *others)
+
+
+def _judged(
     params: Params, gate: ChampionGate, ours: Bundle, test: pl.DataFrame, prediction: Floats
 ) -> tuple[GateResult, ...]:
-    """Judge the candidate against what the champion predicts of the same test rows."""
     weight = params.evaluate.weight
     return judge(
         gate,

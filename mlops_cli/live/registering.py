@@ -91,9 +91,16 @@ def _against_champion(session: Session, registry: Registry) -> tuple[GateResult,
     ):  # the first model has its baselines to beat, in the stage's own gates
         return ()
     folder = delivery.pull_bundle(session.layout.root, champion)
-    verdicts = against(session.params, session.layout, folder)
+    verdicts = against(session.params, session.layout, folder, champion)
     if not all(v.passed for v in verdicts):
         worst = next(v for v in verdicts if not v.passed)
+        if worst.figure is None:
+            raise ModelRefused(
+                f"the model can't be compared with {champion}, which is in {gate.stage}: "
+                f"{worst.reason}",
+                "Test it on rows that the champion hasn't learnt from (newer data, a later "
+                "ingest.until) or, knowingly, leave register.champion out.",
+            )
         raise ModelRefused(
             f"the model may be worse than {champion}, which is in {gate.stage}: {worst.reason}",
             "Improve the model or, knowingly, widen register.champion.margin.",

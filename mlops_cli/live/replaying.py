@@ -16,6 +16,7 @@ from mlops_cli.errors import BadParams, MlopsError, NotFound
 from mlops_cli.live.event_log import reader_for
 from mlops_cli.live.scoring import Scorer
 from mlops_cli.live.selecting import Selected, selected
+from mlops_cli.live.unseen_requests import UnseenRequests, logged_features
 from mlops_cli.reporting import Silent
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from mlops_cli.params.modelling import ReplayGate
     from mlops_cli.reporting import Progress
     from mlops_cli.store.bundle import Bundle
-    from mlops_cli.store.events.reading import Reader
+    from mlops_cli.store.events.reading import By, Reader
 
-__all__ = ["Replayed", "gate_of", "replay", "replay_gate"]
+__all__ = ["Replayed", "gate_of", "remedy", "replay", "replay_gate"]
 
 _PAGE = 20_000
 """Requests that are worked on at a time."""
@@ -46,7 +47,7 @@ class Replayed:
     ----------
     report
         See ``core.replay.Replay.report``; with the versions that had answered, and requests that
-        could not be scored or compared.
+        could not be scored or compared, or that one of both sides has learnt from.
     gate
         The verdict of the stage's gate, if it was asked for.
     """
@@ -54,6 +55,32 @@ class Replayed:
     version: str
     report: dict[str, Any]
     gate: GateResult | None = None
+
+    def refuse_empty(self) -> None:
+        """Refuse a report about nothing.
+
+        Raises
+        ------
+        NotFound
+            If no request is left to compare on.
+        """
+        if self.report["rows"]:
+            return
+        left = self.report["left_out"]
+        if not left:
+            raise NotFound(
+                f"the log has no answered request of that time to replay {self.version} on "
+                f"(monitor.time: {self.report['time']})",
+                "Name another --since or --until; without them, all requests are replayed.",
+            )
+        why = max(left, key=lambda reason: left[reason])
+        raise NotFound(
+            f"none of {sum(left.values()):,} requests is left to replay {self.version} on; "
+            f"{left[why]:,} are left out: {why}",
+            "Take later requests, or a version whose data end earlier."
+            if self.report["learnt"]
+            else "Take a version that can answer what was asked.",
+        )
 
 
 def replay(
@@ -66,7 +93,9 @@ def replay(
     gate: ReplayGate | None = None,
     progress: Progress,
 ) -> Replayed:
-    """Score what was asked from ``since`` to before ``until``, and compare with what was answered.
+    """Score requests from ``since`` to before ``until``, and compare with what was answered.
+
+    Both are of the time that ``monitor.time`` names.
 
     Raises
     ------
@@ -82,17 +111,17 @@ def replay(
     choice = selected(params, layout, wanted, progress)
     scorer = Scorer.open(choice.folder, layout.root, policies=params.serve.columns)
     run = _Run(params, layout, choice, scorer)
-    reader = reader_for(layout, "nothing to replay")
+    reader, by = reader_for(layout, "nothing to replay"), params.monitor.by
     try:
         if gate is not None and gate.since is not None and since is None:
-            since = _from_end(reader, gate.since)
+            since = _from_end(reader, gate.since, by)
         start, end = (None if t is None else t.timestamp() for t in (since, until))
-        total = reader.count(start, end).predictions
-        seen = 0
-        for page in reader.predictions(start, end, role="answered", batch=_PAGE):
+        total = sum(m.rows for m in reader.mix(start, end, by=by) if m.role == "answered")
+        done = 0
+        for page in reader.predictions(start, end, role="answered", by=by, batch=_PAGE):
             run.add(page, reader)
-            seen += page.height
-            progress.update("requests", seen, total)
+            done += page.height
+            progress.update("requests", done, total)
     finally:
         reader.close()
     progress.update("comparing")
@@ -129,6 +158,16 @@ def replay_gate(params: Params, layout: Layout, wanted: str, gate: ReplayGate) -
     return found
 
 
+def remedy(verdict: GateResult, stage: str) -> str:
+    """What to do about a gate that refuses."""
+    if verdict.figure is None:
+        return (
+            "Wait for labels of requests that neither version has learnt from, take a version "
+            f"whose data end earlier, or change register.stages.{stage}.replay."
+        )
+    return f"Improve the model, or change register.stages.{stage}.replay."
+
+
 class _Run:
     """One version over the log."""
 
@@ -140,6 +179,7 @@ class _Run:
         self._scoring: Scoring | MlopsError | None = None
         self._by: dict[str, int] = {}
         self._left: dict[str, int] = {}
+        self._unseen = UnseenRequests(params, layout, choice)
         self._recomputed = 0
 
     @property
@@ -151,9 +191,12 @@ class _Run:
         for (version,), part in page.partition_by("version", as_dict=True).items():
             self._by[version] = self._by.get(version, 0) + part.height
             for rows, features in self._features(str(version), part):
-                self._compare(rows, features, reader)
+                fair = self._unseen.mask(str(version), rows, features)
+                self._compare(rows.filter(fair), features.filter(fair), reader)
 
     def _compare(self, rows: pl.DataFrame, features: pl.DataFrame, reader: Reader) -> None:
+        if not rows.height:
+            return
         old, good = _answered(self.bundle, rows["output"].to_list())
         self._leave("answers of other classes", len(good) - int(good.sum()))
         if not good.any():
@@ -183,14 +226,16 @@ class _Run:
         )
         report = {
             "version": self._choice.label,
+            "time": params.monitor.time,
             "answered_by": dict(sorted(self._by.items())),
             "features_made_anew": self._recomputed,
-            "left_out": dict(sorted(self._left.items())),
+            "learnt": self._unseen.left_out.total(),
+            "left_out": dict(sorted({**self._left, **self._unseen.left_out}.items())),
             **self._found.report(judging),
         }
         verdict = None
         if gate is not None:
-            verdict = self._found.judged(gate, judging)
+            verdict = self._found.judged(gate, judging, self._unseen.left_out)
         return Replayed(self._choice.label, report, verdict)
 
     def _features(
@@ -201,7 +246,10 @@ class _Run:
             self._programs[version] = self._same_program(version)
         names = self._programs[version]
         if names is not None:
-            yield part, _logged(self.bundle, names, part["features"].to_list())
+            yield (
+                part,
+                logged_features(self.bundle.encoder.kinds, names, part["features"].to_list()),
+            )
             return
         scoring = self._way()
         if isinstance(scoring, MlopsError):
@@ -275,19 +323,6 @@ class _Run:
             self._left[why] = self._left.get(why, 0) + rows
 
 
-def _logged(bundle: Bundle, names: list[str], texts: list[str]) -> pl.DataFrame:
-    """Features as the log has them, in the types that the encoder reads."""
-    import orjson
-    import polars as pl
-
-    types = {"number": pl.Float64(), "boolean": pl.Boolean(), "category": pl.String()}
-    types["text"] = pl.String()
-    kinds = bundle.encoder.kinds
-    rows = [orjson.loads(text) for text in texts]
-    schema = {name: types[kinds[name]] for name in names}
-    return pl.DataFrame(rows, schema=schema, orient="row", strict=False).select(list(kinds))
-
-
 def _answered(bundle: Bundle, texts: list[str]) -> tuple[Answers, Any]:
     """What was answered, and which of it can be compared."""
     import orjson
@@ -346,10 +381,10 @@ def _labels(bundle: Bundle, rows: pl.DataFrame, reader: Reader) -> pl.Series:
     return pl.Series(values, dtype=pl.Int64() if codes else pl.Float64(), strict=False)
 
 
-def _from_end(reader: Reader, span: str) -> dt.datetime | None:
+def _from_end(reader: Reader, span: str, by: By) -> dt.datetime | None:
     import datetime as dt
 
     from mlops_cli.live.truth import before
 
-    last = reader.latest()
+    last = reader.newest(by=by)
     return None if last is None else before(dt.datetime.fromtimestamp(last, dt.UTC), span)

@@ -232,13 +232,13 @@ def _refuse_unpublished(session: Session, version: Version) -> None:
 def _check_replay(session: Session, rule: StageRule, version: Version, stage: str) -> None:
     if rule.replay is None:
         return
-    from mlops_cli.live.replaying import replay_gate
+    from mlops_cli.live.replaying import remedy, replay_gate
 
     found = replay_gate(session.params, session.layout, version.number, rule.replay)
     if not found.passed:
         raise ModelRefused(
-            f"{version} is not let into {stage} by what was asked of it before: {found.reason}",
-            f"Look at `mlops replay {version.number}`, or change register.stages.{stage}.replay.",
+            f"{version} is not let into {stage} by a replay of logged requests: {found.reason}",
+            f"{remedy(found, stage)} `mlops replay {version.number}` shows more.",
         )
 
 

@@ -126,6 +126,11 @@ class Monitor(Section):
     """So many logged rows are computed again by the offline feature program; 0: none."""
     alerts: Alerts = Alerts()
 
+    @property
+    def by(self) -> Literal["at", "moment"]:
+        """What the event log calls that time."""
+        return "at" if self.time == "asked" else "moment"
+
 
 class Retrain(Section):
     """When a new model is made, and what becomes of it."""

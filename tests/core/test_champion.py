@@ -1,8 +1,10 @@
 """The champion's gate by priced decisions and by rows that count unlike."""
 
 import numpy as np
+import pytest
 
-from mlops_cli.core.champion import judge
+from mlops_cli.core.champion import described, judge, too_few
+from mlops_cli.core.intervals import Interval
 from mlops_cli.params.modelling import ChampionGate
 
 Y = np.array([0, 1] * 50)
@@ -33,3 +35,37 @@ def test_rows_of_no_weight_do_not_decide():
         gate, Y, candidate, SURE, {}, **GIVEN, weights=np.r_[np.zeros(10), np.ones(90)]
     )
     assert result.passed
+
+
+@pytest.mark.parametrize(
+    ("gain", "margin", "said"),
+    [
+        (
+            (-0.0004966, -0.001979, 0.001),
+            0.05,
+            "auc shows no clear difference from the champion's: gain -0.0004966 \
+[-0.001979, 0.001] (worse by up to 0.001979 is possible, up to 0.05 accepted)",
+        ),
+        (
+            (-0.0099, -0.0133, -0.006),
+            0.01,
+            "auc is worse than the champion's by 0.0099 [0.006, 0.0133] (accepted: up to 0.01)",
+        ),
+        (
+            (-0.0099, -0.0133, -0.006),
+            0.0,
+            "auc is worse than the champion's by 0.0099 [0.006, 0.0133] (accepted: none)",
+        ),
+        ((0.02, 0.01, 0.03), 0.01, "auc is better than the champion's by 0.02 [0.01, 0.03]"),
+        ((0.0, -0.0, 0.0), 0.0, "auc is the same as the champion's"),
+    ],
+)
+def test_a_gain_is_said_as_what_it_is(gain, margin, said):
+    assert described("auc", Interval(*gain), margin, "the champion's") == said
+
+
+def test_few_rows_are_too_few_only_where_most_had_to_be_left_out():
+    assert not too_few(50, 50, least=200)
+    assert not too_few(30, 50, least=200)
+    assert too_few(20, 50, least=200)
+    assert not too_few(300, 5000, least=200)

@@ -88,6 +88,14 @@ def test_the_interval_of_the_gain_over_both_baselines_must_exclude_zero():
     assert not one({"beats_baselines": "roc_auc"}, with_gains(doubtful, clear)).passed
 
 
+def test_a_refusal_by_the_baselines_says_what_was_required_and_what_to_do():
+    september = figures(-0.0016, -0.0065, 0.0034)
+    result = one({"beats_baselines": "roc_auc"}, with_gains(figures(0.3, 0.2, 0.4), september))
+    assert "over the linear baseline -0.0016 [-0.0065, 0.0034]" in result.reason
+    assert "required: the whole interval above 0 over both" in result.reason
+    assert "leave beats_baselines out of register.gates" in result.reason
+
+
 def test_a_linear_champion_may_equal_the_linear_baseline_but_not_be_worse():
     clear, equal, worse = figures(0.1, 0.05, 0.2), figures(0, 0, 0), figures(-0.1, -0.2, -0.05)
     gate = {"beats_baselines": "roc_auc"}

@@ -68,14 +68,15 @@ from mlops_cli import params
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, TaskInfo
-from mlops_cli.layout import ROW, TARGET, Layout
+from mlops_cli.layout import ROW, TARGET, TIME, Layout
 from mlops_cli.store import bundle, tables
 
 layout = Layout(pathlib.Path.cwd())
 settings = params.load(layout.params)
 rows = json.loads(pathlib.Path("data/features/rows.json").read_text())
 frame = pl.DataFrame(rows).with_row_index(ROW).select(
-    pl.col(ROW), pl.col("a", "b").cast(pl.Float64), pl.col("price").cast(pl.Float64).alias(TARGET))
+    pl.col(ROW), pl.col("a", "b").cast(pl.Float64), pl.col("price").cast(pl.Float64).alias(TARGET),
+    pl.col("day").str.to_datetime(time_unit="us", time_zone="UTC").alias(TIME))
 cut = len(frame) * 2 // 3
 known, test = frame[:cut], frame[cut:]
 tables.write(test, layout.split("test"))
@@ -85,8 +86,9 @@ settled = {name: s.default for name, s in family.space.items()}
 fitted = family.fit(encoder.transform(known), known[TARGET].to_numpy(),
                     TaskInfo("regression", 0, ()), settled, seed=1, iterations=40)
 rules = {"rules": {"base": "orders"}, "sources": {}, "features": encoder.kinds}
+window = [moment.isoformat() for moment in (known[TIME].min(), known[TIME].max())]
 made = bundle.Bundle((bundle.Member("lightgbm", fitted),), encoder, LabelCodec("regression"),
-                     "regression", program=rules, facts={"rows": len(frame)})
+                     "regression", program=rules, facts={"rows": len(frame), "window": window})
 bundle.save(made, layout.model)
 manifest = json.loads((layout.model / "manifest.json").read_text())
 error = float(((made.predict(test) - test[TARGET].to_numpy()) ** 2).mean() ** 0.5)

@@ -8,10 +8,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
-from trained_projects import params, trained
+from trained_projects import frame, params, trained
 
 from mlops_cli.core.gates import GateResult
 from mlops_cli.errors import BadParams
+from mlops_cli.layout import TIME
 from mlops_cli.live.champion import against
 from mlops_cli.store import bundle
 
@@ -96,3 +97,27 @@ def test_a_champion_that_lacks_a_source_is_refused_with_the_reason(tmp_path):
     (verdict,) = against(gate("binary"), one, tmp_path / "other")
     assert not verdict.passed
     assert "cannot score these rows" in verdict.reason
+
+
+def test_a_champion_is_not_judged_on_rows_that_it_has_learnt_from(two, tmp_path):
+    """The clock went back: the champion has learnt from most of the candidate's test rows."""
+    task, good, poor = two
+    learnt = bundle.load(good.model)
+    window = [*learnt.facts["window"][:1], frame(task)[TIME][-6].isoformat()]
+    bundle.save(replace(learnt, facts={**learnt.facts, "window": window}), tmp_path / "later")
+    (verdict,) = against(gate(task, metric=metric(task), margin=1e6), poor, tmp_path / "later")
+    assert not verdict.passed
+    assert verdict.figure is None
+    assert verdict.reason.startswith("5 test rows are left to judge by, which are too few; ")
+    assert "where the rows end that the champion has learnt from" in verdict.reason
+
+
+def test_the_test_rows_that_the_champion_has_not_learnt_from_are_enough(two, tmp_path):
+    task, good, poor = two
+    learnt = bundle.load(poor.model)
+    window = [*learnt.facts["window"][:1], frame(task)[TIME][-40].isoformat()]
+    bundle.save(replace(learnt, facts={**learnt.facts, "window": window}), tmp_path / "later")
+    verdict, *_ = against(gate(task, metric=metric(task), margin=1e6), good, tmp_path / "later")
+    assert verdict.passed
+    rows = len(frame(task)) - len(frame(task)) * 7 // 10
+    assert f"; {rows - 39} of {rows} test rows are left out: not later than " in verdict.reason

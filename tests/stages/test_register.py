@@ -61,7 +61,8 @@ def test_the_record_names_the_very_bundle_and_what_it_reached(layout):
     assert record["bundle_sha256"] == manifest["bundle_sha256"]
     assert record["metrics"] == metrics["model"]
     assert record["families"] == ["linear"]
-    assert record["training"] == {"rows": {"train": 284, "validation": 114}, "window": None}
+    assert record["training"]["rows"] == {"train": 284, "validation": 114}
+    assert record["training"]["window"][1] == "2024-01-17T13:00:00+00:00"
     assert record["test"]["rows"] == metrics["rows"]
 
 

@@ -79,7 +79,7 @@ def trained(root, task, family="lightgbm", table=None, rounds=20):
     members = (bundle.Member(family, fitted, settings=settings, iterations=fitted.iterations),)
     facts = {
         "project": "p",
-        "window": None,
+        "window": _window(known),
         "rows": {"train": cuts[1], "validation": cuts[2] - cuts[1]},
         "seed": 7,
         "versions": {"mlops-cli": "0.1.0"},
@@ -93,6 +93,12 @@ def trained(root, task, family="lightgbm", table=None, rounds=20):
     bundle.save(made, layout.fitted)
     _reports(layout, dict(zip(names, np.diff(cuts).tolist(), strict=True)))
     return layout
+
+
+def _window(known):
+    if TIME not in known.columns:
+        return None
+    return [known[TIME].min().isoformat(), known[TIME].max().isoformat()]
 
 
 def _reports(layout, rows):

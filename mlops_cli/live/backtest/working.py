@@ -93,7 +93,8 @@ def _score(case: Case, task: Task) -> None:
 
 def _contest(case: Case, task: Task) -> None:
     """The new model against the one that serves, as `mlops register` compares them."""
-    from mlops_cli.live.champion import contest
+    from mlops_cli.live.champion import contest, unseen_rows
+    from mlops_cli.store.learnt import learnt_in
 
     params, gate = case.params, case.params.register_.champion
     path = case.result(task)
@@ -103,6 +104,8 @@ def _contest(case: Case, task: Task) -> None:
         return
     ours, theirs = (bundles.load(case.model(step) / "model") for step in (task.model, task.other))
     test: pl.DataFrame = tables.scan(case.model(task.model) / "test.parquet").collect()
-    verdicts = contest(params, gate, ours, test, theirs.predict(test))
+    learnt = learnt_in(case.model(task.other) / "model", "the champion")
+    unseen = unseen_rows(learnt, test, test)
+    verdicts = contest(params, gate, ours, test, theirs.predict(test), unseen, learnt.reason)
     refused = [v.reason for v in verdicts if not v.passed]
     write_json(path, {"passed": not refused, "reason": "; ".join(refused)})

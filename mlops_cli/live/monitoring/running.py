@@ -137,7 +137,7 @@ def monitor(params: Params, layout: Layout, wanted: Wanted, progress: Progress) 
     verdicts = Verdicts(layout)
     try:
         rules = params.monitor
-        by: By = "at" if rules.time == "asked" else "moment"
+        by = rules.by
         span, notes = _span(reader, rules, wanted, by, now)
         mix = reader.mix(span.since, span.until, by=by)
         first = _first(params, layout, wanted, mix, progress)

@@ -202,13 +202,6 @@ class Reader:
         rows = pl.DataFrame(found, schema=schema, orient="row").sort("at", "seq")
         return rows.unique("key", keep="last", maintain_order=True).drop("seq")
 
-    def latest(self) -> float | None:
-        """The time of the last prediction; None: there is none."""
-        if self._rows.empty:
-            return None
-        ((found,),) = self._rows.rows("SELECT max(at) FROM predictions", ())
-        return None if found is None else float(found)
-
     def count(self, since: float | None = None, until: float | None = None) -> Counts:
         """How many there are."""
         if self._rows.empty:

@@ -114,6 +114,7 @@ def make(
     rounds: int = 12,
     texts: Mapping[str, str] = MappingProxyType({}),
     computed: Mapping[str, str] = MappingProxyType({}),
+    facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> Made:
     """Fit a model on orders, and keep what a registered version has.
 
@@ -123,6 +124,8 @@ def make(
         Further columns of the base source, each of one value, that are features too.
     computed
         Further features: name -> SQL.
+    facts
+        What the bundle says of its making.
     """
     layout, base = Layout(root), orders()
     base = base.with_columns(**{name: pl.lit(value) for name, value in texts.items()})
@@ -162,6 +165,7 @@ def make(
         0.4 if task == "binary" else None,
         program={**program.to_json(), "example": rows.drop("order").row(-1, named=True)},
         signature={"inputs": {c: {"categories": kept} for c, kept in encoder.categories.items()}},
+        facts=facts,
     )
     bundle.save(made, layout.fitted)
     metrics = {"model": {"m": {"value": 0.5, "low": 0.4, "high": 0.6}}}
