@@ -1,4 +1,4 @@
-"""Rules of ``params.yaml`` compiled to one pandera schema, and what they find in a table."""
+"""Rules of ``params.yaml`` compiled to pandera schemas, and what they find in a table."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Finding", "RowChecks", "compile_rows"]
 
 _LONGEST_LIST = 5
+_COLUMNS = 50
+"""Columns of one schema."""
 
 
 @dataclass(frozen=True)
@@ -132,23 +134,30 @@ class RowChecks:
         Column -> the type that it is read as.
     checks
         By the name that pandera reports.
-    schema
-        All of them as one pandera schema.
+    schemas
+        All of them, some columns a schema: pandera's work grows with the square of a table's width.
     """
 
     types: dict[str, pl.DataType]
     checks: dict[str, Check]
-    schema: pa.DataFrameSchema
+    schemas: tuple[pa.DataFrameSchema, ...]
 
     def failures(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
         """Find the rows that break a check: its name -> their positions, ascending.
 
         ``frame`` has the columns of ``types``, in those types.
         """
+        found: dict[str, pl.Series] = {}
+        for schema in self.schemas:
+            found |= self._failures(frame.select(list(schema.columns)), schema)
+        return found
+
+    @staticmethod
+    def _failures(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> dict[str, pl.Series]:
         from pandera.errors import SchemaErrors
 
         try:
-            self.schema.validate(frame, lazy=True)
+            schema.validate(frame, lazy=True)
         except SchemaErrors as errors:
             cases = errors.failure_cases
         else:
@@ -186,7 +195,9 @@ def compile_rows(source: str, rules: SourceRules) -> RowChecks:
             checks[check.label] = check
         columns[column] = pa.Column(DTYPES[given.type], made, nullable=given.nullable.value)
     types = {c: DTYPES[r.type] for c, r in rules.columns.items()}
-    return RowChecks(types, checks, pa.DataFrameSchema(columns))
+    named = list(columns.items())
+    blocks = (dict(named[at : at + _COLUMNS]) for at in range(0, len(named), _COLUMNS))
+    return RowChecks(types, checks, tuple(map(pa.DataFrameSchema, blocks)))
 
 
 def _tests(rules: ColumnRules, place: str) -> Iterator[tuple[str, Rule[Any], Any]]:

@@ -90,7 +90,10 @@ class Encoder:
     @cached_property
     def starts(self) -> list[int]:
         """The first column of each feature."""
-        return [self.owners.index(name) for name in self.kinds]
+        first: dict[str, int] = {}
+        for at, name in enumerate(self.owners):
+            first.setdefault(name, at)
+        return list(first.values())
 
     def by_feature(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Figures of the matrix's columns (..., columns), summed up by feature."""
@@ -263,9 +266,10 @@ class Encoder:
 
 
 def _present(frame: pl.DataFrame, kinds: Mapping[str, str]) -> None:
+    given = dict.fromkeys(frame.columns)
     for name in kinds:
-        if name not in frame.columns:
+        if name not in given:
             raise DataRefused(
-                f"feature {name!r} is not among the {frame.width} columns given",
-                nearest(name, frame.columns),
+                f"feature {name!r} is not among the {len(given)} columns given",
+                nearest(name, given),
             )

@@ -13,6 +13,7 @@ SHARED = 10
 """A value stands in the example as it is if at least so many rows have it."""
 _SHARE = 100
 """And one in so many rows."""
+_COLUMNS = 100
 _TEXT = "text"
 _PERIODS = ("1h", "1d", "1mo", "1y")
 
@@ -31,9 +32,13 @@ def example_row(rows: pl.LazyFrame, columns: Sequence[str]) -> dict[str, Any] | 
     total = int(rows.select(pl.len()).collect().item())
     if not total:
         return None
-    schema = rows.collect_schema()
     least = max(SHARED, total // _SHARE)
-    return {name: _of(rows.select(name).collect()[name], schema[name], least) for name in columns}
+    # Some at a time: one by one each read begins anew, and all together take memory.
+    return {
+        column.name: _of(column, column.dtype, least)
+        for start in range(0, len(columns), _COLUMNS)
+        for column in rows.select(columns[start : start + _COLUMNS]).collect()
+    }
 
 
 def _of(column: pl.Series, dtype: pl.DataType, least: int) -> Any:

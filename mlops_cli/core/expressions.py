@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -83,7 +83,7 @@ class Expression:
         """The columns that it reads, each once, in order."""
         return tuple(dict.fromkeys(self.expr.meta.root_names()))
 
-    def over(self, known: Iterable[str]) -> pl.Expr:
+    def over(self, known: Collection[str]) -> pl.Expr:
         """The Polars expression, after checking that ``known`` has all its columns.
 
         Raises
@@ -91,7 +91,6 @@ class Expression:
         BadParams
             If it reads a column that isn't there; the nearest one is suggested.
         """
-        known = list(known)
         for column in self.columns:
             if column not in known:
                 raise BadParams(

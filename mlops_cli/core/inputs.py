@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
 import polars as pl
 
 from mlops_cli.core.columntypes import MisfitError, fitted, printable, type_name
-from mlops_cli.core.plain_values import LONGEST_TEXT, alone, column, mixed
+from mlops_cli.core.plain_values import LONGEST_TEXT, alone, column, few_numbers, mixed
 from mlops_cli.errors import nearest
 
-__all__ = ["Flagged", "Inputs", "Read", "RowError", "RowErrors", "RowWarning", "shown"]
+__all__ = [
+    "FEW_ROWS",
+    "WIDE",
+    "Flagged",
+    "Inputs",
+    "Read",
+    "RowError",
+    "RowErrors",
+    "RowWarning",
+    "shown",
+]
 
+FEW_ROWS, WIDE = 8, 32
+"""Up to so many rows of at least so many columns are taken row by row: a column has its own cost.
+"""
 _SHOWN = 80
 _MANY = 100
 """Errors from which on a row is given no more than its first."""
@@ -200,7 +214,11 @@ class Inputs:
     def _typed(self, given: Mapping[str, Sequence[Any]], index: Sequence[int]) -> Read:
         columns: list[pl.Series] = []
         errors = RowErrors()
+        numbers = self._few_numbers(given, len(index))
         for c, values in given.items():
+            if c in numbers:
+                columns.append(numbers[c])
+                continue
             dtype = self.columns[c]
             try:
                 columns.append(column(c, values, dtype))
@@ -215,6 +233,20 @@ class Inputs:
             return Read(frame, index)
         good = [i for i in range(len(index)) if i not in errors.rows]
         return Read(frame[good], [index[i] for i in good], errors.in_order())
+
+    def _few_numbers(
+        self, given: Mapping[str, Sequence[Any]], rows: int
+    ) -> Mapping[str, pl.Series]:
+        """The columns of numbers of a few wide rows, all at once; none where that saves nothing."""
+        if not 0 < rows <= FEW_ROWS or len(self._numbers) < WIDE:
+            return {}
+        values = [[given[c][row] for c in self._numbers] for row in range(rows)]
+        frame = few_numbers(values, self._numbers)
+        return {} if frame is None else {c.name: c for c in frame.get_columns()}
+
+    @cached_property
+    def _numbers(self) -> list[str]:
+        return [c for c in (*self.needed, *self.optional) if self.columns[c] == pl.Float64]
 
     def _misfit(self, row: int, column: str, value: Any, wanted: str) -> RowError:
         text, why = shown(value), f"is not of type {wanted}"

@@ -19,6 +19,8 @@ import polars as pl
 
 from mlops_cli.core.clock import in_utc
 from mlops_cli.core.inputs import (
+    FEW_ROWS,
+    WIDE,
     Flagged,
     Inputs,
     Read,
@@ -79,7 +81,16 @@ class _Column:
     """The checks of one column, the first that a value breaks decides; and what passes quickly."""
 
     checks: tuple[_Check, ...]
-    passes: Callable[[pl.Series], bool]
+    quick: Callable[[Sequence[Any]], bool] | None = None
+    """Whether all of some plain values pass, where that can be said of them."""
+    most: float = _FEW
+    """Up to so many values it is the quicker way."""
+
+    def passes(self, column: pl.Series) -> bool:
+        """Whether no value breaks a check."""
+        if self.quick is not None and len(column) <= self.most:
+            return self.quick(column.to_list())
+        return not any(check.breaks(column).any() for check in self.checks)
 
 
 class Policies:
@@ -129,12 +140,23 @@ class Policies:
         frame = read.frame
         if not frame.height:
             return read
-        broken = {
-            name: column.checks
-            for name, column in self._columns.items()
-            if not column.passes(frame.get_column(name))
-        }
+        broken = {name: self._columns[name].checks for name in self._suspects(frame)}
         return self._judged(read, broken, thorough) if broken else read
+
+    def _suspects(self, frame: pl.DataFrame) -> list[str]:
+        """Columns with a value that breaks a check."""
+        if frame.height > FEW_ROWS or frame.width < WIDE:
+            return [n for n, c in self._columns.items() if not c.passes(frame.get_column(n))]
+        values = dict(zip(frame.columns, zip(*frame.rows(), strict=True), strict=True))
+        return [
+            name
+            for name, column in self._columns.items()
+            if not (
+                column.passes(frame.get_column(name))
+                if column.quick is None
+                else column.quick(values[name])
+            )
+        ]
 
     def _judged(self, read: Read, broken: Mapping[str, Sequence[_Check]], thorough: bool) -> Read:
         frame, index = read.frame, read.index
@@ -220,18 +242,10 @@ class _Of:
         if known is not None:
             # A text that training has seen and no rule forbids: the common case, and quick.
             known |= frozenset() if nulls else {None}
-            return _Column(tuple(checks), lambda s: known.issuperset(s.to_list()))
-        quick = None
+            return _Column(tuple(checks), known.issuperset, math.inf)
         if self.dtype.is_numeric() and all(c.kind != "unseen" for c in checks):
-            quick = _within(checks, nulls=not nulls)
-        return _Column(
-            tuple(checks),
-            lambda s: (
-                quick(s)
-                if quick is not None and len(s) <= _FEW
-                else not any(c.breaks(s).any() for c in checks)
-            ),
-        )
+            return _Column(tuple(checks), _within(checks, nulls=not nulls))
+        return _Column(tuple(checks))
 
     def _missing(self) -> Iterator[_Check]:
         rule = self.rules.get("nullable", {"value": True})
@@ -338,11 +352,11 @@ def seen_in_training(
     return found
 
 
-def _within(checks: Sequence[_Check], *, nulls: bool) -> Callable[[pl.Series], bool]:
+def _within(checks: Sequence[_Check], *, nulls: bool) -> Callable[[Sequence[Any]], bool]:
     """Whether no value breaks these limits; NaN, as if it did, so that it is looked at closely."""
     low = max((c.low for c in checks if c.low is not None), default=-math.inf)
     high = min((c.high for c in checks if c.high is not None), default=math.inf)
-    return lambda s: all(nulls if v is None else low <= v <= high for v in s.to_list())
+    return lambda values: all(nulls if v is None else low <= v <= high for v in values)
 
 
 def _default(rule: Mapping[str, Any]) -> str:

@@ -166,9 +166,11 @@ class Profile:
         *,
         below: int | None = None,
     ) -> Profile:
+        given = dict.fromkeys(frame.columns)
+
         def sketch(name: str) -> Sketch:
             coding = self.columns[name].coding
-            if name not in frame.columns:
+            if name not in given:
                 return Sketch.nothing(coding, frame.height)
             return Sketch.of(coding, coding.read(frame[name]))
 

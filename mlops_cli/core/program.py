@@ -244,8 +244,9 @@ class FeatureProgram:
         import polars as pl
 
         made = self._prepared(base, tables)
+        there = dict.fromkeys(made.columns)
         for e in self.features.values():
-            e.over(made.columns)
+            e.over(there)
         return self.select_features(made).cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
 
     def select_features(self, made: pl.DataFrame) -> pl.DataFrame:
@@ -253,10 +254,11 @@ class FeatureProgram:
         import polars as pl
 
         features = made.select(e.expr.alias(name) for name, e in self.features.items())
+        types = features.schema
         return features.with_columns(
             finite(pl.col(name)).alias(name)
             for name, e in self.features.items()
-            if features.schema[name].is_float() and (e.may_be_infinite or self.hook is not None)
+            if types[name].is_float() and (e.may_be_infinite or self.hook is not None)
         )
 
     def _prepared(self, base: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
@@ -296,8 +298,8 @@ class FeatureProgram:
         """Base rows sorted by the moment of prediction, with later knowledge blanked out."""
         import polars as pl
 
-        schema = self.base.schema
-        missing = [pl.lit(None, dtype=schema[c]).alias(c) for c in schema if c not in base.columns]
+        schema, given = self.base.schema, set(base.columns)
+        missing = [pl.lit(None, dtype=t).alias(c) for c, t in schema.items() if c not in given]
         frame = base.lazy().with_columns(missing).with_row_index(_ORDER)
         late = {c: k for c, k in self.base.late.items() if c in schema}
         if self.predict_at is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -10,7 +10,7 @@ import polars as pl
 from mlops_cli.core.asked import Asked
 from mlops_cli.core.columntypes import DTYPES
 from mlops_cli.core.expressions import Expression
-from mlops_cli.core.inputs import Inputs
+from mlops_cli.core.inputs import FEW_ROWS, WIDE, Inputs
 from mlops_cli.core.memory import restored
 from mlops_cli.core.online import online_tables
 from mlops_cli.core.tablefacts import moment
@@ -103,9 +103,19 @@ class RequestProgram:
         frame = _in_steps(self._frame(started, made, self._reads), [self._making])
         own = {name: frame.get_column(own) for name, own in self._made.items()}
         found: dict[str, list[Any]] = plain_columns(own)
+        given = self._given(started)
         for name, column in self._copied.items():
-            found[name] = made[column] if column in made else started[column].to_list()  # type: ignore[assignment]
+            found[name] = made[column] if column in made else given(column)  # type: ignore[assignment]
         return {name: found[name] for name in self.program.features}, misses
+
+    def _given(self, started: pl.DataFrame) -> Callable[[str], list[Any]]:
+        """A started column's plain values; those of a few wide rows are taken row by row."""
+        if not 0 < started.height <= FEW_ROWS or len(self._copied) < WIDE:
+            return lambda column: started.get_column(column).to_list()
+        values = dict(
+            zip(started.columns, map(list, zip(*started.rows(), strict=True)), strict=True)
+        )
+        return values.__getitem__
 
     def table(
         self, started: pl.DataFrame, remembered: Remembered

@@ -188,3 +188,12 @@ def test_a_finding_is_one_sentence():
     assert finding.sentence() == (
         "flights.carrier breaks `pattern ^[A-Z0-9]{2}$` in 12 of 336776 rows (0.004%): 'aa', 'x1z'"
     )
+
+
+def test_rules_of_a_wide_table_find_their_rows_in_every_column():
+    rules = {f"c{i}": {"type": "number", "min": 0, "nullable": False} for i in range(130)}
+    table = pl.DataFrame({f"c{i}": [1.0, -1.0 if i % 2 else 1.0, None] for i in range(130)})
+    found = broken(check(table, {"columns": rules}))
+    assert found == {f"c{i} not null": (1, [3]) for i in range(130)} | {
+        f"c{i} min 0": (1, [2]) for i in range(1, 130, 2)
+    }

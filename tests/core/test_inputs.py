@@ -110,3 +110,24 @@ def test_a_day_beyond_all_years_is_a_misfit() -> None:
     for dtype in (pl.Date(), pl.Datetime("us", "UTC")):
         read = Inputs({"day": dtype}, ("day",)).read_frame(values.to_frame())
         assert [e.row for e in read.errors] == [0, 1]
+
+
+def test_a_few_wide_rows_are_read_as_each_column_is() -> None:
+    columns = {f"x{i}": pl.Float64() for i in range(60)} | {"n": pl.Int64(), "s": pl.String()}
+    inputs = Inputs(columns, tuple(columns))
+    plain: list[Any] = [1.5, -0.0, 3, 2**53 + 1, None, 1e308, 5e-324, float("nan"), 10**300]
+    odd = [*plain, "7", True, "x", 10**400]
+    rng = random.Random(5)  # noqa: S311 - values, not secrets
+    for values in (plain[:7], plain, odd):
+        rows = [
+            {c: rng.choice(values) for c in columns if c.startswith("x")} | {"n": 1, "s": "a"}
+            for _ in range(8)
+        ]
+        together = inputs.read(rows * 2)
+        few = inputs.read(rows)
+        alone = [inputs.read([row]) for row in rows]
+        assert few.frame.equals(together.frame[: few.frame.height])
+        assert pl.concat(read.frame for read in alone).equals(few.frame)
+        assert [bool(read.errors) for read in alone] == [
+            row in {e.row for e in few.errors} for row in range(8)
+        ]

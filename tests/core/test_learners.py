@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -351,6 +352,7 @@ def test_ten_thousand_categories_and_dates_go_through_the_encoder(family):
 
 BESIDE = """
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from mlops_cli.core.learners import FAMILIES, TaskInfo
@@ -412,3 +414,37 @@ def test_a_shortened_model_is_what_it_was_after_fewer_rounds(name, kind):
     assert sum(map(len, short.to_files().values())) < sum(map(len, whole.to_files().values()))
     linear = FAMILIES["linear"].fit(X, y, task, {}, seed=1)
     assert FAMILIES["linear"].shortened(linear, 0.5) is linear
+
+
+def test_a_networks_importances_are_what_its_scores_lose_without_a_feature():
+    X, y, task = problem("binary")
+    fitted = quick(FAMILIES["mlp"], X, y, task, rounds=3)
+    made = fitted.inputs.transform(X).astype(float)
+    (first, bias), *behind = fitted.layers
+
+    def scores(values):
+        values = values @ first + bias
+        for weights, biases in behind:
+            values = np.maximum(values, 0) @ weights + biases
+        return values
+
+    changes = []
+    for feature in range(X.shape[1]):
+        own = fitted.inputs.owners == feature
+        occluded = np.where(own, made.mean(axis=0), made)
+        changes.append(np.abs(scores(occluded) - scores(made)).mean())
+    np.testing.assert_allclose(fitted.weights, changes, atol=2e-9, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mlp", "catboost", "linear"])
+def test_a_table_wider_than_long_is_learnt_in_a_moment(name):
+    family = FAMILIES[name]
+    if not family.installed:
+        pytest.skip("not installed")
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(120, 1500))
+    y = (X[:, 10] + X[:, 20] > 0).astype(int)
+    begun = time.process_time()
+    fitted = family.fit(X, y, TaskInfo("binary", 2), {}, seed=1, threads=1, iterations=10)
+    assert time.process_time() - begun < 4
+    assert fitted.predict(X[:3]).shape == (3, 2)

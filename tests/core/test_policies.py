@@ -180,3 +180,22 @@ def test_a_row_lists_its_first_ten_warnings() -> None:
 def test_a_file_lists_warnings_of_every_row() -> None:
     read = wide("flag", rows=1_500, thorough=True)
     assert len(read.warnings) == 15_000
+
+
+def test_a_few_wide_rows_are_judged_as_many_are() -> None:
+    columns = {f"x{i}": pl.Float64() for i in range(40)} | {"town": pl.String(), "day": pl.Date()}
+    inputs = Inputs(columns, tuple(columns))
+    rules: dict[str, Any] = {
+        c: {"max": {"value": 9, "policy": "warn"}} for c in columns if c[0] == "x"
+    }
+    rules["day"] = {"min": {"value": "2024-01-01T00:00:00Z"}, "nullable": {"value": False}}
+    policies = Policies(inputs, rules, {"town": {"categories": ["Ulm"]}}, {})
+    good = dict.fromkeys(columns, 1.0) | {"town": "Ulm", "day": "2024-05-01"}
+    odd = [{"x7": 10.0}, {"x39": None}, {"town": "Bern"}, {"day": None}, {"day": "2020-01-01"}, {}]
+    rows = [good | change for change in odd]
+    few = policies.apply(inputs.read(rows))
+    many = policies.apply(inputs.read(rows + [good] * 20))
+    assert few.errors == many.errors
+    assert few.warnings == many.warnings
+    assert {w.column for w in few.warnings} == {"x7", "town"}
+    assert {e.row for e in few.errors} == {3, 4}

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import INGEST, START, Kept, changed, compiled, tables, trips
+from programs import INGEST, START, UTC, Kept, changed, compiled, tables, trips
 
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.core.request_program import RequestProgram
@@ -158,3 +158,28 @@ def test_a_table_that_lacks_a_column_is_refused_as_a_whole() -> None:
     read = RequestProgram(compiled()).inputs.read_frame(pl.DataFrame({"t": ["2020-01-01"]}))
     assert [(e.row, e.column) for e in read.errors] == [(None, "bus"), (None, "stop")]
     assert read.frame.is_empty()
+
+
+def test_a_wide_row_has_to_the_bit_what_many_have() -> None:
+    names = [f"x{i}" for i in range(60)]
+    columns = {n: pl.Float64() for n in names} | {"n": pl.Int64(), "s": pl.String(), "t": UTC}
+    ingest = Ingest.model_validate({"sources": {"a": {"uri": "x", "time": "t"}}})
+    rules = Featurize.model_validate(
+        {
+            "base": "a",
+            "target": "n > 0",
+            "features": {**{n: n for n in names}, "s": "s", "n": "n", "ratio": "x1 / x2"},
+        }
+    )
+    requests = RequestProgram(FeatureProgram.compile(rules, ingest, {"a": columns}))
+    rows = [
+        {n: None if (i + row) % 7 == 0 else i / 7 + row for i, n in enumerate(names)}
+        | {"n": row, "s": "ab"[row % 2], "t": f"2024-01-{row + 1:02d}T00:00:00Z"}
+        for row in range(12)
+    ]
+    read = requests.inputs.read(rows)
+    many = made(requests, requests.start(read.frame), Kept(requests.program, {}).remembered)
+    for row in range(12):
+        one = requests.start(requests.inputs.read([rows[row]]).frame)
+        alone = made(requests, one, Kept(requests.program, {}).remembered)
+        assert alone.equals(many[row : row + 1])

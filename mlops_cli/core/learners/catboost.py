@@ -38,6 +38,10 @@ _LOOKS = 60
 _FEW = 64
 """Up to so many rows, lists are faster than a table."""
 _LARGEST = 3e38
+_COLUMNS = 200
+"""Columns from which on a level looks at so many of them only."""
+_BORDERS, _LEAST_BORDERS = 254, 32
+_LEVELS = 6
 _LOSSES = {"squared": "RMSE", "absolute": "MAE", "poisson": "Poisson", "quantile": "Quantile"}
 
 
@@ -160,7 +164,7 @@ def _fit(
     if task.classes:
         codes, y = np.unique(y.astype(np.int64), return_inverse=True)
         present = tuple(codes.tolist())
-    parameters = _parameters(task, settings, seed, len(present))
+    parameters = _parameters(task, settings, seed, len(present)) | _bounds(settings, X.shape[1])
     parameters |= {"iterations": total, "thread_count": cores(threads, X)}
     data = _pool(X, task.categorical, y, weight)
     judge, more = None, {}
@@ -211,7 +215,6 @@ def _parameters(task: TaskInfo, settings: Settings, seed: int, classes: int) -> 
         "learning_rate": float(settings["learning_rate"]),
         "depth": int(settings["depth"]),
         "l2_leaf_reg": float(settings["l2"]),
-        "colsample_bylevel": float(settings["features"]),
         "bootstrap_type": "MVS",
         "subsample": float(settings["rows"]),
         "one_hot_max_size": int(settings["one_hot"]),
@@ -224,6 +227,18 @@ def _parameters(task: TaskInfo, settings: Settings, seed: int, classes: int) -> 
     }
 
 
+def _bounds(settings: Settings, columns: int) -> dict[str, Any]:
+    """What a tree's time grows with: of a wide table fewer columns, borders and levels."""
+    features, share = float(settings["features"]), min(1.0, _COLUMNS / columns)
+    if share == 1.0:
+        return {"colsample_bylevel": features}
+    return {
+        "colsample_bylevel": features * share,
+        "border_count": max(_LEAST_BORDERS, int(_BORDERS * share)),
+        "depth": min(int(settings["depth"]), _LEVELS),
+    }
+
+
 def _pool(
     X: Floats,
     categorical: tuple[int, ...],
@@ -233,13 +248,13 @@ def _pool(
     import catboost
     import pandas as pd
 
-    columns = {
-        i: _codes(column) if i in categorical else np.clip(column, -_LARGEST, _LARGEST)
-        for i, column in enumerate(X.T)
-    }
-    return catboost.Pool(
-        pd.DataFrame(columns), y, weight=weight, cat_features=list(categorical) or None
+    numbers = np.clip(X, -_LARGEST, _LARGEST)
+    if not categorical:
+        return catboost.Pool(numbers, y, weight=weight)
+    columns = pd.DataFrame(
+        {i: _codes(X[:, i]) if i in categorical else numbers[:, i] for i in range(X.shape[1])}
     )
+    return catboost.Pool(columns, y, weight=weight, cat_features=list(categorical))
 
 
 def _codes(column: Floats) -> npt.NDArray[np.int64]:
