@@ -34,6 +34,14 @@ def serve(
         bool,
         typer.Option("--follow", help="Change to what enters the stage, without a restart."),
     ] = False,
+    fetch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="30s|off",
+            help="With --follow: how often the Git remote is asked; off: only this clone's own "
+            "tags count. By default serve.fetch (30s).",
+        ),
+    ] = None,
     shadow: Annotated[
         str | None,
         typer.Option(metavar="VERSION", help="Scores and logs the same rows, without answering."),
@@ -90,6 +98,8 @@ def serve(
         raise Usage("--version, --stage and --workspace exclude each other", "Give one of them.")
     if follow and (version is not None or workspace):
         raise Usage("--follow follows a stage, not a version", "Use it with --stage, or alone.")
+    if fetch is not None and not follow:
+        raise Usage("--fetch is of use with --follow only", "Add --follow, or leave it out.")
     packing = build or containerize or manifests is not None
     _refuse_mixture(context, packing=packing)
     layout = find()
@@ -129,7 +139,7 @@ def serve(
         return
     from mlops_cli.live.following import followed
 
-    with followed(params, layout, settings) as attach:
+    with followed(params, layout, settings, fetch) as attach:
 
         def attached(service: Service) -> None:
             attach(service)
@@ -147,7 +157,7 @@ def _refuse_mixture(context: typer.Context, *, packing: bool) -> None:
         stated = [n for n, source in sources.items() if source and source.name == "COMMANDLINE"]
         return ", ".join(f"--{name.replace('_', '-')}" for name in stated)
 
-    if packing and (idle := given("host", "port", "follow", "shadow", "canary", "no_log")):
+    if packing and (idle := given("host", "port", "follow", "fetch", "shadow", "canary", "no_log")):
         raise Usage(
             f"{idle} would do nothing, as --build, --containerize and --manifests don't serve",
             "Leave it out; a container is told by its environment (docs/deployment.md).",
@@ -168,8 +178,14 @@ def _banner(settings: Settings, service: Service, host: str, port: int) -> None:
     for other, role in ((service.versions.canary, "canary"), (service.versions.shadow, "shadow")):
         if other is not None:
             out.print(f"{role}: {other.model.label}", markup=False)
-    if settings.follow is not None:
-        out.print(f"following the stage {settings.follow}", markup=False)
+    if following := service.following():
+        fetch = following["fetch"]
+        source = (
+            f"fetched from {fetch['remote']} every {fetch['every_seconds']:g} s"
+            if fetch
+            else "by this clone's own tags"
+        )
+        out.print(f"following the stage {following['stage']}, {source}", markup=False)
     out.print(f"page      {url}/\nAPI       {url}/docs.json\nmetrics   {url}/metrics", markup=False)
     if served.example is not None:
         body = shlex.quote(json.dumps({"rows": [served.example]}, default=str))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mlops_cli.live.fetching import fetcher
 from mlops_cli.live.service.logs import log
 from mlops_cli.live.service.versions import Follower
 from mlops_cli.live.serving import now_in
@@ -70,10 +71,19 @@ class _NotesOnce(Silent):
 
 @contextmanager
 def followed(
-    params: Params, layout: Layout, settings: Settings
+    params: Params, layout: Layout, settings: Settings, fetch: str | None = None
 ) -> Iterator[Callable[[Service], None]]:
-    """Watch ``settings.follow`` while the block runs; it gives what a service is attached with."""
+    """Watch ``settings.follow`` while the block runs; it gives what a service is attached with.
+
+    Parameters
+    ----------
+    fetch
+        How often the Git remote is asked, see ``fetching.fetcher``; by default ``serve.fetch``.
+    """
     watching: list[Follower] = []
+    fetching = fetcher(
+        layout.root, fetch, params.serve.fetch, lambda reason: log("fetch", problem=reason)
+    )
     stage = settings.follow
     assert stage is not None  # noqa: S101 - the caller looked
 
@@ -94,11 +104,28 @@ def followed(
             current, service.versions.load, switch, lambda said: log("follow", problem=said)
         )
         watching.append(follower)
-        service.problem = lambda: follower.problem
+        service.following = lambda: {
+            "stage": stage,
+            "problem": follower.problem,
+            "fetch": fetching.state() if fetching else None,
+        }
+        if fetching:
+            service.metrics.gauges |= {
+                "mlops_fetch_age_seconds": (
+                    "Since the Git remote was last reached.",
+                    lambda: fetching.age,
+                ),
+                "mlops_fetch_failures": (
+                    "Fetches from the Git remote that failed.",
+                    lambda: fetching.failures,
+                ),
+            }
 
         def started(loop: asyncio.AbstractEventLoop) -> None:
             loops.append(loop)
             follower.start(settings.model.label)
+            if fetching:
+                fetching.start()
 
         service.on_start.append(started)
 
@@ -107,3 +134,5 @@ def followed(
     finally:
         for follower in watching:
             follower.stop()
+        if fetching:
+            fetching.stop()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from mlops_cli.params.base import Names, Section
+from mlops_cli.params.base import Duration, Names, Section
 
 __all__ = ["ColumnPolicy", "Events", "Format", "Jwt", "Limits", "Policy", "Serve"]
 
@@ -90,3 +90,5 @@ class Serve(Section):
     jwt: Jwt | None = None
     hosts: Names = ()
     """Names by which the service may be called where it asks for no key, besides localhost."""
+    fetch: Duration | None = "30s"
+    """How often a service that follows a stage fetches from the Git remote; null: never."""

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
+import tempfile
+import threading
+import time
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mlops_cli.errors import MlopsError, NotProject
@@ -14,6 +19,8 @@ from mlops_cli.store.urls import scrubbed
 __all__ = ["Git", "GitFailed", "GitMissing"]
 
 _PART = 1 << 16
+_STEP = 0.2
+"""Seconds between two looks whether a bounded command shall end."""
 
 
 class GitFailed(MlopsError):
@@ -100,6 +107,32 @@ class Git:
         """Run a command that may fail; give exit code, stdout and stderr."""
         done = self._run(arguments, None, environment)
         return done.returncode, _text(done.stdout), _text(done.stderr)
+
+    def bounded(
+        self, *arguments: str, seconds: float, ended: threading.Event
+    ) -> tuple[int | None, str]:
+        """Run a command with all its children for a time at most; give exit code and stderr.
+
+        The exit code is None where the time was over, or ``ended`` was set.
+        """
+        self._refuse_bare()
+        # A file: the children of a Git that was ended would hold a pipe open.
+        with tempfile.TemporaryFile() as reason:
+            process = subprocess.Popen(  # noqa: S603
+                ["git", *arguments],  # noqa: S607
+                cwd=self.root, env=_environment(), stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=reason, start_new_session=True,
+            )  # fmt: skip
+            until, code = time.monotonic() + seconds, None
+            while code is None and time.monotonic() < until and not ended.is_set():
+                with suppress(subprocess.TimeoutExpired):
+                    code = process.wait(_STEP)
+            if code is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            reason.seek(0)
+            return code, scrubbed(_text(reason.read(_PART)))
 
     def _run(
         self,

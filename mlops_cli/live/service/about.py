@@ -65,7 +65,7 @@ class About:
                 "versions": [s.model.number for s in service.versions.all],
                 "waiting": service.batcher.queued,
                 "log": None if events is None else {"waiting": events.waiting, **events.counters()},
-                "following": service.problem(),
+                "following": service.following(),
                 "problem": None if events is None else events.reason,
             }
         elif problem is not None or behind:

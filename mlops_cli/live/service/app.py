@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from mlops_cli.errors import MlopsError
@@ -85,7 +85,7 @@ class Service:
         self.ending = False
         self._tasks: set[asyncio.Task[Answer]] = set()
         self._tick: asyncio.Task[None] | None = None
-        self.problem: Callable[[], str | None] = lambda: None
+        self.following: Callable[[], dict[str, Any] | None] = lambda: None
         self.on_start: list[Callable[[asyncio.AbstractEventLoop], None]] = []
         about = About(self)
         self.hosts = Hosts((*settings.serve.hosts, *settings.hosts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -93,6 +94,38 @@ def test_promotion_and_rollback_take_effect_without_a_failed_request(
     shadowed = "SELECT version, role FROM predictions WHERE id = ?"
     assert db.execute(shadowed, (f"{p['id']}-shadow",)).fetchone() == ("v0.2.0", "shadow")
     db.close()
+
+
+def test_a_colleagues_promotion_and_rollback_reach_a_service_that_fetches(
+    project: Path, tmp_path: Path, monkeypatch
+) -> None:
+    mine, theirs, remote = tmp_path / "mine", tmp_path / "theirs", tmp_path / "shop.git"
+    shutil.copytree(project, mine, symlinks=True)
+    done(tmp_path, "git", "init", "-q", "--bare", "-b", "main", str(remote))
+    done(mine, "git", "remote", "add", "origin", str(remote))
+    done(mine, "git", "push", "-q", "origin", "HEAD:main", "--tags")
+    done(tmp_path, "git", "clone", "-q", "-b", "main", str(remote), str(theirs))
+    done(theirs, "git", "config", "user.name", "Bo")
+    done(theirs, "git", "config", "user.email", "bo@example.org")
+    monkeypatch.chdir(mine)
+    with running(os.environ, MLOPS, "serve", "--follow", "--fetch", "1s", "--no-log") as service:
+        wait_for(service, "v0.1.0")
+        done(theirs, MLOPS, "promote", "v0.2.0", "--to", "production")
+        wait_for(service, "v0.2.0")
+        following = service.ask("GET", "/readyz")[1]["following"]
+        assert following["stage"] == "production"
+        assert following["problem"] is None
+        assert following["fetch"]["remote"] == "origin"
+        assert following["fetch"]["age_seconds"] < 60
+        remote.rename(tmp_path / "away")
+        done(mine, MLOPS, "rollback", "--local")
+        wait_for(service, "v0.1.0")
+        for _ in range(200):
+            problem = service.ask("GET", "/readyz")[1]["following"]["fetch"]["problem"]
+            if problem:
+                break
+            time.sleep(0.05)
+        assert "fetching from origin failed" in problem
 
 
 def wait_for(service: Running, version: str) -> None:
