@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Board", "Progress", "Silent", "Summary", "Table", "figure_text"]
+__all__ = ["Board", "Progress", "Silent", "Summary", "Table", "counted", "figure_text"]
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,14 @@ def figure_text(figure: Mapping[str, float] | None, absent: str = "-") -> str:
     if figure is None:
         return absent
     return f"{figure['value']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "label"), counted(2000, "label")
+    ('1 label', '2,000 labels')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -62,7 +62,7 @@ def _tables(d: Difference) -> Iterator[Table]:
         yield Table("test metrics", columns, tuple(_figures(m) for m in d.metrics))
     if d.worse_slices:
         yield Table(
-            f"slices that got worse: {len(d.worse_slices)} of {d.slices}",
+            f"slices that got clearly worse: {len(d.worse_slices)} of {d.slices}",
             ("slice", "rows", *columns),
             tuple(
                 (
@@ -97,10 +97,12 @@ def _changes(title: str, changes: tuple[Change, ...], d: Difference) -> Iterator
 
 def _figures(change: FigureChange) -> tuple[str, str, str, str, str]:
     moved = "" if change.difference is None else f"{change.difference:+.4g}"
-    said: str = change.verdict or ""
-    if said != "same" and change.overlap is not None:
-        said = ", ".join(filter(None, [said, "intervals overlap" if change.overlap else "clearly"]))
+    said = {"unclear": "no clear difference"}.get(change.verdict or "", change.verdict or "")
+    if change.verdict in {"better", "worse"} and change.overlap is False:
+        said += ", clearly"
     moved = "0" if change.difference == 0 else moved
+    if change.paired is not None and change.difference:
+        moved += f" [{change.paired.low:+.4g}, {change.paired.high:+.4g}]"
     return change.metric, _figure(change.old), _figure(change.new), moved, said
 
 

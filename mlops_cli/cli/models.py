@@ -74,6 +74,10 @@ def show(
 def diff(
     old: Annotated[str, typer.Argument(help="A version.")],
     new: Annotated[str, typer.Argument(help="Another one.")],
+    *,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Bring models and test rows that aren't here.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what differs between two versions: parameters, data, features, metrics.
@@ -81,12 +85,11 @@ def diff(
     Example: mlops models diff v0.1.0 v0.2.0
     """
     from mlops_cli.cli import comparing
-    from mlops_cli.core.comparing import compare
-    from mlops_cli.store.revisions import facts_at
+    from mlops_cli.live.pairing import compared
 
     layout, registry = _registry()
-    sides = [facts_at(layout.root, registry.find(v).tag.name) for v in (old, new)]
-    difference = compare(*sides)
+    tags = [registry.find(version).tag.name for version in (old, new)]
+    difference = compared(layout.root, *tags, fetch=fetch)
     if as_json:
         drawing.draw_json(comparing.as_json(difference))
     else:

@@ -113,10 +113,12 @@ def _write_page(report: Report, path: Path) -> None:
 
 
 def _draw_alert(channel: str, count: int, trouble: str | None) -> None:
+    from mlops_cli.reporting import counted
+
     # On stderr, as --json has stdout for itself.
     out = drawing.console(stderr=True)
     if count:
-        out.print(f"told {count} findings by {channel}", markup=False)
+        out.print(f"told {counted(count, 'finding')} by {channel}", markup=False)
     if trouble is not None:
         mark = "but" if count else f"not told by {channel}"
         out.print(f"! {mark}: {trouble}", markup=False, soft_wrap=True)
@@ -137,8 +139,8 @@ def _draw(report: Report) -> None:
         out.print(f"  [{mark}]{finding.means:<8}[/{mark}] ", end="")
         out.print(finding.sentence, markup=False)
     for number, judged in report.others.items():
-        told = " and ".join(judged.found) or "nothing"
-        out.print(f"  {number}, by itself: {told} was found", markup=False)
+        told = " and ".join({"degraded": "lost performance"}.get(f, f) for f in judged.found)
+        out.print(f"  {number}, by itself: found {told or 'nothing'}", markup=False)
     _draw_performance(facts)
     _draw_drift(facts)
 

@@ -8,7 +8,18 @@ from typing import Any, Literal
 
 from mlops_cli.core.metrics import METRICS
 
-__all__ = ["Change", "Difference", "Facts", "Figure", "FigureChange", "SliceChange", "compare"]
+__all__ = [
+    "Change",
+    "Difference",
+    "Facts",
+    "Figure",
+    "FigureChange",
+    "Paired",
+    "SliceChange",
+    "compare",
+]
+
+Verdict = Literal["better", "worse", "same", "unclear"]
 
 _DIGITS = 6
 _ABSENT = object()
@@ -52,6 +63,23 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Paired:
+    """Both models on the test rows that they have in common.
+
+    Attributes
+    ----------
+    rows, most
+        How many these are, and how many the larger test split has.
+    differences
+        Metric -> new minus old on these rows, with its interval.
+    """
+
+    rows: int
+    most: int
+    differences: Mapping[str, Figure]
+
+
+@dataclass(frozen=True)
 class FigureChange:
     """One metric, then and now.
 
@@ -60,17 +88,20 @@ class FigureChange:
     difference
         New minus old; None where one of them is missing.
     verdict
-        None where that cannot be told.
+        ``unclear`` where the difference may be chance; None where nothing can be told.
     overlap
         Whether the two intervals overlap; None where there aren't two.
+    paired
+        The difference on the same rows, with its interval; None where there is none.
     """
 
     metric: str
     old: Figure | None
     new: Figure | None
     difference: float | None
-    verdict: Literal["better", "worse", "same"] | None
+    verdict: Verdict | None
     overlap: bool | None
+    paired: Figure | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +133,7 @@ class Difference:
     metrics
         Every metric of either.
     worse_slices
-        Slices judged in both whose first metric got worse, the most first.
+        Slices judged in both whose first metric got worse and not by chance, the most first.
     slices
         How many slices were judged in both.
     params
@@ -131,8 +162,14 @@ class Difference:
     notes: tuple[str, ...]
 
 
-def compare(old: Facts, new: Facts) -> Difference:
-    """Say what changed from one revision to another."""
+def compare(old: Facts, new: Facts, paired: Paired | str = "") -> Difference:
+    """Say what changed from one revision to another.
+
+    Parameters
+    ----------
+    paired
+        Both models on the same rows, or why that can't be.
+    """
     judged = list(_slices(old.evaluation, new.evaluation))
     worse = [s for s in judged if s.change.verdict == "worse"]
     worse.sort(key=lambda s: abs(s.change.difference or 0.0), reverse=True)
@@ -142,7 +179,13 @@ def compare(old: Facts, new: Facts) -> Difference:
     return Difference(
         old=old.name,
         new=new.name,
-        metrics=tuple(_metrics(old.metrics.get("model", {}), new.metrics.get("model", {}))),
+        metrics=tuple(
+            _metrics(
+                old.metrics.get("model", {}),
+                new.metrics.get("model", {}),
+                {} if isinstance(paired, str) else paired.differences,
+            )
+        ),
         worse_slices=tuple(worse),
         slices=len(judged),
         params=_changes(dict(_dotted(old.params)), dict(_dotted(new.params))),
@@ -151,13 +194,15 @@ def compare(old: Facts, new: Facts) -> Difference:
         features_removed=tuple(name for name in before if name not in after),
         result=_changes(_result(old), _result(new)),
         same_model=same,
-        notes=() if same else tuple(_notes(old, new)),
+        notes=() if same else tuple(_notes(old, new, paired)),
     )
 
 
-def _metrics(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[FigureChange]:
+def _metrics(
+    old: Mapping[str, Any], new: Mapping[str, Any], paired: Mapping[str, Figure]
+) -> Iterator[FigureChange]:
     for name in dict.fromkeys([*new, *old]):
-        yield _figures(name, _figure(old.get(name)), _figure(new.get(name)))
+        yield _figures(name, _figure(old.get(name)), _figure(new.get(name)), paired.get(name))
 
 
 def _figure(given: Mapping[str, Any] | None) -> Figure | None:
@@ -166,19 +211,32 @@ def _figure(given: Mapping[str, Any] | None) -> Figure | None:
     return Figure(given["value"], given.get("low"), given.get("high"))
 
 
-def _figures(name: str, old: Figure | None, new: Figure | None) -> FigureChange:
+def _figures(
+    name: str, old: Figure | None, new: Figure | None, paired: Figure | None = None
+) -> FigureChange:
     if old is None or new is None:
         return FigureChange(name, old, new, None, None, None)
     difference = round(new.value - old.value, _DIGITS) + 0.0
-    verdict: Literal["better", "worse", "same"] | None = None
-    if difference == 0:
-        verdict = "same"
-    elif name in METRICS:
-        verdict = "better" if (difference > 0) == METRICS[name].maximise else "worse"
     overlap = None
     if None not in (old.low, old.high, new.low, new.high):
         overlap = bool(old.low <= new.high and new.low <= old.high)  # type: ignore[operator]
-    return FigureChange(name, old, new, difference, verdict, overlap)
+    if paired is not None:
+        difference = round(paired.value, _DIGITS) + 0.0
+        unclear = bool(paired.low <= 0 <= paired.high)  # type: ignore[operator]
+    else:
+        unclear = overlap is True
+    verdict = _verdict(name, difference, unclear=unclear)
+    return FigureChange(name, old, new, difference, verdict, overlap, paired)
+
+
+def _verdict(name: str, difference: float, *, unclear: bool) -> Verdict | None:
+    if difference == 0:
+        return "same"
+    if name not in METRICS:
+        return None
+    if unclear:
+        return "unclear"
+    return "better" if (difference > 0) == METRICS[name].maximise else "worse"
 
 
 def _slices(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[SliceChange]:
@@ -257,7 +315,7 @@ def _result(facts: Facts) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _notes(old: Facts, new: Facts) -> Iterator[str]:
+def _notes(old: Facts, new: Facts, paired: Paired | str) -> Iterator[str]:
     for facts in (old, new):
         if not facts.metrics:
             yield f"{facts.name} has no reports, so there is nothing to compare with"
@@ -267,10 +325,20 @@ def _notes(old: Facts, new: Facts) -> Iterator[str]:
     if shares[0] != shares[1]:
         yield f"the intervals are of different confidence: {shares[0]} then, {shares[1]} now"
         level = ""
+    if isinstance(paired, Paired):
+        yield f"differences are of both models on the same {paired.rows:,} test rows: paired"
+        if paired.rows < paired.most:
+            yield (
+                f"the test splits differ; of up to {paired.most:,} rows those are left out that "
+                "one of the models may have learnt from"
+            )
+        return
     yield (
         f"each {level}interval is of one model alone, from its own test rows: they are unpaired. "
         "Where they don't overlap the difference is clear; where they do, it may be chance"
     )
+    if paired:
+        yield paired
     tests = [(f.evaluation.get("rows"), f.evaluation.get("window")) for f in (old, new)]
     splits = [f.outputs.get("data/splits") for f in (old, new)]
     if tests[0] != tests[1]:

@@ -13,7 +13,7 @@ from mlops_cli.errors import DataRefused, MlopsError
 from mlops_cli.layout import Layout
 from mlops_cli.live.pipeline_check import check_pipeline, read_settings
 from mlops_cli.live.stage_rules import StageRules
-from mlops_cli.reporting import Progress, Silent
+from mlops_cli.reporting import Progress, Silent, counted
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store.delivery import bundle_object, pull_bundle
 from mlops_cli.store.git import Git, GitFailed
@@ -259,7 +259,7 @@ def _decision(case: _Case) -> str:
     record = _json(case.tree / _relative(case, Layout(case.root).registration))
     if record.get("decision") != "approved":
         raise _Failed(f"the gates' decision on record is {record.get('decision')!r}")
-    return f"approved by {len(record.get('gates', ()))} gates"
+    return f"approved by {counted(len(record.get('gates', ())), 'gate')}"
 
 
 def _signature(case: _Case) -> str:

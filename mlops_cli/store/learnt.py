@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlops_cli.core.versions import Version
     from mlops_cli.layout import Layout
 
-__all__ = ["cached_files", "learnt_by", "learnt_in", "split_files"]
+__all__ = ["learnt_by", "learnt_in", "output_files", "split_files"]
 
 _KNOWN = ("train", "validation")
 
@@ -74,19 +74,27 @@ def split_files(layout: Layout, version: Version | None) -> dict[str, Path] | No
         there = {path.stem: path for path in layout.splits.glob("*.parquet")}
     else:
         try:
-            there = cached_files(layout, version.commit, layout.splits)
+            found = output_files(layout, version.commit, layout.splits)
         except MlopsError:
             return None
+        there = {name.removesuffix(".parquet"): path for name, path in found.items()}
     return there if set(_KNOWN) <= there.keys() else None
 
 
-def cached_files(layout: Layout, commit: str, folder: Path) -> dict[str, Path]:
-    """Stem -> file of an output folder at a commit, in DVC's cache.
+def output_files(
+    layout: Layout, commit: str, folder: Path, *, fetch: bool = True
+) -> dict[str, Path]:
+    """Name -> file in DVC's cache of an output folder at a commit.
+
+    Parameters
+    ----------
+    fetch
+        Bring what the cache lacks from the remote.
 
     Raises
     ------
     NotFound
-        If the commit has no such output, or it is in no cache and no remote.
+        If the commit has no such output, or it can't be had.
     SourceUnreadable
         If the remote can't be reached.
     DataRefused
@@ -98,15 +106,16 @@ def cached_files(layout: Layout, commit: str, folder: Path) -> dict[str, Path]:
     if lock is None or md5 is None:
         raise NotFound(f"dvc.lock of {commit[:9]} has no {name}", "Run the pipeline there.")
     objects = Objects(layout.root)
-    brought = objects.bring({md5: name}, lock.sizes)
-    if brought.missing:
-        raise brought.refusal(f"{name} of {commit[:9]}")
+    if fetch:
+        brought = objects.bring({md5: name}, lock.sizes)
+        if brought.missing:
+            raise brought.refusal(f"{name} of {commit[:9]}")
     files = {}
     for path, own in objects.tree(md5, name).items():
         objects.check(own, f"{name}/{path}")
         found = objects.had(own)
         assert found is not None  # noqa: S101 - it was just checked
-        files[path.removesuffix(".parquet")] = found
+        files[path] = found
     return files
 
 

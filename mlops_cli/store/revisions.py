@@ -12,7 +12,7 @@ from mlops_cli.layout import Layout
 from mlops_cli.store.git import Git
 from mlops_cli.store.untrusted import json_tree, path_inside, well_formed
 
-__all__ = ["WORKSPACE", "facts_at"]
+__all__ = ["WORKSPACE", "commit_of", "facts_at"]
 
 WORKSPACE = "workspace"
 _SHORT = 7
@@ -40,7 +40,7 @@ def facts_at(root: Path, revision: str | None, *, allow_missing: bool = False) -
     if revision is None:
         name, read = WORKSPACE, _from_workspace(root)
     else:
-        commit = _commit(Git(root), revision)
+        commit = commit_of(root, revision)
         short = commit[:_SHORT]
         name = short if commit.startswith(revision) else f"{revision} ({short})"
         read = _from_commit(Git(root), commit)
@@ -79,7 +79,9 @@ def _without_reports(name: str, path: str, revision: str | None) -> NotFound:
     )
 
 
-def _commit(git: Git, revision: str) -> str:
+def commit_of(root: Path, revision: str) -> str:
+    """The commit that a revision names, 40 hexadecimal digits; see ``facts_at``."""
+    git = Git(root)
     if git.ask("rev-parse", "--git-dir") is None:
         raise NotProject(f"{git.root} is not under Git", "Run `git init` there.")
     commit = git.resolve(revision)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mlops_cli.core.comparing import Facts, compare
+from mlops_cli.core.comparing import Facts, Figure, Paired, compare
 
 
 def figure(value: float, half: float = 0.01) -> dict[str, float]:
@@ -51,11 +51,11 @@ def with_metrics(name: str, **values: dict[str, float]) -> Facts:
 @pytest.mark.parametrize(
     ("metric", "then", "now", "verdict", "overlap"),
     [
-        ("roc_auc", 0.70, 0.71, "better", True),
+        ("roc_auc", 0.70, 0.71, "unclear", True),
         ("roc_auc", 0.70, 0.75, "better", False),
         ("roc_auc", 0.75, 0.70, "worse", False),
         ("log_loss", 0.50, 0.45, "better", False),
-        ("log_loss", 0.50, 0.51, "worse", True),
+        ("log_loss", 0.50, 0.51, "unclear", True),
         ("log_loss", 0.50, 0.50, "same", True),
         ("somebodys_own", 0.50, 0.60, None, False),
     ],
@@ -80,14 +80,47 @@ def test_a_metric_of_one_side_only_is_shown_without_a_verdict() -> None:
 
 
 def test_slices_that_got_worse_come_with_the_worst_first() -> None:
-    judged = [a_slice("EWR", 0.69), a_slice("JFK", 0.5, rows=70), a_slice("LGA", 0.1)]
+    judged = [a_slice("EWR", 0.67), a_slice("JFK", 0.5, rows=70), a_slice("LGA", 0.1)]
     new = facts("new")
     new.evaluation["slices"]["origin"]["judged"][:] = judged
     found = compare(facts("old"), new)
     assert found.slices == 2, "LGA was not judged before"
     assert [s.value for s in found.worse_slices] == ["JFK", "EWR"]
     assert found.worse_slices[0].rows == (50, 70)
-    assert [s.change.overlap for s in found.worse_slices] == [False, True]
+
+
+def test_a_slice_whose_difference_may_be_chance_is_not_worse() -> None:
+    new = facts("new")
+    new.evaluation["slices"]["origin"]["judged"][:] = [a_slice("EWR", 0.69)]
+    assert compare(facts("old"), new).worse_slices == ()
+
+
+@pytest.mark.parametrize(
+    ("metric", "ends", "verdict"),
+    [
+        ("roc_auc", (-0.001, 0.006), "unclear"),
+        ("roc_auc", (0.001, 0.004), "better"),
+        ("roc_auc", (-0.004, -0.001), "worse"),
+        ("log_loss", (-0.004, -0.001), "better"),
+    ],
+)
+def test_paired_differences_decide_where_intervals_overlap(
+    metric: str, ends: tuple[float, float], verdict: str
+) -> None:
+    difference = Figure(sum(ends) / 2, *ends)
+    found = compare(facts("old"), facts("new"), Paired(305, 305, {metric: difference}))
+    change = next(c for c in found.metrics if c.metric == metric)
+    assert (change.verdict, change.difference) == (verdict, round(difference.value, 6))
+    assert found.notes == ("differences are of both models on the same 305 test rows: paired",)
+
+
+def test_rows_of_one_test_split_only_are_said_to_be_left_out() -> None:
+    notes = compare(facts("old"), facts("new"), Paired(200, 305, {})).notes
+    assert "of up to 305 rows those are left out" in notes[1]
+
+
+def test_why_models_cannot_be_paired_is_a_note() -> None:
+    assert "no model there" in compare(facts("old"), facts("new"), "no model there").notes
 
 
 def test_intervals_of_slices_by_different_metrics_are_not_compared() -> None:

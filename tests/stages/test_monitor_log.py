@@ -174,7 +174,7 @@ def test_the_last_label_of_a_prediction_counts_and_others_are_counted(layout):
     facts = report.judgement.facts
     assert facts["labels"] == {"contradicting": 1001, "unknown": 1}
     assert facts["performance"]["labelled"] == 999
-    assert "1 labels are none of the model's" in sentences(report, "warning")
+    assert "1 label of none of the model's classes" in sentences(report, "warning")
 
 
 def test_versions_in_one_window_are_judged_each_by_itself(layout):
@@ -503,7 +503,7 @@ def test_a_terminal_is_told_in_sentences(layout, monkeypatch, capsys):
     assert out.startswith("degraded model@workspace: ")
     assert "roc_auc is " in out
     assert "expected without labels" in out
-    assert "findings by webhook" in said
+    assert " by webhook" in said
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from mlops_cli.live.monitoring.reading import Span, take
 from mlops_cli.live.monitoring.skew import skew
 from mlops_cli.live.selecting import WORKSPACE, selected
 from mlops_cli.live.truth import before
+from mlops_cli.reporting import counted
 from mlops_cli.store.events import open_reader
 from mlops_cli.store.verdicts import Verdicts
 
@@ -246,7 +247,9 @@ def _judged(
         )
         more.append(Finding("unread", "warning", said))
     if taken.strange:
-        said = f"{taken.strange:,} labels are none of the model's, and count as missing."
+        said = (
+            f"{counted(taken.strange, 'label')} of none of the model's classes: taken as missing."
+        )
         more.append(Finding("labels", "warning", said, details={"of": "strange"}))
     compared = None
     if rules.skew_rows and len(taken.window) >= rules.min_rows:
@@ -297,10 +300,10 @@ def _plain(error: MlopsError) -> str:
 def _told(contradicting: int, unknown: int, mix: Sequence[Mixed], number: str) -> list[Finding]:
     notes = []
     if contradicting:
-        said = f"{contradicting:,} labels contradict one before; the last one counts."
+        said = f"{counted(contradicting, 'label')} against an earlier one: the last counts."
         notes.append(Finding("labels", "note", said, details={"of": "contradicting"}))
     if unknown:
-        said = f"{unknown:,} labels are of no prediction in the log."
+        said = f"{counted(unknown, 'label')} of no prediction in the log."
         notes.append(Finding("labels", "note", said, details={"of": "unknown"}))
     if len({m.version for m in mix}) > 1:
         rows = sum(m.rows for m in mix)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,12 +86,15 @@ class Project:
         (self.root / "params.yaml").write_text(json.dumps(settings(timed=self.timed)))
         return self
 
-    def fitted(self, frame: pl.DataFrame, *, memory: bool = False) -> None:
+    def fitted(
+        self, frame: pl.DataFrame, *, memory: bool = False, columns: Sequence[str] = COLUMNS
+    ) -> None:
         """Put splits and a model into the workspace; with memory it knows each row by heart."""
-        rules = self.params.featurize
+        rules = self.params.featurize.model_copy(update={"features": {c: c for c in columns}})
         ingest = self.params.ingest
         base = frame if self.timed else frame.drop("at")
         program = FeatureProgram.compile(rules, ingest, {"orders": base.schema})
+        tables.write(base, self.layout.valid / "orders.parquet")
         features = program.transform(base, {"orders": base.lazy()})
         features = features.with_columns(base["y"].alias(TARGET)).with_row_index(ROW)
         if self.timed:
@@ -177,10 +181,10 @@ def repository(root: Path) -> None:
 
 def registered(root: Path, number: str) -> None:
     """Make a version of the model and the splits in a project, as far as they are there."""
-    outs = {path: _cached(root, path) for path in ("models/model", "data/splits")}
+    outs = {path: _cached(root, path) for path in ("models/model", "data/splits", "data/validated")}
     stage = {"cmd": "x", "outs": [{"path": path, "md5": md5} for path, md5 in outs.items()]}
     (root / "dvc.lock").write_text(json.dumps({"stages": {"register": stage}}))
-    (root / ".gitignore").write_text("/models\n/data\n/.mlops\n/.dvc\n")
+    (root / ".gitignore").write_text("/models/model\n/models/fitted\n/data\n/.mlops\n/.dvc\n")
     _git(root, "add", "--all")
     _git(root, "commit", "--quiet", "--allow-empty", "--message", number)
     digest = json.loads((root / "models/model/manifest.json").read_text())["bundle_sha256"]
