@@ -37,7 +37,7 @@ LOADED = {
     # Loaded by who scores only, the service from its first request on.
     "live/scoring.py": {"numpy"},
     "live/batch_scoring.py": {"numpy"},
-    "live/replaying.py": {"numpy"},
+    "live/logged_answers.py": {"numpy"},
     "live/service": {"numpy", "orjson"},
     # Only `running` loads it.
     "live/service/server.py": {"httptools"},

@@ -52,6 +52,11 @@ class Answers:
         """One number a row: the value, or the probability of the last class."""
         return self.output if self.output.ndim == 1 else self.output[:, -1]
 
+    def where(self, good: NDArray[np.bool_]) -> Answers:
+        """Some of them, by a mask (n,)."""
+        decided = None if self.decided is None else self.decided[good]
+        return Answers(self.output[good], decided)
+
 
 class Sample:
     """At most so many rows of a stream, each as likely as any other, by a hash of their ids."""

@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mlops_cli.core.costs import cost_matrix
 from mlops_cli.core.metrics import default_metrics, lookup
 from mlops_cli.core.program import FeatureProgram
-from mlops_cli.core.replay import Answers, Judging, Replay
+from mlops_cli.core.replay import Judging, Replay
 from mlops_cli.errors import BadParams, MlopsError, NotFound
 from mlops_cli.live.event_log import reader_for
+from mlops_cli.live.logged_answers import answers_of, labels_of, logged_features, read_answers
 from mlops_cli.live.scoring import Scorer
 from mlops_cli.live.selecting import Selected, selected
-from mlops_cli.live.unseen_requests import UnseenRequests, logged_features
+from mlops_cli.live.unseen_requests import UnseenRequests
 from mlops_cli.reporting import Silent
 
 if TYPE_CHECKING:
@@ -197,14 +196,14 @@ class _Run:
     def _compare(self, rows: pl.DataFrame, features: pl.DataFrame, reader: Reader) -> None:
         if not rows.height:
             return
-        old, good = _answered(self.bundle, rows["output"].to_list())
+        old, good = read_answers(self.bundle, rows["output"].to_list())
         self._leave("answers of other classes", len(good) - int(good.sum()))
         if not good.any():
             return
         kept, seen = rows.filter(good), features.filter(good)
-        new = _decided(self.bundle, self.bundle.predict(seen))
-        labels = _labels(self.bundle, kept, reader)
-        self._found.add(kept["id"], seen, _kept(old, good), new, labels)
+        new = answers_of(self.bundle, self.bundle.predict(seen))
+        labels = labels_of(self.bundle, kept, reader)
+        self._found.add(kept["id"], seen, old.where(good), new, labels)
 
     def told(self, gate: ReplayGate | None) -> Replayed:
         """The report, and the gate's verdict."""
@@ -321,64 +320,6 @@ class _Run:
     def _leave(self, why: str, rows: int) -> None:
         if rows:
             self._left[why] = self._left.get(why, 0) + rows
-
-
-def _answered(bundle: Bundle, texts: list[str]) -> tuple[Answers, Any]:
-    """What was answered, and which of it can be compared."""
-    import orjson
-
-    told = [orjson.loads(text) for text in texts]
-    classes = bundle.labels.classes
-    if not classes:
-        values = [t.get("prediction") for t in told]
-        good = np.array([isinstance(v, (int, float)) for v in values], dtype=bool)
-        return Answers(
-            np.array([v if g else np.nan for v, g in zip(values, good, strict=True)])
-        ), good
-    names = [str(c).lower() if isinstance(c, bool) else str(c) for c in classes]
-    probabilities = [t.get("probabilities") or {} for t in told]
-    good = np.array([p.keys() == set(names) for p in probabilities], dtype=bool)
-    matrix = np.array([[p.get(name, np.nan) for name in names] for p in probabilities])
-    codes = {name: code for code, name in enumerate(classes)}
-    decided = [codes.get(t.get("decision", t.get("prediction")), -1) for t in told]
-    return Answers(matrix.reshape(len(told), len(names)), np.array(decided, dtype=np.intp)), good
-
-
-def _kept(answers: Answers, good: Any) -> Answers:
-    decided = None if answers.decided is None else answers.decided[good]
-    return Answers(answers.output[good], decided)
-
-
-def _decided(bundle: Bundle, output: Any) -> Answers:
-    if output.ndim == 1:
-        return Answers(output)
-    decided = output.argmax(axis=1)
-    if bundle.threshold is not None:
-        decided = (output[:, 1] >= bundle.threshold).astype(np.intp)
-    return Answers(output, decided)
-
-
-def _labels(bundle: Bundle, rows: pl.DataFrame, reader: Reader) -> pl.Series:
-    """The last label of each request, by its id or its entity and moment; null: none yet."""
-    import orjson
-    import polars as pl
-
-    # As the service makes them: microseconds times this, see Labelling.
-    moments = [None if m is None else m * 1e-6 for m in rows["moment"].dt.epoch("us").to_list()]
-    abouts = [
-        None if entity is None or moment is None else f"{entity}|{moment!r}"
-        for entity, moment in zip(rows["entity"].to_list(), moments, strict=True)
-    ]
-    ids = rows["id"].to_list()
-    found = reader.labelled([*ids, *dict.fromkeys(a for a in abouts if a is not None)])
-    last = {key: (at, value) for key, value, at in found.select("key", "value", "at").iter_rows()}
-    codes = {c: i for i, c in enumerate(bundle.labels.classes)}
-    values: list[Any] = []
-    for id_, about in zip(ids, abouts, strict=True):
-        given = [last[key] for key in (id_, about) if key in last]
-        value = orjson.loads(max(given)[1]) if given else None
-        values.append(codes.get(value) if codes and value is not None else value)
-    return pl.Series(values, dtype=pl.Int64() if codes else pl.Float64(), strict=False)
 
 
 def _from_end(reader: Reader, span: str, by: By) -> dt.datetime | None:

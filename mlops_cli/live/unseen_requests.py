@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.core.learnt import Learnt, unknown
 from mlops_cli.errors import MlopsError
+from mlops_cli.live.logged_answers import logged_features
 from mlops_cli.live.selecting import Selected, selected
 from mlops_cli.store.learnt import learnt_by
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import polars as pl
 
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
 
-__all__ = ["UnseenRequests", "logged_features"]
+__all__ = ["UnseenRequests"]
 
 
 class UnseenRequests:
@@ -79,14 +78,3 @@ class UnseenRequests:
         except MlopsError:
             # The log may hold answers of versions that were taken back, or of other projects.
             return unknown(version)
-
-
-def logged_features(kinds: Mapping[str, str], names: list[str], texts: list[str]) -> pl.DataFrame:
-    """Features as the log has them, in the types that an encoder reads."""
-    import orjson
-    import polars as pl
-
-    types = {"number": pl.Float64(), "boolean": pl.Boolean()}
-    rows = [orjson.loads(text) for text in texts]
-    schema = {name: types.get(kinds[name], pl.String()) for name in names}
-    return pl.DataFrame(rows, schema=schema, orient="row", strict=False).select(list(kinds))
