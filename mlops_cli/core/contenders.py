@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Contender", "bagged", "copies", "preferred", "standard_error", "weighed"]
 
-_RESAMPLES = 100
+LINEAR = "linear"
+_RESAMPLES, _PAIRED = 100, 40
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,13 @@ def weighed(
     plan: Plan,
     bounds: Ensemble | bool,
     most: int | None = None,
+    *,
+    seed: int,
 ) -> dict[int, float]:
     """Choose members among contenders, the preferred one first; number -> weight.
+
+    A linear contender is the model where the members that would be chosen can't be told from it:
+    it is the simplest, and what every model is compared with in the end.
 
     Parameters
     ----------
@@ -90,7 +96,27 @@ def weighed(
         ``train.ensemble``.
     most
         So many members there is time to fit.
+    seed
+        Of the resamples that tell two models apart.
     """
+    chosen = _members(families, predictions, judge, plan, bounds, most)
+    linear = next((i for i, family in enumerate(families) if family == LINEAR), None)
+    if linear is None or {families[i] for i in chosen} == {LINEAR}:
+        return chosen
+    mean = sum(weight * predictions[i].astype(np.float64) for i, weight in chosen.items())
+    same = not _clearly_better(judge, np.asarray(mean), predictions[linear], seed)
+    return {linear: 1.0} if same else chosen
+
+
+def _members(
+    families: Sequence[str],
+    predictions: Sequence[npt.NDArray[Any]],
+    judge: Judge,
+    plan: Plan,
+    bounds: Ensemble | bool,
+    most: int | None,
+) -> dict[int, float]:
+    """The members by score alone."""
     if not isinstance(bounds, Ensemble):
         return {0: 1.0}
     costs = [
@@ -99,6 +125,20 @@ def weighed(
     ]
     members = min(bounds.members, most or bounds.members)
     return select(predictions, costs, judge, members=members, cost=bounds.milliseconds)
+
+
+def _clearly_better(
+    judge: Judge, prediction: npt.NDArray[Any], other: npt.NDArray[Any], seed: int
+) -> bool:
+    """Whether a prediction gains more than the standard error of the gain, row against row."""
+    gain = judge.gain(prediction) - judge.gain(other)
+    if not gain > 0:
+        return False
+    both = [judge.metric.prepare(judge.y, p.astype(np.float64)) for p in (prediction, other)]
+    drawn = draw(both, len(judge.y), resamples=_PAIRED, seed=seed, weights=judge.weight)
+    differences = drawn[:, 0] - drawn[:, 1]
+    there = differences[np.isfinite(differences)]
+    return not len(there) or gain > float(there.std())
 
 
 def preferred(
@@ -122,7 +162,10 @@ def preferred(
         Whether the simplest leads.
     """
     sign = 1.0 if judge.metric.maximise else -1.0
-    order = sorted(contenders, key=lambda c: (-sign * _score(c), c.trial.number))
+    order = sorted(
+        contenders,
+        key=lambda c: (-sign * _score(c), c.trial.family != LINEAR, c.trial.number),
+    )
     if not simplest:
         return order
     worst = sign * _score(order[0]) - standard_error(judge, order[0].prediction, seed)

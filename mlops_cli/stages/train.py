@@ -13,7 +13,7 @@ import mlops_cli
 from mlops_cli.core import baselines
 from mlops_cli.core.budget import Plan
 from mlops_cli.core.calibration import Calibrator, fit_calibrator
-from mlops_cli.core.contenders import copies, weighed
+from mlops_cli.core.contenders import LINEAR, copies, weighed
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES
@@ -30,7 +30,7 @@ from mlops_cli.store.known import Known, read_known
 from mlops_cli.store.outcomes import read_fits, read_stacked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -117,7 +117,15 @@ def _choose(case: _Case, predictions: npt.NDArray[np.float32]) -> _Choice:
     params, contenders = case.params, case.found["contenders"]
     families = [c["family"] for c in contenders]
     bounds, most = params.train.ensemble, case.found["members"]
-    weights = weighed(families, list(predictions), case.judge, case.plan, bounds, most)
+    weights = weighed(
+        families,
+        list(predictions),
+        case.judge,
+        case.plan,
+        bounds,
+        most,
+        seed=params.project.seed,
+    )
     mean = np.zeros(predictions.shape[1:])
     for number, weight in weights.items():
         mean += weight * predictions[number]
@@ -289,5 +297,15 @@ def _summary(case: _Case, choice: _Choice, members: Sequence[Member]) -> Summary
         headline=f"{' + '.join(families)} fitted on {rows:,} rows; {judged} "
         f"{case.metric.name} {choice.score:.4f}",
         tables=(Table("Members", columns, tuple(made)),),
+        warnings=_simpler(case, families),
         facts=facts,
     )
+
+
+def _simpler(case: _Case, families: Collection[str]) -> tuple[str, ...]:
+    """Why the model is linear where the search had another one before it."""
+    best = case.found["contenders"][0]["family"]
+    if best == LINEAR or {*families} != {LINEAR}:
+        return ()
+    gained = f"what {best} or several models gain over it is within a standard error"
+    return (f"the model is linear: {gained}",)

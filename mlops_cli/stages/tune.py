@@ -277,7 +277,8 @@ def _members(task: _Task, contenders: Sequence[Contender]) -> tuple[int | None, 
     judge, bounds, budget = task.problem.judge, task.params.train.ensemble, task.budget
     most = None
     while True:
-        weights = weighed(families, predictions, judge, task.plan, bounds, most)
+        seed = task.params.project.seed
+        weights = weighed(families, predictions, judge, task.plan, bounds, most, seed=seed)
         if math.isinf(budget.seconds):
             return None, list(weights)
         there_is_time_for = budget.affordable([contenders[i].taken for i in weights])

@@ -68,7 +68,7 @@ def test_members_are_bounded_by_time_and_number():
     predictions = [c.prediction for c in contenders]
 
     def members(bounds, most=None, family="lightgbm"):
-        return weighed([family] * 6, predictions, JUDGE, Plan(8, 100), bounds, most)
+        return weighed([family] * 6, predictions, JUDGE, Plan(8, 100), bounds, most, seed=0)
 
     assert members(False) == {0: 1.0}
     assert len(members(Ensemble(members=3, milliseconds=100.0))) == 3
@@ -76,3 +76,32 @@ def test_members_are_bounded_by_time_and_number():
     for family, models in (("lightgbm", 2), ("mlp", 8), ("linear", 1)):
         one = models * FAMILIES[family].milliseconds
         assert len(members(Ensemble(members=6, milliseconds=2.5 * one), family=family)) == 2
+
+
+@pytest.mark.parametrize("bounds", [False, Ensemble()])
+def test_the_linear_model_is_taken_where_no_other_can_be_told_from_it(bounds):
+    noise, own = RNG.normal(size=ROWS), RNG.normal(size=ROWS)
+
+    def members(*spreads, linear=0.5):
+        parts = [(Y + noise * s + own * 0.01).astype(np.float32) for s in spreads]
+        parts.append((Y + noise * linear).astype(np.float32))
+        families = ["lightgbm"] * len(spreads) + ["linear"]
+        return weighed(families, parts, JUDGE, Plan(8, 100), bounds, seed=0)
+
+    assert members(0.4) == {0: 1.0}, "it is clearly better"
+    assert members(0.5) == {1: 1.0}
+    assert members(0.51, 0.52) == {2: 1.0}
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_where_all_are_perfect_the_model_is_linear(kind):
+    classes = 2 if kind == "binary" else 3
+    y = np.arange(60) % classes
+    sure = np.eye(classes, dtype=np.float32)[y]
+    metric = lookup("roc_auc" if kind == "binary" else "accuracy", kind)
+    judge = Judge(metric, y, (slice(0, 30), slice(30, 60)))
+    families = ["lightgbm", "linear", "catboost"]
+    assert weighed(families, [sure] * 3, judge, Plan(2, 30), Ensemble(), seed=0) == {1: 1.0}
+    trials = [Trial(i, f, {"max_leaves": 32}, "complete", 1.0, 10) for i, f in enumerate(families)]
+    found = preferred([Contender(t, sure, 1.0) for t in trials], judge, seed=0, simplest=False)
+    assert [c.trial.family for c in found] == ["linear", "lightgbm", "catboost"]
