@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from mlops_cli.params.data import ColumnRules, Policy, Rule, SourceRules, TypeName
 
-__all__ = ["Check", "Finding", "RowChecks", "compile_rows"]
+__all__ = ["NOT_NULL", "Check", "Finding", "RowChecks", "compile_rows"]
 
+NOT_NULL = "not null"
+"""Name of the rule on nullability."""
 _LONGEST_LIST = 5
 _COLUMNS = 50
 """Columns of one schema."""
@@ -164,7 +166,7 @@ class RowChecks:
             return {}
         # pandera has one name for the nullability of every column.
         nulls = pl.col("check") == "not_nullable"
-        key = pl.when(nulls).then(pl.col("column") + " not null").otherwise(pl.col("check"))
+        key = pl.when(nulls).then(pl.col("column") + f" {NOT_NULL}").otherwise(pl.col("check"))
         cases = cases.select(key.alias("key"), pl.col("index").cast(pl.UInt32))
         found = cases.partition_by("key", as_dict=True, include_key=False)
         return {str(name): rows["index"].sort() for (name,), rows in found.items()}
@@ -191,7 +193,7 @@ def compile_rows(source: str, rules: SourceRules) -> RowChecks:
             made.append(test(check.label))
         if not given.nullable.value:
             rule = given.nullable
-            check = Check(source, (column,), "not null", rule.policy, rule.tolerate)
+            check = Check(source, (column,), NOT_NULL, rule.policy, rule.tolerate)
             checks[check.label] = check
         columns[column] = pa.Column(DTYPES[given.type], made, nullable=given.nullable.value)
     types = {c: DTYPES[r.type] for c, r in rules.columns.items()}

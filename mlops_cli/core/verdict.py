@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from mlops_cli.core import tablechecks
-from mlops_cli.core.checks import Check, Finding, RowChecks, compile_rows
+from mlops_cli.core.checks import NOT_NULL, Check, Finding, RowChecks, compile_rows
 from mlops_cli.core.masking import masked
 from mlops_cli.errors import BadParams, nearest
+from mlops_cli.layout import PENDING
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -60,6 +61,7 @@ def check_source(
     until: dt.datetime | None,
     examples: int,
     show_values: bool = True,
+    late: Collection[str] = (),
 ) -> Checked:
     """Apply a source's rules to its table.
 
@@ -75,6 +77,8 @@ def check_source(
         How many offending rows a finding shows.
     show_values
         Whether it shows their values, or only the shapes; of a broken limit always the value.
+    late
+        Columns whose values the data clock may have emptied: where it has, they may be missing.
 
     Raises
     ------
@@ -94,7 +98,7 @@ def check_source(
         c: tablechecks.cast(c, schema[c], t) for c, t in row_checks.types.items() if schema[c] != t
     }
     evidence = _Evidence(rows, examples, show_values=show_values)
-    _check_rows(table.with_columns(list(casts.values())), row_checks, evidence)
+    _check_rows(table.with_columns(list(casts.values())), row_checks, evidence, late)
     _check_keys(source, rules, table, evidence)
     _check_references(source, rules, raw, evidence)
     bad = evidence.quarantined()
@@ -149,15 +153,23 @@ class _Evidence:
         return rows.agg(pl.col("reason").str.join("; ")).sort("_at")
 
 
-def _check_rows(table: pl.LazyFrame, row_checks: RowChecks, evidence: _Evidence) -> None:
+def _check_rows(
+    table: pl.LazyFrame, row_checks: RowChecks, evidence: _Evidence, late: Collection[str]
+) -> None:
     at: dict[str, list[pl.Series]] = {name: [] for name in row_checks.checks}
     shown: dict[str, list[tuple[int | None, Any]]] = {name: [] for name in row_checks.checks}
     start = 0
-    typed = table.select(list(row_checks.types))
+    masked_rows = [PENDING] if late and PENDING in table.collect_schema() else []
+    typed = table.select([*row_checks.types, *masked_rows])
     batches = typed.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
     for batch in batches if row_checks.checks else ():
         for name, rows in row_checks.failures(batch).items():
-            column = row_checks.checks[name].columns[0]
+            check = row_checks.checks[name]
+            column = check.columns[0]
+            if masked_rows and column in late and check.name == NOT_NULL:
+                rows = rows.filter(~batch[PENDING].gather(rows))  # noqa: PLW2901
+            if not len(rows):
+                continue
             at[name].append(rows + start)
             few = rows.head(evidence.examples)
             shown[name] += [(start + r + 1, batch[column][r]) for r in few]

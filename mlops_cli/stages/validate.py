@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mlops_cli.core.clock import in_utc
+from mlops_cli.core.tablefacts import TableFacts
 from mlops_cli.core.verdict import Checked, check_source
 from mlops_cli.errors import DataRefused
 from mlops_cli.layout import REASON
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from mlops_cli.reporting import Progress
 
 __all__ = ["run"]
+
+_NAMED = 5
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
@@ -50,6 +53,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
             until=until,
             examples=params.validate_.examples,
             show_values=params.validate_.show_values,
+            late=TableFacts({}, source.time, source.known_at).late,
         )
     report = {"sources": {name: _entry(c) for name, c in checked.items()}}
     write_json(layout.work / "validation.json", report)
@@ -83,7 +87,9 @@ def _entry(result: Checked) -> dict[str, Any]:
 def _refusal(failed: list[Finding], layout: Layout) -> DataRefused:
     # A table that isn't what it should be explains broken values, not the other way round.
     worst = max(failed, key=lambda f: (bool(f.message), f.share))
-    more = f" ({len(failed) - 1} more rules are broken.)" if len(failed) > 1 else ""
+    others = [f"{f.check.subject} {f.check.name}" for f in failed if f is not worst]
+    more = f" Also broken: {', '.join(others[:_NAMED])}" if others else ""
+    more += f" and {len(others) - _NAMED} more." if len(others) > _NAMED else "."[: len(others)]
     report = layout.validation_report.relative_to(layout.made).as_posix()
     return DataRefused(
         worst.sentence(),

@@ -15,13 +15,13 @@ TABLE = pl.DataFrame(
 )
 
 
-def run(root, rules, table=TABLE, **settings):
+def run(root, rules, table=TABLE, source=None, **settings):
     tables.write(table, root / "data/ingested/t.parquet")
     params = Params.model_validate(
         {
             "project": {"name": "p"},
             "task": {"type": "regression"},
-            "ingest": {"sources": {"t": {"uri": "t.csv"}}},
+            "ingest": {"sources": {"t": {"uri": "t.csv", **(source or {})}}},
             "validate": {"sources": {"t": rules} if rules else {}, **settings},
             "featurize": {"base": "t", "target": "size"},
             "register": {"name": "model"},
@@ -151,3 +151,36 @@ def test_no_value_of_a_text_is_in_the_report_or_the_output_unless_asked_for(tmp_
     assert "-9.5" in said
     run(tmp_path, rules, table, show_values=True)
     assert people[0] in (tmp_path / "reports/validation.json").read_text()
+
+
+def test_what_the_data_clock_emptied_breaks_no_rule_on_nullability(tmp_path):
+    table = pl.DataFrame(
+        {
+            "closed": ["2024-01-02", None, None],
+            "returned": [True, None, None],
+            "amount": [1.0, None, 3.0],
+            "_pending": [False, True, False],
+        },
+        schema_overrides={"closed": pl.String},
+    ).with_columns(pl.col("closed").str.to_date())
+    never = {"nullable": False}
+    rules = {
+        "columns": {
+            "closed": {"type": "date", **never},
+            "returned": {"type": "boolean", **never},
+            "amount": {"type": "number", **never},
+        }
+    }
+    late = {"known_at": {"returned": "closed"}}
+    with pytest.raises(DataRefused) as error:
+        run(tmp_path, rules, table, source=late)
+    assert "breaks `not null` in 1 of 3 rows" in error.value.message
+    assert "Also broken: " in error.value.hint
+    held = {r["column"]: r["count"] for r in report(tmp_path)["rules"] if r["rule"] == "not null"}
+    assert held == {"closed": 1, "returned": 1, "amount": 1}, "row 3 wasn't emptied, row 2 was"
+    run(
+        tmp_path,
+        {"columns": {**rules["columns"], "amount": {"type": "number"}}},
+        table[:2],
+        source=late,
+    )
