@@ -104,7 +104,7 @@ def test_actions_are_pinned_by_commit_and_leave_no_token(text: str) -> None:
     uses = re.findall(r"(?m)^\s*(?:- )?uses: (.+)$", text)
     assert uses
     for line in uses:
-        assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+        assert re.fullmatch(r"actions/[\w-]+(/[\w-]+)?@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
     # One action, one commit, in all files.
     everywhere = re.findall(r"uses: (\S+)@(\S+)", "\n".join(ALL_GITHUB.values()))
     assert len(dict(everywhere)) == len(set(everywhere))

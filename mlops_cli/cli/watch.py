@@ -44,12 +44,12 @@ def watch(
     from mlops_cli.live import watching as live
 
     layout = find()
-    parameters.load(layout.params)
+    params = parameters.load(layout.params)
     _check(every)
     if wanted is not None:
         from mlops_cli.store.schedules import schedule
 
-        typer.echo(schedule(wanted, layout, every), nl=False)
+        typer.echo(schedule(wanted, layout, every, params.project.name), nl=False)
         return
     out, codes = drawing.console(), []
 

@@ -26,6 +26,8 @@ _SHORTEST = 16
 _FEWEST = 12
 """Blocks; of fewer the variance says little."""
 _BLOCKS_AT_ONCE = 4096
+_TREND = 0.9
+"""Of a block's variance; a season with any noise has less."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,16 @@ class Dependence:
         if not self.blocks or rows <= 1:
             return float(rows)
         effects = (1.0, *(self.gaps if gaps else self.values))
+        if not gaps and self.trend and rows > self.blocks[-1]:
+            return 1.0
         # Between lengths by their logarithm; beyond the longest the effect stays.
         effect = np.interp(np.log(rows), np.log((1, *self.blocks)), effects)
         return max(rows / max(float(effect), 1.0), 1.0)
+
+    @property
+    def trend(self) -> bool:
+        """Whether rows of the longest blocks are as good as one: a month, a year, a counter."""
+        return bool(self.blocks) and self.values[-1] >= _TREND * self.blocks[-1]
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

@@ -25,6 +25,8 @@ __all__ = ["Candidate", "Column"]
 
 _SHARED = 10
 """Rows that have a category before it is named."""
+_TREND_FAR = 10
+"""So many widths of its range a column that goes on with time doesn't get to by itself."""
 _MUCH = 0.2
 """Share of rows outside the reference's range that no dependence of the rows excuses."""
 
@@ -66,6 +68,8 @@ class Column:
         Effective rows, as far as it is about whether there is a value.
     run
         Most rows in a row with one value in the reference.
+    trend
+        Whether the reference goes on with time (``Dependence.trend``).
     values
         Some of the window's numbers.
     """
@@ -80,6 +84,7 @@ class Column:
     all_m: float
     all_n: float
     run: int
+    trend: bool
     values: np.ndarray[Any, np.dtype[np.float64]]
 
     @classmethod
@@ -105,6 +110,7 @@ class Column:
             all_m=depends.effective(reference.rows, gaps=True),
             all_n=depends.effective(window.rows, gaps=True),
             run=depends.run,
+            trend=depends.trend,
             values=window.sample.numbers_of(name) if ordered else np.zeros(0),
         )
 
@@ -248,7 +254,7 @@ class Column:
                 "range", self.name, "share outside", share, rules.outside, p_value,
                 share >= rules.outside, said, details=details,
             )  # fmt: skip
-        known = (ours.coding.strangers * ours.present + 1) * self.m / ours.present
+        known = ours.coding.strangers * self.m + 1
         p_value = significance.beyond(share, self.n, known, self.m)
         # What few rows have may be one person's.
         frequent = [name for name, count in theirs.others.items() if count >= _SHARED]
@@ -271,15 +277,18 @@ class Column:
         """P-value of numbers so far outside the reference's range that their rows count in full.
 
         Either further than it is wide, which no season brings about, or in so many rows that the
-        model doesn't know what it is asked, whatever has brought that about.
+        model doesn't know what it is asked, whatever has brought that about. A column that goes on
+        with time, such as the month in a model's first year, leaves the range by itself.
         """
         low, high = self.reference.coding.breaks[0], self.reference.coding.breaks[-1]
         width = high - low
         if not len(self.values) or not width > 0:
             return 1.0
-        far = (self.values < low - width) | (self.values > high + width)
-        share = float(far.mean())
+        far = width * (_TREND_FAR if self.trend else 1)
+        share = float(((self.values < low - far) | (self.values > high + far)).mean())
         if share < self.rules.outside:
+            if self.trend:
+                return 1.0
             share = self.window.outside / self.window.present
             if share < _MUCH:
                 return 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -10,19 +11,21 @@ from mlops_cli.errors import Usage
 from mlops_cli.store.git import Git
 from mlops_cli.store.placing import place
 
-__all__ = ["LOCK", "Provider", "refuse_inside", "texts", "write"]
+__all__ = ["LOCK", "PYTHON", "Provider", "refuse_inside", "texts", "write"]
 
 Provider = Literal["github", "gitlab"]
 
 LOCK = "requirements.lock"
 """What workflows install, with hashes; below the repository's root."""
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""What workflows run by: the one that the project is worked on with."""
 
 
 def texts(provider: Provider) -> dict[str, str]:
     """Path below the repository's root -> content."""
     given = files("mlops_cli.templates") / "ci" / provider
     found = {
-        entry.name: entry.read_text(encoding="utf-8")
+        entry.name: entry.read_text(encoding="utf-8").replace("@PYTHON@", PYTHON)
         for entry in sorted(given.iterdir(), key=lambda e: e.name)
         if entry.name.endswith(".yml")
     }

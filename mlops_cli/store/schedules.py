@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mlops_cli.core.spans import microseconds
 from mlops_cli.errors import Usage
+from mlops_cli.store.ci import PYTHON
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -24,8 +25,13 @@ _PARTS = {"m": 60, "h": 24, "d": 31}
 _CALENDAR = {"1w": "0 3 * * 1", "7d": "0 3 * * 1", "1mo": "0 3 1 * *", "1q": "0 3 1 */3 *"}
 
 
-def schedule(kind: Scheduler, layout: Layout, every: str) -> str:
+def schedule(kind: Scheduler, layout: Layout, every: str, name: str = "") -> str:
     """The text that makes ``mlops watch --once`` run each ``every``.
+
+    Parameters
+    ----------
+    name
+        The project's; by default its folder's.
 
     Raises
     ------
@@ -36,18 +42,19 @@ def schedule(kind: Scheduler, layout: Layout, every: str) -> str:
         return f"{_cron(every)} {_line(layout.root)}\n"
     given = files("mlops_cli.templates") / "watch" / f"{kind}.txt"
     text = given.read_text(encoding="utf-8")
-    replaced = {"EVERY": every}
+    name = name or layout.root.name
+    replaced = {"EVERY": every, "NAME": name}
     if kind == "github":
-        replaced["CRON"] = _cron(every)
+        replaced |= {"CRON": _cron(every), "PYTHON": PYTHON}
     else:
         span = microseconds(every)
         if span is None:
             raise Usage(f"--every {every} has no fixed length", "Give it in days: 30d.")
         command = " ".join(_quoted(w) for w in (sys.executable, "-m", "mlops_cli"))
         replaced |= {"SECONDS": f"{span // _SECOND}", "MLOPS": command}
-        replaced |= {"ROOT": str(layout.root).replace("%", "%%"), "NAME": layout.root.name}
-    for name, value in replaced.items():
-        text = text.replace(f"@{name}@", value)
+        replaced |= {"ROOT": str(layout.root).replace("%", "%%")}
+    for mark, value in replaced.items():
+        text = text.replace(f"@{mark}@", value)
     return text
 
 

@@ -234,3 +234,27 @@ def test_more_categories_than_codes_raise_no_alarm_though_the_rare_ones_are_chos
         assert not compare(made, inputs=made.inputs.of(brands(size, seed + 1))).alarms
     new = brands(5_000, 9).with_columns(every(2, pl.lit("quite new"))("brand").alias("brand"))
     assert {"unseen", "drift"} == {f.kind for f in compare(made, inputs=made.inputs.of(new)).alarms}
+
+
+def test_a_column_that_goes_on_with_time_leaves_its_range_by_itself():
+    def months(first, last, rows):
+        at = np.linspace(first, last, rows)
+        noise = np.random.default_rng(rows).normal(size=rows)
+        return pl.DataFrame(
+            {
+                "month": np.floor(at),
+                "batch": [f"b{int(i)}" for i in at],
+                "counter": at * 1e6 + noise,
+            }
+        )
+
+    known = months(1, 5.999, 1_300)
+    kinds = {"month": "number", "batch": "category", "counter": "number"}
+    outputs = pl.DataFrame({"probability": np.linspace(0, 1, 100)})
+    made = Reference.of(known, kinds, known["batch"][:1], outputs, "multiclass")
+    for month in (6, 9, 12):
+        window = months(month, month + 0.999, 330)
+        assert not compare(made, inputs=made.inputs.of(window), rules=DriftRules()).alarms
+    broken = months(7, 7.999, 330).with_columns(pl.col("counter") * 1000)
+    alarms = compare(made, inputs=made.inputs.of(broken)).alarms
+    assert {f.column for f in alarms} == {"counter"}

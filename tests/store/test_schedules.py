@@ -9,6 +9,7 @@ import pytest
 from mlops_cli.errors import Usage
 from mlops_cli.layout import Layout
 from mlops_cli.params.reading import read_yaml
+from mlops_cli.store.ci import texts
 from mlops_cli.store.schedules import schedule
 
 
@@ -45,5 +46,33 @@ def test_the_workflow_is_yaml_and_runs_one_round(tmp_path) -> None:
     tree = read_yaml(schedule("github", Layout(tmp_path), "6h"), "watch.yml")
     triggers = tree.get("on", tree.get(True))
     assert triggers["schedule"] == [{"cron": "0 */6 * * *"}]
-    run = tree["jobs"]["watch"]["steps"][-1]["run"]
+    (run,) = [s["run"] for s in tree["jobs"]["watch"]["steps"] if "retrain" in s.get("name", "")]
     assert run.splitlines()[-1] == "mlops watch --once"
+
+
+def test_the_workflow_keeps_what_was_told_from_run_to_run_whatever_became_of_the_round(tmp_path):
+    steps = read_yaml(schedule("github", Layout(tmp_path), "6h"), "watch.yml")["jobs"]["watch"]
+    uses = [s.get("uses", "run").partition("@")[0] for s in steps["steps"]]
+    restore, save = (uses.index(f"actions/cache/{what}") for what in ("restore", "save"))
+    assert restore + 1 == save - 1
+    assert "mlops watch --once" in steps["steps"][restore + 1]["run"]
+    kept = {steps["steps"][at]["with"]["path"] for at in (restore, save)}
+    assert kept == {".mlops/monitor"}
+    assert steps["steps"][save]["if"] == "always()"
+    key = steps["steps"][save]["with"]["key"]
+    assert key.startswith(steps["steps"][restore]["with"]["restore-keys"])
+    assert "github.run_id" in key
+
+
+def test_schedules_are_called_by_the_project_and_run_by_its_python(tmp_path) -> None:
+    layout = Layout(tmp_path / "a")
+    assert "retrain shop\n" in schedule("systemd", layout, "1d", "shop")
+    tree = read_yaml(schedule("github", layout, "1d", "shop"), "watch.yml")
+    assert tree["name"] == "shop: watch"
+    setup = next(s for s in tree["jobs"]["watch"]["steps"] if "setup-python" in s.get("uses", ""))
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert setup["with"]["python-version"] == version
+    for provider in ("github", "gitlab"):
+        for text in texts(provider).values():
+            assert version in text
+            assert "@PYTHON@" not in text
