@@ -81,7 +81,9 @@ def _draw(done: Replayed) -> None:
     out, report = drawing.console(), done.report
     if report["rows"]:
         answered = ", ".join(f"{n:,} by {v}" for v, n in report["answered_by"].items())
-        told = drawing.line(f"on {report['rows']:,} requests ({answered})")
+        rows, total = report["rows"], sum(report["answered_by"].values())
+        of = "" if rows == total else f" of {total:,}"
+        told = drawing.line(f"on {rows:,}{of} requests ({answered})")
         out.print(f"[bold]{drawing.line(done.version)}[/bold] {told}")
         out.print(f"  {_difference(report)}", markup=False)
         out.print(f"  {report['labelled']:,} of them have labels", markup=False)

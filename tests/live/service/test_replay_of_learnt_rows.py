@@ -51,6 +51,15 @@ def test_the_gate_refuses_it_and_says_how_many_were_left_out(retrained: Project)
     assert "labelled requests are left to judge by, and 200 are required" in refused.reason
 
 
+def test_the_command_says_how_many_were_left_out(retrained: Project, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(retrained.root)
+    assert main(["replay", "v0.2.0", "--gate"]) == 5
+    told = capsys.readouterr()
+    assert " of 300 requests (300 by v0.1.0)" in told.out
+    assert " left out: " in told.out
+    assert "may not enter production" in told.err
+
+
 def test_without_time_rows_are_told_by_their_features(tmp_path) -> None:
     project = Project(tmp_path / "shop", timed=False, strategy="random").begin()
     project.fitted(EARLY)
