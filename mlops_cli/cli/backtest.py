@@ -120,8 +120,8 @@ def _draw(report: Mapping[str, Any]) -> None:
     drawing.draw_table(
         Table(
             f"from {report['from']} to {report['to']}",
-            ("policy", metric, "cost", "over the best", "trained", "in use", "alarms", "false",
-             "missed"),
+            ("policy", f"{metric}, mean by rows", "cost", "over the best", "trained", "in use",
+             "alarms", "false", "missed"),
             tuple(_policy(policy) for policy in report["policies"]),
         )
     )  # fmt: skip

@@ -81,8 +81,8 @@ def _how(report: Mapping[str, Any]) -> str:
 
 
 def _summary(report: Mapping[str, Any]) -> str:
-    columns = [report["metric"], "cost", "over the best", "trained", "in use", "alarms: true",
-               "false", "missed"]  # fmt: skip
+    columns = [f"{report['metric']}, mean by rows", "cost", "over the best", "trained", "in use",
+               "alarms: true", "false", "missed"]  # fmt: skip
     rows = []
     for p in report["policies"]:
         over, alarms = p.get("over_best"), p["alarms"] or {}

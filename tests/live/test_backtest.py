@@ -97,6 +97,12 @@ def test_prices_are_changed_without_working_anything_out_anew(changed):
     assert again["best"] == "never"
     assert [path.stat().st_mtime_ns for path in models] == before
     assert by_name(again)["monthly"]["rounds"] == by_name(report)["monthly"]["rounds"]
+    free = params.model_copy(
+        update={"backtest": params.backtest.model_copy(update={"retrain_cost": 0.0})}
+    )
+    (note,) = walked((free, layout))["notes"]
+    assert "retrain_cost is 0, so a training costs nothing" in note
+    assert not [n for n in (*again["notes"], *report["notes"]) if "retrain_cost" in n]
 
 
 def test_labels_that_come_later_are_seen_later(changed):

@@ -6,14 +6,13 @@ import datetime as dt
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import mlops_cli
 from mlops_cli.core.moments import as_text
+from mlops_cli.core.periods import periods
 from mlops_cli.core.retrain_policies import Contest, Course, Model, Policy, Score, Step, walk
-from mlops_cli.core.spans import moved
 from mlops_cli.errors import BadParams, DataRefused, NotFound, Usage
 from mlops_cli.layout import Layout
 from mlops_cli.live.backtest.case import Case, Task
@@ -33,8 +32,6 @@ __all__ = ["Asked", "Walked", "backtest"]
 
 _KEPT = 3
 """So many caches are kept: of these settings and data, and of the last others."""
-_MOST = 500
-"""Periods: more are a mistake."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def backtest(params: Params, layout: Layout, asked: Asked, progress: Progress) -
     with held(base / "run.lock", "the backtest"):
         history = Layout(layout.root, base / "history")
         last = _history(params, history, progress)
-        steps = _steps(asked, last)
+        steps, said = _steps(asked, last)
         folder = base / _key(params, layout, history, found)
         if asked.force:
             shutil.rmtree(folder, ignore_errors=True)
@@ -97,7 +94,8 @@ def backtest(params: Params, layout: Layout, asked: Asked, progress: Progress) -
         _forget(base, folder)
         text = layout.params.read_text(encoding="utf-8")
         case = Case(text, layout.root, folder, base / "history", steps, asked.delay, **found)
-        return _walked(case, asked, progress)
+        walked = _walked(case, asked, progress)
+        return replace(walked, notes=(*walked.notes, said)) if said else walked
 
 
 def _settled(params: Params, layout: Layout) -> dict[str, Any]:
@@ -131,7 +129,7 @@ def _history(params: Params, history: Layout, progress: Progress) -> dt.datetime
     return Requests.open(params, history).last()
 
 
-def _steps(asked: Asked, last: dt.datetime | None) -> tuple[Step, ...]:
+def _steps(asked: Asked, last: dt.datetime | None) -> tuple[tuple[Step, ...], str]:
     until = asked.until or last
     if until is None or asked.since >= until:
         raise Usage(
@@ -139,27 +137,7 @@ def _steps(asked: Asked, last: dt.datetime | None) -> tuple[Step, ...]:
             f"{'nowhere' if until is None else as_text(until)}",
             "Give an earlier --from.",
         )
-    edges, number = [asked.since], 0
-    while edges[-1] < until:
-        number += 1
-        # From the first on, so that the 31st comes again after a shorter month.
-        edges.append(moved(asked.since, _times(asked.every, number)))
-        if number > _MOST or edges[-1] <= edges[-2]:
-            raise Usage(f"--every {asked.every} makes over {_MOST} periods", "Take a longer span.")
-    edges[-1] = until
-    steps = tuple(Step(a, b) for a, b in pairwise(edges))
-    if len(steps) < 2:  # noqa: PLR2004 - there would be nothing to decide
-        raise Usage(
-            f"from {as_text(asked.since)} to {as_text(until)} there is one period of {asked.every}",
-            "Take a shorter --every, or a longer time.",
-        )
-    return steps
-
-
-def _times(span: str, number: int) -> str:
-    import re
-
-    return "".join(f"{int(n) * number}{unit}" for n, unit in re.findall(r"([0-9]+)([a-z]+)", span))
+    return periods(asked.since, until, asked.every)
 
 
 def _key(params: Params, layout: Layout, history: Layout, found: dict[str, Any]) -> str:

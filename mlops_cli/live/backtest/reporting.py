@@ -23,6 +23,12 @@ __all__ = ["reported", "written"]
 def reported(params: Params, walked: Walked, every: str) -> dict[str, Any]:
     """All figures, as plain values; the same for the same data and parameters."""
     rules = params.backtest
+    figures = compared(
+        walked.courses,
+        walked.steps,
+        error_cost=rules.error_cost,
+        retrain_cost=rules.retrain_cost,
+    )
     return {
         "project": params.project.name,
         "from": as_text(walked.steps[0].start),
@@ -33,14 +39,25 @@ def reported(params: Params, walked: Walked, every: str) -> dict[str, Any]:
         "error_cost": rules.error_cost,
         "retrain_cost": rules.retrain_cost,
         "search_trials": rules.trials,
-        "notes": list(walked.notes),
-        **compared(
-            walked.courses,
-            walked.steps,
-            error_cost=rules.error_cost,
-            retrain_cost=rules.retrain_cost,
-        ),
+        "notes": [*walked.notes, *_free(figures, rules.retrain_cost)],
+        **figures,
     }
+
+
+def _free(figures: dict[str, Any], retrain_cost: float) -> list[str]:
+    """What the best policy owes to trainings that cost nothing."""
+    best = next(p for p in figures["policies"] if p["name"] == figures["best"])
+    if retrain_cost or not best["trained"]:
+        return []
+    alarms = best["alarms"] or {}
+    wrong = alarms.get("false", 0)
+    said = f"; {wrong} of its {wrong + alarms['true']} alarms were false" if wrong else ""
+    told = (
+        "backtest.retrain_cost is 0, so a training costs nothing, and who trains for nothing loses "
+        f"nothing: {best['name']} trained {best['trained']} times{said}. State what a training "
+        "costs; from which price on which policy is best stands below"
+    )
+    return [told]
 
 
 def written(layout: Layout, report: dict[str, Any]) -> tuple[Path, Path, Path]:
