@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from mlops_cli.errors import BadParams, nearest
 
-__all__ = ["BadYaml", "explain", "load_yaml", "read_yaml"]
+__all__ = ["BadYaml", "explain", "load_yaml", "read_yaml", "refuse_large_yaml"]
 
 _CHARACTERS = 8_000_000
 _NODES = 300_000
@@ -38,13 +40,32 @@ def load_yaml(text: str) -> Any:
         If the text is not YAML, too large, or nested too deep.
     """
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError
 
+    refuse_large_yaml(text)
+    with _as_bad_yaml():
+        return YAML(typ="safe").load(text)
+
+
+def refuse_large_yaml(text: str) -> None:
+    """Refuse text that is not YAML, or beyond the limits; quicker than to make its tree.
+
+    Raises
+    ------
+    BadYaml
+        As load_yaml does, but for values that are none, such as a 13th month.
+    """
     if len(text) > _CHARACTERS:
         raise BadYaml(f"it has {len(text):,} characters, of at most {_CHARACTERS:,}")
-    try:
+    with _as_bad_yaml():
         _refuse_expanding(text)
-        return YAML(typ="safe").load(text)
+
+
+@contextmanager
+def _as_bad_yaml() -> Iterator[None]:
+    from ruamel.yaml.error import MarkedYAMLError
+
+    try:
+        yield
     except BadYaml:
         raise
     except MarkedYAMLError as error:

@@ -28,7 +28,7 @@ from mlops_cli.errors import (
     NotProject,
     StageFailed,
 )
-from mlops_cli.store.dvc_files import answering, refuse_files, refuse_index
+from mlops_cli.store.dvc_files import answering, checked_repo, refuse_files
 from mlops_cli.store.files import is_full
 from mlops_cli.store.ignore_files import refuse_ignores
 from mlops_cli.store.tracked import refuse_unsafe, tracked_files
@@ -70,7 +70,7 @@ def opened(root: Path, *, index: bool = True, outside: bool = False) -> Iterator
     Parameters
     ----------
     index
-        Whether the project's stages and data are needed. They are checked first.
+        Whether the project's stages and data are needed. They are checked when they are first used.
     outside
         Whether stages may read what lies outside of the repository: where they are run anyway.
 
@@ -90,7 +90,6 @@ def opened(root: Path, *, index: bool = True, outside: bool = False) -> Iterator
     os.environ["DVC_NO_ANALYTICS"] = "true"
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.lock import LockError
-    from dvc.repo import Repo
     from dvc.scm import NoSCM
     from dvc.utils.strictyaml import YAMLValidationError
 
@@ -98,16 +97,15 @@ def opened(root: Path, *, index: bool = True, outside: bool = False) -> Iterator
     for name in ("dvc", "dvc_data", "dvc_objects"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     refuse_unsafe(root)
-    refuse_ignores(root, tracked_files(root))
+    names = tracked_files(root)
+    refuse_ignores(root, names)
     if index:
-        refuse_files(root)
+        refuse_files(root, names)
     try:
         # DVC reads params.yaml from the current folder, whatever root it is given.
-        with contextlib.chdir(root), Repo(str(root)) as repo:
+        with contextlib.chdir(root), _repo(root, index=index, outside=outside) as repo:
             if isinstance(repo.scm, NoSCM):
                 raise NotProject(f"{root} is not under Git", "Run `git init` there.")
-            if index:
-                refuse_index(repo, root, outside=outside)
             yield repo
     except NotDvcRepoError:
         raise NotProject(f"{root} is not under DVC", "Run `dvc init` there.") from None
@@ -120,6 +118,12 @@ def opened(root: Path, *, index: bool = True, outside: bool = False) -> Iterator
         raise BadParams(f"dvc.yaml: {_one_line(error)}", "Correct it, then run again.") from None
     except (DvcException, OSError) as error:
         raise _translated(error, root) from error
+
+
+def _repo(root: Path, *, index: bool, outside: bool) -> Repo:
+    from dvc.repo import Repo
+
+    return checked_repo(root, outside=outside) if index else Repo(str(root))
 
 
 def use_site_cache() -> None:

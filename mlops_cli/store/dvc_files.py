@@ -10,23 +10,23 @@ from __future__ import annotations
 import math
 import os
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import BadParams, DataRefused, MlopsError
-from mlops_cli.params.reading import BadYaml, load_yaml
+from mlops_cli.params.reading import BadYaml, load_yaml, refuse_large_yaml
 from mlops_cli.store.git import Git
 from mlops_cli.store.objects import Objects
-from mlops_cli.store.tracked import tracked_files
 from mlops_cli.store.untrusted import data_hash, data_path, json_tree
 
 if TYPE_CHECKING:
     from dvc.output import Output
     from dvc.repo import Repo
 
-__all__ = ["answering", "refuse_files", "refuse_index"]
+__all__ = ["answering", "checked_repo", "refuse_files"]
 
 _STAGES = 10_000
 """The most that one `matrix` may make."""
@@ -37,8 +37,13 @@ _HASHES = frozenset({"md5", "md5-dos2unix"})
 _HINT = "If you trust it, run it with `mlops run`, or ask with `dvc status`."
 
 
-def refuse_files(root: Path) -> None:
+def refuse_files(root: Path, names: Sequence[str]) -> None:
     """Refuse files of DVC's that can't be read within limits, or read settings from outside.
+
+    Parameters
+    ----------
+    names
+        What Git tracks.
 
     Raises
     ------
@@ -48,10 +53,12 @@ def refuse_files(root: Path) -> None:
         If it names a path outside of the project.
     """
     settings: set[str] = set()
-    for name in tracked_files(root):
+    for name in names:
         if posixpath.basename(name) in {"dvc.yaml", "dvc.lock"} or name.endswith(".dvc"):
             text = _text_of(root, name)
-            if text is not None:
+            if text is not None and posixpath.basename(name) == "dvc.lock":
+                _within_limits(name, text)
+            elif text is not None:
                 settings |= _settings_of(name, text)
     for name in sorted(settings):
         text = _text_of(root, name)
@@ -83,8 +90,20 @@ def _refuse_large(name: str, text: str) -> None:
 
 
 def _yaml_tree(name: str, text: str) -> Any:
-    try:
+    with _readable(name):
         return load_yaml(text)
+
+
+def _within_limits(name: str, text: str) -> None:
+    """Refuse YAML that DVC would read no settings from, but would have to read."""
+    with _readable(name):
+        refuse_large_yaml(text)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
     except BadYaml as error:
         line = f":{error.line}" if error.line else ""
         raise BadParams(f"{name}{line} cannot be read: {error}", "Correct it.") from None
@@ -150,35 +169,49 @@ def _scalars(tree: Any) -> Iterator[str]:
         yield from (value for value in node.values() if isinstance(value, str))
 
 
-def refuse_index(repo: Repo, root: Path, *, outside: bool) -> None:
-    """Refuse stages and data that lead out of the project.
+def checked_repo(root: Path, *, outside: bool) -> Repo:
+    """DVC's repository of a project, whose index is checked each time that DVC makes it.
+
+    The index is what DVC knows of stages and data, and what all its commands go by. When it is
+    first used, they raise BadParams if DVC can't make sense of the project's files, and DataRefused
+    if one names a path, a hash or a folder's file that it must not.
 
     Parameters
     ----------
     outside
         Whether what stages read may lie outside: of other places than this repository.
-
-    Raises
-    ------
-    BadParams
-        If DVC can't make sense of the project's files.
-    DataRefused
-        If one names a path, a hash or a folder's file that it must not.
     """
-    with answering(root):
-        index = repo.index
-        outs, deps = list(index.outs), [d for stage in index.stages for d in stage.deps]
+    from dvc.repo import Repo
+    from dvc.repo.index import Index
+
+    class Checked(Repo):  # type: ignore[misc]  # DVC has no types
+        @cached_property
+        def index(self) -> Index:
+            with answering(root):
+                index = Index.from_repo(self)
+                outs, deps = list(index.outs), [d for stage in index.stages for d in stage.deps]
+            _refuse_outside(self, outs, deps, root, outside=outside)
+            return index
+
+    return Checked(str(root))
+
+
+def _refuse_outside(
+    repo: Repo, outs: Sequence[Output], deps: Sequence[Output], root: Path, *, outside: bool
+) -> None:
+    """Refuse stages and data that lead out of the project."""
     for out in outs:
         _refuse_place(out, root, root)
         if not outside:  # else DVC drops a listing that was changed, and makes it anew
             _refuse_objects(repo, root, out)
+    if outside:
+        return
     top = Path(Git(root).run("rev-parse", "--show-toplevel").strip())
-    if not outside:
-        for dep in deps:
-            _refuse_elsewhere(dep)
-            if dep.protocol == "local":
-                _refuse_place(dep, root, top)
-            _refuse_objects(repo, root, dep)
+    for dep in deps:
+        _refuse_elsewhere(dep)
+        if dep.protocol == "local":
+            _refuse_place(dep, root, top)
+        _refuse_objects(repo, root, dep)
 
 
 def _refuse_elsewhere(dep: Output) -> None:
