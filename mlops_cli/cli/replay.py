@@ -81,12 +81,11 @@ def _draw(done: Replayed) -> None:
     out, report = drawing.console(), done.report
     if report["rows"]:
         answered = ", ".join(f"{n:,} by {v}" for v, n in report["answered_by"].items())
-        rows, total = report["rows"], sum(report["answered_by"].values())
-        of = "" if rows == total else f" of {total:,}"
-        told = drawing.line(f"on {rows:,}{of} requests ({answered})")
+        total = sum(report["answered_by"].values())
+        of = "" if report["rows"] == total else f" of {total:,}"
+        told = drawing.line(f"on {report['rows']:,}{of} requests ({answered})")
         out.print(f"[bold]{drawing.line(done.version)}[/bold] {told}")
-        out.print(f"  {_difference(report)}", markup=False)
-        out.print(f"  {report['labelled']:,} of them have labels", markup=False)
+        out.print(f"  {_difference(report)}; {report['labelled']:,} have labels", markup=False)
         for table in _tables(report):
             drawing.draw_table(table)
     if report["features_made_anew"]:

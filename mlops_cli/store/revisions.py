@@ -15,7 +15,6 @@ from mlops_cli.store.untrusted import json_tree, path_inside, well_formed
 __all__ = ["WORKSPACE", "commit_of", "facts_at"]
 
 WORKSPACE = "workspace"
-_SHORT = 7
 
 
 def facts_at(root: Path, revision: str | None, *, allow_missing: bool = False) -> Facts:
@@ -41,8 +40,7 @@ def facts_at(root: Path, revision: str | None, *, allow_missing: bool = False) -
         name, read = WORKSPACE, _from_workspace(root)
     else:
         commit = commit_of(root, revision)
-        short = commit[:_SHORT]
-        name = short if commit.startswith(revision) else f"{revision} ({short})"
+        name = commit[:7] if commit.startswith(revision) else f"{revision} ({commit[:7]})"
         read = _from_commit(Git(root), commit)
     layout = Layout(root)
     params = read("params.yaml")
