@@ -171,7 +171,7 @@ def _look(clone: Path, out: Path, commands: tuple[tuple[str, ...], ...]) -> None
                 code = f"{type(error).__name__}: {error}"
         text = " ".join(said.getvalue().split())
         wrong = [*watch.seen]
-        if code not in CODES or "unexpected" in text or "Traceback" in text:
+        if code not in CODES or "error: unexpected" in text or "Traceback" in text:
             wrong.append(f"ended with {code}: {text[-300:]}")
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         if memory > MEGABYTES:
