@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.params.data import TypeName
 
-__all__ = ["SAMPLE", "Facts", "known_type", "normalised", "read_facts"]
+__all__ = ["SAMPLE", "Facts", "beyond_64_bits", "known_type", "normalised", "read_facts"]
 
 SAMPLE = 100_000
 """Rows of the look; what is counted over the whole table needs no memory for rows."""
@@ -29,7 +29,7 @@ class Facts:
     Attributes
     ----------
     missing, low, high
-        Over the whole table; ``low`` and ``high`` leave out what isn't finite.
+        Over the whole table.
     present, distinct, mean_length
         In the sample: values that aren't missing, distinct ones, characters of a text.
     consecutive
@@ -61,7 +61,7 @@ def known_type(dtype: pl.DataType) -> TypeName | None:
 
 
 def normalised(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """The table in the types that it will have after ingest; NaN becomes null."""
+    """The table in the types that it will have after ingest; NaN and infinity become null."""
     import polars as pl
 
     casts = []
@@ -72,8 +72,23 @@ def normalised(frame: pl.LazyFrame) -> pl.LazyFrame:
         if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
             column = column.dt.replace_time_zone("UTC")
         column = column.cast(wanted, strict=False)
-        casts.append(column.fill_nan(None) if wanted.is_float() else column)
+        if wanted.is_float():
+            column = pl.when(column.is_finite()).then(column)
+        casts.append(column.alias(name))
     return frame.with_columns(casts)
+
+
+def beyond_64_bits(frame: pl.LazyFrame) -> list[str]:
+    """Columns of whole numbers of which some don't fit into signed 64 bits."""
+    import polars as pl
+
+    wide = (pl.UInt64, pl.Int128, pl.UInt128)
+    names = [n for n, t in frame.collect_schema().items() if t in wide and selectable(n)]
+    if not names:
+        return []
+    beyond = pl.col(names).cast(pl.Int64, strict=False).null_count() > pl.col(names).null_count()
+    says = frame.select(beyond).collect(engine="streaming").row(0)
+    return [name for name, lost in zip(names, says, strict=True) if lost]
 
 
 def read_facts(frame: pl.LazyFrame, names: list[str]) -> dict[str, Facts]:
@@ -83,7 +98,7 @@ def read_facts(frame: pl.LazyFrame, names: list[str]) -> dict[str, Facts]:
     schema = frame.collect_schema()
     kinds = {n: cast("TypeName", known_type(schema[n])) for n in names}
     sample = frame.select(names).head(SAMPLE).collect(engine="streaming")
-    asked = [e for at, n in enumerate(names) for e in _asked(at, n, schema[n])]
+    asked = [e for at, n in enumerate(names) for e in _asked(at, n)]
     whole = frame.select(asked).collect(engine="streaming").row(0, named=True)
     present = {n: sample[n].drop_nulls() for n in names}
     distinct = {n: values.n_unique() for n, values in present.items()}
@@ -106,16 +121,13 @@ def read_facts(frame: pl.LazyFrame, names: list[str]) -> dict[str, Facts]:
     }
 
 
-def _asked(at: int, name: str, dtype: pl.DataType) -> list[pl.Expr]:
+def _asked(at: int, name: str) -> list[pl.Expr]:
     import polars as pl
 
-    finite = pl.col(name)
-    if dtype.is_float():
-        finite = pl.when(finite.is_finite()).then(finite)
     return [
         pl.col(name).null_count().alias(f"{at} missing"),
-        finite.min().alias(f"{at} low"),
-        finite.max().alias(f"{at} high"),
+        pl.col(name).min().alias(f"{at} low"),
+        pl.col(name).max().alias(f"{at} high"),
     ]
 
 

@@ -105,28 +105,30 @@ def fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series 
     tuple
         The column in its type; and true for each value that was lost, or None if none was.
     """
+    # Polars takes some names for patterns of many columns.
+    name, values = values.name, values.alias("")
     if values.dtype.is_float():
         values = values.fill_nan(None)
     possible = _possible(values)
     converted = possible if values.dtype == dtype else _converted(possible, dtype)
     if converted is values:
-        return values, None
+        return values.alias(name), None
     if converted is None:
-        converted = pl.Series(values.name, [None] * len(values), dtype=dtype)
+        converted = pl.Series([None] * len(values), dtype=dtype)
     converted = _possible(converted)
     lost = None
     if converted.null_count() != values.null_count():
         lost = converted.is_null() & values.is_not_null()
     # A text may say NaN.
     made = converted.fill_nan(None) if dtype.is_float() else converted
-    return made.alias(values.name), lost
+    return made.alias(name), lost
 
 
 def finite(values: pl.Series) -> pl.Series:
     """A column with null in place of infinity, if it is of floats."""
     if not values.dtype.is_float():
         return values
-    infinite = values.is_infinite()
+    infinite = values.alias("").is_infinite()
     return values.set(infinite, None) if infinite.any() else values
 
 

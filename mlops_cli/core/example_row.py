@@ -73,7 +73,9 @@ def _plain(value: float, dtype: pl.DataType) -> int | float:
 
 
 def _frequent(values: pl.Series, least: int) -> str:
-    counts = values.value_counts(name="n").sort(["n", values.name], descending=[True, False])
+    # The column's own name may be any, also that of the counts.
+    counts = values.alias("value").value_counts(name="n")
+    counts = counts.sort(["n", "value"], descending=[True, False])
     value, count = counts.row(0)
     # One person may have many rows: what looks like an address or a number of theirs is left out.
     personal = "@" in value or sum(c.isdigit() for c in value) > 5  # noqa: PLR2004
@@ -83,8 +85,8 @@ def _frequent(values: pl.Series, least: int) -> str:
 def _moment(values: pl.Series, dtype: pl.DataType, least: int) -> str:
     """The newest whole hour, day, month or year that enough rows share."""
     for period in _PERIODS[dtype == pl.Date :]:
-        counts = values.dt.truncate(period).value_counts(name="n")
-        shared = counts.filter(pl.col("n") >= least)[values.name]
+        counts = values.alias("value").dt.truncate(period).value_counts(name="n")
+        shared = counts.filter(pl.col("n") >= least)["value"]
         if len(shared):
             return _written(shared.max())
     return _written(values.dt.truncate(_PERIODS[-1]).max())

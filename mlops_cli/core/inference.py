@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mlops_cli.core.column_facts import known_type, normalised, read_facts
-from mlops_cli.core.column_names import selectable
+from mlops_cli.core.column_names import selectable, unselectable
 from mlops_cli.core.column_roles import Column, Role, decide, leaks
 from mlops_cli.core.task_inference import Target, infer_task
 from mlops_cli.errors import DataRefused, SourceUnreadable, Usage, nearest
@@ -24,6 +24,8 @@ __all__ = ["Proposal", "infer"]
 
 ROWS_PER_CLASS = 10
 """A class with fewer rows may miss from one of the splits, so it isn't stratified by."""
+_LONGEST_NAME = 500
+"""YAML's keys have at most 1,024 characters."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,12 @@ def _named(schema: pl.Schema, target: str, time: str | None, group: str | None) 
             f"the data has a column {reserved!r}, a name that the pipeline uses",
             "Rename the column where the table is made.",
         )
+    long = next((n for n in schema if _length(n) > _LONGEST_NAME), None)
+    if long is not None:
+        raise SourceUnreadable(
+            f"the data has a column {long[:40]!r}... with a name of {len(long):,} characters",
+            f"Rename the column where the table is made, to at most {_LONGEST_NAME} characters.",
+        )
     if time is not None and group is not None:
         raise Usage(
             f"--time {time!r} and --group {group!r} are two ways to split, and one is needed",
@@ -143,9 +151,9 @@ def _named(schema: pl.Schema, target: str, time: str | None, group: str | None) 
                 f"{option} names {name!r}, which is not a column of the data",
                 nearest(name, schema.names()),
             )
-        if name is not None and not selectable(name):
+        if name is not None and (why := unselectable(name)):
             raise Usage(
-                f"{option} names {name!r}, which SQL takes for a pattern of many columns",
+                f"{option} names {name!r}, and no expression can: {why}",
                 "Rename the column in the data.",
             )
     if target in (time, group):
@@ -155,6 +163,11 @@ def _named(schema: pl.Schema, target: str, time: str | None, group: str | None) 
             f"--time names {time!r}, which is of type {str(schema[time]).lower()}, not a date",
             "Name a column of dates, in text written as 2024-01-31 or 2024-01-31 12:30.",
         )
+
+
+def _length(name: str) -> int:
+    """Of a name as YAML writes it."""
+    return sum(1 if c.isprintable() else len(r"\U0001f600") for c in name)
 
 
 def _refuse_unread(notations: Mapping[str, Notation], target: str, time: str | None) -> None:
@@ -169,9 +182,7 @@ def _refuse_unread(notations: Mapping[str, Notation], target: str, time: str | N
 
 
 def _unnameable(name: str, dtype: pl.DataType) -> str:
-    if not selectable(name):
-        return "SQL takes its name for a pattern of many columns"
-    return f"no feature can be of type {str(dtype).lower()}"
+    return unselectable(name) or f"no feature can be of type {str(dtype).lower()}"
 
 
 def _strategy(

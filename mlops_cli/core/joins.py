@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.core.windows import AT, Span
 from mlops_cli.errors import BadParams, DataRefused, nearest
+from mlops_cli.layout import ROW
 
 if TYPE_CHECKING:
     import polars as pl
@@ -69,7 +70,7 @@ class JoinPlan:
             return
         keys = [column for _, column in self.on]
         keyed = table.select(keys).drop_nulls()
-        double = keyed.group_by(keys).len().filter(pl.col("len") > 1).sort(keys).head(1).collect()
+        double = keyed.group_by(keys).len(ROW).filter(pl.col(ROW) > 1).sort(keys).head(1).collect()
         if double.height:
             *key, count = double.row(0)
             shown = key[0] if len(key) == 1 else tuple(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["END", "GrammarError", "Token", "tokens_of"]
+__all__ = ["CONTROL", "END", "GrammarError", "Token", "tokens_of"]
 
 _TOKEN = re.compile(
     r"""
@@ -19,7 +19,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""What no expression holds, not even within quotes."""
 
 
 class GrammarError(Exception):
@@ -57,7 +58,7 @@ def tokens_of(sql: str) -> list[Token]:
     GrammarError
         Where something else stands.
     """
-    if found := _CONTROL.search(sql):
+    if found := CONTROL.search(sql):
         raise GrammarError(f"it has the control character {found[0]!r}")
     tokens, at = [], 0
     while at < len(sql):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DataFile", "opened"]
 
-HEAD = 1 << 16
-"""Bytes that are looked at for the header."""
+HEAD = 1 << 24
+"""Bytes that are looked at for the header, which may name many columns."""
 SEPARATORS = ",;\t|"
 
 
@@ -117,6 +117,7 @@ def opened(path: Path, scratch: Path, encoding: str = "utf-8") -> Iterator[DataF
 def _described(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> DataFile:
     import polars as pl
 
+    from mlops_cli.core.column_facts import beyond_64_bits
     from mlops_cli.core.column_names import selectable
     from mlops_cli.core.notations import find_notations
     from mlops_cli.core.text_types import TextTypes, read_text_types, typed
@@ -124,6 +125,10 @@ def _described(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> Da
     texts = [n for n, t in frame.collect_schema().items() if t == pl.String and selectable(n)]
     found = read_text_types(frame.select(texts), only_dates=form != "csv")
     stated = {n: t for n, t in found.types.items() if form == "csv" or t != "string"}
+    # As of CSV: whole numbers that don't fit into 64 bits are codes.
+    codes = beyond_64_bits(frame)
+    stated |= dict.fromkeys(codes, "string")
+    frame = frame.with_columns(pl.col(n).cast(pl.String) for n in codes)
     notations = find_notations(frame, [n for n, t in found.types.items() if t == "string"])
     if form != "csv":
         # Only CSV has `null_values`.
@@ -196,6 +201,7 @@ def _header(head: bytes, encoding: str) -> tuple[str, list[str]]:
 
 def _names(text: str, separator: str) -> list[str]:
     try:
-        return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
+        records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        return next(filter(None, records), [])
     except csv.Error:
         return []

@@ -144,15 +144,19 @@ class Intake:
             first = numbered.head(1).collect(engine="streaming")
             row = f", row {first['row'][0] + 1}" if first.height else ""
         hint = {
-            "integer": "number",
+            "integer": "number" if column in request.source.types else "string",
             "datetime": "string",
             "date": "string",
         }.get(misfit.wanted, "string")
         # Errors stand in CI's logs, where anybody's data have no place.
         shown = refused_value(misfit.value)
+        why = (
+            f"is not of type {misfit.wanted}, which `types` states"
+            if column in request.source.types
+            else "does not fit into 64 bits, as whole numbers have to"
+        )
         return SourceUnreadable(
-            f"{shown} in column {column!r} of source {request.name!r}{row} is not of "
-            f"type {misfit.wanted}, which `types` states",
+            f"{shown} in column {column!r} of source {request.name!r}{row} {why}",
             f"Correct the value, or `types: {{{column}: {hint}}}` under {request.place}.",
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["comment", "flow_list", "scalar"]
 
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*([ ()/.+*-]*[A-Za-z0-9_)]+)*")
+_PLAIN = re.compile(r"[A-Za-z]([A-Za-z0-9_ ()/.+*-]*[A-Za-z0-9_)])?")
 # Of YAML 1.2 and 1.1: the file shall mean the same to any reader.
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import polars as pl
+import pytest
 
 from mlops_cli.core.example_row import example_row
 
@@ -48,6 +49,14 @@ def test_values_that_many_share_stand_as_they_are_and_others_are_made_up() -> No
     }
     assert example["member"] not in table["member"]
     assert example == example_row(table.sample(100, shuffle=True, seed=1).lazy(), table.columns)
+
+
+@pytest.mark.parametrize("name", ["n", "count", "value", "len"])
+def test_a_column_may_have_any_name(name: str) -> None:
+    table = pl.DataFrame({name: ["a"] * 30}, schema={name: pl.String})
+    assert example_row(table.lazy(), [name]) == {name: "a"}
+    dates = pl.DataFrame({name: [dt.date(2024, 1, 1)] * 30})
+    assert example_row(dates.lazy(), [name]) == {name: "2024-01-01"}
 
 
 def test_no_private_value_of_a_row_is_in_it_however_few_rows_there_are() -> None:

@@ -131,6 +131,17 @@ def test_a_class_that_the_sample_lacks_gets_no_probability(family):
 
 
 @each_family
+@pytest.mark.filterwarnings("error")
+def test_the_largest_floats_are_fitted_and_predicted_without_a_warning(family):
+    X, y, task = problem("regression", rows=60)
+    largest = np.finfo(float).max
+    X[:, 1] = np.where(np.arange(60) % 2, largest, -largest)
+    X[:, 2] = np.where(np.arange(60) % 3, 5e-324, largest)
+    X[:, 3] = np.where(np.arange(60) % 3, largest / 1.1, largest)
+    assert np.isfinite(quick(family, X, y, task).predict(X)).all()
+
+
+@each_family
 @each_task
 def test_tiny_and_wide_data_are_fitted(family, kind):
     X, y, task = problem(kind, rows=50)

@@ -42,7 +42,7 @@ _BYTES = 16_000_000
 """A model file stays below about this: leaves are bounded accordingly."""
 _BLOCK = 4096
 _LEAF = -1
-_LARGEST = 3e38
+_LARGEST = 1e30
 """Trees compare in float32."""
 
 

@@ -40,6 +40,8 @@ _LOSSES = {
     "poisson": "poisson",
     "quantile": "quantile",
 }
+_LARGEST = 1e300
+"""The sum of two larger numbers may not fit into a float."""
 _FEW = 20_000
 """Up to so many rows one thread is used: others would be started, and then wait at full speed."""
 _PARTS = 20
@@ -104,6 +106,7 @@ def _fit(
     if empty.any():
         # The binner needs a value in each column; a constant is never split on.
         X = np.where(empty, 0.0, X)
+    X = np.clip(X, -_LARGEST, _LARGEST)
     part = total if watch is None and seconds is None else max(1, total // _PARTS)
     rounds = Rounds(watch, total) if watch else None
     done = 0

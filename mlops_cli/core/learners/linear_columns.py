@@ -20,6 +20,8 @@ _SMOOTHING = 20.0
 """A category's mean counts as much as that of all after so many rows (m-estimate; Micci-Barreca
 2001)."""
 _FOLDS = 5
+_LARGEST = 1e100
+"""Of numbers beyond this, sums and squares may not fit into a float."""
 _FEW_CATEGORIES = 10
 """Up to so many are one-hot in any case."""
 
@@ -70,6 +72,7 @@ def number_columns(column: Floats, scale: str) -> Columns:
         distribution has it at its rank. ``spline``: standard, and linear B-splines beside it.
     """
     empty = np.isnan(column)
+    column = np.clip(column, -_LARGEST, _LARGEST)
     known = column[~empty]
     if not len(known):
         known = np.zeros(1)

@@ -18,6 +18,8 @@ _MOST_CATEGORIES = 64
 """One-hot: so many codes of a feature have an input of their own; rarer and unseen ones share."""
 _MOST_ONE_HOT = 300
 _FEWEST_CATEGORIES = 5
+_LARGEST = 1e100
+"""Of numbers beyond this, differences may not fit into a float."""
 _BOUND = 3.0
 """Numbers approach this and its negative, however wild they are."""
 
@@ -146,14 +148,15 @@ class Inputs:
 
     def _scaled(self, X: Floats) -> Floats:
         given = X[:, self.numbers]
-        scaled = (given - np.array(self.centres)) / np.array(self.spreads)
+        with np.errstate(over="ignore"):  # what is too large is cut off below
+            scaled = (given - np.array(self.centres)) / np.array(self.spreads)
         scaled = np.where(np.isnan(scaled), 0.0, np.clip(scaled, -1e6, 1e6))
         return np.asarray(scaled / np.sqrt(1.0 + (scaled / _BOUND) ** 2))
 
 
 def _scale(column: Floats) -> tuple[float, float]:
     """Median, and the distance of the quartiles, or where that is 0 half that of the ends."""
-    known = column[np.isfinite(column)]
+    known = np.clip(column[np.isfinite(column)], -_LARGEST, _LARGEST)
     if not len(known):
         return 0.0, 1.0
     low, first, centre, third, high = np.quantile(known, [0.0, 0.25, 0.5, 0.75, 1.0])

@@ -64,6 +64,13 @@ def scan(path: Path, shown: str, request: Request) -> Scanned:
     counts = survey_file(compact, separator)
     if counts.stray_quote is not None or counts.open_quote:
         raise _stray_quote(survey_file(plain, separator).stray_quote, shown, request)
+    if counts.lone_return is not None:
+        raise SourceUnreadable(
+            f"record {counts.lone_return} of {shown} of source {request.name!r} has a carriage "
+            "return without a line feed",
+            "Write the file with line feeds (LF or CRLF) at the lines' ends, and values with "
+            "carriage returns in quotes.",
+        )
     if counts.may_be_ragged(len(header)):
         problem = _ragged_row(plain, shown, request, len(header))
         if problem is not None:
@@ -74,6 +81,7 @@ def scan(path: Path, shown: str, request: Request) -> Scanned:
 def _lazy(plain: Path, request: Request, header: list[str]) -> pl.LazyFrame:
     types = {c: t for c, t in request.source.types.items() if c in header}
     stated = request.source.null_values
+    everywhere = () if isinstance(stated, dict) else stated
     by_column = {c: t for c, t in stated.items() if c in header} if isinstance(stated, dict) else {}
     # Types that Polars doesn't read from text as we do are read as text, and converted later.
     texts = {c for c, t in types.items() if t not in _NATIVE} | by_column.keys()
@@ -82,9 +90,12 @@ def _lazy(plain: Path, request: Request, header: list[str]) -> pl.LazyFrame:
         separator=request.source.separator,
         schema_overrides={c: DTYPES[t] for c, t in types.items() if c not in texts}
         | dict.fromkeys(texts, pl.String()),
-        null_values=None if isinstance(stated, dict) else list(stated) or None,
+        # A quoted value may be empty, too.
+        null_values=["", *everywhere],
         infer_schema_length=INFER_ROWS,
         glob=False,
+        # Polars leaves doubled quotes in names as they are.
+        with_column_names=lambda _: header,
     )
     return table.with_columns(
         pl.when(~pl.col(c).is_in(list(missing))).then(pl.col(c)).alias(c)
@@ -175,6 +186,10 @@ def _header(plain: Path, shown: str, request: Request) -> list[str]:
         problem = check_utf8(plain, shown, request)
         if problem is not None:
             raise problem
+    if not names:
+        raise SourceUnreadable(
+            f"{shown} of source {request.name!r} is empty", "Give a file with rows in it."
+        )
     for at, name in enumerate(names):
         if not name.strip():
             raise SourceUnreadable(

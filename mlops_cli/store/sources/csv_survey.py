@@ -6,8 +6,9 @@ that one of them doesn't see is noticed.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -38,12 +39,16 @@ class Survey:
         Line, from 1, of the first quote that neither begins nor ends a value; None if all do.
     open_quote
         Whether the file ends within quotes.
+    lone_return
+        Record, from 1, with the first carriage return outside of quotes that no line feed follows;
+        None if there is none.
     """
 
     records: int
     separators: int
     stray_quote: int | None
     open_quote: bool
+    lone_return: int | None = None
 
     def may_be_ragged(self, width: int) -> bool:
         """Whether a record may have another number of fields than the header's ``width``."""
@@ -53,9 +58,13 @@ class Survey:
 def survey_file(path: Path, separator: str, size: int = _BLOCK) -> Survey:
     """Count a UTF-8 file, a block of ``size`` bytes at a time."""
     with path.open("rb") as file:
-        if file.read(len(_BOM)) != _BOM:
-            file.seek(0)
+        _skip_mark(file)
         return survey(iter(lambda: file.read(size), b""), separator)
+
+
+def _skip_mark(file: BinaryIO) -> None:
+    if file.read(len(_BOM)) != _BOM:
+        file.seek(0)
 
 
 def survey(blocks: Iterable[bytes], separator: str) -> Survey:
@@ -68,7 +77,7 @@ def survey(blocks: Iterable[bytes], separator: str) -> Survey:
     edge = np.zeros(256, bool)
     edge[[ord(separator), _NEWLINE, _RETURN, _QUOTE]] = True
     records = separators = lines = 0
-    inside, stray_quote = False, None
+    inside, stray_quote, lone_return = False, None, None
     last = _NEWLINE  # a file begins like a line
     for block in blocks:
         data = np.frombuffer(block, np.uint8)
@@ -80,18 +89,38 @@ def survey(blocks: Iterable[bytes], separator: str) -> Survey:
             if at is not None:
                 stray_quote = lines + block.count(b"\n", 0, at) + 1
         outside = b"".join(block.split(b'"')[int(inside) :: 2])
+        if lone_return is None:
+            at = _lone_return(outside, 0 if inside else last)
+            lone_return = None if at is None else records + outside.count(b"\n", 0, at) + 1
         records += outside.count(b"\n")
         separators += outside.count(separator.encode())
         inside ^= bool(len(quotes) & 1)
         lines += block.count(b"\n")
         last = int(data[-1])
-    return Survey(records + (last != _NEWLINE), separators, stray_quote, open_quote=inside)
+    if lone_return is None and last == _RETURN and not inside:
+        lone_return = records + 1
+    records += last != _NEWLINE
+    return Survey(records, separators, stray_quote, open_quote=inside, lone_return=lone_return)
+
+
+def _lone_return(outside: bytes, before: int) -> int | None:
+    """Where a carriage return stands without a line feed behind it; that of the end may have one.
+
+    ``before`` is the byte before the block.
+    """
+    if before == _RETURN and not outside.startswith(b"\n"):
+        return 0
+    if outside.count(b"\r", 0, -1) <= outside.count(b"\r\n"):
+        return None
+    found = re.search(rb"\r(?!\n|\Z)", outside)
+    return None if found is None else found.start()
 
 
 def has_blank_lines(path: Path) -> bool:
     """Whether there may be a line without a character; one within quotes counts too."""
     before = b"\n"
     with path.open("rb") as file:
+        _skip_mark(file)
         while block := file.read(_BLOCK):
             joined = before + block
             if b"\n\n" in joined or b"\n\r\n" in joined:
@@ -104,6 +133,7 @@ def without_blank_lines(path: Path, target: Path) -> Path:
     """Copy a CSV file without the blank lines that lie outside of quotes."""
     inside = False
     with path.open("rb") as file, target.open("wb") as copy:
+        _skip_mark(file)
         for line in file:
             if inside or line.strip(b"\r\n"):
                 copy.write(line)

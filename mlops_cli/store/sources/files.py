@@ -183,9 +183,10 @@ def unpacked(path: Path, shown: str, request: Request) -> Path:
             f"{shown} of source {request.name!r} is a damaged gzip file ({error})",
             "It may have been cut short when it was copied; fetch it again.",
         ) from None
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:  # not only of a byte: UTF-16 has to begin with its mark
         raise SourceUnreadable(
-            f"{shown} of source {request.name!r} is not {encoding}: {error.reason}",
+            f"{shown} of source {request.name!r} is not {encoding}: "
+            f"{getattr(error, 'reason', error)}",
             f"Correct `{request.place}.encoding`.",
         ) from None
     return plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from mlops_cli.store.sources.request import Opened, Request
 
 __all__ = ["diagnose", "open_table", "scan"]
+
+_NATIVE = ("integer", "number", "boolean")
+_KINDS = {
+    bool: "a truth value", int: "a number", float: "a number", list: "a list", dict: "an object",
+}  # fmt: skip
+"""Kinds of values that can't be in one column; beside texts, which all can become."""
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def open_table(request: Request) -> Opened:
@@ -47,20 +55,40 @@ def scan(path: Path, shown: str, request: Request) -> Scanned:
     with plain.open("rb") as file:
         for number, line in enumerate(file, 1):
             rows += not line.isspace()
+            wrong = ""
             if text_is_deep(line):
+                wrong = f"is nested deeper than {DEEPEST} lists and objects"
+            elif _HALF_PAIR.search(line) and _has_half_pair(line):
+                # Polars would put another character in its place.
+                wrong = r"has half of a surrogate pair, such as \ud800, which is no character"
+            if wrong:
                 raise SourceUnreadable(
-                    f"line {number} of {shown} of source {request.name!r} is nested deeper than "
-                    f"{DEEPEST} lists and objects: {line[:40]!r}",
+                    f"line {number} of {shown} of source {request.name!r} {wrong}: {line[:40]!r}",
                     "Each line is one JSON object; repair or remove the line.",
                 )
-    native = ("integer", "number", "boolean")
-    lazy = pl.scan_ndjson(plain, infer_schema_length=None)
-    found = lazy.collect_schema()
-    stated = {c: t for c, t in request.source.types.items() if c in found}
-    texts = {
-        c: pl.String() for c, t in stated.items() if t not in native and not found[c].is_nested()
-    }
-    return Scanned(pl.scan_ndjson(plain, schema=pl.Schema({**found, **texts})), rows)
+    stated = [c for c, t in request.source.types.items() if t not in _NATIVE]
+    found = pl.scan_ndjson(plain, infer_schema_length=None).collect_schema()
+    # What is stated isn't read otherwise first; Parquet has no objects without keys.
+    wanted = {c: pl.String() if c in stated else _with_keys(t) for c, t in found.items()}
+    return Scanned(pl.scan_ndjson(plain, schema=pl.Schema(wanted)), rows)
+
+
+def _with_keys(dtype: pl.DataType) -> pl.DataType:
+    """The type with a key of nulls in each object that has none."""
+    if isinstance(dtype, pl.Struct):
+        fields = [pl.Field(f.name, _with_keys(f.dtype)) for f in dtype.fields]  # type: ignore[arg-type]
+        return pl.Struct(fields or [pl.Field("_", pl.Null())])
+    return pl.List(_with_keys(dtype.inner)) if isinstance(dtype, pl.List) else dtype  # type: ignore[arg-type]
+
+
+def _has_half_pair(line: bytes) -> bool:
+    try:
+        json.dumps(json.loads(line), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except ValueError:  # no JSON: Polars says so
+        return False
+    return False
 
 
 def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | None:
@@ -69,19 +97,49 @@ def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | Non
     problem = check_utf8(plain, shown, request)
     if problem is not None:
         return problem
+    kinds: dict[str, tuple[str, int]] = {}
     with plain.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            try:
-                value = json.loads(line)
-                reason = "" if isinstance(value, dict) else "it is no object"
-            except json.JSONDecodeError as error:
-                reason = f"{error.msg}, column {error.colno}"
+            reason = _wrong_with(line)
             if reason:
                 return SourceUnreadable(
                     f"line {number} of {shown} of source {request.name!r} is not a JSON object: "
                     f"{line.strip()[:40]!r} ({reason})",
                     "Each line is one JSON object; repair or remove the line.",
                 )
+            for key, value in json.loads(line).items():
+                kind = _KINDS.get(type(value))
+                before, first = kinds.setdefault(key, (kind, number)) if kind else (kind, number)
+                if kind != before:
+                    return SourceUnreadable(
+                        f"{key!r} is {kind} in line {number} of {shown} of source "
+                        f"{request.name!r}, and {before} in line {first}",
+                        f"Give it one kind of values, or set `types: {{{key}: string}}` under "
+                        f"{request.place}.",
+                    )
     return None
+
+
+def _wrong_with(line: str) -> str:
+    """Why a line isn't one JSON object that Polars reads; empty if it is."""
+    try:
+        value = json.loads(line, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        return f"{error.msg}, column {error.colno}"
+    except ValueError as error:
+        return str(error)
+    if not isinstance(value, dict):
+        return "it is no object"
+    try:
+        pl.read_ndjson(line.encode())
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeError) as error:
+        text = " ".join(str(error).split())
+        return "a number is out of range" if "InvalidNumber" in text else text[:100]
+    return ""
+
+
+def _no_number(word: str) -> None:
+    msg = f"{word} is no number of JSON: write null"
+    raise ValueError(msg)

@@ -36,22 +36,29 @@ def open_file(path: Path, text: Text) -> _CsvFile:
         If it isn't CSV, a column has no name, or two have the same.
     """
     records = Records(path, text.encoding, quoted=True)
-    first = records.take(1)
+    first = _first(records)
     records.close()
-    return _CsvFile(path, path.stat().st_size, _header(path, first, text), len(first), text)
+    return _CsvFile(path, path.stat().st_size, _header(path, first, text), records.at, text)
 
 
 def of_body(body: bytes, text: Text) -> _CsvFile:
     """The same for what is in memory, in UTF-8, which is never unpacked; see ``open_file``."""
     text = replace(text, encoding="utf-8")
     records = Records(_BODY, text.encoding, quoted=True, plain=io.BytesIO(body))
-    first = records.take(1)
-    return _CsvFile(_BODY, len(body), _header(_BODY, first, text), len(first), text, body)
+    first = _first(records)
+    return _CsvFile(_BODY, len(body), _header(_BODY, first, text), records.at, text, body)
+
+
+def _first(records: Records) -> bytes:
+    """The first line that isn't blank."""
+    while (line := records.take(1)) and not line.removeprefix(BOM).strip(b"\r\n"):
+        pass
+    return line
 
 
 def _header(path: Path, first: bytes, text: Text) -> tuple[str, ...]:
     """The columns that a first line names."""
-    if first.startswith(b"PAR1") or b"\0" in first:
+    if first.startswith(b"PAR1") or first.count(0) > len(first) // 4:
         what = "Parquet" if first.startswith(b"PAR1") else "binary"
         raise SourceUnreadable(
             f"{path} is not CSV but {what}: it begins with {first[:12]!r}",
@@ -82,7 +89,9 @@ def _header(path: Path, first: bytes, text: Text) -> tuple[str, ...]:
             )
         before.add(name)
     if not names:
-        raise SourceUnreadable(f"the first line of {path} is blank", "It names the columns.")
+        raise SourceUnreadable(
+            f"every line of {path} is blank", "The first one that isn't names the columns."
+        )
     return tuple(names)
 
 

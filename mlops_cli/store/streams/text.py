@@ -159,9 +159,9 @@ class _Text:
                     return text.encode()
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise self._damaged(error) from None
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:  # not only of a byte: UTF-16 has to begin with its mark
             raise SourceUnreadable(
-                f"{self._path} is not {self._encoding}: {error.reason}",
+                f"{self._path} is not {self._encoding}: {getattr(error, 'reason', error)}",
                 "State the base source's `encoding` in params.yaml.",
             ) from None
 

@@ -217,7 +217,7 @@ def test_a_quote_that_is_never_closed_does_not_fill_the_memory(tmp_path: Path, m
     [
         ("t.csv", b"a,a\n1,2\n", "is named 'a' like another one"),
         ("t.csv", b"a,\n1,2\n", "column 2 of .* has no name"),
-        ("t.csv", b"\n1,2\n", "the first line of .* is blank"),
+        ("t.csv", b"\n\r\n", "every line of .* is blank"),
         ("t.csv", b"a,\xe9\n1,2\n", "the first line of .* is not UTF-8: byte 0xe9"),
         ("t.csv", b"PK\3\4\0\0", "is not CSV but binary"),
         ("t.csv.gz", gzip.compress(b"a,b\n" + b"0123456789" * 999, mtime=0)[:-20], "damaged gzip"),
@@ -267,6 +267,19 @@ def test_what_looks_packed_inside_of_csv_is_text(tmp_path: Path) -> None:
     assert taken(path, 1)[0] == [(0, {"a": "x\x01", "b": "2"}), (1, {"a": "x\x01", "b": "3"})]
     path.write_bytes(b"a,b\n" + gzip.compress(b"1,2\n" * 1_000))
     assert taken(path, 10)[0] == []
+
+
+def test_blank_lines_before_the_header_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"\xef\xbb\xbf\r\n\na,b\n1,2\n")
+    assert taken(path, 10)[0] == [(0, {"a": "1", "b": "2"})]
+
+
+def test_utf_16_without_its_mark_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(SourceUnreadable, match="is not utf-16"):
+        opened(path, Text(encoding="utf-16"))
 
 
 def test_a_header_that_is_none_is_refused(tmp_path: Path) -> None:
