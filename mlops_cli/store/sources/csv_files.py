@@ -17,7 +17,8 @@ import polars as pl
 from mlops_cli.core.columntypes import DTYPES
 from mlops_cli.core.masking import misfit
 from mlops_cli.errors import BadParams, SourceUnreadable
-from mlops_cli.store.sources.csv_survey import has_blank_lines, survey_file, without_blank_lines
+from mlops_cli.store.sources.csv_blank_lines import has_blank_lines, without_blank_lines
+from mlops_cli.store.sources.csv_survey import survey_file
 from mlops_cli.store.sources.files import Scanned, check_utf8, open_files, scratch_file, unpacked
 
 if TYPE_CHECKING:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from mlops_cli.store.sources.csv_blank_lines import BLOCK, skip_mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,11 +20,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["Survey", "has_blank_lines", "survey", "survey_file", "without_blank_lines"]
+__all__ = ["Survey", "survey", "survey_file"]
 
-_BLOCK = 1 << 20
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,11 @@ class Survey:
         return width > 1 and self.separators != self.records * (width - 1)
 
 
-def survey_file(path: Path, separator: str, size: int = _BLOCK) -> Survey:
+def survey_file(path: Path, separator: str, size: int = BLOCK) -> Survey:
     """Count a UTF-8 file, a block of ``size`` bytes at a time."""
     with path.open("rb") as file:
-        _skip_mark(file)
+        skip_mark(file)
         return survey(iter(lambda: file.read(size), b""), separator)
-
-
-def _skip_mark(file: BinaryIO) -> None:
-    if file.read(len(_BOM)) != _BOM:
-        file.seek(0)
 
 
 def survey(blocks: Iterable[bytes], separator: str) -> Survey:
@@ -114,31 +109,6 @@ def _lone_return(outside: bytes, before: int) -> int | None:
         return None
     found = re.search(rb"\r(?!\n|\Z)", outside)
     return None if found is None else found.start()
-
-
-def has_blank_lines(path: Path) -> bool:
-    """Whether there may be a line without a character; one within quotes counts too."""
-    before = b"\n"
-    with path.open("rb") as file:
-        _skip_mark(file)
-        while block := file.read(_BLOCK):
-            joined = before + block
-            if b"\n\n" in joined or b"\n\r\n" in joined:
-                return True
-            before = joined[-2:]
-    return False
-
-
-def without_blank_lines(path: Path, target: Path) -> Path:
-    """Copy a CSV file without the blank lines that lie outside of quotes."""
-    inside = False
-    with path.open("rb") as file, target.open("wb") as copy:
-        _skip_mark(file)
-        for line in file:
-            if inside or line.strip(b"\r\n"):
-                copy.write(line)
-            inside ^= bool(line.count(b'"') & 1)
-    return target
 
 
 def _stray(

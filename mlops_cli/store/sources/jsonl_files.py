@@ -11,7 +11,8 @@ import polars as pl
 
 from mlops_cli.core.json_text import DEEPEST, text_is_deep
 from mlops_cli.errors import SourceUnreadable
-from mlops_cli.store.sources.files import Scanned, check_utf8, open_files, unpacked
+from mlops_cli.store.sources.files import Scanned, open_files, unpacked
+from mlops_cli.store.sources.jsonl_faults import diagnose
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["diagnose", "open_table", "scan"]
 
 _NATIVE = ("integer", "number", "boolean")
-_KINDS = {
-    bool: "a truth value", int: "a number", float: "a number", list: "a list", dict: "an object",
-}  # fmt: skip
-"""Kinds of values that can't be in one column; beside texts, which all can become."""
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -89,57 +86,3 @@ def _has_half_pair(line: bytes) -> bool:
     except ValueError:  # no JSON: Polars says so
         return False
     return False
-
-
-def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | None:
-    """Find the first line that isn't a JSON object."""
-    plain = unpacked(path, shown, request)
-    problem = check_utf8(plain, shown, request)
-    if problem is not None:
-        return problem
-    kinds: dict[str, tuple[str, int]] = {}
-    with plain.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            reason = _wrong_with(line)
-            if reason:
-                return SourceUnreadable(
-                    f"line {number} of {shown} of source {request.name!r} is not a JSON object: "
-                    f"{line.strip()[:40]!r} ({reason})",
-                    "Each line is one JSON object; repair or remove the line.",
-                )
-            for key, value in json.loads(line).items():
-                kind = _KINDS.get(type(value))
-                before, first = kinds.setdefault(key, (kind, number)) if kind else (kind, number)
-                if kind != before:
-                    return SourceUnreadable(
-                        f"{key!r} is {kind} in line {number} of {shown} of source "
-                        f"{request.name!r}, and {before} in line {first}",
-                        f"Give it one kind of values, or set `types: {{{key}: string}}` under "
-                        f"{request.place}.",
-                    )
-    return None
-
-
-def _wrong_with(line: str) -> str:
-    """Why a line isn't one JSON object that Polars reads; empty if it is."""
-    try:
-        value = json.loads(line, parse_constant=_no_number)
-    except json.JSONDecodeError as error:
-        return f"{error.msg}, column {error.colno}"
-    except ValueError as error:
-        return str(error)
-    if not isinstance(value, dict):
-        return "it is no object"
-    try:
-        pl.read_ndjson(line.encode())
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeError) as error:
-        text = " ".join(str(error).split())
-        return "a number is out of range" if "InvalidNumber" in text else text[:100]
-    return ""
-
-
-def _no_number(word: str) -> None:
-    msg = f"{word} is no number of JSON: write null"
-    raise ValueError(msg)
