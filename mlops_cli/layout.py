@@ -144,6 +144,11 @@ class Layout:
         return self.made / "reports" / "metrics.json"
 
     @property
+    def headline(self) -> Path:
+        """The first test metrics without intervals, for `dvc exp show`; kept in Git."""
+        return self.made / "reports" / "headline.json"
+
+    @property
     def evaluation(self) -> Path:
         """Everything else of the evaluation: slices, threshold, costs, importance."""
         return self.made / "reports" / "evaluation.json"

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops_cli.cli import drawing
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
 
 __all__ = ["compare"]
 
 
 def compare(
     old: Annotated[
-        str, typer.Argument(metavar="[REV]", help="A commit, branch or tag to compare with.")
+        str,
+        typer.Argument(
+            metavar="[REV]", help="A commit, branch, tag, version or stage to compare with."
+        ),
     ] = "HEAD",
     new: Annotated[
         str | None,
@@ -40,6 +46,8 @@ def compare(
     both models are compared on the test rows that they have in common.
 
     Example: mlops compare origin/main
+
+    Example: mlops compare v0.1.0 production
     """
     from mlops_cli.cli import comparing
     from mlops_cli.cli.project import find
@@ -48,10 +56,28 @@ def compare(
 
     if markdown and as_json:
         raise Usage("--markdown and --json exclude each other", "Give one of them.")
-    difference = compared(find().root, old, new, fetch=fetch, allow_missing=allow_missing)
+    layout = find()
+    before, after = _revision(layout, old), new and _revision(layout, new)
+    difference = compared(layout.root, before, after, fetch=fetch, allow_missing=allow_missing)
     if as_json:
         drawing.draw_json(comparing.as_json(difference))
     elif markdown:
         sys.stdout.write(drawing.visible(comparing.as_markdown(difference)))
     else:
         comparing.draw_difference(difference)
+
+
+def _revision(layout: Layout, text: str) -> str:
+    """What Git knows by a name; else the tag of the version or stage that has it."""
+    from mlops_cli import params as parameters
+    from mlops_cli.errors import MlopsError
+    from mlops_cli.live.stage_rules import find_trusted
+    from mlops_cli.store.git import Git
+
+    if Git(layout.root).resolve(text) is not None:
+        return text
+    try:
+        name = parameters.load(layout.params).register_.name
+        return find_trusted(layout.root, name, text, drawing.draw_note).tag.name
+    except MlopsError:
+        return text  # which is then refused as a revision, with the nearest ones

@@ -38,7 +38,10 @@ def explain(
         bool, typer.Option("--json", help="Print it as JSON, all features, and nothing else.")
     ] = False,
 ) -> None:
-    """Tell what each feature adds to a row's score: SHAP values, which sum up to it.
+    """Show what each feature adds to a row's score: SHAP values, which sum up to it.
+
+    `predict --explain` and the service show another thing: what the output loses where a feature
+    isn't known.
 
     Example: mlops explain --row 1234
     """
@@ -70,13 +73,18 @@ def explain(
 def _draw(found: Explained, one: ExplainedRow, top: int) -> None:
     from mlops_cli.reporting import Table
 
-    told = f"row {one.row}: {one.prediction}"
+    head = f"row {one.row}: {one.prediction if one.threshold is None else one.decision}"
     if one.probability is not None:
-        told += f" (probability of {one.explained}: {one.probability:.4f})"
+        head += f" (probability of {one.explained}: {one.probability:.4f}"
+        if one.threshold is not None:
+            above = one.probability >= one.threshold
+            side = "reaches" if above else "is below"
+            head += f", which {side} the threshold {one.threshold:.4g}"
+        head += ")"
     rest = one.contributions[top:]
     rows: list[tuple[object, ...]] = [("(base)", None, one.base), *one.contributions[:top]]
     if rest:
         rows.append((f"{len(rest)} others", None, sum(adds for *_, adds in rest)))
     rows.append(("= " + found.scale, None, one.raw))
     columns = ("feature", "value", f"adds to the {found.scale}")
-    drawing.draw_table(Table(f"{told}, by {found.version}, {found.method}", columns, tuple(rows)))
+    drawing.draw_table(Table(f"{head}, by {found.version}, {found.method}", columns, tuple(rows)))

@@ -27,6 +27,8 @@ models = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 _HASH = 12
+_WHY = 60
+"""Characters of a reason in the table."""
 
 
 models.command("pull")(bundle)
@@ -54,6 +56,9 @@ def listing(context: typer.Context, as_json: Json = False) -> None:
 @models.command("show")
 def show(
     version: Annotated[str, typer.Argument(help="Such as v0.2.0, latest, or production.")],
+    short: Annotated[
+        bool, typer.Option("--short", help="Without pipeline, inputs and parameters.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show where a version comes from, down to the hashes of its sources.
@@ -67,7 +72,7 @@ def show(
     if as_json:
         drawing.draw_json(found)
     else:
-        drawing.console().print(_tree(found))
+        drawing.console().print(_tree(found, short=short))
 
 
 @models.command("diff")
@@ -133,12 +138,20 @@ def _draw_versions(name: str, entries: list[dict[str, Any]]) -> None:
             (e["data_until"] or "")[:10],
             _age(datetime.fromisoformat(e["at"])),
             e["by"].partition(" <")[0],
-            e["why"],
+            _first_words(e["why"]),
             e["commit"][:9],
         )
         for e in entries
     )
     drawing.draw_table(Table(name, columns, rows))
+
+
+def _first_words(text: str) -> str:
+    """As much of a reason as a line of the table has room for; `models show` has it all."""
+    line = " ".join(text.split())
+    if len(line) <= _WHY:
+        return line
+    return f"{line[:_WHY].rpartition(' ')[0] or line[:_WHY]} ..."
 
 
 def _age(at: datetime) -> str:
@@ -150,7 +163,7 @@ def _age(at: datetime) -> str:
 
 
 @well_formed("models/registration.json, or dvc.lock, of the version", "Look at another version.")
-def _tree(found: dict[str, Any]) -> Tree:
+def _tree(found: dict[str, Any], *, short: bool) -> Tree:
     from rich.tree import Tree
 
     from mlops_cli.reporting import figure_text
@@ -175,6 +188,8 @@ def _tree(found: dict[str, Any]) -> Tree:
         add(tree, "champion", [found["champion"]])
     add(tree, "bundle", {"sha256": found["bundle_sha256"]})
     add(tree, "commit", found["commit"])
+    if short:
+        return tree
     pipeline = tree.add("[bold]pipeline[/bold]")
     for name, stage in reversed(found["pipeline"].items()):
         makes = [f"{path} {md5[:_HASH]}" for path, md5 in stage["makes"].items()]

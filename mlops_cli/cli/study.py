@@ -32,7 +32,8 @@ def study(
     """Study the model of the last run by fitting it anew, with its settings, on other data.
 
     ablation: without each source of features. learning: on fewer rows. staleness: on older rows.
-    adversarial: can test rows be told from training rows? Writes reports/studies/STUDY.json.
+    adversarial: can test rows be told from training rows? Writes reports/studies/STUDY.json
+    (ablation --by feature: ablation-feature.json).
 
     Example: mlops study ablation --by feature
     """

@@ -49,7 +49,11 @@ class ExplainedRow:
     row
         Its number: in the base source, or in the file.
     prediction
-        The value, or the most probable class (of two: by the threshold).
+        The value, or the most probable class.
+    decision
+        Of two classes, the one by the threshold; None for other tasks.
+    threshold
+        What the positive class's probability has to reach for it to be the decision.
     probability
         Of the class that is explained; None for a value.
     explained
@@ -62,6 +66,8 @@ class ExplainedRow:
 
     row: int
     prediction: Any
+    decision: Any
+    threshold: float | None
     probability: float | None
     explained: Any
     base: float
@@ -207,15 +213,26 @@ def _one(
     listed.sort(key=lambda entry: -abs(entry[2]))
     base, raw = float(found.base[chosen]), float(found.raw[i, chosen])
     if not classes:
-        return ExplainedRow(row, float(output), None, None, base, raw, listed)
+        return ExplainedRow(row, float(output), None, None, None, None, base, raw, listed)
     code = int(output.argmax())
-    explained = code
+    explained, decision = code, None
     if len(classes) == 2:  # noqa: PLR2004
         explained = 1
         if bundle.threshold is not None:
-            code = int(output[1] >= bundle.threshold)
+            decision = classes[int(output[1] >= bundle.threshold)]
     probability = float(output[explained])
-    return ExplainedRow(row, classes[code], probability, classes[explained], base, raw, listed)
+    threshold = None if decision is None else bundle.threshold
+    return ExplainedRow(
+        row,
+        classes[code],
+        decision,
+        threshold,
+        probability,
+        classes[explained],
+        base,
+        raw,
+        listed,
+    )
 
 
 def _value(bundle: Bundle, name: str, value: float) -> Any:

@@ -76,5 +76,5 @@ def found_need(
     if wanted:
         why = [f["sentence"] for f in verdict["findings"] if f["means"] in wanted]
         more = "" if len(why) <= _NAMED else f" (and {len(why) - _NAMED} more)"
-        reasons.append(f"monitor found {' and '.join(wanted)}: {' '.join(why[:_NAMED])}{more}")
+        reasons.append(f"monitor found {' and '.join(wanted)}: {'; '.join(why[:_NAMED])}{more}")
     return Need("; ".join(reasons) or None, detail)

@@ -49,6 +49,7 @@ __all__ = ["run"]
 # Independent streams of random numbers from the project's one seed.
 _INTERVALS, _SLICES, _SHUFFLES, _DOTS, _SEGMENTS, _GROUPS, _ORDERS, _GUESSES = range(8)
 _SHOWN = 20
+_SHOWN_METRICS = 4
 """So many features are listed by importance."""
 _MATRIX = 50
 """A confusion matrix of more classes is not written out."""
@@ -89,7 +90,7 @@ class _Case:
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
-    """Write ``layout.metrics``, ``layout.evaluation`` and ``layout.plots``.
+    """Write ``layout.metrics``, ``headline``, ``evaluation`` and ``plots``.
 
     Raises
     ------
@@ -115,6 +116,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
             _write_points(folder / name, points)
     write_json(layout.evaluation, report)
     write_json(layout.metrics, _metrics(case, found))
+    write_json(layout.headline, _headline(case, found))
     return _summary(case, found, report)
 
 
@@ -308,6 +310,14 @@ def _metrics(case: _Case, found: Comparison) -> dict[str, Any]:
     figures = {name: _rounded(of) for name, of in found.figures.items()}
     gains = {f"gain_over_{name}": _rounded(of) for name, of in found.gains.items()}
     return {**figures, **gains, "rows": len(case.y)}
+
+
+def _headline(case: _Case, found: Comparison) -> dict[str, float]:
+    """A few figures: each is a column of `dvc exp show`."""
+    model = _rounded(found.figures["model"])
+    shown = {name: figure["value"] for name, figure in list(model.items())[:_SHOWN_METRICS]}
+    gain = _rounded(found.gains.get("linear", {})).get(case.metrics[0].name)
+    return {**shown, **({"gain_over_linear": gain["value"]} if gain else {}), "rows": len(case.y)}
 
 
 def _rounded(figures: Any) -> dict[str, dict[str, float]]:

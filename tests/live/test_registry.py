@@ -307,6 +307,24 @@ def test_models_lists_newest_first_with_its_reason(ann):
     assert "seed 2" in done(ann, "mlops", "models")
 
 
+def test_a_long_reason_fills_no_more_than_its_part_of_the_table(ann):
+    why = "Retrained up to 2026-01-02: monitor found drift: " + "amount is distributed; " * 20
+    done(seeded(ann, 3), "mlops", "register", "-m", why)
+    table = " ".join(done(ann, "mlops", "models").split())
+    assert "monitor found drift: amount is ..." in table
+    assert "distributed" not in table
+    shown = " ".join(done(ann, "mlops", "models", "show", "v0.3.0", "--short").split())
+    assert why.strip() in shown
+    assert "pipeline" not in shown
+
+
+def test_versions_and_stages_are_compared_by_their_names(ann):
+    done(ann, "mlops", "promote", "v0.1.0", "--to", "production")
+    found = json.loads(done(ann, "mlops", "compare", "production", "v0.2.0", "--json"))
+    assert found == json.loads(done(ann, "mlops", "models", "diff", "v0.1.0", "v0.2.0", "--json"))
+    assert "there is no revision 'v0.9.0'" in refused(ann, 7, "compare", "v0.9.0")
+
+
 def test_show_leads_back_to_parameters_inputs_and_machine(ann):
     found = json.loads(done(ann, "mlops", "models", "show", "v0.1.0", "--json"))
     assert found["params"]["project.seed"] == 1

@@ -49,7 +49,7 @@ def binary(tmp_path_factory):
 
 
 def contents(layout):
-    paths = [layout.metrics, layout.evaluation, *sorted(layout.plots.iterdir())]
+    paths = [layout.metrics, layout.headline, layout.evaluation, *sorted(layout.plots.iterdir())]
     return {path.name: path.read_bytes() for path in paths}
 
 
@@ -77,6 +77,16 @@ def test_every_figure_lies_in_its_interval_and_is_a_plain_number(done):
         for figure in figures.values():
             assert all(math.isfinite(v) for v in figure.values())
             assert figure["low"] <= figure["value"] <= figure["high"]
+
+
+def test_the_headline_is_a_few_of_the_same_figures(done):
+    shown = json.loads(done.layout.headline.read_text())
+    assert 2 < len(shown) <= 6
+    assert shown.pop("rows") == done.metrics["rows"]
+    gain = shown.pop("gain_over_linear")
+    first = next(iter(shown))
+    assert gain == done.metrics["gain_over_linear"][first]["value"]
+    assert shown == {name: done.metrics["model"][name]["value"] for name in shown}
 
 
 def test_the_constant_knows_train_and_validation_only(done):

@@ -34,6 +34,7 @@ def test_a_row_is_explained_as_a_table_that_adds_up(project, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"row {row}: ")
     assert "by workspace, tree SHAP" in lines[0]
+    assert "the threshold" in lines[0]
     figures = [float(line.split()[-1]) for line in lines[2:7]]
     assert "5 others" in lines[5]
     assert sum(figures[:-1]) == pytest.approx(figures[-1], abs=2e-3)
@@ -63,6 +64,18 @@ def test_json_has_every_feature(project, capsys):
 def test_what_cannot_be_done_has_its_exit_code(project, capsys, words, code):
     assert main(words) == code
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_an_ablation_of_one_source_leads_to_that_of_features(project, capsys):
+    assert main(["study", "ablation"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "all 7 features come from one source" in said
+    assert "mlops study ablation --by feature" in said
+    assert main(["study", "ablation", "--by", "feature", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["groups"]) == 7
+    assert project.study("ablation-feature").is_file()
+    assert not project.study("ablation").exists()
 
 
 def test_a_study_is_shown_written_and_given_as_json(project, capsys):

@@ -39,7 +39,9 @@ def test_a_row_of_a_split_is_explained_up_to_its_score(project):
         assert one.prediction == one.raw == pytest.approx(output)
     elif task == "binary":
         assert one.probability == pytest.approx(1 / (1 + math.exp(-one.raw)))
-        assert one.prediction == bundle.labels.classes[int(output[1] >= bundle.threshold)]
+        assert one.decision == bundle.labels.classes[int(output[1] >= bundle.threshold)]
+        assert one.prediction == bundle.labels.classes[output.argmax()]
+        assert one.threshold == bundle.threshold
     else:
         assert one.prediction == one.explained == bundle.labels.classes[output.argmax()]
 

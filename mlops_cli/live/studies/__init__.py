@@ -20,7 +20,7 @@ STUDIES = ("ablation", "learning", "staleness", "adversarial")
 def study(
     name: str, params: Params, layout: Layout, options: Options, progress: Progress
 ) -> Summary:
-    """Run one, and write ``reports/studies/<name>.json``.
+    """Run one, and write ``reports/studies/<name>.json`` (``ablation-feature.json`` by feature).
 
     Raises
     ------
@@ -44,5 +44,6 @@ def study(
     # BLAS rounds otherwise with another number of threads.
     with threadpool_limits(limits=1, user_api="blas"):
         found = run(opened(params, layout, options), progress)
-    written(layout, name, found.report)
+    by_feature = name == "ablation" and options.by == "feature"
+    written(layout, "ablation-feature" if by_feature else name, found.report)
     return found.summary

@@ -35,6 +35,13 @@ def ablation(case: Case, progress: Progress) -> Found:
     if case.options.by == "source":
         groups = sources(case.bundle, program)
     groups = {name: held for name, held in groups.items() if len(held) < len(features)}
+    if not groups:
+        raise Usage(
+            f"all {len(features)} features come from one source, so there is nothing to leave out",
+            "mlops study ablation --by feature"
+            if features[1:]
+            else "A model of one feature has no ablation.",
+        )
     frame = case.drawn(case.known, case.options.rows)
     progress.update("fitting with all features", 0, len(groups) + 1)
     whole = case.refitted(frame, features)
