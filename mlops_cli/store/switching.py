@@ -16,6 +16,7 @@ from mlops_cli.errors import NotFound, NotProject
 from mlops_cli.store.files import read_json, write_json
 from mlops_cli.store.git import Git
 from mlops_cli.store.merging import changed_paths, index_of
+from mlops_cli.store.worktree import differing, obstacle, remove, top_of
 
 __all__ = ["BEFORE", "Switch", "refuse_half_pulled", "unfinished"]
 
@@ -70,7 +71,7 @@ class Switch:
         NotProject
             If a file would be overwritten that is nowhere else.
         """
-        self._refuse_losing(_top(root))
+        self._refuse_losing(top_of(root))
         write_json(_journal(root), asdict(self))
 
     def apply(self, root: Path) -> None:
@@ -81,7 +82,7 @@ class Switch:
         NotProject
             If a file was edited since it was begun; all else is as it was.
         """
-        git = _top(root)
+        git = top_of(root)
         self._refuse_losing(git)
         self._write_files(git, _journal(root).parent)
         git.run("read-tree", "--reset", self.index)
@@ -98,7 +99,7 @@ class Switch:
         changed = changed_paths(git, self.before, self.after)
         gone = [p for p, c in changed.items() if c.after[0] == "000000"]
         for path in gone:
-            _remove(git.root, path)
+            remove(git.root, path)
         new = [path for path in changed if path not in set(gone)]
         with (
             tempfile.TemporaryDirectory(prefix="pull-", dir=scratch) as folder,
@@ -117,7 +118,7 @@ class Switch:
         """Refuse where a file to be changed holds what none of the known trees has."""
         changed = set(changed_paths(git, self.before, self.after))
         for path in changed:
-            if odd := _obstacle(git.root, path, changed):
+            if odd := obstacle(git.root, path, changed):
                 raise NotProject(
                     f"{path} cannot be put in place: {odd}",
                     "Move or rename it, or bring the branch here with Git's own commands.",
@@ -125,7 +126,7 @@ class Switch:
         mine = {path for path in changed if not self._is_generated(path)}
         for tree in (self.before, self.after, self.head, self.tip, self.index_before):
             if mine:
-                mine &= _differing(git, tree, mine)
+                mine &= differing(git, tree, mine)
         if mine:
             more = f" and {len(mine) - _SHOWN} more" if len(mine) > _SHOWN else ""
             raise NotProject(
@@ -164,41 +165,3 @@ def refuse_half_pulled(root: Path) -> None:
 
 def _journal(root: Path) -> Path:
     return root / ".mlops" / "pull.json"
-
-
-def _top(root: Path) -> Git:
-    return Git(Path(Git(root).run("rev-parse", "--show-toplevel").rstrip("\n")))
-
-
-def _differing(git: Git, tree: str, paths: set[str]) -> set[str]:
-    """Those of some paths whose files are not as a tree has them."""
-    with index_of(git, tree) as index:
-        git.attempt("update-index", "-q", "--refresh", environment=index)
-        listed = git.run("diff-files", "-z", "--name-only", environment=index)
-        there = set(git.run("ls-files", "-z", environment=index).split("\0"))
-    dirty = set(listed.split("\0"))
-    return {p for p in paths if (p in dirty if p in there else os.path.lexists(git.root / p))}
-
-
-def _obstacle(top: Path, path: str, changed: set[str]) -> str | None:
-    """Why a file cannot be written; None where nothing is in its way."""
-    if "\ufffd" in path:
-        return "its name is not UTF-8"
-    for parent in list(Path(path).parents)[:-1]:
-        folder = top / parent
-        if (folder.is_symlink() or folder.is_file()) and parent.as_posix() not in changed:
-            return f"{parent} is a link or a file"
-    return None
-
-
-def _remove(top: Path, path: str) -> None:
-    target = top / path
-    if os.path.lexists(target):
-        target.unlink()
-    for folder in target.parents:
-        if folder == top:
-            break
-        try:
-            folder.rmdir()
-        except OSError:  # not empty, or gone
-            break
