@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from mlops_cli.core.bins import Grid, breaks_of
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -31,8 +33,6 @@ __all__ = [
     "group_of",
 ]
 
-BINS = 64
-"""A number's bins, at quantiles of the reference; fewer where it has few values."""
 MOST_NAMES = 250
 """Categories with a code of their own; rarer ones share ``OTHER``."""
 BELOW, ABOVE, OTHER, MISSING = 0, 253, 254, 255
@@ -43,9 +43,6 @@ _BLOCKS = 16
 """The reference is cut into so many, to see how many names of a part are new to the others."""
 _LONGEST = 200
 """Characters of a category that are kept."""
-_CELLS = 8192
-_CLOSE = 1e-6
-"""In cells; rounding moves a value by less."""
 
 
 class Read(NamedTuple):
@@ -92,7 +89,7 @@ class Coding:
         """The coding that reference rows suggest."""
         if kind == "number":
             values, _ = _numbers(column)
-            return cls(kind, _breaks(values.drop_nulls().to_numpy()))
+            return cls(kind, breaks_of(values.drop_nulls().to_numpy()))
         if kind == "boolean":
             return cls(kind, names=("false", "true"))
         text = _texts(column)[0].drop_nulls()
@@ -200,8 +197,8 @@ class Coding:
         return np.array(self.breaks[:-1])
 
     @cached_property
-    def _grid(self) -> _Grid:
-        return _Grid.over(self._limits)
+    def _grid(self) -> Grid:
+        return Grid.over(self._limits)
 
     def _counted(self, values: npt.NDArray[np.float64], rows: int) -> npt.NDArray[np.int64]:
         counts = np.zeros(256, dtype=np.int64)
@@ -263,77 +260,6 @@ class Coding:
         names = text.drop_nulls().unique()
         found = pl.Series([group_of(name) % codes for name in names], dtype=pl.UInt8)
         return text.replace_strict(names, found, default=MISSING, return_dtype=pl.UInt8)
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Equal cells over the limits: most values find their bin without a search.
-
-    A search among 64 limits takes some 100 ns a value; a multiplication, a comparison and a count a
-    fifth. A cell that holds one limit compares with it; one that holds more, or may by rounding,
-    leaves its values to the search. So the counts are exact.
-    """
-
-    limits: npt.NDArray[np.float64]
-    low: float
-    scale: float
-    code: npt.NDArray[np.intp]
-    limit: npt.NDArray[np.float64]
-    unsure: npt.NDArray[np.bool_]
-
-    @classmethod
-    def over(cls, limits: npt.NDArray[np.float64]) -> _Grid:
-        # The outermost bins may be far wider than all others.
-        inner = limits[1:] if len(limits) == BINS else limits
-        low, width = float(inner[0]), float(inner[-1]) - float(inner[0])
-        scale = (_CELLS - 1) / width if width > 0 and math.isfinite(width) else 0.0
-        if not math.isfinite(scale) or not scale:
-            nothing = np.zeros(0)
-            return cls(limits, low, 0.0, nothing.astype(np.intp), nothing, nothing > 0)
-        places = np.arange(_CELLS + 1)
-        with np.errstate(over="ignore"):
-            starts = low + (places[:-1] - _CLOSE) / scale
-            ends = low + (places[1:] + _CLOSE) / scale
-        starts[0], ends[-1] = -math.inf, math.inf
-        code = np.searchsorted(limits, starts, side="left")
-        held = np.searchsorted(limits, ends, side="right") - code
-        limit = np.where(held == 1, limits[np.minimum(code, len(limits) - 1)], math.inf)
-        return cls(limits, low, scale, code, limit, held > 1)
-
-    def counts(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Values by ``searchsorted(limits, values, side="right")``, (limits + 1,)."""
-        size = len(self.limits) + 1
-        if not self.scale:
-            return self._searched(values, size)
-        with np.errstate(over="ignore"):
-            place = (values - self.low) * self.scale
-        np.clip(place, 0, _CELLS - 1, out=place)
-        cells = place.astype(np.intp)
-        above = values >= self.limit[cells]
-        by_cell = np.bincount(2 * cells + above, minlength=2 * _CELLS)
-        by_cell[np.repeat(self.unsure, 2)] = 0
-        codes = np.repeat(self.code, 2)
-        codes[1::2] += 1
-        found = np.bincount(codes, weights=by_cell, minlength=size + 1)[:size].astype(np.int64)
-        if self.unsure.any():
-            found += self._searched(values[self.unsure[cells]], size)
-        return found
-
-    def _searched(self, values: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.int64]:
-        places = np.searchsorted(self.limits, values, side="right")
-        return np.bincount(places, minlength=size).astype(np.int64)
-
-
-def _breaks(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    """Where bins begin: at each value if there are few, else at quantiles; and the greatest."""
-    if not len(values):
-        return ()
-    distinct = np.unique(values)
-    if len(distinct) > BINS:
-        levels = np.linspace(0, 1, BINS + 1)
-        distinct = np.unique(np.quantile(values, levels, method="inverted_cdf"))
-        return tuple(distinct.tolist())
-    return (*distinct.tolist(), float(distinct[-1]))
 
 
 def _ranked(text: pl.Series) -> list[str]:

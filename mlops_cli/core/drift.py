@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mlops_cli.core.drift_checks import Candidate, Column
+from mlops_cli.core.drift_candidates import Candidate
+from mlops_cli.core.drift_checks import Column
 from mlops_cli.core.drift_report import Bar, ColumnDrift, DriftReport, DriftRules, Finding
 from mlops_cli.core.significance import adjusted
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from mlops_cli.core import significance
 from mlops_cli.core.coding import ABOVE, BELOW, MISSING, OTHER
 from mlops_cli.core.dependence import Dependence, clustered
 from mlops_cli.core.distances import cells, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
+from mlops_cli.core.drift_candidates import Candidate
 from mlops_cli.core.drift_naming import median_ratio, moved, swapped
 from mlops_cli.core.drift_report import Bar, ColumnDrift, DriftRules
 from mlops_cli.core.name_cells import NameCells
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mlops_cli.core.profiles import Profile
     from mlops_cli.core.sketches import Sketch
 
-__all__ = ["Candidate", "Column"]
+__all__ = ["Column"]
 
 _SHARED = 10
 """Rows that have a category before it is named."""
@@ -29,25 +30,6 @@ _TREND_FAR = 10
 """So many widths of its range a column that goes on with time doesn't get to by itself."""
 _MUCH = 0.2
 """Share of rows outside the reference's range that no dependence of the rows excuses."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What would be a finding, were it significant (by ``p_value``) and ``large``.
-
-    Without a p-value it is one by itself.
-    """
-
-    kind: str
-    column: str | None
-    statistic: str
-    value: float
-    threshold: float
-    p_value: float | None
-    large: bool
-    sentence: str
-    part: str = "inputs"
-    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from mlops_cli.core.coding import MISSING
 from mlops_cli.core.dependence import Dependence, clustered
-from mlops_cli.core.drift_checks import Candidate
+from mlops_cli.core.drift_candidates import Candidate
 from mlops_cli.core.learners.lightgbm_library import package
 
 if TYPE_CHECKING:
