@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_cli.errors import NotFound, SourceUnreadable, Usage
+from mlops_cli.store.sources.csv_header import complete
 
 if TYPE_CHECKING:
     import polars as pl
@@ -202,6 +203,6 @@ def _header(head: bytes, encoding: str) -> tuple[str, list[str]]:
 def _names(text: str, separator: str) -> list[str]:
     try:
         records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-        return next(filter(None, records), [])
+        return complete(next(filter(None, records), []))
     except csv.Error:
         return []

@@ -26,7 +26,7 @@ NAMES = (
     "\u200bz", "struct", "time",
 )  # fmt: skip
 ODD_NAMES = (
-    "*", "^a.*$", "", " ", "_row", "__x", "_a", "\x00a", "a\ud7ff", "\ufeffq", "y" * 1200,
+    "*", "^a.*$", "", " ", "_row", "__x", "_a", "\x00a", "a\ud7ff", "y" * 1200,
     "x" * 90 + "!", "- - - -", "a" * 60 + " b" * 60 + "?",
 )  # fmt: skip
 TEXTS = (

@@ -103,6 +103,11 @@ def _csv(r: random.Random, table: Table, rows: range, place: Path) -> File:
     data = text.encode(encoding, errors="surrogatepass" if encoding == "utf-8" else "strict")
     if encoding == "utf-8" and marked:
         data = b"\xef\xbb\xbf" + data
+    # What has no name gets its place's.
+    texts = {
+        name if name.strip() else f"unnamed_{names.index(name) + 1}": cells
+        for name, cells in texts.items()
+    }
     path = place.with_suffix(".csv")
     if packed or fault == "cut gzip":
         path, data = place.with_suffix(".csv.gz"), gzip.compress(data, mtime=0)

@@ -183,3 +183,28 @@ def test_a_column_may_be_named_like_a_pattern(tmp_path):
     assert table["^a.*$"].to_list() == [True, False, None]
     assert table["*"].to_list() == [1.0, None, 2.5]
     assert "is not of type boolean" in refused(path, types={"b": "boolean"})
+
+
+def test_an_index_that_pandas_or_r_wrote_is_a_column_and_no_feature(tmp_path):
+    rows = [f"{i},{i * 7 % 5},{i % 2}" for i in range(60)]
+    for header in (",a,y", '"","a","y"'):
+        path = written(tmp_path, "t.csv", header, *rows)
+        proposal, types = proposed(path)
+        assert types == {"unnamed_1": "integer", "a": "integer", "y": "integer"}
+        assert list(proposal.features) == ["a"]
+        assert ingested(path, types=types)["unnamed_1"].to_list() == list(range(60))
+    assert ingested(written(tmp_path, "t.csv", " ,unnamed_1,", "1,2,3")).to_dicts() == [
+        {"unnamed_1_": 1, "unnamed_1": 2, "unnamed_3": 3}
+    ]
+
+
+@pytest.mark.parametrize("name", ["^a.*$", 'say "a"', "*", "plain"])
+def test_a_late_misfit_is_named_whatever_its_column_is_called(tmp_path, name):
+    header = '"' + name.replace('"', '""') + '",b'
+    path = written(tmp_path, "t.csv", header, *["1,2"] * 11_000, "x,2")
+    assert f"'x' in column {name!r} of t.csv, row 11001 is not an integer" in refused(path)
+
+
+def test_a_value_may_be_longer_than_pythons_csv_takes_by_default(tmp_path):
+    path = written(tmp_path, "t.csv", "a,b", f'"{"x" * 200_000}",1', "2")
+    assert "line 3 of t.csv of source 's' has 1 field" in refused(path)

@@ -18,6 +18,7 @@ from mlops_cli.core.columntypes import DTYPES
 from mlops_cli.core.masking import misfit
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.store.sources.csv_blank_lines import has_blank_lines, without_blank_lines
+from mlops_cli.store.sources.csv_header import complete
 from mlops_cli.store.sources.csv_survey import survey_file
 from mlops_cli.store.sources.files import Scanned, check_utf8, open_files, scratch_file, unpacked
 
@@ -32,6 +33,8 @@ __all__ = ["diagnose", "open_table", "scan"]
 INFER_ROWS = 10_000
 """Rows by which the types are inferred where `types` doesn't state them."""
 
+_LONGEST = 1 << 30
+"""Characters that a value may have."""
 _NATIVE = ("integer", "number", "string")
 
 
@@ -129,8 +132,16 @@ def _misfit(message: str, plain: Path, shown: str, request: Request) -> SourceUn
         return None
     value, dtype, column = found.groups()
     kind = {"i64": "an integer", "f64": "a number", "bool": "true or false"}.get(dtype, dtype)
-    texts = pl.scan_csv(plain, separator=request.source.separator, infer_schema=False, glob=False)
-    rows = texts.select(column).with_row_index("row").filter(pl.col(column) == value)
+    # Its name may be a pattern of many to Polars.
+    at = str(_header(plain, shown, request).index(column))
+    texts = pl.scan_csv(
+        plain,
+        separator=request.source.separator,
+        infer_schema=False,
+        glob=False,
+        with_column_names=lambda names: [str(place) for place in range(len(names))],
+    )
+    rows = texts.select(at).with_row_index("row").filter(pl.col(at) == value)
     first = rows.head(1).collect(engine="streaming")
     row = f", row {first['row'][0] + 1}" if first.height else ""
     stated = column in request.source.types
@@ -175,6 +186,7 @@ def _check_magic(path: Path, shown: str, request: Request) -> None:
 def _records(plain: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Give each record with the number of its last line."""
     with plain.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        csv.field_size_limit(_LONGEST)
         reader = csv.reader(file, delimiter=separator)
         for record in reader:
             yield reader.line_num, record
@@ -182,7 +194,7 @@ def _records(plain: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 def _header(plain: Path, shown: str, request: Request) -> list[str]:
     records = (record for _, record in _records(plain, request.source.separator) if record)
-    names: list[str] = next(records, [])
+    names = complete(next(records, []))
     if any("\ufffd" in name for name in names):
         problem = check_utf8(plain, shown, request)
         if problem is not None:
@@ -192,11 +204,6 @@ def _header(plain: Path, shown: str, request: Request) -> list[str]:
             f"{shown} of source {request.name!r} is empty", "Give a file with rows in it."
         )
     for at, name in enumerate(names):
-        if not name.strip():
-            raise SourceUnreadable(
-                f"column {at + 1} of {shown} of source {request.name!r} has no name",
-                "The first line names the columns; complete it.",
-            )
         if name in names[:at]:
             raise SourceUnreadable(
                 f"{shown} of source {request.name!r} has two columns named {name!r} "

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from mlops_cli.errors import SourceUnreadable
+from mlops_cli.store.sources.csv_header import complete
 from mlops_cli.store.sources.csv_survey import survey
 from mlops_cli.store.streams.contract import Broken, Taken, Text
 from mlops_cli.store.streams.text import BOM, Records
@@ -33,7 +34,7 @@ def open_file(path: Path, text: Text) -> _CsvFile:
     Raises
     ------
     SourceUnreadable
-        If it isn't CSV, a column has no name, or two have the same.
+        If it isn't CSV, or two columns have the same name.
     """
     records = Records(path, text.encoding, quoted=True)
     first = _first(records)
@@ -73,7 +74,7 @@ def _header(path: Path, first: bytes, text: Text) -> tuple[str, ...]:
         ) from None
     csv.field_size_limit(_LONGEST)
     try:
-        names = next(csv.reader([line], delimiter=text.separator), [])
+        names = complete(next(csv.reader([line], delimiter=text.separator), []))
     except csv.Error as error:  # such as a carriage return inside of a name
         raise SourceUnreadable(
             f"the first line of {path} is no header ({error})",
@@ -81,10 +82,9 @@ def _header(path: Path, first: bytes, text: Text) -> tuple[str, ...]:
         ) from None
     before: set[str] = set()
     for at, name in enumerate(names):
-        if not name.strip() or name in before:
-            wrong = "has no name" if not name.strip() else f"is named {name!r} like another one"
+        if name in before:
             raise SourceUnreadable(
-                f"column {at + 1} of {path} {wrong}",
+                f"column {at + 1} of {path} is named {name!r} like another one",
                 "The first line gives each column a name of its own.",
             )
         before.add(name)
