@@ -393,6 +393,10 @@ SECRETS = {
     "secrets.AWS_SECRET_ACCESS_KEY": "",
     "github.event.repository.default_branch": "main",
     "vars.MLOPS_ALLOWED_SIGNERS": "",
+    "vars.MLOPS_IMAGE": "",
+    "vars.MLOPS_REGISTRY_USER": "",
+    "secrets.MLOPS_REGISTRY_TOKEN": "",
+    "secrets.MLOPS_KUBECONFIG": "",
 }
 
 

@@ -40,7 +40,12 @@ def init(
         typer.Option("--group", metavar="COLUMN", help="Keep rows of one value in one split."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="The project's name; by default the folder's.")
+        str | None,
+        typer.Option(
+            "--name",
+            help="The project's name, of two letters or more; by default the folder's (of a folder "
+            "a: project-a).",
+        ),
     ] = None,
     encoding: Annotated[
         str, typer.Option("--encoding", help="Of a CSV file that isn't UTF-8, such as latin-1.")

@@ -134,7 +134,7 @@ def _summary(record: dict[str, Any], results: tuple[GateResult, ...], first: str
     if shown := record["metrics"].get(first):
         headline += f", {first} {shown['value']:.3f} [{shown['low']:.3f}, {shown['high']:.3f}]"
     rows = tuple((r.name, "passed" if r.passed else "refused", r.reason) for r in results)
-    table = Table("Gates", ("gate", "verdict", "reason"), rows)
+    table = Table("Gates", ("gate", "verdict", "why"), rows)
     none = ("no gates are set under register.gates, so any model is approved",)
     return Summary(
         headline=headline,

@@ -226,7 +226,16 @@ def changes(root: Path) -> dict[str, list[str]]:
     """Stage -> what changed since ``dvc.lock``, in words; a stage up to date isn't there."""
     with opened(root) as repo, answering(root):
         status: dict[str, list[Any]] = repo.status()
-    return {stage: [w for entry in found for w in _words(entry)] for stage, found in status.items()}
+        # Of a stage that has no record DVC says that what never was is new, or deleted.
+        new = {s.addressing for s in repo.index.stages if s.cmd and not _recorded(s)}
+    return {
+        stage: ["it has never run"] if stage in new else [w for e in found for w in _words(e)]
+        for stage, found in status.items()
+    }
+
+
+def _recorded(stage: Any) -> bool:
+    return any(out.hash_info for out in (*stage.outs, *stage.deps))
 
 
 def _name(out: Any, root: Path) -> str:

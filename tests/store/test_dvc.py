@@ -66,6 +66,13 @@ def test_says_what_changed_and_why(project: Path) -> None:
     assert found == {"one": ["seed is modified"], "two": ["b.txt is deleted (output)"]}
 
 
+def test_a_stage_that_never_ran_has_neither_lost_nor_got_anything(project: Path) -> None:
+    never = ["it has never run"]
+    assert dvc.changes(project) == {"one": never, "two": never}
+    dvc.reproduce(project, "one")
+    assert dvc.changes(project) == {"two": never}
+
+
 def test_a_failing_stage_passes_its_exit_code_on(project: Path) -> None:
     (project / "in.txt").write_text("bad\n")
     with pytest.raises(StageFailed) as caught:

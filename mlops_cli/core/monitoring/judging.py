@@ -313,7 +313,8 @@ def _latency(window: Window, rules: Monitor, facts: dict[str, Any]) -> list[Find
 def _age(window: Window, basis: Basis, rules: Monitor, facts: dict[str, Any]) -> list[Finding]:
     if basis.trained is None:
         return []
-    days = (window.about[1] - basis.trained).total_seconds() / 86_400
+    # A window may end before the data do: requests of long ago, asked of a newer model.
+    days = max(0.0, (window.about[1] - basis.trained).total_seconds() / 86_400)
     facts["age"] = {"trained_until": basis.trained.isoformat(), "days": round(days, 3)}
     if rules.age is None:
         return []
