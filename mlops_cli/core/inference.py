@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from mlops_cli.core.column_facts import known_type, normalised, read_facts
 from mlops_cli.core.column_names import selectable, unselectable
 from mlops_cli.core.column_roles import Column, Role, decide, leaks
+from mlops_cli.core.date_parts import find_date_parts
 from mlops_cli.core.task_inference import Target, infer_task
+from mlops_cli.core.time_hints import time_hints
 from mlops_cli.errors import DataRefused, SourceUnreadable, Usage, nearest
 from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import polars as pl
 
+    from mlops_cli.core.date_parts import DateParts
     from mlops_cli.core.notations import Notation
     from mlops_cli.params.modelling import TaskType
 
@@ -30,7 +32,15 @@ _LONGEST_NAME = 500
 
 @dataclass(frozen=True)
 class Proposal:
-    """All that a new project's ``params.yaml`` says about its data."""
+    """All that a new project's ``params.yaml`` says about its data.
+
+    Attributes
+    ----------
+    parts
+        A date that lies in several columns.
+    derive
+        What is made of them where rows are split by it: name -> SQL.
+    """
 
     rows: int
     target: Target
@@ -40,6 +50,8 @@ class Proposal:
     time: str | None
     group: str | None
     warnings: tuple[str, ...]
+    parts: DateParts | None = None
+    derive: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def features(self) -> dict[str, str]:
@@ -71,10 +83,17 @@ def infer(
         If the target cannot be learnt, or no column is left to learn from.
     """
     frame = normalised(frame)
+    parts = find_date_parts(frame, [n for n in frame.collect_schema() if n not in (target, group)])
+    derive = {}
+    if parts is not None and time == parts.name:
+        import polars as pl
+
+        frame = normalised(frame.with_columns(pl.sql_expr(parts.sql).alias(parts.name)))
+        derive = {parts.name: parts.sql}
     schema = frame.collect_schema()
     notations = notations or {}
     _refuse_unread(notations, target, time)
-    _named(schema, target, time, group)
+    _named(schema, target, time, group, parts)
     aim = infer_task(frame, target, task)
     known = [n for n, dtype in schema.items() if selectable(n) and known_type(dtype) is not None]
     facts = read_facts(frame, known)
@@ -91,6 +110,10 @@ def infer(
             why = f"it holds {notation.means}, which {notation.name} reads"
             columns.append(Column(name, facts[name].type, "left out", why))
             continue
+        if derive and parts is not None and name in parts.columns:
+            why = f"{parts.name} is made of it"
+            columns.append(Column(name, facts[name].type, "left out", why))
+            continue
         column = decide(facts[name], roles.get(name), leaking.get(name, ""), taken)
         taken |= {feature for feature, _ in column.features}
         columns.append(column)
@@ -101,6 +124,7 @@ def infer(
         for name, n in notations.items()
         if n.sql is None
     ]
+    warnings += time_hints(frame, columns, target, time=time, group=group, parts=parts)
     if not any(c.features for c in columns):
         raise DataRefused(
             f"besides the target {target!r} no column can be a feature",
@@ -123,10 +147,18 @@ def infer(
         time=time,
         group=group,
         warnings=tuple(warnings),
+        parts=parts,
+        derive=derive,
     )
 
 
-def _named(schema: pl.Schema, target: str, time: str | None, group: str | None) -> None:
+def _named(
+    schema: pl.Schema,
+    target: str,
+    time: str | None,
+    group: str | None,
+    parts: DateParts | None,
+) -> None:
     """Check the columns' names, and those that the user named."""
     reserved = next((n for n in (PENDING, REASON, ROW, TARGET, TIME) if n in schema), None)
     if reserved is not None:
@@ -161,7 +193,9 @@ def _named(schema: pl.Schema, target: str, time: str | None, group: str | None) 
     if time is not None and known_type(schema[time]) not in ("date", "datetime"):
         raise Usage(
             f"--time names {time!r}, which is of type {str(schema[time]).lower()}, not a date",
-            "Name a column of dates, in text written as 2024-01-31 or 2024-01-31 12:30.",
+            f"Name the date that {', '.join(parts.columns)} make: --time {parts.name}"
+            if parts is not None and time in parts.columns
+            else "Name a column of dates, in text written as 2024-01-31 or 2024-01-31 12:30.",
         )
 
 

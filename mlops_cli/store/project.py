@@ -135,8 +135,9 @@ def _texts(name: str, file: DataFile, proposal: Proposal) -> dict[str, str]:
 
     uri = _raw(file.path)
     source = feature_name(Path(uri).name.split(".")[0])
+    derive = {**file.derive, **proposal.derive}
     reading = params_yaml.Reading(
-        source, uri, file.separator, file.encoding, file.null_values, file.types, file.derive
+        source, uri, file.separator, file.encoding, file.null_values, file.types, derive
     )
     task = proposal.target.task
     given = files("mlops_cli.templates") / "project"

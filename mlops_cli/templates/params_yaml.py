@@ -116,6 +116,15 @@ def _ingest(reading: Reading, proposal: Proposal) -> str:
         lines.append("      # Numbers and dates that the file writes in another notation.")
         lines.append("      derive:")
         lines += [f"        {name}: {scalar(sql)}" for name, sql in reading.derive.items()]
+    parts = proposal.parts
+    if parts is not None and proposal.time is None:
+        lines += [
+            f"      # {comment(', '.join(parts.columns))} make a date. With these lines and",
+            "      # `strategy: time` under `split` the latest rows judge:",
+            *([] if reading.derive else ["      # derive:"]),
+            f"      #   {parts.name}: {scalar(parts.sql)}",
+            f"      # time: {parts.name}",
+        ]
     return "\n".join(lines)
 
 
