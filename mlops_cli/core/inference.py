@@ -26,6 +26,7 @@ __all__ = ["Proposal", "infer"]
 
 ROWS_PER_CLASS = 10
 """A class with fewer rows may miss from one of the splits, so it isn't stratified by."""
+_SPLITS = 3
 _LONGEST_NAME = 500
 """YAML's keys have at most 1,024 characters."""
 
@@ -97,6 +98,12 @@ def infer(
     aim = infer_task(frame, target, task)
     known = [n for n, dtype in schema.items() if selectable(n) and known_type(dtype) is not None]
     facts = read_facts(frame, known)
+    if group in facts and facts[group].distinct < _SPLITS:
+        raise DataRefused(
+            f"--group {group!r} has {facts[group].distinct} values, and each of the {_SPLITS} "
+            "splits needs one at least",
+            "Name a column with more values.",
+        )
     leaking = leaks(frame, aim, facts)
     roles: dict[str | None, Role] = {time: "time", group: "group", target: "target"}
     columns: list[Column] = []

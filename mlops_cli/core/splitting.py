@@ -206,8 +206,10 @@ def check(
     """
     for code, name in enumerate(names):
         if not (codes == code).any():
+            many = f"{len(codes)} rows in all"
+            many += "" if groups is None else f", of {groups.n_unique()} groups"
             raise DataRefused(
-                f"the {name} split is empty ({len(codes)} rows in all)",
+                f"the {name} split is empty ({many})",
                 "Change split.validation or split.test, or bring more data.",
             )
     if rows.n_unique() != len(rows):

@@ -274,3 +274,8 @@ def test_a_table_with_nothing_to_learn_from_is_refused():
     frame = pl.DataFrame({"id": list(range(N)), "y": [i % 2 for i in range(N)]})
     with pytest.raises(DataRefused, match="no column can be a feature"):
         proposed(frame)
+
+
+def test_a_group_of_too_few_values_for_three_splits_is_refused():
+    with pytest.raises(DataRefused, match="--group 'ward' has 2 values"):
+        proposed(table(ward=["north", "south"] * (N // 2)), group="ward")

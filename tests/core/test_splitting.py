@@ -150,3 +150,14 @@ def test_the_only_row_of_a_class_is_a_training_row_though_another_row_equals_it(
     for seed in range(20):
         codes = splitting.randomly(units, classes, 0.2, 0.2, seed)
         assert set(codes[classes > 0]) == {0}
+
+
+def test_an_empty_split_says_how_many_groups_there_are():
+    groups = pl.Series(["a", "a", "b", "b"])
+    with pytest.raises(DataRefused, match=r"test split is empty \(4 rows in all, of 2 groups\)"):
+        splitting.check(
+            np.array([0, 0, 1, 1], np.int8),
+            ("train", "validation", "test"),
+            rows=pl.Series(range(4)),
+            groups=groups,
+        )

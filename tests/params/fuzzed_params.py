@@ -75,6 +75,12 @@ TAGS = (
 )  # fmt: skip
 
 
+COLUMNS = (
+    "number", "shop", "kind", "amount", "note", "ordered", "closed", "returned", "paid", "doubled",
+    "day", "size", "price", "at",
+)  # fmt: skip
+TYPES = ("integer", "number", "string", "boolean", "date", "datetime")
+DURATIONS = ("1d", "7d", "30d", "60d", "90d", "1mo", "1h", "1us", "0d", "999y", "5y", "1w2d", "1q")
 SETTINGS = """\
 project: {name: fuzzed, seed: 3, owner: Ann, stakeholders: [all], license: mit}
 task: {type: TASK}
@@ -310,11 +316,25 @@ class Mutation:
         elif how == "moved":
             parent[key] = copy.deepcopy(r.choice([_at(self.tree, p) for p in _paths(self.tree)]))
         else:
-            parent[key] = self._value(old)
+            parent[key] = self._like(old) if r.random() < 0.6 else self._value(old)
         self.places += [str(p) for p in path]
         self.words.append(
             f"{how} {'.'.join(map(str, path))}: {old!r:.80} -> {_seen(parent, key)!r:.200}"
         )
+
+    def _like(self, old: Any) -> Any:
+        """A value of the same kind, which may well be right."""
+        r = self.r
+        if isinstance(old, bool):
+            return not old
+        if isinstance(old, int | float):
+            return type(old)(old * r.choice((0, -1, 0.5, 2, 1000)))
+        if isinstance(old, list):
+            return r.sample(COLUMNS, r.randint(0, 3))
+        if not isinstance(old, str):
+            return self._value(old)
+        kind = next((kind for kind in (COLUMNS, TYPES, DURATIONS) if old in kind), EXPRESSIONS)
+        return r.choice(kind)
 
     def _value(self, old: Any) -> Any:
         r = self.r
