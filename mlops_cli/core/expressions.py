@@ -136,6 +136,26 @@ class Expression:
             raise self._not_row_by_row()
         return dtype
 
+    def check_condition(self, schema: pl.Schema) -> None:
+        """Check that it is true or false over a table of this schema.
+
+        Raises
+        ------
+        BadParams
+            If it is of another type, or the types don't fit together.
+        """
+        import polars as pl
+
+        from mlops_cli.core.columntypes import type_name
+
+        dtype = self.type_in(schema)
+        if dtype not in (pl.Boolean, pl.Null):
+            raise BadParams(
+                f"{self.place} is of type {type_name(dtype)}, and a condition is true or false: "
+                f"{self._shown}",
+                "Compare it with something, such as `x > 0` or `x IS NOT NULL`.",
+            )
+
     @property
     def _shown(self) -> str:
         return repr(self.sql if len(self.sql) <= _SHOWN else f"{self.sql[:_SHOWN]}...")

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from mlops_cli.core.expressions import Expression, finite
+from mlops_cli.core.join_keys import check_keys
 from mlops_cli.core.joins import JoinPlan
 from mlops_cli.core.repairs import repairs_of
 from mlops_cli.core.tablefacts import TableFacts, dtype_name, moment
@@ -337,12 +338,13 @@ class FeatureProgram:
         import polars as pl
 
         schema = self.base.schema
-        for name, facts in self.facts.items():
-            self.cleaned(name, pl.LazyFrame(schema=dict(facts.schema))).collect_schema()
         for i, rule in enumerate(self.rules.clean):
             if rule.keep is not None and rule.source in self.facts:
-                self._keep(i).type_in(pl.Schema(self.facts[rule.source].schema))
+                self._keep(i).check_condition(pl.Schema(self.facts[rule.source].schema))
+        for name, facts in self.facts.items():
+            self.cleaned(name, pl.LazyFrame(schema=dict(facts.schema))).collect_schema()
         self._check_base(schema)
+        check_keys(schema, self.joins, self.windows, self.facts)
         for join in self.joins:
             self._check_needs_moment(join.name, join.as_of, "joins")
         for window in self.windows:
@@ -362,7 +364,7 @@ class FeatureProgram:
                 )
         self.target.type_in(pl.Schema(schema))
         for reason, sql in self.rules.unlabelled.items():
-            Expression(sql, f"featurize.unlabelled.{reason}").type_in(pl.Schema(schema))
+            Expression(sql, f"featurize.unlabelled.{reason}").check_condition(pl.Schema(schema))
         if self.predict_at is not None:
             self._check_moment(self.predict_at)
 

@@ -79,7 +79,9 @@ class WindowPlan:
         )
         where = Expression(window.where, f"{place}.where") if window.where else None
         plan = cls(name, window.source, by, window.over, window.delay, where, aggregates)
-        for expression in [where, *(a.value for a in aggregates)]:
+        if where is not None:
+            where.check_condition(pl.Schema(facts.schema))
+        for expression in (a.value for a in aggregates):
             if expression is not None:
                 expression.type_in(pl.Schema(facts.schema))
         if facts.time is None:

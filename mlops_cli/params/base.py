@@ -28,6 +28,9 @@ def _column(value: str) -> str:
     if not value or value.startswith("_"):
         msg = f"{value!r} cannot be a name here; a leading underscore is kept for bookkeeping"
         raise ValueError(msg)
+    if value == "*" or (value.startswith("^") and value.endswith("$")) or not value.isprintable():
+        msg = f"{value!r} cannot be a name here; SQL takes it for a pattern, or can't write it"
+        raise ValueError(msg)
     return value
 
 

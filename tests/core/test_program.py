@@ -20,6 +20,8 @@ from mlops_cli.core.request_program import RequestProgram
 from mlops_cli.errors import BadParams, DataRefused
 from mlops_cli.params.data import Featurize, Ingest
 
+BUS = {"source": "buses", "columns": ["size"]}
+
 
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000))
@@ -154,6 +156,14 @@ def test_a_moment_of_prediction_from_late_knowledge_is_refused() -> None:
         ({"keep": ["stopp"]}, "featurize.keep names 'stopp'"),
         ({"features": {}, "windows": {}}, "featurize gives no feature"),
         ({"clean": [{"source": "trips", "keep": "nosuch > 1"}]}, r"featurize.clean.0.keep reads"),
+        (
+            {"clean": [{"source": "trips", "keep": "delay"}]},
+            "clean.0.keep is of type number, and a",
+        ),
+        ({"unlabelled": {"x": "bus"}}, "featurize.unlabelled.x is of type string, and a condition"),
+        ({"joins": {"j": {**BUS, "on": {"buss": "bus"}}}}, "joins.j.on names the column 'buss'"),
+        ({"joins": {"j": {**BUS, "on": {"*": "bus"}}}}, r"joins.j.on names the column '\*'"),
+        ({"joins": {"j": {**BUS, "on": {"delay": "bus"}}}}, "'delay', of type number, with 'bus'"),
     ],
 )
 def test_a_rule_that_cannot_work_is_told_with_its_place(rules: Any, message: str) -> None:
@@ -168,6 +178,9 @@ def test_a_rule_that_cannot_work_is_told_with_its_place(rules: Any, message: str
         ({"aggregates": {"x": "delay"}}, "an aggregate is a function"),
         ({"aggregates": {"x": "sum(*)"}}, "only count takes a star"),
         ({"by": ["buss"]}, "names the column 'buss'"),
+        ({"by": {"^b.*$": "bus"}}, r"windows.w.by names the column '\^b"),
+        ({"by": {"delay": "bus"}}, "'delay', of type number, with 'bus', of type string"),
+        ({"where": "t"}, "windows.w.where is of type datetime, and a condition is true or false"),
         ({"source": "buses", "by": ["bus"], "aggregates": {"x": "count(*)"}}, "has no time"),
     ],
 )

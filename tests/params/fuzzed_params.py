@@ -363,6 +363,7 @@ class Mutation:
         )
         lines[at] = r.choice(forms)
         self.words.append(f"line {at + 1}: {line!r:.80} -> {lines[at]!r:.120}")
+        self.places += [key.strip(" -{"), value.strip()]
         self.places += [f"params.yaml:{n}" for n in range(1, len(lines) + 3)] + ["params.yaml"]
         return "\n".join(lines) + "\n"
 
