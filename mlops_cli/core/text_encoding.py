@@ -26,6 +26,8 @@ _NUMBERS = 20
 _FIT_ROWS = 10_000
 _LONGEST = 2_000
 """Characters that are read."""
+_LEAST = 1e-3
+"""A component's strength, as a share of the strongest one's."""
 _BLOCK = 500
 """Texts that are worked on at a time: what bounds the memory."""
 
@@ -156,9 +158,11 @@ def _components(
     # BLAS splits sums by the number of threads, and so rounds otherwise with another number.
     with threadpool_limits(limits=1, user_api="blas"):
         _, strengths, found = randomized_svd(table, numbers, random_state=0)
+    # Few different texts have fewer components: the others are rounding.
+    real = strengths > _LEAST * strengths.max()
     # In units of their own spread, which a half can hold.
-    spread = np.where(strengths > 0, strengths, 1.0) / np.sqrt(texts)
-    return np.asarray((found / spread[:, None]).T, dtype=np.float16)
+    spread = strengths[real] / np.sqrt(texts)
+    return np.asarray((found[real] / spread[:, None]).T, dtype=np.float16)
 
 
 def _packed(array: npt.NDArray[Any]) -> str:

@@ -165,7 +165,7 @@ class _Trip:
             self.outcome.faults.append(
                 f"predict set {len(lines)} of {rows} aside: {others[0]:.300}"
             )
-        read = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}
+        read = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": _lines}
         if said["rows"]:
             done = read[out.suffix](out)
             self._equal("predictions' rows", done["row"].to_list(), [*range(rows)])
@@ -198,6 +198,12 @@ class _Trip:
             self.outcome.faults.append(f"{name} ended with {code}: {text[:600]}")
         self.outcome.refusal = (name, code if isinstance(code, int) else 1, text)
         raise _Refused
+
+
+def _lines(path: Path) -> Any:
+    import polars as pl
+
+    return pl.read_ndjson(path, infer_schema_length=None)
 
 
 def _heights(*folders: str) -> int:

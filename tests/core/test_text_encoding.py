@@ -69,3 +69,15 @@ def test_texts_that_say_nothing_become_their_length(texts):
     found = encoder.transform([*texts, "something else"])
     assert found.shape == (len(texts) + 1, encoder.width)
     assert np.isfinite(found[-1]).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("different", [1, 2, 3, 7])
+def test_few_different_texts_have_few_and_finite_numbers(different):
+    texts = [f"{GOOD[i % different % 4]} {i % different}" for i in range(200)]
+    encoder = TextEncoder.fit(texts)
+    found = encoder.transform([*texts, "another", None])
+    assert np.isfinite(found[:-1]).all()
+    assert np.isfinite(encoder.components).all()
+    assert encoder.width <= different + 1
+    assert len(np.unique(found[:200], axis=0)) == different
