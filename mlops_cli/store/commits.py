@@ -14,7 +14,8 @@ from typing import Any
 from mlops_cli.errors import BadParams, NotProject
 from mlops_cli.layout import Layout
 from mlops_cli.params.reading import BadYaml, load_yaml, read_yaml
-from mlops_cli.store.git import Git
+from mlops_cli.store.git import Git, GitFailed
+from mlops_cli.store.signing import signs, unsigned
 from mlops_cli.store.switching import refuse_half_pulled
 
 __all__ = ["Owned", "commit_of", "committed", "owned", "refuse_foreign", "refuse_unfit", "settle"]
@@ -162,7 +163,12 @@ def committed(git: Git, path: Path, revision: str = "HEAD") -> str | None:
 def commit_of(git: Git, files: Sequence[str], message: str) -> str:
     """A commit on HEAD with these files as they are now; HEAD's own where nothing differs.
 
-    No reference is moved and the index isn't touched.
+    No reference is moved and the index isn't touched. It is signed if Git is set to sign commits.
+
+    Raises
+    ------
+    NotProject
+        If it can't be signed.
     """
     head = git.run("rev-parse", "HEAD").strip()
     with tempfile.TemporaryDirectory(prefix="mlops-index-") as folder:
@@ -173,7 +179,13 @@ def commit_of(git: Git, files: Sequence[str], message: str) -> str:
         tree = git.run("write-tree", environment=beside).strip()
     if tree == git.run("rev-parse", f"{head}^{{tree}}").strip():
         return head
-    return git.run("commit-tree", tree, "-p", head, "-F", "-", given=message).strip()
+    signed = ["-S"] if signs(git, "commit") else []
+    try:
+        return git.run("commit-tree", tree, "-p", head, *signed, "-F", "-", given=message).strip()
+    except GitFailed as error:
+        if signed:
+            raise unsigned(git, "the version's commit", error.said) from None
+        raise
 
 
 def settle(git: Git, files: Iterable[str]) -> None:

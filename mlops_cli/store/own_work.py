@@ -9,6 +9,7 @@ from pathlib import Path
 from mlops_cli.errors import NotProject
 from mlops_cli.store.git import Git
 from mlops_cli.store.merging import Merger
+from mlops_cli.store.signing import signs
 
 __all__ = ["listed", "moved_commits", "states", "tree_of"]
 
@@ -74,6 +75,6 @@ def _recommitted(top: Git, commit: str, tree: str, parent: str) -> str:
     ).splitlines()[:3]
     author = {"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": address, "GIT_AUTHOR_DATE": date}
     message = top.run("show", "-s", "--format=%B", commit)
-    signed = ["-S"] if top.ask("config", "--bool", "commit.gpgsign") == "true" else []
+    signed = ["-S"] if signs(top, "commit") else []
     words = ("commit-tree", tree, "-p", parent, *signed, "-F", "-")
     return top.run(*words, given=message, environment=author).strip()

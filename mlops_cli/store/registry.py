@@ -20,6 +20,7 @@ from mlops_cli.core.versions import Registry
 from mlops_cli.errors import Busy, NotProject, SourceUnreadable
 from mlops_cli.store.branches import remember_default
 from mlops_cli.store.git import Git, GitFailed
+from mlops_cli.store.signing import signs, unsigned
 from mlops_cli.store.tag_objects import split_signature, tags
 
 if TYPE_CHECKING:
@@ -117,13 +118,14 @@ def new_tag(
     after
         The tag is dated at least a second later: GTO orders assignments by their whole seconds.
     sign
-        With the key that Git is configured for (``user.signingkey``).
+        With the key that Git is configured for (``user.signingkey``); also where Git is set to
+        sign every tag (``tag.gpgsign``).
     """
     now = int(time.time())
     # Not later than tomorrow: a date far off must not be passed on from tag to tag.
     moment = max(now, min(int(after.timestamp()) + 1, now + _DAY) if after else 0)
     ref = f"refs/tags/{tag}"
-    if not sign:
+    if not (sign or signs(git, "tag")):
         head = f"object {commit}\ntype commit\ntag {tag}\ntagger {git.identity()} {moment} +0000\n"
         return RefChange(ref, git.run("mktag", given=f"{head}\n{message.strip()}\n").strip())
     return RefChange(ref, _signed(git, tag, commit, message, moment))
@@ -146,12 +148,13 @@ def _signed(git: Git, tag: str, commit: str, message: str, moment: int) -> str:
     with tempfile.TemporaryDirectory(prefix="mlops-signing-") as folder:
         aside = Git(Path(folder))
         aside.run("init", "--quiet", ".")
-        words = (*settings, "tag", "--sign", tag, commit, "--message", message)
+        tagging = ("tag", "--sign", "--cleanup=whitespace", tag, commit, "--message", message)
+        words = (*settings, *tagging)
         code, _, said = aside.attempt(*words, environment=environment)
         content = "" if code else aside.run("cat-file", "tag", tag, environment=environment)
         # Some versions of Git make an unsigned tag, and no fuss, where an SSH key is missing.
         if not split_signature(content.encode())[1]:
-            raise _unsigned(git, tag, said)
+            raise unsigned(git, tag, said)
         return aside.run("rev-parse", f"refs/tags/{tag}", environment=environment).strip()
 
 
@@ -159,20 +162,6 @@ def _from_here(git: Git, key: str, value: str) -> str:
     """A key's file by its whole path: Git signs in another folder."""
     file = git.root / Path(value).expanduser()
     return str(file.resolve()) if key == "user.signingkey" and file.is_file() else value
-
-
-def _unsigned(git: Git, tag: str, stderr: str) -> NotProject:
-    """Why there is no signature, by Git's settings and Git's own words."""
-    kind, key = git.ask("config", "gpg.format") or "openpgp", git.ask("config", "user.signingkey")
-    words = [line.strip() for line in stderr.splitlines() if "[GNUPG:]" not in line]
-    said = "; ".join(word.removeprefix("error: ") for word in words if word)
-    which = f"the key {key!r} (user.signingkey)" if key else "no key named (user.signingkey)"
-    return NotProject(
-        f"{tag} can't be signed with gpg.format {kind} and {which}: {said}",
-        "With SSH: git config gpg.format ssh; git config user.signingkey ~/.ssh/id_ed25519.pub. "
-        "With GnuPG: git config gpg.format openpgp; git config user.signingkey KEY, one of "
-        "`gpg --list-secret-keys`. docs/registry.md has more.",
-    )
 
 
 def apply(git: Git, changes: Sequence[RefChange], remote: str | None) -> None:
