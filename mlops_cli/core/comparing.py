@@ -208,7 +208,8 @@ def _metrics(
 def _figure(given: Mapping[str, Any] | None) -> Figure | None:
     if not given or given.get("value") is None:
         return None
-    return Figure(given["value"], given.get("low"), given.get("high"))
+    low, high = (None if given.get(end) is None else float(given[end]) for end in ("low", "high"))
+    return Figure(float(given["value"]), low, high)
 
 
 def _figures(
@@ -253,7 +254,7 @@ def _slices(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[SliceCha
                 continue
             figures = [_of_slice(e, first, interval=comparable) for e in (other, entry)]
             if None not in figures:
-                rows = (other["rows"], entry["rows"])
+                rows = (int(other["rows"]), int(entry["rows"]))
                 yield SliceChange(column, entry["value"], rows, _figures(first, *figures))
 
 

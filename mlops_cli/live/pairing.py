@@ -43,7 +43,10 @@ def compared(
         See ``facts_at``; like it, this raises.
     """
     facts = (facts_at(root, old, allow_missing=allow_missing), facts_at(root, new))
-    return compare(*facts, _paired(root, (old, new), facts, fetch=fetch))
+    paired = _paired(root, (old, new), facts, fetch=fetch)
+    reports = f"a report of {facts[0].name} or {facts[1].name}"
+    with well_formed(reports, "Make it anew with `mlops run`."):
+        return compare(*facts, paired)
 
 
 def _paired(

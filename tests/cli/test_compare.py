@@ -199,3 +199,31 @@ def test_two_formats_at_once_are_refused(project: Path, capsys: pytest.CaptureFi
 def test_comparing_changes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, "first")
     assert git(project, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "value"),
+    [
+        ("metrics", ("model", "roc_auc"), [[]]),
+        ("metrics", ("model", "roc_auc", "high"), {"value": []}),
+        ("metrics", ("model", "roc_auc", "value"), "remote://kept/x"),
+        ("metrics", ("model",), 7),
+        ("evaluation", ("slices", "site"), []),
+        ("evaluation", ("slices", "site", "judged"), [3]),
+        ("evaluation", ("confidence",), "much"),
+    ],
+)
+@pytest.mark.parametrize("form", [(), ("--json",), ("--markdown",)], ids=" ".join)
+def test_a_report_of_another_form_is_named(
+    project: Path, capsys: pytest.CaptureFixture[str], file, keys, value, form
+) -> None:
+    path = project / "reports" / f"{file}.json"
+    tree = json.loads(path.read_text())
+    node = tree
+    for key in keys[:-1]:
+        node = node[key]
+    node[keys[-1]] = value
+    path.write_text(json.dumps(tree))
+    code, text = refused(capsys, "first", *form)
+    assert code == 4, text
+    assert "a report of" in " ".join(text.split())
