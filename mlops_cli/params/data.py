@@ -33,7 +33,7 @@ T = TypeVar("T")
 class Source(Section):
     """Where a table comes from, and when what it says becomes known."""
 
-    uri: str
+    uri: Annotated[str, Field(pattern=r"\S")]
     """A path, glob or folder below the project, an http(s) URL, or python:module:attribute."""
     format: Literal["csv", "parquet", "jsonl"] | None = None
     """How the bytes are to be read; by default the name's ending tells."""

@@ -184,3 +184,15 @@ def test_lists_of_the_section_serve_are_read() -> None:
     assert serve.jwt is not None
     assert serve.jwt.algorithms == ("RS256",)
     assert "xml" in str(refused(f"{GOOD}serve: {{formats: [json, xml]}}\n"))
+
+
+@pytest.mark.parametrize("uri", ["''", "' '"])
+def test_a_source_without_an_address_is_refused_by_its_key(uri: str) -> None:
+    error = refused(GOOD.replace("data/raw/orders.csv", uri))
+    assert error.message.startswith(f"ingest.sources.orders.uri is {uri}")
+
+
+@pytest.mark.parametrize("name", ["'*'", "^a.*$", '"a\\0b"'])
+def test_a_name_that_sql_takes_for_a_pattern_names_no_column(name: str) -> None:
+    error = refused(GOOD.replace("  target:", f"  features: {{{name}: amount}}\n  target:"))
+    assert "cannot be a name here; SQL takes it for a pattern" in error.message
