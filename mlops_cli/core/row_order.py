@@ -22,6 +22,8 @@ _P = 1e-6
 """For all columns together: so seldom would rows in a random order look like that."""
 _SHARE = 0.03
 """Of a column's variance that lies between the blocks: with less, a split hardly matters."""
+_CELLS = 20_000_000
+"""So many values are held in memory."""
 _BATCH = 200
 """Columns of one look."""
 
@@ -42,7 +44,12 @@ def drifting(frame: pl.LazyFrame, columns: Iterable[str], passed_over: Iterable[
     ids = set(passed_over)
     others = [c for c in schema if c not in ids and not schema[c].is_nested()]
     rows = int(frame.select(pl.len()).collect().item())
-    if rows < _LEAST_ROWS or _sorted(frame, others):
+    if rows < _LEAST_ROWS:
+        return []
+    if rows * len(others) <= _CELLS:
+        # Each look would read the file anew.
+        frame = frame.select(others).collect(engine="streaming").lazy()
+    if _sorted(frame, others):
         return []
     looked = [c for c in columns if _number(schema[c])]
     shares = {c: s for part in _parts(looked) for c, s in _between(frame, part, rows).items()}
@@ -67,18 +74,22 @@ def _sorted(frame: pl.LazyFrame, columns: list[str]) -> bool:
         asked = []
         for at, name in enumerate(part):
             value = pl.col(name).drop_nulls()
-            runs = (value != value.shift()).sum() + 1
-            asked.append(((runs == value.n_unique()) & (value.n_unique() > 1)).alias(f"{at} runs"))
-            asked.append((value.n_unique() == value.len()).alias(f"{at} unique"))
-            asked.append(
-                (value.is_sorted() | value.is_sorted(descending=True)).alias(f"{at} order")
-            )
+            order = value.is_sorted() | value.is_sorted(descending=True)
+            asked += [
+                ((value != value.shift()).sum() + 1).alias(f"{at} runs"),
+                order.alias(str(at)),
+            ]
+            asked.append(value.len().alias(f"{at} n"))
         found = frame.select(asked).collect(engine="streaming").row(0, named=True)
-        for at in range(len(part)):
-            together = found[f"{at} runs"] and not found[f"{at} unique"]
-            rising = found[f"{at} order"] and (found[f"{at} runs"] or found[f"{at} unique"])
-            if together or rising:
-                return True
+        several = [at for at in range(len(part)) if found[f"{at} runs"] > 1]
+        if any(found[str(at)] for at in several):
+            return True
+        # Of others, each run has a value of its own where equal ones lie together.
+        repeated = [at for at in several if found[f"{at} runs"] < found[f"{at} n"]]
+        distinct = frame.select(pl.col(part[at]).drop_nulls().n_unique() for at in repeated)
+        counts = distinct.collect(engine="streaming").row(0) if repeated else ()
+        if any(found[f"{at} runs"] == n for at, n in zip(repeated, counts, strict=True)):
+            return True
     return False
 
 
