@@ -24,6 +24,8 @@ _SHARE = 0.03
 """Of a column's variance that lies between the blocks: with less, a split hardly matters."""
 _CELLS = 20_000_000
 """So many values are held in memory."""
+_LARGEST = 1e100
+"""Of numbers beyond this, sums and squares may not fit into a float."""
 _BATCH = 200
 """Columns of one look."""
 
@@ -108,7 +110,9 @@ def _between(frame: pl.LazyFrame, columns: list[str], rows: int) -> dict[str, tu
         if schema[name] == pl.String:
             value = value == value.drop_nulls().mode().sort().first()
         value = value.cast(pl.Float64)
-        values[name] = pl.when(value.is_finite()).then(value).alias(str(at))
+        finite = value.is_finite()
+        value = value.clip(-_LARGEST, _LARGEST)
+        values[name] = pl.when(finite).then(value).alias(str(at))
     block = (pl.int_range(pl.len()) * _BLOCKS // rows).alias("block")
     numbered = frame.select(*values.values(), block)
     asked = []

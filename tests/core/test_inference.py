@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -279,3 +280,14 @@ def test_a_table_with_nothing_to_learn_from_is_refused():
 def test_a_group_of_too_few_values_for_three_splits_is_refused():
     with pytest.raises(DataRefused, match="--group 'ward' has 2 values"):
         proposed(table(ward=["north", "south"] * (N // 2)), group="ward")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["*", "^.*$", "x"])
+def test_the_order_of_rows_is_looked_at_whatever_names_and_numbers_there_are(name):
+    largest = float(np.finfo(float).max)
+    rows = [i * 7919 % 300 for i in range(300)]
+    odd = [largest if (at < 150) == (at % 10 > 0) else -largest for at in range(300)]
+    target = [("a", "b", "c")[i % 3] for i in rows]
+    found = proposed(pl.DataFrame({name: odd, "a": odd, "b": rows, "y": target}))
+    assert {"a", "b"} <= found.features.keys()
