@@ -192,9 +192,14 @@ class _Trip:
         )
         if "Warning: " in text:
             self.outcome.faults.append(f"{name} warns: {text[:400]}")
-        if code == 0 and "unexpected" not in text:
+        if code == 0 and "error: unexpected" not in text:
             return json.loads(out.getvalue())
-        if code not in REFUSING or "unexpected" in text or "Traceback" in text or "panick" in text:
+        if (
+            code not in REFUSING
+            or "error: unexpected" in text
+            or "Traceback" in text
+            or "panick" in text
+        ):
             self.outcome.faults.append(f"{name} ended with {code}: {text[:600]}")
         self.outcome.refusal = (name, code if isinstance(code, int) else 1, text)
         raise _Refused

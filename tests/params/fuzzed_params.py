@@ -440,7 +440,7 @@ def _commands(root: Path, places: list[str], log: Path) -> None:
                 code = traceback.format_exc()[-600:]
         text, name = " ".join(said.getvalue().split()), " ".join(words)
         if code not in {0, *REFUSING} or any(
-            w in text for w in ("unexpected", "Traceback", "panick", "Warning: ")
+            w in text for w in ("error: unexpected", "Traceback", "panick", "Warning: ")
         ):
             faults.append(f"{name} ended with {code}: {text[:500]}")
         if code != 0:
