@@ -7,22 +7,21 @@ project doesn't state is said to be missing, never made up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.markup import bullets, code, front_matter, line, literal, table
 from mlops_cli.core.metrics import METRICS
-from mlops_cli.reporting import figure_text
+from mlops_cli.core.modelcard_tables import analyses, fairness
 
 if TYPE_CHECKING:
     from mlops_cli.params import Project
 
 __all__ = ["Facts", "render"]
 
-_SLICES, _FEATURES, _CLASSES = 24, 10, 20
-"""So many rows of a table are shown; evaluation.json has them all."""
-_BASELINES = ("constant", "linear")
+_CLASSES = 20
+"""So many classes are listed; evaluation.json has them all."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def render(name: str, project: Project, facts: Facts) -> str:
         "Metrics": _metrics(facts),
         "Evaluation data": _evaluation_data(facts),
         "Training data": _training_data(facts),
-        "Quantitative analyses": _analyses(facts),
+        "Quantitative analyses": analyses(facts.metrics, facts.evaluation),
         "Ethical considerations": _ethics(project, facts),
         "Caveats and recommendations": _caveats(facts),
     }
@@ -278,92 +277,6 @@ def _training_data(facts: Facts) -> str:
     return f"{told}\n\n{taken}\n\n{fate}\n\n{parts}"
 
 
-def _analyses(facts: Facts) -> str:
-    parts = ["### Overall", _overall(facts)]
-    weighed = facts.evaluation.get("threshold")
-    if weighed:
-        parts += ["### Decisions", _decisions(weighed)]
-    for column, found in facts.evaluation["slices"].items():
-        parts += [f"### By {literal(column)}", _by_slice(facts, found)]
-    # A report of an earlier release has neither segments nor fairness.
-    segments = facts.evaluation.get("worst_segments", {}).get("found")
-    if segments:
-        parts += ["### Worst segments", _segments(facts, segments)]
-    importance = facts.evaluation["importance"]["permutation"]
-    if importance:
-        rows = [[literal(f), f"{loss:.4g}"] for f, loss in list(importance.items())[:_FEATURES]]
-        metric = facts.evaluation["importance"]["metric"]
-        parts += ["### What counts", table(["feature shuffled", f"loss in {metric}"], rows)]
-    return "\n\n".join(parts)
-
-
-def _overall(facts: Facts) -> str:
-    names = ["model", *_BASELINES, *(f"gain_over_{name}" for name in _BASELINES)]
-    rows = [
-        [metric, *(figure_text(facts.metrics[name].get(metric), "") for name in names)]
-        for metric in facts.evaluation["metrics"]
-    ]
-    return table(["metric", *(name.replace("_", " ") for name in names)], rows)
-
-
-def _decisions(weighed: Mapping[str, Any]) -> str:
-    costs = [
-        [way.replace("_", " "), f"{cost:.4g}"] for way, cost in weighed["cost_per_row"].items()
-    ]
-    cells = ", ".join(f"{n:,} {cell.replace('_', ' ')}" for cell, n in weighed["confusion"].items())
-    return f"{table(['decision', 'cost of a row'], costs)}\n\nAt the threshold: {cells}."
-
-
-def _by_slice(facts: Facts, found: Mapping[str, Any]) -> str:
-    first, *others = facts.evaluation["metrics"]
-    judged = found["judged"]
-    if not judged:
-        return "No group has enough rows to be judged."
-    rows = [
-        [
-            literal(part["value"]),
-            f"{part['rows']:,}",
-            figure_text(part.get("interval"), ""),
-            *(f"{part['metrics'][m]:.4g}" if m in part["metrics"] else "" for m in others),
-        ]
-        for part in judged[:_SLICES]
-    ]
-    more = len(judged) - _SLICES
-    return table(["group", "rows", first, *others], rows) + (
-        f"\n\n{more} more groups are in `evaluation.json`." if more > 0 else ""
-    )
-
-
-def _segments(facts: Facts, segments: Sequence[Mapping[str, Any]]) -> str:
-    first = facts.evaluation["metrics"][0]
-    rows = [
-        [
-            " and ".join(f"{literal(c)} = {literal(v)}" for c, v in part["where"].items()),
-            f"{part['rows']:,}",
-            figure_text(part["metrics"].get(first), ""),
-        ]
-        for part in segments
-    ]
-    tried = facts.evaluation["worst_segments"]["tried"]
-    return (
-        f"Of {tried:,} segments that were tried, these are worse than all other rows for certain "
-        f"(corrected for their number).\n\n{table(['where', 'rows', first], rows)}"
-    )
-
-
-def _fairness(facts: Facts) -> list[str]:
-    """A table of the gaps for each protected column."""
-    parts = []
-    for column, found in facts.evaluation.get("fairness", {}).items():
-        rows = [
-            [measure.replace("_", " "), figure_text(gap, "")]
-            for measure, gap in found["gaps"].items()
-        ]
-        told = table(["gap between groups", "value"], rows) if rows else "There is one group only."
-        parts += [f"### Fairness by {literal(column)}", told]
-    return parts
-
-
 def _ethics(project: Project, facts: Facts) -> str:
     worst = facts.evaluation["worst_slice"]
     found = (
@@ -373,7 +286,9 @@ def _ethics(project: Project, facts: Facts) -> str:
         if worst
         else "No group was judged apart, so unequal quality would not have been seen."
     )
-    return "\n\n".join([_listed("Risks", project.risks, "risks"), found, *_fairness(facts)])
+    return "\n\n".join(
+        [_listed("Risks", project.risks, "risks"), found, *fairness(facts.evaluation)]
+    )
 
 
 def _caveats(facts: Facts) -> str:

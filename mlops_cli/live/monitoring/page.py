@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core import charts
-from mlops_cli.core.charts import Line
+from mlops_cli.live.monitoring import page_charts
 from mlops_cli.reporting import figure_text
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ __all__ = ["html"]
 _TABLE = 60
 """Columns of the drift table that are shown at once; the rest unfolds."""
 _PLOTTED = 8
-_HISTORY = 60
-"""Former verdicts that are plotted."""
-_DAY = 86_400
 
 
 def html(report: Tree, history: Sequence[Tree]) -> str:
@@ -37,8 +34,8 @@ def html(report: Tree, history: Sequence[Tree]) -> str:
             _findings(report["findings"]),
             _performance(report, history),
             _slices(report),
-            _over_time(report),
-            _calibration(report),
+            page_charts.over_time(report),
+            page_charts.calibration(report),
             _drift(report),
             _skew(report),
             _others(report),
@@ -130,7 +127,7 @@ def _performance(report: Tree, history: Sequence[Tree]) -> str:
     if estimate:
         words.append(_trust(estimate))
     told = "".join(f'<p class="quiet">{escape(word)}</p>' for word in words)
-    return f"<h2>Performance</h2>{table}{told}{_history(report, history)}"
+    return f"<h2>Performance</h2>{table}{told}{page_charts.history(report, history)}"
 
 
 def _trust(estimate: Tree) -> str:
@@ -143,54 +140,6 @@ def _trust(estimate: Tree) -> str:
         f"The expectation was off by {check['error']:+.3g} on the {check['rows']:,} rows whose "
         "labels are known."
     )
-
-
-def _history(report: Tree, history: Sequence[Tree]) -> str:
-    """The first metric over the former windows, where there are any."""
-    entries = [*history[-_HISTORY:], _as_entry(report)]
-    metric = next(
-        (n for e in reversed(entries) for n in (*e["figures"], *(e["estimate"]["figures"] or {}))),
-        None,
-    )
-    if metric is None or len(entries) < 2:  # noqa: PLR2004 - one point is no line
-        return ""
-    at = [_seconds(e["until"]) for e in entries]
-    known = [e["figures"].get(metric) for e in entries]
-    guess = [(e["estimate"]["figures"] or {}).get(metric) for e in entries]
-    drawn = charts.lines(
-        [_line("expected", "c", at, guess), _line("realised", "a", at, known)],
-        _dates(at),
-        what=f"{metric} over windows",
-        level=_evaluated(report, metric),
-    )
-    return (
-        f'<figure class="wide"><h3>{escape(metric)} from window to window</h3>{drawn}'
-        "<figcaption>Dashed: the evaluation. Shaded: intervals.</figcaption></figure>"
-    )
-
-
-def _as_entry(report: Tree) -> dict[str, Any]:
-    figures = (report["performance"] or {}).get("figures", {})
-    return {
-        "until": report["until"],
-        "figures": {name: of["figure"] for name, of in figures.items()},
-        "estimate": {"figures": (report["estimate"] or {}).get("figures")},
-    }
-
-
-def _line(name: str, style: str, at: Sequence[float], figures: Sequence[Any]) -> Line:
-    order = sorted(range(len(at)), key=at.__getitem__)
-    return Line(
-        name,
-        style,
-        [(at[i], None if figures[i] is None else figures[i]["value"]) for i in order],
-        [None if figures[i] is None else (figures[i]["low"], figures[i]["high"]) for i in order],
-    )
-
-
-def _evaluated(report: Tree, metric: str) -> float | None:
-    of = report["evaluation"].get(metric)
-    return None if of is None else of["value"]
 
 
 def _slices(report: Tree) -> str:
@@ -210,66 +159,6 @@ def _slices(report: Tree) -> str:
         return ""
     table = _table(("slice", "labelled rows", "evaluation", "realised", "lost"), rows)
     return f"<h2>By slice</h2>{table}"
-
-
-def _over_time(report: Tree) -> str:
-    series = report["over_time"]
-    if not series:
-        return ""
-    parts = series["parts"]
-    at = [_seconds(part["start"]) for part in parts]
-    dates = _dates(at)
-
-    def line(name: str, style: str, key: str) -> Line:
-        return Line(name, style, [(x, part[key]) for x, part in zip(at, parts, strict=True)])
-
-    def there(*keys: str) -> bool:
-        return any(part[key] is not None for part in parts for key in keys)
-
-    metric = series["metric"]
-    drawn = [("Predictions and labels", charts.lines(
-        [line("predictions", "b", "rows"), line("labelled", "a", "labelled")], dates,
-        what="predictions and labels over time", low=0))]  # fmt: skip
-    if there("output"):
-        drawn.append(("Mean prediction and mean label", charts.lines(
-            [line("predicted", "c", "output"), line("came true", "a", "label")], dates,
-            what="mean prediction over time")))  # fmt: skip
-    if there("figure", "expected"):
-        drawn.append((f"{metric} within the window", charts.lines(
-            [line("expected", "c", "expected"), line("realised", "a", "figure")], dates,
-            what=f"{metric} over time", level=_evaluated(report, metric))))  # fmt: skip
-    if there("p95_milliseconds"):
-        drawn.append(("95% of predictions within, milliseconds", charts.lines(
-            [line("p95", "a", "p95_milliseconds")], dates, what="latency over time",
-            low=0)))  # fmt: skip
-    return f"<h2>Over time</h2>{_figures(drawn)}"
-
-
-def _calibration(report: Tree) -> str:
-    found = report["calibration"]
-    if not found:
-        return ""
-    points = [(p["predicted"], p["observed"]) for p in found["points"]]
-    ends = (0.0, max(1e-9, *(max(pair) for pair in points)))
-    drawn = charts.lines(
-        [
-            Line("if predictions were right", "b", [(e, e) for e in ends]),
-            Line("observed", "a", sorted(points)),
-        ],
-        [(x, f"{x:.2g}") for x in (0.0, ends[1] / 2, ends[1])],
-        what="observed over predicted share",
-        low=0,
-    )
-    error = found["error"]
-    said = (
-        f"On {found['rows']:,} labelled rows probabilities are off by {error['value']:.3g} on "
-        f"average [{error['low']:.3g}, {error['high']:.3g}]; by chance it would be at most "
-        f"{found['by_chance']:.3g}."
-    )
-    return (
-        f'<h2>Calibration</h2><div class="grid2"><figure>{drawn}<figcaption>Observed over '
-        f"predicted share, in bins of as many rows.</figcaption></figure><p>{said}</p></div>"
-    )
 
 
 def _drift(report: Tree) -> str:
@@ -313,7 +202,7 @@ def _drift(report: Tree) -> str:
     if len(rows) > _TABLE:
         rest = _table(head, rows[_TABLE:], raw=len(head) - 1)
         table += f"<details><summary>{len(rows) - _TABLE} more columns</summary>{rest}</details>"
-    return f"<h2>Drift</h2>{_figures(plots)}{table}"
+    return f"<h2>Drift</h2>{page_charts.grid(plots)}{table}"
 
 
 def _skew(report: Tree) -> str:
@@ -357,11 +246,6 @@ def _foot(report: Tree) -> str:
 # -- small parts ---------------------------------------------------------------------------
 
 
-def _figures(drawn: Sequence[tuple[str, str]]) -> str:
-    cells = "".join(f"<figure><h3>{escape(title)}</h3>{svg}</figure>" for title, svg in drawn)
-    return f'<div class="grid2">{cells}</div>' if cells else ""
-
-
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], raw: int | None = None) -> str:
     """A table; the column ``raw`` holds markup of ours."""
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
@@ -392,23 +276,6 @@ def _moment(text: str) -> str:
 
 def _is_midnight(moment: dt.datetime) -> bool:
     return moment.time().replace(microsecond=0) == dt.time()
-
-
-def _seconds(text: str) -> float:
-    return dt.datetime.fromisoformat(text).timestamp()
-
-
-def _dates(at: Sequence[float]) -> list[tuple[float, str]]:
-    """At most five labels for an axis of times."""
-    if not at:
-        return []
-    span = max(at) - min(at)
-    form = "%H:%M" if span < _DAY else "%d %b %H:%M" if span < 3 * _DAY else "%d %b"
-    if span > 300 * _DAY:
-        form = "%b %Y"
-    steps = 4 if span else 0
-    picked = [min(at) + span * i / max(steps, 1) for i in range(steps + 1)]
-    return [(x, dt.datetime.fromtimestamp(x, dt.UTC).strftime(form)) for x in picked]
 
 
 @cache
