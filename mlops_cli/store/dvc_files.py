@@ -199,18 +199,23 @@ def checked_repo(root: Path, *, outside: bool) -> Repo:
 def _refuse_outside(
     repo: Repo, outs: Sequence[Output], deps: Sequence[Output], root: Path, *, outside: bool
 ) -> None:
-    """Refuse stages and data that lead out of the project."""
+    """Refuse stages and data that lead out of the project, or out of a commit that DVC looks at."""
+    from dvc.fs import GitFileSystem
+
+    committed = isinstance(repo.fs, GitFileSystem)  # whose folders DVC counts from /
+    below = Path(repo.root_dir) if committed else root
     for out in outs:
-        _refuse_place(out, root, root)
+        _refuse_place(out, below, below)
         if not outside:  # else DVC drops a listing that was changed, and makes it anew
             _refuse_objects(repo, root, out)
     if outside:
         return
-    top = Path(Git(root).run("rev-parse", "--show-toplevel").strip())
+    git = Git(root)
+    top = Path("/") if committed else Path(git.run("rev-parse", "--show-toplevel").strip())
     for dep in deps:
         _refuse_elsewhere(dep)
         if dep.protocol == "local":
-            _refuse_place(dep, root, top)
+            _refuse_place(dep, below, top)
         _refuse_objects(repo, root, dep)
 
 

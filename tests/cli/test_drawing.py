@@ -52,7 +52,7 @@ def draw_tree(text):
         "inputs": {text: text},
         "params": {text: {text: text}, "b": text},
     }
-    drawing.console().print(_tree(facts))
+    drawing.console().print(_tree(facts, short=False))
 
 
 def draw_plain(text):

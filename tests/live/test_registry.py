@@ -313,7 +313,8 @@ def test_a_long_reason_fills_no_more_than_its_part_of_the_table(ann):
     table = " ".join(done(ann, "mlops", "models").split())
     assert "monitor found drift: amount is ..." in table
     assert "distributed" not in table
-    shown = " ".join(done(ann, "mlops", "models", "show", "v0.3.0", "--short").split())
+    tree = done(ann, "mlops", "models", "show", "v0.3.0", "--short")
+    shown = " ".join(tree.replace("│", " ").split())
     assert why.strip() in shown
     assert "pipeline" not in shown
 
