@@ -72,7 +72,7 @@ def show(
     if as_json:
         drawing.draw_json(found)
     else:
-        drawing.console().print(_tree(found, short=short))
+        drawing.console().print(_tree(found, short=short), soft_wrap=False)  # else it is cut off
 
 
 @models.command("diff")
