@@ -130,8 +130,6 @@ def gone(root):
     [
         (hook, 6, "main is protected"),
         (checked_out, 6, "checked out"),
-        (raced, 8, "has commits that are not here"),
-        (gone, 6, "cannot be reached"),
     ],
 )
 def test_a_push_that_is_refused_leaves_all_as_it_was(shop, refusal, exit_code, word):
@@ -141,6 +139,21 @@ def test_a_push_that_is_refused_leaves_all_as_it_was(shop, refusal, exit_code, w
     assert (code, word in said) == (exit_code, True), said
     clean(shop, before)
     assert (last(shop).outcome, last(shop).version) == ("failed", None)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "exit_code", "word"),
+    [(raced, 8, "has commits that are not here"), (gone, 6, "cannot be reached")],
+)
+def test_a_remote_that_will_take_nothing_is_noticed_before_anything_runs(
+    shop, refusal, exit_code, word
+):
+    refusal(shop)
+    before = state(shop)
+    code, _, said = retrained(shop, "--until", UNTIL)
+    assert (code, word in said) == (exit_code, True), said
+    clean(shop, before)
+    assert Attempts(Layout(shop)).history() == []
 
 
 @pytest.mark.parametrize("stage", ["featurize", "register"])
