@@ -117,8 +117,21 @@ def refuse_behind(session: Session) -> None:
         If the remote's branch has commits that are not here, naming whose.
     """
     branch = session.git.branch()
-    if branch is not None and (behind := _behind(session, branch)):
+    if branch is None or (behind := _behind(session, branch)) is None:
+        return
+    if not _has_only_own(session, branch):
         raise behind
+
+
+def _has_only_own(session: Session, branch: str) -> bool:
+    """Whether all that is new there is a version of this very model, from a run that was killed."""
+    git, record = session.git, session.layout.registration
+    if not record.is_file():
+        return False
+    version = session.registry().of_bundle(read_json(record).get("bundle_sha256"))
+    theirs = git.resolve(f"refs/remotes/{session.remote}/{branch}")
+    head = git.resolve("HEAD")
+    return version is not None and version.commit == theirs and git.resolve(f"{theirs}^") == head
 
 
 def _behind(session: Session, branch: str) -> Outdated | None:

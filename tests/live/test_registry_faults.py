@@ -82,6 +82,16 @@ def _new(result):
     return json.loads(result.stdout).get("new")
 
 
+def test_what_a_killed_registration_has_sent_is_no_race(registered):
+    done(seeded(registered, 100), "mlops", "run")
+    done(registered, "mlops", "register", "-m", "sent")
+    commit = done(registered, "git", "rev-parse", "HEAD")
+    done(registered, "git", "reset", "--quiet", "HEAD^")  # as it is before the branch follows
+    done(registered, "mlops", "register", "-m", "sent")
+    assert done(registered, "git", "rev-parse", "HEAD") == commit
+    assert done(registered, "git", "status", "--porcelain") == ""
+
+
 @pytest.mark.parametrize("command", ["register", "promote"])
 def test_a_killed_command_has_done_all_or_nothing_and_the_next_run_completes(registered, command):
     rng = random.Random(command)  # noqa: S311 - when to kill is no secret
