@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+# A path that this user may not use, and one where a folder is for a file, a link that leads to
+# itself, a pipe, and the like.
+_CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+_OTHER_KIND = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
+
 PIPELINE = {
     "ingest": "Take the sources in, up to the data clock.",
     "validate": "Check the sources against their rules.",
@@ -140,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise  # all but these: panics of libraries in Rust are no Exception
         if debug:
             drawing.console(stderr=True).print_exception()
-        if (refusal := _unwritable(error)) is not None:
+        if (refusal := _misplaced(error)) is not None:
             drawing.draw_error(refusal)
             return refusal.exit_code
         text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
@@ -149,20 +154,24 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _unwritable(error: BaseException) -> MlopsError | None:
-    """The sentence for a project that can only be read."""
-    from mlops_cli.errors import NotProject
+def _misplaced(error: BaseException) -> MlopsError | None:
+    """The sentence for a path that is of another kind than needed, or closed to this user."""
+    from mlops_cli.errors import DataRefused, NotProject
 
-    if not isinstance(error, OSError) or error.errno not in {
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-    }:
+    if not isinstance(error, OSError):
         return None
-    return NotProject(
-        f"{error.filename or 'a file'} can't be written or read: {error.strerror}",
-        "Use a copy of the project that is yours (git clone), or mend its permissions.",
-    )
+    path = error.filename or "a file"
+    if error.errno in _CLOSED:
+        return NotProject(
+            f"{path} can't be written or read: {error.strerror}",
+            "Use a copy of the project that is yours (git clone), or mend its permissions.",
+        )
+    if error.errno in _OTHER_KIND:
+        return DataRefused(
+            f"{path} is not what is expected there: {error.strerror}",
+            "Move it away, or take it from the repository again (`git checkout -- PATH`).",
+        )
+    return None
 
 
 def _invoke(arguments: list[str]) -> int:

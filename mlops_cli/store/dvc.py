@@ -320,9 +320,15 @@ def _misstatements() -> tuple[type[BaseException], ...]:
         common.OverlappingOutputPathsError,
         common.StageNotFoundError,
         common.StagePathAsOutputError,
+        stages.DuplicateStageName,
+        stages.InvalidStageName,
         stages.MissingDataSource,
+        stages.StageFileBadNameError,
         stages.StageFileDoesNotExistError,
+        stages.StageFileIsNotDvcFileError,
         stages.StageNotFound,
+        stages.StagePathNotDirectoryError,
+        stages.StagePathNotFoundError,
         stages.StagePathOutsideError,
     )
 
