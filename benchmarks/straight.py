@@ -31,9 +31,10 @@ from mlops_cli.core.calibration import fit_calibrator
 from mlops_cli.core.contenders import Contender, preferred, weighed
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.ensemble import select
-from mlops_cli.core.folds import Judge, hold_out
+from mlops_cli.core.folds import hold_out
 from mlops_cli.core.importance import permutation
 from mlops_cli.core.intervals import compare
+from mlops_cli.core.judge import Judge
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, TaskInfo
 from mlops_cli.core.metrics import lookup

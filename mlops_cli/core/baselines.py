@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlops_cli.core.metrics import BEST_BY_MEDIAN
+
 if TYPE_CHECKING:
     from mlops_cli.core.learners import Fitted, TaskInfo
     from mlops_cli.core.metrics import Floats, Truth
 
-__all__ = ["BEST_BY_MEDIAN", "LINEAR_ROWS", "constant", "linear"]
+__all__ = ["LINEAR_ROWS", "constant", "linear"]
 
 LINEAR_ROWS = 100_000
 """The linear baseline learns from at most so many rows, drawn: more hardly change its few
 coefficients."""
-
-BEST_BY_MEDIAN = frozenset({"mae", "median_absolute_error"})
-"""Metrics whose best constant is the median; that of the others is the mean."""
 
 
 def constant(y: Truth, classes: int, metric: str, rows: int) -> Floats:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mlops_cli.core.budget import Plan
-    from mlops_cli.core.folds import Judge
+    from mlops_cli.core.judge import Judge
     from mlops_cli.core.trials import Trial
 
 __all__ = ["Contender", "bagged", "copies", "preferred", "standard_error", "weighed"]

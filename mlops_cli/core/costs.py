@@ -11,11 +11,13 @@ from mlops_cli.errors import BadParams, nearest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mlops_cli.core.labels import Label
     from mlops_cli.core.metrics import Floats, Truth
     from mlops_cli.params.modelling import Cost, Task
 
-__all__ = ["confusion_counts", "cost_matrix", "weigh_threshold"]
+__all__ = ["Label", "confusion_counts", "cost_matrix", "weigh_threshold"]
+
+Label = bool | int | float | str
+"""A class, as `params.yaml` and the data have it."""
 
 
 def cost_matrix(task: Task, classes: Sequence[Label]) -> Floats | None:

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mlops_cli.core.folds import Judge
+    from mlops_cli.core.judge import Judge
 
 __all__ = ["select"]
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from mlops_cli.core.metrics import Floats, Metric, Truth
+    from mlops_cli.core.weighted import Truth
 
     Ids = npt.NDArray[np.int64]
 
-__all__ = ["Fold", "Judge", "cross_validation", "hold_out", "parts_of", "strata"]
+__all__ = ["Fold", "cross_validation", "hold_out", "parts_of", "strata"]
 
 _STRATA = 10
 """The values of a regression's target are spread over the folds by so many quantiles."""
@@ -26,47 +26,6 @@ class Fold:
 
     fit: Ids | slice
     score: Ids | slice
-
-
-@dataclass(frozen=True)
-class Judge:
-    """The metric of a prediction for all deciding rows: the mean over the folds' parts.
-
-    Parameters
-    ----------
-    metric
-        By what to judge.
-    y
-        Truth of the deciding rows, (n,).
-    parts
-        The positions in ``y`` of each fold's rows.
-    weight
-        How much each row counts, (n,); by default once.
-    """
-
-    metric: Metric
-    y: Truth
-    parts: tuple[Ids | slice, ...]
-    weight: Floats | None = None
-
-    def __call__(self, prediction: Floats) -> float:
-        """The metric's value, NaN where it isn't defined at all."""
-        values = [self._of(prediction, part) for part in self.parts]
-        if len(values) > 1 and not np.isfinite(values).all():
-            # A fold may lack a class; together they have all.
-            return self._of(prediction, slice(None))
-        return float(np.mean(values))
-
-    def gain(self, prediction: Floats) -> float:
-        """The value with the sign that makes larger better; the worst of all where undefined."""
-        value = self(prediction)
-        if not np.isfinite(value):
-            return -np.inf
-        return value if self.metric.maximise else -value
-
-    def _of(self, prediction: Floats, part: Ids | slice) -> float:
-        weight = None if self.weight is None else self.weight[part]
-        return float(self.metric(self.y[part], prediction[part], weight))
 
 
 def hold_out(rows: int, validation: int) -> list[Fold]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,13 @@ import polars as pl
 
 from mlops_cli.errors import DataRefused, nearest
 
+if TYPE_CHECKING:
+    from mlops_cli.core.costs import Label
+
 __all__ = ["MOST_CLASSES", "LabelCodec"]
 
 MOST_CLASSES = 1000
 """A target with more distinct values than this is a quantity, not a class."""
-
-Label = bool | int | float | str
 
 
 @dataclass(frozen=True)

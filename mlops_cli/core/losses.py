@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlops_cli.core.baselines import BEST_BY_MEDIAN
 from mlops_cli.core.class_metrics import decide
+from mlops_cli.core.metrics import BEST_BY_MEDIAN
 
 if TYPE_CHECKING:
     from mlops_cli.core.weighted import Floats, Truth

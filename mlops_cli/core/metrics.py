@@ -22,6 +22,7 @@ from mlops_cli.core.weighted import Floats, Statistic, Truth
 from mlops_cli.errors import BadParams, nearest
 
 __all__ = [
+    "BEST_BY_MEDIAN",
     "METRICS",
     "Floats",
     "Metric",
@@ -31,6 +32,9 @@ __all__ = [
     "default_metrics",
     "lookup",
 ]
+
+BEST_BY_MEDIAN = frozenset({"mae", "median_absolute_error"})
+"""Metrics whose best constant is the median; that of the others is the mean."""
 
 
 @dataclass(frozen=True)

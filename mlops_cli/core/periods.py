@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from mlops_cli.core.moments import as_text
 from mlops_cli.core.retrain_policies import Step
-from mlops_cli.core.spans import moved
+from mlops_cli.core.spans import add
 from mlops_cli.errors import Usage
 
 __all__ = ["periods"]
@@ -32,7 +32,7 @@ def periods(since: dt.datetime, until: dt.datetime, every: str) -> tuple[tuple[S
     while edges[-1] < until:
         number += 1
         # From the first on, so that the 31st comes again after a shorter month.
-        edges.append(moved(since, _times(every, number)))
+        edges.append(add(since, _times(every, number)))
         if number > _MOST or edges[-1] <= edges[-2]:
             raise Usage(f"--every {every} makes over {_MOST} periods", "Take a longer span.")
     said = ""

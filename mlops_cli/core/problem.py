@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_cli.core.folds import Fold, Judge, parts_of
+from mlops_cli.core.folds import Fold, parts_of
+from mlops_cli.core.judge import Judge
 from mlops_cli.core.learners import FAMILIES, TaskInfo, Watch
 from mlops_cli.core.learners.contract import available_cores
 from mlops_cli.core.trials import Result

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mlops_cli.core.spans import moved
+from mlops_cli.core.spans import subtract
 from mlops_cli.errors import Usage
 
 __all__ = [
@@ -262,7 +262,7 @@ def _scheduled(policy: Policy, steps: Sequence[Step]) -> list[int]:
 def _due(policy: Policy, steps: Sequence[Step], number: int, last: int) -> bool:
     if policy.every is None:
         return False
-    return steps[last].start <= moved(steps[number].start, f"-{policy.every}")
+    return steps[last].start <= subtract(steps[number].start, policy.every)
 
 
 def _why(policy: Policy, steps: Sequence[Step], number: int, last: int, course: Course) -> str:

@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from functools import cache
 
-__all__ = ["microseconds", "moved"]
+__all__ = ["add", "microseconds", "subtract"]
 
 _UNITS = {
     "us": 1,
@@ -28,15 +28,26 @@ def microseconds(duration: str) -> int | None:
     return sum(int(number) * _UNITS[unit] for number, unit in parts)
 
 
-def moved(moment: dt.datetime, span: str) -> dt.datetime:
-    """A moment, a span later by the calendar; earlier, if the span begins with a minus sign.
+def add(moment: dt.datetime, span: str) -> dt.datetime:
+    """A moment, a span later by the calendar.
 
     Examples
     --------
-    >>> moved(dt.datetime(2013, 3, 31), "-1mo")
+    >>> add(dt.datetime(2013, 1, 31), "1mo")
     datetime.datetime(2013, 2, 28, 0, 0)
     """
     import polars as pl
 
-    found: dt.datetime = pl.Series([moment]).dt.offset_by(span)[0]
-    return found
+    later: dt.datetime = pl.Series([moment]).dt.offset_by(span)[0]
+    return later
+
+
+def subtract(moment: dt.datetime, span: str | None) -> dt.datetime:
+    """A moment, a span earlier by the calendar; None is no span.
+
+    Examples
+    --------
+    >>> subtract(dt.datetime(2013, 3, 31), "1mo")
+    datetime.datetime(2013, 2, 28, 0, 0)
+    """
+    return moment if span is None else add(moment, f"-{span}")

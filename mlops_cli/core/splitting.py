@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from mlops_cli.core.spans import subtract
 from mlops_cli.errors import BadParams, DataRefused, nearest
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def by_time(
     ).astype(np.int8)
     if gap is not None:
         for boundary in (validation_from, test_from):
-            start = _before(boundary, gap)
+            start = subtract(boundary, gap)
             within = ((times >= start) & (times < boundary)).to_numpy()
             codes[within] = LEFT_OUT
     return codes, {"validation": validation_from, "test": test_from}
@@ -165,16 +166,9 @@ def by_time(
 
 def _boundary(ordered: pl.Series, span: float | str, end: dt.datetime) -> dt.datetime:
     if isinstance(span, str):
-        return _before(end, span)
+        return subtract(end, span)
     index = min(len(ordered) - 1, round(len(ordered) * (1.0 - span)))
     return cast("dt.datetime", ordered[index])
-
-
-def _before(moment: dt.datetime, span: str) -> dt.datetime:
-    import polars as pl
-
-    one = pl.Series([moment]).cast(pl.Datetime("us", "UTC"))
-    return cast("dt.datetime", one.dt.offset_by(f"-{span}")[0])
 
 
 def check(

@@ -11,10 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from mlops_cli.core.spans import subtract
 from mlops_cli.errors import BadParams, DataRefused, NotInstalled, install_hint, nearest
 from mlops_cli.live.event_log import log_url, reader_for
 from mlops_cli.live.selecting import selected
-from mlops_cli.live.truth import before, known_labels, taken
+from mlops_cli.live.truth import known_labels, taken
 from mlops_cli.store.events import Label, Unkeepable, open_events
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def bring_by_rule(
     if not asked:
         return done
     progress.update(f"reading {program.rules.base}")
-    clock = None if until is None else before(until, params.feedback.delay)
+    clock = None if until is None else subtract(until, params.feedback.delay)
     layout.work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="truth-", dir=layout.work) as scratch:
         base = taken(params, layout, [program.rules.base], Path(scratch), clock)

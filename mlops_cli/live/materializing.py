@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.online import online_tables
 from mlops_cli.core.program import FeatureProgram
+from mlops_cli.core.spans import subtract
 from mlops_cli.errors import BadParams, NotFound
 from mlops_cli.reporting import Progress, Silent
 from mlops_cli.store import tables
@@ -69,7 +70,7 @@ def materialize(
     progress = progress or Silent()
     clock, since = _clock(layout), None
     if clock is not None and history is not None:
-        since = _before(clock, history)
+        since = subtract(clock, history)
     sources = {name: validated(program, name, layout) for name in program.used_sources}
     counts: dict[str, int] = {}
 
@@ -127,13 +128,6 @@ def _clock(layout: Layout) -> dt.datetime | None:
     except NotFound:
         return None
     return None if until is None else dt.datetime.fromisoformat(until)
-
-
-def _before(moment: dt.datetime, span: str) -> dt.datetime:
-    import polars as pl
-
-    before: dt.datetime = pl.Series([moment]).dt.offset_by(f"-{span}")[0]
-    return before
 
 
 def _iso(moment: dt.datetime | None) -> str | None:

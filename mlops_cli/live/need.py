@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.moments import as_text
-from mlops_cli.live.truth import before
+from mlops_cli.core.spans import subtract
 from mlops_cli.store.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def found_need(
     """
     reasons = []
     every = params.retrain.every
-    if every is not None and trained is not None and trained <= before(until, every):
+    if every is not None and trained is not None and trained <= subtract(until, every):
         reasons.append(
             f"the model's data end {as_text(trained)}, over {every} before {as_text(until)}"
         )

@@ -325,7 +325,7 @@ class _Run:
 def _from_end(reader: Reader, span: str, by: By) -> dt.datetime | None:
     import datetime as dt
 
-    from mlops_cli.live.truth import before
+    from mlops_cli.core.spans import subtract
 
     last = reader.newest(by=by)
-    return None if last is None else before(dt.datetime.fromtimestamp(last, dt.UTC), span)
+    return None if last is None else subtract(dt.datetime.fromtimestamp(last, dt.UTC), span)

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mlops_cli.core.spans import subtract
 from mlops_cli.errors import BadParams
 from mlops_cli.store.intake import Intake
 from mlops_cli.store.sources import Request
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
 
-__all__ = ["before", "complete_until", "known_labels", "taken"]
+__all__ = ["complete_until", "known_labels", "taken"]
 
 
 def taken(
@@ -96,14 +97,4 @@ def complete_until(params: Params, layout: Layout, scratch: Path) -> dt.datetime
     if found is None:
         return None
     found = min(found, dt.datetime.now(dt.UTC))
-    return before(found, params.feedback.delay).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def before(moment: dt.datetime, span: str | None) -> dt.datetime:
-    """A moment, a span earlier by the calendar."""
-    import polars as pl
-
-    if span is None:
-        return moment
-    earlier: dt.datetime = pl.Series([moment]).dt.offset_by(f"-{span}")[0]
-    return earlier
+    return subtract(found, params.feedback.delay).replace(hour=0, minute=0, second=0, microsecond=0)

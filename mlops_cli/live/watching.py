@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.core.spans import moved
+from mlops_cli.core.spans import add
 from mlops_cli.errors import NotFound
 from mlops_cli.store.files import read_json, write_json
 from mlops_cli.store.locks import held
@@ -165,10 +165,10 @@ def _seconds_until_due(layout: Layout, every: str) -> float:
     last = last_round(layout)
     if last is None:
         return 0.0
-    due = moved(dt.datetime.fromisoformat(last.began), every)
+    due = add(dt.datetime.fromisoformat(last.began), every)
     # A clock that was set back must not put it off for longer than that.
     left = (due - dt.datetime.now(dt.UTC)).total_seconds()
-    most = (moved(dt.datetime.now(dt.UTC), every) - dt.datetime.now(dt.UTC)).total_seconds()
+    most = (add(dt.datetime.now(dt.UTC), every) - dt.datetime.now(dt.UTC)).total_seconds()
     return max(0.0, min(left, most))
 
 

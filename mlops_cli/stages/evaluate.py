@@ -21,7 +21,7 @@ from mlops_cli.core.evaluation_tables import evaluation_tables
 from mlops_cli.core.findings import fairness_found, segments_found
 from mlops_cli.core.importance import CANDIDATES, permutation, top
 from mlops_cli.core.intervals import Comparison, compare
-from mlops_cli.core.metrics import decide, default_metrics, lookup
+from mlops_cli.core.metrics import BEST_BY_MEDIAN, decide, default_metrics, lookup
 from mlops_cli.core.reliability import curves_of
 from mlops_cli.core.segments import PAIRED
 from mlops_cli.core.weighted import row_weights
@@ -203,8 +203,8 @@ def _compare(case: _Case, layout: Layout, progress: Progress) -> Comparison:
 
 
 def _by_constant(metrics: tuple[Metric, ...]) -> list[list[Metric]]:
-    medians = [m for m in metrics if m.name in baselines.BEST_BY_MEDIAN]
-    means = [m for m in metrics if m.name not in baselines.BEST_BY_MEDIAN]
+    medians = [m for m in metrics if m.name in BEST_BY_MEDIAN]
+    means = [m for m in metrics if m.name not in BEST_BY_MEDIAN]
     return [group for group in (means, medians) if group]
 
 

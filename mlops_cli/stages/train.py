@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from mlops_cli.core.folds import Judge
+    from mlops_cli.core.judge import Judge
     from mlops_cli.core.learners import Fitted
     from mlops_cli.core.metrics import Floats
     from mlops_cli.layout import Layout

@@ -76,8 +76,8 @@ def opened(path: Path, scratch: Path, encoding: str = "utf-8") -> Iterator[DataF
     """
     import polars as pl
 
+    from mlops_cli.core.file_formats import format_of_name
     from mlops_cli.params.data import Source
-    from mlops_cli.store.sources.request import format_of_name
 
     if path.is_dir():
         raise Usage(

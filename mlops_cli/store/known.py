@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mlops_cli.core.encoding import Encoder
-from mlops_cli.core.folds import Fold, Judge, cross_validation, hold_out, parts_of, strata
+from mlops_cli.core.folds import Fold, cross_validation, hold_out, parts_of, strata
+from mlops_cli.core.judge import Judge
 from mlops_cli.core.objectives import check_target, fit_weights, task_info
 from mlops_cli.core.problem import Problem
 from mlops_cli.core.splitting import dense_ids, repetitive

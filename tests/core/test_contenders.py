@@ -5,7 +5,7 @@ import pytest
 
 from mlops_cli.core.budget import Plan
 from mlops_cli.core.contenders import Contender, bagged, copies, preferred, standard_error, weighed
-from mlops_cli.core.folds import Judge
+from mlops_cli.core.judge import Judge
 from mlops_cli.core.learners import FAMILIES
 from mlops_cli.core.metrics import lookup
 from mlops_cli.core.trials import Trial

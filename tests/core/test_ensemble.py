@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlops_cli.core.ensemble import select
-from mlops_cli.core.folds import Judge
+from mlops_cli.core.judge import Judge
 from mlops_cli.core.metrics import lookup
 
 RNG = np.random.default_rng(0)

@@ -1,10 +1,8 @@
 """Folds: each row decides once, classes and groups are dealt alike."""
 
 import numpy as np
-import pytest
 
-from mlops_cli.core.folds import Judge, cross_validation, hold_out, parts_of, strata
-from mlops_cli.core.metrics import lookup
+from mlops_cli.core.folds import cross_validation, hold_out, parts_of, strata
 
 CLASSES = np.repeat([0, 1, 2], [70, 20, 10])
 UNITS = np.arange(100)
@@ -44,17 +42,6 @@ def test_the_same_seed_deals_alike_and_another_one_otherwise():
 def test_values_are_spread_by_their_quantiles():
     y = np.random.default_rng(0).normal(size=100)
     assert np.bincount(strata(y, 0)).tolist() == [10] * 10
-
-
-def test_a_judge_takes_the_mean_of_the_folds_and_all_where_one_lacks_a_class():
-    y = np.array([0, 1, 0, 1])
-    p = np.column_stack([1 - y * 0.8, y * 0.8])
-    metric = lookup("roc_auc", "binary")
-    whole = (np.array([0, 1]), np.array([2, 3]))
-    assert Judge(metric, y, whole)(p) == 1.0
-    assert Judge(metric, y, (np.array([0, 2]), np.array([1, 3])))(p) == 1.0
-    assert Judge(lookup("log_loss", "binary"), y, whole).gain(p) == pytest.approx(np.log(0.8) / 2)
-    assert Judge(metric, np.zeros(4, int), whole).gain(p) == -np.inf
 
 
 def test_a_hold_out_is_one_fold():

@@ -11,12 +11,17 @@ from typing import Any
 
 from mlops_cli import params as parameters
 from mlops_cli.core.retrain_policies import Step
-from mlops_cli.core.spans import moved
+from mlops_cli.core.spans import subtract
 from mlops_cli.layout import Layout
 from mlops_cli.params import Params
 from mlops_cli.params.modelling import Dimension, Tune
 
-__all__ = ["Case", "Task", "as_of"]
+__all__ = ["ARRIVES", "ASKED", "Case", "Task", "as_of"]
+
+ASKED = "_asked"
+"""Requests: when it was asked."""
+ARRIVES = "_arrives"
+"""Requests: when the label is told; null: never."""
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 
@@ -83,8 +88,7 @@ class Case:
 
     def clock(self, step: int) -> dt.datetime:
         """Up to when data are known with their labels, when a step begins."""
-        start = self.steps[step].start
-        return start if self.delay is None else moved(start, f"-{self.delay}")
+        return subtract(self.steps[step].start, self.delay)
 
     def model(self, step: int) -> Path:
         """The folder of what training at a step came to."""

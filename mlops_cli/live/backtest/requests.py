@@ -10,7 +10,7 @@ from mlops_cli.core.program import FeatureProgram
 from mlops_cli.core.tablefacts import moment
 from mlops_cli.errors import BadParams
 from mlops_cli.layout import TARGET
-from mlops_cli.live.backtest.working import ARRIVES, ASKED
+from mlops_cli.live.backtest.case import ARRIVES, ASKED
 from mlops_cli.store import tables
 from mlops_cli.store.hooks import load_hook
 

@@ -12,7 +12,7 @@ from mlops_cli.core.monitoring.judging import judge
 from mlops_cli.core.monitoring.window import Window
 from mlops_cli.core.retrain_policies import Score
 from mlops_cli.layout import TARGET
-from mlops_cli.live.backtest.working import ARRIVES, ASKED
+from mlops_cli.live.backtest.case import ARRIVES, ASKED
 from mlops_cli.live.monitoring.opening import open_basis
 from mlops_cli.store import bundle as bundles
 

@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.live.backtest.case import Case, Task
 
-__all__ = ["ARRIVES", "ASKED", "work"]
-
-ASKED = "_asked"
-"""Requests: when it was asked."""
-ARRIVES = "_arrives"
-"""Requests: when the label is told; null: never."""
+__all__ = ["work"]
 
 
 def work(case: Case, task: Task) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mlops_cli.core.spans import subtract
 from mlops_cli.errors import MlopsError
-from mlops_cli.live.truth import before
 from mlops_cli.store import alerts
 from mlops_cli.store.verdicts import Verdicts
 
@@ -81,7 +81,7 @@ def _is_due(last: str | None, now: dt.datetime, repeat: str | None) -> bool:
         at = dt.datetime.fromisoformat(last or "")
     except ValueError:
         return True
-    return repeat is not None and at.replace(tzinfo=at.tzinfo or dt.UTC) <= before(now, repeat)
+    return repeat is not None and at.replace(tzinfo=at.tzinfo or dt.UTC) <= subtract(now, repeat)
 
 
 def _channels(wanted: Alerts, report: Report) -> dict[str, _Send]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.monitoring.findings import Finding
 from mlops_cli.core.monitoring.judging import Judgement, judge
+from mlops_cli.core.spans import subtract
 from mlops_cli.errors import BadParams, MlopsError, NotFound, nearest
 from mlops_cli.live.event_log import log_url
 from mlops_cli.live.monitoring.opening import open_basis
 from mlops_cli.live.monitoring.reading import Span, take
 from mlops_cli.live.monitoring.skew import skew
 from mlops_cli.live.selecting import WORKSPACE, selected
-from mlops_cli.live.truth import before
 from mlops_cli.reporting import counted
 from mlops_cli.store.events import open_reader
 from mlops_cli.store.verdicts import Verdicts
@@ -186,7 +186,7 @@ def _span(
         # The window is open at its end, and the newest one belongs to it.
         until = (now if newest is None else newest) + 1e-6
     end = dt.datetime.fromtimestamp(until, dt.UTC)
-    since = before(end, rules.window).timestamp() if wanted.since is None else None
+    since = subtract(end, rules.window).timestamp() if wanted.since is None else None
     if wanted.since is not None:
         since = wanted.since.timestamp()
     assert since is not None  # noqa: S101 - one of both

@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mlops_cli.core.spans import moved
+from mlops_cli.core.spans import subtract
 from mlops_cli.errors import MlopsError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Retention:
         from mlops_cli.store.events.erasure import Selection, open_eraser
         from mlops_cli.store.events.spill_erasure import erase_lines
 
-        before = moved(dt.datetime.now(dt.UTC), f"-{self._keep}").timestamp()
+        before = subtract(dt.datetime.now(dt.UTC), self._keep).timestamp()
         selection = Selection(before=before)
         lines = erase_lines(self._layout.work / "spill", selection)
         self.erased += lines.spilled + lines.damaged

@@ -6,6 +6,7 @@ import glob
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlops_cli.core.file_formats import ENDINGS, format_of_name
 from mlops_cli.errors import SourceUnreadable
 
 if TYPE_CHECKING:
@@ -16,16 +17,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.params.data import Source
 
-__all__ = ["ENDINGS", "Opened", "Request", "files_of", "format_of", "format_of_name"]
-
-ENDINGS = {
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
-"""Ending of a file's name -> format; each but Parquet may be followed by .gz."""
+__all__ = ["Opened", "Request", "files_of", "format_of"]
 
 
 @dataclass(frozen=True)
@@ -74,14 +66,6 @@ class Opened:
     frame: pl.LazyFrame
     explain: Callable[[Exception], SourceUnreadable]
     rows: int | None = None
-
-
-def format_of_name(name: str) -> str | None:
-    """Tell the format by a file's name; None if its ending isn't known."""
-    lower = name.lower()
-    inner = lower.removesuffix(".gz")
-    found = next((kind for ending, kind in ENDINGS.items() if inner.endswith(ending)), None)
-    return None if found == "parquet" and inner != lower else found
 
 
 def format_of(request: Request) -> str:

@@ -13,9 +13,9 @@ from importlib import import_module
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from mlops_cli.core.file_formats import format_of_name
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.store.sources.files import open_files
-from mlops_cli.store.sources.request import format_of_name
 from mlops_cli.store.urls import check_url, masked, scrubbed
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops_cli.core.file_formats import ENDINGS, format_of_name
 from mlops_cli.errors import NotFound, SourceUnreadable
-from mlops_cli.store.sources.request import ENDINGS, format_of_name
 from mlops_cli.store.streams.contract import Broken, Cursor, RowFile, Taken, Text
 
 if TYPE_CHECKING:
