@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ __all__ = ["Entry", "Lock", "exported", "hashed", "lock_at", "refuse_large"]
 
 _FILES, _BYTES = 200_000, 8 << 30
 """Of a commit, in Git."""
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _HINT = "Register another version; this commit cannot be mended."
 
 
@@ -107,6 +110,11 @@ def lock_at(root: Path, commit: str) -> Lock | None:
         If it, or a ``.dvc`` file, cannot be read, or states a hash that is none or a path that
         is not below the project.
     """
+    # What a full hash names never changes, and `mlops verify` asks for it three times.
+    return _lock_of_hash(root, commit) if _HASH.fullmatch(commit) else _lock_at(root, commit)
+
+
+def _lock_at(root: Path, commit: str) -> Lock | None:
     git = Git(root)
     refuse_large(git, commit, sizes=False)
     # With ./ a path is below the project, which may lie in a subfolder of the repository.
@@ -133,6 +141,9 @@ def lock_at(root: Path, commit: str) -> Lock | None:
             in_git,
             {e.md5: e.size for e in (*entries, *sources) if e.size is not None},
         )
+
+
+_lock_of_hash = lru_cache(maxsize=16)(_lock_at)
 
 
 @contextmanager
