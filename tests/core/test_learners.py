@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 
 import numpy as np
@@ -111,6 +112,16 @@ def test_the_same_fit_gives_the_same_bytes_on_any_number_of_threads(family, kind
     X, y, task = problem(kind, rows=2000)
     files = [quick(family, X, y, task, rounds=4, threads=n).to_files() for n in (1, 3)]
     assert files[0] == files[1]
+
+
+@each_family
+def test_a_fit_by_threads_leaves_the_warning_filters_as_they_were(family):
+    """Else some later warning of a library reaches the terminal, as filters were lost."""
+    X, y, task = problem("binary", rows=2000)
+    before = list(warnings.filters)
+    for _ in range(3):
+        quick(family, X, y, task, rounds=30, threads=4)
+        assert warnings.filters == before
 
 
 @each_family

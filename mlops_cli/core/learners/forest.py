@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,7 +101,9 @@ def _fit(
     while done < total and not (done and late()):
         grown = min(total, done + part)
         forest.set_params(n_estimators=grown)
-        forest.fit(X, y, sample_weight=weight)
+        # Its threads each change the process's warning filters, and put them back in any order.
+        with warnings.catch_warnings():
+            forest.fit(X, y, sample_weight=weight)
         if watch and rounds:
             seen = seen + _sum(forest.estimators_[done:], watch.X, threads)
             # More trees are never worse but by chance: told for pruning, not for stopping.
