@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,19 @@ def test_import_contracts_hold() -> None:
         [sys.executable, "-c", code], check=False, cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_no_import_circle() -> None:
+    # Nor one through an import for types only, or inside a function: a module that is read first
+    # has to exist.
+    import grimp
+
+    graph = grimp.build_graph("mlops_cli")
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(" < ".join(error.args[1]))
 
 
 def test_modules_stay_readable() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from mlops_cli.core.column_names import selectable
 from mlops_cli.core.columntypes import DTYPES, normal
+from mlops_cli.core.sql_tokens import selectable
 
 if TYPE_CHECKING:
     import polars as pl

@@ -6,25 +6,7 @@ import re
 import unicodedata
 from collections.abc import Container
 
-from mlops_cli.core.sql_tokens import CONTROL
-
-__all__ = ["feature_name", "project_name", "quoted", "selectable", "unselectable"]
-
-
-def selectable(name: str) -> bool:
-    """Whether an expression can name this column alone; see ``unselectable``."""
-    return not unselectable(name)
-
-
-def unselectable(name: str) -> str:
-    """Why an expression can't name this column; empty where it can.
-
-    ``*`` and ``^...$`` stand for many columns.
-    """
-    if name == "*" or (name.startswith("^") and name.endswith("$")):
-        return "SQL takes its name for a pattern of many columns"
-    control = CONTROL.search(name)
-    return f"its name has the control character {control[0]!r}" if control else ""
+__all__ = ["feature_name", "project_name", "quoted"]
 
 
 def quoted(name: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from mlops_cli.core.column_facts import known_type, normalised, read_facts
-from mlops_cli.core.column_names import selectable, unselectable
 from mlops_cli.core.column_roles import Column, Role, decide, leaks
 from mlops_cli.core.date_parts import find_date_parts
+from mlops_cli.core.sql_tokens import selectable, unselectable
 from mlops_cli.core.task_inference import Target, infer_task
 from mlops_cli.core.time_hints import time_hints
 from mlops_cli.errors import DataRefused, SourceUnreadable, Usage, nearest

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mlops_cli.core.column_names import selectable
 from mlops_cli.core.sql_functions import (
     CLOCK,
     FUNCTIONS,
@@ -19,7 +18,7 @@ from mlops_cli.core.sql_functions import (
     TYPES,
 )
 from mlops_cli.core.sql_growth import growth_of_call, refuse_growth
-from mlops_cli.core.sql_tokens import END, GrammarError, Token, tokens_of
+from mlops_cli.core.sql_tokens import END, GrammarError, Token, selectable, tokens_of
 
 __all__ = ["LONGEST", "MOST_NESTED", "MOST_NODES", "GrammarError", "Sql", "parse"]
 

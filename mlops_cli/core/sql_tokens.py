@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["CONTROL", "END", "GrammarError", "Token", "tokens_of"]
+__all__ = ["CONTROL", "END", "GrammarError", "Token", "selectable", "tokens_of", "unselectable"]
 
 _TOKEN = re.compile(
     r"""
@@ -80,3 +80,19 @@ def _after_comment(sql: str, start: int) -> int:
         if depth == 0:
             return start + mark.end()
     raise GrammarError(f"a comment without its end at character {start + 1}")
+
+
+def selectable(name: str) -> bool:
+    """Whether an expression can name this column alone; see ``unselectable``."""
+    return not unselectable(name)
+
+
+def unselectable(name: str) -> str:
+    """Why an expression can't name this column; empty where it can.
+
+    ``*`` and ``^...$`` stand for many columns.
+    """
+    if name == "*" or (name.startswith("^") and name.endswith("$")):
+        return "SQL takes its name for a pattern of many columns"
+    control = CONTROL.search(name)
+    return f"its name has the control character {control[0]!r}" if control else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlops_cli.core.column_names import selectable
+from mlops_cli.core.sql_tokens import selectable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,8 +20,8 @@ from mlops_cli.store.git import Git, GitFailed
 from mlops_cli.store.lockfile import lock_at
 from mlops_cli.store.locks import held
 from mlops_cli.store.merging import Prefer
-from mlops_cli.store.objects import Objects
 from mlops_cli.store.registry import fetch, read
+from mlops_cli.store.remote_objects import RemoteObjects
 from mlops_cli.store.switching import refuse_half_pulled
 from mlops_cli.store.tag_objects import tags
 from mlops_cli.store.uploads import upload
@@ -200,7 +200,7 @@ def _brought(
     lock = lock_at(root, update.target)
     data = {} if lock is None else {md5: path for path, md5 in lock.data.items()}
     sizes = {} if lock is None else lock.sizes
-    brought = Objects(root, remote, progress).bring(data, sizes)
+    brought = RemoteObjects(root, remote, progress).bring(data, sizes)
     if brought.missing and not brought.tried:
         raise brought.refusal("the data of the branch")
     before = {tag.name for tag in tags(git, name)}

@@ -18,8 +18,8 @@ from mlops_cli.store import bundle as bundles
 from mlops_cli.store.delivery import bundle_object, pull_bundle
 from mlops_cli.store.git import Git, GitFailed
 from mlops_cli.store.lockfile import Lock, exported, hashed, lock_at
-from mlops_cli.store.objects import Objects
 from mlops_cli.store.registry import read
+from mlops_cli.store.remote_objects import RemoteObjects
 from mlops_cli.store.signatures import SignerUnknown, signer_of
 from mlops_cli.store.tag_objects import split_signature
 from mlops_cli.store.untrusted import json_tree, well_formed
@@ -59,7 +59,7 @@ class _Case:
     version: Version
     lock: Lock | None
     tree: Path
-    objects: Objects
+    objects: RemoteObjects
     bundle: Path | MlopsError
 
 
@@ -92,7 +92,7 @@ def prove(
             version,
             lock,
             tree,
-            Objects(root, remote, progress),
+            RemoteObjects(root, remote, progress),
             _bundle(root, version, remote, progress, Path(aside)),
         )
         checks = []

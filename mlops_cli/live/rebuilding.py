@@ -22,7 +22,8 @@ from mlops_cli.store.delivery import bundle_md5, pull_bundle
 from mlops_cli.store.git import Git
 from mlops_cli.store.lockfile import Lock, hashed, lock_at
 from mlops_cli.store.locks import held
-from mlops_cli.store.objects import Objects, md5_of
+from mlops_cli.store.objects import md5_of
+from mlops_cli.store.remote_objects import RemoteObjects
 
 if TYPE_CHECKING:
     from mlops_cli.core.versions import Version
@@ -102,7 +103,7 @@ def rebuild(
         raise NotFound(f"{version.label} has no dvc.lock", "Register another version.")
     original = pull_bundle(root, version, remote=remote, progress=progress)
     with _cloned(root, version.commit) as clone:
-        _place(lock, clone, Objects(root, remote, progress), version)
+        _place(lock, clone, RemoteObjects(root, remote, progress), version)
         failure = _reproduce(clone, len(lock.stages), progress)
         if failure is not None:
             return Rebuilt("not reproduced", failure, {})
@@ -134,7 +135,7 @@ def _cloned(root: Path, commit: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _place(lock: Lock, clone: Path, objects: Objects, version: Version) -> None:
+def _place(lock: Lock, clone: Path, objects: RemoteObjects, version: Version) -> None:
     """Put the raw data where the pipeline reads it."""
     brought = objects.bring({md5: path for path, md5 in lock.sources.items()}, lock.sizes)
     if brought.missing:

@@ -123,7 +123,7 @@ def parse(text: str, where: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise explain(error, text, where) from None
+        raise explain(error, text, where, Params) from None
 
 
 def load(path: Path) -> Params:

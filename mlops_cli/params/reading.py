@@ -171,7 +171,7 @@ def _refuse_dates(node: Any, path: tuple[str, ...], text: str, where: str) -> No
             _refuse_dates(value, (*path, str(key)), text, where)
 
 
-def explain(error: ValidationError, text: str, where: str) -> BadParams:
+def explain(error: ValidationError, text: str, where: str, model: type[BaseModel]) -> BadParams:
     """One sentence for the first problem of a failed validation, with line and remedy."""
     problems = error.errors(include_url=False)
     # An unknown key explains the rest more often than the rest explains it.
@@ -184,7 +184,7 @@ def explain(error: ValidationError, text: str, where: str) -> BadParams:
     hint = f"See `{shown[0]}` in docs/params.md." if shown else "See docs/params.md."
     if problem["type"] == "extra_forbidden":
         message = f"{name} is not a known setting ({place})"
-        hint = nearest(shown[-1], _siblings(shown)) or hint
+        hint = nearest(shown[-1], _siblings(shown, model)) or hint
     elif problem["type"] == "missing":
         message = f"{name} is missing ({place})"
     elif problem["type"] == "value_error":
@@ -248,22 +248,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _siblings(path: list[str]) -> list[str]:
+def _siblings(path: list[str], model: type[BaseModel]) -> list[str]:
     """The keys that are known where ``path`` ends, found by walking the models."""
     from typing import get_args
-
-    from mlops_cli.params import Params
 
     def models(annotation: Any) -> list[type[BaseModel]]:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return [annotation]
         return [m for arg in get_args(annotation) for m in models(arg)]
 
-    here: list[type[BaseModel]] = [Params]
+    here: list[type[BaseModel]] = [model]
     for part in path[:-1]:
         step: list[type[BaseModel]] = []
-        for model in here:
-            for key, field in model.model_fields.items():
+        for known in here:
+            for key, field in known.model_fields.items():
                 if (field.alias or key) == part:
                     step += models(field.annotation)
         here = step or here

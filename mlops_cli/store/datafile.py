@@ -119,8 +119,8 @@ def _described(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> Da
     import polars as pl
 
     from mlops_cli.core.column_facts import beyond_64_bits
-    from mlops_cli.core.column_names import selectable
     from mlops_cli.core.notations import find_notations
+    from mlops_cli.core.sql_tokens import selectable
     from mlops_cli.core.text_types import TextTypes, read_text_types, typed
 
     texts = [n for n, t in frame.collect_schema().items() if t == pl.String and selectable(n)]

@@ -10,7 +10,7 @@ from mlops_cli.errors import DataRefused, MlopsError, NotFound, Usage
 from mlops_cli.layout import Layout
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store.lockfile import lock_at
-from mlops_cli.store.objects import Objects
+from mlops_cli.store.remote_objects import RemoteObjects
 
 if TYPE_CHECKING:
     from mlops_cli.core.versions import Version
@@ -47,7 +47,7 @@ def pull_bundle(
     if _is_there(target, version, own=into is None):
         return target
     name = _path(root)
-    objects = Objects(root, remote, progress)
+    objects = RemoteObjects(root, remote, progress)
     brought = objects.bring({md5: name}, sizes)
     if brought.missing:
         raise brought.refusal(f"the bundle of {version.label}")

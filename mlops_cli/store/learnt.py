@@ -12,7 +12,7 @@ from mlops_cli.layout import ROW, TIME
 from mlops_cli.store import tables
 from mlops_cli.store.files import read_json
 from mlops_cli.store.lockfile import lock_at
-from mlops_cli.store.objects import Objects
+from mlops_cli.store.remote_objects import RemoteObjects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +105,7 @@ def output_files(
     md5 = None if lock is None else lock.made(name)
     if lock is None or md5 is None:
         raise NotFound(f"dvc.lock of {commit[:9]} has no {name}", "Run the pipeline there.")
-    objects = Objects(layout.root)
+    objects = RemoteObjects(layout.root)
     if fetch:
         brought = objects.bring({md5: name}, lock.sizes)
         if brought.missing:

@@ -1,4 +1,4 @@
-"""A bundle loaded and asked in a child process first, where a library reads a file unchecked.
+"""A bundle loaded in a child process first, where a library reads a file unchecked.
 
 CatBoost and XGBoost follow what a model file says, and a forged one can end the process that reads
 it. What happens to the child is then a sentence instead of the end of a service.
@@ -15,12 +15,10 @@ from pathlib import Path
 
 from mlops_cli.errors import DataRefused
 
-__all__ = ["main", "try_in_child"]
+__all__ = ["try_in_child"]
 
 _SECONDS = 120
-_REFUSED = 3
-_ODD = (0.0, 1.0, -1.0, 7.0, 1e30, -1e30, 0.5, 100.0)
-_SCRIPT = "import sys; from mlops_cli.store.trial import main; main(sys.argv[1])"
+_SCRIPT = "import sys; from mlops_cli.store.trial_child import main; main(sys.argv[1])"
 
 
 @lru_cache(maxsize=64)
@@ -63,23 +61,3 @@ def try_in_child(folder: Path, digest: str) -> None:
             "its file is damaged or forged",
             hint,
         )
-
-
-def main(folder: str) -> None:
-    """What the child does: ends with 0, or with 3 where the bundle can't be loaded or asked."""
-    import numpy as np
-
-    from mlops_cli.store import bundle as bundles
-
-    try:
-        bundle = bundles.load(Path(folder), tried=True)
-        width = len(bundle.encoder.owners)
-        alike = [np.full(width, value) for value in (*_ODD, np.nan)]
-        rng = np.random.default_rng(0)
-        mixed = rng.choice([*_ODD, 2.0, 3.0, 5.0, np.nan], (60, width))
-        rows = np.vstack([*alike, mixed, rng.normal(scale=20.0, size=(60, width))])
-        bundle.predict_matrix(rows)
-        bundle.predict_matrix(rows[:1])
-        _ = [member.fitted.importances for member in bundle.members]
-    except Exception:  # noqa: BLE001 - the caller meets it again, and says what it is
-        raise SystemExit(_REFUSED) from None

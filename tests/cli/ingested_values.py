@@ -150,8 +150,8 @@ def _infinite(cell: Any) -> bool:
 
 def _typed(column: Column, cells: list[Any], series: Any, markers: set[str]) -> list[str]:
     """Whether the column has the type that its values are of."""
-    from mlops_cli.core.column_names import selectable
     from mlops_cli.core.columntypes import type_name
+    from mlops_cli.core.sql_tokens import selectable
 
     texts = all(isinstance(c, str) or c is None for c in cells)
     present = [c for c in cells if c not in ("", None) and c not in markers]

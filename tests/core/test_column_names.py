@@ -5,7 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from mlops_cli.core.column_names import feature_name, project_name, quoted, selectable
+from mlops_cli.core.column_names import feature_name, project_name, quoted
+from mlops_cli.core.sql_tokens import selectable
 
 ODD = ["mean radius", 'say "so"', "it's", "a.b", "Größe", "年齢", "_x", "Upper", "select", "end"]
 ODD += ["user", "date", "interval", "true", "null", "a\\b", "back`tick", "50%", "${x}", "a: b"]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mlops_cli.core.learners.contract import Floats, TaskInfo
+from mlops_cli.core.learners.task_info import TaskInfo
+from mlops_cli.core.weighted import Floats
 from mlops_cli.errors import DataRefused
 
 __all__ = ["CONSTANT", "Constant", "only_constant"]

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mlops_cli.core.learners.constant import CONSTANT, Constant, only_constant
+from mlops_cli.core.learners.task_info import TaskInfo
 from mlops_cli.errors import DataRefused, MlopsError
 from mlops_cli.params.modelling import Dimension
 
@@ -52,42 +54,6 @@ _SMALL = 200_000
 
 class Pruned(Exception):  # not an error: a decision to stop
     """Raised by ``Watch.report`` to end a fit that is not worth finishing."""
-
-
-@dataclass(frozen=True)
-class TaskInfo:
-    """What is learnt.
-
-    Attributes
-    ----------
-    type
-        binary, multiclass or regression.
-    classes
-        How many there are; 0 for regression.
-    categorical
-        Columns of the matrix that hold category codes.
-    objective
-        Of regression: squared, absolute, poisson, or a quantile such as ``quantile:0.9``.
-    monotone
-        Per column of the matrix: 1 where the output may only rise with it, -1 where it may only
-        fall, else 0. Empty: no column is bound.
-    """
-
-    type: str
-    classes: int
-    categorical: tuple[int, ...] = ()
-    objective: str = "squared"
-    monotone: tuple[int, ...] = ()
-
-    @property
-    def loss(self) -> str:
-        """What a fit makes small: log, squared, absolute, poisson or quantile."""
-        return "log" if self.classes else self.objective.partition(":")[0]
-
-    @property
-    def quantile(self) -> float:
-        """The quantile that is predicted: a half where the objective is none."""
-        return float(self.objective.partition(":")[2] or 0.5)
 
 
 @dataclass(frozen=True)
@@ -264,8 +230,6 @@ class Family:
         seconds: float | None = None,
     ) -> Fitted:
         """See ``Fit``; where all rows or all truths are alike, the model is a constant."""
-        from mlops_cli.core.learners.constant import only_constant
-
         return only_constant(X, y, task, weight) or self.fitter(
             X,
             y,
@@ -287,8 +251,6 @@ class Family:
         DataRefused
             If it isn't one, or holds what no model of ours holds.
         """
-        from mlops_cli.core.learners.constant import CONSTANT, Constant
-
         if set(files) == {CONSTANT}:
             return Constant.from_bytes(files[CONSTANT])
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -12,17 +12,39 @@ from mlops_cli.live.service.openapi import document
 from mlops_cli.store.files import read_json
 
 if TYPE_CHECKING:
-    from mlops_cli.live.service.app import Service
+    from collections.abc import Callable
+
+    from mlops_cli.live.service.batching import Batcher
+    from mlops_cli.live.service.gate import Gate
     from mlops_cli.live.service.http import Request
+    from mlops_cli.live.service.metrics import Metrics
+    from mlops_cli.live.service.security import Guard
     from mlops_cli.live.service.served import Served
+    from mlops_cli.live.service.settings import Settings
+    from mlops_cli.live.service.versions import Versions
+    from mlops_cli.store.events.writer import EventLog
 
 __all__ = ["About"]
+
+
+class State(Protocol):
+    """The parts of a service that its answers tell of."""
+
+    settings: Settings
+    versions: Versions
+    batcher: Batcher
+    metrics: Metrics
+    guard: Guard
+    gate: Gate
+    log: EventLog | None
+    ending: bool
+    following: Callable[[], dict[str, Any] | None]
 
 
 class About:
     """Answers to GET of a service."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: State) -> None:
         self._service = service
         self._document: tuple[Served, bytes] | None = None
 

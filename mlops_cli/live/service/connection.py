@@ -18,7 +18,7 @@ from mlops_cli.live.service.heads import FIELDS, Rest, Whole, fault_of, many_hea
 from mlops_cli.live.service.http import FULL, TOO_MANY, Answer, Problem, no_room, problem, too_large
 
 if TYPE_CHECKING:
-    from mlops_cli.live.service.server import Server
+    from mlops_cli.live.service.server_protocol import ConnectionHost
 
 __all__ = ["Connection"]
 
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ConnectionHost[Connection]) -> None:
         self._server = server
         self._parser: Any = HttpRequestParser(self)
         self._request = Whole(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
 from httptools import HttpParserInvalidURLError, parse_url
@@ -12,13 +12,38 @@ from httptools import HttpParserInvalidURLError, parse_url
 from mlops_cli.live.service.http import Problem
 
 if TYPE_CHECKING:
-    from mlops_cli.live.service.connection import Connection
+    import asyncio
+
     from mlops_cli.live.service.http import Answer
 
 __all__ = ["FIELDS", "Rest", "Whole", "fault_of", "many_headers", "target_of"]
 
 FIELDS = 128
 """Headers of a request."""
+
+
+class Client(Protocol):
+    """A client's connection: the way to it, and the calls of its parser (see ``Connection``)."""
+
+    transport: asyncio.Transport
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+
+    def on_url(self, url: bytes) -> None:
+        """A part of what is asked for."""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+
+    def on_body(self, part: bytes) -> None:
+        """A part of the body."""
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
 
 
 class Whole:
@@ -46,7 +71,7 @@ class Whole:
     answer: Answer | None = None
     leave: Callable[[], object] | None = None
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Client) -> None:
         self._connection = connection
         self.headers: dict[bytes, bytes] = {}
 
@@ -93,7 +118,7 @@ class Rest:
 
     __slots__ = ("_connection", "_in_rest", "on_body", "on_message_complete")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Client) -> None:
         self._connection = connection
         self._in_rest = False
         self.on_body = connection.on_body

@@ -11,11 +11,10 @@ import asyncio
 import heapq
 import resource
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from mlops_cli.live.service.connection import Connection
 
@@ -24,8 +23,9 @@ if TYPE_CHECKING:
 
     from mlops_cli.live.service.heads import Whole
     from mlops_cli.live.service.http import Answer, Budget
+    from mlops_cli.live.service.server_protocol import Handler
 
-__all__ = ["Handler", "Server"]
+__all__ = ["Server"]
 
 _BACKLOG = 2048
 """Connections that wait in the kernel."""
@@ -34,16 +34,6 @@ _FILES = 64
 _MORE = 2.0
 """Seconds that a request may be at work beyond its limit; the service answers before."""
 _TICK = 1.0
-
-
-class Handler(Protocol):
-    """The service, as its server sees it."""
-
-    def refusal(self, request: Whole) -> Answer | None:
-        """The answer to a request that is refused by its head; None where its body may come."""
-
-    def take(self, request: Whole, reply: Callable[[Answer], None]) -> None:
-        """Call ``reply`` with the answer, now or later; it never raises."""
 
 
 class Server:

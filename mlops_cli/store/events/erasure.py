@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlops_cli.store.events import sqlite_file
+from mlops_cli.store.events.base import sqlite_file
 from mlops_cli.store.events.postgres import PostgresEvents, PostgresRows
 from mlops_cli.store.events.sqlite import SqliteEvents, SqliteRows, unusable
 

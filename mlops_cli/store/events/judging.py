@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mlops_cli.store.events import Label
+from mlops_cli.store.events.base import Label
 
 __all__ = ["judged", "wanted"]
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mlops_cli.errors import BadParams, SourceUnreadable, install_hint
-from mlops_cli.store.events import Label, Prediction, Unkeepable, WriteFailed
+from mlops_cli.store.events.base import Label, Prediction, Unkeepable, WriteFailed
 from mlops_cli.store.events.judging import judged, wanted
 from mlops_cli.store.urls import check_url
 

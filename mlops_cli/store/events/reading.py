@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from mlops_cli.store.events import Label, Prediction
+from mlops_cli.store.events.base import Label, Prediction
 
 if TYPE_CHECKING:
     import polars as pl

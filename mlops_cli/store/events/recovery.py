@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from mlops_cli.store.events import Label, Prediction, Unkeepable
+from mlops_cli.store.events.base import Label, Prediction, Unkeepable
 
 if TYPE_CHECKING:
     from mlops_cli.store.events.spill import Chunk, Spill

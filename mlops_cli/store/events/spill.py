@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from mlops_cli.store.events import Label, Prediction
+from mlops_cli.store.events.base import Label, Prediction
 from mlops_cli.store.private import private_file, private_folder, private_parent, tighten
 
 __all__ = ["Chunk", "Spill", "event_of", "locked", "sync"]

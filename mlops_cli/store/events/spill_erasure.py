@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from mlops_cli.store.events import Prediction
+from mlops_cli.store.events.base import Prediction
 from mlops_cli.store.events.spill import event_of, locked, sync
 from mlops_cli.store.private import private_file
 

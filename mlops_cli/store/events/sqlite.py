@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli.errors import NotFound, SourceUnreadable
-from mlops_cli.store.events import Label, Prediction, Unkeepable, WriteFailed
+from mlops_cli.store.events.base import Label, Prediction, Unkeepable, WriteFailed
 from mlops_cli.store.events.checkpoints import Checkpoints
 from mlops_cli.store.events.judging import judged, wanted
 from mlops_cli.store.private import private_database

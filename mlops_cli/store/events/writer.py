@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from mlops_cli.errors import Busy, MlopsError, SourceUnreadable
-from mlops_cli.store.events import Label, Prediction, Unkeepable, WriteFailed
+from mlops_cli.store.events.base import Label, Prediction, Unkeepable, WriteFailed
 from mlops_cli.store.events.recovery import Recovery
 
 if TYPE_CHECKING:
-    from mlops_cli.store.events import Events, Policy
+    from mlops_cli.store.events.base import Events, Policy
     from mlops_cli.store.events.retention import Retention
     from mlops_cli.store.events.spill import Spill
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from mlops_cli.errors import BadParams, SourceUnreadable, install_hint
-from mlops_cli.store.online import Entry
+from mlops_cli.store.online.base import Entry
 from mlops_cli.store.urls import check_url, masked
 
 __all__ = ["RedisStore"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli.errors import NotFound, SourceUnreadable
-from mlops_cli.store.online import Entry
+from mlops_cli.store.online.base import Entry
 from mlops_cli.store.private import private_database, tighten
 
 __all__ = ["SqliteStore"]
