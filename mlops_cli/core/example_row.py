@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,11 +62,11 @@ def _number(values: pl.Series, least: int) -> int | float:
     if median is None or int((values.cast(pl.Float64) == median).sum()) >= least:
         return _plain(median or 0.0, values.dtype)
     low, high = float(values.min()), float(values.max())  # type: ignore[arg-type]
-    for digits in range(2, 5):
-        rounded = float(f"{median:.{digits}g}")
-        if low <= rounded <= high:
-            return _plain(rounded, values.dtype)
-    return _plain(float(f"{median:.2g}"), values.dtype)
+    rounded = [float(f"{median:.{digits}g}") for digits in range(2, 5)]
+    # Near the largest float, rounding leads beyond it.
+    rounded = [value for value in rounded if math.isfinite(value)] or [0.0]
+    inside = next((value for value in rounded if low <= value <= high), rounded[0])
+    return _plain(inside, values.dtype)
 
 
 def _plain(value: float, dtype: pl.DataType) -> int | float:

@@ -18,6 +18,8 @@ __all__ = ["MOST_CLASSES", "LabelCodec"]
 
 MOST_CLASSES = 1000
 """A target with more distinct values than this is a quantity, not a class."""
+_LARGEST = 1e15
+"""The largest regression target, in absolute value."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,17 @@ def _numeric(target: pl.Series) -> None:
             f"a regression target is a number, not {target.dtype} (such as {example!r})",
             "Make the target expression numeric, or set task.type to binary or multiclass.",
         )
-    strange = int((~target.cast(pl.Float64).is_finite()).sum())
+    values = target.cast(pl.Float64)
+    strange = int((~values.is_finite()).sum())
     if strange:
         raise DataRefused(
             f"the regression target is infinite or not a number in {strange} rows",
             "Give null where there is no label: such rows are counted and left out.",
+        )
+    most = values.abs().max()
+    if isinstance(most, float) and most > _LARGEST:
+        raise DataRefused(
+            f"the regression target reaches {most:g} in size, and at most {_LARGEST:g} can be "
+            "fitted: the libraries keep labels and squared errors as 32-bit floats",
+            "Divide it in featurize.target, such as amount / 1e12.",
         )

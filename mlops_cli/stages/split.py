@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,8 +115,11 @@ def _facts(path: Path) -> dict[str, Any]:
         facts["time"] = [_iso(least), _iso(most)]
     target = table.select(TARGET).collect()[TARGET]
     if target.dtype.is_float() or target.n_unique() > 50:  # noqa: PLR2004 - more than one can read
-        mean = table.select(pl.col(TARGET).cast(pl.Float64).mean()).collect().item()
-        facts["target_mean"] = float(f"{float(mean):.6g}")
+        values = pl.col(TARGET).cast(pl.Float64)
+        mean = table.select(values.mean()).collect().item()
+        if not math.isfinite(mean):  # the sum is too large for a float
+            mean = table.select((values / facts["rows"]).sum()).collect().item()
+        facts["target_mean"] = float(f"{mean:.6g}")
     else:
         counts = target.cast(pl.String).alias("c").value_counts().sort("c")
         facts["target"] = {c: round(n / facts["rows"], 6) for c, n in counts.iter_rows()}

@@ -155,7 +155,9 @@ def _typed(column: Column, cells: list[Any], series: Any, markers: set[str]) -> 
 
     texts = all(isinstance(c, str) or c is None for c in cells)
     present = [c for c in cells if c not in ("", None) and c not in markers]
-    if column.type is None or not texts or not present or not selectable(column.name):
+    # A column of missing values only may be of any type.
+    empty = all(value is None for value in column.values)
+    if column.type is None or empty or not texts or not present or not selectable(column.name):
         return []
     if any(
         value is None and cell not in ("", None) and cell not in markers

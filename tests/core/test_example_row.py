@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+import sys
 
 import polars as pl
 import pytest
@@ -68,3 +70,11 @@ def test_no_private_value_of_a_row_is_in_it_however_few_rows_there_are() -> None
             assert example[name] not in table[name].cast(pl.String).to_list()
             assert example[name] not in table[name].to_list()
     assert example_row(people(0).lazy(), ["email"]) is None
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_number_near_the_largest_float_stays_finite(sign: float) -> None:
+    table = pl.DataFrame({"x": [sign * sys.float_info.max, 0.0]})
+    example = example_row(table.lazy(), table.columns)
+    assert example is not None
+    assert math.isfinite(example["x"])

@@ -92,3 +92,16 @@ def test_a_class_that_training_never_saw_is_refused_with_place_and_count():
     codec = LabelCodec.fit(pl.Series(["a", "b"]), "multiclass")
     with pytest.raises(DataRefused, match=r"class 'c' is in the test split \(2 rows\)"):
         codec.encode(pl.Series(["a", "c", "c"]), "the test split")
+
+
+@pytest.mark.parametrize("target", [[1.0, -1.7e308], [1e200], [2**62, 3]])
+def test_a_regression_target_that_is_too_large_to_fit_is_refused_with_its_size(target):
+    with pytest.raises(
+        DataRefused, match=r"reaches .+e\+\d+ in size, and at most 1e\+15"
+    ) as refused:
+        LabelCodec.fit(pl.Series(target), "regression")
+    assert "featurize.target" in refused.value.hint
+
+
+def test_a_large_regression_target_that_can_be_fitted_is_taken():
+    LabelCodec.fit(pl.Series([1e15, -1e15, 1e-320]), "regression")
