@@ -26,7 +26,6 @@ _WORTH = (
     "mlp",
     "xgboost",
     "forest",
-    "hist_gradient_boosting",
 )
 """Families by what their first trial is worth for its time (after N. Erickson et al., "TabArena",
 NeurIPS 2025, and the two that differ most from trees and from each other early)."""

@@ -32,7 +32,6 @@ FamilyName = Literal[
     "mlp",
     "forest",
     "extra_trees",
-    "hist_gradient_boosting",
     "lightgbm",
     "xgboost",
     "catboost",

@@ -17,7 +17,7 @@ from mlops_cli.core.calibration import Calibrator
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, Fitted
-from mlops_cli.errors import DataRefused, NotFound, nearest
+from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.store.files import json_text, staged, write_json
 from mlops_cli.store.trial import try_in_child
 from mlops_cli.store.untrusted import data_path, json_tree, well_formed
@@ -280,7 +280,11 @@ def _member(
 ) -> Member:
     name = entry["family"]
     if name not in FAMILIES:
-        raise DataRefused(f"{folder} holds a model of family {name!r}", nearest(name, FAMILIES))
+        raise DataRefused(
+            f"{folder} holds a model of the family {name!r}, which this version of mlops-cli "
+            f"doesn't have (it has {', '.join(FAMILIES)})",
+            "Train the model again, or use the version of mlops-cli that wrote it.",
+        )
     place = _place(number, name)
     if entry["folder"] != place:
         raise DataRefused(

@@ -202,7 +202,7 @@ def test_a_watched_fit_reports_ten_steps_at_most_and_can_be_pruned(family):
         quick(family, X, y, task, watch=Watch(X, lambda p: 0.0, prune))
 
 
-@pytest.mark.parametrize("name", ["hist_gradient_boosting", "lightgbm"])
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost"])
 def test_boosting_stops_early_and_keeps_the_best_rounds(name):
     X, y, task = problem("regression", rows=400)
     score = lambda p: -float(((p - y[200:]) ** 2).mean())  # noqa: E731
@@ -243,10 +243,10 @@ def test_a_file_with_a_foreign_type_is_refused_before_anything_is_built(tmp_path
 
 
 def test_a_trusted_library_outside_our_list_is_refused_too():
-    from sklearn.naive_bayes import GaussianNB
+    from sklearn.dummy import DummyRegressor
 
-    model = GaussianNB().fit([[0.0], [1.0]], [0, 1])
-    with pytest.raises(DataRefused, match="GaussianNB"):
+    model = DummyRegressor().fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(DataRefused, match="DummyRegressor"):
         skops_bytes.loads(skops_bytes.dumps(model), "model.skops")
 
 
@@ -280,7 +280,7 @@ def test_objectives_give_what_they_are_named_after(objective):
     families, task = regression_families(objective)
     if objective == "poisson":
         y = np.random.default_rng(0).poisson(np.exp(y / 3)).astype(float)
-    assert len(families) >= 4
+    assert len(families) >= 3
     for family in families:
         fitted = quick(family, X, y, task, rounds=40, threads=1)
         found = family.from_files(fitted.to_files()).predict(X)
@@ -300,7 +300,7 @@ def test_families_that_take_monotone_constraints_keep_them(kind):
     y = (value > 0).astype(int) if kind == "binary" else value
     task = TaskInfo(kind, TASKS[kind], monotone=(1, 0, 0))
     families = [f for f in FAMILIES.values() if f.unfit(task) is None]
-    assert {"hist_gradient_boosting", "lightgbm"} <= {f.name for f in families}
+    assert {"lightgbm", "xgboost"} <= {f.name for f in families}
     rows = np.zeros((50, 3))
     rows[:, 0] = np.linspace(-2, 2, 50)
     for family in families:
@@ -393,7 +393,7 @@ with ThreadPoolExecutor(4) as pool:
 """
 
 
-@pytest.mark.parametrize("family", ["lightgbm", "hist_gradient_boosting", "xgboost"])
+@pytest.mark.parametrize("family", ["lightgbm", "xgboost"])
 def test_fits_and_predictions_beside_each_other_leave_each_other_alone(family):
     """LightGBM's number of threads is one for the process: changed beside a fit, it crashes."""
     times = "400" if family == "lightgbm" else "20"

@@ -18,7 +18,7 @@ from mlops_cli.errors import BadParams, DataRefused, NotFound
 from mlops_cli.reporting import Silent
 from mlops_cli.stages import tune
 
-FAST = ["linear", "forest", "hist_gradient_boosting", "lightgbm"]
+FAST = ["linear", "forest", "extra_trees", "lightgbm"]
 FEW = {"trials": 6, "families": FAST}
 
 

@@ -179,6 +179,14 @@ def test_a_description_of_another_form_is_refused(folder, key, value):
         load(folder)
 
 
+def test_a_model_of_a_family_that_is_gone_is_refused_by_name(folder):
+    family = "hist_gradient_boosting"
+    changed(folder, "bundle.json", lambda tree: tree["members"][0].update(family=family))
+    with pytest.raises(DataRefused, match=f"the family '{family}', which this version") as refused:
+        load(folder)
+    assert refused.value.hint.startswith("Train the model again")
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", ".git/config", "a\0b", "\ud800"])
 def test_a_manifest_lists_only_what_is_below_the_bundle(folder, name):
     manifest = json.loads((folder / "manifest.json").read_text())
