@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "ColumnDrift", "DriftReport", "DriftRules", "Finding", "compare"]
 
 _ORDER = (
-    "vanished", "type", "constant", "unit", "swap", "missing", "unseen", "range", "scale", "shift",
-    "drift", "joint",
+    "vanished", "type", "constant", "swap", "missing", "unseen", "range", "scale", "shift", "drift",
+    "joint",
 )  # fmt: skip
 _WHOLE = {"vanished", "type", "constant"}
 """Kinds that say it all of a column."""

@@ -14,7 +14,7 @@ from mlops_cli.core.coding import ABOVE, BELOW, MISSING, OTHER
 from mlops_cli.core.dependence import Dependence, clustered
 from mlops_cli.core.distances import cells, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
 from mlops_cli.core.drift_candidates import Candidate
-from mlops_cli.core.drift_naming import median_ratio, moved, swapped
+from mlops_cli.core.drift_naming import find_shift_or_scale, find_swap, median_ratio
 from mlops_cli.core.drift_report import Bar, ColumnDrift, DriftRules
 from mlops_cli.core.name_cells import NameCells
 
@@ -297,7 +297,7 @@ class Column:
         if value >= least:
             kind, said, more = self._named(value)
             details |= more
-            if kind in {"unit", "scale"} and p_value is not None:
+            if kind == "scale" and p_value is not None:
                 p_value = min(p_value, self._far())
         said = said or self._plainly(distances)
         return Candidate(
@@ -308,17 +308,17 @@ class Column:
     def _named(self, distance: float) -> tuple[str, str, dict[str, Any]]:
         name = self.name
         if self.reference.coding.kind == "number":
-            return self._moved(distance)
-        exchange = swapped(self.reference, self.window, distance)
+            return self._shift_or_scale(distance)
+        exchange = find_swap(self.reference, self.window, distance)
         if exchange is None:
             return "drift", "", {}
         details = {"swapped": [exchange.first, exchange.second]}
         said = f"{exchange.first!r} and {exchange.second!r} have changed places in {name!r}"
         return "swap", said, details
 
-    def _moved(self, distance: float) -> tuple[str, str, dict[str, Any]]:
-        name, rows = self.name, (self.m, self.n)
-        change = moved(self.reference, self.window, self.values, distance, rows)
+    def _shift_or_scale(self, distance: float) -> tuple[str, str, dict[str, Any]]:
+        name = self.name
+        change = find_shift_or_scale(self.reference, self.values, distance)
         if change is None:
             return "drift", "", {}
         details: dict[str, Any] = {
@@ -337,7 +337,7 @@ class Column:
                     f"{name!r} is about {change.factor:.3g} times what it was, {change.offset:+.4g}"
                 )
             return "shift", said, details
-        ratio = median_ratio(self.reference, self.values, rows)
+        ratio = median_ratio(self.reference, self.values, (self.m, self.n))
         if ratio is not None and not change.offset:
             said = (
                 f"{name!r} has another scale: its median is {ratio[0]:.3g} times the reference's "
@@ -350,9 +350,7 @@ class Column:
                 f"the reference, about a mean of {self.window.mean:.4g} in place of "
                 f"{self.reference.mean:.4g}"
             )
-        if change.question:
-            said += f"; {change.question}"
-        return change.kind, said, details
+        return "scale", said, details
 
     def _plainly(self, distances: ColumnDrift) -> str:
         """The drift where it has no name: of numbers the means, else what has changed most."""

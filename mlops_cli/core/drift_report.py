@@ -49,7 +49,7 @@ class Finding:
     Parameters
     ----------
     kind
-        vanished, type, constant, missing, range, unseen, drift, shift, scale, unit, swap or joint.
+        vanished, type, constant, missing, range, unseen, drift, shift, scale, swap or joint.
     part
         inputs, outputs (predictions) or labels.
     column

@@ -266,10 +266,13 @@ def expected_reasons(known):
     return judge(window, known, RULES).facts["estimate"]["reasons"]
 
 
-def test_another_scale_of_a_feature_is_drift_and_breaks_no_feature():
+def test_another_scale_of_a_feature_is_drift_and_no_estimate_is_trusted():
     known = basis("binary")
     features, output, _ = rows("binary", 1_000, 9)
     window = Window.of(known, times(1_000), features.with_columns(pl.col("noise") * 1.852), output)
     found = judge(window, known, RULES)
     assert "scale" in {f.kind for f in found.findings if f.means == "drift"}
-    assert not any("broken" in r for r in found.facts["estimate"]["reasons"])
+    estimate = found.facts["estimate"]
+    assert not estimate["trusted"]
+    assert "features have another scale, as in another unit: noise" in estimate["reasons"]
+    assert not any("broken" in r for r in estimate["reasons"])

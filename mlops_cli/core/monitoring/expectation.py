@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ _AHEAD = 1.5
 _SURE = 0.75
 """An estimate must be surer than the loss that it is to show, by so much."""
 _BROKEN = {"vanished", "type", "swap", "constant"}
-"""Kinds of drift after which a probability isn't what it was in the evaluation."""
+"""Kinds of drift after which a feature doesn't mean what it did."""
 
 
 @dataclass(frozen=True)
@@ -98,26 +98,37 @@ def expect(
     if metric.name not in figures:
         return Expectation(figures, check, [f"{metric.name} can't be estimated"])
     may = allowed(basis, metric, rules.tolerance)
-    reasons = []
     if metric.name not in proofs:
-        reasons.append(_unproven(basis, metric.name))
-    elif (wide := _half(figures[metric.name])) > _SURE * may:
-        reasons.append(
-            f"it may be off by {wide:.3g}, too much to show a loss of {may:.3g}: by chance, and by "
-            "what estimates were off in parts of the evaluation"
-        )
+        reasons = [_unproven(basis, metric.name)]
+    else:
+        reasons = [*_too_wide(figures[metric.name], may)]
     known = check or former
     if known is not None and abs(known["error"]) > may:
         where = "on this window's labels" if check else "on the last labels before"
         reasons.append(f"{where} it was off by {known['error']:+.3g}")
-    alarms = [f for f in findings if f.means == "drift"]
-    if broken := sorted({f.column or "" for f in alarms if f.kind in _BROKEN}):
-        reasons.append(f"features are broken: {', '.join(broken)}")
-    if asked := sorted({f.column or "" for f in alarms if f.kind == "unit"}):
-        reasons.append(f"it looks as if another unit were meant in {', '.join(asked)}")
-    if ahead := _too_far(window, basis):
-        reasons.append(ahead)
+    reasons += [*_changed_features(findings), *_too_far(window, basis)]
     return Expectation(figures, check, reasons)
+
+
+def _too_wide(estimate: Estimate, may: float) -> Iterator[str]:
+    """That the estimate's interval could not show a loss as large as is allowed."""
+    wide = (estimate.figure.high - estimate.figure.low) / 2
+    if wide > _SURE * may:
+        yield (
+            f"it may be off by {wide:.3g}, too much to show a loss of {may:.3g}: by chance, and "
+            "by what estimates were off in parts of the evaluation"
+        )
+
+
+def _changed_features(findings: Sequence[Finding]) -> Iterator[str]:
+    """Features with which a probability isn't what it was in the evaluation."""
+    for kinds, text in (
+        (_BROKEN, "features are broken"),
+        ({"scale"}, "features have another scale, as in another unit"),
+    ):
+        columns = {f.column or "" for f in findings if f.means == "drift" and f.kind in kinds}
+        if columns:
+            yield f"{text}: {', '.join(sorted(columns))}"
 
 
 def _unproven(basis: Basis, metric: str) -> str:
@@ -139,10 +150,6 @@ def _unproven(basis: Basis, metric: str) -> str:
         f"how far off estimates of {metric} are couldn't be measured, as it isn't defined in each "
         f"part of the test rows, say where a class is missing: give `split.test` more rows{go_by}"
     )
-
-
-def _half(estimate: Estimate) -> float:
-    return (estimate.figure.high - estimate.figure.low) / 2
 
 
 def _proofs(basis: Basis) -> dict[str, Proof]:
@@ -190,14 +197,14 @@ def _span(basis: Basis) -> dt.timedelta | None:
     return last - first
 
 
-def _too_far(window: Window, basis: Basis) -> str | None:
+def _too_far(window: Window, basis: Basis) -> Iterator[str]:
+    """That the window begins later than the evaluation can speak for."""
     span = _span(basis)
     if span is None or basis.trained is None:
-        return None
+        return
     ahead = window.about[0] - basis.trained
-    if ahead <= _AHEAD * span:
-        return None
-    return (
-        f"the window begins {ahead.days} days after the model's data end, and the evaluation "
-        f"covers only {max(span.days, 1)}"
-    )
+    if ahead > _AHEAD * span:
+        yield (
+            f"the window begins {ahead.days} days after the model's data end, and the evaluation "
+            f"covers only {max(span.days, 1)}"
+        )

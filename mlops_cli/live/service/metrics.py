@@ -5,7 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -83,69 +85,63 @@ class Metrics:
 
     def collect(self) -> Iterable[Metric]:
         """As prometheus_client asks for it."""
-        from prometheus_client.core import (
-            CounterMetricFamily,
-            GaugeMetricFamily,
-            HistogramMetricFamily,
-        )
+        from prometheus_client import core
 
-        def counter(name: str, text: str, labels: list[str], values: Mapping[Any, int]) -> Metric:
-            family = CounterMetricFamily(name, text, labels=labels)
-            for key, value in values.items():
-                family.add_metric(
-                    [str(k) for k in (key if isinstance(key, tuple) else (key,))], value
-                )
-            return family
+        kinds: dict[str, Any] = {
+            "counter": core.CounterMetricFamily,
+            "gauge": core.GaugeMetricFamily,
+            "histogram": core.HistogramMetricFamily,
+        }
+        for family in _FAMILIES:
+            metric = kinds[family.kind](family.name, family.text, labels=family.labels)
+            for key, value in family.series(self).items():
+                labels = [str(part) for part in (key if isinstance(key, tuple) else (key,))]
+                if isinstance(value, Histogram):
+                    metric.add_metric(labels, value.buckets(), value.total)
+                else:
+                    metric.add_metric(labels, value)
+            yield metric
+        for name, (text, read) in self.gauges.items():
+            yield core.GaugeMetricFamily(name, text, value=read())
 
-        def histogram(
-            name: str, text: str, labels: list[str], values: Mapping[Any, Histogram]
-        ) -> Metric:
-            family = HistogramMetricFamily(name, text, labels=labels)
-            for key, value in values.items():
-                family.add_metric(list(key), value.buckets(), value.total)
-            return family
 
-        yield counter(
-            "mlops_requests", "Requests by path, status code and version.",
-            ["path", "code", "version"], self.requests,
-        )  # fmt: skip
-        yield histogram(
-            "mlops_request_seconds", "From the request's head to the last byte of the answer.",
-            ["path"], {(path,): h for path, h in self.latency.items()},
-        )  # fmt: skip
-        yield counter(
-            "mlops_rows", "Rows scored, by version and role.", ["version", "role"], self.rows
-        )
-        yield histogram(
-            "mlops_batch_rows", "Rows that were scored together.", [], {(): self.batches}
-        )
-        yield counter(
-            "mlops_lookup_misses", "Rows for whose key the online store knew nothing.",
-            ["table"], self.misses,
-        )  # fmt: skip
-        yield counter(
-            "mlops_warnings", "Values that were flagged or taken as missing, by column.",
-            ["column", "kind", "policy"], self.warnings,
-        )  # fmt: skip
-        yield histogram(
-            "mlops_predicted_probability", "Of the positive class, or of the predicted one.",
-            ["version", "class"], self.scores,
-        )  # fmt: skip
-        yield counter(
-            "mlops_labels", "Labels received, by what became of them.", ["result"], self.labels
-        )
-        indices = GaugeMetricFamily(
-            "mlops_drift_psi",
+@dataclass(frozen=True)
+class _Family:
+    """A metric family: what it is called, its labels, and its series by their label values."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    name: str
+    text: str
+    labels: tuple[str, ...]
+    series: Callable[[Metrics], Mapping[Any, float | Histogram]]
+
+
+# fmt: off
+_FAMILIES = (
+    _Family("counter", "mlops_requests", "Requests by path, status code and version.",
+            ("path", "code", "version"), attrgetter("requests")),
+    _Family("histogram", "mlops_request_seconds",
+            "From the request's head to the last byte of the answer.",
+            ("path",), attrgetter("latency")),
+    _Family("counter", "mlops_rows", "Rows scored, by version and role.",
+            ("version", "role"), attrgetter("rows")),
+    _Family("histogram", "mlops_batch_rows", "Rows that were scored together.",
+            (), lambda metrics: {(): metrics.batches}),
+    _Family("counter", "mlops_lookup_misses",
+            "Rows for whose key the online store knew nothing.",
+            ("table",), attrgetter("misses")),
+    _Family("counter", "mlops_warnings",
+            "Values that were flagged or taken as missing, by column.",
+            ("column", "kind", "policy"), attrgetter("warnings")),
+    _Family("histogram", "mlops_predicted_probability",
+            "Of the positive class, or of the predicted one.",
+            ("version", "class"), attrgetter("scores")),
+    _Family("counter", "mlops_labels", "Labels received, by what became of them.",
+            ("result",), attrgetter("labels")),
+    _Family("gauge", "mlops_drift_psi",
             "Population stability index of recent rows against the version's reference profile.",
-            labels=["version", "part", "column"],
-        )
-        for key, index in self.watch.indices.items():
-            indices.add_metric(list(key), index)
-        recent = GaugeMetricFamily(
-            "mlops_drift_rows", "Recent rows that mlops_drift_psi is of.", labels=["version"]
-        )
-        for number, rows in self.watch.rows.items():
-            recent.add_metric(list(number), rows)
-        yield from (indices, recent)
-        for name, (text, value) in self.gauges.items():
-            yield GaugeMetricFamily(name, text, value=value())
+            ("version", "part", "column"), attrgetter("watch.indices")),
+    _Family("gauge", "mlops_drift_rows", "Recent rows that mlops_drift_psi is of.",
+            ("version",), attrgetter("watch.rows")),
+)
+# fmt: on
