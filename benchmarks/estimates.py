@@ -24,7 +24,7 @@ import polars as pl
 
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.estimates import proven
-from mlops_cli.core.intervals import compare
+from mlops_cli.core.intervals import Bootstrap, compare
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, TaskInfo
 from mlops_cli.core.metrics import METRICS
@@ -80,7 +80,7 @@ class Model:
         y, p = test[TARGET].cast(pl.Int64).to_numpy(), self.predict(test)
         found = compare(
             [AUC], y, {"model": p, "constant": np.full_like(p, 0.5)},
-            resamples=100, confidence=0.95, seed=0,
+            Bootstrap(100, 0.95, 0),
         )  # fmt: skip
         curves = curves_of(y, p, ["False", "True"])
         proofs = proven([AUC], y, p, curves, seed=0)

@@ -33,7 +33,7 @@ from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.ensemble import select
 from mlops_cli.core.folds import hold_out
 from mlops_cli.core.importance import permutation
-from mlops_cli.core.intervals import compare
+from mlops_cli.core.intervals import Bootstrap, compare
 from mlops_cli.core.judge import Judge
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, TaskInfo
@@ -204,6 +204,7 @@ def main(folder: Path) -> None:
     prediction = predict(test)
     linear = baselines.linear(X, y, task, SEED)
     metrics = tuple(lookup(name, "binary") for name in PARAMS.evaluate.metrics)
+    bootstrap = Bootstrap(PARAMS.evaluate.resamples, PARAMS.evaluate.confidence, SEED)
     found = compare(
         metrics,
         y_test,
@@ -212,9 +213,7 @@ def main(folder: Path) -> None:
             "constant": baselines.constant(y, 2, "roc_auc", len(y_test)),
             "linear": linear.predict(X_test),
         },
-        resamples=PARAMS.evaluate.resamples,
-        confidence=PARAMS.evaluate.confidence,
-        seed=SEED,
+        bootstrap,
     )
     shuffled = permutation(
         predict,
@@ -235,9 +234,7 @@ def main(folder: Path) -> None:
             prediction,
             metrics,
             least_rows=PARAMS.evaluate.slice_rows,
-            resamples=PARAMS.evaluate.resamples,
-            confidence=PARAMS.evaluate.confidence,
-            seed=SEED,
+            bootstrap=bootstrap,
         )
         for name in PARAMS.evaluate.slices
     }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from mlops_cli.core.intervals import Bootstrap
     from mlops_cli.core.metrics import Floats, Metric, Truth
 
 __all__ = ["break_down", "worst"]
@@ -25,9 +26,7 @@ def break_down(
     metrics: Sequence[Metric],
     *,
     least_rows: int,
-    resamples: int,
-    confidence: float,
-    seed: int | Sequence[int],
+    bootstrap: Bootstrap,
     weights: Floats | None = None,
 ) -> dict[str, Any]:
     """Judge each slice of a column that has enough rows, and count the others.
@@ -42,7 +41,7 @@ def break_down(
         All are given by value where they are defined, the first with its interval.
     least_rows
         Smaller slices are counted only.
-    resamples, confidence, seed
+    bootstrap
         Of the interval.
     weights
         What each row counts, (n,); by default 1.
@@ -62,13 +61,7 @@ def break_down(
         counted = None if weights is None else weights[part.rows]
         values = {m.name: m(truth, predicted, counted) for m in metrics}
         found = compare(
-            metrics[:1],
-            truth,
-            {"model": predicted},
-            resamples=resamples,
-            confidence=confidence,
-            seed=seed,
-            weights=counted,
+            metrics[:1], truth, {"model": predicted}, bootstrap, weights=counted
         ).figures["model"]
         entry: dict[str, Any] = {
             "value": part.value,

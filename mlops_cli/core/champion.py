@@ -7,11 +7,11 @@ confidence bound of its gain is above minus the margin.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.gates import GateResult
-from mlops_cli.core.intervals import compare
-from mlops_cli.core.metrics import lookup
+from mlops_cli.core.intervals import Bootstrap, compare
 from mlops_cli.core.slices import slices
 
 if TYPE_CHECKING:
@@ -20,55 +20,66 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.core.intervals import Interval
-    from mlops_cli.core.metrics import Floats, Truth
+    from mlops_cli.core.metrics import Floats, Metric, Truth
     from mlops_cli.params.modelling import ChampionGate
 
-__all__ = ["described", "judge", "too_few"]
+__all__ = ["PairedPredictions", "described", "judge", "too_few"]
+
+
+@dataclass(frozen=True)
+class PairedPredictions:
+    """What two models predict of the same rows.
+
+    Attributes
+    ----------
+    y
+        Truth, (n,).
+    candidate, champion
+        Predictions, each (n,) or (n, classes).
+    weights
+        What each row counts, (n,); None: 1.
+    """
+
+    y: Truth
+    candidate: Floats
+    champion: Floats
+    weights: Floats | None = None
 
 
 def judge(
     gate: ChampionGate,
-    y: Truth,
-    candidate: Floats,
-    champion: Floats,
+    metric: Metric,
+    paired: PairedPredictions,
     columns: Mapping[str, pl.Series],
     *,
-    task: str,
     least_rows: int,
     resamples: int,
     seed: int,
-    costs: Floats | None = None,
-    weights: Floats | None = None,
     other: str = "the champion's",
 ) -> tuple[GateResult, ...]:
     """Compare on all rows, and on each slice that is large enough.
 
     Parameters
     ----------
-    y
-        Truth, (n,).
-    candidate, champion
-        Predictions of the same rows, each (n,) or (n, classes).
+    metric
+        The gate's.
     columns
         What the rows are sliced by, each (n,).
-    costs, weights
-        See ``metrics.lookup`` and ``intervals.draw``.
+    least_rows
+        Smaller slices are passed over.
     other
         Whose predictions ``champion`` are, in words.
     """
-    metric = lookup(gate.metric, task, costs)
     # A one-sided bound is the end of a two-sided interval of twice the error.
-    width = 2 * gate.confidence - 1
+    bootstrap = Bootstrap(resamples, 2 * gate.confidence - 1, (seed, 7))
 
     def gain(rows: Any) -> Interval | None:
         found = compare(
             [metric],
-            y[rows],
-            {"candidate": candidate[rows], "champion": champion[rows]},
-            resamples=resamples,
-            confidence=width,
-            seed=(seed, 7),
-            weights=None if weights is None else weights[rows],
+            paired.y[rows],
+            {"candidate": paired.candidate[rows], "champion": paired.champion[rows]},
+            bootstrap,
+            weights=None if paired.weights is None else paired.weights[rows],
         )
         return found.gains["champion"].get(metric.name)
 

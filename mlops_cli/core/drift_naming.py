@@ -72,10 +72,10 @@ def find_shift_or_scale(reference: Sketch, values: Floats, distance: float) -> S
     noise = 1.7 / math.sqrt(len(values))
     alike, exact = (min(max(least, noise), distance / 3) for least in (_ALIKE, _EXACT))
     most = {"shift": alike, "scale": min(alike, exact)}
-    changes = (
+    changes = [
         ShiftOrScale(_kind(factor), factor, offset, _left(reference, values, factor, offset))
         for factor, offset in _candidates(before, after)
-    )
+    ]
     changes = [change for change in changes if change.left <= most[change.kind]]
     return _simplest(changes) if changes else None
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from mlops_cli.core.intervals import Bootstrap
     from mlops_cli.core.weighted import Floats, Truth
 
 __all__ = ["MEASURES", "of_decisions", "of_values"]
@@ -46,9 +47,7 @@ def of_decisions(
     classes: Sequence[str],
     *,
     least_rows: int,
-    resamples: int,
-    confidence: float,
-    seed: int | Sequence[int],
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Rates of decisions by the column's groups.
 
@@ -63,7 +62,7 @@ def of_decisions(
         over the classes, each against the rest.
     least_rows
         Smaller groups are counted only.
-    resamples, confidence, seed
+    bootstrap
         Of the intervals: Wilson's for rates, the bootstrap's for gaps. A group's resample of rows
         is a multinomial draw of its counts of truth and decision, so that no row is touched.
 
@@ -75,12 +74,13 @@ def of_decisions(
     """
     k = len(classes)
     kept, small = _groups(column, least_rows)
+    confidence = bootstrap.confidence
     joint = y.astype(np.intp) * k + decided.astype(np.intp)
     cells = np.array([np.bincount(joint[rows], minlength=k * k) for _, rows in kept])
     if not len(cells):
         return _report(kept, small, {}, {}, {}, confidence)
-    rng = np.random.default_rng(seed)
-    drawn = np.stack([rng.multinomial(n.sum(), n / n.sum(), resamples) for n in cells], 1)
+    rng = np.random.default_rng(bootstrap.seed)
+    drawn = np.stack([rng.multinomial(n.sum(), n / n.sum(), bootstrap.resamples) for n in cells], 1)
 
     def counted(counts: NDArray[np.intp]) -> tuple[list[_Counts], _Counts]:
         """From (..., groups, k * k): counts of each class against the rest, and of errors."""
@@ -102,23 +102,22 @@ def of_values(
     prediction: Floats,
     *,
     least_rows: int,
-    resamples: int,
-    confidence: float,
-    seed: int | Sequence[int],
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Mean prediction, mean error and mean absolute error by group; see ``of_decisions``.
 
     The error is prediction less truth: above 0 where the group is predicted too high.
     """
     kept, small = _groups(column, least_rows)
+    confidence = bootstrap.confidence
     if not kept:
         return _report(kept, small, {}, {}, {}, confidence)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(bootstrap.seed)
     terms = np.stack([prediction, prediction - y, np.abs(prediction - y)], 1)
     means = np.array([terms[rows].mean(axis=0) for _, rows in kept])
-    drawn = np.empty((resamples, len(kept), 3))
+    drawn = np.empty((bootstrap.resamples, len(kept), 3))
     for g, (_, rows) in enumerate(kept):
-        for i in range(resamples):
+        for i in range(bootstrap.resamples):
             drawn[i, g] = terms[rows[rng.integers(0, len(rows), len(rows))]].mean(axis=0)
 
     def figures(found: Floats) -> tuple[_Figures, _Figures]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.fairness import of_decisions, of_values
-from mlops_cli.core.intervals import compare
+from mlops_cli.core.intervals import Bootstrap, compare
 from mlops_cli.core.losses import row_losses
-from mlops_cli.core.segments import worst_segments
+from mlops_cli.core.segments import SegmentSearch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mlops_cli.core.metrics import Floats, Metric, Truth
+    from mlops_cli.core.segments import Segment
     from mlops_cli.params.modelling import Evaluate
 
 __all__ = ["fairness_found", "segments_found"]
@@ -52,45 +53,37 @@ def segments_found(
         return {"loss": name, "tried": 0, "found": []}
     overall = metric(y, prediction, weights)
 
-    def held(rows: NDArray[np.intp]) -> Floats | None:
+    def weighing(rows: NDArray[np.intp]) -> Floats | None:
         return None if weights is None else weights[rows]
 
-    def below(rows: NDArray[np.intp]) -> bool:
+    def is_worse(rows: NDArray[np.intp]) -> bool:
         """Whether the metric isn't better there: a loss also rises where both classes are."""
-        return not metric.gain(metric(y[rows], prediction[rows], held(rows)), overall) > 0
+        value = metric(y[rows], prediction[rows], weighing(rows))
+        return not metric.gain(value, overall) > 0
 
-    segments, tried = worst_segments(
-        {column: frame[column] for column in frame.columns},
-        loss,
-        least_rows=wanted.slice_rows,
-        most=wanted.segments,
-        confidence=wanted.confidence,
-        seed=seed,
-        weights=weights,
-        accept=below,
-    )
+    search = SegmentSearch(wanted.slice_rows, wanted.segments, wanted.confidence, seed)
+    columns = {column: frame[column] for column in frame.columns}
+    segments, tried = search.run(columns, loss, weights=weights, accept=is_worse)
+    bootstrap = Bootstrap(wanted.resamples, wanted.confidence, seed)
     found = []
     for segment in segments:
         rows = segment.rows
-        figures = compare(
-            [metric],
-            y[rows],
-            {"model": prediction[rows]},
-            resamples=wanted.resamples,
-            confidence=wanted.confidence,
-            seed=seed,
-            weights=held(rows),
-        ).figures["model"]
-        entry = {
-            "where": dict(segment.where),
-            "rows": len(rows),
-            "share": round(len(rows) / len(y), 6),
-            "loss": round(segment.loss, 6),
-            "loss_elsewhere": round(segment.elsewhere, 6),
-            "p": round(segment.p, 6) + 0.0,
-        }
-        found.append(entry | {"metrics": {m: figure.rounded() for m, figure in figures.items()}})
+        model = {"model": prediction[rows]}
+        compared = compare([metric], y[rows], model, bootstrap, weights=weighing(rows))
+        figures = {m: figure.rounded() for m, figure in compared.figures["model"].items()}
+        found.append(_entry(segment, len(y)) | {"metrics": figures})
     return {"loss": name, "tried": tried, "found": found}
+
+
+def _entry(segment: Segment, rows: int) -> dict[str, Any]:
+    return {
+        "where": dict(segment.where),
+        "rows": len(segment.rows),
+        "share": round(len(segment.rows) / rows, 6),
+        "loss": round(segment.loss, 6),
+        "loss_elsewhere": round(segment.elsewhere, 6),
+        "p": round(segment.p, 6) + 0.0,
+    }
 
 
 def fairness_found(
@@ -109,9 +102,7 @@ def fairness_found(
     """
     sampling: dict[str, Any] = {
         "least_rows": wanted.slice_rows,
-        "resamples": wanted.resamples,
-        "confidence": wanted.confidence,
-        "seed": seed,
+        "bootstrap": Bootstrap(wanted.resamples, wanted.confidence, seed),
     }
     if decided is None:
         values = y.astype(float)

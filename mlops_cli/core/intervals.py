@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from mlops_cli.core.metrics import Floats, Metric, Statistic, Truth
 
-__all__ = ["Comparison", "Interval", "compare", "draw", "percentile_interval"]
+__all__ = ["Bootstrap", "Comparison", "Interval", "compare", "draw", "percentile_interval"]
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How an interval is drawn: so many resamples, such as 0.95 of them within it, from a seed."""
+
+    resamples: int
+    confidence: float
+    seed: int | Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -114,10 +123,8 @@ def compare(
     metrics: Sequence[Metric],
     y: Truth,
     predictions: Mapping[str, Floats],
+    bootstrap: Bootstrap,
     *,
-    resamples: int,
-    confidence: float,
-    seed: int | Sequence[int],
     weights: Floats | None = None,
     report: Callable[[int], None] | None = None,
 ) -> Comparison:
@@ -131,8 +138,8 @@ def compare(
         Truth, (n,) with n above 0.
     predictions
         By name, each (n,) or (n, classes).
-    resamples, confidence, seed, weights, report
-        See ``draw`` and ``percentile_interval``.
+    weights, report
+        See ``draw``.
     """
     statistics = {
         (name, m.name): m.prepare(y, prediction)
@@ -144,8 +151,8 @@ def compare(
     table = draw(
         list(statistics.values()),
         len(y),
-        resamples=resamples,
-        seed=seed,
+        resamples=bootstrap.resamples,
+        seed=bootstrap.seed,
         weights=weights,
         report=report,
     )
@@ -153,14 +160,13 @@ def compare(
 
     def figure(name: str, metric: Metric) -> Interval:
         key = (name, metric.name)
-        return percentile_interval(values[key], drawn[key], confidence)
+        return percentile_interval(values[key], drawn[key], bootstrap.confidence)
 
     def gain(name: str, metric: Metric) -> Interval:
         ours, theirs = (first, metric.name), (name, metric.name)
         sign = 1 if metric.maximise else -1
-        return percentile_interval(
-            sign * (values[ours] - values[theirs]), sign * (drawn[ours] - drawn[theirs]), confidence
-        )
+        value, apart = values[ours] - values[theirs], drawn[ours] - drawn[theirs]
+        return percentile_interval(sign * value, sign * apart, bootstrap.confidence)
 
     def defined(name: str, of: Callable[[str, Metric], Interval]) -> dict[str, Interval]:
         found = {m.name: of(name, m) for m in metrics}

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from mlops_cli.core.champion import judge
-from mlops_cli.core.intervals import compare
+from mlops_cli.core.champion import PairedPredictions, judge
+from mlops_cli.core.intervals import Bootstrap, compare
 from mlops_cli.core.losses import row_losses
-from mlops_cli.core.segments import worst_segments
+from mlops_cli.core.metrics import lookup
+from mlops_cli.core.segments import SegmentSearch
 from mlops_cli.core.slices import slices
 
 if TYPE_CHECKING:
@@ -209,15 +210,16 @@ class Replay:
         rule = ChampionGate(metric=gate.metric, margin=gate.margin, confidence=gate.confidence)
         (found,) = judge(
             rule,
-            known[_LABEL].to_numpy(),
-            _answers(known, _NEW).output,
-            _answers(known, _OLD).output,
+            lookup(gate.metric, judging.task, judging.costs),
+            PairedPredictions(
+                known[_LABEL].to_numpy(),
+                _answers(known, _NEW).output,
+                _answers(known, _OLD).output,
+            ),
             {},
-            task=judging.task,
             least_rows=gate.rows,
             resamples=judging.resamples,
             seed=judging.seed,
-            costs=judging.costs,
             other="that of the answers",
         )
         reason = f"on {self.labelled:,} labelled requests {found.reason}{note}"
@@ -230,9 +232,7 @@ class Replay:
             judging.metrics,
             y,
             {"new": new.output, "old": old.output},
-            resamples=judging.resamples,
-            confidence=judging.confidence,
-            seed=(judging.seed, 11),
+            Bootstrap(judging.resamples, judging.confidence, (judging.seed, 11)),
         )
         first = judging.metrics[0].name
         loss, after = row_losses(first, y, new.output)
@@ -296,14 +296,9 @@ def _segments(
     table: pl.DataFrame, loss: Floats, judging: Judging, stream: int
 ) -> list[dict[str, Any]]:
     """Segments of the features where the loss is credibly above that elsewhere."""
-    found, _ = worst_segments(
-        {name: table[name] for name in judging.features},
-        loss,
-        least_rows=judging.least_rows,
-        most=_SHOWN,
-        confidence=judging.confidence,
-        seed=(judging.seed, 11, stream),
-    )
+    seed = (judging.seed, 11, stream)
+    search = SegmentSearch(judging.least_rows, _SHOWN, judging.confidence, seed)
+    found, _ = search.run({name: table[name] for name in judging.features}, loss)
     return [_told(segment) for segment in found]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Value = str | int | float | bool | None
 
-__all__ = ["LEAST", "PAIRED", "Segment", "worst_segments"]
+__all__ = ["LEAST", "PAIRED", "Segment", "SegmentSearch"]
 
 ROWS = 50_000
 """At most so many rows are searched, drawn."""
@@ -90,26 +90,12 @@ class _Tried:
     worse: NDArray[np.bool_]
 
 
-def worst_segments(
-    columns: Mapping[str, pl.Series],
-    loss: Floats,
-    *,
-    least_rows: int,
-    most: int,
-    confidence: float,
-    seed: int | Sequence[int],
-    weights: Floats | None = None,
-    accept: Callable[[NDArray[np.intp]], bool] | None = None,
-) -> tuple[list[Segment], int]:
-    """Find segments whose loss is credibly above that of the other rows, the worst first.
+@dataclass(frozen=True)
+class SegmentSearch:
+    """Finds segments whose loss is credibly above that of the other rows.
 
-    Parameters
+    Attributes
     ----------
-    columns
-        Name -> values (n,); numeric ones of many values are cut at their quartiles. Of more than
-        ``PAIRED``, those that matter most come first.
-    loss
-        Of each row, (n,): the more, the worse.
     least_rows
         Smaller segments are not tried; never below ``LEAST``.
     most
@@ -118,52 +104,78 @@ def worst_segments(
         Such as 0.95: with this probability none of the segments given is there by chance.
     seed
         Decides which rows are searched, if there are more than ``ROWS``.
-    weights
-        What each row counts, (n,); by default 1.
-    accept
-        Whether to give a segment of these rows; by default any.
-
-    Returns
-    -------
-    list of Segment
-        Ordered by how far their loss is above the others' for certain; those that mostly repeat
-        an earlier one are left out.
-    int
-        How many segments were tried.
     """
-    cuts = {name: _cut(column, least_rows) for name, column in columns.items()}
-    drawn = np.arange(len(loss))
-    if len(loss) > ROWS:
-        drawn = np.sort(np.random.default_rng(seed).choice(len(loss), ROWS, replace=False))
-    share = len(drawn) / len(loss) if len(loss) else 1.0
-    sums = _Sums(loss[drawn], None if weights is None else weights[drawn])
-    tried = _try_all(
-        [_Cut(c.codes[drawn], c.values) for c in cuts.values()],
-        sums,
-        max(LEAST, int(np.ceil(least_rows * share))),
-    )
-    if not len(tried.t):
-        return [], 0
-    p, sure = _tested(tried, confidence)
-    names, all_cuts = list(cuts), list(cuts.values())
-    found: list[Segment] = []
-    for i in np.lexsort((np.arange(len(sure)), -sure))[:_LOOKED]:
-        if len(found) == most or sure[i] <= 0:
-            break
+
+    least_rows: int
+    most: int
+    confidence: float
+    seed: int | Sequence[int]
+
+    def run(
+        self,
+        columns: Mapping[str, pl.Series],
+        loss: Floats,
+        *,
+        weights: Floats | None = None,
+        accept: Callable[[NDArray[np.intp]], bool] | None = None,
+    ) -> tuple[list[Segment], int]:
+        """Find segments, and how many were tried.
+
+        Those whose loss is above the others' by most for certain come first; those that mostly
+        repeat an earlier one are left out.
+
+        Parameters
+        ----------
+        columns
+            Name -> values (n,); numeric ones of many values are cut at their quartiles. Of more
+            than ``PAIRED``, those that matter most come first.
+        loss
+            Of each row, (n,): the more, the worse.
+        weights
+            What each row counts, (n,); by default 1.
+        accept
+            Whether to give a segment of these rows; by default any.
+        """
+        cuts = {name: _cut(column, self.least_rows) for name, column in columns.items()}
+        tried = self._try(list(cuts.values()), loss, weights)
+        if not len(tried.t):
+            return [], 0
+        p, sure = _test(tried, self.confidence)
         # Both values together say more only where that is worse than either alone.
-        if p[i] > 1 - confidence or not tried.worse[i]:
-            continue
-        held = [(c, k) for c, k in zip(tried.columns[i], tried.codes[i], strict=True) if c >= 0]
-        inside = np.logical_and.reduce([all_cuts[c].codes == k for c, k in held])
-        rows = np.flatnonzero(inside)
-        if accept is not None and not accept(rows):
-            continue
-        if any(_overlap(rows, other.rows) > _SAME for other in found):
-            continue
-        where = {names[c]: all_cuts[c].values[k] for c, k in held}
-        figures = (float(tried.inside[i]), float(tried.outside[i]), float(p[i]))
-        found.append(Segment(where, rows, *figures))
-    return found, len(tried.t)
+        credible = (sure > 0) & (p <= 1 - self.confidence) & tried.worse
+        order = np.lexsort((np.arange(len(sure)), -sure))[:_LOOKED]
+        found: list[Segment] = []
+        for i in order[credible[order]]:
+            if len(found) == self.most:
+                break
+            segment = _segment(cuts, tried, i, float(p[i]))
+            repeated = any(_overlap(segment.rows, other.rows) > _SAME for other in found)
+            if not repeated and (accept is None or accept(segment.rows)):
+                found.append(segment)
+        return found, len(tried.t)
+
+    def _try(self, cuts: Sequence[_Cut], loss: Floats, weights: Floats | None) -> _Tried:
+        """All segments of one and two columns, over drawn rows where there are many."""
+        drawn = np.arange(len(loss))
+        if len(loss) > ROWS:
+            generator = np.random.default_rng(self.seed)
+            drawn = np.sort(generator.choice(len(loss), ROWS, replace=False))
+        share = len(drawn) / len(loss) if len(loss) else 1.0
+        return _try_all(
+            [_Cut(cut.codes[drawn], cut.values) for cut in cuts],
+            _Sums(loss[drawn], None if weights is None else weights[drawn]),
+            max(LEAST, int(np.ceil(self.least_rows * share))),
+        )
+
+
+def _segment(cuts: Mapping[str, _Cut], tried: _Tried, i: int, p: float) -> Segment:
+    """A segment that was tried, with all its rows."""
+    names = list(cuts)
+    codes = {names[c]: k for c, k in zip(tried.columns[i], tried.codes[i], strict=True) if c >= 0}
+    inside = np.logical_and.reduce([cuts[name].codes == code for name, code in codes.items()])
+    where = {name: cuts[name].values[code] for name, code in codes.items()}
+    rows = np.flatnonzero(inside)
+    return Segment(where, rows, float(tried.inside[i]), float(tried.outside[i]), p)
 
 
 def _cut(column: pl.Series, least_rows: int) -> _Cut:
@@ -268,7 +280,7 @@ def _moments(part: Floats) -> tuple[Floats, Floats, Floats]:
     return np.nan_to_num(mean), np.nan_to_num(error), np.nan_to_num(size, nan=2.0)
 
 
-def _tested(tried: _Tried, confidence: float) -> tuple[Floats, Floats]:
+def _test(tried: _Tried, confidence: float) -> tuple[Floats, Floats]:
     """Holm's adjusted p-values, and by how much the loss is above the others' at the least."""
     from scipy.special import stdtr, stdtrit
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mlops_cli.core.champion import judge, too_few
+from mlops_cli.core.champion import PairedPredictions, judge, too_few
 from mlops_cli.core.costs import cost_matrix
 from mlops_cli.core.gates import GateResult
+from mlops_cli.core.metrics import lookup
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.core.weighted import row_weights
 from mlops_cli.errors import BadParams, MlopsError, nearest
@@ -147,16 +148,17 @@ def _judged(
     weight = params.evaluate.weight
     return judge(
         gate,
-        ours.labels.encode(test[TARGET], "the test split"),
-        ours.predict(test),
-        prediction,
+        lookup(gate.metric, ours.task, cost_matrix(params.task, ours.labels.classes)),
+        PairedPredictions(
+            ours.labels.encode(test[TARGET], "the test split"),
+            ours.predict(test),
+            prediction,
+            None if weight is None else row_weights(test[weight], weight),
+        ),
         {name: test[name] for name in gate.slices},
-        task=ours.task,
         least_rows=params.evaluate.slice_rows,
         resamples=params.evaluate.resamples,
         seed=params.project.seed,
-        costs=cost_matrix(params.task, ours.labels.classes),
-        weights=None if weight is None else row_weights(test[weight], weight),
     )
 
 

@@ -117,9 +117,11 @@ def _judged(old: _Side, new: _Side, facts: Facts) -> Paired | str:
         metrics,
         new.bundle.labels.encode(tests[1][TARGET], "the test split"),
         {"new": new.bundle.predict(tests[1]), "old": old.bundle.predict(tests[0])},
-        resamples=facts.evaluation.get("resamples") or 400,
-        confidence=facts.evaluation.get("confidence") or 0.95,
-        seed=((facts.params.get("project") or {}).get("seed") or 0, 17),
+        intervals.Bootstrap(
+            facts.evaluation.get("resamples") or 400,
+            facts.evaluation.get("confidence") or 0.95,
+            ((facts.params.get("project") or {}).get("seed") or 0, 17),
+        ),
         weights=None if weight is None else row_weights(tests[1][weight], weight),
     )
     signs = {metric.name: 1 if metric.maximise else -1 for metric in metrics}

@@ -20,7 +20,7 @@ from mlops_cli.core.estimates import proven
 from mlops_cli.core.evaluation_tables import evaluation_tables
 from mlops_cli.core.findings import fairness_found, segments_found
 from mlops_cli.core.importance import CANDIDATES, permutation, top
-from mlops_cli.core.intervals import Comparison, compare
+from mlops_cli.core.intervals import Bootstrap, Comparison, compare
 from mlops_cli.core.metrics import BEST_BY_MEDIAN, decide, default_metrics, lookup
 from mlops_cli.core.reliability import curves_of
 from mlops_cli.core.segments import PAIRED
@@ -87,6 +87,11 @@ class _Case:
     def seed(self, stream: int) -> list[int]:
         """Seed one of the random streams."""
         return [self.params.project.seed, stream]
+
+    def bootstrap(self, stream: int) -> Bootstrap:
+        """How intervals are drawn in one of the random streams."""
+        wanted = self.params.evaluate
+        return Bootstrap(wanted.resamples, wanted.confidence, self.seed(stream))
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
@@ -189,9 +194,7 @@ def _compare(case: _Case, layout: Layout, progress: Progress) -> Comparison:
             metrics,
             case.y,
             {"model": case.prediction, "constant": constant, "linear": linear_prediction},
-            resamples=resamples,
-            confidence=case.params.evaluate.confidence,
-            seed=case.seed(_INTERVALS),
+            case.bootstrap(_INTERVALS),
             weights=case.weights,
             report=lambda done: progress.update("bootstrap", done, resamples),
         )
@@ -298,9 +301,7 @@ def _slices(case: _Case, progress: Progress) -> dict[str, Any]:
             case.prediction,
             case.metrics,
             least_rows=wanted.slice_rows,
-            resamples=wanted.resamples,
-            confidence=wanted.confidence,
-            seed=case.seed(_SLICES),
+            bootstrap=case.bootstrap(_SLICES),
             weights=case.weights,
         )
     return columns

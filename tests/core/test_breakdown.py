@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 
 from mlops_cli.core.breakdown import break_down, worst
+from mlops_cli.core.intervals import Bootstrap
 from mlops_cli.core.metrics import METRICS
 
 
@@ -14,9 +15,7 @@ def broken_down(column, y, prediction, names=("mae", "rmse"), least_rows=10):
         prediction,
         [METRICS[n] for n in names],
         least_rows=least_rows,
-        resamples=50,
-        confidence=0.9,
-        seed=0,
+        bootstrap=Bootstrap(50, 0.9, 0),
     )
 
 

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from mlops_cli.core.champion import described, judge, too_few
+from mlops_cli.core.champion import PairedPredictions, described, judge, too_few
 from mlops_cli.core.intervals import Interval
+from mlops_cli.core.metrics import lookup
 from mlops_cli.params.modelling import ChampionGate
 
 Y = np.array([0, 1] * 50)
 SURE = np.column_stack([1 - Y, Y]).astype(float)
-GIVEN = {"task": "binary", "least_rows": 10, "resamples": 100, "seed": 0}
+GIVEN = {"least_rows": 10, "resamples": 100, "seed": 0}
 
 
 def test_costs_decide_which_error_is_worse():
@@ -19,9 +20,10 @@ def test_costs_decide_which_error_is_worse():
     misses[1] = [1.0, 0.0]  # one miss
     gate = ChampionGate(metric="cost", margin=0.02)
     dear = np.array([[0.0, 1.0], [50.0, 0.0]])
-    (result,) = judge(gate, Y, misses, alarms, {}, **GIVEN, costs=dear)
+    metric = lookup("cost", "binary", dear)
+    (result,) = judge(gate, metric, PairedPredictions(Y, misses, alarms), {}, **GIVEN)
     assert not result.passed
-    (result,) = judge(gate, Y, alarms, misses, {}, **GIVEN, costs=dear)
+    (result,) = judge(gate, metric, PairedPredictions(Y, alarms, misses), {}, **GIVEN)
     assert result.passed
 
 
@@ -29,11 +31,11 @@ def test_rows_of_no_weight_do_not_decide():
     candidate = SURE.copy()
     candidate[:10] = candidate[:10, ::-1]
     gate = ChampionGate(metric="accuracy", margin=0.01)
-    (result,) = judge(gate, Y, candidate, SURE, {}, **GIVEN)
+    metric = lookup("accuracy", "binary")
+    (result,) = judge(gate, metric, PairedPredictions(Y, candidate, SURE), {}, **GIVEN)
     assert not result.passed
-    (result,) = judge(
-        gate, Y, candidate, SURE, {}, **GIVEN, weights=np.r_[np.zeros(10), np.ones(90)]
-    )
+    weights = np.r_[np.zeros(10), np.ones(90)]
+    (result,) = judge(gate, metric, PairedPredictions(Y, candidate, SURE, weights), {}, **GIVEN)
     assert result.passed
 
 

@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 
 from mlops_cli.core.fairness import MEASURES, of_decisions, of_values
+from mlops_cli.core.intervals import Bootstrap
 
-GIVEN = {"least_rows": 20, "resamples": 200, "confidence": 0.95, "seed": 0}
+GIVEN = {"least_rows": 20, "bootstrap": Bootstrap(200, 0.95, 0)}
 
 
 def decisions(table):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mlops_cli.core.intervals import Interval, compare, draw, percentile_interval
+from mlops_cli.core.intervals import Bootstrap, Interval, compare, draw, percentile_interval
 from mlops_cli.core.metrics import METRICS
 
 MAE = METRICS["mae"]
@@ -21,7 +21,8 @@ def two_predictions(rows=400, seed=3):
 def compared(metric=MAE, **changes):
     y, predictions = two_predictions()
     options = {"resamples": 200, "confidence": 0.95, "seed": 1} | changes
-    return compare([metric], y, predictions, **options)
+    report = options.pop("report", None)
+    return compare([metric], y, predictions, Bootstrap(**options), report=report)
 
 
 def test_the_interval_of_a_mean_is_the_normal_one():
@@ -37,7 +38,7 @@ def test_about_95_of_100_intervals_cover_the_truth():
     for seed in range(100):
         y = np.random.default_rng([seed, 9]).normal(size=60)
         found = compare(
-            [METRICS["rmse"]], y, {"zero": np.zeros(60)}, resamples=150, confidence=0.95, seed=seed
+            [METRICS["rmse"]], y, {"zero": np.zeros(60)}, Bootstrap(150, 0.95, seed)
         ).figures["zero"]["rmse"]
         covered += found.low <= 1 <= found.high
     assert 85 <= covered <= 99
@@ -63,7 +64,7 @@ def test_a_gain_is_positive_for_the_better_prediction_whatever_the_metrics_direc
 def test_a_prediction_gains_nothing_over_itself():
     y, predictions = two_predictions()
     same = {"model": predictions["model"], "other": predictions["model"]}
-    found = compare([MAE], y, same, resamples=30, confidence=0.9, seed=0)
+    found = compare([MAE], y, same, Bootstrap(30, 0.9, 0))
     assert found.gains["other"]["mae"] == Interval(0, 0, 0)
 
 
@@ -85,9 +86,7 @@ def test_resamples_without_the_rare_class_are_left_out():
         [METRICS["roc_auc"]],
         y,
         {"model": np.c_[1 - score, score]},
-        resamples=100,
-        confidence=0.95,
-        seed=0,
+        Bootstrap(100, 0.95, 0),
     ).figures["model"]["roc_auc"]
     assert (found.value, found.low, found.high) == (1, 1, 1)
 
@@ -98,9 +97,7 @@ def test_what_is_not_defined_is_not_reported():
         [METRICS["roc_auc"], METRICS["accuracy"]],
         y,
         {"model": p, "other": p},
-        resamples=20,
-        confidence=0.95,
-        seed=0,
+        Bootstrap(20, 0.95, 0),
     )
     assert list(found.figures["model"]) == ["accuracy"]
     assert list(found.gains["other"]) == ["accuracy"]

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mlops_cli.core.estimates import proven
-from mlops_cli.core.intervals import compare
+from mlops_cli.core.intervals import Bootstrap, compare
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.metrics import default_metrics, lookup
 from mlops_cli.core.monitoring.basis import Basis
@@ -53,9 +53,7 @@ def basis(task, *, reference=True, n=4000):
     metrics = [lookup(name, task) for name in default_metrics(task)]
     y, names = labels.encode(truth), [str(c) for c in labels.classes]
     constant = np.full_like(output, output.mean(axis=0) if task != "regression" else y.mean())
-    found = compare(
-        metrics, y, {"model": output, "constant": constant}, resamples=60, confidence=0.95, seed=0
-    )
+    found = compare(metrics, y, {"model": output, "constant": constant}, Bootstrap(60, 0.95, 0))
     curves = curves_of(y, output, names)
     evaluation = {
         "metrics": [m.name for m in metrics],

@@ -1,14 +1,15 @@
 """Segments that are worse are found, with both features; where there is nothing, nothing is."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
-from mlops_cli.core.segments import PAIRED, worst_segments
+from mlops_cli.core.segments import PAIRED, SegmentSearch
 
-GIVEN = {"least_rows": 50, "most": 5, "confidence": 0.95, "seed": 0}
+SEARCH = SegmentSearch(least_rows=50, most=5, confidence=0.95, seed=0)
 
 
 def table(rows, rng):
@@ -25,7 +26,7 @@ def table(rows, rng):
 @pytest.mark.parametrize("seed", range(5))
 def test_without_bad_segments_none_is_found(seed):
     rng = np.random.default_rng(seed)
-    found, tried = worst_segments(table(4000, rng), rng.exponential(size=4000), **GIVEN)
+    found, tried = SEARCH.run(table(4000, rng), rng.exponential(size=4000))
     assert found == []
     assert tried > 60
 
@@ -35,7 +36,7 @@ def test_a_bad_value_is_found_with_its_rows_and_means():
     columns, loss = table(4000, rng), rng.exponential(size=4000)
     bad = (columns["city"] == "b").to_numpy()
     loss[bad] += 1
-    (worst, *_), _ = worst_segments(columns, loss, **GIVEN)
+    (worst, *_), _ = SEARCH.run(columns, loss)
     assert worst.where == {"city": "b"}
     assert worst.rows.tolist() == np.flatnonzero(bad).tolist()
     assert worst.loss == pytest.approx(loss[bad].mean())
@@ -48,7 +49,7 @@ def test_a_bad_pair_is_found_where_neither_value_alone_is_it():
     columns, loss = table(8000, rng), rng.exponential(size=8000)
     bad = ((columns["city"] == "c") & columns["new"]).to_numpy()
     loss[bad] += 2
-    (worst, *_), _ = worst_segments(columns, loss, **GIVEN)
+    (worst, *_), _ = SEARCH.run(columns, loss)
     assert worst.where == {"city": "c", "new": True}
     assert len(worst.rows) == bad.sum()
 
@@ -57,7 +58,7 @@ def test_missing_values_are_a_segment():
     rng = np.random.default_rng(3)
     columns, loss = table(4000, rng), rng.exponential(size=4000)
     loss[columns["age"].is_null().to_numpy()] += 1
-    (worst, *_), _ = worst_segments(columns, loss, **GIVEN)
+    (worst, *_), _ = SEARCH.run(columns, loss)
     assert worst.where == {"age": None}
 
 
@@ -66,7 +67,7 @@ def test_segments_that_say_the_same_are_given_once():
     columns, loss = table(4000, rng), rng.exponential(size=4000)
     columns["town"] = columns["city"]
     loss[(columns["city"] == "a").to_numpy()] += 1
-    found, _ = worst_segments(columns, loss, **GIVEN)
+    found, _ = SEARCH.run(columns, loss)
     assert [s.where for s in found if "a" in s.where.values()] == [{"city": "a"}]
 
 
@@ -76,10 +77,10 @@ def test_rows_of_no_weight_do_not_count():
     bad = (columns["city"] == "b").to_numpy()
     loss[bad & (loss > 0.3)] += 3
     weights = np.where(bad & (loss > 0.3), 0.0, 1.0)
-    found, _ = worst_segments(columns, loss, **GIVEN, weights=weights)
+    found, _ = SEARCH.run(columns, loss, weights=weights)
     assert {"city": "b"} not in [s.where for s in found]
-    plain, tried = worst_segments(columns, loss, **GIVEN)
-    same, tried_same = worst_segments(columns, loss, **GIVEN, weights=np.ones(4000))
+    plain, tried = SEARCH.run(columns, loss)
+    same, tried_same = SEARCH.run(columns, loss, weights=np.ones(4000))
     assert [(s.where, s.loss) for s in plain] == [(s.where, s.loss) for s in same]
     assert tried == tried_same
 
@@ -87,9 +88,9 @@ def test_rows_of_no_weight_do_not_count():
 @pytest.mark.parametrize("loss", [0.0, 1.0])
 def test_equal_losses_and_few_rows_give_nothing(loss):
     rng = np.random.default_rng(6)
-    assert worst_segments(table(500, rng), np.full(500, loss), **GIVEN)[0] == []
-    assert worst_segments(table(10, rng), np.full(10, loss), **GIVEN) == ([], 0)
-    assert worst_segments({}, np.full(10, loss), **GIVEN) == ([], 0)
+    assert SEARCH.run(table(500, rng), np.full(500, loss))[0] == []
+    assert SEARCH.run(table(10, rng), np.full(10, loss)) == ([], 0)
+    assert SEARCH.run({}, np.full(10, loss)) == ([], 0)
 
 
 def test_thirty_thousand_rows_of_fifty_features_take_under_two_seconds():
@@ -98,7 +99,7 @@ def test_thirty_thousand_rows_of_fifty_features_take_under_two_seconds():
     columns |= {f"c{i}": pl.Series(rng.integers(0, 20, 30_000).astype(str)) for i in range(5)}
     loss = rng.exponential(size=30_000)
     start = time.process_time()
-    worst_segments(columns, loss, **GIVEN | {"least_rows": 200})
+    replace(SEARCH, least_rows=200).run(columns, loss)
     assert time.process_time() - start < 2
 
 
@@ -107,7 +108,7 @@ def test_a_column_of_names_is_searched_by_its_frequent_values_quickly():
     names = np.where(rng.random(30_000) < 0.1, "common", rng.integers(0, 10**9, 30_000).astype(str))
     loss = rng.exponential(size=30_000) + (names == "common")
     start = time.process_time()
-    (worst, *_), _ = worst_segments({"name": pl.Series(names)}, loss, **GIVEN)
+    (worst, *_), _ = SEARCH.run({"name": pl.Series(names)}, loss)
     assert worst.where == {"name": "common"}
     assert time.process_time() - start < 0.5
 
@@ -125,7 +126,7 @@ def test_a_column_of_names_is_searched_by_its_frequent_values_quickly():
 )
 def test_columns_of_all_types_are_cut(column):
     loss = np.random.default_rng(9).exponential(size=400)
-    found, tried = worst_segments({"x": column, "y": column}, loss, **GIVEN)
+    found, tried = SEARCH.run({"x": column, "y": column}, loss)
     assert found == []
     assert tried >= 0
 
@@ -135,8 +136,9 @@ def test_segments_that_are_not_accepted_are_left_out():
     columns, loss = table(4000, rng), rng.exponential(size=4000)
     loss[(columns["city"] == "b").to_numpy()] += 1
     loss[columns["age"].is_null().to_numpy()] += 1
-    few = {"accept": lambda rows: columns["city"][rows].n_unique() > 1}
-    (worst, *_), _ = worst_segments(columns, loss, **GIVEN, **few)
+    (worst, *_), _ = SEARCH.run(
+        columns, loss, accept=lambda rows: columns["city"][rows].n_unique() > 1
+    )
     assert worst.where == {"age": None}
 
 
@@ -144,6 +146,6 @@ def test_of_many_columns_only_the_first_are_tried_in_pairs():
     rng = np.random.default_rng(3)
     columns = {f"c{i}": pl.Series(rng.choice(["a", "b"], 200)) for i in range(PAIRED + 40)}
     loss = rng.random(200)
-    _, tried = worst_segments(columns, loss, least_rows=30, most=5, confidence=0.95, seed=1)
+    _, tried = replace(SEARCH, least_rows=30).run(columns, loss)
     singles, pairs = 2 * len(columns), 4 * PAIRED * (PAIRED - 1) // 2
     assert singles < tried <= singles + pairs

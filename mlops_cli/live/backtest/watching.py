@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.costs import cost_matrix
-from mlops_cli.core.intervals import compare
+from mlops_cli.core.intervals import Bootstrap, compare
 from mlops_cli.core.metrics import default_metrics, lookup
 from mlops_cli.core.monitoring.judging import judge
 from mlops_cli.core.monitoring.window import Window
@@ -122,9 +122,7 @@ def _figure(params: Params, bundle: Bundle, truth: pl.Series, output: Floats) ->
         [lookup(name, params.task.type, cost_matrix(params.task, bundle.labels.classes))],
         bundle.labels.encode(truth, "the history"),
         {"model": output},
-        resamples=params.evaluate.resamples,
-        confidence=params.evaluate.confidence,
-        seed=(params.project.seed, 13),
+        Bootstrap(params.evaluate.resamples, params.evaluate.confidence, (params.project.seed, 13)),
     )
     figure = found.figures["model"].get(name)
     return {} if figure is None else figure.rounded()

@@ -32,7 +32,7 @@ def adversarial(case: Case, progress: Progress) -> Found:
     import polars as pl
 
     from mlops_cli.core.encoding import Encoder
-    from mlops_cli.core.intervals import compare
+    from mlops_cli.core.intervals import Bootstrap, compare
     from mlops_cli.core.learners import FAMILIES, TaskInfo
     from mlops_cli.core.metrics import METRICS
 
@@ -63,9 +63,7 @@ def adversarial(case: Case, progress: Progress) -> Found:
         [METRICS["roc_auc"]],
         y,
         {"adversary": prediction},
-        resamples=case.params.evaluate.resamples,
-        confidence=case.params.evaluate.confidence,
-        seed=case.seed(1),
+        Bootstrap(case.params.evaluate.resamples, case.params.evaluate.confidence, case.seed(1)),
     ).figures["adversary"]["roc_auc"]
     shares, starts = encoder.by_feature(shares), encoder.starts
     ranked = np.argsort(-shares, kind="stable")[:_SHOWN]

@@ -125,7 +125,7 @@ class Case:
 
     def judged(self, predictions: Mapping[str, Floats]) -> Comparison:
         """Judge predictions of the test rows on the same resamples."""
-        from mlops_cli.core.intervals import compare
+        from mlops_cli.core.intervals import Bootstrap, compare
         from mlops_cli.core.weighted import row_weights
 
         wanted = self.params.evaluate
@@ -134,9 +134,7 @@ class Case:
             [self.metric],
             self.y,
             predictions,
-            resamples=wanted.resamples,
-            confidence=wanted.confidence,
-            seed=self.seed(1),
+            Bootstrap(wanted.resamples, wanted.confidence, self.seed(1)),
             weights=None if weight is None else row_weights(self.test[weight], weight),
         )
 
