@@ -10,9 +10,9 @@ rows, as codes of one byte a cell.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from mlops_cli.core.learners.lightgbm_library import package
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from mlops_cli.core.coding import Coding
     from mlops_cli.core.drift_report import DriftRules
     from mlops_cli.core.profiles import Profile
 
@@ -76,41 +77,61 @@ def joint_drift(
     X = np.concatenate(sides).astype(np.float64)
     X[X == MISSING] = np.nan
     y = np.repeat([0, 1], [len(side) for side in sides])
-    categorical = [
-        i for i, name in enumerate(names) if reference.columns[name].coding.kind != "number"
-    ]
-    teller = _Teller.train(X, y, categorical, seed)
-    auc, gains = teller.auc(X), teller.gains
-    m, n = (min(len(sides[i]), *(w[i] for w in worth.values())) for i in (0, 1))
-    # The variance of the statistic without drift, at effective numbers of rows.
-    deviation = math.sqrt((m + n + 1) / (12 * m * n))
-    p_value = math.erfc((auc - 0.5) / deviation / math.sqrt(2)) / 2
+    codings = [reference.columns[name].coding for name in names]
+    categorical = [i for i, coding in enumerate(codings) if coding.kind != "number"]
+    classifier = _Classifier.train(X, y, categorical, seed)
+    auc, gains = classifier.auc(X), classifier.gains
+    p_value = _p_value(auc, *(min(len(sides[i]), *(w[i] for w in worth.values())) for i in (0, 1)))
     ranked = [names[i] for i in np.argsort(-gains, kind="stable")[:_SHOWN] if gains[i] > 0]
-    details: dict[str, Any] = {"columns": ranked, "rows": [len(side) for side in sides]}
-    told = ", ".join(map(repr, ranked))
-    said = (
+    details = {"columns": ranked, "rows": [len(side) for side in sides]}
+    sentence = (
         "columns that look as ever each by itself no longer go together as in the reference: a "
-        f"model tells the window's rows by ROC AUC {auc:.3f}, mostly by {told}"
+        f"model tells the window's rows by ROC AUC {auc:.3f}, mostly by "
+        f"{', '.join(map(repr, ranked))}"
     )
-    kind, column, large = "joint", None, auc >= rules.auc
-    if large and p_value <= rules.alpha:
-        codings = {i: reference.columns[names[i]].coding for i in categorical}
-        named = [i for i, coding in codings.items() if names[i] in ranked and coding.complete]
-        exchange = teller.exchange(X, named)
-        if exchange is not None:
-            place, i, j, left = exchange
-            kind, column = "swap", names[place]
-            first, second = (reference.columns[column].coding.label(code) for code in (i, j))
-            details |= {"swapped": [first, second], "left": left}
-            said = (
-                f"{first!r} and {second!r} have changed places in {column!r}: each is as frequent "
-                "as ever, but goes with what the other one went with in the reference"
-            )
-    return Candidate(kind, column, "ROC AUC", auc, rules.auc, p_value, large, said, details=details)
+    large = auc >= rules.auc
+    joint = Candidate(
+        "joint", None, "ROC AUC", auc, rules.auc, p_value, large, sentence, details=details
+    )
+    if not large or p_value > rules.alpha:
+        return joint
+    named = [i for i in categorical if names[i] in ranked and codings[i].complete]
+    exchange = classifier.exchange(X, named)
+    if exchange is None:
+        return joint
+    return _swap(joint, names[exchange.column], codings[exchange.column], exchange)
+
+
+def _p_value(auc: float, m: float, n: float) -> float:
+    """How likely so large an area would be without drift, at effective numbers of rows."""
+    deviation = math.sqrt((m + n + 1) / (12 * m * n))
+    return math.erfc((auc - 0.5) / deviation / math.sqrt(2)) / 2
+
+
+def _swap(joint: Candidate, column: str, coding: Coding, exchange: _Exchange) -> Candidate:
+    """The same drift, named by the two categories that have changed places."""
+    first, second = coding.label(exchange.first), coding.label(exchange.second)
+    return replace(
+        joint,
+        kind="swap",
+        column=column,
+        sentence=f"{first!r} and {second!r} have changed places in {column!r}: each is as frequent "
+        "as ever, but goes with what the other one went with in the reference",
+        details={**joint.details, "swapped": [first, second], "left": exchange.left},
+    )
+
+
+class _Exchange(NamedTuple):
+    """Two codes of a column (its place), and the area that is left if they are exchanged."""
+
+    column: int
+    first: int
+    second: int
+    left: float
 
 
 @dataclass(frozen=True)
-class _Teller:
+class _Classifier:
     """Two models that tell the window's rows (1) from the reference's (0), each of one half."""
 
     models: tuple[Any, Any]
@@ -120,7 +141,7 @@ class _Teller:
     @classmethod
     def train(
         cls, X: npt.NDArray[np.float64], y: npt.NDArray[np.int64], categorical: list[int], seed: int
-    ) -> _Teller:
+    ) -> _Classifier:
         lightgbm = package()
         half = np.random.default_rng(seed).permutation(len(y)) % 2
         models = []
@@ -150,11 +171,9 @@ class _Teller:
             areas.append(area(np.ones(len(p))))
         return float(np.mean(areas))
 
-    def exchange(
-        self, X: npt.NDArray[np.float64], columns: list[int]
-    ) -> tuple[int, int, int, float] | None:
-        """Column and two codes whose exchange in the window makes its rows look like others."""
-        best: tuple[int, int, int, float] | None = None
+    def exchange(self, X: npt.NDArray[np.float64], columns: list[int]) -> _Exchange | None:
+        """The exchange in the window that makes its rows look like others, if one does."""
+        best: _Exchange | None = None
         whole = self.auc(X)
         for place in columns:
             kept = X[:, place].copy()
@@ -165,8 +184,8 @@ class _Teller:
                     X[(self.y == 1) & (kept == code), place] = other
                 left = self.auc(X)
                 X[:, place] = kept
-                if left - 0.5 < min(_LEFT * (whole - 0.5), best[3] - 0.5 if best else 1.0):
-                    best = (place, int(i), int(j), left)
+                if left - 0.5 < min(_LEFT * (whole - 0.5), best.left - 0.5 if best else 1.0):
+                    best = _Exchange(place, int(i), int(j), left)
         return best
 
 

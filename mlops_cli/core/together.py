@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mlops_cli.core.search import Search, pruner, sampler, tell
@@ -72,43 +73,70 @@ def search_together(what: Search, shared: Shared) -> list[Trial]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study, limits, family = shared.study, what.limits, None
-    seconds = math.inf if limits.seconds is None else limits.seconds
-    clock = Clock(limits, time.monotonic() + seconds)
+    seconds = math.inf if what.limits.seconds is None else what.limits.seconds
+    peer = _Peer(what, shared, Clock(what.limits, time.monotonic() + seconds))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.pruner = pruner(pruning=what.pruning)
-        while True:
-            shared.give_up()
+        shared.study.pruner = pruner(pruning=what.pruning)
+        peer.run()
+    refuse_failures(peer.trials)
+    return peer.trials
+
+
+@dataclass
+class _Peer:
+    """One process's part in a search.
+
+    Attributes
+    ----------
+    trials
+        The finished ones of all processes.
+    family
+        What the next trial shall be of, after one that was too dear; None: any.
+    """
+
+    what: Search
+    shared: Shared
+    clock: Clock
+    trials: list[Trial] = field(default_factory=list)
+    family: str | None = None
+
+    def run(self) -> None:
+        """Take trial after trial, until the search is over or no family is affordable."""
+        study, affordable = self.shared.study, True
+        while affordable:
+            self.shared.give_up()
             found = study.get_trials(deepcopy=False)
-            trials = counted(found)
-            if what.over(trials, clock):
-                break
-            if _all_claimed(found, limits, len(found)):
+            self.trials = counted(found)
+            if self.what.over(self.trials, self.clock):
+                return
+            if _all_claimed(found, self.what.limits, len(found)):
                 time.sleep(_LOOK)
-                continue
-            # Two that ask at once see the same trials, and shall not propose the same.
-            study.sampler = sampler(what.seed + shared.worker, len(found), family)
-            trial = study.ask()
-            with shared.claimed(trial):
-                candidate = suggest(trial, what.spaces)
-                if _all_claimed(study.get_trials(deepcopy=False), limits, trial.number):
-                    _let_go(study, trial)
-                    continue
-                if what.too_dear(candidate.family, trials, clock):
-                    _let_go(study, trial)
-                    family = what.affordable(trials, clock)
-                    if family is None:
-                        break
-                    continue
-                family = None
-                what.tell_of(candidate, trials, clock)
-                result = what.work(trial, candidate, trials, clock)
-                if result is not None:
-                    shared.keep(trial.number, candidate.family, result)
-                tell(study, trial, result)
-    refuse_failures(trials)
-    return trials
+            else:
+                affordable = self._take_trial(len(found))
+
+    def _take_trial(self, number: int) -> bool:
+        """Evaluate a trial, or let it go where it isn't ours; whether there is another to take."""
+        what, study = self.what, self.shared.study
+        # Two that ask at once see the same trials, and shall not propose the same.
+        study.sampler = sampler(what.seed + self.shared.worker, number, self.family)
+        trial = study.ask()
+        with self.shared.claimed(trial):
+            candidate = suggest(trial, what.spaces)
+            if _all_claimed(study.get_trials(deepcopy=False), what.limits, trial.number):
+                _let_go(study, trial)
+                return True
+            if what.too_dear(candidate.family, self.trials, self.clock):
+                _let_go(study, trial)
+                self.family = what.affordable(self.trials, self.clock)
+                return self.family is not None
+            self.family = None
+            what.tell_of(candidate, self.trials, self.clock)
+            result = what.work(trial, candidate, self.trials, self.clock)
+            if result is not None:
+                self.shared.keep(trial.number, candidate.family, result)
+            tell(study, trial, result)
+        return True
 
 
 def counted(found: Sequence[optuna.trial.FrozenTrial]) -> list[Trial]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mlops_cli.core.tags import Tag, address_of, approval_tag, assignment_tag, is_approval_of
 from mlops_cli.core.versions import Assignment, Registry, Version
@@ -16,6 +17,7 @@ from mlops_cli.store.registry import Outdated, apply, fetch, new_tag, read, trai
 if TYPE_CHECKING:
     from mlops_cli.live.session import Session
     from mlops_cli.params.modelling import StageRule
+    from mlops_cli.store.registry import RefChange
 
 __all__ = ["approve", "promote", "rollback"]
 
@@ -60,7 +62,7 @@ def promote(
                 replayed.add(version.number)
         return version
 
-    return _assign(session, stage, choose, why, rollback=False)
+    return _assign(session, _Change("promotion", stage, choose, why))
 
 
 def rollback(
@@ -103,7 +105,7 @@ def rollback(
             )
         return version
 
-    return _assign(session, stage, choose, why, rollback=True)
+    return _assign(session, _Change("rollback", stage, choose, why))
 
 
 def approve(session: Session, wanted: str, stage: str, why: str = "", *, sign: bool = False) -> str:
@@ -242,58 +244,78 @@ def _check_replay(session: Session, rule: StageRule, version: Version, stage: st
         )
 
 
-def _assign(
-    session: Session,
-    stage: str,
-    choose: Callable[[Registry], Version],
-    why: str,
-    *,
-    rollback: bool,
-) -> tuple[Assignment, bool]:
-    git = session.git
-    who = git.identity()
-    registry = session.registry()
-    held = registry.in_stage(stage)
-    for _ in range(_TRIES):
-        rules = _rules(session)
-        version = choose(registry)
-        if held == version:
-            return next(a for a in reversed(registry.assignments) if a.stage == stage), False
-        last = registry.assignments[-1].tag.at if registry.assignments else None
-        did = "Roll back" if rollback else "Promote"
+@dataclass(frozen=True)
+class _Change:
+    """A change of what a stage holds: which version, by the registry as it is then, and why."""
+
+    action: Literal["promotion", "rollback"]
+    stage: str
+    choose: Callable[[Registry], Version]
+    why: str
+
+    def message(self, version: Version, held: Version | None, who: str, rules: StageRules) -> str:
+        """What its tag says."""
+        head = f"Promote {version} to {self.stage}"
+        if self.action == "rollback":
+            head = f"Roll back {self.stage} to {version}"
         facts = {
-            "Action": "rollback" if rollback else "promotion",
+            "Action": self.action,
             "Version": version.number,
             "Replaces": held.number if held else None,
             "By": who,
             RULES: rules.branch.commit,
         }
-        head = f"{did} {version} to {stage}" if not rollback else f"{did} {stage} to {version}"
-        message = "\n\n".join(part for part in (head, why.strip(), trailers(facts)) if part)
-        counter = registry.next_counter(stage)
-        name = assignment_tag(session.name, stage, counter)
-        change = new_tag(git, name, version.commit, message, after=last)
-        planned = Tag(name, version.commit, datetime.now(UTC), who, message)
-        reason = rules.refusal(Assignment(stage, version, counter, planned))
-        if reason is not None:
-            raise ModelRefused(f"{version} is not let into {stage}: {reason}", "Run it again.")
+        return "\n\n".join(part for part in (head, self.why.strip(), trailers(facts)) if part)
+
+
+def _assign(session: Session, change: _Change) -> tuple[Assignment, bool]:
+    """Make the change, again where somebody else's has come between that doesn't touch it."""
+    registry = session.registry()
+    held = registry.in_stage(change.stage)
+    for _ in range(_TRIES):
+        rules = _rules(session)
+        version = change.choose(registry)
+        if held == version:
+            return _last(registry, change.stage), False
+        name, tag = _new_assignment(session, registry, rules, change, version)
         try:
-            apply(git, [change], session.remote)
+            apply(session.git, [tag], session.remote)
         except Outdated:
-            fetch(git, session.remote)
+            fetch(session.git, session.remote)
             registry = session.registry()
-            if registry.in_stage(stage) != held:
-                raise _lost(registry, stage) from None
+            if registry.in_stage(change.stage) != held:
+                raise _lost(registry, change.stage) from None
             continue
-        made = next(a for a in reversed(session.registry().assignments) if a.tag.name == name)
-        return made, True
+        assignments = reversed(session.registry().assignments)
+        return next(a for a in assignments if a.tag.name == name), True
     raise Busy(
         f"the registry is changed by others all the time: {_TRIES} tries failed", "Run again."
     )
 
 
+def _new_assignment(
+    session: Session, registry: Registry, rules: StageRules, change: _Change, version: Version
+) -> tuple[str, RefChange]:
+    """The name and object of the tag that puts a version into a stage, if its rules let it."""
+    stage, who = change.stage, session.git.identity()
+    message = change.message(version, registry.in_stage(stage), who, rules)
+    counter = registry.next_counter(stage)
+    name = assignment_tag(session.name, stage, counter)
+    last = registry.assignments[-1].tag.at if registry.assignments else None
+    tag = new_tag(session.git, name, version.commit, message, after=last)
+    planned = Tag(name, version.commit, datetime.now(UTC), who, message)
+    reason = rules.refusal(Assignment(stage, version, counter, planned))
+    if reason is not None:
+        raise ModelRefused(f"{version} is not let into {stage}: {reason}", "Run it again.")
+    return name, tag
+
+
+def _last(registry: Registry, stage: str) -> Assignment:
+    return next(a for a in reversed(registry.assignments) if a.stage == stage)
+
+
 def _lost(registry: Registry, stage: str) -> Busy:
-    last = next(a for a in reversed(registry.assignments) if a.stage == stage)
+    last = _last(registry, stage)
     return Busy(
         f"{last.tag.who} put {last.version or 'nothing'} into {stage} at the same moment "
         f"({last.tag.name}), so nothing was done",

@@ -220,6 +220,7 @@ class EventLog:
             self._oldest = self._queue[0].since if self._queue else None
 
     def _keep(self, some: list[_Work]) -> None:
+        """Write, spill, drop or refuse what was given, or wait until one of these is possible."""
         predictions = [p for work in some for p in work.predictions]
         labels = [label for work in some for label in work.labels]
         # A label must not overtake one that was spilled: which one counts would be told wrongly.
@@ -227,25 +228,13 @@ class EventLog:
         failures = 0
         while True:
             if (self._there and direct) or self._closing:
-                try:
-                    results = self._write(predictions, labels)
-                except Unkeepable as error:
-                    self._refuse(some, error)
-                    return
-                if results is not None:
-                    self.written += len(predictions) + len(labels)
-                    _settle(some, results)
+                if self._written(some, predictions, labels):
                     return
                 failures += self._doubtful
                 if failures >= _SURE:  # though in between, the database was there
                     self._refuse(some, Unkeepable("the database fails to write it"))
                     return
-            if self._instead(some, predictions, labels):
-                return
-            if time.monotonic() > self._deadline:
-                self.refused += len(predictions) + len(labels)
-                for work in some:
-                    work.future.set_exception(TimeoutError("the event log is away"))
+            if self._instead(some, predictions, labels) or self._expired(some):
                 return
             direct = True
             with self._changed:
@@ -253,6 +242,30 @@ class EventLog:
                 self._changed.wait_for(lambda: self._there or self._closing, _AGAIN)
             if self._closing:
                 time.sleep(_AGAIN / 10)
+
+    def _written(
+        self, some: list[_Work], predictions: list[Prediction], labels: list[Label]
+    ) -> bool:
+        """Whether the database has taken the events, or has refused them for good."""
+        try:
+            results = self._write(predictions, labels)
+        except Unkeepable as error:
+            self._refuse(some, error)
+            return True
+        if results is None:
+            return False
+        self.written += len(predictions) + len(labels)
+        _settle(some, results)
+        return True
+
+    def _expired(self, some: list[_Work]) -> bool:
+        """Whether there is no time left to wait for the database."""
+        if time.monotonic() <= self._deadline:
+            return False
+        self.refused += sum(work.size for work in some)
+        for work in some:
+            work.future.set_exception(TimeoutError("the event log is away"))
+        return True
 
     def _refuse(self, some: list[_Work], error: Unkeepable) -> None:
         """Keep each work by itself, and each prediction, so that only the one at fault fails."""
