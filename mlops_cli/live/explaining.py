@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+    import polars as pl
 
     from mlops_cli.layout import Layout
     from mlops_cli.live.selecting import Selected
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
     from mlops_cli.store.bundle import Bundle
+    from mlops_cli.store.streams import Taken
 
     Floats = npt.NDArray[np.float64]
 
@@ -140,8 +142,6 @@ def explain_file(
     DataRefused
         If a row can't be scored.
     """
-    import polars as pl
-
     (path,) = found_files(str(file))
     choice = selected(params, layout, wanted, progress)
     bundle, text = bundles.load(choice.folder), Text()
@@ -153,24 +153,17 @@ def explain_file(
         text = Text.of(params.ingest.sources.get(scorer.program.rules.base))
         batch = Batch(str(file), layout.work / "explain", wanted)
         scoring, _ = way_of_scoring(batch, scorer, layout)
-    opened_file = opened(path, text)
-    for column in scoring.inputs.needed:
-        if column not in opened_file.schema:
-            raise DataRefused(
-                f"{path} has no column {column!r}, which the model needs",
-                "Give the raw columns of the base source, or the features with --features.",
-            )
-    columns = dict.fromkeys((*scoring.inputs.needed, *scoring.inputs.optional))
-    rows = Rows([opened_file], list(columns))
-    taken = rows.take(MOST_ROWS + 1)
-    rows.close()
-    if sum(part.rows for part in taken) > MOST_ROWS:
-        raise Usage(
-            f"{path} has more than {MOST_ROWS:,} rows",
-            "Use `mlops predict FILE --explain N`, which is made for many rows.",
-        )
+    frame, index = _rows(path, text, scoring)
+    matrix, _ = scoring.score(frame)
+    return _explained(choice, bundle, matrix, index, params.project.seed)
+
+
+def _rows(path: Path, text: Text, scoring: Scoring) -> tuple[pl.DataFrame, list[int]]:
+    """A file's rows as the model's inputs, and their numbers."""
+    import polars as pl
+
     frames, index, before = [], [], 0
-    for part in taken:
+    for part in _parts(path, text, scoring):
         read = scoring.read(part.frame)
         wrong = [(part.index[e.row or 0], f"{e.column}: {e.message}") for e in read.errors]
         wrong += [(broken.row, broken.reason) for broken in part.broken]
@@ -185,8 +178,28 @@ def explain_file(
         before += part.rows
     if not frames:
         raise DataRefused(f"{path} has no rows", "Give at least one.")
-    matrix, _ = scoring.score(pl.concat(frames))
-    return _explained(choice, bundle, matrix, index, params.project.seed)
+    return pl.concat(frames), index
+
+
+def _parts(path: Path, text: Text, scoring: Scoring) -> list[Taken]:
+    """The file's rows as they are, of the columns that the model reads."""
+    file = opened(path, text)
+    for column in scoring.inputs.needed:
+        if column not in file.schema:
+            raise DataRefused(
+                f"{path} has no column {column!r}, which the model needs",
+                "Give the raw columns of the base source, or the features with --features.",
+            )
+    columns = dict.fromkeys((*scoring.inputs.needed, *scoring.inputs.optional))
+    rows = Rows([file], list(columns))
+    parts = rows.take(MOST_ROWS + 1)
+    rows.close()
+    if sum(part.rows for part in parts) > MOST_ROWS:
+        raise Usage(
+            f"{path} has more than {MOST_ROWS:,} rows",
+            "Use `mlops predict FILE --explain N`, which is made for many rows.",
+        )
+    return parts
 
 
 def _explained(

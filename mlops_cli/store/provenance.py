@@ -38,35 +38,13 @@ def provenance(root: Path, registry: Registry, version: Version) -> dict[str, An
             "Delete the tag if it was made by hand: git tag -d TAG.",
         )
     stages: dict[str, Any] = lock.get("stages", {})
-    made = {out["path"] for stage in stages.values() for out in stage.get("outs", ())}
-    parents = {
-        name: {
-            "reads": [d["path"] for d in stage.get("deps", ()) if _within(d["path"], made)],
-            "makes": {out["path"]: out.get("md5", "") for out in stage.get("outs", ())},
-        }
-        for name, stage in stages.items()
-    }
-    inputs = {
-        dep["path"]: dep.get("md5", "")
-        for stage in stages.values()
-        for dep in stage.get("deps", ())
-        if not _within(dep["path"], made)
-    }
+    pipeline, inputs = _ancestry(stages)
     params: dict[str, Any] = {}
     for stage in stages.values():
         params |= stage.get("params", {}).get("params.yaml", {})
-    subject, who, at = git.run(
-        "show", "-s", "--format=%s%x00%an <%ae>%x00%cI", version.commit
-    ).split("\0")
-    trailers = version.tag.trailers
     return {
         "version": version.label,
-        "registered": {
-            "by": version.tag.who,
-            "at": version.tag.at.isoformat(),
-            "why": version.tag.why,
-            "with": trailers.get("Made-with"),
-        },
+        "registered": _registered(version),
         "stages": [
             {"stage": a.stage, "tag": a.tag.name, "by": a.tag.who, "at": a.tag.at.isoformat()}
             for a in registry.assignments
@@ -74,16 +52,42 @@ def provenance(root: Path, registry: Registry, version: Version) -> dict[str, An
         ],
         "in": [stage for stage, v in registry.stages().items() if v == version],
         "bundle_sha256": record["bundle_sha256"],
-        "commit": {"sha": version.commit, "subject": subject, "by": who, "at": at.strip()},
+        "commit": _commit(git, version.commit),
         "metrics": record["metrics"],
         "gates": record["gates"],
-        "champion": trailers.get("Champion"),
+        "champion": version.tag.trailers.get("Champion"),
         "training": record.get("training"),
         "test": record.get("test"),
         "params": params,
-        "pipeline": parents,
+        "pipeline": pipeline,
         "inputs": dict(sorted(inputs.items())),
     }
+
+
+def _ancestry(stages: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What each stage reads and makes, and the hashes of what no stage makes."""
+    made = {out["path"] for stage in stages.values() for out in stage.get("outs", ())}
+    pipeline: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
+    for name, stage in stages.items():
+        hashes = {dep["path"]: dep.get("md5", "") for dep in stage.get("deps", ())}
+        reads = [path for path in hashes if _within(path, made)]
+        makes = {out["path"]: out.get("md5", "") for out in stage.get("outs", ())}
+        pipeline[name] = {"reads": reads, "makes": makes}
+        inputs |= {path: md5 for path, md5 in hashes.items() if path not in reads}
+    return pipeline, inputs
+
+
+def _registered(version: Version) -> dict[str, Any]:
+    tag = version.tag
+    made_with = tag.trailers.get("Made-with")
+    return {"by": tag.who, "at": tag.at.isoformat(), "why": tag.why, "with": made_with}
+
+
+def _commit(git: Git, sha: str) -> dict[str, str]:
+    show = git.run("show", "-s", "--format=%s%x00%an <%ae>%x00%cI", sha)
+    subject, who, at = show.split("\0")
+    return {"sha": sha, "subject": subject, "by": who, "at": at.strip()}
 
 
 def _within(path: str, folders: set[str]) -> bool:

@@ -6,6 +6,7 @@ the test rows. Features that say the same are each worth little; a source takes 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import Usage
@@ -14,6 +15,11 @@ from mlops_cli.live.studies.latency import of_lookups, of_models
 from mlops_cli.reporting import Summary, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from mlops_cli.core.intervals import Interval
     from mlops_cli.core.program import FeatureProgram
     from mlops_cli.live.studies.case import Case
     from mlops_cli.reporting import Progress
@@ -29,8 +35,48 @@ def ablation(case: Case, progress: Progress) -> Found:
     """Fit without each group of features, and compare with the model that has them all."""
     if case.options.by not in ("source", "feature"):
         raise Usage(f"--by is {case.options.by!r}", "Give source or feature.")
-    features = list(case.bundle.encoder.kinds)
     program = _program(case.bundle) if case.options.by == "source" else None
+    groups = _groups(case, program)
+    frame = case.drawn(case.known, case.options.rows)
+    models = _fit(case, frame, groups, progress)
+    progress.update("comparing")
+    compared = case.judged({name: model.predict(case.test) for name, model in models.items()})
+    progress.update("measuring times")
+    scoring = of_models(models, case.test.head(1))
+    lookups = {} if program is None else of_lookups(program, case.layout, case.test)
+    metric = case.metric.name
+    whole = compared.figures["all"].get(metric)
+    worth = {name: compared.gains[f"without {name}"].get(metric) for name in groups}
+    report = {
+        "metric": metric,
+        "by": case.options.by,
+        "fitted_on": len(frame),
+        "judged_on": len(case.test),
+        "all": None if whole is None else whole.rounded(),
+        "groups": _ranked(groups, worth),
+    }
+    saved = {name: scoring["all"] - scoring[f"without {name}"] for name in groups}
+    return Found(
+        report,
+        Summary(
+            headline=f"{metric} {cell(whole)} with all features; "
+            f"{scoring['all']:.3f} ms to score a row",
+            tables=(_table(report, worth, saved, lookups),),
+            facts=report
+            | {
+                "milliseconds": {
+                    "scoring": scoring["all"],
+                    "scoring_saved": saved,
+                    "look_up": lookups,
+                }
+            },
+        ),
+    )
+
+
+def _groups(case: Case, program: FeatureProgram | None) -> dict[str, list[str]]:
+    """Source, or feature, -> the features that are left out together."""
+    features = list(case.bundle.encoder.kinds)
     groups = {name: [name] for name in features}
     if case.options.by == "source":
         groups = sources(case.bundle, program)
@@ -42,52 +88,55 @@ def ablation(case: Case, progress: Progress) -> Found:
             if features[1:]
             else "A model of one feature has no ablation.",
         )
-    frame = case.drawn(case.known, case.options.rows)
-    progress.update("fitting with all features", 0, len(groups) + 1)
-    whole = case.refitted(frame, features)
-    models = {"all": whole}
+    return groups
+
+
+def _fit(
+    case: Case, frame: pl.DataFrame, groups: Mapping[str, list[str]], progress: Progress
+) -> dict[str, Bundle]:
+    """The model with all features (``all``), and ``without`` each group."""
+    features, total = list(case.bundle.encoder.kinds), len(groups) + 1
+    progress.update("fitting with all features", 0, total)
+    models = {"all": case.refitted(frame, features)}
     for done, (name, held) in enumerate(groups.items(), 1):
-        progress.update(f"fitting without {name}", done, len(groups) + 1)
-        less = case.refitted(frame, [f for f in features if f not in held])
-        models[f"without {name}"] = less
-    progress.update("comparing")
-    found = case.judged({name: model.predict(case.test) for name, model in models.items()})
-    progress.update("measuring times")
-    scoring = of_models(models, case.test.head(1))
-    lookups = {} if program is None else of_lookups(program, case.layout, case.test)
-    metric = case.metric.name
-    worth = {name: found.gains[f"without {name}"].get(metric) for name in groups}
-    order = sorted(groups, key=lambda n: -(worth[n].value if worth[n] else float("-inf")))  # type: ignore[union-attr]
-    report: dict[str, Any] = {
-        "metric": metric,
-        "by": case.options.by,
-        "fitted_on": len(frame),
-        "judged_on": len(case.test),
-        "all": found.figures["all"][metric].rounded() if metric in found.figures["all"] else None,
-        "groups": [
-            {"group": name, "features": groups[name]}
-            | ({"worth": gain.rounded()} if (gain := worth[name]) else {})
-            for name in order
-        ],
-    }
-    saved = {name: scoring["all"] - scoring[f"without {name}"] for name in groups}
-    rows = tuple(
-        (name, len(groups[name]), cell(worth[name]), round(saved[name], 3))
-        + ((round(lookups[name], 3) if name in lookups else None,) if lookups else ())
-        for name in order
-    )
-    columns = (case.options.by, "features", f"worth in {metric}", "ms of scoring saved")
-    title = "What the model loses without"
-    measured = {"scoring": scoring["all"], "scoring_saved": saved, "look_up": lookups}
-    return Found(
-        report,
-        Summary(
-            headline=f"{metric} {cell(found.figures['all'].get(metric))} with all features; "
-            f"{scoring['all']:.3f} ms to score a row",
-            tables=(Table(title, columns + (("ms to look up",) if lookups else ()), rows),),
-            facts=report | {"milliseconds": measured},
-        ),
-    )
+        progress.update(f"fitting without {name}", done, total)
+        others = [feature for feature in features if feature not in held]
+        models[f"without {name}"] = case.refitted(frame, others)
+    return models
+
+
+def _ranked(
+    groups: Mapping[str, list[str]], worth: Mapping[str, Interval | None]
+) -> list[dict[str, Any]]:
+    """The report's entries: who is worth most comes first, who has no figure last."""
+    entries = []
+    for name, features in groups.items():
+        gain = worth[name]
+        figure = {} if gain is None else {"worth": gain.rounded()}
+        entries.append((-math.inf if gain is None else gain.value, name, features, figure))
+    entries.sort(key=lambda entry: -entry[0])
+    return [{"group": name, "features": of} | figure for _, name, of, figure in entries]
+
+
+def _table(
+    report: Mapping[str, Any],
+    worth: Mapping[str, Interval | None],
+    saved: Mapping[str, float],
+    lookups: Mapping[str, float],
+) -> Table:
+    """What each group is worth, and what it costs in time."""
+    rows = []
+    for entry in report["groups"]:
+        name = entry["group"]
+        row = (name, len(entry["features"]), cell(worth[name]), round(saved[name], 3))
+        rows.append((*row, _rounded(lookups.get(name))) if lookups else row)
+    columns = (report["by"], "features", f"worth in {report['metric']}", "ms of scoring saved")
+    more = ("ms to look up",) if lookups else ()
+    return Table("What the model loses without", columns + more, tuple(rows))
+
+
+def _rounded(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds, 3)
 
 
 def _program(bundle: Bundle) -> FeatureProgram | None:

@@ -14,6 +14,11 @@ from mlops_cli.live.studies.case import Found, cell
 from mlops_cli.reporting import Summary, Table
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mlops_cli.core.encoding import Encoder
+    from mlops_cli.core.intervals import Interval
     from mlops_cli.core.metrics import Floats
     from mlops_cli.live.studies.case import Case
     from mlops_cli.reporting import Progress
@@ -33,70 +38,86 @@ def adversarial(case: Case, progress: Progress) -> Found:
 
     from mlops_cli.core.encoding import Encoder
     from mlops_cli.core.intervals import Bootstrap, compare
-    from mlops_cli.core.learners import FAMILIES, TaskInfo
     from mlops_cli.core.metrics import METRICS
 
     most = max(1, case.options.rows // 2)
-    sides = [case.drawn(frame, most, 2) for frame in (case.known, case.test)]
-    if min(len(side) for side in sides) < _LEAST:
+    train, test = (case.drawn(frame, most, 2) for frame in (case.known, case.test))
+    if min(len(train), len(test)) < _LEAST:
         raise DataRefused(
-            f"there are {len(sides[0])} training and {len(sides[1])} test rows, too few to tell "
+            f"there are {len(train)} training and {len(test)} test rows, too few to tell "
             "them apart",
             "Give the splits more rows.",
         )
     kinds = dict(case.bundle.encoder.kinds)
-    frame = pl.concat([side.select(list(kinds)) for side in sides])
-    y = np.repeat([0, 1], [len(side) for side in sides])
+    frame = pl.concat([side.select(list(kinds)) for side in (train, test)])
+    y = np.repeat([0, 1], [len(train), len(test)])
     encoder = Encoder.fit(frame, kinds)
-    X, task = encoder.transform(frame), TaskInfo("binary", 2, encoder.categorical)
-    family = FAMILIES["lightgbm"]
-    fold = np.random.default_rng(case.seed(3)).permutation(len(y)) % _FOLDS
-    prediction = np.zeros((len(y), 2))
-    shares = np.zeros(X.shape[1])
-    for out in range(_FOLDS):
-        progress.update("telling test rows from training rows", out, _FOLDS)
-        rows = fold != out
-        fitted = family.fit(X[rows], y[rows], task, {}, seed=out, iterations=_ROUNDS)
-        prediction[~rows] = fitted.predict(X[~rows])
-        shares += fitted.importances / _FOLDS
-    found = compare(
+    X = encoder.transform(frame)
+    prediction, shares = _cross_fit(X, y, encoder, case.seed(3), progress)
+    rules = case.params.evaluate
+    auc = compare(
         [METRICS["roc_auc"]],
         y,
         {"adversary": prediction},
-        Bootstrap(case.params.evaluate.resamples, case.params.evaluate.confidence, case.seed(1)),
+        Bootstrap(rules.resamples, rules.confidence, case.seed(1)),
     ).figures["adversary"]["roc_auc"]
-    shares, starts = encoder.by_feature(shares), encoder.starts
-    ranked = np.argsort(-shares, kind="stable")[:_SHOWN]
-    names = list(kinds)
-    telling = [
+    report: dict[str, Any] = {
+        "roc_auc": auc.rounded(),
+        "rows": {"train": len(train), "test": len(test)},
+        "telling": _telling(encoder, shares, X[y == 0], X[y == 1]),
+    }
+    return Found(report, _summary(report, auc))
+
+
+def _cross_fit(
+    X: Floats, y: NDArray[np.int_], encoder: Encoder, seed: list[int], progress: Progress
+) -> tuple[Floats, Floats]:
+    """Probabilities (n, 2) by models of the other folds, and the share of each column's gain."""
+    import numpy as np
+
+    from mlops_cli.core.learners import FAMILIES, TaskInfo
+
+    task = TaskInfo("binary", 2, encoder.categorical)
+    fold = np.random.default_rng(seed).permutation(len(y)) % _FOLDS
+    prediction, shares = np.zeros((len(y), 2)), np.zeros(X.shape[1])
+    for out in range(_FOLDS):
+        progress.update("telling test rows from training rows", out, _FOLDS)
+        rows = fold != out
+        fitted = FAMILIES["lightgbm"].fit(X[rows], y[rows], task, {}, seed=out, iterations=_ROUNDS)
+        prediction[~rows] = fitted.predict(X[~rows])
+        shares += fitted.importances / _FOLDS
+    return prediction, shares
+
+
+def _telling(encoder: Encoder, shares: Floats, train: Floats, test: Floats) -> list[dict[str, Any]]:
+    """The features that tell test rows from training rows, those of the largest share first."""
+    import numpy as np
+
+    names, shares = list(encoder.kinds), encoder.by_feature(shares)
+    return [
         {
             "feature": names[j],
             "share": round(float(shares[j]), 6) + 0.0,
-            "train": _typical(encoder, names[j], X[y == 0, starts[j]]),
-            "test": _typical(encoder, names[j], X[y == 1, starts[j]]),
+            "train": _typical(encoder, names[j], train[:, encoder.starts[j]]),
+            "test": _typical(encoder, names[j], test[:, encoder.starts[j]]),
         }
-        for j in ranked
+        for j in np.argsort(-shares, kind="stable")[:_SHOWN]
         if shares[j] > 0
     ]
-    report: dict[str, Any] = {
-        "roc_auc": found.rounded(),
-        "rows": {"train": len(sides[0]), "test": len(sides[1])},
-        "telling": telling,
-    }
-    said = "can't be told from" if found.low <= 0.5 else "differ from"  # noqa: PLR2004
-    rows_ = tuple((t["feature"], t["share"], t["train"], t["test"]) for t in telling)
+
+
+def _summary(report: dict[str, Any], auc: Interval) -> Summary:
+    differ = "can't be told from" if auc.low <= 0.5 else "differ from"  # noqa: PLR2004
+    rows = tuple((t["feature"], t["share"], t["train"], t["test"]) for t in report["telling"])
     columns = ("feature", "share of the gain", "typical in train", "typical in test")
-    return Found(
-        report,
-        Summary(
-            headline=f"test rows {said} training rows: roc_auc {cell(found)}",
-            tables=(Table("What tells them apart", columns, rows_),),
-            facts=report,
-        ),
+    return Summary(
+        headline=f"test rows {differ} training rows: roc_auc {cell(auc)}",
+        tables=(Table("What tells them apart", columns, rows),),
+        facts=report,
     )
 
 
-def _typical(encoder: Any, name: str, values: Floats) -> Any:
+def _typical(encoder: Encoder, name: str, values: Floats) -> Any:
     """The median, or the most frequent category; None where all are missing."""
     import numpy as np
 
