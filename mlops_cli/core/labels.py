@@ -100,8 +100,28 @@ class LabelCodec:
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> LabelCodec:
-        """From what ``to_json`` gave."""
-        return cls(tree["type"], tuple(tree["classes"]))
+        """From what ``to_json`` gave.
+
+        Raises
+        ------
+        DataRefused
+            If the classes are of several types, or not as many as the task has.
+        """
+        task_type, classes = tree["type"], tuple(tree["classes"])
+        types = {type(label) for label in classes}
+        least = {"regression": 0, "binary": 2}.get(task_type, 1)
+        most = {"regression": 0, "binary": 2}.get(task_type, MOST_CLASSES)
+        if (
+            not least <= len(set(classes)) == len(classes) <= most
+            or not (len(types) <= 1 or types == {int, float})
+            or not types <= {bool, int, float, str}
+        ):
+            raise DataRefused(
+                f"{len(classes)} labels ({_shown(list(classes))[:200]}) can't be those of a "
+                f"{task_type} model",
+                "Bring the model back with `dvc checkout`, or train it anew with `mlops run`.",
+            )
+        return cls(task_type, classes)
 
 
 def _order_binary(classes: list[Any], positive: Label | None) -> list[Any]:

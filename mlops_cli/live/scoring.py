@@ -125,8 +125,6 @@ class Scorer:
             hook = load_hook(bundle.program["rules"]["hook"], root)
             program = FeatureProgram.from_json(bundle.program, hook)
             scorer = cls(bundle, program, None, carried, _rules(folder), policies)
-            # Whether encoder and members are of one width shows when they are used together.
-            bundle.predict_matrix(np.full((1, len(bundle.encoder.owners)), np.nan))
         return scorer if lookups is None else scorer.looking_into(lookups)
 
     def looking_into(self, lookups: Lookups) -> Scorer:

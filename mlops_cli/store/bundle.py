@@ -208,7 +208,7 @@ def load(folder: Path, *, tried: bool = False) -> Bundle:
         families = [FAMILIES.get(entry["family"]) for entry in description["members"]]
         if not tried and any(f is not None and f.opaque and f.installed for f in families):
             try_in_child(folder, manifest["bundle_sha256"])
-        return Bundle(
+        bundle = Bundle(
             members=tuple(
                 _member(folder, number, entry, names)
                 for number, entry in enumerate(description["members"])
@@ -222,6 +222,22 @@ def load(folder: Path, *, tried: bool = False) -> Bundle:
             signature=_read(folder, "signature.json"),
             facts=description["facts"],
         )
+        _refuse_misshapen(bundle)
+    return bundle
+
+
+def _refuse_misshapen(bundle: Bundle) -> None:
+    """Refuse parts that don't fit together, by the prediction of one row without values."""
+    labels = bundle.labels
+    if labels.type != bundle.task:
+        raise TypeError(f"labels of the task {labels.type!r}, and a model of {bundle.task!r}")
+    row = np.full((1, len(bundle.encoder.owners)), np.nan)
+    right = (1, len(labels.classes)) if labels.classes else (1,)
+    predictors = [*(member.fitted.predict for member in bundle.members), bundle.predict_matrix]
+    for predict in predictors:
+        shape = np.shape(predict(row))
+        if shape != right:
+            raise ValueError(f"a prediction of the shape {shape} instead of {right}")
 
 
 def _refuse_mistyped(description: Mapping[str, Any]) -> None:

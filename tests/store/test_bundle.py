@@ -187,6 +187,32 @@ def test_a_model_of_a_family_that_is_gone_is_refused_by_name(folder):
     assert refused.value.hint.startswith("Train the model again")
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"type": "binary", "classes": ["../../linear", True]},
+        {"type": "binary", "classes": [0, 0]},
+        {"type": "binary", "classes": [0, 1, 2]},
+        {"type": "binary", "classes": [0, None]},
+        {"type": "multiclass", "classes": [0, 1]},
+        {"type": "regression", "classes": []},
+        {"type": "regression", "classes": [0, 1]},
+        {"type": 7, "classes": [[0], 1]},
+    ],
+)
+def test_labels_that_dont_fit_the_model_are_refused(folder, labels):
+    changed(folder, "bundle.json", lambda tree: tree.update(labels=labels))
+    with pytest.raises(DataRefused):
+        load(folder)
+
+
+@pytest.mark.parametrize("loss", ["squared", "poisson", "0123\n"])
+def test_a_member_that_predicts_in_another_shape_is_refused(folder, loss):
+    changed(folder, "members/1-linear/model.json", lambda tree: tree.update(loss=loss))
+    with pytest.raises(DataRefused, match=r"prediction of the shape \(1,\) instead of \(1, 2\)"):
+        load(folder)
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", ".git/config", "a\0b", "\ud800"])
 def test_a_manifest_lists_only_what_is_below_the_bundle(folder, name):
     manifest = json.loads((folder / "manifest.json").read_text())
