@@ -242,12 +242,14 @@ def _refuse_misshapen(bundle: Bundle) -> None:
 
 def _refuse_mistyped(description: Mapping[str, Any]) -> None:
     """Refuse what is used as it stands in the description."""
-    numbers = [m["weight"] for m in description["members"]]
+    weights = [m["weight"] for m in description["members"]]
     threshold, facts = description["threshold"], description["facts"]
-    numbers += [] if threshold is None else [threshold]
+    numbers = weights + ([] if threshold is None else [threshold])
     right = (
         description["task"] in _TASKS
         and all(type(number) in {int, float} for number in numbers)
+        and weights
+        and all(0 < weight < float("inf") for weight in weights)
         and isinstance(facts, dict)
         and all(isinstance(m["settings"], dict) for m in description["members"])
     )

@@ -171,7 +171,14 @@ def test_categories_are_texts(folder):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("members", 7), ("members", [{}]), ("labels", None), ("task", []), ("calibrator", [1])],
+    [
+        ("members", 7),
+        ("members", []),
+        ("members", [{}]),
+        ("labels", None),
+        ("task", []),
+        ("calibrator", [1]),
+    ],
 )
 def test_a_description_of_another_form_is_refused(folder, key, value):
     changed(folder, "bundle.json", lambda tree: tree.update({key: value}))
@@ -202,6 +209,13 @@ def test_a_model_of_a_family_that_is_gone_is_refused_by_name(folder):
 )
 def test_labels_that_dont_fit_the_model_are_refused(folder, labels):
     changed(folder, "bundle.json", lambda tree: tree.update(labels=labels))
+    with pytest.raises(DataRefused):
+        load(folder)
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, 10**400, "1", True, None])
+def test_a_weight_is_a_positive_number(folder, weight):
+    changed(folder, "bundle.json", lambda tree: tree["members"][0].update(weight=weight))
     with pytest.raises(DataRefused):
         load(folder)
 
