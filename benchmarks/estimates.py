@@ -96,7 +96,7 @@ class Model:
             name: {m: interval.rounded() for m, interval in of.items()}
             for name, of in found.figures.items()
         }
-        self.basis = Basis.of(LABELS, kinds, figures, evaluation, trained=month(clock))
+        self.basis = Basis(LABELS, kinds, [AUC], figures, evaluation, trained=month(clock))
 
     def predict(self, rows: pl.DataFrame) -> Any:
         """Probabilities (n, 2)."""

@@ -64,15 +64,13 @@ def init(
 
     Example: mlops init shop --data orders.csv --target returned
     """
+    from mlops_cli.core.inference import PredictionProblem
     from mlops_cli.store.project import create
 
     created = create(
         folder,
         data,
-        target,
-        task=task,
-        time=time,
-        group=group,
+        PredictionProblem(target, task, time, group),
         name=name,
         encoding=encoding,
         ci=None if ci == "none" else ci,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -18,11 +18,12 @@ from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME
 if TYPE_CHECKING:
     import polars as pl
 
+    from mlops_cli.core.column_facts import Facts
     from mlops_cli.core.date_parts import DateParts
     from mlops_cli.core.notations import Notation
     from mlops_cli.params.modelling import TaskType
 
-__all__ = ["Proposal", "infer"]
+__all__ = ["PredictionProblem", "Proposal", "infer"]
 
 ROWS_PER_CLASS = 10
 """A class with fewer rows may miss from one of the splits, so it isn't stratified by."""
@@ -60,13 +61,19 @@ class Proposal:
         return {name: sql for c in self.columns for name, sql in c.features}
 
 
+@dataclass(frozen=True)
+class PredictionProblem:
+    """What a user states of a table: the target, perhaps its task, and what rows are split by."""
+
+    target: str
+    task: TaskType | None = None
+    time: str | None = None
+    group: str | None = None
+
+
 def infer(
     frame: pl.LazyFrame,
-    target: str,
-    *,
-    task: TaskType | None = None,
-    time: str | None = None,
-    group: str | None = None,
+    problem: PredictionProblem,
     notations: Mapping[str, Notation] | None = None,
 ) -> Proposal:
     """Look at a table whose columns have their types, and decide.
@@ -83,68 +90,34 @@ def infer(
     DataRefused
         If the target cannot be learnt, or no column is left to learn from.
     """
-    frame = normalised(frame)
-    parts = find_date_parts(frame, [n for n in frame.collect_schema() if n not in (target, group)])
-    derive = {}
-    if parts is not None and time == parts.name:
-        import polars as pl
-
-        frame = normalised(frame.with_columns(pl.sql_expr(parts.sql).alias(parts.name)))
-        derive = {parts.name: parts.sql}
-    schema = frame.collect_schema()
+    target, time, group = problem.target, problem.time, problem.group
     notations = notations or {}
+    frame, parts, derive = _with_date_parts(normalised(frame), problem)
+    schema = frame.collect_schema()
     _refuse_unread(notations, target, time)
-    _named(schema, target, time, group, parts)
-    aim = infer_task(frame, target, task)
-    known = [n for n, dtype in schema.items() if selectable(n) and known_type(dtype) is not None]
-    facts = read_facts(frame, known)
-    if group in facts and facts[group].distinct < _SPLITS:
-        raise DataRefused(
-            f"--group {group!r} has {facts[group].distinct} values, and each of the {_SPLITS} "
-            "splits needs one at least",
-            "Name a column with more values.",
-        )
+    _named(schema, problem, parts)
+    aim = infer_task(frame, target, problem.task)
+    facts = read_facts(
+        frame, [n for n, t in schema.items() if selectable(n) and known_type(t) is not None]
+    )
+    _refuse_few_groups(group, facts)
     leaking = leaks(frame, aim, facts)
+    replaced = _replaced(notations, parts if derive else None, group)
     roles: dict[str | None, Role] = {time: "time", group: "group", target: "target"}
     columns: list[Column] = []
     taken = {target, *([group] if group else [])}
     for name in schema.names():
         if name not in facts:
-            columns.append(Column(name, None, "left out", _unnameable(name, schema[name])))
-            continue
-        if name in notations and notations[name].sql is not None and name != group:
-            notation = notations[name]
-            why = f"it holds {notation.means}, which {notation.name} reads"
-            columns.append(Column(name, facts[name].type, "left out", why))
-            continue
-        if derive and parts is not None and name in parts.columns:
-            why = f"{parts.name} is made of it"
-            columns.append(Column(name, facts[name].type, "left out", why))
-            continue
-        column = decide(facts[name], roles.get(name), leaking.get(name, ""), taken)
+            column = Column(name, None, "left out", _unnameable(name, schema[name]))
+        elif name in replaced:
+            column = Column(name, facts[name].type, "left out", replaced[name])
+        else:
+            column = decide(facts[name], roles.get(name), leaking.get(name, ""), taken)
         taken |= {feature for feature, _ in column.features}
         columns.append(column)
-    warnings = [f"{name} is left out: {why}" for name, why in leaking.items()]
-    warnings += [
-        f"{name} holds {n.means}: if one is right, write under the source's `derive:` "
-        + " or ".join(f"`{n.name}: {sql}`" for sql in n.readings)
-        for name, n in notations.items()
-        if n.sql is None
-    ]
-    warnings += time_hints(frame, columns, target, time=time, group=group, parts=parts)
-    if not any(c.features for c in columns):
-        raise DataRefused(
-            f"besides the target {target!r} no column can be a feature",
-            "; ".join(f"{c.name}: {c.reason}" for c in columns[:5] if c.reason)
-            or "Give data with more columns.",
-        )
+    _refuse_no_feature(target, columns)
     strategy, why = _strategy(aim, time, group, columns)
-    rare = [k for k, n in aim.classes.items() if n < ROWS_PER_CLASS]
-    if rare:
-        warnings.append(
-            f"{len(rare)} of {len(aim.classes)} classes have fewer than {ROWS_PER_CLASS} rows, "
-            f"such as {rare[0]!r} with {aim.classes[rare[0]]}: they will hardly be learnt"
-        )
+    hints = time_hints(frame, columns, target, time=time, group=group, parts=parts)
     return Proposal(
         rows=aim.labelled + aim.unlabelled,
         target=aim,
@@ -153,20 +126,77 @@ def infer(
         strategy_reason=why,
         time=time,
         group=group,
-        warnings=tuple(warnings),
+        warnings=(*_warnings(leaking, notations), *hints, *_rare_classes(aim)),
         parts=parts,
         derive=derive,
     )
 
 
-def _named(
-    schema: pl.Schema,
-    target: str,
-    time: str | None,
-    group: str | None,
-    parts: DateParts | None,
-) -> None:
+def _with_date_parts(
+    frame: pl.LazyFrame, problem: PredictionProblem
+) -> tuple[pl.LazyFrame, DateParts | None, dict[str, str]]:
+    """The table with the date that several columns make, if rows are split by it; with its SQL."""
+    import polars as pl
+
+    others = [n for n in frame.collect_schema() if n not in (problem.target, problem.group)]
+    parts = find_date_parts(frame, others)
+    if parts is None or problem.time != parts.name:
+        return frame, parts, {}
+    frame = normalised(frame.with_columns(pl.sql_expr(parts.sql).alias(parts.name)))
+    return frame, parts, {parts.name: parts.sql}
+
+
+def _replaced(
+    notations: Mapping[str, Notation], parts: DateParts | None, group: str | None
+) -> dict[str, str]:
+    """Columns in whose place stands what is made of them -> why."""
+    replaced = dict.fromkeys(parts.columns, f"{parts.name} is made of it") if parts else {}
+    for name, n in notations.items():
+        if n.sql is not None and name != group:
+            replaced[name] = f"it holds {n.means}, which {n.name} reads"
+    return replaced
+
+
+def _warnings(leaking: Mapping[str, str], notations: Mapping[str, Notation]) -> list[str]:
+    warnings = [f"{name} is left out: {why}" for name, why in leaking.items()]
+    return warnings + [
+        f"{name} holds {n.means}: if one is right, write under the source's `derive:` "
+        + " or ".join(f"`{n.name}: {sql}`" for sql in n.readings)
+        for name, n in notations.items()
+        if n.sql is None
+    ]
+
+
+def _rare_classes(aim: Target) -> Iterator[str]:
+    rare = [k for k, n in aim.classes.items() if n < ROWS_PER_CLASS]
+    if rare:
+        yield (
+            f"{len(rare)} of {len(aim.classes)} classes have fewer than {ROWS_PER_CLASS} rows, "
+            f"such as {rare[0]!r} with {aim.classes[rare[0]]}: they will hardly be learnt"
+        )
+
+
+def _refuse_few_groups(group: str | None, facts: Mapping[str, Facts]) -> None:
+    if group in facts and facts[group].distinct < _SPLITS:
+        raise DataRefused(
+            f"--group {group!r} has {facts[group].distinct} values, and each of the {_SPLITS} "
+            "splits needs one at least",
+            "Name a column with more values.",
+        )
+
+
+def _refuse_no_feature(target: str, columns: list[Column]) -> None:
+    if not any(c.features for c in columns):
+        raise DataRefused(
+            f"besides the target {target!r} no column can be a feature",
+            "; ".join(f"{c.name}: {c.reason}" for c in columns[:5] if c.reason)
+            or "Give data with more columns.",
+        )
+
+
+def _named(schema: pl.Schema, problem: PredictionProblem, parts: DateParts | None) -> None:
     """Check the columns' names, and those that the user named."""
+    target, time, group = problem.target, problem.time, problem.group
     reserved = next((n for n in (PENDING, REASON, ROW, TARGET, TIME) if n in schema), None)
     if reserved is not None:
         raise SourceUnreadable(

@@ -104,19 +104,29 @@ def check_source(
     bad = evidence.quarantined()
     found += evidence.findings
     found.append(tablechecks.size(source, rows - bad.height, rules.rows))
-    notes: list[str] = []
+    notes: tuple[str, ...] = ()
     if rules.fresh_within is not None:
-        if time is None:
-            raise BadParams(
-                f"validate.sources.{source}.fresh_within needs to know the rows' time",
-                f"Set `ingest.sources.{source}.time`.",
-            )
-        if until is None:
-            notes.append(f"{source}: fresh_within was not checked, as ingest.until is not set")
+        freshness = _freshness(source, rules.fresh_within, table, time, until)
+        if freshness is None:
+            notes = (f"{source}: fresh_within was not checked, as ingest.until is not set",)
         else:
-            check = Check(source, (time,), f"fresh within {rules.fresh_within}")
-            found.append(tablechecks.freshness(check, table, until, rules.fresh_within))
-    return Checked(rows, tuple(found), casts, bad, tuple(notes))
+            found.append(freshness)
+    return Checked(rows, tuple(found), casts, bad, notes)
+
+
+def _freshness(
+    source: str, within: str, table: pl.LazyFrame, time: str | None, until: dt.datetime | None
+) -> Finding | None:
+    """Whether the latest row is recent enough; None: the data clock isn't set."""
+    if time is None:
+        raise BadParams(
+            f"validate.sources.{source}.fresh_within needs to know the rows' time",
+            f"Set `ingest.sources.{source}.time`.",
+        )
+    if until is None:
+        return None
+    check = Check(source, (time,), f"fresh within {within}")
+    return tablechecks.freshness(check, table, until, within)
 
 
 class _Evidence:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.core.budget import Plan
     from mlops_cli.core.labels import LabelCodec
+    from mlops_cli.core.learners.task_info import TaskInfo
     from mlops_cli.core.metrics import Metric
     from mlops_cli.layout import Layout
     from mlops_cli.params.data import Split
@@ -123,9 +124,9 @@ class Known:
         encoder = Encoder.fit(train, self.kinds)
         X = np.concatenate([encoder.transform(train), encoder.transform(validation)])
         y = np.concatenate([labels.encode(train[TARGET], "the train split"), truth])
-        return self._problem(
-            encoder, pl.concat([train, validation]), X, y, folds, labels, metric, seed, patience
-        )
+        task = self._task(labels, encoder, y)
+        weight = fit_weights(pl.concat([train, validation]), self.rules.weight)
+        return Problem(task, metric, seed, X, y, folds, patience, weight)
 
     def whole(self, problem: Problem, plan: Plan, labels: LabelCodec) -> Problem:
         """The same with all rows of train; the validation split decides."""
@@ -144,24 +145,13 @@ class Known:
         y = np.concatenate([labels.encode(self.targets[name], name) for name in self.targets])
         folds = self.folds(plan, labels, seed)
         X = encoder.transform(self.both)
-        return self._problem(encoder, self.both, X, y, folds, labels, metric, seed, patience)
-
-    def _problem(
-        self,
-        encoder: Encoder,
-        frame: pl.DataFrame,
-        X: npt.NDArray[np.float64],
-        y: npt.NDArray[Any],
-        folds: list[Fold],
-        labels: LabelCodec,
-        metric: Metric,
-        seed: int,
-        patience: int,
-    ) -> Problem:
-        check_target(y, self.rules.objective, "train and validation")
-        task = task_info(labels.type, len(labels.classes), self.rules, encoder)
-        weight = fit_weights(frame, self.rules.weight)
+        task, weight = self._task(labels, encoder, y), fit_weights(self.both, self.rules.weight)
         return Problem(task, metric, seed, X, y, folds, patience, weight)
+
+    def _task(self, labels: LabelCodec, encoder: Encoder, y: npt.NDArray[Any]) -> TaskInfo:
+        """The task of these labels, after checking that the objective can learn from them."""
+        check_target(y, self.rules.objective, "train and validation")
+        return task_info(labels.type, len(labels.classes), self.rules, encoder)
 
     def _units(self) -> npt.NDArray[np.int64]:
         """Rows of one number stay in one fold: those of a group, or equal ones."""

@@ -16,7 +16,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.column_names import feature_name, project_name
-from mlops_cli.core.inference import Proposal, infer
+from mlops_cli.core.inference import PredictionProblem, Proposal, infer
 from mlops_cli.errors import MlopsError, Usage
 from mlops_cli.store import ci as workflows
 from mlops_cli.store.datafile import DataFile, opened
@@ -25,7 +25,6 @@ from mlops_cli.store.files import staged
 from mlops_cli.store.git import Git
 
 if TYPE_CHECKING:
-    from mlops_cli.params.modelling import TaskType
     from mlops_cli.store.ci import Provider
 
 __all__ = ["Created", "create"]
@@ -51,11 +50,8 @@ class Created:
 def create(
     root: Path,
     data: Path,
-    target: str,
+    problem: PredictionProblem,
     *,
-    task: TaskType | None = None,
-    time: str | None = None,
-    group: str | None = None,
     name: str | None = None,
     encoding: str = "utf-8",
     ci: Provider | None = None,
@@ -82,9 +78,7 @@ def create(
     name = name or project_name(root.name)
     with tempfile.TemporaryDirectory(prefix="mlops-init-") as scratch:
         with opened(data, Path(scratch), encoding) as file:
-            proposal = infer(
-                file.frame, target, task=task, time=time, group=group, notations=file.notations
-            )
+            proposal = infer(file.frame, problem, file.notations)
         texts = _texts(name, file, proposal)
     outer = _git_root(root)
     if ci is not None:

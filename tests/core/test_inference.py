@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_cli.core.inference import infer
+from mlops_cli.core.inference import PredictionProblem, infer
 from mlops_cli.errors import DataRefused, SourceUnreadable, Usage
 
 N = 60
@@ -21,7 +21,8 @@ def table(**columns) -> pl.DataFrame:
 
 
 def proposed(frame: pl.DataFrame, target: str = "y", **options):
-    return infer(frame.lazy(), target, **options)
+    notations = options.pop("notations", None)
+    return infer(frame.lazy(), PredictionProblem(target, **options), notations)
 
 
 def column(frame: pl.DataFrame, name: str, target: str = "y", **options):

@@ -10,7 +10,7 @@ from mlops_cli.core.estimates import proven
 from mlops_cli.core.intervals import Bootstrap, compare
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.metrics import default_metrics, lookup
-from mlops_cli.core.monitoring.basis import Basis
+from mlops_cli.core.monitoring.basis import Basis, monitored_metrics
 from mlops_cli.core.monitoring.coverage import measure
 from mlops_cli.core.monitoring.judging import judge
 from mlops_cli.core.monitoring.window import Window
@@ -81,9 +81,10 @@ def basis(task, *, reference=True, n=4000):
     profile = None
     if reference:
         profile = Reference.of(features, kinds, truth, output_frame(output, labels.classes), task)
-    return Basis.of(
+    return Basis(
         labels,
         kinds,
+        monitored_metrics(evaluation, task),
         {name: {k: v.rounded() for k, v in of.items()} for name, of in found.figures.items()},
         evaluation,
         reference=profile,

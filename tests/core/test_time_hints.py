@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_cli.core.inference import Proposal, infer
+from mlops_cli.core.inference import PredictionProblem, Proposal, infer
 from mlops_cli.errors import Usage
 
 N = 1_000
@@ -23,7 +23,8 @@ def noise() -> np.ndarray:
 
 
 def proposed(columns: dict[str, Any], **options: Any) -> Proposal:
-    return infer(pl.DataFrame({"b": noise(), "y": noise(), **columns}).lazy(), "y", **options)
+    frame = pl.DataFrame({"b": noise(), "y": noise(), **columns}).lazy()
+    return infer(frame, PredictionProblem("y", **options))
 
 
 PARTS = {

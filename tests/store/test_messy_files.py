@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mlops_cli.core.inference import Proposal, infer
+from mlops_cli.core.inference import PredictionProblem, Proposal, infer
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.params.data import Source
 from mlops_cli.store.datafile import opened
@@ -32,7 +32,8 @@ def refused(path: Path, **settings) -> str:
 
 def proposed(path: Path, target: str = "y") -> tuple[Proposal, dict[str, str]]:
     with opened(path, path.parent) as file:
-        return infer(file.frame, target, notations=file.notations), dict(file.types)
+        proposal = infer(file.frame, PredictionProblem(target), file.notations)
+        return proposal, dict(file.types)
 
 
 def written(folder: Path, name: str, *lines: str | dict) -> Path:

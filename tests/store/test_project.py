@@ -11,6 +11,7 @@ import pytest
 
 from mlops_cli import params
 from mlops_cli.core.columntypes import DTYPES
+from mlops_cli.core.inference import PredictionProblem
 from mlops_cli.errors import DataRefused, MlopsError, NotFound, NotProject, SourceUnreadable, Usage
 from mlops_cli.store import project
 from mlops_cli.store.intake import Intake
@@ -52,12 +53,12 @@ def test_in_a_repository_of_another_owner_no_second_one_is_made(
     git(tmp_path, "init", "--quiet")
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     with pytest.raises(NotProject, match="another user owns it"):
-        create(tmp_path / "shop", data, "sent")
+        create(tmp_path / "shop", data, PredictionProblem("sent"))
     assert not (tmp_path / "shop").exists()
 
 
 def test_a_clone_that_converts_line_ends_has_the_same_bytes(tmp_path: Path, data: Path):
-    made = create(tmp_path / "shop", data, "sent")
+    made = create(tmp_path / "shop", data, PredictionProblem("sent"))
     git(tmp_path, "clone", "--quiet", "-c", "core.autocrlf=true", str(made.root), "clone")
     for name in ("params.yaml", "dvc.yaml", ".gitignore"):
         assert (tmp_path / "clone" / name).read_bytes() == (made.root / name).read_bytes()
@@ -66,7 +67,7 @@ def test_a_clone_that_converts_line_ends_has_the_same_bytes(tmp_path: Path, data
 def test_a_project_is_a_committed_git_and_dvc_repository(tmp_path: Path, data: Path):
     from dvc.repo import Repo
 
-    made = create(tmp_path / "Shop 2", data, "sent")
+    made = create(tmp_path / "Shop 2", data, PredictionProblem("sent"))
     assert made.name == "shop-2"
     assert made.committed
     assert git(made.root, "status", "--porcelain") == ""
@@ -84,7 +85,7 @@ def test_a_project_is_a_committed_git_and_dvc_repository(tmp_path: Path, data: P
 def test_dvc_knows_the_model_by_its_registered_name(tmp_path: Path, data: Path):
     from dvc.repo import Repo
 
-    made = create(tmp_path / "shop", data, "sent")
+    made = create(tmp_path / "shop", data, PredictionProblem("sent"))
     with Repo(str(made.root)) as repo:
         [(name, artifact)] = repo.artifacts.read()["dvc.yaml"].items()
         outs = {out.def_path for stage in repo.index.stages for out in stage.outs}
@@ -98,7 +99,7 @@ def test_an_existing_empty_folder_is_filled_in_place(tmp_path: Path, data: Path)
     root = tmp_path / "shop"
     root.mkdir()
     before = root.stat().st_ino
-    create(root, data, "sent")
+    create(root, data, PredictionProblem("sent"))
     assert root.stat().st_ino == before
     assert (root / "params.yaml").is_file()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["orders.csv", "shop"]
@@ -106,7 +107,7 @@ def test_an_existing_empty_folder_is_filled_in_place(tmp_path: Path, data: Path)
 
 def test_inside_a_git_repository_the_user_commits(tmp_path: Path, data: Path):
     git(tmp_path, "init", "--quiet")
-    made = create(tmp_path / "shop", data, "sent")
+    made = create(tmp_path / "shop", data, PredictionProblem("sent"))
     assert not made.committed
     assert "commit it there yourself" in made.notes[0]
     assert not (made.root / ".git").exists()
@@ -117,7 +118,7 @@ def test_without_a_git_identity_nothing_is_committed_and_that_is_said(
     tmp_path: Path, data: Path, somebody: Path
 ):
     somebody.write_text("")
-    made = create(tmp_path / "shop", data, "sent")
+    made = create(tmp_path / "shop", data, PredictionProblem("sent"))
     assert not made.committed
     assert "who you are" in made.notes[0]
 
@@ -130,7 +131,7 @@ def test_a_failure_while_the_project_is_made_leaves_nothing(
 
     monkeypatch.setattr(project, "_commit", fails)
     with pytest.raises(MlopsError, match="the disk broke"):
-        create(tmp_path / "shop", data, "sent")
+        create(tmp_path / "shop", data, PredictionProblem("sent"))
     assert [p.name for p in tmp_path.iterdir()] == ["orders.csv"]
 
 
@@ -152,7 +153,7 @@ def test_data_that_cannot_be_used_leaves_nothing(
 ):
     (tmp_path / "d.csv").write_bytes(content)
     with pytest.raises(error, match=says) as caught:
-        create(tmp_path / "shop", tmp_path / "d.csv", target)
+        create(tmp_path / "shop", tmp_path / "d.csv", PredictionProblem(target))
     assert caught.value.hint
     assert "ingest.sources" not in caught.value.hint
     assert [p.name for p in tmp_path.iterdir()] == ["d.csv"]
@@ -163,29 +164,29 @@ def test_a_truncated_parquet_is_named(tmp_path: Path):
     pl.DataFrame({"a": range(1000), "y": [0, 1] * 500}).write_parquet(path)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(SourceUnreadable, match="truncated"):
-        create(tmp_path / "shop", path, "y")
+        create(tmp_path / "shop", path, PredictionProblem("y"))
 
 
 def test_a_file_that_is_not_there_is_not_found(tmp_path: Path):
     with pytest.raises(NotFound, match=r"no\.csv"):
-        create(tmp_path / "shop", tmp_path / "no.csv", "y")
+        create(tmp_path / "shop", tmp_path / "no.csv", PredictionProblem("y"))
 
 
 def test_a_file_of_unknown_format_is_refused(tmp_path: Path):
     (tmp_path / "d.xlsx").write_bytes(b"PK")
     with pytest.raises(Usage, match="format"):
-        create(tmp_path / "shop", tmp_path / "d.xlsx", "y")
+        create(tmp_path / "shop", tmp_path / "d.xlsx", PredictionProblem("y"))
 
 
 def test_a_folder_with_files_is_refused_and_kept(tmp_path: Path, data: Path):
     with pytest.raises(Usage, match=r"not empty: it holds 'orders\.csv'"):
-        create(tmp_path, data, "sent")
+        create(tmp_path, data, PredictionProblem("sent"))
     assert [p.name for p in tmp_path.iterdir()] == ["orders.csv"]
 
 
 def test_a_name_that_is_not_allowed_suggests_one(tmp_path: Path, data: Path):
     with pytest.raises(Usage) as caught:
-        create(tmp_path / "shop", data, "sent", name="My Shop")
+        create(tmp_path / "shop", data, PredictionProblem("sent"), name="My Shop")
     assert "my-shop" in caught.value.hint
 
 
@@ -222,7 +223,7 @@ def test_what_is_written_fits_the_data_whatever_its_columns_are_called(
     else:
         text = frame.write_csv(separator="\t" if "tsv" in ending else ",").encode()
         path.write_bytes(gzip.compress(text) if ending.endswith(".gz") else text)
-    made = create(tmp_path / "odd", path, "on")
+    made = create(tmp_path / "odd", path, PredictionProblem("on"))
 
     settings = params.load(made.root / "params.yaml")
     assert settings.task.positive == "yes"
@@ -249,9 +250,9 @@ def test_a_file_in_another_encoding_is_read_when_it_is_named(tmp_path: Path):
     path = tmp_path / "d.csv"
     path.write_bytes("\n".join(["Stadt;n", *rows]).encode("latin-1"))
     with pytest.raises(SourceUnreadable) as caught:
-        create(tmp_path / "shop", path, "Stadt")
+        create(tmp_path / "shop", path, PredictionProblem("Stadt"))
     assert "--encoding" in caught.value.hint
-    made = create(tmp_path / "shop", path, "Stadt", encoding="latin-1")
+    made = create(tmp_path / "shop", path, PredictionProblem("Stadt"), encoding="latin-1")
     settings = params.load(made.root / "params.yaml")
     source = settings.ingest.sources["d"]
     assert (source.encoding, source.separator) == ("latin-1", ";")
@@ -264,7 +265,7 @@ def test_numbers_and_dates_in_another_notation_are_read_as_what_they_are(tmp_pat
         f"{i % 50},{i % 7}0;{i % 28 + 1:02d}.{i % 12 + 1:02d}.2024;{i % 2}" for i in range(ROWS)
     ]
     path.write_text("\n".join(["Gewicht;Tag;Kauf", *lines, "-;01.01.2024;1"]) + "\n")
-    made = create(tmp_path / "big", path, "Kauf")
+    made = create(tmp_path / "big", path, PredictionProblem("Kauf"))
     source = params.load(made.root / "params.yaml").ingest.sources["big"]
     assert source.null_values == {"Gewicht": ("-",)}
     request = Request("big", source, made.root, tmp_path)
@@ -275,7 +276,7 @@ def test_numbers_and_dates_in_another_notation_are_read_as_what_they_are(tmp_pat
     assert table["tag_date"].dtype == pl.Date
     assert {"gewicht_number", "tag_date_month"} <= made.proposal.features.keys()
     with pytest.raises(Usage) as refused:
-        create(tmp_path / "other", path, "Gewicht")
+        create(tmp_path / "other", path, PredictionProblem("Gewicht"))
     assert refused.value.hint.endswith("--target gewicht_number")
 
 
@@ -285,6 +286,6 @@ def test_a_text_that_means_missing_among_numbers_stays_a_value_among_texts(tmp_p
     rows = [f"{w},{'abc'[i % 5 % 3]},{defects[i * 7 % 3]}" for i, w in enumerate(weights)]
     path = tmp_path / "parts.csv"
     path.write_text("\n".join(["weight,shape,defect", *rows]) + "\n")
-    made = create(tmp_path / "parts", path, "defect")
+    made = create(tmp_path / "parts", path, PredictionProblem("defect"))
     assert made.proposal.target.labelled == 120
     assert set(made.proposal.target.classes) == {"None", "dent", "scratch"}

@@ -17,7 +17,21 @@ if TYPE_CHECKING:
     from mlops_cli.core.reference import Reference
     from mlops_cli.core.weighted import Floats
 
-__all__ = ["Basis"]
+__all__ = ["Basis", "monitored_metrics"]
+
+
+def monitored_metrics(
+    evaluation: Mapping[str, Any], task: str, first: str | None = None, costs: Floats | None = None
+) -> list[Metric]:
+    """The metrics of the evaluation; ``first`` goes before them.
+
+    Raises
+    ------
+    BadParams
+        If ``first`` is unknown, or for other tasks.
+    """
+    names = [*([first] if first else []), *evaluation["metrics"]]
+    return [lookup(name, task, costs) for name in dict.fromkeys(names)]
 
 
 @dataclass(frozen=True)
@@ -50,33 +64,6 @@ class Basis:
     reference: Reference | None = None
     threshold: float | None = None
     trained: dt.datetime | None = None
-
-    @classmethod
-    def of(
-        cls,
-        labels: LabelCodec,
-        kinds: Mapping[str, str],
-        figures: Mapping[str, Any],
-        evaluation: Mapping[str, Any],
-        *,
-        metric: str | None = None,
-        reference: Reference | None = None,
-        threshold: float | None = None,
-        trained: dt.datetime | None = None,
-        costs: Floats | None = None,
-    ) -> Basis:
-        """With the metrics of the evaluation; ``metric`` goes before them.
-
-        Raises
-        ------
-        BadParams
-            If ``metric`` is unknown, or for other tasks.
-        """
-        wanted = [*([metric] if metric else []), *evaluation["metrics"]]
-        metrics = [lookup(name, labels.type, costs) for name in dict.fromkeys(wanted)]
-        return cls(
-            labels, kinds, metrics, figures, evaluation, reference, threshold, trained
-        )  # fmt: skip
 
     @property
     def curves(self) -> Sequence[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.core.costs import cost_matrix
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.monitoring.basis import Basis
+from mlops_cli.core.monitoring.basis import Basis, monitored_metrics
 from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.store.bundle import verify
 from mlops_cli.store.files import read_json
@@ -47,16 +47,16 @@ def open_basis(folder: Path, params: Params) -> Basis:
         raise DataRefused(
             f"{folder / 'evaluation.json'} names no metrics", "Evaluate the model: mlops run."
         )
-    return Basis.of(
+    costs = cost_matrix(params.task, labels.classes)
+    return Basis(
         labels,
         Encoder.from_json(read_json(folder / "encoder.json")).kinds,
+        monitored_metrics(evaluation, labels.type, params.monitor.metric, costs),
         read_json(folder / "metrics.json"),
         evaluation,
-        metric=params.monitor.metric,
         reference=reference,
         threshold=description["threshold"],
         trained=_clock(read_json(folder / "lineage.json")),
-        costs=cost_matrix(params.task, labels.classes),
     )
 
 

@@ -133,21 +133,26 @@ def _common_schema(schemas: dict[Path, pl.Schema], show: Callable[[Path], str]) 
                 "Files of one source have the same columns; make two sources of them.",
             )
         for column, dtype in schema.items():
-            known = common[column]
-            if dtype in {known, pl.Null()}:
-                continue
-            if known == pl.Null:
-                common[column] = dtype
-            elif known.is_numeric() and dtype.is_numeric():
-                both = known.is_integer() and dtype.is_integer()
-                common[column] = pl.Int64() if both else pl.Float64()
-            else:
+            both = _common_type(common[column], dtype)
+            if both is None:
                 raise SourceUnreadable(
                     f"column {column!r} is {str(dtype).lower()} in {show(path)} and "
-                    f"{str(known).lower()} in {show(first_path)}",
+                    f"{str(common[column]).lower()} in {show(first_path)}",
                     f"State its type: `types: {{{column}: string}}`.",
                 )
+            common[column] = both
     return pl.Schema(common)
+
+
+def _common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    """The type that holds both; None: no number and text, say, is read as one column."""
+    if other in {one, pl.Null()}:
+        return one
+    if one == pl.Null:
+        return other
+    if one.is_numeric() and other.is_numeric():
+        return pl.Int64() if one.is_integer() and other.is_integer() else pl.Float64()
+    return None
 
 
 def unpacked(path: Path, shown: str, request: Request) -> Path:
