@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mlops_cli.core.metrics import decide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mlops_cli.core.metrics import Floats, Truth
-    from mlops_cli.params.modelling import Cost
+    from mlops_cli.params.modelling import Cost, Task
 
 __all__ = [
     "PLOTS",
@@ -23,11 +26,13 @@ __all__ = [
     "calibration",
     "confusion",
     "importance",
+    "of_probabilities",
     "precision_recall",
     "residuals",
     "roc",
     "roc_ovr",
     "thresholds",
+    "to_text",
 ]
 
 Points = list[dict[str, Any]]
@@ -238,6 +243,23 @@ def residuals(y: Floats, prediction: Floats, seed: int | Sequence[int]) -> Point
     return _points(predicted=prediction[rows], residual=(y - prediction)[rows])
 
 
+def of_probabilities(task: Task, y: Truth, prediction: Floats) -> dict[str, Points]:
+    """Points by file name, of class codes (n,) and probabilities (n, k)."""
+    if task.type == "multiclass":
+        hit = decide(prediction) == y
+        return {
+            "roc.json": roc_ovr(y, prediction),
+            "calibration.json": calibration(hit, prediction.max(axis=1)),
+        }
+    positive, score = y == 1, prediction[:, 1]
+    return {
+        "roc.json": roc(positive, score),
+        "precision_recall.json": precision_recall(positive, score),
+        "calibration.json": calibration(positive, score),
+        "thresholds.json": thresholds(positive, score, task.cost),
+    }
+
+
 def importance(figures: Mapping[str, float], column: str = "importance") -> Points:
     """Give features and their importance, in the order given."""
     return [{"feature": k, column: round(v, 6) + 0.0} for k, v in figures.items()]
@@ -276,3 +298,9 @@ def _apportion(counts: NDArray[np.intp], seats: int) -> NDArray[np.intp]:
 def _points(**columns: Floats) -> Points:
     rows = zip(*(np.round(c, 6).tolist() for c in columns.values()), strict=True)
     return [dict(zip(columns, (v + 0.0 for v in row), strict=True)) for row in rows]
+
+
+def to_text(points: Points) -> str:
+    """JSON with a line per point, so that the diff of a thousand points is readable."""
+    lines = ",\n".join(json.dumps(point, ensure_ascii=False, allow_nan=False) for point in points)
+    return f"[\n{lines}\n]\n"

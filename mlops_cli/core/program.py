@@ -6,15 +6,19 @@ training and serving cannot differ. Nothing in it is fitted: what is learnt live
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.expressions import Expression, finite
 from mlops_cli.core.join_keys import check_keys
 from mlops_cli.core.joins import JoinPlan
+from mlops_cli.core.prediction_time import (
+    blank_late_values,
+    check_prediction_time,
+    prediction_span,
+)
 from mlops_cli.core.repairs import repairs_of
 from mlops_cli.core.tablefacts import TableFacts, dtype_name, moment
 from mlops_cli.core.windows import AT, Span, WindowPlan
@@ -51,15 +55,6 @@ def kind_of(name: str, dtype: pl.DataType) -> str:
         f"featurize.features.{name} is of type {dtype_name(dtype)}, which no model takes",
         "Make numbers of a time with EXTRACT(hour FROM x) or EXTRACT(epoch FROM x).",
     )
-
-
-def _span(start: pl.DataFrame) -> Span:
-    """First and last moment of prediction; of no use, but there, where time plays no part."""
-    moments = start[AT].drop_nulls() if AT in start.columns else None
-    if moments is None or not len(moments):
-        never = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-        return never, never
-    return cast("dt.datetime", moments.min()), cast("dt.datetime", moments.max())
 
 
 @dataclass(frozen=True)
@@ -267,7 +262,7 @@ class FeatureProgram:
         import polars as pl
 
         start = self._at_prediction(base)
-        span = _span(start)
+        span = prediction_span(start)
         seen = {s: self._within_reach(s, tables[s], span) for s in self.used_sources}
         frame = start.lazy()
         for join in self.joins:
@@ -302,16 +297,12 @@ class FeatureProgram:
         schema, given = self.base.schema, set(base.columns)
         missing = [pl.lit(None, dtype=t).alias(c) for c, t in schema.items() if c not in given]
         frame = base.lazy().with_columns(missing).with_row_index(_ORDER)
-        late = {c: k for c, k in self.base.late.items() if c in schema}
+        late = [c for c in self.base.late if c in schema]
         if self.predict_at is None:
-            return frame.with_columns(
-                pl.lit(None, dtype=schema[c]).alias(c) for c in late
-            ).collect()
+            return frame.with_columns(blank_late_values(late, self.base, timed=False)).collect()
         at = moment(self.predict_at.over(schema), self.predict_at.type_in(pl.Schema(schema)))
-        frame = frame.with_columns(at.alias(AT)).with_columns(
-            pl.when(moment(pl.col(k), schema[k]) < pl.col(AT)).then(pl.col(c)).alias(c)
-            for c, k in late.items()
-        )
+        frame = frame.with_columns(at.alias(AT))
+        frame = frame.with_columns(blank_late_values(late, self.base))
         return frame.sort(AT, maintain_order=True).collect()
 
     def hooked(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -366,23 +357,7 @@ class FeatureProgram:
         for reason, sql in self.rules.unlabelled.items():
             Expression(sql, f"featurize.unlabelled.{reason}").check_condition(pl.Schema(schema))
         if self.predict_at is not None:
-            self._check_moment(self.predict_at)
-
-    def _check_moment(self, at: Expression) -> None:
-        import polars as pl
-
-        late = [c for c in at.columns if c in self.base.late]
-        if late:
-            raise BadParams(
-                f"{at.place} reads {late[0]!r}, which is known only at {self.base.late[late[0]]!r}",
-                "The moment of prediction must follow from what is known before it.",
-            )
-        dtype = at.type_in(pl.Schema(self.base.schema))
-        if not dtype.is_temporal():
-            raise BadParams(
-                f"{at.place} is of type {dtype_name(dtype)}; it must be a moment",
-                f"State its type under `ingest.sources.{self.rules.base}.types`.",
-            )
+            check_prediction_time(self.predict_at, self.base, self.rules.base)
 
     def _check_needs_moment(self, name: str, needed: bool, section: str) -> None:
         if needed and self.predict_at is None:

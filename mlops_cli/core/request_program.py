@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -13,14 +14,18 @@ from mlops_cli.core.expressions import Expression
 from mlops_cli.core.inputs import FEW_ROWS, WIDE, Inputs
 from mlops_cli.core.memory import restored
 from mlops_cli.core.online import online_tables
+from mlops_cli.core.prediction_time import blank_late_values
 from mlops_cli.core.tablefacts import moment
 from mlops_cli.core.windows import AT
 from mlops_cli.layout import PENDING
 
 if TYPE_CHECKING:
     from mlops_cli.core.memory import Column
+    from mlops_cli.core.online import JoinEntries, WindowEntries
     from mlops_cli.core.program import FeatureProgram
     from mlops_cli.core.remembered import Remembered
+
+    Tables = Sequence[JoinEntries | WindowEntries]
 
 __all__ = ["RequestProgram", "plain_columns"]
 
@@ -48,46 +53,14 @@ class RequestProgram:
     def __init__(self, program: FeatureProgram, carried: Sequence[str] = ()) -> None:
         self.program = program
         self.tables = online_tables(program)
-        schema = dict(program.base.schema)
-        derived = {
-            name: Expression(sql, f"ingest.sources.{program.rules.base}.derive.{name}")
-            for name, sql in program.derive.items()
-        }
-        necessary = self._wanted(self._read_by_features(), derived)
-        wanted = necessary | self._wanted(carried, derived)
-        late = set(program.base.late)
-        own = [c for c in schema if c in wanted and c != PENDING]
-        raw = [c for c in own if c not in derived]
-        # A derived column may replace a given one of the same name.
-        raw += [c for c, e in derived.items() if c in wanted and c in e.columns]
-        self.inputs = Inputs(
-            {c: t for c, t in schema.items() if c in raw or (c not in derived and c != PENDING)},
-            tuple(c for c in raw if c in necessary and c not in late),
-            tuple(c for c in raw if c not in necessary or c in late),
-        )
-        for name in wanted & set(derived):
-            derived[name].type_in(pl.Schema(schema))
-        self._derived = [e.column(c, schema[c]) for c, e in derived.items() if c in wanted]
-        self._empty = [pl.lit(None, dtype=schema[c]).alias(c) for c in own]
-        self._own = own
-        self._repairs = [
-            [e for c, e in replaced.items() if c in wanted]
-            for replaced in program.repairs[program.rules.base]
-        ]
-        self._at = self._moment_of_prediction()
-        self._blanked = self._late_values([c for c in own if c in late])
-        self._copied, self._computed = self._sorted_features()
-        self._reads = {c for e in self._computed.values() for c in e.meta.root_names()}
-        # A name of its own for each: a later feature may read a column that is called as this one.
-        self._made = {name: f"_made_{name}" for name in self._computed}
-        self._making = [e.alias(self._made[name]) for name, e in self._computed.items()]
+        columns = _BaseColumns.of(program, self.tables, carried)
+        self.inputs = columns.inputs()
+        self._base = _BaseSteps.of(program, columns)
+        self._features = _FeatureSteps.of(program, self.tables)
 
     def start(self, typed: pl.DataFrame) -> pl.DataFrame:
         """Typed raw rows with derived columns, repairs and the moment of prediction (``_at``)."""
-        given = {*typed.columns, *(e.meta.output_name() for e in self._derived)}
-        absent = [e for c, e in zip(self._own, self._empty, strict=True) if c not in given]
-        steps = [[c] for c in self._derived]
-        return _in_steps(typed, [*steps, absent, *self._repairs, self._at, self._blanked])
+        return self._base.run(typed)
 
     def features(
         self, started: pl.DataFrame, remembered: Remembered
@@ -100,17 +73,18 @@ class RequestProgram:
         made, misses = remembered.answers(started, _asked(started, many=False))
         if self.program.hook is not None:
             return plain_columns(self._hooked(started, made).to_dict()), misses
-        frame = _in_steps(self._frame(started, made, self._reads), [self._making])
-        own = {name: frame.get_column(own) for name, own in self._made.items()}
+        steps = self._features
+        frame = _in_steps(self._frame(started, made, steps.reads), [steps.computed])
+        own = {name: frame.get_column(column) for name, column in steps.names.items()}
         found: dict[str, list[Any]] = plain_columns(own)
         given = self._given(started)
-        for name, column in self._copied.items():
+        for name, column in steps.copied.items():
             found[name] = made[column] if column in made else given(column)  # type: ignore[assignment]
         return {name: found[name] for name in self.program.features}, misses
 
     def _given(self, started: pl.DataFrame) -> Callable[[str], list[Any]]:
         """A started column's plain values; those of a few wide rows are taken row by row."""
-        if not 0 < started.height <= FEW_ROWS or len(self._copied) < WIDE:
+        if not 0 < started.height <= FEW_ROWS or len(self._features.copied) < WIDE:
             return lambda column: started.get_column(column).to_list()
         values = dict(
             zip(started.columns, map(list, zip(*started.rows(), strict=True)), strict=True)
@@ -124,9 +98,10 @@ class RequestProgram:
         made, misses = remembered.answers(started, _asked(started, many=True))
         if self.program.hook is not None:
             return self._hooked(started, made).to_dict(), misses
-        frame = self._frame(started, made, {*self._reads, *self._copied.values()})
-        frame = _in_steps(frame, [self._making])
-        own = {**self._copied, **self._made}
+        steps = self._features
+        frame = self._frame(started, made, {*steps.reads, *steps.copied.values()})
+        frame = _in_steps(frame, [steps.computed])
+        own = {**steps.copied, **steps.names}
         return {name: frame.get_column(own[name]) for name in self.program.features}, misses
 
     def _hooked(self, started: pl.DataFrame, made: Mapping[str, Column]) -> pl.DataFrame:
@@ -149,70 +124,176 @@ class RequestProgram:
                     added.append(values)
         return started.hstack(added)
 
-    def _sorted_features(self) -> tuple[dict[str, str], dict[str, pl.Expr]]:
-        """Features that are a column as it is, and the expressions of the others."""
-        types = {c: t for table in self.tables for c, t in table.columns.items()}
-        types = {**self.program.base.schema, **types}
+
+@dataclass(frozen=True)
+class _BaseColumns:
+    """The columns of the base source that are read, and those that follow from others.
+
+    Attributes
+    ----------
+    derived
+        All columns of ``derive``.
+    necessary, wanted
+        Those that features need, and these with the carried ones.
+    """
+
+    program: FeatureProgram
+    derived: Mapping[str, Expression]
+    necessary: set[str]
+    wanted: set[str]
+
+    @classmethod
+    def of(
+        cls,
+        program: FeatureProgram,
+        tables: Tables,
+        carried: Sequence[str],
+    ) -> _BaseColumns:
+        base = program.rules.base
+        derived = {
+            name: Expression(sql, f"ingest.sources.{base}.derive.{name}")
+            for name, sql in program.derive.items()
+        }
+        necessary = _closure(_read_by_features(program, tables), program, derived)
+        wanted = necessary | _closure(carried, program, derived)
+        for name in wanted & set(derived):
+            derived[name].type_in(pl.Schema(program.base.schema))
+        return cls(program, derived, necessary, wanted)
+
+    @property
+    def own(self) -> list[str]:
+        """Those that are read, in the source's order."""
+        return [c for c in self.program.base.schema if c in self.wanted and c != PENDING]
+
+    def inputs(self) -> Inputs:
+        """What a caller gives: raw columns, of which those for carried or late values may miss."""
+        schema, late = self.program.base.schema, self.program.base.late
+        raw = [c for c in self.own if c not in self.derived]
+        # A derived column may replace a given one of the same name.
+        raw += [c for c, e in self.derived.items() if c in self.wanted and c in e.columns]
+        known = {c: t for c, t in schema.items() if c not in self.derived and c != PENDING}
+        return Inputs(
+            {c: t for c, t in schema.items() if c in raw or c in known},
+            tuple(c for c in raw if c in self.necessary and c not in late),
+            tuple(c for c in raw if c not in self.necessary or c in late),
+        )
+
+
+@dataclass(frozen=True)
+class _BaseSteps:
+    """From typed raw rows to base rows, step by step.
+
+    Attributes
+    ----------
+    derived, empty
+        By column: how it is derived, and what stands for it where it isn't given.
+    rest
+        Repairs, the moment of prediction, and late values without those known only after it.
+    """
+
+    derived: Mapping[str, pl.Expr]
+    empty: Mapping[str, pl.Expr]
+    rest: Sequence[Sequence[pl.Expr]]
+
+    @classmethod
+    def of(cls, program: FeatureProgram, columns: _BaseColumns) -> _BaseSteps:
+        schema, wanted = program.base.schema, columns.wanted
+        repairs = [
+            [e for c, e in replaced.items() if c in wanted]
+            for replaced in program.repairs[program.rules.base]
+        ]
+        at = _moment_of_prediction(program)
+        late = [c for c in columns.own if c in program.base.late]
+        blanked = blank_late_values(late, program.base, timed=bool(at))
+        return cls(
+            {c: e.column(c, schema[c]) for c, e in columns.derived.items() if c in wanted},
+            {c: pl.lit(None, dtype=schema[c]).alias(c) for c in columns.own},
+            [*repairs, at, blanked],
+        )
+
+    def run(self, typed: pl.DataFrame) -> pl.DataFrame:
+        given = {*typed.columns, *self.derived}
+        absent = [e for c, e in self.empty.items() if c not in given]
+        return _in_steps(typed, [*([e] for e in self.derived.values()), absent, *self.rest])
+
+
+@dataclass(frozen=True)
+class _FeatureSteps:
+    """Features that are a column as it is (name -> column), and those that are computed.
+
+    Attributes
+    ----------
+    computed, names
+        Expressions, and the columns that they make. Each has a name of its own: a later feature
+        may read a column that is called as an earlier one.
+    reads
+        What the expressions read.
+    """
+
+    copied: Mapping[str, str]
+    computed: Sequence[pl.Expr]
+    names: Mapping[str, str]
+    reads: set[str]
+
+    @classmethod
+    def of(cls, program: FeatureProgram, tables: Tables) -> _FeatureSteps:
+        types = {c: t for table in tables for c, t in table.columns.items()}
+        types = {**program.base.schema, **types}
         copied, computed = {}, {}
-        for name, e in self.program.features.items():
+        for name, e in program.features.items():
             column = e.columns[0] if e.columns else ""
             if types.get(column) in _PLAIN and e.expr.meta.eq(pl.col(column)):
                 copied[name] = column
             else:
-                hooked = self.program.hook is not None
+                hooked = program.hook is not None
                 computed[name] = e.expr if hooked else e.feature(e.type_in(pl.Schema(types)))
-        return copied, computed
+        names = {name: f"_made_{name}" for name in computed}
+        reads = {c for e in computed.values() for c in e.meta.root_names()}
+        return cls(copied, [e.alias(names[name]) for name, e in computed.items()], names, reads)
 
-    def _read_by_features(self) -> list[str]:
-        program = self.program
-        if program.hook is not None:
-            return list(program.base.schema)
-        read = [c for e in program.features.values() for c in e.columns]
-        read += [k for table in self.tables for k in table.keys]
-        return read + ([] if program.predict_at is None else list(program.predict_at.columns))
 
-    def _wanted(self, read: Sequence[str], derived: dict[str, Expression]) -> set[str]:
-        """Base columns among these, and those that they follow from."""
-        schema = self.program.base.schema
-        wanted: set[str] = set()
-        todo = list(read)
-        while todo:
-            column = todo.pop()
-            if column in wanted or column not in schema or column == PENDING:
-                continue
-            wanted.add(column)
-            todo += self._read_by(column, derived)
-        return wanted
+def _read_by_features(program: FeatureProgram, tables: Tables) -> list[str]:
+    if program.hook is not None:
+        return list(program.base.schema)
+    read = [c for e in program.features.values() for c in e.columns]
+    read += [k for table in tables for k in table.keys]
+    return read + ([] if program.predict_at is None else list(program.predict_at.columns))
 
-    def _read_by(self, column: str, derived: dict[str, Expression]) -> Iterable[str]:
-        """What must be known so that this base column is."""
-        program = self.program
-        if column in derived:
-            yield from derived[column].columns
-        if column in program.base.late:
-            yield program.base.late[column]
-        for rule in program.rules.clean:
-            if rule.source == program.rules.base and column in rule.set:
-                yield from Expression(rule.set[column], "featurize.clean").columns
 
-    def _moment_of_prediction(self) -> list[pl.Expr]:
-        at = self.program.predict_at
-        if at is None:
-            return []
-        schema = pl.Schema(self.program.base.schema)
-        return [moment(at.expr, at.type_in(schema)).cast(DTYPES["datetime"]).alias(AT)]
+def _closure(
+    read: Sequence[str], program: FeatureProgram, derived: Mapping[str, Expression]
+) -> set[str]:
+    """Base columns among these, and those that they follow from."""
+    wanted: set[str] = set()
+    todo = list(read)
+    while todo:
+        column = todo.pop()
+        if column in wanted or column not in program.base.schema or column == PENDING:
+            continue
+        wanted.add(column)
+        todo += _read_by(column, program, derived)
+    return wanted
 
-    def _late_values(self, late: list[str]) -> list[pl.Expr]:
-        """What is known only after the moment of prediction is blanked, as in the table."""
-        schema, knowing = self.program.base.schema, self.program.base.late
-        if not self._at:
-            return [pl.lit(None, dtype=schema[c]).alias(c) for c in late]
-        return [
-            pl.when(moment(pl.col(knowing[c]), schema[knowing[c]]) < pl.col(AT))
-            .then(pl.col(c))
-            .alias(c)
-            for c in late
-        ]
+
+def _read_by(
+    column: str, program: FeatureProgram, derived: Mapping[str, Expression]
+) -> Iterable[str]:
+    """What must be known so that this base column is."""
+    if column in derived:
+        yield from derived[column].columns
+    if column in program.base.late:
+        yield program.base.late[column]
+    for rule in program.rules.clean:
+        if rule.source == program.rules.base and column in rule.set:
+            yield from Expression(rule.set[column], "featurize.clean").columns
+
+
+def _moment_of_prediction(program: FeatureProgram) -> list[pl.Expr]:
+    at = program.predict_at
+    if at is None:
+        return []
+    schema = pl.Schema(program.base.schema)
+    return [moment(at.expr, at.type_in(schema)).cast(DTYPES["datetime"]).alias(AT)]
 
 
 def _asked(started: pl.DataFrame, *, many: bool) -> Asked:

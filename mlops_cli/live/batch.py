@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from mlops_cli.core.columntypes import fitted, normal
 from mlops_cli.core.inputs import Read
 from mlops_cli.core.policies import known_columns
 from mlops_cli.errors import DataRefused, NotFound, Usage, nearest
+from mlops_cli.live.batch_messages import rejected_rows, warning_texts
 from mlops_cli.live.batch_scoring import (
     AsGiven,
     FromStore,
@@ -314,8 +314,8 @@ class _Run:
             if read.frame.height:
                 typed.append(read.frame)
                 beginnings.append(self._beginning(part, read.index, before))
-                warnings += _warned(read)
-            rejected += _rejected(part, read.errors, before)
+                warnings += warning_texts(read)
+            rejected += rejected_rows(part, read.errors, before)
             before += part.rows
         if not typed:
             return self._empty(), rejected
@@ -361,51 +361,3 @@ class _Run:
         output = np.zeros((0, classes) if classes else (0,))
         beginning = pl.DataFrame(schema={"row": pl.Int64(), **self._kept})
         return self._answered(beginning, np.zeros((0, len(bundle.encoder.owners))), output)
-
-
-def _warned(read: Read) -> list[str | None]:
-    """What is told of each row that has a prediction; None of most."""
-    told: dict[int, list[str]] = {}
-    for warning in read.warnings:
-        told.setdefault(warning.row, []).append(warning.message)
-    for row, count in read.unlisted().items():
-        told.setdefault(row, []).append(f"and {count} more")
-    return ["; ".join(told[row]) if row in told else None for row in read.index]
-
-
-def _rejected(part: Taken, errors: Sequence[Any], before: int) -> list[dict[str, Any]]:
-    """What is told of each row without a prediction: which one, why, and what it holds."""
-    reasons: dict[int, list[Any]] = {}
-    for error in errors:
-        reasons.setdefault(error.row, []).append(error)
-    told = [
-        {
-            "row": before + part.index[row],
-            "file": str(part.file),
-            "reason": "; ".join(e.message for e in found),
-            "columns": [e.column for e in found],
-            "input": _plain(given),
-        }
-        for (row, found), given in zip(
-            reasons.items(), part.whole(list(reasons)) if reasons else [], strict=True
-        )
-    ]
-    told += [
-        {
-            "row": before + broken.row,
-            "file": str(part.file),
-            "reason": broken.reason,
-            "columns": [],
-            "input": broken.given,
-        }
-        for broken in part.broken
-    ]
-    return sorted(told, key=lambda line: int(line["row"]))
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as JSON can hold it."""
-    return {
-        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.core.versions import Registry
     from mlops_cli.layout import Layout
+    from mlops_cli.live.fetching import Fetcher
     from mlops_cli.live.service.app import Service
     from mlops_cli.live.service.served import Served
     from mlops_cli.live.service.settings import Model, Settings
@@ -110,16 +111,7 @@ def followed(
             "fetch": fetching.state() if fetching else None,
         }
         if fetching:
-            service.metrics.gauges |= {
-                "mlops_fetch_age_seconds": (
-                    "Since the Git remote was last reached.",
-                    lambda: fetching.age,
-                ),
-                "mlops_fetch_failures": (
-                    "Fetches from the Git remote that failed.",
-                    lambda: fetching.failures,
-                ),
-            }
+            service.metrics.gauges |= _gauges(fetching)
 
         def started(loop: asyncio.AbstractEventLoop) -> None:
             loops.append(loop)
@@ -136,3 +128,17 @@ def followed(
             follower.stop()
         if fetching:
             fetching.stop()
+
+
+def _gauges(fetching: Fetcher) -> dict[str, tuple[str, Callable[[], float]]]:
+    """Of fetches from the Git remote, for the service's metrics."""
+    return {
+        "mlops_fetch_age_seconds": (
+            "Since the Git remote was last reached.",
+            lambda: fetching.age,
+        ),
+        "mlops_fetch_failures": (
+            "Fetches from the Git remote that failed.",
+            lambda: fetching.failures,
+        ),
+    }

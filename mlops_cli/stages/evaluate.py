@@ -7,7 +7,6 @@ confusion plot and the costs go by the model's own threshold.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -115,10 +114,15 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         report = _report(case, found, columns, shuffled)
         report |= _found_out(case, progress)
         report |= _for_monitoring(case, progress)
+    plots = {
+        **_plots(case),
+        "importance.json": curves.importance(shuffled["permutation"]),
+        "shap.json": curves.importance(report["shap"]["mean"], "contribution"),
+    }
     with staged(layout.plots) as folder:
         folder.mkdir()
-        for name, points in _plots(case, shuffled, report["shap"]["mean"]).items():
-            _write_points(folder / name, points)
+        for name, points in plots.items():
+            (folder / name).write_text(curves.to_text(points), encoding="utf-8")
     write_json(layout.evaluation, report)
     write_json(layout.metrics, _metrics(case, found))
     write_json(layout.headline, _headline(case, found))
@@ -364,40 +368,15 @@ def _window(frame: pl.DataFrame) -> dict[str, str] | None:
     return {"first": first.isoformat(), "last": last.isoformat()}
 
 
-def _plots(
-    case: _Case, shuffled: dict[str, dict[str, float]], shap: dict[str, float]
-) -> dict[str, curves.Points]:
-    """Points by file name: the files of ``curves.PLOTS`` for the task."""
-    importance = {
-        "importance.json": curves.importance(shuffled["permutation"]),
-        "shap.json": curves.importance(shap, "contribution"),
-    }
-    p = case.prediction
+def _plots(case: _Case) -> dict[str, curves.Points]:
+    """Points by file name, of what was predicted."""
     if case.params.task.type == "regression":
-        seed = case.seed(_DOTS)
-        return {"residuals.json": curves.residuals(case.y.astype(float), p, seed), **importance}
-    shared = {"confusion.json": curves.confusion(case.y, case.decided, case.names), **importance}
-    if case.params.task.type == "multiclass":
-        hit = decide(p) == case.y
-        return {
-            "roc.json": curves.roc_ovr(case.y, p),
-            "calibration.json": curves.calibration(hit, p.max(axis=1)),
-            **shared,
-        }
-    positive = case.y == 1
+        values = case.y.astype(float)
+        return {"residuals.json": curves.residuals(values, case.prediction, case.seed(_DOTS))}
     return {
-        "roc.json": curves.roc(positive, p[:, 1]),
-        "precision_recall.json": curves.precision_recall(positive, p[:, 1]),
-        "calibration.json": curves.calibration(positive, p[:, 1]),
-        "thresholds.json": curves.thresholds(positive, p[:, 1], case.params.task.cost),
-        **shared,
+        **curves.of_probabilities(case.params.task, case.y, case.prediction),
+        "confusion.json": curves.confusion(case.y, case.decided, case.names),
     }
-
-
-def _write_points(path: Any, points: curves.Points) -> None:
-    # A line per point keeps the diff of a thousand points readable.
-    lines = ",\n".join(json.dumps(point, ensure_ascii=False, allow_nan=False) for point in points)
-    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 def _summary(case: _Case, found: Comparison, report: dict[str, Any]) -> Summary:
