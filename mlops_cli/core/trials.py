@@ -33,6 +33,7 @@ __all__ = [
     "plain",
     "ranked",
     "refuse_failures",
+    "rounded",
     "said",
     "share",
     "standing",
@@ -79,6 +80,24 @@ class Trial:
     steps: dict[int, float] = field(default_factory=dict)
     reason: str | None = None
     seconds: float = field(default=0.0, compare=False)
+
+    def entry(self) -> dict[str, Any]:
+        """As plain values, for a report."""
+        entry = {
+            "number": self.number,
+            "family": self.family,
+            "settings": self.settings,
+            "state": self.state,
+            "score": rounded(self.score),
+            "iterations": self.iterations,
+            "steps": {str(step): rounded(score) for step, score in self.steps.items()},
+        }
+        return entry | ({"reason": self.reason} if self.reason else {})
+
+
+def rounded(score: float | None) -> float | None:
+    """A score as reports have it; None where there is none, as of a fold without a class."""
+    return None if score is None or not math.isfinite(score) else round(score, 6)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from mlops_cli.core.problem import Problem
 from mlops_cli.core.search import Search, search
 from mlops_cli.core.spaces import Candidate, as_params, firsts, narrowed
 from mlops_cli.core.together import counts, search_together
-from mlops_cli.core.trials import GoodEnough, Limits, Result, Trial, ranked
+from mlops_cli.core.trials import GoodEnough, Limits, Result, Trial, ranked, rounded
 from mlops_cli.params.modelling import Train
 from mlops_cli.reporting import Silent, Summary, Table
 from mlops_cli.store.crew import helping
@@ -105,7 +105,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     with staged(layout.tuning) as folder:
         folder.mkdir()
         write_json(folder / "best.json", best)
-        write_json(folder / "trials.json", [_entry(t) for t in trials])
+        write_json(folder / "trials.json", [t.entry() for t in trials])
         frozen = [t for t in found.study.get_trials(deepcopy=False) if counts(t)]
         write_study(folder / "study.journal", frozen, task.direction)
         write_stacked(folder / "predictions.npy", [c.prediction for c in contenders])
@@ -357,31 +357,13 @@ def _best(
         "settings": first.settings,
         "iterations": first.iterations,
         "metric": task.metric.name,
-        "score": _rounded(first.score),
+        "score": rounded(first.score),
         "rows": task.plan.rows,
         "folds": task.plan.folds,
         "trials": counts,
         "members": most,
         "contenders": [c.entry() for c in contenders],
     }
-
-
-def _entry(trial: Trial) -> dict[str, Any]:
-    entry = {
-        "number": trial.number,
-        "family": trial.family,
-        "settings": trial.settings,
-        "state": trial.state,
-        "score": _rounded(trial.score),
-        "iterations": trial.iterations,
-        "steps": {str(step): _rounded(score) for step, score in trial.steps.items()},
-    }
-    return entry | ({"reason": trial.reason} if trial.reason else {})
-
-
-def _rounded(value: float | None) -> float | None:
-    # A fold without a class has no value of some metrics.
-    return None if value is None or not math.isfinite(value) else round(value, 6)
 
 
 def _summary(
@@ -401,7 +383,7 @@ def _summary(
         facts={
             "family": winner.family,
             "metric": metric.name,
-            "score": _rounded(winner.score),
+            "score": rounded(winner.score),
             "trials": counts,
             "seconds": round(seconds, 3),
         },
