@@ -6,7 +6,7 @@ Colours are classes of the page that they stand in, which knows light, dark and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -38,6 +38,12 @@ class Line:
     points: Sequence[tuple[float, float | None]]
     band: Sequence[tuple[float, float] | None] = ()
 
+    @property
+    def heights(self) -> list[float]:
+        """All y, with the ends of the band."""
+        ends = [end for pair in self.band if pair for end in pair]
+        return [y for _, y in self.points if y is not None] + ends
+
 
 def lines(
     of: Sequence[Line],
@@ -61,8 +67,7 @@ def lines(
     low, high
         The y-axis' ends, where the data shall not decide.
     """
-    values = [y for line in of for _, y in line.points if y is not None]
-    values += [end for line in of for pair in line.band if pair for end in pair]
+    values = [y for line in of for y in line.heights]
     values += [v for v in (level, low, high) if v is not None]
     xs = [x for line in of for x, _ in line.points]
     if not values or not xs:
@@ -74,11 +79,8 @@ def lines(
         parts.append(_across(frame, level))
     parts += [_band(frame, line) for line in of if any(line.band)]
     parts += [_stroke(frame, line) for line in of]
-    legend = "".join(
-        f'<span class="key {line.style}">{escape(line.name)}</span>' for line in of if len(of) > 1
-    )
-    head = f'<div class="legend">{legend}</div>' if legend else ""
-    return f"{head}{_svg(parts, what, _HEIGHT)}"
+    legend = _legend((line.style, line.name) for line in of) if len(of) > 1 else ""
+    return f"{legend}{_svg(parts, what, _HEIGHT)}"
 
 
 def bars(of: Sequence[tuple[str, float, float]], *, what: str, names: tuple[str, str]) -> str:
@@ -100,9 +102,14 @@ def bars(of: Sequence[tuple[str, float, float]], *, what: str, names: tuple[str,
             f'<text x="{left + max(one, other) / most * wide + 6:.1f}" y="{y + 12}" '
             f'class="tick">{other:.1%}</text>'
         )
-    keys = zip("ba", names, strict=True)
-    legend = "".join(f'<span class="key {k}">{escape(name)}</span>' for k, name in keys)
-    return f'<div class="legend">{legend}</div>{_svg(parts, what, len(of) * step + 8)}'
+    legend = _legend(zip("ba", names, strict=True))
+    return f"{legend}{_svg(parts, what, len(of) * step + 8)}"
+
+
+def _legend(keys: Iterable[tuple[str, str]]) -> str:
+    """The names of styles."""
+    spans = "".join(f'<span class="key {style}">{escape(name)}</span>' for style, name in keys)
+    return f'<div class="legend">{spans}</div>'
 
 
 def spark(values: Sequence[tuple[float, float]]) -> str:

@@ -177,7 +177,7 @@ def _rare_classes(aim: Target) -> Iterator[str]:
 
 
 def _refuse_few_groups(group: str | None, facts: Mapping[str, Facts]) -> None:
-    if group in facts and facts[group].distinct < _SPLITS:
+    if group is not None and group in facts and facts[group].distinct < _SPLITS:
         raise DataRefused(
             f"--group {group!r} has {facts[group].distinct} values, and each of the {_SPLITS} "
             "splits needs one at least",
