@@ -26,7 +26,7 @@ from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.estimates import proven
 from mlops_cli.core.intervals import Bootstrap, compare
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.core.metrics import METRICS
 from mlops_cli.core.monitoring.basis import Basis
 from mlops_cli.core.monitoring.judging import judge
@@ -70,12 +70,14 @@ class Model:
         known, test = between(table, 1, clock - 1), between(table, clock - 1, clock)
         self._encoder = Encoder.fit(known, kinds)
         self._fitted = FAMILIES[best["family"]].fit(
-            self._encoder.transform(known),
-            known[TARGET].cast(pl.Int64).to_numpy(),
-            TaskInfo("binary", 2, self._encoder.categorical),
-            best["settings"],
-            seed=0,
-            iterations=best["iterations"],
+            FitRequest(
+                self._encoder.transform(known),
+                known[TARGET].cast(pl.Int64).to_numpy(),
+                TaskInfo("binary", 2, self._encoder.categorical),
+                best["settings"],
+                seed=0,
+                rounds=best["iterations"],
+            )
         )
         y, p = test[TARGET].cast(pl.Int64).to_numpy(), self.predict(test)
         found = compare(

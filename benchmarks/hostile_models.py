@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from mlops_cli.core.learners import FAMILIES
-from mlops_cli.core.learners.contract import Fitted, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, Fitted, TaskInfo
 from mlops_cli.errors import MlopsError
 
 _NUMBERS = (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\0", b"9999", b"-999")
@@ -61,7 +60,7 @@ def changed(content: bytes, dice: random.Random) -> bytes:
 def hostile(family: str, times: int, seed: int) -> Iterator[str]:
     """What became of each changed model."""
     X, y, task = data()
-    files = FAMILIES[family].fit(X, y, task, {}, seed=1, iterations=8).to_files()
+    files = FAMILIES[family].fit(FitRequest(X, y, task, {}, seed=1, rounds=8)).to_files()
     odd = [np.full(6, value) for value in (np.nan, 1e300, -1e300, 0.0, -1.0)]
     rows = np.vstack([X[:40], *odd])
     dice = random.Random(seed)  # noqa: S311 - to be repeated

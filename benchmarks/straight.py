@@ -36,7 +36,7 @@ from mlops_cli.core.importance import permutation
 from mlops_cli.core.intervals import Bootstrap, compare
 from mlops_cli.core.judge import Judge
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.core.metrics import lookup
 from mlops_cli.core.problem import Problem
 from mlops_cli.core.search import Search, search
@@ -189,7 +189,7 @@ def main(folder: Path) -> None:
     for number, weight in weights.items():
         trial = last[number].trial
         model = FAMILIES[trial.family].fit(
-            X, y, task, trial.settings, seed=SEED, iterations=trial.iterations
+            FitRequest(X, y, task, trial.settings, seed=SEED, rounds=trial.iterations)
         )
         members.append((weight, model))
         for name, content in model.to_files().items():

@@ -51,10 +51,10 @@ def linear(X: Floats, y: Truth, task: TaskInfo, seed: int) -> Fitted:
 
     ``X`` is (n, features), ``y`` (n,) class codes or values.
     """
-    from mlops_cli.core.learners import FAMILIES
+    from mlops_cli.core.learners import FAMILIES, FitRequest
 
     if len(X) > LINEAR_ROWS:
         rows = np.random.default_rng(seed).choice(len(X), LINEAR_ROWS, replace=False)
         rows.sort()
         X, y = X[rows], y[rows]
-    return FAMILIES["linear"].fit(X, y, task, {}, seed=seed)
+    return FAMILIES["linear"].fit(FitRequest(X, y, task, {}, seed=seed))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mlops_cli.core.learners.contract import TaskInfo
+from mlops_cli.core.learners.task_info import TaskInfo
 from mlops_cli.core.metrics import default_metrics
 from mlops_cli.core.weighted import row_weights
 from mlops_cli.errors import BadParams, DataRefused, nearest

@@ -13,8 +13,8 @@ import numpy as np
 
 from mlops_cli.core.folds import Fold, parts_of
 from mlops_cli.core.judge import Judge
-from mlops_cli.core.learners import FAMILIES, TaskInfo, Watch
-from mlops_cli.core.learners.contract import available_cores
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo, Watch
+from mlops_cli.core.learners.threads import available_cores
 from mlops_cli.core.trials import Result
 
 if TYPE_CHECKING:
@@ -173,14 +173,16 @@ class Problem:
 
     def _of_all(self, wanted: Refit, seed: int, threads: int | None) -> Fitted:
         return FAMILIES[wanted.candidate.family].fit(
-            self.X,
-            self.y,
-            self.task,
-            wanted.candidate.settings,
-            seed=seed,
-            threads=threads,
-            iterations=wanted.iterations,
-            weight=self.weight,
+            FitRequest(
+                self.X,
+                self.y,
+                self.task,
+                wanted.candidate.settings,
+                seed=seed,
+                threads=threads,
+                rounds=wanted.iterations,
+                weight=self.weight,
+            )
         )
 
     def _fit(
@@ -205,16 +207,18 @@ class Problem:
 
         watch = Watch(self.X[fold.score], score, signed if report else None, self.patience)
         fitted = FAMILIES[candidate.family].fit(
-            self.X[fold.fit],
-            self.y[fold.fit],
-            self.task,
-            candidate.settings,
-            seed=self.seed,
-            threads=threads,
-            watch=watch,
-            iterations=rounds,
-            seconds=None if math.isinf(seconds) else max(0.0, seconds),
-            weight=None if self.weight is None else self.weight[fold.fit],
+            FitRequest(
+                self.X[fold.fit],
+                self.y[fold.fit],
+                self.task,
+                candidate.settings,
+                seed=self.seed,
+                threads=threads,
+                watch=watch,
+                rounds=rounds,
+                seconds=None if math.isinf(seconds) else max(0.0, seconds),
+                weight=None if self.weight is None else self.weight[fold.fit],
+            )
         )
         return fitted, watch.seen[0] if watch.seen else fitted.predict(watch.X)
 

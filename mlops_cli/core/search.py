@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from mlops_cli.core.learners.contract import Pruned
+from mlops_cli.core.learners.fit_request import Pruned
 from mlops_cli.core.spaces import Candidate, Space, as_params, suggest
 from mlops_cli.core.trials import (
     RANDOM_TRIALS,

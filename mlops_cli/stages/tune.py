@@ -17,7 +17,7 @@ from mlops_cli.core.contenders import Contender, bagged, preferred, weighed
 from mlops_cli.core.ensemble import select
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, Family, chosen, warm
-from mlops_cli.core.learners.contract import available_cores
+from mlops_cli.core.learners.threads import available_cores
 from mlops_cli.core.metrics import Metric, lookup
 from mlops_cli.core.objectives import search_metric
 from mlops_cli.core.problem import Problem

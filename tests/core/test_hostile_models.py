@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlops_cli.core.learners import FAMILIES
-from mlops_cli.core.learners.contract import TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.core.learners.lightgbm_library import LibraryError, Scorer
 from mlops_cli.errors import DataRefused
 
@@ -25,7 +24,9 @@ def text() -> str:
     X = rng.normal(size=(2000, 6))
     X[:, 5] = rng.integers(0, 8, 2000)
     y = ((X[:, 5] % 3 == 1) ^ (X[:, 0] > 2)).astype(int)
-    fitted = FAMILIES["lightgbm"].fit(X, y, TaskInfo("binary", 2, (5,)), {}, seed=1, iterations=6)
+    fitted = FAMILIES["lightgbm"].fit(
+        FitRequest(X, y, TaskInfo("binary", 2, (5,)), {}, seed=1, rounds=6)
+    )
     return fitted.to_files()["model.txt"].decode()
 
 

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from mlops_cli.core.encoding import Encoder
-from mlops_cli.core.learners import FAMILIES, Pruned, TaskInfo, Watch, skops_bytes
+from mlops_cli.core.learners import FAMILIES, FitRequest, Pruned, TaskInfo, Watch, skops_bytes
 from mlops_cli.core.learners.trees import check_tree
 from mlops_cli.errors import DataRefused
 
@@ -48,7 +48,7 @@ def defaults(family):
 
 
 def quick(family, X, y, task, rounds=15, **more):
-    return family.fit(X, y, task, defaults(family), seed=1, iterations=rounds, **more)
+    return family.fit(FitRequest(X, y, task, defaults(family), seed=1, rounds=rounds, **more))
 
 
 def goodness(y, prediction):
@@ -179,7 +179,7 @@ def test_every_choice_of_the_space_can_be_fitted(family):
         low, high = setting.dimension.low, setting.dimension.high
         for value in setting.dimension.choices or (low, high):
             settings = defaults(family) | {name: value}
-            fitted = family.fit(X, y, task, settings, seed=1, iterations=5)
+            fitted = family.fit(FitRequest(X, y, task, settings, seed=1, rounds=5))
             assert family.from_files(fitted.to_files()).predict(X[:1]).shape == (1, 3)
 
 
@@ -340,7 +340,9 @@ def test_rare_positives_keep_their_share(family):
     X = rng.normal(size=(6000, 4))
     y = (rng.random(6000) < 0.004 * np.exp(X[:, 0] - 0.5)).astype(int)
     settings = family.candidates()[-1]
-    fitted = family.fit(X, y, TaskInfo("binary", 2), settings, seed=1, iterations=20, threads=1)
+    fitted = family.fit(
+        FitRequest(X, y, TaskInfo("binary", 2), settings, seed=1, rounds=20, threads=1)
+    )
     assert fitted.predict(X)[:, 1].mean() == pytest.approx(y.mean(), rel=0.35)
 
 
@@ -377,7 +379,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 
 rng = np.random.default_rng(0)
 X = np.where(rng.random((1200, 40)) < 0.05, rng.integers(1, 9, (1200, 40)), 0).astype(float)
@@ -386,7 +388,7 @@ family, task = FAMILIES[sys.argv[1]], TaskInfo("binary", 2, frozenset())
 
 def fit(seed):
     rounds = 2 if family.rounds else None
-    return family.fit(X, y, task, {}, seed=seed, threads=1, iterations=rounds).predict(X)
+    return family.fit(FitRequest(X, y, task, seed=seed, threads=1, rounds=rounds)).predict(X)
 
 with ThreadPoolExecutor(4) as pool:
     list(pool.map(fit, range(int(sys.argv[2]))))
@@ -434,7 +436,7 @@ def test_a_shortened_model_is_what_it_was_after_fewer_rounds(name, kind):
     assert short.iterations == half.iterations == 10
     np.testing.assert_allclose(short.predict(X), half.predict(X), rtol=1e-6)
     assert sum(map(len, short.to_files().values())) < sum(map(len, whole.to_files().values()))
-    linear = FAMILIES["linear"].fit(X, y, task, {}, seed=1)
+    linear = FAMILIES["linear"].fit(FitRequest(X, y, task, {}, seed=1))
     assert FAMILIES["linear"].shortened(linear, 0.5) is linear
 
 
@@ -467,6 +469,6 @@ def test_a_table_wider_than_long_is_learnt_in_a_moment(name):
     X = rng.normal(size=(120, 1500))
     y = (X[:, 10] + X[:, 20] > 0).astype(int)
     begun = time.process_time()
-    fitted = family.fit(X, y, TaskInfo("binary", 2), {}, seed=1, threads=1, iterations=10)
+    fitted = family.fit(FitRequest(X, y, TaskInfo("binary", 2), {}, seed=1, threads=1, rounds=10))
     assert time.process_time() - begun < 4
     assert fitted.predict(X[:3]).shape == (3, 2)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mlops_cli.core.encoding import Encoder
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.core.text_encoding import TextEncoder
 
 GOOD = ["lovely", "great service", "would come again", "delicious"]
@@ -53,7 +53,7 @@ def test_an_encoder_from_its_json_encodes_the_same(reviews):
 def test_every_family_learns_from_words(family, reviews):
     frame, y, encoder = reviews
     X, task = encoder.transform(frame), TaskInfo("binary", 2, encoder.categorical)
-    fitted = family.fit(X[:300], y[:300], task, {}, seed=1, iterations=30, threads=1)
+    fitted = family.fit(FitRequest(X[:300], y[:300], task, {}, seed=1, rounds=30, threads=1))
     assert (fitted.predict(X[300:]).argmax(axis=1) == y[300:]).mean() > 0.8
     by_feature = encoder.by_feature(fitted.importances)
     assert by_feature.shape == (3,)

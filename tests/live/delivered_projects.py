@@ -40,7 +40,7 @@ from pathlib import Path
 import polars as pl
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.store.bundle import Bundle, Member, save, verify
 from mlops_cli.store.files import write_json
 
@@ -50,13 +50,13 @@ kinds = {"size": "number"}
 encoder, labels = Encoder.fit(rows, kinds), LabelCodec.fit(rows["late"], "binary")
 family = FAMILIES["linear"]
 settings = {key: setting.default for key, setting in family.space.items()}
-fitted = family.fit(
+fitted = family.fit(FitRequest(
     encoder.transform(rows),
     labels.encode(rows["late"]),
     TaskInfo("binary", 2, encoder.categorical),
     settings,
     seed=0,
-)
+))
 inputs = {"size": {"kind": "number", "type": "Float64"}}
 bundle = Bundle(
     (Member("linear", fitted, settings=settings),),

@@ -40,7 +40,7 @@ from pathlib import Path
 import polars as pl
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.params import load
 from mlops_cli.store.bundle import Bundle, Member, extend, save
@@ -57,13 +57,13 @@ target = rows.select(program.target.expr.alias("y"))["y"]
 labels, encoder = LabelCodec.fit(target, "binary"), Encoder.fit(features, program.kinds)
 family = FAMILIES["linear"]
 settings = {key: setting.default for key, setting in family.space.items()}
-fitted = family.fit(
+fitted = family.fit(FitRequest(
     encoder.transform(features),
     labels.encode(target),
     TaskInfo("binary", 2, encoder.categorical),
     settings,
     seed=0,
-)
+))
 bundle = Bundle(
     (Member("linear", fitted, settings=settings),),
     encoder,

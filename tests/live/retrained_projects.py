@@ -67,7 +67,7 @@ import polars as pl
 from mlops_cli import params
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.layout import ROW, TARGET, TIME, Layout
 from mlops_cli.store import bundle, tables
 
@@ -83,8 +83,8 @@ tables.write(test, layout.split("test"))
 family = FAMILIES["lightgbm"]
 encoder = Encoder.fit(known, {"a": "number", "b": "number"})
 settled = {name: s.default for name, s in family.space.items()}
-fitted = family.fit(encoder.transform(known), known[TARGET].to_numpy(),
-                    TaskInfo("regression", 0, ()), settled, seed=1, iterations=40)
+fitted = family.fit(FitRequest(encoder.transform(known), known[TARGET].to_numpy(),
+                               TaskInfo("regression", 0), settled, seed=1, rounds=40))
 rules = {"rules": {"base": "orders"}, "sources": {}, "features": encoder.kinds}
 window = [moment.isoformat() for moment in (known[TIME].min(), known[TIME].max())]
 made = bundle.Bundle((bundle.Member("lightgbm", fitted),), encoder, LabelCodec("regression"),

@@ -10,7 +10,7 @@ import numpy as np
 from mlops_cli import params as parameters
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.layout import Layout
 from mlops_cli.store import bundle
 from mlops_cli.store.git import Git
@@ -165,12 +165,14 @@ def _bundle():
     X = rng.normal(size=(200, 2))
     family = FAMILIES["lightgbm"]
     fitted = family.fit(
-        X,
-        X[:, 0] * 2,
-        TaskInfo("regression", 0, ()),
-        {name: setting.default for name, setting in family.space.items()},
-        seed=0,
-        iterations=5,
+        FitRequest(
+            X,
+            X[:, 0] * 2,
+            TaskInfo("regression", 0, ()),
+            {name: setting.default for name, setting in family.space.items()},
+            seed=0,
+            rounds=5,
+        )
     )
     encoder = Encoder({"a": "number", "b": "number"})
     members = (bundle.Member("lightgbm", fitted),)

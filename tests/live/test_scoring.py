@@ -10,7 +10,7 @@ import pytest
 
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.live.scoring import Scored, Scorer
 from mlops_cli.params.data import Featurize, Ingest
@@ -35,10 +35,10 @@ def wide() -> tuple[Scorer, Scored]:
     labels, encoder = LabelCodec.fit(target, "binary"), Encoder.fit(features, program.kinds)
     family = FAMILIES["lightgbm"]
     matrix = encoder.transform(features)
-    fitted = family.fit(
+    fitted = family.fit(FitRequest(
         matrix, labels.encode(target), TaskInfo("binary", 2, encoder.categorical),
-        {name: setting.default for name, setting in family.space.items()}, seed=0, iterations=5,
-    )  # fmt: skip
+        {name: setting.default for name, setting in family.space.items()}, seed=0, rounds=5,
+    ))  # fmt: skip
     bundle = Bundle(
         (Member("lightgbm", fitted),), encoder, labels, "binary", 0.5,
         program=program.to_json(), signature={"inputs": {}},

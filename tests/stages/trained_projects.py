@@ -8,7 +8,7 @@ import sklearn.datasets
 
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.layout import ROW, TARGET, TIME, Layout
 from mlops_cli.params import Params
 from mlops_cli.store import bundle, tables
@@ -68,12 +68,14 @@ def trained(root, task, family="lightgbm", table=None, rounds=20):
     chosen = FAMILIES[family]
     settings = {name: setting.default for name, setting in chosen.space.items()}
     fitted = chosen.fit(
-        encoder.transform(known),
-        labels.encode(known[TARGET]),
-        TaskInfo(task, len(labels.classes), encoder.categorical),
-        settings,
-        seed=0,
-        iterations=rounds if chosen.rounds else None,
+        FitRequest(
+            encoder.transform(known),
+            labels.encode(known[TARGET]),
+            TaskInfo(task, len(labels.classes), encoder.categorical),
+            settings,
+            seed=0,
+            rounds=rounds if chosen.rounds else None,
+        )
     )
     threshold = 0.4 if task == "binary" else None
     members = (bundle.Member(family, fitted, settings=settings, iterations=fitted.iterations),)

@@ -9,7 +9,7 @@ import pytest
 
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.store import bundle as store
 from mlops_cli.store.bundle import Bundle, Member, load, save, verify
@@ -35,7 +35,7 @@ def bundle(frame):
         family = FAMILIES[name]
         settings = {key: setting.default for key, setting in family.space.items()}
         task = TaskInfo("binary", 2, encoder.categorical)
-        fitted = family.fit(X, y, task, settings, seed=0, iterations=10)
+        fitted = family.fit(FitRequest(X, y, task, settings, seed=0, rounds=10))
         members.append(Member(name, fitted, weight, settings, fitted.iterations))
     return Bundle(
         tuple(members),

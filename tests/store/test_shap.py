@@ -8,7 +8,7 @@ import pytest
 
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.core.shapley import raw_score, shapley_values
 from mlops_cli.store.bundle import Bundle, Member
 from mlops_cli.store.shap import contributions, is_exact
@@ -42,7 +42,9 @@ def made(task, families):
         family = FAMILIES[name]
         settings = {key: setting.default for key, setting in family.space.items()}
         rounds = 5 if family.rounds else None
-        members.append(Member(name, family.fit(X, y, info, settings, seed=0, iterations=rounds)))
+        members.append(
+            Member(name, family.fit(FitRequest(X, y, info, settings, seed=0, rounds=rounds)))
+        )
     return Bundle(tuple(members), encoder, labels, task), X
 
 

@@ -10,8 +10,7 @@ import pytest
 
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES
-from mlops_cli.core.learners.contract import TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.errors import DataRefused
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store import trial
@@ -52,7 +51,7 @@ def test_a_model_that_ends_the_process_that_reads_it_is_refused_before_it_is_rea
     frame = pl.DataFrame({f"x{i}": rng.normal(size=300) for i in range(4)})
     X = frame.to_numpy()
     y = (X[:, 0] > X[:, 1]).astype(int)
-    files = FAMILIES["catboost"].fit(X, y, TaskInfo("binary", 2), {}, seed=1, iterations=8)
+    files = FAMILIES["catboost"].fit(FitRequest(X, y, TaskInfo("binary", 2), {}, seed=1, rounds=8))
     saved(files.to_files(), tmp_path / "sound", frame)
     assert np.isfinite(bundles.load(tmp_path / "sound").predict(frame)).all()
 

@@ -15,12 +15,15 @@ from mlops_cli.core.learners import (
     mlp,
     xgboost,
 )
-from mlops_cli.core.learners.contract import Family, Fitted, Pruned, Setting, TaskInfo, Watch
+from mlops_cli.core.learners.contract import Family, Fitted, Setting
+from mlops_cli.core.learners.fit_request import FitRequest, Pruned, Watch
+from mlops_cli.core.learners.task_info import TaskInfo
 from mlops_cli.errors import BadParams, install_hint
 
 __all__ = [
     "FAMILIES",
     "Family",
+    "FitRequest",
     "Fitted",
     "Pruned",
     "Setting",
@@ -95,7 +98,7 @@ def warm(families: Iterable[Family], task: TaskInfo) -> dict[str, float]:
     starting: dict[str, float] = {}
     for family in families:
         began = time.monotonic()
-        family.fit(X, y, bare, {}, seed=0, threads=1, iterations=1 if family.rounds else None)
+        family.fit(FitRequest(X, y, bare, seed=0, threads=1, rounds=1 if family.rounds else None))
         took = time.monotonic() - began
         starting[family.library] = starting.get(family.library, 0.0) + took
     return starting

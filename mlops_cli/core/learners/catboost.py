@@ -12,21 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlops_cli.core.learners.contract import (
-    Family,
-    Floats,
-    Pruned,
-    Rounds,
-    Setting,
-    Settings,
-    TaskInfo,
-    Watch,
-    cores,
-    deadline,
-    finished,
-    shares,
-    steps_of_joint_trees,
-)
+from mlops_cli.core.learners.contract import Family, Setting, steps_of_joint_trees
+from mlops_cli.core.learners.fit_request import FitRequest, Floats, Pruned, Settings
+from mlops_cli.core.learners.outputs import shares, to_predictions
+from mlops_cli.core.learners.rounds import Rounds, deadline
+from mlops_cli.core.learners.task_info import TaskInfo
+from mlops_cli.core.learners.threads import cores
 from mlops_cli.errors import DataRefused, install_hint
 from mlops_cli.params.modelling import Dimension
 
@@ -84,7 +75,7 @@ class _Catboost:
             given, threads = _pool(X, self.categorical), cores(None, X)
         found = self._model.predict(given, prediction_type="RawFormulaVal", thread_count=threads)
         scores = np.asarray(found, dtype=np.float64).reshape(len(X), -1)
-        return finished(scores, self.loss, np.array(self.present), self.classes)
+        return to_predictions(scores, self.loss, np.array(self.present), self.classes)
 
     def to_files(self) -> dict[str, bytes]:
         facts = {
@@ -97,20 +88,18 @@ class _Catboost:
         return {_FILE: self.content, _FACTS: json.dumps(facts).encode()}
 
 
-class _Judge:
+class _HeldOutMetric:
     """Scores the running prediction; CatBoost takes it for a metric of its own."""
 
-    def __init__(
-        self, rounds: Rounds, task: TaskInfo, present: tuple[int, ...], total: int
-    ) -> None:
-        self.rounds, self._task, self._present, self._total = rounds, task, present, total
-        self._every = max(1, total // _LOOKS)
-        self._asked, self._done = 0, 0
+    def __init__(self, rounds: Rounds, task: TaskInfo, present: npt.NDArray[np.int64]) -> None:
+        self.rounds, self._task, self._present = rounds, task, present
+        self._every = max(1, rounds.total // _LOOKS)
+        self._calls = 0
         self.over = False
         self.pruned: Pruned | None = None
 
-    def __deepcopy__(self, _: dict[int, Any]) -> _Judge:
-        # CatBoost copies its parameters, and what this one sees is to be known here.
+    def __deepcopy__(self, _: dict[int, Any]) -> _HeldOutMetric:
+        # CatBoost copies its parameters; the fit needs the metric that CatBoost calls.
         return self
 
     def is_max_optimal(self) -> bool:
@@ -120,73 +109,60 @@ class _Judge:
         return error
 
     def evaluate(self, scores: Any, target: Any, weight: Any) -> tuple[float, float]:  # noqa: ARG002
-        self._asked += 1
-        # It asks of the training rows, then of those held out.
-        if self._asked % 2 == 0 and not self.over:
-            # Asked after rounds 1, every + 1, 2 * every + 1, ... and the last.
-            done = min(self._total, (self._asked // 2 - 1) * self._every + 1)
+        self._calls += 1
+        # Called for the training rows, then for those held out.
+        if self._calls % 2 == 0 and not self.over:
+            # Called after rounds 1, every + 1, 2 * every + 1, ... and the last.
+            done = min(self.rounds.total, (self._calls // 2 - 1) * self._every + 1)
             raw = np.column_stack([np.asarray(s, dtype=np.float64) for s in scores])
-            found = finished(raw, self._task.loss, np.array(self._present), self._task.classes)
+            task = self._task
+            prediction = to_predictions(raw, task.loss, self._present, task.classes)
             try:
-                self.over = self.rounds.see(done, found)
+                self.over = self.rounds.see(done, prediction)
             except Pruned as pruned:
                 self.over, self.pruned = True, pruned
         return 0.0, 1.0
 
 
-class _Bell:
+class _StopCallback:
     """Ends the fit when there is no reason to go on."""
 
-    def __init__(self, judge: _Judge | None, seconds: float | None) -> None:
-        self._judge, self._late = judge, deadline(seconds)
+    def __init__(self, metric: _HeldOutMetric | None, seconds: float | None) -> None:
+        self._metric, self._late = metric, deadline(seconds)
 
     def after_iteration(self, info: Any) -> bool:  # noqa: ARG002
-        return not (self._late() or (self._judge is not None and self._judge.over))
+        return not (self._late() or (self._metric is not None and self._metric.over))
 
 
-def _fit(
-    X: Floats,
-    y: npt.NDArray[Any],
-    task: TaskInfo,
-    settings: Settings,
-    *,
-    seed: int,
-    threads: int | None = None,
-    watch: Watch | None = None,
-    iterations: int | None = None,
-    weight: Floats | None = None,
-    seconds: float | None = None,
-) -> _Catboost:
+def _fit(request: FitRequest) -> _Catboost:
     import catboost
 
-    total = iterations or _ROUNDS
-    present: tuple[int, ...] = ()
-    if task.classes:
-        codes, y = np.unique(y.astype(np.int64), return_inverse=True)
-        present = tuple(codes.tolist())
-    parameters = _parameters(task, settings, seed, len(present)) | _bounds(settings, X.shape[1])
-    parameters |= {"iterations": total, "thread_count": cores(threads, X)}
-    data = _pool(X, task.categorical, y, weight)
-    judge, more = None, {}
+    X, task, watch = request.X, request.task, request.watch
+    total = request.rounds or _ROUNDS
+    present, y = request.present_classes()
+    parameters = _parameters(request, len(present)) | _bounds(request.settings, X.shape[1])
+    parameters |= {"iterations": total, "thread_count": cores(request.threads, X)}
+    data = _pool(X, task.categorical, y, request.weight)
+    metric, more = None, {}
     if watch:
-        judge = _Judge(Rounds(watch, total), task, present, total)
+        metric = _HeldOutMetric(Rounds(watch, total), task, present)
         placeholder = np.resize(np.unique(y)[:50], len(watch.X))
         more = {"eval_set": _pool(watch.X, task.categorical, placeholder), "use_best_model": False}
-        parameters |= {"eval_metric": judge, "metric_period": max(1, total // _LOOKS)}
+        parameters |= {"eval_metric": metric, "metric_period": max(1, total // _LOOKS)}
     model = catboost.CatBoost(parameters)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that Numba would be faster
-        model.fit(data, callbacks=[_Bell(judge, seconds)], **more)
-    if judge is not None and judge.pruned is not None:
-        raise judge.pruned
-    if judge is not None:
-        model.shrink(min(judge.rounds.best, model.tree_count_))
+        model.fit(data, callbacks=[_StopCallback(metric, request.seconds)], **more)
+    if metric is not None and metric.pruned is not None:
+        raise metric.pruned
+    if metric is not None:
+        model.shrink(min(metric.rounds.best, model.tree_count_))
     gains = model.get_feature_importance(data, type="PredictionValuesChange")
     return _Catboost(
         _bytes(model),
         task.loss,
         task.classes,
-        present,
+        tuple(present.tolist()),
         task.categorical,
         tuple(round(float(gain), 9) for gain in gains),
     )
@@ -201,7 +177,8 @@ def _shortened(fitted: _Catboost, rounds: int) -> _Catboost:
     return replace(fitted, content=_bytes(model))
 
 
-def _parameters(task: TaskInfo, settings: Settings, seed: int, classes: int) -> dict[str, Any]:
+def _parameters(request: FitRequest, classes: int) -> dict[str, Any]:
+    task, settings = request.task, request.settings
     loss = _LOSSES.get(task.loss, "MultiClass" if classes > 2 else "Logloss")  # noqa: PLR2004
     if task.loss == "quantile":
         loss += f":alpha={task.quantile}"
@@ -221,7 +198,7 @@ def _parameters(task: TaskInfo, settings: Settings, seed: int, classes: int) -> 
         "leaf_estimation_iterations": 1,
         "max_ctr_complexity": int(settings["combinations"]),
         "boosting_type": "Plain",
-        "random_seed": seed,
+        "random_seed": request.seed,
         "allow_writing_files": False,
         "logging_level": "Silent",
     }

@@ -10,24 +10,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mlops_cli.core.learners import skops_bytes
-from mlops_cli.core.learners.contract import (
-    STEPS,
-    Family,
-    Floats,
-    Rounds,
-    Setting,
-    Settings,
-    TaskInfo,
-    Watch,
-    cores,
-    deadline,
-    shares,
-    spread,
-    steps_of_joint_trees,
-)
+from mlops_cli.core.learners.contract import Family, Setting, steps_of_joint_trees
+from mlops_cli.core.learners.fit_request import FitRequest, Floats
+from mlops_cli.core.learners.outputs import shares, spread
+from mlops_cli.core.learners.rounds import STEPS, Rounds, deadline
+from mlops_cli.core.learners.threads import cores
 from mlops_cli.core.learners.trees import check_tree
 from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
@@ -75,37 +64,25 @@ class _Forest:
         return {_FILE: skops_bytes.dumps({"forest": self.forest, "classes": self.classes})}
 
 
-def _fit(
-    X: Floats,
-    y: npt.NDArray[Any],
-    task: TaskInfo,
-    settings: Settings,
-    *,
-    seed: int,
-    threads: int | None = None,
-    watch: Watch | None = None,
-    iterations: int | None = None,
-    weight: Floats | None = None,
-    seconds: float | None = None,
-    kind: str,
-) -> _Forest:
-    total, late = iterations or _TREES, deadline(seconds)
-    forest = _new(kind, task, settings, len(X), seed, cores(threads, X))
-    model = _Forest(forest, task.classes)
-    X = np.clip(X, -_LARGEST, _LARGEST)
+def _fit(request: FitRequest, kind: str) -> _Forest:
+    watch = request.watch
+    total, late = request.rounds or _TREES, deadline(request.seconds)
+    forest = _new(kind, request)
+    model = _Forest(forest, request.task.classes)
+    X = np.clip(request.X, -_LARGEST, _LARGEST)
     rounds = Rounds(watch, total, cuts=False) if watch else None
     seen: Floats | float = 0.0
     done = 0
     # Grown in parts, a forest has the same trees as one grown at once.
-    part = total if watch is None and seconds is None else max(1, -(-total // STEPS))
+    part = total if watch is None and request.seconds is None else max(1, -(-total // STEPS))
     while done < total and not (done and late()):
         grown = min(total, done + part)
         forest.set_params(n_estimators=grown)
         # Its threads each change the process's warning filters, and put them back in any order.
         with warnings.catch_warnings():
-            forest.fit(X, y, sample_weight=weight)
+            forest.fit(X, request.y, sample_weight=request.weight)
         if watch and rounds:
-            seen = seen + _sum(forest.estimators_[done:], watch.X, threads)
+            seen = seen + _sum(forest.estimators_[done:], watch.X, request.threads)
             # More trees are never worse but by chance: told for pruning, not for stopping.
             rounds.see(grown, model._finish(np.asarray(seen), grown))  # noqa: SLF001
         done = grown
@@ -113,9 +90,10 @@ def _fit(
     return model
 
 
-def _new(kind: str, task: TaskInfo, settings: Settings, rows: int, seed: int, threads: int) -> Any:
+def _new(kind: str, request: FitRequest) -> Any:
     from sklearn import ensemble
 
+    task, settings, rows = request.task, request.settings, len(request.X)
     criterion = {"poisson": {"criterion": "poisson"}}.get(task.loss, {})
     # Extra trees are better off with all rows (TabArena), as long as these are few.
     bootstrap = kind == "RandomForest" or rows > _ROWS_PER_TREE
@@ -130,8 +108,8 @@ def _new(kind: str, task: TaskInfo, settings: Settings, rows: int, seed: int, th
         **criterion,
         max_samples=_ROWS_PER_TREE if rows > _ROWS_PER_TREE else None,
         warm_start=True,
-        n_jobs=threads,
-        random_state=seed,
+        n_jobs=cores(request.threads, request.X),
+        random_state=request.seed,
     )
 
 

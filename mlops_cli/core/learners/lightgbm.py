@@ -9,22 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from mlops_cli.core.learners.contract import (
-    Family,
-    Floats,
-    Rounds,
-    Setting,
-    Settings,
-    TaskInfo,
-    Watch,
-    cores,
-    deadline,
-    shares,
-    two_columns,
-)
+from mlops_cli.core.learners.contract import Family, Setting
+from mlops_cli.core.learners.fit_request import FitRequest, Floats
 from mlops_cli.core.learners.lightgbm_library import LibraryError, Scorer, package
+from mlops_cli.core.learners.outputs import shares, two_columns
+from mlops_cli.core.learners.rounds import Rounds, deadline
+from mlops_cli.core.learners.threads import cores
 from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
 
@@ -71,26 +62,15 @@ class _Lightgbm:
         return {_FILE: self.text.encode()}
 
 
-def _fit(
-    X: Floats,
-    y: npt.NDArray[Any],
-    task: TaskInfo,
-    settings: Settings,
-    *,
-    seed: int,
-    threads: int | None = None,
-    watch: Watch | None = None,
-    iterations: int | None = None,
-    weight: Floats | None = None,
-    seconds: float | None = None,
-) -> _Lightgbm:
+def _fit(request: FitRequest) -> _Lightgbm:
     lightgbm = package()
-    total, late = iterations or _ROUNDS, deadline(seconds)
-    parameters = _parameters(task, settings, seed, cores(threads, X))
+    task, watch = request.task, request.watch
+    total, late = request.rounds or _ROUNDS, deadline(request.seconds)
+    parameters = _parameters(request)
     data = lightgbm.Dataset(
-        X,
-        y,
-        weight=weight,
+        request.X,
+        request.y,
+        weight=request.weight,
         params=parameters,
         categorical_feature=list(task.categorical),
         free_raw_data=True,
@@ -124,7 +104,8 @@ def _shortened(fitted: _Lightgbm, rounds: int) -> _Lightgbm:
     return _saved(package().Booster(model_str=fitted.text), rounds, fitted.classes)
 
 
-def _parameters(task: TaskInfo, settings: Settings, seed: int, threads: int) -> dict[str, Any]:
+def _parameters(request: FitRequest) -> dict[str, Any]:
+    task, settings = request.task, request.settings
     more: dict[str, Any] = {"num_class": task.classes} if task.type == "multiclass" else {}
     if task.loss == "quantile":
         more["alpha"] = task.quantile
@@ -145,8 +126,8 @@ def _parameters(task: TaskInfo, settings: Settings, seed: int, threads: int) -> 
         "extra_trees": bool(settings["extra_trees"]),
         "deterministic": True,
         "force_row_wise": True,
-        "seed": seed,
-        "num_threads": threads,
+        "seed": request.seed,
+        "num_threads": cores(request.threads, request.X),
         "verbosity": -1,
     }
 

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from mlops_cli.core.learners.contract import Floats, available_cores
+from mlops_cli.core.learners.fit_request import Floats
 from mlops_cli.core.learners.lightgbm_text import TextError, checked
+from mlops_cli.core.learners.threads import available_cores
 
 __all__ = ["LibraryError", "Scorer", "package"]
 

@@ -12,22 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops_cli.core.learners.additive import Additive
-from mlops_cli.core.learners.contract import (
-    Family,
-    Floats,
-    Setting,
-    Settings,
-    TaskInfo,
-    Watch,
-    finished,
-    shares,
-)
+from mlops_cli.core.learners.contract import Family, Setting
+from mlops_cli.core.learners.fit_request import FitRequest, Floats, Settings
 from mlops_cli.core.learners.linear_columns import (
     Columns,
     Encoded,
     category_columns,
     number_columns,
 )
+from mlops_cli.core.learners.outputs import shares, to_predictions
+from mlops_cli.core.learners.task_info import TaskInfo
 from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
 
@@ -59,7 +53,7 @@ class _Linear:
         return shares(np.array(self.weights))
 
     def predict(self, X: Floats) -> Floats:
-        return finished(self.model.scores(X), self.loss, np.array(self.present), self.classes)
+        return to_predictions(self.model.scores(X), self.loss, np.array(self.present), self.classes)
 
     def to_files(self) -> dict[str, bytes]:
         facts = {
@@ -71,26 +65,13 @@ class _Linear:
         return {_FILE: self.model.to_bytes(**facts)}
 
 
-def _fit(
-    X: Floats,
-    y: npt.NDArray[Any],
-    task: TaskInfo,
-    settings: Settings,
-    *,
-    seed: int,
-    threads: int | None = None,  # noqa: ARG001
-    watch: Watch | None = None,  # noqa: ARG001
-    iterations: int | None = None,  # noqa: ARG001
-    weight: Floats | None = None,
-    seconds: float | None = None,  # noqa: ARG001
-) -> _Linear:
+def _fit(request: FitRequest) -> _Linear:
     from threadpoolctl import threadpool_limits
 
-    present: tuple[int, ...] = ()
-    if task.classes:
-        found, y = np.unique(y.astype(np.int64), return_inverse=True)
-        present = tuple(found.tolist())
-    rng = np.random.default_rng(seed)
+    X, weight, task, settings = request.X, request.weight, request.task, request.settings
+    codes, y = request.present_classes()
+    present = tuple(codes.tolist())
+    rng = np.random.default_rng(request.seed)
     rows = _drawn(len(X), X.shape[1], task, settings, rng)
     if rows is not None:
         X, y = X[rows], y[rows]
@@ -100,7 +81,7 @@ def _fit(
     # BLAS splits sums by the number of threads, and so rounds otherwise with another number.
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fit that isn't quite converged is judged by its score
-        model = _model(task, len(present), settings, wide, weight, seed)
+        model = _model(task, len(present), settings, wide, weight, request.seed)
         model.fit(wide, y, sample_weight=weight)
     coefficients = np.atleast_2d(model.coef_).T
     ends = np.cumsum([c.made.shape[1] for c in columns])

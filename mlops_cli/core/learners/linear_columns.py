@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops_cli.core.learners.additive import Part
-from mlops_cli.core.learners.contract import Floats, TaskInfo
+from mlops_cli.core.learners.fit_request import Floats
+from mlops_cli.core.learners.task_info import TaskInfo
 
 __all__ = ["Columns", "Encoded", "category_columns", "number_columns"]
 

@@ -22,18 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlops_cli.core.learners.contract import (
-    Family,
-    Floats,
-    Rounds,
-    Setting,
-    Settings,
-    TaskInfo,
-    Watch,
-    finished,
-    shares,
-)
+from mlops_cli.core.learners.contract import Family, Setting
+from mlops_cli.core.learners.fit_request import FitRequest, Floats, Settings
 from mlops_cli.core.learners.network_inputs import Inputs
+from mlops_cli.core.learners.outputs import shares, to_predictions
+from mlops_cli.core.learners.rounds import Rounds
+from mlops_cli.core.learners.task_info import TaskInfo
 from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
 
@@ -88,7 +82,7 @@ class _Meaning:
         """Raw scores (n, outputs) as ``Fitted.predict``."""
         if not self.classes:
             scores = scores * self.scale + self.centre
-        return finished(scores, self.loss, np.array(self.present), self.classes)
+        return to_predictions(scores, self.loss, np.array(self.present), self.classes)
 
 
 @dataclass(frozen=True)
@@ -130,35 +124,24 @@ class _Network:
         return {_FACTS: json.dumps(facts).encode(), _ARRAYS: content.getvalue()}
 
 
-def _fit(
-    X: Floats,
-    y: npt.NDArray[Any],
-    task: TaskInfo,
-    settings: Settings,
-    *,
-    seed: int,
-    threads: int | None = None,  # noqa: ARG001
-    watch: Watch | None = None,
-    iterations: int | None = None,
-    weight: Floats | None = None,
-    seconds: float | None = None,
-) -> _Network:
+def _fit(request: FitRequest) -> _Network:
     from threadpoolctl import threadpool_limits
 
-    total = iterations or _EPOCHS
+    X, task, watch, seconds = request.X, request.task, request.watch, request.seconds
+    total = request.rounds or _EPOCHS
     began = time.monotonic()
-    inputs, meaning = Inputs.fit(X, task.categorical), _Meaning.of(y, task)
-    made, taught = inputs.transform(X), meaning.taught(y)
+    inputs, meaning = Inputs.fit(X, task.categorical), _Meaning.of(request.y, task)
+    made, taught = inputs.transform(X), meaning.taught(request.y)
     held_out = inputs.transform(watch.X) if watch else made[:0]
     rounds = Rounds(watch, total) if watch else None
-    model = _model(task, settings, len(X), seed)
-    rate, best = float(settings["learning_rate"]), 0
+    model = _model(request)
+    rate, best = float(request.settings["learning_rate"]), 0
     layers: tuple[Layer, ...] = ()
     # BLAS splits sums by the number of threads, and so rounds otherwise with another number.
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what doesn't converge is judged by its score
         for done in range(1, total + 1):
-            _epoch(model, made, taught, weight, rate * _falling((done - 1) / total))
+            _epoch(model, made, taught, request.weight, rate * _falling((done - 1) / total))
             if done == 1 and seconds is not None:
                 # With the step size at its end, fewer epochs are worth more than a part of many.
                 total = max(1, min(total, int(seconds / (time.monotonic() - began))))
@@ -172,16 +155,17 @@ def _fit(
         return _Network(inputs, layers, meaning, _changes(inputs, made, layers), best)
 
 
-def _model(task: TaskInfo, settings: Settings, rows: int, seed: int) -> Any:
+def _model(request: FitRequest) -> Any:
     from sklearn import neural_network
 
-    role = "Classifier" if task.classes else "Regressor"
+    settings, rows = request.settings, len(request.X)
+    role = "Classifier" if request.task.classes else "Regressor"
     return getattr(neural_network, "MLP" + role)(
         hidden_layer_sizes=(int(settings["width"]),) * _LAYERS,
         alpha=float(settings["penalty"]),
         batch_size=min(rows, max(_LEAST_BATCH, min(rows // _BATCHES, _MOST_BATCH))),
         # One generator for all epochs: with a number each would take the rows in the same order.
-        random_state=np.random.RandomState(seed),
+        random_state=np.random.RandomState(request.seed),
     )
 
 

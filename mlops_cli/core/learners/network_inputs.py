@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlops_cli.core.learners.contract import Floats
+from mlops_cli.core.learners.fit_request import Floats
 
 __all__ = ["Inputs"]
 

@@ -14,19 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mlops_cli.core.learners.contract import (
-    Family,
-    Floats,
-    Rounds,
-    Setting,
-    Settings,
-    TaskInfo,
-    Watch,
-    cores,
-    deadline,
-    finished,
-    shares,
-)
+from mlops_cli.core.learners.contract import Family, Setting
+from mlops_cli.core.learners.fit_request import FitRequest, Floats
+from mlops_cli.core.learners.outputs import shares, to_predictions
+from mlops_cli.core.learners.rounds import Rounds, deadline
+from mlops_cli.core.learners.task_info import TaskInfo
+from mlops_cli.core.learners.threads import cores
 from mlops_cli.core.learners.xgboost_library import LibraryError, Scorer
 from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
@@ -82,36 +75,23 @@ class _Xgboost:
 
     def predict(self, X: Floats) -> Floats:
         scores = self._scorer.predict(_bounded(X))
-        return finished(scores, self._loss, self._present, self._classes)
+        return to_predictions(scores, self._loss, self._present, self._classes)
 
     def to_files(self) -> dict[str, bytes]:
         return {_FILE: self.content}
 
 
-def _fit(
-    X: Floats,
-    y: npt.NDArray[Any],
-    task: TaskInfo,
-    settings: Settings,
-    *,
-    seed: int,
-    threads: int | None = None,  # noqa: ARG001
-    watch: Watch | None = None,
-    iterations: int | None = None,
-    weight: Floats | None = None,
-    seconds: float | None = None,
-) -> _Xgboost:
+def _fit(request: FitRequest) -> _Xgboost:
     import xgboost
 
-    total, late = iterations or _ROUNDS, deadline(seconds)
-    present: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-    if task.classes:
-        present, y = np.unique(y.astype(np.int64), return_inverse=True)
+    X, task, watch = request.X, request.task, request.watch
+    total, late = request.rounds or _ROUNDS, deadline(request.seconds)
+    present, y = request.present_classes()
     types = ["c" if i in task.categorical else "q" for i in range(X.shape[1])]
     same: dict[str, Any] = {"feature_types": types, "enable_categorical": True, "nthread": 1}
-    data = xgboost.QuantileDMatrix(_bounded(X), y, weight=weight, **same)
+    data = xgboost.QuantileDMatrix(_bounded(X), y, weight=request.weight, **same)
     held_out = xgboost.DMatrix(_bounded(watch.X), **same) if watch else None
-    parameters = _parameters(task, settings, seed, len(present))
+    parameters = _parameters(request, len(present))
     # A matrix that the booster was told of has its running prediction kept: it costs no trees.
     booster = xgboost.Booster(parameters, [data] if held_out is None else [data, held_out])
     rounds = Rounds(watch, total) if watch else None
@@ -121,7 +101,9 @@ def _fit(
         ends = done == total or late()
         if rounds and held_out is not None and (ends or done % every == 0):
             scores = booster.predict(held_out, output_margin=True).astype(np.float64)
-            found = finished(scores.reshape(len(scores), -1), task.loss, present, task.classes)
+            found = to_predictions(
+                scores.reshape(len(scores), -1), task.loss, present, task.classes
+            )
             ends |= rounds.see(done, found)
         if ends:
             break
@@ -138,7 +120,8 @@ def _saved(booster: xgboost.Booster, task: TaskInfo, present: npt.NDArray[np.int
     return _Xgboost(bytes(booster.save_raw("ubj")))
 
 
-def _parameters(task: TaskInfo, settings: Settings, seed: int, classes: int) -> dict[str, Any]:
+def _parameters(request: FitRequest, classes: int) -> dict[str, Any]:
+    task, settings = request.task, request.settings
     objective: dict[str, Any] = {"objective": _OBJECTIVES.get(task.loss)}
     if task.loss == "quantile":
         objective["quantile_alpha"] = task.quantile
@@ -159,7 +142,7 @@ def _parameters(task: TaskInfo, settings: Settings, seed: int, classes: int) -> 
         "colsample_bynode": float(settings["features"]),
         "subsample": float(settings["rows"]),
         "max_cat_to_onehot": int(settings["one_hot"]),
-        "seed": seed,
+        "seed": request.seed,
         "nthread": 1,
         "verbosity": 0,
     }

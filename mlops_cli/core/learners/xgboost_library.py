@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mlops_cli.core.learners.contract import Floats
+from mlops_cli.core.learners.fit_request import Floats
 
 __all__ = ["LibraryError", "Scorer"]
 

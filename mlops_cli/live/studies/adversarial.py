@@ -75,7 +75,7 @@ def _cross_fit(
     """Probabilities (n, 2) by models of the other folds, and the share of each column's gain."""
     import numpy as np
 
-    from mlops_cli.core.learners import FAMILIES, TaskInfo
+    from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 
     task = TaskInfo("binary", 2, encoder.categorical)
     fold = np.random.default_rng(seed).permutation(len(y)) % _FOLDS
@@ -83,7 +83,8 @@ def _cross_fit(
     for out in range(_FOLDS):
         progress.update("telling test rows from training rows", out, _FOLDS)
         rows = fold != out
-        fitted = FAMILIES["lightgbm"].fit(X[rows], y[rows], task, {}, seed=out, iterations=_ROUNDS)
+        request = FitRequest(X[rows], y[rows], task, seed=out, rounds=_ROUNDS)
+        fitted = FAMILIES["lightgbm"].fit(request)
         prediction[~rows] = fitted.predict(X[~rows])
         shares += fitted.importances / _FOLDS
     return prediction, shares

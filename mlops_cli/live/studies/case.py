@@ -94,7 +94,7 @@ class Case:
     def refitted(self, frame: pl.DataFrame, features: list[str]) -> Bundle:
         """The model with the same settings and rounds, fitted on other rows or features."""
         from mlops_cli.core.encoding import Encoder
-        from mlops_cli.core.learners import FAMILIES
+        from mlops_cli.core.learners import FAMILIES, FitRequest
         from mlops_cli.core.objectives import fit_weights, task_info
 
         kinds = {name: self.bundle.encoder.kinds[name] for name in features}
@@ -110,13 +110,15 @@ class Case:
             replace(
                 member,
                 fitted=FAMILIES[member.family].fit(
-                    X,
-                    y,
-                    task,
-                    member.settings,
-                    seed=self.params.project.seed,
-                    iterations=member.iterations,
-                    weight=fit_weights(frame, train.weight),
+                    FitRequest(
+                        X,
+                        y,
+                        task,
+                        member.settings,
+                        seed=self.params.project.seed,
+                        rounds=member.iterations,
+                        weight=fit_weights(frame, train.weight),
+                    )
                 ),
             )
             for member in self.bundle.members

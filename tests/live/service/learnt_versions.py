@@ -19,7 +19,7 @@ import polars as pl
 from mlops_cli.core import splitting
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.layout import ROW, SPLITS, TARGET, TIME, Layout
 from mlops_cli.live.service.served import Served
@@ -107,11 +107,13 @@ class Project:
         family = FAMILIES["extra_trees" if memory else "linear"]
         chosen = {name: setting.default for name, setting in family.space.items()}
         fit = family.fit(
-            encoder.transform(known),
-            labels.encode(known[TARGET]),
-            TaskInfo("binary", 2, encoder.categorical),
-            chosen | (MEMORY if memory else {}),
-            seed=0,
+            FitRequest(
+                encoder.transform(known),
+                labels.encode(known[TARGET]),
+                TaskInfo("binary", 2, encoder.categorical),
+                chosen | (MEMORY if memory else {}),
+                seed=0,
+            )
         )
         window = [known[TIME].min(), known[TIME].max()] if self.timed else None
         rows = {name: parts[name].height for name in ("train", "validation")}

@@ -23,7 +23,7 @@ import polars as pl
 
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.layout import Layout
 from mlops_cli.live.materializing import materialize
@@ -146,12 +146,14 @@ def make(
     labels, encoder = LabelCodec.fit(target, task), Encoder.fit(features, program.kinds)
     chosen = FAMILIES[family]
     fitted = chosen.fit(
-        encoder.transform(features),
-        labels.encode(target),
-        TaskInfo(task, len(labels.classes), encoder.categorical),
-        {name: setting.default for name, setting in chosen.space.items()},
-        seed=0,
-        iterations=rounds if chosen.rounds else None,
+        FitRequest(
+            encoder.transform(features),
+            labels.encode(target),
+            TaskInfo(task, len(labels.classes), encoder.categorical),
+            {name: setting.default for name, setting in chosen.space.items()},
+            seed=0,
+            rounds=rounds if chosen.rounds else None,
+        )
     )
     needed = ["at", "shop", "width", "height", "kind", *texts]
     rows = base.select("order", *needed).with_columns(

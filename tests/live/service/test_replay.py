@@ -14,7 +14,7 @@ from served_models import Made, running
 from mlops_cli import params as parameters
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, TaskInfo
+from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.core.program import FeatureProgram
 from mlops_cli.layout import ROW, TARGET, Layout
 from mlops_cli.live.materializing import materialize
@@ -44,12 +44,14 @@ def flights(tmp_path_factory) -> Made:
     )
     family = FAMILIES["lightgbm"]
     fitted = family.fit(
-        encoder.transform(table),
-        labels.encode(table[TARGET]),
-        TaskInfo("binary", 2, encoder.categorical),
-        {name: setting.default for name, setting in family.space.items()},
-        seed=0,
-        iterations=30,
+        FitRequest(
+            encoder.transform(table),
+            labels.encode(table[TARGET]),
+            TaskInfo("binary", 2, encoder.categorical),
+            {name: setting.default for name, setting in family.space.items()},
+            seed=0,
+            rounds=30,
+        )
     )
     made = bundle.Bundle(
         (bundle.Member("lightgbm", fitted),), encoder, labels, "binary", 0.3, program=program
