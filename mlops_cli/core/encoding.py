@@ -116,7 +116,7 @@ class Encoder:
             encoded = frame.select(self._expressions)
         except pl.exceptions.PolarsError:
             others = [name for name in self.kinds if name not in self.texts]
-            encoded = pl.DataFrame([self._alone(frame, name) for name in others])
+            encoded = pl.DataFrame({name: self._alone(frame, name) for name in others})
         matrix = encoded.to_numpy(order="c")
         plain = np.ascontiguousarray(matrix, dtype=np.float64).reshape(len(frame), encoded.width)
         return self._with_texts(plain, frame) if self.texts else plain

@@ -195,7 +195,7 @@ class Inputs:
                 shown_values = printable(values.gather(rows)).to_list()
                 for row, value in zip(rows, shown_values, strict=True):
                     errors.add(self._misfit(row, c, value, wanted), row)
-        typed = pl.DataFrame(columns)
+        typed = pl.DataFrame({c.name: c for c in columns})
         if not errors.rows:
             return Read(typed, range(frame.height))
         good = [i for i in range(frame.height) if i not in errors.rows]
@@ -228,7 +228,7 @@ class Inputs:
                 wanted = type_name(dtype)
                 for i in errors.some(lost):
                     errors.add(self._misfit(index[i], c, values[i], wanted), i)
-        frame = pl.DataFrame(columns)
+        frame = pl.DataFrame({c.name: c for c in columns})
         if not errors.rows:
             return Read(frame, index)
         good = [i for i in range(len(index)) if i not in errors.rows]

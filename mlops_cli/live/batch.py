@@ -337,7 +337,7 @@ class _Run:
                     "Files of one run have the same columns; predict them one by one.",
                 )
             columns.append(made)
-        return pl.DataFrame(columns)
+        return pl.DataFrame({c.name: c for c in columns})
 
     def _answered(
         self, beginning: pl.DataFrame, matrix: Any, output: Any, warnings: Sequence[str | None] = ()

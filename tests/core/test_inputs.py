@@ -131,3 +131,13 @@ def test_a_few_wide_rows_are_read_as_each_column_is() -> None:
         assert [bool(read.errors) for read in alone] == [
             row in {e.row for e in few.errors} for row in range(8)
         ]
+
+
+def test_a_column_without_a_name_is_read_as_any_other() -> None:
+    inputs = Inputs({"": pl.Int64(), "a": pl.Float64()}, ("", "a"))
+    for read in (
+        inputs.read([{"": 3, "a": 1.5}, {"": "x", "a": 2.5}]),
+        inputs.read_frame(pl.DataFrame({"": ["3", "x"], "a": [1.5, 2.5]})),
+    ):
+        assert read.frame.columns == ["", "a"]
+        assert list(read.index) == [0]

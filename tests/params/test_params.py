@@ -56,6 +56,7 @@ def test_a_rule_may_be_a_bare_value_or_a_value_with_a_policy() -> None:
 @pytest.mark.parametrize(
     ("addition", "message", "hint"),
     [
+        ('"a[": {}\n', "a[ is not a known setting (params.yaml:11)", "Known: project"),
         ("splt: {}\n", "splt is not a known setting (params.yaml:11)", "Did you mean 'split'?"),
         (
             "split:\n  tset: 0.1\n",

@@ -142,7 +142,9 @@ def table_of(content: bytes, rows: int, values: int) -> pl.DataFrame:
         if end["status"] in _REFUSALS:
             raise Problem(int(end["status"]), str(end["detail"])[:1_000])
         if end["status"] == 200:  # noqa: PLR2004 - all is well
-            return pl.DataFrame(list(_columns(lines, rows, values)))
+            columns = {c.name: c for c in _columns(lines, rows, values)}
+            if len(columns) == len(lines):  # no name twice
+                return pl.DataFrame(columns)
     # Whatever it wrote: it had read a stranger's body.
     except (ArithmeticError, LookupError, TypeError, ValueError, pl.exceptions.PolarsError):
         pass

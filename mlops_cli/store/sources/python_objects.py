@@ -132,9 +132,11 @@ def _arrow(thing: Any) -> pl.LazyFrame:
     from polars.io.plugins import register_io_source
 
     if isinstance(thing, pa.Table):
-        return pl.DataFrame(thing).lazy()
+        table = pl.DataFrame(thing)
+        table.columns = thing.column_names  # as Polars names a column that has no name
+        return table.lazy()
     stream = pa.RecordBatchReader.from_stream(thing)
-    schema = pl.DataFrame(stream.schema.empty_table()).schema
+    schema = pl.Schema(stream.schema)
 
     def batches(
         with_columns: list[str] | None,

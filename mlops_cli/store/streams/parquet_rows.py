@@ -39,7 +39,7 @@ def open_file(path: Path, text: Text) -> _ParquetFile:
             "Rename it to .csv or .jsonl if that is what it is.",
         )
     with _explained(path):
-        schema = pl.DataFrame(_reader(path).schema_arrow.empty_table()).schema
+        schema = pl.Schema(_reader(path).schema_arrow)
     return _ParquetFile(path, path.stat().st_size, schema)
 
 
