@@ -90,7 +90,7 @@ def processor_seconds(found: subprocess.Popen[bytes]) -> float:
 
 def bento() -> tuple[Path, str]:
     """The store, and the tag of the Bento of the last run's model, built if it isn't there."""
-    words = [str(BIN / "mlops"), "serve", "--workspace", "--build"]
+    words = [str(BIN / "mlops"), "serve", "build", "--version", "workspace"]
     text = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return ROOT / ".mlops" / "bentoml", text.split()[-1]
 

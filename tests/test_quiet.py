@@ -96,7 +96,7 @@ def test_dvcs_own_command_reaches_nobody_in_a_project_of_ours(run) -> None:
 
 
 def test_bentomls_command_reaches_nobody_as_it_is_printed(run) -> None:
-    source = (Path(__file__).parents[1] / "mlops_cli/cli/packing.py").read_text()
+    source = (Path(__file__).parents[1] / "mlops_cli/cli/deploy.py").read_text()
     (line,) = re.findall(r'f"(\S+) BENTOML_HOME=\{store\} bentoml serve', source)
     name, _, value = line.partition("=")
     assert "t.bentoml.com" in run("bentoml", "list", BENTOML_HOME="bento")[1], "so it does else"

@@ -218,7 +218,6 @@ def test_production_tags_start_a_delivery_whatever_the_models_name() -> None:
 
 
 def test_every_mlops_command_in_them_exists() -> None:
-    import click
     import typer
 
     from mlops_cli.cli.app import app
@@ -230,8 +229,8 @@ def test_every_mlops_command_in_them_exists() -> None:
     for first, second in called:
         found = command.commands.get(first)  # type: ignore[attr-defined]
         assert found is not None, first
-        if isinstance(found, click.Group):
-            assert second in found.commands
+        if inner := getattr(found, "commands", {}):
+            assert second in inner
 
 
 # Writing them.

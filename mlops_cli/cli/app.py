@@ -1,4 +1,4 @@
-"""The command line: the table of commands, and errors as sentences and exit codes."""
+"""The command line: options of `mlops` itself, and errors as sentences and exit codes."""
 
 from __future__ import annotations
 
@@ -10,28 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops_cli.cli import drawing
-from mlops_cli.cli.backtest import backtest
-from mlops_cli.cli.ci import ci
-from mlops_cli.cli.clock import clock
-from mlops_cli.cli.compare import compare
-from mlops_cli.cli.delivery import pull, push, verify
-from mlops_cli.cli.events import events
-from mlops_cli.cli.explain import explain
-from mlops_cli.cli.feedback import feedback
-from mlops_cli.cli.init import init
-from mlops_cli.cli.materialize import materialize
-from mlops_cli.cli.models import models
-from mlops_cli.cli.monitor import monitor
-from mlops_cli.cli.pipeline import run, stage, stage_command
-from mlops_cli.cli.predict import predict
-from mlops_cli.cli.registry import approve, promote, register, rollback
-from mlops_cli.cli.replay import replay
-from mlops_cli.cli.retrain import retrain
-from mlops_cli.cli.serve import serve
-from mlops_cli.cli.status import status
-from mlops_cli.cli.study import study
-from mlops_cli.cli.tune import tune
-from mlops_cli.cli.watch import watch
+from mlops_cli.cli.commands import GroupedCommands, add_commands
 
 if TYPE_CHECKING:
     from mlops_cli.errors import MlopsError
@@ -43,19 +22,9 @@ __all__ = ["app", "main"]
 _CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _OTHER_KIND = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
 
-PIPELINE = {
-    "ingest": "Take the sources in, up to the data clock.",
-    "validate": "Check the sources against their rules.",
-    "featurize": "Make the features of every labelled row.",
-    "split": "Split into train, validation and test.",
-    "tune": "Search models; the validation split decides.",
-    "train": "Fit the best settings, and write the bundle.",
-    "evaluate": "Judge the model on the test split.",
-}
-
 app = typer.Typer(
     name="mlops",
-    help="From raw tables to an approved, versioned model, with Git, DVC and files.",
+    cls=GroupedCommands,
     no_args_is_help=True,
     # Plain help: rich's would import a Markdown parser, half of the time that --help may take.
     rich_markup_mode=None,
@@ -80,43 +49,17 @@ def options(
         typer.Option("--version", help="Show the version.", is_eager=True, callback=_version),
     ] = False,
 ) -> None:
-    """From raw tables to an approved, versioned model, with Git, DVC and files.
+    """Take a table to a registered, served and monitored model, with Git, DVC and files.
 
-    Example: mlops init shop --data orders.csv --target returned && cd shop && mlops run
+    Example: mlops init shop --data orders.csv --target returned
+
+    `mlops COMMAND --help` shows a command's options, with an example.
     """
     # `main` reads --debug from the arguments, as it also counts for errors before this.
     _ = debug, version
 
 
-app.command()(init)
-app.command()(run)
-for _name, _does in PIPELINE.items():
-    app.command(_name)(tune if _name == "tune" else stage_command(_name, _does))
-app.command()(register)
-app.add_typer(models, name="models")
-app.command()(promote)
-app.command()(rollback)
-app.command()(approve)
-app.command()(verify)
-app.command()(push)
-app.command()(pull)
-app.command()(serve)
-app.command()(materialize)
-app.command()(predict)
-app.command()(explain)
-app.command()(study)
-app.add_typer(feedback, name="feedback")
-app.add_typer(events, name="events")
-app.command()(backtest)
-app.command()(replay)
-app.command()(monitor)
-app.command()(retrain)
-app.command()(watch)
-app.command()(status)
-app.command()(compare)
-app.command()(clock)
-app.command()(ci)
-app.command()(stage)
+add_commands(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

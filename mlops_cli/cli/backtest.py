@@ -7,68 +7,72 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Force, Json, require_duration, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["backtest", "check_span"]
+__all__ = ["backtest"]
 
 _POLICIES = ("never", "monthly", "drift", "performance")
 
 
 def backtest(
     since: Annotated[
-        str, typer.Option("--from", metavar="DATE", help="The first model is trained then.")
+        str, typer.Option("--from", metavar="DATE", help="When the first model is trained.")
     ],
     until: Annotated[
         str | None,
-        typer.Option("--to", metavar="DATE", help="By default up to the last row of history."),
+        typer.Option("--to", metavar="DATE", help="The end; by default the last row of history."),
     ] = None,
-    every: Annotated[str, typer.Option(help="How often one looks at the model: 1mo, 7d.")] = "1mo",
+    every: Annotated[
+        str,
+        typer.Option(metavar="DURATION", help="The time between two looks at the model: 7d, 1mo."),
+    ] = "1mo",
     policy: Annotated[
         list[str] | None,
-        typer.Option(help="never, monthly, 14d, drift, performance, monthly+drift; repeatable."),
+        typer.Option(
+            metavar="POLICY",
+            help="never, monthly, 14d, drift, performance, monthly+drift; repeatable.",
+        ),
     ] = None,
     label_delay: Annotated[
         str | None,
-        typer.Option(help="How long after its values are known a label comes; or feedback.delay."),
+        typer.Option(
+            metavar="DURATION",
+            help="The time from a row's values to its label; by default feedback.delay.",
+        ),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Work everything out anew.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    jobs: Annotated[
+        int, typer.Option(min=0, metavar="N", help="The processes; 0: one for each core.")
+    ] = 0,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
-    """Walk the data clock through history, as it would have been, under policies of retraining.
+    """Simulate retraining policies on past data, and compare costs.
 
-    At each step: train on what was known then, serve, let labels arrive, monitor, decide. Tells for
-    each policy the metric over time, its trainings, alarms and cost (backtest in params.yaml), and
-    which costs least. Writes reports/backtest.json, -plot.json and .html. Interrupted, the same
-    command goes on. The project's own data, models and versions stay as they are.
+    At each step, a policy trains on what was known then, serves, gets labels, monitors and decides.
+    The report shows each policy's metric over time, trainings, alarms and cost (backtest in
+    params.yaml), and which policy costs least: reports/backtest.json, backtest-plot.json and
+    backtest.html. After an interruption, the same command goes on. The project's own data, models
+    and versions stay as they are.
 
-    Example: mlops backtest --from 2013-04-01 --to 2014-01-01 --policy never --policy performance
+    Example: mlops backtest --from 2013-04-01 --policy never --policy drift
     """
-    import datetime as dt
-
-    from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
-    from mlops_cli.cli.project import find
-    from mlops_cli.core.moments import moment_of
+    from mlops_cli.cli.project import open_project
     from mlops_cli.core.retrain_policies import policy_of
     from mlops_cli.live.backtest import Asked
     from mlops_cli.live.backtest import backtest as run
     from mlops_cli.live.backtest.reporting import reported, written
 
-    layout = find()
-    params = parameters.load(layout.params)
-    today = dt.datetime.now(dt.UTC).date()
-    start, end = (
-        None if text is None else moment_of(text, params.ingest.until, today)
-        for text in (since, until)
-    )
+    layout, params = open_project()
+    start, end = timestamp(since, params), timestamp(until, params)
     assert start is not None  # noqa: S101 - the option is required
     policies = tuple(policy_of(name) for name in dict.fromkeys(policy or _POLICIES))
     delay = label_delay or params.feedback.delay
     for name, span in (("--every", every), ("--label-delay", delay)):
-        check_span(name, span)
+        require_duration(name, span)
     asked = Asked(start, end, every, policies, delay, jobs or _cores(), force)
     with shown("backtest", quiet=as_json) as progress:
         walked = run(params, layout, asked, progress)
@@ -79,21 +83,6 @@ def backtest(
         return
     _draw(report)
     drawing.console().print(f"page: {paths[-1].relative_to(layout.root)}", markup=False)
-
-
-def check_span(option: str, span: str | None) -> None:
-    """Refuse what is no duration."""
-    from pydantic import TypeAdapter, ValidationError
-
-    from mlops_cli.errors import Usage
-    from mlops_cli.params.base import Duration
-
-    try:
-        TypeAdapter(Duration | None).validate_python(span)
-    except ValidationError:
-        raise Usage(
-            f"{option} is {span!r}, which is no duration", "Write it as 7d or 1mo."
-        ) from None
 
 
 def _cores() -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Json, Overwrite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,19 +17,17 @@ __all__ = ["ci"]
 
 def ci(
     provider: Annotated[
-        Literal["github", "gitlab"], typer.Argument(help="Who runs the workflows.")
+        Literal["github", "gitlab"],
+        typer.Argument(metavar="PROVIDER", help="Who runs the workflows: github or gitlab."),
     ],
     *,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace files that are there.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")
-    ] = False,
+    force: Overwrite = False,
+    as_json: Json = False,
 ) -> None:
-    """Write workflows: pull requests, retraining, delivery.
+    """Write the workflows of a project for GitHub or GitLab.
 
-    docs/ci.md says what each does and what can be set.
+    They check pull requests, retrain on a schedule and deliver what is promoted; docs/ci.md
+    describes them.
 
     Example: mlops ci github
     """

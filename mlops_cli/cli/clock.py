@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Json, timestamp
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -19,30 +20,26 @@ __all__ = ["clock"]
 def clock(
     to: Annotated[
         str | None,
-        typer.Argument(metavar="[DATE]", help="2013-11-01, a time, today, or a span: +7d, +1mo."),
+        typer.Argument(metavar="DATE", help="2013-11-01, a time, today, or a step: +7d, +1mo."),
     ] = None,
     *,
-    back: Annotated[bool, typer.Option("--back", help="Allow an earlier moment.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")
-    ] = False,
+    back: Annotated[bool, typer.Option("--back", help="Allow an earlier time than now.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show the data clock, or move it to take in newer data.
 
-    It is `ingest.until` in params.yaml; comments and formatting there stay.
+    The data clock is `ingest.until` in params.yaml: later rows are left out. Comments and
+    formatting of the file stay.
 
     Example: mlops clock +1mo
     """
-    from mlops_cli import params as parameters
-    from mlops_cli.cli.project import find
-    from mlops_cli.core.moments import as_text, moment_of
+    from mlops_cli.cli.project import open_project
+    from mlops_cli.core.moments import as_text
 
-    layout = find()
-    settings = parameters.load(layout.params)
+    layout, settings = open_project()
     was = settings.ingest.until
-    now = was
-    if to is not None:
-        now = moment_of(to, was, dt.datetime.now(dt.UTC).date())
+    now = was if to is None else timestamp(to, settings)
+    if now is not None and to is not None:
         _move(layout, settings, now, back=back)
     facts = {
         "until": None if now is None else as_text(now),

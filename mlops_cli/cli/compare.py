@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Fetch, Json
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -19,31 +20,27 @@ def compare(
     old: Annotated[
         str,
         typer.Argument(
-            metavar="[REV]", help="A commit, branch, tag, version or stage to compare with."
+            metavar="OLD", help="A commit, branch, tag, version or stage to compare with."
         ),
     ] = "HEAD",
     new: Annotated[
         str | None,
-        typer.Argument(metavar="[REV2]", help="Another one; by default the workspace."),
+        typer.Argument(metavar="NEW", help="Another one; by default the workspace."),
     ] = None,
     *,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print GitHub-flavoured Markdown.")
     ] = False,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Accept that REV has no reports yet.")
+        bool, typer.Option("--allow-missing", help="Accept that OLD has no reports yet.")
     ] = False,
-    fetch: Annotated[
-        bool, typer.Option("--fetch", help="Bring models and test rows that aren't here.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")
-    ] = False,
+    fetch: Fetch = False,
+    as_json: Json = False,
 ) -> None:
     """Compare metrics, parameters and data with a Git revision.
 
-    Metrics with their intervals, slices that got worse, and what was changed. Of the same data,
-    both models are compared on the test rows that they have in common.
+    It shows metrics with their intervals, slices that got worse, and what was changed. Where the
+    data are the same, both models are compared on the test rows that they have in common.
 
     Example: mlops compare origin/main
 

@@ -7,34 +7,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Json, runs_subcommand, timestamp
 
 if TYPE_CHECKING:
     from mlops_cli.live.erasure import Erasure, Holdings
 
 __all__ = ["events"]
 
-events = typer.Typer(
-    help="The log of predictions and labels.\n\nExample: mlops events purge --before 2024-01-01",
-    rich_markup_mode=None,
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+events = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 
-@events.callback(invoke_without_command=True)
+@events.callback()
 def show(context: typer.Context, as_json: Json = False) -> None:
-    """What the log holds: how many predictions and labels, since when, and where.
+    """Show what the log of predictions and labels holds, or erase it.
 
-    Example: mlops events purge --before 2024-01-01
+    It shows how many predictions and labels there are, since when, and where they are kept.
+
+    Example: mlops events
     """
-    from mlops_cli import params as parameters
-    from mlops_cli.cli.project import find
+    if runs_subcommand(context):
+        return
+    from mlops_cli.cli.project import open_project
     from mlops_cli.live import erasure
 
-    if context.invoked_subcommand is not None:
-        return
-    layout = find()
-    held = erasure.holdings(parameters.load(layout.params), layout)
+    layout, params = open_project()
+    held = erasure.holdings(params, layout)
     if as_json:
         drawing.draw_json(vars(held))
     else:
@@ -45,29 +42,30 @@ def show(context: typer.Context, as_json: Json = False) -> None:
 def purge(
     before: Annotated[
         str | None,
-        typer.Option(metavar="DATE", help="What was asked for, or received, before."),
+        typer.Option(metavar="DATE", help="Erase predictions and labels from before this time."),
     ] = None,
     entity: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help="All of one entity: the values of serve.entity."),
+        typer.Option(metavar="JSON", help="Erase all of one entity: its values of serve.entity."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Erase without asking.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count what would be erased, and erase nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Erase predictions and labels for good: by age, or all of one entity.
+    """Erase predictions and labels by age, or all of one entity.
 
-    From the log, its spill files and what was set aside; an entity also from the online store.
-    A service may go on meanwhile. What else holds personal data: docs/personal-data.md.
+    They are erased for good from the log, its spill files and what was set aside; an entity also
+    from the online store. A service may go on meanwhile. docs/personal-data.md says what else holds
+    personal data.
+
+    Example: mlops events purge --before 2024-01-01
 
     Example: mlops events purge --entity '["A-17"]'
     """
-    import datetime as dt
-
-    from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
-    from mlops_cli.cli.project import find
-    from mlops_cli.core.moments import moment_of
+    from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
     from mlops_cli.live import erasure
     from mlops_cli.store.events.erasure import Selection
@@ -76,10 +74,8 @@ def purge(
         raise Usage(
             "give either --before or --entity", "Example: mlops events purge --before 2024-01-01"
         )
-    layout = find()
-    params = parameters.load(layout.params)
-    if before is not None:
-        moment = moment_of(before, params.ingest.until, dt.datetime.now(dt.UTC).date())
+    layout, params = open_project()
+    if (moment := timestamp(before, params)) is not None:
         selection = Selection(before=moment.timestamp())
     else:
         selection = Selection(entities=erasure.entity_texts(params, str(entity)))

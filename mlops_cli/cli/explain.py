@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Features, Json, ModelOption
 
 if TYPE_CHECKING:
     from mlops_cli.live.explaining import Explained, ExplainedRow
@@ -18,27 +19,25 @@ __all__ = ["explain"]
 def explain(
     file: Annotated[
         Path | None,
-        typer.Argument(help="Rows to explain: Parquet, CSV or JSON Lines; at most 1000."),
+        typer.Argument(
+            metavar="FILE", help="Rows to explain: CSV, JSON Lines or Parquet; at most 1000."
+        ),
     ] = None,
     row: Annotated[
         int | None,
-        typer.Option(min=0, help="Instead of FILE: the row of the base source, from 0."),
+        typer.Option(min=0, metavar="N", help="Instead of FILE: the base source's row N, from 0."),
     ] = None,
-    version: Annotated[
-        str,
-        typer.Option("--version", "-v", help="Such as v0.2.0, latest or production; or workspace."),
-    ] = "workspace",
-    features: Annotated[
-        bool, typer.Option("--features", help="FILE holds the features, not the raw columns.")
-    ] = False,
+    version: ModelOption = "workspace",
+    features: Features = False,
     top: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Show the N features that add most.")
+        int,
+        typer.Option(min=1, metavar="N", help="Show the N features that add most; JSON has all."),
     ] = 10,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print it as JSON, all features, and nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Show what each feature adds to a row's score: SHAP values, which sum up to it.
+    """Show what each feature adds to a row's score (SHAP values).
+
+    The values sum up to the score.
 
     `predict --explain` and the service show another thing: what the output loses where a feature
     isn't known.
@@ -47,16 +46,14 @@ def explain(
     """
     from dataclasses import asdict
 
-    from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
-    from mlops_cli.cli.project import find
+    from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
     from mlops_cli.live.explaining import explain_file, explain_row
 
     if (file is None) == (row is None):
         raise Usage("give either a file or --row", "Such as `mlops explain --row 0`.")
-    layout = find()
-    params = parameters.load(layout.params)
+    layout, params = open_project()
     with shown("explain", quiet=as_json) as progress:
         if row is not None:
             found = explain_row(params, layout, version, row, progress)

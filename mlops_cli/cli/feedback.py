@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import FailOnBad, Json, ModelOption, timestamp
 
 if TYPE_CHECKING:
     from mlops_cli.live.feedback import Imported
@@ -15,16 +16,12 @@ __all__ = ["feedback"]
 
 _NAMED = 5
 
-feedback = typer.Typer(
-    help="Labels: what really happened.\n\nExample: mlops feedback import labels.csv",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+feedback = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @feedback.callback()
 def group() -> None:
-    """Labels: what really happened to what was predicted.
+    """Import labels: what really happened to what was predicted.
 
     Example: mlops feedback import labels.csv
     """
@@ -35,40 +32,39 @@ def bring(
     file: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE|GLOB]",
-            help="CSV, JSON Lines (also .gz) or Parquet; without it --from-project.",
+            metavar="FILE|GLOB",
+            help="CSV, JSON Lines (both also .gz) or Parquet; a glob in quotes.",
         ),
     ] = None,
     from_project: Annotated[
         bool,
-        typer.Option("--from-project", help="From the base source, by featurize.target."),
+        typer.Option(
+            "--from-project", help="Instead of FILE: from the base source, by featurize.target."
+        ),
     ] = False,
     until: Annotated[
         str | None,
-        typer.Option(metavar="DATE", help="With --from-project: what was known before; or today."),
+        typer.Option(
+            metavar="DATE", help="With --from-project: what was known then; by default today."
+        ),
     ] = None,
-    label: Annotated[str, typer.Option(help="The column with the labels.")] = "label",
-    version: Annotated[
-        str, typer.Option("--version", "-v", help="Whose entity and classes are meant.")
-    ] = "production",
-    fail_on_bad: Annotated[
-        bool, typer.Option("--fail-on-bad", help="Keep nothing if a row is no label.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    label: Annotated[
+        str, typer.Option(metavar="COLUMN", help="The column with the labels.")
+    ] = "label",
+    version: ModelOption = "production",
+    fail_on_bad: FailOnBad = False,
+    as_json: Json = False,
 ) -> None:
-    """Bring labels into the event log, by prediction id or by entity and time.
+    """Import labels into the event log, by prediction id or entity.
 
-    A file has the column `id`, or the entity's columns (serve.entity) and `time`; and the label.
-    Rows that are no labels are named, and the others kept. The same label again changes nothing.
+    A file has a column with the labels, and either the column `id` or the entity's columns
+    (serve.entity) and `time`. Entity and classes are those of the version. Rows that hold no label
+    are reported, and the others kept. The same label again changes nothing.
 
     Example: mlops feedback import labels.csv --label returned
     """
-    import datetime as dt
-
-    from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
-    from mlops_cli.cli.project import find
-    from mlops_cli.core.moments import moment_of
+    from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
     from mlops_cli.live import feedback as live
 
@@ -76,12 +72,10 @@ def bring(
         raise Usage("give either FILE or --from-project", "Example: mlops feedback import l.csv")
     if until is not None and not from_project:
         raise Usage("--until goes with --from-project only", "A file is imported as a whole.")
-    layout = find()
-    params = parameters.load(layout.params)
+    layout, params = open_project()
     with shown("feedback", quiet=as_json) as progress:
         if file is None:
-            today = dt.datetime.now(dt.UTC).date()
-            moment = None if until is None else moment_of(until, params.ingest.until, today)
+            moment = timestamp(until, params)
             done = live.bring_by_rule(
                 params, layout, version=version, until=moment, progress=progress
             )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Json
 
 if TYPE_CHECKING:
     from mlops_cli.store.project import Created
@@ -18,10 +19,12 @@ __all__ = ["init"]
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new project's folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the new project.")],
     data: Annotated[
         Path,
-        typer.Option("--data", metavar="FILE", help="CSV (also .gz), Parquet or JSON Lines."),
+        typer.Option(
+            "--data", metavar="FILE", help="The data: CSV (also .gz), Parquet or JSON Lines."
+        ),
     ],
     target: Annotated[
         str, typer.Option("--target", metavar="COLUMN", help="The column to predict.")
@@ -29,34 +32,45 @@ def init(
     *,
     task: Annotated[
         Literal["binary", "multiclass", "regression"] | None,
-        typer.Option("--task", help="By default the target's values decide."),
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="binary, multiclass or regression; by default the target's values decide.",
+        ),
     ] = None,
     time: Annotated[
         str | None,
-        typer.Option("--time", metavar="COLUMN", help="Split by this date: the latest rows judge."),
+        typer.Option(
+            "--time", metavar="COLUMN", help="Split by this time: the latest rows are the test."
+        ),
     ] = None,
     group: Annotated[
         str | None,
-        typer.Option("--group", metavar="COLUMN", help="Keep rows of one value in one split."),
+        typer.Option(
+            "--group", metavar="COLUMN", help="Keep all rows of one value in the same split."
+        ),
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
             "--name",
-            help="The project's name, of two letters or more; by default the folder's (of a folder "
-            "a: project-a).",
+            metavar="NAME",
+            help="The project's name, of two letters or more; by default the folder's.",
         ),
     ] = None,
     encoding: Annotated[
-        str, typer.Option("--encoding", help="Of a CSV file that isn't UTF-8, such as latin-1.")
+        str,
+        typer.Option(
+            "--encoding", metavar="NAME", help="The CSV file's encoding, such as latin-1."
+        ),
     ] = "utf-8",
     ci: Annotated[
         Literal["github", "gitlab", "none"],
-        typer.Option("--ci", help="Write workflows for it, as `mlops ci` does."),
+        typer.Option(
+            "--ci", metavar="PROVIDER", help="Also do what `mlops ci` does: github, gitlab or none."
+        ),
     ] = "none",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Make a new project from a data file.
 

@@ -7,54 +7,42 @@ from typing import Annotated
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Json, ModelArgument, require_duration
 
 __all__ = ["materialize"]
 
 
 def materialize(
-    version: Annotated[
-        str,
-        typer.Argument(
-            metavar="[VERSION]", help="Such as v0.2.0, latest or production; or workspace."
-        ),
-    ] = "production",
+    version: ModelArgument = "production",
     history: Annotated[
         str,
-        typer.Option(help="How long before the data clock requests may lie: 7d, 1mo, or all."),
+        typer.Option(
+            metavar="DURATION",
+            help="How long before the data clock requests may lie: 7d, 1mo, or all.",
+        ),
     ] = "7d",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print it as JSON, and nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Fill the online store with what a version's features look up.
+    """Fill the online store with the values that features look up.
 
-    It is made of data/validated, by the version's own feature program. Without MLOPS_ONLINE_URL,
-    the store is .mlops/online.sqlite. A service that runs takes up what is new within a second.
+    The values come from data/validated, by the version's own feature program. Without
+    MLOPS_ONLINE_URL, the store is .mlops/online.sqlite. A running service takes them up within a
+    second.
 
     Example: mlops materialize production --history 30d
     """
     import os
 
-    from pydantic import TypeAdapter, ValidationError
-
-    from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
-    from mlops_cli.cli.project import find
-    from mlops_cli.errors import Usage
+    from mlops_cli.cli.project import open_project
     from mlops_cli.live.materializing import materialize as fill
     from mlops_cli.live.scoring import Scorer
     from mlops_cli.live.selecting import selected
-    from mlops_cli.params.base import Duration
     from mlops_cli.store.online import open_store
 
-    try:
-        span = None if history == "all" else TypeAdapter(Duration).validate_python(history)
-    except ValidationError:
-        raise Usage(
-            f"--history is {history!r}", "Write a number and a unit, such as 7d or 1mo, or all."
-        ) from None
-    layout = find()
-    params = parameters.load(layout.params)
+    span = None if history == "all" else history
+    require_duration("--history", span)
+    layout, params = open_project()
     with shown("materialize", quiet=as_json) as progress:
         choice = selected(params, layout, version, progress)
         program = Scorer.open(choice.folder, layout.root).program

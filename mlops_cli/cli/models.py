@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlops_cli.cli import drawing
-from mlops_cli.cli.delivery import bundle
+from mlops_cli.cli.options import Fetch, Json, Remote, VersionArgument, runs_subcommand
 from mlops_cli.store.untrusted import well_formed
 
 if TYPE_CHECKING:
@@ -19,49 +20,47 @@ if TYPE_CHECKING:
 
 __all__ = ["models"]
 
-models = typer.Typer(
-    help="The registered versions of the model.\n\nExample: mlops models",
-    invoke_without_command=True,
-    rich_markup_mode=None,
-)
+models = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
-Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 _HASH = 12
 _WHY = 60
 """Characters of a reason in the table."""
 
 
-models.command("pull")(bundle)
-
-
 @models.callback()
 def listing(context: typer.Context, as_json: Json = False) -> None:
-    """List the versions: stage, metric, data, age, who and why.
+    """List, show, compare and download registered versions.
+
+    The list has stage, metric, data, age, author and reason of each version.
 
     Example: mlops models
     """
-    if context.invoked_subcommand is None:
-        _, registry = _registry()
-        entries = [_entry(registry, v) for v in reversed(registry.versions)]
-        if as_json:
-            drawing.draw_json({"model": registry.name, "versions": entries})
-        elif not entries:
-            drawing.console().print(
-                f"{registry.name} has no version yet: `mlops register`", markup=False
-            )
-        else:
-            _draw_versions(registry.name, entries)
+    if runs_subcommand(context):
+        return
+    _, registry = _registry()
+    entries = [_entry(registry, v) for v in reversed(registry.versions)]
+    if as_json:
+        drawing.draw_json({"model": registry.name, "versions": entries})
+    elif not entries:
+        drawing.console().print(
+            f"{registry.name} has no version yet: `mlops register`", markup=False
+        )
+    else:
+        _draw_versions(registry.name, entries)
 
 
 @models.command("show")
 def show(
-    version: Annotated[str, typer.Argument(help="Such as v0.2.0, latest, or production.")],
+    version: VersionArgument,
     short: Annotated[
-        bool, typer.Option("--short", help="Without pipeline, inputs and parameters.")
+        bool, typer.Option("--short", help="Leave out pipeline, inputs and parameters.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show where a version comes from, down to the hashes of its sources.
+    """Show where a version comes from, down to its sources.
+
+    It shows registration, stages, test metrics, gates, commit, pipeline, inputs with their hashes,
+    and parameters.
 
     Example: mlops models show production
     """
@@ -77,15 +76,15 @@ def show(
 
 @models.command("diff")
 def diff(
-    old: Annotated[str, typer.Argument(help="A version.")],
-    new: Annotated[str, typer.Argument(help="Another one.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A version or stage.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Another version or stage.")],
     *,
-    fetch: Annotated[
-        bool, typer.Option("--fetch", help="Bring models and test rows that aren't here.")
-    ] = False,
+    fetch: Fetch = False,
     as_json: Json = False,
 ) -> None:
-    """Show what differs between two versions: parameters, data, features, metrics.
+    """Compare two versions.
+
+    It shows the differences in parameters, data, features and metrics.
 
     Example: mlops models diff v0.1.0 v0.2.0
     """
@@ -101,14 +100,50 @@ def diff(
         comparing.draw_difference(difference)
 
 
+@models.command("pull")
+def pull(
+    version: VersionArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="The folder to write; by default .mlops/models/NAME@VERSION.",
+        ),
+    ] = None,
+    remote: Remote = None,
+    as_json: Json = False,
+) -> None:
+    """Download a version's model bundle.
+
+    The workspace stays as it is. VERSION may also be the tag of a promotion, such as
+    shop#production#3.
+
+    Example: mlops models pull production -o model
+    """
+    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.project import open_project
+    from mlops_cli.live.stage_rules import find_trusted
+    from mlops_cli.store.delivery import pull_bundle
+
+    into = None if output is None else output.resolve()
+    layout, params = open_project()
+    found = find_trusted(layout.root, params.register_.name, version, drawing.draw_note)
+    with shown("pull", quiet=as_json) as progress:
+        folder = pull_bundle(layout.root, found, into, remote, progress)
+    if as_json:
+        drawing.draw_json({"version": found.label, "folder": str(folder), "bundle": found.bundle})
+    else:
+        drawing.console().print(f"{found.label} is in {folder}", markup=False)
+
+
 def _registry() -> tuple[Layout, Registry]:
-    from mlops_cli import params as parameters
-    from mlops_cli.cli.project import find
+    from mlops_cli.cli.project import open_project
     from mlops_cli.live.stage_rules import read_trusted
 
-    layout = find()
-    name = parameters.load(layout.params).register_.name
-    return layout, read_trusted(layout.root, name, drawing.draw_note)
+    layout, params = open_project()
+    return layout, read_trusted(layout.root, params.register_.name, drawing.draw_note)
 
 
 def _entry(registry: Registry, version: Version) -> dict[str, Any]:

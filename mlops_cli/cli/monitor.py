@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Json, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,53 +26,59 @@ _SHOWN = 12
 def monitor(
     since: Annotated[
         str | None,
-        typer.Option(metavar="DATE", help="Where the window begins; or monitor.window ago."),
+        typer.Option(
+            metavar="DATE", help="The window's start; by default monitor.window before its end."
+        ),
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option(metavar="DATE", help="Where it ends, without it; or the newest prediction."),
+        typer.Option(
+            metavar="DATE", help="The window's end (exclusive); by default the newest prediction."
+        ),
     ] = None,
     version: Annotated[
         str | None,
-        typer.Option("--version", "-v", help="Only this one; or the one in retrain.stage first."),
+        typer.Option(
+            "--version",
+            "-v",
+            metavar="VERSION",
+            help="Check this version alone; by default all, that of retrain.stage first.",
+        ),
     ] = None,
     fail_on: Annotated[
         str,
-        typer.Option(metavar="LIST", help="What gives exit code 10 or 11: drift, degraded, none."),
+        typer.Option(
+            metavar="LIST", help="What ends with exit code 10 or 11: drift, degraded, none."
+        ),
     ] = "drift,degraded",
     html: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Also write a report, in one file.")
+        str | None, typer.Option(metavar="PATH", help="Also write an HTML report, as one file.")
     ] = None,
     prometheus: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Also write a file for node exporter.")
+        str | None, typer.Option(metavar="PATH", help="Also write metrics, for the node exporter.")
     ] = None,
-    alert: Annotated[bool, typer.Option(help="Tell whom monitor.alerts names.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it all as JSON.")] = False,
+    alert: Annotated[
+        bool, typer.Option(help="Send alerts to the channels of monitor.alerts.")
+    ] = True,
+    as_json: Json = False,
 ) -> None:
-    """Look for drift, and for lost performance where labels have come, in a window of the log.
+    """Check logged predictions for drift and lost performance.
 
-    Exit code 10: it found drift; 11: degraded performance, whether or not there is drift. The
-    verdict is kept for `mlops retrain --if-needed`.
+    Performance needs labels (`mlops feedback import`); without them it is estimated. Exit code 10
+    means drift, and 11 degraded performance, with or without drift. `mlops retrain --if-needed`
+    reads the verdict.
 
-    Example: mlops monitor --since 2013-11-01 --until 2013-12-01 --html report.html
+    Example: mlops monitor --since 2013-11-01 --html report.html
     """
-    import datetime as dt
     from pathlib import Path
 
-    from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
-    from mlops_cli.cli.project import find
-    from mlops_cli.core.moments import moment_of
+    from mlops_cli.cli.project import open_project
     from mlops_cli.live.monitoring import running as live
 
     failing = _failing(fail_on)
-    layout = find()
-    params = parameters.load(layout.params)
-    today = dt.datetime.now(dt.UTC).date()
-    first, last = (
-        None if text is None else moment_of(text, params.ingest.until, today)
-        for text in (since, until)
-    )
+    layout, params = open_project()
+    first, last = timestamp(since, params), timestamp(until, params)
     with shown("monitor", quiet=as_json) as progress:
         report = live.monitor(params, layout, live.Wanted(first, last, version), progress)
     # First of all the verdict: nothing that follows may keep it from who asked.

@@ -11,24 +11,23 @@ import typer
 
 from mlops_cli.cli import drawing
 from mlops_cli.cli.decision import decision, draw_decision
+from mlops_cli.cli.options import Force, Json
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.reporting import Summary
 
-__all__ = ["Force", "Json", "bring_up_to_date", "run", "run_stage", "stage", "stage_command"]
+__all__ = ["bring_up_to_date", "run", "run_stage", "stage", "stage_command"]
 
 OUTPUT = "MLOPS_OUTPUT"
 """How `mlops stage` shall speak when another `mlops` started it: brief, none; else full."""
 
-Force = Annotated[bool, typer.Option("--force", "-f", help="Run even if nothing changed.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
-
 
 def run(force: Force = False, as_json: Json = False) -> None:
-    """Bring all eight stages up to date.
+    """Bring all eight stages of the pipeline up to date.
 
-    Raw data in, an approved or rejected model out.
+    Raw data go in, and an approved or rejected model comes out. Stages whose inputs are the same
+    don't run again.
 
     Example: mlops run
     """
@@ -43,23 +42,23 @@ def stage_command(name: str, does: str) -> Callable[..., None]:
 
     command.__name__ = name
     command.__doc__ = (
-        f"{does}\n\nBrings the stage, and what it needs, up to date through DVC.\n\n"
-        f"Example: mlops {name}\n"
+        f"{does}\n\nDVC brings the stage, and what it needs, up to date.\n\nExample: mlops {name}\n"
     )
     return command
 
 
 def stage(
-    name: Annotated[str, typer.Argument(help="The stage: ingest, validate, ..., register.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The stage: ingest, validate, ..., register.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Do one stage's work, as dvc.yaml calls it.
+    """Run one stage without DVC, as `cmd` in dvc.yaml does.
 
     Example: mlops stage featurize
     """
-    from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
-    from mlops_cli.cli.project import find
+    from mlops_cli.cli.project import open_project
     from mlops_cli.errors import MlopsError, NotFound, nearest
     from mlops_cli.stages import STAGES, load
     from mlops_cli.store.locks import waited_for
@@ -67,8 +66,7 @@ def stage(
 
     if name not in STAGES:
         raise NotFound(f"there is no stage {name!r}", nearest(name, STAGES))
-    layout = find()
-    settings = parameters.load(layout.params)
+    layout, settings = open_project()
     output = "none" if as_json else os.environ.get(OUTPUT, "full")
     start = time.perf_counter()
     # A killed run may have left its stage at work; two must not write the same files.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import FailOnBad, Features, Force, Json, ModelOption
 
 __all__ = ["predict"]
 
@@ -17,56 +18,50 @@ def predict(
         str,
         typer.Argument(
             metavar="FILE|GLOB",
-            help="Parquet, CSV or JSON Lines (these also .gz); a glob in quotes.",
+            help="CSV, JSON Lines (both also .gz) or Parquet; a glob in quotes.",
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where to: .parquet, .csv or .jsonl.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="The file to write: .parquet, .csv or .jsonl."
+        ),
     ],
-    version: Annotated[
-        str,
-        typer.Option("--version", "-v", help="Such as v0.2.0, latest or production; or workspace."),
-    ] = "production",
-    features: Annotated[
-        bool, typer.Option("--features", help="FILE holds the features, not the raw columns.")
-    ] = False,
+    version: ModelOption = "production",
+    features: Features = False,
     keep: Annotated[
-        str, typer.Option(metavar="COLUMNS", help="Columns to take along, separated by commas.")
+        str, typer.Option(metavar="COLUMNS", help="Columns of FILE to keep, separated by commas.")
     ] = "",
     explain: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Tell the N features that count most in a row.")
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Also write the N features that count most in a row."
+        ),
     ] = 0,
-    fail_on_bad: Annotated[
-        bool, typer.Option("--fail-on-bad", help="Write nothing if a row can't be scored.")
-    ] = False,
+    fail_on_bad: FailOnBad = False,
     slice_rows: Annotated[
-        int, typer.Option(min=1, help="Rows that are worked on at a time: memory grows with them.")
+        int, typer.Option(min=1, metavar="N", help="Rows scored at a time: memory grows with them.")
     ] = 100_000,
-    force: Annotated[
-        bool, typer.Option("--force", help="Start over, whatever a killed run has done.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print it as JSON, and nothing else.")
-    ] = False,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Predict every row of files of any size, in bounded memory.
 
-    Rows are the raw columns of the base source; the version's feature program makes the features,
-    looking into data/validated or, without that, the online store. Rows that can't be scored go
-    to OUT-rejected.jsonl with the reason. A run that was killed goes on where it was.
+    A row holds the raw columns of the base source. The version's feature program computes the
+    features, with data/validated or, without it, the online store. Rows that can't be scored go to
+    OUT-rejected.jsonl, with the reason. After an interruption, the same command goes on; --force
+    starts over.
 
     Example: mlops predict 'new/*.parquet' -o predictions.parquet --keep order
     """
     from dataclasses import asdict
 
-    from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
-    from mlops_cli.cli.project import find
+    from mlops_cli.cli.project import open_project
     from mlops_cli.live.batch import Batch
     from mlops_cli.live.batch import predict as score
 
-    layout = find()
-    params = parameters.load(layout.params)
+    layout, params = open_project()
     batch = Batch(
         file,
         output,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlops_cli.errors import NotProject
 from mlops_cli.layout import Layout
 from mlops_cli.store.tracked import refuse_unsafe
 
-__all__ = ["find"]
+if TYPE_CHECKING:
+    from mlops_cli.params import Params
+
+__all__ = ["find", "open_project"]
 
 
 def find(start: Path | None = None) -> Layout:
@@ -30,3 +34,19 @@ def find(start: Path | None = None) -> Layout:
         f"{start} is not in a project: neither it nor a folder above holds params.yaml",
         "Go to a project's folder, or make one with `mlops init`.",
     )
+
+
+def open_project() -> tuple[Layout, Params]:
+    """The project of the current folder, with its parameters.
+
+    Raises
+    ------
+    NotProject, DataRefused
+        As ``find`` does.
+    BadParams
+        If ``params.yaml`` is refused.
+    """
+    from mlops_cli import params
+
+    layout = find()
+    return layout, params.load(layout.params)

@@ -10,7 +10,8 @@ import typer
 
 from mlops_cli.cli import drawing
 from mlops_cli.cli.decision import draw_decision
-from mlops_cli.cli.pipeline import Force, Json, bring_up_to_date
+from mlops_cli.cli.options import Force, Json, Local, Message, VersionArgument
+from mlops_cli.cli.pipeline import bring_up_to_date
 
 if TYPE_CHECKING:
     from mlops_cli.core.gates import GateResult
@@ -19,38 +20,33 @@ if TYPE_CHECKING:
 
 __all__ = ["approve", "promote", "register", "rollback"]
 
-Local = Annotated[
-    bool, typer.Option("--local", help="Only in this clone: ask no Git remote, tell none.")
-]
-Why = Annotated[str, typer.Option("--message", "-m", help="Why; kept in the tag.")]
 From = Annotated[
     str | None,
     typer.Option(
         "--from",
         metavar="VERSION",
-        help="What is in the stage now, as you know it: refused if it holds another one. "
-        "By default what this clone last saw.",
+        help="The version that the stage holds now; refused if it holds another. By default the "
+        "one that this clone saw last.",
     ),
 ]
-Name = Annotated[str, typer.Argument(help="Such as v0.2.0, latest, or the stage it is in.")]
 
 
 def register(
     *,
-    major: Annotated[bool, typer.Option("--major", help="Count the first number up.")] = False,
-    patch: Annotated[bool, typer.Option("--patch", help="Count the last number up.")] = False,
-    why: Why = "",
+    major: Annotated[bool, typer.Option("--major", help="Increase the first number.")] = False,
+    patch: Annotated[bool, typer.Option("--patch", help="Increase the last number.")] = False,
+    message: Message = "",
     local: Local = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Put the model through its gates and, where they approve, make it a version.
+    """Register the model as a version, if its gates approve.
 
-    Commits what the pipeline owns (dvc.lock, params.yaml, reports, models/registration.json) and
-    tags the commit NAME@vX.Y.Z; v0.1.0 is the first, then the middle number counts. Where there
-    is a Git remote, branch and tag are pushed together, or nothing is done. A branch that has
-    moved on there is refused before anything runs (`mlops pull --rebase`). A model that a gate
-    rejects, or that may be worse than the champion, ends with exit code 5.
+    It commits the pipeline's files (dvc.lock, params.yaml, reports, models/registration.json) and
+    tags the commit NAME@vX.Y.Z. The first version is v0.1.0; then the middle number increases.
+    Where there is a Git remote, branch and tag are pushed together, or nothing is done. A branch
+    that has moved on there is refused before anything runs (`mlops pull --rebase`). Exit code 5
+    means that a gate rejects the model, or that it may be worse than the champion.
 
     Example: mlops register -m "First model with weather"
     """
@@ -68,7 +64,7 @@ def register(
         bring_up_to_date("register", force=force, quiet=True)
         if not as_json:
             draw_decision(session.layout)
-        done = make(session, "major" if major else "patch" if patch else "minor", why)
+        done = make(session, "major" if major else "patch" if patch else "minor", message)
     version = done.version
     if as_json:
         drawing.draw_json(
@@ -97,79 +93,87 @@ def _rows(gates: tuple[GateResult, ...]) -> tuple[tuple[str, str, str], ...]:
 
 
 def promote(
-    version: Name,
-    to: Annotated[str, typer.Option("--to", help="A stage of register.stages in params.yaml.")],
+    version: VersionArgument,
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="STAGE", help="A stage of register.stages in params.yaml."),
+    ],
     since: From = None,
-    why: Why = "",
+    message: Message = "",
     local: Local = False,
     as_json: Json = False,
 ) -> None:
     """Put a version into a stage, if the stage's rule allows it.
 
-    Ends with exit code 8 where somebody has rolled the stage back, or put a later version there,
-    since this clone last looked.
+    Exit code 8 means that somebody has rolled the stage back, or put a later version there, since
+    this clone last looked.
 
     Example: mlops promote v0.2.0 --to production -m "Better on Newark"
     """
     from mlops_cli.live.staging import promote as put
 
     with _session(local) as session:
-        made, new = put(session, version, to, why, since)
+        made, new = put(session, version, to, message, since)
     _tell(made, new=new, as_json=as_json, did="promoted")
 
 
 def rollback(
-    stage: Annotated[str, typer.Option("--stage", help="The stage to roll back.")] = "production",
+    stage: Annotated[
+        str, typer.Option("--stage", metavar="STAGE", help="The stage to roll back.")
+    ] = "production",
     to: Annotated[
-        str | None, typer.Option("--to", help="An earlier version; by default the one before.")
+        str | None,
+        typer.Option(
+            "--to", metavar="VERSION", help="An earlier version; by default the one before."
+        ),
     ] = None,
     since: From = None,
-    why: Why = "",
+    message: Message = "",
     local: Local = False,
     as_json: Json = False,
 ) -> None:
-    """Put the version into a stage again that the present one replaced.
+    """Put the previous version back into a stage.
 
-    Ends with exit code 8 where somebody has changed the stage since this clone last looked: of
-    two people who roll back at once, one does it.
+    Exit code 8 means that somebody has changed the stage since this clone last looked: of two
+    people who roll back at once, one succeeds.
 
     Example: mlops rollback --from v0.7.0 -m "Too many false alarms"
     """
     from mlops_cli.live.staging import rollback as back
 
     with _session(local) as session:
-        made, new = back(session, stage, to, why, since)
+        made, new = back(session, stage, to, message, since)
     _tell(made, new=new, as_json=as_json, did="rolled back")
 
 
 def approve(
-    version: Name,
-    stage: Annotated[str, typer.Option("--for", help="The stage that it may enter.")],
-    why: Why = "",
+    version: VersionArgument,
+    stage: Annotated[
+        str, typer.Option("--for", metavar="STAGE", help="The stage that it may enter.")
+    ],
+    message: Message = "",
     sign: Annotated[
         bool, typer.Option("--sign", help="Sign with your Git key (user.signingkey).")
     ] = False,
     local: Local = False,
 ) -> None:
-    """Say, in your own name, that a version may enter a stage.
+    """Approve a version for a stage, in your own name.
 
     Example: mlops approve v0.2.0 --for production --sign
     """
     from mlops_cli.live.staging import approve as say
 
     with _session(local) as session:
-        tag = say(session, version, stage, why, sign=sign)
+        tag = say(session, version, stage, message, sign=sign)
     drawing.console().print(f"approved: {tag}", markup=False)
 
 
 @contextmanager
 def _session(local: bool, *, committing: bool = False) -> Iterator[Session]:
-    from mlops_cli import params as parameters
-    from mlops_cli.cli.project import find
+    from mlops_cli.cli.project import open_project
     from mlops_cli.live.session import Session
 
-    layout = find()
-    settings = parameters.load(layout.params)
+    layout, settings = open_project()
     with Session.open(
         settings, layout, local=local, committing=committing, waiting=drawing.draw_note
     ) as session:

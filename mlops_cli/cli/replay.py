@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Json, ModelArgument, timestamp
 
 if TYPE_CHECKING:
     from mlops_cli.live.replaying import Replayed
@@ -17,49 +18,41 @@ __all__ = ["replay"]
 
 
 def replay(
-    version: Annotated[str, typer.Argument(help="Such as v0.2.0, latest, staging or workspace.")],
+    version: ModelArgument,
     since: Annotated[
         str | None,
-        typer.Option(metavar="DATE", help="Requests from then on, by monitor.time; or today."),
+        typer.Option(metavar="DATE", help="Requests from this time on, by monitor.time."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Requests before that, by monitor.time.")
+        str | None, typer.Option(metavar="DATE", help="Requests before this time, by monitor.time.")
     ] = None,
     gate: Annotated[
-        bool, typer.Option("--gate", help="Exit code 5 if the stage's gate refuses it.")
+        bool, typer.Option("--gate", help="End with exit code 5 if the stage's gate refuses it.")
     ] = False,
     stage: Annotated[
-        str, typer.Option("--for", help="With --gate: the stage that it is to enter.")
+        str, typer.Option("--for", metavar="STAGE", help="With --gate: the stage to enter.")
     ] = "production",
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Score the logged requests by another version, and compare with what was answered.
+    """Score logged requests with another version, and compare.
 
-    Tells how many decisions differ and how far scores move, for which rows most, and, where labels
-    have come, whether it would have been better. `register.stages.<stage>.replay` asks for that
-    before a promotion. Requests that either version has learnt from are left out. Dates are of
-    when was asked, or with `monitor.time: moment` of when what it is about happens. Exit code 7:
-    no request is left.
+    It shows how many decisions differ, how far scores move and for which rows most; and, where
+    there are labels, whether the other version is better. `register.stages.<stage>.replay` demands
+    that before a promotion. Requests that either version was trained on are left out. Dates are the
+    time of the request, or with `monitor.time: moment` the time that it is about. Exit code 7 means
+    that no request is left.
 
     Example: mlops replay latest --since 2013-11-01 --gate
     """
-    import datetime as dt
     from dataclasses import asdict
 
-    from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
-    from mlops_cli.cli.project import find
-    from mlops_cli.core.moments import moment_of
+    from mlops_cli.cli.project import open_project
     from mlops_cli.errors import ModelRefused
     from mlops_cli.live import replaying as live
 
-    layout = find()
-    params = parameters.load(layout.params)
-    today = dt.datetime.now(dt.UTC).date()
-    start, end = (
-        None if text is None else moment_of(text, params.ingest.until, today)
-        for text in (since, until)
-    )
+    layout, params = open_project()
+    start, end = timestamp(since, params), timestamp(until, params)
     rule = live.gate_of(params, stage) if gate else None
     with shown("replay", quiet=as_json) as progress:
         done = live.replay(

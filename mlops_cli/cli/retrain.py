@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Json, Local, Message, timestamp
 from mlops_cli.cli.pipeline import OUTPUT
 
 if TYPE_CHECKING:
@@ -19,36 +20,38 @@ __all__ = ["draw_retrained", "retrain"]
 def retrain(
     until: Annotated[
         str | None,
-        typer.Option(metavar="DATE", help="A date, today or +1mo; or as far as labels are there."),
+        typer.Option(
+            metavar="DATE",
+            help="The new data clock: a date, today or +1mo; by default as far as labels go.",
+        ),
     ] = None,
     if_needed: Annotated[
         bool,
-        typer.Option("--if-needed", help="Only if `mlops monitor` or the model's age says so."),
+        typer.Option(
+            "--if-needed", help="Retrain only if `mlops monitor` or the model's age calls for it."
+        ),
     ] = False,
-    reason: Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the tags.")] = "",
-    local: Annotated[
-        bool, typer.Option("--local", help="Only in this clone: ask no Git remote, tell none.")
-    ] = False,
+    message: Message = "",
+    local: Local = False,
     abandon: Annotated[
-        bool, typer.Option("--abandon", help="Put back what an interrupted retraining changed.")
+        bool, typer.Option("--abandon", help="Undo what an interrupted retraining changed.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Move the data clock on, run the pipeline, register what is approved, promote if allowed.
+    """Train on newer data, then register and promote the model.
 
-    A model that the gates or the comparison with the champion refuse ends with exit code 5, and
-    the project is put back as it was; so it is where a stage fails. A run that was killed is gone
-    on with by the same command.
+    It moves the data clock, runs the pipeline, registers the model if its gates approve, and
+    promotes it if the stage's rule allows. Exit code 5 means that the gates, or the comparison with
+    the champion, refuse the model. The project is then put back as it was, as where a stage fails.
+    After an interruption, the same command goes on.
 
     Example: mlops retrain --if-needed
     """
-    import datetime as dt
     from dataclasses import asdict
 
     from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
     from mlops_cli.cli.project import find
-    from mlops_cli.core.moments import moment_of
     from mlops_cli.live import retraining as live
 
     layout = find()
@@ -57,11 +60,9 @@ def retrain(
         done = live.abandon(layout)
     else:
         params = parameters.load(layout.params)
-        today = dt.datetime.now(dt.UTC).date()
-        moment = None if until is None else moment_of(until, params.ingest.until, today)
         os.environ[OUTPUT] = "none" if as_json else "brief"
         with shown("retrain", quiet=as_json) as progress:
-            wanted = live.Wanted(moment, reason, if_needed, local)
+            wanted = live.Wanted(timestamp(until, params), message, if_needed, local)
             done = live.retrain(layout, wanted, progress)
     if as_json:
         drawing.draw_json(None if done is None else asdict(done))

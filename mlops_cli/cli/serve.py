@@ -1,13 +1,14 @@
-"""`mlops serve`: the registered model as a REST service."""
+"""`mlops serve`: the registered model as a REST service, and what packages it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.deploy import build, containerize, manifests
+from mlops_cli.cli.options import runs_subcommand
 
 if TYPE_CHECKING:
     from mlops_cli.live.service.app import Service
@@ -15,21 +16,34 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
+serve = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+serve.command("build")(build)
+serve.command("containerize")(containerize)
+serve.command("manifests")(manifests)
 
-def serve(
+
+@serve.callback()
+def run_service(
     context: typer.Context,
     version: Annotated[
         str | None,
-        typer.Option("--version", "-v", help="Such as v0.2.0 or latest; by default production."),
+        typer.Option(
+            "--version", "-v", metavar="VERSION", help="v0.2.0 or latest; by default production."
+        ),
     ] = None,
     stage: Annotated[
-        str | None, typer.Option("--stage", "-s", help="The version in this stage.")
+        str | None,
+        typer.Option("--stage", "-s", metavar="STAGE", help="The version in this stage."),
     ] = None,
     workspace: Annotated[
         bool, typer.Option("--workspace", help="The last run's model, registered or not.")
     ] = False,
-    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen at.")] = 3000,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The address to listen at.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, metavar="PORT", help="The port to listen at.")
+    ] = 3000,
     follow: Annotated[
         bool,
         typer.Option("--follow", help="Change to what enters the stage, without a restart."),
@@ -38,8 +52,8 @@ def serve(
         str | None,
         typer.Option(
             metavar="30s|off",
-            help="With --follow: how often the Git remote is asked; off: only this clone's own "
-            "tags count. By default serve.fetch (30s).",
+            help="With --follow: how often the Git remote is asked; off: only this clone's tags "
+            "count. By default serve.fetch (30s).",
         ),
     ] = None,
     shadow: Annotated[
@@ -53,42 +67,22 @@ def serve(
     no_log: Annotated[
         bool, typer.Option("--no-log", help="Keep no predictions, and take no labels.")
     ] = False,
-    build: Annotated[
-        bool, typer.Option("--build", help="Serve nothing: make the Bento, in .mlops/bentoml.")
-    ] = False,
-    containerize: Annotated[
-        bool, typer.Option("--containerize", help="Serve nothing: make the Bento and its image.")
-    ] = False,
-    manifests: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Serve nothing: write what runs the image (Compose, Kubernetes) into DIR.",
-        ),
-    ] = None,
-    image: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="What the image is called; by default as the Bento."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="With --manifests: replace files that differ.")
-    ] = False,
 ) -> None:
-    """Serve a registered model at http://127.0.0.1:3000, in the foreground; or pack it.
+    """Serve a registered model over HTTP, or package its service.
 
-    Predictions and labels go to .mlops/events.sqlite, or to MLOPS_EVENTS_URL. With MLOPS_API_KEYS
-    in the environment, requests need one of these keys.
+    The service runs in the foreground, at http://127.0.0.1:3000. Predictions and labels go to
+    .mlops/events.sqlite, or to MLOPS_EVENTS_URL. With MLOPS_API_KEYS in the environment, requests
+    need one of these keys.
 
     Example: mlops serve --stage production --follow
-
-    Example: mlops serve --containerize --manifests deploy
     """
+    if runs_subcommand(context):
+        return
     from mlops_cli.live.service.running import run, settle_threads
 
     settle_threads()  # which Polars looks at when it is imported
-    from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
-    from mlops_cli.cli.project import find
+    from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
     from mlops_cli.live.selecting import WORKSPACE
     from mlops_cli.live.service.settings import parse_share
@@ -100,30 +94,12 @@ def serve(
         raise Usage("--follow follows a stage, not a version", "Use it with --stage, or alone.")
     if fetch is not None and not follow:
         raise Usage("--fetch is of use with --follow only", "Add --follow, or leave it out.")
-    packing = build or containerize or manifests is not None
-    _refuse_mixture(context, packing=packing)
-    layout = find()
-    params = parameters.load(layout.params)
-    wanted = WORKSPACE if workspace else version or stage or "production"
-    if packing:
-        from mlops_cli.cli.packing import packed
-
-        packed(
-            params,
-            layout,
-            wanted,
-            build=build,
-            image=image,
-            containerize=containerize,
-            manifests=manifests,
-            force=force,
-        )
-        return
+    layout, params = open_project()
     with shown("serve", quiet=False) as progress:
         settings = prepared(
             params,
             layout,
-            wanted,
+            WORKSPACE if workspace else version or stage or "production",
             shadow=shadow,
             canary=None if canary is None else parse_share(canary),
             follow=(stage or "production") if follow else None,
@@ -146,24 +122,6 @@ def serve(
             ready(service)
 
         run(settings, host, port, attached)
-
-
-def _refuse_mixture(context: typer.Context, *, packing: bool) -> None:
-    """Refuse options of serving where nothing is served, and the other way round."""
-    from mlops_cli.errors import Usage
-
-    def given(*names: str) -> str:
-        sources = {name: context.get_parameter_source(name) for name in names}
-        stated = [n for n, source in sources.items() if source and source.name == "COMMANDLINE"]
-        return ", ".join(f"--{name.replace('_', '-')}" for name in stated)
-
-    if packing and (idle := given("host", "port", "follow", "fetch", "shadow", "canary", "no_log")):
-        raise Usage(
-            f"{idle} would do nothing, as --build, --containerize and --manifests don't serve",
-            "Leave it out; a container is told by its environment (docs/deployment.md).",
-        )
-    if not packing and (idle := given("image", "force")):
-        raise Usage(f"{idle} is of use with --containerize or --manifests only", "Add one of them.")
 
 
 def _banner(settings: Settings, service: Service, host: str, port: int) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from mlops_cli.cli import drawing
 from mlops_cli.cli.decision import decision, draw_decision
+from mlops_cli.cli.options import Json
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -22,17 +21,15 @@ _PAUSE = 0.3
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Show what changed and why, and the last metrics.
+    """Show which stages changed and why, and the last metrics.
 
     Example: mlops status
     """
-    from mlops_cli import params as parameters
-    from mlops_cli.cli.project import find
+    from mlops_cli.cli.project import open_project
 
-    layout = find()
-    parameters.load(layout.params)
+    layout, _ = open_project()
     facts = _facts(layout)
     if as_json:
         drawing.draw_json(facts)

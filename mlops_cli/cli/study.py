@@ -7,46 +7,55 @@ from typing import Annotated
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Json
 
 __all__ = ["study"]
 
 
 def study(
     name: Annotated[
-        str, typer.Argument(metavar="STUDY", help="ablation, learning, staleness or adversarial.")
+        str,
+        typer.Argument(
+            metavar="STUDY", help="The study: ablation, learning, staleness or adversarial."
+        ),
     ],
     by: Annotated[
-        str, typer.Option(help="Of ablation: leave out each source, or each feature.")
+        str,
+        typer.Option(metavar="source|feature", help="For ablation: what to leave out, one by one."),
     ] = "source",
-    rows: Annotated[int, typer.Option(min=100, help="Fit on at most so many rows.")] = 50_000,
+    rows: Annotated[
+        int, typer.Option(min=100, metavar="N", help="Fit on at most N rows.")
+    ] = 50_000,
     step: Annotated[
-        str, typer.Option(help="Of staleness: how much older each training set is.")
+        str,
+        typer.Option(
+            metavar="DURATION", help="For staleness: how much older each training set is."
+        ),
     ] = "1mo",
     steps: Annotated[
-        int, typer.Option(min=1, max=50, help="Of staleness and learning: how many.")
+        int,
+        typer.Option(
+            min=1, max=50, metavar="N", help="For staleness and learning: how many training sets."
+        ),
     ] = 3,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print it as JSON, and nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Study the model of the last run by fitting it anew, with its settings, on other data.
+    """Refit the last model on other features or rows, and compare.
 
-    ablation: without each source of features. learning: on fewer rows. staleness: on older rows.
-    adversarial: can test rows be told from training rows? Writes reports/studies/STUDY.json
-    (ablation --by feature: ablation-feature.json).
+    ablation leaves out each source of features, or each feature. learning fits on fewer rows, and
+    staleness on older ones. adversarial measures whether a model can tell test rows from training
+    rows. The report is reports/studies/STUDY.json (ablation --by feature: ablation-feature.json).
 
     Example: mlops study ablation --by feature
     """
     from time import perf_counter
 
-    from mlops_cli import params as parameters
     from mlops_cli.cli.progress import shown
-    from mlops_cli.cli.project import find
+    from mlops_cli.cli.project import open_project
     from mlops_cli.live.studies import study as run
     from mlops_cli.live.studies.case import Options
 
-    layout = find()
-    params = parameters.load(layout.params)
+    layout, params = open_project()
     start = perf_counter()
     with shown("study", quiet=as_json) as progress:
         found = run(name, params, layout, Options(rows, by, step, steps), progress)

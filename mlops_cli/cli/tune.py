@@ -6,14 +6,18 @@ from typing import Annotated
 
 import typer
 
-from mlops_cli.cli.pipeline import Force, Json, run_stage
+from mlops_cli.cli.options import Force, Json
+from mlops_cli.cli.pipeline import run_stage
 
 __all__ = ["tune"]
 
 
 def tune(
     workers: Annotated[
-        int, typer.Option(min=1, max=256, help="Processes of this machine that search together.")
+        int,
+        typer.Option(
+            min=1, max=256, metavar="N", help="The processes of this machine that search."
+        ),
     ] = 1,
     storage: Annotated[
         str | None,
@@ -21,8 +25,8 @@ def tune(
             metavar="URL",
             envvar="MLOPS_TUNE_STORAGE",
             show_envvar=False,
-            help="postgresql://..., for processes of several machines. With a password, put it "
-            "into MLOPS_TUNE_STORAGE: others can see arguments.",
+            help="postgresql://..., for a search by several machines. Put a URL with a password "
+            "into MLOPS_TUNE_STORAGE, as others can see arguments.",
         ),
     ] = None,
     force: Force = False,
@@ -30,8 +34,8 @@ def tune(
 ) -> None:
     """Search model families and their settings.
 
-    Brings the stage, and what it needs, up to date through DVC. The same command with the same
-    --storage in another clone of the commit joins the search.
+    DVC brings the stage, and what it needs, up to date. The same command with the same --storage
+    in another clone of the commit joins the search.
 
     Example: mlops tune --workers 4
     """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mlops_cli.cli import drawing
+from mlops_cli.cli.options import Json, Local, require_duration
 
 if TYPE_CHECKING:
     from mlops_cli.live.watching import Round
@@ -17,34 +18,39 @@ _CODES = {0: "done", 5: "refused", 8: "busy", 10: "found drift", 11: "found wors
 
 
 def watch(
-    every: Annotated[str, typer.Option(help="From one round's start to the next: 1h, 1d.")] = "1h",
-    once: Annotated[bool, typer.Option("--once", help="One round, now; for a scheduler.")] = False,
+    every: Annotated[
+        str,
+        typer.Option(metavar="DURATION", help="The time from one round's start to the next."),
+    ] = "1h",
+    once: Annotated[
+        bool, typer.Option("--once", help="Do one round now; for a scheduler.")
+    ] = False,
     wanted: Annotated[
         Literal["cron", "systemd", "github"] | None,
-        typer.Option("--print", help="Only write what makes a scheduler do the rounds."),
+        typer.Option(
+            "--print",
+            metavar="SCHEDULER",
+            help="Print the settings of a scheduler instead: cron, systemd or github.",
+        ),
     ] = None,
-    local: Annotated[
-        bool, typer.Option("--local", help="Only in this clone: ask no Git remote, tell none.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="A line of JSON for each round, and nothing else.")
-    ] = False,
+    local: Local = False,
+    as_json: Json = False,
 ) -> None:
-    """Monitor, then retrain if there is a reason, again and again, until it is stopped.
+    """Monitor on a schedule, and retrain where it is needed.
 
-    A step that fails is told, and the next round tries again. Ctrl-C or SIGTERM lets the present
-    step end first; a second one interrupts it, and the next round goes on from there. Two never
-    watch one project (exit code 8). With --once the exit code is that of the step that went wrong.
+    A step that fails is reported, and the next round tries again. Ctrl-C or SIGTERM lets the
+    running step end first; a second one interrupts it, and the next round goes on from there. Only
+    one `mlops watch` runs in a project (exit code 8). With --once the exit code is that of the step
+    that failed. With --json each round is one line.
 
     Example: mlops watch --every 1h
+
     Example: mlops watch --every 1d --print systemd
     """
-    from mlops_cli import params as parameters
-    from mlops_cli.cli.project import find
+    from mlops_cli.cli.project import open_project
     from mlops_cli.live import watching as live
 
-    layout = find()
-    params = parameters.load(layout.params)
+    layout, params = open_project()
     _check(every)
     if wanted is not None:
         from mlops_cli.store.schedules import schedule
@@ -71,11 +77,10 @@ def watch(
 
 
 def _check(every: str) -> None:
-    from mlops_cli.cli.backtest import check_span
     from mlops_cli.core.spans import microseconds
     from mlops_cli.errors import Usage
 
-    check_span("--every", every)
+    require_duration("--every", every)
     span, second = microseconds(every), microseconds("1s")
     if span is not None and second is not None and span < second:
         raise Usage(f"--every {every} is under a second", "Such as 10m, 1h or 1d.")

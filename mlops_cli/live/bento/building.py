@@ -1,4 +1,4 @@
-"""`mlops serve --build`: a version becomes a Bento in the project's own BentoML store."""
+"""`mlops serve build`: a version becomes a Bento in the project's own BentoML store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlops serve --containerize`: BentoML makes a Bento's image, with the engine that is here."""
+"""`mlops serve containerize`: BentoML makes a Bento's image, with the engine that is here."""
 
 from __future__ import annotations
 

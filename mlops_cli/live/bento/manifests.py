@@ -1,4 +1,4 @@
-"""`mlops serve --manifests`: files that run an image, with Docker Compose or on Kubernetes."""
+"""`mlops serve manifests`: files that run an image, with Docker Compose or on Kubernetes."""
 
 from __future__ import annotations
 

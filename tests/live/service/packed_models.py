@@ -43,7 +43,7 @@ class Packed:
     asked
         How it called the engine.
     said
-        What `mlops serve --containerize` printed.
+        What `mlops serve containerize` printed.
     """
 
     project: Path
@@ -120,7 +120,7 @@ def pack(made: Made, folder: Path) -> Packed:
     (tools / "docker").write_text(DOCKER)
     (tools / "docker").chmod(0o755)
     path = f"{tools}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}"
-    words = ["serve", "--workspace", "--containerize", "--image", "example.org:5000/a/shop"]
+    words = ["serve", "containerize", "-v", "workspace", "--image", "example.org:5000/a/shop"]
     done = mlops(project, *words, PATH=path, KEPT=str(kept))
     assert done.returncode == 0, done.stdout + done.stderr
     return Packed(project, kept / "context", (kept / "said").read_text(), done.stdout)

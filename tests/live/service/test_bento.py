@@ -239,7 +239,7 @@ def test_its_page_gives_a_prediction_in_a_browser(
 def test_without_an_engine_the_bento_is_made_and_it_is_said(packed: Packed) -> None:
     tools = packed.context.with_name("none")
     tools.mkdir()
-    done = mlops(packed.project, "serve", "--workspace", "--containerize", PATH=str(tools))
+    done = mlops(packed.project, "serve", "containerize", "-v", "workspace", PATH=str(tools))
     assert done.returncode == NotInstalled.exit_code
     assert "no container engine answers (none of them is installed)" in done.stderr
     assert f"{packed.tag} is there already" in done.stdout
@@ -248,7 +248,7 @@ def test_without_an_engine_the_bento_is_made_and_it_is_said(packed: Packed) -> N
 def test_an_engine_that_does_not_answer_is_quoted(packed: Packed, tmp_path: Path) -> None:
     (tmp_path / "docker").write_text("#!/bin/sh\necho 'no daemon here' >&2\nexit 1\n")
     (tmp_path / "docker").chmod(0o755)
-    done = mlops(packed.project, "serve", "--workspace", "--containerize", PATH=str(tmp_path))
+    done = mlops(packed.project, "serve", "containerize", "-v", "workspace", PATH=str(tmp_path))
     assert done.returncode == NotInstalled.exit_code
     assert "docker says: no daemon here" in done.stderr
 
@@ -258,25 +258,25 @@ def test_a_store_that_cannot_be_written_is_said(packed: Packed, tmp_path: Path) 
     shutil.copytree(packed.project, project, ignore=shutil.ignore_patterns(".mlops"))
     (project / ".mlops").mkdir()
     (project / ".mlops" / "bentoml").write_text("")
-    done = mlops(project, "serve", "--workspace", "--build")
+    done = mlops(project, "serve", "build", "-v", "workspace")
     assert done.returncode == 1
     assert f"the Bento can't be built in {project}/.mlops/bentoml: File exists" in done.stderr
 
 
-def test_options_of_serving_are_refused_where_nothing_is_served(
+def test_options_of_serving_are_refused_before_a_subcommand(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["serve", "--build", "--follow", "--port", "80"]) == 2
-    assert "--port, --follow would do nothing" in capsys.readouterr().err
-    assert main(["serve", "--image", "x"]) == 2
-    assert "--image is of use with --containerize or --manifests" in capsys.readouterr().err
+    assert main(["serve", "--follow", "--port", "80", "build"]) == 2
+    said = capsys.readouterr().err
+    assert "--port, --follow before 'build' would do nothing" in said
+    assert "mlops serve build --help" in said
 
 
 # The last one, since it builds the Bento anew.
 
 
 def test_after_a_kill_and_by_two_at_once_it_is_built_once(packed: Packed) -> None:
-    words = [MLOPS, "serve", "--workspace", "--build"]
+    words = [MLOPS, "serve", "build", "-v", "workspace"]
     before = (packed.bento / "env/python/requirements.txt").read_bytes()
     shutil.rmtree(packed.bento)
     model = packed.home / "models" / "team-shop"

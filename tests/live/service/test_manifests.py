@@ -32,7 +32,7 @@ def folder(binary: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = tmp_path_factory.mktemp("project")
     shutil.copytree(binary.folder, project / "models" / "model")
     (project / "params.yaml").write_text(json.dumps(PARAMS))
-    done = mlops(project, *("serve", "--workspace", "--manifests", "deploy"))
+    done = mlops(project, *("serve", "manifests", "deploy", "-v", "workspace"))
     assert done.returncode == 0, done.stderr
     return project / "deploy"
 
@@ -186,7 +186,7 @@ def test_every_port_is_of_this_machine_only(folder: Path) -> None:
 def test_they_are_never_written_over_other_work(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["serve", "--workspace", "--manifests", "deploy"]
+    words = ["serve", "manifests", "deploy", "-v", "workspace"]
     mine = folder / "kubernetes" / "service.yaml"
     monkeypatch.chdir(folder.parent)
     assert main(words) == 0, "the same once more changes nothing"

@@ -1,0 +1,122 @@
+"""`mlops serve build`, `containerize` and `manifests`: what a deployment of the service needs."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops_cli.cli import drawing
+from mlops_cli.cli.options import ModelOption, Overwrite
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
+    from mlops_cli.live.bento.building import Built
+    from mlops_cli.live.selecting import Selected
+    from mlops_cli.params import Params
+
+__all__ = ["build", "containerize", "manifests"]
+
+Image = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The image's name; by default the Bento's. The version is its tag."
+    ),
+]
+
+
+def build(version: ModelOption = "production") -> None:
+    """Build the Bento of a version, in .mlops/bentoml.
+
+    The same version is built once: its Bento is the same to the byte.
+
+    Example: mlops serve build --version v0.2.0
+    """
+    layout, params, model = _select(version)
+    _build(layout, params, model)
+
+
+def containerize(version: ModelOption = "production", image: Image = None) -> None:
+    """Build the Bento of a version, and its container image.
+
+    BentoML makes the image with the engine that is here: docker, podman, nerdctl or buildah.
+
+    Example: mlops serve containerize --image registry.example.org/shop
+    """
+    from mlops_cli.cli.progress import shown
+    from mlops_cli.live.bento.containerizing import containerize as make
+
+    layout, params, model = _select(version)
+    tag, called = _image(model, image)
+    _build(layout, params, model)
+    with shown("image", quiet=False) as progress:
+        engine = make(layout, tag, called, progress)
+    drawing.console().print(f"{engine} has the image {called}", markup=False)
+
+
+def manifests(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write them to.")],
+    version: ModelOption = "production",
+    image: Image = None,
+    force: Overwrite = False,
+) -> None:
+    """Write Compose and Kubernetes files that run the image.
+
+    Example: mlops serve manifests deploy --image registry.example.org/shop
+    """
+    from mlops_cli.live.bento.manifests import write
+
+    _, params, model = _select(version)
+    _, called = _image(model, image)
+    written = write(folder.resolve(), model.name, called, params.serve, force=force)
+    out = drawing.console()
+    for path in written:
+        out.print(f"[green]✓[/green] {drawing.line(folder / path)}")
+    out.print(f"They run the image {called}; docs/deployment.md says how", markup=False)
+
+
+def _select(version: str) -> tuple[Layout, Params, Selected]:
+    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.project import open_project
+    from mlops_cli.live.selecting import selected
+
+    layout, params = open_project()
+    with shown("serve", quiet=False) as progress:
+        return layout, params, selected(params, layout, version, progress)
+
+
+def _image(model: Selected, name: str | None) -> tuple[str, str]:
+    """The Bento's tag, and the image's name with its tag."""
+    from mlops_cli.live.bento.building import tag_of
+    from mlops_cli.live.bento.manifests import image_of
+
+    tag = ":".join(tag_of(model))
+    return tag, image_of(tag, name)
+
+
+def _build(layout: Layout, params: Params, model: Selected) -> None:
+    from mlops_cli.cli.progress import shown
+    from mlops_cli.live.bento.building import build as make
+
+    with shown("build", quiet=False) as progress:
+        built = make(params, layout, model, progress)
+    _draw_built(built, layout)
+
+
+def _draw_built(built: Built, layout: Layout) -> None:
+    from mlops_cli.live.bento.building import home
+
+    out = drawing.console()
+    said = "is built" if built.new else "is there already, and would be the same"
+    out.print(f"{built.tag} {said}: {built.folder}", markup=False)
+    labels = built.labels
+    facts = f"version {labels['version']}, commit {labels['commit'][:9]}"
+    out.print(f"  {facts}, data {labels['data_window']}", markup=False)
+    store = shlex.quote(str(home(layout)))
+    # In one piece, so that it can be pasted.
+    out.print(
+        f"BENTOML_DO_NOT_TRACK=true BENTOML_HOME={store} bentoml serve {built.tag}",
+        markup=False, soft_wrap=True, highlight=False,
+    )  # fmt: skip
