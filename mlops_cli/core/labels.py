@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,6 +94,11 @@ class LabelCodec:
     def decode(self, codes: npt.NDArray[np.int64]) -> list[Label]:
         """The classes of codes (n,)."""
         return [self.classes[c] for c in codes.tolist()]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The classes as text, in the order of their codes; true and false as JSON has them."""
+        return tuple(str(c).lower() if isinstance(c, bool) else str(c) for c in self.classes)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; ``from_json`` reads them."""

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -147,8 +147,7 @@ def answers(bundle: Bundle, output: Floats) -> list[pl.Series]:
     for code, name in enumerate(_probabilities(bundle)):
         columns.append(pl.Series(name, output[:, code], dtype=pl.Float64))
     if bundle.threshold is not None:
-        decided = (output[:, 1] >= bundle.threshold).astype(np.int64)
-        columns.append(classes.gather(decided).alias("decision"))
+        columns.append(classes.gather(bundle.decide(output)).alias("decision"))
     return columns
 
 
@@ -187,7 +186,4 @@ def reserved(bundle: Bundle, explain: int) -> list[str]:
 
 
 def _probabilities(bundle: Bundle) -> Sequence[str]:
-    def shown(label: Any) -> str:
-        return str(label).lower() if isinstance(label, bool) else str(label)
-
-    return [f"probability_{shown(label)}" for label in bundle.labels.classes]
+    return [f"probability_{name}" for name in bundle.labels.names]

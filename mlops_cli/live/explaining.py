@@ -232,7 +232,7 @@ def _one(
     if len(classes) == 2:  # noqa: PLR2004
         explained = 1
         if bundle.threshold is not None:
-            decision = classes[int(output[1] >= bundle.threshold)]
+            decision = classes[bundle.decide(output[None])[0]]
     probability = float(output[explained])
     threshold = None if decision is None else bundle.threshold
     return ExplainedRow(

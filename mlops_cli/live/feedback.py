@@ -255,7 +255,7 @@ class _Reading:
                 return float(text)
             except ValueError:
                 return text
-        known = {str(c).lower() if isinstance(c, bool) else str(c): c for c in labels.classes}
+        known = dict(zip(labels.names, labels.classes, strict=True))
         return known.get(text, known.get(text.lower(), text))
 
 

@@ -42,7 +42,7 @@ def read_answers(bundle: Bundle, texts: list[str]) -> tuple[Answers, Any]:
         return Answers(
             np.array([v if g else np.nan for v, g in zip(values, good, strict=True)])
         ), good
-    names = [str(c).lower() if isinstance(c, bool) else str(c) for c in classes]
+    names = bundle.labels.names
     probabilities = [t.get("probabilities") or {} for t in told]
     good = np.array([p.keys() == set(names) for p in probabilities], dtype=bool)
     matrix = np.array([[p.get(name, np.nan) for name in names] for p in probabilities])
@@ -53,12 +53,7 @@ def read_answers(bundle: Bundle, texts: list[str]) -> tuple[Answers, Any]:
 
 def answers_of(bundle: Bundle, output: Any) -> Answers:
     """A model's output, with what is decided by it."""
-    if output.ndim == 1:
-        return Answers(output)
-    decided = output.argmax(axis=1)
-    if bundle.threshold is not None:
-        decided = (output[:, 1] >= bundle.threshold).astype(np.intp)
-    return Answers(output, decided)
+    return Answers(output) if output.ndim == 1 else Answers(output, bundle.decide(output))
 
 
 def labels_of(bundle: Bundle, rows: pl.DataFrame, reader: Reader) -> pl.Series:

@@ -33,7 +33,7 @@ def _keys_of_both(git: Git, found: Ends, target: str) -> list[str]:
     text = git.root / "params.yaml"
     try:
         before, there = (
-            dict(_leaves(load_yaml(git.ask("show", f"{commit}:./params.yaml") or "")))
+            dict(_leaves(load_yaml(git.read(commit, "params.yaml") or "")))
             for commit in (base, target)
         )
         here = dict(_leaves(load_yaml(text.read_text(encoding="utf-8", errors="replace"))))

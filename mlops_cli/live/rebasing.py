@@ -174,7 +174,7 @@ def _paths_of_pipeline(
     """What runs make, and DVC's `.gitignore` files, by the pipelines of both sides."""
     generated: set[str] = set()
     lists: set[str] = set()
-    texts = [git.ask("show", f"{target}:./dvc.yaml")]
+    texts = [git.read(target, "dvc.yaml")]
     if layout.dvc_yaml.is_file():
         texts.append(layout.dvc_yaml.read_text(encoding="utf-8", errors="replace"))
     for text in texts:

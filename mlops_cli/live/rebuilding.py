@@ -200,7 +200,7 @@ def _compared(lock: Lock, version: Version, original: Path, clone: Path, git: Gi
     made = {e.path: e.md5 for e in lock.entries if e.made}
     outputs = tuple(sorted(p for p, md5 in made.items() if hashed(clone, p) != md5))
     relative = again.metrics.relative_to(clone).as_posix()
-    metrics = _figures(git.ask("show", f"{version.commit}:./{relative}"), again.metrics)
+    metrics = _figures(git.read(version.commit, relative), again.metrics)
     libraries = _libraries(original, again.model)
     same = bool(files) and all(files.values())
     if same:

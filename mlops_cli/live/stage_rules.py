@@ -305,7 +305,7 @@ class StageRules:
         from mlops_cli.params.modelling import Register
 
         where = f"params.yaml on {self.branch.name} ({commit[:9]})"
-        text = self._git.ask("show", f"{commit}:./params.yaml")
+        text = self._git.read(commit, "params.yaml")
         if text is None:
             raise NotProject(
                 f"there is no {where}, so no stage rules are agreed on",

@@ -79,9 +79,7 @@ class _Case:
     @property
     def decided(self) -> Truth:
         """Class codes (n,), in a binary task by the threshold."""
-        if self.params.task.type == "binary":
-            return (self.prediction[:, 1] >= self.threshold).astype(np.intp)
-        return decide(self.prediction)
+        return self.bundle.decide(self.prediction)
 
     def seed(self, stream: int) -> list[int]:
         """Seed one of the random streams."""

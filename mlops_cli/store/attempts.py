@@ -6,17 +6,15 @@ While an attempt is unfinished, copies of the tracked files that it may change l
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlops_cli.errors import NotFound, NotProject
 from mlops_cli.store.dvc import keep_outputs, opened
-from mlops_cli.store.files import read_json, write_json
+from mlops_cli.store.files import append_json_line, read_json, read_json_lines, write_json
 from mlops_cli.store.settings import set_until, text_with_until
 from mlops_cli.store.snapshots import Snapshot
 
@@ -81,15 +79,11 @@ class Attempts:
 
     def history(self) -> list[Attempt]:
         """Finished attempts, the oldest first; a line that a kill cut off is passed over."""
-        if not self._history.is_file():
-            return []
-        found = []
-        for line in self._history.read_text(encoding="utf-8").splitlines():
-            try:
-                found.append(Attempt(**json.loads(line)))
-            except (ValueError, TypeError):
-                continue
-        return found
+        attempts = []
+        for entry in read_json_lines(self._history):
+            with suppress(TypeError):  # of another version of the tool
+                attempts.append(Attempt(**entry))
+        return attempts
 
     def begin(self, attempt: Attempt, files: Iterable[str]) -> Attempt:
         """Copy files, and keep outputs in DVC's cache; then the attempt has begun.
@@ -174,17 +168,8 @@ class Attempts:
 
     def note(self, done: Attempt) -> None:
         """Add a line to the history; the same one again, after a kill, isn't added."""
-        line = json.dumps(asdict(done), ensure_ascii=False)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        old = self._history.read_bytes() if self._history.is_file() else b""
-        if old.decode(errors="replace").splitlines()[-1:] == [line]:
-            return
-        with self._history.open("ab") as file:
-            if old and not old.endswith(b"\n"):
-                file.write(b"\n")
-            file.write(line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        if self.history()[-1:] != [done]:
+            append_json_line(self._history, asdict(done))
 
 
 def refuse_unfinished(layout: Layout) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlops_cli.core.calibration import Calibrator
+from mlops_cli.core.class_metrics import decide
 from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.learners import FAMILIES, Fitted
@@ -97,6 +98,15 @@ class Bundle:
         total: npt.NDArray[np.float64] = np.sum(parts, axis=0)
         mean = total / sum(member.weight for member in self.members)
         return mean if self.calibrator is None else self.calibrator(mean)
+
+    def decide(self, output: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+        """Class codes (rows,) of probabilities (rows, classes).
+
+        The positive class at ``threshold`` and above; without one, the most probable class.
+        """
+        if self.threshold is None:
+            return decide(output)
+        return (output[:, 1] >= self.threshold).astype(np.intp)
 
 
 def save(bundle: Bundle, folder: Path) -> None:

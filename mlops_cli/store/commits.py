@@ -157,7 +157,7 @@ def refuse_foreign(git: Git, of: Owned, only: Iterable[str] | None = None) -> No
 
 def committed(git: Git, path: Path, revision: str = "HEAD") -> str | None:
     """A file's text as a commit has it; None if it hasn't."""
-    return git.ask("show", f"{revision}:./{path.relative_to(git.root).as_posix()}")
+    return git.read(revision, path.relative_to(git.root).as_posix())
 
 
 def commit_of(git: Git, files: Sequence[str], message: str) -> str:
@@ -231,7 +231,7 @@ def _differing(git: Git, files: Sequence[str], *between: str) -> set[str]:
 
 def _changed_keys(git: Git) -> list[str]:
     """Dotted keys of `params.yaml` that differ from HEAD's."""
-    before = git.ask("show", "HEAD:./params.yaml")
+    before = git.read("HEAD", "params.yaml")
     if before is None:
         return []
     try:

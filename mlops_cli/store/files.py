@@ -7,15 +7,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mlops_cli.errors import DiskFull, NotFound
 from mlops_cli.store.untrusted import json_tree
 
-__all__ = ["is_full", "json_text", "read_json", "sha256", "staged", "write_json"]
+__all__ = [
+    "append_json_line", "is_full", "json_text", "read_json", "read_json_lines", "sha256", "staged",
+    "write_json",
+]  # fmt: skip
 
 
 @contextmanager
@@ -76,6 +79,38 @@ def read_json(path: Path) -> Any:
             f"{path} is not there",
             "It is made by an earlier stage; bring everything up to date with `mlops run`.",
         ) from None
+
+
+def append_json_line(path: Path, entry: Mapping[str, Any]) -> None:
+    """Append an object to a file of JSON lines, durably.
+
+    What a kill cut off before stays a line of its own, so that it doesn't take this one with it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else f"\n{line}"
+        file.write(f"{line}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects that ``append_json_line`` wrote; none where there is no file.
+
+    A line that a kill cut off is passed over.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    entries = []
+    for line in lines:
+        with suppress(ValueError):
+            entries.append(json.loads(line))
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def is_full(error: BaseException) -> bool:

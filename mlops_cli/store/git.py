@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mlops_cli.errors import MlopsError, NotProject
 from mlops_cli.store.urls import scrubbed
@@ -87,11 +88,7 @@ class Git:
 
         Git is ended when the generator is closed, so an endless output does no harm.
         """
-        command = ["git", *arguments]
-        with subprocess.Popen(  # noqa: S603
-            command, cwd=self.root, env=_environment(), stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        ) as process:  # fmt: skip
+        with self._start(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
             rest = b""
             try:
@@ -115,13 +112,11 @@ class Git:
 
         The exit code is None where the time was over, or ``ended`` was set.
         """
-        self._refuse_bare()
         # A file: the children of a Git that was ended would hold a pipe open.
         with tempfile.TemporaryFile() as reason:
-            process = subprocess.Popen(  # noqa: S603
-                ["git", *arguments],  # noqa: S607
-                cwd=self.root, env=_environment(), stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=reason, start_new_session=True,
+            process = self._start(
+                arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=reason,
+                start_new_session=True,
             )  # fmt: skip
             until, code = time.monotonic() + seconds, None
             while code is None and time.monotonic() < until and not ended.is_set():
@@ -145,20 +140,14 @@ class Git:
     def _run_bytes(
         self, arguments: tuple[str, ...], given: bytes, environment: Mapping[str, str] | None
     ) -> subprocess.CompletedProcess[bytes]:
-        self._refuse_bare()
-        try:
-            done = subprocess.run(  # noqa: S603
-                ["git", *arguments],  # noqa: S607
-                cwd=self.root,
-                input=given,
-                env={**_environment(), **(environment or {})},
-                capture_output=True,
-                check=False,
-            )
-        except FileNotFoundError:
-            if not self.root.is_dir():
-                raise NotProject(f"there is no folder {self.root}", "Name another.") from None
-            raise GitMissing from None
+        pipe = subprocess.PIPE
+        with self._start(arguments, environment, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+            try:
+                stdout, stderr = process.communicate(given)
+            except BaseException:
+                process.kill()
+                raise
+        done = subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
         if done.returncode and b"dubious ownership" in done.stderr:
             # Whatever was asked: the answer would be that there is nothing.
             raise NotProject(
@@ -166,6 +155,22 @@ class Git:
                 f"If you trust it: git config --global --add safe.directory {self._top()}",
             )
         return done
+
+    def _start(
+        self,
+        arguments: tuple[str, ...],
+        environment: Mapping[str, str] | None = None,
+        **streams: Any,
+    ) -> subprocess.Popen[bytes]:
+        """Start Git in the folder, if that is safe."""
+        self._refuse_bare()
+        own = {**_environment(), **(environment or {})}
+        try:
+            return subprocess.Popen(["git", *arguments], cwd=self.root, env=own, **streams)  # noqa: S603, S607
+        except FileNotFoundError:
+            if not self.root.is_dir():
+                raise NotProject(f"there is no folder {self.root}", "Name another.") from None
+            raise GitMissing from None
 
     def _refuse_bare(self) -> None:
         """Refuse a folder that Git takes for a bare repository: its settings run commands.
@@ -195,6 +200,11 @@ class Git:
         return self.ask(
             "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}"
         )
+
+    def read(self, revision: str, path: str) -> str | None:
+        """The text of a file below this folder at a revision, stripped; None if it isn't there."""
+        # With ./ a path counts from this folder, not from the repository's.
+        return self.ask("show", f"{revision}:./{path}")
 
     def identity(self) -> str:
         """Who commits, as ``Name <address>``.

@@ -118,7 +118,7 @@ def _lock_at(root: Path, commit: str) -> Lock | None:
     git = Git(root)
     refuse_large(git, commit, sizes=False)
     # With ./ a path is below the project, which may lie in a subfolder of the repository.
-    text = git.ask("show", f"{commit}:./dvc.lock")
+    text = git.read(commit, "dvc.lock")
     if text is None:
         return None
     names = git.run("ls-tree", "-r", "-z", "--name-only", commit).split("\0")
@@ -193,7 +193,7 @@ def hashed(root: Path, path: str) -> str | None:
 
 def _folders(git: Git, commit: str) -> dict[str, str]:
     """Stage -> the folder that its paths are relative to (``wdir``), where it isn't the project."""
-    text = git.ask("show", f"{commit}:./dvc.yaml")
+    text = git.read(commit, "dvc.yaml")
     try:
         stages = (load_yaml(text) if text else {})["stages"]
         found = {

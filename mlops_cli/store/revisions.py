@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def facts_at(root: Path, revision: str | None, *, allow_missing: bool = False) -
     else:
         commit = commit_of(root, revision)
         name = commit[:7] if commit.startswith(revision) else f"{revision} ({commit[:7]})"
-        read = _from_commit(Git(root), commit)
+        read = partial(Git(root).read, commit)
     layout = Layout(root)
     params = read("params.yaml")
     if params is None:
@@ -107,11 +108,6 @@ def _from_workspace(root: Path) -> Callable[[str], str | None]:
             return None
 
     return read
-
-
-def _from_commit(git: Git, commit: str) -> Callable[[str], str | None]:
-    # With ./ a path is below the folder that Git is asked in, not below the repository's root.
-    return lambda path: git.ask("show", f"{commit}:./{path}")
 
 
 def _relative(path: Path, root: Path) -> str:

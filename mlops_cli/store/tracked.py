@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,10 @@ _FILES = frozenset(
 )
 """Options of a DVC remote that name a file."""
 _BOOLEAN = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})
+_SETTLED = 2_000_000_000
+"""Nanoseconds after which the times of a file tell one write from another."""
+_LISTED: dict[Path, tuple[tuple[int, ...], str]] = {}
+"""Project -> the state of its index, and what Git listed then."""
 _LINK = re.compile(r"120000 (?:blob )?([0-9a-f]{40,64})[^\t]*\t(.+)", re.DOTALL)
 
 
@@ -69,7 +74,7 @@ def refuse_unsafe(root: Path, commit: str | None = None) -> None:
     if listed is None:
         return
     # Of the folder that Git tracks, the project may be a part.
-    prefix = "" if (root / ".git").exists() else _prefix(git)
+    prefix = _prefix(git)
     top = root.resolve() if not prefix else _top(git)
     for entry in listed.split("\0"):
         name = entry.partition("\t")[2]
@@ -99,11 +104,14 @@ def _is_circular(link: Path) -> bool:
 
 def tracked_files(root: Path) -> list[str]:
     """Names of the tracked files, below the project; none where there is no Git to be asked."""
+    git = Git(root)
     try:
-        listed = Git(root).ask("ls-files", "-z") or ""
+        listed = _listed(git, None) or ""
+        prefix = _prefix(git)
     except GitMissing:
         return []
-    return [name for name in listed.split("\0") if name]
+    names = (entry.partition("\t")[2] for entry in listed.split("\0"))
+    return [name.removeprefix(prefix) for name in names if name and name.startswith(prefix)]
 
 
 def _refuse_special(root: Path) -> None:
@@ -129,13 +137,39 @@ def _entries(root: Path, *folders: str) -> Iterator[Path]:
 
 
 def _listed(git: Git, commit: str | None) -> str | None:
-    if commit is None:
-        return git.ask("ls-files", "--stage", "--full-name", "-z", ":/")
-    return git.ask("ls-tree", "-r", "-z", "--full-tree", commit)
+    if commit is not None:
+        return git.ask("ls-tree", "-r", "-z", "--full-tree", commit)
+    # A command asks several times. Only Git's own answer is kept, and only as long as its index is
+    # the same file: what the names stand for is looked at each time.
+    state = _index_state(git.root)
+    if state is None or _LISTED.get(git.root, (None, ""))[0] != state:
+        listed = git.ask("ls-files", "--stage", "--full-name", "-z", ":/")
+        if state is None or listed is None:
+            return listed
+        _LISTED.clear()
+        _LISTED[git.root] = state, listed
+    return _LISTED[git.root][1]
+
+
+def _index_state(root: Path) -> tuple[int, ...] | None:
+    """What is another as soon as Git writes the index; None where that can't be told.
+
+    So it is for an index elsewhere than in the project's own `.git`, and for one so new that a
+    second write may leave the same times.
+    """
+    if any(name in os.environ for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")):
+        return None
+    try:
+        found = (root / ".git" / "index").stat()
+    except OSError:
+        return None
+    if time.time_ns() - found.st_mtime_ns < _SETTLED:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _prefix(git: Git) -> str:
-    return git.ask("rev-parse", "--show-prefix") or ""
+    return "" if (git.root / ".git").exists() else git.ask("rev-parse", "--show-prefix") or ""
 
 
 def _top(git: Git) -> Path:
@@ -184,7 +218,7 @@ def _refuse_config(git: Git, commit: str | None) -> None:
     if commit is None:
         config, other = _settings(own / "config"), _settings(own / "config.local")
     else:
-        config = _parsed((git.ask("show", f"{commit}:./.dvc/config") or "").splitlines())
+        config = _parsed((git.read(commit, ".dvc/config") or "").splitlines())
         other = _settings(own / "config.local")
     for section, option, value in _reaching(config, own):
         # What somebody says in settings of their own, counts instead.

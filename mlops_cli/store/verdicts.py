@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
-import os
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import DataRefused
-from mlops_cli.store.files import read_json, write_json
+from mlops_cli.store.files import append_json_line, read_json, read_json_lines, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,19 +29,7 @@ class Verdicts:
 
     def history(self) -> list[dict[str, Any]]:
         """Former verdicts, oldest first; a line that a kill cut off is passed over."""
-        try:
-            lines = self._history.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return []
-        found = []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict) and entry.get("format") == _FORMAT:
-                found.append(entry)
-        return found
+        return [e for e in read_json_lines(self._history) if e.get("format") == _FORMAT]
 
     def latest(self, version: str, least_rows: int = 0) -> dict[str, Any] | None:
         """A version's verdict on the newest window, however often older ones were looked at since.
@@ -58,22 +44,7 @@ class Verdicts:
 
     def add(self, verdict: Mapping[str, Any]) -> None:
         """Append a verdict, durably."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"format": _FORMAT, **verdict}, ensure_ascii=False, allow_nan=False)
-        # With a line's end before it: what a kill cut off must not take this one with it.
-        start = "\n" if self._torn() else ""
-        with self._history.open("a", encoding="utf-8") as file:
-            file.write(f"{start}{line}\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _torn(self) -> bool:
-        try:
-            with self._history.open("rb") as file:
-                file.seek(-1, os.SEEK_END)
-                return file.read(1) != b"\n"
-        except (FileNotFoundError, OSError):
-            return False
+        append_json_line(self._history, {"format": _FORMAT, **verdict})
 
     def told(self) -> dict[str, str]:
         """Finding's key -> when it was last told, as ISO 8601."""

@@ -16,6 +16,11 @@ def test_classes_are_sorted_and_false_comes_before_true():
     np.testing.assert_array_equal(codec.encode(pl.Series([True, False])), [1, 0])
 
 
+def test_the_names_of_classes_are_texts_as_json_has_them():
+    assert LabelCodec("binary", (False, True)).names == ("false", "true")
+    assert LabelCodec("multiclass", (1, 2.5, "True")).names == ("1", "2.5", "True")
+
+
 def test_the_positive_class_comes_last():
     target = pl.Series(["bad", "good"])
     assert LabelCodec.fit(target, "binary", "bad").classes == ("good", "bad")

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -63,6 +64,12 @@ def test_the_prediction_is_the_weighted_mean_of_the_members(bundle, frame):
     X = bundle.encoder.transform(frame)
     first, second = (m.fitted.predict(X) for m in bundle.members)
     np.testing.assert_allclose(bundle.predict(frame), 0.75 * first + 0.25 * second)
+
+
+def test_it_decides_by_the_threshold_or_for_the_most_probable_class(bundle):
+    output = np.array([[0.8, 0.2], [0.7, 0.3], [0.5, 0.5]])
+    assert replace(bundle, threshold=0.3).decide(output).tolist() == [0, 1, 1]
+    assert replace(bundle, threshold=None).decide(output).tolist() == [0, 0, 0]
 
 
 def test_what_was_saved_is_loaded(bundle, folder, frame):

@@ -8,7 +8,13 @@ import polars as pl
 import pytest
 
 from mlops_cli.errors import DiskFull, NotFound
-from mlops_cli.store.files import read_json, staged, write_json
+from mlops_cli.store.files import (
+    append_json_line,
+    read_json,
+    read_json_lines,
+    staged,
+    write_json,
+)
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
@@ -72,3 +78,14 @@ def test_json_comes_back_and_a_missing_file_is_told(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == {"x": [1, "ü"]}
     with pytest.raises(NotFound, match=r"b\.json is not there"):
         read_json(tmp_path / "b.json")
+
+
+def test_a_line_that_a_kill_cut_off_takes_no_other_with_it(tmp_path: Path) -> None:
+    history = tmp_path / "monitor" / "history.jsonl"
+    assert read_json_lines(history) == []
+    append_json_line(history, {"reason": "a\u2028b"})
+    whole = history.read_bytes()
+    history.write_bytes(whole + '{"reason": "é'.encode()[:-1])
+    append_json_line(history, {"reason": "next"})
+    append_json_line(history, {"reason": "last"})
+    assert [entry["reason"] for entry in read_json_lines(history)] == ["a\u2028b", "next", "last"]

@@ -104,12 +104,9 @@ def _errors(params: Params, bundle: Bundle, truth: pl.Series, output: Floats) ->
     if output.ndim == 1:
         distance: Floats = np.abs(y - output)
         return distance
-    decided = output.argmax(axis=1)
-    if bundle.threshold is not None:
-        decided = (output[:, 1] >= bundle.threshold).astype(np.intp)
     matrix = cost_matrix(params.task, bundle.labels.classes)
     assert matrix is not None  # noqa: S101 - there are classes
-    found: Floats = matrix[y.astype(np.intp), decided]
+    found: Floats = matrix[y.astype(np.intp), bundle.decide(output)]
     return found
 
 

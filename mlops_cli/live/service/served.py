@@ -82,15 +82,15 @@ class Served:
         bundle = self.scorer.bundle
         if output.ndim == 1:
             return [{"prediction": value} for value in output.tolist()]
-        classes, names = bundle.labels.classes, self._names
+        classes, names = bundle.labels.classes, bundle.labels.names
         best = output.argmax(axis=1).tolist()
         answers = [
             {"prediction": classes[code], "probabilities": dict(zip(names, row, strict=True))}
             for code, row in zip(best, output.tolist(), strict=True)
         ]
         if bundle.threshold is not None:
-            for answer, positive in zip(answers, output[:, 1] >= bundle.threshold, strict=True):
-                answer["decision"] = classes[1] if positive else classes[0]
+            for answer, code in zip(answers, bundle.decide(output).tolist(), strict=True):
+                answer["decision"] = classes[code]
         return answers
 
     @cached_property
@@ -212,19 +212,11 @@ class Served:
     @property
     def positive(self) -> str:
         """The name of a binary model's positive class."""
-        return self._names[1]
+        return self.scorer.bundle.labels.names[1]
 
     def class_name(self, code: int) -> str:
         """The name of a class in JSON and metrics."""
-        return self._names[code]
-
-    @cached_property
-    def _names(self) -> list[str]:
-        return [str(c).lower() if isinstance(c, bool) else str(c) for c in self._classes]
-
-    @property
-    def _classes(self) -> tuple[Any, ...]:
-        return self.scorer.bundle.labels.classes
+        return self.scorer.bundle.labels.names[code]
 
     @cached_property
     def _entity(self) -> tuple[str, ...]:
