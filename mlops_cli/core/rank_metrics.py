@@ -18,6 +18,7 @@ __all__ = [
 ]
 
 Bools = NDArray[np.bool_]
+Places = NDArray[np.intp]
 
 
 def roc_auc(y: Truth, prediction: Floats) -> Statistic:
@@ -69,43 +70,36 @@ def _plain_mean(each: Sequence[Statistic]) -> Statistic:
     return statistic
 
 
-def _ranked(score: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows by falling score, and where each run of equal scores starts in that order."""
+def _over_ranks(
+    figure: Callable[[Floats, Bools, Places], float], positive: Bools, score: Floats
+) -> Statistic:
+    """A figure of the weights and of what is positive, by falling score.
+
+    Its third argument is where each run of equal scores starts in that order.
+    """
     order = np.argsort(-score, kind="stable")
-    falling = score[order]
+    falling, positive = score[order], positive[order]
     starts = np.flatnonzero(np.r_[True, falling[1:] != falling[:-1]]) if len(score) else order
-    return order, starts
+    return lambda w: figure(w[order], positive, starts) if len(w) else float("nan")
 
 
 def _area(positive: Bools, score: Floats) -> Statistic:
-    order, starts = _ranked(score)
-    positive = positive[order]
-
-    def statistic(w: Floats) -> float:
-        if not len(w):
-            return float("nan")
-        w = w[order]
+    def figure(w: Floats, positive: Bools, starts: Places) -> float:
         up = np.add.reduceat(w * positive, starts)
         down = np.add.reduceat(w * ~positive, starts)
         ranked_below = down.sum() - np.cumsum(down)
         wins = float((up * (ranked_below + down / 2)).sum())
         return ratio(wins, float(up.sum() * down.sum()))
 
-    return statistic
+    return _over_ranks(figure, positive, score)
 
 
 def _precision_area(positive: Bools, score: Floats) -> Statistic:
-    order, starts = _ranked(score)
-    positive = positive[order]
-
-    def statistic(w: Floats) -> float:
-        if not len(w):
-            return float("nan")
-        w = w[order]
+    def figure(w: Floats, positive: Bools, starts: Places) -> float:
         up = np.add.reduceat(w * positive, starts)
         found = np.cumsum(up)
         taken = np.cumsum(np.add.reduceat(w, starts))
         precision = np.divide(found, taken, out=np.zeros_like(found), where=taken > 0)
         return ratio(float((up * precision).sum()), float(found[-1]))
 
-    return statistic
+    return _over_ranks(figure, positive, score)

@@ -29,7 +29,6 @@ from mlops_cli.live.materializing import validated
 from mlops_cli.live.scorable_rows import read_scorable
 from mlops_cli.live.scoring import Scorer, Unscorable
 from mlops_cli.live.selecting import Selected, selected
-from mlops_cli.store.bundle import verify
 from mlops_cli.store.locks import held
 from mlops_cli.store.parts import Done, Parts, beside, file_print
 from mlops_cli.store.streams import RowFile, Rows, Taken, Text, columns_of, found_files, opened
@@ -133,7 +132,7 @@ def predict(params: Params, layout: Layout, batch: Batch, progress: Progress) ->
     job = {
         "mlops": __version__,
         "version": choice.label,
-        "bundle": verify(choice.folder)["bundle_sha256"],
+        "bundle": scorer.bundle.sha256,
         "files": [file_print(path) for path in paths],
         "looked into": looked_into,
         "text": vars(text),

@@ -61,10 +61,12 @@ def labels_of(bundle: Bundle, rows: pl.DataFrame, reader: Reader) -> pl.Series:
     import orjson
     import polars as pl
 
+    from mlops_cli.store.events import entity_key
+
     # As the service makes them: microseconds times this, see Labelling.
     moments = [None if m is None else m * 1e-6 for m in rows["moment"].dt.epoch("us").to_list()]
     abouts = [
-        None if entity is None or moment is None else f"{entity}|{moment!r}"
+        None if entity is None or moment is None else entity_key(entity, moment)
         for entity, moment in zip(rows["entity"].to_list(), moments, strict=True)
     ]
     ids = rows["id"].to_list()

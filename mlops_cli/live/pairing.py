@@ -94,9 +94,10 @@ def _side(layout: Layout, revision: str | None, facts: Facts, place: Path, *, fe
             target = place / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(file)
-    if bundles.verify(model)["bundle_sha256"] != facts.registration.get("bundle_sha256"):
+    bundle = bundles.load(model)
+    if bundle.sha256 != facts.registration.get("bundle_sha256"):
         raise NotFound(f"the model of {facts.name} is not the one of its reports", "mlops run")
-    return _Side(bundles.load(model), tables.scan(test).collect())
+    return _Side(bundle, tables.scan(test).collect())
 
 
 def _judged(old: _Side, new: _Side, facts: Facts) -> Paired | str:

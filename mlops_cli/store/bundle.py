@@ -70,6 +70,8 @@ class Bundle:
         ``inputs``: feature -> kind, and categories or range; ``output``.
     facts
         Where the model comes from: seed, data window, versions, validation score.
+    sha256
+        Of the manifest that it was verified by; empty where it wasn't loaded.
     """
 
     members: tuple[Member, ...]
@@ -81,6 +83,7 @@ class Bundle:
     program: Mapping[str, Any] = field(default_factory=dict)
     signature: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = field(default="", compare=False)
 
     def predict(self, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
         """Probabilities (rows, classes), or values (rows,) for regression.
@@ -231,6 +234,7 @@ def load(folder: Path, *, tried: bool = False) -> Bundle:
             program=_read(folder, "program.json"),
             signature=_read(folder, "signature.json"),
             facts=description["facts"],
+            sha256=manifest["bundle_sha256"],
         )
         _refuse_misshapen(bundle)
     return bundle

@@ -213,8 +213,6 @@ def _fill(
 
 
 def _labels(selected: Selected, scorer: Scorer, content: str) -> dict[str, str]:
-    from mlops_cli.store.bundle import verify
-
     window = scorer.bundle.facts.get("window")
     version = selected.version
     return {
@@ -222,7 +220,7 @@ def _labels(selected: Selected, scorer: Scorer, content: str) -> dict[str, str]:
         "version": selected.number,
         "commit": version.commit if version is not None else "none",
         "data_window": " to ".join(window) if window else "none",
-        "bundle_sha256": verify(selected.folder)["bundle_sha256"],
+        "bundle_sha256": scorer.bundle.sha256,
         "content": content,
     }
 

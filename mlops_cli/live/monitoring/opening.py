@@ -11,7 +11,6 @@ from mlops_cli.core.encoding import Encoder
 from mlops_cli.core.labels import LabelCodec
 from mlops_cli.core.monitoring.basis import Basis, monitored_metrics
 from mlops_cli.errors import DataRefused, NotFound
-from mlops_cli.store.bundle import verify
 from mlops_cli.store.files import read_json
 from mlops_cli.store.profile import read_reference
 
@@ -24,18 +23,17 @@ __all__ = ["open_basis"]
 
 
 def open_basis(folder: Path, params: Params) -> Basis:
-    """Verify a bundle, and read what a window is compared with.
+    """Read what a window is compared with from a bundle that was verified (``selected``, ``load``).
 
     Raises
     ------
     NotFound
-        If there is no bundle, or it was never evaluated.
+        If it was never evaluated.
     DataRefused
-        If it isn't as it was written.
+        If its evaluation names no metrics.
     BadParams
         If ``monitor.metric`` is none for the task.
     """
-    verify(folder)
     description = read_json(folder / "bundle.json")
     labels = LabelCodec.from_json(description["labels"])
     # A bundle that was made before there were profiles is judged by its labels only.

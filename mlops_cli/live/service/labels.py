@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mlops_cli.store.events import LONGEST_ENTITY, Label
+from mlops_cli.store.events import LONGEST_ENTITY, Label, entity_key
 
 if TYPE_CHECKING:
     from mlops_cli.live.service.served import Served
@@ -63,7 +63,7 @@ class Labelling:
 
     def labelled(self, entity: str, moment: float, value: str, at: float) -> Label:
         """The same of parts that are as the log has them."""
-        return Label(f"{entity}|{moment!r}", None, entity, moment, value, at)
+        return Label(entity_key(entity, moment), None, entity, moment, value, at)
 
     def moment(self, given: Any) -> float:
         """Seconds since 1970 of ISO 8601 text; without a zone it is UTC.

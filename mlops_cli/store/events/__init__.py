@@ -12,6 +12,7 @@ from mlops_cli.store.events.base import (
     Prediction,
     Unkeepable,
     WriteFailed,
+    entity_key,
     sqlite_file,
 )
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mlops_cli.store.events.writer import EventLog
 
 __all__ = [
-    "LONGEST_ENTITY", "Events", "Label", "Policy", "Prediction", "Unkeepable", "WriteFailed",
+    "LONGEST_ENTITY", "Events", "Label", "Policy", "Prediction", "Unkeepable", "WriteFailed", "entity_key",
     "open_events", "open_log", "open_reader", "sqlite_file",
 ]  # fmt: skip
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LONGEST_ENTITY", "Events", "Label", "Policy", "Prediction", "Unkeepable", "WriteFailed",
-    "sqlite_file",
+    "entity_key", "sqlite_file",
 ]  # fmt: skip
 
 LONGEST_ENTITY = 2_000
@@ -73,6 +73,11 @@ class Label(NamedTuple):
     moment: float | None
     value: str
     at: float
+
+
+def entity_key(entity: str, moment: float) -> str:
+    """The key of a label that names an entity, and its moment in seconds since 1970."""
+    return f"{entity}|{moment!r}"
 
 
 class Unkeepable(Exception):

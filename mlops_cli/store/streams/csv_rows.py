@@ -16,7 +16,7 @@ from mlops_cli.errors import SourceUnreadable
 from mlops_cli.store.sources.csv_header import complete
 from mlops_cli.store.sources.csv_survey import survey
 from mlops_cli.store.streams.contract import Broken, Taken, Text
-from mlops_cli.store.streams.text import BOM, Records
+from mlops_cli.store.streams.text import BOM, Records, RecordsCursor
 
 __all__ = ["PACKED", "of_body", "open_file"]
 
@@ -126,22 +126,11 @@ class _CsvFile:
         return _CsvCursor(self, max(at, self.begin), columns)
 
 
-class _CsvCursor:
+class _CsvCursor(RecordsCursor):
     def __init__(self, file: _CsvFile, at: int, columns: Sequence[str]) -> None:
+        super().__init__(file.records(at))
         self._file = file
         self._columns = [name for name in file.names if name in columns]
-        self._records = file.records(at)
-
-    @property
-    def at(self) -> int:
-        return self._records.at
-
-    @property
-    def bytes_read(self) -> int:
-        return self._records.bytes_read
-
-    def close(self) -> None:
-        self._records.close()
 
     def take(self, rows: int) -> Taken | None:
         block = self._records.take(rows)

@@ -13,7 +13,7 @@ import polars as pl
 from mlops_cli.core.json_text import DEEPEST, text_is_deep
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.store.streams.contract import Broken, Taken, Text
-from mlops_cli.store.streams.text import BOM, Records
+from mlops_cli.store.streams.text import BOM, Records, RecordsCursor
 
 __all__ = ["open_file"]
 
@@ -58,22 +58,11 @@ class _JsonFile:
         return _JsonCursor(self, at, [c for c in columns if c in self.names])
 
 
-class _JsonCursor:
+class _JsonCursor(RecordsCursor):
     def __init__(self, file: _JsonFile, at: int, columns: Sequence[str]) -> None:
+        super().__init__(Records(file.path, file.text.encoding, at, quoted=False))
         self._file = file
         self._columns = columns
-        self._records = Records(file.path, file.text.encoding, at, quoted=False)
-
-    @property
-    def at(self) -> int:
-        return self._records.at
-
-    @property
-    def bytes_read(self) -> int:
-        return self._records.bytes_read
-
-    def close(self) -> None:
-        self._records.close()
 
     def take(self, rows: int) -> Taken | None:
         """The next rows."""

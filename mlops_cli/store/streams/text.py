@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.store.unpacking import BoundedGzip
 
-__all__ = ["BOM", "Records"]
+__all__ = ["BOM", "Records", "RecordsCursor"]
 
 BOM = codecs.BOM_UTF8
 _BLOCK = 4 << 20
@@ -111,6 +111,27 @@ class Records:
             f"a record of {self._path}, from byte {self.at} on, has no end",
             'A quote is probably not closed; inside a value it is written twice: "5"" pipe".',
         )
+
+
+class RecordsCursor:
+    """What cursors over records share; see ``contract.Cursor``."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    @property
+    def at(self) -> int:
+        """Where to begin, to go on from here."""
+        return self._records.at
+
+    @property
+    def bytes_read(self) -> int:
+        """See ``Records.bytes_read``."""
+        return self._records.bytes_read
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._records.close()
 
 
 class _Text:
