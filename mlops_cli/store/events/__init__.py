@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mlops_cli.store.events.writer import EventLog
 
 __all__ = [
-    "LONGEST_ENTITY", "Events", "Label", "Policy", "Prediction", "Unkeepable", "WriteFailed", "entity_key",
-    "open_events", "open_log", "open_reader", "sqlite_file",
+    "LONGEST_ENTITY", "Events", "Label", "Policy", "Prediction", "Unkeepable", "WriteFailed",
+    "entity_key", "open_events", "open_log", "open_reader", "sqlite_file",
 ]  # fmt: skip
 
 
