@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["About"]
 
 
-class State(Protocol):
-    """The parts of a service that its answers tell of."""
+class ServiceState(Protocol):
+    """What a service says of itself is taken from these parts of it."""
 
     settings: Settings
     versions: Versions
@@ -44,7 +44,7 @@ class State(Protocol):
 class About:
     """Answers to GET of a service."""
 
-    def __init__(self, service: State) -> None:
+    def __init__(self, service: ServiceState) -> None:
         self._service = service
         self._document: tuple[Served, bytes] | None = None
 
