@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mlops_cli.params import Params
     from mlops_cli.params.base import Section
     from mlops_cli.reporting import Progress
+    from mlops_cli.store.bundle import Bundle
 
 __all__ = ["run"]
 
@@ -47,16 +48,15 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         If an earlier stage has not run.
     """
     progress.update("checking the model's files")
-    bundles.verify(layout.fitted)
+    bundle = bundles.load(layout.fitted)
     metrics, evaluation = read_json(layout.metrics), read_json(layout.evaluation)
-    description = read_json(layout.fitted / "bundle.json")
     gates = params.register_.gates
     latency = None
     if gates.milliseconds is not None:
         progress.update("measuring the time to score one row")
-        latency = _latency(layout)
+        latency = _latency(bundle, layout)
         write_json(layout.work / "latency.json", {"median_milliseconds": round(latency, 4)})
-    families = [member["family"] for member in description["members"]]
+    families = [member.family for member in bundle.members]
     evidence = Evidence(
         task=evaluation["task"],
         evaluated=evaluation["metrics"],
@@ -71,6 +71,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     approved = all(result.passed for result in results)
     progress.update("assembling the bundle and its model card")
     manifest = assemble(
+        bundle,
         layout,
         params.register_.name,
         params.project,
@@ -84,7 +85,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         "bundle_sha256": manifest["bundle_sha256"],
         "families": families,
         "metrics": metrics["model"],
-        "training": {name: description["facts"].get(name) for name in ("rows", "window")},
+        "training": {name: bundle.facts.get(name) for name in ("rows", "window")},
         "test": {"rows": metrics["rows"], "window": evaluation["window"]},
         "mlops_cli": __version__,
     }
@@ -106,9 +107,8 @@ def _sections(params: Params) -> dict[str, Section]:
     }
 
 
-def _latency(layout: Layout) -> float:
+def _latency(bundle: Bundle, layout: Layout) -> float:
     """Median milliseconds to score one test row alone, after a warm-up."""
-    bundle = bundles.load(layout.fitted)
     row = tables.scan(layout.split("test")).head(1).collect()
     taken = []
     for _ in range(_WARM_UP + _CALLS):

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from mlops_cli.params import Project
     from mlops_cli.params.base import Section
     from mlops_cli.params.data import SourceRules
+    from mlops_cli.store.bundle import Bundle
 
 __all__ = ["assemble"]
 
 
 def assemble(
+    bundle: Bundle,
     layout: Layout,
     name: str,
     project: Project,
@@ -32,6 +34,8 @@ def assemble(
 
     Parameters
     ----------
+    bundle
+        The one of ``layout.fitted``, loaded.
     layout
         Where the project's files are.
     name
@@ -50,12 +54,11 @@ def assemble(
     DataRefused
         If the fitted bundle is not as it was written.
     """
-    fitted = bundles.verify(layout.fitted)["bundle_sha256"]
     model = read_json(layout.fitted / "bundle.json")
     program = read_json(layout.fitted / "program.json")
     metrics, evaluation = read_json(layout.metrics), read_json(layout.evaluation)
     manifest, split = read_json(layout.ingest_manifest), read_json(layout.split_report)
-    origin = lineage(model["facts"], manifest, split, fingerprints(sections), fitted)
+    origin = lineage(model["facts"], manifest, split, fingerprints(sections), bundle.sha256)
     facts = Facts(
         model=model,
         program=program,
@@ -69,7 +72,7 @@ def assemble(
         "evaluation.json": json_text(evaluation),
         "schema.json": json_text(schema(program, rules)),
         "lineage.json": json_text(origin),
-        PROFILE: reference_text(make_reference(layout, project.seed)),
+        PROFILE: reference_text(make_reference(bundle, layout, project.seed)),
         "README.md": render(name, project, facts),
     }
     return bundles.extend(layout.fitted, layout.model, more)

@@ -10,7 +10,6 @@ import polars as pl
 from mlops_cli.core.reference import Reference, output_frame
 from mlops_cli.errors import NotFound
 from mlops_cli.layout import TARGET, TIME
-from mlops_cli.store import bundle as bundles
 from mlops_cli.store.files import read_json
 from mlops_cli.store.splits import read_split
 
@@ -18,30 +17,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlops_cli.layout import Layout
+    from mlops_cli.store.bundle import Bundle
 
 __all__ = ["PROFILE", "make_reference", "read_reference", "reference_text"]
 
 PROFILE = "profile.json"
 
 
-def make_reference(layout: Layout, seed: int) -> Reference:
-    """The profiles of the rows that the fitted bundle saw, and of its predictions on the others.
+def make_reference(bundle: Bundle, layout: Layout, seed: int) -> Reference:
+    """The profiles of the rows that a bundle saw, and of its predictions on the others.
 
     Parameters
     ----------
     layout
-        Where the splits and the fitted bundle are.
+        Where the splits are.
     seed
         Of the sample of rows.
 
     Raises
     ------
     NotFound
-        If a split or the bundle isn't there.
+        If a split isn't there.
     DataRefused
-        If a split lacks a feature, or the bundle isn't as it was written.
+        If a split lacks a feature.
     """
-    bundle = bundles.load(layout.fitted)
     kinds = dict(bundle.encoder.kinds)
     fitted = pl.concat([read_split(layout, name, kinds) for name in ("train", "validation")])
     if TIME in fitted.columns:
