@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_cli.errors import NotFound, SourceUnreadable, Usage
-from mlops_cli.store.sources.csv_header import complete
+from mlops_cli.store.sources.csv_dialect import complete
 
 if TYPE_CHECKING:
     import polars as pl

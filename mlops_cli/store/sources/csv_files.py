@@ -7,7 +7,6 @@ lines asks for, no row has too few. The rows that are read are compared with the
 
 from __future__ import annotations
 
-import csv
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from mlops_cli.core.columntypes import DTYPES
 from mlops_cli.core.masking import misfit
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.store.sources.csv_blank_lines import has_blank_lines, without_blank_lines
-from mlops_cli.store.sources.csv_header import complete
+from mlops_cli.store.sources.csv_dialect import complete, missing_as_null, records
 from mlops_cli.store.sources.csv_survey import survey_file
 from mlops_cli.store.sources.files import Scanned, check_utf8, open_files, scratch_file, unpacked
 
@@ -33,8 +32,6 @@ __all__ = ["diagnose", "open_table", "scan"]
 INFER_ROWS = 10_000
 """Rows by which the types are inferred where `types` doesn't state them."""
 
-_LONGEST = 1 << 30
-"""Characters that a value may have."""
 _NATIVE = ("integer", "number", "string")
 
 
@@ -101,10 +98,7 @@ def _lazy(plain: Path, request: Request, header: list[str]) -> pl.LazyFrame:
         # Polars leaves doubled quotes in names as they are.
         with_column_names=lambda _: header,
     )
-    return table.with_columns(
-        pl.when(~pl.col(c).is_in(list(missing))).then(pl.col(c)).alias(c)
-        for c, missing in by_column.items()
-    )
+    return table.with_columns(missing_as_null(c, texts) for c, texts in by_column.items())
 
 
 def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | None:
@@ -186,15 +180,14 @@ def _check_magic(path: Path, shown: str, request: Request) -> None:
 def _records(plain: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Give each record with the number of its last line."""
     with plain.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        csv.field_size_limit(_LONGEST)
-        reader = csv.reader(file, delimiter=separator)
+        reader = records(file, separator)
         for record in reader:
             yield reader.line_num, record
 
 
 def _header(plain: Path, shown: str, request: Request) -> list[str]:
-    records = (record for _, record in _records(plain, request.source.separator) if record)
-    names = complete(next(records, []))
+    filled = (record for _, record in _records(plain, request.source.separator) if record)
+    names = complete(next(filled, []))
     if any("\ufffd" in name for name in names):
         problem = check_utf8(plain, shown, request)
         if problem is not None:

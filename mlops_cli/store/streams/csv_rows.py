@@ -13,15 +13,13 @@ from typing import Any
 import polars as pl
 
 from mlops_cli.errors import SourceUnreadable
-from mlops_cli.store.sources.csv_header import complete
+from mlops_cli.store.sources.csv_dialect import complete, missing_as_null, records
 from mlops_cli.store.sources.csv_survey import survey
 from mlops_cli.store.streams.contract import Broken, Taken, Text
 from mlops_cli.store.streams.text import BOM, Records, RecordsCursor
 
 __all__ = ["PACKED", "of_body", "open_file"]
 
-_LONGEST = 1 << 30
-"""Characters that a field may have."""
 _BODY = Path("the body")
 """What stands for the file's name where there is none."""
 PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda", b"\x28\xb5\x2f\xfd")
@@ -72,9 +70,8 @@ def _header(path: Path, first: bytes, text: Text) -> tuple[str, ...]:
             f"the first line of {path} is not UTF-8: byte 0x{first[error.start]:02x}",
             "State the base source's `encoding` in params.yaml, such as latin-1.",
         ) from None
-    csv.field_size_limit(_LONGEST)
     try:
-        names = complete(next(csv.reader([line], delimiter=text.separator), []))
+        names = complete(next(records([line], text.separator), []))
     except csv.Error as error:  # such as a carriage return inside of a name
         raise SourceUnreadable(
             f"the first line of {path} is no header ({error})",
@@ -182,9 +179,7 @@ def _parsed(block: bytes, file: _CsvFile, columns: Sequence[str]) -> pl.DataFram
     if frame.height != counts.records:
         return None
     return frame.with_columns(
-        pl.when(~pl.col(c).is_in(missing)).then(pl.col(c)).alias(c)
-        for c in columns
-        if len(missing := file.text.missing(c)) > 1
+        missing_as_null(c, missing) for c in columns if len(missing := file.text.missing(c)) > 1
     )
 
 
@@ -201,7 +196,6 @@ def _record_by_record(
         block.decode()
     except UnicodeDecodeError:
         bad_bytes = True
-    csv.field_size_limit(_LONGEST)
     nulls = [frozenset(file.text.missing(name)) for name in file.names]
     rows: list[list[str | None]] = []
     index: list[int] = []
@@ -209,7 +203,7 @@ def _record_by_record(
     width = len(file.names)
     lines = list(io.StringIO(text, newline=""))
     may_be_stray = survey([block], file.text.separator).stray_quote is not None
-    reader = csv.reader(lines, delimiter=file.text.separator)
+    reader = records(lines, file.text.separator)
     number = begin = 0
     for record in reader:
         raw, begin = lines[begin : reader.line_num], reader.line_num
