@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_cli.errors import NotFound, SourceUnreadable, Usage
-from mlops_cli.store.sources.csv_dialect import complete
+from mlops_cli.store.sources.csv_dialect import complete, records
 
 if TYPE_CHECKING:
     import polars as pl
@@ -202,7 +202,7 @@ def _header(head: bytes, encoding: str) -> tuple[str, list[str]]:
 
 def _names(text: str, separator: str) -> list[str]:
     try:
-        records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-        return complete(next(filter(None, records), []))
+        found = records(io.StringIO(text, newline=""), separator)
+        return complete(next(filter(None, found), []))
     except csv.Error:
         return []

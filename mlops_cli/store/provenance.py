@@ -29,8 +29,8 @@ def provenance(root: Path, registry: Registry, version: Version) -> dict[str, An
         If the commit's files aren't as DVC and the register stage write them.
     """
     git = Git(root)
-    lock = _yaml(git.ask("show", f"{version.commit}:./dvc.lock"))
-    record = _json(git.ask("show", f"{version.commit}:./models/registration.json"))
+    lock = _yaml(git.read(version.commit, "dvc.lock"))
+    record = _json(git.read(version.commit, "models/registration.json"))
     if not lock or not record:
         raise NotFound(
             f"the tag {version.tag.name} points at the commit {version.commit[:9]}, which holds no "
