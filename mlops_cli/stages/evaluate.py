@@ -20,7 +20,7 @@ from mlops_cli.core.evaluation_tables import evaluation_tables
 from mlops_cli.core.findings import fairness_found, segments_found
 from mlops_cli.core.importance import CANDIDATES, permutation, top
 from mlops_cli.core.intervals import Bootstrap, Comparison, compare
-from mlops_cli.core.metrics import BEST_BY_MEDIAN, decide, default_metrics, lookup
+from mlops_cli.core.metrics import BEST_BY_MEDIAN, default_metrics, lookup
 from mlops_cli.core.reliability import curves_of
 from mlops_cli.core.segments import PAIRED
 from mlops_cli.core.weighted import row_weights

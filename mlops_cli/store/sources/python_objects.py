@@ -156,8 +156,8 @@ def _arrow(thing: Any) -> pl.LazyFrame:
             if left == 0:
                 return
 
-    table: pl.LazyFrame = register_io_source(batches, schema=schema)
-    return table
+    lazy: pl.LazyFrame = register_io_source(batches, schema=schema)
+    return lazy
 
 
 def _explained(error: Exception, request: Request) -> SourceUnreadable:
