@@ -33,6 +33,8 @@ _STAGES = 10_000
 _TEXT = 100_000_000
 """The most characters that variables may be written out to."""
 _SETTINGS_BYTES = 32 << 20
+_FOLDERS = 1000
+"""Of one path, before DVC reads it: it looks at all folders above each of them."""
 _HASHES = frozenset({"md5", "md5-dos2unix"})
 _HINT = "If you trust it, run it with `mlops run`, or ask with `dvc status`."
 
@@ -119,6 +121,8 @@ def _settings_of(name: str, text: str) -> set[str]:
     if text.count("${") * longest > _TEXT:
         raise BadParams(f"{name} has variables that write out to too much", "Shorten it.")
     for node in _mappings(tree):
+        if any(path.count("/") > _FOLDERS for path in _named_paths(node)):
+            raise DataRefused(f"{name} states a path of more than {_FOLDERS:,} folders", _HINT)
         wdir = node.get("wdir")
         if isinstance(wdir, str) and wdir not in {"", "."}:
             if "${" in wdir:
@@ -129,6 +133,19 @@ def _settings_of(name: str, text: str) -> set[str]:
         settings |= {data_path(file, name, below) for file in _named_settings(node)}
         _refuse_matrix(node.get("matrix"), name)
     return settings
+
+
+def _named_paths(node: Mapping[Any, Any]) -> Iterator[str]:
+    """What a stage, or the data of a ``.dvc`` file, states as paths."""
+    entries: list[Any] = [node.get("path"), node.get("wdir")]
+    for key in ("deps", "outs", "metrics", "plots"):
+        stated = node.get(key)
+        entries += stated if isinstance(stated, list) else []
+    for entry in entries:
+        if isinstance(entry, str):
+            yield entry
+        elif isinstance(entry, dict):
+            yield from (key for key in entry if isinstance(key, str))
 
 
 def _named_settings(node: Mapping[Any, Any]) -> Iterator[str]:

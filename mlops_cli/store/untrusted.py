@@ -33,7 +33,7 @@ _HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _RESERVED = frozenset({".git", ".dvc"})
 """Folders of Git and DVC: what is written there becomes settings, hooks, commands."""
 _DRIVE = re.compile(r"[A-Za-z]:")
-_PATH_BYTES, _NAME_BYTES = 4000, 255
+_PATH_BYTES, _NAME_BYTES, _FOLDERS = 4000, 255, 100
 _DEPTH = 64
 LARGEST_JSON = 256 << 20
 _FILES = 1_000_000
@@ -77,6 +77,8 @@ def data_path(value: object, place: str, folder: str = "") -> str:
             problem = "which is not below the project"
         elif any(_is_reserved(name) for name in names):
             problem = "which is Git's or DVC's own"
+        elif len(names) > _FOLDERS:  # for each of them DVC looks at all those above
+            problem = f"which lies more than {_FOLDERS} folders deep"
         else:
             return joined
     raise DataRefused(f"{place} states the path {_short(value)}, {problem}", _UNTRUSTED)

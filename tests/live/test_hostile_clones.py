@@ -13,6 +13,8 @@ import hostile_clones as hostile
 import pytest
 
 from mlops_cli.cli.app import main
+from mlops_cli.errors import DataRefused
+from mlops_cli.store.dvc_files import refuse_files
 
 LOOKING = (
     ("models", "pull", "v0.1.0"),
@@ -392,3 +394,21 @@ def test_files_that_git_takes_for_a_repository_run_nothing(
         assert main(list(words)) == 3
         assert "looks like a repository of Git's" in capsys.readouterr().err
     assert not (tmp_path / "PWNED").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("data/rows.csv.dvc", "outs: [{md5: eaa4ac350a952abd2d2ae077723f1349, path: PATH}]\n"),
+        ("dvc.yaml", "stages: {a: {cmd: x, outs: [PATH]}}\n"),
+        ("dvc.yaml", "stages: {a: {cmd: x, deps: [PATH]}}\n"),
+    ],
+)
+def test_a_path_of_thousands_of_folders_is_refused_at_once(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(text.replace("PATH", "a/" * 6000 + "b"))
+    # DVC takes over a minute to read it.
+    with pytest.raises(DataRefused, match=r"states a path of more than 1,000 folders"):
+        refuse_files(tmp_path, [name])

@@ -55,6 +55,7 @@ def test_what_is_no_hash_is_refused_with_its_place(value):
         ("", "..x/y", "..x/y"),
         ("", ".gitignore", ".gitignore"),
         ("", "a b/é", "a b/é"),
+        ("", "a/" * 99 + "b", "a/" * 99 + "b"),
     ],
 )
 def test_a_path_below_the_project_is_made_normal(folder, value, path):
@@ -64,6 +65,7 @@ def test_a_path_below_the_project_is_made_normal(folder, value, path):
 @pytest.mark.parametrize(
     "value",
     [
+        "a/" * 100 + "b",
         "../x",
         "a/../../x",
         "..",
