@@ -77,10 +77,10 @@ def contributions(
     """
     scale = _SCALES[bundle.task]
     if _trees(bundle):
-        from mlops_cli.core.learners.lightgbm_library import Scorer
+        from mlops_cli.core.learners.lightgbm_library import BoosterPredictor
 
         (text,) = bundle.members[0].fitted.to_files().values()
-        found = Scorer(text.decode()).contributions(X)
+        found = BoosterPredictor(text.decode()).contributions(X)
         base = found[0, :, -1] if len(found) else np.zeros(found.shape[1])
         return Contributions("tree SHAP", scale, base, bundle.encoder.by_feature(found[:, :, :-1]))
     additive = _additive(bundle)

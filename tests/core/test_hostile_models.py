@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
-from mlops_cli.core.learners.lightgbm_library import LibraryError, Scorer
+from mlops_cli.core.learners.lightgbm_library import BoosterPredictor
+from mlops_cli.core.learners.native_library import NativeLibraryError
 from mlops_cli.errors import DataRefused
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,8 @@ def with_entry(text: str, key: str, at: int, value: str) -> str:
 def test_what_lightgbm_wrote_is_taken_and_its_end_plays_no_part(text: str) -> None:
     X = np.random.default_rng(1).normal(size=(50, 6))
     body, mark, _ = text.partition("end of trees\n")
-    assert np.array_equal(Scorer(text).predict(X), Scorer(body + mark).predict(X))
+    whole, cut = BoosterPredictor(text), BoosterPredictor(body + mark)
+    assert np.array_equal(whole.predict(X), cut.predict(X))
 
 
 @pytest.mark.parametrize(
@@ -91,9 +93,9 @@ def test_a_number_that_points_outside_of_a_tree_is_refused(
     text: str, key: str, at: int, value: str
 ) -> None:
     forged = with_entry(text, key, at, value)
-    with pytest.raises(LibraryError):
-        Scorer(forged)
-    with pytest.raises(DataRefused, match=r"model\.txt is not a LightGBM model"):
+    with pytest.raises(NativeLibraryError):
+        BoosterPredictor(forged)
+    with pytest.raises(DataRefused, match=r"model\.txt is not a model of the family lightgbm"):
         FAMILIES["lightgbm"].from_files({"model.txt": forged.encode()})
 
 
@@ -106,8 +108,8 @@ def test_a_category_without_its_set_is_refused(text: str) -> None:
         with_entry(text, "cat_threshold", 0, "-1"),
         with_entry(text, "cat_threshold", 0, "4294967296"),
     ):
-        with pytest.raises(LibraryError):
-            Scorer(forged)
+        with pytest.raises(NativeLibraryError):
+            BoosterPredictor(forged)
 
 
 @pytest.mark.parametrize(
@@ -132,13 +134,13 @@ def test_a_category_without_its_set_is_refused(text: str) -> None:
     ],
 )
 def test_a_header_that_doesnt_fit_its_trees_is_refused(text: str, old: str, new: str) -> None:
-    with pytest.raises(LibraryError):
-        Scorer(text.replace(old, new, 1))
+    with pytest.raises(NativeLibraryError):
+        BoosterPredictor(text.replace(old, new, 1))
 
 
 def test_sizes_of_trees_are_compared_with_the_trees(text: str) -> None:
-    with pytest.raises(LibraryError, match="as long as it says"):
-        Scorer(replaced(text, "leaf_value", "1 2 3", resize=False))
+    with pytest.raises(NativeLibraryError, match="as long as it says"):
+        BoosterPredictor(replaced(text, "leaf_value", "1 2 3", resize=False))
 
 
 def test_changed_bytes_never_end_the_process() -> None:

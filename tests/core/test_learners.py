@@ -258,6 +258,13 @@ def test_a_file_that_is_no_model_is_refused(family):
         family.from_files(dict.fromkeys(files, b"garbage"))
 
 
+def test_a_model_whose_package_is_missing_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DataRefused, match="one of xgboost, which is not installed") as refused:
+        FAMILIES["xgboost"].from_files({"model.ubj": b"any"})
+    assert "xgboost" in refused.value.hint
+
+
 def test_a_tree_that_points_outside_itself_or_back_is_refused():
     leaf = np.array([False, True, True])
     right, feature = np.array([2, -1, -1]), np.array([0, -2, -2])

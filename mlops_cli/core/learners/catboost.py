@@ -18,7 +18,6 @@ from mlops_cli.core.learners.outputs import shares, to_predictions
 from mlops_cli.core.learners.rounds import Rounds, deadline
 from mlops_cli.core.learners.task_info import TaskInfo
 from mlops_cli.core.learners.threads import cores
-from mlops_cli.errors import DataRefused, install_hint
 from mlops_cli.params.modelling import Dimension
 
 __all__ = ["FAMILY"]
@@ -265,27 +264,16 @@ def _bytes(model: Any) -> bytes:
 
 
 def _from_files(files: Mapping[str, bytes]) -> _Catboost:
-    try:
-        facts = json.loads(files[_FACTS])
-        model = _Catboost(
-            files[_FILE],
-            str(facts["loss"]),
-            int(facts["classes"]),
-            tuple(map(int, facts["present"])),
-            tuple(map(int, facts["categorical"])),
-            tuple(map(float, facts["gains"])),
-        )
-        model.iterations  # noqa: B018
-    except ImportError:
-        raise DataRefused(
-            "the model is one of CatBoost, which is not installed",
-            install_hint("catboost"),
-        ) from None
-    except Exception as error:  # noqa: BLE001 - CatBoost's own errors can't be named without it
-        raise DataRefused(
-            f"{_FILE} is not a CatBoost model that can be read: {str(error).splitlines()[:1]}",
-            "Fetch the model again, or train it anew.",
-        ) from None
+    facts = json.loads(files[_FACTS])
+    model = _Catboost(
+        files[_FILE],
+        str(facts["loss"]),
+        int(facts["classes"]),
+        tuple(map(int, facts["present"])),
+        tuple(map(int, facts["categorical"])),
+        tuple(map(float, facts["gains"])),
+    )
+    model.iterations  # noqa: B018 - reads the content
     return model
 
 

@@ -11,10 +11,14 @@ from typing import Any, Protocol
 from mlops_cli.core.learners.constant import CONSTANT, Constant, only_constant
 from mlops_cli.core.learners.fit_request import FitRequest, Floats, Settings
 from mlops_cli.core.learners.task_info import TaskInfo
-from mlops_cli.errors import DataRefused, MlopsError
+from mlops_cli.errors import DataRefused, MlopsError, install_hint
 from mlops_cli.params.modelling import Dimension
 
 __all__ = ["Family", "Fitted", "Setting", "steps_of_joint_trees", "steps_of_trees"]
+
+
+_SHOWN = 200
+"""Characters of a library's message."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class Family:
     fitter
         Its own fit, of a request with all settings; ``fit`` calls it.
     reader
-        Builds its own model back; raises DataRefused before it makes an object not on our list.
+        Builds its own model back, of no object that is not on our list. Whatever it raises of
+        damaged bytes, ``from_files`` turns into DataRefused.
     portfolio
         Settings to try after the defaults, the most promising first; each names what differs.
     rounds
@@ -145,14 +150,20 @@ class Family:
         """
         if set(files) == {CONSTANT}:
             return Constant.from_bytes(files[CONSTANT])
+        if not self.installed:
+            raise DataRefused(
+                f"the model is one of {self.name}, which is not installed",
+                install_hint(str(self.needs)),
+            )
         try:
             return self.reader(files)
         except (MlopsError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - libraries raise what they like of damaged bytes
+            reason = (str(error).splitlines() or [""])[0][:_SHOWN]
             raise DataRefused(
                 f"{', '.join(files) or 'nothing'} is not a model of the family {self.name} that "
-                f"can be read ({type(error).__name__})",
+                f"can be read ({type(error).__name__}: {reason})",
                 "Fetch the model again, or train it anew.",
             ) from None
 

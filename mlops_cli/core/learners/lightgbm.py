@@ -12,11 +12,10 @@ import numpy as np
 
 from mlops_cli.core.learners.contract import Family, Setting
 from mlops_cli.core.learners.fit_request import FitRequest, Floats
-from mlops_cli.core.learners.lightgbm_library import LibraryError, Scorer, package
+from mlops_cli.core.learners.lightgbm_library import BoosterPredictor, package
 from mlops_cli.core.learners.outputs import shares, two_columns
 from mlops_cli.core.learners.rounds import Rounds, deadline
 from mlops_cli.core.learners.threads import cores
-from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
 
 if TYPE_CHECKING:
@@ -43,20 +42,20 @@ class _Lightgbm:
     classes: int
 
     @cached_property
-    def _scorer(self) -> Scorer:
-        return Scorer(self.text)
+    def _predictor(self) -> BoosterPredictor:
+        return BoosterPredictor(self.text)
 
     @property
     def iterations(self) -> int | None:
-        return self._scorer.iterations
+        return self._predictor.iterations
 
     @property
     def importances(self) -> Floats:
         """Gain of the splits, summed by feature."""
-        return shares(np.maximum(self._scorer.gains(), 0.0))
+        return shares(np.maximum(self._predictor.gains(), 0.0))
 
     def predict(self, X: Floats) -> Floats:
-        return _as_promised(self._scorer.predict(X), self.classes)
+        return _as_promised(self._predictor.predict(X), self.classes)
 
     def to_files(self) -> dict[str, bytes]:
         return {_FILE: self.text.encode()}
@@ -157,13 +156,7 @@ def _from_files(files: Mapping[str, bytes]) -> _Lightgbm:
     kind = objective[1] if objective else "regression"
     classes = {"binary": 2, "multiclass": int(objective[2] or 0) if objective else 0}.get(kind, 0)
     model = _Lightgbm(text, classes)
-    try:
-        model.iterations  # noqa: B018
-    except LibraryError as error:
-        raise DataRefused(
-            f"{_FILE} is not a LightGBM model that can be read: {error}",
-            "Fetch the model again, or train it anew.",
-        ) from None
+    model.iterations  # noqa: B018 - reads the text
     return model
 
 

@@ -15,7 +15,6 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.abc import MetaPathFinder
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -23,19 +22,27 @@ import numpy as np
 
 from mlops_cli.core.learners.fit_request import Floats
 from mlops_cli.core.learners.lightgbm_text import TextError, checked
+from mlops_cli.core.learners.native_library import (
+    FEW_ROWS,
+    NativeLibrary,
+    NativeLibraryError,
+    as_rows,
+)
 from mlops_cli.core.learners.threads import available_cores
 
-__all__ = ["LibraryError", "Scorer", "package"]
+__all__ = ["BoosterPredictor", "package"]
 
+_LIBRARY = NativeLibrary(
+    "lightgbm",
+    ("lib/lib_lightgbm.so", "lib/lib_lightgbm.dylib", "bin/lib_lightgbm.dll"),
+    "LGBM_GetLastError",
+)
 _DOUBLES, _ROW_MAJOR = 1, 1
 _NORMAL, _CONTRIBUTIONS = 0, 3
 _FROM_FIRST, _TO_LAST = ctypes.c_int(0), ctypes.c_int(-1)
 _BY_GAIN = ctypes.c_int(1)
 _SILENT = b"verbosity=-1"
 _ALONE = b"verbosity=-1 num_threads=1"
-_FEW = 20_000
-"""Up to so many rows one thread is used. LightGBM has one number of threads for the whole process:
-were it changed beside a fit in another thread, that one would write past its buffers."""
 _BESIDE = 400
 """From so many rows on two threads of ours, each with one of LightGBM's, take half of them each."""
 _NOT_NEEDED = ("sklearn", "pandas", "matplotlib", "dask")
@@ -71,11 +78,7 @@ class _Missing(MetaPathFinder):
             raise ModuleNotFoundError(f"{fullname} isn't needed", name=fullname)
 
 
-class LibraryError(Exception):
-    """What the library answered when it couldn't do as asked."""
-
-
-class Scorer:
+class BoosterPredictor:
     """A booster that was read from LightGBM's text format.
 
     Parameters
@@ -85,7 +88,7 @@ class Scorer:
 
     Raises
     ------
-    LibraryError
+    NativeLibraryError
         If it isn't one.
     """
 
@@ -93,23 +96,22 @@ class Scorer:
         try:
             content = checked(text).encode()
         except TextError as error:
-            raise LibraryError(str(error)) from None
-        library = _library()
+            raise NativeLibraryError(str(error)) from None
         self._handle, rounds = ctypes.c_void_p(), ctypes.c_int()
-        _ask(
-            library.LGBM_BoosterLoadModelFromString,
+        _LIBRARY.call(
+            "LGBM_BoosterLoadModelFromString",
             ctypes.c_char_p(content),
             ctypes.byref(rounds),
             ctypes.byref(self._handle),
         )
-        weakref.finalize(self, library.LGBM_BoosterFree, self._handle)
+        weakref.finalize(self, _LIBRARY.functions.LGBM_BoosterFree, self._handle)
         self.iterations = rounds.value
-        self.features = self._number(library.LGBM_BoosterGetNumFeature)
-        self.outputs = self._number(library.LGBM_BoosterGetNumClasses)
+        self.features = _LIBRARY.number("LGBM_BoosterGetNumFeature", self._handle)
+        self.outputs = _LIBRARY.number("LGBM_BoosterGetNumClasses", self._handle)
         # A row alone is scored with all settings read beforehand.
         self._row = ctypes.c_void_p()
-        _ask(
-            library.LGBM_BoosterPredictForMatSingleRowFastInit,
+        _LIBRARY.call(
+            "LGBM_BoosterPredictForMatSingleRowFastInit",
             self._handle,
             ctypes.c_int(_NORMAL),
             _FROM_FIRST,
@@ -119,15 +121,16 @@ class Scorer:
             ctypes.c_char_p(_ALONE),
             ctypes.byref(self._row),
         )
-        weakref.finalize(self, library.LGBM_FastConfigFree, self._row)
+        weakref.finalize(self, _LIBRARY.functions.LGBM_FastConfigFree, self._row)
 
     def predict(self, X: Floats) -> Floats:
         """Of (rows, features): (rows,), or (rows, classes) where there are several outputs."""
-        if len(X) == 1:
-            found = self._predict_row(np.ascontiguousarray(X, dtype=np.float64))
+        rows = as_rows(X, self.features)
+        if len(rows) == 1:
+            scores = self._predict_row(rows)
         else:
-            found = self._predict(X, _NORMAL, self.outputs)
-        return found[:, 0] if self.outputs == 1 else found
+            scores = self._predict(rows, _NORMAL, self.outputs)
+        return scores[:, 0] if self.outputs == 1 else scores
 
     def contributions(self, X: Floats) -> Floats:
         """Tree SHAP values (Lundberg et al. 2020), (rows, outputs, features + 1).
@@ -135,52 +138,45 @@ class Scorer:
         The last of each is the expected value; they sum to the raw score.
         """
         width = self.features + 1
-        found = self._predict(X, _CONTRIBUTIONS, self.outputs * width)
-        return found.reshape(len(X), self.outputs, width)
+        values = self._predict(as_rows(X, self.features), _CONTRIBUTIONS, self.outputs * width)
+        return values.reshape(len(X), self.outputs, width)
 
     def gains(self) -> Floats:
         """Gain of the splits, summed by feature."""
-        found = np.empty(self.features)
-        _ask(
-            _library().LGBM_BoosterFeatureImportance,
-            self._handle,
-            _TO_LAST,
-            _BY_GAIN,
-            _place(found),
+        gains = np.empty(self.features)
+        _LIBRARY.call(
+            "LGBM_BoosterFeatureImportance", self._handle, _TO_LAST, _BY_GAIN, _address(gains)
         )
-        return found
+        return gains
 
     def _predict_row(self, row: Floats) -> Floats:
-        self._fits(row)
-        found, length = np.empty((1, self.outputs)), ctypes.c_int64()
-        _ask(
-            _library().LGBM_BoosterPredictForMatSingleRowFast,
+        scores, length = np.empty((1, self.outputs)), ctypes.c_int64()
+        _LIBRARY.call(
+            "LGBM_BoosterPredictForMatSingleRowFast",
             self._row,
-            _place(row),
+            _address(row),
             ctypes.byref(length),
-            _place(found),
+            _address(scores),
         )
-        return found
+        return scores
 
-    def _predict(self, X: Floats, what: int, width: int) -> Floats:
-        rows = np.ascontiguousarray(X, dtype=np.float64)
-        self._fits(rows)
-        found = np.empty((len(rows), width))
-        half = len(rows) // 2 if _BESIDE <= len(rows) <= _FEW and available_cores() > 1 else 0
+    def _predict(self, rows: Floats, what: int, width: int) -> Floats:
+        result = np.empty((len(rows), width))
+        half = len(rows) // 2 if _BESIDE <= len(rows) <= FEW_ROWS and available_cores() > 1 else 0
         if half:
-            other = _beside().submit(self._fill, found[half:], rows[half:], what)
-            self._fill(found[:half], rows[:half], what)
+            other = _beside().submit(self._fill, result[half:], rows[half:], what)
+            self._fill(result[:half], rows[:half], what)
             other.result()
         elif len(rows):
-            self._fill(found, rows, what)
-        return found
+            self._fill(result, rows, what)
+        return result
 
-    def _fill(self, found: Floats, rows: Floats, what: int) -> None:
+    def _fill(self, result: Floats, rows: Floats, what: int) -> None:
         length = ctypes.c_int64()
-        _ask(
-            _library().LGBM_BoosterPredictForMat,
+        _LIBRARY.call(
+            "LGBM_BoosterPredictForMat",
             self._handle,
-            _place(rows),
+            _address(rows),
             ctypes.c_int(_DOUBLES),
             ctypes.c_int32(len(rows)),
             ctypes.c_int32(self.features),
@@ -188,20 +184,12 @@ class Scorer:
             ctypes.c_int(what),
             _FROM_FIRST,
             _TO_LAST,
-            ctypes.c_char_p(_ALONE if len(rows) <= _FEW else _SILENT),
+            # LightGBM has one number of threads for the whole process: were it changed beside a
+            # fit in another thread, that fit would write past its buffers.
+            ctypes.c_char_p(_ALONE if len(rows) <= FEW_ROWS else _SILENT),
             ctypes.byref(length),
-            _place(found),
+            _address(result),
         )
-
-    def _fits(self, X: Floats) -> None:
-        # The library would read past the end of a narrower matrix.
-        if X.ndim != 2 or X.shape[1] != self.features:  # noqa: PLR2004
-            raise LibraryError(f"a matrix of shape {X.shape} for {self.features} features")
-
-    def _number(self, function: Any) -> int:
-        found = ctypes.c_int()
-        _ask(function, self._handle, ctypes.byref(found))
-        return found.value
 
 
 @cache
@@ -209,23 +197,5 @@ def _beside() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="lightgbm")
 
 
-@cache
-def _library() -> ctypes.CDLL:
-    found = importlib.util.find_spec("lightgbm")
-    folder = Path(found.submodule_search_locations[0]) if found else Path()  # type: ignore[index]
-    names = ("lib/lib_lightgbm.so", "lib/lib_lightgbm.dylib", "bin/lib_lightgbm.dll")
-    for path in (folder / name for name in names):
-        if path.is_file():
-            library = ctypes.CDLL(str(path))
-            library.LGBM_GetLastError.restype = ctypes.c_char_p
-            return library
-    raise LibraryError(f"LightGBM's library is not in {folder}")
-
-
-def _ask(function: Any, *given: Any) -> None:
-    if function(*given) != 0:
-        raise LibraryError(_library().LGBM_GetLastError().decode(errors="replace"))
-
-
-def _place(array: Floats) -> Any:
+def _address(array: Floats) -> Any:
     return ctypes.c_void_p(array.ctypes.data)

@@ -22,7 +22,6 @@ from mlops_cli.core.learners.linear_columns import (
 )
 from mlops_cli.core.learners.outputs import shares, to_predictions
 from mlops_cli.core.learners.task_info import TaskInfo
-from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
 
 __all__ = ["FAMILY"]
@@ -148,20 +147,14 @@ def _columns(
 
 
 def _from_files(files: Mapping[str, bytes]) -> _Linear:
-    try:
-        tree = json.loads(files[_FILE])
-        return _Linear(
-            Additive.from_json(tree),
-            str(tree["loss"]),
-            int(tree["classes"]),
-            tuple(map(int, tree["present"])),
-            tuple(map(float, tree["weights"])),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataRefused(
-            f"{_FILE} is not a linear model that can be read: {error}",
-            "Fetch the model again, or train it anew.",
-        ) from None
+    tree = json.loads(files[_FILE])
+    return _Linear(
+        Additive.from_json(tree),
+        str(tree["loss"]),
+        int(tree["classes"]),
+        tuple(map(int, tree["present"])),
+        tuple(map(float, tree["weights"])),
+    )
 
 
 FAMILY = Family(

@@ -12,7 +12,6 @@ import json
 import math
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,7 +27,6 @@ from mlops_cli.core.learners.network_inputs import Inputs
 from mlops_cli.core.learners.outputs import shares, to_predictions
 from mlops_cli.core.learners.rounds import Rounds
 from mlops_cli.core.learners.task_info import TaskInfo
-from mlops_cli.errors import DataRefused
 from mlops_cli.params.modelling import Dimension
 
 __all__ = ["FAMILY"]
@@ -229,22 +227,16 @@ def _changes(inputs: Inputs, made: npt.NDArray[Any], layers: Sequence[Layer]) ->
 
 
 def _from_files(files: Mapping[str, bytes]) -> _Network:
-    try:
-        facts = json.loads(files[_FACTS])
-        meaning = _Meaning(**facts["meaning"])
-        meaning = replace(meaning, present=tuple(map(int, meaning.present)))
-        with np.load(io.BytesIO(files[_ARRAYS]), allow_pickle=False) as stored:
-            arrays = [stored[f"arr_{i}"].astype(np.float64) for i in range(len(stored.files))]
-        layers = tuple(zip(arrays[::2], arrays[1::2], strict=True))
-        inputs = Inputs.from_json(facts["inputs"])
-        _check(inputs, layers, meaning)
-        weights = tuple(map(float, facts["weights"]))
-        return _Network(inputs, layers, meaning, weights, int(facts["iterations"]))
-    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise DataRefused(
-            f"{_FACTS} and {_ARRAYS} are not a model that can be read: {error}",
-            "Fetch the model again, or train it anew.",
-        ) from None
+    facts = json.loads(files[_FACTS])
+    meaning = _Meaning(**facts["meaning"])
+    meaning = replace(meaning, present=tuple(map(int, meaning.present)))
+    with np.load(io.BytesIO(files[_ARRAYS]), allow_pickle=False) as stored:
+        arrays = [stored[f"arr_{i}"].astype(np.float64) for i in range(len(stored.files))]
+    layers = tuple(zip(arrays[::2], arrays[1::2], strict=True))
+    inputs = Inputs.from_json(facts["inputs"])
+    _check(inputs, layers, meaning)
+    weights = tuple(map(float, facts["weights"]))
+    return _Network(inputs, layers, meaning, weights, int(facts["iterations"]))
 
 
 def _check(inputs: Inputs, layers: Sequence[Layer], meaning: _Meaning) -> None:

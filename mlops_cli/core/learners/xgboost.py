@@ -20,8 +20,7 @@ from mlops_cli.core.learners.outputs import shares, to_predictions
 from mlops_cli.core.learners.rounds import Rounds, deadline
 from mlops_cli.core.learners.task_info import TaskInfo
 from mlops_cli.core.learners.threads import cores
-from mlops_cli.core.learners.xgboost_library import LibraryError, Scorer
-from mlops_cli.errors import DataRefused
+from mlops_cli.core.learners.xgboost_library import BoosterPredictor
 from mlops_cli.params.modelling import Dimension
 
 if TYPE_CHECKING:
@@ -48,33 +47,33 @@ class _Xgboost:
     """XGBoost's own format: what is scored is what is saved."""
 
     @cached_property
-    def _scorer(self) -> Scorer:
-        return Scorer(self.content, cores(None, np.empty((1_000, 1_000))))
+    def _predictor(self) -> BoosterPredictor:
+        return BoosterPredictor(self.content, cores(None, np.empty((1_000, 1_000))))
 
     @cached_property
     def _classes(self) -> int:
-        return int(self._scorer.attribute("classes"))
+        return int(self._predictor.attribute("classes"))
 
     @cached_property
     def _present(self) -> npt.NDArray[np.int64]:
         """Codes of the classes that the fit saw."""
-        return np.array(self._scorer.attribute("present").split(), dtype=np.int64)
+        return np.array(self._predictor.attribute("present").split(), dtype=np.int64)
 
     @cached_property
     def _loss(self) -> str:
-        return self._scorer.attribute("loss")
+        return self._predictor.attribute("loss")
 
     @property
     def iterations(self) -> int | None:
-        return self._scorer.iterations
+        return self._predictor.iterations
 
     @property
     def importances(self) -> Floats:
         """Gain of the splits, summed by feature."""
-        return shares(np.maximum(self._scorer.gains(), 0.0))
+        return shares(np.maximum(self._predictor.gains(), 0.0))
 
     def predict(self, X: Floats) -> Floats:
-        scores = self._scorer.predict(_bounded(X))
+        scores = self._predictor.predict(_bounded(X))
         return to_predictions(scores, self._loss, self._present, self._classes)
 
     def to_files(self) -> dict[str, bytes]:
@@ -154,14 +153,8 @@ def _bounded(X: Floats) -> Floats:
 
 
 def _from_files(files: Mapping[str, bytes]) -> _Xgboost:
-    try:
-        model = _Xgboost(files[_FILE])
-        model._classes, model._present  # noqa: B018, SLF001
-    except (LibraryError, KeyError, ValueError) as error:
-        raise DataRefused(
-            f"{_FILE} is not an XGBoost model that can be read: {error}",
-            "Fetch the model again, or train it anew.",
-        ) from None
+    model = _Xgboost(files[_FILE])
+    model._classes, model._present  # noqa: B018, SLF001 - reads the content
     return model
 
 
