@@ -289,6 +289,8 @@ def test_objectives_give_what_they_are_named_after(objective):
         y = np.random.default_rng(0).poisson(np.exp(y / 3)).astype(float)
     assert len(families) >= 3
     for family in families:
+        watch = Watch(X, lambda prediction: goodness(y, prediction))
+        quick(family, X, y, task, rounds=5, threads=1, watch=watch)
         fitted = quick(family, X, y, task, rounds=40, threads=1)
         found = family.from_files(fitted.to_files()).predict(X)
         if objective == "poisson":

@@ -89,7 +89,10 @@ def _fit(request: FitRequest) -> _Xgboost:
     types = ["c" if i in task.categorical else "q" for i in range(X.shape[1])]
     same: dict[str, Any] = {"feature_types": types, "enable_categorical": True, "nthread": 1}
     data = xgboost.QuantileDMatrix(_bounded(X), y, weight=request.weight, **same)
-    held_out = xgboost.DMatrix(_bounded(watch.X), **same) if watch else None
+    held_out = None
+    if watch:
+        # A quantile's fit refuses a matrix without labels, and looks at none of them.
+        held_out = xgboost.DMatrix(_bounded(watch.X), np.zeros(len(watch.X)), **same)
     parameters = _parameters(request, len(present))
     # A matrix that the booster was told of has its running prediction kept: it costs no trees.
     booster = xgboost.Booster(parameters, [data] if held_out is None else [data, held_out])
