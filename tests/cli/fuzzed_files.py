@@ -270,9 +270,10 @@ def _moments(r: random.Random, column: Column) -> pl.Series:
     import polars as pl
 
     unit, zone = r.choice(("ms", "us", "ns")), r.choice((None, "UTC", "Europe/Berlin"))
-    exact = pl.Series(column.name, column.values, dtype=pl.Datetime("us", "UTC"))
+    # Polars looks a name such as ^a$ up as a pattern, so it comes last.
+    exact = pl.Series("moments", column.values, dtype=pl.Datetime("us", "UTC"))
     made = exact.dt.convert_time_zone(zone) if zone else exact.dt.replace_time_zone(None)
-    return made.dt.cast_time_unit(unit)
+    return made.dt.cast_time_unit(unit).alias(column.name)
 
 
 def _numbers(r: random.Random, name: str, values: list[float | None]) -> pl.Series:
