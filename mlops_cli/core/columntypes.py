@@ -6,6 +6,7 @@ values pass as they are), so that what follows doesn't depend on where a table c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -24,6 +25,7 @@ __all__ = [
     "normal",
     "outside_years",
     "printable",
+    "table_of",
     "type_name",
 ]
 
@@ -243,3 +245,17 @@ def _read_moments(text: pl.Series) -> pl.Series:
     return same.str.to_datetime(
         "%Y-%m-%dT%H:%M:%S%.f%z", time_unit="us", time_zone="UTC", strict=False
     )
+
+
+def table_of(columns: Sequence[pl.Series]) -> pl.DataFrame:
+    """A table of columns under their own names; Polars itself renames one without a name.
+
+    Raises
+    ------
+    ValueError
+        If two columns have one name.
+    """
+    named = {column.name: column for column in columns}
+    if len(named) < len(columns):
+        raise ValueError("two columns have one name")
+    return pl.DataFrame(named)

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from mlops_cli.core.columntypes import MisfitError, fitted, printable, type_name
+from mlops_cli.core.columntypes import MisfitError, fitted, printable, table_of, type_name
 from mlops_cli.core.plain_values import LONGEST_TEXT, alone, column, few_numbers, mixed
 from mlops_cli.errors import nearest
 
@@ -195,7 +195,7 @@ class Inputs:
                 shown_values = printable(values.gather(rows)).to_list()
                 for row, value in zip(rows, shown_values, strict=True):
                     errors.add(self._misfit(row, c, value, wanted), row)
-        typed = pl.DataFrame({c.name: c for c in columns})
+        typed = table_of(columns)
         if not errors.rows:
             return Read(typed, range(frame.height))
         good = [i for i in range(frame.height) if i not in errors.rows]
@@ -228,7 +228,7 @@ class Inputs:
                 wanted = type_name(dtype)
                 for i in errors.some(lost):
                     errors.add(self._misfit(index[i], c, values[i], wanted), i)
-        frame = pl.DataFrame({c.name: c for c in columns})
+        frame = table_of(columns)
         if not errors.rows:
             return Read(frame, index)
         good = [i for i in range(len(index)) if i not in errors.rows]

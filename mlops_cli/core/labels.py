@@ -115,8 +115,7 @@ class LabelCodec:
         """
         task_type, classes = tree["type"], tuple(tree["classes"])
         types = {type(label) for label in classes}
-        least = {"regression": 0, "binary": 2}.get(task_type, 1)
-        most = {"regression": 0, "binary": 2}.get(task_type, MOST_CLASSES)
+        least, most = {"regression": (0, 0), "binary": (2, 2)}.get(task_type, (1, MOST_CLASSES))
         if (
             not least <= len(set(classes)) == len(classes) <= most
             or not (len(types) <= 1 or types == {int, float})

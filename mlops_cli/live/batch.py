@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli import __version__
-from mlops_cli.core.columntypes import fitted, normal
+from mlops_cli.core.columntypes import fitted, normal, table_of
 from mlops_cli.core.inputs import Read
 from mlops_cli.core.policies import known_columns
 from mlops_cli.errors import DataRefused, NotFound, Usage, nearest
@@ -336,7 +336,7 @@ class _Run:
                     "Files of one run have the same columns; predict them one by one.",
                 )
             columns.append(made)
-        return pl.DataFrame({c.name: c for c in columns})
+        return table_of(columns)
 
     def _answered(
         self, beginning: pl.DataFrame, matrix: Any, output: Any, warnings: Sequence[str | None] = ()

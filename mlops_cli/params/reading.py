@@ -177,9 +177,9 @@ def explain(error: ValidationError, text: str, where: str, model: type[BaseModel
     # An unknown key explains the rest more often than the rest explains it.
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     path = [str(p) for p in problem["loc"]]
-    # A key that isn't known may look like a variant; it is the last part.
-    keyed = problem["type"] in {"extra_forbidden", "missing"}
-    shown = [p for p in path[: len(path) - keyed] if not _is_variant(p)] + path[len(path) - keyed :]
+    shown = [p for p in path if not _is_variant(p)]
+    if problem["type"] in {"extra_forbidden", "missing"} and shown[-1:] != path[-1:]:
+        shown.append(path[-1])  # a key of the file, whatever it looks like
     line = _line(text, shown)
     place = f"{where}:{line}" if line else where
     name = ".".join(shown) or "the file"

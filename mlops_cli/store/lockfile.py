@@ -8,7 +8,7 @@ import posixpath
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -110,8 +110,24 @@ def lock_at(root: Path, commit: str) -> Lock | None:
         If it, or a ``.dvc`` file, cannot be read, or states a hash that is none or a path that
         is not below the project.
     """
-    # What a full hash names never changes, and `mlops verify` asks for it three times.
-    return _lock_of_hash(root, commit) if _HASH.fullmatch(commit) else _lock_at(root, commit)
+    if not _HASH.fullmatch(commit):
+        return _lock_at(root, commit)
+    with suppress(_AbsentError):
+        return _lock_of_hash(root, commit)
+    return None
+
+
+class _AbsentError(Exception):
+    """The commit, or ``dvc.lock`` in it, isn't there: not kept, as a fetch may bring it."""
+
+
+@lru_cache(maxsize=16)
+def _lock_of_hash(root: Path, commit: str) -> Lock:
+    """What a full hash names never changes, and `mlops verify` asks for it three times."""
+    lock = _lock_at(root, commit)
+    if lock is None:
+        raise _AbsentError(commit)
+    return lock
 
 
 def _lock_at(root: Path, commit: str) -> Lock | None:
@@ -141,9 +157,6 @@ def _lock_at(root: Path, commit: str) -> Lock | None:
             in_git,
             {e.md5: e.size for e in (*entries, *sources) if e.size is not None},
         )
-
-
-_lock_of_hash = lru_cache(maxsize=16)(_lock_at)
 
 
 @contextmanager

@@ -109,4 +109,6 @@ def test_a_regression_target_that_is_too_large_to_fit_is_refused_with_its_size(t
 
 
 def test_a_large_regression_target_that_can_be_fitted_is_taken():
-    LabelCodec.fit(pl.Series([1e15, -1e15, 1e-320]), "regression")
+    target = pl.Series([1e15, -1e15, 1e-320])
+    codec = LabelCodec.fit(target, "regression")
+    np.testing.assert_array_equal(codec.encode(target), [1e15, -1e15, 1e-320])

@@ -53,3 +53,19 @@ def test_files_too_large_for_git_are_refused_before_they_are_written(
     with pytest.raises(DataRefused, match="of files in Git"), exported(root, commit):
         pass
     refuse_large(Git(root), commit, sizes=False)
+
+
+def test_a_commit_that_comes_with_a_fetch_has_its_lock_then(root: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    git(theirs, "init", "-q", "-b", "main")
+    (theirs / "dvc.lock").write_text("stages: {ingest: {outs: []}}\n")
+    git(theirs, "add", "--all")
+    git(theirs, "commit", "-qm", "A run")
+    commit = git(theirs, "rev-parse", "HEAD")
+    assert lock_at(root, commit) is None
+    git(root, "fetch", "-q", str(theirs), "main")
+    lock = lock_at(root, commit)
+    assert lock is not None
+    assert lock.stages == ("ingest",)
+    assert lock_at(root, commit) is lock

@@ -136,15 +136,15 @@ def table_of(content: bytes, rows: int, values: int) -> pl.DataFrame:
     """
     import polars as pl
 
+    from mlops_cli.core.columntypes import table_of
+
     *lines, last = content.removesuffix(b"\n").split(b"\n", WIDEST + 1)
     try:
         end = orjson.loads(last)
         if end["status"] in _REFUSALS:
             raise Problem(int(end["status"]), str(end["detail"])[:1_000])
         if end["status"] == 200:  # noqa: PLR2004 - all is well
-            columns = {c.name: c for c in _columns(lines, rows, values)}
-            if len(columns) == len(lines):  # no name twice
-                return pl.DataFrame(columns)
+            return table_of(list(_columns(lines, rows, values)))
     # Whatever it wrote: it had read a stranger's body.
     except (ArithmeticError, LookupError, TypeError, ValueError, pl.exceptions.PolarsError):
         pass
