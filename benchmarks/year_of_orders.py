@@ -41,6 +41,8 @@ ORDERS, CUSTOMERS, YEAR, BROKEN = 4_000, 300, 2025, 10
 CHANNELS = {"web": 0.5, "app": 0.3, "shop": 0.2}
 TOGETHER = 500
 TRIALS = 4
+SETTINGS: dict[str, str] = {}
+"""Of the product's environment, for all commands."""
 
 
 def orders(year: int, seed: int) -> pl.DataFrame:
@@ -144,12 +146,12 @@ def judged(shop: Path, month: int) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def service(shop: Path) -> Iterator[int]:
+def service(shop: Path, *options: str) -> Iterator[int]:
     """`mlops serve`, in a process of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
-    words = [str(BIN / "mlops"), "serve", "--stage", "production", "--port", str(port)]
+    words = [str(BIN / "mlops"), "serve", "--stage", "production", "--port", str(port), *options]
     with (shop.parent / "serve.log").open("w") as log:
         process = subprocess.Popen(words, cwd=shop, stdout=log, stderr=log, env=environment())
         try:
@@ -191,7 +193,7 @@ def run(folder: Path, *words: str, codes: set[int] | frozenset[int] = frozenset(
 def environment() -> dict[str, str]:
     """Ours, without what would lead elsewhere than to the shop."""
     kept = {k: v for k, v in os.environ.items() if not re.match(r"MLOPS_|GIT_", k)}
-    return {**kept, "PATH": f"{BIN}{os.pathsep}{kept['PATH']}"}
+    return {**kept, **SETTINGS, "PATH": f"{BIN}{os.pathsep}{kept['PATH']}"}
 
 
 def summary(years: dict[int, dict[int, Any]]) -> dict[str, Any]:
