@@ -136,12 +136,16 @@ class RowChecks:
         Column -> the type that it is read as.
     checks
         By the name that pandera reports.
+    places
+        Column -> what the schemas call it. Pandera takes a column without a name for the whole
+        table, so columns have their places' names there.
     schemas
         All of them, some columns a schema: pandera's work grows with the square of a table's width.
     """
 
     types: dict[str, pl.DataType]
     checks: dict[str, Check]
+    places: dict[str, str]
     schemas: tuple[pa.DataFrameSchema, ...]
 
     def failures(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
@@ -150,12 +154,12 @@ class RowChecks:
         ``frame`` has the columns of ``types``, in those types.
         """
         found: dict[str, pl.Series] = {}
+        frame = frame.rename(self.places)
         for schema in self.schemas:
             found |= self._failures(frame.select(list(schema.columns)), schema)
         return found
 
-    @staticmethod
-    def _failures(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> dict[str, pl.Series]:
+    def _failures(self, frame: pl.DataFrame, schema: pa.DataFrameSchema) -> dict[str, pl.Series]:
         from pandera.errors import SchemaErrors
 
         try:
@@ -166,7 +170,9 @@ class RowChecks:
             return {}
         # pandera has one name for the nullability of every column.
         nulls = pl.col("check") == "not_nullable"
-        key = pl.when(nulls).then(pl.col("column") + f" {NOT_NULL}").otherwise(pl.col("check"))
+        labels = {place: Check("", (c,), NOT_NULL).label for c, place in self.places.items()}
+        named = pl.col("column").replace(labels)
+        key = pl.when(nulls).then(named).otherwise(pl.col("check"))
         cases = cases.select(key.alias("key"), pl.col("index").cast(pl.UInt32))
         found = cases.partition_by("key", as_dict=True, include_key=False)
         return {str(name): rows["index"].sort() for (name,), rows in found.items()}
@@ -184,6 +190,7 @@ def compile_rows(source: str, rules: SourceRules) -> RowChecks:
 
     checks: dict[str, Check] = {}
     columns: dict[str, pa.Column] = {}
+    places: dict[str, str] = {}
     for column, given in rules.columns.items():
         place = f"validate.sources.{source}.columns.{column}"
         made = []
@@ -195,11 +202,12 @@ def compile_rows(source: str, rules: SourceRules) -> RowChecks:
             rule = given.nullable
             check = Check(source, (column,), NOT_NULL, rule.policy, rule.tolerate)
             checks[check.label] = check
-        columns[column] = pa.Column(DTYPES[given.type], made, nullable=given.nullable.value)
+        places[column] = f"column_{len(places)}"
+        columns[places[column]] = pa.Column(DTYPES[given.type], made, nullable=given.nullable.value)
     types = {c: DTYPES[r.type] for c, r in rules.columns.items()}
     named = list(columns.items())
     blocks = (dict(named[at : at + _COLUMNS]) for at in range(0, len(named), _COLUMNS))
-    return RowChecks(types, checks, tuple(map(pa.DataFrameSchema, blocks)))
+    return RowChecks(types, checks, places, tuple(map(pa.DataFrameSchema, blocks)))
 
 
 def _tests(rules: ColumnRules, place: str) -> Iterator[tuple[str, Rule[Any], Any]]:

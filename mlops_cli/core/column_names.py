@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Container
 
+from mlops_cli.params.base import LONGEST_NAME
+
 __all__ = ["feature_name", "project_name", "quoted"]
 
 
@@ -69,4 +71,4 @@ def project_name(text: str) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", folded).strip("-")
     if not name[:1].isalpha() or len(name) < 2:  # noqa: PLR2004  a model's name takes two
         name = f"project-{name}".rstrip("-")
-    return name
+    return name[:LONGEST_NAME].rstrip("-")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -199,7 +200,8 @@ def _limits(fact: Facts) -> tuple[float | int | None, float | int | None]:
 
 def _rounded(value: Any, *, down: bool) -> float:
     """Two significant digits, outwards."""
-    if value == 0 or not math.isfinite(value):
+    # A tenth of the smallest floats is 0.
+    if abs(value) < sys.float_info.min or not math.isfinite(value):
         return float(value)
     unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
     steps = math.floor(value / unit) if down else math.ceil(value / unit)

@@ -10,14 +10,13 @@ import polars as pl
 
 from mlops_cli.core.asked import Asked
 from mlops_cli.core.columntypes import DTYPES
-from mlops_cli.core.expressions import Expression
 from mlops_cli.core.inputs import FEW_ROWS, WIDE, Inputs
 from mlops_cli.core.memory import restored
 from mlops_cli.core.online import online_tables
 from mlops_cli.core.prediction_time import blank_late_values
+from mlops_cli.core.request_columns import RequestColumns
 from mlops_cli.core.tablefacts import moment
 from mlops_cli.core.windows import AT
-from mlops_cli.layout import PENDING
 
 if TYPE_CHECKING:
     from mlops_cli.core.memory import Column
@@ -53,8 +52,8 @@ class RequestProgram:
     def __init__(self, program: FeatureProgram, carried: Sequence[str] = ()) -> None:
         self.program = program
         self.tables = online_tables(program)
-        columns = _BaseColumns.of(program, self.tables, carried)
-        self.inputs = columns.inputs()
+        columns = RequestColumns.of(program, carried)
+        self.inputs = Inputs(columns.types(), columns.needed(), columns.optional())
         self._base = _BaseSteps.of(program, columns)
         self._features = _FeatureSteps.of(program, self.tables)
 
@@ -126,60 +125,6 @@ class RequestProgram:
 
 
 @dataclass(frozen=True)
-class _BaseColumns:
-    """The columns of the base source that are read, and those that follow from others.
-
-    Attributes
-    ----------
-    derived
-        All columns of ``derive``.
-    necessary, wanted
-        Those that features need, and these with the carried ones.
-    """
-
-    program: FeatureProgram
-    derived: Mapping[str, Expression]
-    necessary: set[str]
-    wanted: set[str]
-
-    @classmethod
-    def of(
-        cls,
-        program: FeatureProgram,
-        tables: Tables,
-        carried: Sequence[str],
-    ) -> _BaseColumns:
-        base = program.rules.base
-        derived = {
-            name: Expression(sql, f"ingest.sources.{base}.derive.{name}")
-            for name, sql in program.derive.items()
-        }
-        necessary = _closure(_read_by_features(program, tables), program, derived)
-        wanted = necessary | _closure(carried, program, derived)
-        for name in wanted & set(derived):
-            derived[name].type_in(pl.Schema(program.base.schema))
-        return cls(program, derived, necessary, wanted)
-
-    @property
-    def own(self) -> list[str]:
-        """Those that are read, in the source's order."""
-        return [c for c in self.program.base.schema if c in self.wanted and c != PENDING]
-
-    def inputs(self) -> Inputs:
-        """What a caller gives: raw columns, of which those for carried or late values may miss."""
-        schema, late = self.program.base.schema, self.program.base.late
-        raw = [c for c in self.own if c not in self.derived]
-        # A derived column may replace a given one of the same name.
-        raw += [c for c, e in self.derived.items() if c in self.wanted and c in e.columns]
-        known = {c: t for c, t in schema.items() if c not in self.derived and c != PENDING}
-        return Inputs(
-            {c: t for c, t in schema.items() if c in raw or c in known},
-            tuple(c for c in raw if c in self.necessary and c not in late),
-            tuple(c for c in raw if c not in self.necessary or c in late),
-        )
-
-
-@dataclass(frozen=True)
 class _BaseSteps:
     """From typed raw rows to base rows, step by step.
 
@@ -196,7 +141,7 @@ class _BaseSteps:
     rest: Sequence[Sequence[pl.Expr]]
 
     @classmethod
-    def of(cls, program: FeatureProgram, columns: _BaseColumns) -> _BaseSteps:
+    def of(cls, program: FeatureProgram, columns: RequestColumns) -> _BaseSteps:
         schema, wanted = program.base.schema, columns.wanted
         repairs = [
             [e for c, e in replaced.items() if c in wanted]
@@ -250,42 +195,6 @@ class _FeatureSteps:
         names = {name: f"_made_{name}" for name in computed}
         reads = {c for e in computed.values() for c in e.meta.root_names()}
         return cls(copied, [e.alias(names[name]) for name, e in computed.items()], names, reads)
-
-
-def _read_by_features(program: FeatureProgram, tables: Tables) -> list[str]:
-    if program.hook is not None:
-        return list(program.base.schema)
-    read = [c for e in program.features.values() for c in e.columns]
-    read += [k for table in tables for k in table.keys]
-    return read + ([] if program.predict_at is None else list(program.predict_at.columns))
-
-
-def _closure(
-    read: Sequence[str], program: FeatureProgram, derived: Mapping[str, Expression]
-) -> set[str]:
-    """Base columns among these, and those that they follow from."""
-    wanted: set[str] = set()
-    todo = list(read)
-    while todo:
-        column = todo.pop()
-        if column in wanted or column not in program.base.schema or column == PENDING:
-            continue
-        wanted.add(column)
-        todo += _read_by(column, program, derived)
-    return wanted
-
-
-def _read_by(
-    column: str, program: FeatureProgram, derived: Mapping[str, Expression]
-) -> Iterable[str]:
-    """What must be known so that this base column is."""
-    if column in derived:
-        yield from derived[column].columns
-    if column in program.base.late:
-        yield program.base.late[column]
-    for rule in program.rules.clean:
-        if rule.source == program.rules.base and column in rule.set:
-            yield from Expression(rule.set[column], "featurize.clean").columns
 
 
 def _moment_of_prediction(program: FeatureProgram) -> list[pl.Expr]:

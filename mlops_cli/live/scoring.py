@@ -122,7 +122,7 @@ class Scorer:
         """
         bundle = bundles.load(folder)
         with well_formed(f"the model bundle in {folder}", _HINT):
-            hook = load_hook(bundle.program["rules"]["hook"], root)
+            hook = load_hook(bundle.program["rules"].get("hook"), root)
             program = FeatureProgram.from_json(bundle.program, hook)
             scorer = cls(bundle, program, None, carried, _rules(folder), policies)
         return scorer if lookups is None else scorer.looking_into(lookups)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from mlops_cli.params.base import Names, Section
+from mlops_cli.params.base import LONGEST_NAME, Names, Section
 from mlops_cli.params.data import Featurize, Ingest, Split, Validate
 from mlops_cli.params.loop import Backtest, Feedback, Monitor, Retrain
 from mlops_cli.params.modelling import Evaluate, Register, Task, Train, Tune
@@ -19,7 +19,7 @@ __all__ = ["Params", "Project", "load", "parse"]
 class Project(Section):
     """What the project is; what people must know of its model goes into the model card."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=LONGEST_NAME)]
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Every random choice of the pipeline comes from this."""

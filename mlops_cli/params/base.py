@@ -8,7 +8,20 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["ColumnName", "Duration", "Moment", "Names", "Portion", "Section", "Share", "Sql"]
+__all__ = [
+    "LONGEST_NAME",
+    "ColumnName",
+    "Duration",
+    "Moment",
+    "Names",
+    "Portion",
+    "Section",
+    "Share",
+    "Sql",
+]
+
+LONGEST_NAME = 200
+"""Characters of a name that becomes part of a Git tag, a file or a container's name."""
 
 
 class Section(BaseModel):

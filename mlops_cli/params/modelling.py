@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mlops_cli.params.base import Duration, Names, Section
+from mlops_cli.params.base import LONGEST_NAME, Duration, Names, Section
 
 __all__ = [
     "ChampionGate",
@@ -273,11 +273,11 @@ class StageRule(Section):
 class Register(Section):
     """The model's name, its gates, and the stages that its versions go through."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-/]*[a-z0-9]$")]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-/]*[a-z0-9]$", max_length=LONGEST_NAME)]
     gates: Gates = Gates()
     champion: ChampionGate | None = None
     """Judged by `mlops register`, not by the stage: who is champion stands in Git's tags."""
-    stages: dict[Annotated[str, Field(pattern=_STAGE)], StageRule] = {
+    stages: dict[Annotated[str, Field(pattern=_STAGE, max_length=LONGEST_NAME)], StageRule] = {
         "staging": StageRule(),
         "production": StageRule(),
     }

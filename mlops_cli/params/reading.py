@@ -182,7 +182,7 @@ def explain(error: ValidationError, text: str, where: str, model: type[BaseModel
         shown.append(path[-1])  # a key of the file, whatever it looks like
     line = _line(text, shown)
     place = f"{where}:{line}" if line else where
-    name = ".".join(shown) or "the file"
+    name = ".".join(p if len(p) <= _SHOWN else f"{p[:_SHOWN]}..." for p in shown) or "the file"
     hint = f"See `{shown[0]}` in docs/params.md." if shown else "See docs/params.md."
     if problem["type"] == "extra_forbidden":
         message = f"{name} is not a known setting ({place})"

@@ -11,6 +11,7 @@ from mlops_cli.core.example_row import example_row
 from mlops_cli.core.expressions import Expression, cannot_take
 from mlops_cli.core.leakage import check_fits, equal_to_target
 from mlops_cli.core.program import FeatureProgram
+from mlops_cli.core.request_columns import RequestColumns
 from mlops_cli.core.tablefacts import moment
 from mlops_cli.errors import BadParams, DataRefused
 from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME, Layout
@@ -106,10 +107,8 @@ def _slices(
 
 def _example(program: FeatureProgram, base: pl.LazyFrame, total: int) -> dict[str, Any] | None:
     """A row that a caller could send, made up from the last rows that there are."""
-    from mlops_cli.core.request_program import RequestProgram
-
     rows = program.cleaned(program.rules.base, base.slice(max(0, total - _LAST)))
-    return example_row(rows, RequestProgram(program).inputs.needed)
+    return example_row(rows, RequestColumns.of(program).needed())
 
 
 def _bookkeeping(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -14,13 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mlops_cli.errors import MlopsError, NotProject
+from mlops_cli.errors import BadParams, MlopsError, NotProject
 from mlops_cli.store.urls import scrubbed
 
 __all__ = ["Git", "GitFailed", "GitMissing"]
 
 _PART = 1 << 16
 _STEP = 0.2
+_SHOWN = 40
 """Seconds between two looks whether a bounded command shall end."""
 
 
@@ -171,6 +173,15 @@ class Git:
             if not self.root.is_dir():
                 raise NotProject(f"there is no folder {self.root}", "Name another.") from None
             raise GitMissing from None
+        except OSError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            longest = max(arguments, key=len)
+            raise BadParams(
+                f"a name or message of {len(longest):,} characters is too long for Git: "
+                f"{longest[:_SHOWN]!r}...",
+                "Shorten it.",
+            ) from None
 
     def _refuse_bare(self) -> None:
         """Refuse a folder that Git takes for a bare repository: its settings run commands.

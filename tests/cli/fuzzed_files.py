@@ -105,8 +105,8 @@ def _csv(r: random.Random, table: Table, rows: range, place: Path) -> File:
         data = b"\xef\xbb\xbf" + data
     # What has no name gets its place's.
     texts = {
-        name if name.strip() else f"unnamed_{names.index(name) + 1}": cells
-        for name, cells in texts.items()
+        name if name.strip() else f"unnamed_{at}": cells
+        for at, (name, cells) in enumerate(texts.items(), 1 + indexed)
     }
     path = place.with_suffix(".csv")
     if packed or fault == "cut gzip":

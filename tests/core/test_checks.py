@@ -197,3 +197,12 @@ def test_rules_of_a_wide_table_find_their_rows_in_every_column():
     assert found == {f"c{i} not null": (1, [3]) for i in range(130)} | {
         f"c{i} min 0": (1, [2]) for i in range(1, 130, 2)
     }
+
+
+@pytest.mark.parametrize("name", ["", " ", "index", "check", "column_0", "column_1"])
+def test_a_column_may_have_any_name(name):
+    table = pl.DataFrame({"other": [1, 2, 3], name: ["a", None, "c"]}, strict=False)
+    rules = {"type": "string", "nullable": False, "allowed": ["a"]}
+    checked = check(table, {"columns": {"other": {"type": "integer", "max": 2}, name: rules}})
+    found = {(f.check.columns[0], f.check.name): f.count for f in checked.findings if f.count}
+    assert found == {("other", "max 2"): 1, (name, "not null"): 1, (name, "allowed a"): 1}

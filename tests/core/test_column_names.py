@@ -7,6 +7,7 @@ import pytest
 
 from mlops_cli.core.column_names import feature_name, project_name, quoted
 from mlops_cli.core.sql_tokens import selectable
+from mlops_cli.params.base import LONGEST_NAME
 
 ODD = ["mean radius", 'say "so"', "it's", "a.b", "Größe", "年齢", "_x", "Upper", "select", "end"]
 ODD += ["user", "date", "interval", "true", "null", "a\\b", "back`tick", "50%", "${x}", "a: b"]
@@ -50,3 +51,10 @@ def test_patterns_are_known_as_such(name):
 )
 def test_a_projects_name_has_small_letters_digits_and_hyphens(folder, expected):
     assert project_name(folder) == expected
+
+
+def test_a_project_s_name_is_never_longer_than_a_setting_may_be():
+    assert project_name("a" * 255) == "a" * LONGEST_NAME
+    assert project_name("7" + "a" * 255).startswith("project-7a")
+    assert len(project_name("7" + "a" * 255)) == LONGEST_NAME
+    assert not project_name("a" * (LONGEST_NAME - 1) + "-b").endswith("-")

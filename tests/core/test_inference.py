@@ -213,6 +213,16 @@ def test_infinite_values_do_not_become_limits():
     assert found.high == 6.0
 
 
+@pytest.mark.parametrize("value", [5e-324, -5e-324, 1e-310, 1e-300, 1.7e308])
+def test_the_smallest_and_largest_floats_have_limits_or_none(value):
+    found = column(table(t=[0.0 if i % 3 else value for i in range(N)]), "t")
+    if abs(value) > 1e308:
+        assert (found.low, found.high) == (None, None)
+    else:
+        assert found.low <= min(value, 0.0)
+        assert found.high >= max(value, 0.0)
+
+
 def test_few_distinct_texts_are_categories():
     found = column(table(kind=[f"k{i % 3}" if i else None for i in range(N)]), "kind")
     assert found.categories == ("k0", "k1", "k2")

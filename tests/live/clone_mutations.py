@@ -15,8 +15,8 @@ from typing import Any
 import delivered_projects as made
 import hostile_clones as hostile
 from hostile_values import PATHS, mutate, scramble
-from ruamel.yaml import YAML
 
+from mlops_cli.params.reading import load_yaml
 from mlops_cli.store import bundle as bundles
 from mlops_cli.store.files import json_text
 
@@ -29,7 +29,8 @@ def write(path: Path, content: bytes | str) -> None:
 
 
 def _yaml(path: Path) -> Any:
-    return YAML(typ="safe").load(path)
+    """A tree within limits: an earlier mutation may have made a bomb of the file."""
+    return load_yaml(path.read_text(encoding="utf-8"))
 
 
 def file_(project: Path, random_: random.Random) -> str:
@@ -274,7 +275,7 @@ def break_(project: Path, random_: random.Random) -> str:
         text = f"Register\n\nBundle: {sha256}".replace("\0", "")
         made.run(project, "git", "tag", "-f", "-a", "toy@v0.1.0", "-m", text[:300])
         made.run(project, "git", "tag", "-f", "-a", "toy#production#1", "-m", "Promote")
-    except (OSError, ValueError, KeyError, TypeError, AssertionError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, AssertionError):
         words.append("(not tagged anew)")
     # Either it is what somebody has cloned, or what a pull brings.
     made.run(project, "git", "branch", "-f", "theirs")

@@ -90,6 +90,20 @@ def test_a_mistake_names_the_value_and_the_line(addition: str, message: str, hin
     assert error.exit_code == 3
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("register: {name: shop}", "register: {name: LONG}"),
+        ("register: {name: shop}", "register: {name: shop, stages: {LONG: {}}}"),
+        ("project: {name: shop}", "project: {name: LONG}"),
+    ],
+)
+def test_a_name_that_no_tag_can_have_is_refused_shortly(old: str, new: str) -> None:
+    error = refused(GOOD.replace(old, new.replace("LONG", "x" * 1_000)))
+    assert "at most 200 characters" in error.message
+    assert len(error.message) < 500
+
+
 def test_a_bare_date_is_refused_as_dvc_cannot_read_it() -> None:
     error = refused(GOOD.replace('"2013-10-01"', "2013-10-01"))
     assert "ingest.until is a bare date" in error.message

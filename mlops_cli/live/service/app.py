@@ -358,7 +358,7 @@ def _store(settings: Settings) -> OnlineStore | None:
 
     models = [settings.model, settings.shadow, settings.canary[0] if settings.canary else None]
     programs = [read_json(m.folder / "program.json")["rules"] for m in models if m is not None]
-    if not any(rules["joins"] or rules["windows"] for rules in programs):
+    if not any(rules.get("joins") or rules.get("windows") for rules in programs):
         return None
     return open_store(settings.secrets.online_url, settings.layout.online)
 

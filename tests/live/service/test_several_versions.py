@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from served_models import Made, make
 
-from mlops_cli.live.service.app import Service
+from mlops_cli.live.service.app import Service, _store
 from mlops_cli.live.service.http import Problem
 from mlops_cli.live.service.pending import Outcome
 from mlops_cli.live.service.settings import Model, Settings
@@ -129,3 +129,8 @@ def test_without_a_canary_a_prediction_names_no_version(binary: Made, tmp_path: 
     plain = Settings(Model("shop", "v0.1.0", binary.folder), binary.layout.root)
     (outcome,) = asked(plain, binary.rows[:3])
     assert all("version" not in p for p in told(outcome))
+
+
+def test_a_program_may_leave_out_joins_and_windows(tmp_path) -> None:
+    (tmp_path / "program.json").write_text('{"rules": {"base": "rows"}}')
+    assert _store(Settings(Model("shop", "v0.1.0", tmp_path), tmp_path)) is None
