@@ -40,8 +40,6 @@ NAME = "shop"
 MEMORISING = {
     "families": ["extra_trees"],
     "spaces": {"extra_trees": {"max_leaves": 4096, "min_leaf": 1, "features": 1.0}},
-    "ensemble": False,
-    "calibrate": False,
     "trials": 1,
 }
 
@@ -112,7 +110,7 @@ class Team:
 
     def followed(self, port: int) -> None:
         """Wait until the service answers with what is in production."""
-        wanted = self.production()
+        wanted = self.production().partition("@")[2]
         for _ in range(300):
             ready = json.loads(one.ask(port, "GET", "/readyz")[1])
             if ready["version"] == wanted:
@@ -270,6 +268,8 @@ def memorising(turn: Turn) -> str:
     """A model that knows its rows by heart, on data that hold the logged requests."""
     before = run(turn.clone, "git", "rev-parse", "HEAD").strip()
     change(turn.clone, lambda tree: tree["tune"].update(MEMORISING))
+    alone = {"ensemble": False, "calibrate": False}
+    change(turn.clone, lambda tree: tree.setdefault("train", {}).update(alone))
     change(turn.clone, lambda tree: tree["register"].pop("champion"))
     change(turn.clone, lambda tree: tree["retrain"].update(promote=False))
     run(turn.clone, "mlops", "clock", str(turn.until))
