@@ -86,7 +86,11 @@ def _csv(r: random.Random, table: Table, rows: range, place: Path) -> File:
     encoding, options = _encoding(r, columns, fault)
     packed, marked, indexed = r.random() < 0.15, r.random() < 0.15, r.random() < 0.06
     names = [c.name for c in columns]
-    texts = {c.name: [c.texts[i] for i in rows] for c in columns}
+    # What has no name gets its place's.
+    texts = {
+        c.name if c.name.strip() else f"unnamed_{at}": [c.texts[i] for i in rows]
+        for at, c in enumerate(columns, 1 + indexed)
+    }
     body = [[c.texts[i] for c in columns] for i in rows]
     if indexed:  # as to_csv() of pandas writes it
         names, body = ["", *names], [[str(i), *line] for i, line in zip(rows, body, strict=True)]
@@ -103,11 +107,6 @@ def _csv(r: random.Random, table: Table, rows: range, place: Path) -> File:
     data = text.encode(encoding, errors="surrogatepass" if encoding == "utf-8" else "strict")
     if encoding == "utf-8" and marked:
         data = b"\xef\xbb\xbf" + data
-    # What has no name gets its place's.
-    texts = {
-        name if name.strip() else f"unnamed_{at}": cells
-        for at, (name, cells) in enumerate(texts.items(), 1 + indexed)
-    }
     path = place.with_suffix(".csv")
     if packed or fault == "cut gzip":
         path, data = place.with_suffix(".csv.gz"), gzip.compress(data, mtime=0)
