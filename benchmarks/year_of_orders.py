@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import functools
 import http.client
 import json
 import os
@@ -29,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -209,13 +210,17 @@ def summary(years: dict[int, dict[int, Any]]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--short", action="store_true", help="without a year to learn from")
+def options(text: str, *, seeds: int, first: int) -> argparse.ArgumentParser:
+    """The options of a script that plays years."""
+    parser = argparse.ArgumentParser(description=text)
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--first", type=int, default=first)
     parser.add_argument("--keep", type=Path, help="make the projects there, and leave them")
-    given = parser.parse_args()
+    return parser
+
+
+def play(given: argparse.Namespace, year: Callable[[int, Path], dict[int, Any]]) -> None:
+    """Play a year of each seed in a folder of its own; print what was found."""
     years: dict[int, dict[int, Any]] = {}
     for seed in range(given.first, given.first + given.seeds):
         began = time.monotonic()
@@ -224,12 +229,19 @@ def main() -> None:
                 place = stack.enter_context(tempfile.TemporaryDirectory(prefix="orders-"))
                 folder = Path(place)
             else:
-                folder = given.keep / str(seed)
+                folder = given.keep.resolve() / str(seed)
                 folder.mkdir(parents=True)
-            years[seed] = played(seed, folder, short=given.short)
+            years[seed] = year(seed, folder)
         found = {m: of["findings"] for m, of in years[seed].items() if of["found"]}
         sys.stderr.write(f"seed {seed} ({time.monotonic() - began:.0f} s): {found}\n")
     print(json.dumps({"summary": summary(years), "years": years}, indent=1))
+
+
+def main() -> None:
+    parser = options(__doc__, seeds=10, first=0)
+    parser.add_argument("--short", action="store_true", help="without a year to learn from")
+    given = parser.parse_args()
+    play(given, functools.partial(played, short=given.short))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ quiet months with an alarm (bar: at most 5%), and how often October was found (b
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime as dt
 import json
@@ -26,7 +25,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +56,6 @@ class Team:
         self.remote, self.log = folder / "shop.git", folder / "events.sqlite"
         one.SETTINGS["MLOPS_EVENTS_URL"] = str(self.log)
         self.ann, self.bo = folder / "ann" / NAME, folder / "bo" / NAME
-        self.labelled: list[pl.DataFrame] = []
         self._founded(clock)
 
     def _founded(self, clock: dt.date) -> None:
@@ -85,22 +82,19 @@ class Team:
         identify(self.bo, "bo")
         run(self.bo, "mlops", "pull")
 
-    def clean(self, *, pull: bool = True) -> None:
+    def clean(self) -> None:
         """Both clones have nothing open, and pull what the other one did."""
         for clone in (self.ann, self.bo):
             left = run(clone, "git", "status", "--porcelain")
-            unfinished = json.loads(run(clone, "mlops", "status", "--json"))["retraining"]
-            if left or unfinished["unfinished"]:
-                sys.exit(f"{clone} isn't clean: {left}{unfinished}")
-            if pull:
-                run(clone, "mlops", "pull")
+            retraining = shown(clone, "status")["retraining"]
+            if left or retraining["unfinished"]:
+                sys.exit(f"{clone} isn't clean: {left}{retraining}")
+            run(clone, "mlops", "pull")
 
     def production(self) -> str:
         """The version in production, for whoever has fetched all tags."""
         run(self.ann, "git", "fetch", "-q", "--tags")
-        return str(
-            json.loads(run(self.ann, "mlops", "models", "show", "production", "--json"))["version"]
-        )
+        return number(shown(self.ann, "models", "show", "production"))
 
     def delivered(self) -> None:
         """The steps of the delivery workflow, in a clone that has nothing."""
@@ -110,13 +104,13 @@ class Team:
         run(place, "git", "remote", "set-head", "origin", "main")
         version = self.production()
         run(place, "mlops", "verify", "production")
-        run(place, "mlops", "models", "pull", version.partition("@")[2], "-o", "model")
+        run(place, "mlops", "models", "pull", version, "-o", "model")
         run(place, "dvc", "pull", "--allow-missing", "data/validated", "data/ingested")
-        run(place, "mlops", "serve", "build", "--version", version.partition("@")[2])
+        run(place, "mlops", "serve", "build", "--version", version)
 
     def followed(self, port: int) -> None:
         """Wait until the service answers with what is in production."""
-        wanted = self.production().partition("@")[2]
+        wanted = self.production()
         for _ in range(300):
             ready = json.loads(one.ask(port, "GET", "/readyz")[1])
             if ready["version"] == wanted:
@@ -132,6 +126,16 @@ class Team:
         pl.DataFrame({"id": ids, "returned": rows["returned"]}).write_csv(path)
         run(self.ann, "mlops", "feedback", "import", str(path), "--label", "returned")
         return one.judged(self.ann, month)
+
+
+def shown(clone: Path, *words: str, codes: set[int] | frozenset[int] = frozenset({0})) -> Any:
+    """What a command gives as JSON."""
+    return json.loads(run(clone, "mlops", *words, "--json", codes=codes))
+
+
+def number(facts: dict[str, Any]) -> str:
+    """A version without its model's name, such as v0.3.0."""
+    return str(facts["version"]).partition("@")[2]
 
 
 def identify(clone: Path, name: str) -> None:
@@ -168,10 +172,14 @@ def agreed(tree: Any) -> None:
 
 def retrain(clone: Path, until: dt.date, *words: str) -> tuple[int, dict[str, Any]]:
     """`mlops retrain`; its exit code, and what the history says of it."""
-    done = started(clone, "retrain", "--until", str(until), *words)
-    text, error = done.communicate()
-    last = json.loads(run(clone, "mlops", "status", "--json"))["retraining"]["last"] or {}
-    return done.returncode, {**last, "text": text, "error": error}
+    return ended(clone, started(clone, "retrain", "--until", str(until), *words))
+
+
+def ended(clone: Path, process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
+    """The same of a retraining that runs."""
+    text, error = process.communicate()
+    last = shown(clone, "status")["retraining"]["last"] or {}
+    return process.returncode, {**last, "text": text, "error": error}
 
 
 def started(clone: Path, *words: str) -> subprocess.Popen[str]:
@@ -240,11 +248,7 @@ def raced(turn: Turn) -> str:
     (other / "NOTES.md").write_text(f"Faster than {turn.until}\n")
     commit(other, "Notes")
     run(other, "git", "push", "-q")
-    text, error = process.communicate()
-    last = json.loads(run(turn.clone, "mlops", "status", "--json"))["retraining"]["last"] or {}
-    return expect(
-        (process.returncode, {**last, "text": text, "error": error}), (8, "failed"), REFUSED
-    )
+    return expect(ended(turn.clone, process), (8, "failed"), REFUSED)
 
 
 def killed(clone: Path, until: dt.date, seconds: float) -> None:
@@ -268,72 +272,51 @@ def killed_and_dropped(turn: Turn) -> str:
     """`--abandon` puts all back."""
     killed(turn.clone, turn.until, 5)
     run(turn.clone, "mlops", "retrain", "--abandon")
-    last = json.loads(run(turn.clone, "mlops", "status", "--json"))["retraining"]["last"]
+    last = shown(turn.clone, "status")["retraining"]["last"]
     return expect((0, last), (0, "abandoned"))
 
 
 def memorising(turn: Turn) -> str:
     """A model that knows its rows by heart, on data that hold the logged requests."""
+    clone, production = turn.clone, turn.team.production()
     # The first version of a stage is exempt from its rule.
-    champion = turn.team.production().partition("@")[2]
-    run(turn.clone, "mlops", "promote", champion, "--to", "staging", "-m", "Before the next one")
-    before = run(turn.clone, "git", "rev-parse", "HEAD").strip()
-    change(turn.clone, lambda tree: tree["tune"].update(MEMORISING))
-    alone = {"ensemble": False, "calibrate": False}
-    change(turn.clone, lambda tree: tree.setdefault("train", {}).update(alone))
-    change(turn.clone, lambda tree: tree["register"].pop("champion"))
-    change(turn.clone, lambda tree: tree["retrain"].update(promote=False))
-    commit(turn.clone, "A model that learns by heart, and no comparison with the champion")
-    run(turn.clone, "mlops", "clock", str(turn.until))
-    registered = json.loads(run(turn.clone, "mlops", "register", "--local", "--json"))
-    version = registered["version"].partition("@")[2]
-    told = json.loads(
-        run(
-            turn.clone,
-            "mlops",
-            "replay",
-            version,
-            "--gate",
-            "--for",
-            "staging",
-            "--json",
-            codes={5},
-        )
-    )
-    run(turn.clone, "mlops", "promote", version, "--to", "staging", "--local", codes={5})
-    run(turn.clone, "git", "tag", "-d", registered["version"])
-    run(turn.clone, "git", "reset", "-q", "--hard", before)
-    run(turn.clone, "dvc", "checkout", "-q")
-    report = told["report"]
+    run(clone, "mlops", "promote", production, "--to", "staging", "-m", "Before the next one")
+    before = run(clone, "git", "rev-parse", "HEAD").strip()
+    change(clone, by_heart)
+    commit(clone, "A model that learns by heart, and no comparison with the champion")
+    run(clone, "mlops", "clock", str(turn.until))
+    registered = shown(clone, "register", "--local")
+    version = number(registered)
+    report = shown(clone, "replay", version, "--gate", "--for", "staging", codes={5})["report"]
+    run(clone, "mlops", "promote", version, "--to", "staging", "--local", codes={5})
+    run(clone, "git", "tag", "-d", registered["version"])
+    run(clone, "git", "reset", "-q", "--hard", before)
+    run(clone, "dvc", "checkout", "-q")
     gain = (report.get("metrics") or {}).get("roc_auc", {}).get("gain")
     return f"refused; {report['rows']} rows, {report['learnt']} left out, gain {gain}"
 
 
+def by_heart(tree: Any) -> None:
+    """Trees as deep as there are rows, and nothing that would notice before the replay."""
+    tree["tune"].update(MEMORISING)
+    tree.setdefault("train", {}).update(ensemble=False, calibrate=False)
+    del tree["register"]["champion"]
+    tree["retrain"]["promote"] = False
+
+
 def rolled_back_by_both(turn: Turn) -> str:
     """Production goes back by one version, whoever is first."""
-    versions = json.loads(run(turn.team.ann, "mlops", "models", "--json"))["versions"]
-    if len(versions) < 2:
+    team = turn.team
+    if len(shown(team.ann, "models")["versions"]) < 2:
         return "there is one version only"
-    before = turn.team.production()
-    both = [
-        started(c, "rollback", "--from", before.partition("@")[2])
-        for c in (turn.team.ann, turn.team.bo)
-    ]
+    before = team.production()
+    both = [started(clone, "rollback", "--from", before) for clone in (team.ann, team.bo)]
     ends = [(*process.communicate(), process.returncode) for process in both]
-    after = turn.team.production()
+    after = team.production()
     codes = sorted(end[-1] for end in ends)
     if codes not in ([0, 8], [0, 3]) or after == before:
         sys.exit(f"two rollbacks from {before} ended at {after}: {ends}")
-    run(
-        turn.team.ann,
-        "mlops",
-        "promote",
-        before.partition("@")[2],
-        "--to",
-        "production",
-        "-m",
-        "Back",
-    )
+    run(team.ann, "mlops", "promote", before, "--to", "production", "-m", "Back")
     return f"from {before} to {after}, once, and back; exit codes {codes}"
 
 
@@ -383,21 +366,7 @@ def played(seed: int, folder: Path) -> dict[int, dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first", type=int, default=100)
-    parser.add_argument("--keep", type=Path, help="make the clones there, and leave them")
-    given = parser.parse_args()
-    years: dict[int, dict[int, Any]] = {}
-    for seed in range(given.first, given.first + given.seeds):
-        began = time.monotonic()
-        with contextlib.ExitStack() as stack:
-            place = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            folder = place.resolve() / str(seed)
-            folder.mkdir(parents=True)
-            years[seed] = played(seed, folder)
-        sys.stderr.write(f"seed {seed} ({time.monotonic() - began:.0f} s)\n")
-    print(json.dumps({"summary": one.summary(years), "years": years}, indent=1))
+    one.play(one.options(__doc__, seeds=3, first=100).parse_args(), played)
 
 
 if __name__ == "__main__":
