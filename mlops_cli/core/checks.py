@@ -139,6 +139,9 @@ class RowChecks:
     places
         Column -> what the schemas call it. Pandera takes a column without a name for the whole
         table, so columns have their places' names there.
+    nulls
+        What the schemas call a column that must not be null -> the label of that check: Pandera
+        has one name for the nullability of every column.
     schemas
         All of them, some columns a schema: pandera's work grows with the square of a table's width.
     """
@@ -146,6 +149,7 @@ class RowChecks:
     types: dict[str, pl.DataType]
     checks: dict[str, Check]
     places: dict[str, str]
+    nulls: dict[str, str]
     schemas: tuple[pa.DataFrameSchema, ...]
 
     def failures(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
@@ -168,11 +172,8 @@ class RowChecks:
             cases = errors.failure_cases
         else:
             return {}
-        # pandera has one name for the nullability of every column.
-        nulls = pl.col("check") == "not_nullable"
-        labels = {place: Check("", (c,), NOT_NULL).label for c, place in self.places.items()}
-        named = pl.col("column").replace(labels)
-        key = pl.when(nulls).then(named).otherwise(pl.col("check"))
+        null = pl.col("check") == "not_nullable"
+        key = pl.when(null).then(pl.col("column").replace(self.nulls)).otherwise(pl.col("check"))
         cases = cases.select(key.alias("key"), pl.col("index").cast(pl.UInt32))
         found = cases.partition_by("key", as_dict=True, include_key=False)
         return {str(name): rows["index"].sort() for (name,), rows in found.items()}
@@ -190,7 +191,8 @@ def compile_rows(source: str, rules: SourceRules) -> RowChecks:
 
     checks: dict[str, Check] = {}
     columns: dict[str, pa.Column] = {}
-    places: dict[str, str] = {}
+    places = {column: f"column_{at}" for at, column in enumerate(rules.columns)}
+    nulls: dict[str, str] = {}
     for column, given in rules.columns.items():
         place = f"validate.sources.{source}.columns.{column}"
         made = []
@@ -202,12 +204,12 @@ def compile_rows(source: str, rules: SourceRules) -> RowChecks:
             rule = given.nullable
             check = Check(source, (column,), NOT_NULL, rule.policy, rule.tolerate)
             checks[check.label] = check
-        places[column] = f"column_{len(places)}"
+            nulls[places[column]] = check.label
         columns[places[column]] = pa.Column(DTYPES[given.type], made, nullable=given.nullable.value)
     types = {c: DTYPES[r.type] for c, r in rules.columns.items()}
     named = list(columns.items())
     blocks = (dict(named[at : at + _COLUMNS]) for at in range(0, len(named), _COLUMNS))
-    return RowChecks(types, checks, places, tuple(map(pa.DataFrameSchema, blocks)))
+    return RowChecks(types, checks, places, nulls, tuple(map(pa.DataFrameSchema, blocks)))
 
 
 def _tests(rules: ColumnRules, place: str) -> Iterator[tuple[str, Rule[Any], Any]]:

@@ -57,9 +57,10 @@ class RequestColumns:
 
     def types(self) -> dict[str, pl.DataType]:
         """Column -> type of everything that a caller may give."""
-        raw, schema = self._raw(), self.program.base.schema
-        known = {c for c in schema if c not in self.derived and c != PENDING}
-        return {c: t for c, t in schema.items() if c in raw or c in known}
+        schema, raw = self.program.base.schema, self._raw()
+        return {
+            c: t for c, t in schema.items() if (c not in self.derived and c != PENDING) or c in raw
+        }
 
     def needed(self) -> tuple[str, ...]:
         """Raw columns that each row must have."""

@@ -182,8 +182,8 @@ def explain(error: ValidationError, text: str, where: str, model: type[BaseModel
         shown.append(path[-1])  # a key of the file, whatever it looks like
     line = _line(text, shown)
     place = f"{where}:{line}" if line else where
-    name = ".".join(p if len(p) <= _SHOWN else f"{p[:_SHOWN]}..." for p in shown) or "the file"
-    hint = f"See `{shown[0]}` in docs/params.md." if shown else "See docs/params.md."
+    name = ".".join(map(_cut, shown)) or "the file"
+    hint = f"See `{_cut(shown[0])}` in docs/params.md." if shown else "See docs/params.md."
     if problem["type"] == "extra_forbidden":
         message = f"{name} is not a known setting ({place})"
         hint = nearest(shown[-1], _siblings(shown, model)) or hint
@@ -246,7 +246,10 @@ def _is_text(node: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -22,8 +22,9 @@ __all__ = ["Git", "GitFailed", "GitMissing"]
 
 _PART = 1 << 16
 _STEP = 0.2
-_SHOWN = 40
 """Seconds between two looks whether a bounded command shall end."""
+_SHOWN = 40
+"""Characters of a name that is too long, in an error."""
 
 
 class GitFailed(MlopsError):
