@@ -72,7 +72,7 @@ def main(place: Path, seconds: float, out: Path) -> None:
 
 def scored(project: Path, test: pl.DataFrame) -> tuple[np.ndarray, float]:
     """Predictions of raw rows, and the median time of one row: features in, prediction out."""
-    from mlops_cli.live.scoring import Scorer
+    from mlops_cli.serving.scorer import Scorer
 
     scorer = Scorer.open(project / "models/fitted", project)
     read = scorer.read_frame(test.drop(TARGET))

@@ -29,7 +29,7 @@ from wrk import Load, needed
 
 MOUNTED = """
 import bentoml
-from mlops_cli.live.service.app import create_app
+from mlops_cli.serving.service.app import create_app
 made = []
 async def app(scope, receive, send):
     if not made:
@@ -120,7 +120,7 @@ def running(folder: Path, side: str, port: int) -> Iterator[subprocess.Popen[byt
     if side == "mlops serve":
         words, where = [str(BIN / "mlops"), "serve", "--workspace"], ROOT
     elif side == "image":
-        words = [sys.executable, "-m", "mlops_cli.live.service"]
+        words = [sys.executable, "-m", "mlops_cli.serving.service"]
         environment |= {**told, "PYTHONPATH": str(source)}
     elif side == "bentoml serve":
         words = [str(BIN / "bentoml"), "serve", tag]

@@ -38,7 +38,7 @@ def false_alarms(windows: int, workers: int) -> dict[str, Any]:
 
 
 def _one(job: tuple[str, int, int]) -> tuple[str, list[list[str]]]:
-    from mlops_cli.core.drift import compare
+    from mlops_cli.drift.compare import compare
 
     name, number, windows = job
     rng = np.random.default_rng([42, number])

@@ -12,11 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from mlops_cli.core.drift import DriftReport, compare
-from mlops_cli.core.reference import Reference
+from mlops_cli.data.atomic_files import read_json
+from mlops_cli.drift.compare import DriftReport, compare
+from mlops_cli.drift.reference import Reference
 from mlops_cli.layout import TARGET, TIME, Layout
-from mlops_cli.store.files import read_json
-from mlops_cli.store.splits import feature_kinds
+from mlops_cli.splitting.reader import feature_kinds
 
 __all__ = ["by_month", "delays", "year"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from drift_worlds import World, world
 
-from mlops_cli.core.drift import compare
+from mlops_cli.drift.compare import compare
 from mlops_cli.layout import TARGET
 
 __all__ = ["FAULTS", "found_faults"]

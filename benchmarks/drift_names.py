@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mlops_cli.core.drift import DriftReport, DriftRules, compare
-from mlops_cli.core.reference import Reference
+from mlops_cli.drift.compare import DriftReport, DriftRules, compare
+from mlops_cli.drift.reference import Reference
 
 __all__ = ["CHANGES", "Case", "judged"]
 

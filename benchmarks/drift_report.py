@@ -49,8 +49,8 @@ def reference(log: str, out: str) -> None:
     """The profile of the reference's rows; their first column stands for the predictions."""
     import polars as pl
 
-    from mlops_cli.core.reference import Reference
-    from mlops_cli.store.profile import reference_text
+    from mlops_cli.drift.reference import Reference
+    from mlops_cli.drift.reference_file import reference_text
 
     frame = pl.read_parquet(log)
     kinds = {
@@ -65,9 +65,9 @@ def ours(log: str, profile: str, out: str) -> None:
     """The log in batches, compared with a profile; joint drift too."""
     import polars as pl
 
-    from mlops_cli.core.drift import compare
-    from mlops_cli.core.reference import Reference
-    from mlops_cli.store.files import read_json
+    from mlops_cli.data.atomic_files import read_json
+    from mlops_cli.drift.compare import compare
+    from mlops_cli.drift.reference import Reference
 
     known = Reference.from_json(read_json(Path(profile)))
     batches = pl.scan_parquet(log).collect_batches(chunk_size=BATCH, maintain_order=True)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mlops_cli.core.reference import Reference, label_frame, output_frame
+from mlops_cli.data.atomic_files import read_json
+from mlops_cli.drift.reference import Reference, label_frame, output_frame
 from mlops_cli.layout import TARGET, Layout
-from mlops_cli.store.files import read_json
-from mlops_cli.store.splits import feature_kinds
+from mlops_cli.splitting.reader import feature_kinds
 
 ROOT = Path(__file__).resolve().parent.parent
 SKLEARN = {

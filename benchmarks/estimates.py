@@ -22,18 +22,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mlops_cli.core.encoding import Encoder
-from mlops_cli.core.estimates import proven
-from mlops_cli.core.intervals import Bootstrap, compare
-from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
-from mlops_cli.core.metrics import METRICS
-from mlops_cli.core.monitoring.basis import Basis
-from mlops_cli.core.monitoring.judging import judge
-from mlops_cli.core.monitoring.window import Window
-from mlops_cli.core.reliability import curves_of
+from mlops_cli.evaluation.performance_estimation import proven
+from mlops_cli.evaluation.reliability import curves_of
 from mlops_cli.layout import TARGET, TIME, Layout
-from mlops_cli.params.loop import Monitor
+from mlops_cli.metrics.bootstrap import Bootstrap, compare
+from mlops_cli.metrics.catalog import METRICS
+from mlops_cli.models.encoder import Encoder
+from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo
+from mlops_cli.models.labels import LabelCodec
+from mlops_cli.monitoring.baseline import Basis
+from mlops_cli.monitoring.evaluate_window import judge
+from mlops_cli.monitoring.window import Window
+from mlops_cli.params.monitoring import Monitor
 
 ROOT = Path(__file__).resolve().parent.parent
 AUC = METRICS["roc_auc"]

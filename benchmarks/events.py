@@ -16,8 +16,8 @@ import threading
 import time
 from pathlib import Path
 
+from mlops_cli.events import Prediction, open_log
 from mlops_cli.layout import Layout
-from mlops_cli.store.events import Prediction, open_log
 
 EVENTS, BATCH, AHEAD = 200_000, 64, 4
 ROW = "?,?,?,?,?,?,?,?,?,?"

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from mlops_cli.core.learners import FAMILIES, FitRequest, Fitted, TaskInfo
 from mlops_cli.errors import MlopsError
+from mlops_cli.models.families import FAMILIES, FitRequest, Fitted, TaskInfo
 
 _NUMBERS = (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\0", b"9999", b"-999")
 _BYTES = (0, 127, 128, 255, *b"019-")

@@ -24,27 +24,27 @@ import plain_flights
 import polars as pl
 
 from mlops_cli import params as parameters
-from mlops_cli.core import baselines
-from mlops_cli.core.breakdown import break_down
-from mlops_cli.core.budget import Plan
-from mlops_cli.core.calibration import fit_calibrator
-from mlops_cli.core.contenders import Contender, preferred, weighed
-from mlops_cli.core.encoding import Encoder
-from mlops_cli.core.ensemble import select
-from mlops_cli.core.folds import hold_out
-from mlops_cli.core.importance import permutation
-from mlops_cli.core.intervals import Bootstrap, compare
-from mlops_cli.core.judge import Judge
-from mlops_cli.core.labels import LabelCodec
-from mlops_cli.core.learners import FAMILIES, FitRequest, TaskInfo
-from mlops_cli.core.metrics import lookup
-from mlops_cli.core.problem import Problem
-from mlops_cli.core.search import Search, search
-from mlops_cli.core.spaces import Candidate, firsts, narrowed
-from mlops_cli.core.threshold import best_threshold
-from mlops_cli.core.trials import Limits, Trial, ranked
+from mlops_cli.evaluation.permutation_importance import permutation
+from mlops_cli.evaluation.slice_metrics import break_down
+from mlops_cli.metrics.bootstrap import Bootstrap, compare
+from mlops_cli.metrics.catalog import lookup
+from mlops_cli.metrics.threshold import best_threshold
+from mlops_cli.models import baselines
+from mlops_cli.models.calibration import fit_calibrator
+from mlops_cli.models.encoder import Encoder
+from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo
+from mlops_cli.models.labels import LabelCodec
 from mlops_cli.reporting import Silent
-from mlops_cli.store.journal import Journal
+from mlops_cli.splitting.folds import hold_out
+from mlops_cli.training.ensemble_selection import select
+from mlops_cli.training.judge import Judge
+from mlops_cli.training.model_selection import Contender, preferred, weighed
+from mlops_cli.training.objective import Problem
+from mlops_cli.training.search.journal import Journal
+from mlops_cli.training.search.search import Search, search
+from mlops_cli.training.search.search_space import Candidate, firsts, narrowed
+from mlops_cli.training.search.trials import Limits, Trial, ranked
+from mlops_cli.training.time_budget import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = parameters.load(ROOT / "params.yaml")

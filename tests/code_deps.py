@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-TABLES = ("mlops_cli.store.sources", "mlops_cli.core.learners")
+TABLES = ("mlops_cli.ingestion.sources", "mlops_cli.models.families")
 PACKAGES = ("mlops_cli/core/learners", "mlops_cli/params", "mlops_cli/store/sources")
 """Depended on as folders: whoever needs one of their modules needs all, or nearly."""
 sys.path.insert(0, str(ROOT))
@@ -25,7 +25,7 @@ def code_deps(stage: str) -> list[str]:
 
     graph = grimp.build_graph("mlops_cli")
     modules: set[str] = set()
-    found = [f"mlops_cli.stages.{stage}"]
+    found = [f"mlops_cli.project.pipeline.{stage}"]
     while found:
         module = found.pop()
         if module not in modules:
@@ -38,7 +38,7 @@ def code_deps(stage: str) -> list[str]:
         parts = module.split(".")
         modules |= {".".join(parts[:i]) for i in range(1, len(parts))}
     # The table of stages loads each one by name; it doesn't make one depend on the others.
-    modules.discard("mlops_cli.stages")
+    modules.discard("mlops_cli.project.pipeline")
     return sorted({_whole(path) for path in map(_path, modules)})
 
 

@@ -13,12 +13,12 @@ import typer
 from pydantic import BaseModel
 
 from mlops_cli.cli.app import app
-from mlops_cli.core.learners import FAMILIES
-from mlops_cli.core.metrics import METRICS, default_metrics
 from mlops_cli.errors import MlopsError
+from mlops_cli.metrics.catalog import METRICS, default_metrics
+from mlops_cli.models.families import FAMILIES
 from mlops_cli.params import Params, parse
 from mlops_cli.params.data import Rule
-from mlops_cli.stages import STAGES
+from mlops_cli.project.pipeline import STAGES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlops_cli.errors import install_hint
-from mlops_cli.live.bento.requirements import serving
+from mlops_cli.serving.deployment.requirements import serving
 
 ROOT = Path(__file__).parents[1]
 OURS = re.compile(r"mlops[-_.]cli", re.IGNORECASE)

@@ -13,7 +13,7 @@ import interrupted
 import pytest
 import reproduced
 
-from mlops_cli.stages import STAGES
+from mlops_cli.project.pipeline import STAGES
 
 MLOPS = interrupted.MLOPS
 

@@ -17,7 +17,7 @@ from code_deps import code_deps, dvc_yaml
 from ruamel.yaml import YAML
 
 from mlops_cli.params import Params
-from mlops_cli.stages import STAGES
+from mlops_cli.project.pipeline import STAGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mlops_cli"

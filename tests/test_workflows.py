@@ -23,8 +23,8 @@ from ruamel.yaml import YAML
 
 from mlops_cli.cli.app import main
 from mlops_cli.layout import Layout
-from mlops_cli.store.ci import texts
-from mlops_cli.store.schedules import schedule
+from mlops_cli.retraining.schedules import schedule
+from mlops_cli.scaffold.ci import texts
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

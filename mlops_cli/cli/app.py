@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.commands import GroupedCommands, add_commands
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
     from mlops_cli.errors import MlopsError
@@ -37,7 +37,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from mlops_cli import __version__
 
-        drawing.console().print(f"mlops {__version__}")
+        console.console().print(f"mlops {__version__}")
         raise typer.Exit
 
 
@@ -77,23 +77,23 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code  # the stage has said it already
     except MlopsError as error:
         if debug:
-            drawing.console(stderr=True).print_exception()
-        drawing.draw_error(error)
+            console.console(stderr=True).print_exception()
+        console.draw_error(error)
         return error.exit_code
     except KeyboardInterrupt:
-        drawing.console(stderr=True).print("interrupted; the same command goes on from here")
+        console.console(stderr=True).print("interrupted; the same command goes on from here")
         return 130
     except BaseException as error:  # the last resort: no traceback unless asked for
         if isinstance(error, SystemExit | GeneratorExit):
             raise  # all but these: panics of libraries in Rust are no Exception
         if debug:
-            drawing.console(stderr=True).print_exception()
+            console.console(stderr=True).print_exception()
         if (refusal := _misplaced(error)) is not None:
-            drawing.draw_error(refusal)
+            console.draw_error(refusal)
             return refusal.exit_code
         text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         hint = "" if debug else "This is a fault of mlops; --debug shows where."
-        drawing.draw_error(MlopsError(f"unexpected {text}", hint))
+        console.draw_error(MlopsError(f"unexpected {text}", hint))
         return 1
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Force, Json, require_duration, timestamp
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,12 +59,12 @@ def backtest(
 
     Example: mlops backtest --from 2013-04-01 --policy never --policy drift
     """
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.backtest import Asked
+    from mlops_cli.backtest import backtest as run
+    from mlops_cli.backtest.policies import policy_of
+    from mlops_cli.backtest.report import reported, written
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
-    from mlops_cli.core.retrain_policies import policy_of
-    from mlops_cli.live.backtest import Asked
-    from mlops_cli.live.backtest import backtest as run
-    from mlops_cli.live.backtest.reporting import reported, written
 
     layout, params = open_project()
     start, end = timestamp(since, params), timestamp(until, params)
@@ -79,10 +79,10 @@ def backtest(
     report = reported(params, walked, every)
     paths = written(layout, report)
     if as_json:
-        drawing.draw_json(report)
+        console.draw_json(report)
         return
     _draw(report)
-    drawing.console().print(f"page: {paths[-1].relative_to(layout.root)}", markup=False)
+    console.console().print(f"page: {paths[-1].relative_to(layout.root)}", markup=False)
 
 
 def _cores() -> int:
@@ -94,7 +94,7 @@ def _cores() -> int:
 def _draw(report: Mapping[str, Any]) -> None:
     from mlops_cli.reporting import Table
 
-    out, metric = drawing.console(), report["metric"]
+    out, metric = console.console(), report["metric"]
     for note in report["notes"]:
         out.print("[yellow]![/yellow] ", end="")
         out.print(note, markup=False)
@@ -105,8 +105,8 @@ def _draw(report: Mapping[str, Any]) -> None:
         rows.append((entry["from"][:10], entry["rows"], *cells))
     columns = ("period from", "rows", *(p["name"] for p in report["policies"]))
     title = f"{metric} by period (* new model, (*) refused, ! alarm)"
-    drawing.draw_table(Table(title, columns, tuple(rows)))
-    drawing.draw_table(
+    console.draw_table(Table(title, columns, tuple(rows)))
+    console.draw_table(
         Table(
             f"from {report['from']} to {report['to']}",
             ("policy", f"{metric}, mean by rows", "cost", "over the best", "trained", "in use",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Json, Overwrite
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,20 +32,20 @@ def ci(
     Example: mlops ci github
     """
     from mlops_cli.cli.project import find
-    from mlops_cli.store.ci import LOCK, write
+    from mlops_cli.scaffold.ci import LOCK, write
 
     root = find().root
     written = write(root, provider, force=force)
     if as_json:
-        drawing.draw_json({"provider": provider, "written": written})
+        console.draw_json({"provider": provider, "written": written})
     else:
         _draw(written, locked=(root / LOCK).is_file())
 
 
 def _draw(written: Iterable[str], *, locked: bool) -> None:
-    from mlops_cli.store.ci import LOCK
+    from mlops_cli.scaffold.ci import LOCK
 
-    out = drawing.console()
+    out = console.console()
     for path in written:
         out.print(f"[green]✓[/green] {path}")
     if not locked:

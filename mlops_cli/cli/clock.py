@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Json, timestamp
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -34,7 +34,7 @@ def clock(
     Example: mlops clock +1mo
     """
     from mlops_cli.cli.project import open_project
-    from mlops_cli.core.moments import as_text
+    from mlops_cli.data.timestamps import as_text
 
     layout, settings = open_project()
     was = settings.ingest.until
@@ -48,15 +48,15 @@ def clock(
         "sources": _sources(layout),
     }
     if as_json:
-        drawing.draw_json(facts)
+        console.draw_json(facts)
     else:
         _draw(facts, moved=to is not None)
 
 
 def _move(layout: Layout, settings: Params, now: dt.datetime, *, back: bool) -> None:
-    from mlops_cli.core.moments import as_text
+    from mlops_cli.data.timestamps import as_text
     from mlops_cli.errors import BadParams, Usage
-    from mlops_cli.store.settings import set_until
+    from mlops_cli.project.edit_params import set_until
 
     was = settings.ingest.until
     if not any(source.time for source in settings.ingest.sources.values()):
@@ -75,8 +75,8 @@ def _move(layout: Layout, settings: Params, now: dt.datetime, *, back: bool) -> 
 
 def _sources(layout: Layout) -> dict[str, Any]:
     """What the last ingest took of each source that has a time."""
+    from mlops_cli.data.atomic_files import read_json
     from mlops_cli.errors import NotFound
-    from mlops_cli.store.files import read_json
 
     try:
         sources = read_json(layout.ingest_manifest)["sources"]
@@ -90,7 +90,7 @@ def _sources(layout: Layout) -> dict[str, Any]:
 
 
 def _draw(facts: dict[str, Any], *, moved: bool) -> None:
-    out = drawing.console()
+    out = console.console()
     until = facts["until"] or "not set: everything is taken"
     if facts["changed"]:
         out.print(f"data clock: {until} (was {facts['was'] or 'not set'})", markup=False)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Fetch, Json
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -46,10 +46,10 @@ def compare(
 
     Example: mlops compare v0.1.0 production
     """
-    from mlops_cli.cli import comparing
+    from mlops_cli.cli.output import compare_views
     from mlops_cli.cli.project import find
     from mlops_cli.errors import Usage
-    from mlops_cli.live.pairing import compared
+    from mlops_cli.registry.paired_models import compared
 
     if markdown and as_json:
         raise Usage("--markdown and --json exclude each other", "Give one of them.")
@@ -57,24 +57,24 @@ def compare(
     before, after = _revision(layout, old), new and _revision(layout, new)
     difference = compared(layout.root, before, after, fetch=fetch, allow_missing=allow_missing)
     if as_json:
-        drawing.draw_json(comparing.as_json(difference))
+        console.draw_json(compare_views.as_json(difference))
     elif markdown:
-        sys.stdout.write(drawing.visible(comparing.as_markdown(difference)))
+        sys.stdout.write(console.visible(compare_views.as_markdown(difference)))
     else:
-        comparing.draw_difference(difference)
+        compare_views.draw_difference(difference)
 
 
 def _revision(layout: Layout, text: str) -> str:
     """What Git knows by a name; else the tag of the version or stage that has it."""
     from mlops_cli import params as parameters
     from mlops_cli.errors import MlopsError
-    from mlops_cli.live.stage_rules import find_trusted
-    from mlops_cli.store.git import Git
+    from mlops_cli.project.git import Git
+    from mlops_cli.registry.approvals.stage_rules import find_trusted
 
     if Git(layout.root).resolve(text) is not None:
         return text
     try:
         name = parameters.load(layout.params).register_.name
-        return find_trusted(layout.root, name, text, drawing.draw_note).tag.name
+        return find_trusted(layout.root, name, text, console.draw_note).tag.name
     except MlopsError:
         return text  # which is then refused as a revision, with the nearest ones

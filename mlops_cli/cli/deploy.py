@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import ModelOption, Overwrite
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
-    from mlops_cli.live.bento.building import Built
-    from mlops_cli.live.selecting import Selected
     from mlops_cli.params import Params
+    from mlops_cli.registry.select_version import Selected
+    from mlops_cli.serving.deployment.build import Built
 
 __all__ = ["build", "containerize", "manifests"]
 
@@ -45,15 +45,15 @@ def containerize(version: ModelOption = "production", image: Image = None) -> No
 
     Example: mlops serve containerize --image registry.example.org/shop
     """
-    from mlops_cli.cli.progress import shown
-    from mlops_cli.live.bento.containerizing import containerize as make
+    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.serving.deployment.containerize import containerize as make
 
     layout, params, model = _select(version)
     tag, called = _image(model, image)
     _build(layout, params, model)
     with shown("image", quiet=False) as progress:
         engine = make(layout, tag, called, progress)
-    drawing.console().print(f"{engine} has the image {called}", markup=False)
+    console.console().print(f"{engine} has the image {called}", markup=False)
 
 
 def manifests(
@@ -66,21 +66,21 @@ def manifests(
 
     Example: mlops serve manifests deploy --image registry.example.org/shop
     """
-    from mlops_cli.live.bento.manifests import write
+    from mlops_cli.serving.deployment.manifests import write
 
     _, params, model = _select(version)
     _, called = _image(model, image)
     written = write(folder.resolve(), model.name, called, params.serve, force=force)
-    out = drawing.console()
+    out = console.console()
     for path in written:
-        out.print(f"[green]✓[/green] {drawing.line(folder / path)}")
+        out.print(f"[green]✓[/green] {console.line(folder / path)}")
     out.print(f"They run the image {called}; docs/deployment.md says how", markup=False)
 
 
 def _select(version: str) -> tuple[Layout, Params, Selected]:
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
-    from mlops_cli.live.selecting import selected
+    from mlops_cli.registry.select_version import selected
 
     layout, params = open_project()
     with shown("serve", quiet=False) as progress:
@@ -89,16 +89,16 @@ def _select(version: str) -> tuple[Layout, Params, Selected]:
 
 def _image(model: Selected, name: str | None) -> tuple[str, str]:
     """The Bento's tag, and the image's name with its tag."""
-    from mlops_cli.live.bento.building import tag_of
-    from mlops_cli.live.bento.manifests import image_of
+    from mlops_cli.serving.deployment.build import tag_of
+    from mlops_cli.serving.deployment.manifests import image_of
 
     tag = ":".join(tag_of(model))
     return tag, image_of(tag, name)
 
 
 def _build(layout: Layout, params: Params, model: Selected) -> None:
-    from mlops_cli.cli.progress import shown
-    from mlops_cli.live.bento.building import build as make
+    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.serving.deployment.build import build as make
 
     with shown("build", quiet=False) as progress:
         built = make(params, layout, model, progress)
@@ -106,9 +106,9 @@ def _build(layout: Layout, params: Params, model: Selected) -> None:
 
 
 def _draw_built(built: Built, layout: Layout) -> None:
-    from mlops_cli.live.bento.building import home
+    from mlops_cli.serving.deployment.build import home
 
-    out = drawing.console()
+    out = console.console()
     said = "is built" if built.new else "is there already, and would be the same"
     out.print(f"{built.tag} {said}: {built.folder}", markup=False)
     labels = built.labels

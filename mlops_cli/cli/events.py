@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Json, runs_subcommand, timestamp
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.live.erasure import Erasure, Holdings
+    from mlops_cli.feedback.erasure import Erasure, Holdings
 
 __all__ = ["events"]
 
@@ -28,12 +28,12 @@ def show(context: typer.Context, as_json: Json = False) -> None:
     if runs_subcommand(context):
         return
     from mlops_cli.cli.project import open_project
-    from mlops_cli.live import erasure
+    from mlops_cli.feedback import erasure
 
     layout, params = open_project()
     held = erasure.holdings(params, layout)
     if as_json:
-        drawing.draw_json(vars(held))
+        console.draw_json(vars(held))
     else:
         _draw_holdings(held)
 
@@ -64,11 +64,11 @@ def purge(
 
     Example: mlops events purge --entity '["A-17"]'
     """
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
-    from mlops_cli.live import erasure
-    from mlops_cli.store.events.erasure import Selection
+    from mlops_cli.events.erasure import Selection
+    from mlops_cli.feedback import erasure
 
     if (before is None) == (entity is None):
         raise Usage(
@@ -84,7 +84,7 @@ def purge(
     with shown("events", quiet=as_json) as progress:
         done = erasure.erase(layout, selection, progress, dry_run=dry_run)
     if as_json:
-        drawing.draw_json({**vars(done), "dry_run": dry_run})
+        console.draw_json({**vars(done), "dry_run": dry_run})
     else:
         _draw(done, dry_run=dry_run)
     if done.left:
@@ -109,7 +109,7 @@ def _confirm() -> None:
 
 
 def _draw(done: Erasure, *, dry_run: bool) -> None:
-    out = drawing.console()
+    out = console.console()
     counts = {
         "predictions": done.predictions,
         "labels": done.labels,
@@ -125,7 +125,7 @@ def _draw(done: Erasure, *, dry_run: bool) -> None:
 
 
 def _draw_holdings(held: Holdings) -> None:
-    out = drawing.console()
+    out = console.console()
     size = "" if held.size is None else f", {held.size / 1e6:,.1f} MB"
     lines = [
         f"log: {held.place}{size}",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Features, Json, ModelOption
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.live.explaining import Explained, ExplainedRow
+    from mlops_cli.serving.batch.explain import Explained, ExplainedRow
 
 __all__ = ["explain"]
 
@@ -46,10 +46,10 @@ def explain(
     """
     from dataclasses import asdict
 
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
-    from mlops_cli.live.explaining import explain_file, explain_row
+    from mlops_cli.serving.batch.explain import explain_file, explain_row
 
     if (file is None) == (row is None):
         raise Usage("give either a file or --row", "Such as `mlops explain --row 0`.")
@@ -61,7 +61,7 @@ def explain(
             assert file is not None  # noqa: S101 - else there is a row
             found = explain_file(params, layout, version, file, progress, features=features)
     if as_json:
-        drawing.draw_json(asdict(found))
+        console.draw_json(asdict(found))
         return
     for explained in found.rows:
         _draw(found, explained, top)
@@ -84,4 +84,4 @@ def _draw(found: Explained, one: ExplainedRow, top: int) -> None:
         rows.append((f"{len(rest)} others", None, sum(adds for *_, adds in rest)))
     rows.append(("= " + found.scale, None, one.raw))
     columns = ("feature", "value", f"adds to the {found.scale}")
-    drawing.draw_table(Table(f"{head}, by {found.version}, {found.method}", columns, tuple(rows)))
+    console.draw_table(Table(f"{head}, by {found.version}, {found.method}", columns, tuple(rows)))

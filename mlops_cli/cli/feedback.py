@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import FailOnBad, Json, ModelOption, timestamp
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.live.feedback import Imported
+    from mlops_cli.feedback.import_labels import Imported
 
 __all__ = ["feedback"]
 
@@ -63,10 +63,10 @@ def bring(
 
     Example: mlops feedback import labels.csv --label returned
     """
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
-    from mlops_cli.live import feedback as live
+    from mlops_cli.feedback import import_labels as live
 
     if (file is None) != from_project:
         raise Usage("give either FILE or --from-project", "Example: mlops feedback import l.csv")
@@ -90,13 +90,13 @@ def bring(
                 progress=progress,
             )
     if as_json:
-        drawing.draw_json({**vars(done), "counts": dict(done.counts)})
+        console.draw_json({**vars(done), "counts": dict(done.counts)})
     else:
         _draw(done)
 
 
 def _draw(done: Imported) -> None:
-    out = drawing.console()
+    out = console.console()
     words = {"new": "new", "same": "known before", "changed": "changed",
              "unknown": "of no prediction yet"}  # fmt: skip
     told = [f"{done.counts[key]:,} {said}" for key, said in words.items() if done.counts[key]]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Json
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.store.project import Created
+    from mlops_cli.scaffold.create_project import Created
 
 __all__ = ["init"]
 
@@ -78,8 +78,8 @@ def init(
 
     Example: mlops init shop --data orders.csv --target returned
     """
-    from mlops_cli.core.inference import PredictionProblem
-    from mlops_cli.store.project import create
+    from mlops_cli.scaffold.create_project import create
+    from mlops_cli.scaffold.infer_project import PredictionProblem
 
     created = create(
         folder,
@@ -90,7 +90,7 @@ def init(
         ci=None if ci == "none" else ci,
     )
     if as_json:
-        drawing.draw_json(_facts(created))
+        console.draw_json(_facts(created))
     else:
         _draw(created)
 
@@ -118,10 +118,10 @@ def _draw(created: Created) -> None:
         ),
         warnings=proposal.warnings + created.notes,
     )
-    drawing.draw_summary("init", summary, None, tables=True)
+    console.draw_summary("init", summary, None, tables=True)
     where = os.path.relpath(created.root)
     go = "mlops run" if where == "." else f"cd {shlex.quote(where)} && mlops run"
-    drawing.console().print(f"Next: {go}", markup=False)
+    console.console().print(f"Next: {go}", markup=False)
 
 
 def _facts(created: Created) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Json, ModelArgument, require_duration
+from mlops_cli.cli.output import console
 
 __all__ = ["materialize"]
 
@@ -33,12 +33,12 @@ def materialize(
     """
     import os
 
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
-    from mlops_cli.live.materializing import materialize as fill
-    from mlops_cli.live.scoring import Scorer
-    from mlops_cli.live.selecting import selected
-    from mlops_cli.store.online import open_store
+    from mlops_cli.online.materialize import materialize as fill
+    from mlops_cli.online.store import open_store
+    from mlops_cli.registry.select_version import selected
+    from mlops_cli.serving.scorer import Scorer
 
     span = None if history == "all" else history
     require_duration("--history", span)
@@ -52,9 +52,9 @@ def materialize(
         finally:
             store.close()
     if as_json:
-        drawing.draw_json({"version": choice.label, **vars(done)})
+        console.draw_json({"version": choice.label, **vars(done)})
         return
-    out = drawing.console()
+    out = console.console()
     total = sum(done.entries.values())
     out.print(
         f"{total:,} entries in {len(done.entries)} tables for {choice.label}, "

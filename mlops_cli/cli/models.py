@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Fetch, Json, Remote, VersionArgument, runs_subcommand
-from mlops_cli.store.untrusted import well_formed
+from mlops_cli.cli.output import console
+from mlops_cli.data.untrusted import well_formed
 
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from mlops_cli.core.versions import Registry, Version
     from mlops_cli.layout import Layout
+    from mlops_cli.registry.versions import Registry, Version
 
 __all__ = ["models"]
 
@@ -40,9 +40,9 @@ def listing(context: typer.Context, as_json: Json = False) -> None:
     _, registry = _registry()
     entries = [_entry(registry, v) for v in reversed(registry.versions)]
     if as_json:
-        drawing.draw_json({"model": registry.name, "versions": entries})
+        console.draw_json({"model": registry.name, "versions": entries})
     elif not entries:
-        drawing.console().print(
+        console.console().print(
             f"{registry.name} has no version yet: `mlops register`", markup=False
         )
     else:
@@ -64,14 +64,14 @@ def show(
 
     Example: mlops models show production
     """
-    from mlops_cli.store.provenance import provenance
+    from mlops_cli.registry.provenance import provenance
 
     layout, registry = _registry()
     found = provenance(layout.root, registry, registry.find(version))
     if as_json:
-        drawing.draw_json(found)
+        console.draw_json(found)
     else:
-        drawing.console().print(_tree(found, short=short), soft_wrap=False)  # else it is cut off
+        console.console().print(_tree(found, short=short), soft_wrap=False)  # else it is cut off
 
 
 @models.command("diff")
@@ -88,16 +88,16 @@ def diff(
 
     Example: mlops models diff v0.1.0 v0.2.0
     """
-    from mlops_cli.cli import comparing
-    from mlops_cli.live.pairing import compared
+    from mlops_cli.cli.output import compare_views
+    from mlops_cli.registry.paired_models import compared
 
     layout, registry = _registry()
     tags = [registry.find(version).tag.name for version in (old, new)]
     difference = compared(layout.root, *tags, fetch=fetch)
     if as_json:
-        drawing.draw_json(comparing.as_json(difference))
+        console.draw_json(compare_views.as_json(difference))
     else:
-        comparing.draw_difference(difference)
+        compare_views.draw_difference(difference)
 
 
 @models.command("pull")
@@ -122,28 +122,28 @@ def pull(
 
     Example: mlops models pull production -o model
     """
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
-    from mlops_cli.live.stage_rules import find_trusted
-    from mlops_cli.store.delivery import pull_bundle
+    from mlops_cli.registry.approvals.stage_rules import find_trusted
+    from mlops_cli.registry.fetch_bundle import pull_bundle
 
     into = None if output is None else output.resolve()
     layout, params = open_project()
-    found = find_trusted(layout.root, params.register_.name, version, drawing.draw_note)
+    found = find_trusted(layout.root, params.register_.name, version, console.draw_note)
     with shown("pull", quiet=as_json) as progress:
         folder = pull_bundle(layout.root, found, into, remote, progress)
     if as_json:
-        drawing.draw_json({"version": found.label, "folder": str(folder), "bundle": found.bundle})
+        console.draw_json({"version": found.label, "folder": str(folder), "bundle": found.bundle})
     else:
-        drawing.console().print(f"{found.label} is in {folder}", markup=False)
+        console.console().print(f"{found.label} is in {folder}", markup=False)
 
 
 def _registry() -> tuple[Layout, Registry]:
     from mlops_cli.cli.project import open_project
-    from mlops_cli.live.stage_rules import read_trusted
+    from mlops_cli.registry.approvals.stage_rules import read_trusted
 
     layout, params = open_project()
-    return layout, read_trusted(layout.root, params.register_.name, drawing.draw_note)
+    return layout, read_trusted(layout.root, params.register_.name, console.draw_note)
 
 
 def _entry(registry: Registry, version: Version) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _draw_versions(name: str, entries: list[dict[str, Any]]) -> None:
         )
         for e in entries
     )
-    drawing.draw_table(Table(name, columns, rows))
+    console.draw_table(Table(name, columns, rows))
 
 
 def _first_words(text: str) -> str:
@@ -204,11 +204,11 @@ def _tree(found: dict[str, Any], *, short: bool) -> Tree:
     from mlops_cli.reporting import figure_text
 
     def add(branch: Tree, title: str, lines: dict[str, Any] | list[str]) -> None:
-        part = branch.add(f"[bold]{drawing.line(title)}[/bold]")
+        part = branch.add(f"[bold]{console.line(title)}[/bold]")
         for each in lines if isinstance(lines, list) else (f"{k}: {v}" for k, v in lines.items()):
-            part.add(drawing.line(each))
+            part.add(console.line(each))
 
-    tree = Tree(f"[bold]{drawing.line(found['version'])}[/bold] {', '.join(found['in'])}")
+    tree = Tree(f"[bold]{console.line(found['version'])}[/bold] {', '.join(found['in'])}")
     add(tree, "registered", {k: v for k, v in found["registered"].items() if v})
     if found["stages"]:
         add(tree, "stages", [f"{s['tag']}, {s['at'][:19]}, {s['by']}" for s in found["stages"]])
@@ -239,9 +239,9 @@ def _add_params(tree: Tree, params: dict[str, Any]) -> None:
     branch = tree.add("[bold]parameters[/bold]")
     for name, value in params.items():
         if isinstance(value, dict):
-            part = branch.add(drawing.line(name))
+            part = branch.add(console.line(name))
             for key, inner in value.items():
                 many = isinstance(inner, dict | list) and len(str(inner)) > 100  # noqa: PLR2004
-                part.add(drawing.line(f"{key}: {f'{len(inner)} entries' if many else inner}"))
+                part.add(console.line(f"{key}: {f'{len(inner)} entries' if many else inner}"))
         else:
-            branch.add(drawing.line(f"{name}: {value}"))
+            branch.add(console.line(f"{name}: {value}"))

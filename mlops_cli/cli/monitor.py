@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Json, timestamp
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
-    from mlops_cli.live.monitoring.running import Report
+    from mlops_cli.monitoring.monitor import Report
 
 __all__ = ["monitor"]
 
@@ -72,9 +72,9 @@ def monitor(
     """
     from pathlib import Path
 
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
-    from mlops_cli.live.monitoring import running as live
+    from mlops_cli.monitoring import monitor as live
 
     failing = _failing(fail_on)
     layout, params = open_project()
@@ -83,18 +83,18 @@ def monitor(
         report = live.monitor(params, layout, live.Wanted(first, last, version), progress)
     # First of all the verdict: nothing that follows may keep it from who asked.
     if as_json:
-        drawing.draw_json(report.to_json())
+        console.draw_json(report.to_json())
     else:
         _draw(report)
     if alert:
-        from mlops_cli.live.monitoring.alerting import tell
+        from mlops_cli.monitoring.alerts import tell
 
         for channel, count, trouble in tell(params.monitor.alerts, layout, report):
             _draw_alert(channel, count, trouble)
     if html is not None:
         _write_page(report, Path(html))
     if prometheus is not None:
-        from mlops_cli.live.monitoring.prometheus import write
+        from mlops_cli.monitoring.prometheus import write
 
         write(report.to_json(), Path(prometheus))
     codes = [_CODES[what] for what in report.found if what in failing]
@@ -112,8 +112,8 @@ def _failing(text: str) -> set[str]:
 
 
 def _write_page(report: Report, path: Path) -> None:
-    from mlops_cli.live.monitoring.page import html
-    from mlops_cli.store.files import staged
+    from mlops_cli.data.atomic_files import staged
+    from mlops_cli.monitoring.html_report import html
 
     with staged(path) as temporary:
         temporary.write_text(html(report.to_json(), report.former), encoding="utf-8")
@@ -123,7 +123,7 @@ def _draw_alert(channel: str, count: int, trouble: str | None) -> None:
     from mlops_cli.reporting import counted
 
     # On stderr, as --json has stdout for itself.
-    out = drawing.console(stderr=True)
+    out = console.console(stderr=True)
     if count:
         out.print(f"told {counted(count, 'finding')} by {channel}", markup=False)
     if trouble is not None:
@@ -132,7 +132,7 @@ def _draw_alert(channel: str, count: int, trouble: str | None) -> None:
 
 
 def _draw(report: Report) -> None:
-    facts, out = report.judgement.facts, drawing.console()
+    facts, out = report.judgement.facts, console.console()
     colour = {"ok": "green", "not judged": "yellow"}.get(report.status, "red")
     out.print(f"[{colour}]{report.status}[/{colour}] ", end="")
     out.print(
@@ -168,10 +168,10 @@ def _draw_performance(facts: Mapping[str, Any]) -> None:
     ]
     if rows:
         head = ("metric", "evaluation", "realised", "expected without labels")
-        drawing.draw_table(Table("Performance", head, tuple(rows)))
+        console.draw_table(Table("Performance", head, tuple(rows)))
     if estimate and not estimate["trusted"]:
         said = f"the expectation can't be trusted: {'; '.join(estimate['reasons'])}"
-        drawing.console().print(f"  {said}", markup=False)
+        console.console().print(f"  {said}", markup=False)
 
 
 def _draw_drift(facts: Mapping[str, Any]) -> None:
@@ -182,4 +182,4 @@ def _draw_drift(facts: Mapping[str, Any]) -> None:
     ranked = sorted(columns, key=lambda c: -(c["ks"] if c["ks"] is not None else c["js"] or 0.0))
     rows = tuple(tuple(c[key] for key in keys) for c in ranked[:_SHOWN])
     if rows:
-        drawing.draw_table(Table("Drift, the furthest columns", keys, rows))
+        console.draw_table(Table("Drift, the furthest columns", keys, rows))

@@ -62,7 +62,7 @@ Remote = Annotated[
 
 def timestamp(text: str | None, params: Params) -> dt.datetime | None:
     """The time that an option states: a date, a time, today, or a span from the data clock."""
-    from mlops_cli.core.moments import moment_of
+    from mlops_cli.data.timestamps import moment_of
 
     if text is None:
         return None

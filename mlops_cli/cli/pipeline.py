@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli import drawing
-from mlops_cli.cli.decision import decision, draw_decision
 from mlops_cli.cli.options import Force, Json
+from mlops_cli.cli.output import console
+from mlops_cli.cli.output.gate_decision import decision, draw_decision
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -57,12 +57,12 @@ def stage(
 
     Example: mlops stage featurize
     """
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import MlopsError, NotFound, nearest
-    from mlops_cli.stages import STAGES, load
-    from mlops_cli.store.locks import waited_for
-    from mlops_cli.store.runs import remember, remember_failure
+    from mlops_cli.project.locks import waited_for
+    from mlops_cli.project.pipeline import STAGES, load
+    from mlops_cli.project.stage_runs import remember, remember_failure
 
     if name not in STAGES:
         raise NotFound(f"there is no stage {name!r}", nearest(name, STAGES))
@@ -82,17 +82,17 @@ def stage(
     seconds = time.perf_counter() - start
     remember(layout, name, summary, seconds)
     if as_json:
-        drawing.draw_json({"stage": name, "seconds": seconds, **_plain(summary)})
+        console.draw_json({"stage": name, "seconds": seconds, **_plain(summary)})
     elif output != "none":
-        drawing.draw_summary(name, summary, seconds, tables=output == "full")
+        console.draw_summary(name, summary, seconds, tables=output == "full")
 
 
 def bring_up_to_date(target: str | None, *, force: bool, quiet: bool) -> list[str]:
     """Let DVC run what a stage needs (by default all stages); give the stages that were run."""
     from mlops_cli.cli.project import find
-    from mlops_cli.store.dvc import reproduce
-    from mlops_cli.store.locks import held
-    from mlops_cli.store.switching import refuse_half_pulled
+    from mlops_cli.project.dvc import reproduce
+    from mlops_cli.project.locks import held
+    from mlops_cli.project.switch import refuse_half_pulled
 
     layout = find()
     refuse_half_pulled(layout.root)
@@ -111,7 +111,7 @@ def run_stage(target: str | None, *, force: bool, as_json: bool) -> None:
     done = bring_up_to_date(target, force=force, quiet=as_json)
     seconds = time.perf_counter() - start
     if as_json:
-        drawing.draw_json(_as_json(layout, done, seconds))
+        console.draw_json(_as_json(layout, done, seconds))
     else:
         _draw_end(layout, target, done, seconds)
 
@@ -119,7 +119,7 @@ def run_stage(target: str | None, *, force: bool, as_json: bool) -> None:
 def _check_params(layout: Layout) -> None:
     """Tell a mistake in params.yaml before anything starts; what was right once isn't reread."""
     from mlops_cli import __version__
-    from mlops_cli.store.files import sha256, staged
+    from mlops_cli.data.atomic_files import sha256, staged
 
     seen = layout.work / "params.checked"
     mark = f"{__version__} {sha256(layout.params)}"
@@ -133,16 +133,16 @@ def _check_params(layout: Layout) -> None:
 
 
 def _draw_end(layout: Layout, target: str | None, done: list[str], seconds: float) -> None:
-    from mlops_cli.stages import STAGES
-    from mlops_cli.store.runs import last_summary
+    from mlops_cli.project.pipeline import STAGES
+    from mlops_cli.project.stage_runs import last_summary
 
-    out = drawing.console()
+    out = console.console()
     if target is not None:
         last = last_summary(layout, target)
         if not done:
             out.print(f"nothing changed: {target} is up to date", markup=False)
         if last is not None and target not in done:
-            drawing.draw_summary(target, last[0], None, tables=True)
+            console.draw_summary(target, last[0], None, tables=True)
         return
     unchanged = [name for name in STAGES if name not in done]
     if not done:
@@ -155,8 +155,8 @@ def _draw_end(layout: Layout, target: str | None, done: list[str], seconds: floa
 
 
 def _as_json(layout: Layout, done: list[str], seconds: float) -> dict[str, Any]:
-    from mlops_cli.stages import STAGES
-    from mlops_cli.store.runs import last_summary
+    from mlops_cli.project.pipeline import STAGES
+    from mlops_cli.project.stage_runs import last_summary
 
     stages: dict[str, Any] = {}
     for name in STAGES:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import FailOnBad, Features, Force, Json, ModelOption
+from mlops_cli.cli.output import console
 
 __all__ = ["predict"]
 
@@ -56,10 +56,10 @@ def predict(
     """
     from dataclasses import asdict
 
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
-    from mlops_cli.live.batch import Batch
-    from mlops_cli.live.batch import predict as score
+    from mlops_cli.serving.batch.predict import Batch
+    from mlops_cli.serving.batch.predict import predict as score
 
     layout, params = open_project()
     batch = Batch(
@@ -76,9 +76,9 @@ def predict(
     with shown("predict", quiet=as_json) as progress:
         done = score(params, layout, batch, progress)
     if as_json:
-        drawing.draw_json(asdict(done))
+        console.draw_json(asdict(done))
         return
-    out = drawing.console()
+    out = console.console()
     out.print(f"{done.rows:,} rows predicted by {done.version}: {done.out}", markup=False)
     if done.rejects is not None:
         rows = "1 row" if done.rejected == 1 else f"{done.rejected:,} rows"

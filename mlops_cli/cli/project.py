@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.errors import NotProject
 from mlops_cli.layout import Layout
-from mlops_cli.store.tracked import refuse_unsafe
+from mlops_cli.project.tracked import refuse_unsafe
 
 if TYPE_CHECKING:
     from mlops_cli.params import Params

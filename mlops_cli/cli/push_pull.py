@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Json, Remote
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.live.exchange import Moved
+    from mlops_cli.registry.sync.push_pull import Moved
 
 __all__ = ["pull", "push"]
 
@@ -25,9 +25,9 @@ def push(remote: Remote = None, as_json: Json = False) -> None:
 
     Example: mlops push
     """
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
-    from mlops_cli.live.exchange import push as send
+    from mlops_cli.registry.sync.push_pull import push as send
 
     layout, params = open_project()
     with shown("push", quiet=as_json) as progress:
@@ -66,11 +66,11 @@ def pull(
 
     Example: mlops pull --rebase
     """
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
-    from mlops_cli.live.exchange import pull as bring
-    from mlops_cli.live.exchange import pull_rebased
+    from mlops_cli.registry.sync.push_pull import pull as bring
+    from mlops_cli.registry.sync.push_pull import pull_rebased
 
     if prefer is not None and (not rebase or prefer not in {"mine", "theirs"}):
         raise Usage(
@@ -88,9 +88,9 @@ def pull(
 
 def _draw_moved(did: str, way: str, moved: Moved, *, as_json: bool) -> None:
     if as_json:
-        drawing.draw_json(vars(moved))
+        console.draw_json(vars(moved))
         return
-    out = drawing.console()
+    out = console.console()
     parts = []
     if moved.files:
         parts.append(f"{moved.files} files of data ({_size(moved.bytes)}) {way} {moved.data}")

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli import drawing
-from mlops_cli.cli.decision import draw_decision
 from mlops_cli.cli.options import Force, Json, Local, Message, VersionArgument
+from mlops_cli.cli.output import console
+from mlops_cli.cli.output.gate_decision import draw_decision
 from mlops_cli.cli.pipeline import bring_up_to_date
 
 if TYPE_CHECKING:
-    from mlops_cli.core.gates import GateResult
-    from mlops_cli.core.versions import Assignment
-    from mlops_cli.live.session import Session
+    from mlops_cli.registry.gates import GateResult
+    from mlops_cli.registry.session import Session
+    from mlops_cli.registry.versions import Assignment
 
 __all__ = ["approve", "promote", "register", "rollback"]
 
@@ -51,10 +51,10 @@ def register(
     Example: mlops register -m "First model with weather"
     """
     from mlops_cli.errors import Usage
-    from mlops_cli.live.registering import refuse_behind
-    from mlops_cli.live.registering import register as make
+    from mlops_cli.project.attempts import refuse_unfinished
+    from mlops_cli.registry.register import refuse_behind
+    from mlops_cli.registry.register import register as make
     from mlops_cli.reporting import Table
-    from mlops_cli.store.attempts import refuse_unfinished
 
     if major and patch:
         raise Usage("--major and --patch cannot go together", "Give one, or none.")
@@ -67,7 +67,7 @@ def register(
         done = make(session, "major" if major else "patch" if patch else "minor", message)
     version = done.version
     if as_json:
-        drawing.draw_json(
+        console.draw_json(
             {
                 "version": version.label,
                 "commit": version.commit,
@@ -77,12 +77,12 @@ def register(
         )
         return
     if done.champion:
-        drawing.draw_table(Table("champion", ("gate", "verdict", "why"), _rows(done.champion)))
-    out = drawing.console()
+        console.draw_table(Table("champion", ("gate", "verdict", "why"), _rows(done.champion)))
+    out = console.console()
     if done.new:
         where = f", pushed to {session.remote}" if session.remote else ""
-        label = drawing.line(version.label)
-        out.print(f"registered [bold]{label}[/bold] ({version.commit[:9]}{drawing.line(where)})")
+        label = console.line(version.label)
+        out.print(f"registered [bold]{label}[/bold] ({version.commit[:9]}{console.line(where)})")
         out.print(f"next: mlops promote {version.number} --to STAGE")
     else:
         out.print(f"nothing to do: this very model is [bold]{version.label}[/bold] already")
@@ -110,7 +110,7 @@ def promote(
 
     Example: mlops promote v0.2.0 --to production -m "Better on Newark"
     """
-    from mlops_cli.live.staging import promote as put
+    from mlops_cli.promotion.promote import promote as put
 
     with _session(local) as session:
         made, new = put(session, version, to, message, since)
@@ -139,7 +139,7 @@ def rollback(
 
     Example: mlops rollback --from v0.7.0 -m "Too many false alarms"
     """
-    from mlops_cli.live.staging import rollback as back
+    from mlops_cli.promotion.promote import rollback as back
 
     with _session(local) as session:
         made, new = back(session, stage, to, message, since)
@@ -161,21 +161,21 @@ def approve(
 
     Example: mlops approve v0.2.0 --for production --sign
     """
-    from mlops_cli.live.staging import approve as say
+    from mlops_cli.promotion.promote import approve as say
 
     with _session(local) as session:
         tag = say(session, version, stage, message, sign=sign)
-    drawing.console().print(f"approved: {tag}", markup=False)
+    console.console().print(f"approved: {tag}", markup=False)
 
 
 @contextmanager
 def _session(local: bool, *, committing: bool = False) -> Iterator[Session]:
     from mlops_cli.cli.project import open_project
-    from mlops_cli.live.session import Session
+    from mlops_cli.registry.session import Session
 
     layout, settings = open_project()
     with Session.open(
-        settings, layout, local=local, committing=committing, waiting=drawing.draw_note
+        settings, layout, local=local, committing=committing, waiting=console.draw_note
     ) as session:
         yield session
 
@@ -184,8 +184,8 @@ def _tell(made: Assignment, *, new: bool, as_json: bool, did: str) -> None:
     version = made.version.label if made.version else ""
     if as_json:
         content: dict[str, Any] = {"version": version, "stage": made.stage, "new": new}
-        drawing.draw_json({**content, "tag": made.tag.name, "commit": made.tag.commit})
+        console.draw_json({**content, "tag": made.tag.name, "commit": made.tag.commit})
     elif new:
-        drawing.console().print(f"{did}: {made.stage} is now [bold]{version}[/bold]")
+        console.console().print(f"{did}: {made.stage} is now [bold]{version}[/bold]")
     else:
-        drawing.console().print(f"nothing to do: {version} is in {made.stage} already")
+        console.console().print(f"nothing to do: {version} is in {made.stage} already")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Json, ModelArgument, timestamp
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.live.replaying import Replayed
+    from mlops_cli.promotion.replay import Replayed
     from mlops_cli.reporting import Table
 
 __all__ = ["replay"]
@@ -46,10 +46,10 @@ def replay(
     """
     from dataclasses import asdict
 
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import ModelRefused
-    from mlops_cli.live import replaying as live
+    from mlops_cli.promotion import replay as live
 
     layout, params = open_project()
     start, end = timestamp(since, params), timestamp(until, params)
@@ -59,7 +59,7 @@ def replay(
             params, layout, version, since=start, until=end, gate=rule, progress=progress
         )
     if as_json:
-        drawing.draw_json(asdict(done))
+        console.draw_json(asdict(done))
     else:
         _draw(done)
     if done.gate is not None and not done.gate.passed:
@@ -71,16 +71,16 @@ def replay(
 
 
 def _draw(done: Replayed) -> None:
-    out, report = drawing.console(), done.report
+    out, report = console.console(), done.report
     if report["rows"]:
         answered = ", ".join(f"{n:,} by {v}" for v, n in report["answered_by"].items())
         total = sum(report["answered_by"].values())
         of = "" if report["rows"] == total else f" of {total:,}"
-        told = drawing.line(f"on {report['rows']:,}{of} requests ({answered})")
-        out.print(f"[bold]{drawing.line(done.version)}[/bold] {told}")
+        told = console.line(f"on {report['rows']:,}{of} requests ({answered})")
+        out.print(f"[bold]{console.line(done.version)}[/bold] {told}")
         out.print(f"  {_difference(report)}; {report['labelled']:,} have labels", markup=False)
         for table in _tables(report):
-            drawing.draw_table(table)
+            console.draw_table(table)
     if report["features_made_anew"]:
         out.print(
             f"[yellow]![/yellow] features of {report['features_made_anew']:,} requests were made "

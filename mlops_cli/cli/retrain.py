@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Json, Local, Message, timestamp
+from mlops_cli.cli.output import console
 from mlops_cli.cli.pipeline import OUTPUT
 
 if TYPE_CHECKING:
-    from mlops_cli.live.retraining import Retrained
+    from mlops_cli.retraining.retrain import Retrained
 
 __all__ = ["draw_retrained", "retrain"]
 
@@ -50,9 +50,9 @@ def retrain(
     from dataclasses import asdict
 
     from mlops_cli import params as parameters
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import find
-    from mlops_cli.live import retraining as live
+    from mlops_cli.retraining import retrain as live
 
     layout = find()
     done: Retrained | None
@@ -65,19 +65,19 @@ def retrain(
             wanted = live.Wanted(timestamp(until, params), message, if_needed, local)
             done = live.retrain(layout, wanted, progress)
     if as_json:
-        drawing.draw_json(None if done is None else asdict(done))
+        console.draw_json(None if done is None else asdict(done))
     elif done is None:
-        drawing.console().print("nothing to do: no retraining was interrupted")
+        console.console().print("nothing to do: no retraining was interrupted")
     else:
         draw_retrained(done)
 
 
 def draw_retrained(done: Retrained) -> None:
     """What came of a retraining, in a line or two."""
-    out = drawing.console()
+    out = console.console()
     colour = "green" if done.outcome in {"promoted", "registered"} else "yellow"
-    what = "" if done.version is None else f" {drawing.line(done.version)}"
-    out.print(f"[{colour}]{drawing.line(done.outcome)}[/{colour}]{what}: the data clock ", end="")
+    what = "" if done.version is None else f" {console.line(done.version)}"
+    out.print(f"[{colour}]{console.line(done.outcome)}[/{colour}]{what}: the data clock ", end="")
     moved = done.version is not None
     told = f"went from {done.was or 'none'} to {done.until}" if moved else f"stays at {done.was}"
     out.print(told, markup=False)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.deploy import build, containerize, manifests
 from mlops_cli.cli.options import runs_subcommand
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.live.service.app import Service
-    from mlops_cli.live.service.settings import Settings
+    from mlops_cli.serving.service.app import Service
+    from mlops_cli.serving.service.settings import Settings
 
 __all__ = ["serve"]
 
@@ -78,15 +78,15 @@ def run_service(
     """
     if runs_subcommand(context):
         return
-    from mlops_cli.live.service.running import run, settle_threads
+    from mlops_cli.serving.service.run import run, settle_threads
 
     settle_threads()  # which Polars looks at when it is imported
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
-    from mlops_cli.live.selecting import WORKSPACE
-    from mlops_cli.live.service.settings import parse_share
-    from mlops_cli.live.serving import prepared
+    from mlops_cli.registry.select_version import WORKSPACE
+    from mlops_cli.serving.prepare import prepared
+    from mlops_cli.serving.service.settings import parse_share
 
     if sum((version is not None, stage is not None, workspace)) > 1:
         raise Usage("--version, --stage and --workspace exclude each other", "Give one of them.")
@@ -113,7 +113,7 @@ def run_service(
     if settings.follow is None:
         run(settings, host, port, ready)
         return
-    from mlops_cli.live.following import followed
+    from mlops_cli.serving.follow import followed
 
     with followed(params, layout, settings, fetch) as attach:
 
@@ -129,7 +129,7 @@ def _banner(settings: Settings, service: Service, host: str, port: int) -> None:
     import shlex
 
     served = service.versions.main
-    out = drawing.console()
+    out = console.console()
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
     out.print(f"{served.model.label}{_figure(settings)}", markup=False)
@@ -157,9 +157,9 @@ def _banner(settings: Settings, service: Service, host: str, port: int) -> None:
 
 def _figure(settings: Settings) -> str:
     """The first metric of the test split, with its interval."""
+    from mlops_cli.data.atomic_files import read_json
+    from mlops_cli.data.untrusted import well_formed
     from mlops_cli.reporting import figure_text
-    from mlops_cli.store.files import read_json
-    from mlops_cli.store.untrusted import well_formed
 
     path = settings.model.folder / "metrics.json"
     if not path.is_file():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.cli import drawing
-from mlops_cli.cli.decision import decision, draw_decision
 from mlops_cli.cli.options import Json
+from mlops_cli.cli.output import console
+from mlops_cli.cli.output.gate_decision import decision, draw_decision
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
-    from mlops_cli.store.at_work import Work
+    from mlops_cli.project.at_work import Work
 
 __all__ = ["status"]
 
@@ -32,7 +32,7 @@ def status(
     layout, _ = open_project()
     facts = _facts(layout)
     if as_json:
-        drawing.draw_json(facts)
+        console.draw_json(facts)
         return
     _draw(facts)
     draw_decision(layout)
@@ -40,8 +40,8 @@ def status(
 
 
 def _facts(layout: Layout) -> dict[str, Any]:
-    from mlops_cli.stages import STAGES
-    from mlops_cli.store.runs import last_summary
+    from mlops_cli.project.pipeline import STAGES
+    from mlops_cli.project.stage_runs import last_summary
 
     changed, working = _changed(layout)
     stages: dict[str, Any] = {}
@@ -72,8 +72,8 @@ def _facts(layout: Layout) -> dict[str, Any]:
 def _changed(layout: Layout) -> tuple[dict[str, list[str]], Work | None]:
     """What changed, by stage; nothing, and who is at work, while DVC is held by a run."""
     from mlops_cli.errors import Busy
-    from mlops_cli.store.at_work import work
-    from mlops_cli.store.dvc import changes
+    from mlops_cli.project.at_work import work
+    from mlops_cli.project.dvc import changes
 
     for left in reversed(range(_TRIES)):
         if working := work(layout):
@@ -92,8 +92,8 @@ def _retraining(layout: Layout) -> dict[str, Any]:
     """The retraining that was interrupted, and the last one that ended."""
     from dataclasses import asdict
 
-    from mlops_cli.store.at_work import holder_alive
-    from mlops_cli.store.attempts import Attempts
+    from mlops_cli.project.at_work import holder_alive
+    from mlops_cli.project.attempts import Attempts
 
     attempts = Attempts(layout)
     unfinished, history = attempts.unfinished(), attempts.history()
@@ -108,7 +108,7 @@ def _retraining(layout: Layout) -> dict[str, Any]:
 def _draw(facts: dict[str, Any]) -> None:
     from rich.table import Table
 
-    out = drawing.console()
+    out = console.console()
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("stage", "state", "why", "last run"):
         table.add_column(column, overflow="fold")
@@ -120,26 +120,26 @@ def _draw(facts: dict[str, Any]) -> None:
         table.add_row(
             name,
             f"[{colour}]{stage['state']}[/{colour}]",
-            "\n".join(map(drawing.line, why)) + (f"\n... and {more} more" if more else ""),
-            drawing.line(stage["last"] or ""),
+            "\n".join(map(console.line, why)) + (f"\n... and {more} more" if more else ""),
+            console.line(stage["last"] or ""),
         )
     out.print(table)
     if at := facts["at_work"]:
         where = f", in the stage {at['stage']}" if at["stage"] else ""
         out.print(f"[yellow]at work[/yellow] a run (process {at['process']}){where}")
     for name, why in facts["other"].items():
-        said = drawing.line(f"{name}: {', '.join(why)}")
+        said = console.line(f"{name}: {', '.join(why)}")
         out.print(f"[yellow]changed[/yellow] {said}")
 
 
 def _draw_retraining(facts: dict[str, Any]) -> None:
-    out = drawing.console()
+    out = console.console()
     one = facts["unfinished"]
     if one and facts["process"]:
-        told = f"retraining up to {drawing.line(one['until'])} (process {facts['process']})"
+        told = f"retraining up to {console.line(one['until'])} (process {facts['process']})"
         out.print(f"[yellow]at work[/yellow] {told}")
     elif one:
-        until = drawing.line(one["until"])
+        until = console.line(one["until"])
         out.print(
             f"[yellow]interrupted[/yellow] retraining up to {until} (`mlops retrain` goes on, "
             "`mlops retrain --abandon` puts back)"

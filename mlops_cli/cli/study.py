@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Json
+from mlops_cli.cli.output import console
 
 __all__ = ["study"]
 
@@ -50,16 +50,16 @@ def study(
     """
     from time import perf_counter
 
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.cli.project import open_project
-    from mlops_cli.live.studies import study as run
-    from mlops_cli.live.studies.case import Options
+    from mlops_cli.evaluation.studies import study as run
+    from mlops_cli.evaluation.studies.base import Options
 
     layout, params = open_project()
     start = perf_counter()
     with shown("study", quiet=as_json) as progress:
         found = run(name, params, layout, Options(rows, by, step, steps), progress)
     if as_json:
-        drawing.draw_json(found.facts)
+        console.draw_json(found.facts)
         return
-    drawing.draw_summary("study", found, perf_counter() - start, tables=True)
+    console.draw_summary("study", found, perf_counter() - start, tables=True)

@@ -41,7 +41,7 @@ def tune(
     """
     import os
 
-    from mlops_cli.store.shared import STORAGE, WORKERS
+    from mlops_cli.training.search.shared_study import STORAGE, WORKERS
 
     if workers > 1:
         os.environ[WORKERS] = str(workers)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Json, Remote, VersionArgument
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.core.versions import Assignment, Version
     from mlops_cli.layout import Layout
-    from mlops_cli.live.proving import Check
-    from mlops_cli.live.rebuilding import Rebuilt
+    from mlops_cli.registry.rebuild import Rebuilt
+    from mlops_cli.registry.verify import Check
+    from mlops_cli.registry.versions import Assignment, Version
 
 __all__ = ["verify"]
 
@@ -42,11 +42,11 @@ def verify(
 
     Example: mlops verify production --rebuild
     """
-    from mlops_cli.cli.progress import shown
+    from mlops_cli.cli.output.progress import shown
     from mlops_cli.errors import MlopsError, Usage
-    from mlops_cli.live.proving import prove
-    from mlops_cli.live.rebuilding import Rebuilt
-    from mlops_cli.live.rebuilding import rebuild as run_again
+    from mlops_cli.registry.rebuild import Rebuilt
+    from mlops_cli.registry.rebuild import rebuild as run_again
+    from mlops_cli.registry.verify import prove
 
     if anyway and not rebuild:
         raise Usage("--anyway is of use with --rebuild only", "Add it, or leave --anyway out.")
@@ -72,7 +72,7 @@ def verify(
             _draw_rebuilt(again)
     passed = not failed and (again is None or again.verdict != "not reproduced")
     if as_json:
-        drawing.draw_json(_plain(found, checks, again, passed=passed))
+        console.draw_json(_plain(found, checks, again, passed=passed))
     if not passed:
         raise typer.Exit(4)
 
@@ -80,13 +80,13 @@ def verify(
 def _named(text: str) -> tuple[Layout, Version, Assignment | None]:
     """A version as its name says, also where it is in its stage against the rules."""
     from mlops_cli.cli.project import open_project
-    from mlops_cli.live.stage_rules import named_assignment
-    from mlops_cli.store.registry import read
+    from mlops_cli.registry.approvals.stage_rules import named_assignment
+    from mlops_cli.registry.git_tags import read
 
     layout, params = open_project()
     registry = read(layout.root, params.register_.name)
     for note in registry.notes[:_NOTES]:
-        drawing.draw_note(note)
+        console.draw_note(note)
     if "#" not in text:
         return layout, registry.find(text), None
     assignment = named_assignment(registry, text)
@@ -97,9 +97,9 @@ def _draw_checks(version: Version, checks: tuple[Check, ...]) -> None:
     from mlops_cli.reporting import Table
 
     rows = tuple((c.name, "passed" if c.passed else "FAILED", c.said) for c in checks)
-    drawing.draw_table(Table(version.label, ("check", "verdict", "why"), rows))
+    console.draw_table(Table(version.label, ("check", "verdict", "why"), rows))
     failed = sum(not check.passed for check in checks)
-    out = drawing.console()
+    out = console.console()
     if failed:
         out.print(f"[bold red]refused[/bold red]: {failed} of {len(checks)} checks failed")
     else:
@@ -115,14 +115,14 @@ def _draw_rebuilt(again: Rebuilt) -> None:
             for m in again.metrics
         )
         columns = ("metric", "stated", "interval", "again", "inside")
-        drawing.draw_table(Table("metrics", columns, rows))
+        console.draw_table(Table("metrics", columns, rows))
     if again.libraries:
-        drawing.draw_table(Table("libraries", ("library", "then", "now"), again.libraries))
+        console.draw_table(Table("libraries", ("library", "then", "now"), again.libraries))
     colour = {"reproduced to the byte": "green", "not reproduced": "red"}.get(
         again.verdict, "yellow"
     )
-    said = drawing.line(again.said)
-    drawing.console().print(f"[bold {colour}]{again.verdict}[/bold {colour}]: {said}")
+    said = console.line(again.said)
+    console.console().print(f"[bold {colour}]{again.verdict}[/bold {colour}]: {said}")
 
 
 def _plain(

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mlops_cli.cli import drawing
 from mlops_cli.cli.options import Json, Local, require_duration
+from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.live.watching import Round
+    from mlops_cli.retraining.watch import Round
 
 __all__ = ["watch"]
 
@@ -48,16 +48,16 @@ def watch(
     Example: mlops watch --every 1d --print systemd
     """
     from mlops_cli.cli.project import open_project
-    from mlops_cli.live import watching as live
+    from mlops_cli.retraining import watch as live
 
     layout, params = open_project()
     _check(every)
     if wanted is not None:
-        from mlops_cli.store.schedules import schedule
+        from mlops_cli.retraining.schedules import schedule
 
         typer.echo(schedule(wanted, layout, every, params.project.name), nl=False)
         return
-    out, codes = drawing.console(), []
+    out, codes = console.console(), []
 
     def began(step: str) -> None:
         if not as_json:
@@ -77,7 +77,7 @@ def watch(
 
 
 def _check(every: str) -> None:
-    from mlops_cli.core.spans import microseconds
+    from mlops_cli.data.durations import microseconds
     from mlops_cli.errors import Usage
 
     require_duration("--every", every)
@@ -90,12 +90,12 @@ def _draw_line(done: Round) -> None:
     import sys
     from dataclasses import asdict
 
-    drawing.draw_json(asdict(done), indent=None)
+    console.draw_json(asdict(done), indent=None)
     sys.stdout.flush()
 
 
 def _draw(done: Round) -> None:
-    out = drawing.console()
+    out = console.console()
     told = []
     for step, code in done.codes.items():
         words = _CODES.get(code, f"failed ({code})")

@@ -9,8 +9,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from mlops_cli.params.base import LONGEST_NAME, Names, Section
 from mlops_cli.params.data import Featurize, Ingest, Split, Validate
-from mlops_cli.params.loop import Backtest, Feedback, Monitor, Retrain
 from mlops_cli.params.modelling import Evaluate, Register, Task, Train, Tune
+from mlops_cli.params.monitoring import Backtest, Feedback, Monitor, Retrain
 from mlops_cli.params.serving import Serve
 
 __all__ = ["Params", "Project", "load", "parse"]

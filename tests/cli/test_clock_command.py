@@ -10,7 +10,7 @@ import pytest
 from mlops_cli import params
 from mlops_cli.cli.app import main
 from mlops_cli.errors import BadParams
-from mlops_cli.store.settings import set_until
+from mlops_cli.project.edit_params import set_until
 
 PARAMS = """\
 # What we predict.

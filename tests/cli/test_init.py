@@ -14,7 +14,7 @@ import pytest
 
 from mlops_cli import params
 from mlops_cli.cli.app import main
-from mlops_cli.stages import STAGES
+from mlops_cli.project.pipeline import STAGES
 
 SETS = {
     "breast-cancer.csv": ("target", "binary"),

@@ -1,0 +1,88 @@
+"""What was asked in a period of history: base rows, with features and labels as time gave them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlops_cli.backtest.case import ARRIVES, ASKED
+from mlops_cli.data import parquet
+from mlops_cli.data.source_schema import moment
+from mlops_cli.errors import BadParams
+from mlops_cli.features.hook import load_hook
+from mlops_cli.features.program import FeatureProgram
+from mlops_cli.layout import TARGET
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+
+__all__ = ["Requests"]
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The base source as a stream of requests."""
+
+    program: FeatureProgram
+    base: pl.LazyFrame
+    sources: Mapping[str, pl.LazyFrame]
+
+    @classmethod
+    def open(cls, params: Params, layout: Layout) -> Requests:
+        """Compile the feature program over the validated sources.
+
+        Raises
+        ------
+        BadParams
+            If rows have no moment of prediction, or a rule can't work.
+        """
+        scans = {n: parquet.scan(layout.valid / f"{n}.parquet") for n in params.ingest.sources}
+        schemas = {name: scan.collect_schema() for name, scan in scans.items()}
+        hook = load_hook(params.featurize.hook, layout.root)
+        program = FeatureProgram.compile(params.featurize, params.ingest, schemas, hook)
+        name = params.featurize.base
+        if program.predict_at is None:
+            raise BadParams(
+                f"rows of {name!r} have no time, so there is no history to walk through",
+                f"State `ingest.sources.{name}.time` (or featurize.predict_at) in params.yaml.",
+            )
+        schema = schemas[name]
+        asked = moment(program.predict_at.over(schema), program.predict_at.type_in(schema))
+        base = program.cleaned(name, scans[name]).with_columns(asked.alias(ASKED))
+        cleaned = {n: program.cleaned(n, scans[n]) for n in program.used_sources}
+        return cls(program, base, cleaned)
+
+    def last(self) -> dt.datetime | None:
+        """When the last one was asked."""
+        import polars as pl
+
+        found: dt.datetime | None = self.base.select(pl.max(ASKED)).collect().item()
+        return found
+
+    def between(self, start: dt.datetime, end: dt.datetime, delay: str | None) -> pl.DataFrame:
+        """Those asked in ``[start, end)``, in order of time: features, kept columns, label."""
+        import polars as pl
+
+        program = self.program
+        rows = self.base.filter(pl.col(ASKED) >= start, pl.col(ASKED) < end).collect()
+        rows = rows.sort(ASKED, maintain_order=True)
+        told = program.base.known(program.target.columns)
+        arrives = pl.col(ASKED) if told is None else told
+        if delay is not None:
+            arrives = arrives.dt.offset_by(delay)
+        about = rows.select(
+            ASKED, program.target.expr.alias(TARGET), arrives.alias(ARRIVES), *program.rules.keep
+        )
+        size = program.rules.slice_rows
+        parts = [
+            program.transform(rows[i : i + size].drop(ASKED), self.sources)
+            for i in range(0, rows.height, size)
+        ] or [program.transform(rows.drop(ASKED), self.sources)]
+        features = pl.concat(parts)
+        return about.drop(features.columns, strict=False).hstack(features)

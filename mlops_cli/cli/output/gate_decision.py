@@ -1,0 +1,51 @@
+"""The gates' decision, as `models/registration.json` has it: what a run ends with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.cli.output import console
+from mlops_cli.data.untrusted import well_formed
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
+
+__all__ = ["decision", "draw_decision"]
+
+
+def decision(layout: Layout) -> dict[str, Any] | None:
+    """The record of the register stage; None before there is one."""
+    from mlops_cli.data.atomic_files import read_json
+    from mlops_cli.errors import NotFound
+
+    try:
+        record: dict[str, Any] | None = read_json(layout.registration)
+    except NotFound:
+        return None
+    return record
+
+
+@well_formed("models/registration.json", "Make it anew with `mlops run`.")
+def draw_decision(layout: Layout) -> None:
+    """Approved or rejected, by which gates, with the test metrics and their intervals."""
+    from mlops_cli.reporting import Table, figure_text
+
+    record = decision(layout)
+    if record is None:
+        return
+    gates = tuple(
+        (
+            gate["name"],
+            "passed" if gate["passed"] else "refused",
+            gate.get("reason") or f"the limit is {gate['limit']:g}",
+        )
+        for gate in record["gates"]
+    )
+    if gates:
+        console.draw_table(Table("gates", ("gate", "verdict", "why"), gates))
+    figures = record.get("metrics", {})
+    metrics = ", ".join(f"{name} {figure_text(m)}" for name, m in figures.items())
+    colour = "green" if record["decision"] == "approved" else "yellow"
+    said = f"[bold {colour}]{console.line(record['decision'])}[/bold {colour}]"
+    told = console.line(f"{record['name']}, test {metrics}")
+    console.console().print(f"{said}: {told}")

@@ -1,0 +1,162 @@
+"""Progress on a terminal (one live line) and elsewhere (a plain line now and then)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from mlops_cli.cli.output.console import console, drawn, line, visible
+
+if TYPE_CHECKING:
+    from mlops_cli.reporting import Board, Progress
+
+__all__ = ["LiveLine", "PlainLines", "shown", "sparkline"]
+
+_PLAIN_EVERY = 10.0
+
+
+_SPARKS = "▁▂▃▄▅▆▇█"
+_WIDE = 60
+"""Columns of a course of values."""
+
+
+class LiveLine(AbstractContextManager["LiveLine"]):
+    """A spinner, what is being done, a bar and the time; erased at the end.
+
+    Above it, where there is a search, how it stands.
+    """
+
+    def __init__(self, stage: str) -> None:
+        from rich.console import RenderableType
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        class WithBoard(Bar):
+            above: tuple[RenderableType, ...] = ()
+
+            def get_renderables(self) -> Iterable[RenderableType]:
+                yield from self.above
+                yield from super().get_renderables()
+
+        self._bar = WithBoard(
+            SpinnerColumn(),
+            TextColumn(f"[bold]{stage:<10}[/bold]"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            transient=True,
+            console=console(),
+        )
+        self._task = self._bar.add_task("starting", total=None, count="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, text: str, done: float | None = None, total: float | None = None) -> None:
+        """Show the text, and how much of how much."""
+        count = "" if done is None or total is None else f"{done:,.0f}/{total:,.0f}"
+        shown = visible(text).replace("\n", " ")
+        self._bar.update(
+            self._task,
+            description=shown,
+            completed=done or 0,
+            total=total,
+            count=count,
+        )
+
+    def note(self, text: str) -> None:
+        """Print a line above the live one."""
+        self._bar.console.print(f"  [yellow]![/yellow] {line(text)}")
+
+    def board(self, board: Board) -> None:
+        """Show the leaders, the course of the best value, and the time left."""
+        from rich.text import Text
+
+        course = Text(sparkline(board.course, _WIDE), style="cyan")
+        if board.left is not None:
+            course.append(f"  {max(board.left, 0):.0f} s left", style="dim")
+        self._bar.above = (drawn(board.leaders), course)
+
+
+def sparkline(values: Sequence[float], most: int) -> str:
+    """The last values as a line of blocks, the least the lowest; nothing where there are none."""
+    shown = list(values[-most:])
+    if not shown:
+        return ""
+    low, high = min(shown), max(shown)
+    step = (high - low) / (len(_SPARKS) - 1) or 1.0
+    return "".join(_SPARKS[round((value - low) / step)] for value in shown)
+
+
+class PlainLines(AbstractContextManager["PlainLines"]):
+    """Lines for a log: the start, then at most one every ten seconds."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._last = time.monotonic()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to clear away."""
+
+    def update(self, text: str, done: float | None = None, total: float | None = None) -> None:
+        """Print a line if the last one is old enough."""
+        now = time.monotonic()
+        if now - self._last >= _PLAIN_EVERY:
+            self._last = now
+            count = "" if done is None or total is None else f" ({done:,.0f} of {total:,.0f} done)"
+            self._print(f"{text}{count}")
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._print(f"! {text}")
+
+    def board(self, board: Board) -> None:
+        """Nothing: a log is no place for what is shown again and again."""
+
+    def _print(self, text: str) -> None:
+        one_line = text.replace("\n", " ")
+        sys.stdout.write(f"  {self._stage}: {visible(one_line)}\n")
+        sys.stdout.flush()
+
+
+class _Nothing(AbstractContextManager["Progress"]):
+    def __enter__(self) -> Progress:
+        from mlops_cli.reporting import Silent
+
+        return Silent()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to clear away."""
+
+
+def shown(stage: str, *, quiet: bool) -> AbstractContextManager[Progress]:
+    """The progress that fits where stdout goes."""
+    if quiet:
+        return _Nothing()
+    if sys.stdout.isatty():
+        return LiveLine(stage)
+    return PlainLines(stage)

@@ -1,1 +1,0 @@
-"""Pure functions and classes: no files, no printing."""

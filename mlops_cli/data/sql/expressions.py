@@ -1,0 +1,214 @@
+"""SQL expressions of ``params.yaml`` as Polars expressions, with errors that name the place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mlops_cli.data.sql.grammar import GrammarError, Sql, parse
+from mlops_cli.data.sql.row_independence import is_row_by_row
+from mlops_cli.errors import BadParams, DataRefused, nearest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Expression", "cannot_take", "finite"]
+
+_SHOWN = 200
+_DIVERGES = re.compile(r"/|\b(exp|ln|log\w*|pow(er)?|cotd?|tand?)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """One SQL expression and the place in ``params.yaml`` where it stands.
+
+    Parameters
+    ----------
+    sql
+        In Polars' dialect, over columns of one table, as far as ``core.sql_grammar`` has it. It
+        must work row by row: no aggregates, no windows, no clock, because the same expression
+        later sees one row only.
+    place
+        Such as ``featurize.features.hour``; errors name it.
+    """
+
+    sql: str
+    place: str
+
+    @cached_property
+    def parsed(self) -> Sql:
+        """The expression as our own grammar reads it.
+
+        Raises
+        ------
+        BadParams
+            If it doesn't parse, or could read anything but the columns of its row.
+        """
+        try:
+            return parse(self.sql)
+        except GrammarError as error:
+            if error.other_rows:
+                raise self._not_row_by_row() from None
+            raise self._not_an_expression(str(error), error.hint) from None
+
+    @cached_property
+    def expr(self) -> pl.Expr:
+        """The Polars expression.
+
+        Raises
+        ------
+        BadParams
+            If it doesn't parse, or looks at more than one row.
+        """
+        import polars as pl
+
+        try:
+            expr = pl.sql_expr(self.parsed.text)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError) as error:
+            raise self._not_an_expression(_first_line(error)) from None
+        if not _is_separable(expr):
+            raise self._not_row_by_row()
+        return expr
+
+    @cached_property
+    def may_be_infinite(self) -> bool:
+        """Whether finite values may give infinity: by a division by zero, a logarithm, a power."""
+        return _DIVERGES.search(self.parsed.text) is not None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads, each once, in order."""
+        return tuple(dict.fromkeys(self.expr.meta.root_names()))
+
+    def over(self, known: Collection[str]) -> pl.Expr:
+        """The Polars expression, after checking that ``known`` has all its columns.
+
+        Raises
+        ------
+        BadParams
+            If it reads a column that isn't there; the nearest one is suggested.
+        """
+        for column in self.columns:
+            if column not in known:
+                raise BadParams(
+                    f"{self.place} reads the column {column!r}, which is not there: {self._shown}",
+                    nearest(column, [k for k in known if not k.startswith("_")]),
+                )
+        return self.expr
+
+    def column(self, name: str, dtype: pl.DataType) -> pl.Expr:
+        """A table's column of a type; NaN and infinity, as of x / 0, are missing."""
+        made = self.expr.cast(dtype)
+        if dtype.is_float():
+            made = finite(made.fill_nan(None)) if self.may_be_infinite else made.fill_nan(None)
+        return made.alias(name)
+
+    def feature(self, dtype: pl.DataType) -> pl.Expr:
+        """The expression, which gives this type, with infinity as a missing value."""
+        return finite(self.expr) if self.may_be_infinite and dtype.is_float() else self.expr
+
+    def type_in(self, schema: pl.Schema) -> pl.DataType:
+        """The type that it gives over a table of this schema.
+
+        Raises
+        ------
+        BadParams
+            If the types don't fit together.
+        """
+        import polars as pl
+
+        expr = self.over(schema)
+        if expr.meta.is_column():
+            return schema[self.columns[0]]
+        # A frame of all columns takes longer to make than the expression to check.
+        read = pl.Schema({c: schema[c] for c in self.columns})
+        try:
+            dtype = _type_over(expr, read or schema)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise BadParams(
+                f"{self.place} cannot be computed: {self._shown} ({_first_line(error)})",
+                "Check the types of its columns; CAST(x AS DOUBLE) changes one.",
+            ) from None
+        if not is_row_by_row(expr, read):
+            raise self._not_row_by_row()
+        return dtype
+
+    def check_condition(self, schema: pl.Schema) -> None:
+        """Check that it is true or false over a table of this schema.
+
+        Raises
+        ------
+        BadParams
+            If it is of another type, or the types don't fit together.
+        """
+        import polars as pl
+
+        from mlops_cli.data.column_types import type_name
+
+        dtype = self.type_in(schema)
+        if dtype not in (pl.Boolean, pl.Null):
+            raise BadParams(
+                f"{self.place} is of type {type_name(dtype)}, and a condition is true or false: "
+                f"{self._shown}",
+                "Compare it with something, such as `x > 0` or `x IS NOT NULL`.",
+            )
+
+    @property
+    def _shown(self) -> str:
+        return repr(self.sql if len(self.sql) <= _SHOWN else f"{self.sql[:_SHOWN]}...")
+
+    def _not_an_expression(self, reason: str, hint: str = "") -> BadParams:
+        return BadParams(
+            f"{self.place} is not an expression: {self._shown} ({reason})",
+            hint or "Write one SQL expression over columns, such as `distance / 2`.",
+        )
+
+    def _not_row_by_row(self) -> BadParams:
+        return BadParams(
+            f"{self.place} looks at more than one row: {self._shown}",
+            "Aggregates over past rows are written under `featurize.windows`.",
+        )
+
+
+def cannot_take(error: Exception, section: str) -> DataRefused:
+    """The refusal of data with a value that an expression of a section can't take.
+
+    The values themselves, which Polars names, are left out: they may be anybody's.
+    """
+    found = re.search(r"conversion from `[^`]*` to `[^`]*` failed in column '[^']*'", str(error))
+    what = found[0] if found else type(error).__name__
+    return DataRefused(
+        f"an expression of {section} can't take a value of the data ({what})",
+        "TRY_CAST(x AS TYPE) gives null for such a value; CASE or `clean` replaces it before.",
+    )
+
+
+def _type_over(expr: pl.Expr, schema: pl.Schema) -> pl.DataType:
+    import polars as pl
+
+    return pl.LazyFrame(schema=schema).select(expr.alias("x")).collect().schema["x"]
+
+
+def _is_separable(expr: pl.Expr) -> bool:
+    """Whether Polars itself says that a row's result depends on that row alone."""
+    import polars as pl
+
+    try:
+        return bool(expr.meta.is_row_separable())
+    except pl.exceptions.ColumnNotFoundError:
+        # Polars asks for the columns' types where the meaning depends on them (number * interval).
+        return True
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def finite(numbers: pl.Expr) -> pl.Expr:
+    """Floats, with null in place of infinity."""
+    import polars as pl
+
+    return pl.when(~numbers.is_infinite()).then(numbers)

@@ -1,0 +1,372 @@
+"""One column of a window against the reference: what is tested, and what is wrong by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlops_cli.drift import significance
+from mlops_cli.drift.binning import ABOVE, BELOW, MISSING, OTHER
+from mlops_cli.drift.candidates import Candidate
+from mlops_cli.drift.distances import cells, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
+from mlops_cli.drift.drift_types import find_shift_or_scale, find_swap, median_ratio
+from mlops_cli.drift.effective_sample_size import Dependence, clustered
+from mlops_cli.drift.name_cells import NameCells
+from mlops_cli.drift.report import Bar, ColumnDrift, DriftRules
+
+if TYPE_CHECKING:
+    from mlops_cli.drift.column_sketch import Sketch
+    from mlops_cli.drift.profile import Profile
+
+__all__ = ["Column"]
+
+_SHARED = 10
+"""Rows that have a category before it is named."""
+_TREND_FAR = 10
+"""So many widths of its range a column that goes on with time doesn't get to by itself."""
+_MUCH = 0.2
+"""Share of rows outside the reference's range that no dependence of the rows excuses."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column on both sides, and how many rows each is worth.
+
+    Parameters
+    ----------
+    part, name
+        inputs, outputs or labels; the column.
+    reference, window
+        Its sketches.
+    rules
+        What counts.
+    m, n
+        Effective rows with a value, of the reference and of the window.
+    all_m, all_n
+        Effective rows, as far as it is about whether there is a value.
+    run
+        Most rows in a row with one value in the reference.
+    trend
+        Whether the reference goes on with time (``Dependence.trend``).
+    values
+        Some of the window's numbers.
+    """
+
+    part: str
+    name: str
+    reference: Sketch
+    window: Sketch
+    rules: DriftRules
+    m: float
+    n: float
+    all_m: float
+    all_n: float
+    run: int
+    trend: bool
+    values: np.ndarray[Any, np.dtype[np.float64]]
+
+    @classmethod
+    def of(
+        cls, part: str, name: str, reference: Profile, window: Profile, rules: DriftRules
+    ) -> Column:
+        """Take a column out of two profiles."""
+        ours, theirs = reference.columns[name], window.columns[name]
+        depends = reference.dependence.get(name, Dependence())
+        ordered = ours.coding.kind == "number"
+        own = 1.0
+        if not theirs.absent and window.rows:
+            own = clustered(window.sample.column(name), window.rows, ordered=ordered)
+        share = min(depends.effective(window.rows) / max(window.rows, 1), 1 / own)
+        return cls(
+            part,
+            name,
+            ours,
+            theirs,
+            rules,
+            m=max(depends.effective(reference.rows) / reference.rows * ours.present, 1.0),
+            n=max(share * theirs.present, min(theirs.present, 1.0)),
+            all_m=depends.effective(reference.rows, gaps=True),
+            all_n=depends.effective(window.rows, gaps=True),
+            run=depends.run,
+            trend=depends.trend,
+            values=window.sample.numbers_of(name) if ordered else np.zeros(0),
+        )
+
+    @property
+    def distances(self) -> ColumnDrift:
+        """How far apart the two are, without a verdict."""
+        ours, theirs = self.reference, self.window
+        number = ours.coding.kind == "number"
+        both = cells(ours, theirs)
+        found = ColumnDrift(
+            self.part,
+            self.name,
+            ours.coding.kind,
+            theirs.present,
+            self.n,
+            _share(theirs.missing, theirs.rows),
+            _share(ours.missing, ours.rows),
+            bars=tuple(
+                Bar(label, _share(p, ours.present), _share(q, theirs.present))
+                for label, p, q in both
+            ),
+        )
+        if not ours.present or not theirs.present:
+            return found
+        p, q = (np.array([cell[side] for cell in both]) for side in (1, 2))
+        chance = significance.by_chance(len(both), self.m, self.n)
+        return replace(
+            found,
+            psi=psi(p, q, chance) if number else self.cells.distance(psi),
+            js=jensen_shannon(p, q, chance) if number else self.cells.distance(jensen_shannon),
+            ks=kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
+            if number
+            else None,
+            wasserstein=wasserstein(ours, theirs) if number else None,
+            p_value=self._same(),
+        )
+
+    @cached_property
+    def cells(self) -> NameCells:
+        """The cells over which names are compared."""
+        return NameCells.of(self.reference, self.window, self.m, self.n)
+
+    def broken(self) -> Candidate | None:
+        """What is wrong with the column as a whole, so that nothing else needs to be asked."""
+        ours, theirs, name = self.reference, self.window, self.name
+        if theirs.absent:
+            said = f"{name!r} is not among the columns of the {theirs.rows:,} rows"
+            return Candidate("vanished", name, "missing share", 1.0, 1.0, None, True, said)
+        misfits = _share(theirs.misfits, theirs.rows)
+        if misfits > _share(ours.misfits, ours.rows) + self.rules.outside:
+            said = (
+                f"{misfits:.1%} of the rows have a value in {name!r} that can't be read as a "
+                f"{ours.coding.kind} (type {theirs.dtype})"
+            )
+            details = {"type": theirs.dtype, "reference_type": ours.dtype}
+            return Candidate(
+                "type", name, "share of misfits", misfits, self.rules.outside, None, True, said,
+                details=details,
+            )  # fmt: skip
+        return None
+
+    def tested(self, distances: ColumnDrift) -> Iterator[Candidate]:
+        """Everything that a test decides on."""
+        yield self._missing()
+        if not self.window.present or not self.reference.present:
+            return
+        if (stuck := self._constant()) is not None:
+            yield stuck
+        if (strange := self._strange()) is not None:
+            yield strange
+        if not self.reference.coding.untested:
+            yield self._drift(distances)
+
+    def _missing(self) -> Candidate:
+        before = _share(self.reference.missing, self.reference.rows)
+        now = _share(self.window.missing, self.window.rows)
+        size = significance.cohen_h(before, now)
+        p_value = significance.proportions(before, now, self.all_m, self.all_n)
+        large = abs(size) >= self.rules.missing
+        details = {"share": now, "reference_share": before}
+        if now == 1.0:
+            said = (
+                f"{self.name!r} is missing in all {self.window.rows:,} rows; in {before:.1%} of "
+                "the reference's"
+            )
+            kind = "vanished"
+        else:
+            said = (
+                f"{self.name!r} is missing in {now:.1%} of the rows; {before:.1%} in the reference"
+            )
+            kind = "missing"
+        return Candidate(
+            kind, self.name, "Cohen's h", abs(size), self.rules.missing, p_value, large, said,
+            details=details,
+        )  # fmt: skip
+
+    def _constant(self) -> Candidate | None:
+        ours, theirs = self.reference, self.window
+        if theirs.distinct > 1 or ours.distinct < 2 or theirs.low != theirs.high:  # noqa: PLR2004
+            return None
+        code = int(np.argmax(theirs.counts[:MISSING]))
+        if code == OTHER and len(theirs.others) > 1:
+            return None
+        value = f"{theirs.low:.6g}" if theirs.low is not None else repr(self._only(code))
+        share = (ours.counts[code] + 1) / (ours.present + 1)
+        said = (
+            f"{self.name!r} is {value} in all {theirs.present:,} rows that have it; in the "
+            f"reference {ours.counts[code] / ours.present:.1%} are like this, and at most "
+            f"{self.run:,} in a row"
+        )
+        return Candidate(
+            "constant", self.name, "equal rows", theirs.present, 2 * self.run,
+            float(share**self.n), theirs.present > 2 * self.run, said, details={"value": value},
+        )  # fmt: skip
+
+    def _only(self, code: int) -> str:
+        if self.window.others:
+            return next(iter(self.window.others))
+        return self.reference.coding.label(code)
+
+    def _strange(self) -> Candidate | None:
+        """Numbers outside the reference's range; categories that it has not."""
+        ours, theirs, rules = self.reference, self.window, self.rules
+        share = theirs.outside / theirs.present
+        if not share:
+            return None
+        if ours.coding.kind == "number":
+            p_value = min(significance.beyond(share, self.n, 2.0, self.m), self._far())
+            low, high = ours.coding.breaks[0], ours.coding.breaks[-1]
+            said = (
+                f"{share:.2%} of the values of {self.name!r} lie outside {low:.6g} to {high:.6g}, "
+                f"the range of the reference; they go from {theirs.low:.6g} to {theirs.high:.6g}"
+            )
+            details = {
+                "below": int(theirs.counts[BELOW]),
+                "above": int(theirs.counts[ABOVE]),
+                "low": theirs.low,
+                "high": theirs.high,
+            }
+            return Candidate(
+                "range", self.name, "share outside", share, rules.outside, p_value,
+                share >= rules.outside, said, details=details,
+            )  # fmt: skip
+        known = ours.coding.strangers * self.m + 1
+        p_value = significance.beyond(share, self.n, known, self.m)
+        # What few rows have may be one person's.
+        frequent = [name for name, count in theirs.others.items() if count >= _SHARED]
+        examples = sorted(frequent, key=lambda name: (-theirs.others[name], name))[:3]
+        said = (
+            f"{share:.2%} of the values of {self.name!r} are categories that the reference lacks"
+            f"{'' if ours.coding.complete else ' or has rarely'}"
+            f"{', such as ' if examples else ''}{', '.join(map(repr, examples))}"
+        )
+        if ours.coding.strangers:
+            said += f"; {ours.coding.strangers:.2%} were to be expected"
+        # As great a change as from none to ``rules.unseen``, by Cohen's h.
+        least = significance.changed(ours.coding.strangers, rules.unseen)
+        return Candidate(
+            "unseen", self.name, "share unseen", share, least, p_value, share >= least, said,
+            details={"examples": examples, "expected": ours.coding.strangers},
+        )  # fmt: skip
+
+    def _far(self) -> float:
+        """P-value of numbers so far outside the reference's range that their rows count in full.
+
+        Either further than it is wide, which no season brings about, or in so many rows that the
+        model doesn't know what it is asked, whatever has brought that about. A column that goes on
+        with time, such as the month in a model's first year, leaves the range by itself.
+        """
+        low, high = self.reference.coding.breaks[0], self.reference.coding.breaks[-1]
+        width = high - low
+        if not len(self.values) or not width > 0:
+            return 1.0
+        far = width * (_TREND_FAR if self.trend else 1)
+        share = float(((self.values < low - far) | (self.values > high + far)).mean())
+        if share < self.rules.outside:
+            if self.trend:
+                return 1.0
+            share = self.window.outside / self.window.present
+            if share < _MUCH:
+                return 1.0
+        return significance.beyond(share, self.window.present, 2.0, self.reference.present)
+
+    def _same(self) -> float | None:
+        """P-value of the same distribution; None if that can't be tested."""
+        ours, theirs = self.reference, self.window
+        if ours.coding.kind == "number":
+            distance = kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
+            return significance.ks_p_value(distance, self.m, self.n)
+        return None if ours.coding.untested else self.cells.p_value
+
+    def _drift(self, distances: ColumnDrift) -> Candidate:
+        number = self.reference.coding.kind == "number"
+        statistic = "Kolmogorov-Smirnov distance" if number else "Jensen-Shannon distance"
+        value = (distances.ks if number else distances.js) or 0.0
+        least = self.rules.ks if number else self.rules.js
+        details: dict[str, Any] = {"psi": distances.psi, "js": distances.js}
+        kind, said, p_value = "drift", "", distances.p_value
+        if number:
+            details |= {"ks": distances.ks, "wasserstein": distances.wasserstein}
+            details |= {"mean": self.window.mean, "reference_mean": self.reference.mean}
+        if value >= least:
+            kind, said, more = self._named(value)
+            details |= more
+            if kind == "scale" and p_value is not None:
+                p_value = min(p_value, self._far())
+        said = said or self._plainly(distances)
+        return Candidate(
+            kind, self.name, statistic, value, least, p_value, value >= least, said,
+            details=details,
+        )  # fmt: skip
+
+    def _named(self, distance: float) -> tuple[str, str, dict[str, Any]]:
+        name = self.name
+        if self.reference.coding.kind == "number":
+            return self._shift_or_scale(distance)
+        exchange = find_swap(self.reference, self.window, distance)
+        if exchange is None:
+            return "drift", "", {}
+        details = {"swapped": [exchange.first, exchange.second]}
+        said = f"{exchange.first!r} and {exchange.second!r} have changed places in {name!r}"
+        return "swap", said, details
+
+    def _shift_or_scale(self, distance: float) -> tuple[str, str, dict[str, Any]]:
+        name = self.name
+        change = find_shift_or_scale(self.reference, self.values, distance)
+        if change is None:
+            return "drift", "", {}
+        details: dict[str, Any] = {
+            "factor": change.factor,
+            "offset": change.offset,
+            "left": change.left,
+        }
+        if change.kind == "shift":
+            deviations = change.offset / (self.reference.deviation or 1.0)
+            said = (
+                f"{name!r} has moved by {change.offset:+.4g} ({deviations:+.2f} standard "
+                "deviations)"
+            )
+            if change.factor != 1.0:
+                said = (
+                    f"{name!r} is about {change.factor:.3g} times what it was, {change.offset:+.4g}"
+                )
+            return "shift", said, details
+        ratio = median_ratio(self.reference, self.values, (self.m, self.n))
+        if ratio is not None and not change.offset:
+            said = (
+                f"{name!r} has another scale: its median is {ratio[0]:.3g} times the reference's "
+                f"[{ratio[1]:.3g}, {ratio[2]:.3g}]"
+            )
+            details |= {"low": ratio[1], "high": ratio[2]}
+        else:
+            said = (
+                f"{name!r} has another scale: it is spread {change.factor:.3g} times as far as in "
+                f"the reference, about a mean of {self.window.mean:.4g} in place of "
+                f"{self.reference.mean:.4g}"
+            )
+        return "scale", said, details
+
+    def _plainly(self, distances: ColumnDrift) -> str:
+        """The drift where it has no name: of numbers the means, else what has changed most."""
+        if self.reference.coding.kind == "number":
+            return (
+                f"{self.name!r} is distributed otherwise: mean {self.window.mean:.4g}, "
+                f"{self.reference.mean:.4g} in the reference (KS {distances.ks:.2f}, "
+                f"PSI {distances.psi:.2f})"
+            )
+        label, now, before = self.cells.most()
+        return (
+            f"{self.name!r} is distributed otherwise: {label} in {now:.1%} of the rows, "
+            f"{before:.1%} in the reference; tested over {self.cells.tested()} "
+            f"(JS {distances.js:.2f}, PSI {distances.psi:.2f})"
+        )
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

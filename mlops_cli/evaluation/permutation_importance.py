@@ -1,0 +1,83 @@
+"""Permutation importance: how much worse a metric gets when a feature's values are shuffled.
+
+L. Breiman, "Random Forests", Machine Learning 45 (2001), section 10, on rows outside the fit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import polars as pl
+
+    from mlops_cli.metrics.catalog import Floats, Metric, Truth
+
+__all__ = ["CANDIDATES", "ROWS", "permutation", "top"]
+
+ROWS = 5000
+"""At most so many rows are shuffled, drawn."""
+CANDIDATES = 100
+"""Of more features than this, only those with the largest importance to the model itself."""
+
+
+def permutation(
+    predict: Callable[[pl.DataFrame], Floats],
+    frame: pl.DataFrame,
+    y: Truth,
+    features: Sequence[str],
+    metric: Metric,
+    *,
+    seed: int | Sequence[int],
+    weights: Floats | None = None,
+    report: Callable[[int], None] | None = None,
+) -> dict[str, float]:
+    """Shuffle one feature after the other.
+
+    Parameters
+    ----------
+    predict
+        From rows to a prediction.
+    frame
+        Rows with the features as columns.
+    y
+        Their truth, (n,).
+    features
+        Which columns to shuffle.
+    metric
+        What to judge by.
+    seed
+        Decides the rows and the shuffle, which is the same for every feature.
+    weights
+        What each row counts, (n,); by default 1.
+    report
+        Called with the number of features done.
+
+    Returns
+    -------
+    dict
+        Feature -> loss, positive where shuffling makes the metric worse; NaN where the metric
+        isn't defined on the rows.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.choice(len(frame), min(ROWS, len(frame)), replace=False))
+    frame, y = frame[rows], y[rows]
+    weights = None if weights is None else weights[rows]
+    shuffle = rng.permutation(len(rows))
+    intact = metric(y, predict(frame), weights)
+    found = {}
+    for done, feature in enumerate(features, 1):
+        shuffled = frame.with_columns(frame[feature][shuffle])
+        found[feature] = metric.gain(intact, metric(y, predict(shuffled), weights))
+        if report is not None:
+            report(done)
+    return found
+
+
+def top(figures: Mapping[str, float], count: int) -> dict[str, float]:
+    """Keep the largest figures, falling; features of equal figures in the order given."""
+    defined = [(name, value) for name, value in figures.items() if not np.isnan(value)]
+    return dict(sorted(defined, key=lambda item: -item[1])[:count])

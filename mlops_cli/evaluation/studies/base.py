@@ -1,0 +1,185 @@
+"""What all studies share: the rows, the model fitted anew on some of them, and its judgement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.data import parquet
+from mlops_cli.data.atomic_files import write_json
+from mlops_cli.errors import DataRefused
+from mlops_cli.layout import TARGET
+from mlops_cli.models import bundle as bundles
+from mlops_cli.reporting import figure_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.metrics.bootstrap import Comparison, Interval
+    from mlops_cli.metrics.catalog import Floats, Metric, Truth
+    from mlops_cli.models.bundle import Bundle
+    from mlops_cli.params import Params
+    from mlops_cli.reporting import Summary
+
+__all__ = ["Case", "Found", "Options", "cell", "opened", "written"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much work a study may be.
+
+    Attributes
+    ----------
+    rows
+        The most rows to fit on; drawn, or the latest before a moment.
+    by
+        Of the ablation: ``source`` or ``feature``.
+    step
+        Of staleness: how much older each training set is, such as 1mo.
+    steps
+        Of staleness and learning: how many points there are besides the whole.
+    """
+
+    rows: int = 50_000
+    by: str = "source"
+    step: str = "1mo"
+    steps: int = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is written, and what is shown (which may also hold measured times)."""
+
+    report: dict[str, Any]
+    summary: Summary
+
+
+@dataclass(frozen=True)
+class Case:
+    """The last run's model, the rows that it was fitted on, and those that judge it.
+
+    Attributes
+    ----------
+    known
+        Train and validation rows.
+    test
+        Test rows, with their truth ``y`` (n,).
+    """
+
+    params: Params
+    layout: Layout
+    options: Options
+    bundle: Bundle
+    known: pl.DataFrame
+    test: pl.DataFrame
+    y: Truth
+    metric: Metric
+
+    def seed(self, stream: int) -> list[int]:
+        """Seed a random stream of the studies."""
+        return [self.params.project.seed, 100 + stream]
+
+    def drawn(self, frame: pl.DataFrame, rows: int, stream: int = 0) -> pl.DataFrame:
+        """At most so many rows, in their order."""
+        import numpy as np
+
+        if rows >= len(frame):
+            return frame
+        chosen = np.random.default_rng(self.seed(stream)).choice(len(frame), rows, replace=False)
+        return frame[np.sort(chosen)]
+
+    def refitted(self, frame: pl.DataFrame, features: list[str]) -> Bundle:
+        """The model with the same settings and rounds, fitted on other rows or features."""
+        from mlops_cli.models.encoder import Encoder
+        from mlops_cli.models.families import FAMILIES, FitRequest
+        from mlops_cli.models.objectives import fit_weights, task_info
+
+        kinds = {name: self.bundle.encoder.kinds[name] for name in features}
+        encoder = Encoder.fit(frame, kinds)
+        X = encoder.transform(frame)
+        y = self.bundle.labels.encode(frame[TARGET], "the training rows")
+        classes = len(self.bundle.labels.classes)
+        train = self.params.train
+        held = {name: sign for name, sign in train.monotone.items() if name in kinds}
+        wanted = train.model_copy(update={"monotone": held})
+        task = task_info(self.bundle.task, classes, wanted, encoder)
+        members = tuple(
+            replace(
+                member,
+                fitted=FAMILIES[member.family].fit(
+                    FitRequest(
+                        X,
+                        y,
+                        task,
+                        member.settings,
+                        seed=self.params.project.seed,
+                        rounds=member.iterations,
+                        weight=fit_weights(frame, train.weight),
+                    )
+                ),
+            )
+            for member in self.bundle.members
+        )
+        return replace(self.bundle, members=members, encoder=encoder)
+
+    def judged(self, predictions: Mapping[str, Floats]) -> Comparison:
+        """Judge predictions of the test rows on the same resamples."""
+        from mlops_cli.metrics.bootstrap import Bootstrap, compare
+        from mlops_cli.metrics.weighted import row_weights
+
+        wanted = self.params.evaluate
+        weight = wanted.weight
+        return compare(
+            [self.metric],
+            self.y,
+            predictions,
+            Bootstrap(wanted.resamples, wanted.confidence, self.seed(1)),
+            weights=None if weight is None else row_weights(self.test[weight], weight),
+        )
+
+    def learnable(self, frame: pl.DataFrame) -> bool:
+        """Whether every class is there (a value has none)."""
+        return frame[TARGET].n_unique() >= max(2, len(self.bundle.labels.classes))
+
+
+def opened(params: Params, layout: Layout, options: Options) -> Case:
+    """Load the last run's model and rows.
+
+    Raises
+    ------
+    NotFound, DataRefused
+        If there is no model, or it isn't as it was written; if there are no test rows.
+    """
+    import polars as pl
+
+    from mlops_cli.metrics.catalog import default_metrics, lookup
+    from mlops_cli.metrics.costs import cost_matrix
+
+    bundle = bundles.load(layout.fitted)
+    kind = params.task.type
+    name = (params.evaluate.metrics or default_metrics(kind))[0]
+    known, test = (
+        pl.concat([parquet.scan(layout.split(split)).collect() for split in splits])
+        for splits in (("train", "validation"), ("test",))
+    )
+    if not len(test):
+        raise DataRefused(
+            "the test split has no rows, so nothing can be judged",
+            "Give the test split a share or a time range that holds rows, under `split`.",
+        )
+    y = bundle.labels.encode(test[TARGET], "the test split")
+    metric = lookup(name, kind, cost_matrix(params.task, bundle.labels.classes))
+    return Case(params, layout, options, bundle, known, test, y, metric)
+
+
+def written(layout: Layout, name: str, report: dict[str, Any]) -> None:
+    """Write a study's report; the same inputs give the same bytes."""
+    write_json(layout.study(name), report)
+
+
+def cell(found: Interval | None) -> str:
+    """A figure with its interval, for a table."""
+    return figure_text(None if found is None else vars(found))

@@ -1,0 +1,355 @@
+"""Erasing events by age or by entity: in batches, beside services that go on writing."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mlops_cli.events.base import sqlite_file
+from mlops_cli.events.postgres import PostgresEvents, PostgresRows
+from mlops_cli.events.sqlite import SqliteEvents, SqliteRows, unusable
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
+
+__all__ = ["Erased", "Eraser", "PostgresEraser", "Selection", "SqliteEraser", "open_eraser"]
+
+_BATCH = 500
+"""Predictions of one transaction: a service that writes meanwhile waits for some milliseconds."""
+_SCAN = 100_000
+"""Places that are remembered at once."""
+_PATIENCE = 10.0
+"""Seconds in which the readers of a write-ahead log let go of it."""
+_Row = tuple[str, str | None, float | None]
+"""Id, entity and moment of a prediction."""
+
+
+class Selection(NamedTuple):
+    """What is erased: events before a time (as ``at`` has it), or those of an entity.
+
+    Attributes
+    ----------
+    entities
+        Texts that all mean one entity.
+    """
+
+    before: float | None = None
+    entities: tuple[str, ...] = ()
+
+
+class Erased(NamedTuple):
+    """How many predictions and labels; and the ids of predictions of an entity."""
+
+    predictions: int = 0
+    labels: int = 0
+    ids: tuple[str, ...] = ()
+
+
+class Eraser(ABC):
+    """Erases from one database.
+
+    Attributes
+    ----------
+    mark
+        What stands for a value in a statement.
+    same
+        Whether ``p.entity`` may be ``labels.entity``, by an index; what follows compares them.
+    """
+
+    mark: str
+    same: str
+
+    def count(self, selection: Selection) -> Erased:
+        """What would be erased."""
+        predictions = labels = 0
+        for condition, values in self._conditions(selection, "p"):
+            ((found,),) = self.ask(f"SELECT count(*) FROM predictions p WHERE {condition}", values)  # noqa: S608
+            predictions += found
+            own, own_values = self._label_condition(selection, values)
+            ((found,),) = self.ask(
+                f"SELECT count(*) FROM labels WHERE {own} OR prediction IN "  # noqa: S608
+                f"(SELECT p.id FROM predictions p WHERE {condition}) OR (entity IS NOT NULL AND "
+                f"EXISTS (SELECT 1 FROM predictions p WHERE {self._match} AND {condition}) AND NOT "
+                f"EXISTS (SELECT 1 FROM predictions p WHERE {self._match} AND NOT ({condition})))",
+                [*own_values, *values, *values, *values],
+            )
+            labels += found
+        return Erased(predictions, labels)
+
+    def batches(self, selection: Selection) -> Iterator[Erased]:
+        """Erase batch by batch; each is a transaction, and they end when nothing is left."""
+        for condition, values in self._conditions(selection, "predictions"):
+            for rows in self.found(condition, values):
+                with self.transaction():
+                    erased = self._erase(rows)
+                yield erased if selection.entities else erased._replace(ids=())
+            own, own_values = self._label_condition(selection, values)
+            while True:
+                with self.transaction():
+                    count = self.run(
+                        f"DELETE FROM labels WHERE seq IN (SELECT seq FROM labels WHERE {own} "  # noqa: S608
+                        f"LIMIT {_BATCH})",
+                        own_values,
+                    )
+                if not count:
+                    break
+                yield Erased(labels=count)
+
+    @abstractmethod
+    def found(self, condition: str, values: Sequence[Any]) -> Iterator[list[_Row]]:
+        """Predictions to erase, a batch at a time; those of the last batch are gone then."""
+
+    @abstractmethod
+    def ask(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Rows of a query."""
+
+    @abstractmethod
+    def run(self, statement: str, values: Sequence[Any]) -> int:
+        """Change rows; gives how many."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """All that is changed within it, or nothing."""
+
+    @abstractmethod
+    def clean(self) -> str | None:
+        """See that what was erased is gone from the files too; else say why it isn't."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+    @abstractmethod
+    def is_entity(self, column: str) -> str:
+        """The condition that a column of a table is an entity, which is given twice."""
+
+    @abstractmethod
+    def label_is_entity(self, entity: str) -> tuple[str, list[Any]]:
+        """The condition that a label is of an entity, by an index."""
+
+    @property
+    def _match(self) -> str:
+        return f"{self.same} AND p.moment = labels.moment AND p.entity = labels.entity"
+
+    def _conditions(self, selection: Selection, table: str) -> Iterator[tuple[str, list[Any]]]:
+        if selection.before is not None:
+            yield f"{table}.at < {self.mark}", [selection.before]
+        for entity in selection.entities:
+            yield self.is_entity(f"{table}.entity"), [entity, entity]
+
+    def _label_condition(
+        self, selection: Selection, values: Sequence[Any]
+    ) -> tuple[str, list[Any]]:
+        if selection.before is not None:
+            return f"labels.at < {self.mark}", [selection.before]
+        return self.label_is_entity(str(values[0]))
+
+    def _erase(self, rows: Sequence[_Row]) -> Erased:
+        ids = [row[0] for row in rows]
+        marks = ",".join([self.mark] * len(ids))
+        labels = self.run(f"DELETE FROM labels WHERE key IN ({marks})", ids)  # noqa: S608
+        predictions = self.run(f"DELETE FROM predictions WHERE id IN ({marks})", ids)  # noqa: S608
+        # Labels that name entity and moment, unless a prediction is left that they are about.
+        keys = {f"{e}|{m!r}" for _, e, m in rows if e is not None and m is not None}
+        if keys:
+            marks = ",".join([self.mark] * len(keys))
+            labels += self.run(
+                f"DELETE FROM labels WHERE key IN ({marks}) AND NOT EXISTS "  # noqa: S608
+                f"(SELECT 1 FROM predictions p WHERE {self._match})",
+                [*keys],
+            )
+        return Erased(predictions, labels, tuple(ids))
+
+
+def open_eraser(url: str | None, layout: Layout) -> Eraser:
+    """For the log that ``open_events`` opens.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    SourceUnreadable
+        If it can't be read or written.
+    """
+    path = sqlite_file(url, layout)
+    return PostgresEraser(str(url)) if path is None else SqliteEraser(path)
+
+
+class SqliteEraser(Eraser):
+    """Erases from a file.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    SourceUnreadable
+        If it can't be read or written.
+    """
+
+    mark, same = "?", "TRUE"
+
+    def __init__(self, path: Path) -> None:
+        SqliteRows(path).close()
+        events = SqliteEvents(path)
+        try:
+            events.write((), ())  # a former format keeps entities in one more place
+        finally:
+            events.close()
+        self._path = path
+        self._db = sqlite3.connect(
+            path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+        )
+        self._db.execute("PRAGMA secure_delete = ON")
+
+    def found(self, condition: str, values: Sequence[Any]) -> Iterator[list[_Row]]:
+        """See ``Eraser.found``."""
+        if "entity" in condition:
+            # The index has the moment first, so that inserts stay cheap: it is read whole, once.
+            for more in ("INDEXED BY predictions_moment WHERE moment IS NOT NULL",
+                         "WHERE moment IS NULL"):  # fmt: skip
+                query = f"SELECT rowid FROM predictions {more} AND entity = ? LIMIT {_SCAN}"  # noqa: S608
+                while places := [p for (p,) in self.ask(query, values[:1])]:
+                    for start in range(0, len(places), _BATCH):
+                        some = places[start : start + _BATCH]
+                        yield self._rows(f"rowid IN ({','.join('?' * len(some))})", some)
+            return
+        while rows := self._rows(f"{condition} ORDER BY at LIMIT {_BATCH}", values):
+            yield rows
+
+    def _rows(self, condition: str, values: Sequence[Any]) -> list[_Row]:
+        query = f"SELECT id, entity, moment FROM predictions WHERE {condition}"  # noqa: S608
+        return self.ask(query, values)
+
+    def ask(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """See ``Eraser.ask``."""
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise unusable(self._path, error) from None
+
+    def run(self, statement: str, values: Sequence[Any]) -> int:
+        """See ``Eraser.run``."""
+        return self._db.execute(statement, values).rowcount
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """See ``Eraser.transaction``."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise unusable(self._path, error) from None
+
+    def clean(self) -> str | None:
+        """See ``Eraser.clean``.
+
+        Copies of a row's bytes may lie in the unused parts of pages that SQLite has rearranged,
+        where nothing overwrites them: only when the file is written anew, they are gone.
+        """
+        try:
+            self._db.execute("VACUUM")
+        except sqlite3.Error as error:
+            return f"{self._path} couldn't be written anew: {error}"
+        if not self.empty_log():
+            return f"{self._path}-wal is held by a reader, and still has what was erased"
+        return None
+
+    def empty_log(self) -> bool:
+        """Bring the write-ahead log in and cut it off; whether no one held it."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            with suppress(sqlite3.Error):
+                ((busy, *_),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                if not busy:
+                    return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        """See ``Eraser.close``."""
+        self._db.close()
+
+    def is_entity(self, column: str) -> str:
+        """See ``Eraser.is_entity``."""
+        return f"{column} = ? AND {column} = ?"
+
+    def label_is_entity(self, entity: str) -> tuple[str, list[Any]]:
+        """See ``Eraser.label_is_entity``."""
+        # Its key is the entity, a bar and the moment.
+        return "labels.key > ? AND labels.key < ? AND labels.entity = ?", [
+            f"{entity}|", f"{entity}}}", entity,
+        ]  # fmt: skip
+
+
+class PostgresEraser(Eraser):
+    """Erases from a PostgreSQL; see ``SqliteEraser``.
+
+    Raises
+    ------
+    SourceUnreadable
+        If it can't be reached, or the role may not delete.
+    """
+
+    mark = "%s"
+    same = "hashtextextended(p.entity, 0) = hashtextextended(labels.entity, 0)"
+
+    def __init__(self, url: str) -> None:
+        events = PostgresEvents(url)
+        try:
+            events.write((), ())  # in a former format, entities aren't found by an index
+        finally:
+            events.close()
+        self._rows = PostgresRows(url)
+        self._db = self._rows.connection
+
+    def found(self, condition: str, values: Sequence[Any]) -> Iterator[list[_Row]]:
+        """See ``Eraser.found``."""
+        query = (
+            f"SELECT id, entity, moment FROM predictions WHERE {condition} "  # noqa: S608
+            f"{'' if 'entity' in condition else 'ORDER BY at'} LIMIT {_BATCH}"
+        )
+        while rows := self.ask(query, values):
+            yield rows
+
+    def ask(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """See ``Eraser.ask``."""
+        return self._rows.rows(statement, values)
+
+    def run(self, statement: str, values: Sequence[Any]) -> int:
+        """See ``Eraser.run``."""
+        return int(self._db.execute(statement, values).rowcount)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """See ``Eraser.transaction``."""
+        with self._rows.failures(), self._db.transaction():
+            yield
+
+    def clean(self) -> str | None:
+        """See ``Eraser.clean``; what VACUUM leaves is said in docs/personal-data.md."""
+        with suppress(Exception):  # a role that may delete need not own the tables
+            self._db.execute("VACUUM predictions, labels")
+        return None
+
+    def close(self) -> None:
+        """See ``Eraser.close``."""
+        self._rows.close()
+
+    def is_entity(self, column: str) -> str:
+        """See ``Eraser.is_entity``."""
+        return f"hashtextextended({column}, 0) = hashtextextended(%s, 0) AND {column} = %s"
+
+    def label_is_entity(self, entity: str) -> tuple[str, list[Any]]:
+        """See ``Eraser.label_is_entity``."""
+        return self.is_entity("labels.entity"), [entity, entity]

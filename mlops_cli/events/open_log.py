@@ -1,0 +1,44 @@
+"""The project's event log, as the environment names it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mlops_cli.errors import NotFound
+from mlops_cli.events import open_reader
+
+if TYPE_CHECKING:
+    from mlops_cli.events.reader import Reader
+    from mlops_cli.layout import Layout
+
+__all__ = ["log_url", "reader_for"]
+
+
+def log_url() -> str | None:
+    """The log's database; None where it is the project's own file."""
+    return os.environ.get("MLOPS_EVENTS_URL") or None
+
+
+def reader_for(layout: Layout, lacking: str) -> Reader:
+    """The log, open to be read.
+
+    Parameters
+    ----------
+    lacking
+        What there isn't without a log, for the error.
+
+    Raises
+    ------
+    NotFound
+        If nothing has been served yet.
+    SourceUnreadable
+        If the log's database can't be reached.
+    """
+    try:
+        return open_reader(log_url(), layout)
+    except NotFound:
+        raise NotFound(
+            f"there is no event log, so there is {lacking}",
+            "Serve the model first, or name the log's database as MLOPS_EVENTS_URL.",
+        ) from None

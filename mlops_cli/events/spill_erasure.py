@@ -1,0 +1,98 @@
+"""Erasing from the files of a spill: what waits, and what was set aside."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from mlops_cli.data.private_files import private_file
+from mlops_cli.events.base import Prediction
+from mlops_cli.events.spill import event_of, locked, sync
+
+if TYPE_CHECKING:
+    from mlops_cli.events.erasure import Selection
+
+__all__ = ["Lines", "erase_lines"]
+
+
+class Lines(NamedTuple):
+    """How many lines were erased, and how many files a service held.
+
+    Attributes
+    ----------
+    ids
+        Of predictions among them, where an entity's were erased.
+    """
+
+    spilled: int = 0
+    damaged: int = 0
+    held: int = 0
+    ids: tuple[str, ...] = ()
+
+
+def erase_lines(
+    folder: Path, selection: Selection, ids: Collection[str] = (), *, dry_run: bool = False
+) -> Lines:
+    """Erase from all files but those that a service is writing or bringing in.
+
+    Parameters
+    ----------
+    ids
+        Predictions that were erased elsewhere, whose labels go too.
+    """
+    counts = {".events": 0, ".damaged": 0}
+    held, found = 0, list[str]()
+    for path in sorted([*folder.glob("*.events"), *folder.glob("*.damaged")]):
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            continue  # a service has brought it in
+        with file:
+            if not locked(file):
+                held += 1
+                continue
+            lines = file.readlines()
+            gone = [i for i, line in enumerate(lines) if _is_meant(line, path, selection, ids)]
+            counts[path.suffix] += len(gone)
+            for event in map(event_of, [lines[i] for i in gone] if selection.entities else ()):
+                if isinstance(event, Prediction):
+                    found.append(event.id)
+            if gone and not dry_run:
+                _rewrite(path, [line for i, line in enumerate(lines) if i not in set(gone)])
+    return Lines(counts[".events"], counts[".damaged"], held, tuple(found))
+
+
+def _is_meant(line: bytes, path: Path, selection: Selection, ids: Collection[str]) -> bool:
+    event = event_of(line)
+    if event is None:
+        return _may_be_meant(line, path, selection)
+    if selection.before is not None:
+        return event.at < selection.before
+    if event.entity in selection.entities:
+        return True
+    return (event.id if isinstance(event, Prediction) else event.prediction) in ids
+
+
+def _may_be_meant(line: bytes, path: Path, selection: Selection) -> bool:
+    """The same of a line that is damaged: by the time of its file, or by its bytes."""
+    if selection.before is not None:
+        nanoseconds = path.name.partition("-")[0]
+        return nanoseconds.isdecimal() and int(nanoseconds) < selection.before * 1e9
+    return any(json.dumps(entity)[1:-1].encode() in line for entity in selection.entities)
+
+
+def _rewrite(path: Path, lines: list[bytes]) -> None:
+    if not lines:
+        path.unlink(missing_ok=True)
+        return
+    temporary = path.with_name(f".{path.name}.part")
+    file: IO[bytes]
+    with private_file(temporary, "wb") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync(path.parent)

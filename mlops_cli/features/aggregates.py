@@ -1,0 +1,154 @@
+"""Aggregates of past events, exact and independent of where counting starts.
+
+Sums are kept as prefix sums of fixed-point integers (Int128), so that a window's sum is the
+difference of two looked-up numbers: n log n work whatever the span, no accumulated rounding, and
+the same bits whether the rows come all at once or one by one. A floating-point running sum has
+neither property (Higham, "The Accuracy of Floating Point Summation", 1993).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.data.sql.expressions import Expression
+from mlops_cli.errors import BadParams, nearest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["EXTREMES", "SQUARE_SCALE", "SUM_SCALE", "Aggregate"]
+
+EXTREMES = ("min", "max")
+_FUNCTIONS = ("count", "sum", "mean", "std", *EXTREMES)
+# Resolution of sums: 2**-32; of sums of squares: 2**-40, so that 2**40 rows of values up to
+# 2**23 still fit into 127 bits. Values beyond the limit (and NaN, infinity) count as missing.
+SUM_SCALE = 2.0**32
+SQUARE_SCALE = 2.0**20
+_LIMIT = 2.0**62
+_SQUARE_LIMIT = 2.0**33
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One aggregate of a window: ``mean(arr_delay > 15)`` as function and argument."""
+
+    name: str
+    function: str
+    value: Expression | None
+
+    @classmethod
+    def parse(cls, name: str, text: str, place: str) -> Aggregate:
+        """Read ``function(argument)``.
+
+        Raises
+        ------
+        BadParams
+            If it has another form, or the function isn't known.
+        """
+        match = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text, flags=re.DOTALL)
+        if match is None:
+            raise BadParams(
+                f"{place} is {text!r}; an aggregate is a function of an expression",
+                "Write for example mean(delay), count(*), max(price / size).",
+            )
+        function, argument = match[1].lower(), match[2].strip()
+        if function not in _FUNCTIONS:
+            raise BadParams(
+                f"{place} uses the aggregate {match[1]!r}", nearest(function, _FUNCTIONS)
+            )
+        if argument == "*":
+            if function != "count":
+                raise BadParams(f"{place} is {text!r}; only count takes a star", "Name a column.")
+            return cls(name, function, None)
+        return cls(name, function, Expression(argument, place))
+
+    @property
+    def width(self) -> int:
+        """How many columns ``running`` makes of its values."""
+        return {"mean": 2, "sum": 2, "std": 3}.get(self.function, 1)
+
+    def running(self, values: Sequence[float | None]) -> list[list[Any]]:
+        """Prefix sums of usable values, as ``components`` has them, but from 0 on.
+
+        Of extremes it is the values themselves.
+        """
+        if self.function in EXTREMES:
+            return [list(values)]
+        columns = [_prefix(v is not None for v in values)]
+        if self.width > 1:
+            # Halves go to the even neighbour, here and in Polars.
+            fixed = [0 if v is None else round(v * self._scale) for v in values]
+            columns.append(_prefix(fixed))
+            if self.function == "std":
+                columns.append(_prefix(f * f for f in fixed))
+        return columns
+
+    def column(self) -> pl.Expr:
+        """Its column of events, float64: each one's value, or 1 where it only counts them."""
+        import polars as pl
+
+        if self.value is None:
+            return pl.lit(1.0).alias(self.name)
+        if self.function == "count":
+            return pl.when(self.value.expr.is_not_null()).then(1.0).alias(self.name)
+        return self.value.expr.cast(pl.Float64).alias(self.name)
+
+    def usable(self) -> pl.Expr:
+        """The same with null for each value that doesn't count."""
+        import polars as pl
+
+        value = pl.col(self.name)
+        if self.function not in EXTREMES:
+            return pl.when(self._fits).then(value).alias(self.name)
+        # Of two zeros the first would win, whatever its sign: there is but one here.
+        found = pl.when(value == 0.0).then(0.0).when(value.is_finite()).then(value)
+        return found.alias(self.name)
+
+    def components(self) -> list[pl.Expr]:
+        """Integer columns whose prefix sums give the aggregate: count, and sums if needed."""
+        import polars as pl
+
+        value, usable = pl.col(self.name), self._fits
+        parts = [usable.fill_null(value=False).cast(pl.Int64).alias(f"_n_{self.name}")]
+        if self.width > 1:
+            fixed = pl.when(usable).then((value * self._scale).round()).otherwise(0.0)
+            fixed = fixed.cast(pl.Int128)
+            parts.append(fixed.alias(f"_s_{self.name}"))
+            if self.function == "std":
+                parts.append((fixed * fixed).alias(f"_q_{self.name}"))
+        return parts
+
+    def finish(self, within: Mapping[str, pl.Expr]) -> pl.Expr:
+        """The aggregate from its window's integer sums; null where it has no value."""
+        import polars as pl
+
+        n = within[f"_n_{self.name}"]
+        if self.function == "count":
+            return n.cast(pl.Int64)
+        total = within[f"_s_{self.name}"].cast(pl.Float64) / self._scale
+        if self.function == "sum":
+            return total
+        if self.function == "mean":
+            return pl.when(n > 0).then(total / n)
+        squares = within[f"_q_{self.name}"].cast(pl.Float64) / (self._scale * self._scale)
+        variance = (squares - total * total / n) / (n - 1)
+        return pl.when(n > 1).then(variance.clip(lower_bound=0.0).sqrt())
+
+    @property
+    def _scale(self) -> float:
+        return SQUARE_SCALE if self.function == "std" else SUM_SCALE
+
+    @property
+    def _fits(self) -> pl.Expr:
+        import polars as pl
+
+        value, limit = pl.col(self.name), _SQUARE_LIMIT if self.function == "std" else _LIMIT
+        return value.is_finite() & (value.abs() < limit)
+
+
+def _prefix(values: Iterable[int]) -> list[int]:
+    return list(accumulate(values, initial=0))

@@ -1,0 +1,61 @@
+"""Whether the base has the keys of joins and windows, in the types of the other side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mlops_cli.data.column_types import type_name
+from mlops_cli.errors import BadParams, nearest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_cli.data.source_schema import TableFacts
+    from mlops_cli.features.joins import JoinPlan
+    from mlops_cli.features.windows import WindowPlan
+
+__all__ = ["check_keys"]
+
+
+def check_keys(
+    base: Mapping[str, pl.DataType],
+    joins: Iterable[JoinPlan],
+    windows: Iterable[WindowPlan],
+    facts: Mapping[str, TableFacts],
+) -> None:
+    """Check the keys of joins, in their order, and then of windows.
+
+    Raises
+    ------
+    BadParams
+        If a key isn't there, or is of another type than the source's column.
+    """
+    there = dict(base)
+    for join in joins:
+        schema = facts[join.source].schema
+        _check(f"featurize.joins.{join.name}.on", join.on, there, schema)
+        there |= {f"{join.name}_{column}": schema[column] for column in join.columns}
+    for window in windows:
+        schema = facts[window.source].schema
+        _check(f"featurize.windows.{window.name}.by", window.by, there, schema)
+
+
+def _check(
+    place: str,
+    pairs: Sequence[tuple[str, str]],
+    there: Mapping[str, pl.DataType],
+    schema: Mapping[str, pl.DataType],
+) -> None:
+    for key, column in pairs:
+        if key not in there:
+            raise BadParams(
+                f"{place} names the column {key!r}, which neither the base nor a join before has",
+                nearest(key, there),
+            )
+        if there[key] != schema[column]:
+            one, other = type_name(there[key]), type_name(schema[column])
+            raise BadParams(
+                f"{place} compares {key!r}, of type {one}, with {column!r}, of type {other}",
+                "State one type for both, with `types` or a CAST under `derive`.",
+            )

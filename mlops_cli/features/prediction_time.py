@@ -1,0 +1,73 @@
+"""The moment of prediction: what it may read, and what is known by then."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, cast
+
+from mlops_cli.data.source_schema import dtype_name, moment
+from mlops_cli.errors import BadParams
+from mlops_cli.features.windows import AT, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import polars as pl
+
+    from mlops_cli.data.source_schema import TableFacts
+    from mlops_cli.data.sql.expressions import Expression
+
+__all__ = ["blank_late_values", "check_prediction_time", "prediction_span"]
+
+
+def check_prediction_time(at: Expression, base: TableFacts, source: str) -> None:
+    """Check the expression of the base source that gives the moment of prediction.
+
+    Raises
+    ------
+    BadParams
+        If it reads what is known only later, or gives no date.
+    """
+    import polars as pl
+
+    late = [c for c in at.columns if c in base.late]
+    if late:
+        raise BadParams(
+            f"{at.place} reads {late[0]!r}, which is known only at {base.late[late[0]]!r}",
+            "The moment of prediction must follow from what is known before it.",
+        )
+    dtype = at.type_in(pl.Schema(base.schema))
+    if not dtype.is_temporal():
+        raise BadParams(
+            f"{at.place} is of type {dtype_name(dtype)}; it must be a moment",
+            f"State its type under `ingest.sources.{source}.types`.",
+        )
+
+
+def blank_late_values(
+    columns: Iterable[str], base: TableFacts, *, timed: bool = True
+) -> list[pl.Expr]:
+    """Base columns without the values that become known at or after the moment of prediction.
+
+    Without such a moment (``timed``), none of their values counts as known.
+    """
+    import polars as pl
+
+    schema, known_at = base.schema, base.late
+    if not timed:
+        return [pl.lit(None, dtype=schema[c]).alias(c) for c in columns]
+    return [
+        pl.when(moment(pl.col(known_at[c]), schema[known_at[c]]) < pl.col(AT))
+        .then(pl.col(c))
+        .alias(c)
+        for c in columns
+    ]
+
+
+def prediction_span(frame: pl.DataFrame) -> Span:
+    """First and last moment of prediction; of no use, but there, where time plays no part."""
+    moments = frame[AT].drop_nulls() if AT in frame.columns else None
+    if moments is None or not len(moments):
+        never = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+        return never, never
+    return cast("dt.datetime", moments.min()), cast("dt.datetime", moments.max())

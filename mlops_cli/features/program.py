@@ -1,0 +1,389 @@
+"""The feature program: the rules of ``featurize``, compiled once, for a table or for one row.
+
+The same object makes the features of the whole table (in slices) and of one request, so that
+training and serving cannot differ. Nothing in it is fitted: what is learnt lives in the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.data.source_schema import TableFacts, dtype_name, moment
+from mlops_cli.data.sql.expressions import Expression, finite
+from mlops_cli.errors import BadParams, nearest
+from mlops_cli.features.cleaning import repairs_of
+from mlops_cli.features.join_keys import check_keys
+from mlops_cli.features.joins import JoinPlan
+from mlops_cli.features.prediction_time import (
+    blank_late_values,
+    check_prediction_time,
+    prediction_span,
+)
+from mlops_cli.features.windows import AT, Span, WindowPlan
+from mlops_cli.params.data import Featurize, Ingest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    Hook = Callable[[pl.DataFrame], pl.DataFrame]
+
+__all__ = ["FeatureProgram", "kind_of"]
+
+_ORDER = "_order"
+
+
+def kind_of(name: str, dtype: pl.DataType) -> str:
+    """How a model takes a feature of this type: number, boolean or category.
+
+    Raises
+    ------
+    BadParams
+        For a type that no model takes, such as a date.
+    """
+    import polars as pl
+
+    if dtype.is_numeric():
+        return "number"
+    if dtype == pl.Boolean:
+        return "boolean"
+    if dtype in {pl.String, pl.Categorical, pl.Enum}:
+        return "category"
+    raise BadParams(
+        f"featurize.features.{name} is of type {dtype_name(dtype)}, which no model takes",
+        "Make numbers of a time with EXTRACT(hour FROM x) or EXTRACT(epoch FROM x).",
+    )
+
+
+@dataclass(frozen=True)
+class FeatureProgram:
+    """Feature rules, checked against the sources' schemas.
+
+    Parameters
+    ----------
+    rules
+        The section ``featurize``.
+    facts
+        Source -> schema and knowledge times.
+    hook
+        The project's own function, already imported, or None.
+    derive
+        The base source's derived columns (``ingest.sources.<base>.derive``), which a caller
+        who has the raw columns leaves to us.
+    """
+
+    rules: Featurize
+    facts: Mapping[str, TableFacts]
+    hook: Hook | None = None
+    derive: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def compile(
+        cls,
+        rules: Featurize,
+        ingest: Ingest,
+        schemas: Mapping[str, Mapping[str, pl.DataType]],
+        hook: Hook | None = None,
+    ) -> FeatureProgram:
+        """Check every rule against the sources' schemas, without any data.
+
+        Raises
+        ------
+        BadParams
+            For the first rule that can't work, with the place where it stands.
+        """
+        facts = {
+            # No model takes a list or an object, and no request has one.
+            name: TableFacts(
+                {c: t for c, t in schemas[name].items() if not t.is_nested()},
+                source.time,
+                source.known_at,
+            )
+            for name, source in ingest.sources.items()
+            if name in schemas
+        }
+        program = cls(rules, facts, hook, dict(ingest.sources[rules.base].derive))
+        program._check()
+        return program
+
+    # -- what it is made of ----------------------------------------------------------------
+
+    @property
+    def base(self) -> TableFacts:
+        """The source of which each row is one prediction."""
+        return self.facts[self.rules.base]
+
+    @property
+    def used_sources(self) -> list[str]:
+        """Sources that joins and windows look into, each once."""
+        return list(dict.fromkeys(plan.source for plan in self.plans))
+
+    @property
+    def plans(self) -> tuple[JoinPlan | WindowPlan, ...]:
+        """Joins and windows, in the order in which they add their columns."""
+        return (*self.joins, *self.windows)
+
+    @cached_property
+    def joins(self) -> tuple[JoinPlan, ...]:
+        """The joins, in order."""
+        return tuple(
+            JoinPlan.compile(name, join, self.facts[join.source])
+            for name, join in self.rules.joins.items()
+        )
+
+    @cached_property
+    def windows(self) -> tuple[WindowPlan, ...]:
+        """The windows, in order."""
+        return tuple(
+            WindowPlan.compile(name, window, self.facts[window.source])
+            for name, window in self.rules.windows.items()
+        )
+
+    @cached_property
+    def features(self) -> dict[str, Expression]:
+        """Feature -> expression over what joins, windows and the hook have added."""
+        made = {
+            c: Expression(f'"{c}"', f"featurize.windows.{c}")
+            for w in self.windows
+            for c in w.columns
+        }
+        stated = {
+            name: Expression(sql, f"featurize.features.{name}")
+            for name, sql in self.rules.features.items()
+        }
+        both = set(made) & set(stated)
+        if both:
+            name = min(both)
+            raise BadParams(
+                f"featurize.features.{name} has the name of a window's aggregate",
+                "Windows' aggregates are features by themselves; choose another name.",
+            )
+        return {**stated, **made}
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Feature -> number, boolean, category or text, in the model's order."""
+        import polars as pl
+
+        empty = {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in self.facts.items()}
+        schema = self._prepared(pl.DataFrame(schema=dict(self.base.schema)), empty).schema
+        kinds = {name: kind_of(name, e.type_in(schema)) for name, e in self.features.items()}
+        for name in self.rules.text:
+            if name not in kinds:
+                raise BadParams(
+                    f"featurize.text names {name!r}, which is not a feature",
+                    nearest(name, kinds),
+                )
+            if kinds[name] != "category":
+                raise BadParams(
+                    f"featurize.text names {name!r}, which is a {kinds[name]}",
+                    "Name features of type text, or leave it out.",
+                )
+        return kinds | dict.fromkeys(self.rules.text, "text")
+
+    @cached_property
+    def target(self) -> Expression:
+        """The label's expression, over the base source."""
+        return Expression(self.rules.target, "featurize.target")
+
+    @cached_property
+    def predict_at(self) -> Expression | None:
+        """The moment of prediction, over the base source; None where time plays no part."""
+        if self.rules.predict_at is not None:
+            return Expression(self.rules.predict_at, "featurize.predict_at")
+        if self.base.time is not None:
+            return Expression(f'"{self.base.time}"', f"ingest.sources.{self.rules.base}.time")
+        return None
+
+    @cached_property
+    def repairs(self) -> dict[str, list[dict[str, pl.Expr]]]:
+        """Source -> rule by rule the columns that ``featurize.clean`` replaces."""
+        return {n: repairs_of(n, self.rules.clean, f.schema) for n, f in self.facts.items()}
+
+    # -- what it does ----------------------------------------------------------------------
+
+    def repaired(self, source: str, table: pl.LazyFrame) -> pl.LazyFrame:
+        """``table`` with the values that ``featurize.clean`` replaces."""
+        for replaced in self.repairs[source]:
+            table = table.with_columns(replaced.values())
+        return table
+
+    def cleaned(self, source: str, table: pl.LazyFrame) -> pl.LazyFrame:
+        """``table`` repaired, with only the rows that ``featurize.clean`` keeps."""
+        table = self.repaired(source, table)
+        for i, rule in enumerate(self.rules.clean):
+            if rule.source == source and rule.keep is not None:
+                table = table.filter(self._keep(i).over(self.facts[source].schema))
+        return table
+
+    def _keep(self, rule: int) -> Expression:
+        return Expression(self.rules.clean[rule].keep or "TRUE", f"featurize.clean.{rule}.keep")
+
+    def transform(self, base: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+        """The features of these base rows, in their order.
+
+        Parameters
+        ----------
+        base
+            Repaired rows of the base source; columns that become known late may be missing.
+        tables
+            Source -> cleaned rows, for the sources that joins and windows look into. What
+            became known at or after a row's moment of prediction is never seen.
+
+        Returns
+        -------
+        pl.DataFrame
+            One column per feature.
+        """
+        import polars as pl
+
+        made = self._prepared(base, tables)
+        there = dict.fromkeys(made.columns)
+        for e in self.features.values():
+            e.over(there)
+        return self.select_features(made).cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
+
+    def select_features(self, made: pl.DataFrame) -> pl.DataFrame:
+        """The features of rows that have all columns which these read."""
+        import polars as pl
+
+        features = made.select(e.expr.alias(name) for name, e in self.features.items())
+        types = features.schema
+        return features.with_columns(
+            finite(pl.col(name)).alias(name)
+            for name, e in self.features.items()
+            if types[name].is_float() and (e.may_be_infinite or self.hook is not None)
+        )
+
+    def _prepared(self, base: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+        """Base rows with what joins, windows and the hook add."""
+        import polars as pl
+
+        start = self._at_prediction(base)
+        span = prediction_span(start)
+        seen = {s: self._within_reach(s, tables[s], span) for s in self.used_sources}
+        frame = start.lazy()
+        for join in self.joins:
+            frame = join.add(frame, seen[join.source], self.facts[join.source], span)
+        joined = frame.collect(engine="in-memory")
+        asked = [
+            answer
+            for w in self.windows
+            for answer in w.answers(joined, seen[w.source], self.facts[w.source], span)
+        ]
+        made = joined.hstack(
+            [c for answer in pl.collect_all(asked, engine="in-memory") for c in answer]
+        ).sort(_ORDER)
+        return made if self.hook is None else self.hooked(made)
+
+    def _within_reach(self, source: str, table: pl.LazyFrame, span: Span) -> pl.LazyFrame:
+        """What joins and windows can see of a source, read once for all of them."""
+        plans = [plan for plan in self.plans if plan.source == source]
+        facts = self.facts[source]
+        columns = dict.fromkeys([*facts.times, *(c for plan in plans for c in plan.reads)])
+        spans = [plan.reach(span) for plan in plans]
+        if facts.times and None not in spans:
+            # Only stored columns are compared, so that parts of a file that can't matter are
+            # passed over by their statistics.
+            table = table.filter(facts.may_be_known([s for s in spans if s is not None]))
+        return table.select(list(columns)).collect().lazy()
+
+    def _at_prediction(self, base: pl.DataFrame) -> pl.DataFrame:
+        """Base rows sorted by the moment of prediction, with later knowledge blanked out."""
+        import polars as pl
+
+        schema, given = self.base.schema, set(base.columns)
+        missing = [pl.lit(None, dtype=t).alias(c) for c, t in schema.items() if c not in given]
+        frame = base.lazy().with_columns(missing).with_row_index(_ORDER)
+        late = [c for c in self.base.late if c in schema]
+        if self.predict_at is None:
+            return frame.with_columns(blank_late_values(late, self.base, timed=False)).collect()
+        at = moment(self.predict_at.over(schema), self.predict_at.type_in(pl.Schema(schema)))
+        frame = frame.with_columns(at.alias(AT))
+        frame = frame.with_columns(blank_late_values(late, self.base))
+        return frame.sort(AT, maintain_order=True).collect()
+
+    def hooked(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """What the project's own function makes of a frame.
+
+        Raises
+        ------
+        BadParams
+            If it gives no table, or another number of rows.
+        """
+        import polars as pl
+
+        assert self.hook is not None  # noqa: S101 - the caller asked
+        made = self.hook(frame)
+        if not isinstance(made, pl.DataFrame) or made.height != frame.height:
+            got = f"{made.height} rows" if isinstance(made, pl.DataFrame) else type(made).__name__
+            raise BadParams(
+                f"featurize.hook {self.rules.hook!r} gave {got} for {frame.height} rows",
+                "It takes a Polars DataFrame and gives it back with more columns, row by row.",
+            )
+        return made
+
+    def _check(self) -> None:
+        import polars as pl
+
+        schema = self.base.schema
+        for i, rule in enumerate(self.rules.clean):
+            if rule.keep is not None and rule.source in self.facts:
+                self._keep(i).check_condition(pl.Schema(self.facts[rule.source].schema))
+        for name, facts in self.facts.items():
+            self.cleaned(name, pl.LazyFrame(schema=dict(facts.schema))).collect_schema()
+        self._check_base(schema)
+        check_keys(schema, self.joins, self.windows, self.facts)
+        for join in self.joins:
+            self._check_needs_moment(join.name, join.as_of, "joins")
+        for window in self.windows:
+            self._check_needs_moment(window.name, needed=True, section="windows")
+        if not self.features:
+            raise BadParams("featurize gives no feature", "State some under `featurize.features`.")
+        _ = self.kinds
+
+    def _check_base(self, schema: Mapping[str, pl.DataType]) -> None:
+        import polars as pl
+
+        for column in self.rules.keep:
+            if column not in schema:
+                raise BadParams(
+                    f"featurize.keep names {column!r}, which {self.rules.base} doesn't have",
+                    nearest(column, schema),
+                )
+        self.target.type_in(pl.Schema(schema))
+        for reason, sql in self.rules.unlabelled.items():
+            Expression(sql, f"featurize.unlabelled.{reason}").check_condition(pl.Schema(schema))
+        if self.predict_at is not None:
+            check_prediction_time(self.predict_at, self.base, self.rules.base)
+
+    def _check_needs_moment(self, name: str, needed: bool, section: str) -> None:
+        if needed and self.predict_at is None:
+            raise BadParams(
+                f"featurize.{section}.{name} looks at the past, but rows of "
+                f"{self.rules.base!r} have no moment of prediction",
+                f"State `ingest.sources.{self.rules.base}.time` or `featurize.predict_at`.",
+            )
+
+    # -- as a file -------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``program.json``."""
+        return {
+            "version": 1,
+            "features": self.kinds,
+            "rules": self.rules.model_dump(mode="json"),
+            "derive": dict(self.derive),
+            "sources": {name: facts.to_json() for name, facts in self.facts.items()},
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], hook: Hook | None = None) -> FeatureProgram:
+        """What ``to_json`` gave, ready to run."""
+        import json
+
+        rules = Featurize.model_validate_json(json.dumps(content["rules"]))
+        facts = {name: TableFacts.from_json(f) for name, f in content["sources"].items()}
+        return cls(rules, facts, hook, content.get("derive", {}))

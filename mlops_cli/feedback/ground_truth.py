@@ -1,0 +1,100 @@
+"""The sources as they are now, apart from the pipeline's own: what later holds the truth."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from mlops_cli.data.durations import subtract
+from mlops_cli.errors import BadParams
+from mlops_cli.ingestion.source_table import Intake
+from mlops_cli.ingestion.sources import Request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars as pl
+
+    from mlops_cli.features.program import FeatureProgram
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+
+__all__ = ["complete_until", "known_labels", "taken"]
+
+
+def taken(
+    params: Params,
+    layout: Layout,
+    names: Iterable[str],
+    scratch: Path,
+    until: dt.datetime | None = None,
+) -> dict[str, Path]:
+    """Read sources anew into a scratch folder, cut at a clock of one's own; give the files.
+
+    Raises
+    ------
+    SourceUnreadable
+        If one can't be read.
+    """
+    files = {}
+    for name in names:
+        request = Request(name, params.ingest.sources[name], layout.root, scratch)
+        files[name] = scratch / f"{name}.parquet"
+        Intake.of(request, until).write(files[name])
+    return files
+
+
+def known_labels(program: FeatureProgram, base: Path, columns: Iterable[str]) -> pl.DataFrame:
+    """Base rows whose label is known: ``columns``, and the label as ``_target``.
+
+    Raises
+    ------
+    BadParams
+        If the source lacks a column that the version's rules read.
+    """
+    import polars as pl
+
+    from mlops_cli.data import parquet
+    from mlops_cli.layout import TARGET
+
+    table = parquet.scan(base)
+    schema = table.collect_schema()
+    for column in program.base.schema:
+        if column not in schema and column in {*columns, *program.target.columns}:
+            raise BadParams(
+                f"the source {program.rules.base!r} has no column {column!r} any more, which the "
+                "version's labels need",
+                "Use a version of the present sources.",
+            )
+    rows = program.repaired(program.rules.base, table)
+    labelled = rows.with_columns(program.target.expr.alias(TARGET))
+    return labelled.select(*columns, TARGET).filter(pl.col(TARGET).is_not_null()).collect()
+
+
+def complete_until(params: Params, layout: Layout, scratch: Path) -> dt.datetime | None:
+    """Up to which midnight the base source is there, less ``feedback.delay``.
+
+    The latest moment at which anything in it became known, cut to the day (UTC): rows whose label
+    isn't known then are for the pipeline to leave out. None where the base has no time.
+    """
+    import polars as pl
+
+    from mlops_cli.data import parquet
+    from mlops_cli.data.source_schema import TableFacts, moment
+
+    name = params.featurize.base
+    source = params.ingest.sources[name]
+    if source.time is None:
+        return None
+    table = parquet.scan(taken(params, layout, [name], scratch)[name])
+    schema = table.collect_schema()
+    facts = TableFacts(dict(schema), source.time, source.known_at)
+    latest = table.select(
+        pl.max_horizontal(moment(pl.col(c), schema[c]).max() for c in facts.times)
+    )
+    found: dt.datetime | None = latest.collect().item()
+    if found is None:
+        return None
+    found = min(found, dt.datetime.now(dt.UTC))
+    return subtract(found, params.feedback.delay).replace(hour=0, minute=0, second=0, microsecond=0)

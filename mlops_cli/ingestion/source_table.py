@@ -1,0 +1,184 @@
+"""One source on its way into the project: types, derived columns and the clock, in a stream."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlops_cli.data import parquet
+from mlops_cli.data.atomic_files import is_full
+from mlops_cli.data.column_types import DTYPES, MisfitError, convert, finite, normal
+from mlops_cli.data.data_clock import Clock, Tally
+from mlops_cli.data.masking import misfit as refused_value
+from mlops_cli.data.sql.expressions import Expression
+from mlops_cli.errors import BadParams, SourceUnreadable, nearest
+from mlops_cli.ingestion.sources import Opened, Request, open_table
+from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["Intake"]
+
+_RESERVED = (PENDING, REASON, ROW, TARGET, TIME)
+
+
+@dataclass
+class Intake:
+    """A source that has been opened and checked, ready to be written; make it with ``Intake.of``.
+
+    Batches of the stream pass through Python on several threads at once, so what is counted is
+    guarded by a lock, and doesn't depend on their order.
+    """
+
+    request: Request
+    opened: Opened
+    clock: Clock
+    converted: dict[str, pl.DataType]
+    """Columns whose values are converted, and to which type."""
+    columns: pl.Schema
+    """What the table has after types and derived columns."""
+    tally: Tally = field(default_factory=Tally)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def of(cls, request: Request, until: dt.datetime | None) -> Intake:
+        """Open a source, and check its settings against the columns that it has.
+
+        Raises
+        ------
+        SourceUnreadable
+            If it cannot be opened.
+        BadParams
+            If `types`, `derive`, `time` or `known_at` don't fit its columns.
+        """
+        opened = open_table(request)
+        given = opened.frame.collect_schema()
+        reserved = next((c for c in _RESERVED if c in given), None)
+        if reserved is not None:
+            raise SourceUnreadable(
+                f"source {request.name!r} has a column {reserved!r}, a name that the pipeline uses",
+                "Rename the column where the table is made.",
+            )
+        _check_names(request, "types", request.source.types, given)
+        if isinstance(request.source.null_values, dict):
+            _check_names(request, "null_values", request.source.null_values, given)
+        stated = {c: DTYPES[t] for c, t in request.source.types.items()}
+        target = pl.Schema({c: stated.get(c, normal(t)) for c, t in given.items()})
+        # Floats are always looked at: NaN becomes null.
+        converted = {c: t for c, t in target.items() if given[c] != t or t.is_float()}
+        columns = _derived(request, target)
+        clock = Clock.of(request.source, until, columns, request.place)
+        return cls(request, opened, clock, converted, columns)
+
+    def write(self, path: Path) -> Tally:
+        """Stream the table to a Parquet file, and give what was counted on the way.
+
+        Raises
+        ------
+        SourceUnreadable
+            If a value doesn't fit its column's type, or the source cannot be read to its end.
+        """
+        try:
+            parquet.sink(self._lazy(), path)
+        except MisfitError as misfit:
+            raise self._place_of(misfit) from misfit
+        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+            # Arrow streams raise errors that are ValueErrors.
+            if is_full(error):
+                raise
+            raise self.opened.explain(error) from error
+        self._compare_counts()
+        return self.tally
+
+    def _compare_counts(self) -> None:
+        """Refuse a table of which rows were lost, or made of nothing, while it was read."""
+        counted = self.opened.rows
+        if counted is not None and counted != self.tally.rows_in:
+            raise SourceUnreadable(
+                f"source {self.request.name!r} has {counted} rows by its lines, and "
+                f"{self.tally.rows_in} were read",
+                "Look for line ends or quotes inside of values, or write the file anew.",
+            )
+
+    def _lazy(self) -> pl.LazyFrame:
+        typed = pl.Schema({**self.opened.frame.collect_schema(), **self.converted})
+        table = self.opened.frame
+        if self.converted:
+            table = table.map_batches(self._convert, streamable=True, schema=typed)
+        for name, expression in _expressions(self.request).items():
+            table = table.with_columns(expression.column(name, self.columns[name]))
+        return table.map_batches(self._cut, streamable=True, schema=self.clock.schema(self.columns))
+
+    def _convert(self, frame: pl.DataFrame) -> pl.DataFrame:
+        columns = [convert(frame[c], t) for c, t in self.converted.items()]
+        kept = [finite(column) for column in columns]
+        infinite = {
+            column.name: lost
+            for column, after in zip(columns, kept, strict=True)
+            if (lost := after.null_count() - column.null_count())
+        }
+        if infinite:
+            with self.lock:
+                self.tally.infinite.update(infinite)
+        return frame.with_columns(kept)
+
+    def _cut(self, frame: pl.DataFrame) -> pl.DataFrame:
+        kept, tally = self.clock.cut(frame)
+        with self.lock:
+            self.tally += tally
+        return kept
+
+    def _place_of(self, misfit: MisfitError) -> SourceUnreadable:
+        """Name the first row with such a value, which takes a second look at the source."""
+        request, column = self.request, misfit.column
+        row = ""
+        if not request.source.uri.startswith("python:"):
+            same = pl.col(column).eq(pl.lit(misfit.value, self._given(column)))
+            numbered = self.opened.frame.select(column).with_row_index("row").filter(same)
+            first = numbered.head(1).collect(engine="streaming")
+            row = f", row {first['row'][0] + 1}" if first.height else ""
+        hint = {
+            "integer": "number" if column in request.source.types else "string",
+            "datetime": "string",
+            "date": "string",
+        }.get(misfit.wanted, "string")
+        # Errors stand in CI's logs, where anybody's data have no place.
+        shown = refused_value(misfit.value)
+        why = (
+            f"is not of type {misfit.wanted}, which `types` states"
+            if column in request.source.types
+            else "does not fit into 64 bits, as whole numbers have to"
+        )
+        return SourceUnreadable(
+            f"{shown} in column {column!r} of source {request.name!r}{row} {why}",
+            f"Correct the value, or `types: {{{column}: {hint}}}` under {request.place}.",
+        )
+
+    def _given(self, column: str) -> pl.DataType:
+        return self.opened.frame.collect_schema()[column]
+
+
+def _check_names(request: Request, key: str, names: Iterable[str], given: pl.Schema) -> None:
+    for column in names:
+        if column not in given:
+            raise BadParams(
+                f"{request.place}.{key} names the column {column!r}, which is not there",
+                nearest(column, given),
+            )
+
+
+def _expressions(request: Request) -> dict[str, Expression]:
+    place = f"{request.place}.derive"
+    return {name: Expression(sql, f"{place}.{name}") for name, sql in request.source.derive.items()}
+
+
+def _derived(request: Request, schema: pl.Schema) -> pl.Schema:
+    for name, expression in _expressions(request).items():
+        schema = pl.Schema({**schema, name: normal(expression.type_in(schema))})
+    return schema

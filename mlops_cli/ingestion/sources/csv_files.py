@@ -1,0 +1,227 @@
+"""CSV files, plain or gzipped, in any encoding.
+
+Polars fills a short row with nulls in silence, so the fields are counted first. Counting is cheap:
+Polars refuses a row with too many fields, so if the file has as many separators as its number of
+lines asks for, no row has too few. The rows that are read are compared with the lines, too.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlops_cli.data.column_types import DTYPES
+from mlops_cli.data.csv_dialect import complete, missing_as_null, records
+from mlops_cli.data.masking import misfit
+from mlops_cli.errors import BadParams, SourceUnreadable
+from mlops_cli.ingestion.sources.csv_blank_lines import has_blank_lines, without_blank_lines
+from mlops_cli.ingestion.sources.csv_survey import survey_file
+from mlops_cli.ingestion.sources.files import (
+    Scanned,
+    check_utf8,
+    open_files,
+    scratch_file,
+    unpacked,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mlops_cli.ingestion.sources.request import Opened, Request
+
+__all__ = ["diagnose", "open_table", "scan"]
+
+INFER_ROWS = 10_000
+"""Rows by which the types are inferred where `types` doesn't state them."""
+
+_NATIVE = ("integer", "number", "string")
+
+
+def open_table(request: Request) -> Opened:
+    """Open the CSV files of a source as one table."""
+    return open_files(request, sys.modules[__name__])
+
+
+def scan(path: Path, shown: str, request: Request) -> Scanned:
+    """Check a file's header and rows, and give its lazy table.
+
+    Raises
+    ------
+    SourceUnreadable
+        If it isn't CSV, has two columns of one name, a row with too few or too many fields, or
+        a quote inside of a value.
+    """
+    separator = request.source.separator
+    if not separator.isascii():
+        raise BadParams(
+            f"{request.place}.separator is {separator!r}, which is not one ASCII character",
+            "Use a comma, semicolon, tab or the like.",
+        )
+    _check_magic(path, shown, request)
+    plain = unpacked(path, shown, request)
+    header = _header(plain, shown, request)
+    compact = plain
+    if len(header) > 1 and has_blank_lines(plain):
+        # Polars would make a row of nulls of each.
+        compact = without_blank_lines(plain, scratch_file(request))
+    counts = survey_file(compact, separator)
+    if counts.stray_quote is not None or counts.open_quote:
+        raise _stray_quote(survey_file(plain, separator).stray_quote, shown, request)
+    if counts.lone_return is not None:
+        raise SourceUnreadable(
+            f"record {counts.lone_return} of {shown} of source {request.name!r} has a carriage "
+            "return without a line feed",
+            "Write the file with line feeds (LF or CRLF) at the lines' ends, and values with "
+            "carriage returns in quotes.",
+        )
+    if counts.may_be_ragged(len(header)):
+        problem = _ragged_row(plain, shown, request, len(header))
+        if problem is not None:
+            raise problem
+    return Scanned(_lazy(compact, request, header), counts.records - 1)
+
+
+def _lazy(plain: Path, request: Request, header: list[str]) -> pl.LazyFrame:
+    types = {c: t for c, t in request.source.types.items() if c in header}
+    stated = request.source.null_values
+    everywhere = () if isinstance(stated, dict) else stated
+    by_column = {c: t for c, t in stated.items() if c in header} if isinstance(stated, dict) else {}
+    # Types that Polars doesn't read from text as we do are read as text, and converted later.
+    texts = {c for c, t in types.items() if t not in _NATIVE} | by_column.keys()
+    table = pl.scan_csv(
+        plain,
+        separator=request.source.separator,
+        schema_overrides={c: DTYPES[t] for c, t in types.items() if c not in texts}
+        | dict.fromkeys(texts, pl.String()),
+        # A quoted value may be empty, too.
+        null_values=["", *everywhere],
+        infer_schema_length=INFER_ROWS,
+        glob=False,
+        # Polars leaves doubled quotes in names as they are.
+        with_column_names=lambda _: header,
+    )
+    return table.with_columns(missing_as_null(c, texts) for c, texts in by_column.items())
+
+
+def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | None:
+    """Find what Polars stumbled over: a byte, a row's fields, or a value of another type."""
+    plain = unpacked(path, shown, request)
+    problem = check_utf8(plain, shown, request)
+    if problem is not None:
+        return problem
+    header = _header(plain, shown, request)
+    problem = _ragged_row(plain, shown, request, len(header))
+    if problem is not None:
+        return problem
+    try:
+        _lazy(plain, request, header).collect(engine="streaming")
+    except pl.exceptions.ComputeError as error:
+        return _misfit(str(error), plain, shown, request)
+    return None
+
+
+def _misfit(message: str, plain: Path, shown: str, request: Request) -> SourceUnreadable | None:
+    found = re.search(
+        r"could not parse `(.*)` as dtype `(\w+)` at column '(.*)' \(", message, re.DOTALL
+    )
+    if found is None:
+        return None
+    value, dtype, column = found.groups()
+    kind = {"i64": "an integer", "f64": "a number", "bool": "true or false"}.get(dtype, dtype)
+    # Its name may be a pattern of many to Polars.
+    at = str(_header(plain, shown, request).index(column))
+    texts = pl.scan_csv(
+        plain,
+        separator=request.source.separator,
+        infer_schema=False,
+        glob=False,
+        with_column_names=lambda names: [str(place) for place in range(len(names))],
+    )
+    rows = texts.select(at).with_row_index("row").filter(pl.col(at) == value)
+    first = rows.head(1).collect(engine="streaming")
+    row = f", row {first['row'][0] + 1}" if first.height else ""
+    stated = column in request.source.types
+    wider = (
+        "number"
+        if dtype == "i64" and re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", value, re.IGNORECASE)
+        else "string"
+    )
+    return SourceUnreadable(
+        f"{misfit(value)} in column {column!r} of {shown}{row} is not {kind}, as "
+        + ("`types` states" if stated else f"the first {INFER_ROWS} rows are"),
+        f"Set `types: {{{column}: {wider}}}` under {request.place}, or name the text under "
+        "`null_values` if it means a missing value.",
+    )
+
+
+def _stray_quote(line: int | None, shown: str, request: Request) -> SourceUnreadable:
+    where = f"line {line} of {shown}" if line is not None else shown
+    return SourceUnreadable(
+        f"{where} of source {request.name!r} has a quote without its pair, or one inside of a "
+        "value that isn't quoted",
+        'Write a value with a quote within quotes, and the quote twice: "5"" pipe". A file that '
+        r"escapes it by a backslash (\") has to be written anew without escapes.",
+    )
+
+
+def _check_magic(path: Path, shown: str, request: Request) -> None:
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head == b"PAR1":
+        raise SourceUnreadable(
+            f"{shown} of source {request.name!r} is Parquet, not CSV",
+            f"Set `{request.place}.format: parquet`.",
+        )
+    if head[:2] in {b"\xff\xfe", b"\xfe\xff"} and "16" not in request.source.encoding:
+        raise SourceUnreadable(
+            f"{shown} of source {request.name!r} is UTF-16, not {request.source.encoding}",
+            f"Set `{request.place}.encoding: utf-16`.",
+        )
+
+
+def _records(plain: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Give each record with the number of its last line."""
+    with plain.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader = records(file, separator)
+        for record in reader:
+            yield reader.line_num, record
+
+
+def _header(plain: Path, shown: str, request: Request) -> list[str]:
+    filled = (record for _, record in _records(plain, request.source.separator) if record)
+    names = complete(next(filled, []))
+    if any("\ufffd" in name for name in names):
+        problem = check_utf8(plain, shown, request)
+        if problem is not None:
+            raise problem
+    if not names:
+        raise SourceUnreadable(
+            f"{shown} of source {request.name!r} is empty", "Give a file with rows in it."
+        )
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            raise SourceUnreadable(
+                f"{shown} of source {request.name!r} has two columns named {name!r} "
+                f"(the {names.index(name) + 1}. and the {at + 1}.)",
+                "Give each column a name of its own in the first line.",
+            )
+    return names
+
+
+def _ragged_row(plain: Path, shown: str, request: Request, width: int) -> SourceUnreadable | None:
+    """Find the first record whose number of fields isn't the header's."""
+    for line, record in _records(plain, request.source.separator):
+        if len(record) == width or not record:
+            continue
+        says = f"has {len(record)} fields" if len(record) > 1 else "has 1 field"
+        return SourceUnreadable(
+            f"line {line} of {shown} of source {request.name!r} {says}; "
+            f"the header names {width} columns",
+            f"Repair the line, or correct `{request.place}.separator` "
+            f"(now {request.source.separator!r}).",
+        )
+    return None

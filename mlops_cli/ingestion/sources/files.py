@@ -1,0 +1,238 @@
+"""What all kinds of files share: unpacking, one schema for many files, errors that name one."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import polars as pl
+
+from mlops_cli.data.unpacking import BoundedGzip, check_room
+from mlops_cli.errors import BadParams, SourceUnreadable
+from mlops_cli.ingestion.sources.partitions import partition_columns
+from mlops_cli.ingestion.sources.request import Opened, files_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from mlops_cli.ingestion.sources.request import Request
+
+__all__ = ["FileFormat", "Scanned", "check_utf8", "open_files", "scratch_file", "unpacked"]
+
+BLOCK = 1 << 20
+"""Bytes that are looked at at a time."""
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A file's lazy table.
+
+    Attributes
+    ----------
+    rows
+        How many rows the file has by another count than the table's own; None if there is none.
+    """
+
+    frame: pl.LazyFrame
+    rows: int | None = None
+
+
+class FileFormat(Protocol):
+    """How one format of files is read."""
+
+    def scan(self, path: Path, shown: str, request: Request) -> Scanned:
+        """Check a file and give its lazy table; ``shown`` is its name for errors."""
+
+    def diagnose(self, path: Path, shown: str, request: Request) -> SourceUnreadable | None:
+        """Say what is wrong with a file that could not be read to its end; None: nothing found."""
+
+
+def open_files(
+    request: Request,
+    reader: FileFormat,
+    files: list[Path] | None = None,
+    show: Callable[[Path], str] | None = None,
+) -> Opened:
+    """Open the files of a source as one table, in the order of their names.
+
+    Parameters
+    ----------
+    request, reader
+        The source, and how its format is read.
+    files, show
+        The files and how errors show them, if the source's URI doesn't say.
+
+    Raises
+    ------
+    SourceUnreadable
+        If a file is empty or damaged, or has other columns than the first.
+    """
+    files = files_of(request) if files is None else files
+    show = show or request.shown
+    partitions = partition_columns(files, request.root / request.source.uri)
+    tables: dict[Path, Scanned] = {}
+    schemas: dict[Path, pl.Schema] = {}
+    for path in files:
+        shown = show(path)
+        if path.stat().st_size == 0:
+            raise SourceUnreadable(
+                f"{shown} of source {request.name!r} is empty", "Give a file with rows in it."
+            )
+        try:
+            scanned = reader.scan(path, shown, request)
+            inside = scanned.frame.collect_schema()
+            stated = [c for name, c in partitions[path].items() if name not in inside]
+            tables[path] = Scanned(scanned.frame.with_columns(stated), scanned.rows)
+            schemas[path] = tables[path].frame.collect_schema()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise _explained(error, path, shown, request, reader) from error
+
+    def explain(error: Exception) -> SourceUnreadable:
+        for path in files[:-1]:
+            found = reader.diagnose(path, show(path), request)
+            if found is not None:
+                return found
+        return _explained(error, files[-1], show(files[-1]), request, reader)
+
+    counts = [tables[path].rows for path in files]
+    rows = None if None in counts else sum(count or 0 for count in counts)
+    if len(files) == 1:
+        return Opened(tables[files[0]].frame, explain, rows)
+    common = _common_schema(schemas, show)
+    same = [pl.col(c).cast(t) for c, t in common.items()]
+    return Opened(pl.concat([tables[path].frame.select(same) for path in files]), explain, rows)
+
+
+def _explained(
+    error: Exception, path: Path, shown: str, request: Request, reader: FileFormat
+) -> SourceUnreadable:
+    found = reader.diagnose(path, shown, request)
+    first = str(error).strip().split("\n")[0][:200]
+    return found or SourceUnreadable(
+        f"{shown} of source {request.name!r} cannot be read: {first}",
+        f"Look at the file, or correct `{request.place}`.",
+    )
+
+
+def _common_schema(schemas: dict[Path, pl.Schema], show: Callable[[Path], str]) -> pl.Schema:
+    """Find one schema for all files: the same columns, and integers beside numbers as numbers."""
+    first_path, first = next(iter(schemas.items()))
+    common = dict(first)
+    for path, schema in schemas.items():
+        missing = [c for c in first if c not in schema]
+        more = [c for c in schema if c not in first]
+        if missing or more:
+            difference = f"has no {missing[0]!r}" if missing else f"has {more[0]!r} besides"
+            raise SourceUnreadable(
+                f"{show(path)} {difference}, unlike {show(first_path)}",
+                "Files of one source have the same columns; make two sources of them.",
+            )
+        for column, dtype in schema.items():
+            both = _common_type(common[column], dtype)
+            if both is None:
+                raise SourceUnreadable(
+                    f"column {column!r} is {str(dtype).lower()} in {show(path)} and "
+                    f"{str(common[column]).lower()} in {show(first_path)}",
+                    f"State its type: `types: {{{column}: string}}`.",
+                )
+            common[column] = both
+    return pl.Schema(common)
+
+
+def _common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    """The type that holds both; None: no number and text, say, is read as one column."""
+    if other in {one, pl.Null()}:
+        return one
+    if one == pl.Null:
+        return other
+    if one.is_numeric() and other.is_numeric():
+        return pl.Int64() if one.is_integer() and other.is_integer() else pl.Float64()
+    return None
+
+
+def unpacked(path: Path, shown: str, request: Request) -> Path:
+    """Give the file itself, or a plain UTF-8 copy of it if it is gzipped or otherwise encoded.
+
+    Raises
+    ------
+    BadParams
+        If the encoding has no such name.
+    SourceUnreadable
+        If it isn't in that encoding, or the gzip is damaged.
+    """
+    encoding = request.source.encoding
+    try:
+        codec = codecs.lookup(encoding).name
+    except LookupError:
+        raise BadParams(
+            f"{request.place}.encoding is {encoding!r}, which is not an encoding",
+            "Write one that Python knows, such as utf-8, latin-1, cp1252 or utf-16.",
+        ) from None
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    if not packed and codec in {"utf-8", "ascii"}:
+        return path
+    plain = scratch_file(request)
+    try:
+        with path.open("rb") as file, plain.open("wb") as copy:
+            given = BoundedGzip(fileobj=file) if packed else file
+            _transcode(given, copy, codec, lambda: check_room(request.scratch, shown))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        plain.unlink()
+        raise SourceUnreadable(
+            f"{shown} of source {request.name!r} is a damaged gzip file ({error})",
+            "It may have been cut short when it was copied; fetch it again.",
+        ) from None
+    except UnicodeError as error:  # not only of a byte: UTF-16 has to begin with its mark
+        raise SourceUnreadable(
+            f"{shown} of source {request.name!r} is not {encoding}: "
+            f"{getattr(error, 'reason', error)}",
+            f"Correct `{request.place}.encoding`.",
+        ) from None
+    return plain
+
+
+def scratch_file(request: Request) -> Path:
+    """A path in the scratch folder that isn't there yet."""
+    return request.scratch / f"{request.name}-{len(list(request.scratch.iterdir()))}"
+
+
+def _transcode(
+    file: BinaryIO | gzip.GzipFile, copy: BinaryIO, codec: str, look: Callable[[], None]
+) -> None:
+    decoder = None if codec == "utf-8" else codecs.getincrementaldecoder(codec)()
+    while block := file.read(BLOCK):
+        look()
+        copy.write(block if decoder is None else decoder.decode(block).encode())
+    if decoder is not None:
+        copy.write(decoder.decode(b"", final=True).encode())
+
+
+def check_utf8(path: Path, shown: str, request: Request) -> SourceUnreadable | None:
+    """Find the first byte that isn't UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    lines = before = 0
+    with path.open("rb") as file:
+        while True:
+            block = file.read(BLOCK)
+            held = len(decoder.getstate()[0])
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                at = before - held + error.start
+                line = lines + block.count(b"\n", 0, max(0, error.start - held)) + 1
+                byte = error.object[error.start]
+                return SourceUnreadable(
+                    f"{shown} of source {request.name!r} is not UTF-8: byte 0x{byte:02x} at "
+                    f"offset {at}, line {line}",
+                    f"State its encoding, such as `{request.place}.encoding: latin-1`.",
+                )
+            if not block:
+                return None
+            lines += block.count(b"\n")
+            before += len(block)

@@ -1,0 +1,77 @@
+"""What is wrong with a JSON Lines file that Polars doesn't read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlops_cli.errors import SourceUnreadable
+from mlops_cli.ingestion.sources.files import check_utf8, unpacked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlops_cli.ingestion.sources.request import Request
+
+__all__ = ["diagnose"]
+
+_KINDS = {
+    bool: "a truth value", int: "a number", float: "a number", list: "a list", dict: "an object",
+}  # fmt: skip
+"""Kinds of values that can't be in one column; beside texts, which all can become."""
+
+
+def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | None:
+    """Find the first line that is no JSON object, or has a value of another kind than before."""
+    plain = unpacked(path, shown, request)
+    problem = check_utf8(plain, shown, request)
+    if problem is not None:
+        return problem
+    kinds: dict[str, tuple[str, int]] = {}
+    with plain.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            reason = _wrong_with(line)
+            if reason:
+                return SourceUnreadable(
+                    f"line {number} of {shown} of source {request.name!r} is not a JSON object: "
+                    f"{line.strip()[:40]!r} ({reason})",
+                    "Each line is one JSON object; repair or remove the line.",
+                )
+            for key, value in json.loads(line).items():
+                kind = _KINDS.get(type(value))
+                before, first = kinds.setdefault(key, (kind, number)) if kind else (kind, number)
+                if kind != before:
+                    return SourceUnreadable(
+                        f"{key!r} is {kind} in line {number} of {shown} of source "
+                        f"{request.name!r}, and {before} in line {first}",
+                        f"Give it one kind of values, or set `types: {{{key}: string}}` under "
+                        f"{request.place}.",
+                    )
+    return None
+
+
+def _wrong_with(line: str) -> str:
+    """Why a line isn't one JSON object that Polars reads; empty if it is."""
+    try:
+        value = json.loads(line, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        return f"{error.msg}, column {error.colno}"
+    except ValueError as error:
+        return str(error)
+    if not isinstance(value, dict):
+        return "it is no object"
+    try:
+        pl.read_ndjson(line.encode())
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeError) as error:
+        text = " ".join(str(error).split())
+        return "a number is out of range" if "InvalidNumber" in text else text[:100]
+    return ""
+
+
+def _no_number(word: str) -> None:
+    msg = f"{word} is no number of JSON: write null"
+    raise ValueError(msg)

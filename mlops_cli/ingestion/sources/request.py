@@ -1,0 +1,138 @@
+"""What is asked of a source, what comes back, and which files and format it means."""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlops_cli.data.file_formats import ENDINGS, format_of_name
+from mlops_cli.errors import SourceUnreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import polars as pl
+
+    from mlops_cli.params.data import Source
+
+__all__ = ["Opened", "Request", "files_of", "format_of"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One source of ``params.yaml``, to be opened.
+
+    Parameters
+    ----------
+    name
+        The source's name in the project.
+    source
+        Its settings.
+    root
+        The project's folder; relative paths start there.
+    scratch
+        A folder for temporary files, which must outlive the reading.
+    """
+
+    name: str
+    source: Source
+    root: Path
+    scratch: Path
+
+    @property
+    def place(self) -> str:
+        """Where the source stands in ``params.yaml``."""
+        return f"ingest.sources.{self.name}"
+
+    def shown(self, path: Path) -> str:
+        """A file's path as errors show it: from the project's folder, where it is below that."""
+        return (
+            path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+        )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source's lazy table, and how to explain an error of Polars while it is read.
+
+    Attributes
+    ----------
+    rows
+        How many rows the source has by another count than the table's own; None if there is none.
+    """
+
+    frame: pl.LazyFrame
+    explain: Callable[[Exception], SourceUnreadable]
+    rows: int | None = None
+
+
+def format_of(request: Request) -> str:
+    """Tell the format of a source of files by their names.
+
+    Raises
+    ------
+    SourceUnreadable
+        If there are no files, their endings say nothing, or they say different things.
+    """
+    uri = request.source.uri
+    found = {format_of_name(path.name): path for path in files_of(request)}
+    if None in found:
+        raise SourceUnreadable(
+            f"the format of {request.shown(found[None])} cannot be told by its name",
+            f"Set `{request.place}.format` to csv, parquet or jsonl.",
+        )
+    if len(found) > 1:
+        raise SourceUnreadable(
+            f"{uri} holds files of different formats: "
+            + ", ".join(request.shown(path) for path in found.values()),
+            "Write a glob that matches one format, such as data/*.csv.",
+        )
+    return str(next(iter(found)))
+
+
+def files_of(request: Request) -> list[Path]:
+    """List the files that a path, glob or folder means, in the order of their names.
+
+    In a folder (searched with its subfolders) these are the files of the source's ``format``, or
+    of any known ending; hidden ones are passed over.
+
+    Raises
+    ------
+    SourceUnreadable
+        If there are none.
+    """
+    uri = request.source.uri
+    target = request.root / uri
+    if target.is_file():
+        return [target]
+    if target.is_dir():
+        files = [p for p in target.rglob("*") if p.is_file() and not _hidden(p, target)]
+        known = [p for p in files if format_of_name(p.name) is not None]
+        fitting = [p for p in known if request.source.format in (None, format_of_name(p.name))]
+        if fitting:
+            return sorted(fitting, key=lambda p: p.relative_to(target).as_posix())
+        raise SourceUnreadable(
+            f"the folder {uri} of source {request.name!r} holds no table that can be read",
+            f"Known endings: {', '.join(ENDINGS)} (also .csv.gz and .jsonl.gz).",
+        )
+    if glob.has_magic(uri):
+        # Unlike Path.glob, this takes absolute patterns, too.
+        matches = sorted(glob.glob(uri, root_dir=request.root, recursive=True))  # noqa: PTH207
+        files = [request.root / m for m in matches if (request.root / m).is_file()]
+        if files:
+            return files
+        raise SourceUnreadable(
+            f"no file matches {uri!r} of source {request.name!r}",
+            f"Paths start at the project's folder; correct `{request.place}.uri`.",
+        )
+    raise SourceUnreadable(
+        f"{uri} of source {request.name!r} is not there",
+        f"Paths start at the project's folder; correct `{request.place}.uri`, or run "
+        "`dvc pull` if DVC keeps the file.",
+    )
+
+
+def _hidden(path: Path, top: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(top).parts)

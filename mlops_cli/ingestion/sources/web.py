@@ -1,0 +1,102 @@
+"""Files at http(s) URLs: fetched to a temporary file, then read as a local one."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import shutil
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from importlib import import_module
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from mlops_cli.data.file_formats import format_of_name
+from mlops_cli.data.urls import check_url, masked, scrubbed
+from mlops_cli.errors import SourceUnreadable
+from mlops_cli.ingestion.sources.files import open_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlops_cli.ingestion.sources.request import Opened, Request
+
+__all__ = ["open_table"]
+
+TRIES = 3
+PAUSE = 0.5
+"""Seconds before the second try; twice that before the third."""
+TIMEOUT = 30.0
+"""Seconds without a byte after which a try is given up."""
+_NOT_FOR_US = range(400, 500)
+_BUSY = (408, 429)
+
+
+def open_table(request: Request) -> Opened:
+    """Fetch a URL and open what came.
+
+    Raises
+    ------
+    BadParams
+        If a password in it has characters that aren't escaped.
+    SourceUnreadable
+        If it cannot be fetched (with the status), or its format cannot be told.
+    """
+    url = request.source.uri
+    check_url(url, f"`{request.place}.uri`", "https://USER:PASSWORD@HOST/FILE")
+    name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
+    kind = request.source.format or format_of_name(name)
+    if kind is None:
+        raise SourceUnreadable(
+            f"the format of {masked(url)} cannot be told by its name",
+            f"Set `{request.place}.format` to csv, parquet or jsonl.",
+        )
+    target = request.scratch / f"{request.name}-download"
+    _fetch_patiently(url, target, request)
+    # The kinds of files stand beside this one; the table of kinds stands above it.
+    reader = import_module(f"mlops_cli.ingestion.sources.{kind}_files")
+    return open_files(request, reader, [target], lambda _: masked(url))
+
+
+def _fetch_patiently(url: str, target: Path, request: Request) -> None:
+    reason = ""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+        try:
+            _fetch(url, target)
+        except urllib.error.HTTPError as error:
+            reason = f"status {error.code} {error.reason}"
+            if error.code in _NOT_FOR_US and error.code not in _BUSY:
+                break
+        except (
+            urllib.error.URLError,
+            http.client.HTTPException,
+            ConnectionError,
+            TimeoutError,
+        ) as error:
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+        else:
+            return
+    raise SourceUnreadable(
+        f"{masked(url)} of source {request.name!r} cannot be fetched: {scrubbed(reason, url)}",
+        f"Check the address under `{request.place}.uri`, and that this machine may reach it.",
+    )
+
+
+def _fetch(url: str, target: Path) -> None:
+    parts = urllib.parse.urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    plain = urllib.parse.urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
+    asked = urllib.request.Request(plain, headers={"User-Agent": "mlops-cli"})  # noqa: S310 - http(s) only
+    if user:
+        token = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
+        # Unredirected: another host must not see it.
+        asked.add_unredirected_header("Authorization", f"Basic {token}")
+    with urllib.request.urlopen(asked, timeout=TIMEOUT) as answer, target.open("wb") as file:  # noqa: S310
+        shutil.copyfileobj(answer, file, 1 << 20)
+        promised = answer.headers.get("Content-Length")
+        if promised is not None and file.tell() != int(promised):
+            raise ConnectionError(f"{file.tell()} of {promised} bytes came")

@@ -1,0 +1,147 @@
+"""Ingest: every source as one Parquet file, cut at the data clock, and a manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.data.atomic_files import sha256, staged, write_json
+from mlops_cli.data.column_types import type_name
+from mlops_cli.data.data_clock import Tally, in_utc
+from mlops_cli.data.urls import masked
+from mlops_cli.errors import DataRefused, SourceUnreadable
+from mlops_cli.ingestion.source_table import Intake
+from mlops_cli.ingestion.sources import Request
+from mlops_cli.reporting import Summary, Table
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+    from mlops_cli.reporting import Progress
+
+__all__ = ["run"]
+
+
+def run(params: Params, layout: Layout, progress: Progress) -> Summary:
+    """Make ``data/ingested`` from the sources of ``params.yaml``.
+
+    Raises
+    ------
+    SourceUnreadable
+        If a source isn't there, is empty, or cannot be read to its end.
+    BadParams
+        If settings of a source don't fit its columns.
+    DataRefused
+        If nothing of a source was known before the clock.
+    """
+    sources = params.ingest.sources
+    until = None if params.ingest.until is None else in_utc(params.ingest.until)
+    layout.work.mkdir(parents=True, exist_ok=True)
+    manifest: dict[str, Any] = {"until": _iso(until), "sources": {}}
+    warnings: list[str] = []
+    with (
+        TemporaryDirectory(prefix="ingest-", dir=layout.work) as scratch,
+        staged(layout.raw) as folder,
+    ):
+        folder.mkdir()
+        for at, (name, source) in enumerate(sources.items()):
+            progress.update(f"reading {name}", at, len(sources))
+            request = Request(name, source, layout.root, Path(scratch))
+            intake = Intake.of(request, until)
+            path = folder / f"{name}.parquet"
+            tally = intake.write(path)
+            _check_rows(tally, request, until)
+            manifest["sources"][name] = _entry(intake, tally, path)
+            warnings += _warnings(tally, request)
+        write_json(folder / layout.ingest_manifest.name, manifest)
+    return _summary(manifest, warnings)
+
+
+def _check_rows(tally: Tally, request: Request, until: dt.datetime | None) -> None:
+    name, time = request.name, request.source.time
+    if tally.rows_in == 0:
+        raise SourceUnreadable(
+            f"source {name!r} ({masked(request.source.uri)}) is empty: it has no rows",
+            f"Correct `{request.place}.uri`.",
+        )
+    if tally.rows:
+        return
+    if tally.undated == tally.rows_in or tally.span_in is None:
+        raise DataRefused(
+            f"none of the {tally.rows_in} rows of source {name!r} says when it was known",
+            f"Correct `{request.place}.time` (now {time!r}) or `known_at`.",
+        )
+    first, last = (_iso(moment) for moment in tally.span_in)
+    raise DataRefused(
+        f"none of the {tally.rows_in} rows of source {name!r} was known before the data clock: "
+        f"they lie between {first} and {last}, and ingest.until is {_iso(until)}",
+        "Set `ingest.until` to a later moment.",
+    )
+
+
+def _entry(intake: Intake, tally: Tally, path: Path) -> dict[str, Any]:
+    first, last = tally.span or (None, None)
+    columns = {c: type_name(t) for c, t in intake.columns.items()}
+    return {
+        "uri": masked(intake.request.source.uri),
+        "rows": tally.rows,
+        "columns": columns,
+        "time_column": intake.request.source.time,
+        "time_min": _iso(first),
+        "time_max": _iso(last),
+        "dropped_after_until": tally.dropped,
+        "undated": tally.undated,
+        "pending": {c: tally.pending[c] for c in intake.clock.hidden},
+        "unknown": {c: n for c in intake.clock.hidden if (n := tally.unknown[c])},
+        "sha256": sha256(path),
+    }
+
+
+def _warnings(tally: Tally, request: Request) -> list[str]:
+    said = []
+    if tally.undated:
+        said.append(
+            f"{request.name}: {tally.undated} rows without a time were left out "
+            f"({request.source.time} is missing)"
+        )
+    said += [
+        f"{request.name}.{column}: {n} values were left out, as nobody knows when they became known"
+        for column, n in sorted(tally.unknown.items())
+        if n
+    ]
+    said += [
+        f"{request.name}.{column}: {n} infinite values were taken as missing"
+        for column, n in sorted(tally.infinite.items())
+    ]
+    return said
+
+
+def _summary(manifest: dict[str, Any], warnings: list[str]) -> Summary:
+    entries = manifest["sources"]
+    rows = sum(entry["rows"] for entry in entries.values())
+    clock = f", up to {manifest['until']}" if manifest["until"] else ""
+    table = Table(
+        "sources",
+        ("source", "rows", "columns", "first", "last", "after the clock", "values pending"),
+        tuple(
+            (
+                name,
+                entry["rows"],
+                len(entry["columns"]),
+                entry["time_min"],
+                entry["time_max"],
+                entry["dropped_after_until"],
+                max(entry["pending"].values(), default=0),
+            )
+            for name, entry in entries.items()
+        ),
+    )
+    headline = f"{rows:,} rows from {len(entries)} source{'s'[: len(entries) != 1]}{clock}"
+    return Summary(headline, (table,), tuple(warnings), manifest)
+
+
+def _iso(moment: dt.datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

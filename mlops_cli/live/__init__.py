@@ -1,1 +1,0 @@
-"""What happens to a model after its registration stage."""

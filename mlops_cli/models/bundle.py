@@ -1,0 +1,381 @@
+"""The model bundle: a folder that says what it holds, is verified, and loads without pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlops_cli.data.atomic_files import json_text, staged, write_json
+from mlops_cli.data.untrusted import data_path, json_tree, well_formed
+from mlops_cli.errors import DataRefused, NotFound
+from mlops_cli.metrics.classification import decide
+from mlops_cli.models.calibration import Calibrator
+from mlops_cli.models.encoder import Encoder
+from mlops_cli.models.families import FAMILIES, Fitted
+from mlops_cli.models.labels import LabelCodec
+from mlops_cli.models.load_trial import try_in_child
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import polars as pl
+
+__all__ = ["Bundle", "Member", "extend", "load", "save", "verify"]
+
+_FORMAT = 1
+_MANIFEST = "manifest.json"
+_TASKS = ("binary", "multiclass", "regression")
+_HINT = "Bring the model back with `dvc checkout`, or train it anew with `mlops run`."
+
+
+@dataclass(frozen=True)
+class Member:
+    """One fitted model of a bundle, and how much its prediction counts."""
+
+    family: str
+    fitted: Fitted
+    weight: float = 1.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    iterations: int | None = None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Everything that turns features into predictions, and what is known about it.
+
+    Parameters
+    ----------
+    members
+        One or several models; the prediction is their weighted mean.
+    encoder
+        Features to matrix.
+    labels
+        What the columns of a prediction mean.
+    task
+        The task's type: binary, multiclass or regression.
+    threshold
+        Binary: the positive class is decided at this probability and above.
+    calibrator
+        Bends the members' mean; None: it is given as it is.
+    program
+        The feature program that makes the features.
+    signature
+        ``inputs``: feature -> kind, and categories or range; ``output``.
+    facts
+        Where the model comes from: seed, data window, versions, validation score.
+    sha256
+        Of the manifest that it was verified by; empty where it wasn't loaded.
+    """
+
+    members: tuple[Member, ...]
+    encoder: Encoder
+    labels: LabelCodec
+    task: str
+    threshold: float | None = None
+    calibrator: Calibrator | None = None
+    program: Mapping[str, Any] = field(default_factory=dict)
+    signature: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = field(default="", compare=False)
+
+    def predict(self, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+        """Probabilities (rows, classes), or values (rows,) for regression.
+
+        Raises
+        ------
+        DataRefused
+            If the frame lacks a feature, or has it in an unfit type.
+        """
+        return self.predict_matrix(self.encoder.transform(frame))
+
+    def predict_matrix(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The same from the encoder's matrix (rows, features)."""
+        parts = [member.weight * member.fitted.predict(X) for member in self.members]
+        total: npt.NDArray[np.float64] = np.sum(parts, axis=0)
+        mean = total / sum(member.weight for member in self.members)
+        return mean if self.calibrator is None else self.calibrator(mean)
+
+    def decide(self, output: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+        """Class codes (rows,) of probabilities (rows, classes).
+
+        The positive class at ``threshold`` and above; without one, the most probable class.
+        """
+        if self.threshold is None:
+            return decide(output)
+        return (output[:, 1] >= self.threshold).astype(np.intp)
+
+
+def save(bundle: Bundle, folder: Path) -> None:
+    """Write a bundle; it takes the folder's place only when complete. Same model, same bytes."""
+    with staged(folder) as temporary:
+        temporary.mkdir()
+        write_json(temporary / "bundle.json", _description(bundle))
+        write_json(temporary / "encoder.json", bundle.encoder.to_json())
+        write_json(temporary / "program.json", bundle.program)
+        write_json(temporary / "signature.json", bundle.signature)
+        for number, member in enumerate(bundle.members):
+            place = temporary / _place(number, member.family)
+            place.mkdir(parents=True)
+            for name, content in member.fitted.to_files().items():
+                (place / name).write_bytes(content)
+        write_json(temporary / _MANIFEST, _manifest(_files(temporary)))
+
+
+def extend(folder: Path, target: Path, more: Mapping[str, str]) -> dict[str, Any]:
+    """Write a bundle that holds a verified other one and more files, and give its manifest.
+
+    Parameters
+    ----------
+    folder
+        The bundle to start from; it stays as it is.
+    target
+        Where the larger one goes; it takes its place only when complete.
+    more
+        Name -> text of each further file; loading a bundle doesn't read them.
+
+    Raises
+    ------
+    NotFound, DataRefused
+        If the bundle isn't there, or not as it was written.
+    """
+    names = list(verify(folder)["files"])
+    with staged(target) as temporary:
+        for name in names:
+            place = temporary / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            # Contents only: a file that DVC linked from its cache is read-only.
+            shutil.copyfile(folder / name, place)
+        for name, text in more.items():
+            (temporary / name).write_text(text, encoding="utf-8", newline="\n")
+        manifest = _manifest(_files(temporary))
+        write_json(temporary / _MANIFEST, manifest)
+    return manifest
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Compare every file with the manifest, and give the manifest.
+
+    Raises
+    ------
+    NotFound
+        If there is no bundle.
+    DataRefused
+        If a file is missing, was changed, or doesn't belong there.
+    """
+    manifest = _read(folder, _MANIFEST)
+    try:
+        stated = {
+            data_path(name, str(folder / _MANIFEST)): dict(entry)
+            for name, entry in manifest["files"].items()
+        }
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise DataRefused(f"{folder / _MANIFEST} is not a bundle's manifest", _HINT) from None
+    # Before it is asked about others: a list with another hash is what was changed.
+    if manifest.get("bundle_sha256") != _digest(stated):
+        raise DataRefused(f"{folder / _MANIFEST} was changed after the model was written", _HINT)
+    found = _files(folder)
+    for name in sorted(stated.keys() | found.keys()):
+        if name not in found:
+            raise DataRefused(f"{folder / name} is missing from the model bundle", _HINT)
+        if name not in stated:
+            raise DataRefused(f"{folder / name} doesn't belong to the model bundle", _HINT)
+        if stated[name] != found[name]:
+            raise DataRefused(f"{folder / name} was changed after the model was written", _HINT)
+    # To the byte, as it has no hash of its own in a list.
+    if (folder / _MANIFEST).read_bytes() != json_text(_manifest(found)).encode():
+        raise DataRefused(f"{folder / _MANIFEST} was changed after the model was written", _HINT)
+    return dict(manifest)
+
+
+def load(folder: Path, *, tried: bool = False) -> Bundle:
+    """Verify a bundle, then build it.
+
+    A model whose file only its own library can read is loaded by a child process before
+    (``tried``: this is the child).
+
+    Raises
+    ------
+    NotFound
+        If there is no bundle.
+    DataRefused
+        If it isn't as it was written, or holds what no model of ours holds.
+    """
+    manifest = verify(folder)
+    names = manifest["files"]
+    description = _read(folder, "bundle.json")
+    if description.get("format") != _FORMAT:
+        raise DataRefused(
+            f"{folder} is of bundle format {description.get('format')!r}, not {_FORMAT}",
+            "Use the version of mlops-cli that wrote it (see versions in bundle.json).",
+        )
+    with well_formed(f"the model bundle in {folder}", _HINT):
+        calibrator = description["calibrator"]
+        _refuse_mistyped(description)
+        families = [FAMILIES.get(entry["family"]) for entry in description["members"]]
+        if not tried and any(f is not None and f.opaque and f.installed for f in families):
+            try_in_child(folder, manifest["bundle_sha256"])
+        bundle = Bundle(
+            members=tuple(
+                _member(folder, number, entry, names)
+                for number, entry in enumerate(description["members"])
+            ),
+            encoder=_encoder(folder),
+            labels=LabelCodec.from_json(description["labels"]),
+            task=description["task"],
+            threshold=description["threshold"],
+            calibrator=calibrator and Calibrator.from_json(calibrator),
+            program=_read(folder, "program.json"),
+            signature=_read(folder, "signature.json"),
+            facts=description["facts"],
+            sha256=manifest["bundle_sha256"],
+        )
+        _refuse_misshapen(bundle)
+    return bundle
+
+
+def _refuse_misshapen(bundle: Bundle) -> None:
+    """Refuse parts that don't fit together, by the prediction of one row without values."""
+    labels = bundle.labels
+    if labels.type != bundle.task:
+        raise TypeError(f"labels of the task {labels.type!r}, and a model of {bundle.task!r}")
+    row = np.full((1, len(bundle.encoder.owners)), np.nan)
+    right = (1, len(labels.classes)) if labels.classes else (1,)
+    predictors = [*(member.fitted.predict for member in bundle.members), bundle.predict_matrix]
+    for predict in predictors:
+        shape = np.shape(predict(row))
+        if shape != right:
+            raise ValueError(f"a prediction of the shape {shape} instead of {right}")
+
+
+def _refuse_mistyped(description: Mapping[str, Any]) -> None:
+    """Refuse what is used as it stands in the description."""
+    weights = [m["weight"] for m in description["members"]]
+    threshold, facts = description["threshold"], description["facts"]
+    numbers = weights + ([] if threshold is None else [threshold])
+    right = (
+        description["task"] in _TASKS
+        and all(type(number) in {int, float} for number in numbers)
+        and weights
+        and all(0 < weight < float("inf") for weight in weights)
+        and isinstance(facts, dict)
+        and all(isinstance(m["settings"], dict) for m in description["members"])
+    )
+    if not right:
+        raise TypeError("a task, weight, threshold, settings or facts of another type")
+
+
+def _description(bundle: Bundle) -> dict[str, Any]:
+    members = [
+        {
+            "family": m.family,
+            "weight": m.weight,
+            "settings": dict(m.settings),
+            "iterations": m.iterations,
+            "folder": _place(number, m.family),
+        }
+        for number, m in enumerate(bundle.members)
+    ]
+    return {
+        "format": _FORMAT,
+        "task": bundle.task,
+        "labels": bundle.labels.to_json(),
+        "threshold": bundle.threshold,
+        "calibrator": bundle.calibrator and bundle.calibrator.to_json(),
+        "members": members,
+        "facts": dict(bundle.facts),
+    }
+
+
+def _place(number: int, family: str) -> str:
+    return f"members/{number}-{family}"
+
+
+def _encoder(folder: Path) -> Encoder:
+    encoder = Encoder.from_json(_read(folder, "encoder.json"))
+    for name, categories in encoder.categories.items():
+        if not all(isinstance(category, str) for category in categories):
+            raise DataRefused(
+                f"a category of {name!r} in {folder / 'encoder.json'} is no text", _HINT
+            )
+    return encoder
+
+
+def _member(
+    folder: Path, number: int, entry: Mapping[str, Any], names: Mapping[str, Any]
+) -> Member:
+    name = entry["family"]
+    if name not in FAMILIES:
+        raise DataRefused(
+            f"{folder} holds a model of the family {name!r}, which this version of mlops-cli "
+            f"doesn't have (it has {', '.join(FAMILIES)})",
+            "Train the model again, or use the version of mlops-cli that wrote it.",
+        )
+    place = _place(number, name)
+    if entry["folder"] != place:
+        raise DataRefused(
+            f"{folder} has a model in {ascii(entry['folder'])[:100]}, not in {place}", _HINT
+        )
+    # Only what the manifest lists, which was compared with it.
+    own = [PurePosixPath(n) for n in sorted(names) if posixpath.dirname(n) == place]
+    files = {path.name: (folder / path).read_bytes() for path in own}
+    fitted = FAMILIES[name].from_files(files)
+    return Member(name, fitted, entry["weight"], entry["settings"], entry["iterations"])
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        tree = json_tree((folder / name).read_bytes(), str(folder / name))
+    except FileNotFoundError:
+        raise NotFound(
+            f"there is no model bundle in {folder}: {name} is missing",
+            "Make one with `mlops train`, or bring it back with `dvc checkout`.",
+        ) from None
+    except OSError as error:
+        raise DataRefused(f"{folder / name} cannot be read: {error.strerror}", _HINT) from None
+    if not isinstance(tree, dict):
+        raise DataRefused(f"{folder / name} is not readable as JSON", _HINT)
+    return tree
+
+
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and hash of every file below the folder except the manifest, by path."""
+    return {
+        name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
+        for path in _regular(folder)
+        if (name := path.relative_to(folder).as_posix()) != _MANIFEST
+    }
+
+
+def _regular(folder: Path) -> list[Path]:
+    """All files below a folder; whatever else lies there is refused.
+
+    A file may be a link, as DVC links files to its cache; a folder may not.
+    """
+    found = sorted(folder.rglob("*"))
+    for path in found:
+        if path.is_dir() and path.is_symlink():
+            raise DataRefused(f"{path} is a link to a folder, which no model bundle holds", _HINT)
+        if not (path.is_dir() or path.is_file()):
+            raise DataRefused(f"{path} is no file, and doesn't belong to a model bundle", _HINT)
+    return [path for path in found if path.is_file()]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(files: Mapping[str, Any]) -> str:
+    """One hash over names, sizes and hashes, whatever their order in the manifest."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest(files: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": _FORMAT, "bundle_sha256": _digest(files), "files": files}

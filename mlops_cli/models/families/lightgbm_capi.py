@@ -1,0 +1,201 @@
+"""LightGBM without what its Python package imports but training and scoring don't need.
+
+Scoring goes by the C library: the package imports scikit-learn, pandas and SciPy, more than a
+second and 100 MB that a service and a register stage have no use for. Its C API is documented and
+stable: https://lightgbm.readthedocs.io/en/stable/C-API.html
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from mlops_cli.models.families.fit_request import Floats
+from mlops_cli.models.families.lightgbm_text import TextError, checked
+from mlops_cli.models.families.native_library import (
+    FEW_ROWS,
+    NativeLibrary,
+    NativeLibraryError,
+    as_rows,
+)
+from mlops_cli.models.families.threads import available_cores
+
+__all__ = ["BoosterPredictor", "package"]
+
+_LIBRARY = NativeLibrary(
+    "lightgbm",
+    ("lib/lib_lightgbm.so", "lib/lib_lightgbm.dylib", "bin/lib_lightgbm.dll"),
+    "LGBM_GetLastError",
+)
+_DOUBLES, _ROW_MAJOR = 1, 1
+_NORMAL, _CONTRIBUTIONS = 0, 3
+_FROM_FIRST, _TO_LAST = ctypes.c_int(0), ctypes.c_int(-1)
+_BY_GAIN = ctypes.c_int(1)
+_SILENT = b"verbosity=-1"
+_ALONE = b"verbosity=-1 num_threads=1"
+_BESIDE = 400
+"""From so many rows on two threads of ours, each with one of LightGBM's, take half of them each."""
+_NOT_NEEDED = ("sklearn", "pandas", "matplotlib", "dask")
+_IMPORTING = threading.Lock()
+
+
+def package() -> ModuleType:
+    """LightGBM's Python package, imported without the libraries that only its wrappers need.
+
+    It imports scikit-learn, SciPy's statistics and pandas if they are installed: a second in a
+    process that has none of them.
+    """
+    with _IMPORTING:
+        if "lightgbm" not in sys.modules:
+            missing = _Missing()
+            sys.meta_path.insert(0, missing)
+            try:
+                importlib.import_module("lightgbm")
+            finally:
+                sys.meta_path.remove(missing)
+    return importlib.import_module("lightgbm")
+
+
+class _Missing(MetaPathFinder):
+    """Finds no library that isn't needed, in the thread that made it: others may import them."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        """Refuse a library that isn't needed; the next finder looks for any other."""
+        if fullname in _NOT_NEEDED and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"{fullname} isn't needed", name=fullname)
+
+
+class BoosterPredictor:
+    """A booster that was read from LightGBM's text format.
+
+    Parameters
+    ----------
+    text
+        The model, as LightGBM saves it.
+
+    Raises
+    ------
+    NativeLibraryError
+        If it isn't one.
+    """
+
+    def __init__(self, text: str) -> None:
+        try:
+            content = checked(text).encode()
+        except TextError as error:
+            raise NativeLibraryError(str(error)) from None
+        self._handle, rounds = ctypes.c_void_p(), ctypes.c_int()
+        _LIBRARY.call(
+            "LGBM_BoosterLoadModelFromString",
+            ctypes.c_char_p(content),
+            ctypes.byref(rounds),
+            ctypes.byref(self._handle),
+        )
+        weakref.finalize(self, _LIBRARY.functions.LGBM_BoosterFree, self._handle)
+        self.iterations = rounds.value
+        self.features = _LIBRARY.number("LGBM_BoosterGetNumFeature", self._handle)
+        self.outputs = _LIBRARY.number("LGBM_BoosterGetNumClasses", self._handle)
+        # A row alone is scored with all settings read beforehand.
+        self._row = ctypes.c_void_p()
+        _LIBRARY.call(
+            "LGBM_BoosterPredictForMatSingleRowFastInit",
+            self._handle,
+            ctypes.c_int(_NORMAL),
+            _FROM_FIRST,
+            _TO_LAST,
+            ctypes.c_int(_DOUBLES),
+            ctypes.c_int32(self.features),
+            ctypes.c_char_p(_ALONE),
+            ctypes.byref(self._row),
+        )
+        weakref.finalize(self, _LIBRARY.functions.LGBM_FastConfigFree, self._row)
+
+    def predict(self, X: Floats) -> Floats:
+        """Of (rows, features): (rows,), or (rows, classes) where there are several outputs."""
+        rows = as_rows(X, self.features)
+        if len(rows) == 1:
+            scores = self._predict_row(rows)
+        else:
+            scores = self._predict(rows, _NORMAL, self.outputs)
+        return scores[:, 0] if self.outputs == 1 else scores
+
+    def contributions(self, X: Floats) -> Floats:
+        """Tree SHAP values (Lundberg et al. 2020), (rows, outputs, features + 1).
+
+        The last of each is the expected value; they sum to the raw score.
+        """
+        width = self.features + 1
+        values = self._predict(as_rows(X, self.features), _CONTRIBUTIONS, self.outputs * width)
+        return values.reshape(len(X), self.outputs, width)
+
+    def gains(self) -> Floats:
+        """Gain of the splits, summed by feature."""
+        gains = np.empty(self.features)
+        _LIBRARY.call(
+            "LGBM_BoosterFeatureImportance", self._handle, _TO_LAST, _BY_GAIN, _address(gains)
+        )
+        return gains
+
+    def _predict_row(self, row: Floats) -> Floats:
+        scores, length = np.empty((1, self.outputs)), ctypes.c_int64()
+        _LIBRARY.call(
+            "LGBM_BoosterPredictForMatSingleRowFast",
+            self._row,
+            _address(row),
+            ctypes.byref(length),
+            _address(scores),
+        )
+        return scores
+
+    def _predict(self, rows: Floats, what: int, width: int) -> Floats:
+        result = np.empty((len(rows), width))
+        half = len(rows) // 2 if _BESIDE <= len(rows) <= FEW_ROWS and available_cores() > 1 else 0
+        if half:
+            other = _beside().submit(self._fill, result[half:], rows[half:], what)
+            self._fill(result[:half], rows[:half], what)
+            other.result()
+        elif len(rows):
+            self._fill(result, rows, what)
+        return result
+
+    def _fill(self, result: Floats, rows: Floats, what: int) -> None:
+        length = ctypes.c_int64()
+        _LIBRARY.call(
+            "LGBM_BoosterPredictForMat",
+            self._handle,
+            _address(rows),
+            ctypes.c_int(_DOUBLES),
+            ctypes.c_int32(len(rows)),
+            ctypes.c_int32(self.features),
+            ctypes.c_int(_ROW_MAJOR),
+            ctypes.c_int(what),
+            _FROM_FIRST,
+            _TO_LAST,
+            # LightGBM has one number of threads for the whole process: were it changed beside a
+            # fit in another thread, that fit would write past its buffers.
+            ctypes.c_char_p(_ALONE if len(rows) <= FEW_ROWS else _SILENT),
+            ctypes.byref(length),
+            _address(result),
+        )
+
+
+@cache
+def _beside() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="lightgbm")
+
+
+def _address(array: Floats) -> Any:
+    return ctypes.c_void_p(array.ctypes.data)

@@ -1,0 +1,177 @@
+"""Regularised linear models: logistic, ridge or Poisson regression, scored as additive tables."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlops_cli.models.families.additive_tables import Additive
+from mlops_cli.models.families.base import Family, Setting
+from mlops_cli.models.families.fit_request import FitRequest, Floats, Settings
+from mlops_cli.models.families.linear_columns import (
+    Columns,
+    Encoded,
+    category_columns,
+    number_columns,
+)
+from mlops_cli.models.families.outputs import shares, to_predictions
+from mlops_cli.models.families.task_info import TaskInfo
+from mlops_cli.params.modelling import Dimension
+
+__all__ = ["FAMILY"]
+
+_FILE = "model.json"
+_ONE_HOT_COLUMNS = 300
+"""All category features together become about so many columns; rarer categories share one."""
+_DENSE_NEWTON_COLUMNS = 500
+_CELLS = 20_000_000
+"""Rows are drawn so that the columns made of them have at most so many cells: 160 MB."""
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class _Linear:
+    model: Additive
+    loss: str
+    classes: int
+    present: tuple[int, ...]
+    """Codes of the classes that the fit saw."""
+    weights: tuple[float, ...]
+
+    iterations: int | None = None
+
+    @property
+    def importances(self) -> Floats:
+        """How much each feature's part of the score varies over the training rows."""
+        return shares(np.array(self.weights))
+
+    def predict(self, X: Floats) -> Floats:
+        return to_predictions(self.model.scores(X), self.loss, np.array(self.present), self.classes)
+
+    def to_files(self) -> dict[str, bytes]:
+        facts = {
+            "loss": self.loss,
+            "classes": self.classes,
+            "present": self.present,
+            "weights": self.weights,
+        }
+        return {_FILE: self.model.to_bytes(**facts)}
+
+
+def _fit(request: FitRequest) -> _Linear:
+    from threadpoolctl import threadpool_limits
+
+    X, weight, task, settings = request.X, request.weight, request.task, request.settings
+    codes, y = request.present_classes()
+    present = tuple(codes.tolist())
+    rng = np.random.default_rng(request.seed)
+    rows = _drawn(len(X), X.shape[1], task, settings, rng)
+    if rows is not None:
+        X, y = X[rows], y[rows]
+        weight = None if weight is None else weight[rows]
+    columns = _columns(X, y, task, settings, weight, rng)
+    wide = np.hstack([c.made for c in columns])
+    # BLAS splits sums by the number of threads, and so rounds otherwise with another number.
+    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a fit that isn't quite converged is judged by its score
+        model = _model(task, len(present), settings, wide, weight, request.seed)
+        model.fit(wide, y, sample_weight=weight)
+    coefficients = np.atleast_2d(model.coef_).T
+    ends = np.cumsum([c.made.shape[1] for c in columns])
+    each = np.split(coefficients, ends[:-1])
+    parts = tuple(c.part(weights) for c, weights in zip(columns, each, strict=True))
+    varies = tuple(
+        float((c.made @ weights).std(axis=0).sum())
+        for c, weights in zip(columns, each, strict=True)
+    )
+    base = np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64))
+    return _Linear(Additive(base, parts), task.loss, task.classes, present, varies)
+
+
+def _model(
+    task: TaskInfo, classes: int, settings: Settings, wide: Floats, weight: Floats | None, seed: int
+) -> Any:
+    from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
+
+    penalty = float(settings["penalty"])
+    newton = wide.shape[1] <= _DENSE_NEWTON_COLUMNS
+    if task.loss == "poisson":
+        total = len(wide) if weight is None else float(weight.sum())
+        solver = "newton-cholesky" if newton else "lbfgs"
+        return PoissonRegressor(alpha=penalty / total, solver=solver, max_iter=200)
+    if not task.classes:
+        return Ridge(alpha=penalty)
+    newton &= classes == 2  # noqa: PLR2004
+    return LogisticRegression(
+        C=1.0 / penalty,
+        solver="newton-cholesky" if newton else "lbfgs",
+        max_iter=50 if newton else 200,
+        random_state=seed,
+    )
+
+
+def _drawn(
+    rows: int, width: int, task: TaskInfo, settings: Settings, rng: np.random.Generator
+) -> npt.NDArray[np.intp] | None:
+    """Rows to learn from, in their order; None: all."""
+    numbers = width - len(task.categorical)
+    made = numbers * (10 if settings["scale"] == "spline" else 2)
+    made += min(_ONE_HOT_COLUMNS, 64 * len(task.categorical))
+    most = max(1_000, _CELLS // max(1, made))
+    return None if rows <= most else np.sort(rng.choice(rows, most, replace=False))
+
+
+def _columns(
+    X: Floats,
+    y: npt.NDArray[Any],
+    task: TaskInfo,
+    settings: Settings,
+    weight: Floats | None,
+    rng: np.random.Generator,
+) -> list[Columns]:
+    most = max(5, min(64, _ONE_HOT_COLUMNS // max(1, len(task.categorical))))
+    encoded = Encoded.of(y, weight, task) if settings["categories"] == "target" else None
+    folds = rng.permutation(len(X)) % _FOLDS
+    return [
+        category_columns(column, most, encoded, folds)
+        if i in task.categorical
+        else number_columns(column, settings["scale"])
+        for i, column in enumerate(X.T)
+    ]
+
+
+def _from_files(files: Mapping[str, bytes]) -> _Linear:
+    tree = json.loads(files[_FILE])
+    return _Linear(
+        Additive.from_json(tree),
+        str(tree["loss"]),
+        int(tree["classes"]),
+        tuple(map(int, tree["present"])),
+        tuple(map(float, tree["weights"])),
+    )
+
+
+FAMILY = Family(
+    name="linear",
+    space={
+        "penalty": Setting(Dimension(low=1e-3, high=1e3, log=True), 1.0),
+        "scale": Setting(Dimension(choices=("standard", "quantile", "spline")), "standard"),
+        "categories": Setting(Dimension(choices=("one_hot", "target")), "one_hot"),
+    },
+    portfolio=(
+        {"scale": "spline", "penalty": 10.0},
+        {"scale": "quantile", "categories": "target"},
+        {"penalty": 100.0},
+    ),
+    fitter=_fit,
+    reader=_from_files,
+    losses=frozenset({"log", "squared", "poisson"}),
+    milliseconds=0.03,
+    copies=1,
+)

@@ -1,0 +1,176 @@
+"""Labels in and out of numbers: class codes for classification, floats for regression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlops_cli.errors import DataRefused, nearest
+
+if TYPE_CHECKING:
+    from mlops_cli.metrics.costs import Label
+
+__all__ = ["MOST_CLASSES", "LabelCodec"]
+
+MOST_CLASSES = 1000
+"""A target with more distinct values than this is a quantity, not a class."""
+_LARGEST = 1e15
+"""The largest regression target, in absolute value."""
+
+
+@dataclass(frozen=True)
+class LabelCodec:
+    """What the codes of a target mean.
+
+    Parameters
+    ----------
+    type
+        binary, multiclass or regression.
+    classes
+        The class of each code, sorted; for a binary task the positive one comes last. Empty for
+        regression.
+    """
+
+    type: str
+    classes: tuple[Label, ...] = ()
+
+    @classmethod
+    def fit(cls, target: pl.Series, task_type: str, positive: Label | None = None) -> LabelCodec:
+        """Learn the classes of a target without nulls.
+
+        Raises
+        ------
+        DataRefused
+            If the target doesn't fit the task: not numeric, one class, not two, too many, or
+            without the positive class.
+        """
+        if task_type == "regression":
+            _numeric(target)
+            return cls(task_type)
+        classes = target.unique().sort().to_list()
+        if len(classes) == 1:
+            raise DataRefused(
+                f"target has one class: {classes[0]!r} in all {len(target)} training rows",
+                "Check the target expression, and that each split has rows of every class.",
+            )
+        if len(classes) > MOST_CLASSES:
+            raise DataRefused(
+                f"target has {len(classes)} classes, and at most {MOST_CLASSES} can be learnt",
+                "If it is a quantity, set task.type to regression.",
+            )
+        if task_type == "binary":
+            classes = _order_binary(classes, positive)
+        return cls(task_type, tuple(classes))
+
+    def encode(self, target: pl.Series, where: str = "the data") -> npt.NDArray[Any]:
+        """Codes (n,) int64 of a classification target, or values (n,) float64.
+
+        Raises
+        ------
+        DataRefused
+            If a class was not there when the codec was fitted.
+        """
+        if not self.classes:
+            _numeric(target)
+            return target.cast(pl.Float64).to_numpy()
+        codes = {label: code for code, label in enumerate(self.classes)}
+        values = target.unique().sort().to_list()
+        strange = [v for v in values if v not in codes]
+        if strange:
+            count = int(target.is_in(strange).sum())
+            raise DataRefused(
+                f"class {strange[0]!r} is in {where} ({count} rows) and not in the training rows",
+                "Split so that each class is in every split (split.strategy: stratified), or merge "
+                "rare classes in the target expression.",
+            )
+        new = [codes[v] for v in values]
+        return target.replace_strict(values, new, return_dtype=pl.Int64).to_numpy()
+
+    def decode(self, codes: npt.NDArray[np.int64]) -> list[Label]:
+        """The classes of codes (n,)."""
+        return [self.classes[c] for c in codes.tolist()]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The classes as text, in the order of their codes; true and false as JSON has them."""
+        return tuple(str(c).lower() if isinstance(c, bool) else str(c) for c in self.classes)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values; ``from_json`` reads them."""
+        return {"type": self.type, "classes": list(self.classes)}
+
+    @classmethod
+    def from_json(cls, tree: dict[str, Any]) -> LabelCodec:
+        """From what ``to_json`` gave.
+
+        Raises
+        ------
+        DataRefused
+            If the classes are of several types, or not as many as the task has.
+        """
+        task_type, classes = tree["type"], tuple(tree["classes"])
+        types = {type(label) for label in classes}
+        least, most = {"regression": (0, 0), "binary": (2, 2)}.get(task_type, (1, MOST_CLASSES))
+        if (
+            not least <= len(set(classes)) == len(classes) <= most
+            or not (len(types) <= 1 or types == {int, float})
+            or not types <= {bool, int, float, str}
+        ):
+            raise DataRefused(
+                f"{len(classes)} labels ({_shown(list(classes))[:200]}) can't be those of a "
+                f"{task_type} model",
+                "Bring the model back with `dvc checkout`, or train it anew with `mlops run`.",
+            )
+        return cls(task_type, classes)
+
+
+def _order_binary(classes: list[Any], positive: Label | None) -> list[Any]:
+    if positive is not None and positive not in classes:
+        # `positive: "1"` means the class 1, if only one class is written so.
+        written = [c for c in classes if str(c).lower() == str(positive).lower()]
+        positive = written[0] if len(written) == 1 else positive
+    if positive is not None and positive not in classes:
+        raise DataRefused(
+            f"task.positive is {positive!r}, and the target's classes are {_shown(classes)}",
+            nearest(str(positive), [str(c) for c in classes]),
+        )
+    if len(classes) != 2:  # noqa: PLR2004
+        raise DataRefused(
+            f"a binary target has two classes, and this one has {len(classes)}: {_shown(classes)}",
+            "Set task.type to multiclass, or make the target expression a condition.",
+        )
+    if positive is not None and positive == classes[0]:
+        return classes[::-1]
+    return classes
+
+
+def _shown(classes: list[Any]) -> str:
+    return ", ".join(repr(c) for c in classes[:10]) + (", ..." if len(classes) > 10 else "")  # noqa: PLR2004
+
+
+def _numeric(target: pl.Series) -> None:
+    if not target.dtype.is_numeric():
+        example = target[0] if len(target) else None
+        raise DataRefused(
+            f"a regression target is a number, not {target.dtype} (such as {example!r})",
+            "Make the target expression numeric, or set task.type to binary or multiclass.",
+        )
+    values = target.cast(pl.Float64)
+    strange = int((~values.is_finite()).sum())
+    if strange:
+        raise DataRefused(
+            f"the regression target is infinite or not a number in {strange} rows",
+            "Give null where there is no label: such rows are counted and left out.",
+        )
+    most = values.abs().max()
+    if isinstance(most, float) and most > _LARGEST:
+        raise DataRefused(
+            f"the regression target reaches {most:g} in size, and at most {_LARGEST:g} can be "
+            "fitted: the libraries keep labels and squared errors as 32-bit floats",
+            "Divide it in featurize.target, such as amount / 1e12.",
+        )

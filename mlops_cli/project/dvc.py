@@ -1,0 +1,344 @@
+"""DVC, called in this process: bring stages up to date, and ask what changed.
+
+DVC's Python objects are used rather than its command, so that a run with nothing to do starts
+one interpreter and not two, and so that its errors arrive as exceptions. Only names that DVC's
+own commands use are touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.data.atomic_files import is_full
+from mlops_cli.errors import (
+    BadParams,
+    Busy,
+    DiskFull,
+    MlopsError,
+    NotFound,
+    NotProject,
+    StageFailed,
+)
+from mlops_cli.project.dvc_files import answering, checked_repo, refuse_files
+from mlops_cli.project.ignore_files import refuse_ignores
+from mlops_cli.project.tracked import refuse_unsafe, tracked_files
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+__all__ = [
+    "Unsaved",
+    "changes",
+    "keep_outputs",
+    "opened",
+    "reproduce",
+    "unsaved_outputs",
+    "use_site_cache",
+]
+
+_SHOWN = 5
+
+Around = Callable[[Sequence[str]], AbstractContextManager[None]]
+
+
+class Unsaved(NotProject):
+    """Files in the place of outputs are nowhere else; DVC has removed none of them."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+        super().__init__(
+            f"files are in the place of outputs and not in DVC's cache, so nothing of them is "
+            f"overwritten: {', '.join(files[:_SHOWN])}{more}",
+            "Move them elsewhere, or remove them if you don't need them; then run again.",
+        )
+
+
+@contextmanager
+def opened(root: Path, *, index: bool = True, outside: bool = False) -> Iterator[Repo]:
+    """The DVC repository of a project, with DVC's errors turned into ours.
+
+    Parameters
+    ----------
+    index
+        Whether the project's stages and data are needed. They are checked when they are first used.
+    outside
+        Whether stages may read what lies outside of the repository: where they are run anyway.
+
+    Raises
+    ------
+    NotProject
+        If the folder is not under DVC, or not under Git.
+    Busy
+        If another DVC command holds it.
+    BadParams
+        If ``dvc.yaml`` can't be read.
+    DataRefused
+        If a file names what must not be read or written, such as a path outside.
+    """
+    use_site_cache()
+    # DVC sends usage data unless told not to; its own commands are told in .dvc/config.
+    os.environ["DVC_NO_ANALYTICS"] = "true"
+    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.lock import LockError
+    from dvc.scm import NoSCM
+    from dvc.utils.strictyaml import YAMLValidationError
+
+    # What matters arrives as an exception; its log lines would say it a second time.
+    for name in ("dvc", "dvc_data", "dvc_objects"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    refuse_unsafe(root)
+    names = tracked_files(root)
+    refuse_ignores(root, names)
+    if index:
+        refuse_files(root, names)
+    try:
+        # DVC reads params.yaml from the current folder, whatever root it is given.
+        with contextlib.chdir(root), _repo(root, index=index, outside=outside) as repo:
+            if isinstance(repo.scm, NoSCM):
+                raise NotProject(f"{root} is not under Git", "Run `git init` there.")
+            yield repo
+    except NotDvcRepoError:
+        raise NotProject(f"{root} is not under DVC", "Run `dvc init` there.") from None
+    except LockError as error:
+        raise Busy(
+            f"another DVC command is at work in {root} ({_one_line(error)})",
+            "Wait until it has ended, then run again.",
+        ) from None
+    except YAMLValidationError as error:
+        raise BadParams(f"dvc.yaml: {_one_line(error)}", "Correct it, then run again.") from None
+    except (DvcException, OSError) as error:
+        raise _translated(error, root) from error
+
+
+def _repo(root: Path, *, index: bool, outside: bool) -> Repo:
+    from dvc.repo import Repo
+
+    return checked_repo(root, outside=outside) if index else Repo(str(root))
+
+
+def use_site_cache() -> None:
+    """Let DVC keep its databases in a folder of the user's: it unpickles what it finds in them.
+
+    By itself it takes one that all users share, or that a repository's settings name.
+    """
+    if os.environ.get("DVC_SITE_CACHE_DIR"):
+        return
+    import platformdirs
+
+    folder = platformdirs.user_cache_path("mlops-cli") / "dvc"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:  # no home that can be written to
+        name = getattr(os, "getuid", lambda: "user")()
+        folder = Path(tempfile.gettempdir()) / f"mlops-cli-dvc-{name}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            raise MlopsError(
+                f"{folder} is somebody else's", "Set DVC_SITE_CACHE_DIR to a folder of yours."
+            ) from None
+    os.environ["DVC_SITE_CACHE_DIR"] = str(folder)
+
+
+def reproduce(
+    root: Path, target: str | None, *, force: bool = False, around: Around | None = None
+) -> list[str]:
+    """Bring a stage and what it needs (by default all stages) up to date.
+
+    Parameters
+    ----------
+    around
+        Given the outputs of a stage, a context in which the stage is brought up to date.
+
+    Returns
+    -------
+    list of str
+        The stages that were run or restored; empty if nothing had changed.
+
+    Raises
+    ------
+    StageFailed
+        With the exit code of the stage.
+    """
+    _put_on_path()
+
+    def one(stage: Any, **options: Any) -> Any:
+        names = [_name(out, root) for out in stage.outs if out.is_in_repo]
+        with around(names) if around else contextlib.nullcontext():
+            done = stage.reproduce(**options)
+            if done:
+                stage.dump(update_pipeline=False)
+        return done
+
+    with opened(root, outside=True) as repo:
+        done = repo.reproduce(targets=target, force=force, **({"repro_fn": one} if around else {}))
+        return [stage.addressing for stage in done]
+
+
+def keep_outputs(repo: Repo, root: Path) -> list[str]:
+    """Put outputs that are as `dvc.lock` has them into DVC's cache, where it lacks them.
+
+    Returns
+    -------
+    list of str
+        The outputs that the workspace lacks.
+    """
+    absent = []
+    with repo.lock:
+        for out in repo.index.outs:
+            if not out.use_cache or not out.is_in_repo:
+                continue
+            if not out.exists:
+                absent.append(_name(out, root))
+            elif out.changed_cache() and not out.changed_checksum():
+                out.commit()
+    return absent
+
+
+def unsaved_outputs(repo: Repo) -> list[str]:
+    """Outputs that hold what neither `dvc.lock` states nor DVC's cache has: nobody else has it."""
+    from dvc_data.hashfile.build import build
+
+    found = []
+    for out in repo.index.outs:
+        if not (out.use_cache and out.is_in_repo and out.exists) or not out.changed_checksum():
+            continue
+        ignore = out.dvcignore
+        _, _, made = build(
+            out.cache, out.fs_path, out.fs, out.hash_name, ignore=ignore, dry_run=True
+        )
+        files = [oid for _, _, oid in made] if hasattr(made, "as_list") else [made.hash_info]
+        if not all(out.cache.exists(oid.value) for oid in files):
+            found.append(_name(out, Path(repo.root_dir)))
+    return sorted(found)
+
+
+def changes(root: Path) -> dict[str, list[str]]:
+    """Stage -> what changed since ``dvc.lock``, in words; a stage up to date isn't there."""
+    with opened(root) as repo, answering(root):
+        status: dict[str, list[Any]] = repo.status()
+        # Of a stage that has no record DVC says that what never was is new, or deleted.
+        new = {s.addressing for s in repo.index.stages if s.cmd and not _recorded(s)}
+    return {
+        stage: ["it has never run"] if stage in new else [w for e in found for w in _words(e)]
+        for stage, found in status.items()
+    }
+
+
+def _recorded(stage: Any) -> bool:
+    return any(out.hash_info for out in (*stage.outs, *stage.deps))
+
+
+def _name(out: Any, root: Path) -> str:
+    return Path(os.path.relpath(out.fspath, root.resolve())).as_posix()
+
+
+def _words(entry: Any) -> Iterator[str]:
+    """DVC's nested status as short sentences."""
+    if isinstance(entry, str):
+        yield entry
+        return
+    for kind, items in entry.items():
+        for path, state in items.items():
+            if isinstance(state, dict):
+                yield from (f"{key} is {how}" for key, how in state.items())
+            else:
+                yield f"{path} is {state}" + (" (output)" if "outs" in kind else "")
+
+
+def _translated(error: BaseException, root: Path) -> MlopsError:
+    """Our error for DVC's, from its innermost cause."""
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    stage = re.search(r"failed to reproduce '([^']+)'", str(error))
+    for cause in chain:
+        if isinstance(cause, MlopsError):
+            return cause
+        if isinstance(cause, StageCmdFailedError):
+            status = re.search(r"exited with (-?\d+)", str(cause))
+            return StageFailed(stage[1] if stage else "?", int(status[1]) if status else 1)
+        if isinstance(cause, FileNotFoundError) and stage and cause.filename:
+            missing = os.path.relpath(cause.filename, root)
+            return NotFound(
+                f"stage {stage[1]} reads {missing}, which is not there",
+                "Bring it with `mlops pull`, or run the stage that makes it.",
+            )
+        if is_full(cause):
+            return DiskFull(
+                "no space is left on the disk to keep results in DVC's cache",
+                "Free some space (`dvc gc -w` drops what no commit needs) and run again; "
+                "finished stages stay done.",
+            )
+    return _without_cause(error, chain)
+
+
+def _without_cause(error: BaseException, chain: Sequence[BaseException]) -> MlopsError:
+    """Our error by what DVC's says, where its cause doesn't tell."""
+    if isinstance(error, OSError) or "is not a git repository" in str(error):
+        said, hint = _one_line(error), "Run `git init` there."
+        if isinstance(error, OSError):
+            said = f"DVC cannot use {error.filename}: {error.strerror or said}"
+            hint = "See that it is a file or folder that you may read and write."
+        return NotProject(said, hint)
+    first, *files = str(error).splitlines() or [""]
+    if "unsaved files" in first and files:
+        return Unsaved(files)
+    text = "; ".join(dict.fromkeys(_one_line(cause) for cause in chain))
+    if any(isinstance(cause, _misstatements()) for cause in chain):
+        return BadParams(f"DVC cannot use the project's files: {text}", "Correct them.")
+    busy = any(type(cause).__name__ == "LockError" for cause in chain)
+    if busy:
+        return Busy(f"another DVC command is at work ({text})", "Wait until it has ended.")
+    return MlopsError(f"DVC could not do it: {text}", "`dvc doctor` and --debug tell more.")
+
+
+def _misstatements() -> tuple[type[BaseException], ...]:
+    """DVC's errors of what its files state: settings, stages, and what stages read and write."""
+    from dvc import exceptions as common
+    from dvc.config import ConfigError
+    from dvc.parsing import ResolveError
+    from dvc.stage import exceptions as stages
+
+    return (
+        ConfigError,
+        ResolveError,
+        common.CircularDependencyError,
+        common.CyclicGraphError,
+        common.OutputDuplicationError,
+        common.OverlappingOutputPathsError,
+        common.StageNotFoundError,
+        common.StagePathAsOutputError,
+        stages.DuplicateStageName,
+        stages.InvalidStageName,
+        stages.MissingDataSource,
+        stages.StageFileBadNameError,
+        stages.StageFileDoesNotExistError,
+        stages.StageFileIsNotDvcFileError,
+        stages.StageNotFound,
+        stages.StagePathNotDirectoryError,
+        stages.StagePathNotFoundError,
+        stages.StagePathOutsideError,
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _put_on_path() -> None:
+    """Let DVC's shell find this very `mlops`, also where the venv isn't activated."""
+    own = str(Path(sys.executable).parent)
+    if shutil.which("mlops") != str(Path(own) / "mlops"):
+        os.environ["PATH"] = own + os.pathsep + os.environ.get("PATH", "")

@@ -1,0 +1,292 @@
+"""What ``dvc.lock`` states at a commit, and the commit's files in a folder of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mlops_cli.data.untrusted import data_hash, data_path, well_formed
+from mlops_cli.errors import DataRefused
+from mlops_cli.params.reading import BadYaml, load_yaml
+from mlops_cli.project.dvc_objects import md5_of
+from mlops_cli.project.git import Git
+from mlops_cli.project.ignore_files import refuse_ignores
+from mlops_cli.project.tracked import refuse_unsafe
+
+__all__ = ["Entry", "Lock", "exported", "hashed", "lock_at", "refuse_large"]
+
+_FILES, _BYTES = 200_000, 8 << 30
+"""Of a commit, in Git."""
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_HINT = "Register another version; this commit cannot be mended."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file or folder of a stage; ``md5`` ends in ``.dir`` for a folder."""
+
+    stage: str
+    path: str
+    md5: str
+    made: bool
+    """Whether the stage writes it; else it reads it."""
+    size: int | None = None
+    """Bytes, as far as they are stated; of a folder, of all its files."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """``dvc.lock`` of a commit, with what ``*.dvc`` files there track.
+
+    Attributes
+    ----------
+    stages
+        In the file's order.
+    entries
+        Whatever stages read and write that has a hash.
+    params
+        Stage -> file -> dotted key -> value.
+    sources
+        Path -> MD5 of what ``*.dvc`` files track: data that no stage makes.
+    in_git
+        Paths that Git has at the commit.
+    sizes
+        MD5 -> bytes, as far as they are stated; of a folder, of all its files.
+    """
+
+    stages: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    params: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    sources: Mapping[str, str]
+    in_git: frozenset[str]
+    sizes: Mapping[str, int]
+
+    def made(self, path: str) -> str | None:
+        """The MD5 of an output; None if no stage makes it."""
+        return next((e.md5 for e in self.entries if e.made and e.path == path), None)
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Path -> MD5 of all that DVC keeps: outputs that Git doesn't have, and sources."""
+        outs = {e.path: e.md5 for e in self.entries if e.made and not self._in_git(e.path)}
+        return outs | dict(self.sources)
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """Path -> MD5 of inputs and outputs that Git has: code, reports."""
+        return {e.path: e.md5 for e in self.entries if self._in_git(e.path)}
+
+    @property
+    def unkept(self) -> list[str]:
+        """Inputs that neither Git nor DVC has."""
+        data = self.data
+        return sorted(
+            {
+                e.path
+                for e in self.entries
+                if not self._in_git(e.path) and not any(_within(e.path, path) for path in data)
+            }
+        )
+
+    def _in_git(self, path: str) -> bool:
+        return path in self.in_git or any(name.startswith(f"{path}/") for name in self.in_git)
+
+
+def lock_at(root: Path, commit: str) -> Lock | None:
+    """Read ``dvc.lock`` as it is at a commit; None if it isn't there.
+
+    Raises
+    ------
+    DataRefused
+        If it, or a ``.dvc`` file, cannot be read, or states a hash that is none or a path that
+        is not below the project.
+    """
+    if not _HASH.fullmatch(commit):
+        return _lock_at(root, commit)
+    with suppress(_AbsentError):
+        return _lock_of_hash(root, commit)
+    return None
+
+
+class _AbsentError(Exception):
+    """The commit, or ``dvc.lock`` in it, isn't there: not kept, as a fetch may bring it."""
+
+
+@lru_cache(maxsize=16)
+def _lock_of_hash(root: Path, commit: str) -> Lock:
+    """What a full hash names never changes, and `mlops verify` asks for it three times."""
+    lock = _lock_at(root, commit)
+    if lock is None:
+        raise _AbsentError(commit)
+    return lock
+
+
+def _lock_at(root: Path, commit: str) -> Lock | None:
+    git = Git(root)
+    refuse_large(git, commit, sizes=False)
+    # With ./ a path is below the project, which may lie in a subfolder of the repository.
+    text = git.read(commit, "dvc.lock")
+    if text is None:
+        return None
+    names = git.run("ls-tree", "-r", "-z", "--name-only", commit).split("\0")
+    in_git = frozenset(name for name in names if name)
+    with well_formed(f"dvc.lock of commit {commit[:9]}", _HINT):
+        stages = _yaml(text, "dvc.lock", commit).get("stages") or {}
+        entries = tuple(_entries(stages, _folders(git, commit)))
+        sources = tuple(_sources(git, commit, sorted(n for n in in_git if n.endswith(".dvc"))))
+        return Lock(
+            tuple(str(name) for name in stages),
+            entries,
+            {
+                str(name): {
+                    data_path(file, f"dvc.lock, stage {name},"): dict(values)
+                    for file, values in (stage.get("params") or {}).items()
+                }
+                for name, stage in stages.items()
+            },
+            {e.path: e.md5 for e in sources},
+            in_git,
+            {e.md5: e.size for e in (*entries, *sources) if e.size is not None},
+        )
+
+
+@contextmanager
+def exported(root: Path, commit: str) -> Iterator[Path]:
+    """The project's files as Git has them at a commit, in a folder that is removed afterwards.
+
+    Neither the workspace nor the index is touched.
+
+    Raises
+    ------
+    DataRefused, BadParams
+        If a link, or a setting of DVC's, leads out of the commit.
+    """
+    git = Git(root)
+    top = Git(Path(git.run("rev-parse", "--show-toplevel").strip()))
+    prefix = git.run("rev-parse", "--show-prefix").strip()
+    refuse_large(git, commit)
+    refuse_unsafe(root, commit)
+    # Not in the project: it may be one that can only be read.
+    with tempfile.TemporaryDirectory(prefix="mlops-commit-") as scratch:
+        beside = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+        top.run("read-tree", commit, environment=beside)
+        top.run(
+            "checkout-index", "--all", "--quiet", f"--prefix={scratch}/tree/", environment=beside
+        )
+        tree = Path(scratch) / "tree" / prefix
+        refuse_ignores(tree, git.run("ls-tree", "-r", "-z", "--name-only", commit).split("\0"))
+        yield tree
+
+
+def hashed(root: Path, path: str) -> str | None:
+    """The MD5 of a file or folder as DVC computes it; None if it isn't there."""
+    place = root / path
+    if place.is_file():
+        return md5_of(place)
+    if not place.is_dir():
+        return None
+    from dvc.fs import LocalFileSystem
+    from dvc.ignore import DvcIgnoreFilter
+
+    files = LocalFileSystem()
+    found = DvcIgnoreFilter(files, str(root)).find(files, str(place))
+    listed = sorted((Path(f).relative_to(place).as_posix(), md5_of(Path(f))) for f in found)
+    text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in listed])
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _folders(git: Git, commit: str) -> dict[str, str]:
+    """Stage -> the folder that its paths are relative to (``wdir``), where it isn't the project."""
+    text = git.read(commit, "dvc.yaml")
+    try:
+        stages = (load_yaml(text) if text else {})["stages"]
+        found = {
+            name: stage.get("do", stage).get("wdir")
+            for name, stage in stages.items()
+            if isinstance(stage, dict)
+        }
+    except (BadYaml, AttributeError, KeyError, TypeError):
+        return {}
+    # What holds a ${variable} is known to DVC only.
+    return {n: w for n, w in found.items() if isinstance(w, str) and "$" not in w}
+
+
+def _entries(stages: Mapping[str, Any], folders: Mapping[str, str]) -> Iterator[Entry]:
+    for name, stage in stages.items():
+        place = f"dvc.lock, stage {name},"
+        # A stage of a loop is called after it: train@2024.
+        folder = folders.get(name.partition("@")[0], "")
+        for kind in ("deps", "outs"):
+            for entry in stage.get(kind) or ():
+                # What lies elsewhere (a URL) has a mark of its own kind, not an MD5.
+                if "md5" in entry:
+                    md5 = data_hash(entry["md5"], place)
+                    path = data_path(entry["path"], place, folder)
+                    yield Entry(name, path, md5, kind == "outs", _size(entry))
+
+
+def _sources(git: Git, commit: str, files: list[str]) -> Iterator[Entry]:
+    for file in files:
+        place = f"{file} of commit {commit[:9]}"
+        with well_formed(place, _HINT):
+            tree = _yaml(git.run("show", f"{commit}:./{file}"), file, commit)
+            folder = posixpath.join(posixpath.dirname(file), tree.get("wdir") or "")
+            for out in tree.get("outs") or ():
+                if "md5" in out:
+                    md5 = data_hash(out["md5"], place)
+                    path = data_path(out["path"], place, folder)
+                    yield Entry(file, path, md5, made=False, size=_size(out))
+
+
+def _size(entry: Mapping[str, Any]) -> int | None:
+    size = entry.get("size")
+    return size if isinstance(size, int) and size >= 0 else None
+
+
+def refuse_large(git: Git, commit: str, *, sizes: bool = True) -> None:
+    """Refuse a commit with more files, or larger ones, than a project has.
+
+    Parameters
+    ----------
+    sizes
+        Whether they count: a clone that lacks contents fetches them to know.
+
+    Raises
+    ------
+    DataRefused
+        Before all of the files are listed, or any is written.
+    """
+    total, asked = 0, ("-l",) if sizes else ()
+    with closing(git.records("ls-tree", "-r", *asked, "-z", "--full-tree", commit)) as listed:
+        for count, record in enumerate(listed, 1):
+            stated = record.partition("\t")[0].rpartition(" ")[2]
+            total += int(stated) if sizes and stated.isdecimal() else 0
+            if count > _FILES or total > _BYTES:
+                much = f"{_FILES:,} files" if count > _FILES else f"{_BYTES >> 30} GB of files"
+                raise DataRefused(
+                    f"commit {commit[:9]} has more than {much} in Git",
+                    "Don't trust this repository, or keep large data in DVC and not in Git.",
+                )
+
+
+def _yaml(text: str, path: str, commit: str) -> dict[str, Any]:
+    try:
+        tree = load_yaml(text)
+    except BadYaml:
+        tree = None
+    if not isinstance(tree, dict):
+        raise DataRefused(f"{path} of commit {commit[:9]} cannot be read as DVC wrote it", _HINT)
+    return tree
+
+
+def _within(path: str, other: str) -> bool:
+    return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")

@@ -1,0 +1,72 @@
+"""One run at a time: locks that the operating system frees when their holder dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlops_cli.data.private_files import private_parent
+from mlops_cli.errors import Busy
+
+__all__ = ["held", "waited_for"]
+
+
+@contextmanager
+def held(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock, or refuse at once.
+
+    Raises
+    ------
+    Busy
+        If another process holds it; the message names the process.
+    """
+    from filelock import FileLock, Timeout
+
+    private_parent(path)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Busy(
+            f"{what} is held by another run (process {_holder(path)})",
+            "Wait until it has ended, then run again.",
+        ) from None
+    try:
+        _name_holder(path)
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def waited_for(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock, after waiting for whoever has it; ``waiting`` is told once."""
+    from filelock import FileLock, Timeout
+
+    private_parent(path)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting(f"waiting for process {_holder(path)}, which is still at work on this project")
+        lock.acquire()
+    try:
+        _name_holder(path)
+        yield
+    finally:
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.with_suffix(".pid").read_text(encoding="utf-8").strip() or "unknown"
+    return "unknown"
+
+
+def _name_holder(path: Path) -> None:
+    # Only a help for messages: the lock itself is the operating system's.
+    with contextlib.suppress(OSError):
+        path.with_suffix(".pid").write_text(str(os.getpid()), encoding="utf-8")

@@ -1,0 +1,32 @@
+"""Whether Git is set to sign what it makes, and why it couldn't."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from mlops_cli.errors import NotProject
+
+if TYPE_CHECKING:
+    from mlops_cli.project.git import Git
+
+__all__ = ["signs", "unsigned"]
+
+
+def signs(git: Git, what: Literal["commit", "tag"]) -> bool:
+    """Whether Git is set to sign every commit, or every annotated tag."""
+    names = ["commit.gpgsign"] if what == "commit" else ["tag.gpgsign", "tag.forceSignAnnotated"]
+    return any(git.ask("config", "--type=bool", "--get", name) == "true" for name in names)
+
+
+def unsigned(git: Git, what: str, stderr: str) -> NotProject:
+    """Why there is no signature, by Git's settings and Git's own words."""
+    kind, key = git.ask("config", "gpg.format") or "openpgp", git.ask("config", "user.signingkey")
+    words = [line.strip() for line in stderr.splitlines() if "[GNUPG:]" not in line]
+    said = "; ".join(word.removeprefix("error: ") for word in words if word)
+    which = f"the key {key!r} (user.signingkey)" if key else "no key named (user.signingkey)"
+    return NotProject(
+        f"{what} can't be signed with gpg.format {kind} and {which}: {said}",
+        "With SSH: git config gpg.format ssh; git config user.signingkey ~/.ssh/id_ed25519.pub. "
+        "With GnuPG: git config gpg.format openpgp; git config user.signingkey KEY, one of "
+        "`gpg --list-secret-keys`. docs/registry.md has more.",
+    )

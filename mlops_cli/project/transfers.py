@@ -1,0 +1,51 @@
+"""A download that is stopped where a remote sends more than it may."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mlops_cli.data.urls import masked
+from mlops_cli.errors import DataRefused
+
+__all__ = ["received"]
+
+
+def received(files: Any, place: str, target: Path, name: str, most: int) -> None:
+    """Download a file; what has come of one that is too large is removed.
+
+    Parameters
+    ----------
+    files
+        The remote's file system.
+
+    Raises
+    ------
+    DataRefused
+        If it has more than ``most`` bytes.
+    """
+    from fsspec.callbacks import Callback
+
+    refusals: list[DataRefused] = []
+
+    def check(size: int | None, value: int, **_: Any) -> None:
+        if max(size or 0, value) > most:
+            refusals.append(
+                DataRefused(
+                    f"{name} is larger in the remote than the {most:,} bytes that it may have: "
+                    f"{masked(place)}",
+                    "Restore it there: remove it, and run `mlops push` in a clone that has it.",
+                )
+            )
+            raise refusals[0]
+
+    try:
+        # Called as bytes come, and where the remote says how many will.
+        files.get_file(place, str(target), callback=Callback(hooks={"check": check}))
+        # Not every file system tells of its bytes.
+        check(None, target.stat().st_size)
+    except Exception:
+        if refusals:
+            target.unlink(missing_ok=True)
+            raise refusals[0] from None
+        raise

@@ -1,0 +1,51 @@
+"""Files of a working tree, compared with trees of Git's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mlops_cli.project.git import Git
+from mlops_cli.project.merge import index_of
+
+__all__ = ["differing", "obstacle", "remove", "top_of"]
+
+
+def top_of(root: Path) -> Git:
+    """Git, asked at the top of the repository that a project lies in."""
+    return Git(Path(Git(root).run("rev-parse", "--show-toplevel").rstrip("\n")))
+
+
+def differing(git: Git, tree: str, paths: set[str]) -> set[str]:
+    """Those of some paths whose files are not as a tree has them."""
+    with index_of(git, tree) as index:
+        git.attempt("update-index", "-q", "--refresh", environment=index)
+        listed = git.run("diff-files", "-z", "--name-only", environment=index)
+        there = set(git.run("ls-files", "-z", environment=index).split("\0"))
+    dirty = set(listed.split("\0"))
+    return {p for p in paths if (p in dirty if p in there else os.path.lexists(git.root / p))}
+
+
+def obstacle(top: Path, path: str, changed: set[str]) -> str | None:
+    """Why a file cannot be written; None where nothing is in its way."""
+    if "\ufffd" in path:
+        return "its name is not UTF-8"
+    for parent in list(Path(path).parents)[:-1]:
+        folder = top / parent
+        if (folder.is_symlink() or folder.is_file()) and parent.as_posix() not in changed:
+            return f"{parent} is a link or a file"
+    return None
+
+
+def remove(top: Path, path: str) -> None:
+    """Remove a file, and the folders that it leaves empty."""
+    target = top / path
+    if os.path.lexists(target):
+        target.unlink()
+    for folder in target.parents:
+        if folder == top:
+            break
+        try:
+            folder.rmdir()
+        except OSError:  # not empty, or gone
+            break

@@ -1,0 +1,323 @@
+"""A version into a stage, and back: rules, approvals, promotions and rollbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from mlops_cli.errors import Busy, ModelRefused, NotFound, NotProject, nearest
+from mlops_cli.promotion.stale_stage import refuse_unseen
+from mlops_cli.registry.approvals.stage_rules import RULES, StageRules
+from mlops_cli.registry.git_tags import Outdated, apply, fetch, new_tag, read, trailers
+from mlops_cli.registry.tags import Tag, address_of, approval_tag, assignment_tag, is_approval_of
+from mlops_cli.registry.versions import Assignment, Registry, Version
+
+if TYPE_CHECKING:
+    from mlops_cli.params.modelling import StageRule
+    from mlops_cli.registry.git_tags import RefChange
+    from mlops_cli.registry.session import Session
+
+__all__ = ["approve", "promote", "rollback"]
+
+_TRIES = 8
+"""How often a promotion is tried again after somebody else's change that doesn't touch it."""
+
+
+def promote(
+    session: Session, wanted: str, stage: str, why: str = "", since: str | None = None
+) -> tuple[Assignment, bool]:
+    """Put a version into a stage; the second value says whether it wasn't there yet.
+
+    Parameters
+    ----------
+    since
+        The version that the stage has to hold now; None: what it held when this clone last
+        looked, unless a newer version comes after an older one.
+
+    Raises
+    ------
+    NotFound
+        If there is no such version or stage.
+    ModelRefused
+        If the stage's rule isn't fulfilled, or the logged requests speak against it.
+    Busy
+        If somebody else has put another version there meanwhile.
+    """
+    rule = _rule(session, stage)
+    _note_difference(session, stage, rule)
+    _refuse_unpublished(session, session.registry().find(wanted))
+    replayed: set[str] = set()
+
+    def choose(registry: Registry) -> Version:
+        version = registry.find(wanted)
+        held = registry.in_stage(stage)
+        if held != version:
+            refuse_unseen(registry, stage, session.seen, since, version)
+            _check_rule(session, rule, version, stage)
+            # The first version of a stage has no answers to be compared with.
+            if held is not None and version.number not in replayed:
+                _check_replay(session, rule, version, stage)
+                replayed.add(version.number)
+        return version
+
+    return _assign(session, _Change("promotion", stage, choose, why))
+
+
+def rollback(
+    session: Session, stage: str, to: str | None = None, why: str = "", since: str | None = None
+) -> tuple[Assignment, bool]:
+    """Put the version into a stage again that the present one replaced, or an earlier one.
+
+    Parameters
+    ----------
+    since
+        The version that it goes back from; None: the one that was in the stage when this clone
+        last looked.
+
+    Raises
+    ------
+    NotFound
+        If there is no earlier version, or ``to`` has never been in the stage.
+    Busy
+        If the stage holds another version meanwhile.
+    """
+    _rule(session, stage)
+
+    def choose(registry: Registry) -> Version:
+        if to is None or registry.find(to) != registry.in_stage(stage):
+            refuse_unseen(registry, stage, session.seen, since)
+        registry = _rules(session).history(stage)
+        if to is None:
+            found = registry.before(stage)
+            if found is None:
+                raise NotFound(
+                    f"{session.name} has no earlier version in {stage} to go back to",
+                    "`mlops models` shows what was where.",
+                )
+            return found
+        version = registry.find(to)
+        if not registry.was_in(version, stage):
+            raise NotFound(
+                f"{version} has never been in {stage}, so it is nothing to go back to",
+                f"Put it there with `mlops promote {version.number} --to {stage}`.",
+            )
+        return version
+
+    return _assign(session, _Change("rollback", stage, choose, why))
+
+
+def approve(session: Session, wanted: str, stage: str, why: str = "", *, sign: bool = False) -> str:
+    """Say, in one's own name, that a version may enter a stage; give the tag's name.
+
+    Raises
+    ------
+    NotFound
+        If there is no such version or stage.
+    ModelRefused
+        If the stage's rule names approvers, and this isn't one of them.
+    NotProject
+        If it can't be signed.
+    """
+    rule, registry = _rule(session, stage), session.registry()
+    version = registry.find(wanted)
+    _note_difference(session, stage, rule)
+    who = session.git.identity()
+    address = address_of(who)
+    if rule.approvers and address.casefold() not in {a.casefold() for a in rule.approvers}:
+        raise ModelRefused(
+            f"{address} is not among those who approve for {stage}: {', '.join(rule.approvers)}",
+            "Ask one of them, or change register.stages in params.yaml.",
+        )
+    if rule.signed and not sign:
+        session.note(f"{stage} counts signed approvals only: mlops approve --sign")
+    own = approval_tag(session.name, version.number, stage, address)
+    given = {a.tag.name: a.tag for a in registry.approvals if is_approval_of(a.tag)}
+    tag, count = own, 1
+    while tag in registry.names:
+        if tag in given and _counts(session, rule, given[tag], version, stage, signed=sign):
+            return tag
+        count += 1
+        tag = f"{own}={count}"
+    facts = {"Version": version.number, "Stage": stage, "Bundle": version.bundle, "By": who}
+    head = f"{who} approves {version} for {stage}"
+    message = "\n\n".join(part for part in (head, why.strip(), trailers(facts)) if part)
+    change = new_tag(session.git, tag, version.commit, message, sign=sign)
+    apply(session.git, [change], session.remote)
+    _note_if_uncounted(session, tag, rule, version, stage)
+    return tag
+
+
+def _counts(
+    session: Session, rule: StageRule, tag: Tag, version: Version, stage: str, *, signed: bool
+) -> bool:
+    """Whether an approval counts already, also by its signature where one is to be given."""
+    strict = rule.model_copy(update={"signed": signed or rule.signed})
+    return _rules(session).refused_approval(tag, version, stage, strict) is None
+
+
+def _note_if_uncounted(
+    session: Session, tag: str, rule: StageRule, version: Version, stage: str
+) -> None:
+    rules = _rules(session)
+    made = next((a.tag for a in rules.registry.approvals if a.tag.name == tag), None)
+    reason = None if made is None else rules.refused_approval(made, version, stage, rule)
+    if reason is not None:
+        session.note(f"this approval doesn't count in this clone: {reason}")
+
+
+def _rules(session: Session) -> StageRules:
+    return StageRules(session.layout.root, read(session.layout.root, session.name))
+
+
+def _rule(session: Session, stage: str) -> StageRule:
+    rules = _rules(session)
+    stages = rules.current()
+    if stage not in stages:
+        raise NotFound(
+            f"there is no stage {stage!r} in register.stages (params.yaml on {rules.branch.name})",
+            nearest(stage, stages),
+        )
+    return stages[stage]
+
+
+def _note_difference(session: Session, stage: str, rule: StageRule) -> None:
+    if session.params.register_.stages.get(stage) != rule:
+        where = _rules(session).branch.name
+        session.note(
+            f"register.stages.{stage} in params.yaml differs from {where}, whose rule holds"
+        )
+
+
+def _check_rule(session: Session, rule: StageRule, version: Version, stage: str) -> None:
+    rules = _rules(session)
+    if rule.after is not None and not rules.history(rule.after).was_in(version, rule.after):
+        raise ModelRefused(
+            f"{version} has not been in {rule.after}, which comes before {stage}",
+            f"First: mlops promote {version.number} --to {rule.after}",
+        )
+    if not rule.approvals:
+        return
+    given = rules.approvals(version, stage, rule)
+    if given.count < rule.approvals:
+        who = f" of {', '.join(rule.approvers)}" if rule.approvers else ""
+        signed = " signed" if rule.signed else ""
+        why = f"; {'; '.join(given.refused)}" if given.refused else ""
+        raise ModelRefused(
+            f"{version} has {given.count} of the {rule.approvals}{signed} approvals{who} that "
+            f"{stage} asks for{why}",
+            f"Each of them: mlops approve {version.number} --for {stage}"
+            + (" --sign" if rule.signed else ""),
+        )
+
+
+def _refuse_unpublished(session: Session, version: Version) -> None:
+    """Refuse to tell others of a version that only this clone has: they could not fetch it.
+
+    Raises
+    ------
+    NotProject
+        If it was registered with ``--local``, or another one has its name there.
+    """
+    if session.remote is None:
+        return
+    ref = f"refs/tags/{version.tag.name}"
+    there = session.git.ask("ls-remote", session.remote, ref)
+    if there is not None and not there.startswith(session.git.run("rev-parse", ref).strip()):
+        raise NotProject(
+            f"{version} is not on {session.remote}: it was registered in this clone only",
+            "Send it and its data first (mlops push), or keep to this clone with --local.",
+        )
+
+
+def _check_replay(session: Session, rule: StageRule, version: Version, stage: str) -> None:
+    if rule.replay is None:
+        return
+    from mlops_cli.promotion.replay import remedy, replay_gate
+
+    found = replay_gate(session.params, session.layout, version.number, rule.replay)
+    if not found.passed:
+        raise ModelRefused(
+            f"{version} is not let into {stage} by a replay of logged requests: {found.reason}",
+            f"{remedy(found, stage)} `mlops replay {version.number}` shows more.",
+        )
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A change of what a stage holds: which version, by the registry as it is then, and why."""
+
+    action: Literal["promotion", "rollback"]
+    stage: str
+    choose: Callable[[Registry], Version]
+    why: str
+
+    def message(self, version: Version, held: Version | None, who: str, rules: StageRules) -> str:
+        """What its tag says."""
+        head = f"Promote {version} to {self.stage}"
+        if self.action == "rollback":
+            head = f"Roll back {self.stage} to {version}"
+        facts = {
+            "Action": self.action,
+            "Version": version.number,
+            "Replaces": held.number if held else None,
+            "By": who,
+            RULES: rules.branch.commit,
+        }
+        return "\n\n".join(part for part in (head, self.why.strip(), trailers(facts)) if part)
+
+
+def _assign(session: Session, change: _Change) -> tuple[Assignment, bool]:
+    """Make the change, again where somebody else's has come between that doesn't touch it."""
+    registry = session.registry()
+    held = registry.in_stage(change.stage)
+    for _ in range(_TRIES):
+        rules = _rules(session)
+        version = change.choose(registry)
+        if held == version:
+            return _last(registry, change.stage), False
+        name, tag = _new_assignment(session, registry, rules, change, version)
+        try:
+            apply(session.git, [tag], session.remote)
+        except Outdated:
+            fetch(session.git, session.remote)
+            registry = session.registry()
+            if registry.in_stage(change.stage) != held:
+                raise _lost(registry, change.stage) from None
+            continue
+        assignments = reversed(session.registry().assignments)
+        return next(a for a in assignments if a.tag.name == name), True
+    raise Busy(
+        f"the registry is changed by others all the time: {_TRIES} tries failed", "Run again."
+    )
+
+
+def _new_assignment(
+    session: Session, registry: Registry, rules: StageRules, change: _Change, version: Version
+) -> tuple[str, RefChange]:
+    """The name and object of the tag that puts a version into a stage, if its rules let it."""
+    stage, who = change.stage, session.git.identity()
+    message = change.message(version, registry.in_stage(stage), who, rules)
+    counter = registry.next_counter(stage)
+    name = assignment_tag(session.name, stage, counter)
+    last = registry.assignments[-1].tag.at if registry.assignments else None
+    tag = new_tag(session.git, name, version.commit, message, after=last)
+    planned = Tag(name, version.commit, datetime.now(UTC), who, message)
+    reason = rules.refusal(Assignment(stage, version, counter, planned))
+    if reason is not None:
+        raise ModelRefused(f"{version} is not let into {stage}: {reason}", "Run it again.")
+    return name, tag
+
+
+def _last(registry: Registry, stage: str) -> Assignment:
+    return next(a for a in reversed(registry.assignments) if a.stage == stage)
+
+
+def _lost(registry: Registry, stage: str) -> Busy:
+    last = _last(registry, stage)
+    return Busy(
+        f"{last.tag.who} put {last.version or 'nothing'} into {stage} at the same moment "
+        f"({last.tag.name}), so nothing was done",
+        "Look at `mlops models`, then decide again.",
+    )

@@ -1,0 +1,191 @@
+"""The candidate in the workspace against a registered version, on the same test rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mlops_cli.data import parquet
+from mlops_cli.errors import BadParams, MlopsError, nearest
+from mlops_cli.features.hook import load_hook
+from mlops_cli.features.program import FeatureProgram
+from mlops_cli.layout import ROW, TARGET, TIME
+from mlops_cli.metrics.catalog import lookup
+from mlops_cli.metrics.costs import cost_matrix
+from mlops_cli.metrics.weighted import row_weights
+from mlops_cli.models import bundle as bundles
+from mlops_cli.project.dvc_lock import hashed, lock_at
+from mlops_cli.registry.champion_gate import PairedPredictions, judge, too_few
+from mlops_cli.registry.gates import GateResult
+from mlops_cli.registry.read_training_rows import learnt_in, split_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import polars as pl
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.metrics.catalog import Floats
+    from mlops_cli.models.bundle import Bundle
+    from mlops_cli.params import Params
+    from mlops_cli.params.modelling import ChampionGate
+    from mlops_cli.registry.training_rows import Learnt
+    from mlops_cli.registry.versions import Version
+
+__all__ = ["against", "as_seen_by", "contest", "unseen_rows"]
+
+
+def against(
+    params: Params, layout: Layout, champion: Path, version: Version | None = None
+) -> tuple[GateResult, ...]:
+    """Judge ``register.champion`` with the champion's bundle in a folder.
+
+    Parameters
+    ----------
+    version
+        Which version the champion is; None: its splits aren't to be had.
+
+    Raises
+    ------
+    BadParams
+        If the gate names a column that isn't there.
+    DataRefused
+        If a bundle is not as it was written.
+    """
+    gate = params.register_.champion
+    if gate is None:
+        return ()
+    ours, theirs = bundles.load(layout.model), bundles.load(champion)
+    test = parquet.scan(layout.split("test")).collect()
+    for name in gate.slices:
+        if name not in test.columns:
+            raise BadParams(
+                f"register.champion.slices names {name!r}, which the test split doesn't have "
+                "(params.yaml)",
+                nearest(name, [c for c in test.columns if not c.startswith("_")]),
+            )
+    if (ours.task, ours.labels) != (theirs.task, theirs.labels):
+        reason = f"the champion's task is {theirs.task} over other classes: no comparison"
+        return (GateResult("champion", None, -gate.margin, passed=False, reason=reason),)
+    try:
+        seen = as_seen_by(theirs, ours, test, layout)
+        prediction = theirs.predict(seen)
+        splits = (lambda: None) if version is None else (lambda: split_files(layout, version))
+        learnt = learnt_in(champion, "the champion", splits)
+        unseen = unseen_rows(learnt, test, seen, lambda: _same_table(layout, version))
+    except MlopsError as error:
+        reason = f"the champion cannot score these rows: {error.message}"
+        return (GateResult("champion", None, -gate.margin, passed=False, reason=reason),)
+    return contest(params, gate, ours, test, prediction, unseen, learnt.reason)
+
+
+def _same_table(layout: Layout, version: Version | None) -> bool:
+    """Whether a version learnt from the very table of the workspace, so that numbers are rows."""
+    name = layout.valid.relative_to(layout.root).as_posix()
+    lock = None if version is None else lock_at(layout.root, version.commit)
+    theirs = None if lock is None else lock.made(name)
+    return theirs is not None and theirs == hashed(layout.root, name)
+
+
+def unseen_rows(
+    learnt: Learnt,
+    test: pl.DataFrame,
+    seen: pl.DataFrame,
+    same_table: Callable[[], bool] = lambda: False,
+) -> pl.Series:
+    """Whether the champion hasn't learnt from each test row, (n,).
+
+    Parameters
+    ----------
+    test, seen
+        The candidate's test rows, and the same with the champion's own features.
+    same_table
+        Tells whether row numbers of both are of one table.
+    """
+    import polars as pl
+
+    none = pl.Series([None] * test.height, dtype=pl.Datetime("us", "UTC"))
+    times = test[TIME] if TIME in test.columns else none
+    numbers = (lambda: test[ROW] if same_table() else None) if ROW in test.columns else None
+    return learnt.unseen(times, lambda: seen, numbers)
+
+
+def contest(
+    params: Params,
+    gate: ChampionGate,
+    ours: Bundle,
+    test: pl.DataFrame,
+    prediction: Floats,
+    unseen: pl.Series,
+    reason: str,
+) -> tuple[GateResult, ...]:
+    """Judge the candidate against the champion on the test rows that the champion hasn't learnt.
+
+    Parameters
+    ----------
+    prediction
+        What the champion predicts of the test rows.
+    unseen
+        Whether the champion hasn't learnt from each, (n,).
+    reason
+        Why the others are left out.
+    """
+    left, total = int(unseen.sum()), test.height
+    note = f"{total - left:,} of {total:,} test rows are left out: {reason}"
+    if not left or too_few(left, total, params.evaluate.slice_rows):
+        told = f"{left:,} test rows are left to judge by, which are too few; {note}"
+        return (GateResult("champion", None, -gate.margin, passed=False, reason=told),)
+    if left == total:
+        return _judged(params, gate, ours, test, prediction)
+    first, *others = _judged(params, gate, ours, test.filter(unseen), prediction[unseen.to_numpy()])
+    return (replace(first, reason=f"{first.reason}; {note}"), *others)
+
+
+def _judged(
+    params: Params, gate: ChampionGate, ours: Bundle, test: pl.DataFrame, prediction: Floats
+) -> tuple[GateResult, ...]:
+    weight = params.evaluate.weight
+    return judge(
+        gate,
+        lookup(gate.metric, ours.task, cost_matrix(params.task, ours.labels.classes)),
+        PairedPredictions(
+            ours.labels.encode(test[TARGET], "the test split"),
+            ours.predict(test),
+            prediction,
+            None if weight is None else row_weights(test[weight], weight),
+        ),
+        {name: test[name] for name in gate.slices},
+        least_rows=params.evaluate.slice_rows,
+        resamples=params.evaluate.resamples,
+        seed=params.project.seed,
+    )
+
+
+def as_seen_by(
+    champion: Bundle, candidate: Bundle, test: pl.DataFrame, layout: Layout
+) -> pl.DataFrame:
+    """Rows of a split with the champion's own features, made anew if its rules are others."""
+    import polars as pl
+
+    if _rules(champion) == _rules(candidate):
+        return test
+    content = champion.program
+    hook = load_hook(content["rules"].get("hook"), layout.root)
+    program = FeatureProgram.from_json(content, hook)
+    name = program.rules.base
+    scans = {s: parquet.scan(layout.valid / f"{s}.parquet") for s in (*program.used_sources, name)}
+    cleaned = {s: program.cleaned(s, scans[s]) for s in program.used_sources}
+    wanted = test.select(ROW)
+    base = program.repaired(name, scans[name].with_row_index(ROW))
+    rows = base.join(wanted.lazy(), on=ROW, how="semi").sort(ROW).collect()
+    made = rows.select(ROW).hstack(program.transform(rows, cleaned))
+    return (
+        wanted.join(made, on=ROW, how="left", maintain_order="left")
+        .drop(ROW)
+        .cast({pl.Categorical: pl.String})
+    )
+
+
+def _rules(bundle: Bundle) -> object:
+    return {key: bundle.program.get(key) for key in ("rules", "sources")}

@@ -1,0 +1,134 @@
+"""Champion against challenger: the candidate is shown not to be worse than what is in use.
+
+A non-inferiority test (Wellek, "Testing Statistical Hypotheses of Equivalence and
+Noninferiority", 2010) on paired bootstrap resamples: the candidate passes where the lower
+confidence bound of its gain is above minus the margin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.metrics.bootstrap import Bootstrap, compare
+from mlops_cli.metrics.slices import slices
+from mlops_cli.registry.gates import GateResult
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from mlops_cli.metrics.bootstrap import Interval
+    from mlops_cli.metrics.catalog import Floats, Metric, Truth
+    from mlops_cli.params.modelling import ChampionGate
+
+__all__ = ["PairedPredictions", "described", "judge", "too_few"]
+
+
+@dataclass(frozen=True)
+class PairedPredictions:
+    """What two models predict of the same rows.
+
+    Attributes
+    ----------
+    y
+        Truth, (n,).
+    candidate, champion
+        Predictions, each (n,) or (n, classes).
+    weights
+        What each row counts, (n,); None: 1.
+    """
+
+    y: Truth
+    candidate: Floats
+    champion: Floats
+    weights: Floats | None = None
+
+
+def judge(
+    gate: ChampionGate,
+    metric: Metric,
+    paired: PairedPredictions,
+    columns: Mapping[str, pl.Series],
+    *,
+    least_rows: int,
+    resamples: int,
+    seed: int,
+    other: str = "the champion's",
+) -> tuple[GateResult, ...]:
+    """Compare on all rows, and on each slice that is large enough.
+
+    Parameters
+    ----------
+    metric
+        The gate's.
+    columns
+        What the rows are sliced by, each (n,).
+    least_rows
+        Smaller slices are passed over.
+    other
+        Whose predictions ``champion`` are, in words.
+    """
+    # A one-sided bound is the end of a two-sided interval of twice the error.
+    bootstrap = Bootstrap(resamples, 2 * gate.confidence - 1, (seed, 7))
+
+    def gain(rows: Any) -> Interval | None:
+        found = compare(
+            [metric],
+            paired.y[rows],
+            {"candidate": paired.candidate[rows], "champion": paired.champion[rows]},
+            bootstrap,
+            weights=None if paired.weights is None else paired.weights[rows],
+        )
+        return found.gains["champion"].get(metric.name)
+
+    def result(name: str, found: Interval | None, margin: float, where: str) -> GateResult:
+        if found is None:
+            reason = f"{where}the gain in {metric.name} is not defined on the test rows"
+            return GateResult(name, None, -margin, passed=False, reason=reason)
+        reason = where + described(metric.name, found, margin, other)
+        return GateResult(name, found.low, -margin, found.low >= -margin, reason)
+
+    results = [result("champion", gain(slice(None)), gate.margin, "")]
+    margin = gate.margin if gate.slice_margin is None else gate.slice_margin
+    for name, column in columns.items():
+        for part in slices(column):
+            if len(part.rows) >= least_rows:
+                where = f"where {name} is {part.value}: "
+                results.append(result(f"champion.{name}", gain(part.rows), margin, where))
+    return tuple(results)
+
+
+def described(metric: str, gain: Interval, margin: float, other: str) -> str:
+    """A gain in words, with its interval, and how much worse is accepted.
+
+    Examples
+    --------
+    >>> described("mae", Interval(-0.02, -0.03, -0.01), 0.05, "the champion's")
+    "mae is worse than the champion's by 0.02 [0.01, 0.03] (accepted: up to 0.05)"
+    """
+    # Adding zero makes -0.0 into 0.0.
+    value, low, high = (x + 0.0 for x in (gain.value, gain.low, gain.high))
+    accepted = f"up to {margin:.4g}" if margin else "none"
+    if low > 0:
+        return f"{metric} is better than {other} by {value:.4g} [{low:.4g}, {high:.4g}]"
+    if high < 0:
+        span = f"{-value:.4g} [{-high:.4g}, {-low:.4g}]"
+        return f"{metric} is worse than {other} by {span} (accepted: {accepted})"
+    if low == high:
+        return f"{metric} is the same as {other}"
+    said = f"{metric} shows no clear difference from {other}: gain {value:.4g}"
+    worse = f"worse by up to {-low:.4g} is possible, {accepted} accepted"
+    return f"{said} [{low:.4g}, {high:.4g}] ({worse})"
+
+
+def too_few(rows: int, total: int, least: int) -> bool:
+    """Whether too few of some rows are left for a judgement, where the others had to be left out.
+
+    Parameters
+    ----------
+    least
+        So many are enough, however many were left out.
+    """
+    return rows < total and rows < least and 2 * rows < total

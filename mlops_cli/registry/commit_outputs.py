@@ -1,0 +1,256 @@
+"""The commit that a version stands on: what the pipeline owns, and nothing else.
+
+The commit is made beside the user's index, so that staged work stays staged and a run that is
+killed leaves nothing behind but unreferenced objects.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlops_cli.errors import BadParams, NotProject
+from mlops_cli.layout import Layout
+from mlops_cli.params.reading import BadYaml, load_yaml, read_yaml
+from mlops_cli.project.git import Git, GitFailed
+from mlops_cli.project.signing import signs, unsigned
+from mlops_cli.project.switch import refuse_half_pulled
+
+__all__ = ["Owned", "commit_of", "committed", "owned", "refuse_foreign", "refuse_unfit", "settle"]
+
+_SHOWN = 10
+
+
+class Owned:
+    """Which files of a project the pipeline owns, and which it only depends on.
+
+    Attributes
+    ----------
+    files
+        Written by the pipeline and kept in Git, with `params.yaml`, relative to the project.
+    inputs
+        `dvc.yaml` and what the stages read but nobody makes: they are the user's to commit.
+    params
+        Dotted keys of `params.yaml` that some stage reads.
+    generated
+        Those of ``files`` that a run makes anew, `dvc.lock` among them.
+    lists
+        `.gitignore` files in which DVC has lines of its own.
+    """
+
+    def __init__(self, pipeline: Mapping[str, Any], lock: Mapping[str, Any]) -> None:
+        stages = pipeline.get("stages") or {}
+        made, self.params = set(), set()
+        generated, lists = {"dvc.lock"}, set()
+        for stage in stages.values():
+            for entry in _entries(stage, ("outs", "metrics", "plots")):
+                path, options = entry
+                made.add(path)
+                if options.get("cache") is False:
+                    generated.add(path)
+                else:
+                    # DVC keeps what it tracks out of Git by these.
+                    lists.add(str(Path(path).parent / ".gitignore"))
+            for key, _ in _entries(stage, ("params",)):
+                self.params.add(key)
+        read = {
+            dep["path"] for stage in (lock.get("stages") or {}).values() for dep in stage["deps"]
+        }
+        inputs = {p for p in read if not any(p == m or p.startswith(f"{m}/") for m in made)}
+        self.generated, self.lists = sorted(generated), sorted(lists)
+        self.files = sorted({"params.yaml", *generated, *lists})
+        self.inputs = sorted({"dvc.yaml", *inputs, *(f"{p}.dvc" for p in inputs)})
+
+    def reads(self, key: str) -> bool:
+        """Whether some stage reads a dotted key of `params.yaml`, or part of it."""
+        return any(
+            key == p or key.startswith(f"{p}.") or p.startswith(f"{key}.") for p in self.params
+        )
+
+
+def owned(layout: Layout) -> Owned:
+    """Read `dvc.yaml` and `dvc.lock`.
+
+    Raises
+    ------
+    NotProject
+        If the pipeline hasn't been run.
+    """
+    lock = layout.root / "dvc.lock"
+    if not lock.is_file():
+        raise NotProject(f"there is no {lock}", "Run the pipeline first: `mlops run`.")
+    pipeline, content = _tree(layout.dvc_yaml), _tree(lock)
+    try:
+        return Owned(pipeline, content)
+    except (KeyError, TypeError, AttributeError):
+        # DVC writes it in place, so a kill may leave half of it.
+        raise NotProject(
+            f"{lock} or dvc.yaml is not as DVC wrote it",
+            "Take the last commit's (git checkout -- dvc.lock dvc.yaml), then `mlops run`.",
+        ) from None
+
+
+def _tree(path: Path) -> Any:
+    return read_yaml(path.read_text(encoding="utf-8", errors="replace"), path.name)
+
+
+def refuse_unfit(git: Git) -> str:
+    """Give the branch, if a version can be committed on it.
+
+    Raises
+    ------
+    NotProject
+        On a detached HEAD, in a shallow clone, in the middle of a merge or of a pull, without an
+        identity.
+    """
+    refuse_half_pulled(git.root)
+    if git.resolve("HEAD") is None:
+        raise NotProject(f"{git.root} has no commit yet", "Commit the project first.")
+    branch = git.branch()
+    if branch is None:
+        raise NotProject(
+            "HEAD is detached, so the version's commit would be on no branch",
+            "Go to a branch: git switch BRANCH",
+        )
+    if git.shallow():
+        raise NotProject(
+            "this clone is shallow, so that earlier versions may be missing in it",
+            "Complete it: git fetch --unshallow --tags",
+        )
+    if unmerged := git.run("ls-files", "--unmerged"):
+        file = unmerged.splitlines()[0].partition("\t")[2]
+        raise NotProject(f"a merge is unfinished: {file} is in conflict", "Finish it first.")
+    git.identity()
+    return branch
+
+
+def refuse_foreign(git: Git, of: Owned, only: Iterable[str] | None = None) -> None:
+    """Refuse to commit over, or without, work that is the user's.
+
+    Parameters
+    ----------
+    only
+        Keys of `params.yaml` that may differ from HEAD's; None: all that some stage reads.
+
+    Raises
+    ------
+    NotProject
+        If an input of the pipeline isn't committed, or a file that the pipeline owns holds
+        edits that are none of the pipeline's.
+    """
+    if dirty := _dirty(git, of.inputs):
+        raise NotProject(
+            f"the model was made with what no commit holds: {_listed(dirty)}",
+            "Commit these yourself (the version's commit must give this model), then run again.",
+        )
+    foreign = [f"{path} (staged, then changed)" for path in _half_staged(git, of.files)]
+    allowed = of.reads if only is None else set(only).__contains__
+    foreign += [f"params.yaml: {key}" for key in _changed_keys(git) if not allowed(key)]
+    if foreign:
+        raise NotProject(
+            f"files of the pipeline hold edits that are not the pipeline's: {_listed(foreign)}",
+            "Commit or undo them yourself, then run again.",
+        )
+
+
+def committed(git: Git, path: Path, revision: str = "HEAD") -> str | None:
+    """A file's text as a commit has it; None if it hasn't."""
+    return git.read(revision, path.relative_to(git.root).as_posix())
+
+
+def commit_of(git: Git, files: Sequence[str], message: str) -> str:
+    """A commit on HEAD with these files as they are now; HEAD's own where nothing differs.
+
+    No reference is moved and the index isn't touched. It is signed if Git is set to sign commits.
+
+    Raises
+    ------
+    NotProject
+        If it can't be signed.
+    """
+    head = git.run("rev-parse", "HEAD").strip()
+    with tempfile.TemporaryDirectory(prefix="mlops-index-") as folder:
+        beside = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        git.run("read-tree", head, environment=beside)
+        there = [f for f in files if (git.root / f).exists()]
+        git.run("add", "--force", "--all", "--", *there, environment=beside)
+        tree = git.run("write-tree", environment=beside).strip()
+    if tree == git.run("rev-parse", f"{head}^{{tree}}").strip():
+        return head
+    signed = ["-S"] if signs(git, "commit") else []
+    try:
+        return git.run("commit-tree", tree, "-p", head, *signed, "-F", "-", given=message).strip()
+    except GitFailed as error:
+        if signed:
+            raise unsigned(git, "the version's commit", error.said) from None
+        raise
+
+
+def settle(git: Git, files: Iterable[str]) -> None:
+    """Make the index agree with HEAD on the files that were committed beside it."""
+    known = [f for f in files if git.ask("ls-tree", "HEAD", "--", f)]
+    if known:
+        git.run("reset", "--quiet", "HEAD", "--", *known)
+
+
+def _entries(
+    stage: Mapping[str, Any], kinds: Iterable[str]
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    for kind in kinds:
+        for entry in stage.get(kind) or ():
+            if isinstance(entry, str):
+                yield entry, {}
+            else:
+                yield from ((path, options or {}) for path, options in entry.items())
+
+
+def _dirty(git: Git, files: Sequence[str]) -> list[str]:
+    there = [f for f in files if (git.root / f).exists() or git.ask("ls-files", "--", f)]
+    said = git.run("status", "--porcelain", "--no-renames", "--", *there) if there else ""
+    return [line[3:] for line in said.splitlines()]
+
+
+def _half_staged(git: Git, files: Sequence[str]) -> list[str]:
+    """Files whose index is neither what HEAD has nor what lies in the folder."""
+    there = [f for f in files if git.ask("ls-files", "--", f)]
+    staged = _differing(git, there, "--cached", "HEAD")
+    # A run that was killed before it settled the index leaves an older one than HEAD and folder,
+    # which agree: that is our own, and nobody's work.
+    return sorted(staged & _differing(git, there) & _differing(git, there, "HEAD"))
+
+
+def _differing(git: Git, files: Sequence[str], *between: str) -> set[str]:
+    """Which of these files `git diff` shows, as paths from the project's folder."""
+    if not files:
+        return set()
+    listed = git.run("diff", "--name-only", "--relative", "-z", *between, "--", *files)
+    return {name for name in listed.split("\0") if name}
+
+
+def _changed_keys(git: Git) -> list[str]:
+    """Dotted keys of `params.yaml` that differ from HEAD's."""
+    before = git.read("HEAD", "params.yaml")
+    if before is None:
+        return []
+    try:
+        old = load_yaml(before)
+        new = load_yaml((git.root / "params.yaml").read_text(encoding="utf-8", errors="replace"))
+    except BadYaml as error:
+        raise BadParams(f"params.yaml cannot be read: {error}", "Correct it.") from None
+    return sorted(_differences(old or {}, new or {}))
+
+
+def _differences(old: Any, new: Any, place: str = "") -> Iterable[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys():
+            inner = f"{place}.{key}" if place else str(key)
+            yield from _differences(old.get(key), new.get(key), inner)
+    elif old != new:
+        yield place
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

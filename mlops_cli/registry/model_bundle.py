@@ -1,0 +1,78 @@
+"""The whole bundle: the fitted model with what is known of it, once it has been judged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.data.atomic_files import json_text, read_json
+from mlops_cli.drift.reference_file import PROFILE, make_reference, reference_text
+from mlops_cli.models import bundle as bundles
+from mlops_cli.registry.lineage import fingerprints, lineage, schema
+from mlops_cli.registry.model_card import Facts, render
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.models.bundle import Bundle
+    from mlops_cli.params import Project
+    from mlops_cli.params.base import Section
+    from mlops_cli.params.data import SourceRules
+
+__all__ = ["assemble"]
+
+
+def assemble(
+    bundle: Bundle,
+    layout: Layout,
+    name: str,
+    project: Project,
+    rules: Mapping[str, SourceRules],
+    sections: Mapping[str, Section],
+) -> dict[str, Any]:
+    """Make ``layout.model`` from ``layout.fitted`` and the reports, and give its manifest.
+
+    Parameters
+    ----------
+    bundle
+        The one of ``layout.fitted``, loaded.
+    layout
+        Where the project's files are.
+    name
+        The model's name.
+    project
+        What the model card says in the project's own words.
+    rules
+        The rules of validation by source.
+    sections
+        The sections of the parameters that the model follows from, for their fingerprints.
+
+    Raises
+    ------
+    NotFound
+        If an earlier stage has not run.
+    DataRefused
+        If the fitted bundle is not as it was written.
+    """
+    model = read_json(layout.fitted / "bundle.json")
+    program = read_json(layout.fitted / "program.json")
+    metrics, evaluation = read_json(layout.metrics), read_json(layout.evaluation)
+    manifest, split = read_json(layout.ingest_manifest), read_json(layout.split_report)
+    origin = lineage(model["facts"], manifest, split, fingerprints(sections), bundle.sha256)
+    facts = Facts(
+        model=model,
+        program=program,
+        lineage=origin,
+        metrics=metrics,
+        evaluation=evaluation,
+        rows=read_json(layout.feature_report)["rows"],
+    )
+    more = {
+        "metrics.json": json_text(metrics),
+        "evaluation.json": json_text(evaluation),
+        "schema.json": json_text(schema(program, rules)),
+        "lineage.json": json_text(origin),
+        PROFILE: reference_text(make_reference(bundle, layout, project.seed)),
+        "README.md": render(name, project, facts),
+    }
+    return bundles.extend(layout.fitted, layout.model, more)

@@ -1,0 +1,147 @@
+"""The models of two revisions on the test rows that both have: a difference with its interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.data import parquet
+from mlops_cli.data.untrusted import well_formed
+from mlops_cli.errors import MlopsError, NotFound
+from mlops_cli.layout import ROW, TARGET, Layout
+from mlops_cli.models import bundle as bundles
+from mlops_cli.registry.compare_revisions import Difference, Figure, Paired, compare
+from mlops_cli.registry.read_training_rows import output_files
+from mlops_cli.registry.revision_facts import commit_of, facts_at
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_cli.metrics.catalog import Metric
+    from mlops_cli.models.bundle import Bundle
+    from mlops_cli.registry.compare_revisions import Facts
+
+__all__ = ["compared"]
+
+_VALIDATED = "data/validated"
+
+
+def compared(
+    root: Path, old: str, new: str | None, *, fetch: bool, allow_missing: bool = False
+) -> Difference:
+    """Say what differs between two revisions; the models are judged on the same rows if they can.
+
+    Parameters
+    ----------
+    new
+        None for the workspace.
+    fetch
+        Bring models and test rows that DVC's cache lacks from the remote.
+    allow_missing
+        See ``facts_at``; like it, this raises.
+    """
+    facts = (facts_at(root, old, allow_missing=allow_missing), facts_at(root, new))
+    paired = _paired(root, (old, new), facts, fetch=fetch)
+    reports = f"a report of {facts[0].name} or {facts[1].name}"
+    with well_formed(reports, "Make it anew with `mlops run`."):
+        return compare(*facts, paired)
+
+
+def _paired(
+    root: Path, revisions: tuple[str, str | None], facts: tuple[Facts, Facts], *, fetch: bool
+) -> Paired | str:
+    """Both models on the same rows; else a sentence says why not."""
+    data = {one.outputs.get(_VALIDATED) for one in facts}
+    models = {one.registration.get("bundle_sha256") for one in facts}
+    if len(data) > 1 or None in data | models or len(models) == 1:
+        return ""  # of other data the notes say that the rows differ
+    layout = Layout(root)
+    layout.work.mkdir(exist_ok=True)
+    try:
+        with (
+            well_formed("a file of these revisions", "Make it anew with `mlops run`."),
+            TemporaryDirectory(prefix="compare-", dir=layout.work) as scratch,
+        ):
+            places = [Path(scratch) / name for name in ("old", "new")]
+            sides = [
+                _side(layout, revision, one, place, fetch=fetch)
+                for revision, one, place in zip(revisions, facts, places, strict=True)
+            ]
+            return _judged(sides[0], sides[1], facts[1])
+    except MlopsError as error:
+        hint = "" if fetch else " (--fetch brings what is missing)"
+        return f"the models can't be compared on the same rows: {error.message}{hint}"
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A revision's model, and the rows that it was tested on."""
+
+    bundle: Bundle
+    test: pl.DataFrame
+
+
+def _side(layout: Layout, revision: str | None, facts: Facts, place: Path, *, fetch: bool) -> _Side:
+    if revision is None:
+        model, test = layout.model, layout.split("test")
+    else:
+        commit = commit_of(layout.root, revision)
+        test = output_files(layout, commit, layout.splits, fetch=fetch)["test.parquet"]
+        model = place
+        for name, file in output_files(layout, commit, layout.model, fetch=fetch).items():
+            target = place / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(file)
+    bundle = bundles.load(model)
+    if bundle.sha256 != facts.registration.get("bundle_sha256"):
+        raise NotFound(f"the model of {facts.name} is not the one of its reports", "mlops run")
+    return _Side(bundle, parquet.scan(test).collect())
+
+
+def _judged(old: _Side, new: _Side, facts: Facts) -> Paired | str:
+    from mlops_cli.metrics import bootstrap
+    from mlops_cli.metrics.weighted import row_weights
+
+    about = [side.test.select(ROW, TARGET) for side in (old, new)]
+    rows = about[0].join(about[1], on=[ROW, TARGET], how="inner").select(ROW).sort(ROW)
+    if (old.bundle.task, old.bundle.labels) != (new.bundle.task, new.bundle.labels):
+        return "the models predict different things, so no difference is shown to be clear"
+    if not rows.height:
+        return "no test row is one of both models with the same target"
+    tests = [rows.join(side.test, on=ROW, how="left") for side in (old, new)]
+    settings: dict[str, Any] = dict(facts.params.get("evaluate") or {})
+    weight = settings.get("weight")
+    metrics = _metrics(facts, new.bundle)
+    found = bootstrap.compare(
+        metrics,
+        new.bundle.labels.encode(tests[1][TARGET], "the test split"),
+        {"new": new.bundle.predict(tests[1]), "old": old.bundle.predict(tests[0])},
+        bootstrap.Bootstrap(
+            facts.evaluation.get("resamples") or 400,
+            facts.evaluation.get("confidence") or 0.95,
+            ((facts.params.get("project") or {}).get("seed") or 0, 17),
+        ),
+        weights=None if weight is None else row_weights(tests[1][weight], weight),
+    )
+    signs = {metric.name: 1 if metric.maximise else -1 for metric in metrics}
+    return Paired(
+        rows.height,
+        max(side.test.height for side in (old, new)),
+        {
+            name: Figure(sign * gain.value, *sorted((sign * gain.low, sign * gain.high)))
+            for name, gain in found.gains["old"].items()
+            for sign in (signs[name],)
+        },
+    )
+
+
+def _metrics(facts: Facts, bundle: Bundle) -> list[Metric]:
+    from mlops_cli.metrics.catalog import lookup
+    from mlops_cli.metrics.costs import cost_matrix
+    from mlops_cli.params.modelling import Task
+
+    costs = cost_matrix(Task.model_validate(dict(facts.params["task"])), bundle.labels.classes)
+    names = facts.evaluation.get("metrics") or facts.metrics["model"]
+    return [lookup(name, bundle.task, costs) for name in names]

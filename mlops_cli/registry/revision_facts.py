@@ -1,0 +1,145 @@
+"""What a project says about its model at a Git revision, or in the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mlops_cli.data.untrusted import json_tree, path_inside, well_formed
+from mlops_cli.errors import DataRefused, NotFound, NotProject, nearest
+from mlops_cli.layout import Layout
+from mlops_cli.project.git import Git
+from mlops_cli.registry.compare_revisions import Facts
+
+__all__ = ["WORKSPACE", "commit_of", "facts_at"]
+
+WORKSPACE = "workspace"
+
+
+def facts_at(root: Path, revision: str | None, *, allow_missing: bool = False) -> Facts:
+    """Read reports, parameters and ``dvc.lock`` as they stand at a revision.
+
+    Parameters
+    ----------
+    revision
+        A commit, branch or tag; None for the files in the workspace.
+    allow_missing
+        Take a revision without reports for one that has none to tell.
+
+    Raises
+    ------
+    NotProject
+        If the folder is not under Git, or there was no project at that revision.
+    NotFound
+        If the revision doesn't exist or isn't in this clone, or has no reports.
+    DataRefused
+        If a file there cannot be read.
+    """
+    if revision is None:
+        name, read = WORKSPACE, _from_workspace(root)
+    else:
+        commit = commit_of(root, revision)
+        name = commit[:7] if commit.startswith(revision) else f"{revision} ({commit[:7]})"
+        read = partial(Git(root).read, commit)
+    layout = Layout(root)
+    params = read("params.yaml")
+    if params is None:
+        raise NotProject(
+            f"there is no params.yaml in {name}", "Name a revision that holds the project."
+        )
+    facts = Facts(
+        name,
+        params=_yaml(params, "params.yaml", name),
+        outputs=_outputs(_yaml(read("dvc.lock"), "dvc.lock", name)),
+        **{
+            part: _json(read(path), path, name)
+            for part, path in {
+                "metrics": _relative(layout.metrics, root),
+                "evaluation": _relative(layout.evaluation, root),
+                "features": _relative(layout.feature_report, root),
+                "validation": _relative(layout.validation_report, root),
+                "registration": _relative(layout.registration, root),
+            }.items()
+        },
+    )
+    if not facts.metrics and not allow_missing:
+        raise _without_reports(name, _relative(layout.metrics, root), revision)
+    return facts
+
+
+def _without_reports(name: str, path: str, revision: str | None) -> NotFound:
+    if revision is None:
+        return NotFound(f"the workspace has no {path}", "Make it with `mlops run`.")
+    return NotFound(
+        f"{name} has no {path}: no run was committed there",
+        "Name a revision after a committed run; `git log -- " + path + "` lists them.",
+    )
+
+
+def commit_of(root: Path, revision: str) -> str:
+    """The commit that a revision names, 40 hexadecimal digits; see ``facts_at``."""
+    git = Git(root)
+    if git.ask("rev-parse", "--git-dir") is None:
+        raise NotProject(f"{git.root} is not under Git", "Run `git init` there.")
+    commit = git.resolve(revision)
+    if commit is not None:
+        return commit
+    if git.shallow():
+        raise NotFound(
+            f"{revision!r} is not in this shallow clone, which holds only part of the history",
+            "Bring the rest with `git fetch --unshallow` (in CI: check out with full depth).",
+        )
+    names = git.ask("for-each-ref", "--format=%(refname:lstrip=2)", "refs")
+    hint = nearest(revision, (names or "").split())
+    raise NotFound(
+        f"there is no revision {revision!r} in this repository",
+        hint or "Nothing is committed yet; begin with `git commit`.",
+    )
+
+
+def _from_workspace(root: Path) -> Callable[[str], str | None]:
+    def read(path: str) -> str | None:
+        try:
+            place = path_inside(root, path, "the project")
+            return place.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return None
+
+    return read
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _json(text: str | None, path: str, name: str) -> Mapping[str, Any]:
+    try:
+        tree = {} if text is None else json_tree(text, path)
+    except DataRefused:
+        tree = None
+    if not isinstance(tree, dict):
+        raise DataRefused(
+            f"{path} of {name} is not readable as JSON",
+            "Bring it back with `git checkout`, or make it anew with `mlops run`.",
+        )
+    return tree
+
+
+def _yaml(text: str | None, path: str, name: str) -> Mapping[str, Any]:
+    from mlops_cli.params.reading import read_yaml
+
+    tree: Mapping[str, Any] = {} if text is None else read_yaml(text, f"{path} of {name}")
+    return tree
+
+
+def _outputs(lock: Mapping[str, Any]) -> dict[str, str]:
+    with well_formed("dvc.lock", "Make it anew with `mlops run`."):
+        stages = (lock.get("stages") or {}).values()
+        return {
+            str(out["path"]): str(out.get("md5", ""))
+            for stage in stages
+            for out in (stage.get("outs") or [])
+            if "path" in out
+        }

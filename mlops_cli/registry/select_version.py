@@ -1,0 +1,72 @@
+"""Which model a command works with: a registered version, or the workspace's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlops_cli.registry.approvals.stage_rules import find_trusted
+from mlops_cli.registry.fetch_bundle import pull_bundle
+from mlops_cli.reporting import Silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+    from mlops_cli.registry.versions import Version
+    from mlops_cli.reporting import Progress
+
+__all__ = ["WORKSPACE", "Selected", "selected"]
+
+WORKSPACE = "workspace"
+"""Stands for the bundle of the last run, registered or not."""
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A bundle in a folder, and what it is called.
+
+    Attributes
+    ----------
+    version
+        The registered version; None for the workspace's.
+    """
+
+    name: str
+    folder: Path
+    version: Version | None
+
+    @property
+    def number(self) -> str:
+        """Such as v0.2.0, or workspace."""
+        return WORKSPACE if self.version is None else self.version.number
+
+    @property
+    def label(self) -> str:
+        """Such as flight-delays@v0.2.0."""
+        return f"{self.name}@{self.number}"
+
+
+def selected(
+    params: Params, layout: Layout, wanted: str, progress: Progress | None = None
+) -> Selected:
+    """Find a version by its number, by ``latest`` or by its stage, and fetch its bundle.
+
+    Raises
+    ------
+    NotFound
+        If there is no such version or stage, or its bundle is nowhere.
+    DataRefused
+        If the bundle is not what its hash says.
+    """
+    name = params.register_.name
+    if wanted == WORKSPACE:
+        from mlops_cli.models.bundle import verify
+
+        verify(layout.model)
+        return Selected(name, layout.model, None)
+    progress = progress or Silent()
+    version = find_trusted(layout.root, name, wanted, progress.note)
+    folder = pull_bundle(layout.root, version, progress=progress)
+    return Selected(name, folder, version)

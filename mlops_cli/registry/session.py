@@ -1,0 +1,80 @@
+"""One command's hold on a project's registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlops_cli.project.git import Git
+from mlops_cli.project.locks import waited_for
+from mlops_cli.registry import commit_outputs
+from mlops_cli.registry.approvals.stage_rules import read_trusted
+from mlops_cli.registry.git_tags import fetch
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+    from mlops_cli.registry.versions import Registry
+
+__all__ = ["Session"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command's hold on a project's registry.
+
+    Attributes
+    ----------
+    remote
+        The Git remote that must agree to every change; None keeps it in this clone.
+    note
+        Takes a sentence that the user should see.
+    seen
+        Names of the tags that this clone had when the command began: what its user could know.
+    """
+
+    params: Params
+    layout: Layout
+    git: Git
+    remote: str | None
+    note: Callable[[str], None] = lambda _: None
+    seen: frozenset[str] = frozenset()
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        params: Params,
+        layout: Layout,
+        *,
+        local: bool = False,
+        committing: bool = False,
+        waiting: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[Session]:
+        """Wait for other registry commands of this clone, then bring the remote's tags here.
+
+        With ``committing``, a repository in which no version can be made is refused first.
+        """
+        git = Git(layout.root)
+        if committing:
+            commit_outputs.refuse_unfit(git)
+            if (layout.root / "dvc.lock").is_file():
+                commit_outputs.refuse_foreign(git, commit_outputs.owned(layout))
+        # Before waiting: another command of this clone may be changing them.
+        seen = frozenset((git.ask("tag", "--list") or "").splitlines())
+        with waited_for(layout.work / "registry.lock", waiting):
+            remote = None if local else git.remote()
+            fetch(git, remote)
+            read_trusted(layout.root, params.register_.name, waiting)
+            yield cls(params, layout, git, remote, waiting, seen)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.params.register_.name
+
+    def registry(self) -> Registry:
+        """What the tags say now, as far as they keep to the rules of their stages."""
+        return read_trusted(self.layout.root, self.name)

@@ -1,0 +1,55 @@
+"""What both sides of a pull changed in the same place, as an error that names it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlops_cli.errors import NotProject
+from mlops_cli.params.reading import BadYaml, load_yaml
+from mlops_cli.project.git import Git
+from mlops_cli.registry.sync.fast_forward import Ends
+
+__all__ = ["overlap"]
+
+_SHOWN = 5
+
+
+def overlap(git: Git, prefix: str, path: str, found: Ends, target: str, theirs: str) -> NotProject:
+    """The refusal of a path that both sides changed, with keys and values of `params.yaml`."""
+    name = path.removeprefix(prefix)
+    what = ""
+    if name == "params.yaml":
+        keys = _keys_of_both(git, found, target)
+        what = f" ({'; '.join(keys[:_SHOWN])}{'; ...' if keys[_SHOWN:] else ''})" if keys else ""
+    return NotProject(
+        f"{name} was changed in the same place here and in {theirs}{what}, so nothing was changed",
+        "`mlops pull --rebase --prefer mine` keeps your lines there, `--prefer theirs` theirs.",
+    )
+
+
+def _keys_of_both(git: Git, found: Ends, target: str) -> list[str]:
+    """What both sides set otherwise in `params.yaml`: ``tune.trials: 30 here, 20 there``."""
+    base = git.ask("merge-base", found.head, target) or found.head
+    text = git.root / "params.yaml"
+    try:
+        before, there = (
+            dict(_leaves(load_yaml(git.read(commit, "params.yaml") or "")))
+            for commit in (base, target)
+        )
+        here = dict(_leaves(load_yaml(text.read_text(encoding="utf-8", errors="replace"))))
+    except (BadYaml, OSError):
+        return []
+    return [
+        f"{key}: {here.get(key, 'nothing')} here, {there.get(key, 'nothing')} there"
+        for key in sorted(here.keys() | there.keys())
+        if here.get(key) != there.get(key)
+        and before.get(key) not in (here.get(key), there.get(key))
+    ]
+
+
+def _leaves(tree: Any, place: str = "") -> Any:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _leaves(value, f"{place}.{key}" if place else str(key))
+    else:
+        yield place, tree

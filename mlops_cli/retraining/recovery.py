@@ -1,0 +1,85 @@
+"""A retraining that was interrupted: put back, or found to be one that can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mlops_cli import params as parameters
+from mlops_cli.errors import BadParams, NotProject
+from mlops_cli.project.git import Git
+from mlops_cli.project.locks import held, waited_for
+from mlops_cli.registry import commit_outputs
+from mlops_cli.registry.approvals.stage_rules import read_trusted
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
+    from mlops_cli.project.attempts import Attempt, Attempts
+
+__all__ = ["put_back", "unchanged", "version_of", "why"]
+
+
+def put_back(
+    layout: Layout, attempts: Attempts, attempt: Attempt, outcome: str, detail: str | None
+) -> Attempt:
+    """Restore after a kill, while no run is at work on the project, and end the attempt."""
+    attempts.mark(attempt, step="restoring", outcome=outcome, detail=detail)
+    with _alone(layout):
+        aside = attempts.restore(attempt)
+    if aside:
+        copies = f"copies of what was being written are in .mlops/retrain/aside: {', '.join(aside)}"
+        detail = f"{detail}; {copies}" if detail else copies
+    return attempts.end(attempt, outcome, detail)
+
+
+@contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """No `mlops run`, and no stage that a killed one has left at work."""
+    with (
+        held(layout.work / "run.lock", f"the project {layout.root.name}"),
+        waited_for(layout.work / "stage.lock", lambda _: None),
+    ):
+        yield
+
+
+def unchanged(layout: Layout, attempt: Attempt) -> bool:
+    """Whether the project is the one that an attempt began in, so that it can be gone on with.
+
+    Raises
+    ------
+    NotProject
+        If the project holds edits that no commit holds.
+    """
+    git = Git(layout.root)
+    if git.resolve("HEAD") != attempt.head:
+        return False
+    try:
+        of = commit_outputs.owned(layout)
+    except (NotProject, BadParams):
+        return False
+    commit_outputs.refuse_foreign(git, of, only=("ingest.until",))
+    return True
+
+
+def version_of(layout: Layout, attempt: Attempt) -> str | None:
+    """The version that an attempt has made, if it is there: then its files are the project's."""
+    if attempt.step == "registered":
+        return attempt.version
+    git = Git(layout.root)
+    name = parameters.load(layout.params).register_.name
+    return next(
+        (
+            version.number
+            for version in reversed(read_trusted(layout.root, name).versions)
+            if git.resolve(f"{version.commit}^") == attempt.head
+            and version.tag.why == why(attempt)
+            and git.ask("merge-base", "--is-ancestor", version.commit, "HEAD") is not None
+        ),
+        None,
+    )
+
+
+def why(attempt: Attempt) -> str:
+    """For the messages of its tags."""
+    return f"Retrained up to {attempt.until}: {' '.join(attempt.reason.split())}"

@@ -1,0 +1,58 @@
+"""The files that make GitHub or GitLab run a project: written from templates."""
+
+from __future__ import annotations
+
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from mlops_cli.errors import Usage
+from mlops_cli.project.git import Git
+from mlops_cli.project.write_files import place
+
+__all__ = ["LOCK", "PYTHON", "Provider", "refuse_inside", "texts", "write"]
+
+Provider = Literal["github", "gitlab"]
+
+LOCK = "requirements.lock"
+"""What workflows install, with hashes; below the repository's root."""
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""What workflows run by: the one that the project is worked on with."""
+
+
+def texts(provider: Provider) -> dict[str, str]:
+    """Path below the repository's root -> content."""
+    given = files("mlops_cli.templates") / "ci" / provider
+    found = {
+        entry.name: entry.read_text(encoding="utf-8").replace("@PYTHON@", PYTHON)
+        for entry in sorted(given.iterdir(), key=lambda e: e.name)
+        if entry.name.endswith(".yml")
+    }
+    if provider == "gitlab":
+        return {".gitlab-ci.yml": found["gitlab-ci.yml"]}
+    return {f".github/workflows/{name}": text for name, text in found.items()}
+
+
+def write(root: Path, provider: Provider, *, force: bool = False) -> list[str]:
+    """Write the files into a project; give their paths.
+
+    Raises
+    ------
+    Usage
+        If the project isn't its repository's root, or one of the files is there and differs,
+        unless ``force``.
+    """
+    top = Git(root).ask("rev-parse", "--show-toplevel")
+    if top is not None and Path(top).resolve() != root.resolve():
+        refuse_inside(root, Path(top))
+    return place(root, texts(provider), force=force)
+
+
+def refuse_inside(root: Path, repository: Path) -> None:
+    """Refuse a project in a folder of a repository: nobody would run workflows from there."""
+    raise Usage(
+        f"{root} lies in the Git repository {repository}, whose root is where workflows are read",
+        "Write them there by hand, with the project's folder as working directory; "
+        "docs/ci.md shows their steps.",
+    )

@@ -1,0 +1,149 @@
+"""What one bounded look at a table, and one pass over all of it, tell about each column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from mlops_cli.data.column_types import DTYPES, normal
+from mlops_cli.data.sql.tokens import selectable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_cli.params.data import TypeName
+
+__all__ = ["SAMPLE", "Facts", "beyond_64_bits", "known_type", "normalised", "read_facts"]
+
+SAMPLE = 100_000
+"""Rows of the look; what is counted over the whole table needs no memory for rows."""
+
+MAX_CATEGORIES = 30
+"""Text with at most so many distinct values is a category whose values are listed."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One column.
+
+    Attributes
+    ----------
+    missing, low, high
+        Over the whole table.
+    present, distinct, mean_length
+        In the sample: values that aren't missing, distinct ones, characters of a text.
+    consecutive
+        Whole numbers that grow by one from row to row.
+    categories
+        All values of the whole table, sorted, where there are few.
+    """
+
+    name: str
+    type: TypeName
+    missing: int
+    low: Any
+    high: Any
+    present: int
+    distinct: int
+    mean_length: float
+    consecutive: bool
+    categories: tuple[Any, ...]
+
+    @property
+    def unique(self) -> bool:
+        """Whether no value of the sample comes twice."""
+        return self.present > 1 and self.distinct == self.present
+
+
+def known_type(dtype: pl.DataType) -> TypeName | None:
+    """The pipeline's name for a Polars type; None for types that no feature can have."""
+    return next((name for name, known in DTYPES.items() if known == normal(dtype)), None)
+
+
+def normalised(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """The table in the types that it will have after ingest; NaN and infinity become null."""
+    import polars as pl
+
+    casts = []
+    for name, dtype in frame.collect_schema().items():
+        wanted, column = normal(dtype), pl.col(name)
+        if not selectable(name) or (dtype == wanted and not dtype.is_float()):
+            continue
+        if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
+            column = column.dt.replace_time_zone("UTC")
+        column = column.cast(wanted, strict=False)
+        if wanted.is_float():
+            column = pl.when(column.is_finite()).then(column)
+        casts.append(column.alias(name))
+    return frame.with_columns(casts)
+
+
+def beyond_64_bits(frame: pl.LazyFrame) -> list[str]:
+    """Columns of whole numbers of which some don't fit into signed 64 bits."""
+    import polars as pl
+
+    wide = (pl.UInt64, pl.Int128, pl.UInt128)
+    names = [n for n, t in frame.collect_schema().items() if t in wide and selectable(n)]
+    if not names:
+        return []
+    beyond = pl.col(names).cast(pl.Int64, strict=False).null_count() > pl.col(names).null_count()
+    says = frame.select(beyond).collect(engine="streaming").row(0)
+    return [name for name, lost in zip(names, says, strict=True) if lost]
+
+
+def read_facts(frame: pl.LazyFrame, names: list[str]) -> dict[str, Facts]:
+    """Facts of the named columns of a normalised table, each of a type that has a name."""
+    if not names:
+        return {}
+    schema = frame.collect_schema()
+    kinds = {n: cast("TypeName", known_type(schema[n])) for n in names}
+    sample = frame.select(names).head(SAMPLE).collect(engine="streaming")
+    asked = [e for at, n in enumerate(names) for e in _asked(at, n)]
+    whole = frame.select(asked).collect(engine="streaming").row(0, named=True)
+    present = {n: sample[n].drop_nulls() for n in names}
+    distinct = {n: values.n_unique() for n, values in present.items()}
+    few = [n for n in names if kinds[n] == "string" and distinct[n] <= MAX_CATEGORIES]
+    categories = _categories(frame, few)
+    return {
+        name: Facts(
+            name=name,
+            type=kinds[name],
+            missing=whole[f"{at} missing"],
+            low=whole[f"{at} low"],
+            high=whole[f"{at} high"],
+            present=present[name].len(),
+            distinct=distinct[name],
+            mean_length=_mean_length(present[name]) if kinds[name] == "string" else 0.0,
+            consecutive=kinds[name] == "integer" and bool((present[name].diff() == 1).all()),
+            categories=categories.get(name, ()),
+        )
+        for at, name in enumerate(names)
+    }
+
+
+def _asked(at: int, name: str) -> list[pl.Expr]:
+    import polars as pl
+
+    return [
+        pl.col(name).null_count().alias(f"{at} missing"),
+        pl.col(name).min().alias(f"{at} low"),
+        pl.col(name).max().alias(f"{at} high"),
+    ]
+
+
+def _mean_length(present: pl.Series) -> float:
+    mean = present.str.len_chars().mean()
+    return float(mean) if isinstance(mean, int | float) else 0.0
+
+
+def _categories(frame: pl.LazyFrame, names: list[str]) -> dict[str, tuple[Any, ...]]:
+    import polars as pl
+
+    if not names:
+        return {}
+    lists = frame.select(
+        pl.col(n).drop_nulls().unique().sort().implode().alias(str(at))
+        for at, n in enumerate(names)
+    ).collect(engine="streaming")
+    found = {n: tuple(lists[str(at)][0].to_list()) for at, n in enumerate(names)}
+    return {n: values for n, values in found.items() if len(values) <= MAX_CATEGORIES}

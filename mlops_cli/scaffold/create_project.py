@@ -1,0 +1,220 @@
+"""A new project on the disk: files, Git and DVC, all of it or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from mlops_cli.data.atomic_files import staged
+from mlops_cli.data.column_names import feature_name, project_name
+from mlops_cli.errors import MlopsError, Usage
+from mlops_cli.project.dvc import use_site_cache
+from mlops_cli.project.git import Git
+from mlops_cli.scaffold import ci as workflows
+from mlops_cli.scaffold.data_file import DataFile, opened
+from mlops_cli.scaffold.infer_project import PredictionProblem, Proposal, infer
+
+if TYPE_CHECKING:
+    from mlops_cli.scaffold.ci import Provider
+
+__all__ = ["Created", "create"]
+
+
+@dataclass(frozen=True)
+class Created:
+    """What was made.
+
+    Attributes
+    ----------
+    notes
+        What the user may have to do by hand.
+    """
+
+    root: Path
+    name: str
+    proposal: Proposal
+    committed: bool
+    notes: tuple[str, ...]
+
+
+def create(
+    root: Path,
+    data: Path,
+    problem: PredictionProblem,
+    *,
+    name: str | None = None,
+    encoding: str = "utf-8",
+    ci: Provider | None = None,
+) -> Created:
+    """Infer a project from a data file, and make its folder.
+
+    The folder appears when it is complete: on any error nothing is left behind.
+
+    Raises
+    ------
+    Usage
+        If the folder is not empty, the name is not allowed, a column isn't there, or workflows
+        (``ci``) are asked for in a folder of another repository.
+    NotFound, SourceUnreadable, DataRefused
+        If the data file is missing, cannot be read, or cannot be learnt from.
+    """
+    root, data = root.resolve(), data.resolve()
+    _vacant(root)
+    if name is not None and not re.fullmatch(r"[a-z][a-z0-9-]*[a-z0-9]", name):
+        raise Usage(
+            f"--name {name!r} is not a project's name",
+            f"Small letters, digits and hyphens, such as {project_name(name)}.",
+        )
+    name = name or project_name(root.name)
+    with tempfile.TemporaryDirectory(prefix="mlops-init-") as scratch:
+        with opened(data, Path(scratch), encoding) as file:
+            proposal = infer(file.frame, problem, file.notations)
+        texts = _texts(name, file, proposal)
+    outer = _git_root(root)
+    if ci is not None:
+        if outer is not None:
+            workflows.refuse_inside(root, outer)
+        texts |= workflows.texts(ci)
+    # An empty folder stays the one that it is: somebody's shell may stand in it.
+    fresh = root.parent / f".{root.name}.new" if root.exists() else root
+    try:
+        with staged(fresh) as building:
+            building.mkdir()
+            _write(building, texts, data)
+            _track(building, _raw(data), inside_git=outer is not None)
+            committed, notes = _commit(building, outer)
+        if fresh != root:
+            for part in fresh.iterdir():
+                part.rename(root / part.name)
+            fresh.rmdir()
+    except PermissionError as error:
+        raise Usage(
+            f"{error.filename or root.parent} cannot be written to",
+            "Choose another folder, or change its permissions.",
+        ) from error
+    return Created(root, name, proposal, committed, notes)
+
+
+def _vacant(root: Path) -> None:
+    if root.exists() and not root.is_dir():
+        raise Usage(f"{root} is a file, not a folder", "Name a new folder.")
+    inside = sorted(p.name for p in root.iterdir()) if root.exists() else []
+    if inside:
+        raise Usage(
+            f"{root} is not empty: it holds {inside[0]!r}"
+            + (f" and {len(inside) - 1} more" if len(inside) > 1 else ""),
+            "Name a new folder; it is made for you.",
+        )
+
+
+def _raw(data: Path) -> str:
+    """Where the data file comes to lie: a name without characters that mean patterns."""
+    return "data/raw/" + (re.sub(r"[^\w.-]+", "_", data.name).lstrip("._-") or "data")
+
+
+def _texts(name: str, file: DataFile, proposal: Proposal) -> dict[str, str]:
+    """Path -> content of the project's text files."""
+    from mlops_cli.evaluation.plots import PLOTS
+    from mlops_cli.scaffold import dvc_yaml, params_yaml
+
+    uri = _raw(file.path)
+    source = feature_name(Path(uri).name.split(".")[0])
+    derive = {**file.derive, **proposal.derive}
+    reading = params_yaml.Reading(
+        source, uri, file.separator, file.encoding, file.null_values, file.types, derive
+    )
+    task = proposal.target.task
+    given = files("mlops_cli.templates") / "project"
+    readme = (given / "README.md.txt").read_text(encoding="utf-8")
+    return {
+        "params.yaml": params_yaml.render(name, reading, proposal),
+        "dvc.yaml": dvc_yaml.render(
+            name, f"Predicts {proposal.target.name}", task, uri, PLOTS[task]
+        ),
+        ".gitignore": (given / "gitignore.txt").read_text(encoding="utf-8"),
+        ".gitattributes": (given / "gitattributes.txt").read_text(encoding="utf-8"),
+        "README.md": Template(readme).substitute(
+            name=name, target=proposal.target.name, task=task, data=uri
+        ),
+    }
+
+
+def _write(root: Path, texts: dict[str, str], data: Path) -> None:
+    for path, text in texts.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+    raw = root / _raw(data)
+    raw.parent.mkdir(parents=True)
+    shutil.copyfile(data, raw)
+
+
+def _track(root: Path, raw: str, *, inside_git: bool) -> None:
+    """Put the folder under Git and DVC, and the data file under DVC."""
+    # DVC sends usage data unless told not to.
+    os.environ["DVC_NO_ANALYTICS"] = "true"
+    use_site_cache()
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    if not inside_git:
+        Git(root).run("init", "--quiet", "--initial-branch=main")
+    try:
+        # Its commands tell what to do next; that is done here.
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            Repo.init(str(root), subdir=inside_git) as repo,
+        ):
+            with repo.config.edit() as config:
+                config["core"]["analytics"] = False
+                config["core"]["check_update"] = False
+                config["core"]["autostage"] = False
+            repo.add([str(root / raw)])
+            site_cache = repo.site_cache_dir
+    except DvcException as error:
+        raise MlopsError(
+            f"DVC could not do it: {' '.join(str(error).split())}", "`dvc doctor` tells more."
+        ) from error
+    # It is kept by the folder's path, which is about to change.
+    shutil.rmtree(site_cache, ignore_errors=True)
+    shutil.rmtree(root / ".dvc" / "tmp", ignore_errors=True)
+
+
+def _commit(root: Path, outer: Path | None) -> tuple[bool, tuple[str, ...]]:
+    if outer is not None:
+        return False, (
+            f"the project lies in the Git repository {outer}: add and commit it there yourself",
+        )
+    by_hand = 'git add --all && git commit --message "Start the project"'
+    git = Git(root)
+    if not _identity(git):
+        return False, (f"Git doesn't know who you are, so nothing is committed; run {by_hand}",)
+    try:
+        git.run("add", "--all")
+        git.run("commit", "--quiet", "--message", "Start the project")
+    except MlopsError as error:
+        return False, (f"{error.message}; run {by_hand}",)
+    return True, ()
+
+
+def _identity(git: Git) -> bool:
+    if os.environ.get("GIT_AUTHOR_EMAIL") or os.environ.get("EMAIL"):
+        return True
+    return bool(git.ask("config", "user.email"))
+
+
+def _git_root(folder: Path) -> Path | None:
+    """The Git repository that a folder lies in, or would lie in."""
+    there = next(p for p in (folder, *folder.parents) if p.is_dir())
+    top = Git(there).ask("rev-parse", "--show-toplevel")
+    return None if top is None else Path(top)

@@ -1,0 +1,208 @@
+"""The data file of a new project: how it is to be read, and what its columns hold."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_cli.data.csv_dialect import complete, records
+from mlops_cli.errors import NotFound, SourceUnreadable, Usage
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_cli.ingestion.sources import Opened
+    from mlops_cli.params.data import Source, TypeName
+    from mlops_cli.scaffold.notations import Notation
+
+__all__ = ["DataFile", "opened"]
+
+HEAD = 1 << 24
+"""Bytes that are looked at for the header, which may name many columns."""
+SEPARATORS = ",;\t|"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A readable data file.
+
+    Attributes
+    ----------
+    types
+        Columns whose type the project states: of CSV all, else dates that are written as text.
+    notations
+        Text columns that hold numbers or dates in another notation.
+    frame
+        The table in these types, with what is derived; to be read inside ``opened`` only.
+    """
+
+    path: Path
+    separator: str
+    encoding: str
+    null_values: dict[str, tuple[str, ...]]
+    types: dict[str, TypeName]
+    notations: dict[str, Notation]
+    frame: pl.LazyFrame
+
+    @property
+    def derive(self) -> dict[str, str]:
+        """Columns that are made of texts in another notation: name -> SQL."""
+        return {n.name: n.sql for n in self.notations.values() if n.sql is not None}
+
+
+@contextmanager
+def opened(path: Path, scratch: Path, encoding: str = "utf-8") -> Iterator[DataFile]:
+    """Open a CSV (also .gz), Parquet or JSON Lines file, and find the types of its columns.
+
+    Parameters
+    ----------
+    scratch
+        A folder for temporary files, which must outlive the reading.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    SourceUnreadable
+        If it is empty, damaged, or of a format that isn't known. Also for what is only found
+        while the frame is read inside the block.
+    """
+    import polars as pl
+
+    from mlops_cli.data.file_formats import format_of_name
+    from mlops_cli.params.data import Source
+
+    if path.is_dir():
+        raise Usage(
+            f"{path} is a folder, and a project begins with one file",
+            "Give one of its files, and set the source's `uri` to the folder afterwards.",
+        )
+    if not path.is_file():
+        raise NotFound(f"there is no file {path}", "Correct the path after --data.")
+    form = format_of_name(path.name)
+    if form is None:
+        raise Usage(
+            f"the format of {path.name} cannot be told by its name",
+            "Give a file that ends in .csv, .csv.gz, .parquet, .jsonl or .jsonl.gz.",
+        )
+    try:
+        head = _head(path)
+    except OSError as error:
+        raise SourceUnreadable(
+            f"{path} cannot be read: {error.strerror}", "Check the file's permissions."
+        ) from None
+    if form == "csv" and head[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        encoding = "utf-16"
+    separator, names = _header(head, encoding) if form == "csv" else (",", [])
+    source = Source(
+        uri=path.name,
+        separator=separator,
+        encoding=encoding,
+        types=dict.fromkeys(names, "string"),
+    )
+    with _as_init_says(path.name, encoding):
+        table = _open(path, source, scratch)
+        try:
+            yield _described(path, form, source, table.frame)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise table.explain(error) from error
+
+
+def _described(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> DataFile:
+    import polars as pl
+
+    from mlops_cli.data.sql.tokens import selectable
+    from mlops_cli.scaffold.column_profile import beyond_64_bits
+    from mlops_cli.scaffold.infer_types import TextTypes, read_text_types, typed
+    from mlops_cli.scaffold.notations import find_notations
+
+    texts = [n for n, t in frame.collect_schema().items() if t == pl.String and selectable(n)]
+    found = read_text_types(frame.select(texts), only_dates=form != "csv")
+    stated = {n: t for n, t in found.types.items() if form == "csv" or t != "string"}
+    # As of CSV: whole numbers that don't fit into 64 bits are codes.
+    codes = beyond_64_bits(frame)
+    stated |= dict.fromkeys(codes, "string")
+    frame = frame.with_columns(pl.col(n).cast(pl.String) for n in codes)
+    notations = find_notations(frame, [n for n, t in found.types.items() if t == "string"])
+    if form != "csv":
+        # Only CSV has `null_values`.
+        notations = {c: n for c, n in notations.items() if not n.missing}
+    missing = found.null_values | {
+        c: n.missing for c, n in notations.items() if n.missing and n.sql is not None
+    }
+    made = typed(frame, TextTypes(stated, missing)).with_columns(
+        pl.sql_expr(n.sql).alias(n.name) for n in notations.values() if n.sql is not None
+    )
+    return DataFile(
+        path=path,
+        separator=source.separator,
+        encoding=source.encoding,
+        null_values=missing,
+        types=stated,
+        notations=notations,
+        frame=made,
+    )
+
+
+def _open(path: Path, source: Source, scratch: Path) -> Opened:
+    from mlops_cli.ingestion.sources import Request, open_table
+
+    return open_table(Request(path.name, source, path.parent, scratch))
+
+
+@contextmanager
+def _as_init_says(name: str, encoding: str) -> Iterator[None]:
+    """Errors of sources point to ``params.yaml``, which isn't there yet."""
+    try:
+        yield
+    except SourceUnreadable as error:
+        hint = error.hint
+        if "ncoding" in hint:
+            hint = f"It was read as {encoding}; name another with --encoding, such as latin-1."
+        elif "ingest.sources" in hint:
+            hint = "Correct the file, then run `mlops init` again."
+        message = error.message.replace(f" of source {name!r}", "")
+        raise SourceUnreadable(message, hint) from error
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes, unpacked; what is wrong with the file is said when it is opened."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        try:
+            return gzip.GzipFile(fileobj=file).read(HEAD) if packed else file.read(HEAD)
+        except (OSError, EOFError, zlib.error):
+            return b""
+
+
+def _header(head: bytes, encoding: str) -> tuple[str, list[str]]:
+    """The separator that stands in the header most often, and the names between."""
+    try:
+        text = head.decode(encoding, errors="replace").removeprefix("\ufeff")
+    except LookupError:
+        raise Usage(
+            f"--encoding {encoding!r} is not an encoding",
+            "Write one that Python knows, such as utf-8, latin-1, cp1252 or utf-16.",
+        ) from None
+    best = (",", _names(text, ","))
+    for separator in SEPARATORS[1:]:
+        names = _names(text, separator)
+        if len(names) > len(best[1]):
+            best = (separator, names)
+    return best
+
+
+def _names(text: str, separator: str) -> list[str]:
+    try:
+        found = records(io.StringIO(text, newline=""), separator)
+        return complete(next(filter(None, found), []))
+    except csv.Error:
+        return []

@@ -1,0 +1,255 @@
+"""`mlops serve build`: a version becomes a Bento in the project's own BentoML store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.data.atomic_files import is_full
+from mlops_cli.errors import BadParams, DiskFull, MlopsError
+from mlops_cli.project.locks import waited_for
+from mlops_cli.reporting import Progress, Silent
+from mlops_cli.serving.deployment import build_context
+from mlops_cli.serving.deployment.requirements import serving
+
+if TYPE_CHECKING:
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+    from mlops_cli.registry.select_version import Selected
+    from mlops_cli.serving.scorer import Scorer
+
+__all__ = ["Built", "build", "environment", "home", "labels_of", "tag_of"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A Bento in the store.
+
+    Attributes
+    ----------
+    tag
+        NAME:VERSION, as BentoML's commands take it.
+    new
+        False where this very Bento was there already.
+    """
+
+    tag: str
+    folder: Path
+    labels: dict[str, str]
+    new: bool
+
+
+def home(layout: Layout) -> Path:
+    """The project's BentoML store; derived from the registry, it may be deleted at any time."""
+    return layout.work / "bentoml"
+
+
+def environment(layout: Layout) -> dict[str, str]:
+    """The environment in which BentoML works in the project's store, and tells nobody."""
+    ours = {"BENTOML_HOME": str(home(layout)), "BENTOML_DO_NOT_TRACK": "true"}
+    return {k: v for k, v in os.environ.items() if not k.startswith("BENTOML_")} | ours
+
+
+def build(
+    params: Params, layout: Layout, selected: Selected, progress: Progress | None = None
+) -> Built:
+    """Import a verified bundle into the store, and build its Bento if it isn't there.
+
+    Raises
+    ------
+    NotInstalled
+        If a package that serving needs is missing.
+    NotFound
+        If the features look something up and the project has no validated tables.
+    BadParams
+        If BentoML can't take the name or the version.
+    MlopsError
+        If the store can't be written, or BentoML fails.
+    """
+    progress = progress or Silent()
+    scorer = _opened(selected, layout.root)
+    tokens = params.serve.jwt is not None
+    families = [member.family for member in scorer.bundle.members]
+    tables = not {"arrow", "parquet"}.isdisjoint(params.serve.formats)
+    requirements = serving(families, tokens=tokens, tables=tables)
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    name, tag = tag_of(selected)
+    with _alone(layout, progress) as context:
+        told = {
+            "name": selected.name,
+            "number": selected.number,
+            "model": f"{name}:{tag}",
+            "serve": params.serve.model_dump(mode="json"),
+        }
+        base = params.ingest.sources.get(scorer.program.rules.base)
+        if base is not None:
+            csv = {"separator": base.separator, "null_values": list(base.null_values)}
+            told["csv"] = csv
+        card = (selected.folder / "README.md").read_text(encoding="utf-8")
+        build_context.write(context, layout.root, scorer.program, told, card)
+        progress.update("the online store")
+        online = _fill(scorer, layout, context, progress)
+        build_context.write_dockerfile(context, _image_environment(context, name, tag))
+        content = build_context.digest(context, [f"python=={python}", *requirements], online)
+        labels = _labels(selected, scorer, content)
+        folder = home(layout) / "bentos" / name / tag
+        new = labels_of(folder) != labels
+        if new:
+            progress.update("the Bento")
+            _pack(
+                layout,
+                {
+                    "home": str(home(layout)),
+                    "context": str(context),
+                    "bundle": str(selected.folder),
+                    "name": name,
+                    "tag": tag,
+                    "labels": labels,
+                    "requirements": [r for r in requirements if not r.startswith("bentoml==")],
+                    "python": python,
+                },
+            )
+    return Built(f"{name}:{tag}", folder, labels, new)
+
+
+def tag_of(selected: Selected) -> tuple[str, str]:
+    """What BentoML calls a version, name and tag: small letters, digits, ``-_.`` between them."""
+    name = selected.name.lower().replace("/", "-")
+    if selected.version is not None:
+        return name, selected.number.lower()
+    from mlops_cli.models.bundle import verify
+
+    return name, f"workspace-{verify(selected.folder)['bundle_sha256'][:12]}"
+
+
+def labels_of(folder: Path) -> dict[str, str] | None:
+    """The labels of a complete Bento, or None where there is none."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        text = (folder / "bento.yaml").read_text(encoding="utf-8")
+        return dict(YAML(typ="safe", pure=True).load(text)["labels"])
+    except (FileNotFoundError, YAMLError, TypeError, KeyError):
+        return None
+
+
+@contextmanager
+def _alone(layout: Layout, progress: Progress) -> Iterator[Path]:
+    """An empty folder to build from, while nobody else builds in this project.
+
+    BentoML reads no files below a folder whose name begins with a dot, so it is not in .mlops.
+    """
+    store = home(layout)
+    prefix = f"mlops-bento-{hashlib.sha256(str(layout.root).encode()).hexdigest()[:12]}-"
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with waited_for(store / "build.lock", progress.note):
+            # A build that was killed has left its own.
+            for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=prefix) as temporary:
+                context = Path(temporary).resolve() / "source"
+                context.mkdir()
+                yield context
+    except OSError as error:
+        if is_full(error):
+            raise _full(store) from error
+        raise MlopsError(
+            f"the Bento can't be built in {store}: {error.strerror or error} "
+            f"({error.filename or store})",
+            "Let this user write there; all in it is derived, so it may also be deleted.",
+        ) from error
+
+
+def _full(store: Path) -> DiskFull:
+    return DiskFull(
+        f"no space is left on the disk of {store} or of {tempfile.gettempdir()}",
+        "Free some space and run again; the next build removes what this one left.",
+    )
+
+
+def _image_environment(context: Path, name: str, tag: str) -> dict[str, str]:
+    """The same settings as paths are in the image, where BentoML puts the Bento."""
+    bento = PurePosixPath("/home/bentoml/bento")
+    return build_context.environment(
+        context, bento / "models" / name / tag / "bundle", bento / "src"
+    )
+
+
+def _opened(selected: Selected, root: Path) -> Scorer:
+    from mlops_cli.serving.scorer import Scorer
+
+    return Scorer.open(selected.folder, root)
+
+
+def _fill(
+    scorer: Scorer, layout: Layout, context: Path, progress: Progress
+) -> dict[str, Any] | None:
+    """Put the online store beside the service, if its features look anything up."""
+    from mlops_cli.online.materialize import materialize
+    from mlops_cli.online.store import open_store
+
+    if not scorer.needs_store:
+        return None
+    path = context / build_context.ONLINE
+    store = open_store(None, path, create=True)
+    try:
+        materialize(scorer.program, layout, store, progress=progress)
+        facts = build_context.filled(store, scorer.program)
+    finally:
+        store.close()
+    build_context.settle(path)
+    path.chmod(0o644)  # a container may run as any user
+    return facts
+
+
+def _labels(selected: Selected, scorer: Scorer, content: str) -> dict[str, str]:
+    window = scorer.bundle.facts.get("window")
+    version = selected.version
+    return {
+        "name": selected.name,
+        "version": selected.number,
+        "commit": version.commit if version is not None else "none",
+        "data_window": " to ".join(window) if window else "none",
+        "bundle_sha256": scorer.bundle.sha256,
+        "content": content,
+    }
+
+
+def _pack(layout: Layout, order: dict[str, Any]) -> None:
+    context = Path(order["context"])
+    paper = context.with_name("order.json")
+    paper.write_text(json.dumps(order), encoding="utf-8")
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "mlops_cli.serving.deployment.build_process", str(paper)],
+        cwd=context,
+        env=environment(layout) | {"PYTHONPATH": str(context)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return
+    said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+    if "tag's name or version" in said[0]:
+        raise BadParams(
+            f"BentoML can't take {order['name']}:{order['tag']}: {said[0]}",
+            "Change register.name in params.yaml.",
+        )
+    if is_full(OSError(done.stderr)):
+        raise _full(Path(order["home"]))
+    raise MlopsError(
+        f"BentoML could not build {order['name']}:{order['tag']}: {said[0]}",
+        f"Try again after removing {order['home']}; all in it is derived.",
+    )

@@ -1,0 +1,144 @@
+"""A service that changes to what enters a stage, without a restart or a failed request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mlops_cli.project.git import Git
+from mlops_cli.registry.approvals.stage_rules import read_trusted
+from mlops_cli.registry.registry_state import registry_state
+from mlops_cli.registry.sync.fetch import fetcher
+from mlops_cli.reporting import Silent
+from mlops_cli.serving.prepare import now_in
+from mlops_cli.serving.service.logs import log
+from mlops_cli.serving.service.versions import Follower
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+    from mlops_cli.registry.sync.fetch import Fetcher
+    from mlops_cli.registry.versions import Registry
+    from mlops_cli.serving.service.app import Service
+    from mlops_cli.serving.service.loaded_model import Served
+    from mlops_cli.serving.service.settings import Model, Settings
+
+__all__ = ["TrustedRegistry", "followed"]
+
+_JUDGED_ANEW = 60.0
+"""Seconds after which signatures are verified again: keys expire without a change of any file."""
+
+
+class TrustedRegistry:
+    """The registry with the assignments that count, judged again only when something changed."""
+
+    def __init__(self, root: Path, name: str, note: Callable[[str], None] = lambda _: None) -> None:
+        self._git = Git(root)
+        self._name = name
+        self._note = note
+        self._state: str | None = None
+        self._registry: Registry | None = None
+        self._at = 0.0
+
+    def current(self) -> Registry:
+        """The registry as it is now; see ``read_trusted`` for what it raises."""
+        # Before the tags are read: what changes meanwhile is another state at the next look.
+        state, now = registry_state(self._git), time.monotonic()
+        if self._registry is None or state != self._state or now - self._at > _JUDGED_ANEW:
+            self._registry = None
+            self._registry = read_trusted(self._git.root, self._name, self._note)
+            self._state, self._at = state, now
+        return self._registry
+
+
+class _NotesOnce(Silent):
+    """Logs each sentence once: tags that don't count are met at each look."""
+
+    _MOST = 1_000
+
+    def __init__(self) -> None:
+        self._logged: set[str] = set()
+
+    def note(self, text: str) -> None:
+        if text not in self._logged and len(self._logged) < self._MOST:
+            self._logged.add(text)
+            log("follow", problem=text)
+
+
+@contextmanager
+def followed(
+    params: Params, layout: Layout, settings: Settings, fetch: str | None = None
+) -> Iterator[Callable[[Service], None]]:
+    """Watch ``settings.follow`` while the block runs; it gives what a service is attached with.
+
+    Parameters
+    ----------
+    fetch
+        How often the Git remote is asked, see ``fetching.fetcher``; by default ``serve.fetch``.
+    """
+    watching: list[Follower] = []
+    fetching = fetcher(
+        layout.root, fetch, params.serve.fetch, lambda reason: log("fetch", problem=reason)
+    )
+    stage = settings.follow
+    assert stage is not None  # noqa: S101 - the caller looked
+
+    notes = _NotesOnce()
+    registry = TrustedRegistry(layout.root, params.register_.name, notes.note)
+
+    def current(label: str | None) -> Model | None:
+        return now_in(params, layout, registry.current(), stage, label, notes)
+
+    def attach(service: Service) -> None:
+        loops: list[asyncio.AbstractEventLoop] = []
+
+        def switch(served: Served) -> None:
+            # In the loop's thread, between two batches.
+            loops[0].call_soon_threadsafe(service.switch, served)
+
+        follower = Follower(
+            current, service.versions.load, switch, lambda said: log("follow", problem=said)
+        )
+        watching.append(follower)
+        service.following = lambda: {
+            "stage": stage,
+            "problem": follower.problem,
+            "fetch": fetching.state() if fetching else None,
+        }
+        if fetching:
+            service.metrics.gauges |= _gauges(fetching)
+
+        def started(loop: asyncio.AbstractEventLoop) -> None:
+            loops.append(loop)
+            follower.start(settings.model.label)
+            if fetching:
+                fetching.start()
+
+        service.on_start.append(started)
+
+    try:
+        yield attach
+    finally:
+        for follower in watching:
+            follower.stop()
+        if fetching:
+            fetching.stop()
+
+
+def _gauges(fetching: Fetcher) -> dict[str, tuple[str, Callable[[], float]]]:
+    """Of fetches from the Git remote, for the service's metrics."""
+    return {
+        "mlops_fetch_age_seconds": (
+            "Since the Git remote was last reached.",
+            lambda: fetching.age,
+        ),
+        "mlops_fetch_failures": (
+            "Fetches from the Git remote that failed.",
+            lambda: fetching.failures,
+        ),
+    }

@@ -1,0 +1,112 @@
+"""From a project to the service's settings: which version, with what looked up, followed how."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mlops_cli.data.atomic_files import read_json
+from mlops_cli.data.untrusted import well_formed
+from mlops_cli.features.program import FeatureProgram
+from mlops_cli.online.materialize import is_current, materialize
+from mlops_cli.registry.select_version import WORKSPACE, selected
+from mlops_cli.serving.row_files import Text
+from mlops_cli.serving.service.settings import Model, Secrets, Settings, listed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+    from mlops_cli.registry.select_version import Selected
+    from mlops_cli.registry.versions import Registry
+    from mlops_cli.reporting import Progress
+
+__all__ = ["model_of", "now_in", "prepared"]
+
+
+def prepared(
+    params: Params,
+    layout: Layout,
+    wanted: str,
+    *,
+    shadow: str | None,
+    canary: tuple[str, float] | None,
+    follow: str | None,
+    log: bool,
+    progress: Progress,
+) -> Settings:
+    """Fetch and verify the versions, and see that the online store has what they look up."""
+    found = selected(params, layout, wanted, progress)
+    secrets = Secrets.of(os.environ)
+    model = model_of(found, layout, secrets, progress)
+    others = {
+        name: model_of(selected(params, layout, version, progress), layout, secrets, progress)
+        for name, version in (("shadow", shadow), ("canary", canary[0] if canary else None))
+        if version is not None
+    }
+    return Settings(
+        model,
+        layout.root,
+        params.serve,
+        secrets,
+        others.get("shadow"),
+        (others["canary"], canary[1]) if canary else None,
+        follow,
+        log,
+        listed(os.environ, "MLOPS_HOSTS"),
+        Text.of(params.ingest.sources.get(params.featurize.base)),
+    )
+
+
+def model_of(found: Selected, layout: Layout, secrets: Secrets, progress: Progress) -> Model:
+    """A bundle to serve; the online store is filled for its feature program if it isn't yet."""
+    from mlops_cli.online.store import open_store
+
+    with well_formed(f"the feature program of {found.label}", "Serve another version."):
+        program = FeatureProgram.from_json(read_json(found.folder / "program.json"))
+    if program.plans:
+        store = open_store(secrets.online_url, layout.online, create=True)
+        try:
+            if not is_current(program, layout, store):
+                materialize(program, layout, store, progress=progress)
+        finally:
+            store.close()
+    return Model(found.name, found.number, _kept(found, layout, progress))
+
+
+def now_in(
+    params: Params,
+    layout: Layout,
+    registry: Registry,
+    stage: str,
+    label: str | None,
+    progress: Progress,
+) -> Model | None:
+    """The model in a stage of the registry, fetched and ready; None where it is ``label``."""
+    version = registry.find(stage)
+    if version.label == label:
+        return None
+    found = selected(params, layout, version.number, progress)
+    return model_of(found, layout, Secrets.of(os.environ), progress)
+
+
+def _kept(found: Selected, layout: Layout, progress: Progress) -> Path:
+    """Where the bundle lies; the workspace's is copied, as the next run replaces it.
+
+    By its content: services that run already go on reading theirs.
+    """
+    if found.number != WORKSPACE:
+        return found.folder
+    import shutil
+
+    from mlops_cli.data.atomic_files import staged
+    from mlops_cli.project.locks import waited_for
+
+    digest = read_json(found.folder / "manifest.json")["bundle_sha256"]
+    target = layout.work / "models" / f"{found.label}-{digest[:12]}"
+    with waited_for(target.with_name("workspace.lock"), progress.note):
+        if not target.is_dir():
+            with staged(target) as folder:
+                shutil.copytree(found.folder, folder)
+    return target

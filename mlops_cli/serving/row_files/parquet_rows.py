@@ -1,0 +1,138 @@
+"""Parquet, by pyarrow: it reads row groups of any size in steps, Polars only whole ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mlops_cli.data.column_types import printable
+from mlops_cli.errors import SourceUnreadable
+from mlops_cli.serving.row_files.base import Taken, Text
+
+__all__ = ["open_file"]
+
+_BUFFER = 1 << 20
+_STEP = 65_536
+"""Rows that are decoded at once."""
+
+
+def open_file(path: Path, text: Text) -> _ParquetFile:
+    """Read a file's footer.
+
+    Raises
+    ------
+    SourceUnreadable
+        If it isn't Parquet, or is damaged.
+    """
+    _ = text  # Parquet says itself how it is written
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head != b"PAR1":
+        raise SourceUnreadable(
+            f"{path} is not Parquet: it begins with {head!r}",
+            "Rename it to .csv or .jsonl if that is what it is.",
+        )
+    with _explained(path):
+        schema = pl.Schema(_reader(path).schema_arrow)
+    return _ParquetFile(path, path.stat().st_size, schema)
+
+
+@dataclass(frozen=True)
+class _ParquetFile:
+    path: Path
+    size: int
+    schema: Mapping[str, pl.DataType]
+
+    def cursor(self, at: int, columns: Sequence[str]) -> _ParquetCursor:
+        return _ParquetCursor(self, at, [c for c in columns if c in self.schema])
+
+
+class _ParquetCursor:
+    """``at`` counts rows."""
+
+    def __init__(self, file: _ParquetFile, at: int, columns: Sequence[str]) -> None:
+        self.at = at
+        self._file = file
+        self._reader = _reader(file.path)
+        self._total = int(self._reader.metadata.num_rows)
+        self._left = pl.DataFrame()
+        self._batches = self._from(at, columns)
+
+    @property
+    def bytes_read(self) -> int:
+        return self._file.size * self.at // max(1, self._total)
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def take(self, rows: int) -> Taken | None:
+        parts = [self._left] if self._left.height else []
+        height = self._left.height
+        with _explained(self._file.path):
+            while height < rows and (batch := next(self._batches, None)) is not None:
+                parts.append(batch)
+                height += batch.height
+        if not height:
+            return None
+        frame = pl.concat(parts, rechunk=False)
+        self._left = frame[rows:]
+        frame = frame[:rows]
+        start, self.at = self.at, self.at + frame.height
+        again = partial(_again, self._file.path, start)
+        return Taken(self._file.path, frame, range(frame.height), frame.height, (), again)
+
+    def _from(self, at: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Batches from a row on; row groups before it aren't read."""
+        groups = [
+            self._reader.metadata.row_group(i).num_rows for i in range(self._reader.num_row_groups)
+        ]
+        first = 0
+        while first < len(groups) and at >= groups[first]:
+            at -= groups[first]
+            first += 1
+        if first == len(groups):
+            return
+        found = self._reader.iter_batches(
+            _STEP, row_groups=list(range(first, len(groups))), columns=list(columns)
+        )
+        for batch in found:
+            if at >= batch.num_rows:
+                at -= batch.num_rows
+                continue
+            yield pl.DataFrame(batch)[at:]
+            at = 0
+
+
+def _reader(path: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)
+
+
+def _again(path: Path, start: int, places: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows with all columns, which takes a second look at the file."""
+    last = max(places) + 1
+    with _explained(path):
+        frame = pl.scan_parquet(path, glob=False, hive_partitioning=False).slice(start, last)
+        rows = frame.collect()[list(places)]
+        return rows.with_columns(map(printable, rows.get_columns())).to_dicts()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
+        first = str(error).strip().split("\n")[0][:200]
+        raise SourceUnreadable(
+            f"{path} is a damaged Parquet file ({first})",
+            "It was changed or cut short after it was written; fetch it again.",
+        ) from None

@@ -1,0 +1,378 @@
+"""The application: its routes, its start and its end.
+
+Without a framework: one request's routing would otherwise cost as much as its model. It is an
+ASGI application for any server; its own one, which asks for less, gives it whole requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from mlops_cli.data.atomic_files import read_json
+from mlops_cli.errors import MlopsError
+from mlops_cli.serving.http_server.hosts import Hosts
+from mlops_cli.serving.http_server.http import (
+    JSON,
+    TOO_MANY,
+    Answer,
+    AsgiRequest,
+    Budget,
+    Gone,
+    Problem,
+    json_answer,
+    problem,
+)
+from mlops_cli.serving.scorer import Unscorable
+from mlops_cli.serving.service.about import About
+from mlops_cli.serving.service.auth import Guard
+from mlops_cli.serving.service.feedback import taken
+from mlops_cli.serving.service.gate import Access, Gate, Route, media_type
+from mlops_cli.serving.service.ids import Ids
+from mlops_cli.serving.service.logs import log
+from mlops_cli.serving.service.metrics import Metrics
+from mlops_cli.serving.service.micro_batching import Batcher
+from mlops_cli.serving.service.pending import Outcome
+from mlops_cli.serving.service.request_bodies import SMALL, Bodies
+from mlops_cli.serving.service.settings import Settings
+from mlops_cli.serving.service.versions import Versions
+
+if TYPE_CHECKING:
+    from mlops_cli.events.writer import EventLog
+    from mlops_cli.online.store import OnlineStore
+    from mlops_cli.serving.http_server.heads import Whole
+    from mlops_cli.serving.http_server.http import Receive, Request, Scope, Send
+    from mlops_cli.serving.service.loaded_model import Served
+
+__all__ = ["Service", "create_app"]
+
+_TICK = 0.25
+"""Seconds between two looks for requests that have waited too long."""
+
+
+_JSON = JSON.encode()
+_LEAVE = 15.0
+"""Seconds in which at the end all has to be answered; the log gives up before."""
+_ENDED = problem(Problem(503, "the request was given up", {"retry-after": "1"}))
+
+
+def create_app(settings: Settings | None = None) -> Service:
+    """The application for some settings; by default those of the environment."""
+    return Service(settings or Settings.of())
+
+
+class Service:
+    """One application over the loaded versions, the online store and the event log."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.guard = Guard(settings)
+        self.metrics = Metrics()
+        self.store = _store(settings)
+        self.versions = Versions(settings, self.store)
+        self.log = _event_log(settings)
+        limits = settings.serve.limits
+        self.batcher = Batcher(self.versions, self.log, self.metrics, Ids(), limits.seconds)
+        self.bodies = Bodies(limits, settings.serve.formats, settings.text)
+        self._most_bytes = int(limits.megabytes * 1e6)
+        self.budget = Budget(int(max(limits.megabytes, limits.total_megabytes) * 1e6))
+        self.ending = False
+        self._tasks: set[asyncio.Task[Answer]] = set()
+        self._tick: asyncio.Task[None] | None = None
+        self.following: Callable[[], dict[str, Any] | None] = lambda: None
+        self.on_start: list[Callable[[asyncio.AbstractEventLoop], None]] = []
+        about = About(self)
+        self.hosts = Hosts((*settings.serve.hosts, *settings.hosts))
+        self.routes: dict[str, Route] = {
+            "/predict": Route(
+                "POST", self._predict, kinds=self.bodies.kinds, refuse=self.bodies.format_of
+            ),
+            "/feedback": Route("POST", self._feedback, kinds=frozenset({"application/json"})),
+            "/model": Route("GET", about.model),
+            "/livez": Route("GET", about.alive, Access.PROBE),
+            "/readyz": Route("GET", about.ready, Access.PROBE),
+            "/healthz": Route("GET", about.ready, Access.PROBE),
+            "/metrics": Route("GET", about.metrics, Access.METRICS),
+            "/docs.json": Route("GET", about.documented),
+            "/": Route("GET", about.page, Access.PAGE),
+        }
+        self.gate = Gate(self.routes, self.guard, self.hosts)
+        self._gauges()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request of an ASGI server, or start and end the service."""
+        if scope["type"] == "http":
+            request = AsgiRequest(scope, receive, self.budget)
+            try:
+                answer = self.refusal(request) or await self.answer(request)
+            except Gone:
+                return
+            finally:
+                self.budget.held -= request.held
+            if answer.status == TOO_MANY:
+                await asyncio.sleep(1)
+            headers = [
+                (b"content-type", answer.kind.encode()),
+                (b"content-length", b"%d" % len(answer.body)),
+                *((name.encode(), value.encode()) for name, value in answer.headers),
+            ]
+            start = {"type": "http.response.start", "status": answer.status, "headers": headers}
+            await send(start)
+            await send({"type": "http.response.body", "body": answer.body})
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+
+    def refusal(self, request: Request) -> Answer | None:
+        """The answer to a request that is refused by its head; None where its body may come."""
+        try:
+            self.gate.check(request)
+        except BaseException as error:  # noqa: BLE001 - see `answer`
+            answer = _failed(request.path, error)
+            self._count(request.path, answer, time.perf_counter())
+            return answer
+        return None
+
+    def take(self, request: Whole, reply: Callable[[Answer], None]) -> None:
+        """Answer a request of the own server by a call of ``reply``, now or later.
+
+        A few rows go into a batch at once: a task for each would cost as much as their features.
+        """
+        is_prediction = request.path == "/predict" and request.method == "POST"
+        if is_prediction and not request.query and len(request.content) <= SMALL:
+            self._quick(request, reply)
+        else:
+            self._by_task(request, reply)
+
+    def switch(self, served: Served) -> None:
+        """Answer from another version from now on."""
+        log("version", version=served.model.number, before=self.versions.main.model.number)
+        self.versions.main = served
+
+    # -- requests --------------------------------------------------------------------------
+
+    async def answer(self, request: Request) -> Answer:
+        """The answer to a request whose head is right, whatever happens."""
+        started, path = time.perf_counter(), request.path
+        try:
+            answer = await self.routes[path].handler(request)
+        except (Gone, asyncio.CancelledError):
+            raise
+        # The last resort: no traceback to a client. Panics of libraries in Rust are no Exception.
+        except BaseException as error:  # noqa: BLE001
+            answer = _failed(path, error)
+        self._count(path, answer, started)
+        return answer
+
+    def _count(self, path: str, answer: Answer, started: float) -> None:
+        known = path if path in self.routes else "other"
+        version = self.versions.main.model.number
+        self.metrics.answered(known, answer.status, version, time.perf_counter() - started)
+        if answer.status >= 500:  # noqa: PLR2004 - a fault of the service
+            log("answer", path=known, status=answer.status)
+
+    def _by_task(self, request: Whole, reply: Callable[[Answer], None]) -> None:
+        task = asyncio.get_running_loop().create_task(self.answer(request))
+        self._tasks.add(task)  # the loop itself would let go of it
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: reply(_ENDED if done.cancelled() else done.result()))
+        request.leave = task.cancel
+
+    def _quick(self, request: Whole, reply: Callable[[Answer], None]) -> None:
+        """Have a few rows predicted, without a task."""
+        started = time.perf_counter()
+
+        def told(outcome: Outcome | BaseException) -> None:
+            if isinstance(outcome, Outcome):
+                answer = _predictions(outcome)
+            else:
+                answer = _failed(request.path, outcome)
+            self._count(request.path, answer, started)
+            reply(answer)
+
+        try:
+            rows = self.bodies.small(request.content, _kind(request))
+            if rows is not None and self.batcher.takes(rows):
+                self.batcher.put(rows, told)  # type: ignore[arg-type]
+                return
+        except BaseException as error:  # noqa: BLE001 - see `answer`
+            told(error)
+            return
+        self._by_task(request, reply)
+
+    async def _predict(self, request: Request) -> Answer:
+        body = await request.body(self._most_bytes)
+        explain = "explain" in request.query and _asked(request.query, "explain")
+        async with self.bodies.opened(body, _kind(request)) as rows:
+            return _predictions(await self.batcher.ask(rows, explain=explain))
+
+    async def _feedback(self, request: Request) -> Answer:
+        body = await request.body(self._most_bytes)
+        content = await self.bodies.document(body)
+        results = await taken(content, self.log, self.versions.main, self.settings.serve.limits)
+        for result in results:
+            self.metrics.labels[result] += 1
+        return json_answer({"results": results})
+
+    # -- start and end ---------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin in the running event loop."""
+        # What is loaded stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        # The threads that log and that speak HTTP wait for Python's lock while rows are scored.
+        # With the usual 5 ms they would wait too long; with much less, the lock's way there and
+        # back would take most of the time.
+        sys.setswitchinterval(0.001)
+        loop = asyncio.get_running_loop()
+        self._tick = loop.create_task(self._ticking())
+        self._ready_bodies = loop.create_task(self.bodies.start())
+        self.metrics.watch.start()
+        for call in self.on_start:
+            call(loop)
+
+    def begin_end(self) -> None:
+        """Take it that the service ends: the log gives up soon what it can't write."""
+        if not self.ending:
+            self.ending = True
+            if self.log is not None:
+                self.log.expire()
+
+    async def end(self) -> None:
+        """Answer what was asked, and leave nothing in the log's queue."""
+        self.begin_end()
+        await self.batcher.drain(_LEAVE)
+        if self._tick is not None:
+            self._tick.cancel()
+        await self.bodies.close()
+        await asyncio.to_thread(self.metrics.watch.stop)
+        if self.log is not None:
+            await asyncio.to_thread(self.log.close)
+        if self.store is not None:
+            self.store.close()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self.start()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.end()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _ticking(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            self.batcher.give_up()
+
+    def _gauges(self) -> None:
+        gauges = self.metrics.gauges
+        gauges["mlops_waiting_rows"] = ("Rows that wait to be scored.", lambda: self.batcher.queued)
+        events = self.log
+        if events is not None:
+            gauges["mlops_log_waiting"] = (
+                "Events that wait to be durable.",
+                lambda: events.waiting,
+            )
+            gauges["mlops_log_lag_seconds"] = (
+                "Age of the oldest event that isn't durable.", lambda: events.lag_seconds,
+            )  # fmt: skip
+            for name in events.counters():
+                gauges[f"mlops_log_{name}"] = (
+                    f"Events {name} since the start.", partial(_count, events, name),
+                )  # fmt: skip
+
+
+def _count(log: EventLog, name: str) -> float:
+    return log.counters()[name]
+
+
+def _failed(path: str, error: BaseException) -> Answer:
+    """The answer where a request couldn't be served.
+
+    Raises
+    ------
+    KeyboardInterrupt, SystemExit
+        As they are: they end the process.
+    """
+    if isinstance(error, Problem):
+        return problem(error)
+    if isinstance(error, Unscorable):
+        return problem(Problem(422, error.message))
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        raise error
+    log("fault", path=path, kind=type(error).__name__, said=_where(error))
+    return problem(Problem(500, "an unexpected fault; the service's log says where"))
+
+
+def _kind(request: Request) -> str:
+    kind = request.headers.get(b"content-type", b"")
+    return JSON if kind == _JSON else media_type(kind.decode("latin-1"))
+
+
+def _predictions(outcome: Outcome) -> Answer:
+    answers = ",".join(outcome.answers)
+    return Answer(200, f'{outcome.served.head},"predictions":[{answers}]}}'.encode())
+
+
+def _asked(query: str, name: str) -> bool:
+    """A switch of the query string.
+
+    Raises
+    ------
+    Problem
+        422 if it is neither true nor false.
+    """
+    values = parse_qs(query, keep_blank_values=True).get(name)
+    if values is None:
+        return False
+    if values[-1] not in {"true", "false"}:
+        raise Problem(422, f"{name} is {values[-1][:80]!r}, and takes true or false")
+    return bool(values[-1] == "true")
+
+
+def _where(error: BaseException) -> str:
+    """The place of a fault; its text may hold a payload's values, so only ours is shown."""
+    if isinstance(error, MlopsError):
+        return error.message
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+def _store(settings: Settings) -> OnlineStore | None:
+    """The online store, where a version looks anything up."""
+    from mlops_cli.online.store import open_store
+
+    models = [settings.model, settings.shadow, settings.canary[0] if settings.canary else None]
+    programs = [read_json(m.folder / "program.json")["rules"] for m in models if m is not None]
+    if not any(rules.get("joins") or rules.get("windows") for rules in programs):
+        return None
+    return open_store(settings.secrets.online_url, settings.layout.online)
+
+
+def _event_log(settings: Settings) -> EventLog | None:
+    from mlops_cli.events import open_log
+
+    if not settings.log:
+        return None
+    events = settings.serve.events
+    return open_log(
+        settings.secrets.events_url,
+        settings.layout,
+        events.policy,
+        events.spill_megabytes,
+        events.keep,
+    )

@@ -1,0 +1,189 @@
+"""Who may ask: API keys and JSON Web Tokens, where they are configured."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.errors import BadParams, install_hint
+from mlops_cli.serving.http_server.http import TOO_MANY, Problem
+from mlops_cli.serving.service.logs import log
+
+if TYPE_CHECKING:
+    from mlops_cli.serving.http_server.http import Request
+    from mlops_cli.serving.service.settings import Settings
+
+__all__ = ["Guard"]
+
+_SHORTEST = 16
+"""Bytes of a key: a shorter one can be guessed."""
+_HMAC = {"HS256": 32, "HS384": 48, "HS512": 64}
+"""Bytes of the key for each algorithm that signs with a secret (RFC 7518, 3.2)."""
+_MINUTE = 60.0
+_GUESSES = 20
+"""Wrong keys that an address may try in a minute before it has to wait."""
+_LINES = 30
+"""Refusals that are logged in a minute."""
+_ADDRESSES = 10_000
+"""Addresses whose wrong keys are counted."""
+
+
+class Guard:
+    """Refuses requests without a right key or token; with nothing configured, none.
+
+    Attributes
+    ----------
+    closed
+        Whether anything is asked for.
+
+    Raises
+    ------
+    BadParams
+        If a key is too short, or tokens are asked for and there is no key to check them that is of
+        use with their algorithms, or no library.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        secrets = settings.secrets
+        self._keys = _hashes("MLOPS_API_KEYS", secrets.api_keys)
+        self._metrics = _hashes("MLOPS_METRICS_KEY", secrets.metrics_keys)
+        self._jwt = settings.serve.jwt
+        self._key = secrets.jwt_key
+        self._refusals = _Refusals()
+        self.closed = bool(self._keys) or self._jwt is not None
+        self._decode: Any = None
+        if self._jwt is not None:
+            if self._key is None:
+                raise BadParams(
+                    "serve.jwt asks for tokens, and MLOPS_JWT_KEY is not set",
+                    "Put the key that checks them into the environment.",
+                )
+            try:
+                import jwt
+            except ModuleNotFoundError:
+                raise BadParams(
+                    "serve.jwt asks for tokens, and PyJWT isn't installed",
+                    install_hint("jwt"),
+                ) from None
+            _check_algorithms(self._jwt.algorithms, self._key)
+            self._decode, self._wrong = jwt.decode, jwt.PyJWTError
+
+    def closes(self, metrics: bool) -> bool:
+        """Whether anything is asked for, at /metrics or elsewhere."""
+        return self.closed or (metrics and bool(self._metrics))
+
+    def check(self, request: Request, *, metrics: bool = False) -> None:
+        """Let a request pass, or raise Problem 401, or 429 after many wrong keys."""
+        if not self.closes(metrics) or self.knows(request, metrics=metrics):
+            return
+        names = ("x-api-key", "authorization")
+        state = "not valid" if any(request.header(name) for name in names) else "missing"
+        if self._refusals.add(request, state):
+            raise Problem(
+                TOO_MANY, "too many wrong keys came from this address", {"retry-after": "60"}
+            )
+        raise Problem(
+            401, f"the API key or token is {state}", {"www-authenticate": 'Bearer realm="mlops"'}
+        )
+
+    def knows(self, request: Request, *, metrics: bool = False) -> bool:
+        """Whether a request has a right key or token."""
+        keys = [*self._keys, *self._metrics] if metrics else self._keys
+        key = request.header("x-api-key")
+        if key is not None and _is_one_of(key, keys):
+            return True
+        scheme, _, token = (request.header("authorization") or "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            return False
+        return _is_one_of(token, keys) or (self._jwt is not None and self._signed(token))
+
+    def _signed(self, token: str) -> bool:
+        assert self._jwt is not None  # noqa: S101 - the caller looked
+        try:
+            self._decode(
+                token,
+                self._key,
+                algorithms=list(self._jwt.algorithms),
+                issuer=self._jwt.issuer,
+                audience=self._jwt.audience,
+                options={"require": ["exp"], "verify_aud": self._jwt.audience is not None},
+            )
+        except self._wrong:
+            return False
+        return True
+
+
+class _Refusals:
+    """Counts refused requests by address, and logs some of them."""
+
+    def __init__(self) -> None:
+        self._guesses: dict[str, int] = {}
+        self._lines = self._unlogged = 0
+        self._since = time.monotonic()
+
+    def add(self, request: Request, state: str) -> bool:
+        """Count one; whether its address has tried too many wrong keys."""
+        now = time.monotonic()
+        if now > self._since + _MINUTE:
+            self._guesses.clear()
+            self._since, self._lines = now, 0
+        address = request.address
+        if self._lines < _LINES:
+            self._lines += 1
+            log("refused", address=address, path=request.path, key=state, before=self._unlogged)
+            self._unlogged = 0
+        else:
+            self._unlogged += 1
+        if state == "missing":
+            return False
+        if len(self._guesses) < _ADDRESSES or address in self._guesses:
+            self._guesses[address] = self._guesses.get(address, 0) + 1
+        return self._guesses.get(address, 0) > _GUESSES
+
+
+def _hashes(name: str, keys: Sequence[str]) -> list[bytes]:
+    for number, key in enumerate(keys, 1):
+        if len(key.encode()) < _SHORTEST:
+            raise BadParams(
+                f"key {number} in {name} has {len(key.encode())} bytes, and at least {_SHORTEST} "
+                "are needed: it could be guessed",
+                "Make one, such as by `openssl rand -hex 32`.",
+            )
+    return [hashlib.sha256(key.encode()).digest() for key in keys]
+
+
+def _is_one_of(key: str, hashes: Sequence[bytes]) -> bool:
+    given = hashlib.sha256(key.encode("latin-1", "replace")).digest()
+    # All are compared, in constant time, so that the time tells nothing.
+    return sum(hmac.compare_digest(given, known) for known in hashes) > 0
+
+
+def _check_algorithms(names: Sequence[str], key: str) -> None:
+    """Refuse at the start what would refuse every token, or let everybody make one."""
+    import jwt
+    from jwt.algorithms import get_default_algorithms
+
+    known = get_default_algorithms()
+    known.pop("none", None)
+    for name in names:
+        if name not in known:
+            raise BadParams(
+                f"serve.jwt.algorithms names {name!r}, which is not known",
+                f"There are {', '.join(sorted(known))}.",
+            )
+        if len(key.encode()) < _HMAC.get(name, 0):
+            raise BadParams(
+                f"MLOPS_JWT_KEY has {len(key.encode())} bytes, and {name} needs {_HMAC[name]}",
+                "Make one, such as by `openssl rand -hex 32`, and sign tokens with it.",
+            )
+        try:
+            known[name].prepare_key(key)
+        except (ValueError, TypeError, jwt.PyJWTError):
+            raise BadParams(
+                f"MLOPS_JWT_KEY can't check tokens of the algorithm {name}",
+                "For HS256 and its kind it is a secret, else the public key as PEM.",
+            ) from None

@@ -1,0 +1,66 @@
+"""Labels from outside: what really happened to what was predicted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from mlops_cli.errors import MlopsError
+from mlops_cli.events import Label, Unkeepable
+from mlops_cli.serving.http_server.http import Problem
+from mlops_cli.serving.service.labels import Labelling, Unfit
+
+if TYPE_CHECKING:
+    from mlops_cli.events.writer import EventLog
+    from mlops_cli.params.serving import Limits
+    from mlops_cli.serving.service.loaded_model import Served
+
+__all__ = ["taken"]
+
+
+async def taken(content: Any, log: EventLog | None, served: Served, limits: Limits) -> list[str]:
+    """Keep labels, and say of each what became of it: new, same, changed or unknown.
+
+    Raises
+    ------
+    Problem
+        404 without a log, 422 for a label that can't be understood.
+    """
+    if log is None:
+        raise Problem(404, "this service keeps no log, so it takes no labels")
+    if isinstance(content, dict) and "labels" in content:
+        content = content["labels"]
+    elif isinstance(content, dict):
+        content = [content]
+    if not isinstance(content, list) or not content:
+        raise Problem(
+            422, "`labels` is a list of objects with `id` (or `entity`, `time`) and `label`"
+        )
+    if len(content) > limits.rows:
+        raise Problem(413, f"there are {len(content)} labels, and at most {limits.rows} are taken")
+    at = time.time()
+    labelling = Labelling(served)
+    labels = [_label(one, number, labelling, at) for number, one in enumerate(content)]
+    try:
+        async with asyncio.timeout(limits.seconds):
+            results = await asyncio.wrap_future(log.take(labels))
+    except Unkeepable:
+        raise Problem(422, "a label can't be kept: the database refuses its value") from None
+    except TimeoutError:
+        raise Problem(504, f"the labels were not kept in {limits.seconds:g} s") from None
+    except MlopsError:
+        raise Problem(503, "the event log is full", {"retry-after": "5"}) from None
+    return results
+
+
+def _label(content: Any, number: int, labelling: Labelling, at: float) -> Label:
+    if not isinstance(content, dict) or "label" not in content:
+        raise Problem(422, f"label {number}: it is not an object with `label`")
+    try:
+        if "id" in content:
+            return labelling.by_id(content["id"], content["label"], at)
+        moment = labelling.moment(content.get("time", ""))
+        return labelling.by_entity(content.get("entity"), moment, content["label"], at)
+    except Unfit as error:
+        raise Problem(422, f"label {number}: {error}") from None

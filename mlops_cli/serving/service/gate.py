@@ -1,0 +1,139 @@
+"""What a request's head must say before its body is read: where, by whom, what, how much."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from mlops_cli.serving.http_server.http import Problem
+
+if TYPE_CHECKING:
+    from mlops_cli.serving.http_server.hosts import Hosts
+    from mlops_cli.serving.http_server.http import Answer, Request
+    from mlops_cli.serving.service.auth import Guard
+
+__all__ = ["Access", "Gate", "Route"]
+
+
+_UNUSUAL = frozenset({b"origin", b"sec-fetch-site", b"content-encoding"})
+"""Headers that need a closer look."""
+
+
+class Access(Enum):
+    """Who may ask for a path."""
+
+    PROBE = auto()
+    """Whoever reaches the service: what orchestrators ask."""
+    PAGE = auto()
+    """Whoever calls it by its name: it holds nothing of the model."""
+    METRICS = auto()
+    """Who has a key, or the key for the metrics only."""
+    KEY = auto()
+    """Who has a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a path takes.
+
+    Attributes
+    ----------
+    method
+        GET (and with it HEAD) or POST.
+    kinds
+        With POST: the content types of a body.
+    refuse
+        Raises Problem 415 for another content type.
+    """
+
+    method: str
+    handler: Callable[[Request], Awaitable[Answer]]
+    access: Access = Access.KEY
+    kinds: frozenset[str] = frozenset()
+    refuse: Callable[[str], object] | None = None
+
+
+class Gate:
+    """Refuses what can be refused by a request's head."""
+
+    def __init__(self, routes: Mapping[str, Route], guard: Guard, hosts: Hosts) -> None:
+        self._routes, self._guard, self._hosts = routes, guard, hosts
+        self._plain = {
+            path: frozenset() if guard.closed else frozenset(kind.encode() for kind in route.kinds)
+            for path, route in routes.items()
+        }
+
+    def check(self, request: Request) -> None:
+        """Let a request pass.
+
+        Raises
+        ------
+        Problem
+            401, 403, 404, 405, 415, 421 or 429.
+        """
+        path, method, headers = request.path, request.method, request.headers
+        if (
+            method == "POST"
+            and headers.get(b"content-type") in self._plain.get(path, ())
+            and headers.get(b"host") in self._hosts.right
+            and _UNUSUAL.isdisjoint(headers)
+        ):
+            return  # as nearly all are: nothing else would be looked at
+        route = self._routes.get(path)
+        if route is None:
+            raise Problem(404, f"there is nothing at {path[:200]!r}; / has a page to try it out")
+        if method != route.method and (method != "HEAD" or route.method != "GET"):
+            allowed = "GET, HEAD" if route.method == "GET" else route.method
+            raise Problem(405, f"{path} doesn't take {method[:20]}", {"allow": allowed})
+        if route.access is not Access.PROBE:
+            self._check_client(request, route.access)
+        if route.method == "POST":
+            _check_content(request, route)
+
+    def shows_details(self, request: Request) -> bool:
+        """Whether who asks may see more than a probe does."""
+        if self._guard.closed:
+            return self._guard.knows(request)
+        try:
+            self._hosts.check(request)
+            self._hosts.check_origin(request)
+        except Problem:
+            return False
+        return True
+
+    def _check_client(self, request: Request, access: Access) -> None:
+        metrics = access is Access.METRICS
+        if access is not Access.PAGE and self._guard.closes(metrics):
+            # No page of another site has a key, nor can it have a browser send one.
+            self._guard.check(request, metrics=metrics)
+        elif not self._guard.closed:
+            self._hosts.check(request)
+            if access is not Access.PAGE:  # which a link may lead to
+                self._hosts.check_origin(request)
+
+
+def media_type(stated: str) -> str:
+    """A content type without its parameters."""
+    return stated.partition(";")[0].strip().lower()
+
+
+def _check_content(request: Request, route: Route) -> None:
+    coding = request.header("content-encoding")
+    if coding is not None and coding.strip().lower() not in {"", "identity"}:
+        raise Problem(
+            415,
+            f"the content encoding {coding[:80]!r} is not taken; send the body as it is",
+            {"accept-encoding": "identity"},
+        )
+    stated = request.header("content-type") or ""
+    kind = stated if stated in route.kinds else media_type(stated)
+    if kind in route.kinds:
+        return
+    known = ", ".join(sorted(route.kinds))
+    if not kind:
+        raise Problem(415, f"the request has no content type; there are {known}")
+    if route.refuse is not None:
+        route.refuse(kind)
+    raise Problem(415, f"the content type {kind[:80]!r} is not taken here; there are {known}")

@@ -1,0 +1,240 @@
+"""One loaded version: rows to answers and events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import starmap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from mlops_cli.data.atomic_files import read_json
+from mlops_cli.data.untrusted import well_formed
+from mlops_cli.events import LONGEST_ENTITY, Prediction
+from mlops_cli.features.windows import AT
+from mlops_cli.online.request_rows import Inputs, Read, RowError, shown
+from mlops_cli.serving.scorer import Scorer
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import polars as pl
+
+    from mlops_cli.online.store.cache import Lookups
+    from mlops_cli.params.serving import Serve
+    from mlops_cli.serving.scorer import Scored
+    from mlops_cli.serving.service.settings import Model
+
+    Rows = Sequence[Mapping[str, Any]]
+
+__all__ = ["Served", "default_entity"]
+
+_SECOND = 1e-6
+
+
+@dataclass(frozen=True)
+class Served:
+    """A version, ready to answer."""
+
+    model: Model
+    scorer: Scorer
+    entity: tuple[str, ...]
+
+    @classmethod
+    def open(cls, model: Model, root: Path, lookups: Lookups | None, serve: Serve) -> Served:
+        """Verify, load and warm up a bundle; see ``Scorer.open`` for what it raises."""
+        with well_formed(f"the model bundle in {model.folder}", "Serve another version."):
+            named = serve.entity or default_entity(model.folder)
+            time = read_json(model.folder / "schema.json")
+            time = time["sources"][time["base"]]["time"]
+            carried = [*named, *([time] if time else [])]
+            scorer = Scorer.open(model.folder, root, lookups, carried, serve.columns)
+            served = cls(model, scorer, named)
+            if served.example is not None:
+                # The first query of a process takes longer than a thousand later ones.
+                for _ in range(3):
+                    read = scorer.read([served.example] * 2)
+                    if read.frame.height:
+                        scorer.score(read.frame)
+        return served
+
+    @property
+    def example(self) -> dict[str, Any] | None:
+        """A made-up row that a caller could send."""
+        found = self.scorer.bundle.program.get("example")
+        return dict(found) if found else None
+
+    def answers(self, scored: Scored, read: Read) -> list[dict[str, Any]]:
+        """What is said of each row that was read, without its id."""
+        answers = self._outputs(scored.output)
+        for w in read.warnings:
+            told = {"column": w.column, "value": w.value, "message": w.message}
+            told |= {"kind": w.kind, "policy": w.policy}
+            answers[w.row].setdefault("warnings", []).append(told)
+        for row, count in read.unlisted().items():
+            answers[row]["more_warnings"] = count
+        return answers
+
+    def _outputs(self, output: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
+        bundle = self.scorer.bundle
+        if output.ndim == 1:
+            return [{"prediction": value} for value in output.tolist()]
+        classes, names = bundle.labels.classes, bundle.labels.names
+        best = output.argmax(axis=1).tolist()
+        answers = [
+            {"prediction": classes[code], "probabilities": dict(zip(names, row, strict=True))}
+            for code, row in zip(best, output.tolist(), strict=True)
+        ]
+        if bundle.threshold is not None:
+            for answer, code in zip(answers, bundle.decide(output).tolist(), strict=True):
+                answer["decision"] = classes[code]
+        return answers
+
+    @cached_property
+    def head(self) -> str:
+        """How each answer begins: the model, and where it draws the line."""
+        content: dict[str, Any] = {"model": self.model.name, "version": self.model.number}
+        threshold = self.scorer.bundle.threshold
+        if threshold is not None:
+            content["threshold"] = threshold
+        return orjson.dumps(content).decode()[:-1]
+
+    @cached_property
+    def mark(self) -> str:
+        """What each prediction begins with where several versions answer, after its id."""
+        return self.head.partition(",")[2] + ","
+
+    def names(self, rows: Rows | pl.DataFrame) -> list[str]:
+        """A text for each raw row that is the same for the same entity, however it is written.
+
+        The row itself is its name where the entity's columns aren't given, or don't fit.
+        """
+        columns = self.scorer.inputs.columns
+        asked = Inputs(columns, (), tuple(c for c in self._entity if c in columns))
+        listed = isinstance(rows, list)
+        read = asked.read(rows) if listed else asked.read_frame(rows)  # type: ignore[arg-type]
+        values = zip(read.index, read.frame.iter_rows(), strict=True) if asked.optional else ()
+        named = {i: repr(found) for i, found in values if any(v is not None for v in found)}
+        if len(named) == len(rows):
+            return list(named.values())
+        whole = rows if listed else rows.to_dicts()  # type: ignore[union-attr]
+        return [named.get(i) or repr(sorted(row.items())) for i, row in enumerate(whole)]
+
+    def explanations(
+        self, scored: Scored, between: Callable[[], None], most: int = 10
+    ) -> list[list[dict[str, Any]]]:
+        """The features that count most in each row, with their values; see ``Scorer.explain``."""
+        contributions = self.scorer.explain(scored, between)
+        names = list(scored.features)
+        order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :most]
+        return [
+            [
+                {
+                    "feature": names[j],
+                    "value": scored.features[names[j]][i],
+                    "contribution": round(float(contributions[i, j]), 6),
+                }
+                for j in places.tolist()
+                if contributions[i, j]
+            ]
+            for i, places in enumerate(order)
+        ]
+
+    def entities(self, frame: pl.DataFrame) -> list[str | None]:
+        """The text that names what each row is about; None where the columns aren't there."""
+        columns = [frame.get_column(c).to_list() for c in self._entity if c in frame.columns]
+        if not self._entity or len(columns) < len(self._entity):
+            return [None] * frame.height
+        return [orjson.dumps(values).decode() for values in zip(*columns, strict=True)]
+
+    def fitting(self, read: Read) -> Read:
+        """Without the rows of which the log can't keep the entity: its text is too long."""
+        import polars as pl
+
+        frame = read.frame
+        columns = [frame.get_column(c) for c in self._entity if c in frame.columns]
+        longest = sum(
+            max(map(len, filter(None, column.to_list())), default=0)
+            for column in columns
+            if column.dtype == pl.String
+        )
+        # Escaped, a character takes up to six bytes; numbers, quotes and commas come to it.
+        if 6 * longest + 40 * len(columns) <= LONGEST_ENTITY:
+            return read
+        lengths = [len(entity.encode()) if entity else 0 for entity in self.entities(frame)]
+        named = ", ".join(self._entity)
+        errors = [
+            RowError(
+                row, named, None, f"an entity of {length:,} bytes; {LONGEST_ENTITY:,} are kept"
+            )
+            for row, length in zip(read.index, lengths, strict=True)
+            if length > LONGEST_ENTITY
+        ]
+        return read.only(pl.Series([length <= LONGEST_ENTITY for length in lengths]), errors)
+
+    def moments(self, frame: pl.DataFrame) -> list[float | None]:
+        """When what each row is about happens, in seconds since 1970; else when it is predicted."""
+        import polars as pl
+
+        time = self.scorer.program.base.time
+        for column in (time, AT):
+            if column is not None and column in frame.columns:
+                values = frame.get_column(column).cast(pl.Datetime("us")).cast(pl.Int64).to_list()
+                return [None if v is None else v * _SECOND for v in values]
+        return [None] * frame.height
+
+    def events(
+        self,
+        ids: Sequence[str],
+        rows: Sequence[Mapping[str, Any]],
+        read: Read,
+        scored: Scored,
+        answers: Sequence[str],
+        *,
+        at: float,
+        milliseconds: float,
+        role: str,
+    ) -> list[Prediction]:
+        """What is kept of each row that was scored; ``rows`` are those that were read well."""
+        features = zip(*scored.features.values(), strict=True)
+        count = len(ids)
+        columns = (
+            ids, [at] * count, self.moments(read.frame), [self.model.number] * count,
+            [role] * count, self.entities(read.frame), map(_kept, rows),
+            [orjson.dumps(values, default=str).decode() for values in features], answers,
+            [milliseconds] * count,
+        )  # fmt: skip
+        return list(starmap(Prediction, zip(*columns, strict=True)))
+
+    @property
+    def positive(self) -> str:
+        """The name of a binary model's positive class."""
+        return self.scorer.bundle.labels.names[1]
+
+    def class_name(self, code: int) -> str:
+        """The name of a class in JSON and metrics."""
+        return self.scorer.bundle.labels.names[code]
+
+    @cached_property
+    def _entity(self) -> tuple[str, ...]:
+        """The entity's columns without the time, which is kept beside it."""
+        return tuple(c for c in self.entity if c != self.scorer.program.base.time)
+
+
+def _kept(row: Mapping[str, Any]) -> str:
+    """A row as the log keeps it; as text where JSON has no place for a value."""
+    try:
+        return orjson.dumps(row, default=str).decode()
+    except TypeError:
+        # Integers of a table beyond 64 bits, and what is nested deeply.
+        return orjson.dumps({c: shown(v) for c, v in row.items()}).decode()
+
+
+def default_entity(folder: Path) -> tuple[str, ...]:
+    """The columns that are unique in the base source, as the bundle's schema says."""
+    schema = read_json(folder / "schema.json")
+    unique = schema["sources"][schema["base"]]["rules"].get("unique")
+    return tuple(unique["value"]) if unique else ()

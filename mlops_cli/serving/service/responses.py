@@ -1,0 +1,109 @@
+"""What becomes of scored rows: answers to who asked, events for the log, figures for metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from mlops_cli.online.request_rows import Read
+
+if TYPE_CHECKING:
+    from mlops_cli.events import Prediction
+    from mlops_cli.serving.scorer import Scored
+    from mlops_cli.serving.service.ids import Ids
+    from mlops_cli.serving.service.loaded_model import Served
+    from mlops_cli.serving.service.metrics import Metrics
+    from mlops_cli.serving.service.routing import Part
+    from mlops_cli.serving.service.versions import Versions
+
+    Rows = Sequence[Mapping[str, Any]]
+
+__all__ = ["Teller", "as_json"]
+
+
+class Teller:
+    """Gives rows their ids, writes their answers, and counts them.
+
+    Parameters
+    ----------
+    keeps
+        Whether there is a log that events are made for.
+    """
+
+    def __init__(self, versions: Versions, metrics: Metrics, ids: Ids, *, keeps: bool) -> None:
+        self._versions = versions
+        self._metrics = metrics
+        self._ids = ids
+        self._keeps = keeps
+
+    def told(self, part: Part, started: float) -> tuple[list[str], list[Prediction]]:
+        """Answers with ids, and the events of answering and shadow."""
+        served, rows, read, scored = part.served, part.rows, part.read, part.scored
+        assert scored is not None  # noqa: S101 - the callers did it
+        answers = [as_json(answer) for answer in served.answers(scored, read)]
+        ids = self._ids.some(len(answers))
+        events: list[Prediction] = []
+        at = time.time()
+        spent = (time.perf_counter() - started) * 1e3
+        role = self._versions.role(served)
+        if self._keeps:
+            events = served.events(
+                ids, rows, read, scored, answers, at=at, milliseconds=spent, role=role
+            )
+            shadow = self._versions.shadow
+            if shadow is not None:
+                events += self._shadowed(shadow, ids, rows, at)
+        self._count(served, scored, role)
+        for f in read.flagged:
+            self._metrics.warnings[f.column, f.kind, f.policy] += int(f.rows.sum())
+        # Written once, for the log and, with its id, for the client.
+        mark = "" if part.places is None else served.mark
+        told = [f'{{"id":"{i}",{mark}{answer[1:]}' for i, answer in zip(ids, answers, strict=True)]
+        return told, events
+
+    def _shadowed(
+        self, shadow: Served, ids: Sequence[str], rows: Rows, at: float
+    ) -> list[Prediction]:
+        """What the shadow says; its faults are its own."""
+        started = time.perf_counter()
+        try:
+            read = shadow.scorer.read(rows)
+            scored = shadow.scorer.score(read.frame)
+        except Exception:  # noqa: BLE001 - who asked isn't answered from it
+            self._metrics.rows[shadow.model.number, "shadow-failed"] += len(rows)
+            return []
+        spent = (time.perf_counter() - started) * 1e3
+        own = [f"{ids[i]}-shadow" for i in read.index]
+        self._count(shadow, scored, "shadow")
+        return shadow.events(
+            own, [rows[i] for i in read.index], read, scored,
+            [as_json(answer) for answer in shadow.answers(scored, Read(read.frame, ()))],
+            at=at, milliseconds=spent, role="shadow",
+        )  # fmt: skip
+
+    def _count(self, served: Served, scored: Scored, role: str) -> None:
+        metrics, number = self._metrics, served.model.number
+        rows = len(scored.output)
+        metrics.rows[number, role] += rows
+        metrics.batches.add(rows)
+        metrics.watch.take(served, scored)
+        for table, missed in scored.misses.items():
+            metrics.misses[table] += missed
+        if scored.output.ndim == 1:
+            return
+        binary = scored.output.shape[1] == 2  # noqa: PLR2004
+        if binary:
+            metrics.scores[number, served.positive].add_all(scored.output[:, 1])
+            return
+        for code, p in zip(
+            scored.output.argmax(axis=1).tolist(), scored.output.max(axis=1).tolist(), strict=True
+        ):
+            metrics.scores[number, served.class_name(code)].add(p)
+
+
+def as_json(content: Any) -> str:
+    """Plain values as JSON text."""
+    return orjson.dumps(content, default=str).decode()

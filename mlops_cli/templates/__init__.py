@@ -1,1 +1,0 @@
-"""What `mlops init` writes."""

@@ -1,0 +1,179 @@
+"""The rows that may teach or decide, train and validation, as matrices, labels and folds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from mlops_cli.data.atomic_files import read_json
+from mlops_cli.errors import DataRefused
+from mlops_cli.layout import TARGET
+from mlops_cli.models.encoder import Encoder
+from mlops_cli.models.objectives import check_target, fit_weights, task_info
+from mlops_cli.splitting.folds import Fold, cross_validation, hold_out, parts_of, strata
+from mlops_cli.splitting.reader import feature_kinds, read_split, read_target
+from mlops_cli.splitting.strategies import dense_ids, repetitive
+from mlops_cli.training.judge import Judge
+from mlops_cli.training.objective import Problem
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.metrics.catalog import Metric
+    from mlops_cli.models.families.task_info import TaskInfo
+    from mlops_cli.models.labels import LabelCodec
+    from mlops_cli.params.data import Split
+    from mlops_cli.params.modelling import Train
+    from mlops_cli.training.time_budget import Plan
+
+__all__ = ["Known", "read_known"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """Train and validation of a project; the test split is none of this.
+
+    Parameters
+    ----------
+    layout
+        Where the project's files are.
+    kinds
+        The features.
+    split
+        How the splits were made: folds are made alike.
+    rules
+        Weights, objective and monotone features.
+    targets
+        Of both splits, by name.
+    """
+
+    layout: Layout
+    kinds: dict[str, str]
+    split: Split
+    rules: Train
+    targets: dict[str, pl.Series]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows of each split."""
+        return {name: len(target) for name, target in self.targets.items()}
+
+    @cached_property
+    def both(self) -> pl.DataFrame:
+        """All rows, those of train first."""
+        return pl.concat(self._read(name) for name in self.targets)
+
+    def _read(self, name: str, rows: int | None = None, seed: int = 0) -> pl.DataFrame:
+        also = (self.split.group, self.rules.weight)
+        return read_split(self.layout, name, self.kinds, rows, seed, also)
+
+    def truth(self, labels: LabelCodec, plan: Plan) -> npt.NDArray[Any]:
+        """Labels of the rows that decide.
+
+        Raises
+        ------
+        DataRefused
+            If validation has a class that train lacks, or one class only where it decides alone.
+        """
+        y = labels.encode(self.targets["validation"], "the validation split")
+        if plan.crossed:
+            import numpy as np
+
+            return np.concatenate([labels.encode(self.targets["train"], "the train split"), y])
+        if labels.classes and self.targets["validation"].n_unique() == 1:
+            raise DataRefused(
+                f"the validation split has one class: {self.targets['validation'][0]!r} in all "
+                f"{len(y)} rows, so it can't decide which model is better",
+                "Split so that each class is in every split, or let tune cross-validate "
+                "(tune.folds).",
+            )
+        return y
+
+    def folds(self, plan: Plan, labels: LabelCodec, seed: int) -> list[Fold]:
+        """Which rows teach and which decide."""
+        if not plan.crossed:
+            return hold_out(plan.rows, self.rows["validation"])
+        classes = len(labels.classes)
+        grouped = self.split.strategy == "grouped"
+        strat = None if grouped else strata(self.truth(labels, plan), classes)
+        return cross_validation(self._units(), strat, plan.folds, seed, grouped=grouped)
+
+    def judge(self, plan: Plan, labels: LabelCodec, metric: Metric, seed: int) -> Judge:
+        """Scores a prediction for all rows that decide."""
+        frame = self.both if plan.crossed else self._read("validation")
+        weight = fit_weights(frame, self.rules.weight)
+        parts = parts_of(self.folds(plan, labels, seed))
+        return Judge(metric, self.truth(labels, plan), parts, weight)
+
+    def problem(
+        self, plan: Plan, labels: LabelCodec, metric: Metric, *, seed: int, patience: int
+    ) -> Problem:
+        """What the trials are judged on."""
+        import numpy as np
+
+        truth = self.truth(labels, plan)
+        folds = self.folds(plan, labels, seed)
+        if plan.crossed:
+            return self.all_of(plan, labels, metric, seed=seed, patience=patience)
+        train, validation = self._read("train", plan.rows, seed), self._read("validation")
+        encoder = Encoder.fit(train, self.kinds)
+        X = np.concatenate([encoder.transform(train), encoder.transform(validation)])
+        y = np.concatenate([labels.encode(train[TARGET], "the train split"), truth])
+        task = self._task(labels, encoder, y)
+        weight = fit_weights(pl.concat([train, validation]), self.rules.weight)
+        return Problem(task, metric, seed, X, y, folds, patience, weight)
+
+    def whole(self, problem: Problem, plan: Plan, labels: LabelCodec) -> Problem:
+        """The same with all rows of train; the validation split decides."""
+        full = replace(plan, rows=self.rows["train"])
+        return self.problem(
+            full, labels, problem.metric, seed=problem.seed, patience=problem.patience
+        )
+
+    def all_of(
+        self, plan: Plan, labels: LabelCodec, metric: Metric, *, seed: int, patience: int
+    ) -> Problem:
+        """The problem whose matrix has every row, for the last fits."""
+        import numpy as np
+
+        encoder = Encoder.fit(self.both, self.kinds)
+        y = np.concatenate([labels.encode(self.targets[name], name) for name in self.targets])
+        folds = self.folds(plan, labels, seed)
+        X = encoder.transform(self.both)
+        task, weight = self._task(labels, encoder, y), fit_weights(self.both, self.rules.weight)
+        return Problem(task, metric, seed, X, y, folds, patience, weight)
+
+    def _task(self, labels: LabelCodec, encoder: Encoder, y: npt.NDArray[Any]) -> TaskInfo:
+        """The task of these labels, after checking that the objective can learn from them."""
+        check_target(y, self.rules.objective, "train and validation")
+        return task_info(labels.type, len(labels.classes), self.rules, encoder)
+
+    def _units(self) -> npt.NDArray[np.int64]:
+        """Rows of one number stay in one fold: those of a group, or equal ones."""
+        import numpy as np
+
+        if self.split.group is not None:
+            return dense_ids(self.both[self.split.group].cast(pl.String).fill_null(""))
+        hashed = self.both.select(pl.struct(list(self.kinds)).hash(seed=0)).to_series()
+        units = dense_ids(hashed)
+        return np.arange(len(units)) if repetitive(units) else units
+
+
+def read_known(split: Split, rules: Train, layout: Layout) -> Known:
+    """What is known of a project that has been split.
+
+    Raises
+    ------
+    NotFound
+        If a split isn't there.
+    DataRefused
+        If a split has no rows, or lacks a feature.
+    """
+    kinds = feature_kinds(read_json(layout.program))
+    names = ("train", "validation")
+    return Known(layout, kinds, split, rules, {n: read_target(layout, n, kinds) for n in names})

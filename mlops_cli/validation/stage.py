@@ -1,0 +1,140 @@
+"""Validate: each source against its rules; rows pass, go to quarantine, or fail the stage."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from mlops_cli.data import parquet
+from mlops_cli.data.atomic_files import staged, write_json
+from mlops_cli.data.data_clock import in_utc
+from mlops_cli.data.source_schema import TableFacts
+from mlops_cli.errors import DataRefused
+from mlops_cli.layout import REASON
+from mlops_cli.reporting import Summary, Table
+from mlops_cli.validation.validator import Checked, check_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlops_cli.layout import Layout
+    from mlops_cli.params import Params
+    from mlops_cli.reporting import Progress
+    from mlops_cli.validation.column_rules import Finding
+
+__all__ = ["run"]
+
+_NAMED = 5
+
+
+def run(params: Params, layout: Layout, progress: Progress) -> Summary:
+    """Make ``data/validated``, ``data/quarantine`` and ``reports/validation.json``.
+
+    Raises
+    ------
+    DataRefused
+        If a rule is broken by more rows than it tolerates; the report is written all the same.
+    BadParams
+        If a rule doesn't go with its column.
+    """
+    until = None if params.ingest.until is None else in_utc(params.ingest.until)
+    raw = {name: parquet.scan(layout.raw / f"{name}.parquet") for name in params.ingest.sources}
+    checked: dict[str, Checked] = {}
+    for at, (name, source) in enumerate(params.ingest.sources.items()):
+        progress.update(f"checking {name}", at, len(raw))
+        rules = params.validate_.sources.get(name)
+        checked[name] = check_source(
+            name,
+            rules,
+            raw,
+            time=source.time,
+            until=until,
+            examples=params.validate_.examples,
+            show_values=params.validate_.show_values,
+            late=TableFacts({}, source.time, source.known_at).late,
+        )
+    report = {"sources": {name: _entry(c) for name, c in checked.items()}}
+    write_json(layout.work / "validation.json", report)
+    findings = [finding for c in checked.values() for finding in c.findings]
+    failed = [finding for finding in findings if not finding.passed]
+    if failed:
+        write_json(layout.validation_report, report)
+        raise _refusal(failed, layout)
+    with staged(layout.valid) as valid, staged(layout.quarantine) as quarantine:
+        valid.mkdir()
+        quarantine.mkdir()
+        for at, (name, result) in enumerate(checked.items()):
+            progress.update(f"writing {name}", at, len(raw))
+            _write(layout.raw / f"{name}.parquet", result, valid, quarantine)
+    write_json(layout.validation_report, report)
+    notes = [note for c in checked.values() for note in c.notes]
+    notes += [f.sentence() for f in findings if f.count and f.check.policy != "quarantine"]
+    return _summary(checked, notes, report)
+
+
+def _entry(result: Checked) -> dict[str, Any]:
+    return {
+        "rows_in": result.rows,
+        "rows_out": result.rows - result.quarantined.height,
+        "quarantined": result.quarantined.height,
+        "notes": list(result.notes),
+        "rules": [finding.to_json() for finding in result.findings],
+    }
+
+
+def _refusal(failed: list[Finding], layout: Layout) -> DataRefused:
+    # A table that isn't what it should be explains broken values, not the other way round.
+    worst = max(failed, key=lambda f: (bool(f.message), f.share))
+    others = [f"{f.check.subject} {f.check.name}" for f in failed if f is not worst]
+    more = f" Also broken: {', '.join(others[:_NAMED])}" if others else ""
+    more += f" and {len(others) - _NAMED} more." if len(others) > _NAMED else "."[: len(others)]
+    report = layout.validation_report.relative_to(layout.made).as_posix()
+    return DataRefused(
+        worst.sentence(),
+        f"{report} has each rule with examples; repair the source, or give the rule "
+        f"`tolerate` or another policy (quarantine, warn) in params.yaml.{more}",
+    )
+
+
+def _write(path: Path, result: Checked, valid: Path, quarantine: Path) -> None:
+    """Write one source's good rows and, if there are any, its bad ones, both in their order."""
+    bad = result.quarantined
+    if bad.is_empty() and not result.casts:
+        shutil.copyfile(path, valid / path.name)
+        return
+    table = parquet.scan(path).with_columns(list(result.casts.values()))
+    if bad.is_empty():
+        parquet.sink(table, valid / path.name)
+        return
+    numbered = table.with_row_index("_at")
+    is_bad = pl.col("_at").is_in(bad["_at"].implode())
+    parquet.sink(numbered.filter(~is_bad).drop("_at"), valid / path.name)
+    reasons = bad.lazy().rename({"reason": REASON})
+    set_aside = numbered.filter(is_bad).join(reasons, on="_at", maintain_order="left")
+    parquet.sink(set_aside.drop("_at"), quarantine / path.name)
+
+
+def _summary(checked: dict[str, Checked], notes: list[str], report: dict[str, Any]) -> Summary:
+    findings = [finding for c in checked.values() for finding in c.findings]
+    broken = [finding for finding in findings if finding.count]
+    rows = sum(c.rows for c in checked.values())
+    aside = sum(c.quarantined.height for c in checked.values())
+    table = Table(
+        "broken rules",
+        ("rule", "count", "share", "policy", "examples"),
+        tuple(
+            (
+                f"{f.check.subject} {f.check.name}",
+                f.count,
+                f"{f.share:.3%}",
+                f.check.policy,
+                f.shown(),
+            )
+            for f in broken
+        ),
+    )
+    held = f"{len(findings) - len(broken)} of {len(findings)} rules hold on {rows:,} rows"
+    headline = held + (f"; {aside:,} row{'s'[: aside != 1]} went to quarantine" if aside else "")
+    return Summary(headline, (table,) if broken else (), tuple(notes), report)

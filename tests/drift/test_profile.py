@@ -1,0 +1,139 @@
+"""Profiles: parts add up to the whole, and hold no more than some hundred kilobytes."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_cli.drift.binning import MISSING
+from mlops_cli.drift.profile import Profile
+from mlops_cli.drift.reference import Reference, label_frame, output_frame
+
+KINDS = {"x": "number", "n": "number", "c": "category", "b": "boolean"}
+
+
+def table(rows, seed=0):
+    rng = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {
+            "x": rng.normal(size=rows),
+            "n": rng.integers(0, 5, rows),
+            "c": rng.choice(["a", "b", "é"], rows),
+            "b": rng.random(rows) < 0.3,
+        }
+    ).with_columns(x=pl.when(pl.int_range(rows) % 7 > 0).then("x"))
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return Profile.reference(table(2000), KINDS, seed=3)
+
+
+rows = st.fixed_dictionaries(
+    {
+        "x": st.none() | st.floats(),
+        "n": st.none() | st.integers(-(10**6), 10**6),
+        "c": st.none() | st.text(max_size=3) | st.sampled_from("abcdefg"),
+        "b": st.none() | st.booleans(),
+    }
+)
+SCHEMA = {"x": pl.Float64, "n": pl.Int64, "c": pl.String, "b": pl.Boolean}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(rows, max_size=40), st.lists(rows, max_size=40))
+def test_two_parts_merged_are_the_profile_of_both(reference, first, second):
+    a, b = (pl.DataFrame(part, schema=SCHEMA) for part in (first, second))
+    merged = reference.of(a).merge(reference.of(b, start=len(a)))
+    whole = reference.of(pl.concat([a, b]))
+    assert merged.rows == whole.rows == len(a) + len(b)
+    for name, sketch in whole.columns.items():
+        other = merged.columns[name]
+        assert (other.counts == sketch.counts).all()
+        assert (other.low, other.high, other.misfits) == (sketch.low, sketch.high, sketch.misfits)
+        assert other.others == sketch.others
+        with np.errstate(over="ignore", invalid="ignore"):
+            assert other.total == pytest.approx(sketch.total, rel=1e-9, abs=1e-6, nan_ok=True)
+    assert (merged.sample.codes == whole.sample.codes).all()
+    assert (merged.sample.numbers == whole.sample.numbers).all()
+
+
+def test_a_stream_in_any_batches_gives_the_same_counts_and_the_same_sample(reference):
+    frame = table(30_000, seed=1)
+    whole = reference.of(frame)
+    for size in (997, 30_000):
+        parts = reference.over(frame[i : i + size] for i in range(0, len(frame), size))
+        assert parts.rows == 30_000
+        assert (parts.sample.codes == whole.sample.codes).all()
+        assert (parts.columns["x"].counts == whole.columns["x"].counts).all()
+    assert len(whole.sample.codes) == 5_000
+
+
+def test_the_sample_is_of_rows_all_over_the_stream(reference):
+    numbers = reference.of(table(30_000)).sample.numbers
+    assert np.histogram(numbers, bins=10, range=(0, 30_000))[0].min() > 400
+    assert len(set(numbers.tolist())) == 5_000
+
+
+def test_moments_and_range_are_those_of_the_values(reference):
+    frame = table(500, seed=2)
+    sketch = reference.of(frame).columns["x"]
+    assert sketch.mean == pytest.approx(frame["x"].mean())
+    assert sketch.deviation == pytest.approx(frame["x"].std(ddof=0))
+    assert (sketch.low, sketch.high) == (frame["x"].min(), frame["x"].max())
+    assert sketch.missing == frame["x"].null_count()
+
+
+def test_a_column_that_is_not_there_is_absent_and_others_are_passed_over(reference):
+    profile = reference.of(table(10).drop("x").with_columns(more=1))
+    assert profile.columns["x"].absent
+    assert profile.columns["x"].missing == 10
+    assert "more" not in profile.columns
+    assert (profile.sample.column("x") == MISSING).all()
+
+
+def test_profiles_of_different_references_are_not_merged(reference):
+    other = Profile.reference(table(100, seed=9), KINDS)
+    with pytest.raises(ValueError, match="different codings"):
+        reference.of(table(5)).merge(other.of(table(5)))
+
+
+def test_json_gives_it_back_in_the_same_bytes(reference):
+    text = json.dumps(reference.to_json(), allow_nan=False)
+    again = Profile.from_json(json.loads(text))
+    assert json.dumps(again.to_json()) == text
+    assert again.dependence == reference.dependence
+    frame = table(100, seed=4)
+    assert (again.of(frame).sample.codes == reference.of(frame).sample.codes).all()
+
+
+def test_its_size_is_bounded():
+    rng = np.random.default_rng(0)
+    wide = pl.DataFrame({f"x{i}": rng.normal(size=6_000) for i in range(40)}).with_columns(
+        pl.Series(f"c{i}", [f"category {v}" for v in rng.integers(0, 4_000, 6_000)])
+        for i in range(10)
+    )
+    kinds = {c: "number" if c.startswith("x") else "category" for c in wide.columns}
+    assert len(json.dumps(Profile.reference(wide, kinds).to_json())) < 600_000
+
+
+def test_a_reference_holds_inputs_predictions_and_labels_of_any_task():
+    frame = table(60)
+    three = np.tile([0.2, 0.5, 0.3], (60, 1))
+    cases = {
+        "binary": (three[:, :2], ["no", "yes"], {"probability": "number"}),
+        "multiclass": (three, [1, 2, 3], {"prediction": "category", "confidence": "number"}),
+        "regression": (three[:, 0], [], {"prediction": "number"}),
+    }
+    for task, (output, classes, kinds) in cases.items():
+        target = frame["n"] if task == "regression" else frame["c"]
+        made = Reference.of(frame, KINDS, target, output_frame(output, classes), task)
+        again = Reference.from_json(json.loads(json.dumps(made.to_json())))
+        assert {n: s.coding.kind for n, s in again.outputs.columns.items()} == kinds
+        assert again.inputs.rows == again.labels.rows == 60
+        label = again.labels.of(label_frame(target, task)).columns["label"]
+        assert label.present == 60
+        assert label.outside == 0

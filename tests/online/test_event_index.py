@@ -1,0 +1,42 @@
+"""Searches in a timeline: one by one and all together, against counting."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlops_cli.online.event_index import Timeline
+
+
+def test_what_is_before_is_found_alone_and_together() -> None:
+    rng = np.random.default_rng(3)
+    timeline = Timeline()
+    stretches, moments = [[(0, 0)]], [[]]
+    for longest in (1, 3, 60, 1, 700):
+        given = [
+            sorted(rng.integers(0, 50, rng.integers(0, longest + 1)).tolist()) for _ in range(7)
+        ]
+        stretches.append([timeline.add(times) for times in given])
+        moments.append(given)
+    rows = 40
+    firsts, ends, asked, wanted = [], [], [], []
+    for some, given in zip(stretches, moments, strict=True):
+        chosen = rng.integers(0, len(some), rows).tolist()
+        at = rng.integers(-1, 52, rows).tolist()
+        firsts.append([some[c][0] for c in chosen])
+        ends.append([some[c][1] for c in chosen])
+        asked.append(at)
+        times = [given[c] if given else [] for c in chosen]
+        counts = [sum(t < moment for t in of) for of, moment in zip(times, at, strict=True)]
+        wanted.append([first + n for first, n in zip(firsts[-1], counts, strict=True)])
+    together = timeline.all_before(np.array(firsts), np.array(ends), np.array(asked))
+    assert together.tolist() == wanted
+    assert [timeline.before(*one) for one in zip(firsts, ends, asked, strict=True)] == wanted
+    last = stretches[-1][0]
+    assert timeline.times(np.arange(*last)).tolist() == moments[-1][0]
+    assert timeline.time(last[0]) == moments[-1][0][0]
+
+
+def test_nothing_is_before_no_moment() -> None:
+    timeline = Timeline()
+    first, end = timeline.add([1, 2])
+    assert timeline.before([first, 0], [end, 0], [None, 5]) == [first, 0]

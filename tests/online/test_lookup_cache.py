@@ -1,0 +1,74 @@
+"""What is remembered of tables: fetched once, for all threads, and whole after a failure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import polars as pl
+import pytest
+from programs import Kept, compiled, tables, trips
+
+from mlops_cli.online.lookup_cache import Remembered
+from mlops_cli.online.online_entries import online_tables
+from mlops_cli.online.request_program import RequestProgram
+
+PROGRAM = compiled()
+REQUESTS = RequestProgram(PROGRAM)
+BASE = trips(21, 400)
+ROWS = REQUESTS.start(BASE.select(REQUESTS.inputs.needed))
+
+
+def kept() -> Kept:
+    return Kept(PROGRAM, tables(BASE))
+
+
+def test_a_key_is_fetched_once_for_each_table() -> None:
+    source, fetched = kept(), Counter[tuple[str, Any]]()
+
+    def fetch(table: str, keys: Sequence[Any]) -> list[Any]:
+        fetched.update((table, key) for key in keys)
+        return source.fetched(table, keys)
+
+    remembered = Remembered(online_tables(PROGRAM), fetch)
+    for some in (ROWS[:50], ROWS[20:90], ROWS):
+        REQUESTS.features(some, remembered)
+        REQUESTS.table(some, remembered)
+    assert set(fetched.values()) == {1}
+    assert {table for table, _ in fetched} == {table.name for table in online_tables(PROGRAM)}
+
+
+def test_several_threads_get_what_one_gets() -> None:
+    wanted = [repr(REQUESTS.features(ROWS[i : i + 9], kept().remembered)) for i in range(0, 200, 9)]
+    shared = kept().remembered
+    with ThreadPoolExecutor(4) as pool:
+        starts = [i for _ in range(3) for i in range(0, 200, 9)]
+        found = pool.map(lambda i: repr(REQUESTS.features(ROWS[i : i + 9], shared)), starts)
+        assert list(found) == wanted * 3
+
+
+@pytest.mark.parametrize("call", range(1, 9))
+def test_a_failure_on_the_way_leaves_no_key_half_known(call: int, monkeypatch) -> None:
+    remembered = kept().remembered
+    REQUESTS.features(ROWS[:3], remembered)
+    left = call
+
+    def failing(self: Any, number: int, entry: Any) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise MemoryError
+        taking[type(self)](self, number, entry)
+
+    taking = {type(m): type(m).take for m in remembered._memories.values()}
+    with monkeypatch.context() as patched:
+        for kind in taking:
+            patched.setattr(kind, "take", failing)
+        with pytest.raises(MemoryError):
+            REQUESTS.features(ROWS, remembered)
+    assert REQUESTS.features(ROWS, remembered) == REQUESTS.features(ROWS, kept().remembered)
+    table, _ = REQUESTS.table(ROWS, remembered)
+    wanted, _ = REQUESTS.table(ROWS, kept().remembered)
+    assert pl.DataFrame(table).equals(pl.DataFrame(wanted), null_equal=True)

@@ -1,0 +1,185 @@
+"""Requests give the features that the table gives, to the bit, and bad rows are told one by one."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from programs import INGEST, START, UTC, Kept, changed, compiled, tables, trips
+
+from mlops_cli.features.program import FeatureProgram
+from mlops_cli.online.request_program import RequestProgram
+from mlops_cli.params.data import Featurize, Ingest
+
+
+def made(requests: RequestProgram, started: pl.DataFrame, kept: Kept) -> pl.DataFrame:
+    """The features as a table, in the types that they have there."""
+    program = requests.program
+    empty = program.transform(
+        pl.DataFrame(schema=dict(program.base.schema)),
+        {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in program.facts.items()},
+    )
+    alone = pl.DataFrame(requests.features(started, kept)[0], schema=empty.schema)
+    together = pl.DataFrame(requests.table(started, kept)[0], schema=empty.schema)
+    assert together.equals(alone)
+    return alone
+
+
+def answered(program: FeatureProgram, base: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    requests = RequestProgram(program)
+    asked = rows.select(requests.inputs.needed).with_columns(pl.col("t").dt.to_string("iso"))
+    read = requests.inputs.read(asked.to_dicts())
+    assert not read.errors
+    return made(requests, requests.start(read.frame), Kept(program, tables(base)).remembered)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), clean=st.booleans())
+def test_requests_get_to_the_bit_what_the_table_gives(seed: int, clean: bool) -> None:
+    base = trips(seed, 200)
+    rules = {
+        "clean": [{"source": "trips", "set": {"stop": "UPPER(stop)"}}],
+        "joins": {},
+        "features": {"stop": "stop", "hour": "EXTRACT(hour FROM t)"},
+    }
+    program = compiled(changed(**rules)) if clean else compiled()
+    whole = program.transform(
+        program.repaired("trips", base.lazy()).collect(),
+        {s: program.cleaned(s, t) for s, t in tables(base).items()},
+    )
+    rows = base.sample(60, seed=seed)
+    expected = whole.with_columns(base["t"], n=pl.int_range(200)).sample(60, seed=seed)
+    assert answered(program, base, rows).equals(expected.drop("t", "n"), null_equal=True)
+
+
+def test_calendar_spans_and_late_columns_agree_with_the_table() -> None:
+    base = trips(11, 300).with_columns(t=pl.col("t") + pl.duration(days=27))
+    base = base.with_columns(done=pl.col("t") + pl.duration(minutes=95))
+    window = {
+        "source": "trips",
+        "by": {"stop": "stop"},
+        "over": "1mo",
+        "aggregates": {"n": "count(*)", "seen": "count(delay)", "low": "min(delay)"},
+    }
+    program = compiled(changed(windows={"month": window}, features={"late": "delay"}))
+    whole = program.transform(base, tables(base))
+    assert answered(program, base, base).equals(whole, null_equal=True)
+
+
+@pytest.mark.parametrize("over", ["1mo", "1q"])
+def test_the_last_days_of_a_month_look_back_to_the_same_day(over: str) -> None:
+    base = trips(14, 250).with_columns(t=START + pl.int_range(250) * pl.duration(minutes=557))
+    base = base.sample(250, shuffle=True, seed=1)
+    base = base.with_columns(done=pl.col("t") + pl.duration(minutes=95))
+    aggregates = {"n": "count(*)", "sum": "sum(delay)", "low": "min(delay)", "high": "max(delay)"}
+    window = {"source": "trips", "by": ["stop"], "over": over, "aggregates": aggregates}
+    program = compiled(changed(windows={"w": window}, joins={}, features={"stop": "stop"}))
+    assert answered(program, base, base).equals(program.transform(base, tables(base)))
+
+
+def test_a_shortened_past_answers_later_requests_the_same() -> None:
+    base = trips(12, 400)
+    program = compiled()
+    since = START + dt.timedelta(days=5)
+    late = base.filter(pl.col("t") - pl.duration(hours=2) >= since)
+    requests = RequestProgram(program)
+    started = requests.start(late.select(requests.inputs.needed))
+    full, short = Kept(program, tables(base)), Kept(program, tables(base), since)
+    assert sum(map(len, map(str, short.kept.values()))) < sum(
+        map(len, map(str, full.kept.values()))
+    )
+    seen = [requests.features(started, kept.remembered)[0] for kept in (short, full)]
+    assert seen[0] == seen[1]
+
+
+def test_only_what_the_features_read_is_asked_for() -> None:
+    requests = RequestProgram(compiled())
+    assert requests.inputs.needed == ("t", "bus", "stop")
+    assert requests.inputs.optional == ()
+    assert set(requests.inputs.columns) == {"t", "bus", "stop", "delay", "done"}
+
+
+def test_a_key_without_an_entry_is_counted_as_a_miss() -> None:
+    base = trips(13, 50)
+    program = compiled()
+    requests = RequestProgram(program)
+    row = {"t": "2020-01-05", "bus": "nosuch", "stop": "a"}
+    started = requests.start(requests.inputs.read([row]).frame)
+    features, misses = requests.features(started, Kept(program, tables(base)).remembered)
+    assert misses == {"join.bus": 1, "window.bus_24h.done": 1, "window.bus_24h": 1}
+    assert features["size"] == [None]
+    assert features["bus_24h_n"] == [0]
+
+
+def test_derived_columns_are_made_from_what_the_caller_knows() -> None:
+    source = {**INGEST["sources"]["trips"], "derive": {"double": "size * 2", "unused": "size"}}
+    ingest = {"sources": {**INGEST["sources"], "trips": source}}
+    schema = {**trips(0, 3).schema, "size": pl.Int64(), "double": pl.Int64(), "unused": pl.Int64()}
+    rules = {"base": "trips", "target": "delay > 1", "features": {"four": "double * 2"}}
+    program = FeatureProgram.compile(
+        Featurize.model_validate(rules), Ingest.model_validate(ingest), {"trips": schema}
+    )
+    again = FeatureProgram.from_json(program.to_json())
+    requests = RequestProgram(again)
+    assert requests.inputs.needed == ("t", "size")
+    read = requests.inputs.read([{"t": "2020-01-01", "size": 3}])
+    features, _ = requests.features(
+        requests.start(read.frame), Kept(program, tables(trips(0, 3))).remembered
+    )
+    assert features == {"four": [12]}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"t": "2020-01-01", "stop": "a"}, "column 'bus' is missing."),
+        ({"t": "yesterday", "stop": "a", "bus": "b"}, "'yesterday' in column 't' is not of type "),
+        ({"t": 5, "stop": "a", "bus": "b"}, "5 in column 't' is not of type datetime"),
+        ({"t": "2020-01-01", "stop": ["a"], "bus": "b"}, r"['a'] in column 'stop' is not of type"),
+        ({"t": "2020-01-01", "stop": {}, "bus": "b"}, r"{} in column 'stop' is not of type string"),
+        ({"t": "2020-01-01", "stop": "a", "buss": "b"}, "Did you mean 'buss'?"),
+    ],
+)
+def test_a_bad_row_is_told_and_the_others_are_read(row: Any, message: str) -> None:
+    good = {"t": "2020-01-01T08:00:00+02:00", "stop": "a", "bus": None}
+    read = RequestProgram(compiled()).inputs.read([good, row, good])
+    assert read.index == [0, 2]
+    assert read.frame["t"].to_list() == [dt.datetime(2020, 1, 1, 6, tzinfo=dt.UTC)] * 2
+    (error,) = read.errors
+    assert error.row == 1
+    assert message in error.message
+
+
+def test_a_table_that_lacks_a_column_is_refused_as_a_whole() -> None:
+    read = RequestProgram(compiled()).inputs.read_frame(pl.DataFrame({"t": ["2020-01-01"]}))
+    assert [(e.row, e.column) for e in read.errors] == [(None, "bus"), (None, "stop")]
+    assert read.frame.is_empty()
+
+
+def test_a_wide_row_has_to_the_bit_what_many_have() -> None:
+    names = [f"x{i}" for i in range(60)]
+    columns = {n: pl.Float64() for n in names} | {"n": pl.Int64(), "s": pl.String(), "t": UTC}
+    ingest = Ingest.model_validate({"sources": {"a": {"uri": "x", "time": "t"}}})
+    rules = Featurize.model_validate(
+        {
+            "base": "a",
+            "target": "n > 0",
+            "features": {**{n: n for n in names}, "s": "s", "n": "n", "ratio": "x1 / x2"},
+        }
+    )
+    requests = RequestProgram(FeatureProgram.compile(rules, ingest, {"a": columns}))
+    rows = [
+        {n: None if (i + row) % 7 == 0 else i / 7 + row for i, n in enumerate(names)}
+        | {"n": row, "s": "ab"[row % 2], "t": f"2024-01-{row + 1:02d}T00:00:00Z"}
+        for row in range(12)
+    ]
+    read = requests.inputs.read(rows)
+    many = made(requests, requests.start(read.frame), Kept(requests.program, {}).remembered)
+    for row in range(12):
+        one = requests.start(requests.inputs.read([rows[row]]).frame)
+        alone = made(requests, one, Kept(requests.program, {}).remembered)
+        assert alone.equals(many[row : row + 1])

@@ -1,0 +1,82 @@
+"""Raw rows through a real feature program: explained as they are scored, and timed by source."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from served_models import INGEST, RULES, TARGETS, Made, orders
+
+from mlops_cli.errors import DataRefused
+from mlops_cli.evaluation.studies.ablation import BASE, sources
+from mlops_cli.evaluation.studies.latency import of_lookups
+from mlops_cli.features.program import FeatureProgram
+from mlops_cli.layout import ROW, Layout
+from mlops_cli.models import bundle as bundles
+from mlops_cli.params import Params
+from mlops_cli.reporting import Silent
+from mlops_cli.serving.batch.explain import explain_file
+
+
+def params(task: str) -> Params:
+    return Params.model_validate(
+        {
+            "project": {"name": "p", "seed": 7},
+            "task": {"type": task},
+            "ingest": INGEST,
+            "featurize": {**RULES, "target": TARGETS[task]},
+            "register": {"name": "shop"},
+        }
+    )
+
+
+def written(folder: Path, rows: list[dict[str, object]]) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+def test_raw_rows_are_explained_up_to_the_prediction_of_the_batch(
+    made: Made, tmp_path: Path
+) -> None:
+    file = written(tmp_path, made.rows[-3:])
+    found = explain_file(params(made.task), made.layout, "workspace", file, Silent())
+    for one, expected in zip(found.rows, made.expected[-3:], strict=True):
+        assert one.base + sum(adds for *_, adds in one.contributions) == pytest.approx(one.raw)
+        assert {name for name, *_ in one.contributions} == set(made.features.columns)
+        if made.task == "regression":
+            assert one.prediction == pytest.approx(expected)
+        elif made.task == "binary":
+            assert one.probability == pytest.approx(expected[1])
+        else:
+            assert one.probability == pytest.approx(np.max(expected))
+
+
+def test_a_row_that_cannot_be_scored_is_named(made: Made, tmp_path: Path) -> None:
+    rows = [made.rows[0], {**made.rows[1], "width": "wide"}]
+    with pytest.raises(DataRefused, match=r"row 1 .*width"):
+        explain_file(params(made.task), made.layout, "workspace", written(tmp_path, rows), Silent())
+
+
+def test_features_belong_to_the_join_or_window_that_they_need(made: Made) -> None:
+    bundle = bundles.load(made.layout.model)
+    program = FeatureProgram.from_json(bundle.program)
+    assert sources(bundle, program) == {
+        BASE: ["size", "shop", "hour", "kind"],
+        "shop": ["rank"],
+        "shop_2d": ["shop_2d_returned", "shop_2d_n"],
+    }
+
+
+def test_look_ups_are_timed_where_there_is_an_online_store(made: Made, tmp_path: Path) -> None:
+    program = FeatureProgram.from_json(bundles.load(made.layout.model).program)
+    test = orders().with_row_index(ROW).select(pl.col(ROW)).tail(50)
+    found = of_lookups(program, made.layout, test)
+    assert set(found) == {"shop", "shop_2d"}
+    assert all(0 < milliseconds < 1000 for milliseconds in found.values())
+    shutil.copytree(made.layout.valid, Layout(tmp_path).valid)
+    assert of_lookups(program, Layout(tmp_path), test) == {}
