@@ -16,7 +16,7 @@ from typing import Any
 
 from seeded import fuzz
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "params"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 
 def part() -> tuple[Any, Any]:

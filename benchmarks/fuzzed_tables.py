@@ -18,7 +18,7 @@ from typing import Any
 
 from seeded import fuzz
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cli"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 
 def part() -> tuple[Any, Any]:

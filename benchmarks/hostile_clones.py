@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
-sys.path.insert(0, str(HERE.parents[1] / "tests" / "live"))
+sys.path.insert(0, str(HERE.parents[1] / "tests" / "support"))
 
 SHOWN = 20
 

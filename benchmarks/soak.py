@@ -163,7 +163,7 @@ def kills(folder: Path, project: Path, times: int) -> None:
 
 def database(folder: Path, project: Path, times: int) -> None:
     """PostgreSQL dies `times` times under load; the policy is spill."""
-    sys.path.insert(0, str(ROOT / "tests/store/events"))
+    sys.path.insert(0, str(ROOT / "tests/support"))
     from event_parts import Server, kept_ids, soon
 
     from mlops_cli.layout import Layout

@@ -1,4 +1,4 @@
-"""What commands the tests find, and which tests come first."""
+"""What commands the tests find, the fixtures of all, and which tests come first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+pytest_plugins = ["fixtures"]
 
 # As in an activated venv: the `mlops`, `dvc` and `gto` that tests call are this environment's.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -22,7 +22,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def loop(made, tmp_path, monkeypatch):
     """The example, with another project as its clone."""
-    place = Path(__file__).resolve().parents[2] / "examples" / "loop.py"
+    place = Path(__file__).resolve().parents[1] / "examples" / "loop.py"
     spec = importlib.util.spec_from_file_location("loop", place)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""The house keeps its shape: floors, what is loaded when, and what DVC is told of the code."""
+"""The package keeps its shape: levels, what is loaded when, and what DVC is told of the code."""
 
 from __future__ import annotations
 
@@ -8,42 +8,54 @@ import json
 import statistics
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from code_deps import code_deps, dvc_yaml
+from code_deps import code_deps, dvc_yaml, imported_modules
 from ruamel.yaml import YAML
 
 from mlops_cli.params import Params
+from mlops_cli.project.pipeline import MODULES as STAGE_MODULES
 from mlops_cli.project.pipeline import STAGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mlops_cli"
-MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "project" not in p.relative_to(PACKAGE).parts)
+MODULES = sorted(
+    p for p in PACKAGE.rglob("*.py") if "templates" not in p.relative_to(PACKAGE).parts
+)
 SECTIONS = {field.alias or name: name for name, field in Params.model_fields.items()}
 
 HEAVY = {"dvc", "lightgbm", "numpy", "optuna", "pandas", "pandera", "polars", "pyarrow"}
 HEAVY |= {"rich", "scipy", "sklearn", "skops"}
 
-# What the modules of a floor may import when they are loaded, besides the standard library and
-# this package. Everything else is imported by the function that needs it.
-LOADED = {
+# What the modules of a package may import when they are loaded, besides the standard library and
+# this package; of several rules, the one for the longest path counts. Everything else is imported
+# by the function that needs it.
+TABLES = {"numpy", "polars"}
+LOADED: dict[str, set[str]] = {
+    "": set(),
     "cli": {"typer"},
-    "stages": {"numpy", "polars"},
-    "store": {"numpy", "polars"},
-    "core": {"numpy", "polars"},
     "params": {"pydantic"},
+    **dict.fromkeys(
+        ["data", "ingestion", "validation", "features", "splitting", "online", "metrics"], TABLES
+    ),
+    **dict.fromkeys(["models", "training", "evaluation", "drift", "monitoring"], TABLES),
+    "evaluation/studies": set(),
+    "online/store": set(),
+    "registry/training_rows.py": TABLES,
+    "promotion/logged_responses.py": TABLES,
+    "promotion/replay_report.py": TABLES,
+    "backtest/costs.py": TABLES,
     # Loaded by who scores only, the service from its first request on.
-    "live/scoring.py": {"numpy"},
-    "live/batch_scoring.py": {"numpy"},
-    "live/logged_answers.py": {"numpy"},
-    "live/service": {"numpy", "orjson"},
-    # Only `running` loads it.
-    "live/service/server.py": {"httptools"},
-    "live/service/connection.py": {"httptools"},
-    "live/service/heads.py": {"httptools"},
+    "serving/scorer.py": TABLES,
+    "serving/batch/scoring.py": TABLES,
+    "serving/row_files": TABLES,
+    "serving/service": {"numpy", "orjson"},
+    # Only `run` loads it.
+    "serving/http_server": {"httptools", "orjson"},
 }
 
 
@@ -67,9 +79,15 @@ def imported_when_loaded(body: list[ast.stmt]) -> Iterator[str]:
             yield from imported_when_loaded(node.body)
 
 
+def source(module: str) -> str:
+    path = ROOT.joinpath(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return file.read_text(encoding="utf-8")
+
+
 def settings_read(stage: str) -> set[str]:
     """Dotted names of the parameters that a stage's module reads, as deep as the code says."""
-    tree = ast.parse((PACKAGE / "stages" / f"{stage}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(source(STAGE_MODULES[stage]))
     yaml_name = {python: yaml for yaml, python in SECTIONS.items()}
     read, inner = set(), set()
     for node in ast.walk(tree):  # outer attributes come before those inside of them
@@ -109,12 +127,12 @@ def test_help_loads_no_heavy_library(words: list[str], heavy: set[str]) -> None:
     assert done.stdout.splitlines()[-1].split() == ["loaded:"]
 
 
-def test_loading_a_module_imports_only_what_its_floor_may() -> None:
+def test_loading_a_module_imports_only_what_its_package_may() -> None:
     heavy = {}
     for path in MODULES:
         place = path.relative_to(PACKAGE).as_posix()
-        rules = [LOADED[p] for p in LOADED if place == p or place.startswith(f"{p}/")]
-        allowed = set().union(*rules) | set(sys.stdlib_module_names) | {"mlops_cli"}
+        rule = max((p for p in LOADED if f"{place}/".startswith(f"{p}/" if p else "")), key=len)
+        allowed = LOADED[rule] | set(sys.stdlib_module_names) | {"mlops_cli"}
         found = set(imported_when_loaded(ast.parse(path.read_text(encoding="utf-8")).body))
         if found - allowed:
             heavy[named(path)] = found - allowed
@@ -138,13 +156,14 @@ def test_dvc_yaml_lists_the_parameters_that_a_stage_reads(stage: str) -> None:
     assert not unread, f"stage {stage} would run again for {unread}, which it doesn't read"
 
 
-@pytest.mark.parametrize("floor", ["store", "core"])
-def test_below_the_stages_nobody_sees_all_the_parameters(floor: str) -> None:
+@pytest.mark.parametrize("stage", STAGES)
+def test_below_a_stage_nobody_sees_all_the_parameters(stage: str) -> None:
     # Else a stage could read, by way of a helper, what dvc.yaml doesn't list for it.
+    below = imported_modules(stage) - {STAGE_MODULES[stage]}
     takers = [
-        named(path)
-        for path in (PACKAGE / floor).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        module
+        for module in sorted(below)
+        for node in ast.walk(ast.parse(source(module)))
         if isinstance(node, ast.ImportFrom) and node.module == "mlops_cli.params"
         if any(alias.name == "Params" for alias in node.names)
     ]
@@ -173,7 +192,8 @@ def md5(path: Path) -> str | None:
         # A folder is the list of its files to DVC.
         files = [
             {"md5": md5(file), "relpath": file.relative_to(path).as_posix()}
-            for file in sorted(path.rglob("*.py"))
+            for file in sorted(path.rglob("*"))
+            if file.is_file() and file.parent.name != "__pycache__"
         ]
         listing = json.dumps(files, sort_keys=True).encode()
         return hashlib.md5(listing).hexdigest() + ".dir"  # noqa: S324
@@ -236,8 +256,15 @@ def test_public_modules_say_what_they_export() -> None:
     assert silent == [], "state `__all__`"
 
 
-def test_test_files_have_names_of_their_own() -> None:
-    # The folders under tests/ are no packages: of two files with one name, the second would fail
-    # to load where a worker has loaded the first.
-    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
-    assert sorted(names) == sorted(set(names))
+def test_packages_are_small_enough_to_look_at() -> None:
+    sizes = Counter(named(path.parent) for path in MODULES if path.name != "__init__.py")
+    assert {name: n for name, n in sizes.items() if n > 30} == {}
+
+
+def test_each_test_file_lies_where_its_package_does() -> None:
+    packages = {path.parent.relative_to(PACKAGE).as_posix() for path in MODULES}
+    places = {
+        path.parent.relative_to(ROOT / "tests").as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+    }
+    assert places <= packages

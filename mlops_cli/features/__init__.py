@@ -1,1 +1,4 @@
-"""TODO."""
+"""From validated tables to feature rows: joins, windows and expressions, as of a moment.
+
+``program`` is the whole of it as one object, the same for a table and for a request.
+"""

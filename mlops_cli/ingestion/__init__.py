@@ -1,1 +1,1 @@
-"""TODO."""
+"""From the sources in ``params.yaml`` to Parquet tables as of the data clock."""

@@ -279,4 +279,5 @@ def _is_midnight(moment: dt.datetime) -> bool:
 
 @cache
 def _template() -> str:
-    return files("mlops_cli.templates").joinpath("monitor.html").read_text(encoding="utf-8")
+    template = files("mlops_cli.monitoring") / "templates" / "monitor.html"
+    return template.read_text(encoding="utf-8")

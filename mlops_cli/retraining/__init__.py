@@ -1,1 +1,1 @@
-"""TODO."""
+"""From a monitoring report to a new candidate: trigger, retraining, recovery, the watch loop."""

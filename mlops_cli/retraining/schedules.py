@@ -40,7 +40,7 @@ def schedule(kind: Scheduler, layout: Layout, every: str, name: str = "") -> str
     """
     if kind == "cron":
         return f"{_cron(every)} {_line(layout.root)}\n"
-    given = files("mlops_cli.templates") / "watch" / f"{kind}.txt"
+    given = files("mlops_cli.retraining") / "templates" / f"{kind}.txt"
     text = given.read_text(encoding="utf-8")
     name = name or layout.root.name
     replaced = {"EVERY": every, "NAME": name}

@@ -23,7 +23,7 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 def texts(provider: Provider) -> dict[str, str]:
     """Path below the repository's root -> content."""
-    given = files("mlops_cli.templates") / "ci" / provider
+    given = files("mlops_cli.scaffold") / "templates" / "ci" / provider
     found = {
         entry.name: entry.read_text(encoding="utf-8").replace("@PYTHON@", PYTHON)
         for entry in sorted(given.iterdir(), key=lambda e: e.name)

@@ -134,7 +134,7 @@ def _texts(name: str, file: DataFile, proposal: Proposal) -> dict[str, str]:
         source, uri, file.separator, file.encoding, file.null_values, file.types, derive
     )
     task = proposal.target.task
-    given = files("mlops_cli.templates") / "project"
+    given = files("mlops_cli.scaffold") / "templates" / "project"
     readme = (given / "README.md.txt").read_text(encoding="utf-8")
     return {
         "params.yaml": params_yaml.render(name, reading, proposal),

@@ -30,7 +30,8 @@ def render(name: str, desc: str, task: TaskType, data: str, plots: Iterable[Plot
     plots
         What evaluate draws of this kind of task.
     """
-    text = (files("mlops_cli.templates") / "project" / "dvc.yaml.txt").read_text(encoding="utf-8")
+    template = files("mlops_cli.scaffold") / "templates" / "project" / "dvc.yaml.txt"
+    text = template.read_text(encoding="utf-8")
     return Template(text).substitute(
         name=scalar(name),
         desc=scalar(desc),

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Which rows are for training, validation and test, and the folds within them."""

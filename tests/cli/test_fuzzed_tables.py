@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-HERE = Path(__file__).parent
+import child
+
 SEEDS = (3, 8)
 CODE = f"""
-import json, sys
-sys.path.insert(0, {str(HERE)!r})
+import json
 from fuzzed_tables import many
 print(json.dumps([vars(outcome) for outcome in many(range(*{SEEDS}))]))
 """
@@ -19,8 +16,6 @@ print(json.dumps([vars(outcome) for outcome in many(range(*{SEEDS}))]))
 
 def test_a_table_goes_all_the_way_unharmed_or_is_refused_in_words() -> None:
     # A process of its own, which has started no threads: it forks.
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    outcomes = json.loads(done.stdout)
+    outcomes = json.loads(child.output(CODE))
     assert [(o["seed"], o["faults"]) for o in outcomes if o["faults"]] == []
     assert sum(o["refusal"] is None for o in outcomes) >= 2

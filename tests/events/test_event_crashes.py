@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import child
 import pytest
 from event_parts import Server, kept_ids, label, prediction, soon
 
@@ -19,14 +20,13 @@ from mlops_cli.layout import Layout
 # Appends without pause, from two threads, and prints what is durable.
 WRITER = """
 import sys, threading
-sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from event_parts import prediction
 from mlops_cli.layout import Layout
 from mlops_cli.events import open_log
 import mlops_cli.events.writer as writer, mlops_cli.events.sqlite as sqlite
 writer._AGAIN, sqlite._PATIENCE = 0.05, 0.05
-log = open_log(sys.argv[4] or None, Layout(Path(sys.argv[2])))
+log = open_log(sys.argv[3] or None, Layout(Path(sys.argv[1])))
 def work(name):
     n = 0
     while True:
@@ -36,7 +36,7 @@ def work(name):
         sys.stdout.write(" ".join(ids) + " .\\n")
         sys.stdout.flush()
 for thread in "xy":
-    threading.Thread(target=work, args=(f"{sys.argv[3]}{thread}",)).start()
+    threading.Thread(target=work, args=(f"{sys.argv[2]}{thread}",)).start()
 """
 
 
@@ -44,9 +44,10 @@ class Writer:
     """A process that appends until it is killed."""
 
     def __init__(self, name: str, root: Path, url: str | None) -> None:
-        here = str(Path(__file__).parent)
-        words = [sys.executable, "-c", WRITER, here, str(root), name, url or ""]
-        self._process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        words = [sys.executable, "-c", WRITER, str(root), name, url or ""]
+        self._process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, text=True, env=child.environment()
+        )
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

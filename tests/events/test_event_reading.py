@@ -151,7 +151,7 @@ def test_the_query_of_the_documents_counts_each_prediction_once(url, layout) -> 
     )
     events.write([], [label(3, "false", at=5e9)])
     events.close()
-    page = (Path(__file__).parents[3] / "docs" / "events.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
     sql = page.partition("```sql\n")[2].partition("```")[0]
     if url is None:
         with sqlite3.connect(layout.events) as db:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import child
 import pytest
 from event_parts import label, prediction
 
@@ -127,13 +128,14 @@ def test_nothing_follows_a_write_that_failed(spill, monkeypatch) -> None:
 def test_a_segment_that_another_process_writes_is_left_to_it_until_it_ends(spill) -> None:
     spill._folder.mkdir()
     code = (
-        "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
+        "import sys; from pathlib import Path\n"
         "from event_parts import prediction; from mlops_cli.events.spill import Spill\n"
         "spill = Spill(Path(sys.argv[1]), 10**6); spill.write([prediction(7)])\n"
         "print('written', flush=True); sys.stdin.read()"
     )
-    words = [sys.executable, "-c", code, str(spill._folder), str(Path(__file__).parent)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    words = [sys.executable, "-c", code, str(spill._folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, env=child.environment(), **pipes) as other:
         assert other.stdout.readline() == "written\n"
         assert ids(spill) == []
         assert spill.size > 0

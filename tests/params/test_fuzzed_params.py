@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
-from pathlib import Path
 
+import child
 from fuzzed_params import Mutation
 
 from mlops_cli import params
 from mlops_cli.errors import BadParams
 
-HERE = Path(__file__).parent
 SEEDS = (0, 12)
 CODE = f"""
-import json, sys
-sys.path.insert(0, {str(HERE)!r})
+import json
 from fuzzed_params import many
 print(json.dumps([outcome._asdict() for outcome in many(range(*{SEEDS}))]))
 """
@@ -39,8 +35,6 @@ def test_changed_settings_are_read_or_refused_by_the_key() -> None:
 
 def test_changed_settings_work_or_are_refused_in_words() -> None:
     # A process of its own, which has started no threads: it forks.
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    outcomes = json.loads(done.stdout)
+    outcomes = json.loads(child.output(CODE))
     assert [(o["seed"], o["faults"]) for o in outcomes if o["faults"]] == []
     assert any(o["refusal"] is None for o in outcomes)

@@ -27,7 +27,7 @@ from mlops_cli.online.store import open_store
 from mlops_cli.reporting import Silent
 from mlops_cli.validation import stage as validate
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
@@ -37,8 +37,8 @@ def flights(tmp_path_factory) -> Made:
     layout = Layout(tmp_path_factory.mktemp("flights"))
     text = (ROOT / "params.yaml").read_text().replace('"2013-10-01"', '"2013-04-01"')
     params = parameters.parse(text)
-    for stage in (ingest, validate, featurize):
-        stage.run(params, layout, Silent())
+    for step in (ingest, validate, featurize):
+        step.run(params, layout, Silent())
     table = parquet.scan(layout.features).collect()
     program = read_json(layout.program)
     labels, encoder = (

@@ -1,13 +1,8 @@
 """Champion against challenger, on the same test rows."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-
 from trained_projects import frame, params, trained
 
 from mlops_cli.errors import BadParams

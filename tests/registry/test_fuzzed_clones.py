@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
+import child
 import pytest
 from fuzzed_projects import make
 
-LIVE = Path(__file__).parent
 SEEDS = (0, 8)
 CODE = f"""
 import json, sys
-sys.path.insert(0, {str(LIVE)!r})
 from pathlib import Path
 from fuzzed_clones import box, looked_at, many, warm
 template = Path(sys.argv[1])
@@ -30,11 +26,7 @@ def looked_at(tmp_path_factory: pytest.TempPathFactory) -> tuple[list, list]:
     """What commands end with on the project as it is, and the faults of hostile clones of it."""
     template = make(tmp_path_factory.mktemp("fuzzed") / "template")
     # A process of its own, which has started no threads: it forks.
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, str(template)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    plain, broken = json.loads(done.stdout)
+    plain, broken = json.loads(child.output(CODE, str(template)))
     return plain, broken
 
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "service"))
-
 from learnt_versions import Project, orders, registered
 
 from mlops_cli.cli.app import main

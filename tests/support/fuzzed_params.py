@@ -412,12 +412,12 @@ def warm() -> None:
     import typer
 
     import mlops_cli.cli.app as application
+    from mlops_cli.project.pipeline import MODULES
 
-    stages = ("ingest", "validate", "featurize", "split")
     for name in (
         "dvc.repo.index", "dvc.repo.stage", "dvc.api", "pandera.polars", "ruamel.yaml",
         "mlops_cli.project.dvc", "mlops_cli.cli.output.progress", "rich.table", "rich.console",
-        *(f"mlops_cli.project.pipeline.{stage}" for stage in stages),
+        *(MODULES[stage] for stage in ("ingest", "validate", "featurize", "split")),
     ):  # fmt: skip
         importlib.import_module(name)
     if isinstance(application.app, typer.Typer):

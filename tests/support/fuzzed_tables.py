@@ -218,11 +218,12 @@ def _heights(*folders: str) -> int:
 
 _IMPORTED = (
     "catboost", "dulwich.porcelain", "dvc.api", "dvc.repo.add", "dvc.repo.init",
-    "dvc_data.hashfile.db.local", "lightgbm", "mlops_cli.cli.output.progress", "mlops_cli.serving.batch.predict",
-    "mlops_cli.scaffold.create_project", "mlops_cli.scaffold.params_yaml", "numpy.ma", "optuna",
+    "dvc_data.hashfile.db.local", "lightgbm", "mlops_cli.cli.output.progress",
+    "mlops_cli.scaffold.create_project", "mlops_cli.scaffold.params_yaml",
+    "mlops_cli.serving.batch.predict", "numpy.ma", "optuna",
     "polars._utils.parquet", "polars.datatypes", "pyarrow", "rich.console", "rich.table",
     "ruamel.yaml", "scipy.stats", "sklearn", "sklearn.ensemble", "sklearn.linear_model",
-    "sklearn.neural_network", "skops.io", *(f"mlops_cli.project.pipeline.{name}" for name in STAGES),
+    "sklearn.neural_network", "skops.io",
     *(f"mlops_cli.models.families.{name}" for name in ("linear", "lightgbm", "extra_trees", "mlp")),
 )  # fmt: skip
 
@@ -232,8 +233,9 @@ def warm() -> None:
     import typer
 
     import mlops_cli.cli.app as application
+    from mlops_cli.project.pipeline import MODULES
 
-    for name in _IMPORTED:
+    for name in (*_IMPORTED, *MODULES.values()):
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
     if isinstance(application.app, typer.Typer):

@@ -1,14 +1,10 @@
 """The train stage: a bundle of the best settings, fitted on train plus validation."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from modelling import make_params, make_splits
 
 from mlops_cli.errors import DataRefused, NotFound

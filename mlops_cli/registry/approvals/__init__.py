@@ -1,1 +1,1 @@
-"""TODO."""
+"""Who may promote what: signed approvals, and the rules of each stage."""

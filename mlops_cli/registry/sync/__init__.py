@@ -1,1 +1,1 @@
-"""TODO."""
+"""The exchange with a team's remote: push, pull, fast-forward, rebase; all of it or nothing."""

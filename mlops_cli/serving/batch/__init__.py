@@ -1,1 +1,1 @@
-"""TODO."""
+"""Predictions and explanations for whole files, in parts that can be resumed."""

@@ -39,8 +39,11 @@ SETTINGS = "serving.json"
 ONLINE = "online.sqlite"
 """The online store as of the build, where the features look anything up."""
 _TOOL = {
-    "": {"__main__.py", "cli", "stages"},
-    "templates": {"ci", "deploy", "manifests", "project", "watch"},
+    "": {
+        *("__main__.py", "cli", "scaffold", "registry", "project", "validation", "training"),
+        *("evaluation", "monitoring", "feedback", "promotion", "backtest", "retraining"),
+    },
+    "serving/deployment": {"templates"},
 }
 """Parts of the package that no service needs, by their folder."""
 
@@ -77,7 +80,7 @@ def write(
         shutil.copyfile(path, target)
     (context / SETTINGS).write_text(json_text(settings), encoding="utf-8")
     (context / "README.md").write_text(card, encoding="utf-8")
-    given = files("mlops_cli.templates") / "deploy"
+    given = files("mlops_cli.serving.deployment") / "templates"
     entry = (given / "service.py.txt").read_text(encoding="utf-8")
     (context / "service.py").write_text(entry, encoding="utf-8")
 
@@ -90,7 +93,7 @@ def write_dockerfile(context: Path, environment: Mapping[str, str]) -> None:
     environment
         What the image sets; a container may set it to something else.
     """
-    given = files("mlops_cli.templates") / "deploy" / "Dockerfile.template.txt"
+    given = files("mlops_cli.serving.deployment") / "templates" / "Dockerfile.template.txt"
     # JSON's escapes are the Dockerfile's, which also fills in variables.
     lines = [
         f"ENV {name}={json.dumps(value, ensure_ascii=False)}".replace("$", "\\$")

@@ -1,8 +1,8 @@
 """Puts a bundle into the project's BentoML store and builds the Bento: a process of its own.
 
-`python -m mlops_cli.serving.deployment.build_process ORDER`, with BENTOML_HOME and the folder to build from in
-the environment: BentoML reads its settings when it is imported, imports the service from the
-folder, and sets up logging; none of that should reach the command line's process.
+`python -m mlops_cli.serving.deployment.build_process ORDER`, with BENTOML_HOME and the folder to
+build from in the environment: BentoML reads its settings when it is imported, imports the service
+from the folder, and sets up logging; none of that should reach the command line's process.
 """
 
 from __future__ import annotations

@@ -65,9 +65,10 @@ def texts(name: str, image: str, serve: Serve) -> dict[str, str]:
         "@GRACE@": str(math.ceil(serve.limits.seconds) + _PAUSE),
         "@SPILL@": str(serve.events.spill_megabytes + 100),
     }
+    folder = files("mlops_cli.serving.deployment") / "templates" / "manifests"
     return {
         path: re.sub("|".join(marks), lambda mark: marks[mark[0]], text)
-        for path, text in _templates(files("mlops_cli.templates") / "manifests")
+        for path, text in _templates(folder)
     }
 
 

@@ -18,7 +18,7 @@ __all__ = ["headers", "html"]
 @cache
 def html() -> bytes:
     """The page, with nothing fetched from elsewhere."""
-    return files("mlops_cli.templates").joinpath("service/page.html").read_bytes()
+    return files("mlops_cli.serving.service").joinpath("templates/page.html").read_bytes()
 
 
 @cache

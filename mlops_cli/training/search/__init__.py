@@ -1,1 +1,1 @@
-"""TODO."""
+"""Trials of settings: search space, sampler, history, and how processes share one search."""

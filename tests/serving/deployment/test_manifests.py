@@ -135,7 +135,7 @@ def test_every_container_is_confined(folder: Path) -> None:
         assert service["pids_limit"], name
         assert service["mem_limit"], name
         assert service["cpus"], name
-        # The image of the service has a user of its own (live/bento says which).
+        # The image of the service has a user of its own (serving/deployment says which).
         assert name == "service" or not service["user"].startswith("0"), name
         for mount in service.get("tmpfs", []):
             assert "size=" in mount, f"{name}: {mount} could take all memory"
