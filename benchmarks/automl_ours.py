@@ -72,9 +72,9 @@ def main(place: Path, seconds: float, out: Path) -> None:
 
 def scored(project: Path, test: pl.DataFrame) -> tuple[np.ndarray, float]:
     """Predictions of raw rows, and the median time of one row: features in, prediction out."""
-    from mlops_cli.serving.scorer import Scorer
+    from mlops_cli.serving.scorer import RequestScorer
 
-    scorer = Scorer.open(project / "models/fitted", project)
+    scorer = RequestScorer.open(project / "models/fitted", project)
     read = scorer.read_frame(test.drop(TARGET))
     if read.errors:
         sys.exit(f"{len(read.errors)} test rows can't be scored, the first: {read.errors[0]}")

@@ -22,16 +22,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mlops_cli.evaluation.performance_estimation import proven
-from mlops_cli.evaluation.reliability import curves_of
+from mlops_cli.evaluation.performance_estimation import validate_estimates
+from mlops_cli.evaluation.reliability import reliability_curves
 from mlops_cli.layout import TARGET, TIME, Layout
 from mlops_cli.metrics.bootstrap import Bootstrap, compare
 from mlops_cli.metrics.catalog import METRICS
 from mlops_cli.models.encoder import Encoder
 from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.models.labels import LabelCodec
-from mlops_cli.monitoring.baseline import Basis
-from mlops_cli.monitoring.evaluate_window import judge
+from mlops_cli.monitoring.baseline import Baseline
+from mlops_cli.monitoring.evaluate_window import evaluate_window
 from mlops_cli.monitoring.window import Window
 from mlops_cli.params.monitoring import Monitor
 
@@ -84,8 +84,8 @@ class Model:
             [AUC], y, {"model": p, "constant": np.full_like(p, 0.5)},
             Bootstrap(100, 0.95, 0),
         )  # fmt: skip
-        curves = curves_of(y, p, ["False", "True"])
-        proofs = proven([AUC], y, p, curves, seed=0)
+        curves = reliability_curves(y, p, ["False", "True"])
+        proofs = validate_estimates([AUC], y, p, curves, seed=0)
         evaluation = {
             "metrics": ["roc_auc"],
             "confidence": 0.95,
@@ -98,7 +98,7 @@ class Model:
             name: {m: interval.rounded() for m, interval in of.items()}
             for name, of in found.figures.items()
         }
-        self.basis = Basis(LABELS, kinds, [AUC], figures, evaluation, trained=month(clock))
+        self.basis = Baseline(LABELS, kinds, [AUC], figures, evaluation, trained=month(clock))
 
     def predict(self, rows: pl.DataFrame) -> Any:
         """Probabilities (n, 2)."""
@@ -119,8 +119,10 @@ def main(folder: Path) -> None:
             p, features = model.predict(rows), rows.select(list(kinds))
             blind = Window.of(model.basis, rows[TIME], features, p)
             seen = Window.of(model.basis, rows[TIME], features, p, rows[TARGET])
-            estimate = judge(blind, model.basis, Monitor(), former=former).facts["estimate"]
-            told = judge(seen, model.basis, Monitor())
+            estimate = evaluate_window(blind, model.basis, Monitor(), former=former).facts[
+                "estimate"
+            ]
+            told = evaluate_window(seen, model.basis, Monitor())
             former = told.facts["estimate"]["check"]
             guess, real = estimate["figures"]["roc_auc"], former["realised"]
             error = guess["value"] - real

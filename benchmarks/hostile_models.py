@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.models.families import FAMILIES, FitRequest, Fitted, TaskInfo
+from mlops_cli.models.families import FAMILIES, FitRequest, FittedModel, TaskInfo
 
 _NUMBERS = (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\0", b"9999", b"-999")
 _BYTES = (0, 127, 128, 255, *b"019-")
@@ -72,7 +72,7 @@ def hostile(family: str, times: int, seed: int) -> Iterator[str]:
 def outcome(family: str, files: Mapping[str, bytes], rows: np.ndarray) -> str:
     """Refused, or read; and then whether it predicts."""
     try:
-        model: Fitted = FAMILIES[family].from_files(files)
+        model: FittedModel = FAMILIES[family].from_files(files)
     except (MlopsError, MemoryError):
         return "refused"
     try:

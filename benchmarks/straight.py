@@ -24,7 +24,7 @@ import plain_flights
 import polars as pl
 
 from mlops_cli import params as parameters
-from mlops_cli.evaluation.permutation_importance import permutation
+from mlops_cli.evaluation.permutation_importance import permutation_importance
 from mlops_cli.evaluation.slice_metrics import break_down
 from mlops_cli.metrics.bootstrap import Bootstrap, compare
 from mlops_cli.metrics.catalog import lookup
@@ -37,14 +37,14 @@ from mlops_cli.models.labels import LabelCodec
 from mlops_cli.reporting import Silent
 from mlops_cli.splitting.folds import hold_out
 from mlops_cli.training.ensemble_selection import select
-from mlops_cli.training.judge import Judge
-from mlops_cli.training.model_selection import Contender, preferred, weighed
-from mlops_cli.training.objective import Problem
+from mlops_cli.training.judge import CvScorer
+from mlops_cli.training.model_selection import CandidateModel, rank_candidates, select_ensemble
+from mlops_cli.training.objective import CvObjective
 from mlops_cli.training.search.journal import Journal
 from mlops_cli.training.search.search import Search, search
-from mlops_cli.training.search.search_space import Candidate, firsts, narrowed
+from mlops_cli.training.search.search_space import Candidate, first_choices, narrow
 from mlops_cli.training.search.trials import Limits, Trial, ranked
-from mlops_cli.training.time_budget import Plan
+from mlops_cli.training.time_budget import SearchPlan
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = parameters.load(ROOT / "params.yaml")
@@ -106,29 +106,31 @@ def kinds_of(features: pl.DataFrame) -> dict[str, str]:
 
 def searched(
     train: pl.DataFrame, validation: pl.DataFrame, kinds: dict[str, str], labels: LabelCodec
-) -> Problem:
+) -> CvObjective:
     """What trials, or finalists, are judged on: fitted on train, scored on validation."""
     encoder = Encoder.fit(train, kinds)
     task = TaskInfo("binary", 2, encoder.categorical)
     X = np.concatenate([encoder.transform(train), encoder.transform(validation)])
     y = np.concatenate([labels.encode(part["late"], "train") for part in (train, validation)])
     folds = hold_out(len(train), len(validation))
-    return Problem(
+    return CvObjective(
         task, lookup("roc_auc", "binary"), SEED, X, y, folds, PARAMS.train.early_stopping
     )
 
 
-def preferred_of(contenders: list[Contender], judge: Judge) -> list[Contender]:
+def preferred_of(contenders: list[CandidateModel], judge: CvScorer) -> list[CandidateModel]:
     simplest = PARAMS.tune.choose == "simplest"
-    return preferred(contenders, judge, seed=SEED, simplest=simplest)
+    return rank_candidates(contenders, judge, seed=SEED, simplest=simplest)
 
 
 def finalists(
-    problem: Problem, whole: Problem, trials: list[Trial], journal: Journal
-) -> list[Contender]:
+    problem: CvObjective, whole: CvObjective, trials: list[Trial], journal: Journal
+) -> list[CandidateModel]:
     """The trials that are best together, each taught by all rows of train."""
     kept = [(t, journal.outcomes.prediction(t.number)) for t in ranked(trials, maximise=True)[:24]]
-    leading = preferred_of([Contender(t, p, 0.0) for t, p in kept if p is not None], problem.judge)
+    leading = preferred_of(
+        [CandidateModel(t, p, 0.0) for t, p in kept if p is not None], problem.judge
+    )
     costs, most = [0.0] * len(leading), PARAMS.tune.finalists
     found = []
     for number in select(
@@ -142,7 +144,7 @@ def finalists(
             rounds=int(rounds * 2.5) if rounds else None,
         )
         refitted = replace(trial, score=again.score, iterations=again.iterations)
-        found.append(Contender(refitted, again.prediction, 0.0))
+        found.append(CandidateModel(refitted, again.prediction, 0.0))
     return preferred_of(found, whole.judge)
 
 
@@ -160,11 +162,11 @@ def main(folder: Path) -> None:
     rows = np.sort(rng.choice(train.height, tune.rows or train.height, replace=False))
     problem = searched(train[rows], validation, kinds, labels)
     journal = Journal.open(folder / "search.journal", "maximize", Silent())
-    spaces = {f: narrowed(FAMILIES[f].space, {}, f) for f in tune.families}
+    spaces = {f: narrow(FAMILIES[f].space, {}, f) for f in tune.families}
     what = Search(
         spaces, problem.evaluate, Limits(tune.trials, None), True, SEED, tune.pruning, Silent()
     )
-    first = firsts(
+    first = first_choices(
         spaces,
         {f: FAMILIES[f].candidates() for f in spaces},
         most=((tune.trials or 1) + 1) // 2,
@@ -175,8 +177,8 @@ def main(folder: Path) -> None:
 
     judge, predictions = whole.judge, [c.prediction for c in last]
     families = [c.trial.family for c in last]
-    one_split = Plan(1, len(train))
-    weights = weighed(families, predictions, judge, one_split, PARAMS.train.ensemble)
+    one_split = SearchPlan(1, len(train))
+    weights = select_ensemble(families, predictions, judge, one_split, PARAMS.train.ensemble)
     mean = np.sum([w * predictions[i] for i, w in weights.items()], axis=0)
     calibrator = fit_calibrator(judge.y, mean, seed=SEED, shifts=False)
     mean = calibrator(mean) if calibrator and PARAMS.train.calibrate else mean
@@ -215,7 +217,7 @@ def main(folder: Path) -> None:
         },
         bootstrap,
     )
-    shuffled = permutation(
+    shuffled = permutation_importance(
         predict,
         test,
         y_test,

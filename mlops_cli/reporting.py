@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Board", "Progress", "Silent", "Summary", "Table", "counted", "figure_text"]
+__all__ = ["Leaderboard", "Progress", "Silent", "Summary", "Table", "count_noun", "figure_text"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """How a search stands.
 
     Attributes
@@ -50,7 +50,7 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Say one thing that stays on the screen (a warning, a decision)."""
 
-    def board(self, board: Board) -> None:
+    def board(self, board: Leaderboard) -> None:
         """Show how a search stands, in the place of what was shown of it before."""
 
 
@@ -63,7 +63,7 @@ class Silent:
     def note(self, text: str) -> None:
         """Ignore."""
 
-    def board(self, board: Board) -> None:
+    def board(self, board: Leaderboard) -> None:
         """Ignore."""
 
 
@@ -84,7 +84,7 @@ def figure_text(figure: Mapping[str, float] | None, absent: str = "-") -> str:
     return f"{figure['value']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"
 
 
-def counted(number: int, noun: str) -> str:
+def count_noun(number: int, noun: str) -> str:
     """A number with its noun.
 
     Examples

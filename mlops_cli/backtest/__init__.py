@@ -10,15 +10,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import mlops_cli
-from mlops_cli.backtest.case import Case, Task
+from mlops_cli.backtest.case import BacktestConfig, BacktestTask
 from mlops_cli.backtest.periods import periods
-from mlops_cli.backtest.policies import Contest, Course, Model, Policy, Score, Step, walk
-from mlops_cli.backtest.pool import carry_out
+from mlops_cli.backtest.policies import (
+    ChampionContest,
+    Period,
+    PeriodScore,
+    Policy,
+    PolicyRun,
+    TrainedModel,
+    simulate,
+)
+from mlops_cli.backtest.pool import run_tasks
 from mlops_cli.data.atomic_files import read_json, sha256
-from mlops_cli.data.timestamps import as_text
+from mlops_cli.data.timestamps import format_timestamp
 from mlops_cli.errors import BadParams, DataRefused, NotFound, Usage
 from mlops_cli.layout import Layout
-from mlops_cli.project.locks import held
+from mlops_cli.project.locks import lock
 from mlops_cli.project.pipeline import load
 from mlops_cli.reporting import Silent
 
@@ -28,14 +36,14 @@ if TYPE_CHECKING:
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
 
-__all__ = ["Asked", "Walked", "backtest"]
+__all__ = ["BacktestRequest", "BacktestResult", "backtest"]
 
 _KEPT = 3
 """So many caches are kept: of these settings and data, and of the last others."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class BacktestRequest:
     """What is asked for.
 
     Attributes
@@ -56,16 +64,18 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Walked:
+class BacktestResult:
     """How it would have gone under each policy."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[Period, ...]
     delay: str | None
-    courses: tuple[Course, ...]
+    courses: tuple[PolicyRun, ...]
     notes: tuple[str, ...] = ()
 
 
-def backtest(params: Params, layout: Layout, asked: Asked, progress: Progress) -> Walked:
+def backtest(
+    params: Params, layout: Layout, asked: BacktestRequest, progress: Progress
+) -> BacktestResult:
     """Walk the data clock through history under each policy.
 
     Raises
@@ -83,7 +93,7 @@ def backtest(params: Params, layout: Layout, asked: Asked, progress: Progress) -
     """
     found = _settled(params, layout)
     base = layout.work / "backtest"
-    with held(base / "run.lock", "the backtest"):
+    with lock(base / "run.lock", "the backtest"):
         history = Layout(layout.root, base / "history")
         last = _history(params, history, progress)
         steps, said = _steps(asked, last)
@@ -93,7 +103,9 @@ def backtest(params: Params, layout: Layout, asked: Asked, progress: Progress) -
         folder.mkdir(parents=True, exist_ok=True)
         _forget(base, folder)
         text = layout.params.read_text(encoding="utf-8")
-        case = Case(text, layout.root, folder, base / "history", steps, asked.delay, **found)
+        case = BacktestConfig(
+            text, layout.root, folder, base / "history", steps, asked.delay, **found
+        )
         walked = _walked(case, asked, progress)
         return replace(walked, notes=(*walked.notes, said)) if said else walked
 
@@ -129,12 +141,12 @@ def _history(params: Params, history: Layout, progress: Progress) -> dt.datetime
     return Requests.open(params, history).last()
 
 
-def _steps(asked: Asked, last: dt.datetime | None) -> tuple[tuple[Step, ...], str]:
+def _steps(asked: BacktestRequest, last: dt.datetime | None) -> tuple[tuple[Period, ...], str]:
     until = asked.until or last
     if until is None or asked.since >= until:
         raise Usage(
-            f"there is nothing from {as_text(asked.since)} on: history ends "
-            f"{'nowhere' if until is None else as_text(until)}",
+            f"there is nothing from {format_timestamp(asked.since)} on: history ends "
+            f"{'nowhere' if until is None else format_timestamp(until)}",
             "Give an earlier --from.",
         )
     return periods(asked.since, until, asked.every)
@@ -174,36 +186,36 @@ def _forget(base: Path, folder: Path) -> None:
 class _Results:
     """What is known so far, read from the cache; what is asked for in vain is wanted."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: BacktestConfig) -> None:
         self._case = case
-        self._read: dict[Task, Any] = {}
-        self.wanted: dict[Task, None] = {}
+        self._read: dict[BacktestTask, Any] = {}
+        self.wanted: dict[BacktestTask, None] = {}
 
-    def model(self, step: int) -> Model | None:
-        found = self._found(Task("train", step))
-        return None if found is None else Model(**found)
+    def model(self, step: int) -> TrainedModel | None:
+        found = self._found(BacktestTask("train", step))
+        return None if found is None else TrainedModel(**found)
 
-    def score(self, model: int, step: int) -> Score | None:
+    def score(self, model: int, step: int) -> PeriodScore | None:
         if self.model(model) is None or not self.period(step):
             return None
-        found = self._found(Task("score", model, step))
+        found = self._found(BacktestTask("score", model, step))
         if found is None:
             return None
         tuples = {name: tuple(found[name]) for name in ("found", "findings")}
-        return Score(**{**found, **tuples})
+        return PeriodScore(**{**found, **tuples})
 
     def period(self, step: int) -> bool:
         """Whether a period's requests are there."""
         there = self._case.period(step).is_file()
         if not there:
-            self.wanted[Task("period", step)] = None
+            self.wanted[BacktestTask("period", step)] = None
         return there
 
-    def contest(self, candidate: int, champion: int) -> Contest | None:
-        found = self._found(Task("contest", candidate, champion))
-        return None if found is None else Contest(**found)
+    def contest(self, candidate: int, champion: int) -> ChampionContest | None:
+        found = self._found(BacktestTask("contest", candidate, champion))
+        return None if found is None else ChampionContest(**found)
 
-    def _found(self, task: Task) -> Any | None:
+    def _found(self, task: BacktestTask) -> Any | None:
         if task not in self._read:
             path = self._case.result(task)
             if not path.is_file():
@@ -213,16 +225,16 @@ class _Results:
         return self._read[task]
 
 
-def _walked(case: Case, asked: Asked, progress: Progress) -> Walked:
+def _walked(case: BacktestConfig, asked: BacktestRequest, progress: Progress) -> BacktestResult:
     results, least = _Results(case), case.params.retrain.min_rows
-    courses: dict[str, Course] = {}
+    courses: dict[str, PolicyRun] = {}
     done = 0
 
-    def wanted() -> list[Task]:
+    def wanted() -> list[BacktestTask]:
         results.wanted.clear()
         for policy in asked.policies:
             if policy.name not in courses:
-                course = walk(policy, case.steps, results, least)
+                course = simulate(policy, case.steps, results, least)
                 if course is not None:
                     courses[policy.name] = course
             _refuse_beginning(case, results)
@@ -231,33 +243,33 @@ def _walked(case: Case, asked: Asked, progress: Progress) -> Walked:
                 results.period(number)
         return list(results.wanted)
 
-    def told(task: Task) -> None:
+    def told(task: BacktestTask) -> None:
         nonlocal done
         done += 1
         progress.update(_said(case, task), done, done + len(results.wanted))
 
-    carry_out(case, asked.jobs, wanted, told)
+    run_tasks(case, asked.jobs, wanted, told)
     first = results.model(0)
     notes = []
     if first is not None and first.outcome == "rejected":
         notes.append(f"the first model serves although its gates reject it: {first.reason}")
-    return Walked(
+    return BacktestResult(
         case.steps, case.delay, tuple(courses[p.name] for p in asked.policies), tuple(notes)
     )
 
 
-def _refuse_beginning(case: Case, results: _Results) -> None:
+def _refuse_beginning(case: BacktestConfig, results: _Results) -> None:
     first = results.model(0)
     if first is not None and first.outcome == "failed":
         raise DataRefused(
-            f"no model can be trained on what was known on {as_text(case.clock(0))}: "
+            f"no model can be trained on what was known on {format_timestamp(case.clock(0))}: "
             f"{first.reason}",
             "Begin later (--from).",
         )
 
 
-def _said(case: Case, task: Task) -> str:
-    start = as_text(case.steps[task.model].start)
+def _said(case: BacktestConfig, task: BacktestTask) -> str:
+    start = format_timestamp(case.steps[task.model].start)
     return {
         "train": f"trained as of {start}",
         "period": f"requests from {start} on",

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli import params as parameters
-from mlops_cli.backtest.policies import Step
+from mlops_cli.backtest.policies import Period
 from mlops_cli.data.durations import subtract
 from mlops_cli.layout import Layout
 from mlops_cli.params import Params
 from mlops_cli.params.modelling import Dimension, Tune
 
-__all__ = ["ARRIVES", "ASKED", "Case", "Task", "as_of"]
+__all__ = ["ARRIVES", "ASKED", "BacktestConfig", "BacktestTask", "as_of"]
 
 ASKED = "_asked"
 """Requests: when it was asked."""
@@ -33,7 +33,7 @@ def _parsed(text: str) -> Params:
 
 
 @dataclass(frozen=True)
-class Task:
+class BacktestTask:
     """A piece of work of which others are independent.
 
     Attributes
@@ -50,7 +50,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Case:
+class BacktestConfig:
     """One walk; plain values, so that other processes can be told.
 
     Attributes
@@ -71,7 +71,7 @@ class Case:
     root: Path
     folder: Path
     history: Path
-    steps: tuple[Step, ...]
+    steps: tuple[Period, ...]
     delay: str | None
     family: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Case:
         """The requests of a step's period, with features and labels."""
         return self.folder / "periods" / f"{self._span(step)}.parquet"
 
-    def result(self, task: Task) -> Path:
+    def result(self, task: BacktestTask) -> Path:
         """The file that is there when a task is done."""
         if task.kind == "period":
             return self.period(task.model)
@@ -115,7 +115,7 @@ class Case:
         return "-".join((*stamps, self.delay or "0"))
 
 
-def as_of(case: Case, step: int) -> Params:
+def as_of(case: BacktestConfig, step: int) -> Params:
     """The parameters with the data clock of a step, and without what only people read.
 
     A gate on measured time would not judge the same way twice.
@@ -132,7 +132,7 @@ def as_of(case: Case, step: int) -> Params:
     )
 
 
-def _search(case: Case, params: Params) -> Tune:
+def _search(case: BacktestConfig, params: Params) -> Tune:
     """How each model is found: by so many trials, or with the settings that are given."""
     if case.family is None:
         searched = {"trials": params.backtest.trials, "seconds": None}

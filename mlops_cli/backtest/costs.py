@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from mlops_cli.backtest.policies import Course, Round, Step
+    from mlops_cli.backtest.policies import Period, PeriodOutcome, PolicyRun
 
-__all__ = ["compared"]
+__all__ = ["compare_costs"]
 
 _Z = 1.96
 """Standard errors to either side: an interval of 95%."""
 
 
-def compared(
-    courses: Sequence[Course],
-    steps: Sequence[Step],
+def compare_costs(
+    courses: Sequence[PolicyRun],
+    steps: Sequence[Period],
     *,
     error_cost: float,
     retrain_cost: float,
@@ -60,20 +60,20 @@ def compared(
     }
 
 
-def _cost(course: Course, error_cost: float, retrain_cost: float) -> dict[str, float]:
+def _cost(course: PolicyRun, error_cost: float, retrain_cost: float) -> dict[str, float]:
     errors, training = error_cost * course.error, retrain_cost * course.trained
     parts = {"errors": errors, "training": training, "total": errors + training}
     return {name: _rounded(value) for name, value in parts.items()}
 
 
-def _mean_metric(course: Course) -> float | None:
+def _mean_metric(course: PolicyRun) -> float | None:
     """Mean over periods, each by its labelled rows."""
     told = [(r.score.metric["value"], r.score.labelled) for r in course.rounds if r.score.metric]
     rows = sum(n for _, n in told)
     return _rounded(sum(v * n for v, n in told) / rows) if rows else None
 
 
-def _by_day(course: Course) -> dict[str, float]:
+def _by_day(course: PolicyRun) -> dict[str, float]:
     found: dict[str, float] = {}
     for r in course.rounds:
         for day, value in r.score.by_day.items():
@@ -94,7 +94,7 @@ def _difference(
     }
 
 
-def _best_by_price(courses: Sequence[Course], error_cost: float) -> list[dict[str, Any]]:
+def _best_by_price(courses: Sequence[PolicyRun], error_cost: float) -> list[dict[str, Any]]:
     """Which policy is best at which price of a training: the lower envelope of lines.
 
     Costs are ``errors + price * trained``, so each policy is a straight line over the price.
@@ -119,7 +119,7 @@ def _best_by_price(courses: Sequence[Course], error_cost: float) -> list[dict[st
         price, now = at, nearest
 
 
-def _round(found: Round, course: Course, steps: Sequence[Step]) -> dict[str, Any]:
+def _round(found: PeriodOutcome, course: PolicyRun, steps: Sequence[Period]) -> dict[str, Any]:
     score, step, model = found.score, steps[found.step], steps[found.model]
     return {
         "from": _iso(step.start),

@@ -30,7 +30,7 @@ svg{width:100%;height:auto}svg text{font-size:11px;fill:#444}.key{margin:.2em 0 
 
 
 def page(report: Mapping[str, Any]) -> str:
-    """The page of a report by ``live.backtest.reporting``."""
+    """The page of a report by ``backtest.report``."""
     name, metric = escape(report["project"]), escape(report["metric"])
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",

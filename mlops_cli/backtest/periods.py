@@ -6,9 +6,9 @@ import datetime as dt
 import re
 from itertools import pairwise
 
-from mlops_cli.backtest.policies import Step
+from mlops_cli.backtest.policies import Period
 from mlops_cli.data.durations import add
-from mlops_cli.data.timestamps import as_text
+from mlops_cli.data.timestamps import format_timestamp
 from mlops_cli.errors import Usage
 
 __all__ = ["periods"]
@@ -17,7 +17,7 @@ _MOST = 500
 """More are a mistake."""
 
 
-def periods(since: dt.datetime, until: dt.datetime, every: str) -> tuple[tuple[Step, ...], str]:
+def periods(since: dt.datetime, until: dt.datetime, every: str) -> tuple[tuple[Period, ...], str]:
     """Cut a time into periods; say what became of a rest at its end, if there was one.
 
     A rest of under half of a period belongs to the period before: it is too short to judge a model
@@ -39,17 +39,18 @@ def periods(since: dt.datetime, until: dt.datetime, every: str) -> tuple[tuple[S
     whole, rest = edges[-1] - edges[-2], until - edges[-2]
     if len(edges) > 2 and rest < whole / 2:  # noqa: PLR2004 - a first period has none before
         said = (
-            f"the last period goes on to {as_text(until)}: what is left after {as_text(edges[-2])} "
-            f"is under half of {every}"
+            f"the last period goes on to {format_timestamp(until)}: what is left after "
+            f"{format_timestamp(edges[-2])} is under half of {every}"
         )
         edges.pop(-2)
     elif rest < whole:
-        said = f"the last period is shorter than {every}: it ends at {as_text(until)}"
+        said = f"the last period is shorter than {every}: it ends at {format_timestamp(until)}"
     edges[-1] = until
-    steps = tuple(Step(a, b) for a, b in pairwise(edges))
+    steps = tuple(Period(a, b) for a, b in pairwise(edges))
     if len(steps) < 2:  # noqa: PLR2004 - there would be nothing to decide
         raise Usage(
-            f"from {as_text(since)} to {as_text(until)} there is one period of {every}",
+            f"from {format_timestamp(since)} to {format_timestamp(until)} there is one period of "
+            f"{every}",
             "Take a shorter --every, or a longer time.",
         )
     return steps, said

@@ -12,16 +12,16 @@ from mlops_cli.data.durations import subtract
 from mlops_cli.errors import Usage
 
 __all__ = [
-    "Contest",
-    "Course",
-    "Known",
-    "Model",
+    "ChampionContest",
+    "Period",
+    "PeriodOutcome",
+    "PeriodScore",
     "Policy",
-    "Round",
-    "Score",
-    "Step",
+    "PolicyRun",
+    "TaskResults",
+    "TrainedModel",
     "policy_of",
-    "walk",
+    "simulate",
 ]
 
 _SCHEDULES = {"daily": "1d", "weekly": "1w", "monthly": "1mo", "quarterly": "1q", "yearly": "1y"}
@@ -47,7 +47,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Step:
+class Period:
     """A period between two looks at the model, ``[start, end)``."""
 
     start: dt.datetime
@@ -55,7 +55,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Model:
+class TrainedModel:
     """What training came to.
 
     Attributes
@@ -72,7 +72,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Score:
+class PeriodScore:
     """How a model did in a period.
 
     Attributes
@@ -103,31 +103,31 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Contest:
+class ChampionContest:
     """Whether a new model may replace the one that serves."""
 
     passed: bool
     reason: str = ""
 
 
-class Known(Protocol):
+class TaskResults(Protocol):
     """What has been worked out so far; None: not yet, and from now on it is wanted.
 
     Models and periods go by the number of their step: a model is trained when the step begins.
     """
 
-    def model(self, step: int) -> Model | None:
+    def model(self, step: int) -> TrainedModel | None:
         """What came of training at the beginning of a step."""
 
-    def score(self, model: int, step: int) -> Score | None:
+    def score(self, model: int, step: int) -> PeriodScore | None:
         """How a model did in a step's period."""
 
-    def contest(self, candidate: int, champion: int) -> Contest | None:
+    def contest(self, candidate: int, champion: int) -> ChampionContest | None:
         """Whether a model may replace another one."""
 
 
 @dataclass(frozen=True)
-class Round:
+class PeriodOutcome:
     """One period under a policy.
 
     Attributes
@@ -144,7 +144,7 @@ class Round:
 
     step: int
     model: int
-    score: Score
+    score: PeriodScore
     why: str = ""
     outcome: str = ""
     detail: str = ""
@@ -152,11 +152,11 @@ class Round:
 
 
 @dataclass
-class Course:
+class PolicyRun:
     """All periods under a policy."""
 
     policy: Policy
-    rounds: list[Round] = field(default_factory=list)
+    rounds: list[PeriodOutcome] = field(default_factory=list)
 
     @property
     def trained(self) -> int:
@@ -208,7 +208,9 @@ def policy_of(text: str) -> Policy:
     return Policy(text, every, frozenset(watches))
 
 
-def walk(policy: Policy, steps: Sequence[Step], known: Known, least_rows: int = 1) -> Course | None:
+def simulate(
+    policy: Policy, steps: Sequence[Period], known: TaskResults, least_rows: int = 1
+) -> PolicyRun | None:
     """How it would have gone; None: not all of that is known yet.
 
     What is certain to be wanted is asked for at once, so that it can be worked out side by side.
@@ -221,7 +223,7 @@ def walk(policy: Policy, steps: Sequence[Step], known: Known, least_rows: int = 
     if not policy.watches:
         for step in _scheduled(policy, steps):
             known.model(step)
-    course, whole = Course(policy), True
+    course, whole = PolicyRun(policy), True
     serving = tried = 0
     if known.model(0) is None:
         return None
@@ -246,11 +248,11 @@ def walk(policy: Policy, steps: Sequence[Step], known: Known, least_rows: int = 
             if policy.watches:
                 return None
             continue
-        course.rounds.append(Round(number, serving, score, why, outcome, detail, saved))
+        course.rounds.append(PeriodOutcome(number, serving, score, why, outcome, detail, saved))
     return course if whole else None
 
 
-def _scheduled(policy: Policy, steps: Sequence[Step]) -> list[int]:
+def _scheduled(policy: Policy, steps: Sequence[Period]) -> list[int]:
     """Steps at whose beginning a model is trained, whatever monitoring finds."""
     found = [0]
     for number in range(1, len(steps)):
@@ -259,13 +261,13 @@ def _scheduled(policy: Policy, steps: Sequence[Step]) -> list[int]:
     return found
 
 
-def _due(policy: Policy, steps: Sequence[Step], number: int, last: int) -> bool:
+def _due(policy: Policy, steps: Sequence[Period], number: int, last: int) -> bool:
     if policy.every is None:
         return False
     return steps[last].start <= subtract(steps[number].start, policy.every)
 
 
-def _why(policy: Policy, steps: Sequence[Step], number: int, last: int, course: Course) -> str:
+def _why(policy: Policy, steps: Sequence[Period], number: int, last: int, course: PolicyRun) -> str:
     reasons = []
     if _due(policy, steps, number, last):
         reasons.append(f"{policy.every} have passed")
@@ -275,7 +277,7 @@ def _why(policy: Policy, steps: Sequence[Step], number: int, last: int, course: 
 
 
 def _trained(
-    known: Known, number: int, serving: int, tried: int, least_rows: int
+    known: TaskResults, number: int, serving: int, tried: int, least_rows: int
 ) -> tuple[str, str] | None:
     """What came of training at a step: the outcome and its reason."""
     model, last = known.model(number), known.model(tried)

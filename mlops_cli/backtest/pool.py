@@ -9,20 +9,22 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.backtest.tasks import work
+from mlops_cli.backtest.tasks import run_task
 from mlops_cli.errors import MlopsError
-from mlops_cli.training.search.workers import begin, shares
+from mlops_cli.training.search.workers import init_worker, split_cores
 
 if TYPE_CHECKING:
-    from mlops_cli.backtest.case import Case, Task
+    from mlops_cli.backtest.case import BacktestConfig, BacktestTask
 
-__all__ = ["Wanted", "carry_out"]
+__all__ = ["Wanted", "run_tasks"]
 
-Wanted = Callable[[], Iterable["Task"]]
+Wanted = Callable[[], Iterable["BacktestTask"]]
 """The tasks whose results are wanted and not there; asked again whenever one is done."""
 
 
-def carry_out(case: Case, jobs: int, wanted: Wanted, told: Callable[[Task], None]) -> None:
+def run_tasks(
+    case: BacktestConfig, jobs: int, wanted: Wanted, told: Callable[[BacktestTask], None]
+) -> None:
     """Do what is wanted until nothing is, ``jobs`` at a time.
 
     Raises
@@ -32,15 +34,15 @@ def carry_out(case: Case, jobs: int, wanted: Wanted, told: Callable[[Task], None
     """
     if jobs == 1:
         while task := next(iter(wanted()), None):
-            work(case, task)
+            run_task(case, task)
             told(task)
         return
     with _processes(jobs) as pool:
-        running: dict[Future[None], Task] = {}
+        running: dict[Future[None], BacktestTask] = {}
         while True:
             for task in wanted():
                 if task not in running.values():
-                    running[pool.submit(work, case, task)] = task
+                    running[pool.submit(run_task, case, task)] = task
             if not running:
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -61,7 +63,7 @@ def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
     context = multiprocessing.get_context("spawn")
     parts: Any = context.SimpleQueue()
-    cores = shares(jobs)
+    cores = split_cores(jobs)
     for part in cores:
         parts.put(part)
     pool = ProcessPoolExecutor(jobs, context, _begin, (parts,))
@@ -84,4 +86,4 @@ def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin(own: Any) -> None:
-    begin(own.get())
+    init_worker(own.get())

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.backtest.costs import compared
+from mlops_cli.backtest.costs import compare_costs
 from mlops_cli.backtest.html_report import page
 from mlops_cli.backtest.score_period import metric_of
-from mlops_cli.data.atomic_files import staged, write_json
-from mlops_cli.data.timestamps import as_text
+from mlops_cli.data.atomic_files import atomic_write, write_json
+from mlops_cli.data.timestamps import format_timestamp
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlops_cli.backtest import Walked
+    from mlops_cli.backtest import BacktestResult
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
 
-__all__ = ["reported", "written"]
+__all__ = ["make_report", "write_report"]
 
 
-def reported(params: Params, walked: Walked, every: str) -> dict[str, Any]:
+def make_report(params: Params, walked: BacktestResult, every: str) -> dict[str, Any]:
     """All figures, as plain values; the same for the same data and parameters."""
     rules = params.backtest
-    figures = compared(
+    figures = compare_costs(
         walked.courses,
         walked.steps,
         error_cost=rules.error_cost,
@@ -31,8 +31,8 @@ def reported(params: Params, walked: Walked, every: str) -> dict[str, Any]:
     )
     return {
         "project": params.project.name,
-        "from": as_text(walked.steps[0].start),
-        "to": as_text(walked.steps[-1].end),
+        "from": format_timestamp(walked.steps[0].start),
+        "to": format_timestamp(walked.steps[-1].end),
         "every": every,
         "label_delay": walked.delay,
         "metric": metric_of(params),
@@ -60,13 +60,13 @@ def _free(figures: dict[str, Any], retrain_cost: float) -> list[str]:
     return [told]
 
 
-def written(layout: Layout, report: dict[str, Any]) -> tuple[Path, Path, Path]:
+def write_report(layout: Layout, report: dict[str, Any]) -> tuple[Path, Path, Path]:
     """Write ``reports/backtest.json``, the points for ``dvc plots``, and the page."""
     path = layout.backtest
     points, shown = path.with_name("backtest-plot.json"), path.with_suffix(".html")
     write_json(path, report)
     write_json(points, {"backtest": _points(report)})
-    with staged(shown) as temporary:
+    with atomic_write(shown) as temporary:
         temporary.write_text(page(report), encoding="utf-8")
     return path, points, shown
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.backtest.case import ARRIVES, ASKED
 from mlops_cli.data import parquet
-from mlops_cli.data.source_schema import moment
+from mlops_cli.data.source_schema import utc_moment
 from mlops_cli.errors import BadParams
 from mlops_cli.features.hook import load_hook
 from mlops_cli.features.program import FeatureProgram
@@ -53,7 +53,7 @@ class Requests:
                 f"State `ingest.sources.{name}.time` (or featurize.predict_at) in params.yaml.",
             )
         schema = schemas[name]
-        asked = moment(program.predict_at.over(schema), program.predict_at.type_in(schema))
+        asked = utc_moment(program.predict_at.over(schema), program.predict_at.type_in(schema))
         base = program.cleaned(name, scans[name]).with_columns(asked.alias(ASKED))
         cleaned = {n: program.cleaned(n, scans[n]) for n in program.used_sources}
         return cls(program, base, cleaned)

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlops_cli.backtest.case import ARRIVES, ASKED
-from mlops_cli.backtest.policies import Score
+from mlops_cli.backtest.policies import PeriodScore
 from mlops_cli.layout import TARGET
 from mlops_cli.metrics.bootstrap import Bootstrap, compare
 from mlops_cli.metrics.catalog import default_metrics, lookup
 from mlops_cli.metrics.costs import cost_matrix
 from mlops_cli.models import bundle as bundles
-from mlops_cli.monitoring.evaluate_window import judge
-from mlops_cli.monitoring.load_baseline import open_basis
+from mlops_cli.monitoring.evaluate_window import evaluate_window
+from mlops_cli.monitoring.load_baseline import load_baseline
 from mlops_cli.monitoring.window import Window
 
 if TYPE_CHECKING:
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from mlops_cli.backtest.case import Case
+    from mlops_cli.backtest.case import BacktestConfig
     from mlops_cli.metrics.catalog import Floats
     from mlops_cli.models.bundle import Bundle
     from mlops_cli.params import Params
 
-__all__ = ["metric_of", "watched"]
+__all__ = ["metric_of", "score_period"]
 
 _ALARMS = ("drift", "degraded")
 _SHOWN = 5
 
 
-def watched(case: Case, model: Path, frame: pl.DataFrame, end: dt.datetime) -> Score:
+def score_period(
+    case: BacktestConfig, model: Path, frame: pl.DataFrame, end: dt.datetime
+) -> PeriodScore:
     """Score the requests of a period.
 
     Parameters
@@ -48,7 +50,7 @@ def watched(case: Case, model: Path, frame: pl.DataFrame, end: dt.datetime) -> S
     import polars as pl
 
     if not frame.height:
-        return Score(0, 0, 0, {}, 0.0, {}, (), degraded=False)
+        return PeriodScore(0, 0, 0, {}, 0.0, {}, (), degraded=False)
     params = case.params
     bundle = bundles.load(model)
     output = bundle.predict(frame)
@@ -58,14 +60,14 @@ def watched(case: Case, model: Path, frame: pl.DataFrame, end: dt.datetime) -> S
     told = frame.with_columns(pl.when(~strange).then(pl.col(TARGET)).alias(TARGET))
     truth = told[TARGET]
     arrived = told.select(pl.when(pl.col(ARRIVES) < end).then(pl.col(TARGET))).to_series()
-    basis = open_basis(model, params)
+    basis = load_baseline(model, params)
     features = frame.select(list(bundle.encoder.kinds))
 
     def judged(labels: pl.Series, *, drift: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
         seen = basis if drift else replace(basis, reference=None)
         slices = params.monitor.slices
         window = Window.of(seen, frame[ASKED], features, output, labels=labels, slices=slices)
-        found = judge(window, seen, params.monitor, seed=params.project.seed, former=None)
+        found = evaluate_window(window, seen, params.monitor, seed=params.project.seed, former=None)
         said = [f.sentence for f in found.findings if f.means in _ALARMS]
         return tuple(f for f in found.found if f in _ALARMS), tuple(said[:_SHOWN])
 
@@ -76,7 +78,7 @@ def watched(case: Case, model: Path, frame: pl.DataFrame, end: dt.datetime) -> S
     errors[known] = _errors(params, bundle, truth.drop_nulls(), output[known])
     days = frame.select(pl.col(ASKED).dt.date().cast(pl.String), pl.Series("error", errors))
     by_day = days.group_by(ASKED).sum().sort(ASKED)
-    return Score(
+    return PeriodScore(
         rows=frame.height,
         labelled=int(known.sum()),
         arrived=len(arrived) - arrived.null_count(),

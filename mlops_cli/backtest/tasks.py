@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.backtest.case import as_of
 from mlops_cli.data import parquet
-from mlops_cli.data.atomic_files import read_json, staged, write_json
+from mlops_cli.data.atomic_files import atomic_write, read_json, write_json
 from mlops_cli.errors import DataRefused, SourceUnreadable
 from mlops_cli.layout import Layout
 from mlops_cli.models import bundle as bundles
@@ -18,12 +18,12 @@ from mlops_cli.reporting import Silent
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.backtest.case import Case, Task
+    from mlops_cli.backtest.case import BacktestConfig, BacktestTask
 
-__all__ = ["work"]
+__all__ = ["run_task"]
 
 
-def work(case: Case, task: Task) -> None:
+def run_task(case: BacktestConfig, task: BacktestTask) -> None:
     """Do a task, unless its result is there."""
     if case.result(task).is_file():
         return
@@ -32,7 +32,7 @@ def work(case: Case, task: Task) -> None:
     )
 
 
-def _train(case: Case, task: Task) -> None:
+def _train(case: BacktestConfig, task: BacktestTask) -> None:
     """Run the pipeline's stages on what was known then, in a folder of their own."""
     target = case.model(task.model)
     scratch = target.with_name(f".{target.name}.work")
@@ -46,7 +46,7 @@ def _train(case: Case, task: Task) -> None:
         facts = _told(layout)
     except (DataRefused, SourceUnreadable) as error:
         facts |= {"outcome": "failed", "reason": f"{name}: {error.message}"}
-    with staged(target) as folder:
+    with atomic_write(target) as folder:
         folder.mkdir()
         if facts["outcome"] != "failed":
             layout.model.rename(folder / "model")
@@ -65,7 +65,7 @@ def _told(layout: Layout) -> dict[str, Any]:
     }
 
 
-def _period(case: Case, task: Task) -> None:
+def _period(case: BacktestConfig, task: BacktestTask) -> None:
     """The requests of a period in order of time, with features as they were known then."""
     from mlops_cli.backtest.requests import Requests
 
@@ -74,22 +74,22 @@ def _period(case: Case, task: Task) -> None:
     parquet.write(found, case.period(task.model))
 
 
-def _score(case: Case, task: Task) -> None:
+def _score(case: BacktestConfig, task: BacktestTask) -> None:
     """What a model would have answered in a period, and what monitoring makes of it."""
-    from mlops_cli.backtest.score_period import watched
+    from mlops_cli.backtest.score_period import score_period
 
     model = case.model(task.model) / "model"
     frame = parquet.scan(case.period(task.other)).collect()
-    score = watched(case, model, frame, case.steps[task.other].end)
+    score = score_period(case, model, frame, case.steps[task.other].end)
     path = case.result(task)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(score))
 
 
-def _contest(case: Case, task: Task) -> None:
+def _contest(case: BacktestConfig, task: BacktestTask) -> None:
     """The new model against the one that serves, as `mlops register` compares them."""
     from mlops_cli.registry.champion import contest, unseen_rows
-    from mlops_cli.registry.read_training_rows import learnt_in
+    from mlops_cli.registry.read_training_rows import training_rows_of_bundle
 
     params, gate = case.params, case.params.register_.champion
     path = case.result(task)
@@ -99,7 +99,7 @@ def _contest(case: Case, task: Task) -> None:
         return
     ours, theirs = (bundles.load(case.model(step) / "model") for step in (task.model, task.other))
     test: pl.DataFrame = parquet.scan(case.model(task.model) / "test.parquet").collect()
-    learnt = learnt_in(case.model(task.other) / "model", "the champion")
+    learnt = training_rows_of_bundle(case.model(task.other) / "model", "the champion")
     unseen = unseen_rows(learnt, test, test)
     verdicts = contest(params, gate, ours, test, theirs.predict(test), unseen, learnt.reason)
     refused = [v.reason for v in verdicts if not v.passed]

@@ -59,11 +59,11 @@ def backtest(
 
     Example: mlops backtest --from 2013-04-01 --policy never --policy drift
     """
-    from mlops_cli.backtest import Asked
+    from mlops_cli.backtest import BacktestRequest
     from mlops_cli.backtest import backtest as run
     from mlops_cli.backtest.policies import policy_of
-    from mlops_cli.backtest.report import reported, written
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.backtest.report import make_report, write_report
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
 
     layout, params = open_project()
@@ -73,11 +73,11 @@ def backtest(
     delay = label_delay or params.feedback.delay
     for name, span in (("--every", every), ("--label-delay", delay)):
         require_duration(name, span)
-    asked = Asked(start, end, every, policies, delay, jobs or _cores(), force)
-    with shown("backtest", quiet=as_json) as progress:
+    asked = BacktestRequest(start, end, every, policies, delay, jobs or _cores(), force)
+    with live_progress("backtest", quiet=as_json) as progress:
         walked = run(params, layout, asked, progress)
-    report = reported(params, walked, every)
-    paths = written(layout, report)
+    report = make_report(params, walked, every)
+    paths = write_report(layout, report)
     if as_json:
         console.draw_json(report)
         return

@@ -34,7 +34,7 @@ def clock(
     Example: mlops clock +1mo
     """
     from mlops_cli.cli.project import open_project
-    from mlops_cli.data.timestamps import as_text
+    from mlops_cli.data.timestamps import format_timestamp
 
     layout, settings = open_project()
     was = settings.ingest.until
@@ -42,8 +42,8 @@ def clock(
     if now is not None and to is not None:
         _move(layout, settings, now, back=back)
     facts = {
-        "until": None if now is None else as_text(now),
-        "was": None if was is None else as_text(was),
+        "until": None if now is None else format_timestamp(now),
+        "was": None if was is None else format_timestamp(was),
         "changed": now != was,
         "sources": _sources(layout),
     }
@@ -54,7 +54,7 @@ def clock(
 
 
 def _move(layout: Layout, settings: Params, now: dt.datetime, *, back: bool) -> None:
-    from mlops_cli.data.timestamps import as_text
+    from mlops_cli.data.timestamps import format_timestamp
     from mlops_cli.errors import BadParams, Usage
     from mlops_cli.project.edit_params import set_until
 
@@ -66,11 +66,11 @@ def _move(layout: Layout, settings: Params, now: dt.datetime, *, back: bool) -> 
         )
     if was is not None and now < was and not back:
         raise Usage(
-            f"{as_text(now)} is before the present data clock, {as_text(was)}",
+            f"{format_timestamp(now)} is before the present data clock, {format_timestamp(was)}",
             "Moving it back leaves newer rows out; add --back if that is meant.",
         )
     if now != was:
-        set_until(layout.params, as_text(now))
+        set_until(layout.params, format_timestamp(now))
 
 
 def _sources(layout: Layout) -> dict[str, Any]:

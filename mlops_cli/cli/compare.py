@@ -49,17 +49,19 @@ def compare(
     from mlops_cli.cli.output import compare_views
     from mlops_cli.cli.project import find
     from mlops_cli.errors import Usage
-    from mlops_cli.registry.paired_models import compared
+    from mlops_cli.registry.paired_models import compare_models
 
     if markdown and as_json:
         raise Usage("--markdown and --json exclude each other", "Give one of them.")
     layout = find()
     before, after = _revision(layout, old), new and _revision(layout, new)
-    difference = compared(layout.root, before, after, fetch=fetch, allow_missing=allow_missing)
+    difference = compare_models(
+        layout.root, before, after, fetch=fetch, allow_missing=allow_missing
+    )
     if as_json:
         console.draw_json(compare_views.as_json(difference))
     elif markdown:
-        sys.stdout.write(console.visible(compare_views.as_markdown(difference)))
+        sys.stdout.write(console.escape_controls(compare_views.as_markdown(difference)))
     else:
         compare_views.draw_difference(difference)
 

@@ -14,8 +14,8 @@ from mlops_cli.cli.output import console
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
-    from mlops_cli.registry.select_version import Selected
-    from mlops_cli.serving.deployment.build import Built
+    from mlops_cli.registry.select_version import SelectedModel
+    from mlops_cli.serving.deployment.build import BuiltBento
 
 __all__ = ["build", "containerize", "manifests"]
 
@@ -45,13 +45,13 @@ def containerize(version: ModelOption = "production", image: Image = None) -> No
 
     Example: mlops serve containerize --image registry.example.org/shop
     """
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.serving.deployment.containerize import containerize as make
 
     layout, params, model = _select(version)
     tag, called = _image(model, image)
     _build(layout, params, model)
-    with shown("image", quiet=False) as progress:
+    with live_progress("image", quiet=False) as progress:
         engine = make(layout, tag, called, progress)
     console.console().print(f"{engine} has the image {called}", markup=False)
 
@@ -77,17 +77,17 @@ def manifests(
     out.print(f"They run the image {called}; docs/deployment.md says how", markup=False)
 
 
-def _select(version: str) -> tuple[Layout, Params, Selected]:
-    from mlops_cli.cli.output.progress import shown
+def _select(version: str) -> tuple[Layout, Params, SelectedModel]:
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
-    from mlops_cli.registry.select_version import selected
+    from mlops_cli.registry.select_version import select_model
 
     layout, params = open_project()
-    with shown("serve", quiet=False) as progress:
-        return layout, params, selected(params, layout, version, progress)
+    with live_progress("serve", quiet=False) as progress:
+        return layout, params, select_model(params, layout, version, progress)
 
 
-def _image(model: Selected, name: str | None) -> tuple[str, str]:
+def _image(model: SelectedModel, name: str | None) -> tuple[str, str]:
     """The Bento's tag, and the image's name with its tag."""
     from mlops_cli.serving.deployment.build import tag_of
     from mlops_cli.serving.deployment.manifests import image_of
@@ -96,17 +96,17 @@ def _image(model: Selected, name: str | None) -> tuple[str, str]:
     return tag, image_of(tag, name)
 
 
-def _build(layout: Layout, params: Params, model: Selected) -> None:
-    from mlops_cli.cli.output.progress import shown
+def _build(layout: Layout, params: Params, model: SelectedModel) -> None:
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.serving.deployment.build import build as make
 
-    with shown("build", quiet=False) as progress:
+    with live_progress("build", quiet=False) as progress:
         built = make(params, layout, model, progress)
     _draw_built(built, layout)
 
 
-def _draw_built(built: Built, layout: Layout) -> None:
-    from mlops_cli.serving.deployment.build import home
+def _draw_built(built: BuiltBento, layout: Layout) -> None:
+    from mlops_cli.serving.deployment.build import bento_home
 
     out = console.console()
     said = "is built" if built.new else "is there already, and would be the same"
@@ -114,7 +114,7 @@ def _draw_built(built: Built, layout: Layout) -> None:
     labels = built.labels
     facts = f"version {labels['version']}, commit {labels['commit'][:9]}"
     out.print(f"  {facts}, data {labels['data_window']}", markup=False)
-    store = shlex.quote(str(home(layout)))
+    store = shlex.quote(str(bento_home(layout)))
     # In one piece, so that it can be pasted.
     out.print(
         f"BENTOML_DO_NOT_TRACK=true BENTOML_HOME={store} bentoml serve {built.tag}",

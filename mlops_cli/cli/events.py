@@ -10,7 +10,7 @@ from mlops_cli.cli.options import Json, runs_subcommand, timestamp
 from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.feedback.erasure import Erasure, Holdings
+    from mlops_cli.feedback.erasure import ErasureResult, LoggedData
 
 __all__ = ["events"]
 
@@ -31,7 +31,7 @@ def show(context: typer.Context, as_json: Json = False) -> None:
     from mlops_cli.feedback import erasure
 
     layout, params = open_project()
-    held = erasure.holdings(params, layout)
+    held = erasure.logged_data(params, layout)
     if as_json:
         console.draw_json(vars(held))
     else:
@@ -64,7 +64,7 @@ def purge(
 
     Example: mlops events purge --entity '["A-17"]'
     """
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
     from mlops_cli.events.erasure import Selection
@@ -81,7 +81,7 @@ def purge(
         selection = Selection(entities=erasure.entity_texts(params, str(entity)))
     if not dry_run and not yes:
         _confirm()
-    with shown("events", quiet=as_json) as progress:
+    with live_progress("events", quiet=as_json) as progress:
         done = erasure.erase(layout, selection, progress, dry_run=dry_run)
     if as_json:
         console.draw_json({**vars(done), "dry_run": dry_run})
@@ -108,7 +108,7 @@ def _confirm() -> None:
     typer.confirm("What is erased can't be brought back. Go on?", abort=True, err=True)
 
 
-def _draw(done: Erasure, *, dry_run: bool) -> None:
+def _draw(done: ErasureResult, *, dry_run: bool) -> None:
     out = console.console()
     counts = {
         "predictions": done.predictions,
@@ -124,7 +124,7 @@ def _draw(done: Erasure, *, dry_run: bool) -> None:
         out.print(f"[yellow]![/yellow] {sentence}", emoji=False)
 
 
-def _draw_holdings(held: Holdings) -> None:
+def _draw_holdings(held: LoggedData) -> None:
     out = console.console()
     size = "" if held.size is None else f", {held.size / 1e6:,.1f} MB"
     lines = [

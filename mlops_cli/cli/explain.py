@@ -11,7 +11,7 @@ from mlops_cli.cli.options import Features, Json, ModelOption
 from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.serving.batch.explain import Explained, ExplainedRow
+    from mlops_cli.serving.batch.explain import ExplainedRow, Explanation
 
 __all__ = ["explain"]
 
@@ -46,7 +46,7 @@ def explain(
     """
     from dataclasses import asdict
 
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
     from mlops_cli.serving.batch.explain import explain_file, explain_row
@@ -54,7 +54,7 @@ def explain(
     if (file is None) == (row is None):
         raise Usage("give either a file or --row", "Such as `mlops explain --row 0`.")
     layout, params = open_project()
-    with shown("explain", quiet=as_json) as progress:
+    with live_progress("explain", quiet=as_json) as progress:
         if row is not None:
             found = explain_row(params, layout, version, row, progress)
         else:
@@ -67,7 +67,7 @@ def explain(
         _draw(found, explained, top)
 
 
-def _draw(found: Explained, one: ExplainedRow, top: int) -> None:
+def _draw(found: Explanation, one: ExplainedRow, top: int) -> None:
     from mlops_cli.reporting import Table
 
     head = f"row {one.row}: {one.prediction if one.threshold is None else one.decision}"

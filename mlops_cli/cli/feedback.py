@@ -10,7 +10,7 @@ from mlops_cli.cli.options import FailOnBad, Json, ModelOption, timestamp
 from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.feedback.import_labels import Imported
+    from mlops_cli.feedback.import_labels import ImportResult
 
 __all__ = ["feedback"]
 
@@ -28,7 +28,7 @@ def group() -> None:
 
 
 @feedback.command("import")
-def bring(
+def import_labels(
     file: Annotated[
         str | None,
         typer.Argument(
@@ -63,7 +63,7 @@ def bring(
 
     Example: mlops feedback import labels.csv --label returned
     """
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
     from mlops_cli.feedback import import_labels as live
@@ -73,14 +73,14 @@ def bring(
     if until is not None and not from_project:
         raise Usage("--until goes with --from-project only", "A file is imported as a whole.")
     layout, params = open_project()
-    with shown("feedback", quiet=as_json) as progress:
+    with live_progress("feedback", quiet=as_json) as progress:
         if file is None:
             moment = timestamp(until, params)
-            done = live.bring_by_rule(
+            done = live.import_from_source(
                 params, layout, version=version, until=moment, progress=progress
             )
         else:
-            done = live.bring(
+            done = live.import_files(
                 params,
                 layout,
                 file,
@@ -95,7 +95,7 @@ def bring(
         _draw(done)
 
 
-def _draw(done: Imported) -> None:
+def _draw(done: ImportResult) -> None:
     out = console.console()
     words = {"new": "new", "same": "known before", "changed": "changed",
              "unknown": "of no prediction yet"}  # fmt: skip

@@ -13,7 +13,7 @@ from mlops_cli.cli.options import Json
 from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.scaffold.create_project import Created
+    from mlops_cli.scaffold.create_project import CreatedProject
 
 __all__ = ["init"]
 
@@ -95,7 +95,7 @@ def init(
         _draw(created)
 
 
-def _draw(created: Created) -> None:
+def _draw(created: CreatedProject) -> None:
     from mlops_cli.reporting import Summary, Table
 
     proposal = created.proposal
@@ -124,7 +124,7 @@ def _draw(created: Created) -> None:
     console.console().print(f"Next: {go}", markup=False)
 
 
-def _facts(created: Created) -> dict[str, Any]:
+def _facts(created: CreatedProject) -> dict[str, Any]:
     proposal = created.proposal
     aim = proposal.target
     return {

@@ -33,19 +33,19 @@ def materialize(
     """
     import os
 
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.online.materialize import materialize as fill
     from mlops_cli.online.store import open_store
-    from mlops_cli.registry.select_version import selected
-    from mlops_cli.serving.scorer import Scorer
+    from mlops_cli.registry.select_version import select_model
+    from mlops_cli.serving.scorer import RequestScorer
 
     span = None if history == "all" else history
     require_duration("--history", span)
     layout, params = open_project()
-    with shown("materialize", quiet=as_json) as progress:
-        choice = selected(params, layout, version, progress)
-        program = Scorer.open(choice.folder, layout.root).program
+    with live_progress("materialize", quiet=as_json) as progress:
+        choice = select_model(params, layout, version, progress)
+        program = RequestScorer.open(choice.folder, layout.root).program
         store = open_store(os.environ.get("MLOPS_ONLINE_URL"), layout.online, create=True)
         try:
             done = fill(program, layout, store, span, progress)

@@ -10,7 +10,7 @@ import typer
 
 from mlops_cli.cli.options import Fetch, Json, Remote, VersionArgument, runs_subcommand
 from mlops_cli.cli.output import console
-from mlops_cli.data.untrusted import well_formed
+from mlops_cli.data.untrusted import refuse_malformed
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -89,11 +89,11 @@ def diff(
     Example: mlops models diff v0.1.0 v0.2.0
     """
     from mlops_cli.cli.output import compare_views
-    from mlops_cli.registry.paired_models import compared
+    from mlops_cli.registry.paired_models import compare_models
 
     layout, registry = _registry()
     tags = [registry.find(version).tag.name for version in (old, new)]
-    difference = compared(layout.root, *tags, fetch=fetch)
+    difference = compare_models(layout.root, *tags, fetch=fetch)
     if as_json:
         console.draw_json(compare_views.as_json(difference))
     else:
@@ -122,7 +122,7 @@ def pull(
 
     Example: mlops models pull production -o model
     """
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.registry.approvals.stage_rules import find_trusted
     from mlops_cli.registry.fetch_bundle import pull_bundle
@@ -130,7 +130,7 @@ def pull(
     into = None if output is None else output.resolve()
     layout, params = open_project()
     found = find_trusted(layout.root, params.register_.name, version, console.draw_note)
-    with shown("pull", quiet=as_json) as progress:
+    with live_progress("pull", quiet=as_json) as progress:
         folder = pull_bundle(layout.root, found, into, remote, progress)
     if as_json:
         console.draw_json({"version": found.label, "folder": str(folder), "bundle": found.bundle})
@@ -197,7 +197,9 @@ def _age(at: datetime) -> str:
     return f"{seconds} s"
 
 
-@well_formed("models/registration.json, or dvc.lock, of the version", "Look at another version.")
+@refuse_malformed(
+    "models/registration.json, or dvc.lock, of the version", "Look at another version."
+)
 def _tree(found: dict[str, Any], *, short: bool) -> Tree:
     from rich.tree import Tree
 

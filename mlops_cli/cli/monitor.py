@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from mlops_cli.monitoring.monitor import Report
+    from mlops_cli.monitoring.monitor import MonitoringReport
 
 __all__ = ["monitor"]
 
@@ -72,24 +72,24 @@ def monitor(
     """
     from pathlib import Path
 
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.monitoring import monitor as live
 
     failing = _failing(fail_on)
     layout, params = open_project()
     first, last = timestamp(since, params), timestamp(until, params)
-    with shown("monitor", quiet=as_json) as progress:
-        report = live.monitor(params, layout, live.Wanted(first, last, version), progress)
+    with live_progress("monitor", quiet=as_json) as progress:
+        report = live.monitor(params, layout, live.MonitorOptions(first, last, version), progress)
     # First of all the verdict: nothing that follows may keep it from who asked.
     if as_json:
         console.draw_json(report.to_json())
     else:
         _draw(report)
     if alert:
-        from mlops_cli.monitoring.alerts import tell
+        from mlops_cli.monitoring.alerts import send_alerts
 
-        for channel, count, trouble in tell(params.monitor.alerts, layout, report):
+        for channel, count, trouble in send_alerts(params.monitor.alerts, layout, report):
             _draw_alert(channel, count, trouble)
     if html is not None:
         _write_page(report, Path(html))
@@ -111,27 +111,27 @@ def _failing(text: str) -> set[str]:
     return words - {"none"}
 
 
-def _write_page(report: Report, path: Path) -> None:
-    from mlops_cli.data.atomic_files import staged
+def _write_page(report: MonitoringReport, path: Path) -> None:
+    from mlops_cli.data.atomic_files import atomic_write
     from mlops_cli.monitoring.html_report import html
 
-    with staged(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(html(report.to_json(), report.former), encoding="utf-8")
 
 
 def _draw_alert(channel: str, count: int, trouble: str | None) -> None:
-    from mlops_cli.reporting import counted
+    from mlops_cli.reporting import count_noun
 
     # On stderr, as --json has stdout for itself.
     out = console.console(stderr=True)
     if count:
-        out.print(f"told {counted(count, 'finding')} by {channel}", markup=False)
+        out.print(f"told {count_noun(count, 'finding')} by {channel}", markup=False)
     if trouble is not None:
         mark = "but" if count else f"not told by {channel}"
         out.print(f"! {mark}: {trouble}", markup=False, soft_wrap=True)
 
 
-def _draw(report: Report) -> None:
+def _draw(report: MonitoringReport) -> None:
     facts, out = report.judgement.facts, console.console()
     colour = {"ok": "green", "not judged": "yellow"}.get(report.status, "red")
     out.print(f"[{colour}]{report.status}[/{colour}] ", end="")

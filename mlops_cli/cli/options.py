@@ -62,11 +62,11 @@ Remote = Annotated[
 
 def timestamp(text: str | None, params: Params) -> dt.datetime | None:
     """The time that an option states: a date, a time, today, or a span from the data clock."""
-    from mlops_cli.data.timestamps import moment_of
+    from mlops_cli.data.timestamps import parse_timestamp
 
     if text is None:
         return None
-    return moment_of(text, params.ingest.until, dt.datetime.now(dt.UTC).date())
+    return parse_timestamp(text, params.ingest.until, dt.datetime.now(dt.UTC).date())
 
 
 def require_duration(option: str, text: str | None) -> None:

@@ -57,12 +57,12 @@ def stage(
 
     Example: mlops stage featurize
     """
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import MlopsError, NotFound, nearest
-    from mlops_cli.project.locks import waited_for
+    from mlops_cli.project.locks import wait_for_lock
     from mlops_cli.project.pipeline import STAGES, load
-    from mlops_cli.project.stage_runs import remember, remember_failure
+    from mlops_cli.project.stage_runs import save_failure, save_summary
 
     if name not in STAGES:
         raise NotFound(f"there is no stage {name!r}", nearest(name, STAGES))
@@ -71,16 +71,16 @@ def stage(
     start = time.perf_counter()
     # A killed run may have left its stage at work; two must not write the same files.
     with (
-        shown(name, quiet=output == "none") as progress,
-        waited_for(layout.work / "stage.lock", progress.note),
+        live_progress(name, quiet=output == "none") as progress,
+        wait_for_lock(layout.work / "stage.lock", progress.note),
     ):
         try:
             summary = load(name).run(settings, layout, progress)
         except MlopsError as error:
-            remember_failure(layout, name, error.message)
+            save_failure(layout, name, error.message)
             raise
     seconds = time.perf_counter() - start
-    remember(layout, name, summary, seconds)
+    save_summary(layout, name, summary, seconds)
     if as_json:
         console.draw_json({"stage": name, "seconds": seconds, **_plain(summary)})
     elif output != "none":
@@ -91,14 +91,14 @@ def bring_up_to_date(target: str | None, *, force: bool, quiet: bool) -> list[st
     """Let DVC run what a stage needs (by default all stages); give the stages that were run."""
     from mlops_cli.cli.project import find
     from mlops_cli.project.dvc import reproduce
-    from mlops_cli.project.locks import held
+    from mlops_cli.project.locks import lock
     from mlops_cli.project.switch import refuse_half_pulled
 
     layout = find()
     refuse_half_pulled(layout.root)
     _check_params(layout)
     os.environ[OUTPUT] = "none" if quiet else "full" if target else "brief"
-    with held(layout.work / "run.lock", f"the project {layout.root.name}"):
+    with lock(layout.work / "run.lock", f"the project {layout.root.name}"):
         return reproduce(layout.root, target, force=force)
 
 
@@ -119,7 +119,7 @@ def run_stage(target: str | None, *, force: bool, as_json: bool) -> None:
 def _check_params(layout: Layout) -> None:
     """Tell a mistake in params.yaml before anything starts; what was right once isn't reread."""
     from mlops_cli import __version__
-    from mlops_cli.data.atomic_files import sha256, staged
+    from mlops_cli.data.atomic_files import atomic_write, sha256
 
     seen = layout.work / "params.checked"
     mark = f"{__version__} {sha256(layout.params)}"
@@ -128,17 +128,17 @@ def _check_params(layout: Layout) -> None:
     from mlops_cli import params as parameters
 
     parameters.load(layout.params)
-    with staged(seen) as temporary:
+    with atomic_write(seen) as temporary:
         temporary.write_text(mark, encoding="utf-8")
 
 
 def _draw_end(layout: Layout, target: str | None, done: list[str], seconds: float) -> None:
     from mlops_cli.project.pipeline import STAGES
-    from mlops_cli.project.stage_runs import last_summary
+    from mlops_cli.project.stage_runs import load_summary
 
     out = console.console()
     if target is not None:
-        last = last_summary(layout, target)
+        last = load_summary(layout, target)
         if not done:
             out.print(f"nothing changed: {target} is up to date", markup=False)
         if last is not None and target not in done:
@@ -156,11 +156,11 @@ def _draw_end(layout: Layout, target: str | None, done: list[str], seconds: floa
 
 def _as_json(layout: Layout, done: list[str], seconds: float) -> dict[str, Any]:
     from mlops_cli.project.pipeline import STAGES
-    from mlops_cli.project.stage_runs import last_summary
+    from mlops_cli.project.stage_runs import load_summary
 
     stages: dict[str, Any] = {}
     for name in STAGES:
-        last = last_summary(layout, name)
+        last = load_summary(layout, name)
         stages[name] = {"changed": name in done, **({} if last is None else _plain(last[0]))}
     return {
         "changed": done,

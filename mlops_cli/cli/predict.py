@@ -56,13 +56,13 @@ def predict(
     """
     from dataclasses import asdict
 
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
-    from mlops_cli.serving.batch.predict import Batch
+    from mlops_cli.serving.batch.predict import BatchRequest
     from mlops_cli.serving.batch.predict import predict as score
 
     layout, params = open_project()
-    batch = Batch(
+    batch = BatchRequest(
         file,
         output,
         version,
@@ -73,7 +73,7 @@ def predict(
         force,
         slice_rows,
     )
-    with shown("predict", quiet=as_json) as progress:
+    with live_progress("predict", quiet=as_json) as progress:
         done = score(params, layout, batch, progress)
     if as_json:
         console.draw_json(asdict(done))

@@ -10,7 +10,7 @@ from mlops_cli.cli.options import Json, Remote
 from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.registry.sync.push_pull import Moved
+    from mlops_cli.registry.sync.push_pull import Transferred
 
 __all__ = ["pull", "push"]
 
@@ -25,12 +25,12 @@ def push(remote: Remote = None, as_json: Json = False) -> None:
 
     Example: mlops push
     """
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.registry.sync.push_pull import push as send
 
     layout, params = open_project()
-    with shown("push", quiet=as_json) as progress:
+    with live_progress("push", quiet=as_json) as progress:
         moved = send(layout.root, params.register_.name, remote, progress)
     _draw_moved("pushed", "to", moved, as_json=as_json)
 
@@ -66,7 +66,7 @@ def pull(
 
     Example: mlops pull --rebase
     """
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
     from mlops_cli.registry.sync.push_pull import pull as bring
@@ -78,7 +78,7 @@ def pull(
             "mlops pull --rebase --prefer mine",
         )
     layout, params = open_project()
-    with shown("pull", quiet=as_json) as progress:
+    with live_progress("pull", quiet=as_json) as progress:
         if rebase:
             moved = pull_rebased(layout.root, params.register_.name, remote, prefer, progress)  # type: ignore[arg-type]
         else:
@@ -86,7 +86,7 @@ def pull(
     _draw_moved("pulled", "from", moved, as_json=as_json)
 
 
-def _draw_moved(did: str, way: str, moved: Moved, *, as_json: bool) -> None:
+def _draw_moved(did: str, way: str, moved: Transferred, *, as_json: bool) -> None:
     if as_json:
         console.draw_json(vars(moved))
         return
@@ -114,7 +114,7 @@ def _draw_moved(did: str, way: str, moved: Moved, *, as_json: bool) -> None:
         )
 
 
-def _own_work(moved: Moved) -> list[str]:
+def _own_work(moved: Transferred) -> list[str]:
     """What became of one's own edits and commits, a sentence each."""
     told = []
     if moved.commits:

@@ -11,7 +11,7 @@ from mlops_cli.cli.options import Json, ModelArgument, timestamp
 from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.promotion.replay import Replayed
+    from mlops_cli.promotion.replay import ReplayResult
     from mlops_cli.reporting import Table
 
 __all__ = ["replay"]
@@ -46,7 +46,7 @@ def replay(
     """
     from dataclasses import asdict
 
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import ModelRefused
     from mlops_cli.promotion import replay as live
@@ -54,7 +54,7 @@ def replay(
     layout, params = open_project()
     start, end = timestamp(since, params), timestamp(until, params)
     rule = live.gate_of(params, stage) if gate else None
-    with shown("replay", quiet=as_json) as progress:
+    with live_progress("replay", quiet=as_json) as progress:
         done = live.replay(
             params, layout, version, since=start, until=end, gate=rule, progress=progress
         )
@@ -70,7 +70,7 @@ def replay(
     done.refuse_empty()
 
 
-def _draw(done: Replayed) -> None:
+def _draw(done: ReplayResult) -> None:
     out, report = console.console(), done.report
     if report["rows"]:
         answered = ", ".join(f"{n:,} by {v}" for v, n in report["answered_by"].items())

@@ -12,7 +12,7 @@ from mlops_cli.cli.output import console
 from mlops_cli.cli.pipeline import OUTPUT
 
 if TYPE_CHECKING:
-    from mlops_cli.retraining.retrain import Retrained
+    from mlops_cli.retraining.retrain import RetrainResult
 
 __all__ = ["draw_retrained", "retrain"]
 
@@ -50,19 +50,19 @@ def retrain(
     from dataclasses import asdict
 
     from mlops_cli import params as parameters
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import find
     from mlops_cli.retraining import retrain as live
 
     layout = find()
-    done: Retrained | None
+    done: RetrainResult | None
     if abandon:
         done = live.abandon(layout)
     else:
         params = parameters.load(layout.params)
         os.environ[OUTPUT] = "none" if as_json else "brief"
-        with shown("retrain", quiet=as_json) as progress:
-            wanted = live.Wanted(timestamp(until, params), message, if_needed, local)
+        with live_progress("retrain", quiet=as_json) as progress:
+            wanted = live.RetrainOptions(timestamp(until, params), message, if_needed, local)
             done = live.retrain(layout, wanted, progress)
     if as_json:
         console.draw_json(None if done is None else asdict(done))
@@ -72,7 +72,7 @@ def retrain(
         draw_retrained(done)
 
 
-def draw_retrained(done: Retrained) -> None:
+def draw_retrained(done: RetrainResult) -> None:
     """What came of a retraining, in a line or two."""
     out = console.console()
     colour = "green" if done.outcome in {"promoted", "registered"} else "yellow"

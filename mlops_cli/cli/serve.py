@@ -81,11 +81,11 @@ def run_service(
     from mlops_cli.serving.service.run import run, settle_threads
 
     settle_threads()  # which Polars looks at when it is imported
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
     from mlops_cli.registry.select_version import WORKSPACE
-    from mlops_cli.serving.prepare import prepared
+    from mlops_cli.serving.prepare import prepare_models
     from mlops_cli.serving.service.settings import parse_share
 
     if sum((version is not None, stage is not None, workspace)) > 1:
@@ -95,8 +95,8 @@ def run_service(
     if fetch is not None and not follow:
         raise Usage("--fetch is of use with --follow only", "Add --follow, or leave it out.")
     layout, params = open_project()
-    with shown("serve", quiet=False) as progress:
-        settings = prepared(
+    with live_progress("serve", quiet=False) as progress:
+        settings = prepare_models(
             params,
             layout,
             WORKSPACE if workspace else version or stage or "production",
@@ -113,9 +113,9 @@ def run_service(
     if settings.follow is None:
         run(settings, host, port, ready)
         return
-    from mlops_cli.serving.follow import followed
+    from mlops_cli.serving import follow as following
 
-    with followed(params, layout, settings, fetch) as attach:
+    with following.follow(params, layout, settings, fetch) as attach:
 
         def attached(service: Service) -> None:
             attach(service)
@@ -158,12 +158,12 @@ def _banner(settings: Settings, service: Service, host: str, port: int) -> None:
 def _figure(settings: Settings) -> str:
     """The first metric of the test split, with its interval."""
     from mlops_cli.data.atomic_files import read_json
-    from mlops_cli.data.untrusted import well_formed
+    from mlops_cli.data.untrusted import refuse_malformed
     from mlops_cli.reporting import figure_text
 
     path = settings.model.folder / "metrics.json"
     if not path.is_file():
         return ""
-    with well_formed(str(path), "Serve another version."):
+    with refuse_malformed(str(path), "Serve another version."):
         name, figure = next(iter(read_json(path)["model"].items()))
         return f", {name} {figure_text(figure)}"

@@ -11,7 +11,7 @@ from mlops_cli.cli.output.gate_decision import decision, draw_decision
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
-    from mlops_cli.project.at_work import Work
+    from mlops_cli.project.at_work import RunningWork
 
 __all__ = ["status"]
 
@@ -41,7 +41,7 @@ def status(
 
 def _facts(layout: Layout) -> dict[str, Any]:
     from mlops_cli.project.pipeline import STAGES
-    from mlops_cli.project.stage_runs import last_summary
+    from mlops_cli.project.stage_runs import load_summary
 
     changed, working = _changed(layout)
     stages: dict[str, Any] = {}
@@ -52,7 +52,7 @@ def _facts(layout: Layout) -> dict[str, Any]:
         if working is not None:
             state = "at work" if name == working.stage else "not asked: a run is at work"
         behind = behind or bool(why)
-        last = last_summary(layout, name)
+        last = load_summary(layout, name)
         stages[name] = {
             "state": state,
             "why": why,
@@ -69,14 +69,14 @@ def _facts(layout: Layout) -> dict[str, Any]:
     }
 
 
-def _changed(layout: Layout) -> tuple[dict[str, list[str]], Work | None]:
+def _changed(layout: Layout) -> tuple[dict[str, list[str]], RunningWork | None]:
     """What changed, by stage; nothing, and who is at work, while DVC is held by a run."""
     from mlops_cli.errors import Busy
-    from mlops_cli.project.at_work import work
+    from mlops_cli.project.at_work import mark_running
     from mlops_cli.project.dvc import changes
 
     for left in reversed(range(_TRIES)):
-        if working := work(layout):
+        if working := mark_running(layout):
             return {}, working
         try:
             return changes(layout.root), None

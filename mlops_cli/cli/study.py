@@ -50,14 +50,14 @@ def study(
     """
     from time import perf_counter
 
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.evaluation.studies import study as run
     from mlops_cli.evaluation.studies.base import Options
 
     layout, params = open_project()
     start = perf_counter()
-    with shown("study", quiet=as_json) as progress:
+    with live_progress("study", quiet=as_json) as progress:
         found = run(name, params, layout, Options(rows, by, step, steps), progress)
     if as_json:
         console.draw_json(found.facts)

@@ -11,8 +11,8 @@ from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
-    from mlops_cli.registry.rebuild import Rebuilt
-    from mlops_cli.registry.verify import Check
+    from mlops_cli.registry.rebuild import RebuildResult
+    from mlops_cli.registry.verify import VerificationCheck
     from mlops_cli.registry.versions import Assignment, Version
 
 __all__ = ["verify"]
@@ -42,32 +42,32 @@ def verify(
 
     Example: mlops verify production --rebuild
     """
-    from mlops_cli.cli.output.progress import shown
+    from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.errors import MlopsError, Usage
-    from mlops_cli.registry.rebuild import Rebuilt
+    from mlops_cli.registry.rebuild import RebuildResult
     from mlops_cli.registry.rebuild import rebuild as run_again
-    from mlops_cli.registry.verify import prove
+    from mlops_cli.registry.verify import verify_version
 
     if anyway and not rebuild:
         raise Usage("--anyway is of use with --rebuild only", "Add it, or leave --anyway out.")
     layout, found, assignment = _named(version)
-    with shown("verify", quiet=as_json) as progress:
-        checks = prove(layout.root, found, remote, progress, assignment)
+    with live_progress("verify", quiet=as_json) as progress:
+        checks = verify_version(layout.root, found, remote, progress, assignment)
     if not as_json:
         _draw_checks(found, checks)
     failed = [check.name for check in checks if not check.passed]
     again = None
     if rebuild and failed and not anyway:
         why = f"nothing was run, as checks failed ({', '.join(failed)}); --anyway runs it"
-        again = Rebuilt("not reproduced", why, {})
+        again = RebuildResult("not reproduced", why, {})
         if not as_json:
             _draw_rebuilt(again)
     elif rebuild:
-        with shown("rebuild", quiet=as_json) as progress:
+        with live_progress("rebuild", quiet=as_json) as progress:
             try:
                 again = run_again(layout.root, found, remote, progress)
             except MlopsError as error:
-                again = Rebuilt("not reproduced", error.message, {})
+                again = RebuildResult("not reproduced", error.message, {})
         if not as_json:
             _draw_rebuilt(again)
     passed = not failed and (again is None or again.verdict != "not reproduced")
@@ -93,7 +93,7 @@ def _named(text: str) -> tuple[Layout, Version, Assignment | None]:
     return layout, assignment.version or registry.find(text), assignment
 
 
-def _draw_checks(version: Version, checks: tuple[Check, ...]) -> None:
+def _draw_checks(version: Version, checks: tuple[VerificationCheck, ...]) -> None:
     from mlops_cli.reporting import Table
 
     rows = tuple((c.name, "passed" if c.passed else "FAILED", c.said) for c in checks)
@@ -106,7 +106,7 @@ def _draw_checks(version: Version, checks: tuple[Check, ...]) -> None:
         out.print(f"[bold green]verified[/bold green]: all {len(checks)} checks passed")
 
 
-def _draw_rebuilt(again: Rebuilt) -> None:
+def _draw_rebuilt(again: RebuildResult) -> None:
     from mlops_cli.reporting import Table
 
     if again.metrics and again.verdict != "reproduced to the byte":
@@ -126,7 +126,11 @@ def _draw_rebuilt(again: Rebuilt) -> None:
 
 
 def _plain(
-    version: Version, checks: tuple[Check, ...], again: Rebuilt | None, *, passed: bool
+    version: Version,
+    checks: tuple[VerificationCheck, ...],
+    again: RebuildResult | None,
+    *,
+    passed: bool,
 ) -> dict[str, Any]:
     rebuilt = None
     if again is not None:

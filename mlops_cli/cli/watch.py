@@ -10,7 +10,7 @@ from mlops_cli.cli.options import Json, Local, require_duration
 from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.retraining.watch import Round
+    from mlops_cli.retraining.watch import WatchRound
 
 __all__ = ["watch"]
 
@@ -63,14 +63,14 @@ def watch(
         if not as_json:
             out.print(f"[dim]{step} ...[/dim]")
 
-    def ended(done: Round) -> None:
-        codes.append(live.done_rounds(done))
+    def ended(done: WatchRound) -> None:
+        codes.append(live.exit_code_of(done))
         if as_json:
             _draw_line(done)
         else:
             _draw(done)
 
-    stop = live.Stop()
+    stop = live.StopSignal()
     live.watch(layout, every, stop, began, ended, once=once, local=local)
     if once and codes and codes[-1]:
         raise typer.Exit(codes[-1])
@@ -86,7 +86,7 @@ def _check(every: str) -> None:
         raise Usage(f"--every {every} is under a second", "Such as 10m, 1h or 1d.")
 
 
-def _draw_line(done: Round) -> None:
+def _draw_line(done: WatchRound) -> None:
     import sys
     from dataclasses import asdict
 
@@ -94,7 +94,7 @@ def _draw_line(done: Round) -> None:
     sys.stdout.flush()
 
 
-def _draw(done: Round) -> None:
+def _draw(done: WatchRound) -> None:
     out = console.console()
     told = []
     for step, code in done.codes.items():

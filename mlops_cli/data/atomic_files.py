@@ -16,13 +16,19 @@ from mlops_cli.data.untrusted import json_tree
 from mlops_cli.errors import DiskFull, NotFound
 
 __all__ = [
-    "append_json_line", "is_full", "json_text", "read_json", "read_json_lines", "sha256", "staged",
+    "append_json_line",
+    "atomic_write",
+    "is_full",
+    "json_text",
+    "read_json",
+    "read_json_lines",
+    "sha256",
     "write_json",
 ]  # fmt: skip
 
 
 @contextmanager
-def staged(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path) -> Iterator[Path]:
     """A temporary path beside ``target`` that takes its place when the block ends well.
 
     What is made there may be a file or a folder. On an error it is removed and ``target``
@@ -58,7 +64,7 @@ def json_text(content: Any) -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Write what ``json_text`` gives."""
-    with staged(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json_text(content), encoding="utf-8")
 
 

@@ -18,11 +18,11 @@ __all__ = [
     "DTYPES",
     "FIRST_MOMENT",
     "LAST_MOMENT",
-    "MisfitError",
+    "TypeMismatch",
     "convert",
+    "convert_or_null",
     "finite",
-    "fitted",
-    "normal",
+    "ingested_type",
     "outside_years",
     "printable",
     "table_of",
@@ -47,7 +47,7 @@ FIRST_MOMENT, LAST_MOMENT = _FIRST_DAY * _DAY, (_LAST_DAY + 1) * _DAY - 1
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
-class MisfitError(ValueError):
+class TypeMismatch(ValueError):
     """A value that cannot be of the type that is asked for.
 
     Parameters
@@ -63,7 +63,7 @@ class MisfitError(ValueError):
         self.wanted = wanted
 
 
-def normal(dtype: pl.DataType) -> pl.DataType:
+def ingested_type(dtype: pl.DataType) -> pl.DataType:
     """Choose the type in which a column of this type is ingested."""
     if dtype.is_integer():
         return DTYPES["integer"]
@@ -78,7 +78,7 @@ def normal(dtype: pl.DataType) -> pl.DataType:
 
 def type_name(dtype: pl.DataType) -> str:
     """Name a Polars type as ``params.yaml`` does; a type that it doesn't know, as Polars does."""
-    wanted = normal(dtype)
+    wanted = ingested_type(dtype)
     return next((name for name, known in DTYPES.items() if known == wanted), str(dtype).lower())
 
 
@@ -93,13 +93,13 @@ def convert(values: pl.Series, dtype: pl.DataType) -> pl.Series:
     MisfitError
         With the first value that cannot be converted.
     """
-    made, lost = fitted(values, dtype)
+    made, lost = convert_or_null(values, dtype)
     if lost is not None:
-        raise MisfitError(values.name, printable(values.filter(lost))[0], type_name(dtype))
+        raise TypeMismatch(values.name, printable(values.filter(lost))[0], type_name(dtype))
     return made
 
 
-def fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series | None]:
+def convert_or_null(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series | None]:
     """As ``convert``, with null for each value that can't be converted, and which these are.
 
     Returns

@@ -11,7 +11,7 @@ import polars as pl
 if TYPE_CHECKING:
     from _csv import Reader
 
-__all__ = ["complete", "missing_as_null", "records"]
+__all__ = ["missing_as_null", "name_all", "records"]
 
 _LONGEST = 1 << 30
 """Characters that a value may have."""
@@ -23,7 +23,7 @@ def records(lines: Iterable[str], separator: str) -> Reader:
     return csv.reader(lines, delimiter=separator)
 
 
-def complete(names: Sequence[str]) -> list[str]:
+def name_all(names: Sequence[str]) -> list[str]:
     """The names, where a column without one (an index that pandas or R wrote) gets its place's.
 
     Examples

@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-__all__ = ["masked", "misfit"]
+__all__ = ["describe_misfit", "mask"]
 
 _LONGEST = 24
 _MARK = 4
 """Characters of what stands for a missing value."""
 
 
-def masked(value: Any) -> Any:
+def mask(value: Any) -> Any:
     """The shape of a value: letters as ``a`` and ``A``, digits as ``9``; the rest shows the format.
 
     Truth values and what is missing say nothing of anybody.
@@ -25,13 +25,13 @@ def masked(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, (tuple, list)):
-        return tuple(masked(v) for v in value)
+        return tuple(mask(v) for v in value)
     text = value.isoformat() if isinstance(value, (dt.date, dt.time)) else str(value)
     shape = "".join(map(_shape, text[:_LONGEST]))
     return shape if len(text) <= _LONGEST else f"{shape}... ({len(text)} characters)"
 
 
-def misfit(value: Any) -> str:
+def describe_misfit(value: Any) -> str:
     """A value that is refused, for an error: its shape, or itself where it is a mark such as NULL.
 
     Examples
@@ -39,7 +39,7 @@ def misfit(value: Any) -> str:
     >>> misfit("n/a"), misfit("ann@example.org")
     ("'n/a'", "'aaa@aaaaaaa.aaa'")
     """
-    return repr(value if isinstance(value, str) and len(value) <= _MARK else masked(value))
+    return repr(value if isinstance(value, str) and len(value) <= _MARK else mask(value))
 
 
 def _shape(character: str) -> str:

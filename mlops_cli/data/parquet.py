@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mlops_cli.data.atomic_files import staged
+from mlops_cli.data.atomic_files import atomic_write
 from mlops_cli.errors import NotFound
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def write(table: pl.DataFrame | pl.LazyFrame, path: Path) -> None:
 
     A LazyFrame streams through: memory doesn't grow with its rows.
     """
-    with staged(path) as temporary:
+    with atomic_write(path) as temporary:
         sink(table, temporary)
 
 
 def sink(table: pl.DataFrame | pl.LazyFrame, path: Path) -> None:
-    """Write one Parquet file in place, for use inside a folder that is itself ``staged``.
+    """Write one Parquet file in place, for use inside a folder that is itself ``atomic_write``.
 
     The same rows give the same bytes on any number of cores: row order is kept, and row groups
     have a fixed size.

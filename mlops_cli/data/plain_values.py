@@ -17,14 +17,14 @@ import polars as pl
 from mlops_cli.data.column_types import (
     FIRST_MOMENT,
     LAST_MOMENT,
-    MisfitError,
+    TypeMismatch,
     convert,
-    fitted,
-    normal,
+    convert_or_null,
+    ingested_type,
     type_name,
 )
 
-__all__ = ["LONGEST_TEXT", "alone", "column", "few_numbers", "mixed"]
+__all__ = ["LONGEST_TEXT", "float_columns", "mixed_column", "single_value", "typed_column"]
 
 _PLAIN: dict[Any, set[type]] = {
     pl.Int64: {int},
@@ -41,10 +41,10 @@ LONGEST_TEXT = 100_000
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
-_UNFIT = (MisfitError, TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)
+_UNFIT = (TypeMismatch, TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)
 
 
-def column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
+def typed_column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
     """Values in their type, by the rules of ingest where they come in another one."""
     found = set(map(type, values)) - {NoneType}
     kind = type(dtype)
@@ -59,17 +59,17 @@ def column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
         made = pl.Series(name, values, dtype=dtype, strict=False)
         if made.null_count() != values.count(None):
             # Python's integers have no end, and the column's have.
-            raise MisfitError(name, max(values, key=_size), type_name(dtype))
+            raise TypeMismatch(name, max(values, key=_size), type_name(dtype))
         return made
     if found & _SUSPECT and any(_hopeless(v, dtype) for v in values):
         raise TypeError(name)
     return convert(pl.Series(name, values, strict=True), dtype)
 
 
-def few_numbers(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> pl.DataFrame | None:
+def float_columns(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> pl.DataFrame | None:
     """Float columns from a few rows of many values; None where a value needs a look by itself.
 
-    The same as ``column`` gives, in a fiftieth of the time.
+    The same as ``typed_column`` gives, in a fiftieth of the time.
     """
     lines = list[pl.Series]()
     for values in rows:
@@ -93,7 +93,9 @@ def _hopeless(value: Any, dtype: pl.DataType) -> bool:
     return isinstance(value, (list, dict)) and not dtype.is_nested()
 
 
-def mixed(name: str, values: Sequence[Any], dtype: pl.DataType) -> tuple[pl.Series, list[int]]:
+def mixed_column(
+    name: str, values: Sequence[Any], dtype: pl.DataType
+) -> tuple[pl.Series, list[int]]:
     """A column of values of several types, with null for those that don't fit; and where these are.
 
     Values of one Python type are converted together.
@@ -114,7 +116,7 @@ def mixed(name: str, values: Sequence[Any], dtype: pl.DataType) -> tuple[pl.Seri
 def _of_kind(
     name: str, kind: type, values: list[Any], dtype: pl.DataType
 ) -> tuple[pl.Series, list[int]]:
-    """Values of one Python type, as for ``mixed``."""
+    """Values of one Python type, as for ``mixed_column``."""
     if kind is NoneType:
         return pl.Series(name, values, dtype=dtype), []
     if kind is int and not dtype.is_float():
@@ -131,9 +133,9 @@ def _of_kind(
             made = pl.Series(name, good, dtype=pl.Float64 if dtype.is_float() else pl.Int64)
         else:
             made = pl.Series(name, good, strict=True)
-        made, unfit = fitted(made, dtype)
+        made, unfit = convert_or_null(made, dtype)
     except _UNFIT:
-        singles = [None if v is None else alone(name, v, dtype) for v in good]
+        singles = [None if v is None else single_value(name, v, dtype) for v in good]
         missed = [i for i, one in enumerate(singles) if one is None and values[i] is not None]
         nothing = pl.Series(name, [None], dtype=dtype)
         return pl.concat([nothing if one is None else one for one in singles]), missed
@@ -162,14 +164,14 @@ def _moments(texts: Sequence[str | None]) -> list[int | None] | None:
     return [read[text] for text in texts]
 
 
-def alone(name: str, value: Any, dtype: pl.DataType) -> pl.Series | None:
+def single_value(name: str, value: Any, dtype: pl.DataType) -> pl.Series | None:
     """A column of one value; None where it can't be of the type."""
     if _hopeless(value, dtype):
         return None
     try:
         one = pl.Series(name, [value])
-        if one.dtype != normal(one.dtype) and one.dtype != pl.Null:
-            one = convert(one, normal(one.dtype))
+        if one.dtype != ingested_type(one.dtype) and one.dtype != pl.Null:
+            one = convert(one, ingested_type(one.dtype))
         return convert(one, dtype)
     except _UNFIT:
         return None

@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["drifting"]
+__all__ = ["columns_that_drift"]
 
 _LEAST_ROWS = 200
 _BLOCKS = 10
@@ -30,7 +30,9 @@ _BATCH = 200
 """Columns of one look."""
 
 
-def drifting(frame: pl.LazyFrame, columns: Iterable[str], passed_over: Iterable[str]) -> list[str]:
+def columns_that_drift(
+    frame: pl.LazyFrame, columns: Iterable[str], passed_over: Iterable[str]
+) -> list[str]:
     """Columns whose values drift with the row number; none where rows are sorted by a column.
 
     Parameters

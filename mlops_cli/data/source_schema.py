@@ -11,7 +11,7 @@ from mlops_cli.errors import DataRefused
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["TableFacts", "dtype_from_name", "dtype_name", "moment"]
+__all__ = ["SourceSchema", "dtype_from_name", "dtype_name", "utc_moment"]
 
 
 def dtype_name(dtype: pl.DataType) -> str:
@@ -33,7 +33,7 @@ def dtype_from_name(name: str) -> pl.DataType:
     return found()
 
 
-def moment(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+def utc_moment(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """A date or datetime expression as Datetime[us, UTC]; zone-less times are taken as UTC."""
     import polars as pl
 
@@ -45,7 +45,7 @@ def moment(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 @dataclass(frozen=True)
-class TableFacts:
+class SourceSchema:
     """Schema and knowledge times of one source.
 
     Parameters
@@ -86,7 +86,7 @@ class TableFacts:
             whens = dict.fromkeys([row, *whens])
         if not whens:
             return None
-        moments = [moment(pl.col(k), self.schema[k]) for k in whens]
+        moments = [utc_moment(pl.col(k), self.schema[k]) for k in whens]
         if len(moments) == 1:
             return moments[0]
         anything_unknown = pl.any_horizontal([m.is_null() for m in moments])
@@ -106,7 +106,7 @@ class TableFacts:
         """
         import polars as pl
 
-        moments = [moment(pl.col(c), self.schema[c]) for c in self.times]
+        moments = [utc_moment(pl.col(c), self.schema[c]) for c in self.times]
         return pl.any_horizontal(
             pl.any_horizontal([m >= first for m in moments])
             & pl.any_horizontal([m < last for m in moments])
@@ -122,7 +122,7 @@ class TableFacts:
         }
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> TableFacts:
+    def from_json(cls, content: Mapping[str, Any]) -> SourceSchema:
         """What ``to_json`` gave."""
         schema = {c: dtype_from_name(t) for c, t in content["schema"].items()}
         return cls(schema, content["time"], content["known_at"])

@@ -8,12 +8,12 @@ import re
 
 from mlops_cli.errors import Usage
 
-__all__ = ["as_text", "moment_of"]
+__all__ = ["format_timestamp", "parse_timestamp"]
 
 _SPAN = re.compile(r"\+([0-9]{1,9}(us|ms|s|m|h|d|w|mo|q|y))+")
 
 
-def moment_of(text: str, clock: dt.datetime | None, today: dt.date) -> dt.datetime:
+def parse_timestamp(text: str, clock: dt.datetime | None, today: dt.date) -> dt.datetime:
     """The moment that a text means, in UTC.
 
     Parameters
@@ -42,7 +42,7 @@ def moment_of(text: str, clock: dt.datetime | None, today: dt.date) -> dt.dateti
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
-def as_text(moment: dt.datetime) -> str:
+def format_timestamp(moment: dt.datetime) -> str:
     """ISO 8601: a date where it is midnight UTC, else a time.
 
     Examples

@@ -26,7 +26,7 @@ __all__ = [
     "directory_files",
     "json_tree",
     "path_inside",
-    "well_formed",
+    "refuse_malformed",
 ]
 
 _HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -210,7 +210,7 @@ def _is_deeper(tree: Any, limit: int) -> bool:
 
 
 @contextmanager
-def well_formed(place: str, hint: str) -> Iterator[None]:
+def refuse_malformed(place: str, hint: str) -> Iterator[None]:
     """Take any error of reading a structure (a missing key, another type) for its refusal.
 
     Raises

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 
 from mlops_cli.errors import BadParams
 
-__all__ = ["check_url", "masked", "scheme_of", "scrubbed", "sqlite_path"]
+__all__ = ["check_url", "mask_url", "scheme_of", "scrub", "sqlite_path"]
 
 _HIDDEN = "***"
 _SHAPE = re.compile(r"(?s)(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^/?#]*)(?P<rest>.*)")
@@ -41,7 +41,7 @@ def scheme_of(text: str) -> str:
     return match["scheme"].lower() if match else ""
 
 
-def masked(text: str) -> str:
+def mask_url(text: str) -> str:
     """A URL without what may be secret: user, password, query, fragment; a path as it is.
 
     Where it isn't certain which part is which, because a password holds ``@``, ``/``, ``?`` or
@@ -113,18 +113,18 @@ def sqlite_path(text: str, name: str, form: str) -> Path:
     return Path(path)
 
 
-def scrubbed(text: str, *urls: str) -> str:
+def scrub(text: str, *urls: str) -> str:
     """What a library says of a failure, without the secrets of the URLs that it was given.
 
     Every URL in the text is masked as well, whoever's it is.
     """
     for url in urls:
-        text = text.replace(url, masked(url))
-        if masked(url).endswith(_HIDDEN) and _split(url) is None:
+        text = text.replace(url, mask_url(url))
+        if mask_url(url).endswith(_HIDDEN) and _split(url) is None:
             return "the reason isn't shown, as it may hold a password"
         for secret in sorted(_secrets(url), key=len, reverse=True):
             text = text.replace(secret, _HIDDEN)
-    return _IN_TEXT.sub(lambda match: masked(match[0]), text)
+    return _IN_TEXT.sub(lambda match: mask_url(match[0]), text)
 
 
 def _split(text: str) -> _Parts | None:

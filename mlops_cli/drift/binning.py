@@ -28,9 +28,9 @@ __all__ = [
     "MISSING",
     "MOST_NAMES",
     "OTHER",
-    "Coding",
-    "Read",
-    "group_of",
+    "BinnedColumn",
+    "Binning",
+    "bin_group",
 ]
 
 MOST_NAMES = 250
@@ -45,7 +45,7 @@ _LONGEST = 200
 """Characters of a category that are kept."""
 
 
-class Read(NamedTuple):
+class BinnedColumn(NamedTuple):
     """Values as a coding understands them: counts by code, and what the codes leave out."""
 
     counts: npt.NDArray[np.int64]
@@ -57,7 +57,7 @@ class Read(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Coding:
+class Binning:
     """How a column is coded.
 
     Parameters
@@ -85,7 +85,7 @@ class Coding:
     grouped: bool = False
 
     @classmethod
-    def fit(cls, column: pl.Series, kind: str) -> Coding:
+    def fit(cls, column: pl.Series, kind: str) -> Binning:
         """The coding that reference rows suggest."""
         if kind == "number":
             values, _ = _numbers(column)
@@ -119,16 +119,16 @@ class Coding:
         """What sums are taken about, so that they don't lose digits."""
         return self.breaks[len(self.breaks) // 2] if self.breaks else 0.0
 
-    def read(self, column: pl.Series) -> Read:
+    def read(self, column: pl.Series) -> BinnedColumn:
         """Count a column's values; values that aren't of its kind are misfits."""
         dtype = str(column.dtype)
         if self.kind == "number":
             series, misfits = _numbers(column)
             values = series.drop_nulls().to_numpy()
-            return Read(self._counted(values, len(column)), values, misfits, {}, dtype)
+            return BinnedColumn(self._counted(values, len(column)), values, misfits, {}, dtype)
         text, misfits = _booleans(column) if self.kind == "boolean" else _texts(column)
         counts, others, groups = self._named(text)
-        return Read(counts, np.empty(0), misfits, others, dtype, groups)
+        return BinnedColumn(counts, np.empty(0), misfits, others, dtype, groups)
 
     def codes(self, column: pl.Series) -> npt.NDArray[np.uint8]:
         """The code of each row."""
@@ -180,7 +180,7 @@ class Coding:
         }
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> Coding:
+    def from_json(cls, tree: Mapping[str, Any]) -> Binning:
         """From what ``to_json`` gave."""
         return cls(
             tree["kind"],
@@ -225,7 +225,7 @@ class Coding:
                 counts[MISSING] += n
                 continue
             if groups is not None:
-                groups[group_of(name)] += n
+                groups[bin_group(name)] += n
             if code is None:
                 others[name] = n
             else:
@@ -258,7 +258,7 @@ class Coding:
     @staticmethod
     def _hashed(text: pl.Series, codes: int) -> pl.Series:
         names = text.drop_nulls().unique()
-        found = pl.Series([group_of(name) % codes for name in names], dtype=pl.UInt8)
+        found = pl.Series([bin_group(name) % codes for name in names], dtype=pl.UInt8)
         return text.replace_strict(names, found, default=MISSING, return_dtype=pl.UInt8)
 
 
@@ -268,7 +268,7 @@ def _ranked(text: pl.Series) -> list[str]:
     return list(counts.sort(["n", "name"], descending=[True, False])["name"])
 
 
-def group_of(name: str) -> int:
+def bin_group(name: str) -> int:
     """The group of a name: the same on every machine, and whatever its frequency is."""
     return zlib.crc32(name.encode("utf-8", "surrogatepass")) % GROUPS
 

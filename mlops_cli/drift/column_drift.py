@@ -14,7 +14,7 @@ from mlops_cli.drift.binning import ABOVE, BELOW, MISSING, OTHER
 from mlops_cli.drift.candidates import Candidate
 from mlops_cli.drift.distances import cells, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
 from mlops_cli.drift.drift_types import find_shift_or_scale, find_swap, median_ratio
-from mlops_cli.drift.effective_sample_size import Dependence, clustered
+from mlops_cli.drift.effective_sample_size import DesignEffect, cluster_design_effect
 from mlops_cli.drift.name_cells import NameCells
 from mlops_cli.drift.report import Bar, ColumnDrift, DriftRules
 
@@ -51,7 +51,7 @@ class Column:
     run
         Most rows in a row with one value in the reference.
     trend
-        Whether the reference goes on with time (``Dependence.trend``).
+        Whether the reference goes on with time (``DesignEffect.trend``).
     values
         Some of the window's numbers.
     """
@@ -75,11 +75,11 @@ class Column:
     ) -> Column:
         """Take a column out of two profiles."""
         ours, theirs = reference.columns[name], window.columns[name]
-        depends = reference.dependence.get(name, Dependence())
+        depends = reference.dependence.get(name, DesignEffect())
         ordered = ours.coding.kind == "number"
         own = 1.0
         if not theirs.absent and window.rows:
-            own = clustered(window.sample.column(name), window.rows, ordered=ordered)
+            own = cluster_design_effect(window.sample.column(name), window.rows, ordered=ordered)
         share = min(depends.effective(window.rows) / max(window.rows, 1), 1 / own)
         return cls(
             part,
@@ -118,7 +118,7 @@ class Column:
         if not ours.present or not theirs.present:
             return found
         p, q = (np.array([cell[side] for cell in both]) for side in (1, 2))
-        chance = significance.by_chance(len(both), self.m, self.n)
+        chance = significance.distance_by_chance(len(both), self.m, self.n)
         return replace(
             found,
             psi=psi(p, q, chance) if number else self.cells.distance(psi),
@@ -170,7 +170,7 @@ class Column:
         before = _share(self.reference.missing, self.reference.rows)
         now = _share(self.window.missing, self.window.rows)
         size = significance.cohen_h(before, now)
-        p_value = significance.proportions(before, now, self.all_m, self.all_n)
+        p_value = significance.proportions_p_value(before, now, self.all_m, self.all_n)
         large = abs(size) >= self.rules.missing
         details = {"share": now, "reference_share": before}
         if now == 1.0:
@@ -220,7 +220,9 @@ class Column:
         if not share:
             return None
         if ours.coding.kind == "number":
-            p_value = min(significance.beyond(share, self.n, 2.0, self.m), self._far())
+            p_value = min(
+                significance.outside_range_p_value(share, self.n, 2.0, self.m), self._far()
+            )
             low, high = ours.coding.breaks[0], ours.coding.breaks[-1]
             said = (
                 f"{share:.2%} of the values of {self.name!r} lie outside {low:.6g} to {high:.6g}, "
@@ -237,7 +239,7 @@ class Column:
                 share >= rules.outside, said, details=details,
             )  # fmt: skip
         known = ours.coding.strangers * self.m + 1
-        p_value = significance.beyond(share, self.n, known, self.m)
+        p_value = significance.outside_range_p_value(share, self.n, known, self.m)
         # What few rows have may be one person's.
         frequent = [name for name, count in theirs.others.items() if count >= _SHARED]
         examples = sorted(frequent, key=lambda name: (-theirs.others[name], name))[:3]
@@ -249,7 +251,7 @@ class Column:
         if ours.coding.strangers:
             said += f"; {ours.coding.strangers:.2%} were to be expected"
         # As great a change as from none to ``rules.unseen``, by Cohen's h.
-        least = significance.changed(ours.coding.strangers, rules.unseen)
+        least = significance.shifted_share(ours.coding.strangers, rules.unseen)
         return Candidate(
             "unseen", self.name, "share unseen", share, least, p_value, share >= least, said,
             details={"examples": examples, "expected": ours.coding.strangers},
@@ -274,7 +276,9 @@ class Column:
             share = self.window.outside / self.window.present
             if share < _MUCH:
                 return 1.0
-        return significance.beyond(share, self.window.present, 2.0, self.reference.present)
+        return significance.outside_range_p_value(
+            share, self.window.present, 2.0, self.reference.present
+        )
 
     def _same(self) -> float | None:
         """P-value of the same distribution; None if that can't be tested."""

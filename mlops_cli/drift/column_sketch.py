@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_cli.drift.binning import ABOVE, BELOW, GROUPS, MISSING, OTHER, Coding
+from mlops_cli.drift.binning import ABOVE, BELOW, GROUPS, MISSING, OTHER, Binning
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mlops_cli.drift.binning import Read
+    from mlops_cli.drift.binning import BinnedColumn
 
 __all__ = ["Sketch"]
 
@@ -50,7 +50,7 @@ class Sketch:
         Rows by group of names (``coding.group_of``), where the coding has groups.
     """
 
-    coding: Coding
+    coding: Binning
     counts: npt.NDArray[np.int64]
     misfits: int = 0
     total: float = 0.0
@@ -63,7 +63,7 @@ class Sketch:
     groups: npt.NDArray[np.int64] | None = None
 
     @classmethod
-    def of(cls, coding: Coding, read: Read) -> Sketch:
+    def of(cls, coding: Binning, read: BinnedColumn) -> Sketch:
         """The sketch of values that were read by a coding."""
         counts = np.zeros(256, dtype=np.int64)
         counts[: len(read.counts)] = read.counts
@@ -88,7 +88,7 @@ class Sketch:
         )
 
     @classmethod
-    def nothing(cls, coding: Coding, rows: int = 0) -> Sketch:
+    def nothing(cls, coding: Binning, rows: int = 0) -> Sketch:
         """Of rows that lack the column."""
         counts = np.zeros(256, dtype=np.int64)
         counts[MISSING] = rows
@@ -184,7 +184,7 @@ class Sketch:
         for code, n in tree["counts"].items():
             counts[int(code)] = n
         return cls(
-            Coding.from_json(tree["coding"]),
+            Binning.from_json(tree["coding"]),
             counts,
             tree["misfits"],
             tree.get("total", 0.0),

@@ -1,9 +1,10 @@
-"""Drift: a window's profile against the reference's, with false alarms held down.
+"""Drift of a window's profile from the reference's, with a bounded rate of false alarms.
 
 A finding is an alarm only if it is both large (an effect that matters, whatever the number of rows)
 and significant (more than chance does with so many rows, on both sides). Rows that hang together
-count for fewer (``core.dependence``), and over all tests of a window the false discovery rate is
-held (Benjamini and Hochberg 1995). So neither a window of 200 rows nor one of millions cries wolf.
+count for fewer (``drift.effective_sample_size``), and over all tests of a window the false
+discovery rate is controlled (Benjamini and Hochberg 1995). This bounds the rate of false alarms for
+windows of any size.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from mlops_cli.drift.candidates import Candidate
 from mlops_cli.drift.column_drift import Column
 from mlops_cli.drift.report import Bar, ColumnDrift, DriftReport, DriftRules, Finding
-from mlops_cli.drift.significance import adjusted
+from mlops_cli.drift.significance import benjamini_hochberg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -125,7 +126,9 @@ def _report(
     rules: DriftRules,
 ) -> DriftReport:
     tested = [c for c in candidates if c.p_value is not None]
-    rates = dict(zip(map(id, tested), adjusted([c.p_value or 0.0 for c in tested]), strict=True))
+    rates = dict(
+        zip(map(id, tested), benjamini_hochberg([c.p_value or 0.0 for c in tested]), strict=True)
+    )
     findings = []
     for c in candidates:
         rate = rates.get(id(c))

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlops_cli.drift.binning import MISSING
 from mlops_cli.drift.distances import kolmogorov_smirnov
-from mlops_cli.drift.significance import joined
+from mlops_cli.drift.significance import effective_n
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -120,7 +120,7 @@ def median_ratio(
     two have no ratio, as one isn't above 0.
     """
     before = float(_quantiles(reference)[len(_LEVELS) // 2])
-    half = 1.96 * 0.5 / math.sqrt(max(joined(*rows), 1.0))
+    half = 1.96 * 0.5 / math.sqrt(max(effective_n(*rows), 1.0))
     low, middle, high = np.quantile(values, np.clip([0.5 - half, 0.5, 0.5 + half], 0, 1))
     if not before > 0 or not low > 0:
         return None

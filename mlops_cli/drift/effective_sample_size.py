@@ -20,7 +20,7 @@ from mlops_cli.drift.binning import MISSING
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Dependence", "clustered"]
+__all__ = ["DesignEffect", "cluster_design_effect"]
 
 _SHORTEST = 16
 _FEWEST = 12
@@ -31,7 +31,7 @@ _TREND = 0.9
 
 
 @dataclass(frozen=True)
-class Dependence:
+class DesignEffect:
     """The design effects of one column.
 
     Parameters
@@ -52,7 +52,7 @@ class Dependence:
     run: int = 0
 
     @classmethod
-    def of(cls, codes: npt.NDArray[np.uint8], *, ordered: bool) -> Dependence:
+    def of(cls, codes: npt.NDArray[np.uint8], *, ordered: bool) -> DesignEffect:
         """Measure it on the codes of reference rows in their order.
 
         Parameters
@@ -95,12 +95,12 @@ class Dependence:
         }
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> Dependence:
+    def from_json(cls, tree: Mapping[str, Any]) -> DesignEffect:
         """From what ``to_json`` gave."""
         return cls(tuple(tree["blocks"]), tuple(tree["values"]), tuple(tree["gaps"]), tree["run"])
 
 
-def clustered(codes: npt.NDArray[np.uint8], rows: int, *, ordered: bool) -> float:
+def cluster_design_effect(codes: npt.NDArray[np.uint8], rows: int, *, ordered: bool) -> float:
     """The design effect of a window of its own, from an ordered sample of its rows; 1 if unclear.
 
     Between blocks of independent rows, means vary by chance: the ratio of variances is then a

@@ -18,13 +18,13 @@ import numpy as np
 
 from mlops_cli.drift.binning import MISSING
 from mlops_cli.drift.candidates import Candidate
-from mlops_cli.drift.effective_sample_size import Dependence, clustered
+from mlops_cli.drift.effective_sample_size import DesignEffect, cluster_design_effect
 from mlops_cli.models.families.lightgbm_capi import package
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mlops_cli.drift.binning import Coding
+    from mlops_cli.drift.binning import Binning
     from mlops_cli.drift.profile import Profile
     from mlops_cli.drift.report import DriftRules
 
@@ -108,7 +108,7 @@ def _p_value(auc: float, m: float, n: float) -> float:
     return math.erfc((auc - 0.5) / deviation / math.sqrt(2)) / 2
 
 
-def _swap(joint: Candidate, column: str, coding: Coding, exchange: _Exchange) -> Candidate:
+def _swap(joint: Candidate, column: str, coding: Binning, exchange: _Exchange) -> Candidate:
     """The same drift, named by the two categories that have changed places."""
     first, second = coding.label(exchange.first), coding.label(exchange.second)
     return replace(
@@ -197,9 +197,9 @@ def _worth(reference: Profile, window: Profile, names: list[str]) -> dict[str, t
     """
     found = {}
     for name in names:
-        depends = reference.dependence.get(name, Dependence())
+        depends = reference.dependence.get(name, DesignEffect())
         ordered = reference.columns[name].coding.kind == "number"
-        own = clustered(window.sample.column(name), window.rows, ordered=ordered)
+        own = cluster_design_effect(window.sample.column(name), window.rows, ordered=ordered)
         n = min(depends.effective(window.rows), window.rows / own)
         found[name] = (depends.effective(reference.rows), n)
     most = max((n for _, n in found.values()), default=0.0)

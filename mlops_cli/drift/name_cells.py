@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlops_cli.drift import significance
-from mlops_cli.drift.binning import GROUPS, MISSING, OTHER, group_of
+from mlops_cli.drift.binning import GROUPS, MISSING, OTHER, bin_group
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -65,7 +65,7 @@ class NameCells:
             units = np.arange(GROUPS)
         else:
             codes = [*range(len(coding.names)), OTHER]
-            units = np.array(sorted(codes, key=lambda code: group_of(coding.label(code))))
+            units = np.array(sorted(codes, key=lambda code: bin_group(coding.label(code))))
         ours, theirs = (_by_unit(s)[units] for s in (reference, window))
         pooled = (m * _shares(ours) + n * _shares(theirs)) / (m + n)
         return cls(reference, window, m, n, units, _cells(pooled * min(m, n)))
@@ -84,7 +84,7 @@ class NameCells:
     def p_value(self) -> float:
         """Of the same distribution: by all cells together, or by the one that differs most."""
         p, q = map(_shares, self.rows)
-        every = significance.homogeneity(p, q, self.m, self.n)
+        every = significance.chi_squared_p_value(p, q, self.m, self.n)
         if len(p) <= 2:  # noqa: PLR2004 - of two cells, one says it all
             return every
         return min(1.0, 2 * min(every, self._foremost[1]))
@@ -105,8 +105,8 @@ class NameCells:
         size = len(p)
         one, other = (np.array([rows[cell], rows.sum() - rows[cell]]) for rows in self.rows)
         return max(
-            measure(p, q, significance.by_chance(size, self.m, self.n)),
-            measure(one, other, significance.by_chance(2, self.m, self.n, of=size)),
+            measure(p, q, significance.distance_by_chance(size, self.m, self.n)),
+            measure(one, other, significance.distance_by_chance(2, self.m, self.n, of=size)),
         )
 
     def most(self) -> tuple[str, float, float]:
@@ -128,7 +128,7 @@ class NameCells:
     @cached_property
     def _foremost(self) -> tuple[int, float]:
         p, q = map(_shares, self.rows)
-        return significance.foremost(p, q, self.m, self.n)
+        return significance.most_changed_cell(p, q, self.m, self.n)
 
     def _label(self, cell: int) -> str:
         whole = (int(self.rows[0][cell]), int(self.rows[1][cell]))
@@ -148,10 +148,10 @@ class NameCells:
         coding, units = self.reference.coding, set(self.units[self.cells == cell].tolist())
         ours, theirs = self.reference.counts, self.window.counts
         for code, name in enumerate(coding.names):
-            if (group_of(name) if coding.grouped else code) in units:
+            if (bin_group(name) if coding.grouped else code) in units:
                 yield name, int(ours[code]), int(theirs[code])
         for name, count in self.window.others.items():
-            if (group_of(name) if coding.grouped else OTHER) in units:
+            if (bin_group(name) if coding.grouped else OTHER) in units:
                 yield name, self.reference.others.get(name, 0), count
 
 

@@ -1,6 +1,6 @@
 """What a table looks like, in a few hundred kilobytes that add up: the reference, and windows.
 
-A reference profile fixes how each column is coded (``core.coding``) and keeps counts by code, how
+A reference profile fixes how each column is coded (``drift.binning``) and keeps counts by code, how
 far consecutive rows hang together, and a sample of rows as codes. Later rows are read in the same
 codings. So no row of the training data is needed to compare with, only the profile.
 """
@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.drift.binning import Coding
+from mlops_cli.drift.binning import Binning
 from mlops_cli.drift.column_sketch import Sketch
-from mlops_cli.drift.effective_sample_size import Dependence
+from mlops_cli.drift.effective_sample_size import DesignEffect
 from mlops_cli.drift.row_sample import Sample
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Profile:
 
     columns: Mapping[str, Sketch]
     sample: Sample
-    dependence: Mapping[str, Dependence] = field(default_factory=dict)
+    dependence: Mapping[str, DesignEffect] = field(default_factory=dict)
     seed: int = 0
 
     @classmethod
@@ -63,13 +63,13 @@ class Profile:
         seed
             Of the sample.
         """
-        codings = {name: Coding.fit(frame[name], kind) for name, kind in kinds.items()}
+        codings = {name: Binning.fit(frame[name], kind) for name, kind in kinds.items()}
         empty = cls(
             {n: Sketch.nothing(c) for n, c in codings.items()}, Sample.none(codings), seed=seed
         )
         whole = empty.of(frame)
         dependence = {
-            name: Dependence.of(c.codes(frame[name]), ordered=c.kind == "number")
+            name: DesignEffect.of(c.codes(frame[name]), ordered=c.kind == "number")
             for name, c in codings.items()
         }
         return replace(whole, dependence=dependence)
@@ -80,7 +80,7 @@ class Profile:
         return self.sample.seen
 
     @property
-    def codings(self) -> dict[str, Coding]:
+    def codings(self) -> dict[str, Binning]:
         """Column -> how it is coded."""
         return {name: sketch.coding for name, sketch in self.columns.items()}
 
@@ -146,7 +146,7 @@ class Profile:
         """From what ``to_json`` gave."""
         columns = {name: Sketch.from_json(entry) for name, entry in tree["columns"].items()}
         dependence = {
-            name: Dependence.from_json(entry["dependence"])
+            name: DesignEffect.from_json(entry["dependence"])
             for name, entry in tree["columns"].items()
             if "dependence" in entry
         }

@@ -102,7 +102,7 @@ class ColumnDrift:
     rows
         The window's, that have a value.
     effective_rows
-        As many as they are worth (``core.dependence``).
+        As many as they are worth (``drift.effective_sample_size``).
     missing, reference_missing
         Shares of the rows.
     psi, js, ks, wasserstein

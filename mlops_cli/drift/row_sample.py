@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_cli.drift.binning import MISSING, Coding
+from mlops_cli.drift.binning import MISSING, Binning
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -47,7 +47,7 @@ class Sample:
         Rows of the stream.
     """
 
-    codings: Mapping[str, Coding]
+    codings: Mapping[str, Binning]
     numbers: npt.NDArray[np.int64]
     codes: npt.NDArray[np.uint8]
     values: npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ class Sample:
     seen: int
 
     @classmethod
-    def none(cls, codings: Mapping[str, Coding]) -> Sample:
+    def none(cls, codings: Mapping[str, Binning]) -> Sample:
         """Of no rows."""
         return cls(
             codings,
@@ -70,7 +70,7 @@ class Sample:
     def of(
         cls,
         frame: pl.DataFrame,
-        codings: Mapping[str, Coding],
+        codings: Mapping[str, Binning],
         *,
         start: int,
         seed: int,
@@ -139,7 +139,7 @@ class Sample:
         }
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any], codings: Mapping[str, Coding]) -> Sample:
+    def from_json(cls, tree: Mapping[str, Any], codings: Mapping[str, Binning]) -> Sample:
         """From what ``to_json`` gave: to compare with, no longer to merge."""
         codes = np.frombuffer(base64.b64decode(tree["codes"]), np.uint8)
         rows = tree["rows"]
@@ -153,11 +153,11 @@ class Sample:
         )
 
 
-def _numeric(codings: Mapping[str, Coding]) -> list[str]:
+def _numeric(codings: Mapping[str, Binning]) -> list[str]:
     return [name for name, coding in codings.items() if coding.kind == "number"]
 
 
-def _size(codings: Mapping[str, Coding]) -> int:
+def _size(codings: Mapping[str, Binning]) -> int:
     return min(_MOST, max(_LEAST, _CELLS // max(len(codings), 1)))
 
 

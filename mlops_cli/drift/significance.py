@@ -1,8 +1,8 @@
 """Tests of whether a window may be of the reference's distribution, at effective numbers of rows.
 
 Each takes shares rather than counts, as rows that hang together count for fewer
-(``core.dependence``), and each is at most as sure as its textbook form with as many independent
-rows.
+(``drift.effective_sample_size``), and each is at most as sure as its textbook form with as many
+independent rows.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
-    "adjusted",
-    "beyond",
-    "by_chance",
-    "changed",
+    "benjamini_hochberg",
+    "chi_squared_p_value",
     "cohen_h",
-    "foremost",
-    "homogeneity",
-    "joined",
+    "distance_by_chance",
+    "effective_n",
     "ks_p_value",
-    "proportions",
+    "most_changed_cell",
+    "outside_range_p_value",
+    "proportions_p_value",
+    "shifted_share",
 ]
 
 _ROWS = 20_000
 """With more rows, a share is as good as known."""
 
 
-def joined(m: float, n: float) -> float:
+def effective_n(m: float, n: float) -> float:
     """The number of rows by which a difference of two samples varies: ``m n / (m + n)``."""
     return m * n / (m + n) if m + n else 0.0
 
@@ -42,13 +42,13 @@ def ks_p_value(distance: float, m: float, n: float) -> float:
     """Two-sample Kolmogorov-Smirnov, asymptotic with Stephens' (1970) correction."""
     from scipy.special import kolmogorov
 
-    root = math.sqrt(joined(m, n))
+    root = math.sqrt(effective_n(m, n))
     if not root:
         return 1.0
     return float(kolmogorov((root + 0.12 + 0.11 / root) * distance))
 
 
-def homogeneity(
+def chi_squared_p_value(
     p: npt.NDArray[np.float64], q: npt.NDArray[np.float64], m: float, n: float
 ) -> float:
     """P-value of the chi-squared test that two samples have the same shares.
@@ -66,11 +66,11 @@ def homogeneity(
     there = mean > 0
     if there.sum() < 2:  # noqa: PLR2004 - one cell can't differ
         return 1.0
-    statistic = joined(m, n) * float(np.sum((p - q)[there] ** 2 / mean[there]))
+    statistic = effective_n(m, n) * float(np.sum((p - q)[there] ** 2 / mean[there]))
     return float(chdtrc(int(there.sum()) - 1, statistic))
 
 
-def foremost(
+def most_changed_cell(
     p: npt.NDArray[np.float64], q: npt.NDArray[np.float64], m: float, n: float
 ) -> tuple[int, float]:
     """The cell that differs most surely, and the p-value that any of them does so by chance.
@@ -98,18 +98,18 @@ def foremost(
     return cell, min(1.0, 2 * len(p) * float(each[cell]))
 
 
-def by_chance(cells: int, m: float, n: float, *, of: int = 1) -> float:
+def distance_by_chance(cells: int, m: float, n: float, *, of: int = 1) -> float:
     """How far shares of so many cells are apart in all but one of twenty samples without drift.
 
     The widest of ``of`` such differences, if there are several.
 
-    As the sum of ``(p - q)^2 / mean`` over the cells: the chi-squared statistic over ``joined``
-    rows. The stability index is about this sum, the Jensen-Shannon divergence in bits is it over
-    ``8 ln 2``.
+    As the sum of ``(p - q)^2 / mean`` over the cells: the chi-squared statistic over
+    ``effective_n`` rows. The stability index is about this sum, the Jensen-Shannon divergence in
+    bits is it over ``8 ln 2``.
     """
     from scipy.special import chdtri
 
-    return float(chdtri(cells - 1, 0.05 / of)) / joined(m, n) if cells > 1 else 0.0
+    return float(chdtri(cells - 1, 0.05 / of)) / effective_n(m, n) if cells > 1 else 0.0
 
 
 def cohen_h(p: float, q: float) -> float:
@@ -117,18 +117,18 @@ def cohen_h(p: float, q: float) -> float:
     return 2 * math.asin(math.sqrt(min(q, 1.0))) - 2 * math.asin(math.sqrt(min(p, 1.0)))
 
 
-def changed(p: float, least: float) -> float:
+def shifted_share(p: float, least: float) -> float:
     """The share that is as far above ``p`` as ``least`` is above 0, by Cohen's h."""
     angle = math.asin(math.sqrt(p)) + math.asin(math.sqrt(least))
     return math.sin(min(angle, math.pi / 2)) ** 2
 
 
-def proportions(p: float, q: float, m: float, n: float) -> float:
+def proportions_p_value(p: float, q: float, m: float, n: float) -> float:
     """Two-sided p-value that two shares are the same, by the normal law of Cohen's h."""
-    return math.erfc(abs(cohen_h(p, q)) * math.sqrt(joined(m, n)) / math.sqrt(2))
+    return math.erfc(abs(cohen_h(p, q)) * math.sqrt(effective_n(m, n)) / math.sqrt(2))
 
 
-def beyond(share: float, rows: float, known: float, of: float) -> float:
+def outside_range_p_value(share: float, rows: float, known: float, of: float) -> float:
     """P-value of so large a share of rows outside what a reference has shown.
 
     Were all rows drawn alike, the part of the distribution that the reference has not shown has a
@@ -161,7 +161,7 @@ def beyond(share: float, rows: float, known: float, of: float) -> float:
     return float(min(np.exp(logs).sum(), 1.0))
 
 
-def adjusted(p_values: Sequence[float]) -> list[float]:
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """P-values by Benjamini and Hochberg (1995): the false discovery rate at which each counts."""
     p = np.asarray(p_values, dtype=np.float64)
     if not len(p):

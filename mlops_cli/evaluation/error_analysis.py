@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from mlops_cli.metrics.catalog import Floats, Metric, Truth
     from mlops_cli.params.modelling import Evaluate
 
-__all__ = ["fairness_found", "segments_found"]
+__all__ = ["measure_fairness", "worst_segments"]
 
 
-def segments_found(
+def worst_segments(
     frame: pl.DataFrame,
     y: Truth,
     prediction: Floats,
@@ -86,7 +86,7 @@ def _entry(segment: Segment, rows: int) -> dict[str, Any]:
     }
 
 
-def fairness_found(
+def measure_fairness(
     frame: pl.DataFrame,
     y: Truth,
     prediction: Floats,
@@ -96,7 +96,7 @@ def fairness_found(
     *,
     seed: Sequence[int],
 ) -> dict[str, Any]:
-    """Measure fairness over each column of the frame; see ``core.fairness``.
+    """Measure fairness over each column of the frame; see ``evaluation.fairness``.
 
     ``decided`` are class codes (n,), or None where values are predicted.
     """

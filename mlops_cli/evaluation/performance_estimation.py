@@ -23,12 +23,20 @@ from typing import Any
 
 import numpy as np
 
-from mlops_cli.evaluation.reliability import believed, expected_error
+from mlops_cli.evaluation.reliability import expected_error, recalibrate
 from mlops_cli.metrics.bootstrap import Interval, percentile_interval
 from mlops_cli.metrics.catalog import Metric
 from mlops_cli.metrics.weighted import Floats, Truth
 
-__all__ = ["LEAST_ROWS", "PARTS", "Estimate", "Proof", "estimated", "expected", "proven"]
+__all__ = [
+    "LEAST_ROWS",
+    "PARTS",
+    "BacktestedEstimate",
+    "Estimate",
+    "estimate_metrics",
+    "expected_metric",
+    "validate_estimates",
+]
 
 PARTS = 8
 """An evaluation is cut into so many."""
@@ -61,7 +69,7 @@ class Estimate:
     chance: float
 
     def widened(self, more: float, parts: int, confidence: float) -> Estimate:
-        """With a further standard error that was measured on so many ``parts`` (``Proof``)."""
+        """With a further standard error, measured on so many ``parts`` (``BacktestedEstimate``)."""
         normal = NormalDist().inv_cdf((1 + confidence) / 2)
         figure, own = self.figure, self.chance * normal
         add = math.hypot(own, more * _student(normal, parts)) - own
@@ -75,7 +83,7 @@ def _student(z: float, freedom: int) -> float:
 
 
 @dataclass(frozen=True)
-class Proof:
+class BacktestedEstimate:
     """How an estimate did where the truth is known.
 
     Attributes
@@ -110,7 +118,7 @@ class Proof:
         return self.scatter / math.sqrt(max(lengths, 1.0))
 
 
-def estimated(
+def estimate_metrics(
     metrics: Sequence[Metric],
     prediction: Floats,
     curves: Sequence[Mapping[str, Any]],
@@ -140,12 +148,12 @@ def estimated(
     most = max(_CELLS // k, 1)
     if n > most:
         prediction = prediction[np.sort(rng.choice(n, most, replace=False))]
-    p = believed(prediction, curves)
-    whole = {m.name: expected(m, prediction, p) for m in metrics}
+    p = recalibrate(prediction, curves)
+    whole = {m.name: expected_metric(m, prediction, p) for m in metrics}
     few = np.arange(len(p))
     if len(p) > _ROWS:
         few = np.sort(rng.choice(len(p), _ROWS, replace=False))
-    some = {m.name: expected(m, prediction[few], p[few]) for m in metrics}
+    some = {m.name: expected_metric(m, prediction[few], p[few]) for m in metrics}
     drawn = _drawn(metrics, prediction[few], p[few], rng, draws)
     shrink = float(np.sqrt(len(few) / n))
     found = {}
@@ -157,15 +165,15 @@ def estimated(
     return found
 
 
-def proven(
+def validate_estimates(
     metrics: Sequence[Metric],
     y: Truth,
     prediction: Floats,
     curves: Sequence[Mapping[str, Any]],
     *,
     seed: int | Sequence[int],
-) -> dict[str, Proof]:
-    """Estimate rows whose truth is known, as a whole and in parts; see ``estimated``.
+) -> dict[str, BacktestedEstimate]:
+    """Estimate rows whose truth is known, as a whole and in parts; see ``estimate_metrics``.
 
     Parameters
     ----------
@@ -177,7 +185,7 @@ def proven(
     count = min(PARTS, len(y) // _LEAST)
     every = [np.arange(len(y)), *np.array_split(np.arange(len(y)), count)]
     guesses = [
-        estimated(metrics, prediction[rows], curves, confidence=0.95, seed=seed, draws=50)
+        estimate_metrics(metrics, prediction[rows], curves, confidence=0.95, seed=seed, draws=50)
         for rows in every
     ]
     found = {}
@@ -194,11 +202,11 @@ def proven(
         chance = np.mean([guess.chance**2 for guess, _ in both[1:]])
         # Around nothing, not around their mean: an estimate that is always too high is off.
         scatter = math.sqrt(max(float(np.mean(errors[1:] ** 2) - chance), 0.0))
-        found[m.name] = Proof(real[0], both[0][0].figure.value, scatter, count)
+        found[m.name] = BacktestedEstimate(real[0], both[0][0].figure.value, scatter, count)
     return found
 
 
-def expected(metric: Metric, prediction: Floats, p: Floats) -> float:
+def expected_metric(metric: Metric, prediction: Floats, p: Floats) -> float:
     """Expect a metric of predictions (n, k) if their probabilities are ``p`` (n, k)."""
     n, k = p.shape
     truth, rows = np.tile(np.arange(k), n), np.repeat(prediction, k, axis=0)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.metrics.catalog import Floats, Metric, Truth
 
-__all__ = ["CANDIDATES", "ROWS", "permutation", "top"]
+__all__ = ["CANDIDATES", "ROWS", "largest", "permutation_importance"]
 
 ROWS = 5000
 """At most so many rows are shuffled, drawn."""
@@ -24,7 +24,7 @@ CANDIDATES = 100
 """Of more features than this, only those with the largest importance to the model itself."""
 
 
-def permutation(
+def permutation_importance(
     predict: Callable[[pl.DataFrame], Floats],
     frame: pl.DataFrame,
     y: Truth,
@@ -77,7 +77,7 @@ def permutation(
     return found
 
 
-def top(figures: Mapping[str, float], count: int) -> dict[str, float]:
+def largest(figures: Mapping[str, float], count: int) -> dict[str, float]:
     """Keep the largest figures, falling; features of equal figures in the order given."""
     defined = [(name, value) for name, value in figures.items() if not np.isnan(value)]
     return dict(sorted(defined, key=lambda item: -item[1])[:count])

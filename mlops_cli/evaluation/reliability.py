@@ -16,7 +16,14 @@ import numpy as np
 from mlops_cli.metrics.bootstrap import Interval, percentile_interval
 from mlops_cli.metrics.weighted import Floats, Truth
 
-__all__ = ["BINS", "Calibration", "believed", "calibration_error", "curves_of", "expected_error"]
+__all__ = [
+    "BINS",
+    "Calibration",
+    "calibration_error",
+    "expected_error",
+    "recalibrate",
+    "reliability_curves",
+]
 
 Curve = Mapping[str, Any]
 """``class`` (None for regression) and ``points``."""
@@ -35,7 +42,7 @@ _ROWS = 50_000
 """At most so many rows are drawn from, for intervals."""
 
 
-def curves_of(y: Truth, prediction: Floats, names: Sequence[str]) -> list[dict[str, Any]]:
+def reliability_curves(y: Truth, prediction: Floats, names: Sequence[str]) -> list[dict[str, Any]]:
     """Draw what came true over what was predicted, in bins of about as many rows.
 
     Parameters
@@ -90,7 +97,7 @@ def _binned(at: Floats, bins: int) -> tuple[Truth, Floats]:
     return number, np.bincount(number).astype(np.float64)
 
 
-def believed(prediction: Floats, curves: Sequence[Curve]) -> Floats:
+def recalibrate(prediction: Floats, curves: Sequence[Curve]) -> Floats:
     """Correct probabilities (n, k) where the evaluation has shown them to be grossly wrong.
 
     Each class by a logistic curve over the logarithm of its odds, then all to a sum of 1. Without
@@ -165,7 +172,7 @@ class Calibration:
         What it would hardly exceed (once in a hundred) if all probabilities were right: it is
         never 0, and the larger the fewer rows there are.
     points
-        See ``curves_of``; for more than two classes of the most probable one.
+        See ``reliability_curves``; for more than two classes of the most probable one.
     """
 
     error: Interval

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_cli.evaluation.permutation_importance import top
+from mlops_cli.evaluation.permutation_importance import largest
 from mlops_cli.evaluation.permutation_shap import raw_score, shapley_values
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def mean_contributions(
     X = bundle.encoder.transform(frame[np.sort(drawn)])
     found = contributions(bundle, X, orders=_ORDERS, seed=seed)
     mean = np.abs(found.values).mean(axis=(0, 1)).tolist() if rows else []
-    ranked = top(dict(zip(features, mean, strict=False)), most)
+    ranked = largest(dict(zip(features, mean, strict=False)), most)
     return {
         "method": found.method,
         "scale": found.scale,

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlops_cli.data import parquet
-from mlops_cli.data.atomic_files import staged, write_json
+from mlops_cli.data.atomic_files import atomic_write, write_json
 from mlops_cli.errors import BadParams, DataRefused, nearest
 from mlops_cli.evaluation import plots as curves
-from mlops_cli.evaluation.error_analysis import fairness_found, segments_found
-from mlops_cli.evaluation.performance_estimation import proven
-from mlops_cli.evaluation.permutation_importance import CANDIDATES, permutation, top
-from mlops_cli.evaluation.reliability import curves_of
+from mlops_cli.evaluation.error_analysis import measure_fairness, worst_segments
+from mlops_cli.evaluation.performance_estimation import validate_estimates
+from mlops_cli.evaluation.permutation_importance import CANDIDATES, largest, permutation_importance
+from mlops_cli.evaluation.reliability import reliability_curves
 from mlops_cli.evaluation.shap import mean_contributions
 from mlops_cli.evaluation.slice_finder import PAIRED
 from mlops_cli.evaluation.slice_metrics import break_down, worst
@@ -118,7 +118,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         "importance.json": curves.importance(shuffled["permutation"]),
         "shap.json": curves.importance(report["shap"]["mean"], "contribution"),
     }
-    with staged(layout.plots) as folder:
+    with atomic_write(layout.plots) as folder:
         folder.mkdir()
         for name, points in plots.items():
             (folder / name).write_text(curves.to_text(points), encoding="utf-8")
@@ -227,8 +227,8 @@ def _importance(case: _Case, progress: Progress) -> dict[str, dict[str, float]]:
     """Importance by feature: the model's own account (``own``), and by shuffling."""
     own = _own_importance(case)
     features = list(own)
-    candidates = features if len(features) <= CANDIDATES else list(top(own, CANDIDATES))
-    losses = permutation(
+    candidates = features if len(features) <= CANDIDATES else list(largest(own, CANDIDATES))
+    losses = permutation_importance(
         case.bundle.predict,
         case.frame,
         case.y,
@@ -238,7 +238,7 @@ def _importance(case: _Case, progress: Progress) -> dict[str, dict[str, float]]:
         weights=case.weights,
         report=lambda done: progress.update("shuffling features", done, len(candidates)),
     )
-    ranked = {"own": top(own, _SHOWN), "permutation": top(losses, _SHOWN)}
+    ranked = {"own": largest(own, _SHOWN), "permutation": largest(losses, _SHOWN)}
     return {k: {f: round(v, 6) + 0.0 for f, v in of.items()} for k, of in ranked.items()}
 
 
@@ -256,7 +256,7 @@ def _found_out(case: _Case, progress: Progress) -> dict[str, Any]:
         shares = _own_importance(case)
         features.sort(key=lambda feature: -shares[feature])
         named = [*wanted.slices, *wanted.protected, *features]
-    segments = segments_found(
+    segments = worst_segments(
         case.frame.select(list(dict.fromkeys(named))),
         case.y,
         case.prediction,
@@ -267,7 +267,7 @@ def _found_out(case: _Case, progress: Progress) -> dict[str, Any]:
     )
     decided = case.decided if case.names else None
     progress.update("protected groups")
-    groups = fairness_found(
+    groups = measure_fairness(
         case.frame.select(list(dict.fromkeys(wanted.protected))),
         case.y,
         case.prediction,
@@ -285,8 +285,8 @@ def _for_monitoring(case: _Case, progress: Progress) -> dict[str, Any]:
     order = np.arange(len(case.y))
     if TIME in case.frame.columns:
         order = case.frame[TIME].arg_sort().to_numpy()
-    curves = curves_of(case.y, case.prediction, case.names)
-    found = proven(
+    curves = reliability_curves(case.y, case.prediction, case.names)
+    found = validate_estimates(
         case.metrics, case.y[order], case.prediction[order], curves, seed=case.seed(_GUESSES)
     )
     estimates = {name: proof.to_json() for name, proof in found.items()}

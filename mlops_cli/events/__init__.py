@@ -10,7 +10,7 @@ from mlops_cli.events.base import (
     Label,
     Policy,
     Prediction,
-    Unkeepable,
+    RefusedEvents,
     WriteFailed,
     entity_key,
     sqlite_file,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
 
 __all__ = [
-    "LONGEST_ENTITY", "Events", "Label", "Policy", "Prediction", "Unkeepable", "WriteFailed",
+    "LONGEST_ENTITY", "Events", "Label", "Policy", "Prediction", "RefusedEvents", "WriteFailed",
     "entity_key", "open_events", "open_log", "open_reader", "sqlite_file",
 ]  # fmt: skip
 

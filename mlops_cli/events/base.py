@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
 
 __all__ = [
-    "LONGEST_ENTITY", "Events", "Label", "Policy", "Prediction", "Unkeepable", "WriteFailed",
+    "LONGEST_ENTITY", "Events", "Label", "Policy", "Prediction", "RefusedEvents", "WriteFailed",
     "entity_key", "sqlite_file",
 ]  # fmt: skip
 
@@ -80,7 +80,7 @@ def entity_key(entity: str, moment: float) -> str:
     return f"{entity}|{moment!r}"
 
 
-class Unkeepable(Exception):
+class RefusedEvents(Exception):
     """The database is there, and will never take these events; their values aren't told.
 
     Attributes

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlops_cli.events.base import sqlite_file
 from mlops_cli.events.postgres import PostgresEvents, PostgresRows
-from mlops_cli.events.sqlite import SqliteEvents, SqliteRows, unusable
+from mlops_cli.events.sqlite import SqliteEvents, SqliteRows, unusable_file
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
 
-__all__ = ["Erased", "Eraser", "PostgresEraser", "Selection", "SqliteEraser", "open_eraser"]
+__all__ = ["ErasedCounts", "Eraser", "PostgresEraser", "Selection", "SqliteEraser", "open_eraser"]
 
 _BATCH = 500
 """Predictions of one transaction: a service that writes meanwhile waits for some milliseconds."""
@@ -42,7 +42,7 @@ class Selection(NamedTuple):
     entities: tuple[str, ...] = ()
 
 
-class Erased(NamedTuple):
+class ErasedCounts(NamedTuple):
     """How many predictions and labels; and the ids of predictions of an entity."""
 
     predictions: int = 0
@@ -64,7 +64,7 @@ class Eraser(ABC):
     mark: str
     same: str
 
-    def count(self, selection: Selection) -> Erased:
+    def count(self, selection: Selection) -> ErasedCounts:
         """What would be erased."""
         predictions = labels = 0
         for condition, values in self._conditions(selection, "p"):
@@ -79,9 +79,9 @@ class Eraser(ABC):
                 [*own_values, *values, *values, *values],
             )
             labels += found
-        return Erased(predictions, labels)
+        return ErasedCounts(predictions, labels)
 
-    def batches(self, selection: Selection) -> Iterator[Erased]:
+    def batches(self, selection: Selection) -> Iterator[ErasedCounts]:
         """Erase batch by batch; each is a transaction, and they end when nothing is left."""
         for condition, values in self._conditions(selection, "predictions"):
             for rows in self.found(condition, values):
@@ -98,7 +98,7 @@ class Eraser(ABC):
                     )
                 if not count:
                     break
-                yield Erased(labels=count)
+                yield ErasedCounts(labels=count)
 
     @abstractmethod
     def found(self, condition: str, values: Sequence[Any]) -> Iterator[list[_Row]]:
@@ -149,7 +149,7 @@ class Eraser(ABC):
             return f"labels.at < {self.mark}", [selection.before]
         return self.label_is_entity(str(values[0]))
 
-    def _erase(self, rows: Sequence[_Row]) -> Erased:
+    def _erase(self, rows: Sequence[_Row]) -> ErasedCounts:
         ids = [row[0] for row in rows]
         marks = ",".join([self.mark] * len(ids))
         labels = self.run(f"DELETE FROM labels WHERE key IN ({marks})", ids)  # noqa: S608
@@ -163,7 +163,7 @@ class Eraser(ABC):
                 f"(SELECT 1 FROM predictions p WHERE {self._match})",
                 [*keys],
             )
-        return Erased(predictions, labels, tuple(ids))
+        return ErasedCounts(predictions, labels, tuple(ids))
 
 
 def open_eraser(url: str | None, layout: Layout) -> Eraser:
@@ -230,7 +230,7 @@ class SqliteEraser(Eraser):
         try:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise unusable(self._path, error) from None
+            raise unusable_file(self._path, error) from None
 
     def run(self, statement: str, values: Sequence[Any]) -> int:
         """See ``Eraser.run``."""
@@ -248,7 +248,7 @@ class SqliteEraser(Eraser):
                 raise
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise unusable(self._path, error) from None
+            raise unusable_file(self._path, error) from None
 
     def clean(self) -> str | None:
         """See ``Eraser.clean``.

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlops_cli.events.base import Label
 
-__all__ = ["judged", "wanted"]
+__all__ = ["classify_labels", "keys_to_look_up"]
 
 _STEP = 1e-6
 """Seconds between two values of a label where the clock was set back."""
@@ -16,7 +16,9 @@ Found = set[Any]
 """Ids of predictions that are there, and their (entity, moment)."""
 
 
-def wanted(labels: Iterable[Label]) -> tuple[list[str], list[str], list[tuple[str, float]]]:
+def keys_to_look_up(
+    labels: Iterable[Label],
+) -> tuple[list[str], list[str], list[tuple[str, float]]]:
     """Which keys of labels, ids and (entity, moment) of predictions have to be looked up."""
     keys, ids, moments = set(), set(), set()
     for label in labels:
@@ -28,7 +30,7 @@ def wanted(labels: Iterable[Label]) -> tuple[list[str], list[str], list[tuple[st
     return list(keys), list(ids), list(moments)
 
 
-def judged(
+def classify_labels(
     labels: Sequence[Label],
     before: Iterable[tuple[str, float, str]],
     found: Found,

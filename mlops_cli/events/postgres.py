@@ -9,8 +9,8 @@ from typing import Any
 
 from mlops_cli.data.urls import check_url
 from mlops_cli.errors import BadParams, SourceUnreadable, install_hint
-from mlops_cli.events.base import Label, Prediction, Unkeepable, WriteFailed
-from mlops_cli.events.label_history import judged, wanted
+from mlops_cli.events.base import Label, Prediction, RefusedEvents, WriteFailed
+from mlops_cli.events.label_history import classify_labels, keys_to_look_up
 
 __all__ = ["SCHEMA", "PostgresEvents", "PostgresRows"]
 
@@ -117,9 +117,9 @@ class PostgresEvents:
         """
         state = getattr(error, "sqlstate", None) or ""
         if isinstance(error, (self._psycopg.DataError, self._psycopg.IntegrityError, UnicodeError)):
-            return Unkeepable(type(error).__name__)
+            return RefusedEvents(type(error).__name__)
         if events and state.startswith(_ROWS):
-            return Unkeepable(f"{type(error).__name__} ({state})")
+            return RefusedEvents(f"{type(error).__name__} ({state})")
         away = _away(self._url, error)
         several = events > 1 and (not state or state.startswith(_TOO_MUCH))
         is_driver = isinstance(error, (self._psycopg.Error, OSError))
@@ -304,7 +304,7 @@ def _insert_new(db: Any, predictions: Sequence[Prediction]) -> None:
 
 def _label(db: Any, labels: Sequence[Label], *, late: bool) -> list[str]:
     db.execute("SELECT pg_advisory_xact_lock(%s)", (_LABELS_LOCK,))
-    keys, ids, moments = wanted(labels)
+    keys, ids, moments = keys_to_look_up(labels)
     before = db.execute(
         "SELECT key, at, value FROM labels WHERE key = ANY(%s) ORDER BY at, seq", (keys,)
     ).fetchall()
@@ -319,7 +319,7 @@ def _label(db: Any, labels: Sequence[Label], *, late: bool) -> list[str]:
             ([entity for entity, _ in moments], [moment for _, moment in moments]),
         )
     )
-    results, kept = judged(labels, before, found, late=late)
+    results, kept = classify_labels(labels, before, found, late=late)
     with db.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO labels (key, prediction, entity, moment, value, at) "

@@ -10,7 +10,7 @@ from mlops_cli.events.base import Label, Prediction
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Apart", "Counts", "Mixed", "Reader", "Rows"]
+__all__ = ["EventCounts", "EventRows", "LabelConflicts", "Reader", "VersionCounts"]
 
 By = Literal["at", "moment"]
 """Whether an interval is of when predictions were asked for, or of when what they are about is."""
@@ -23,14 +23,14 @@ _ASKED = 500
 """Ids that one question names."""
 
 
-class Counts(NamedTuple):
+class EventCounts(NamedTuple):
     """Predictions and labels; a label that was changed is counted once for each value."""
 
     predictions: int
     labels: int
 
 
-class Mixed(NamedTuple):
+class VersionCounts(NamedTuple):
     """How many predictions one version made in one role."""
 
     version: str
@@ -38,14 +38,14 @@ class Mixed(NamedTuple):
     rows: int
 
 
-class Apart(NamedTuple):
+class LabelConflicts(NamedTuple):
     """Labels that say something else than one before of the same key, and those of nothing."""
 
     contradicting: int
     unknown: int
 
 
-class Rows(Protocol):
+class EventRows(Protocol):
     """A database to ask.
 
     Attributes
@@ -78,7 +78,7 @@ class Reader:
     acknowledged it, it isn't found.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: EventRows) -> None:
         self._rows = rows
 
     def predictions(
@@ -109,7 +109,7 @@ class Reader:
 
     def mix(
         self, since: float | None = None, until: float | None = None, *, by: By = "at"
-    ) -> list[Mixed]:
+    ) -> list[VersionCounts]:
         """How many predictions each version made in each role, most first."""
         if self._rows.empty:
             return []
@@ -119,7 +119,7 @@ class Reader:
             f"AND {by} < {mark} GROUP BY version, role ORDER BY 3 DESC, 1, 2",
             _interval(since, until),
         )
-        return [Mixed(*row) for row in rows]
+        return [VersionCounts(*row) for row in rows]
 
     def newest(self, until: float | None = None, *, by: By = "at") -> float | None:
         """The time of the last prediction before ``until``."""
@@ -139,10 +139,10 @@ class Reader:
         ((found,),) = self._rows.rows("SELECT min(at) FROM predictions", ())
         return None if found is None else float(found)
 
-    def apart(self, since: float | None = None, until: float | None = None) -> Apart:
+    def apart(self, since: float | None = None, until: float | None = None) -> LabelConflicts:
         """Labels received in an interval that contradict another one, or whose prediction lacks."""
         if self._rows.empty:
-            return Apart(0, 0)
+            return LabelConflicts(0, 0)
         mark = self._rows.mark
         ((contradicting,),) = self._rows.rows(
             f"SELECT count(*) FROM labels t WHERE t.at >= {mark} AND t.at < {mark} AND EXISTS "  # noqa: S608
@@ -156,7 +156,7 @@ class Reader:
             "m.entity = t.entity))",
             _interval(since, until),
         )
-        return Apart(int(contradicting), int(unknown))
+        return LabelConflicts(int(contradicting), int(unknown))
 
     def labels(
         self,
@@ -202,10 +202,10 @@ class Reader:
         rows = pl.DataFrame(found, schema=schema, orient="row").sort("at", "seq")
         return rows.unique("key", keep="last", maintain_order=True).drop("seq")
 
-    def count(self, since: float | None = None, until: float | None = None) -> Counts:
+    def count(self, since: float | None = None, until: float | None = None) -> EventCounts:
         """How many there are."""
         if self._rows.empty:
-            return Counts(0, 0)
+            return EventCounts(0, 0)
         mark, counts = self._rows.mark, []
         for table in ("predictions", "labels"):
             ((count,),) = self._rows.rows(
@@ -213,7 +213,7 @@ class Reader:
                 _interval(since, until),
             )
             counts.append(count)
-        return Counts(*counts)
+        return EventCounts(*counts)
 
     def close(self) -> None:
         """Let go of files and connections."""

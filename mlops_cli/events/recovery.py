@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from mlops_cli.events.base import Label, Prediction, Unkeepable
+from mlops_cli.events.base import Label, Prediction, RefusedEvents
 
 if TYPE_CHECKING:
     from mlops_cli.events.spill import Chunk, Spill
@@ -64,7 +64,7 @@ class Recovery:
         for _ in range(2):
             try:
                 outcome = self._write(chunk.predictions, chunk.labels)
-            except Unkeepable:
+            except RefusedEvents:
                 break
             if outcome == "written":
                 self._count(len(chunk.predictions) + len(chunk.labels), 0)
@@ -93,7 +93,7 @@ class Recovery:
                     outcome = self._write([one], ())
                 else:
                     outcome = self._write((), [one])
-            except Unkeepable:
+            except RefusedEvents:
                 return "failed"
             if outcome != "failed":
                 break

@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 from mlops_cli.data.private_files import private_file, private_folder, private_parent, tighten
 from mlops_cli.events.base import Label, Prediction
 
-__all__ = ["Chunk", "Spill", "event_of", "locked", "sync"]
+__all__ = ["Chunk", "Spill", "event_of", "lock_segment", "sync_folder"]
 
 _PREDICTION, _LABEL = "p", "l"
 _SEGMENT = 16_000_000
@@ -104,7 +104,7 @@ class Spill:
                 continue  # another process has brought it in
             with file:
                 # Else another process writes it, brings it in, or has replaced it.
-                if locked(file) and os.fstat(file.fileno()).st_nlink:
+                if lock_segment(file) and os.fstat(file.fileno()).st_nlink:
                     yield from self._chunks(path, file)
                     path.unlink(missing_ok=True)
 
@@ -171,9 +171,9 @@ class Spill:
             path = self._folder / f"{time.time_ns()}-{os.getpid()}.events"
             file = private_file(path, "xb", buffering=0)
             # Until it is locked, another process may find it empty and remove it.
-            if locked(file) and os.fstat(file.fileno()).st_nlink:
+            if lock_segment(file) and os.fstat(file.fileno()).st_nlink:
                 self._file = file
-                sync(self._folder)  # the name, too, is on the disk
+                sync_folder(self._folder)  # the name, too, is on the disk
             else:
                 file.close()
         return self._file
@@ -203,7 +203,7 @@ def event_of(line: bytes) -> Prediction | Label | None:
     return Prediction(*values) if kind == _PREDICTION else Label(*values)
 
 
-def locked(file: IO[bytes]) -> bool:
+def lock_segment(file: IO[bytes]) -> bool:
     """Take the segment's lock, which ends with the process; False where another one has it."""
     import fcntl
 
@@ -221,7 +221,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """See that the names in a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from mlops_cli.data.private_files import private_file
 from mlops_cli.events.base import Prediction
-from mlops_cli.events.spill import event_of, locked, sync
+from mlops_cli.events.spill import event_of, lock_segment, sync_folder
 
 if TYPE_CHECKING:
     from mlops_cli.events.erasure import Selection
@@ -51,7 +51,7 @@ def erase_lines(
         except FileNotFoundError:
             continue  # a service has brought it in
         with file:
-            if not locked(file):
+            if not lock_segment(file):
                 held += 1
                 continue
             lines = file.readlines()
@@ -95,4 +95,4 @@ def _rewrite(path: Path, lines: list[bytes]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    sync(path.parent)
+    sync_folder(path.parent)

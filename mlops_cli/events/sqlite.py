@@ -11,11 +11,11 @@ from typing import Any
 
 from mlops_cli.data.private_files import private_database
 from mlops_cli.errors import NotFound, SourceUnreadable
-from mlops_cli.events.base import Label, Prediction, Unkeepable, WriteFailed
-from mlops_cli.events.label_history import judged, wanted
+from mlops_cli.events.base import Label, Prediction, RefusedEvents, WriteFailed
+from mlops_cli.events.label_history import classify_labels, keys_to_look_up
 from mlops_cli.events.sqlite_checkpoints import Checkpoints
 
-__all__ = ["SqliteEvents", "SqliteRows", "unusable"]
+__all__ = ["SqliteEvents", "SqliteRows", "unusable_file"]
 
 VERSION = 3
 # predictions_moment is for labels that name entity and moment. The moments of one commit are close
@@ -75,13 +75,13 @@ class SqliteEvents:
             db = self._connected()
             results = self._written(db, predictions, labels, late=late)
         except _NEVER as error:
-            raise Unkeepable(str(error)) from None
+            raise RefusedEvents(str(error)) from None
         except (MemoryError, TypeError, ValueError) as error:
             raise WriteFailed(type(error).__name__) from None
         except (sqlite3.Error, OSError) as error:
             # The next attempt begins with a connection that is known to be good.
             self.close()
-            raise unusable(self._path, error) from None
+            raise unusable_file(self._path, error) from None
         self._checkpoints.committed(db)
         return results
 
@@ -172,21 +172,21 @@ class SqliteRows:
             self.empty = _version(self._db, path) == 0
         except sqlite3.Error as error:
             self._db.close()
-            raise unusable(path, error) from None
+            raise unusable_file(path, error) from None
 
     def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Ask once."""
         try:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise unusable(self._path, error) from None
+            raise unusable_file(self._path, error) from None
 
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
 
 
-def unusable(path: Path, error: Exception) -> SourceUnreadable:
+def unusable_file(path: Path, error: Exception) -> SourceUnreadable:
     """The error where a file can't be used."""
     # What SQLite says of itself names tables and columns, never a value.
     return SourceUnreadable(
@@ -224,7 +224,7 @@ def _insert(db: sqlite3.Connection, predictions: Sequence[Prediction]) -> None:
 
 
 def _label(db: sqlite3.Connection, labels: Sequence[Label], *, late: bool) -> list[str]:
-    keys, ids, moments = wanted(labels)
+    keys, ids, moments = keys_to_look_up(labels)
     before = [
         row
         for some, marks in _batches(keys)
@@ -245,7 +245,7 @@ def _label(db: sqlite3.Connection, labels: Sequence[Label], *, late: bool) -> li
                 (moment, entity),
             )
         )
-    results, kept = judged(labels, before, found, late=late)
+    results, kept = classify_labels(labels, before, found, late=late)
     db.executemany(
         "INSERT INTO labels (key, prediction, entity, moment, value, at) VALUES (?,?,?,?,?,?)",
         kept,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from mlops_cli.errors import Busy, MlopsError, SourceUnreadable
-from mlops_cli.events.base import Label, Prediction, Unkeepable, WriteFailed
+from mlops_cli.events.base import Label, Prediction, RefusedEvents, WriteFailed
 from mlops_cli.events.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class EventLog:
                     return
                 failures += self._doubtful
                 if failures >= _SURE:  # though in between, the database was there
-                    self._refuse(some, Unkeepable("the database fails to write it"))
+                    self._refuse(some, RefusedEvents("the database fails to write it"))
                     return
             if self._instead(some, predictions, labels) or self._expired(some):
                 return
@@ -249,7 +249,7 @@ class EventLog:
         """Whether the database has taken the events, or has refused them for good."""
         try:
             results = self._write(predictions, labels)
-        except Unkeepable as error:
+        except RefusedEvents as error:
             self._refuse(some, error)
             return True
         if results is None:
@@ -267,7 +267,7 @@ class EventLog:
             work.future.set_exception(TimeoutError("the event log is away"))
         return True
 
-    def _refuse(self, some: list[_Work], error: Unkeepable) -> None:
+    def _refuse(self, some: list[_Work], error: RefusedEvents) -> None:
         """Keep each work by itself, and each prediction, so that only the one at fault fails."""
         if len(some) > 1:
             for work in some:
@@ -278,16 +278,16 @@ class EventLog:
             self._keep_apart(work)
             return
         self.refused += work.size
-        work.future.set_exception(Unkeepable(str(error), [p.id for p in work.predictions]))
+        work.future.set_exception(RefusedEvents(str(error), [p.id for p in work.predictions]))
 
     def _keep_apart(self, work: _Work) -> None:
         parts = [_Work([prediction], ()) for prediction in work.predictions]
         for part in parts:
             self._keep([part])
         faults = [error for part in parts if (error := part.future.exception()) is not None]
-        bad = [i for error in faults if isinstance(error, Unkeepable) for i in error.ids]
+        bad = [i for error in faults if isinstance(error, RefusedEvents) for i in error.ids]
         if bad:
-            work.future.set_exception(Unkeepable(str(faults[0]), bad))
+            work.future.set_exception(RefusedEvents(str(faults[0]), bad))
         elif faults:
             work.future.set_exception(faults[0])
         else:
@@ -323,7 +323,7 @@ class EventLog:
         try:
             with self._database:
                 return self._events.write(predictions, labels, late=late)
-        except Unkeepable:
+        except RefusedEvents:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, the events aren't kept
             self._doubtful = not isinstance(error, SourceUnreadable) or isinstance(

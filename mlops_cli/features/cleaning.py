@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlops_cli.data.column_types import DTYPES, normal, type_name
+from mlops_cli.data.column_types import DTYPES, ingested_type, type_name
 from mlops_cli.data.sql.expressions import Expression
 from mlops_cli.errors import BadParams, nearest
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from mlops_cli.params.data import CleanRule
 
-__all__ = ["repairs_of"]
+__all__ = ["cleaning_expressions"]
 
 
-def repairs_of(
+def cleaning_expressions(
     source: str, rules: Sequence[CleanRule], schema: Mapping[str, pl.DataType]
 ) -> list[dict[str, pl.Expr]]:
     """Rule by rule the columns that are replaced; each keeps its type.
@@ -46,7 +46,7 @@ def _replaced(expression: Expression, column: str, schema: Mapping[str, pl.DataT
         )
     dtype, made = schema[column], expression.type_in(pl.Schema(schema))
     # What looks the column up knows it by its type.
-    fits = normal(made) == dtype or made == pl.Null
+    fits = ingested_type(made) == dtype or made == pl.Null
     if not fits and not (made.is_integer() and dtype == DTYPES["number"]):
         raise BadParams(
             f"{expression.place} gives the type {type_name(made)}, "

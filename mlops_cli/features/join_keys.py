@@ -11,7 +11,7 @@ from mlops_cli.errors import BadParams, nearest
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.data.source_schema import TableFacts
+    from mlops_cli.data.source_schema import SourceSchema
     from mlops_cli.features.joins import JoinPlan
     from mlops_cli.features.windows import WindowPlan
 
@@ -22,7 +22,7 @@ def check_keys(
     base: Mapping[str, pl.DataType],
     joins: Iterable[JoinPlan],
     windows: Iterable[WindowPlan],
-    facts: Mapping[str, TableFacts],
+    facts: Mapping[str, SourceSchema],
 ) -> None:
     """Check the keys of joins, in their order, and then of windows.
 

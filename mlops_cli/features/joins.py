@@ -12,7 +12,7 @@ from mlops_cli.layout import ROW
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.data.source_schema import TableFacts
+    from mlops_cli.data.source_schema import SourceSchema
     from mlops_cli.params.data import AsOfJoin
 
 __all__ = ["JoinPlan"]
@@ -32,7 +32,7 @@ class JoinPlan:
     within: str | None
 
     @classmethod
-    def compile(cls, name: str, join: AsOfJoin, facts: TableFacts) -> JoinPlan:
+    def compile(cls, name: str, join: AsOfJoin, facts: SourceSchema) -> JoinPlan:
         """Check the join against its source.
 
         Raises
@@ -93,7 +93,7 @@ class JoinPlan:
         return pl.lit(span[0]).dt.offset_by(f"-{self.within}"), pl.lit(span[1])
 
     def add(
-        self, frame: pl.LazyFrame, table: pl.LazyFrame, facts: TableFacts, span: Span
+        self, frame: pl.LazyFrame, table: pl.LazyFrame, facts: SourceSchema, span: Span
     ) -> pl.LazyFrame:
         """``frame`` (sorted by ``_at`` where it has one) with ``<name>_<column>`` added.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, cast
 
-from mlops_cli.data.source_schema import dtype_name, moment
+from mlops_cli.data.source_schema import dtype_name, utc_moment
 from mlops_cli.errors import BadParams
 from mlops_cli.features.windows import AT, Span
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from mlops_cli.data.source_schema import TableFacts
+    from mlops_cli.data.source_schema import SourceSchema
     from mlops_cli.data.sql.expressions import Expression
 
 __all__ = ["blank_late_values", "check_prediction_time", "prediction_span"]
 
 
-def check_prediction_time(at: Expression, base: TableFacts, source: str) -> None:
+def check_prediction_time(at: Expression, base: SourceSchema, source: str) -> None:
     """Check the expression of the base source that gives the moment of prediction.
 
     Raises
@@ -45,7 +45,7 @@ def check_prediction_time(at: Expression, base: TableFacts, source: str) -> None
 
 
 def blank_late_values(
-    columns: Iterable[str], base: TableFacts, *, timed: bool = True
+    columns: Iterable[str], base: SourceSchema, *, timed: bool = True
 ) -> list[pl.Expr]:
     """Base columns without the values that become known at or after the moment of prediction.
 
@@ -57,7 +57,7 @@ def blank_late_values(
     if not timed:
         return [pl.lit(None, dtype=schema[c]).alias(c) for c in columns]
     return [
-        pl.when(moment(pl.col(known_at[c]), schema[known_at[c]]) < pl.col(AT))
+        pl.when(utc_moment(pl.col(known_at[c]), schema[known_at[c]]) < pl.col(AT))
         .then(pl.col(c))
         .alias(c)
         for c in columns

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.data.source_schema import TableFacts, dtype_name, moment
+from mlops_cli.data.source_schema import SourceSchema, dtype_name, utc_moment
 from mlops_cli.data.sql.expressions import Expression, finite
 from mlops_cli.errors import BadParams, nearest
-from mlops_cli.features.cleaning import repairs_of
+from mlops_cli.features.cleaning import cleaning_expressions
 from mlops_cli.features.join_keys import check_keys
 from mlops_cli.features.joins import JoinPlan
 from mlops_cli.features.prediction_time import (
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
     Hook = Callable[[pl.DataFrame], pl.DataFrame]
 
-__all__ = ["FeatureProgram", "kind_of"]
+__all__ = ["FeatureProgram", "feature_kind"]
 
 _ORDER = "_order"
 
 
-def kind_of(name: str, dtype: pl.DataType) -> str:
+def feature_kind(name: str, dtype: pl.DataType) -> str:
     """How a model takes a feature of this type: number, boolean or category.
 
     Raises
@@ -75,7 +75,7 @@ class FeatureProgram:
     """
 
     rules: Featurize
-    facts: Mapping[str, TableFacts]
+    facts: Mapping[str, SourceSchema]
     hook: Hook | None = None
     derive: Mapping[str, str] = field(default_factory=dict)
 
@@ -96,7 +96,7 @@ class FeatureProgram:
         """
         facts = {
             # No model takes a list or an object, and no request has one.
-            name: TableFacts(
+            name: SourceSchema(
                 {c: t for c, t in schemas[name].items() if not t.is_nested()},
                 source.time,
                 source.known_at,
@@ -111,7 +111,7 @@ class FeatureProgram:
     # -- what it is made of ----------------------------------------------------------------
 
     @property
-    def base(self) -> TableFacts:
+    def base(self) -> SourceSchema:
         """The source of which each row is one prediction."""
         return self.facts[self.rules.base]
 
@@ -169,7 +169,7 @@ class FeatureProgram:
 
         empty = {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in self.facts.items()}
         schema = self._prepared(pl.DataFrame(schema=dict(self.base.schema)), empty).schema
-        kinds = {name: kind_of(name, e.type_in(schema)) for name, e in self.features.items()}
+        kinds = {name: feature_kind(name, e.type_in(schema)) for name, e in self.features.items()}
         for name in self.rules.text:
             if name not in kinds:
                 raise BadParams(
@@ -200,7 +200,9 @@ class FeatureProgram:
     @cached_property
     def repairs(self) -> dict[str, list[dict[str, pl.Expr]]]:
         """Source -> rule by rule the columns that ``featurize.clean`` replaces."""
-        return {n: repairs_of(n, self.rules.clean, f.schema) for n, f in self.facts.items()}
+        return {
+            n: cleaning_expressions(n, self.rules.clean, f.schema) for n, f in self.facts.items()
+        }
 
     # -- what it does ----------------------------------------------------------------------
 
@@ -300,7 +302,7 @@ class FeatureProgram:
         late = [c for c in self.base.late if c in schema]
         if self.predict_at is None:
             return frame.with_columns(blank_late_values(late, self.base, timed=False)).collect()
-        at = moment(self.predict_at.over(schema), self.predict_at.type_in(pl.Schema(schema)))
+        at = utc_moment(self.predict_at.over(schema), self.predict_at.type_in(pl.Schema(schema)))
         frame = frame.with_columns(at.alias(AT))
         frame = frame.with_columns(blank_late_values(late, self.base))
         return frame.sort(AT, maintain_order=True).collect()
@@ -385,5 +387,5 @@ class FeatureProgram:
         import json
 
         rules = Featurize.model_validate_json(json.dumps(content["rules"]))
-        facts = {name: TableFacts.from_json(f) for name, f in content["sources"].items()}
+        facts = {name: SourceSchema.from_json(f) for name, f in content["sources"].items()}
         return cls(rules, facts, hook, content.get("derive", {}))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.data import parquet
-from mlops_cli.data.atomic_files import staged, write_json
-from mlops_cli.data.source_schema import moment
-from mlops_cli.data.sql.expressions import Expression, cannot_take
+from mlops_cli.data.atomic_files import atomic_write, write_json
+from mlops_cli.data.source_schema import utc_moment
+from mlops_cli.data.sql.expressions import Expression, value_refusal
 from mlops_cli.errors import BadParams, DataRefused
 from mlops_cli.features.example_row import example_row
 from mlops_cli.features.hook import load_hook
@@ -58,7 +58,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     base = scans[params.featurize.base]
     total = int(base.select(_len()).collect().item())
     tally = _Tally()
-    with staged(layout.features) as folder:
+    with atomic_write(layout.features) as folder:
         folder.mkdir()
         try:
             for number, rows in enumerate(_slices(program, base, total, tally)):
@@ -68,7 +68,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
                 parquet.sink(table, folder / f"part-{number:05d}.parquet")
                 progress.update("rows", tally.read, total)
         except _polars_error() as error:
-            raise cannot_take(error, "featurize") from None
+            raise value_refusal(error, "featurize") from None
         tally.check(program)
         write_json(layout.program, {**program.to_json(), "example": _example(program, base, total)})
         write_json(layout.feature_report, tally.report(program))
@@ -120,7 +120,7 @@ def _bookkeeping(
     columns: list[pl.Expr] = [pl.col(ROW)]
     base = program.base
     if base.time is not None:
-        columns.append(moment(pl.col(base.time), base.schema[base.time]).alias(TIME))
+        columns.append(utc_moment(pl.col(base.time), base.schema[base.time]).alias(TIME))
     columns.append(pl.col(TARGET))
     for column in program.rules.keep:
         if column not in features.columns:

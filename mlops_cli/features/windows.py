@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from mlops_cli.data.source_schema import TableFacts
+    from mlops_cli.data.source_schema import SourceSchema
     from mlops_cli.params.data import Window
 
 __all__ = ["AT", "KNOWN", "Span", "WindowPlan"]
@@ -52,7 +52,7 @@ class WindowPlan:
     aggregates: tuple[Aggregate, ...]
 
     @classmethod
-    def compile(cls, name: str, window: Window, facts: TableFacts) -> WindowPlan:
+    def compile(cls, name: str, window: Window, facts: SourceSchema) -> WindowPlan:
         """Check a window's expressions against its source.
 
         Raises
@@ -128,7 +128,7 @@ class WindowPlan:
         return microseconds(self.over) is None
 
     def answers(
-        self, frame: pl.DataFrame, table: pl.LazyFrame, facts: TableFacts, span: Span
+        self, frame: pl.DataFrame, table: pl.LazyFrame, facts: SourceSchema, span: Span
     ) -> list[pl.LazyFrame]:
         """The window's columns for ``frame`` (sorted by ``_at``): lazy, row by row beside it.
 
@@ -150,7 +150,7 @@ class WindowPlan:
                 made.append(self._extremes(asked, events, extremes))
         return made
 
-    def groups(self, facts: TableFacts) -> dict[tuple[str, ...], list[Aggregate]]:
+    def groups(self, facts: SourceSchema) -> dict[tuple[str, ...], list[Aggregate]]:
         """Aggregates by when their values become known: each group has a window of its own.
 
         The key names the columns that say so, besides the one that says it of the whole row.
@@ -171,7 +171,7 @@ class WindowPlan:
     def history(
         self,
         table: pl.LazyFrame,
-        facts: TableFacts,
+        facts: SourceSchema,
         late: Sequence[str],
         aggregates: Sequence[Aggregate],
     ) -> pl.LazyFrame:

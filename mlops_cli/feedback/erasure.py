@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.data.urls import masked
+from mlops_cli.data.urls import mask_url
 from mlops_cli.errors import NotFound, Usage
 from mlops_cli.events import open_reader, sqlite_file
 from mlops_cli.events.erasure import Selection, open_eraser
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
 
-__all__ = ["Erasure", "Holdings", "entity_texts", "erase", "holdings"]
+__all__ = ["ErasureResult", "LoggedData", "entity_texts", "erase", "logged_data"]
 
 _MOST = 256
 """Forms of one entity that are looked for."""
 
 
 @dataclass
-class Erasure:
+class ErasureResult:
     """How much of each kind was erased, or would be.
 
     Attributes
@@ -49,7 +49,7 @@ class Erasure:
 
 
 @dataclass(frozen=True)
-class Holdings:
+class LoggedData:
     """What is logged, and where.
 
     Attributes
@@ -73,7 +73,7 @@ class Holdings:
     keep: str | None
 
 
-def holdings(params: Params, layout: Layout) -> Holdings:
+def logged_data(params: Params, layout: Layout) -> LoggedData:
     """What is logged.
 
     Raises
@@ -97,8 +97,8 @@ def holdings(params: Params, layout: Layout) -> Holdings:
     if path is not None:
         files = (path, *(path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm")))
         size = sum(file.stat().st_size for file in files if file.is_file())
-    return Holdings(
-        str(path) if path is not None else masked(str(url)),
+    return LoggedData(
+        str(path) if path is not None else mask_url(str(url)),
         counts.predictions,
         counts.labels,
         oldest,
@@ -112,7 +112,7 @@ def holdings(params: Params, layout: Layout) -> Holdings:
 
 def erase(
     layout: Layout, selection: Selection, progress: Progress, *, dry_run: bool = False
-) -> Erasure:
+) -> ErasureResult:
     """Erase events from log, spill and what was set aside; of an entity, also online entries.
 
     Raises
@@ -120,7 +120,7 @@ def erase(
     SourceUnreadable
         If the log's database can't be reached, or not be written to.
     """
-    done, folder = Erasure(), layout.work / "spill"
+    done, folder = ErasureResult(), layout.work / "spill"
     lines = erase_lines(folder, selection, dry_run=dry_run)
     ids = {*lines.ids, *_erase_log(layout, selection, done, progress, dry_run=dry_run)}
     done.spilled, done.damaged = lines.spilled, lines.damaged
@@ -217,7 +217,7 @@ def _forms(value: Any) -> list[Any]:
 
 
 def _erase_log(
-    layout: Layout, selection: Selection, done: Erasure, progress: Progress, *, dry_run: bool
+    layout: Layout, selection: Selection, done: ErasureResult, progress: Progress, *, dry_run: bool
 ) -> list[str]:
     ids: list[str] = []
     try:
@@ -243,7 +243,7 @@ def _erase_log(
 
 
 def _erase_entries(
-    layout: Layout, entities: tuple[str, ...], done: Erasure, *, dry_run: bool
+    layout: Layout, entities: tuple[str, ...], done: ErasureResult, *, dry_run: bool
 ) -> None:
     from mlops_cli.online.store import open_store
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.data.durations import subtract
 from mlops_cli.errors import BadParams
-from mlops_cli.ingestion.source_table import Intake
-from mlops_cli.ingestion.sources import Request
+from mlops_cli.ingestion.source_table import SourceTable
+from mlops_cli.ingestion.sources import SourceRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
 
-__all__ = ["complete_until", "known_labels", "taken"]
+__all__ = ["complete_until", "ingest_to_scratch", "labels_known_at"]
 
 
-def taken(
+def ingest_to_scratch(
     params: Params,
     layout: Layout,
     names: Iterable[str],
@@ -39,13 +39,13 @@ def taken(
     """
     files = {}
     for name in names:
-        request = Request(name, params.ingest.sources[name], layout.root, scratch)
+        request = SourceRequest(name, params.ingest.sources[name], layout.root, scratch)
         files[name] = scratch / f"{name}.parquet"
-        Intake.of(request, until).write(files[name])
+        SourceTable.of(request, until).write(files[name])
     return files
 
 
-def known_labels(program: FeatureProgram, base: Path, columns: Iterable[str]) -> pl.DataFrame:
+def labels_known_at(program: FeatureProgram, base: Path, columns: Iterable[str]) -> pl.DataFrame:
     """Base rows whose label is known: ``columns``, and the label as ``_target``.
 
     Raises
@@ -81,17 +81,17 @@ def complete_until(params: Params, layout: Layout, scratch: Path) -> dt.datetime
     import polars as pl
 
     from mlops_cli.data import parquet
-    from mlops_cli.data.source_schema import TableFacts, moment
+    from mlops_cli.data.source_schema import SourceSchema, utc_moment
 
     name = params.featurize.base
     source = params.ingest.sources[name]
     if source.time is None:
         return None
-    table = parquet.scan(taken(params, layout, [name], scratch)[name])
+    table = parquet.scan(ingest_to_scratch(params, layout, [name], scratch)[name])
     schema = table.collect_schema()
-    facts = TableFacts(dict(schema), source.time, source.known_at)
+    facts = SourceSchema(dict(schema), source.time, source.known_at)
     latest = table.select(
-        pl.max_horizontal(moment(pl.col(c), schema[c]).max() for c in facts.times)
+        pl.max_horizontal(utc_moment(pl.col(c), schema[c]).max() for c in facts.times)
     )
     found: dt.datetime | None = latest.collect().item()
     if found is None:

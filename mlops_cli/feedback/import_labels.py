@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.data.durations import subtract
 from mlops_cli.errors import BadParams, DataRefused, NotInstalled, install_hint, nearest
-from mlops_cli.events import Label, Unkeepable, open_events
+from mlops_cli.events import Label, RefusedEvents, open_events
 from mlops_cli.events.open_log import log_url, reader_for
-from mlops_cli.feedback.ground_truth import known_labels, taken
-from mlops_cli.registry.select_version import selected
+from mlops_cli.feedback.ground_truth import ingest_to_scratch, labels_known_at
+from mlops_cli.registry.select_version import select_model
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
-    from mlops_cli.serving.service.labels import Labelling
+    from mlops_cli.serving.service.labels import LabelParser
 
-__all__ = ["Imported", "bring", "bring_by_rule"]
+__all__ = ["ImportResult", "import_files", "import_from_source"]
 
 _TOGETHER = 5_000
 """Labels of one transaction."""
@@ -37,7 +37,7 @@ _NAMED = 100
 
 
 @dataclass
-class Imported:
+class ImportResult:
     """What became of labels.
 
     Attributes
@@ -63,7 +63,7 @@ class Imported:
             self.examples.append({"file": file, "row": row, "message": message})
 
 
-def bring(
+def import_files(
     params: Params,
     layout: Layout,
     pattern: str,
@@ -72,7 +72,7 @@ def bring(
     label: str,
     strict: bool,
     progress: Progress,
-) -> Imported:
+) -> ImportResult:
     """Bring the labels of files: by the column ``id``, or by the entity's columns and the time.
 
     Parameters
@@ -91,13 +91,19 @@ def bring(
     SourceUnreadable
         If a file can't be read, or the log's database not be written to.
     """
-    from mlops_cli.serving.row_files import Rows, Text, columns_of, found_files, opened
+    from mlops_cli.serving.row_files import (
+        RowFiles,
+        TextOptions,
+        columns_of,
+        find_files,
+        open_row_file,
+    )
 
     labelling, name = _labelling(params, layout, version)
-    text = Text.of(params.ingest.sources[params.featurize.base])
-    files = [opened(path, text) for path in found_files(pattern)]
-    reading = _Reading.of(labelling, list(columns_of(files)), label, Imported(name))
-    rows = Rows(files, reading.columns)
+    text = TextOptions.of(params.ingest.sources[params.featurize.base])
+    files = [open_row_file(path, text) for path in find_files(pattern)]
+    reading = _Reading.of(labelling, list(columns_of(files)), label, ImportResult(name))
+    rows = RowFiles(files, reading.columns)
     latest: dict[str, Label] = {}
     at, number = time.time(), 0
     while parts := rows.take(_SLICE):
@@ -122,14 +128,14 @@ def bring(
     return reading.done
 
 
-def bring_by_rule(
+def import_from_source(
     params: Params,
     layout: Layout,
     *,
     version: str,
     until: dt.datetime | None,
     progress: Progress,
-) -> Imported:
+) -> ImportResult:
     """Bring the labels of logged predictions from the base source, by the version's own target.
 
     Parameters
@@ -155,16 +161,16 @@ def bring_by_rule(
             "State serve.entity and the base source's `time`, or import a file with ids.",
         )
     asked = _asked(layout)
-    done = Imported(name)
+    done = ImportResult(name)
     if not asked:
         return done
     progress.update(f"reading {program.rules.base}")
     clock = None if until is None else subtract(until, params.feedback.delay)
     layout.work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="truth-", dir=layout.work) as scratch:
-        base = taken(params, layout, [program.rules.base], Path(scratch), clock)
+        base = ingest_to_scratch(params, layout, [program.rules.base], Path(scratch), clock)
         wanted = (*labelling.columns, program.base.time)
-        truth = known_labels(program, base[program.rules.base], wanted)
+        truth = labels_known_at(program, base[program.rules.base], wanted)
     at = time.time()
     labels = list(_by_rule(labelling, truth, asked, at))
     known = _labelled_by_id(layout, labels)
@@ -174,34 +180,36 @@ def bring_by_rule(
     return done
 
 
-def _labelling(params: Params, layout: Layout, version: str) -> tuple[Labelling, str]:
+def _labelling(params: Params, layout: Layout, version: str) -> tuple[LabelParser, str]:
     try:
-        from mlops_cli.serving.service.labels import Labelling
-        from mlops_cli.serving.service.loaded_model import Served
+        from mlops_cli.serving.service.labels import LabelParser
+        from mlops_cli.serving.service.loaded_model import LoadedModel
         from mlops_cli.serving.service.settings import Model
     except ModuleNotFoundError as error:
         raise NotInstalled(
             f"feedback needs {error.name}, which isn't installed",
             install_hint("serve"),
         ) from None
-    found = selected(params, layout, version)
+    found = select_model(params, layout, version)
     model = Model(found.name, found.number, found.folder)
-    served = Served.open(model, layout.root, None, params.serve)
-    return Labelling(served), found.label
+    served = LoadedModel.open(model, layout.root, None, params.serve)
+    return LabelParser(served), found.label
 
 
 @dataclass(frozen=True)
 class _Reading:
     """How the rows of a table are read as labels."""
 
-    labelling: Labelling
+    labelling: LabelParser
     by_id: bool
     time: str
     label: str
-    done: Imported
+    done: ImportResult
 
     @classmethod
-    def of(cls, labelling: Labelling, there: Sequence[str], label: str, done: Imported) -> _Reading:
+    def of(
+        cls, labelling: LabelParser, there: Sequence[str], label: str, done: ImportResult
+    ) -> _Reading:
         if label not in there:
             raise DataRefused(
                 f"there is no column {label!r} with the labels",
@@ -227,7 +235,7 @@ class _Reading:
     def labels(
         self, frame: pl.DataFrame, index: Sequence[int], start: int, file: str, at: float
     ) -> Iterator[Label]:
-        from mlops_cli.serving.service.labels import Unfit
+        from mlops_cli.serving.service.labels import InvalidLabel
 
         text = frame[self.label].dtype == _string()
         values = [self._plain(v) if text else v for v in frame[self.label].to_list()]
@@ -241,7 +249,7 @@ class _Reading:
                     told = given.isoformat() if isinstance(given, dt.date) else given
                     moment = self.labelling.moment(told)
                     yield self.labelling.by_entity(about, moment, value, at)
-            except Unfit as error:
+            except InvalidLabel as error:
                 shown = about.get(self.label)
                 self.done.refuse(start + place + 1, file, f"{error} (label {shown!r})")
 
@@ -315,12 +323,12 @@ def _seconds(moment: pl.Expr) -> pl.Expr:
 
 
 def _by_rule(
-    labelling: Labelling, truth: pl.DataFrame, asked: set[tuple[str, float]], at: float
+    labelling: LabelParser, truth: pl.DataFrame, asked: set[tuple[str, float]], at: float
 ) -> Iterator[Label]:
     import orjson
     import polars as pl
 
-    from mlops_cli.data.source_schema import moment
+    from mlops_cli.data.source_schema import utc_moment
     from mlops_cli.layout import TARGET
 
     time_column = labelling.served.scorer.program.base.time
@@ -328,7 +336,7 @@ def _by_rule(
     types = labelling.served.scorer.inputs.columns
     read = truth.with_columns(pl.col(c).cast(types[c]) for c in labelling.columns if c in types)
     moments = read.select(
-        _seconds(moment(pl.col(time_column), read.schema[time_column]))
+        _seconds(utc_moment(pl.col(time_column), read.schema[time_column]))
     ).to_series()
     values = {v: labelling.value(v) for v in read[TARGET].unique().to_list()}
     entities = zip(*(read[c].to_list() for c in labelling.columns), strict=True)
@@ -340,13 +348,13 @@ def _by_rule(
             yield labelling.labelled(told, when, values[value], at)
 
 
-def _write(labels: list[Label], layout: Layout, done: Imported, progress: Progress) -> None:
+def _write(labels: list[Label], layout: Layout, done: ImportResult, progress: Progress) -> None:
     events = open_events(log_url(), layout)
     try:
         for start in range(0, len(labels), _TOGETHER):
             try:
                 done.counts.update(events.write((), labels[start : start + _TOGETHER]))
-            except Unkeepable:
+            except RefusedEvents:
                 raise DataRefused(
                     "the event log's database refuses a label of these: its value can't be kept",
                     "Look for control characters in ids and labels.",

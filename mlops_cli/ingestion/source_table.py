@@ -10,12 +10,12 @@ import polars as pl
 
 from mlops_cli.data import parquet
 from mlops_cli.data.atomic_files import is_full
-from mlops_cli.data.column_types import DTYPES, MisfitError, convert, finite, normal
+from mlops_cli.data.column_types import DTYPES, TypeMismatch, convert, finite, ingested_type
 from mlops_cli.data.data_clock import Clock, Tally
-from mlops_cli.data.masking import misfit as refused_value
+from mlops_cli.data.masking import describe_misfit as refused_value
 from mlops_cli.data.sql.expressions import Expression
 from mlops_cli.errors import BadParams, SourceUnreadable, nearest
-from mlops_cli.ingestion.sources import Opened, Request, open_table
+from mlops_cli.ingestion.sources import OpenedSource, SourceRequest, open_table
 from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME
 
 if TYPE_CHECKING:
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["Intake"]
+__all__ = ["SourceTable"]
 
 _RESERVED = (PENDING, REASON, ROW, TARGET, TIME)
 
 
 @dataclass
-class Intake:
-    """A source that has been opened and checked, ready to be written; make it with ``Intake.of``.
+class SourceTable:
+    """A source that was opened and checked, ready to be written; make it with ``SourceTable.of``.
 
     Batches of the stream pass through Python on several threads at once, so what is counted is
     guarded by a lock, and doesn't depend on their order.
     """
 
-    request: Request
-    opened: Opened
+    request: SourceRequest
+    opened: OpenedSource
     clock: Clock
     converted: dict[str, pl.DataType]
     """Columns whose values are converted, and to which type."""
@@ -47,7 +47,7 @@ class Intake:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
-    def of(cls, request: Request, until: dt.datetime | None) -> Intake:
+    def of(cls, request: SourceRequest, until: dt.datetime | None) -> SourceTable:
         """Open a source, and check its settings against the columns that it has.
 
         Raises
@@ -69,7 +69,7 @@ class Intake:
         if isinstance(request.source.null_values, dict):
             _check_names(request, "null_values", request.source.null_values, given)
         stated = {c: DTYPES[t] for c, t in request.source.types.items()}
-        target = pl.Schema({c: stated.get(c, normal(t)) for c, t in given.items()})
+        target = pl.Schema({c: stated.get(c, ingested_type(t)) for c, t in given.items()})
         # Floats are always looked at: NaN becomes null.
         converted = {c: t for c, t in target.items() if given[c] != t or t.is_float()}
         columns = _derived(request, target)
@@ -86,7 +86,7 @@ class Intake:
         """
         try:
             parquet.sink(self._lazy(), path)
-        except MisfitError as misfit:
+        except TypeMismatch as misfit:
             raise self._place_of(misfit) from misfit
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
             # Arrow streams raise errors that are ValueErrors.
@@ -134,7 +134,7 @@ class Intake:
             self.tally += tally
         return kept
 
-    def _place_of(self, misfit: MisfitError) -> SourceUnreadable:
+    def _place_of(self, misfit: TypeMismatch) -> SourceUnreadable:
         """Name the first row with such a value, which takes a second look at the source."""
         request, column = self.request, misfit.column
         row = ""
@@ -164,7 +164,7 @@ class Intake:
         return self.opened.frame.collect_schema()[column]
 
 
-def _check_names(request: Request, key: str, names: Iterable[str], given: pl.Schema) -> None:
+def _check_names(request: SourceRequest, key: str, names: Iterable[str], given: pl.Schema) -> None:
     for column in names:
         if column not in given:
             raise BadParams(
@@ -173,12 +173,12 @@ def _check_names(request: Request, key: str, names: Iterable[str], given: pl.Sch
             )
 
 
-def _expressions(request: Request) -> dict[str, Expression]:
+def _expressions(request: SourceRequest) -> dict[str, Expression]:
     place = f"{request.place}.derive"
     return {name: Expression(sql, f"{place}.{name}") for name, sql in request.source.derive.items()}
 
 
-def _derived(request: Request, schema: pl.Schema) -> pl.Schema:
+def _derived(request: SourceRequest, schema: pl.Schema) -> pl.Schema:
     for name, expression in _expressions(request).items():
-        schema = pl.Schema({**schema, name: normal(expression.type_in(schema))})
+        schema = pl.Schema({**schema, name: ingested_type(expression.type_in(schema))})
     return schema

@@ -6,13 +6,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.data.atomic_files import sha256, staged, write_json
+from mlops_cli.data.atomic_files import atomic_write, sha256, write_json
 from mlops_cli.data.column_types import type_name
 from mlops_cli.data.data_clock import Tally, in_utc
-from mlops_cli.data.urls import masked
+from mlops_cli.data.urls import mask_url
 from mlops_cli.errors import DataRefused, SourceUnreadable
-from mlops_cli.ingestion.source_table import Intake
-from mlops_cli.ingestion.sources import Request
+from mlops_cli.ingestion.source_table import SourceTable
+from mlops_cli.ingestion.sources import SourceRequest
 from mlops_cli.reporting import Summary, Table
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     warnings: list[str] = []
     with (
         TemporaryDirectory(prefix="ingest-", dir=layout.work) as scratch,
-        staged(layout.raw) as folder,
+        atomic_write(layout.raw) as folder,
     ):
         folder.mkdir()
         for at, (name, source) in enumerate(sources.items()):
             progress.update(f"reading {name}", at, len(sources))
-            request = Request(name, source, layout.root, Path(scratch))
-            intake = Intake.of(request, until)
+            request = SourceRequest(name, source, layout.root, Path(scratch))
+            intake = SourceTable.of(request, until)
             path = folder / f"{name}.parquet"
             tally = intake.write(path)
             _check_rows(tally, request, until)
@@ -60,11 +60,11 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     return _summary(manifest, warnings)
 
 
-def _check_rows(tally: Tally, request: Request, until: dt.datetime | None) -> None:
+def _check_rows(tally: Tally, request: SourceRequest, until: dt.datetime | None) -> None:
     name, time = request.name, request.source.time
     if tally.rows_in == 0:
         raise SourceUnreadable(
-            f"source {name!r} ({masked(request.source.uri)}) is empty: it has no rows",
+            f"source {name!r} ({mask_url(request.source.uri)}) is empty: it has no rows",
             f"Correct `{request.place}.uri`.",
         )
     if tally.rows:
@@ -82,11 +82,11 @@ def _check_rows(tally: Tally, request: Request, until: dt.datetime | None) -> No
     )
 
 
-def _entry(intake: Intake, tally: Tally, path: Path) -> dict[str, Any]:
+def _entry(intake: SourceTable, tally: Tally, path: Path) -> dict[str, Any]:
     first, last = tally.span or (None, None)
     columns = {c: type_name(t) for c, t in intake.columns.items()}
     return {
-        "uri": masked(intake.request.source.uri),
+        "uri": mask_url(intake.request.source.uri),
         "rows": tally.rows,
         "columns": columns,
         "time_column": intake.request.source.time,
@@ -100,7 +100,7 @@ def _entry(intake: Intake, tally: Tally, path: Path) -> dict[str, Any]:
     }
 
 
-def _warnings(tally: Tally, request: Request) -> list[str]:
+def _warnings(tally: Tally, request: SourceRequest) -> list[str]:
     said = []
     if tally.undated:
         said.append(

@@ -10,7 +10,7 @@ from mlops_cli.metrics.catalog import BEST_BY_MEDIAN
 
 if TYPE_CHECKING:
     from mlops_cli.metrics.catalog import Floats, Truth
-    from mlops_cli.models.families import Fitted, TaskInfo
+    from mlops_cli.models.families import FittedModel, TaskInfo
 
 __all__ = ["LINEAR_ROWS", "constant", "linear"]
 
@@ -46,7 +46,7 @@ def constant(y: Truth, classes: int, metric: str, rows: int) -> Floats:
     return np.full(rows, float(centre))
 
 
-def linear(X: Floats, y: Truth, task: TaskInfo, seed: int) -> Fitted:
+def linear(X: Floats, y: Truth, task: TaskInfo, seed: int) -> FittedModel:
     """Fit the linear family with its default settings on at most ``LINEAR_ROWS`` rows.
 
     ``X`` is (n, features), ``y`` (n,) class codes or values.

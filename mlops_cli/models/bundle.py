@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_cli.data.atomic_files import json_text, staged, write_json
-from mlops_cli.data.untrusted import data_path, json_tree, well_formed
+from mlops_cli.data.atomic_files import atomic_write, json_text, write_json
+from mlops_cli.data.untrusted import data_path, json_tree, refuse_malformed
 from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.metrics.classification import decide
 from mlops_cli.models.calibration import Calibrator
 from mlops_cli.models.encoder import Encoder
-from mlops_cli.models.families import FAMILIES, Fitted
+from mlops_cli.models.families import FAMILIES, FittedModel
 from mlops_cli.models.labels import LabelCodec
 from mlops_cli.models.load_trial import try_in_child
 
@@ -40,7 +40,7 @@ class Member:
     """One fitted model of a bundle, and how much its prediction counts."""
 
     family: str
-    fitted: Fitted
+    fitted: FittedModel
     weight: float = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)
     iterations: int | None = None
@@ -114,7 +114,7 @@ class Bundle:
 
 def save(bundle: Bundle, folder: Path) -> None:
     """Write a bundle; it takes the folder's place only when complete. Same model, same bytes."""
-    with staged(folder) as temporary:
+    with atomic_write(folder) as temporary:
         temporary.mkdir()
         write_json(temporary / "bundle.json", _description(bundle))
         write_json(temporary / "encoder.json", bundle.encoder.to_json())
@@ -146,7 +146,7 @@ def extend(folder: Path, target: Path, more: Mapping[str, str]) -> dict[str, Any
         If the bundle isn't there, or not as it was written.
     """
     names = list(verify(folder)["files"])
-    with staged(target) as temporary:
+    with atomic_write(target) as temporary:
         for name in names:
             place = temporary / name
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +215,7 @@ def load(folder: Path, *, tried: bool = False) -> Bundle:
             f"{folder} is of bundle format {description.get('format')!r}, not {_FORMAT}",
             "Use the version of mlops-cli that wrote it (see versions in bundle.json).",
         )
-    with well_formed(f"the model bundle in {folder}", _HINT):
+    with refuse_malformed(f"the model bundle in {folder}", _HINT):
         calibrator = description["calibrator"]
         _refuse_mistyped(description)
         families = [FAMILIES.get(entry["family"]) for entry in description["members"]]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.params.monitoring import Email
 
-__all__ = ["masked", "post", "send"]
+__all__ = ["mask_secrets", "post", "send"]
 
 _TIMEOUT = 10.0
 """Seconds that a server may be silent."""
@@ -39,7 +39,7 @@ _UNFIT = re.compile(r"[^\x21-\x7e]")
 """What no URL holds: blanks, control characters, and others than ASCII's."""
 
 
-def masked(url: str) -> str:
+def mask_secrets(url: str) -> str:
     """Show scheme and host of a checked URL; a webhook's path is its secret."""
     parts = urllib.parse.urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}/***"
@@ -71,7 +71,7 @@ def post(url: str, content: Any, variable: str) -> None:
 
     if (trouble := _trouble(attempt)) is not None:
         raise SourceUnreadable(
-            f"the webhook in {variable} ({masked(url)}) can't be told: {trouble}",
+            f"the webhook in {variable} ({mask_secrets(url)}) can't be told: {trouble}",
             "Check the address, and that this machine may reach it.",
         )
 

@@ -11,32 +11,32 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.data.durations import subtract
 from mlops_cli.errors import MlopsError
 from mlops_cli.monitoring import alert_channels
-from mlops_cli.monitoring.history import Verdicts
+from mlops_cli.monitoring.history import MonitoringHistory
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
-    from mlops_cli.monitoring.findings import Finding
-    from mlops_cli.monitoring.monitor import Report
+    from mlops_cli.monitoring.findings import MonitoringFinding
+    from mlops_cli.monitoring.monitor import MonitoringReport
     from mlops_cli.params.monitoring import Alerts, Email
 
-__all__ = ["Told", "tell"]
+__all__ = ["Told", "send_alerts"]
 
 _SHOWN = 20
 
 Told = tuple[str, int, str | None]
 """Channel, how many findings it was told, and why it couldn't be, or not wholly."""
 
-_Send = Callable[[Sequence["Finding"]], str | None]
+_Send = Callable[[Sequence["MonitoringFinding"]], str | None]
 """Sends findings; gives what went wrong although they were sent."""
 
 
-def tell(wanted: Alerts, layout: Layout, report: Report) -> list[Told]:
+def send_alerts(wanted: Alerts, layout: Layout, report: MonitoringReport) -> list[Told]:
     """Send what is new to every channel; a channel that fails is told the same the next time.
 
     A finding that isn't there any more is forgotten, and told anew when it comes back; unless the
     window wasn't judged, which says nothing about it.
     """
-    verdicts = Verdicts(layout)
+    verdicts = MonitoringHistory(layout)
     told = verdicts.told()
     whose = f"{report.name}@{report.version}"
     now = {f.key: f for f in report.judgement.findings if f.means in wanted.when}
@@ -84,7 +84,7 @@ def _is_due(last: str | None, now: dt.datetime, repeat: str | None) -> bool:
     return repeat is not None and at.replace(tzinfo=at.tzinfo or dt.UTC) <= subtract(now, repeat)
 
 
-def _channels(wanted: Alerts, report: Report) -> dict[str, _Send]:
+def _channels(wanted: Alerts, report: MonitoringReport) -> dict[str, _Send]:
     """Those that are set up, by name."""
     environment, found = os.environ, dict[str, _Send]()
     for channel, variable, content in (
@@ -101,31 +101,33 @@ def _channels(wanted: Alerts, report: Report) -> dict[str, _Send]:
 def _post(
     url: str,
     variable: str,
-    content: Callable[[Report, Sequence[Finding]], Mapping[str, Any]],
-    report: Report,
-    due: Sequence[Finding],
+    content: Callable[[MonitoringReport, Sequence[MonitoringFinding]], Mapping[str, Any]],
+    report: MonitoringReport,
+    due: Sequence[MonitoringFinding],
 ) -> None:
     alert_channels.post(url, content(report, due), variable)
 
 
-def _mail(email: Email, password: str | None, report: Report, due: Sequence[Finding]) -> str | None:
+def _mail(
+    email: Email, password: str | None, report: MonitoringReport, due: Sequence[MonitoringFinding]
+) -> str | None:
     headline = _headline(report)
     refused = alert_channels.send(email, password, headline, f"{headline}\n\n{_listed(due)}\n")
     return f"{refused} of {len(email.to)} addresses were refused" if refused else None
 
 
-def _headline(report: Report) -> str:
+def _headline(report: MonitoringReport) -> str:
     return f"{report.name} {report.version}: {' and '.join(report.found) or report.status}"
 
 
-def _listed(due: Sequence[Finding]) -> str:
+def _listed(due: Sequence[MonitoringFinding]) -> str:
     lines = [f"- {finding.sentence}" for finding in due[:_SHOWN]]
     if len(due) > _SHOWN:
         lines.append(f"... and {len(due) - _SHOWN} more")
     return "\n".join(lines)
 
 
-def _plain(report: Report, due: Sequence[Finding]) -> Mapping[str, Any]:
+def _plain(report: MonitoringReport, due: Sequence[MonitoringFinding]) -> Mapping[str, Any]:
     return {
         "event": "mlops.monitor",
         "model": report.name,
@@ -137,7 +139,7 @@ def _plain(report: Report, due: Sequence[Finding]) -> Mapping[str, Any]:
     }
 
 
-def _slack(report: Report, due: Sequence[Finding]) -> Mapping[str, Any]:
+def _slack(report: MonitoringReport, due: Sequence[MonitoringFinding]) -> Mapping[str, Any]:
     # Slack's own marks: https://api.slack.com/reference/surfaces/formatting#escaping
     marks = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
     lines = _listed(due).translate(marks)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlops_cli.metrics.weighted import Floats
     from mlops_cli.models.labels import LabelCodec
 
-__all__ = ["Basis", "monitored_metrics"]
+__all__ = ["Baseline", "monitored_metrics"]
 
 
 def monitored_metrics(
@@ -35,7 +35,7 @@ def monitored_metrics(
 
 
 @dataclass(frozen=True)
-class Basis:
+class Baseline:
     """A bundle's papers, as far as monitoring asks for them.
 
     Attributes

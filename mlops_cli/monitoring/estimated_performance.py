@@ -6,8 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.evaluation.performance_estimation import LEAST_ROWS, Estimate, Proof, estimated
-from mlops_cli.monitoring.realised_performance import allowed
+from mlops_cli.evaluation.performance_estimation import (
+    LEAST_ROWS,
+    BacktestedEstimate,
+    Estimate,
+    estimate_metrics,
+)
+from mlops_cli.monitoring.realised_performance import allowed_loss
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -15,12 +20,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mlops_cli.monitoring.baseline import Basis
-    from mlops_cli.monitoring.findings import Finding
+    from mlops_cli.monitoring.baseline import Baseline
+    from mlops_cli.monitoring.findings import MonitoringFinding
     from mlops_cli.monitoring.window import Window
     from mlops_cli.params.monitoring import Monitor
 
-__all__ = ["Expectation", "expect"]
+__all__ = ["EstimatedPerformance", "estimate_performance"]
 
 _AHEAD = 1.5
 """So many times the evaluation's span after the model's data end, an estimate may still begin."""
@@ -31,7 +36,7 @@ _BROKEN = {"vanished", "type", "swap", "constant"}
 
 
 @dataclass(frozen=True)
-class Expectation:
+class EstimatedPerformance:
     """What is to be expected of a window.
 
     Attributes
@@ -59,16 +64,16 @@ class Expectation:
         }
 
 
-def expect(
+def estimate_performance(
     window: Window,
-    basis: Basis,
+    basis: Baseline,
     rules: Monitor,
-    findings: Sequence[Finding],
+    findings: Sequence[MonitoringFinding],
     rows: NDArray[np.intp],
     *,
     seed: Sequence[int],
     former: Mapping[str, float] | None = None,
-) -> Expectation:
+) -> EstimatedPerformance:
     """Estimate a window as if none of its labels were known, and compare with those that are.
 
     Parameters
@@ -82,7 +87,9 @@ def expect(
     """
     width = float(basis.evaluation.get("confidence", 0.95))
     curves = basis.curves
-    plain = estimated(basis.metrics, window.output, curves, confidence=width, seed=[*seed, 1])
+    plain = estimate_metrics(
+        basis.metrics, window.output, curves, confidence=width, seed=[*seed, 1]
+    )
     proofs = _proofs(basis)
     lengths = _lengths(window, basis)
     figures = {
@@ -96,8 +103,8 @@ def expect(
         check = _checked(window, basis, rows, [*seed, 2])
     metric = basis.metrics[0]
     if metric.name not in figures:
-        return Expectation(figures, check, [f"{metric.name} can't be estimated"])
-    may = allowed(basis, metric, rules.tolerance)
+        return EstimatedPerformance(figures, check, [f"{metric.name} can't be estimated"])
+    may = allowed_loss(basis, metric, rules.tolerance)
     if metric.name not in proofs:
         reasons = [_unproven(basis, metric.name)]
     else:
@@ -107,7 +114,7 @@ def expect(
         where = "on this window's labels" if check else "on the last labels before"
         reasons.append(f"{where} it was off by {known['error']:+.3g}")
     reasons += [*_changed_features(findings), *_too_far(window, basis)]
-    return Expectation(figures, check, reasons)
+    return EstimatedPerformance(figures, check, reasons)
 
 
 def _too_wide(estimate: Estimate, may: float) -> Iterator[str]:
@@ -120,7 +127,7 @@ def _too_wide(estimate: Estimate, may: float) -> Iterator[str]:
         )
 
 
-def _changed_features(findings: Sequence[Finding]) -> Iterator[str]:
+def _changed_features(findings: Sequence[MonitoringFinding]) -> Iterator[str]:
     """Features with which a probability isn't what it was in the evaluation."""
     for kinds, text in (
         (_BROKEN, "features are broken"),
@@ -131,7 +138,7 @@ def _changed_features(findings: Sequence[Finding]) -> Iterator[str]:
             yield f"{text}: {', '.join(sorted(columns))}"
 
 
-def _unproven(basis: Basis, metric: str) -> str:
+def _unproven(basis: Baseline, metric: str) -> str:
     """Why nobody knows how far off estimates are, and what can be done about it."""
     rows = int(basis.evaluation["rows"])
     go_by = "; till then go by labels as they come in"
@@ -152,18 +159,20 @@ def _unproven(basis: Basis, metric: str) -> str:
     )
 
 
-def _proofs(basis: Basis) -> dict[str, Proof]:
-    return {name: Proof(**of) for name, of in basis.evaluation.get("estimates", {}).items()}
+def _proofs(basis: Baseline) -> dict[str, BacktestedEstimate]:
+    return {
+        name: BacktestedEstimate(**of) for name, of in basis.evaluation.get("estimates", {}).items()
+    }
 
 
 def _checked(
-    window: Window, basis: Basis, rows: NDArray[np.intp], seed: Sequence[int]
+    window: Window, basis: Baseline, rows: NDArray[np.intp], seed: Sequence[int]
 ) -> dict[str, float] | None:
     import math
 
     metric = basis.metrics[0]
     real = metric(*window.to(rows))
-    guess = estimated(
+    guess = estimate_metrics(
         [metric], window.output[rows], basis.curves, confidence=0.95, seed=seed, draws=20
     )
     if metric.name not in guess or math.isnan(real):
@@ -177,7 +186,7 @@ def _checked(
     }
 
 
-def _lengths(window: Window, basis: Basis) -> float:
+def _lengths(window: Window, basis: Baseline) -> float:
     """How many parts of the evaluation the window is long: by time, or by rows without one."""
     parts = max((p.parts for p in _proofs(basis).values()), default=1)
     span = _span(basis)
@@ -187,7 +196,7 @@ def _lengths(window: Window, basis: Basis) -> float:
     return float(ours * parts / max(span.total_seconds(), 1.0))
 
 
-def _span(basis: Basis) -> dt.timedelta | None:
+def _span(basis: Baseline) -> dt.timedelta | None:
     import datetime as dt
 
     found = basis.evaluation.get("window")
@@ -197,7 +206,7 @@ def _span(basis: Basis) -> dt.timedelta | None:
     return last - first
 
 
-def _too_far(window: Window, basis: Basis) -> Iterator[str]:
+def _too_far(window: Window, basis: Baseline) -> Iterator[str]:
     """That the window begins later than the evaluation can speak for."""
     span = _span(basis)
     if span is None or basis.trained is None:

@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlops_cli.evaluation.reliability import calibration_error
-from mlops_cli.monitoring.estimated_performance import expect
-from mlops_cli.monitoring.findings import Finding, meaning
-from mlops_cli.monitoring.label_coverage import Coverage, measure
+from mlops_cli.monitoring.estimated_performance import estimate_performance
+from mlops_cli.monitoring.findings import MonitoringFinding, overall_verdict
+from mlops_cli.monitoring.label_coverage import LabelCoverage, measure_coverage
 from mlops_cli.monitoring.realised_performance import (
-    allowed,
+    allowed_loss,
     by_slice,
+    compare_with_former,
     degraded_slices,
-    lost,
-    measured,
+    measure_metrics,
 )
 from mlops_cli.monitoring.time_series import over_time
 from mlops_cli.reporting import figure_text
 
 if TYPE_CHECKING:
-    from mlops_cli.monitoring.baseline import Basis
+    from mlops_cli.monitoring.baseline import Baseline
     from mlops_cli.monitoring.window import Window
     from mlops_cli.params.monitoring import Monitor
 
-__all__ = ["Judgement", "judge"]
+__all__ = ["WindowEvaluation", "evaluate_window"]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class WindowEvaluation:
     """What was found in a window, and the figures.
 
     Attributes
@@ -44,27 +44,27 @@ class Judgement:
         isn't judged.
     """
 
-    findings: Sequence[Finding]
+    findings: Sequence[MonitoringFinding]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def found(self) -> tuple[str, ...]:
         """``drift``, ``degraded``, both or none."""
-        return meaning(self.findings)
+        return overall_verdict(self.findings)
 
-    def with_more(self, findings: Sequence[Finding], **facts: Any) -> Judgement:
+    def with_more(self, findings: Sequence[MonitoringFinding], **facts: Any) -> WindowEvaluation:
         """With what only the caller could find."""
-        return Judgement(_graded([*self.findings, *findings]), {**self.facts, **facts})
+        return WindowEvaluation(_graded([*self.findings, *findings]), {**self.facts, **facts})
 
 
-def judge(
+def evaluate_window(
     window: Window,
-    basis: Basis,
+    basis: Baseline,
     rules: Monitor,
     *,
     seed: int = 0,
     former: Mapping[str, float] | None = None,
-) -> Judgement:
+) -> WindowEvaluation:
     """Judge what one version has predicted in a window.
 
     Parameters
@@ -93,7 +93,9 @@ def judge(
         "over_time": None,
     }
     if not len(window):
-        return Judgement([Finding("rows", "note", "There is no prediction in the window.")], facts)
+        return WindowEvaluation(
+            [MonitoringFinding("rows", "note", "There is no prediction in the window.")], facts
+        )
     facts["window"] = {
         "first": window.times[0].isoformat(),
         "last": window.times[-1].isoformat(),
@@ -105,34 +107,36 @@ def judge(
             f"There are {len(window):,} predictions in the window, and monitor.min_rows is "
             f"{rules.min_rows:,}: drift and performance aren't judged."
         )
-        return Judgement(_graded([*findings, Finding("rows", "note", told)]), facts)
+        return WindowEvaluation(
+            _graded([*findings, MonitoringFinding("rows", "note", told)]), facts
+        )
     drift = _drift(window, basis, rules, seed, facts)
-    coverage = measure(window)
+    coverage = measure_coverage(window)
     rows = coverage.used(window.labelled)
     findings += drift
     findings += _performance(window, basis, rules, coverage, [seed, 1], facts)
-    facts["estimate"] = expect(
+    facts["estimate"] = estimate_performance(
         window, basis, rules, drift, rows, seed=[seed, 2], former=former
     ).to_json()
     findings += _calibration(window, rules, rows, [seed, 3], facts)
-    return Judgement(_graded(findings), facts)
+    return WindowEvaluation(_graded(findings), facts)
 
 
-def _graded(findings: Sequence[Finding]) -> list[Finding]:
+def _graded(findings: Sequence[MonitoringFinding]) -> list[MonitoringFinding]:
     order = ("degraded", "drift", "warning", "note")
     return sorted(findings, key=lambda finding: order.index(finding.means))
 
 
 def _drift(
-    window: Window, basis: Basis, rules: Monitor, seed: int, facts: dict[str, Any]
-) -> list[Finding]:
+    window: Window, basis: Baseline, rules: Monitor, seed: int, facts: dict[str, Any]
+) -> list[MonitoringFinding]:
     from mlops_cli.drift.compare import DriftRules, compare
     from mlops_cli.drift.reference import label_frame, output_frame
 
     reference = basis.reference
     if reference is None or window.inputs is None:
         told = "The model has no reference profile, so drift isn't judged: train a newer version."
-        return [Finding("reference", "note", told)]
+        return [MonitoringFinding("reference", "note", told)]
     labels = None
     known = window.labelled
     if known.sum() >= rules.min_labels:
@@ -147,7 +151,7 @@ def _drift(
     )
     facts["drift"] = report.to_json()
     return [
-        Finding(
+        MonitoringFinding(
             one.kind,
             "drift" if one.severity == "alarm" else "note",
             one.sentence,
@@ -158,7 +162,7 @@ def _drift(
     ]
 
 
-def _labels(window: Window, basis: Basis) -> Any:
+def _labels(window: Window, basis: Baseline) -> Any:
     import polars as pl
 
     known = window.labels[window.labelled]
@@ -169,12 +173,12 @@ def _labels(window: Window, basis: Basis) -> Any:
 
 def _performance(
     window: Window,
-    basis: Basis,
+    basis: Baseline,
     rules: Monitor,
-    coverage: Coverage,
+    coverage: LabelCoverage,
     seed: Sequence[int],
     facts: dict[str, Any],
-) -> list[Finding]:
+) -> list[MonitoringFinding]:
     rows = coverage.used(window.labelled)
     told: dict[str, Any] = {
         "labelled": coverage.labelled,
@@ -188,34 +192,37 @@ def _performance(
     }
     facts["performance"] = told
     if not coverage.labelled:
-        return [Finding("labels", "note", "No prediction of the window has a label yet.")]
+        return [MonitoringFinding("labels", "note", "No prediction of the window has a label yet.")]
     told["complete_until"] = window.times[coverage.complete - 1].isoformat()
     findings = _biased(coverage, told)
     width = float(basis.evaluation.get("confidence", 0.95))
     y, output = window.to(rows)
-    now = measured(basis.metrics, y, output, confidence=width, seed=[*seed, 0])
+    now = measure_metrics(basis.metrics, y, output, confidence=width, seed=[*seed, 0])
     for metric in basis.metrics:
         if metric.name not in now:
             continue
         entry: dict[str, Any] = {"figure": now[metric.name].figure.rounded()}
         then = basis.figure(metric)
         if then is not None:
-            may = allowed(basis, metric, rules.tolerance)
-            loss = lost(metric, now[metric.name], then, rules.confidence, width, may)
+            may = allowed_loss(basis, metric, rules.tolerance)
+            loss = compare_with_former(metric, now[metric.name], then, rules.confidence, width, may)
             entry |= {"evaluation": then.rounded(), "loss": loss.to_json()}
         told["figures"][metric.name] = entry
     if len(rows) < rules.min_labels:
         said = f"{len(rows):,} labels are too few to judge performance (monitor.min_labels is "
-        return [*findings, Finding("labels", "note", f"{said}{rules.min_labels:,}).")]
+        return [*findings, MonitoringFinding("labels", "note", f"{said}{rules.min_labels:,}).")]
     if coverage.share < rules.coverage:
         said = f"Only {coverage.share:.0%} of the predictions have a label: performance is shown "
-        return [*findings, Finding("labels", "note", f"{said}and not judged (monitor.coverage).")]
+        return [
+            *findings,
+            MonitoringFinding("labels", "note", f"{said}and not judged (monitor.coverage)."),
+        ]
     told["judged"] = True
     told["slices"] = by_slice(window.sliced(rows), y, output, basis, rules, [*seed, 1])
     return [*findings, *_worse(basis, told)]
 
 
-def _biased(coverage: Coverage, told: dict[str, Any]) -> list[Finding]:
+def _biased(coverage: LabelCoverage, told: dict[str, Any]) -> list[MonitoringFinding]:
     findings = []
     if coverage.complete < coverage.rows:
         rest = coverage.rows - coverage.complete
@@ -223,25 +230,25 @@ def _biased(coverage: Coverage, told: dict[str, Any]) -> list[Finding]:
             f"Labels are incomplete after {told['complete_until']}: the last {rest:,} predictions "
             "are left out of performance, as what is known early isn't like the rest."
         )
-        findings.append(Finding("labels", "note", said))
+        findings.append(MonitoringFinding("labels", "note", said))
     if coverage.different:
         said = (
             "Predictions without a label differ from those with one, so performance on labelled "
             "rows may not be that of all."
         )
-        findings.append(Finding("labels", "warning", said))
+        findings.append(MonitoringFinding("labels", "warning", said))
     return findings
 
 
-def _worse(basis: Basis, told: Mapping[str, Any]) -> list[Finding]:
+def _worse(basis: Baseline, told: Mapping[str, Any]) -> list[MonitoringFinding]:
     metric, findings = basis.metrics[0], []
     entry = told["figures"].get(metric.name)
     if entry is None or "loss" not in entry:
         said = f"{metric.name} isn't defined on the window's labels or not in the evaluation."
-        return [Finding("performance", "note", said)]
+        return [MonitoringFinding("performance", "note", said)]
     if entry["loss"]["degraded"]:
         findings.append(
-            Finding(
+            MonitoringFinding(
                 "performance",
                 "degraded",
                 f"{metric.name} is {figure_text(entry['figure'])}, and was "
@@ -253,7 +260,7 @@ def _worse(basis: Basis, told: Mapping[str, Any]) -> list[Finding]:
         )
     for column, part in degraded_slices(told["slices"]):
         findings.append(
-            Finding(
+            MonitoringFinding(
                 "slice",
                 "degraded",
                 f"{metric.name} where {column} is {part['value']} is "
@@ -268,7 +275,7 @@ def _worse(basis: Basis, told: Mapping[str, Any]) -> list[Finding]:
 
 def _calibration(
     window: Window, rules: Monitor, rows: Any, seed: Sequence[int], facts: dict[str, Any]
-) -> list[Finding]:
+) -> list[MonitoringFinding]:
     if window.output.ndim == 1 or len(rows) < rules.min_labels:
         return []
     y, output = window.to(rows)
@@ -287,14 +294,14 @@ def _calibration(
         f"Probabilities are off by {error.value:.3g} on average [{error.low:.3g}, "
         f"{error.high:.3g}]; by chance it would be at most {found.chance:.3g}."
     )
-    return [Finding("calibration", "warning" if error.value > _OFF else "note", said)]
+    return [MonitoringFinding("calibration", "warning" if error.value > _OFF else "note", said)]
 
 
 _OFF = 0.05
 """A calibration error that people should know of; a smaller one is told beside the figures."""
 
 
-def _latency(window: Window, rules: Monitor, facts: dict[str, Any]) -> list[Finding]:
+def _latency(window: Window, rules: Monitor, facts: dict[str, Any]) -> list[MonitoringFinding]:
     if window.milliseconds is None:
         return []
     at = (0.5, 0.95, 0.99)
@@ -307,10 +314,12 @@ def _latency(window: Window, rules: Monitor, facts: dict[str, Any]) -> list[Find
     said = (
         f"5% of the predictions took longer than {p95:.3g} ms, and at most {limit:g} is asked for."
     )
-    return [Finding("latency", "warning", said)]
+    return [MonitoringFinding("latency", "warning", said)]
 
 
-def _age(window: Window, basis: Basis, rules: Monitor, facts: dict[str, Any]) -> list[Finding]:
+def _age(
+    window: Window, basis: Baseline, rules: Monitor, facts: dict[str, Any]
+) -> list[MonitoringFinding]:
     if basis.trained is None:
         return []
     # A window may end before the data do: requests of long ago, asked of a newer model.
@@ -324,4 +333,4 @@ def _age(window: Window, basis: Basis, rules: Monitor, facts: dict[str, Any]) ->
     if window.about[1] <= limit:
         return []
     said = f"The model's data end {days:.0f} days before the window's end, over {rules.age}."
-    return [Finding("age", "warning", said)]
+    return [MonitoringFinding("age", "warning", said)]

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Finding", "Means", "meaning"]
+__all__ = ["Means", "MonitoringFinding", "overall_verdict"]
 
 Means = Literal["drift", "degraded", "warning", "note"]
 """drift and degraded are what exit codes, alerts and retraining go by; a warning is for people."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class MonitoringFinding:
     """One thing that was found.
 
     Attributes
@@ -48,12 +48,12 @@ class Finding:
         }
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> Finding:
+    def from_json(cls, tree: Mapping[str, Any]) -> MonitoringFinding:
         """From what ``to_json`` gave."""
         return cls(tree["kind"], tree["means"], tree["sentence"], tree["column"], tree["details"])
 
 
-def meaning(findings: Iterable[Finding]) -> tuple[str, ...]:
+def overall_verdict(findings: Iterable[MonitoringFinding]) -> tuple[str, ...]:
     """``drift`` and ``degraded``, as far as there is one of each."""
     there = {finding.means for finding in findings}
     return tuple(name for name in ("drift", "degraded") if name in there)

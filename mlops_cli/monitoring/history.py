@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from mlops_cli.layout import Layout
 
-__all__ = ["Verdicts"]
+__all__ = ["MonitoringHistory"]
 
 _FORMAT = 1
 _BEGIN = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
-class Verdicts:
+class MonitoringHistory:
     """``.mlops/monitor/``: a line for each run in ``history.jsonl``, and what was told to whom."""
 
     def __init__(self, layout: Layout) -> None:

@@ -24,7 +24,10 @@ _PLOTTED = 8
 
 
 def html(report: Tree, history: Sequence[Tree]) -> str:
-    """The page of a report (``Report.to_json``) and the verdicts before it (``Verdicts``)."""
+    """The page of a report, with the verdicts before it.
+
+    See ``MonitoringReport.to_json`` and ``MonitoringHistory``.
+    """
     body = "\n".join(
         part
         for part in (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.monitoring.window import Window
 
-__all__ = ["Coverage", "measure"]
+__all__ = ["LabelCoverage", "measure_coverage"]
 
 _PARTS = 20
 _LATE = 0.8
@@ -27,7 +27,7 @@ _GAP = 1.95
 
 
 @dataclass(frozen=True)
-class Coverage:
+class LabelCoverage:
     """What share of the rows has labels.
 
     Attributes
@@ -54,19 +54,19 @@ class Coverage:
         return np.flatnonzero(labelled[: self.complete])
 
 
-def measure(window: Window) -> Coverage:
+def measure_coverage(window: Window) -> LabelCoverage:
     """Find the part of a window, whose rows are in order of time, in which labels are complete."""
     labelled = window.labelled
     rows, count = len(labelled), int(labelled.sum())
     if not count:
-        return Coverage(rows, 0, 0, 0.0, different=False)
+        return LabelCoverage(rows, 0, 0, 0.0, different=False)
     complete = _complete(labelled)
     part = labelled[:complete]
     share = float(part.mean())
     score = window.output[:complete]
     if score.ndim > 1:
         score = score[:, 1] if score.shape[1] == 2 else score.max(axis=1)  # noqa: PLR2004
-    return Coverage(rows, count, complete, share, different=_differ(score[part], score[~part]))
+    return LabelCoverage(rows, count, complete, share, different=_differ(score[part], score[~part]))
 
 
 def _complete(labelled: NDArray[np.bool_]) -> int:

@@ -12,18 +12,18 @@ from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.metrics.costs import cost_matrix
 from mlops_cli.models.encoder import Encoder
 from mlops_cli.models.labels import LabelCodec
-from mlops_cli.monitoring.baseline import Basis, monitored_metrics
+from mlops_cli.monitoring.baseline import Baseline, monitored_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mlops_cli.params import Params
 
-__all__ = ["open_basis"]
+__all__ = ["load_baseline"]
 
 
-def open_basis(folder: Path, params: Params) -> Basis:
-    """Read what a window is compared with from a bundle that was verified (``selected``, ``load``).
+def load_baseline(folder: Path, params: Params) -> Baseline:
+    """Read what a window is compared with from a verified bundle (``select_model``, ``load``).
 
     Raises
     ------
@@ -46,7 +46,7 @@ def open_basis(folder: Path, params: Params) -> Basis:
             f"{folder / 'evaluation.json'} names no metrics", "Evaluate the model: mlops run."
         )
     costs = cost_matrix(params.task, labels.classes)
-    return Basis(
+    return Baseline(
         labels,
         Encoder.from_json(read_json(folder / "encoder.json")).kinds,
         monitored_metrics(evaluation, labels.type, params.monitor.metric, costs),

@@ -12,32 +12,32 @@ from mlops_cli.data.durations import subtract
 from mlops_cli.errors import BadParams, MlopsError, NotFound, nearest
 from mlops_cli.events import open_reader
 from mlops_cli.events.open_log import log_url
-from mlops_cli.monitoring.evaluate_window import Judgement, judge
-from mlops_cli.monitoring.findings import Finding
-from mlops_cli.monitoring.history import Verdicts
-from mlops_cli.monitoring.load_baseline import open_basis
-from mlops_cli.monitoring.read_window import Span, take
-from mlops_cli.monitoring.train_serve_skew import skew
-from mlops_cli.registry.select_version import WORKSPACE, selected
-from mlops_cli.reporting import counted
+from mlops_cli.monitoring.evaluate_window import WindowEvaluation, evaluate_window
+from mlops_cli.monitoring.findings import MonitoringFinding
+from mlops_cli.monitoring.history import MonitoringHistory
+from mlops_cli.monitoring.load_baseline import load_baseline
+from mlops_cli.monitoring.read_window import Span, read_window
+from mlops_cli.monitoring.train_serve_skew import find_skew
+from mlops_cli.registry.select_version import WORKSPACE, select_model
+from mlops_cli.reporting import count_noun
 
 if TYPE_CHECKING:
-    from mlops_cli.events.reader import By, Mixed, Reader
+    from mlops_cli.events.reader import By, Reader, VersionCounts
     from mlops_cli.layout import Layout
-    from mlops_cli.monitoring.baseline import Basis
+    from mlops_cli.monitoring.baseline import Baseline
     from mlops_cli.params import Params
     from mlops_cli.params.monitoring import Monitor
-    from mlops_cli.registry.select_version import Selected
+    from mlops_cli.registry.select_version import SelectedModel
     from mlops_cli.reporting import Progress
 
-__all__ = ["Report", "Wanted", "monitor"]
+__all__ = ["MonitorOptions", "MonitoringReport", "monitor"]
 
 _SKEW = 300.0
 """Seconds that another machine's clock may be ahead of this one's."""
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MonitorOptions:
     """What is asked for.
 
     Attributes
@@ -54,7 +54,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Report:
+class MonitoringReport:
     """A verdict, with all that it rests on; ``to_json`` is its stable form."""
 
     at: dt.datetime
@@ -63,9 +63,9 @@ class Report:
     since: dt.datetime
     until: dt.datetime
     time: str
-    judgement: Judgement
-    mix: Sequence[Mixed] = ()
-    others: dict[str, Judgement] = field(default_factory=dict)
+    judgement: WindowEvaluation
+    mix: Sequence[VersionCounts] = ()
+    others: dict[str, WindowEvaluation] = field(default_factory=dict)
     former: Sequence[dict[str, Any]] = ()
 
     @property
@@ -121,7 +121,9 @@ class Report:
         }
 
 
-def monitor(params: Params, layout: Layout, wanted: Wanted, progress: Progress) -> Report:
+def monitor(
+    params: Params, layout: Layout, wanted: MonitorOptions, progress: Progress
+) -> MonitoringReport:
     """Judge a window, and append the verdict to the history.
 
     Raises
@@ -135,7 +137,7 @@ def monitor(params: Params, layout: Layout, wanted: Wanted, progress: Progress) 
     """
     now = time.time()
     reader = open_reader(log_url(), layout)
-    verdicts = Verdicts(layout)
+    verdicts = MonitoringHistory(layout)
     try:
         rules = params.monitor
         by = rules.by
@@ -150,7 +152,7 @@ def monitor(params: Params, layout: Layout, wanted: Wanted, progress: Progress) 
         reader.close()
     labels = {"contradicting": apart.contradicting, "unknown": apart.unknown}
     notes += _told(apart.contradicting, apart.unknown, mix, first.number)
-    report = Report(
+    report = MonitoringReport(
         dt.datetime.fromtimestamp(now, dt.UTC),
         first.name,
         first.number,
@@ -167,8 +169,8 @@ def monitor(params: Params, layout: Layout, wanted: Wanted, progress: Progress) 
 
 
 def _span(
-    reader: Reader, rules: Monitor, wanted: Wanted, by: By, now: float
-) -> tuple[Span, list[Finding]]:
+    reader: Reader, rules: Monitor, wanted: MonitorOptions, by: By, now: float
+) -> tuple[Span, list[MonitoringFinding]]:
     """The window, and what is strange about the log's times."""
     notes = []
     # Moments lie ahead by nature; when something was asked for doesn't.
@@ -180,7 +182,7 @@ def _span(
             f"{ahead:,} predictions bear a time in the future, up to {last - now:,.0f} s ahead: a "
             "service's clock is wrong; they are left out unless --until asks for them."
         )
-        notes.append(Finding("clock", "warning", said))
+        notes.append(MonitoringFinding("clock", "warning", said))
     if until is None:
         newest = reader.newest(limit, by=by)
         # The window is open at its end, and the newest one belongs to it.
@@ -194,19 +196,23 @@ def _span(
 
 
 def _first(
-    params: Params, layout: Layout, wanted: Wanted, mix: Sequence[Mixed], progress: Progress
-) -> Selected:
+    params: Params,
+    layout: Layout,
+    wanted: MonitorOptions,
+    mix: Sequence[VersionCounts],
+    progress: Progress,
+) -> SelectedModel:
     """The version whose verdict counts."""
     if wanted.version is not None:
-        return selected(params, layout, wanted.version, progress)
+        return select_model(params, layout, wanted.version, progress)
     try:
-        return selected(params, layout, params.retrain.stage, progress)
+        return select_model(params, layout, params.retrain.stage, progress)
     except NotFound:
         # Nothing is in the stage: what answered most is what people rely on.
         answered = [m.version for m in mix if m.role != "shadow"]
         if not answered:
             raise
-        return selected(params, layout, answered[0], progress)
+        return select_model(params, layout, answered[0], progress)
 
 
 def _judged(
@@ -214,14 +220,14 @@ def _judged(
     layout: Layout,
     reader: Reader,
     span: Span,
-    version: Selected,
+    version: SelectedModel,
     progress: Progress,
     former: Sequence[dict[str, Any]] = (),
-) -> Judgement:
-    basis = open_basis(version.folder, params)
+) -> WindowEvaluation:
+    basis = load_baseline(version.folder, params)
     rules = params.monitor
     _known(rules, basis)
-    taken = take(
+    taken = read_window(
         reader,
         span,
         version.number,
@@ -232,7 +238,7 @@ def _judged(
     )
     progress.update(f"judging {len(taken.window):,} predictions of {version.number}")
     checks = [v["estimate"]["check"] for v in former if v["estimate"].get("check")]
-    judged = judge(
+    judged = evaluate_window(
         taken.window,
         basis,
         rules,
@@ -245,21 +251,20 @@ def _judged(
             f"{taken.unread:,} predictions don't have the {len(basis.kinds)} features and the "
             f"output of {version.number}, and are left out."
         )
-        more.append(Finding("unread", "warning", said))
+        more.append(MonitoringFinding("unread", "warning", said))
     if taken.strange:
-        said = (
-            f"{counted(taken.strange, 'label')} of none of the model's classes: taken as missing."
-        )
-        more.append(Finding("labels", "warning", said, details={"of": "strange"}))
+        labels = count_noun(taken.strange, "label")
+        said = f"{labels} of none of the model's classes: taken as missing."
+        more.append(MonitoringFinding("labels", "warning", said, details={"of": "strange"}))
     compared = None
     if rules.skew_rows and len(taken.window) >= rules.min_rows:
         progress.update("computing logged rows again")
-        compared = skew(version.folder, layout, taken.sample)
+        compared = find_skew(version.folder, layout, taken.sample)
         more += compared.findings
     return judged.with_more(more, skew=None if compared is None else compared.to_json())
 
 
-def _known(rules: Monitor, basis: Basis) -> None:
+def _known(rules: Monitor, basis: Baseline) -> None:
     for name in rules.slices:
         if name not in basis.kinds:
             raise BadParams(
@@ -273,23 +278,25 @@ def _others(
     layout: Layout,
     reader: Reader,
     span: Span,
-    mix: Sequence[Mixed],
-    first: Selected,
-    wanted: Wanted,
+    mix: Sequence[VersionCounts],
+    first: SelectedModel,
+    wanted: MonitorOptions,
     progress: Progress,
-) -> dict[str, Judgement]:
+) -> dict[str, WindowEvaluation]:
     """The other versions of the window, each by itself."""
     if wanted.version is not None:
         return {}
     found = {}
     for number in dict.fromkeys(m.version for m in mix if m.version != first.number):
         try:
-            other = selected(params, layout, number, progress)
+            other = select_model(params, layout, number, progress)
             found[number] = _judged(params, layout, reader, span, other, progress)
         except (NotFound, BadParams) as error:
             rows = sum(m.rows for m in mix if m.version == number)
             said = f"{number} made {rows:,} predictions and isn't judged: {_plain(error)}."
-            found[number] = Judgement([Finding("version", "note", said)], {"rows": rows})
+            found[number] = WindowEvaluation(
+                [MonitoringFinding("version", "note", said)], {"rows": rows}
+            )
     return found
 
 
@@ -297,14 +304,16 @@ def _plain(error: MlopsError) -> str:
     return error.message.rstrip(".")
 
 
-def _told(contradicting: int, unknown: int, mix: Sequence[Mixed], number: str) -> list[Finding]:
+def _told(
+    contradicting: int, unknown: int, mix: Sequence[VersionCounts], number: str
+) -> list[MonitoringFinding]:
     notes = []
     if contradicting:
-        said = f"{counted(contradicting, 'label')} against an earlier one: the last counts."
-        notes.append(Finding("labels", "note", said, details={"of": "contradicting"}))
+        said = f"{count_noun(contradicting, 'label')} against an earlier one: the last counts."
+        notes.append(MonitoringFinding("labels", "note", said, details={"of": "contradicting"}))
     if unknown:
-        said = f"{counted(unknown, 'label')} of no prediction in the log."
-        notes.append(Finding("labels", "note", said, details={"of": "unknown"}))
+        said = f"{count_noun(unknown, 'label')} of no prediction in the log."
+        notes.append(MonitoringFinding("labels", "note", said, details={"of": "unknown"}))
     if len({m.version for m in mix}) > 1:
         rows = sum(m.rows for m in mix)
         own = sum(m.rows for m in mix if m.version == number)
@@ -312,7 +321,7 @@ def _told(contradicting: int, unknown: int, mix: Sequence[Mixed], number: str) -
             f"Several versions made predictions; the verdict is of {number} ({own:,} of {rows:,}), "
             "the others are judged by themselves."
         )
-        notes.append(Finding("version", "note", said))
+        notes.append(MonitoringFinding("version", "note", said))
     if number == WORKSPACE:
-        notes.append(Finding("version", "note", "The model of the last run is judged."))
+        notes.append(MonitoringFinding("version", "note", "The model of the last run is judged."))
     return notes

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mlops_cli.models.labels import LabelCodec
-    from mlops_cli.monitoring.baseline import Basis
+    from mlops_cli.monitoring.baseline import Baseline
 
 __all__ = ["Parser"]
 
@@ -30,7 +30,7 @@ class Parser:
         Predictions that aren't of this version's signature or task.
     """
 
-    basis: Basis
+    basis: Baseline
     unread: int = 0
     _codes: dict[str, float] = field(default_factory=dict)
 

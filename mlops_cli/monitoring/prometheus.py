@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.data.atomic_files import staged
+from mlops_cli.data.atomic_files import atomic_write
 from mlops_cli.errors import NotInstalled, install_hint
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _FOUND = ("drift", "degraded")
 
 
 def write(report: Mapping[str, Any], path: Path) -> None:
-    """Write a report (``Report.to_json``); the file is there as a whole or as it was.
+    """Write a report (``MonitoringReport.to_json``); the file is there as a whole or as it was.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def write(report: Mapping[str, Any], path: Path) -> None:
 
     _verdict(report, gauge)
     _measures(report, gauge)
-    with staged(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(generate_latest(registry))
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mlops_cli.events.reader import By, Reader
-    from mlops_cli.monitoring.baseline import Basis
+    from mlops_cli.monitoring.baseline import Baseline
     from mlops_cli.reporting import Progress
 
-__all__ = ["Span", "Taken", "take"]
+__all__ = ["Span", "WindowData", "read_window"]
 
 _KEPT = ("id", "at", "moment", "entity", "milliseconds", "inputs", "features", "output", "role")
 
@@ -39,7 +39,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Taken:
+class WindowData:
     """What was read.
 
     Attributes
@@ -105,16 +105,16 @@ class _Gathered:
         return whole.gather_every(max(-(-len(whole) // max(self.most, 1)), 1))
 
 
-def take(
+def read_window(
     reader: Reader,
     span: Span,
     version: str,
-    basis: Basis,
+    basis: Baseline,
     *,
     slices: Sequence[str],
     sample: int,
     progress: Progress,
-) -> Taken:
+) -> WindowData:
     """Read what a version predicted in a span, with the latest label of each prediction.
 
     Raises
@@ -139,7 +139,7 @@ def take(
         none = np.zeros((0, len(basis.labels.classes)) if basis.labels.classes else 0)
         times = pl.Series("time", [], dtype=pl.Datetime("us", "UTC"))
         window = Window(times, none, np.zeros(0), None, pl.DataFrame())
-        return Taken(window, gathered.sample, parser.unread, 0)
+        return WindowData(window, gathered.sample, parser.unread, 0)
     frame = pl.concat(gathered.frames)
     time = "at" if span.by == "at" else "moment"
     order = frame[time].arg_sort()
@@ -153,7 +153,7 @@ def take(
         frame["milliseconds"][order].to_numpy(),
         _ends(frame["moment"].drop_nulls().sort()),
     )
-    return Taken(window, gathered.sample, parser.unread, strange)
+    return WindowData(window, gathered.sample, parser.unread, strange)
 
 
 def _sorted(parts: Sequence[pl.DataFrame], order: pl.Series) -> pl.DataFrame:

@@ -23,10 +23,18 @@ if TYPE_CHECKING:
 
     from mlops_cli.metrics.catalog import Metric
     from mlops_cli.metrics.weighted import Floats, Truth
-    from mlops_cli.monitoring.baseline import Basis
+    from mlops_cli.monitoring.baseline import Baseline
     from mlops_cli.params.monitoring import Monitor
 
-__all__ = ["Loss", "Measured", "allowed", "by_slice", "degraded_slices", "lost", "measured"]
+__all__ = [
+    "MeasuredMetric",
+    "PerformanceLoss",
+    "allowed_loss",
+    "by_slice",
+    "compare_with_former",
+    "degraded_slices",
+    "measure_metrics",
+]
 
 _DRAWS = 100
 _ROWS = 20_000
@@ -34,7 +42,7 @@ _ROWS = 20_000
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredMetric:
     """A figure on labelled rows, and its standard error."""
 
     figure: Interval
@@ -42,7 +50,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Loss:
+class PerformanceLoss:
     """How much worse a figure is than the evaluation's.
 
     Attributes
@@ -69,14 +77,14 @@ class Loss:
         return {k: round(v, 6) for k, v in vars(self).items()} | {"degraded": self.degraded}
 
 
-def measured(
+def measure_metrics(
     metrics: Sequence[Metric],
     y: Truth,
     output: Floats,
     *,
     confidence: float,
     seed: int | Sequence[int],
-) -> dict[str, Measured]:
+) -> dict[str, MeasuredMetric]:
     """Metrics of labelled rows with bootstrap intervals; what isn't defined isn't there."""
     if not len(y):
         return {}
@@ -94,11 +102,11 @@ def measured(
     for m, column in zip(metrics, around.T, strict=True):
         figure = percentile_interval(whole[m.name], whole[m.name] + column, confidence)
         if figure.defined:
-            found[m.name] = Measured(figure, float(np.nanstd(column)))
+            found[m.name] = MeasuredMetric(figure, float(np.nanstd(column)))
     return found
 
 
-def allowed(basis: Basis, metric: Metric, tolerance: float) -> float:
+def allowed_loss(basis: Baseline, metric: Metric, tolerance: float) -> float:
     """What may be lost: a share of the evaluation's gain over a constant."""
     ours, constant = basis.figure(metric), basis.figure(metric, "constant")
     if ours is None or constant is None:
@@ -106,9 +114,9 @@ def allowed(basis: Basis, metric: Metric, tolerance: float) -> float:
     return tolerance * max(metric.gain(ours.value, constant.value), 0.0)
 
 
-def lost(
-    metric: Metric, now: Measured, then: Interval, confidence: float, width: float, may: float
-) -> Loss:
+def compare_with_former(
+    metric: Metric, now: MeasuredMetric, then: Interval, confidence: float, width: float, may: float
+) -> PerformanceLoss:
     """Compare with a former figure.
 
     Parameters
@@ -125,14 +133,16 @@ def lost(
     normal = NormalDist()
     before = (then.high - then.low) / 2 / normal.inv_cdf((1 + width) / 2)
     value = metric.gain(then.value, now.figure.value)
-    return Loss(value, value - normal.inv_cdf(confidence) * math.hypot(now.error, before), may)
+    return PerformanceLoss(
+        value, value - normal.inv_cdf(confidence) * math.hypot(now.error, before), may
+    )
 
 
 def by_slice(
     columns: pl.DataFrame,
     y: Truth,
     output: Floats,
-    basis: Basis,
+    basis: Baseline,
     rules: Monitor,
     seed: Sequence[int],
 ) -> dict[str, list[dict[str, Any]]]:
@@ -151,7 +161,7 @@ def by_slice(
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in columns.columns}
     for number, (name, value, rows) in enumerate(parts):
         entry: dict[str, Any] = {"value": value, "rows": len(rows)}
-        now = measured(
+        now = measure_metrics(
             metric,
             y[rows],
             output[rows],
@@ -162,14 +172,16 @@ def by_slice(
             entry["figure"] = now.figure.rounded()
             then = basis.slice_figure(name, value, metric[0])
             if then is not None:
-                may = allowed(basis, metric[0], rules.tolerance)
+                may = allowed_loss(basis, metric[0], rules.tolerance)
                 entry["evaluation"] = then.rounded()
-                entry["loss"] = lost(metric[0], now, then, surely, _width(basis), may).to_json()
+                entry["loss"] = compare_with_former(
+                    metric[0], now, then, surely, _width(basis), may
+                ).to_json()
         found[name].append(entry)
     return found
 
 
-def _width(basis: Basis) -> float:
+def _width(basis: Baseline) -> float:
     return float(basis.evaluation.get("confidence", 0.95))
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_cli.evaluation.performance_estimation import expected
-from mlops_cli.evaluation.reliability import believed
+from mlops_cli.evaluation.performance_estimation import expected_metric
+from mlops_cli.evaluation.reliability import recalibrate
 
 if TYPE_CHECKING:
-    from mlops_cli.monitoring.baseline import Basis
+    from mlops_cli.monitoring.baseline import Baseline
     from mlops_cli.monitoring.window import Window
 
 __all__ = ["over_time"]
@@ -24,7 +24,7 @@ _LEAST = 50
 """Labelled rows for a figure."""
 
 
-def over_time(window: Window, basis: Basis) -> dict[str, Any]:
+def over_time(window: Window, basis: Baseline) -> dict[str, Any]:
     """Rows, mean output, labels, first metric (realised and expected) and latency of each part.
 
     Returns
@@ -56,7 +56,9 @@ def over_time(window: Window, basis: Basis) -> dict[str, Any]:
         if len(known) >= _LEAST:
             part["figure"] = _plain(metric(*window.to(known)))
         if len(rows) >= _LEAST and output.ndim > 1:
-            part["expected"] = _plain(expected(metric, output, believed(output, basis.curves)))
+            part["expected"] = _plain(
+                expected_metric(metric, output, recalibrate(output, basis.curves))
+            )
         if window.milliseconds is not None:
             part["p95_milliseconds"] = _plain(float(np.quantile(window.milliseconds[rows], 0.95)))
         parts.append(part)

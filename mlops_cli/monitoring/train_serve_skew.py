@@ -18,7 +18,7 @@ from mlops_cli.data.atomic_files import read_json
 from mlops_cli.errors import MlopsError, NotFound
 from mlops_cli.features.hook import load_hook
 from mlops_cli.features.program import FeatureProgram
-from mlops_cli.monitoring.findings import Finding
+from mlops_cli.monitoring.findings import MonitoringFinding
 from mlops_cli.online.request_program import RequestProgram
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.layout import Layout
 
-__all__ = ["Skew", "skew"]
+__all__ = ["TrainServeSkew", "find_skew"]
 
 _NEAR = 1e-6
 """Relative difference that rounding on the way through JSON may make."""
@@ -39,7 +39,7 @@ _EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class Skew:
+class TrainServeSkew:
     """What differs.
 
     Attributes
@@ -57,10 +57,12 @@ class Skew:
     reason: str | None = None
 
     @property
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[MonitoringFinding]:
         """Features that differ too often, and where nothing could be compared that."""
         if self.reason is not None:
-            return [Finding("skew", "note", f"Train/serve skew isn't checked: {self.reason}.")]
+            return [
+                MonitoringFinding("skew", "note", f"Train/serve skew isn't checked: {self.reason}.")
+            ]
         found = []
         for name, of in self.features.items():
             if of["share"] <= _SHARE:
@@ -70,7 +72,7 @@ class Skew:
                 f"{name} was served otherwise than the offline program makes it, in "
                 f"{of['share']:.1%} of {self.rows:,} rows: {logged!r} instead of {offline!r}."
             )
-            found.append(Finding("skew", "warning", said, name))
+            found.append(MonitoringFinding("skew", "warning", said, name))
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -78,7 +80,7 @@ class Skew:
         return {"rows": self.rows, "features": self.features, "reason": self.reason}
 
 
-def skew(folder: Path, layout: Layout, sample: pl.DataFrame) -> Skew:
+def find_skew(folder: Path, layout: Layout, sample: pl.DataFrame) -> TrainServeSkew:
     """Compute logged rows again from the validated tables.
 
     Parameters
@@ -94,10 +96,12 @@ def skew(folder: Path, layout: Layout, sample: pl.DataFrame) -> Skew:
         program = FeatureProgram.from_json(content, hook)
         rows = _covered(program, layout, sample)
         if len(rows) < _LEAST:
-            return Skew(0, reason="the validated tables don't reach to the window's moments")
+            return TrainServeSkew(
+                0, reason="the validated tables don't reach to the window's moments"
+            )
         return _compared(program, layout, rows)
     except MlopsError as error:
-        return Skew(0, reason=error.message)
+        return TrainServeSkew(0, reason=error.message)
 
 
 def _covered(program: FeatureProgram, layout: Layout, sample: pl.DataFrame) -> pl.DataFrame:
@@ -118,12 +122,12 @@ def _covered(program: FeatureProgram, layout: Layout, sample: pl.DataFrame) -> p
     )
 
 
-def _compared(program: FeatureProgram, layout: Layout, rows: pl.DataFrame) -> Skew:
+def _compared(program: FeatureProgram, layout: Layout, rows: pl.DataFrame) -> TrainServeSkew:
 
     requests = RequestProgram(program)
     read = requests.inputs.read([json.loads(text) for text in rows["inputs"].to_list()])
     if not read.frame.height:
-        return Skew(0, reason="the logged inputs aren't those of this version's program")
+        return TrainServeSkew(0, reason="the logged inputs aren't those of this version's program")
     started = requests.start(read.frame)
     base = started.select([c for c in started.columns if c in program.base.schema])
     scans = {s: parquet.scan(layout.valid / f"{s}.parquet") for s in program.used_sources}
@@ -139,7 +143,7 @@ def _compared(program: FeatureProgram, layout: Layout, rows: pl.DataFrame) -> Sk
         if unlike:
             share = round(len(unlike) / len(pairs), 6)
             found[name] = {"share": share, "examples": unlike[:_EXAMPLES]}
-    return Skew(len(logged), found)
+    return TrainServeSkew(len(logged), found)
 
 
 def _plain(value: Any) -> Any:

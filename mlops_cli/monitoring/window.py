@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.drift.profile import Profile
     from mlops_cli.metrics.weighted import Floats
-    from mlops_cli.monitoring.baseline import Basis
+    from mlops_cli.monitoring.baseline import Baseline
 
 __all__ = ["UNKNOWN", "Window"]
 
@@ -57,7 +57,7 @@ class Window:
     @classmethod
     def of(
         cls,
-        basis: Basis,
+        basis: Baseline,
         times: pl.Series,
         features: pl.DataFrame,
         output: Floats,

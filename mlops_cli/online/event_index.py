@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlops_cli.online.growable_array import Growing, Places
+from mlops_cli.online.growable_array import GrowableArray, Places
 
-__all__ = ["Timeline"]
+__all__ = ["EventIndex"]
 
 _END = 2**63 - 1
 
 
-class Timeline:
+class EventIndex:
     """Stretches of moments, each in order of time, one after the other.
 
     A stretch is told by its first place and by the one after its last, where the column has a place
@@ -22,7 +22,7 @@ class Timeline:
     """
 
     def __init__(self) -> None:
-        self._times = Growing("q")
+        self._times = GrowableArray("q")
         self.add([])
 
     def add(self, times: Sequence[int]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Growing", "Places"]
+__all__ = ["GrowableArray", "Places"]
 
 Places = npt.NDArray[np.int64]
 """Where numbers stand in a column, of many at once."""
@@ -17,7 +17,7 @@ Places = npt.NDArray[np.int64]
 _FIRST = 256
 
 
-class Growing:
+class GrowableArray:
     """A column that numbers are added to; what was read of it before stays as it was.
 
     One thread may add while others read what was there before.

@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_cli.online.event_index import Timeline
-from mlops_cli.online.lookup_tables import PastEvents, restored, within
-from mlops_cli.online.query_times import Asked
+from mlops_cli.online.event_index import EventIndex
+from mlops_cli.online.lookup_tables import WindowEvents, restore_type, window_answers
+from mlops_cli.online.query_times import QueryTimes
 
 if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.online.growable_array import Places
-    from mlops_cli.online.lookup_tables import Column, Memory
+    from mlops_cli.online.lookup_tables import Column, LookupTable
     from mlops_cli.online.online_entries import JoinEntries, WindowEntries
 
     Table = JoinEntries | WindowEntries
 
-__all__ = ["Fetch", "Key", "Remembered"]
+__all__ = ["Fetch", "Key", "LookupCache"]
 
 Key = tuple[Any, ...]
 Fetch = Callable[[str, Sequence[Key]], Sequence[Any]]
 """Table and keys -> the decoded entry of each, or None where there is none."""
 
 
-class Remembered:
+class LookupCache:
     """Looks rows up in tables; what isn't there yet is fetched.
 
     Several threads may ask at once.
@@ -40,7 +40,7 @@ class Remembered:
     """
 
     def __init__(self, tables: Sequence[Table], fetch: Fetch) -> None:
-        timeline, adding = Timeline(), threading.Lock()
+        timeline, adding = EventIndex(), threading.Lock()
         self._tables = tables
         self._memories = {table.name: table.memory(timeline) for table in tables}
         self._types = {c: t for table in tables for c, t in table.columns.items()}
@@ -57,13 +57,13 @@ class Remembered:
         self._directories[tuple(keys)].numbers(list(zip(*values, strict=True)), len(values))
 
     def answers(
-        self, frame: pl.DataFrame, asked: Asked
+        self, frame: pl.DataFrame, asked: QueryTimes
     ) -> tuple[dict[str, Column], dict[str, int]]:
         """The columns that all tables add to some rows, with how often each table had nothing."""
         made: dict[str, Column] = {}
         misses: dict[str, int] = {}
         given = _Given(frame, made, self._directories, self._types)
-        windows: list[tuple[str, PastEvents, Places]] = []
+        windows: list[tuple[str, WindowEvents, Places]] = []
 
         def keep(name: str, answer: tuple[list[Column], int]) -> None:
             columns, missed = answer
@@ -75,19 +75,19 @@ class Remembered:
             memory = self._memories[table.name]
             if not asked.many:
                 keep(table.name, memory.of_few(given.numbers(table.keys), asked))
-            elif isinstance(memory, PastEvents):
+            elif isinstance(memory, WindowEvents):
                 # Their keys are the base's own columns, so that they can wait for each other.
                 windows.append((table.name, memory, given.places(table.keys)))
             else:
                 keep(table.name, memory.of_many(given.places(table.keys), asked))
         if windows:
-            found = within([(memory, places) for _, memory, places in windows], asked)
+            found = window_answers([(memory, places) for _, memory, places in windows], asked)
             for (name, _, _), answer in zip(windows, found, strict=True):
                 keep(name, answer)
         return made, misses
 
     def of_table(
-        self, table: Table, keys: Sequence[Sequence[Any]], asked: Asked
+        self, table: Table, keys: Sequence[Sequence[Any]], asked: QueryTimes
     ) -> tuple[list[Column], int]:
         """The columns that one table adds to some rows, whose keys' columns are given."""
         numbers = self._directories[tuple(table.keys)].numbers(keys, len(asked.moments))
@@ -98,7 +98,7 @@ class _Directory:
     """The numbers of the keys of those tables that have the same key columns."""
 
     def __init__(
-        self, memories: Mapping[str, Memory], fetch: Fetch, adding: threading.Lock
+        self, memories: Mapping[str, LookupTable], fetch: Fetch, adding: threading.Lock
     ) -> None:
         self._memories = memories
         self._fetch = fetch
@@ -171,6 +171,6 @@ class _Given:
         if name not in self._columns:
             column = self._made[name] if name in self._made else self._frame.get_column(name)
             if isinstance(column, list) and self._types[name].is_temporal():
-                column = restored(column, name, self._types[name])
+                column = restore_type(column, name, self._types[name])
             self._columns[name] = column if isinstance(column, list) else column.to_list()
         return self._columns[name]

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mlops_cli.online.growable_array import Growing, Places
+from mlops_cli.online.growable_array import GrowableArray, Places
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.online.event_index import Timeline
-    from mlops_cli.online.query_times import Asked
+    from mlops_cli.online.event_index import EventIndex
+    from mlops_cli.online.query_times import QueryTimes
     from mlops_cli.online.window_aggregates import One, Several
 
     Column = list[Any] | pl.Series
 
-__all__ = ["DatedFacts", "Facts", "Memory", "PastEvents", "restored", "within"]
+__all__ = ["AsOfRows", "KeyedRows", "LookupTable", "WindowEvents", "restore_type", "window_answers"]
 
 Answer = tuple[Any, ...]
 
@@ -32,8 +32,8 @@ _PARTS = 8
 """Pieces of a join's table after which they are copied into one."""
 
 
-class Memory(ABC):
-    """Entries of one table by the number of their key (see ``core.remembered``).
+class LookupTable(ABC):
+    """Entries of one table by the number of their key (see ``online.lookup_cache``).
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Memory(ABC):
         """Keep what a key has, None where it has no entry; the numbers are taken in order."""
 
     @abstractmethod
-    def of_few(self, numbers: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
+    def of_few(self, numbers: Sequence[int], asked: QueryTimes) -> tuple[list[Column], int]:
         """The table's columns for some rows, and for how many of them there was nothing to bring.
 
         ``numbers`` are those of each row's key.
@@ -93,7 +93,8 @@ class _Rows:
             added = zip(*rows[table.height :], strict=True)
             columns = self._columns.items()
             more = [
-                restored(v, name, dtype) for v, (name, dtype) in zip(added, columns, strict=True)
+                restore_type(v, name, dtype)
+                for v, (name, dtype) in zip(added, columns, strict=True)
             ]
             table = table.vstack(pl.DataFrame(more))
             table = table.rechunk() if table.n_chunks() > _PARTS else table
@@ -101,37 +102,41 @@ class _Rows:
         return table
 
 
-class Facts(Memory):
+class KeyedRows(LookupTable):
     """A join's facts by key, whatever the time."""
 
     def __init__(self, columns: dict[str, pl.DataType]) -> None:
         super().__init__(columns)
-        self._rows, self._places = _Rows(columns), Growing("q")
+        self._rows, self._places = _Rows(columns), GrowableArray("q")
 
     def take(self, number: int, entry: Any) -> None:
-        """See ``Memory.take``."""
+        """See ``LookupTable.take``."""
         self._places.put(number, 0 if entry is None else self._rows.add([entry]))
 
-    def of_few(self, numbers: Sequence[int], asked: Asked) -> tuple[list[Column], int]:  # noqa: ARG002
-        """See ``Memory.of_few``."""
+    def of_few(self, numbers: Sequence[int], asked: QueryTimes) -> tuple[list[Column], int]:  # noqa: ARG002
+        """See ``LookupTable.of_few``."""
         places = self._places.values
         return self._rows.few([places[n] for n in numbers])
 
-    def of_many(self, numbers: Places, asked: Asked) -> tuple[list[Column], int]:  # noqa: ARG002
+    def of_many(self, numbers: Places, asked: QueryTimes) -> tuple[list[Column], int]:  # noqa: ARG002
         """``of_few`` for many rows."""
         return self._rows.many(self._places.at(numbers))
 
 
-class _Timed(Memory):
+class _Timed(LookupTable):
     """Entries in order of time: stretches of a timeline that tables share.
 
     A stretch's numbers lie in the table's own columns, a shift before its moments.
     """
 
-    def __init__(self, columns: dict[str, pl.DataType], timeline: Timeline) -> None:
+    def __init__(self, columns: dict[str, pl.DataType], timeline: EventIndex) -> None:
         super().__init__(columns)
         self.timeline = timeline
-        self._first, self._end, self._shift = Growing("q"), Growing("q"), Growing("q")
+        self._first, self._end, self._shift = (
+            GrowableArray("q"),
+            GrowableArray("q"),
+            GrowableArray("q"),
+        )
 
     def stretches(self, numbers: Places) -> tuple[Places, Places, Places]:
         """Of many keys: the first place, the end, and the shift; no entry: from 0 to 0."""
@@ -152,7 +157,7 @@ class _Timed(Memory):
         return firsts, self.timeline.before(firsts, [end[n] for n in numbers], moments)
 
 
-class DatedFacts(_Timed):
+class AsOfRows(_Timed):
     """A join's facts by key and by when they became known: the last one counts.
 
     Parameters
@@ -162,18 +167,18 @@ class DatedFacts(_Timed):
     """
 
     def __init__(
-        self, columns: dict[str, pl.DataType], timeline: Timeline, span: str | None
+        self, columns: dict[str, pl.DataType], timeline: EventIndex, span: str | None
     ) -> None:
         super().__init__(columns, timeline)
         self._span, self._rows = span, _Rows(columns)
 
     def take(self, number: int, entry: Any) -> None:
-        """See ``Memory.take``."""
+        """See ``LookupTable.take``."""
         times, rows = entry or ([], [])
         self._take(number, times, self._rows.add(rows))
 
-    def of_few(self, numbers: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
-        """See ``Memory.of_few``."""
+    def of_few(self, numbers: Sequence[int], asked: QueryTimes) -> tuple[list[Column], int]:
+        """See ``LookupTable.of_few``."""
         shift, time = self._shift.values, self.timeline.time
         firsts, ends = self._ends(numbers, asked.moments)
         return self._rows.few([
@@ -185,7 +190,7 @@ class DatedFacts(_Timed):
             )
         ])  # fmt: skip
 
-    def of_many(self, numbers: Places, asked: Asked) -> tuple[list[Column], int]:
+    def of_many(self, numbers: Places, asked: QueryTimes) -> tuple[list[Column], int]:
         """``of_few`` for many rows, each with a moment."""
         first, end, shift = self.stretches(numbers)
         last = self.timeline.all_before(first[None], end[None], asked.ends[None])[0] - 1
@@ -195,35 +200,35 @@ class DatedFacts(_Timed):
         return self._rows.many(np.where(there, last - shift, 0))
 
 
-class PastEvents(_Timed):
+class WindowEvents(_Timed):
     """A window's past events by key, and the aggregates of those within its reach.
 
     Parameters
     ----------
     kinds
-        Of the columns that an entry has beside its times (see ``Growing``).
+        Of the columns that an entry has beside its times (see ``GrowableArray``).
     one, several
         The aggregates, from these columns.
     """
 
     def __init__(
-        self, columns: dict[str, pl.DataType], timeline: Timeline, span: str,
+        self, columns: dict[str, pl.DataType], timeline: EventIndex, span: str,
         kinds: str, one: Sequence[One], several: Sequence[Several],
     ) -> None:  # fmt: skip
         super().__init__(columns, timeline)
         self.span = span
         self._one, self._several = one, several
-        self._values = [Growing(kind) for kind in kinds]  # type: ignore[arg-type]
+        self._values = [GrowableArray(kind) for kind in kinds]  # type: ignore[arg-type]
         self._length = 0
         self._add(0, [[] if kind == "d" else [0] for kind in kinds])
 
     def take(self, number: int, entry: Any) -> None:
-        """See ``Memory.take``."""
+        """See ``LookupTable.take``."""
         times, columns = entry or ([], [])
         self._take(number, times, self._add(len(times), columns) if times else 0)
 
-    def of_few(self, numbers: Sequence[int], asked: Asked) -> tuple[list[Column], int]:
-        """See ``Memory.of_few``."""
+    def of_few(self, numbers: Sequence[int], asked: QueryTimes) -> tuple[list[Column], int]:
+        """See ``LookupTable.of_few``."""
         shift = self._shift.values
         _, ends = self._ends(numbers, asked.moments)
         _, firsts = self._ends(numbers, asked.begins(self.span))
@@ -241,7 +246,7 @@ class PastEvents(_Timed):
         with np.errstate(divide="ignore", invalid="ignore"):
             found = [f(self._values, first, end) for f in self._several]
         return [
-            restored(values, name, dtype)
+            restore_type(values, name, dtype)
             for values, (name, dtype) in zip(found, self.columns.items(), strict=True)
         ]
 
@@ -256,8 +261,8 @@ class PastEvents(_Timed):
         return start
 
 
-def within(
-    tables: Sequence[tuple[PastEvents, Places]], asked: Asked
+def window_answers(
+    tables: Sequence[tuple[WindowEvents, Places]], asked: QueryTimes
 ) -> list[tuple[list[Column], int]]:
     """What ``of_few`` gives for many rows, each with a moment: for some windows, together.
 
@@ -279,7 +284,9 @@ def within(
     ]
 
 
-def restored(values: Sequence[Any] | npt.NDArray[Any], name: str, dtype: pl.DataType) -> pl.Series:
+def restore_type(
+    values: Sequence[Any] | npt.NDArray[Any], name: str, dtype: pl.DataType
+) -> pl.Series:
     """A column of answers in its own type; NaN is missing."""
     import polars as pl
 

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.online.store import OnlineStore
 
-__all__ = ["Materialized", "is_current", "materialize", "validated"]
+__all__ = ["MaterializeResult", "is_current", "materialize", "read_validated"]
 
 HISTORY = "7d"
 """How long before the data clock requests may lie, unless said otherwise."""
 
 
 @dataclass(frozen=True)
-class Materialized:
+class MaterializeResult:
     """What was filled in: entries by table, and for which requests."""
 
     program: str
@@ -52,7 +52,7 @@ def materialize(
     store: OnlineStore,
     history: str | None = HISTORY,
     progress: Progress | None = None,
-) -> Materialized:
+) -> MaterializeResult:
     """Fill the store with what requests after the data clock need, and some time before it.
 
     Parameters
@@ -71,7 +71,7 @@ def materialize(
     clock, since = _clock(layout), None
     if clock is not None and history is not None:
         since = subtract(clock, history)
-    sources = {name: validated(program, name, layout) for name in program.used_sources}
+    sources = {name: read_validated(program, name, layout) for name in program.used_sources}
     counts: dict[str, int] = {}
 
     def entries() -> Iterator[tuple[str, str, str]]:
@@ -90,10 +90,10 @@ def materialize(
     }
     name = program_id(program)
     store.replace(name, facts, entries())
-    return Materialized(name, counts, facts["clock"], facts["since"])
+    return MaterializeResult(name, counts, facts["clock"], facts["since"])
 
 
-def validated(program: FeatureProgram, name: str, layout: Layout) -> pl.LazyFrame:
+def read_validated(program: FeatureProgram, name: str, layout: Layout) -> pl.LazyFrame:
     """A validated table, cleaned as the program says.
 
     Raises

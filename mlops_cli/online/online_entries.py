@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.features.aggregates import EXTREMES, Aggregate
 from mlops_cli.features.joins import JoinPlan
 from mlops_cli.features.windows import KNOWN, WindowPlan
-from mlops_cli.online.lookup_tables import DatedFacts, Facts, PastEvents
-from mlops_cli.online.window_aggregates import for_many, for_one
+from mlops_cli.online.lookup_tables import AsOfRows, KeyedRows, WindowEvents
+from mlops_cli.online.window_aggregates import aggregate_row, aggregate_rows
 
 if TYPE_CHECKING:
     import datetime as dt
 
     import polars as pl
 
-    from mlops_cli.data.source_schema import TableFacts
+    from mlops_cli.data.source_schema import SourceSchema
     from mlops_cli.features.program import FeatureProgram
-    from mlops_cli.online.event_index import Timeline
+    from mlops_cli.online.event_index import EventIndex
 
 __all__ = [
     "JoinEntries",
@@ -60,7 +60,7 @@ class JoinEntries:
     """A join's facts by key: the only ones, or all that became known, in order."""
 
     plan: JoinPlan
-    facts: TableFacts
+    facts: SourceSchema
 
     @property
     def name(self) -> str:
@@ -124,12 +124,12 @@ class JoinEntries:
         entry = json.loads(text)
         return (list(accumulate(entry[0])), entry[1]) if self.timed else entry
 
-    def memory(self, timeline: Timeline) -> Facts | DatedFacts:
+    def memory(self, timeline: EventIndex) -> KeyedRows | AsOfRows:
         """An empty memory for its entries."""
         if not self.timed:
-            return Facts(self.columns)
+            return KeyedRows(self.columns)
         span = self.plan.within if self.plan.as_of else None
-        return DatedFacts(self.columns, timeline, span)
+        return AsOfRows(self.columns, timeline, span)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class WindowEntries:
     """A window's past rows by key, for those of its aggregates that become known together."""
 
     plan: WindowPlan
-    facts: TableFacts
+    facts: SourceSchema
     late: tuple[str, ...]
     aggregates: tuple[Aggregate, ...]
 
@@ -202,14 +202,14 @@ class WindowEntries:
             columns += a.running(given)
         return list(accumulate(steps)), columns
 
-    def memory(self, timeline: Timeline) -> PastEvents:
+    def memory(self, timeline: EventIndex) -> WindowEvents:
         """An empty memory for its entries."""
         kinds, one, several = "", [], []
         for a in self.aggregates:
-            one.append(for_one(a, len(kinds)))
-            several.append(for_many(a, len(kinds)))
+            one.append(aggregate_row(a, len(kinds)))
+            several.append(aggregate_rows(a, len(kinds)))
             kinds += "d" if a.function in EXTREMES else "q" * a.width
-        return PastEvents(self.columns, timeline, self.plan.over, kinds, one, several)
+        return WindowEvents(self.columns, timeline, self.plan.over, kinds, one, several)
 
 
 def _steps(times: Sequence[int]) -> list[int]:

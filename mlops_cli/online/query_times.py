@@ -14,10 +14,10 @@ from mlops_cli.online.growable_array import Places
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Asked"]
+__all__ = ["QueryTimes"]
 
 
-class Asked:
+class QueryTimes:
     """When some rows are predicted, and from when on each look back counts.
 
     Parameters

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mlops_cli.data.column_types import DTYPES
-from mlops_cli.data.source_schema import moment
+from mlops_cli.data.source_schema import utc_moment
 from mlops_cli.features.prediction_time import blank_late_values
 from mlops_cli.features.request_columns import RequestColumns
 from mlops_cli.features.windows import AT
-from mlops_cli.online.lookup_tables import restored
+from mlops_cli.online.lookup_tables import restore_type
 from mlops_cli.online.online_entries import online_tables
-from mlops_cli.online.query_times import Asked
-from mlops_cli.online.request_rows import FEW_ROWS, WIDE, Inputs
+from mlops_cli.online.query_times import QueryTimes
+from mlops_cli.online.request_rows import FEW_ROWS, WIDE, RequestRows
 
 if TYPE_CHECKING:
     from mlops_cli.features.program import FeatureProgram
-    from mlops_cli.online.lookup_cache import Remembered
+    from mlops_cli.online.lookup_cache import LookupCache
     from mlops_cli.online.lookup_tables import Column
     from mlops_cli.online.online_entries import JoinEntries, WindowEntries
 
@@ -53,7 +53,7 @@ class RequestProgram:
         self.program = program
         self.tables = online_tables(program)
         columns = RequestColumns.of(program, carried)
-        self.inputs = Inputs(columns.types(), columns.needed(), columns.optional())
+        self.inputs = RequestRows(columns.types(), columns.needed(), columns.optional())
         self._base = _BaseSteps.of(program, columns)
         self._features = _FeatureSteps.of(program, self.tables)
 
@@ -62,7 +62,7 @@ class RequestProgram:
         return self._base.run(typed)
 
     def features(
-        self, started: pl.DataFrame, remembered: Remembered
+        self, started: pl.DataFrame, remembered: LookupCache
     ) -> tuple[dict[str, list[Any]], dict[str, int]]:
         """The features of started rows as columns of plain values, in the model's order.
 
@@ -91,7 +91,7 @@ class RequestProgram:
         return values.__getitem__
 
     def table(
-        self, started: pl.DataFrame, remembered: Remembered
+        self, started: pl.DataFrame, remembered: LookupCache
     ) -> tuple[dict[str, pl.Series], dict[str, int]]:
         """The same as columns of Polars, for many rows."""
         made, misses = remembered.answers(started, _asked(started, many=True))
@@ -119,7 +119,7 @@ class RequestProgram:
                 if wanted is None or name in wanted:
                     values = made[name]
                     if not isinstance(values, pl.Series):
-                        values = restored(values, name, dtype)
+                        values = restore_type(values, name, dtype)
                     added.append(values)
         return started.hstack(added)
 
@@ -202,12 +202,12 @@ def _moment_of_prediction(program: FeatureProgram) -> list[pl.Expr]:
     if at is None:
         return []
     schema = pl.Schema(program.base.schema)
-    return [moment(at.expr, at.type_in(schema)).cast(DTYPES["datetime"]).alias(AT)]
+    return [utc_moment(at.expr, at.type_in(schema)).cast(DTYPES["datetime"]).alias(AT)]
 
 
-def _asked(started: pl.DataFrame, *, many: bool) -> Asked:
+def _asked(started: pl.DataFrame, *, many: bool) -> QueryTimes:
     at = started.get_column(AT) if AT in started.columns else None
-    return Asked(started.height, at, many=many)
+    return QueryTimes(started.height, at, many=many)
 
 
 def _in_steps(frame: pl.DataFrame, steps: Iterable[Sequence[pl.Expr]]) -> pl.DataFrame:

@@ -10,20 +10,32 @@ from typing import Any
 
 import polars as pl
 
-from mlops_cli.data.column_types import MisfitError, fitted, printable, table_of, type_name
-from mlops_cli.data.plain_values import LONGEST_TEXT, alone, column, few_numbers, mixed
+from mlops_cli.data.column_types import (
+    TypeMismatch,
+    convert_or_null,
+    printable,
+    table_of,
+    type_name,
+)
+from mlops_cli.data.plain_values import (
+    LONGEST_TEXT,
+    float_columns,
+    mixed_column,
+    single_value,
+    typed_column,
+)
 from mlops_cli.errors import nearest
 
 __all__ = [
     "FEW_ROWS",
     "WIDE",
-    "Flagged",
-    "Inputs",
-    "Read",
+    "FlaggedRows",
+    "ParsedRows",
+    "RequestRows",
     "RowError",
     "RowErrors",
     "RowWarning",
-    "shown",
+    "shorten_value",
 ]
 
 FEW_ROWS, WIDE = 8, 32
@@ -57,7 +69,7 @@ class RowError:
 
 @dataclass(frozen=True)
 class RowWarning:
-    """Why a row's prediction rests on less than it seems (see ``core.policies``).
+    """Why a row's prediction rests on less than it seems (see ``online.value_policies``).
 
     Attributes
     ----------
@@ -78,7 +90,7 @@ class RowWarning:
 
 
 @dataclass(frozen=True)
-class Flagged:
+class FlaggedRows:
     """The rows whose value in a column a policy flags, or takes as missing.
 
     Attributes
@@ -96,7 +108,7 @@ class Flagged:
 
 
 @dataclass(frozen=True)
-class Read:
+class ParsedRows:
     """Rows that were understood, where they stood, and what was wrong with the others.
 
     Attributes
@@ -109,7 +121,7 @@ class Read:
     index: Sequence[int]
     errors: tuple[RowError, ...] = ()
     warnings: tuple[RowWarning, ...] = ()
-    flagged: tuple[Flagged, ...] = ()
+    flagged: tuple[FlaggedRows, ...] = ()
 
     def unlisted(self) -> dict[int, int]:
         """Row -> how many of its warnings are not listed, of rows that have such."""
@@ -123,16 +135,16 @@ class Read:
             left[warning.row] -= 1
         return {row: count for row, count in left.items() if count}
 
-    def part(self, start: int, size: int) -> Read:
+    def part(self, start: int, size: int) -> ParsedRows:
         """Some of the rows, as if only they had been given; where none was refused."""
         warnings = tuple(
             replace(w, row=w.row - start) for w in self.warnings if start <= w.row < start + size
         )
         frame = self.frame.slice(start, size)
         flagged = tuple(replace(f, rows=f.rows.slice(start, size)) for f in self.flagged)
-        return Read(frame, range(frame.height), (), warnings, flagged)
+        return ParsedRows(frame, range(frame.height), (), warnings, flagged)
 
-    def only(self, good: pl.Series, errors: Sequence[RowError]) -> Read:
+    def only(self, good: pl.Series, errors: Sequence[RowError]) -> ParsedRows:
         """Without the rows for which ``good`` is false, of which ``errors`` tell why."""
         if not errors:
             return self
@@ -141,11 +153,11 @@ class Read:
         warnings = tuple(w for w in self.warnings if w.row in left)
         told = sorted((*self.errors, *errors), key=lambda e: -1 if e.row is None else e.row)
         flagged = tuple(replace(f, rows=f.rows.filter(good)) for f in self.flagged)
-        return Read(self.frame.filter(good), index, tuple(told), warnings, flagged)
+        return ParsedRows(self.frame.filter(good), index, tuple(told), warnings, flagged)
 
 
 @dataclass(frozen=True)
-class Inputs:
+class RequestRows:
     """The raw columns of the base source, as the calling system knows them.
 
     Parameters
@@ -162,7 +174,7 @@ class Inputs:
     needed: tuple[str, ...]
     optional: tuple[str, ...] = ()
 
-    def read(self, rows: Sequence[Mapping[str, Any]]) -> Read:
+    def read(self, rows: Sequence[Mapping[str, Any]]) -> ParsedRows:
         """Typed columns of rows, such as JSON gives them."""
         try:
             given = {c: [row[c] for row in rows] for c in self.needed}
@@ -172,13 +184,13 @@ class Inputs:
             given[c] = [row.get(c) for row in rows]
         return self._typed(given, range(len(rows)))
 
-    def read_frame(self, frame: pl.DataFrame, *, thorough: bool = False) -> Read:
+    def read_frame(self, frame: pl.DataFrame, *, thorough: bool = False) -> ParsedRows:
         """Typed columns of a table; with ``thorough``, every error of every row."""
         missing = [c for c in self.needed if c not in frame.columns]
         if missing:
             hints = self._hints(missing, frame.columns)
             lacking = (_missing(c, None, hints) for c in missing[:_MANY])
-            return Read(frame.clear(), (), tuple(lacking))
+            return ParsedRows(frame.clear(), (), tuple(lacking))
         columns: list[pl.Series] = []
         errors = RowErrors(thorough=thorough)
         for c in (*self.needed, *self.optional):
@@ -197,21 +209,25 @@ class Inputs:
                     errors.add(self._misfit(row, c, value, wanted), row)
         typed = table_of(columns)
         if not errors.rows:
-            return Read(typed, range(frame.height))
+            return ParsedRows(typed, range(frame.height))
         good = [i for i in range(frame.height) if i not in errors.rows]
-        return Read(typed[good], good, errors.in_order())
+        return ParsedRows(typed[good], good, errors.in_order())
 
     def values(self, given: Mapping[str, Any]) -> list[Any] | None:
         """Some columns' values of one row, typed; None where one doesn't fit."""
         found = []
         for c, value in given.items():
-            one = alone(c, value, self.columns[c]) if c in self.columns else pl.Series(c, [value])
+            one = (
+                single_value(c, value, self.columns[c])
+                if c in self.columns
+                else pl.Series(c, [value])
+            )
             if one is None:
                 return None
             found.append(one[0])
         return found
 
-    def _typed(self, given: Mapping[str, Sequence[Any]], index: Sequence[int]) -> Read:
+    def _typed(self, given: Mapping[str, Sequence[Any]], index: Sequence[int]) -> ParsedRows:
         columns: list[pl.Series] = []
         errors = RowErrors()
         numbers = self._few_numbers(given, len(index))
@@ -221,18 +237,18 @@ class Inputs:
                 continue
             dtype = self.columns[c]
             try:
-                columns.append(column(c, values, dtype))
-            except (MisfitError, TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
-                made, lost = mixed(c, values, dtype)
+                columns.append(typed_column(c, values, dtype))
+            except (TypeMismatch, TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+                made, lost = mixed_column(c, values, dtype)
                 columns.append(made)
                 wanted = type_name(dtype)
                 for i in errors.some(lost):
                     errors.add(self._misfit(index[i], c, values[i], wanted), i)
         frame = table_of(columns)
         if not errors.rows:
-            return Read(frame, index)
+            return ParsedRows(frame, index)
         good = [i for i in range(len(index)) if i not in errors.rows]
-        return Read(frame[good], [index[i] for i in good], errors.in_order())
+        return ParsedRows(frame[good], [index[i] for i in good], errors.in_order())
 
     def _few_numbers(
         self, given: Mapping[str, Sequence[Any]], rows: int
@@ -241,7 +257,7 @@ class Inputs:
         if not 0 < rows <= FEW_ROWS or len(self._numbers) < WIDE:
             return {}
         values = [[given[c][row] for c in self._numbers] for row in range(rows)]
-        frame = few_numbers(values, self._numbers)
+        frame = float_columns(values, self._numbers)
         return {} if frame is None else {c.name: c for c in frame.get_columns()}
 
     @cached_property
@@ -249,12 +265,12 @@ class Inputs:
         return [c for c in (*self.needed, *self.optional) if self.columns[c] == pl.Float64]
 
     def _misfit(self, row: int, column: str, value: Any, wanted: str) -> RowError:
-        text, why = shown(value), f"is not of type {wanted}"
+        text, why = shorten_value(value), f"is not of type {wanted}"
         if isinstance(value, str) and len(value) > LONGEST_TEXT:
             why = f"has {len(value):,} characters, and may have {LONGEST_TEXT:,}"
         return RowError(row, column, text, f"{text} in column {column!r} {why}")
 
-    def _lacking(self, rows: Sequence[Mapping[str, Any]]) -> Read:
+    def _lacking(self, rows: Sequence[Mapping[str, Any]]) -> ParsedRows:
         asked = (*self.needed, *self.optional)
         read = self._typed({c: [row.get(c) for row in rows] for c in asked}, range(len(rows)))
         errors, hints = RowErrors(), dict[str, str]()
@@ -267,7 +283,7 @@ class Inputs:
                     errors.add(_missing(c, place, hints), place)
         good = [i for i, position in enumerate(read.index) if position not in errors.rows]
         ordered = sorted((*errors.all, *read.errors), key=lambda e: (e.row, e.column))
-        return Read(read.frame[good], [read.index[i] for i in good], tuple(ordered))
+        return ParsedRows(read.frame[good], [read.index[i] for i in good], tuple(ordered))
 
     def _hints(self, missing: Sequence[str], given: Iterable[str]) -> dict[str, str]:
         """For the first missing columns, the most similar names among those that aren't known."""
@@ -315,7 +331,7 @@ def _missing(column: str, row: int | None, hints: Mapping[str, str]) -> RowError
 def _fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series | None]:
     """A column in its type; infinity stays one, as policies say what becomes of it."""
     try:
-        made, lost = fitted(values, dtype)
+        made, lost = convert_or_null(values, dtype)
         if dtype == pl.String and (made.str.len_bytes() > LONGEST_TEXT).any():
             long = (made.str.len_chars() > LONGEST_TEXT).fill_null(value=False)
             if long.any():
@@ -331,7 +347,7 @@ def _fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series
     return made, lost
 
 
-def shown(value: Any) -> str:
+def shorten_value(value: Any) -> str:
     """A value as messages have it, shortened."""
     if isinstance(value, str):
         value = value[:_SHOWN]

@@ -22,20 +22,20 @@ from mlops_cli.errors import BadParams, nearest
 from mlops_cli.online.request_rows import (
     FEW_ROWS,
     WIDE,
-    Flagged,
-    Inputs,
-    Read,
+    FlaggedRows,
+    ParsedRows,
+    RequestRows,
     RowError,
     RowErrors,
     RowWarning,
-    shown,
+    shorten_value,
 )
 from mlops_cli.params.serving import ColumnPolicy
 
 if TYPE_CHECKING:
     from mlops_cli.features.program import FeatureProgram
 
-__all__ = ["ANY", "Policies", "known_columns", "seen_in_training"]
+__all__ = ["ANY", "ValuePolicies", "known_columns", "seen_in_training"]
 
 ANY = "*"
 """Stands for every column that isn't named."""
@@ -93,7 +93,7 @@ class _Column:
         return not any(check.breaks(column).any() for check in self.checks)
 
 
-class Policies:
+class ValuePolicies:
     """The policies of a version's columns.
 
     Parameters
@@ -110,7 +110,7 @@ class Policies:
 
     def __init__(
         self,
-        inputs: Inputs,
+        inputs: RequestRows,
         rules: Mapping[str, Mapping[str, Any]],
         seen: Mapping[str, Mapping[str, Any]],
         wanted: Mapping[str, ColumnPolicy],
@@ -129,7 +129,7 @@ class Policies:
             if made is not None:
                 self._columns[name] = made
 
-    def apply(self, read: Read, *, thorough: bool = False) -> Read:
+    def apply(self, read: ParsedRows, *, thorough: bool = False) -> ParsedRows:
         """Rows without those that are refused, and with what is taken as missing or flagged.
 
         Parameters
@@ -158,7 +158,9 @@ class Policies:
             )
         ]
 
-    def _judged(self, read: Read, broken: Mapping[str, Sequence[_Check]], thorough: bool) -> Read:
+    def _judged(
+        self, read: ParsedRows, broken: Mapping[str, Sequence[_Check]], thorough: bool
+    ) -> ParsedRows:
         frame, index = read.frame, read.index
         errors = RowErrors(thorough=thorough)
         warnings = _Warnings(index, None if thorough else _OF_A_REQUEST)
@@ -182,7 +184,7 @@ class Policies:
                     nothing = pl.Series(name, [None], dtype=given.dtype)
                     frame = frame.with_columns(given.zip_with(~found, nothing))
                     given = frame.get_column(name)
-        judged = Read(
+        judged = ParsedRows(
             frame,
             index,
             read.errors,
@@ -203,14 +205,14 @@ class _Warnings:
 
     def __init__(self, index: Sequence[int], most: int | None) -> None:
         self.listed: list[RowWarning] = []
-        self.flagged: list[Flagged] = []
+        self.flagged: list[FlaggedRows] = []
         self._index = index
         self._most = most
         self._of_row = [0] * len(index)
 
     def add(self, given: pl.Series, found: pl.Series, check: _Check) -> None:
         """Take a column's values that break a check."""
-        self.flagged.append(Flagged(given.name, check.kind, check.policy, found))
+        self.flagged.append(FlaggedRows(given.name, check.kind, check.policy, found))
         room = None if self._most is None else self._most - len(self.listed)
         if room == 0:
             return
@@ -314,7 +316,7 @@ class _Of:
         return moment.date() if self.dtype == pl.Date else moment
 
 
-def known_columns(wanted: Mapping[str, ColumnPolicy], inputs: Inputs) -> None:
+def known_columns(wanted: Mapping[str, ColumnPolicy], inputs: RequestRows) -> None:
     """See that `serve.columns` names only columns that there are.
 
     Raises
@@ -388,7 +390,7 @@ def _sentence(column: str, value: Any, said: str) -> str:
 def _value(value: Any) -> str | None:
     if value is None:
         return None
-    return value.isoformat() if isinstance(value, dt.date) else shown(value)
+    return value.isoformat() if isinstance(value, dt.date) else shorten_value(value)
 
 
 def _text(value: Any) -> str:

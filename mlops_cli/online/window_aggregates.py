@@ -13,20 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops_cli.features.aggregates import EXTREMES, SQUARE_SCALE, SUM_SCALE, Aggregate
-from mlops_cli.online.growable_array import Growing, Places
+from mlops_cli.online.growable_array import GrowableArray, Places
 
-__all__ = ["One", "Several", "for_many", "for_one"]
+__all__ = ["One", "Several", "aggregate_row", "aggregate_rows"]
 
 One = Callable[[Sequence[Any], int, int], Any]
 """Columns (see ``Aggregate.running``), the first event and the end of events -> the aggregate."""
-Several = Callable[[Sequence[Growing], Places, Places], npt.NDArray[Any]]
+Several = Callable[[Sequence[GrowableArray], Places, Places], npt.NDArray[Any]]
 """The same for many rows; NaN where there is no value."""
 
 _GATHERED = 1_000_000
 """Values of all windows together up to which they are copied beside each other."""
 
 
-def for_one(aggregate: Aggregate, place: int) -> One:
+def aggregate_row(aggregate: Aggregate, place: int) -> One:
     """A function for one row; the aggregate's columns begin at ``place``."""
     if aggregate.function in EXTREMES:
         best: Callable[..., Any] = min if aggregate.function == "min" else max
@@ -63,27 +63,33 @@ def for_one(aggregate: Aggregate, place: int) -> One:
     return {"count": count, "sum": total, "mean": mean, "std": std}[aggregate.function]
 
 
-def for_many(aggregate: Aggregate, place: int) -> Several:
+def aggregate_rows(aggregate: Aggregate, place: int) -> Several:
     """A function for many rows; the aggregate's columns begin at ``place``."""
     if aggregate.function in EXTREMES:
         best = np.fmin if aggregate.function == "min" else np.fmax
         return lambda columns, first, end: _extremes(columns[place], first, end, best)
 
-    def within(column: Growing, first: Places, end: Places) -> npt.NDArray[Any]:
+    def within(column: GrowableArray, first: Places, end: Places) -> npt.NDArray[Any]:
         return np.asarray(column.at(end) - column.at(first))
 
-    def counts(columns: Sequence[Growing], first: Places, end: Places) -> Places:
+    def counts(columns: Sequence[GrowableArray], first: Places, end: Places) -> Places:
         return within(columns[place], first, end)
 
-    def totals(columns: Sequence[Growing], first: Places, end: Places) -> npt.NDArray[np.float64]:
+    def totals(
+        columns: Sequence[GrowableArray], first: Places, end: Places
+    ) -> npt.NDArray[np.float64]:
         found = within(columns[place + 1], first, end).astype(np.float64)
         return np.asarray(found / SUM_SCALE)
 
-    def means(columns: Sequence[Growing], first: Places, end: Places) -> npt.NDArray[np.float64]:
+    def means(
+        columns: Sequence[GrowableArray], first: Places, end: Places
+    ) -> npt.NDArray[np.float64]:
         # Nothing by nothing is NaN.
         return np.asarray(totals(columns, first, end) / counts(columns, first, end))
 
-    def stds(columns: Sequence[Growing], first: Places, end: Places) -> npt.NDArray[np.float64]:
+    def stds(
+        columns: Sequence[GrowableArray], first: Places, end: Places
+    ) -> npt.NDArray[np.float64]:
         n = counts(columns, first, end)
         mean = within(columns[place + 1], first, end).astype(np.float64) / SQUARE_SCALE
         squares = within(columns[place + 2], first, end).astype(np.float64)
@@ -95,7 +101,7 @@ def for_many(aggregate: Aggregate, place: int) -> Several:
 
 
 def _extremes(
-    column: Growing, first: Places, end: Places, best: np.ufunc
+    column: GrowableArray, first: Places, end: Places, best: np.ufunc
 ) -> npt.NDArray[np.float64]:
     """The least or greatest number of each stretch that isn't NaN; NaN if there is none."""
     sizes = end - first

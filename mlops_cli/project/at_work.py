@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
 
-__all__ = ["Work", "holder_alive", "work"]
+__all__ = ["RunningWork", "holder_alive", "mark_running"]
 
 
 @dataclass(frozen=True)
-class Work:
+class RunningWork:
     """A run that is at work.
 
     Attributes
@@ -30,15 +30,15 @@ class Work:
     stage: str | None
 
 
-def work(layout: Layout) -> Work | None:
+def mark_running(layout: Layout) -> RunningWork | None:
     """The run that is at work on a project, of `mlops` or of DVC by itself."""
     written = _written(layout.root)
     process = holder_alive(layout.work / "run.lock") or next(iter(written.values()), None)
-    return None if process is None else Work(process, _stage(layout.root, written))
+    return None if process is None else RunningWork(process, _stage(layout.root, written))
 
 
 def holder_alive(lock: Path) -> int | None:
-    """The process that holds a lock of ``store.locks``, by the number that it has left; or None."""
+    """The process that holds a lock of ``project.locks``, by the number that it left; or None."""
     try:
         number = int(lock.with_suffix(".pid").read_text(encoding="utf-8"))
     except (OSError, ValueError):

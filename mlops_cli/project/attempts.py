@@ -1,7 +1,7 @@
 """A retraining on its way, and those that were: a journal that outlives a kill.
 
 While an attempt is unfinished, copies of the tracked files that it may change lie in
-``.mlops/retrain/before`` (``store.snapshots``), so that the project can be put back as it was.
+``.mlops/retrain/before`` (``project.snapshots``), so that the project can be put back as it was.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlops_cli.data.atomic_files import append_json_line, read_json, read_json_lines, write_json
 from mlops_cli.errors import NotFound, NotProject
-from mlops_cli.project.dvc import keep_outputs, opened
-from mlops_cli.project.edit_params import set_until, text_with_until
+from mlops_cli.project.dvc import keep_outputs, open_repo
+from mlops_cli.project.edit_params import replace_until, set_until
 from mlops_cli.project.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Attempts:
         NotProject
             If outputs hold what `dvc.lock` doesn't know: it would be lost.
         """
-        with opened(self._root, outside=True) as repo:
+        with open_repo(self._root, outside=True) as repo:
             status = repo.data_status()["uncommitted"]
             unsaved = sorted({*status.get("modified", ()), *status.get("added", ())})
             if unsaved:
@@ -107,7 +107,7 @@ class Attempts:
 
     def move_clock(self, attempt: Attempt) -> None:
         """Write the attempt's data clock into ``params.yaml``."""
-        self._snapshot.expect(self._params, text_with_until(self._params, attempt.until))
+        self._snapshot.expect(self._params, replace_until(self._params, attempt.until))
         set_until(self._params, attempt.until)
 
     @contextmanager
@@ -146,7 +146,7 @@ class Attempts:
             "mlops retrain --abandon",
         )
         self._snapshot.put_back(plan)
-        with opened(self._root, outside=True) as repo:
+        with open_repo(self._root, outside=True) as repo:
             # What is overwritten was made by the attempt: before it, all was in the cache.
             repo.checkout(force=True, allow_missing=True)
         return plan.aside

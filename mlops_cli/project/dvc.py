@@ -29,7 +29,7 @@ from mlops_cli.errors import (
     NotProject,
     StageFailed,
 )
-from mlops_cli.project.dvc_files import answering, checked_repo, refuse_files
+from mlops_cli.project.dvc_files import checked_repo, refuse_dvc_errors, refuse_files
 from mlops_cli.project.ignore_files import refuse_ignores
 from mlops_cli.project.tracked import refuse_unsafe, tracked_files
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 __all__ = [
-    "Unsaved",
+    "UnsavedOutputs",
     "changes",
     "keep_outputs",
-    "opened",
+    "open_repo",
     "reproduce",
     "unsaved_outputs",
     "use_site_cache",
@@ -51,7 +51,7 @@ _SHOWN = 5
 Around = Callable[[Sequence[str]], AbstractContextManager[None]]
 
 
-class Unsaved(NotProject):
+class UnsavedOutputs(NotProject):
     """Files in the place of outputs are nowhere else; DVC has removed none of them."""
 
     def __init__(self, files: Sequence[str]) -> None:
@@ -64,7 +64,7 @@ class Unsaved(NotProject):
 
 
 @contextmanager
-def opened(root: Path, *, index: bool = True, outside: bool = False) -> Iterator[Repo]:
+def open_repo(root: Path, *, index: bool = True, outside: bool = False) -> Iterator[Repo]:
     """The DVC repository of a project, with DVC's errors turned into ours.
 
     Parameters
@@ -179,7 +179,7 @@ def reproduce(
                 stage.dump(update_pipeline=False)
         return done
 
-    with opened(root, outside=True) as repo:
+    with open_repo(root, outside=True) as repo:
         done = repo.reproduce(targets=target, force=force, **({"repro_fn": one} if around else {}))
         return [stage.addressing for stage in done]
 
@@ -224,7 +224,7 @@ def unsaved_outputs(repo: Repo) -> list[str]:
 
 def changes(root: Path) -> dict[str, list[str]]:
     """Stage -> what changed since ``dvc.lock``, in words; a stage up to date isn't there."""
-    with opened(root) as repo, answering(root):
+    with open_repo(root) as repo, refuse_dvc_errors(root):
         status: dict[str, list[Any]] = repo.status()
         # Of a stage that has no record DVC says that what never was is new, or deleted.
         new = {s.addressing for s in repo.index.stages if s.cmd and not _recorded(s)}
@@ -294,7 +294,7 @@ def _without_cause(error: BaseException, chain: Sequence[BaseException]) -> Mlop
         return NotProject(said, hint)
     first, *files = str(error).splitlines() or [""]
     if "unsaved files" in first and files:
-        return Unsaved(files)
+        return UnsavedOutputs(files)
     text = "; ".join(dict.fromkeys(_one_line(cause) for cause in chain))
     if any(isinstance(cause, _misstatements()) for cause in chain):
         return BadParams(f"DVC cannot use the project's files: {text}", "Correct them.")

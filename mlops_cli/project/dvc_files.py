@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dvc.output import Output
     from dvc.repo import Repo
 
-__all__ = ["answering", "checked_repo", "refuse_files"]
+__all__ = ["checked_repo", "refuse_dvc_errors", "refuse_files"]
 
 _STAGES = 10_000
 """The most that one `matrix` may make."""
@@ -204,7 +204,7 @@ def checked_repo(root: Path, *, outside: bool) -> Repo:
     class Checked(Repo):  # type: ignore[misc]  # DVC has no types
         @cached_property
         def index(self) -> Index:
-            with answering(root):
+            with refuse_dvc_errors(root):
                 index = Index.from_repo(self)
                 outs, deps = list(index.outs), [d for stage in index.stages for d in stage.deps]
             _refuse_outside(self, outs, deps, root, outside=outside)
@@ -275,7 +275,7 @@ def _refuse_objects(repo: Repo, root: Path, out: Output) -> None:
 
 
 @contextmanager
-def answering(root: Path) -> Iterator[None]:
+def refuse_dvc_errors(root: Path) -> Iterator[None]:
     """What DVC can't make sense of, whichever error it makes of that, as a fault of the project.
 
     Raises

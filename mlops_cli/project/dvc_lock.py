@@ -14,15 +14,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mlops_cli.data.untrusted import data_hash, data_path, well_formed
+from mlops_cli.data.untrusted import data_hash, data_path, refuse_malformed
 from mlops_cli.errors import DataRefused
 from mlops_cli.params.reading import BadYaml, load_yaml
-from mlops_cli.project.dvc_objects import md5_of
+from mlops_cli.project.dvc_objects import file_md5
 from mlops_cli.project.git import Git
 from mlops_cli.project.ignore_files import refuse_ignores
 from mlops_cli.project.tracked import refuse_unsafe
 
-__all__ = ["Entry", "Lock", "exported", "hashed", "lock_at", "refuse_large"]
+__all__ = ["Entry", "Lock", "hash_of", "lock_at", "refuse_large", "write_lock"]
 
 _FILES, _BYTES = 200_000, 8 << 30
 """Of a commit, in Git."""
@@ -139,7 +139,7 @@ def _lock_at(root: Path, commit: str) -> Lock | None:
         return None
     names = git.run("ls-tree", "-r", "-z", "--name-only", commit).split("\0")
     in_git = frozenset(name for name in names if name)
-    with well_formed(f"dvc.lock of commit {commit[:9]}", _HINT):
+    with refuse_malformed(f"dvc.lock of commit {commit[:9]}", _HINT):
         stages = _yaml(text, "dvc.lock", commit).get("stages") or {}
         entries = tuple(_entries(stages, _folders(git, commit)))
         sources = tuple(_sources(git, commit, sorted(n for n in in_git if n.endswith(".dvc"))))
@@ -160,7 +160,7 @@ def _lock_at(root: Path, commit: str) -> Lock | None:
 
 
 @contextmanager
-def exported(root: Path, commit: str) -> Iterator[Path]:
+def write_lock(root: Path, commit: str) -> Iterator[Path]:
     """The project's files as Git has them at a commit, in a folder that is removed afterwards.
 
     Neither the workspace nor the index is touched.
@@ -187,11 +187,11 @@ def exported(root: Path, commit: str) -> Iterator[Path]:
         yield tree
 
 
-def hashed(root: Path, path: str) -> str | None:
+def hash_of(root: Path, path: str) -> str | None:
     """The MD5 of a file or folder as DVC computes it; None if it isn't there."""
     place = root / path
     if place.is_file():
-        return md5_of(place)
+        return file_md5(place)
     if not place.is_dir():
         return None
     from dvc.fs import LocalFileSystem
@@ -199,7 +199,7 @@ def hashed(root: Path, path: str) -> str | None:
 
     files = LocalFileSystem()
     found = DvcIgnoreFilter(files, str(root)).find(files, str(place))
-    listed = sorted((Path(f).relative_to(place).as_posix(), md5_of(Path(f))) for f in found)
+    listed = sorted((Path(f).relative_to(place).as_posix(), file_md5(Path(f))) for f in found)
     text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in listed])
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
@@ -237,7 +237,7 @@ def _entries(stages: Mapping[str, Any], folders: Mapping[str, str]) -> Iterator[
 def _sources(git: Git, commit: str, files: list[str]) -> Iterator[Entry]:
     for file in files:
         place = f"{file} of commit {commit[:9]}"
-        with well_formed(place, _HINT):
+        with refuse_malformed(place, _HINT):
             tree = _yaml(git.run("show", f"{commit}:./{file}"), file, commit)
             folder = posixpath.join(posixpath.dirname(file), tree.get("wdir") or "")
             for out in tree.get("outs") or ():

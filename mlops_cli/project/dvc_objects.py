@@ -12,11 +12,11 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlops_cli.data.atomic_files import staged
+from mlops_cli.data.atomic_files import atomic_write
 from mlops_cli.data.untrusted import data_hash, directory_files
 from mlops_cli.errors import DataRefused, NotFound
 
-__all__ = ["Objects", "digest_of", "md5_of"]
+__all__ = ["Objects", "file_md5", "object_digest"]
 
 _CHUNK = 1 << 20
 
@@ -55,7 +55,7 @@ class Objects:
             If it was changed, or lists what isn't below the folder.
         """
         content = self._path(md5, name).read_bytes()
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() != digest_of(md5):
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != object_digest(md5):
             raise _changed(name, self._path(md5, name))
         return directory_files(content, name)
 
@@ -70,7 +70,7 @@ class Objects:
             If it was changed.
         """
         path = self._path(md5, name)
-        if md5_of(path) != digest_of(md5):
+        if file_md5(path) != object_digest(md5):
             raise _changed(name, path)
         return path.stat().st_size
 
@@ -93,7 +93,7 @@ class Objects:
             while chunk := given.read(_CHUNK):
                 digest.update(chunk)
                 taken.write(chunk)
-        if digest.hexdigest() != digest_of(md5):
+        if digest.hexdigest() != object_digest(md5):
             raise _changed(name, source)
 
     def _path(self, md5: str, name: str) -> Path:
@@ -105,18 +105,18 @@ class Objects:
     @contextlib.contextmanager
     def placed(self, md5: str, target: Path, name: str) -> Iterator[Path]:
         """A copy that takes the target's place when the block ends well."""
-        with staged(target) as temporary:
+        with atomic_write(target) as temporary:
             self.copy(md5, temporary, name)
             yield temporary
 
 
-def md5_of(path: Path) -> str:
+def file_md5(path: Path) -> str:
     """The MD5 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def digest_of(md5: str) -> str:
+def object_digest(md5: str) -> str:
     """The MD5 in an object's name, which ends with ``.dir`` for a folder's listing."""
     return md5.removesuffix(".dir")
 

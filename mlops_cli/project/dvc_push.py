@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.data.atomic_files import is_full
 from mlops_cli.data.untrusted import data_hash
-from mlops_cli.data.urls import masked, scrubbed
+from mlops_cli.data.urls import mask_url, scrub
 from mlops_cli.errors import MlopsError, NotFound, SourceUnreadable, nearest
-from mlops_cli.project.dvc import keep_outputs, opened
+from mlops_cli.project.dvc import keep_outputs, open_repo
 from mlops_cli.project.dvc_lock import lock_at
 from mlops_cli.project.dvc_objects import Objects
 from mlops_cli.reporting import Progress, Silent
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc_data.hashfile.db import HashFileDB
 
-__all__ = ["Sent", "publish", "upload"]
+__all__ = ["SentObjects", "publish", "upload"]
 
 _SHOWN = 5
 
 
 @dataclass
-class Sent:
+class SentObjects:
     """What was sent; ``missing`` is what is neither here nor there, MD5 -> name."""
 
     remote: str
@@ -36,7 +36,7 @@ class Sent:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def publish(root: Path, progress: Progress | None = None) -> Sent | None:
+def publish(root: Path, progress: Progress | None = None) -> SentObjects | None:
     """Send what the workspace's `dvc.lock` states to the default DVC remote, if there is one.
 
     Raises
@@ -44,7 +44,7 @@ def publish(root: Path, progress: Progress | None = None) -> Sent | None:
     NotFound
         If an output is nowhere: nobody could have it.
     """
-    with opened(root) as repo:
+    with open_repo(root) as repo:
         if not repo.config["core"].get("remote"):
             return None
         keep_outputs(repo, root)
@@ -70,7 +70,7 @@ def upload(
     remote: str | None,
     progress: Progress,
     data: Mapping[str, str] | None = None,
-) -> Sent:
+) -> SentObjects:
     """Send what the workspace and HEAD use, bundles, and data of other commits, where it isn't yet.
 
     Parameters
@@ -90,8 +90,8 @@ def upload(
         If the remote cannot be reached.
     """
     objects = Objects(root)
-    with opened(root) as repo:
-        sent = Sent(_remote(repo, remote))
+    with open_repo(root) as repo:
+        sent = SentObjects(_remote(repo, remote))
         objects.use(Path(repo.cache.local.path))
         progress.update("looking what the remote lacks")
         try:
@@ -109,7 +109,7 @@ def upload(
             # Each kind of remote has errors of its own.
             raise SourceUnreadable(
                 f"the DVC remote {sent.remote!r} cannot be written to: "
-                + scrubbed(" ".join(str(error).split()))[:300],
+                + scrub(" ".join(str(error).split()))[:300],
                 "See that it can be reached (network, mount, credentials), then push again.",
             ) from error
     return sent
@@ -185,7 +185,7 @@ def _send(
     if done.failed:
         failed = ", ".join(sorted(wanted[str(h.value)] for h in done.failed)[:3])
         raise SourceUnreadable(
-            f"the DVC remote at {masked(str(to.path))} didn't take {len(done.failed)} files: "
+            f"the DVC remote at {mask_url(str(to.path))} didn't take {len(done.failed)} files: "
             + failed,
             "Try again later; what arrived is not sent twice.",
         )

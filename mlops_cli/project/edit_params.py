@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mlops_cli.data.atomic_files import staged
+from mlops_cli.data.atomic_files import atomic_write
 from mlops_cli.errors import BadParams
 
-__all__ = ["set_until", "text_with_until"]
+__all__ = ["replace_until", "set_until"]
 
 _SCALAR = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s,#}]+""")
 
@@ -22,15 +22,15 @@ def set_until(path: Path, until: str) -> None:
     BadParams
         If the file is written in a way in which the value cannot be replaced safely.
     """
-    text = text_with_until(path, until)
+    text = replace_until(path, until)
     with (
-        staged(path.resolve()) as temporary,
+        atomic_write(path.resolve()) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         file.write(text)
 
 
-def text_with_until(path: Path, until: str) -> str:
+def replace_until(path: Path, until: str) -> str:
     """What ``set_until`` would write.
 
     Raises

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mlops_cli.data.urls import scrubbed
+from mlops_cli.data.urls import scrub
 from mlops_cli.errors import BadParams, MlopsError, NotProject
 
 __all__ = ["Git", "GitFailed", "GitMissing"]
@@ -31,7 +31,7 @@ class GitFailed(MlopsError):
     """Git said no; ``said`` is what it wrote on stderr."""
 
     def __init__(self, command: str, said: str, code: int) -> None:
-        said = scrubbed(said)  # a remote's address may hold a password
+        said = scrub(said)  # a remote's address may hold a password
         line = " ".join(said.split()) or f"exit code {code}"
         super().__init__(f"`git {command}` failed: {line}", "Mend it, then run again.")
         self.said = said
@@ -130,7 +130,7 @@ class Git:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             reason.seek(0)
-            return code, scrubbed(_text(reason.read(_PART)))
+            return code, scrub(_text(reason.read(_PART)))
 
     def _run(
         self,

@@ -11,11 +11,11 @@ from pathlib import Path
 from mlops_cli.data.private_files import private_parent
 from mlops_cli.errors import Busy
 
-__all__ = ["held", "waited_for"]
+__all__ = ["lock", "wait_for_lock"]
 
 
 @contextmanager
-def held(path: Path, what: str) -> Iterator[None]:
+def lock(path: Path, what: str) -> Iterator[None]:
     """Hold the lock, or refuse at once.
 
     Raises
@@ -42,7 +42,7 @@ def held(path: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def waited_for(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
+def wait_for_lock(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock, after waiting for whoever has it; ``waiting`` is told once."""
     from filelock import FileLock, Timeout
 

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.data.atomic_files import is_full
 from mlops_cli.data.untrusted import LARGEST_JSON, data_hash
-from mlops_cli.data.urls import masked, scrubbed
+from mlops_cli.data.urls import mask_url, scrub
 from mlops_cli.errors import DataRefused, MlopsError, NotFound, SourceUnreadable, nearest
 from mlops_cli.layout import Layout
-from mlops_cli.project.dvc import opened
-from mlops_cli.project.dvc_objects import Objects, digest_of, md5_of
+from mlops_cli.project.dvc import open_repo
+from mlops_cli.project.dvc_objects import Objects, file_md5, object_digest
 from mlops_cli.reporting import Progress, Silent
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc_data.hashfile.db import HashFileDB
 
-__all__ = ["Brought", "RemoteObjects"]
+__all__ = ["FetchedObjects", "RemoteObjects"]
 
 _AT_ONCE = 16
 _SHOWN = 5
@@ -32,7 +32,7 @@ _LARGEST = 100 << 30
 
 
 @dataclass
-class Brought:
+class FetchedObjects:
     """What was fetched into the cache.
 
     Attributes
@@ -86,7 +86,7 @@ class RemoteObjects(Objects):
 
     def bring(
         self, wanted: Mapping[str, str], sizes: Mapping[str, int] = MappingProxyType({})
-    ) -> Brought:
+    ) -> FetchedObjects:
         """Fetch into the cache what isn't there, of these objects (MD5 -> name) and their files.
 
         Parameters
@@ -103,10 +103,10 @@ class RemoteObjects(Objects):
         NotFound
             If there is no remote of that name.
         """
-        brought = Brought()
+        brought = FetchedObjects()
         if not self._lacking(wanted):
             return brought
-        with opened(self.root, index=False) as repo:
+        with open_repo(self.root, index=False) as repo:
             self.use(Path(repo.cache.local.path))
             unreachable = []
             for name in self._remotes(repo):
@@ -120,8 +120,8 @@ class RemoteObjects(Objects):
                     if is_full(error):
                         raise
                     # Each kind of remote has errors of its own.
-                    url = brought.tried.setdefault(name, masked(_address(repo, name)))
-                    said = scrubbed(" ".join(str(error).split()), _address(repo, name))[:300]
+                    url = brought.tried.setdefault(name, mask_url(_address(repo, name)))
+                    said = scrub(" ".join(str(error).split()), _address(repo, name))[:300]
                     unreachable.append(f"{name} ({url}): {said or type(error).__name__}")
         brought.missing = self._lacking(wanted)
         if brought.missing and unreachable:
@@ -162,11 +162,11 @@ class RemoteObjects(Objects):
         lacking: dict[str, str],
         wanted: Mapping[str, str],
         sizes: Mapping[str, int],
-        brought: Brought,
+        brought: FetchedObjects,
     ) -> None:
         """Fetch from one remote: what is lacking, then the files of folders that came."""
         source = repo.cloud.get_remote_odb(remote, "pull")
-        brought.tried[remote] = masked(_address(repo, remote))
+        brought.tried[remote] = mask_url(_address(repo, remote))
         _refuse_absent(source)
         self._download(repo, source, lacking, self._limits(wanted, sizes), brought)
         rest = {m: n for m, n in self._lacking(wanted).items() if m not in lacking}
@@ -188,7 +188,7 @@ class RemoteObjects(Objects):
         source: HashFileDB,
         lacking: dict[str, str],
         limits: Mapping[str, int],
-        brought: Brought,
+        brought: FetchedObjects,
     ) -> None:
         from dvc_objects.fs.local import localfs
 
@@ -217,19 +217,19 @@ def _fetched(
     source: HashFileDB, limits: Mapping[str, int], md5: str, name: str, target: Path
 ) -> bool:
     """Download one object, if the remote has it, and no more than it may have."""
-    from mlops_cli.project.transfers import received
+    from mlops_cli.project.transfers import receive
 
     most = LARGEST_JSON if md5.endswith(".dir") else limits.get(md5, _LARGEST)
     place = source.oid_to_path(data_hash(md5, name))
     # Not asked for beforehand: there, some file systems take an error for an absence.
     try:
-        received(source.fs, str(place), target, name, most)
+        receive(source.fs, str(place), target, name, most)
     except FileNotFoundError:
         target.unlink(missing_ok=True)
         return False
-    if md5_of(target) != digest_of(md5):
+    if file_md5(target) != object_digest(md5):
         raise DataRefused(
-            f"{name} was changed in the remote: {masked(str(place))} is not what its hash says",
+            f"{name} was changed in the remote: {mask_url(str(place))} is not what its hash says",
             "Restore it there: remove it, and run `mlops push` in a clone that has it.",
         )
     return True

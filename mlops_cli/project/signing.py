@@ -9,10 +9,10 @@ from mlops_cli.errors import NotProject
 if TYPE_CHECKING:
     from mlops_cli.project.git import Git
 
-__all__ = ["signs", "unsigned"]
+__all__ = ["signs_by_default", "unsigned"]
 
 
-def signs(git: Git, what: Literal["commit", "tag"]) -> bool:
+def signs_by_default(git: Git, what: Literal["commit", "tag"]) -> bool:
     """Whether Git is set to sign every commit, or every annotated tag."""
     names = ["commit.gpgsign"] if what == "commit" else ["tag.gpgsign", "tag.forceSignAnnotated"]
     return any(git.ask("config", "--type=bool", "--get", name) == "true" for name in names)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.data.atomic_files import read_json, sha256, staged, write_json
+from mlops_cli.data.atomic_files import atomic_write, read_json, sha256, write_json
 from mlops_cli.errors import NotFound, NotProject
 from mlops_cli.project.git import Git
 
@@ -96,7 +96,7 @@ class Snapshot:
     def take(self, names: Iterable[str]) -> None:
         """Copy what is at these paths; a former snapshot is replaced."""
         write_json(self._writes, {"writes": {}, "at_work": []})
-        with staged(self._copies) as folder:
+        with atomic_write(self._copies) as folder:
             folder.mkdir(parents=True)
             entries = {}
             for number, path in enumerate(self._places(names)):
@@ -249,7 +249,7 @@ def _copy(source: Path, target: Path) -> None:
     both_files = source.is_file() and target.is_file() and not target.is_symlink()
     if not both_files:
         _remove(target)
-    with staged(target) as temporary:
+    with atomic_write(target) as temporary:
         if source.is_symlink():
             temporary.symlink_to(source.readlink())
         elif source.is_dir():

@@ -11,13 +11,13 @@ from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.layout import Layout
 from mlops_cli.reporting import Summary, Table
 
-__all__ = ["last_failure", "last_summary", "remember", "remember_failure"]
+__all__ = ["load_failure", "load_summary", "save_failure", "save_summary"]
 
 
 KEPT = 20
 
 
-def remember(layout: Layout, stage: str, summary: Summary, seconds: float) -> None:
+def save_summary(layout: Layout, stage: str, summary: Summary, seconds: float) -> None:
     """Keep a stage's summary and its measured seconds, for the result that is there now.
 
     So that after a checkout of another commit or experiment nobody sees this one's words.
@@ -29,7 +29,7 @@ def remember(layout: Layout, stage: str, summary: Summary, seconds: float) -> No
         old.unlink(missing_ok=True)
 
 
-def last_summary(layout: Layout, stage: str) -> tuple[Summary, float] | None:
+def load_summary(layout: Layout, stage: str) -> tuple[Summary, float] | None:
     """What the stage said and how long it took when it made the result that is there now.
 
     None if there is no result, or it was not made here (but pulled, say).
@@ -47,12 +47,12 @@ def last_summary(layout: Layout, stage: str) -> tuple[Summary, float] | None:
     return summary, kept["seconds"]
 
 
-def remember_failure(layout: Layout, stage: str, message: str) -> None:
+def save_failure(layout: Layout, stage: str, message: str) -> None:
     """Keep the sentence that a stage ended with, for who started it."""
     write_json(layout.work / "failure.json", {"stage": stage, "message": message})
 
 
-def last_failure(layout: Layout, stage: str) -> str | None:
+def load_failure(layout: Layout, stage: str) -> str | None:
     """The sentence that a stage ended with when it last failed."""
     try:
         kept = read_json(layout.work / "failure.json")

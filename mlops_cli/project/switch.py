@@ -16,9 +16,9 @@ from mlops_cli.data.atomic_files import read_json, write_json
 from mlops_cli.errors import NotFound, NotProject
 from mlops_cli.project.git import Git
 from mlops_cli.project.merge import changed_paths, index_of
-from mlops_cli.project.worktree import differing, obstacle, remove, top_of
+from mlops_cli.project.worktree import changed_files, find_obstacle, remove, worktree_top
 
-__all__ = ["BEFORE", "Switch", "refuse_half_pulled", "unfinished"]
+__all__ = ["BEFORE", "Switch", "refuse_half_pulled", "unfinished_switch"]
 
 BEFORE = "refs/mlops/before-pull"
 """Names what was here before the last pull that moved own work."""
@@ -71,7 +71,7 @@ class Switch:
         NotProject
             If a file would be overwritten that is nowhere else.
         """
-        self._refuse_losing(top_of(root))
+        self._refuse_losing(worktree_top(root))
         write_json(_journal(root), asdict(self))
 
     def apply(self, root: Path) -> None:
@@ -82,7 +82,7 @@ class Switch:
         NotProject
             If a file was edited since it was begun; all else is as it was.
         """
-        git = top_of(root)
+        git = worktree_top(root)
         self._refuse_losing(git)
         self._write_files(git, _journal(root).parent)
         git.run("read-tree", "--reset", self.index)
@@ -118,7 +118,7 @@ class Switch:
         """Refuse where a file to be changed holds what none of the known trees has."""
         changed = set(changed_paths(git, self.before, self.after))
         for path in changed:
-            if odd := obstacle(git.root, path, changed):
+            if odd := find_obstacle(git.root, path, changed):
                 raise NotProject(
                     f"{path} cannot be put in place: {odd}",
                     "Move or rename it, or bring the branch here with Git's own commands.",
@@ -126,7 +126,7 @@ class Switch:
         mine = {path for path in changed if not self._is_generated(path)}
         for tree in (self.before, self.after, self.head, self.tip, self.index_before):
             if mine:
-                mine &= differing(git, tree, mine)
+                mine &= changed_files(git, tree, mine)
         if mine:
             more = f" and {len(mine) - _SHOWN} more" if len(mine) > _SHOWN else ""
             raise NotProject(
@@ -139,7 +139,7 @@ class Switch:
         return any(path == own or path.startswith(f"{own}/") for own in self.generated)
 
 
-def unfinished(root: Path) -> Switch | None:
+def unfinished_switch(root: Path) -> Switch | None:
     """The switch that a kill has left half done; None if there is none."""
     try:
         content = read_json(_journal(root))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mlops_cli.data.urls import masked
+from mlops_cli.data.urls import mask_url
 from mlops_cli.errors import DataRefused
 
-__all__ = ["received"]
+__all__ = ["receive"]
 
 
-def received(files: Any, place: str, target: Path, name: str, most: int) -> None:
+def receive(files: Any, place: str, target: Path, name: str, most: int) -> None:
     """Download a file; what has come of one that is too large is removed.
 
     Parameters
@@ -33,7 +33,7 @@ def received(files: Any, place: str, target: Path, name: str, most: int) -> None
             refusals.append(
                 DataRefused(
                     f"{name} is larger in the remote than the {most:,} bytes that it may have: "
-                    f"{masked(place)}",
+                    f"{mask_url(place)}",
                     "Restore it there: remove it, and run `mlops push` in a clone that has it.",
                 )
             )

@@ -8,15 +8,15 @@ from pathlib import Path
 from mlops_cli.project.git import Git
 from mlops_cli.project.merge import index_of
 
-__all__ = ["differing", "obstacle", "remove", "top_of"]
+__all__ = ["changed_files", "find_obstacle", "remove", "worktree_top"]
 
 
-def top_of(root: Path) -> Git:
+def worktree_top(root: Path) -> Git:
     """Git, asked at the top of the repository that a project lies in."""
     return Git(Path(Git(root).run("rev-parse", "--show-toplevel").rstrip("\n")))
 
 
-def differing(git: Git, tree: str, paths: set[str]) -> set[str]:
+def changed_files(git: Git, tree: str, paths: set[str]) -> set[str]:
     """Those of some paths whose files are not as a tree has them."""
     with index_of(git, tree) as index:
         git.attempt("update-index", "-q", "--refresh", environment=index)
@@ -26,7 +26,7 @@ def differing(git: Git, tree: str, paths: set[str]) -> set[str]:
     return {p for p in paths if (p in dirty if p in there else os.path.lexists(git.root / p))}
 
 
-def obstacle(top: Path, path: str, changed: set[str]) -> str | None:
+def find_obstacle(top: Path, path: str, changed: set[str]) -> str | None:
     """Why a file cannot be written; None where nothing is in its way."""
     if "\ufffd" in path:
         return "its name is not UTF-8"

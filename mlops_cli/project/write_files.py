@@ -6,13 +6,13 @@ import errno
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlops_cli.data.atomic_files import staged
+from mlops_cli.data.atomic_files import atomic_write
 from mlops_cli.errors import Usage
 
-__all__ = ["place"]
+__all__ = ["write_files"]
 
 
-def place(folder: Path, wanted: Mapping[str, str], *, force: bool = False) -> list[str]:
+def write_files(folder: Path, wanted: Mapping[str, str], *, force: bool = False) -> list[str]:
     """Write texts by their path below a folder; give these paths.
 
     Raises
@@ -28,7 +28,7 @@ def place(folder: Path, wanted: Mapping[str, str], *, force: bool = False) -> li
                 "Keep it, or add --force to replace it.",
             )
         for path, text in wanted.items():
-            with staged(folder / path) as temporary:
+            with atomic_write(folder / path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise Usage(

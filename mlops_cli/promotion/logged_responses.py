@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_cli.promotion.replay_report import Answers
+from mlops_cli.promotion.replay_report import LoggedResponses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlops_cli.events.reader import Reader
     from mlops_cli.models.bundle import Bundle
 
-__all__ = ["answers_of", "labels_of", "logged_features", "read_answers"]
+__all__ = ["labels_of", "logged_features", "read_responses", "responses_of"]
 
 
 def logged_features(kinds: Mapping[str, str], names: list[str], texts: list[str]) -> pl.DataFrame:
@@ -30,7 +30,7 @@ def logged_features(kinds: Mapping[str, str], names: list[str], texts: list[str]
     return pl.DataFrame(rows, schema=schema, orient="row", strict=False).select(list(kinds))
 
 
-def read_answers(bundle: Bundle, texts: list[str]) -> tuple[Answers, Any]:
+def read_responses(bundle: Bundle, texts: list[str]) -> tuple[LoggedResponses, Any]:
     """What was answered, and which of it can be compared."""
     import orjson
 
@@ -39,7 +39,7 @@ def read_answers(bundle: Bundle, texts: list[str]) -> tuple[Answers, Any]:
     if not classes:
         values = [t.get("prediction") for t in told]
         good = np.array([isinstance(v, (int, float)) for v in values], dtype=bool)
-        return Answers(
+        return LoggedResponses(
             np.array([v if g else np.nan for v, g in zip(values, good, strict=True)])
         ), good
     names = bundle.labels.names
@@ -48,12 +48,18 @@ def read_answers(bundle: Bundle, texts: list[str]) -> tuple[Answers, Any]:
     matrix = np.array([[p.get(name, np.nan) for name in names] for p in probabilities])
     codes = {name: code for code, name in enumerate(classes)}
     decided = [codes.get(t.get("decision", t.get("prediction")), -1) for t in told]
-    return Answers(matrix.reshape(len(told), len(names)), np.array(decided, dtype=np.intp)), good
+    return LoggedResponses(
+        matrix.reshape(len(told), len(names)), np.array(decided, dtype=np.intp)
+    ), good
 
 
-def answers_of(bundle: Bundle, output: Any) -> Answers:
+def responses_of(bundle: Bundle, output: Any) -> LoggedResponses:
     """A model's output, with what is decided by it."""
-    return Answers(output) if output.ndim == 1 else Answers(output, bundle.decide(output))
+    return (
+        LoggedResponses(output)
+        if output.ndim == 1
+        else LoggedResponses(output, bundle.decide(output))
+    )
 
 
 def labels_of(bundle: Bundle, rows: pl.DataFrame, reader: Reader) -> pl.Series:

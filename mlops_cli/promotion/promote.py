@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from mlops_cli.errors import Busy, ModelRefused, NotFound, NotProject, nearest
 from mlops_cli.promotion.stale_stage import refuse_unseen
 from mlops_cli.registry.approvals.stage_rules import RULES, StageRules
-from mlops_cli.registry.git_tags import Outdated, apply, fetch, new_tag, read, trailers
+from mlops_cli.registry.git_tags import OutdatedTags, apply, fetch, new_tag, read, trailers
 from mlops_cli.registry.tags import Tag, address_of, approval_tag, assignment_tag, is_approval_of
 from mlops_cli.registry.versions import Assignment, Registry, Version
 
@@ -280,7 +280,7 @@ def _assign(session: Session, change: _Change) -> tuple[Assignment, bool]:
         name, tag = _new_assignment(session, registry, rules, change, version)
         try:
             apply(session.git, [tag], session.remote)
-        except Outdated:
+        except OutdatedTags:
             fetch(session.git, session.remote)
             registry = session.registry()
             if registry.in_stage(change.stage) != held:

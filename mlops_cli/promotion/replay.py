@@ -12,16 +12,16 @@ from mlops_cli.features.program import FeatureProgram
 from mlops_cli.metrics.catalog import default_metrics, lookup
 from mlops_cli.metrics.costs import cost_matrix
 from mlops_cli.promotion.logged_responses import (
-    answers_of,
     labels_of,
     logged_features,
-    read_answers,
+    read_responses,
+    responses_of,
 )
-from mlops_cli.promotion.replay_report import Judging, Replay
+from mlops_cli.promotion.replay_report import Replay, ReplayRules
 from mlops_cli.promotion.unseen_requests import UnseenRequests
-from mlops_cli.registry.select_version import Selected, selected
+from mlops_cli.registry.select_version import SelectedModel, select_model
 from mlops_cli.reporting import Silent
-from mlops_cli.serving.scorer import Scorer
+from mlops_cli.serving.scorer import RequestScorer
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
     from mlops_cli.reporting import Progress
     from mlops_cli.serving.batch.scoring import Scoring
 
-__all__ = ["Replayed", "gate_of", "remedy", "replay", "replay_gate"]
+__all__ = ["ReplayResult", "gate_of", "remedy", "replay", "replay_gate"]
 
 _PAGE = 20_000
 """Requests that are worked on at a time."""
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayResult:
     """What came of it.
 
     Attributes
     ----------
     report
-        See ``core.replay.Replay.report``; with the versions that had answered, and requests that
-        could not be scored or compared, or that one of both sides has learnt from.
+        See ``promotion.replay_report.Replay.report``; with the versions that had answered, and
+        requests that could not be scored or compared, or that one of both sides has learnt from.
     gate
         The verdict of the stage's gate, if it was asked for.
     """
@@ -96,7 +96,7 @@ def replay(
     until: dt.datetime | None = None,
     gate: ReplayGate | None = None,
     progress: Progress,
-) -> Replayed:
+) -> ReplayResult:
     """Score requests from ``since`` to before ``until``, and compare with what was answered.
 
     Both are of the time that ``monitor.time`` names.
@@ -112,8 +112,8 @@ def replay(
     BadParams
         If the gate's metric doesn't fit the task.
     """
-    choice = selected(params, layout, wanted, progress)
-    scorer = Scorer.open(choice.folder, layout.root, policies=params.serve.columns)
+    choice = select_model(params, layout, wanted, progress)
+    scorer = RequestScorer.open(choice.folder, layout.root, policies=params.serve.columns)
     run = _Run(params, layout, choice, scorer)
     reader, by = reader_for(layout, "nothing to replay"), params.monitor.by
     try:
@@ -175,7 +175,9 @@ def remedy(verdict: GateResult, stage: str) -> str:
 class _Run:
     """One version over the log."""
 
-    def __init__(self, params: Params, layout: Layout, choice: Selected, scorer: Scorer) -> None:
+    def __init__(
+        self, params: Params, layout: Layout, choice: SelectedModel, scorer: RequestScorer
+    ) -> None:
         self._params, self._layout = params, layout
         self._choice, self._scorer = choice, scorer
         self._found = Replay()
@@ -201,23 +203,23 @@ class _Run:
     def _compare(self, rows: pl.DataFrame, features: pl.DataFrame, reader: Reader) -> None:
         if not rows.height:
             return
-        old, good = read_answers(self.bundle, rows["output"].to_list())
+        old, good = read_responses(self.bundle, rows["output"].to_list())
         self._leave("answers of other classes", len(good) - int(good.sum()))
         if not good.any():
             return
         kept, seen = rows.filter(good), features.filter(good)
-        new = answers_of(self.bundle, self.bundle.predict(seen))
+        new = responses_of(self.bundle, self.bundle.predict(seen))
         labels = labels_of(self.bundle, kept, reader)
         self._found.add(kept["id"], seen, old.where(good), new, labels)
 
-    def told(self, gate: ReplayGate | None) -> Replayed:
+    def told(self, gate: ReplayGate | None) -> ReplayResult:
         """The report, and the gate's verdict."""
         params, bundle = self._params, self.bundle
         task = params.task.type
         costs = cost_matrix(params.task, bundle.labels.classes)
         names = params.evaluate.metrics or default_metrics(task)
         features = list(bundle.encoder.kinds)
-        judging = Judging(
+        judging = ReplayRules(
             task,
             [lookup(name, task, costs) for name in names],
             [name for name in params.evaluate.slices if name in features],
@@ -240,7 +242,7 @@ class _Run:
         verdict = None
         if gate is not None:
             verdict = self._found.judged(gate, judging, self._unseen.left_out)
-        return Replayed(self._choice.label, report, verdict)
+        return ReplayResult(self._choice.label, report, verdict)
 
     def _features(
         self, version: str, part: pl.DataFrame
@@ -271,7 +273,7 @@ class _Run:
         if version == self._choice.number:
             return list(self.bundle.encoder.kinds)
         try:
-            folder = selected(self._params, self._layout, version).folder
+            folder = select_model(self._params, self._layout, version).folder
             text = (folder / "program.json").read_text(encoding="utf-8")
         except (MlopsError, OSError):
             return None
@@ -281,12 +283,12 @@ class _Run:
     def _way(self) -> Scoring | MlopsError:
         from pathlib import Path
 
-        from mlops_cli.serving.batch.predict import Batch, way_of_scoring
+        from mlops_cli.serving.batch.predict import BatchRequest, choose_scoring
 
         if self._scoring is None:
             try:
-                batch = Batch("", Path())
-                self._scoring, _ = way_of_scoring(batch, self._scorer, self._layout)
+                batch = BatchRequest("", Path())
+                self._scoring, _ = choose_scoring(batch, self._scorer, self._layout)
             except NotFound as error:
                 self._scoring = error
         return self._scoring

@@ -13,7 +13,7 @@ from mlops_cli.metrics.bootstrap import Bootstrap, compare
 from mlops_cli.metrics.catalog import lookup
 from mlops_cli.metrics.row_losses import row_losses
 from mlops_cli.metrics.slices import slices
-from mlops_cli.registry.champion_gate import PairedPredictions, judge
+from mlops_cli.registry.champion_gate import PairedPredictions, judge_paired
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlops_cli.params.modelling import ReplayGate
     from mlops_cli.registry.gates import GateResult
 
-__all__ = ["KEPT", "Answers", "Judging", "Replay", "Sample"]
+__all__ = ["KEPT", "LoggedResponses", "Replay", "ReplayRules", "Sample"]
 
 KEPT = 100_000
 """Rows that are kept for what needs them all at once; of more, so many drawn ones."""
@@ -34,7 +34,7 @@ _OLD, _NEW, _LABEL, _DRAWN = "_old", "_new", "_label", "_drawn"
 
 
 @dataclass(frozen=True)
-class Answers:
+class LoggedResponses:
     """Answers to some requests.
 
     Attributes
@@ -53,10 +53,10 @@ class Answers:
         """One number a row: the value, or the probability of the last class."""
         return self.output if self.output.ndim == 1 else self.output[:, -1]
 
-    def where(self, good: NDArray[np.bool_]) -> Answers:
+    def where(self, good: NDArray[np.bool_]) -> LoggedResponses:
         """Some of them, by a mask (n,)."""
         decided = None if self.decided is None else self.decided[good]
-        return Answers(self.output[good], decided)
+        return LoggedResponses(self.output[good], decided)
 
 
 class Sample:
@@ -88,7 +88,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Judging:
+class ReplayRules:
     """By what answers are judged.
 
     Attributes
@@ -134,7 +134,12 @@ class Replay:
     _known: Sample = field(default_factory=Sample)
 
     def add(
-        self, ids: pl.Series, features: pl.DataFrame, old: Answers, new: Answers, labels: pl.Series
+        self,
+        ids: pl.Series,
+        features: pl.DataFrame,
+        old: LoggedResponses,
+        new: LoggedResponses,
+        labels: pl.Series,
     ) -> None:
         """Take in some requests.
 
@@ -159,7 +164,7 @@ class Replay:
         self._all.add(ids, table)
         self._known.add(ids.filter(there), table.filter(there))
 
-    def report(self, judging: Judging) -> dict[str, Any]:
+    def report(self, judging: ReplayRules) -> dict[str, Any]:
         """What would have been different, where, and whether it was better."""
         if not self.rows:
             return {"rows": 0, "labelled": 0}
@@ -188,7 +193,9 @@ class Replay:
             told |= self._better(known, judging)
         return told
 
-    def judged(self, gate: ReplayGate, judging: Judging, learnt: Mapping[str, int]) -> GateResult:
+    def judged(
+        self, gate: ReplayGate, judging: ReplayRules, learnt: Mapping[str, int]
+    ) -> GateResult:
         """Whether the gate lets the new model through.
 
         Parameters
@@ -208,7 +215,7 @@ class Replay:
             return GateResult("replay", None, -gate.margin, passed=False, reason=reason)
         known = self._known.rows
         rule = ChampionGate(metric=gate.metric, margin=gate.margin, confidence=gate.confidence)
-        (found,) = judge(
+        (found,) = judge_paired(
             rule,
             lookup(gate.metric, judging.task, judging.costs),
             PairedPredictions(
@@ -225,7 +232,7 @@ class Replay:
         reason = f"on {self.labelled:,} labelled requests {found.reason}{note}"
         return replace(found, name="replay", reason=reason)
 
-    def _better(self, known: pl.DataFrame, judging: Judging) -> dict[str, Any]:
+    def _better(self, known: pl.DataFrame, judging: ReplayRules) -> dict[str, Any]:
         y = known[_LABEL].to_numpy()
         old, new = _answers(known, _OLD), _answers(known, _NEW)
         found = compare(
@@ -260,7 +267,7 @@ class Replay:
         return told
 
 
-def _columns(prefix: str, answers: Answers) -> list[pl.Series]:
+def _columns(prefix: str, answers: LoggedResponses) -> list[pl.Series]:
     matrix = answers.output.reshape(len(answers.output), -1)
     columns = [pl.Series(f"{prefix}{i}", matrix[:, i]) for i in range(matrix.shape[1])]
     if answers.decided is not None:
@@ -268,16 +275,18 @@ def _columns(prefix: str, answers: Answers) -> list[pl.Series]:
     return columns
 
 
-def _answers(table: pl.DataFrame, prefix: str) -> Answers:
+def _answers(table: pl.DataFrame, prefix: str) -> LoggedResponses:
     decided = f"{prefix}_decided"
     names = [c for c in table.columns if c.startswith(prefix) and c != decided]
     matrix = table.select(names).to_numpy()
     if decided not in table.columns:
-        return Answers(matrix[:, 0])
-    return Answers(matrix, table[decided].to_numpy())
+        return LoggedResponses(matrix[:, 0])
+    return LoggedResponses(matrix, table[decided].to_numpy())
 
 
-def _slices(column: pl.Series, old: Answers, new: Answers, least: int) -> list[dict[str, Any]]:
+def _slices(
+    column: pl.Series, old: LoggedResponses, new: LoggedResponses, least: int
+) -> list[dict[str, Any]]:
     change = new.score - old.score
     told = []
     for part in slices(column):
@@ -293,7 +302,7 @@ def _slices(column: pl.Series, old: Answers, new: Answers, least: int) -> list[d
 
 
 def _segments(
-    table: pl.DataFrame, loss: Floats, judging: Judging, stream: int
+    table: pl.DataFrame, loss: Floats, judging: ReplayRules, stream: int
 ) -> list[dict[str, Any]]:
     """Segments of the features where the loss is credibly above that elsewhere."""
     seed = (judging.seed, 11, stream)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.errors import MlopsError
 from mlops_cli.promotion.logged_responses import logged_features
-from mlops_cli.registry.read_training_rows import learnt_by
-from mlops_cli.registry.select_version import Selected, selected
-from mlops_cli.registry.training_rows import Learnt, unknown
+from mlops_cli.registry.read_training_rows import training_rows_of_project
+from mlops_cli.registry.select_version import SelectedModel, select_model
+from mlops_cli.registry.training_rows import TrainingRows, unknown_training_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,9 +29,13 @@ class UnseenRequests:
         Why requests don't count -> how many.
     """
 
-    def __init__(self, params: Params, layout: Layout, trial: Selected) -> None:
+    def __init__(self, params: Params, layout: Layout, trial: SelectedModel) -> None:
         self._params, self._layout, self._trial = params, layout, trial
-        self._learnt = {trial.number: learnt_by(layout, trial.folder, trial.version, trial.number)}
+        self._learnt = {
+            trial.number: training_rows_of_project(
+                layout, trial.folder, trial.version, trial.number
+            )
+        }
         self._names: dict[str, list[str]] = {}
         self.left_out: Counter[str] = Counter()
 
@@ -58,23 +62,23 @@ class UnseenRequests:
         )
         return good & self._counted(other, fair | ~good)
 
-    def _counted(self, learnt: Learnt, unseen: pl.Series) -> pl.Series:
+    def _counted(self, learnt: TrainingRows, unseen: pl.Series) -> pl.Series:
         if left := len(unseen) - int(unseen.sum()):
             self.left_out[learnt.reason] += left
         return unseen
 
-    def _of(self, version: str) -> Learnt:
+    def _of(self, version: str) -> TrainingRows:
         if version not in self._learnt:
             self._learnt[version] = self._read(version)
         return self._learnt[version]
 
-    def _read(self, version: str) -> Learnt:
+    def _read(self, version: str) -> TrainingRows:
         from mlops_cli.data.atomic_files import read_json
 
         try:
-            found = selected(self._params, self._layout, version)
+            found = select_model(self._params, self._layout, version)
             self._names[version] = list(read_json(found.folder / "program.json")["features"])
-            return learnt_by(self._layout, found.folder, found.version, version)
+            return training_rows_of_project(self._layout, found.folder, found.version, version)
         except MlopsError:
             # The log may hold answers of versions that were taken back, or of other projects.
-            return unknown(version)
+            return unknown_training_rows(version)

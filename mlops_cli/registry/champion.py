@@ -14,10 +14,10 @@ from mlops_cli.metrics.catalog import lookup
 from mlops_cli.metrics.costs import cost_matrix
 from mlops_cli.metrics.weighted import row_weights
 from mlops_cli.models import bundle as bundles
-from mlops_cli.project.dvc_lock import hashed, lock_at
-from mlops_cli.registry.champion_gate import PairedPredictions, judge, too_few
+from mlops_cli.project.dvc_lock import hash_of, lock_at
+from mlops_cli.registry.champion_gate import PairedPredictions, judge_paired, too_few
 from mlops_cli.registry.gates import GateResult
-from mlops_cli.registry.read_training_rows import learnt_in, split_files
+from mlops_cli.registry.read_training_rows import split_files, training_rows_of_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from mlops_cli.models.bundle import Bundle
     from mlops_cli.params import Params
     from mlops_cli.params.modelling import ChampionGate
-    from mlops_cli.registry.training_rows import Learnt
+    from mlops_cli.registry.training_rows import TrainingRows
     from mlops_cli.registry.versions import Version
 
-__all__ = ["against", "as_seen_by", "contest", "unseen_rows"]
+__all__ = ["champion_features", "compare_to_champion", "contest", "unseen_rows"]
 
 
-def against(
+def compare_to_champion(
     params: Params, layout: Layout, champion: Path, version: Version | None = None
 ) -> tuple[GateResult, ...]:
     """Judge ``register.champion`` with the champion's bundle in a folder.
@@ -69,10 +69,10 @@ def against(
         reason = f"the champion's task is {theirs.task} over other classes: no comparison"
         return (GateResult("champion", None, -gate.margin, passed=False, reason=reason),)
     try:
-        seen = as_seen_by(theirs, ours, test, layout)
+        seen = champion_features(theirs, ours, test, layout)
         prediction = theirs.predict(seen)
         splits = (lambda: None) if version is None else (lambda: split_files(layout, version))
-        learnt = learnt_in(champion, "the champion", splits)
+        learnt = training_rows_of_bundle(champion, "the champion", splits)
         unseen = unseen_rows(learnt, test, seen, lambda: _same_table(layout, version))
     except MlopsError as error:
         reason = f"the champion cannot score these rows: {error.message}"
@@ -85,11 +85,11 @@ def _same_table(layout: Layout, version: Version | None) -> bool:
     name = layout.valid.relative_to(layout.root).as_posix()
     lock = None if version is None else lock_at(layout.root, version.commit)
     theirs = None if lock is None else lock.made(name)
-    return theirs is not None and theirs == hashed(layout.root, name)
+    return theirs is not None and theirs == hash_of(layout.root, name)
 
 
 def unseen_rows(
-    learnt: Learnt,
+    learnt: TrainingRows,
     test: pl.DataFrame,
     seen: pl.DataFrame,
     same_table: Callable[[], bool] = lambda: False,
@@ -146,7 +146,7 @@ def _judged(
     params: Params, gate: ChampionGate, ours: Bundle, test: pl.DataFrame, prediction: Floats
 ) -> tuple[GateResult, ...]:
     weight = params.evaluate.weight
-    return judge(
+    return judge_paired(
         gate,
         lookup(gate.metric, ours.task, cost_matrix(params.task, ours.labels.classes)),
         PairedPredictions(
@@ -162,7 +162,7 @@ def _judged(
     )
 
 
-def as_seen_by(
+def champion_features(
     champion: Bundle, candidate: Bundle, test: pl.DataFrame, layout: Layout
 ) -> pl.DataFrame:
     """Rows of a split with the champion's own features, made anew if its rules are others."""

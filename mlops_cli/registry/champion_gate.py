@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlops_cli.metrics.catalog import Floats, Metric, Truth
     from mlops_cli.params.modelling import ChampionGate
 
-__all__ = ["PairedPredictions", "described", "judge", "too_few"]
+__all__ = ["PairedPredictions", "describe_gain", "judge_paired", "too_few"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PairedPredictions:
     weights: Floats | None = None
 
 
-def judge(
+def judge_paired(
     gate: ChampionGate,
     metric: Metric,
     paired: PairedPredictions,
@@ -87,7 +87,7 @@ def judge(
         if found is None:
             reason = f"{where}the gain in {metric.name} is not defined on the test rows"
             return GateResult(name, None, -margin, passed=False, reason=reason)
-        reason = where + described(metric.name, found, margin, other)
+        reason = where + describe_gain(metric.name, found, margin, other)
         return GateResult(name, found.low, -margin, found.low >= -margin, reason)
 
     results = [result("champion", gain(slice(None)), gate.margin, "")]
@@ -100,7 +100,7 @@ def judge(
     return tuple(results)
 
 
-def described(metric: str, gain: Interval, margin: float, other: str) -> str:
+def describe_gain(metric: str, gain: Interval, margin: float, other: str) -> str:
     """A gain in words, with its interval, and how much worse is accepted.
 
     Examples

@@ -15,15 +15,23 @@ from mlops_cli.errors import BadParams, NotProject
 from mlops_cli.layout import Layout
 from mlops_cli.params.reading import BadYaml, load_yaml, read_yaml
 from mlops_cli.project.git import Git, GitFailed
-from mlops_cli.project.signing import signs, unsigned
+from mlops_cli.project.signing import signs_by_default, unsigned
 from mlops_cli.project.switch import refuse_half_pulled
 
-__all__ = ["Owned", "commit_of", "committed", "owned", "refuse_foreign", "refuse_unfit", "settle"]
+__all__ = [
+    "PipelineFiles",
+    "commit_of",
+    "committed_text",
+    "pipeline_files",
+    "require_branch",
+    "require_clean_workspace",
+    "reset_index",
+]
 
 _SHOWN = 10
 
 
-class Owned:
+class PipelineFiles:
     """Which files of a project the pipeline owns, and which it only depends on.
 
     Attributes
@@ -70,7 +78,7 @@ class Owned:
         )
 
 
-def owned(layout: Layout) -> Owned:
+def pipeline_files(layout: Layout) -> PipelineFiles:
     """Read `dvc.yaml` and `dvc.lock`.
 
     Raises
@@ -83,7 +91,7 @@ def owned(layout: Layout) -> Owned:
         raise NotProject(f"there is no {lock}", "Run the pipeline first: `mlops run`.")
     pipeline, content = _tree(layout.dvc_yaml), _tree(lock)
     try:
-        return Owned(pipeline, content)
+        return PipelineFiles(pipeline, content)
     except (KeyError, TypeError, AttributeError):
         # DVC writes it in place, so a kill may leave half of it.
         raise NotProject(
@@ -96,7 +104,7 @@ def _tree(path: Path) -> Any:
     return read_yaml(path.read_text(encoding="utf-8", errors="replace"), path.name)
 
 
-def refuse_unfit(git: Git) -> str:
+def require_branch(git: Git) -> str:
     """Give the branch, if a version can be committed on it.
 
     Raises
@@ -126,7 +134,7 @@ def refuse_unfit(git: Git) -> str:
     return branch
 
 
-def refuse_foreign(git: Git, of: Owned, only: Iterable[str] | None = None) -> None:
+def require_clean_workspace(git: Git, of: PipelineFiles, only: Iterable[str] | None = None) -> None:
     """Refuse to commit over, or without, work that is the user's.
 
     Parameters
@@ -155,7 +163,7 @@ def refuse_foreign(git: Git, of: Owned, only: Iterable[str] | None = None) -> No
         )
 
 
-def committed(git: Git, path: Path, revision: str = "HEAD") -> str | None:
+def committed_text(git: Git, path: Path, revision: str = "HEAD") -> str | None:
     """A file's text as a commit has it; None if it hasn't."""
     return git.read(revision, path.relative_to(git.root).as_posix())
 
@@ -179,7 +187,7 @@ def commit_of(git: Git, files: Sequence[str], message: str) -> str:
         tree = git.run("write-tree", environment=beside).strip()
     if tree == git.run("rev-parse", f"{head}^{{tree}}").strip():
         return head
-    signed = ["-S"] if signs(git, "commit") else []
+    signed = ["-S"] if signs_by_default(git, "commit") else []
     try:
         return git.run("commit-tree", tree, "-p", head, *signed, "-F", "-", given=message).strip()
     except GitFailed as error:
@@ -188,7 +196,7 @@ def commit_of(git: Git, files: Sequence[str], message: str) -> str:
         raise
 
 
-def settle(git: Git, files: Iterable[str]) -> None:
+def reset_index(git: Git, files: Iterable[str]) -> None:
     """Make the index agree with HEAD on the files that were committed beside it."""
     known = [f for f in files if git.ask("ls-tree", "HEAD", "--", f)]
     if known:

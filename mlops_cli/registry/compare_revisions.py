@@ -9,13 +9,13 @@ from typing import Any, Literal
 from mlops_cli.metrics.catalog import METRICS
 
 __all__ = [
-    "Change",
     "Difference",
-    "Facts",
-    "Figure",
     "FigureChange",
-    "Paired",
+    "MetricValue",
+    "PairedMetrics",
+    "RevisionFacts",
     "SliceChange",
+    "ValueChange",
     "compare",
 ]
 
@@ -26,7 +26,7 @@ _ABSENT = object()
 
 
 @dataclass(frozen=True)
-class Facts:
+class RevisionFacts:
     """What one revision of a project says about its model; what isn't there is empty.
 
     Attributes
@@ -54,7 +54,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricValue:
     """A metric's value with its interval, where it has one."""
 
     value: float
@@ -63,7 +63,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedMetrics:
     """Both models on the test rows that they have in common.
 
     Attributes
@@ -76,7 +76,7 @@ class Paired:
 
     rows: int
     most: int
-    differences: Mapping[str, Figure]
+    differences: Mapping[str, MetricValue]
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ class FigureChange:
     """
 
     metric: str
-    old: Figure | None
-    new: Figure | None
+    old: MetricValue | None
+    new: MetricValue | None
     difference: float | None
     verdict: Verdict | None
     overlap: bool | None
-    paired: Figure | None = None
+    paired: MetricValue | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class SliceChange:
 
 
 @dataclass(frozen=True)
-class Change:
+class ValueChange:
     """A named value, then and now; what was absent is None."""
 
     name: str
@@ -153,16 +153,16 @@ class Difference:
     metrics: tuple[FigureChange, ...]
     worse_slices: tuple[SliceChange, ...]
     slices: int
-    params: tuple[Change, ...]
-    data: tuple[Change, ...]
+    params: tuple[ValueChange, ...]
+    data: tuple[ValueChange, ...]
     features_added: tuple[str, ...]
     features_removed: tuple[str, ...]
-    result: tuple[Change, ...]
+    result: tuple[ValueChange, ...]
     same_model: bool
     notes: tuple[str, ...]
 
 
-def compare(old: Facts, new: Facts, paired: Paired | str = "") -> Difference:
+def compare(old: RevisionFacts, new: RevisionFacts, paired: PairedMetrics | str = "") -> Difference:
     """Say what changed from one revision to another.
 
     Parameters
@@ -199,21 +199,21 @@ def compare(old: Facts, new: Facts, paired: Paired | str = "") -> Difference:
 
 
 def _metrics(
-    old: Mapping[str, Any], new: Mapping[str, Any], paired: Mapping[str, Figure]
+    old: Mapping[str, Any], new: Mapping[str, Any], paired: Mapping[str, MetricValue]
 ) -> Iterator[FigureChange]:
     for name in dict.fromkeys([*new, *old]):
         yield _figures(name, _figure(old.get(name)), _figure(new.get(name)), paired.get(name))
 
 
-def _figure(given: Mapping[str, Any] | None) -> Figure | None:
+def _figure(given: Mapping[str, Any] | None) -> MetricValue | None:
     if not given or given.get("value") is None:
         return None
     low, high = (None if given.get(end) is None else float(given[end]) for end in ("low", "high"))
-    return Figure(float(given["value"]), low, high)
+    return MetricValue(float(given["value"]), low, high)
 
 
 def _figures(
-    name: str, old: Figure | None, new: Figure | None, paired: Figure | None = None
+    name: str, old: MetricValue | None, new: MetricValue | None, paired: MetricValue | None = None
 ) -> FigureChange:
     if old is None or new is None:
         return FigureChange(name, old, new, None, None, None)
@@ -258,7 +258,7 @@ def _slices(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[SliceCha
                 yield SliceChange(column, entry["value"], rows, _figures(first, *figures))
 
 
-def _of_slice(entry: Mapping[str, Any], metric: str, *, interval: bool) -> Figure | None:
+def _of_slice(entry: Mapping[str, Any], metric: str, *, interval: bool) -> MetricValue | None:
     if interval and entry.get("interval"):
         return _figure(entry["interval"])
     return _figure({"value": entry["metrics"].get(metric)})
@@ -273,21 +273,21 @@ def _dotted(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, tree
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[ValueChange, ...]:
     found = []
     for name in dict.fromkeys([*new, *old]):
         before, after = old.get(name, _ABSENT), new.get(name, _ABSENT)
         if before is _ABSENT:
-            found.append(Change(name, "added", None, after))
+            found.append(ValueChange(name, "added", None, after))
         elif after is _ABSENT:
-            found.append(Change(name, "removed", before, None))
+            found.append(ValueChange(name, "removed", before, None))
         # 1, 1.0 and true are equal to Python, and not the same setting.
         elif (before, type(before)) != (after, type(after)):
-            found.append(Change(name, "changed", before, after))
+            found.append(ValueChange(name, "changed", before, after))
     return tuple(found)
 
 
-def _data(facts: Facts) -> dict[str, Any]:
+def _data(facts: RevisionFacts) -> dict[str, Any]:
     read = {
         f"rows of {name}": source.get("rows_in")
         for name, source in facts.validation.get("sources", {}).items()
@@ -310,13 +310,13 @@ def _span(window: Any) -> str | None:
     return f"{window['first']} to {window['last']}" if isinstance(window, Mapping) else None
 
 
-def _result(facts: Facts) -> dict[str, Any]:
+def _result(facts: RevisionFacts) -> dict[str, Any]:
     record = facts.registration
     said = {"decision": record.get("decision"), "families": record.get("families")}
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _notes(old: Facts, new: Facts, paired: Paired | str) -> Iterator[str]:
+def _notes(old: RevisionFacts, new: RevisionFacts, paired: PairedMetrics | str) -> Iterator[str]:
     for facts in (old, new):
         if not facts.metrics:
             yield f"{facts.name} has no reports, so there is nothing to compare with"
@@ -326,7 +326,7 @@ def _notes(old: Facts, new: Facts, paired: Paired | str) -> Iterator[str]:
     if shares[0] != shares[1]:
         yield f"the intervals are of different confidence: {shares[0]} then, {shares[1]} now"
         level = ""
-    if isinstance(paired, Paired):
+    if isinstance(paired, PairedMetrics):
         yield f"differences are of both models on the same {paired.rows:,} test rows: paired"
         if paired.rows < paired.most:
             yield (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlops_cli.metrics.catalog import Metric
     from mlops_cli.params.modelling import Gates
 
-__all__ = ["Evidence", "GateResult", "judge"]
+__all__ = ["Evidence", "GateResult", "check_gates"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Evidence:
     fairness: Mapping[str, Any] = field(default_factory=dict)
 
 
-def judge(gates: Gates, evidence: Evidence) -> tuple[GateResult, ...]:
+def check_gates(gates: Gates, evidence: Evidence) -> tuple[GateResult, ...]:
     """Judge every gate that is given, in the order of ``params.yaml``.
 
     Raises

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 from mlops_cli.errors import Busy, NotProject, SourceUnreadable
 from mlops_cli.project.branches import remember_default
 from mlops_cli.project.git import Git, GitFailed
-from mlops_cli.project.signing import signs, unsigned
+from mlops_cli.project.signing import signs_by_default, unsigned
 from mlops_cli.registry.tag_objects import split_signature, tags
 from mlops_cli.registry.versions import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Outdated", "RefChange", "apply", "fetch", "new_tag", "read", "trailers"]
+__all__ = ["OutdatedTags", "RefChange", "apply", "fetch", "new_tag", "read", "trailers"]
 
 _NONE = "0" * 40
 _DAY = 86_400
@@ -50,7 +50,7 @@ _STALE = 10
 """Seconds after which a reference's lock file is of a Git that was killed."""
 
 
-class Outdated(Busy):
+class OutdatedTags(Busy):
     """The remote already has what was to be made, or more than is known here."""
 
 
@@ -125,7 +125,7 @@ def new_tag(
     # Not later than tomorrow: a date far off must not be passed on from tag to tag.
     moment = max(now, min(int(after.timestamp()) + 1, now + _DAY) if after else 0)
     ref = f"refs/tags/{tag}"
-    if not (sign or signs(git, "tag")):
+    if not (sign or signs_by_default(git, "tag")):
         head = f"object {commit}\ntype commit\ntag {tag}\ntagger {git.identity()} {moment} +0000\n"
         return RefChange(ref, git.run("mktag", given=f"{head}\n{message.strip()}\n").strip())
     return RefChange(ref, _signed(git, tag, commit, message, moment))
@@ -185,7 +185,7 @@ def apply(git: Git, changes: Sequence[RefChange], remote: str | None) -> None:
         except GitFailed as error:
             if not last and ".lock'" in error.said and _unlocked(git, changes):
                 continue
-            raise Outdated(
+            raise OutdatedTags(
                 f"another command changed {changes[0].ref} in this clone at the same moment",
                 "Look at `mlops models`, then run again.",
             ) from None
@@ -208,7 +208,7 @@ def _push(git: Git, changes: Sequence[RefChange], remote: str) -> None:
             sign in said
             for sign in ("rejected", "already exists", "cannot lock ref", "failed to update ref")
         ):
-            raise Outdated(
+            raise OutdatedTags(
                 f"{remote} was changed by somebody else meanwhile, so nothing was done",
                 "Look at `mlops models`, then run again.",
             ) from error

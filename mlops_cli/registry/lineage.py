@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.data.column_types import type_name
-from mlops_cli.data.source_schema import TableFacts
+from mlops_cli.data.source_schema import SourceSchema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,7 @@ def schema(program: Mapping[str, Any], rules: Mapping[str, SourceRules]) -> dict
     """
     sources = {}
     for name, content in program["sources"].items():
-        table = TableFacts.from_json(content)
+        table = SourceSchema.from_json(content)
         sources[name] = {
             "columns": {
                 column: type_name(dtype)

@@ -8,7 +8,7 @@ from mlops_cli.data.atomic_files import json_text, read_json
 from mlops_cli.drift.reference_file import PROFILE, make_reference, reference_text
 from mlops_cli.models import bundle as bundles
 from mlops_cli.registry.lineage import fingerprints, lineage, schema
-from mlops_cli.registry.model_card import Facts, render
+from mlops_cli.registry.model_card import CardFacts, render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +59,7 @@ def assemble(
     metrics, evaluation = read_json(layout.metrics), read_json(layout.evaluation)
     manifest, split = read_json(layout.ingest_manifest), read_json(layout.split_report)
     origin = lineage(model["facts"], manifest, split, fingerprints(sections), bundle.sha256)
-    facts = Facts(
+    facts = CardFacts(
         model=model,
         program=program,
         lineage=origin,

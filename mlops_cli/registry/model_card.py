@@ -18,14 +18,14 @@ from mlops_cli.registry.model_card_tables import analyses, fairness
 if TYPE_CHECKING:
     from mlops_cli.params import Project
 
-__all__ = ["Facts", "render"]
+__all__ = ["CardFacts", "render"]
 
 _CLASSES = 20
 """So many classes are listed; evaluation.json has them all."""
 
 
 @dataclass(frozen=True)
-class Facts:
+class CardFacts:
     """What a run found out, as its files have it.
 
     Attributes
@@ -55,7 +55,7 @@ class Facts:
         return list(dict.fromkeys(member["family"] for member in self.model["members"]))
 
 
-def render(name: str, project: Project, facts: Facts) -> str:
+def render(name: str, project: Project, facts: CardFacts) -> str:
     """The card's text.
 
     Parameters
@@ -83,7 +83,7 @@ def render(name: str, project: Project, facts: Facts) -> str:
     return front_matter(_metadata(name, project, facts)) + "\n" + head + body + "\n"
 
 
-def _metadata(name: str, project: Project, facts: Facts) -> dict[str, Any]:
+def _metadata(name: str, project: Project, facts: CardFacts) -> dict[str, Any]:
     task = facts.model["task"]
     kind = "tabular-regression" if task == "regression" else "tabular-classification"
     confidence = facts.evaluation["confidence"]
@@ -122,7 +122,7 @@ def _listed(title: str, values: tuple[str, ...], key: str) -> str:
     return f"{title}:\n\n{said}"
 
 
-def _details(project: Project, facts: Facts) -> str:
+def _details(project: Project, facts: CardFacts) -> str:
     model, rules = facts.model, facts.program["rules"]
     items = [
         f"Owner: {_stated(project.owner, 'owner')}",
@@ -180,7 +180,7 @@ def _use(project: Project) -> str:
     )
 
 
-def _factors(facts: Facts) -> str:
+def _factors(facts: CardFacts) -> str:
     columns = facts.evaluation["slices"]
     if not columns:
         return "No groups were judged apart: `evaluate.slices` in params.yaml names no column."
@@ -195,7 +195,7 @@ def _factors(facts: Facts) -> str:
     return f"Test rows are also judged group by group, by:\n\n{bullets(items)}"
 
 
-def _metrics(facts: Facts) -> str:
+def _metrics(facts: CardFacts) -> str:
     evaluation = facts.evaluation
     items = [
         f"`{name}`: better when {'large' if METRICS[name].maximise else 'small'}"
@@ -217,7 +217,7 @@ def _metrics(facts: Facts) -> str:
     return text
 
 
-def _evaluation_data(facts: Facts) -> str:
+def _evaluation_data(facts: CardFacts) -> str:
     test = facts.lineage["splits"]["test"]
     return (
         f"The test split: {test['rows']:,} rows{_window(test)}, set apart by the strategy "
@@ -240,7 +240,7 @@ def _target(part: Mapping[str, Any]) -> str:
     return (said + (f", and {more} more classes" if more > 0 else "")) or "unknown"
 
 
-def _training_data(facts: Facts) -> str:
+def _training_data(facts: CardFacts) -> str:
     lineage = facts.lineage
     sources = [
         [
@@ -277,7 +277,7 @@ def _training_data(facts: Facts) -> str:
     return f"{told}\n\n{taken}\n\n{fate}\n\n{parts}"
 
 
-def _ethics(project: Project, facts: Facts) -> str:
+def _ethics(project: Project, facts: CardFacts) -> str:
     worst = facts.evaluation["worst_slice"]
     found = (
         f"Of the groups judged, the worst is {literal(worst['column'])} = "
@@ -291,7 +291,7 @@ def _ethics(project: Project, facts: Facts) -> str:
     )
 
 
-def _caveats(facts: Facts) -> str:
+def _caveats(facts: CardFacts) -> str:
     lineage, rows = facts.lineage, facts.rows
     items = []
     reasons = [literal(reason) for reason, count in rows["unlabelled"].items() if count]

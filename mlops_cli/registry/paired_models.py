@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.data import parquet
-from mlops_cli.data.untrusted import well_formed
+from mlops_cli.data.untrusted import refuse_malformed
 from mlops_cli.errors import MlopsError, NotFound
 from mlops_cli.layout import ROW, TARGET, Layout
 from mlops_cli.models import bundle as bundles
-from mlops_cli.registry.compare_revisions import Difference, Figure, Paired, compare
+from mlops_cli.registry.compare_revisions import Difference, MetricValue, PairedMetrics, compare
 from mlops_cli.registry.read_training_rows import output_files
 from mlops_cli.registry.revision_facts import commit_of, facts_at
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from mlops_cli.metrics.catalog import Metric
     from mlops_cli.models.bundle import Bundle
-    from mlops_cli.registry.compare_revisions import Facts
+    from mlops_cli.registry.compare_revisions import RevisionFacts
 
-__all__ = ["compared"]
+__all__ = ["compare_models"]
 
 _VALIDATED = "data/validated"
 
 
-def compared(
+def compare_models(
     root: Path, old: str, new: str | None, *, fetch: bool, allow_missing: bool = False
 ) -> Difference:
     """Say what differs between two revisions; the models are judged on the same rows if they can.
@@ -45,13 +45,17 @@ def compared(
     facts = (facts_at(root, old, allow_missing=allow_missing), facts_at(root, new))
     paired = _paired(root, (old, new), facts, fetch=fetch)
     reports = f"a report of {facts[0].name} or {facts[1].name}"
-    with well_formed(reports, "Make it anew with `mlops run`."):
+    with refuse_malformed(reports, "Make it anew with `mlops run`."):
         return compare(*facts, paired)
 
 
 def _paired(
-    root: Path, revisions: tuple[str, str | None], facts: tuple[Facts, Facts], *, fetch: bool
-) -> Paired | str:
+    root: Path,
+    revisions: tuple[str, str | None],
+    facts: tuple[RevisionFacts, RevisionFacts],
+    *,
+    fetch: bool,
+) -> PairedMetrics | str:
     """Both models on the same rows; else a sentence says why not."""
     data = {one.outputs.get(_VALIDATED) for one in facts}
     models = {one.registration.get("bundle_sha256") for one in facts}
@@ -61,7 +65,7 @@ def _paired(
     layout.work.mkdir(exist_ok=True)
     try:
         with (
-            well_formed("a file of these revisions", "Make it anew with `mlops run`."),
+            refuse_malformed("a file of these revisions", "Make it anew with `mlops run`."),
             TemporaryDirectory(prefix="compare-", dir=layout.work) as scratch,
         ):
             places = [Path(scratch) / name for name in ("old", "new")]
@@ -83,7 +87,9 @@ class _Side:
     test: pl.DataFrame
 
 
-def _side(layout: Layout, revision: str | None, facts: Facts, place: Path, *, fetch: bool) -> _Side:
+def _side(
+    layout: Layout, revision: str | None, facts: RevisionFacts, place: Path, *, fetch: bool
+) -> _Side:
     if revision is None:
         model, test = layout.model, layout.split("test")
     else:
@@ -100,7 +106,7 @@ def _side(layout: Layout, revision: str | None, facts: Facts, place: Path, *, fe
     return _Side(bundle, parquet.scan(test).collect())
 
 
-def _judged(old: _Side, new: _Side, facts: Facts) -> Paired | str:
+def _judged(old: _Side, new: _Side, facts: RevisionFacts) -> PairedMetrics | str:
     from mlops_cli.metrics import bootstrap
     from mlops_cli.metrics.weighted import row_weights
 
@@ -126,18 +132,18 @@ def _judged(old: _Side, new: _Side, facts: Facts) -> Paired | str:
         weights=None if weight is None else row_weights(tests[1][weight], weight),
     )
     signs = {metric.name: 1 if metric.maximise else -1 for metric in metrics}
-    return Paired(
+    return PairedMetrics(
         rows.height,
         max(side.test.height for side in (old, new)),
         {
-            name: Figure(sign * gain.value, *sorted((sign * gain.low, sign * gain.high)))
+            name: MetricValue(sign * gain.value, *sorted((sign * gain.low, sign * gain.high)))
             for name, gain in found.gains["old"].items()
             for sign in (signs[name],)
         },
     )
 
 
-def _metrics(facts: Facts, bundle: Bundle) -> list[Metric]:
+def _metrics(facts: RevisionFacts, bundle: Bundle) -> list[Metric]:
     from mlops_cli.metrics.catalog import lookup
     from mlops_cli.metrics.costs import cost_matrix
     from mlops_cli.params.modelling import Task

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlops_cli.data.untrusted import json_tree, well_formed
+from mlops_cli.data.untrusted import json_tree, refuse_malformed
 from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.params.reading import BadYaml, load_yaml
 from mlops_cli.project.git import Git
@@ -17,7 +17,7 @@ __all__ = ["provenance"]
 _HINT = "Register another version; this commit cannot be mended."
 
 
-@well_formed("dvc.lock, or models/registration.json, of the version's commit", _HINT)
+@refuse_malformed("dvc.lock, or models/registration.json, of the version's commit", _HINT)
 def provenance(root: Path, registry: Registry, version: Version) -> dict[str, Any]:
     """A version's ancestry as plain values, from metrics back to the sources' hashes.
 

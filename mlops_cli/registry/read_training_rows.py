@@ -12,7 +12,7 @@ from mlops_cli.errors import MlopsError, NotFound
 from mlops_cli.layout import ROW, TIME
 from mlops_cli.project.dvc_lock import lock_at
 from mlops_cli.project.remote_objects import RemoteObjects
-from mlops_cli.registry.training_rows import Learnt, Rows, content_of
+from mlops_cli.registry.training_rows import RowKeys, TrainingRows, content_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.registry.versions import Version
 
-__all__ = ["learnt_by", "learnt_in", "output_files", "split_files"]
+__all__ = ["output_files", "split_files", "training_rows_of_bundle", "training_rows_of_project"]
 
 _KNOWN = ("train", "validation")
 
 
-def learnt_by(layout: Layout, folder: Path, version: Version | None, label: str) -> Learnt:
+def training_rows_of_project(
+    layout: Layout, folder: Path, version: Version | None, label: str
+) -> TrainingRows:
     """The rows that a project's bundle has learnt from.
 
     Parameters
@@ -40,12 +42,12 @@ def learnt_by(layout: Layout, folder: Path, version: Version | None, label: str)
     NotFound, DataRefused
         If there is no bundle, or it isn't as it was written.
     """
-    return learnt_in(folder, label, lambda: split_files(layout, version))
+    return training_rows_of_bundle(folder, label, lambda: split_files(layout, version))
 
 
-def learnt_in(
+def training_rows_of_bundle(
     folder: Path, label: str, splits: Callable[[], Mapping[str, Path] | None] = lambda: None
-) -> Learnt:
+) -> TrainingRows:
     """The same of a bundle in a folder, and of its splits where they can be had."""
     from mlops_cli.models.encoder import Encoder
 
@@ -57,7 +59,7 @@ def learnt_in(
         # Only what was fitted is there, without the papers: its split isn't stated.
         ordered = False
 
-    def read() -> Rows | None:
+    def read() -> RowKeys | None:
         files = splits()
         found = None if files is None else _rows(files, kinds)
         rows = facts.get("rows")
@@ -65,7 +67,7 @@ def learnt_in(
         # The workspace's splits may be newer than its model.
         return found if found is not None and len(found.numbers) == stated else None
 
-    return Learnt(label, _until(facts), ordered, kinds, read)
+    return TrainingRows(label, _until(facts), ordered, kinds, read)
 
 
 def split_files(layout: Layout, version: Version | None) -> dict[str, Path] | None:
@@ -127,7 +129,7 @@ def _until(facts: Mapping[str, Any]) -> dt.datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 
-def _rows(files: Mapping[str, Path], kinds: Mapping[str, str]) -> Rows | None:
+def _rows(files: Mapping[str, Path], kinds: Mapping[str, str]) -> RowKeys | None:
     import polars as pl
 
     frames = []
@@ -142,4 +144,4 @@ def _rows(files: Mapping[str, Path], kinds: Mapping[str, str]) -> Rows | None:
         frame = table.select(*about, *kinds).collect()
         frames.append(frame.select(*about, content_of(frame, kinds)))
     whole = pl.concat(frames)
-    return Rows(whole["content"], whole[TIME] if TIME in whole.columns else None, whole[ROW])
+    return RowKeys(whole["content"], whole[TIME] if TIME in whole.columns else None, whole[ROW])

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlops_cli.errors import NotFound
 from mlops_cli.layout import Layout
-from mlops_cli.project.dvc_lock import Lock, hashed, lock_at
-from mlops_cli.project.dvc_objects import md5_of
+from mlops_cli.project.dvc_lock import Lock, hash_of, lock_at
+from mlops_cli.project.dvc_objects import file_md5
 from mlops_cli.project.git import Git
-from mlops_cli.project.locks import held
+from mlops_cli.project.locks import lock
 from mlops_cli.project.remote_objects import RemoteObjects
 from mlops_cli.registry.fetch_bundle import bundle_md5, pull_bundle
 from mlops_cli.reporting import Progress, Silent
@@ -28,7 +28,7 @@ from mlops_cli.reporting import Progress, Silent
 if TYPE_CHECKING:
     from mlops_cli.registry.versions import Version
 
-__all__ = ["Figure", "Rebuilt", "rebuild"]
+__all__ = ["RebuildResult", "RebuiltMetric", "rebuild"]
 
 Verdict = Literal["reproduced to the byte", "same metrics, other bytes", "not reproduced"]
 
@@ -41,7 +41,7 @@ _ALLOWED = re.compile(
 
 
 @dataclass(frozen=True)
-class Figure:
+class RebuiltMetric:
     """A test metric: as stated with its interval, and as it came out again."""
 
     metric: str
@@ -57,7 +57,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Rebuilt:
+class RebuildResult:
     """What a rebuild gave.
 
     Attributes
@@ -74,13 +74,13 @@ class Rebuilt:
     said: str
     files: Mapping[str, bool]
     outputs: tuple[str, ...] = ()
-    metrics: tuple[Figure, ...] = ()
+    metrics: tuple[RebuiltMetric, ...] = ()
     libraries: tuple[tuple[str, str, str], ...] = ()
 
 
 def rebuild(
     root: Path, version: Version, remote: str | None = None, progress: Progress | None = None
-) -> Rebuilt:
+) -> RebuildResult:
     """Run the version's pipeline in a clone of its commit, with an empty cache, and compare.
 
     The code is the commit's where the commit holds it, the libraries are those installed here.
@@ -106,7 +106,7 @@ def rebuild(
         _place(lock, clone, RemoteObjects(root, remote, progress), version)
         failure = _reproduce(clone, len(lock.stages), progress)
         if failure is not None:
-            return Rebuilt("not reproduced", failure, {})
+            return RebuildResult("not reproduced", failure, {})
         return _compared(lock, version, original, clone, Git(root))
 
 
@@ -117,7 +117,7 @@ def _cloned(root: Path, commit: str) -> Iterator[Path]:
     top = git.run("rev-parse", "--show-toplevel").strip()
     prefix = git.run("rev-parse", "--show-prefix").strip()
     folder = work / "rebuild"
-    with held(work / "rebuild.lock", "the rebuild of a version"):
+    with lock(work / "rebuild.lock", "the rebuild of a version"):
         shutil.rmtree(folder, ignore_errors=True)  # a killed one's
         folder.mkdir(parents=True)
         try:
@@ -194,11 +194,11 @@ def _environment(clone: Path) -> dict[str, str]:
     }
 
 
-def _compared(lock: Lock, version: Version, original: Path, clone: Path, git: Git) -> Rebuilt:
+def _compared(lock: Lock, version: Version, original: Path, clone: Path, git: Git) -> RebuildResult:
     again = Layout(clone)
     files = _same(original, again.model)
     made = {e.path: e.md5 for e in lock.entries if e.made}
-    outputs = tuple(sorted(p for p, md5 in made.items() if hashed(clone, p) != md5))
+    outputs = tuple(sorted(p for p, md5 in made.items() if hash_of(clone, p) != md5))
     relative = again.metrics.relative_to(clone).as_posix()
     metrics = _figures(git.read(version.commit, relative), again.metrics)
     libraries = _libraries(original, again.model)
@@ -216,7 +216,7 @@ def _compared(lock: Lock, version: Version, original: Path, clone: Path, git: Gi
         said = f"other bytes in {', '.join(other)}; {figures} in the intervals stated"
         if libraries:
             said += f"; other libraries: {', '.join(name for name, _, _ in libraries)}"
-    return Rebuilt(verdict, said, files, outputs, metrics, libraries)
+    return RebuildResult(verdict, said, files, outputs, metrics, libraries)
 
 
 def _same(one: Path, other: Path) -> dict[str, bool]:
@@ -230,19 +230,19 @@ def _same(one: Path, other: Path) -> dict[str, bool]:
     return {
         name: (one / name).is_file()
         and (other / name).is_file()
-        and md5_of(one / name) == md5_of(other / name)
+        and file_md5(one / name) == file_md5(other / name)
         for name in sorted(names)
     }
 
 
-def _figures(stated: str | None, again: Path) -> tuple[Figure, ...]:
+def _figures(stated: str | None, again: Path) -> tuple[RebuiltMetric, ...]:
     try:
         then = json.loads(stated or "{}").get("model", {})
         now = json.loads(again.read_text(encoding="utf-8")).get("model", {})
     except (OSError, ValueError):
         return ()
     return tuple(
-        Figure(name, m["value"], m["low"], m["high"], now.get(name, {}).get("value"))
+        RebuiltMetric(name, m["value"], m["low"], m["high"], now.get(name, {}).get("value"))
         for name, m in then.items()
     )
 

@@ -12,8 +12,8 @@ from mlops_cli.data.atomic_files import read_json
 from mlops_cli.errors import MlopsError, ModelRefused, NotProject
 from mlops_cli.project.dvc_push import publish
 from mlops_cli.registry import commit_outputs, fetch_bundle
-from mlops_cli.registry.champion import against
-from mlops_cli.registry.git_tags import Outdated, RefChange, apply, fetch, new_tag, trailers
+from mlops_cli.registry.champion import compare_to_champion
+from mlops_cli.registry.git_tags import OutdatedTags, RefChange, apply, fetch, new_tag, trailers
 from mlops_cli.registry.tags import Part, version_tag
 from mlops_cli.registry.versions import Registry, Version
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from mlops_cli.registry.gates import GateResult
     from mlops_cli.registry.session import Session
 
-__all__ = ["Registered", "refuse_behind", "register"]
+__all__ = ["RegisterResult", "refuse_behind", "register"]
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisterResult:
     """A version, and whether it was made now."""
 
     version: Version
@@ -33,7 +33,7 @@ class Registered:
     champion: tuple[GateResult, ...] = ()
 
 
-def register(session: Session, part: Part = "minor", why: str = "") -> Registered:
+def register(session: Session, part: Part = "minor", why: str = "") -> RegisterResult:
     """Commit what the pipeline owns, and tag it as the next version.
 
     Where this very bundle has a version already, nothing is done but to finish what a killed
@@ -44,23 +44,23 @@ def register(session: Session, part: Part = "minor", why: str = "") -> Registere
     ModelRefused
         If the gates reject the model, or the champion is better.
     NotProject
-        If a commit can't be made here: see ``store.commits``.
+        If a commit can't be made here: see ``registry.commit_outputs``.
     Outdated
         If somebody else was faster.
     """
     git, layout = session.git, session.layout
-    branch = commit_outputs.refuse_unfit(git)
+    branch = commit_outputs.require_branch(git)
     record = read_json(layout.registration)
     if record["decision"] != "approved":
         raise ModelRefused(
             f"the gates reject this model of {session.name}",
             "Look at the gates above; change the model or, knowingly, register.gates.",
         )
-    registry, mine = session.registry(), commit_outputs.owned(layout)
+    registry, mine = session.registry(), commit_outputs.pipeline_files(layout)
     if known := registry.of_bundle(record["bundle_sha256"]):
         _finish(session, branch, known, mine.files)
-        return Registered(known, new=False)
-    commit_outputs.refuse_foreign(git, mine)
+        return RegisterResult(known, new=False)
+    commit_outputs.require_clean_workspace(git, mine)
     verdicts = _against_champion(session, registry)
     number = registry.next_number(part)
     head = git.run("rev-parse", "HEAD").strip()
@@ -77,10 +77,10 @@ def register(session: Session, part: Part = "minor", why: str = "") -> Registere
     tag = new_tag(git, version_tag(session.name, number), commit, message)
     try:
         apply(git, [tag, RefChange(f"refs/heads/{branch}", commit, head)], session.remote)
-    except Outdated:
+    except OutdatedTags:
         raise _overtaken(session, branch) from None
-    commit_outputs.settle(git, mine.files)
-    return Registered(session.registry().find(number), new=True, champion=verdicts)
+    commit_outputs.reset_index(git, mine.files)
+    return RegisterResult(session.registry().find(number), new=True, champion=verdicts)
 
 
 def _against_champion(session: Session, registry: Registry) -> tuple[GateResult, ...]:
@@ -91,7 +91,7 @@ def _against_champion(session: Session, registry: Registry) -> tuple[GateResult,
     ):  # the first model has its baselines to beat, in the stage's own gates
         return ()
     folder = fetch_bundle.pull_bundle(session.layout.root, champion)
-    verdicts = against(session.params, session.layout, folder, champion)
+    verdicts = compare_to_champion(session.params, session.layout, folder, champion)
     if not all(v.passed for v in verdicts):
         worst = next(v for v in verdicts if not v.passed)
         if worst.figure is None:
@@ -134,7 +134,7 @@ def _has_only_own(session: Session, branch: str) -> bool:
     return version is not None and version.commit == theirs and git.resolve(f"{theirs}^") == head
 
 
-def _behind(session: Session, branch: str) -> Outdated | None:
+def _behind(session: Session, branch: str) -> OutdatedTags | None:
     git = session.git
     theirs = git.resolve(f"refs/remotes/{session.remote}/{branch}") if session.remote else None
     if theirs is None or git.ask("merge-base", "--is-ancestor", theirs, "HEAD") is not None:
@@ -145,7 +145,7 @@ def _behind(session: Session, branch: str) -> Outdated | None:
         what = f"{versions[-1].tag.who} registered {versions[-1]}"
     else:
         what = git.run("show", "-s", "--format=the last is %h by %an, %s", theirs).strip()
-    return Outdated(
+    return OutdatedTags(
         f"{branch} on {session.remote} has commits that are not here: {what}",
         "Bring them here with `mlops pull --rebase`, which keeps your edits and commits, then run "
         "again.",
@@ -156,7 +156,7 @@ def _overtaken(session: Session, branch: str) -> MlopsError:
     """Why the remote refused a registration: a newer version, or a branch that moved on."""
     fetch(session.git, session.remote)
     latest = session.registry().latest
-    return _behind(session, branch) or Outdated(
+    return _behind(session, branch) or OutdatedTags(
         f"{latest.tag.who if latest else 'somebody'} registered {latest} at the same moment",
         "Look at `mlops models`, then run again.",
     )
@@ -174,7 +174,7 @@ def _finish(session: Session, branch: str, version: Version, files: list[str]) -
         apply(git, [RefChange(ref, version.commit, head)], None)
         head = version.commit
     if head == version.commit:
-        commit_outputs.settle(git, files)
+        commit_outputs.reset_index(git, files)
 
 
 def _message(

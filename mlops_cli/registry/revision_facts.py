@@ -7,18 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlops_cli.data.untrusted import json_tree, path_inside, well_formed
+from mlops_cli.data.untrusted import json_tree, path_inside, refuse_malformed
 from mlops_cli.errors import DataRefused, NotFound, NotProject, nearest
 from mlops_cli.layout import Layout
 from mlops_cli.project.git import Git
-from mlops_cli.registry.compare_revisions import Facts
+from mlops_cli.registry.compare_revisions import RevisionFacts
 
 __all__ = ["WORKSPACE", "commit_of", "facts_at"]
 
 WORKSPACE = "workspace"
 
 
-def facts_at(root: Path, revision: str | None, *, allow_missing: bool = False) -> Facts:
+def facts_at(root: Path, revision: str | None, *, allow_missing: bool = False) -> RevisionFacts:
     """Read reports, parameters and ``dvc.lock`` as they stand at a revision.
 
     Parameters
@@ -49,7 +49,7 @@ def facts_at(root: Path, revision: str | None, *, allow_missing: bool = False) -
         raise NotProject(
             f"there is no params.yaml in {name}", "Name a revision that holds the project."
         )
-    facts = Facts(
+    facts = RevisionFacts(
         name,
         params=_yaml(params, "params.yaml", name),
         outputs=_outputs(_yaml(read("dvc.lock"), "dvc.lock", name)),
@@ -135,7 +135,7 @@ def _yaml(text: str | None, path: str, name: str) -> Mapping[str, Any]:
 
 
 def _outputs(lock: Mapping[str, Any]) -> dict[str, str]:
-    with well_formed("dvc.lock", "Make it anew with `mlops run`."):
+    with refuse_malformed("dvc.lock", "Make it anew with `mlops run`."):
         stages = (lock.get("stages") or {}).values()
         return {
             str(out["path"]): str(out.get("md5", ""))

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from mlops_cli.registry.versions import Version
     from mlops_cli.reporting import Progress
 
-__all__ = ["WORKSPACE", "Selected", "selected"]
+__all__ = ["WORKSPACE", "SelectedModel", "select_model"]
 
 WORKSPACE = "workspace"
 """Stands for the bundle of the last run, registered or not."""
 
 
 @dataclass(frozen=True)
-class Selected:
+class SelectedModel:
     """A bundle in a folder, and what it is called.
 
     Attributes
@@ -48,9 +48,9 @@ class Selected:
         return f"{self.name}@{self.number}"
 
 
-def selected(
+def select_model(
     params: Params, layout: Layout, wanted: str, progress: Progress | None = None
-) -> Selected:
+) -> SelectedModel:
     """Find a version by its number, by ``latest`` or by its stage, and fetch its bundle.
 
     Raises
@@ -65,8 +65,8 @@ def selected(
         from mlops_cli.models.bundle import verify
 
         verify(layout.model)
-        return Selected(name, layout.model, None)
+        return SelectedModel(name, layout.model, None)
     progress = progress or Silent()
     version = find_trusted(layout.root, name, wanted, progress.note)
     folder = pull_bundle(layout.root, version, progress=progress)
-    return Selected(name, folder, version)
+    return SelectedModel(name, folder, version)

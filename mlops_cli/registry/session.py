@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlops_cli.project.git import Git
-from mlops_cli.project.locks import waited_for
+from mlops_cli.project.locks import wait_for_lock
 from mlops_cli.registry import commit_outputs
 from mlops_cli.registry.approvals.stage_rules import read_trusted
 from mlops_cli.registry.git_tags import fetch
@@ -59,12 +59,12 @@ class Session:
         """
         git = Git(layout.root)
         if committing:
-            commit_outputs.refuse_unfit(git)
+            commit_outputs.require_branch(git)
             if (layout.root / "dvc.lock").is_file():
-                commit_outputs.refuse_foreign(git, commit_outputs.owned(layout))
+                commit_outputs.require_clean_workspace(git, commit_outputs.pipeline_files(layout))
         # Before waiting: another command of this clone may be changing them.
         seen = frozenset((git.ask("tag", "--list") or "").splitlines())
-        with waited_for(layout.work / "registry.lock", waiting):
+        with wait_for_lock(layout.work / "registry.lock", waiting):
             remote = None if local else git.remote()
             fetch(git, remote)
             read_trusted(layout.root, params.register_.name, waiting)

@@ -16,7 +16,7 @@ from mlops_cli import __version__
 from mlops_cli.data import parquet
 from mlops_cli.data.atomic_files import read_json, write_json
 from mlops_cli.models import bundle as bundles
-from mlops_cli.registry.gates import Evidence, GateResult, judge
+from mlops_cli.registry.gates import Evidence, GateResult, check_gates
 from mlops_cli.registry.model_bundle import assemble
 from mlops_cli.reporting import Summary, Table
 
@@ -67,7 +67,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         milliseconds=latency,
         fairness=evaluation.get("fairness", {}),
     )
-    results = judge(gates, evidence)
+    results = check_gates(gates, evidence)
     approved = all(result.passed for result in results)
     progress.update("assembling the bundle and its model card")
     manifest = assemble(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.errors import NotProject
 from mlops_cli.project.git import Git, GitFailed
-from mlops_cli.registry.tags import Tag, rest_of
+from mlops_cli.registry.tags import Tag, after_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -64,7 +64,7 @@ def tags(git: Git, name: str) -> list[Tag]:
         raise
     pairs = [line.split(b"\0") for line in listed.splitlines()]
     mine = {ref.decode("utf-8", "replace"): object_id.decode() for ref, object_id in pairs}
-    mine = {ref: object_id for ref, object_id in mine.items() if rest_of(name, ref)}
+    mine = {ref: object_id for ref, object_id in mine.items() if after_name(name, ref)}
     objects = _objects(git, set(mine.values()))
     read = [_tag(ref, object_id, objects[object_id]) for ref, object_id in mine.items()]
     kinds = {c: kind for c, (kind, _) in _kinds(git, {t.commit for t in read if t.commit}).items()}

@@ -15,11 +15,11 @@ __all__ = [
     "Part",
     "Tag",
     "address_of",
+    "after_name",
     "approval_tag",
     "assignment_tag",
     "bump",
     "is_approval_of",
-    "rest_of",
     "sort_key",
     "version_tag",
 ]
@@ -129,7 +129,7 @@ def _person(address: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]", "=", address).strip(".") or "unknown"
 
 
-def rest_of(name: str, tag: str) -> str | None:
+def after_name(name: str, tag: str) -> str | None:
     """What follows the model's name in a tag's name; None where the tag is not of the model."""
     if not tag.startswith(name):
         return None

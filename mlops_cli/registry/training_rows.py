@@ -16,13 +16,13 @@ import polars as pl
 if TYPE_CHECKING:
     import datetime as dt
 
-__all__ = ["Learnt", "Rows", "content_of", "unknown"]
+__all__ = ["RowKeys", "TrainingRows", "content_of", "unknown_training_rows"]
 
 _MOMENT = pl.Datetime("us", "UTC")
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowKeys:
     """What train and validation rows are recognised by.
 
     Attributes
@@ -41,7 +41,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Learnt:
+class TrainingRows:
     """The rows that a version was fitted and tuned on: train and validation, never test.
 
     Attributes
@@ -62,10 +62,10 @@ class Learnt:
     until: dt.datetime | None
     ordered: bool
     kinds: Mapping[str, str]
-    read: Callable[[], Rows | None]
+    read: Callable[[], RowKeys | None]
 
     @cached_property
-    def rows(self) -> Rows | None:
+    def rows(self) -> RowKeys | None:
         """The rows, read when they are needed."""
         return self.read()
 
@@ -115,9 +115,9 @@ class Learnt:
         return f"{self.version} has learnt from them, or from rows of equal features or time"
 
 
-def unknown(version: str) -> Learnt:
+def unknown_training_rows(version: str) -> TrainingRows:
     """What an unknown version has learnt from: perhaps any row."""
-    return Learnt(version, None, ordered=False, kinds={}, read=lambda: None)
+    return TrainingRows(version, None, ordered=False, kinds={}, read=lambda: None)
 
 
 def content_of(features: pl.DataFrame, kinds: Mapping[str, str]) -> pl.Series:

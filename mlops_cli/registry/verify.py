@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.data.untrusted import json_tree, well_formed
+from mlops_cli.data.untrusted import json_tree, refuse_malformed
 from mlops_cli.errors import DataRefused, MlopsError
 from mlops_cli.layout import Layout
 from mlops_cli.models import bundle as bundles
-from mlops_cli.project.dvc_lock import Lock, exported, hashed, lock_at
+from mlops_cli.project.dvc_lock import Lock, hash_of, lock_at, write_lock
 from mlops_cli.project.git import Git, GitFailed
 from mlops_cli.project.remote_objects import RemoteObjects
 from mlops_cli.registry.approvals.signatures import SignerUnknown, signer_of
@@ -22,12 +22,12 @@ from mlops_cli.registry.git_tags import read
 from mlops_cli.registry.pipeline_check import check_pipeline, read_settings
 from mlops_cli.registry.tag_objects import split_signature
 from mlops_cli.registry.tags import address_of
-from mlops_cli.reporting import Progress, Silent, counted
+from mlops_cli.reporting import Progress, Silent, count_noun
 
 if TYPE_CHECKING:
     from mlops_cli.registry.versions import Assignment, Version
 
-__all__ = ["Check", "prove"]
+__all__ = ["VerificationCheck", "verify_version"]
 
 _SHOWN = 5
 _UNVERIFIABLE = ("allowedSignersFile needs", "No public key", "cannot run gpg", "cannot exec")
@@ -35,7 +35,7 @@ _UNVERIFIABLE = ("allowedSignersFile needs", "No public key", "cannot run gpg", 
 
 
 @dataclass(frozen=True)
-class Check:
+class VerificationCheck:
     """One thing that was looked at, whether it is as claimed, and a sentence about it."""
 
     name: str
@@ -63,13 +63,13 @@ class _Case:
     bundle: Path | MlopsError
 
 
-def prove(
+def verify_version(
     root: Path,
     version: Version,
     remote: str | None = None,
     progress: Progress | None = None,
     assignment: Assignment | None = None,
-) -> tuple[Check, ...]:
+) -> tuple[VerificationCheck, ...]:
     """Make every check of a version; what cannot be checked has not passed.
 
     Parameters
@@ -79,7 +79,7 @@ def prove(
     """
     progress = progress or Silent()
     with (
-        exported(root, version.commit) as tree,
+        write_lock(root, version.commit) as tree,
         tempfile.TemporaryDirectory(prefix="mlops-bundle-") as aside,
     ):
         try:
@@ -104,7 +104,9 @@ def prove(
     return tuple(checks)
 
 
-def _stages(root: Path, version: Version, assignment: Assignment | None) -> Check | None:
+def _stages(
+    root: Path, version: Version, assignment: Assignment | None
+) -> VerificationCheck | None:
     """Whether the version is in its stages by their rules; None: it is in none."""
     registry = read(root, version.name)
     rules = StageRules(root, registry)
@@ -116,8 +118,10 @@ def _stages(root: Path, version: Version, assignment: Assignment | None) -> Chec
         return None
     broken = [f"{a.tag.name}: {why}" for a in judged if (why := rules.refusal(a)) is not None]
     if broken:
-        return Check("stage", passed=False, said="; ".join(broken))
-    return Check("stage", passed=True, said="; ".join(_entry(rules, a, version) for a in judged))
+        return VerificationCheck("stage", passed=False, said="; ".join(broken))
+    return VerificationCheck(
+        "stage", passed=True, said="; ".join(_entry(rules, a, version) for a in judged)
+    )
 
 
 def _entry(rules: StageRules, assignment: Assignment, version: Version) -> str:
@@ -147,14 +151,16 @@ def _bundle(
     return refusal
 
 
-def _made(name: str, check: Callable[[_Case], str], case: _Case) -> Check:
+def _made(name: str, check: Callable[[_Case], str], case: _Case) -> VerificationCheck:
     try:
-        with well_formed(f"what the check of the {name} looks at", "Don't trust this version."):
-            return Check(name, passed=True, said=check(case))
+        with refuse_malformed(
+            f"what the check of the {name} looks at", "Don't trust this version."
+        ):
+            return VerificationCheck(name, passed=True, said=check(case))
     except MlopsError as error:
-        return Check(name, passed=False, said=error.message)
+        return VerificationCheck(name, passed=False, said=error.message)
     except OSError as error:  # a disk that can't be written, or read
-        return Check(name, passed=False, said=f"{error.filename}: {error.strerror}")
+        return VerificationCheck(name, passed=False, said=f"{error.filename}: {error.strerror}")
 
 
 def _tag(case: _Case) -> str:
@@ -200,7 +206,7 @@ def _record(case: _Case) -> str:
 
 def _code(case: _Case) -> str:
     kept = _lock(case).kept
-    other = sorted(path for path, md5 in kept.items() if hashed(case.tree, path) != md5)
+    other = sorted(path for path, md5 in kept.items() if hash_of(case.tree, path) != md5)
     if other:
         raise _Failed(f"dvc.lock was made with, or of, other content than Git has: {_few(other)}")
     return f"{len(kept)} files and folders of code and reports are as dvc.lock states"
@@ -259,7 +265,7 @@ def _decision(case: _Case) -> str:
     record = _json(case.tree / _relative(case, Layout(case.root).registration))
     if record.get("decision") != "approved":
         raise _Failed(f"the gates' decision on record is {record.get('decision')!r}")
-    return f"approved by {counted(len(record.get('gates', ())), 'gate')}"
+    return f"approved by {count_noun(len(record.get('gates', ())), 'gate')}"
 
 
 def _signature(case: _Case) -> str:

@@ -28,9 +28,9 @@ from mlops_cli.registry.tags import (
     NUMBER,
     Part,
     Tag,
+    after_name,
     assignment_tag,
     bump,
-    rest_of,
     sort_key,
     version_tag,
 )
@@ -124,7 +124,7 @@ class Registry:
     @classmethod
     def of(cls, name: str, tags: Iterable[Tag]) -> Registry:
         """Read the tags of one model; all others are passed over."""
-        mine = [(tag, rest) for tag in tags if (rest := rest_of(name, tag.name))]
+        mine = [(tag, rest) for tag in tags if (rest := after_name(name, tag.name))]
         mine.sort(key=lambda pair: pair[0].at)
         names = frozenset(tag.name for tag, _ in mine)
         notes = [f"the tag {tag.name} {tag.problem}" for tag, _ in mine if tag.problem]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mlops_cli import params as parameters
 from mlops_cli.errors import BadParams, NotProject
 from mlops_cli.project.git import Git
-from mlops_cli.project.locks import held, waited_for
+from mlops_cli.project.locks import lock, wait_for_lock
 from mlops_cli.registry import commit_outputs
 from mlops_cli.registry.approvals.stage_rules import read_trusted
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.project.attempts import Attempt, Attempts
 
-__all__ = ["put_back", "unchanged", "version_of", "why"]
+__all__ = ["attempt_message", "is_unchanged", "restore", "version_of"]
 
 
-def put_back(
+def restore(
     layout: Layout, attempts: Attempts, attempt: Attempt, outcome: str, detail: str | None
 ) -> Attempt:
     """Restore after a kill, while no run is at work on the project, and end the attempt."""
@@ -37,13 +37,13 @@ def put_back(
 def _alone(layout: Layout) -> Iterator[None]:
     """No `mlops run`, and no stage that a killed one has left at work."""
     with (
-        held(layout.work / "run.lock", f"the project {layout.root.name}"),
-        waited_for(layout.work / "stage.lock", lambda _: None),
+        lock(layout.work / "run.lock", f"the project {layout.root.name}"),
+        wait_for_lock(layout.work / "stage.lock", lambda _: None),
     ):
         yield
 
 
-def unchanged(layout: Layout, attempt: Attempt) -> bool:
+def is_unchanged(layout: Layout, attempt: Attempt) -> bool:
     """Whether the project is the one that an attempt began in, so that it can be gone on with.
 
     Raises
@@ -55,10 +55,10 @@ def unchanged(layout: Layout, attempt: Attempt) -> bool:
     if git.resolve("HEAD") != attempt.head:
         return False
     try:
-        of = commit_outputs.owned(layout)
+        of = commit_outputs.pipeline_files(layout)
     except (NotProject, BadParams):
         return False
-    commit_outputs.refuse_foreign(git, of, only=("ingest.until",))
+    commit_outputs.require_clean_workspace(git, of, only=("ingest.until",))
     return True
 
 
@@ -73,13 +73,13 @@ def version_of(layout: Layout, attempt: Attempt) -> str | None:
             version.number
             for version in reversed(read_trusted(layout.root, name).versions)
             if git.resolve(f"{version.commit}^") == attempt.head
-            and version.tag.why == why(attempt)
+            and version.tag.why == attempt_message(attempt)
             and git.ask("merge-base", "--is-ancestor", version.commit, "HEAD") is not None
         ),
         None,
     )
 
 
-def why(attempt: Attempt) -> str:
+def attempt_message(attempt: Attempt) -> str:
     """For the messages of its tags."""
     return f"Retrained up to {attempt.until}: {' '.join(attempt.reason.split())}"

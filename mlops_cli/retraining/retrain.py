@@ -1,7 +1,7 @@
 """A new model of newer data: trained, judged, registered and, if it may be, put into its stage.
 
 The pipeline runs in the project itself. Until a version is registered, everything can be put back
-as it was; what has been done is in a journal (``store.attempts``), so that a run that was killed
+as it was; what has been done is in a journal (``project.attempts``), so that a run that was killed
 goes on. Production changes by one tag, which comes last.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mlops_cli import params as parameters
 from mlops_cli.data.atomic_files import read_json
-from mlops_cli.data.timestamps import as_text
+from mlops_cli.data.timestamps import format_timestamp
 from mlops_cli.errors import (
     BadParams,
     MlopsError,
@@ -29,26 +29,26 @@ from mlops_cli.feedback.ground_truth import complete_until
 from mlops_cli.project.attempts import Attempt, Attempts
 from mlops_cli.project.dvc import reproduce
 from mlops_cli.project.git import Git
-from mlops_cli.project.locks import held
-from mlops_cli.project.stage_runs import last_failure
+from mlops_cli.project.locks import lock
+from mlops_cli.project.stage_runs import load_failure
 from mlops_cli.promotion.promote import promote
 from mlops_cli.registry import commit_outputs
 from mlops_cli.registry.approvals.stage_rules import read_trusted
 from mlops_cli.registry.register import refuse_behind, register
 from mlops_cli.registry.session import Session
-from mlops_cli.retraining.recovery import put_back, unchanged, version_of, why
-from mlops_cli.retraining.trigger import found_need
+from mlops_cli.retraining.recovery import attempt_message, is_unchanged, restore, version_of
+from mlops_cli.retraining.trigger import retrain_trigger
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
 
-__all__ = ["Retrained", "Wanted", "abandon", "retrain"]
+__all__ = ["RetrainOptions", "RetrainResult", "abandon", "retrain"]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RetrainOptions:
     """What is asked for.
 
     Attributes
@@ -68,7 +68,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Retrained:
+class RetrainResult:
     """What came of it.
 
     Attributes
@@ -96,7 +96,7 @@ class _TooFew(MlopsError):
     """Not enough new rows."""
 
 
-def retrain(layout: Layout, wanted: Wanted, progress: Progress) -> Retrained:
+def retrain(layout: Layout, wanted: RetrainOptions, progress: Progress) -> RetrainResult:
     """Move the data clock, run the pipeline, register what is approved, promote if allowed.
 
     Raises
@@ -111,12 +111,12 @@ def retrain(layout: Layout, wanted: Wanted, progress: Progress) -> Retrained:
         If another retraining is at work.
     """
     attempts = Attempts(layout)
-    with held(layout.work / "retrain.lock", "retraining"):
+    with lock(layout.work / "retrain.lock", "retraining"):
         attempt, wanted = _settled(layout, attempts, wanted, progress)
         planned = attempt or _planned(
             parameters.load(layout.params), layout, attempts, wanted, progress
         )
-        if isinstance(planned, Retrained):
+        if isinstance(planned, RetrainResult):
             return planned
         if planned.step == "running":
             planned = _made(layout, attempts, planned, wanted, progress, new=attempt is None)
@@ -126,8 +126,8 @@ def retrain(layout: Layout, wanted: Wanted, progress: Progress) -> Retrained:
 
 
 def _settled(
-    layout: Layout, attempts: Attempts, wanted: Wanted, progress: Progress
-) -> tuple[Attempt | None, Wanted]:
+    layout: Layout, attempts: Attempts, wanted: RetrainOptions, progress: Progress
+) -> tuple[Attempt | None, RetrainOptions]:
     """The attempt to go on with, if there is one, and what is wanted then.
 
     One that had failed is put back, and so is one whose project has changed since.
@@ -143,26 +143,26 @@ def _settled(
     if attempt is None:
         return None, wanted
     if attempt.step == "restoring":
-        put_back(layout, attempts, attempt, attempt.outcome or "failed", attempt.detail)
+        restore(layout, attempts, attempt, attempt.outcome or "failed", attempt.detail)
         progress.note(f"put back what the retraining up to {attempt.until} had changed")
         return None, wanted
-    if wanted.until is not None and as_text(wanted.until) != attempt.until:
+    if wanted.until is not None and format_timestamp(wanted.until) != attempt.until:
         raise Usage(
             f"a retraining up to {attempt.until} was interrupted, and isn't finished",
             "Go on with it (`mlops retrain`), or drop it: mlops retrain --abandon",
         )
     if version := version_of(layout, attempt):
-        commit_outputs.settle(Git(layout.root), commit_outputs.owned(layout).files)
+        commit_outputs.reset_index(Git(layout.root), commit_outputs.pipeline_files(layout).files)
         return attempts.mark(attempt, step="registered", version=version), wanted
-    if unchanged(layout, attempt):
+    if is_unchanged(layout, attempt):
         progress.note(f"going on with the retraining up to {attempt.until}")
         return attempt, wanted
-    put_back(layout, attempts, attempt, "abandoned", "the project has changed since")
+    restore(layout, attempts, attempt, "abandoned", "the project has changed since")
     progress.note(f"beginning anew: the project has changed since {attempt.at}")
     return None, replace(wanted, reason=wanted.reason or attempt.reason, if_needed=False)
 
 
-def abandon(layout: Layout) -> Retrained | None:
+def abandon(layout: Layout) -> RetrainResult | None:
     """Put back what an interrupted retraining has changed; None: there is none.
 
     Raises
@@ -173,32 +173,36 @@ def abandon(layout: Layout) -> Retrained | None:
         If newer work would be lost.
     """
     attempts = Attempts(layout)
-    with held(layout.work / "retrain.lock", "retraining"):
+    with lock(layout.work / "retrain.lock", "retraining"):
         attempt = attempts.unfinished()
         if attempt is None:
             return None
         if attempt.step == "restoring":
             outcome, detail = attempt.outcome or "abandoned", attempt.detail
-            return _told(put_back(layout, attempts, attempt, outcome, detail))
+            return _told(restore(layout, attempts, attempt, outcome, detail))
         if version_of(layout, attempt):
-            commit_outputs.settle(Git(layout.root), commit_outputs.owned(layout).files)
+            commit_outputs.reset_index(
+                Git(layout.root), commit_outputs.pipeline_files(layout).files
+            )
             return _told(attempts.end(attempt, "registered", "not promoted: abandoned"))
-        return _told(put_back(layout, attempts, attempt, "abandoned", None))
+        return _told(restore(layout, attempts, attempt, "abandoned", None))
 
 
 def _planned(
-    params: Params, layout: Layout, attempts: Attempts, wanted: Wanted, progress: Progress
-) -> Attempt | Retrained:
+    params: Params, layout: Layout, attempts: Attempts, wanted: RetrainOptions, progress: Progress
+) -> Attempt | RetrainResult:
     git = Git(layout.root)
-    commit_outputs.refuse_unfit(git)
+    commit_outputs.require_branch(git)
     # The clock may have been moved for serving; a retraining brings no other change along.
-    commit_outputs.refuse_foreign(git, commit_outputs.owned(layout), only=("ingest.until",))
+    commit_outputs.require_clean_workspace(
+        git, commit_outputs.pipeline_files(layout), only=("ingest.until",)
+    )
     registry = read_trusted(layout.root, params.register_.name, progress.note)
     production = registry.in_stage(params.retrain.stage)
     until = wanted.until or _newest(params, layout, progress)
     # Where the model's data end, not where the clock stands: it may have been moved since.
     trained = _trained_until(git, layout)
-    told = None if trained is None else as_text(trained)
+    told = None if trained is None else format_timestamp(trained)
     if until is None:
         raise BadParams(
             "there is no data clock to move: the base source states no `time`",
@@ -207,20 +211,23 @@ def _planned(
     if trained is not None and until <= trained:
         if wanted.until is not None:
             raise Usage(
-                f"{as_text(until)} is not after {told}, up to which the present model's data go",
+                f"{format_timestamp(until)} is not after {told}, up to which the present model's "
+                "data go",
                 "Name a later moment.",
             )
-        return Retrained("nothing new", wanted.reason, told, as_text(until))
+        return RetrainResult("nothing new", wanted.reason, told, format_timestamp(until))
     reason, head = wanted.reason, git.run("rev-parse", "HEAD").strip()
     if wanted.if_needed:
         held = None if production is None else production.number
-        need = found_need(params, layout, trained, until, held)
+        need = retrain_trigger(params, layout, trained, until, held)
         found = need.reason
         if found is None:
-            return Retrained("not needed", reason, told, as_text(until), None, need.detail)
-        if again := _tried(attempts, as_text(until), head):
+            return RetrainResult(
+                "not needed", reason, told, format_timestamp(until), None, need.detail
+            )
+        if again := _tried(attempts, format_timestamp(until), head):
             detail = f"{again.outcome} before: {again.detail}"
-            return Retrained("nothing new", found, told, as_text(until), None, detail)
+            return RetrainResult("nothing new", found, told, format_timestamp(until), None, detail)
         reason = "; ".join(part for part in (reason, found) if part)
     # Before hours of work: would the remote take it, and what is in the stage there?
     with Session.open(params, layout, local=wanted.local, waiting=progress.note) as session:
@@ -230,14 +237,14 @@ def _planned(
         at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         reason=reason or "asked for",
         was=told,
-        until=as_text(until),
+        until=format_timestamp(until),
         head=head,
         held=None if production is None else production.number,
     )
 
 
 def _trained_until(git: Git, layout: Layout) -> dt.datetime | None:
-    text = commit_outputs.committed(git, layout.params)
+    text = commit_outputs.committed_text(git, layout.params)
     return None if text is None else parameters.parse(text).ingest.until
 
 
@@ -259,15 +266,15 @@ def _made(
     layout: Layout,
     attempts: Attempts,
     attempt: Attempt,
-    wanted: Wanted,
+    wanted: RetrainOptions,
     progress: Progress,
     *,
     new: bool,
 ) -> Attempt:
     """Let an attempt come to a version, or to nothing: then all is as it was."""
-    with held(layout.work / "run.lock", f"the project {layout.root.name}"):
+    with lock(layout.work / "run.lock", f"the project {layout.root.name}"):
         if new:
-            attempt = attempts.begin(attempt, commit_outputs.owned(layout).files)
+            attempt = attempts.begin(attempt, commit_outputs.pipeline_files(layout).files)
         try:
             return _registered(layout, attempts, attempt, wanted, progress)
         except Exception as error:
@@ -281,13 +288,15 @@ def _made(
 
 
 def _registered(
-    layout: Layout, attempts: Attempts, attempt: Attempt, wanted: Wanted, progress: Progress
+    layout: Layout, attempts: Attempts, attempt: Attempt, wanted: RetrainOptions, progress: Progress
 ) -> Attempt:
     """Run the pipeline with the clock moved on, and make a version of what it gives."""
     attempts.move_clock(attempt)
     params = parameters.load(layout.params)
     # As it was when the attempt began: after a kill, HEAD may be the new version's already.
-    before = _rows(commit_outputs.committed(Git(layout.root), layout.feature_report, attempt.head))
+    before = _rows(
+        commit_outputs.committed_text(Git(layout.root), layout.feature_report, attempt.head)
+    )
     progress.update(f"running the pipeline up to {attempt.until}")
     reproduce(layout.root, "featurize", around=attempts.at_work)
     after = _rows(layout.feature_report.read_text(encoding="utf-8"))
@@ -301,11 +310,13 @@ def _registered(
     with Session.open(
         params, layout, local=wanted.local, committing=True, waiting=progress.note
     ) as session:
-        version = register(session, "minor", why(attempt)).version
+        version = register(session, "minor", attempt_message(attempt)).version
     return attempts.mark(attempt, step="registered", version=version.number)
 
 
-def _promoted(layout: Layout, attempts: Attempts, attempt: Attempt, wanted: Wanted) -> Attempt:
+def _promoted(
+    layout: Layout, attempts: Attempts, attempt: Attempt, wanted: RetrainOptions
+) -> Attempt:
     """Put the version into the stage, if the parameters, its rule and other people let it."""
     params = parameters.load(layout.params)
     stage = params.retrain.stage
@@ -323,7 +334,7 @@ def _promoted(layout: Layout, attempts: Attempts, attempt: Attempt, wanted: Want
                 f"{attempt.held or 'nothing'} was",
             )
         try:
-            promote(session, attempt.version, stage, why(attempt), number)
+            promote(session, attempt.version, stage, attempt_message(attempt), number)
         except ModelRefused as error:
             return attempts.end(attempt, "registered", f"not promoted: {error.message}")
     return attempts.end(attempt, "promoted")
@@ -334,7 +345,7 @@ def _failure(layout: Layout, error: Exception) -> tuple[str, str]:
     if isinstance(error, _TooFew):
         return "too few rows", error.message
     if isinstance(error, StageFailed):
-        said = last_failure(layout, error.stage)
+        said = load_failure(layout, error.stage)
         return "failed", f"{error.stage}: {said}" if said else error.message
     if isinstance(error, ModelRefused):
         try:
@@ -352,8 +363,8 @@ def _rows(report: str | None) -> int | None:
     return None if report is None else int(json.loads(report)["rows"]["labelled"])
 
 
-def _told(attempt: Attempt) -> Retrained:
-    return Retrained(
+def _told(attempt: Attempt) -> RetrainResult:
+    return RetrainResult(
         attempt.outcome or "",
         attempt.reason,
         attempt.was,

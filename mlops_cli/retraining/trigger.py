@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlops_cli.data.durations import subtract
-from mlops_cli.data.timestamps import as_text
-from mlops_cli.monitoring.history import Verdicts
+from mlops_cli.data.timestamps import format_timestamp
+from mlops_cli.monitoring.history import MonitoringHistory
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
 
-__all__ = ["Need", "found_need"]
+__all__ = ["Trigger", "retrain_trigger"]
 
 _NAMED = 3
 """Findings that a reason names."""
 
 
 @dataclass(frozen=True)
-class Need:
+class Trigger:
     """Why the model should be replaced.
 
     Attributes
@@ -37,13 +37,13 @@ class Need:
     detail: str
 
 
-def found_need(
+def retrain_trigger(
     params: Params,
     layout: Layout,
     trained: dt.datetime | None,
     until: dt.datetime,
     version: str | None,
-) -> Need:
+) -> Trigger:
     """Whether the model in ``retrain.stage`` should be replaced.
 
     Its verdict by `mlops monitor` on the newest window counts: a look back says nothing of now, and
@@ -62,12 +62,13 @@ def found_need(
     every = params.retrain.every
     if every is not None and trained is not None and trained <= subtract(until, every):
         reasons.append(
-            f"the model's data end {as_text(trained)}, over {every} before {as_text(until)}"
+            f"the model's data end {format_timestamp(trained)}, over {every} before "
+            f"{format_timestamp(until)}"
         )
     rows = params.monitor.min_rows
-    verdict = None if version is None else Verdicts(layout).latest(version, rows)
+    verdict = None if version is None else MonitoringHistory(layout).latest(version, rows)
     if verdict is None:
-        return Need("; ".join(reasons) or None, f"mlops monitor hasn't judged {version}")
+        return Trigger("; ".join(reasons) or None, f"mlops monitor hasn't judged {version}")
     detail = (
         f"mlops monitor found {verdict['status']} in the newest window, up to {verdict['until']}, "
         f"on {verdict['at']}"
@@ -77,4 +78,4 @@ def found_need(
         why = [f["sentence"] for f in verdict["findings"] if f["means"] in wanted]
         more = "" if len(why) <= _NAMED else f" (and {len(why) - _NAMED} more)"
         reasons.append(f"monitor found {' and '.join(wanted)}: {'; '.join(why[:_NAMED])}{more}")
-    return Need("; ".join(reasons) or None, detail)
+    return Trigger("; ".join(reasons) or None, detail)

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.data.atomic_files import read_json, write_json
 from mlops_cli.data.durations import add
 from mlops_cli.errors import NotFound
-from mlops_cli.project.locks import held
+from mlops_cli.project.locks import lock
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from mlops_cli.layout import Layout
 
-__all__ = ["Round", "Stop", "done_rounds", "last_round", "watch"]
+__all__ = ["StopSignal", "WatchRound", "exit_code_of", "last_round", "watch"]
 
 STEPS: dict[str, tuple[str, ...]] = {
     "monitor": ("monitor", "--json"),
@@ -40,7 +40,7 @@ _SAID = 2_000
 
 
 @dataclass(frozen=True)
-class Round:
+class WatchRound:
     """One round.
 
     Attributes
@@ -59,7 +59,7 @@ class Round:
     said: dict[str, Any]
 
 
-class Stop:
+class StopSignal:
     """Asked to end: between steps at the first signal, at once at the second."""
 
     def __init__(self) -> None:
@@ -111,9 +111,9 @@ class Stop:
 def watch(
     layout: Layout,
     every: str,
-    stop: Stop,
+    stop: StopSignal,
     began: Callable[[str], None],
-    ended: Callable[[Round], None],
+    ended: Callable[[WatchRound], None],
     *,
     once: bool = False,
     local: bool = False,
@@ -134,7 +134,7 @@ def watch(
     Busy
         If another one watches this project.
     """
-    with held(layout.work / "watch" / "watch.lock", "watching"), stop.heard():
+    with lock(layout.work / "watch" / "watch.lock", "watching"), stop.heard():
         while not stop.wait(0.0 if once else _seconds_until_due(layout, every)):
             done = _round(layout, stop, began, local=local)
             if done is not None:
@@ -144,15 +144,15 @@ def watch(
                 return
 
 
-def last_round(layout: Layout) -> Round | None:
+def last_round(layout: Layout) -> WatchRound | None:
     """The last round that was completed."""
     try:
-        return Round(**read_json(layout.work / "watch" / "last.json"))
+        return WatchRound(**read_json(layout.work / "watch" / "last.json"))
     except NotFound:
         return None
 
 
-def done_rounds(done: Round) -> int:
+def exit_code_of(done: WatchRound) -> int:
     """The exit code that stands for a round: that of the first step that went wrong.
 
     What monitoring finds (10, 11) is no fault of the round: the retraining acts on it.
@@ -173,8 +173,8 @@ def _seconds_until_due(layout: Layout, every: str) -> float:
 
 
 def _round(
-    layout: Layout, stop: Stop, began: Callable[[str], None], *, local: bool
-) -> Round | None:
+    layout: Layout, stop: StopSignal, began: Callable[[str], None], *, local: bool
+) -> WatchRound | None:
     start = _now()
     codes: dict[str, int] = {}
     said: dict[str, Any] = {}
@@ -193,7 +193,7 @@ def _round(
         )
         out, error = stop.ended(child)
         codes[step], said[step] = child.returncode, _told(out, error)
-    return Round(start, _now(), codes, said) if codes else None
+    return WatchRound(start, _now(), codes, said) if codes else None
 
 
 def _told(out: str, error: str) -> Any:

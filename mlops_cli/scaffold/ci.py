@@ -9,7 +9,7 @@ from typing import Literal
 
 from mlops_cli.errors import Usage
 from mlops_cli.project.git import Git
-from mlops_cli.project.write_files import place
+from mlops_cli.project.write_files import write_files
 
 __all__ = ["LOCK", "PYTHON", "Provider", "refuse_inside", "texts", "write"]
 
@@ -46,7 +46,7 @@ def write(root: Path, provider: Provider, *, force: bool = False) -> list[str]:
     top = Git(root).ask("rev-parse", "--show-toplevel")
     if top is not None and Path(top).resolve() != root.resolve():
         refuse_inside(root, Path(top))
-    return place(root, texts(provider), force=force)
+    return write_files(root, texts(provider), force=force)
 
 
 def refuse_inside(root: Path, repository: Path) -> None:

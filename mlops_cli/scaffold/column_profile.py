@@ -5,15 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from mlops_cli.data.column_types import DTYPES, normal
-from mlops_cli.data.sql.tokens import selectable
+from mlops_cli.data.column_types import DTYPES, ingested_type
+from mlops_cli.data.sql.tokens import is_selectable
 
 if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.params.data import TypeName
 
-__all__ = ["SAMPLE", "Facts", "beyond_64_bits", "known_type", "normalised", "read_facts"]
+__all__ = [
+    "SAMPLE",
+    "ColumnProfile",
+    "beyond_64_bits",
+    "normalised",
+    "pipeline_type",
+    "profile_columns",
+]
 
 SAMPLE = 100_000
 """Rows of the look; what is counted over the whole table needs no memory for rows."""
@@ -23,7 +30,7 @@ MAX_CATEGORIES = 30
 
 
 @dataclass(frozen=True)
-class Facts:
+class ColumnProfile:
     """One column.
 
     Attributes
@@ -55,9 +62,9 @@ class Facts:
         return self.present > 1 and self.distinct == self.present
 
 
-def known_type(dtype: pl.DataType) -> TypeName | None:
+def pipeline_type(dtype: pl.DataType) -> TypeName | None:
     """The pipeline's name for a Polars type; None for types that no feature can have."""
-    return next((name for name, known in DTYPES.items() if known == normal(dtype)), None)
+    return next((name for name, known in DTYPES.items() if known == ingested_type(dtype)), None)
 
 
 def normalised(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -66,8 +73,8 @@ def normalised(frame: pl.LazyFrame) -> pl.LazyFrame:
 
     casts = []
     for name, dtype in frame.collect_schema().items():
-        wanted, column = normal(dtype), pl.col(name)
-        if not selectable(name) or (dtype == wanted and not dtype.is_float()):
+        wanted, column = ingested_type(dtype), pl.col(name)
+        if not is_selectable(name) or (dtype == wanted and not dtype.is_float()):
             continue
         if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
             column = column.dt.replace_time_zone("UTC")
@@ -83,7 +90,7 @@ def beyond_64_bits(frame: pl.LazyFrame) -> list[str]:
     import polars as pl
 
     wide = (pl.UInt64, pl.Int128, pl.UInt128)
-    names = [n for n, t in frame.collect_schema().items() if t in wide and selectable(n)]
+    names = [n for n, t in frame.collect_schema().items() if t in wide and is_selectable(n)]
     if not names:
         return []
     beyond = pl.col(names).cast(pl.Int64, strict=False).null_count() > pl.col(names).null_count()
@@ -91,12 +98,12 @@ def beyond_64_bits(frame: pl.LazyFrame) -> list[str]:
     return [name for name, lost in zip(names, says, strict=True) if lost]
 
 
-def read_facts(frame: pl.LazyFrame, names: list[str]) -> dict[str, Facts]:
+def profile_columns(frame: pl.LazyFrame, names: list[str]) -> dict[str, ColumnProfile]:
     """Facts of the named columns of a normalised table, each of a type that has a name."""
     if not names:
         return {}
     schema = frame.collect_schema()
-    kinds = {n: cast("TypeName", known_type(schema[n])) for n in names}
+    kinds = {n: cast("TypeName", pipeline_type(schema[n])) for n in names}
     sample = frame.select(names).head(SAMPLE).collect(engine="streaming")
     asked = [e for at, n in enumerate(names) for e in _asked(at, n)]
     whole = frame.select(asked).collect(engine="streaming").row(0, named=True)
@@ -105,7 +112,7 @@ def read_facts(frame: pl.LazyFrame, names: list[str]) -> dict[str, Facts]:
     few = [n for n in names if kinds[n] == "string" and distinct[n] <= MAX_CATEGORIES]
     categories = _categories(frame, few)
     return {
-        name: Facts(
+        name: ColumnProfile(
             name=name,
             type=kinds[name],
             missing=whole[f"{at} missing"],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlops_cli.data.column_names import feature_name, quoted
-from mlops_cli.scaffold.column_profile import SAMPLE, Facts
+from mlops_cli.scaffold.column_profile import SAMPLE, ColumnProfile
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlops_cli.params.data import TypeName
     from mlops_cli.scaffold.infer_task import Target
 
-__all__ = ["Column", "Role", "decide", "leaks"]
+__all__ = ["ColumnRole", "Role", "decide", "leaks"]
 
 Role = Literal["target", "feature", "time", "group", "left out"]
 
@@ -29,7 +29,7 @@ ENOUGH_ROWS = 20
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnRole:
     """What becomes of one column.
 
     Attributes
@@ -60,7 +60,7 @@ class Column:
     text: bool = False
 
 
-def leaks(frame: pl.LazyFrame, aim: Target, facts: dict[str, Facts]) -> dict[str, str]:
+def leaks(frame: pl.LazyFrame, aim: Target, facts: dict[str, ColumnProfile]) -> dict[str, str]:
     """Columns that say the target in other words -> how, judged by a bounded sample."""
     import polars as pl
 
@@ -81,7 +81,7 @@ def leaks(frame: pl.LazyFrame, aim: Target, facts: dict[str, Facts]) -> dict[str
     return found
 
 
-def decide(fact: Facts, given: Role | None, leak: str, taken: set[str]) -> Column:
+def decide(fact: ColumnProfile, given: Role | None, leak: str, taken: set[str]) -> ColumnRole:
     """What becomes of a column.
 
     Parameters
@@ -96,7 +96,7 @@ def decide(fact: Facts, given: Role | None, leak: str, taken: set[str]) -> Colum
     low, high = _limits(fact)
     reason = (leak or _useless(fact)) if given is None else ""
     role: Role = given or ("left out" if reason else "feature")
-    return Column(
+    return ColumnRole(
         name=fact.name,
         type=fact.type,
         role=role,
@@ -112,7 +112,7 @@ def decide(fact: Facts, given: Role | None, leak: str, taken: set[str]) -> Colum
     )
 
 
-def _is_prose(fact: Facts) -> bool:
+def _is_prose(fact: ColumnProfile) -> bool:
     return (
         fact.type == "string"
         and fact.present >= ENOUGH_ROWS
@@ -121,7 +121,7 @@ def _is_prose(fact: Facts) -> bool:
     )
 
 
-def _useless(fact: Facts) -> str:
+def _useless(fact: ColumnProfile) -> str:
     """Why a column says nothing about further rows; empty if it may."""
     if fact.distinct == 0 and fact.low is None:
         return "it has no values"
@@ -132,7 +132,7 @@ def _useless(fact: Facts) -> str:
     return _useless_text(fact) if fact.type == "string" and fact.present >= ENOUGH_ROWS else ""
 
 
-def _useless_text(fact: Facts) -> str:
+def _useless_text(fact: ColumnProfile) -> str:
     share = fact.distinct / fact.present
     if _is_prose(fact):
         return ""
@@ -141,7 +141,7 @@ def _useless_text(fact: Facts) -> str:
     return f"{share:.0%} of its texts differ" if share > MOSTLY_UNIQUE else ""
 
 
-def _named_like_id(fact: Facts) -> bool:
+def _named_like_id(fact: ColumnProfile) -> bool:
     words = re.sub(r"([a-z])([A-Z])", r"\1 \2", fact.name).lower()
     parts = re.split(r"[\W_]+", words.strip())
     if {"id", "uuid", "guid", "key", "pk"} & set(parts) or words.endswith("id"):
@@ -158,7 +158,9 @@ def _named_like_id(fact: Facts) -> bool:
     }
 
 
-def _features(fact: Facts, taken: set[str], *, is_clock: bool) -> tuple[tuple[str, str], ...]:
+def _features(
+    fact: ColumnProfile, taken: set[str], *, is_clock: bool
+) -> tuple[tuple[str, str], ...]:
     sql = quoted(fact.name)
     if fact.type in ("date", "datetime"):
         return _date_features(fact, sql, taken, is_clock=is_clock)
@@ -166,7 +168,7 @@ def _features(fact: Facts, taken: set[str], *, is_clock: bool) -> tuple[tuple[st
 
 
 def _date_features(
-    fact: Facts, sql: str, taken: set[str], *, is_clock: bool
+    fact: ColumnProfile, sql: str, taken: set[str], *, is_clock: bool
 ) -> tuple[tuple[str, str], ...]:
     parts = {"month": f"EXTRACT(month FROM {sql})", "weekday": f"EXTRACT(isodow FROM {sql})"}
     if fact.type == "datetime":
@@ -183,7 +185,7 @@ def _date_features(
     return tuple(made.items())
 
 
-def _limits(fact: Facts) -> tuple[float | int | None, float | int | None]:
+def _limits(fact: ColumnProfile) -> tuple[float | int | None, float | int | None]:
     if fact.type not in ("integer", "number") or fact.low is None or fact.high is None:
         return None, None
     width = fact.high - fact.low or abs(fact.high) or 1

@@ -15,23 +15,23 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from mlops_cli.data.atomic_files import staged
+from mlops_cli.data.atomic_files import atomic_write
 from mlops_cli.data.column_names import feature_name, project_name
 from mlops_cli.errors import MlopsError, Usage
 from mlops_cli.project.dvc import use_site_cache
 from mlops_cli.project.git import Git
 from mlops_cli.scaffold import ci as workflows
-from mlops_cli.scaffold.data_file import DataFile, opened
+from mlops_cli.scaffold.data_file import DataFile, open_data_file
 from mlops_cli.scaffold.infer_project import PredictionProblem, Proposal, infer
 
 if TYPE_CHECKING:
     from mlops_cli.scaffold.ci import Provider
 
-__all__ = ["Created", "create"]
+__all__ = ["CreatedProject", "create"]
 
 
 @dataclass(frozen=True)
-class Created:
+class CreatedProject:
     """What was made.
 
     Attributes
@@ -55,7 +55,7 @@ def create(
     name: str | None = None,
     encoding: str = "utf-8",
     ci: Provider | None = None,
-) -> Created:
+) -> CreatedProject:
     """Infer a project from a data file, and make its folder.
 
     The folder appears when it is complete: on any error nothing is left behind.
@@ -77,7 +77,7 @@ def create(
         )
     name = name or project_name(root.name)
     with tempfile.TemporaryDirectory(prefix="mlops-init-") as scratch:
-        with opened(data, Path(scratch), encoding) as file:
+        with open_data_file(data, Path(scratch), encoding) as file:
             proposal = infer(file.frame, problem, file.notations)
         texts = _texts(name, file, proposal)
     outer = _git_root(root)
@@ -88,7 +88,7 @@ def create(
     # An empty folder stays the one that it is: somebody's shell may stand in it.
     fresh = root.parent / f".{root.name}.new" if root.exists() else root
     try:
-        with staged(fresh) as building:
+        with atomic_write(fresh) as building:
             building.mkdir()
             _write(building, texts, data)
             _track(building, _raw(data), inside_git=outer is not None)
@@ -102,7 +102,7 @@ def create(
             f"{error.filename or root.parent} cannot be written to",
             "Choose another folder, or change its permissions.",
         ) from error
-    return Created(root, name, proposal, committed, notes)
+    return CreatedProject(root, name, proposal, committed, notes)
 
 
 def _vacant(root: Path) -> None:
@@ -130,7 +130,7 @@ def _texts(name: str, file: DataFile, proposal: Proposal) -> dict[str, str]:
     uri = _raw(file.path)
     source = feature_name(Path(uri).name.split(".")[0])
     derive = {**file.derive, **proposal.derive}
-    reading = params_yaml.Reading(
+    reading = params_yaml.ReadOptions(
         source, uri, file.separator, file.encoding, file.null_values, file.types, derive
     )
     task = proposal.target.task

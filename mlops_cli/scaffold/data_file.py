@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_cli.data.csv_dialect import complete, records
+from mlops_cli.data.csv_dialect import name_all, records
 from mlops_cli.errors import NotFound, SourceUnreadable, Usage
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.ingestion.sources import Opened
+    from mlops_cli.ingestion.sources import OpenedSource
     from mlops_cli.params.data import Source, TypeName
     from mlops_cli.scaffold.notations import Notation
 
-__all__ = ["DataFile", "opened"]
+__all__ = ["DataFile", "open_data_file"]
 
 HEAD = 1 << 24
 """Bytes that are looked at for the header, which may name many columns."""
@@ -40,7 +40,7 @@ class DataFile:
     notations
         Text columns that hold numbers or dates in another notation.
     frame
-        The table in these types, with what is derived; to be read inside ``opened`` only.
+        The table in these types, with what is derived; to be read inside ``open_data_file`` only.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class DataFile:
 
 
 @contextmanager
-def opened(path: Path, scratch: Path, encoding: str = "utf-8") -> Iterator[DataFile]:
+def open_data_file(path: Path, scratch: Path, encoding: str = "utf-8") -> Iterator[DataFile]:
     """Open a CSV (also .gz), Parquet or JSON Lines file, and find the types of its columns.
 
     Parameters
@@ -118,12 +118,12 @@ def opened(path: Path, scratch: Path, encoding: str = "utf-8") -> Iterator[DataF
 def _described(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> DataFile:
     import polars as pl
 
-    from mlops_cli.data.sql.tokens import selectable
+    from mlops_cli.data.sql.tokens import is_selectable
     from mlops_cli.scaffold.column_profile import beyond_64_bits
-    from mlops_cli.scaffold.infer_types import TextTypes, read_text_types, typed
+    from mlops_cli.scaffold.infer_types import TextTypes, cast_columns, read_text_types
     from mlops_cli.scaffold.notations import find_notations
 
-    texts = [n for n, t in frame.collect_schema().items() if t == pl.String and selectable(n)]
+    texts = [n for n, t in frame.collect_schema().items() if t == pl.String and is_selectable(n)]
     found = read_text_types(frame.select(texts), only_dates=form != "csv")
     stated = {n: t for n, t in found.types.items() if form == "csv" or t != "string"}
     # As of CSV: whole numbers that don't fit into 64 bits are codes.
@@ -137,7 +137,7 @@ def _described(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> Da
     missing = found.null_values | {
         c: n.missing for c, n in notations.items() if n.missing and n.sql is not None
     }
-    made = typed(frame, TextTypes(stated, missing)).with_columns(
+    made = cast_columns(frame, TextTypes(stated, missing)).with_columns(
         pl.sql_expr(n.sql).alias(n.name) for n in notations.values() if n.sql is not None
     )
     return DataFile(
@@ -151,10 +151,10 @@ def _described(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> Da
     )
 
 
-def _open(path: Path, source: Source, scratch: Path) -> Opened:
-    from mlops_cli.ingestion.sources import Request, open_table
+def _open(path: Path, source: Source, scratch: Path) -> OpenedSource:
+    from mlops_cli.ingestion.sources import SourceRequest, open_table
 
-    return open_table(Request(path.name, source, path.parent, scratch))
+    return open_table(SourceRequest(path.name, source, path.parent, scratch))
 
 
 @contextmanager
@@ -203,6 +203,6 @@ def _header(head: bytes, encoding: str) -> tuple[str, list[str]]:
 def _names(text: str, separator: str) -> list[str]:
     try:
         found = records(io.StringIO(text, newline=""), separator)
-        return complete(next(filter(None, found), []))
+        return name_all(next(filter(None, found), []))
     except csv.Error:
         return []

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from mlops_cli.data.sql.tokens import selectable, unselectable
+from mlops_cli.data.sql.tokens import is_selectable, why_unselectable
 from mlops_cli.errors import DataRefused, SourceUnreadable, Usage, nearest
 from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME
-from mlops_cli.scaffold.column_profile import known_type, normalised, read_facts
-from mlops_cli.scaffold.column_roles import Column, Role, decide, leaks
+from mlops_cli.scaffold.column_profile import normalised, pipeline_type, profile_columns
+from mlops_cli.scaffold.column_roles import ColumnRole, Role, decide, leaks
 from mlops_cli.scaffold.date_parts import find_date_parts
 from mlops_cli.scaffold.infer_task import Target, infer_task
 from mlops_cli.scaffold.time_hints import time_hints
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.params.modelling import TaskType
-    from mlops_cli.scaffold.column_profile import Facts
+    from mlops_cli.scaffold.column_profile import ColumnProfile
     from mlops_cli.scaffold.date_parts import DateParts
     from mlops_cli.scaffold.notations import Notation
 
@@ -46,7 +46,7 @@ class Proposal:
 
     rows: int
     target: Target
-    columns: tuple[Column, ...]
+    columns: tuple[ColumnRole, ...]
     strategy: Literal["random", "stratified", "grouped", "time"]
     strategy_reason: str
     time: str | None
@@ -97,20 +97,20 @@ def infer(
     _refuse_unread(notations, target, time)
     _named(schema, problem, parts)
     aim = infer_task(frame, target, problem.task)
-    facts = read_facts(
-        frame, [n for n, t in schema.items() if selectable(n) and known_type(t) is not None]
+    facts = profile_columns(
+        frame, [n for n, t in schema.items() if is_selectable(n) and pipeline_type(t) is not None]
     )
     _refuse_few_groups(group, facts)
     leaking = leaks(frame, aim, facts)
     replaced = _replaced(notations, parts if derive else None, group)
     roles: dict[str | None, Role] = {time: "time", group: "group", target: "target"}
-    columns: list[Column] = []
+    columns: list[ColumnRole] = []
     taken = {target, *([group] if group else [])}
     for name in schema.names():
         if name not in facts:
-            column = Column(name, None, "left out", _unnameable(name, schema[name]))
+            column = ColumnRole(name, None, "left out", _unnameable(name, schema[name]))
         elif name in replaced:
-            column = Column(name, facts[name].type, "left out", replaced[name])
+            column = ColumnRole(name, facts[name].type, "left out", replaced[name])
         else:
             column = decide(facts[name], roles.get(name), leaking.get(name, ""), taken)
         taken |= {feature for feature, _ in column.features}
@@ -176,7 +176,7 @@ def _rare_classes(aim: Target) -> Iterator[str]:
         )
 
 
-def _refuse_few_groups(group: str | None, facts: Mapping[str, Facts]) -> None:
+def _refuse_few_groups(group: str | None, facts: Mapping[str, ColumnProfile]) -> None:
     if group is not None and group in facts and facts[group].distinct < _SPLITS:
         raise DataRefused(
             f"--group {group!r} has {facts[group].distinct} values, and each of the {_SPLITS} "
@@ -185,7 +185,7 @@ def _refuse_few_groups(group: str | None, facts: Mapping[str, Facts]) -> None:
         )
 
 
-def _refuse_no_feature(target: str, columns: list[Column]) -> None:
+def _refuse_no_feature(target: str, columns: list[ColumnRole]) -> None:
     if not any(c.features for c in columns):
         raise DataRefused(
             f"besides the target {target!r} no column can be a feature",
@@ -220,14 +220,14 @@ def _named(schema: pl.Schema, problem: PredictionProblem, parts: DateParts | Non
                 f"{option} names {name!r}, which is not a column of the data",
                 nearest(name, schema.names()),
             )
-        if name is not None and (why := unselectable(name)):
+        if name is not None and (why := why_unselectable(name)):
             raise Usage(
                 f"{option} names {name!r}, and no expression can: {why}",
                 "Rename the column in the data.",
             )
     if target in (time, group):
         raise Usage(f"the target {target!r} cannot split the rows too", "Name another column.")
-    if time is not None and known_type(schema[time]) not in ("date", "datetime"):
+    if time is not None and pipeline_type(schema[time]) not in ("date", "datetime"):
         raise Usage(
             f"--time names {time!r}, which is of type {str(schema[time]).lower()}, not a date",
             f"Name the date that {', '.join(parts.columns)} make: --time {parts.name}"
@@ -253,11 +253,11 @@ def _refuse_unread(notations: Mapping[str, Notation], target: str, time: str | N
 
 
 def _unnameable(name: str, dtype: pl.DataType) -> str:
-    return unselectable(name) or f"no feature can be of type {str(dtype).lower()}"
+    return why_unselectable(name) or f"no feature can be of type {str(dtype).lower()}"
 
 
 def _strategy(
-    aim: Target, time: str | None, group: str | None, columns: list[Column]
+    aim: Target, time: str | None, group: str | None, columns: list[ColumnRole]
 ) -> tuple[Literal["random", "stratified", "grouped", "time"], str]:
     if time is not None:
         return "time", f"--time {time}: the latest rows judge"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlops_cli.data.sql.tokens import selectable
+from mlops_cli.data.sql.tokens import is_selectable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Test = Callable[[pl.Expr], pl.Expr]
 
-__all__ = ["TextTypes", "read_text_types", "to_date", "to_datetime", "typed"]
+__all__ = ["TextTypes", "cast_columns", "read_text_types", "to_date", "to_datetime"]
 
 MISSING = (
     "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NaT", "NULL", "Null", "null", "None", "none",
@@ -66,7 +66,7 @@ def read_text_types(frame: pl.LazyFrame, *, only_dates: bool = False) -> TextTyp
     """
     kinds: tuple[TypeName, ...] = ("date", "datetime") if only_dates else tuple(_TESTS)
     names = frame.collect_schema().names()
-    possible = _passing(frame.head(HEAD), {n: kinds if selectable(n) else () for n in names})
+    possible = _passing(frame.head(HEAD), {n: kinds if is_selectable(n) else () for n in names})
     passing = _passing(frame, possible)
     # Only a column without any value passes every test.
     types: dict[str, TypeName] = {
@@ -76,13 +76,13 @@ def read_text_types(frame: pl.LazyFrame, *, only_dates: bool = False) -> TextTyp
     return TextTypes(types, {} if only_dates else _missing_texts(frame, parsed))
 
 
-def typed(frame: pl.LazyFrame, found: TextTypes) -> pl.LazyFrame:
+def cast_columns(frame: pl.LazyFrame, found: TextTypes) -> pl.LazyFrame:
     """The table of text, with each column in its type."""
     import polars as pl
 
     casts = []
     for name, kind in found.types.items():
-        if not selectable(name):
+        if not is_selectable(name):
             continue
         text = pl.col(name)
         text = pl.when(~text.is_in(["", *found.null_values.get(name, ())])).then(text)

@@ -10,10 +10,10 @@ from mlops_cli.scaffold.yaml_text import comment, flow_list, scalar
 
 if TYPE_CHECKING:
     from mlops_cli.params.data import TypeName
-    from mlops_cli.scaffold.column_roles import Column
+    from mlops_cli.scaffold.column_roles import ColumnRole
     from mlops_cli.scaffold.infer_project import Proposal
 
-__all__ = ["Reading", "render"]
+__all__ = ["ReadOptions", "render"]
 
 SMALL = 1000
 """Rows below which a search can take all of them."""
@@ -30,7 +30,7 @@ METRICS = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How the data file is read: what ``ingest.sources`` says of it."""
 
     source: str
@@ -42,7 +42,7 @@ class Reading:
     derive: dict[str, str]
 
 
-def render(name: str, reading: Reading, proposal: Proposal) -> str:
+def render(name: str, reading: ReadOptions, proposal: Proposal) -> str:
     """The file's text."""
     head = (
         f"# The settings of {name}, as `mlops init` inferred them from {reading.uri}.\n"
@@ -89,7 +89,7 @@ def _task(proposal: Proposal) -> str:
     return "\n".join(lines)
 
 
-def _ingest(reading: Reading, proposal: Proposal) -> str:
+def _ingest(reading: ReadOptions, proposal: Proposal) -> str:
     lines = [
         "ingest:",
         "  # The data clock: with a moment such as '2024-01-31', only earlier rows are taken"
@@ -149,7 +149,7 @@ def _validate(source: str, proposal: Proposal) -> str:
     return "\n".join(lines)
 
 
-def _rules(column: Column) -> str:
+def _rules(column: ColumnRole) -> str:
     rules = [f"type: {column.type}"]
     if not column.missing:
         rules.append("nullable: false")

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-from mlops_cli.data.row_order import drifting
+from mlops_cli.data.row_order import columns_that_drift
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.scaffold.column_roles import Column
+    from mlops_cli.scaffold.column_roles import ColumnRole
     from mlops_cli.scaffold.date_parts import DateParts
 
 __all__ = ["parts_hint", "time_hints"]
@@ -23,7 +23,7 @@ _NAMED = 5
 
 def time_hints(
     frame: pl.LazyFrame,
-    columns: Sequence[Column],
+    columns: Sequence[ColumnRole],
     target: str,
     *,
     time: str | None,
@@ -96,10 +96,10 @@ def _later(frame: pl.LazyFrame, dates: Sequence[str]) -> Mapping[str, set[str]]:
     return later
 
 
-def _order_hint(frame: pl.LazyFrame, columns: Sequence[Column], target: str) -> list[str]:
+def _order_hint(frame: pl.LazyFrame, columns: Sequence[ColumnRole], target: str) -> list[str]:
     named = [c.name for c in columns if c.role == "feature" and c.type != "string"]
     counting = [c.name for c in columns if c.role == "left out"]
-    found = drifting(frame, [target, *named], counting)
+    found = columns_that_drift(frame, [target, *named], counting)
     if not found:
         return []
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""

@@ -13,7 +13,7 @@ from mlops_cli.registry.approvals.stage_rules import read_trusted
 from mlops_cli.registry.registry_state import registry_state
 from mlops_cli.registry.sync.fetch import fetcher
 from mlops_cli.reporting import Silent
-from mlops_cli.serving.prepare import now_in
+from mlops_cli.serving.prepare import model_in_stage
 from mlops_cli.serving.service.logs import log
 from mlops_cli.serving.service.versions import Follower
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from mlops_cli.registry.sync.fetch import Fetcher
     from mlops_cli.registry.versions import Registry
     from mlops_cli.serving.service.app import Service
-    from mlops_cli.serving.service.loaded_model import Served
+    from mlops_cli.serving.service.loaded_model import LoadedModel
     from mlops_cli.serving.service.settings import Model, Settings
 
-__all__ = ["TrustedRegistry", "followed"]
+__all__ = ["TrustedRegistry", "follow"]
 
 _JUDGED_ANEW = 60.0
 """Seconds after which signatures are verified again: keys expire without a change of any file."""
@@ -71,7 +71,7 @@ class _NotesOnce(Silent):
 
 
 @contextmanager
-def followed(
+def follow(
     params: Params, layout: Layout, settings: Settings, fetch: str | None = None
 ) -> Iterator[Callable[[Service], None]]:
     """Watch ``settings.follow`` while the block runs; it gives what a service is attached with.
@@ -92,12 +92,12 @@ def followed(
     registry = TrustedRegistry(layout.root, params.register_.name, notes.note)
 
     def current(label: str | None) -> Model | None:
-        return now_in(params, layout, registry.current(), stage, label, notes)
+        return model_in_stage(params, layout, registry.current(), stage, label, notes)
 
     def attach(service: Service) -> None:
         loops: list[asyncio.AbstractEventLoop] = []
 
-        def switch(served: Served) -> None:
+        def switch(served: LoadedModel) -> None:
             # In the loop's thread, between two batches.
             loops[0].call_soon_threadsafe(service.switch, served)
 

@@ -6,26 +6,26 @@ import os
 from typing import TYPE_CHECKING
 
 from mlops_cli.data.atomic_files import read_json
-from mlops_cli.data.untrusted import well_formed
+from mlops_cli.data.untrusted import refuse_malformed
 from mlops_cli.features.program import FeatureProgram
 from mlops_cli.online.materialize import is_current, materialize
-from mlops_cli.registry.select_version import WORKSPACE, selected
-from mlops_cli.serving.row_files import Text
-from mlops_cli.serving.service.settings import Model, Secrets, Settings, listed
+from mlops_cli.registry.select_version import WORKSPACE, select_model
+from mlops_cli.serving.row_files import TextOptions
+from mlops_cli.serving.service.settings import Model, Secrets, Settings, parse_list
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
-    from mlops_cli.registry.select_version import Selected
+    from mlops_cli.registry.select_version import SelectedModel
     from mlops_cli.registry.versions import Registry
     from mlops_cli.reporting import Progress
 
-__all__ = ["model_of", "now_in", "prepared"]
+__all__ = ["model_in_stage", "model_of", "prepare_models"]
 
 
-def prepared(
+def prepare_models(
     params: Params,
     layout: Layout,
     wanted: str,
@@ -37,11 +37,11 @@ def prepared(
     progress: Progress,
 ) -> Settings:
     """Fetch and verify the versions, and see that the online store has what they look up."""
-    found = selected(params, layout, wanted, progress)
+    found = select_model(params, layout, wanted, progress)
     secrets = Secrets.of(os.environ)
     model = model_of(found, layout, secrets, progress)
     others = {
-        name: model_of(selected(params, layout, version, progress), layout, secrets, progress)
+        name: model_of(select_model(params, layout, version, progress), layout, secrets, progress)
         for name, version in (("shadow", shadow), ("canary", canary[0] if canary else None))
         if version is not None
     }
@@ -54,16 +54,16 @@ def prepared(
         (others["canary"], canary[1]) if canary else None,
         follow,
         log,
-        listed(os.environ, "MLOPS_HOSTS"),
-        Text.of(params.ingest.sources.get(params.featurize.base)),
+        parse_list(os.environ, "MLOPS_HOSTS"),
+        TextOptions.of(params.ingest.sources.get(params.featurize.base)),
     )
 
 
-def model_of(found: Selected, layout: Layout, secrets: Secrets, progress: Progress) -> Model:
+def model_of(found: SelectedModel, layout: Layout, secrets: Secrets, progress: Progress) -> Model:
     """A bundle to serve; the online store is filled for its feature program if it isn't yet."""
     from mlops_cli.online.store import open_store
 
-    with well_formed(f"the feature program of {found.label}", "Serve another version."):
+    with refuse_malformed(f"the feature program of {found.label}", "Serve another version."):
         program = FeatureProgram.from_json(read_json(found.folder / "program.json"))
     if program.plans:
         store = open_store(secrets.online_url, layout.online, create=True)
@@ -75,7 +75,7 @@ def model_of(found: Selected, layout: Layout, secrets: Secrets, progress: Progre
     return Model(found.name, found.number, _kept(found, layout, progress))
 
 
-def now_in(
+def model_in_stage(
     params: Params,
     layout: Layout,
     registry: Registry,
@@ -87,11 +87,11 @@ def now_in(
     version = registry.find(stage)
     if version.label == label:
         return None
-    found = selected(params, layout, version.number, progress)
+    found = select_model(params, layout, version.number, progress)
     return model_of(found, layout, Secrets.of(os.environ), progress)
 
 
-def _kept(found: Selected, layout: Layout, progress: Progress) -> Path:
+def _kept(found: SelectedModel, layout: Layout, progress: Progress) -> Path:
     """Where the bundle lies; the workspace's is copied, as the next run replaces it.
 
     By its content: services that run already go on reading theirs.
@@ -100,13 +100,13 @@ def _kept(found: Selected, layout: Layout, progress: Progress) -> Path:
         return found.folder
     import shutil
 
-    from mlops_cli.data.atomic_files import staged
-    from mlops_cli.project.locks import waited_for
+    from mlops_cli.data.atomic_files import atomic_write
+    from mlops_cli.project.locks import wait_for_lock
 
     digest = read_json(found.folder / "manifest.json")["bundle_sha256"]
     target = layout.work / "models" / f"{found.label}-{digest[:12]}"
-    with waited_for(target.with_name("workspace.lock"), progress.note):
+    with wait_for_lock(target.with_name("workspace.lock"), progress.note):
         if not target.is_dir():
-            with staged(target) as folder:
+            with atomic_write(target) as folder:
                 shutil.copytree(found.folder, folder)
     return target

@@ -14,17 +14,17 @@ import numpy as np
 
 from mlops_cli.data.atomic_files import read_json
 from mlops_cli.data.column_types import outside_years
-from mlops_cli.data.sql.expressions import cannot_take
-from mlops_cli.data.untrusted import well_formed
+from mlops_cli.data.sql.expressions import value_refusal
+from mlops_cli.data.untrusted import refuse_malformed
 from mlops_cli.errors import DataRefused
 from mlops_cli.features.hook import load_hook
 from mlops_cli.features.program import FeatureProgram
 from mlops_cli.features.windows import AT
 from mlops_cli.models import bundle as bundles
-from mlops_cli.online.lookup_cache import Remembered
+from mlops_cli.online.lookup_cache import LookupCache
 from mlops_cli.online.request_program import RequestProgram, plain_columns
-from mlops_cli.online.request_rows import Read, RowError
-from mlops_cli.online.value_policies import Policies, seen_in_training
+from mlops_cli.online.request_rows import ParsedRows, RowError
+from mlops_cli.online.value_policies import ValuePolicies, seen_in_training
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Scored", "Scorer", "Unscorable", "refusing_values"]
+__all__ = ["RequestScorer", "ScoredRows", "UnscorableValue", "refusing_values"]
 
 _HINT = "Use another version, or train it anew with `mlops run`."
 _FLOATS = 4_000_000
@@ -45,12 +45,12 @@ _MANY = 80
 """Rows from which on a query over all features takes less time than Python's work on each."""
 
 
-class Unscorable(DataRefused):
+class UnscorableValue(DataRefused):
     """An expression of the feature program can't take a value of the rows."""
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRows:
     """What a version says of some rows.
 
     Attributes
@@ -71,7 +71,7 @@ class Scored:
     misses: Mapping[str, int]
 
 
-class Scorer:
+class RequestScorer:
     """A verified bundle with its feature program and the look-ups that the program needs."""
 
     def __init__(
@@ -89,7 +89,7 @@ class Scorer:
         self.entries = entries
         self.inputs = self._requests.inputs
         seen = seen_in_training(program, bundle.signature, bundle.encoder.pooled)
-        self._policies = Policies(self.inputs, rules, seen, policies)
+        self._policies = ValuePolicies(self.inputs, rules, seen, policies)
 
     @classmethod
     def open(
@@ -99,7 +99,7 @@ class Scorer:
         lookups: Lookups | None = None,
         carried: Sequence[str] = (),
         policies: Mapping[str, ColumnPolicy] = MappingProxyType({}),
-    ) -> Scorer:
+    ) -> RequestScorer:
         """Verify and load the bundle in a folder.
 
         Parameters
@@ -121,13 +121,13 @@ class Scorer:
             If the bundle isn't as it was written.
         """
         bundle = bundles.load(folder)
-        with well_formed(f"the model bundle in {folder}", _HINT):
+        with refuse_malformed(f"the model bundle in {folder}", _HINT):
             hook = load_hook(bundle.program["rules"].get("hook"), root)
             program = FeatureProgram.from_json(bundle.program, hook)
             scorer = cls(bundle, program, None, carried, _rules(folder), policies)
         return scorer if lookups is None else scorer.looking_into(lookups)
 
-    def looking_into(self, lookups: Lookups) -> Scorer:
+    def looking_into(self, lookups: Lookups) -> RequestScorer:
         """The same, with what its features look up.
 
         Raises
@@ -145,16 +145,16 @@ class Scorer:
         """Whether its features look anything up."""
         return bool(self._requests.tables)
 
-    def read(self, rows: Sequence[Mapping[str, Any]]) -> Read:
+    def read(self, rows: Sequence[Mapping[str, Any]]) -> ParsedRows:
         """Rows as JSON gives them, typed, with derived columns and the moment of prediction."""
         return self._started(self.inputs.read(rows))
 
-    def read_frame(self, frame: pl.DataFrame, *, thorough: bool = False) -> Read:
+    def read_frame(self, frame: pl.DataFrame, *, thorough: bool = False) -> ParsedRows:
         """The same for a table; with ``thorough``, every error of every row."""
         read = self.inputs.read_frame(frame, thorough=thorough)
         return self._started(read, thorough=thorough)
 
-    def score(self, started: pl.DataFrame) -> Scored:
+    def score(self, started: pl.DataFrame) -> ScoredRows:
         """Features and predictions of rows that ``read`` gave.
 
         Raises
@@ -163,7 +163,7 @@ class Scorer:
             If an expression of the feature program can't take a value of theirs.
         """
         if self.entries is None:
-            remembered = Remembered(self._requests.tables, lambda _, keys: [None] * len(keys))
+            remembered = LookupCache(self._requests.tables, lambda _, keys: [None] * len(keys))
         else:
             remembered = self.entries.refreshed()
         if started.height < _MANY:
@@ -176,9 +176,9 @@ class Scorer:
             features = plain_columns(table)
             numbers = {name: c for name, c in table.items() if c.dtype.is_numeric()}
             matrix = self.bundle.encoder.transform_columns({**features, **numbers})
-        return Scored(features, matrix, self.bundle.predict_matrix(matrix), misses)
+        return ScoredRows(features, matrix, self.bundle.predict_matrix(matrix), misses)
 
-    def explain(self, scored: Scored, between: Callable[[], None] = lambda: None) -> Floats:
+    def explain(self, scored: ScoredRows, between: Callable[[], None] = lambda: None) -> Floats:
         """How much each feature adds to the output of each row, (rows, features).
 
         Of the predicted class (binary: the positive one) or the value: what the output loses where
@@ -213,7 +213,7 @@ class Scorer:
             given = given[np.arange(rows), chosen]
         return given[:, None] - without.reshape(rows, width)
 
-    def _started(self, read: Read, *, thorough: bool = False) -> Read:
+    def _started(self, read: ParsedRows, *, thorough: bool = False) -> ParsedRows:
         """Derived columns and moments; a row without a moment of prediction can't be scored."""
         read = self._policies.apply(read, thorough=thorough)
         if not read.frame.height:
@@ -253,8 +253,8 @@ def refusing_values() -> Iterator[None]:
     try:
         yield
     except (ComputeError, InvalidOperationError, PanicException) as error:
-        refusal = cannot_take(error, "the feature program")
-        raise Unscorable(refusal.message, refusal.hint) from error
+        refusal = value_refusal(error, "the feature program")
+        raise UnscorableValue(refusal.message, refusal.hint) from error
 
 
 def _rules(folder: Path) -> Mapping[str, Any]:

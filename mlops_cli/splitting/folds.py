@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Ids = npt.NDArray[np.int64]
 
-__all__ = ["Fold", "cross_validation", "hold_out", "parts_of", "strata"]
+__all__ = ["Fold", "cross_validation", "fold_parts", "hold_out", "strata"]
 
 _STRATA = 10
 """The values of a regression's target are spread over the folds by so many quantiles."""
@@ -80,6 +80,6 @@ def strata(y: Truth, classes: int) -> Ids:
     return ranks * _STRATA // max(1, len(y))
 
 
-def parts_of(folds: Sequence[Fold]) -> tuple[Ids | slice, ...]:
+def fold_parts(folds: Sequence[Fold]) -> tuple[Ids | slice, ...]:
     """Each fold's place among all deciding rows."""
     return (slice(None),) if len(folds) == 1 else tuple(fold.score for fold in folds)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.data import parquet
-from mlops_cli.data.atomic_files import read_json, staged, write_json
+from mlops_cli.data.atomic_files import atomic_write, read_json, write_json
 from mlops_cli.data.data_clock import in_utc
 from mlops_cli.errors import BadParams
 from mlops_cli.layout import ROW, SPLITS, TARGET, TIME, Layout
@@ -35,7 +35,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     table = parquet.scan(layout.features)
     codes, report = _assign(params, table, list(read_json(layout.program)["features"]))
     rows = table.select(ROW).collect()[ROW]
-    with staged(layout.splits) as folder:
+    with atomic_write(layout.splits) as folder:
         folder.mkdir()
         for code, name in enumerate(SPLITS):
             progress.update(name, code, len(SPLITS))
@@ -74,13 +74,13 @@ def _assign(params: Params, table: pl.LazyFrame, features: list[str]) -> tuple[A
         codes, starts = strategies.by_time(times, rules.validation, rules.test, rules.gap, until)
         report["from"] = {name: start.isoformat() for name, start in starts.items()}
     elif rules.strategy == "grouped":
-        strategies.needs(rules.group, columns, "split.group")
+        strategies.require_column(rules.group, columns, "split.group")
         groups = checks["groups"] = table.select(rules.group).collect().to_series()
         codes = strategies.by_group(groups, _share(rules.validation), _share(rules.test), seed)
     else:
         hashed = table.select(pl.struct(features).hash(seed=0).alias("unit")).collect()["unit"]
         units = strategies.dense_ids(hashed)
-        if strategies.repetitive(units):
+        if strategies.repeats_rows(units):
             report["equal rows"] = "most rows have equals: counted as separate observations"
             units = strategies.dense_ids(checks["rows"])
         checks["units"] = units
@@ -88,7 +88,7 @@ def _assign(params: Params, table: pl.LazyFrame, features: list[str]) -> tuple[A
         if rules.strategy == "stratified":
             target = table.select(TARGET).collect()[TARGET]
             classes = strategies.dense_ids(target.cast(pl.String))
-        codes = strategies.randomly(
+        codes = strategies.at_random(
             units, classes, _share(rules.validation), _share(rules.test), seed
         )
     report["checks"] = strategies.check(codes, SPLITS, **checks)

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     Codes = NDArray[np.int8]
     Ids = NDArray[np.int64]
 
-__all__ = ["by_group", "by_time", "check", "dense_ids", "needs", "randomly", "repetitive"]
+__all__ = [
+    "at_random",
+    "by_group",
+    "by_time",
+    "check",
+    "dense_ids",
+    "repeats_rows",
+    "require_column",
+]
 
 LEFT_OUT = -1
 
@@ -37,7 +45,7 @@ def dense_ids(values: pl.Series) -> Ids:
     return cast("Ids", order[inverse].astype(np.int64))
 
 
-def repetitive(units: Ids) -> bool:
+def repeats_rows(units: Ids) -> bool:
     """Whether equal rows are this table's nature rather than copies of one observation.
 
     Copies must not stand on both sides of a split. But where most rows have an equal one (few
@@ -47,7 +55,7 @@ def repetitive(units: Ids) -> bool:
     return bool(len(units) and (units.max() + 1) * 2 < len(units))
 
 
-def randomly(units: Ids, classes: Ids | None, validation: float, test: float, seed: int) -> Codes:
+def at_random(units: Ids, classes: Ids | None, validation: float, test: float, seed: int) -> Codes:
     """Assign at random; rows of one unit stay together, classes keep their shares if given.
 
     Parameters
@@ -243,7 +251,7 @@ def _same_side(codes: Codes, ids: Ids, what: str) -> None:
         )
 
 
-def needs(column: str | None, known: Sequence[str], setting: str) -> None:
+def require_column(column: str | None, known: Sequence[str], setting: str) -> None:
     """Refuse a split by a column that the feature table doesn't have.
 
     Raises

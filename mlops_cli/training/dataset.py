@@ -13,11 +13,11 @@ from mlops_cli.errors import DataRefused
 from mlops_cli.layout import TARGET
 from mlops_cli.models.encoder import Encoder
 from mlops_cli.models.objectives import check_target, fit_weights, task_info
-from mlops_cli.splitting.folds import Fold, cross_validation, hold_out, parts_of, strata
+from mlops_cli.splitting.folds import Fold, cross_validation, fold_parts, hold_out, strata
 from mlops_cli.splitting.reader import feature_kinds, read_split, read_target
-from mlops_cli.splitting.strategies import dense_ids, repetitive
-from mlops_cli.training.judge import Judge
-from mlops_cli.training.objective import Problem
+from mlops_cli.splitting.strategies import dense_ids, repeats_rows
+from mlops_cli.training.judge import CvScorer
+from mlops_cli.training.objective import CvObjective
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from mlops_cli.models.labels import LabelCodec
     from mlops_cli.params.data import Split
     from mlops_cli.params.modelling import Train
-    from mlops_cli.training.time_budget import Plan
+    from mlops_cli.training.time_budget import SearchPlan
 
-__all__ = ["Known", "read_known"]
+__all__ = ["TrainingData", "load_training_data"]
 
 
 @dataclass(frozen=True)
-class Known:
+class TrainingData:
     """Train and validation of a project; the test split is none of this.
 
     Parameters
@@ -72,7 +72,7 @@ class Known:
         also = (self.split.group, self.rules.weight)
         return read_split(self.layout, name, self.kinds, rows, seed, also)
 
-    def truth(self, labels: LabelCodec, plan: Plan) -> npt.NDArray[Any]:
+    def truth(self, labels: LabelCodec, plan: SearchPlan) -> npt.NDArray[Any]:
         """Labels of the rows that decide.
 
         Raises
@@ -94,7 +94,7 @@ class Known:
             )
         return y
 
-    def folds(self, plan: Plan, labels: LabelCodec, seed: int) -> list[Fold]:
+    def folds(self, plan: SearchPlan, labels: LabelCodec, seed: int) -> list[Fold]:
         """Which rows teach and which decide."""
         if not plan.crossed:
             return hold_out(plan.rows, self.rows["validation"])
@@ -103,16 +103,16 @@ class Known:
         strat = None if grouped else strata(self.truth(labels, plan), classes)
         return cross_validation(self._units(), strat, plan.folds, seed, grouped=grouped)
 
-    def judge(self, plan: Plan, labels: LabelCodec, metric: Metric, seed: int) -> Judge:
+    def judge(self, plan: SearchPlan, labels: LabelCodec, metric: Metric, seed: int) -> CvScorer:
         """Scores a prediction for all rows that decide."""
         frame = self.both if plan.crossed else self._read("validation")
         weight = fit_weights(frame, self.rules.weight)
-        parts = parts_of(self.folds(plan, labels, seed))
-        return Judge(metric, self.truth(labels, plan), parts, weight)
+        parts = fold_parts(self.folds(plan, labels, seed))
+        return CvScorer(metric, self.truth(labels, plan), parts, weight)
 
     def problem(
-        self, plan: Plan, labels: LabelCodec, metric: Metric, *, seed: int, patience: int
-    ) -> Problem:
+        self, plan: SearchPlan, labels: LabelCodec, metric: Metric, *, seed: int, patience: int
+    ) -> CvObjective:
         """What the trials are judged on."""
         import numpy as np
 
@@ -126,9 +126,9 @@ class Known:
         y = np.concatenate([labels.encode(train[TARGET], "the train split"), truth])
         task = self._task(labels, encoder, y)
         weight = fit_weights(pl.concat([train, validation]), self.rules.weight)
-        return Problem(task, metric, seed, X, y, folds, patience, weight)
+        return CvObjective(task, metric, seed, X, y, folds, patience, weight)
 
-    def whole(self, problem: Problem, plan: Plan, labels: LabelCodec) -> Problem:
+    def whole(self, problem: CvObjective, plan: SearchPlan, labels: LabelCodec) -> CvObjective:
         """The same with all rows of train; the validation split decides."""
         full = replace(plan, rows=self.rows["train"])
         return self.problem(
@@ -136,8 +136,8 @@ class Known:
         )
 
     def all_of(
-        self, plan: Plan, labels: LabelCodec, metric: Metric, *, seed: int, patience: int
-    ) -> Problem:
+        self, plan: SearchPlan, labels: LabelCodec, metric: Metric, *, seed: int, patience: int
+    ) -> CvObjective:
         """The problem whose matrix has every row, for the last fits."""
         import numpy as np
 
@@ -146,7 +146,7 @@ class Known:
         folds = self.folds(plan, labels, seed)
         X = encoder.transform(self.both)
         task, weight = self._task(labels, encoder, y), fit_weights(self.both, self.rules.weight)
-        return Problem(task, metric, seed, X, y, folds, patience, weight)
+        return CvObjective(task, metric, seed, X, y, folds, patience, weight)
 
     def _task(self, labels: LabelCodec, encoder: Encoder, y: npt.NDArray[Any]) -> TaskInfo:
         """The task of these labels, after checking that the objective can learn from them."""
@@ -161,10 +161,10 @@ class Known:
             return dense_ids(self.both[self.split.group].cast(pl.String).fill_null(""))
         hashed = self.both.select(pl.struct(list(self.kinds)).hash(seed=0)).to_series()
         units = dense_ids(hashed)
-        return np.arange(len(units)) if repetitive(units) else units
+        return np.arange(len(units)) if repeats_rows(units) else units
 
 
-def read_known(split: Split, rules: Train, layout: Layout) -> Known:
+def load_training_data(split: Split, rules: Train, layout: Layout) -> TrainingData:
     """What is known of a project that has been split.
 
     Raises
@@ -176,4 +176,6 @@ def read_known(split: Split, rules: Train, layout: Layout) -> Known:
     """
     kinds = feature_kinds(read_json(layout.program))
     names = ("train", "validation")
-    return Known(layout, kinds, split, rules, {n: read_target(layout, n, kinds) for n in names})
+    return TrainingData(
+        layout, kinds, split, rules, {n: read_target(layout, n, kinds) for n in names}
+    )

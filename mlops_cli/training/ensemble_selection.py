@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mlops_cli.training.judge import Judge
+    from mlops_cli.training.judge import CvScorer
 
 __all__ = ["select"]
 
@@ -22,7 +22,7 @@ _LEAST_GAIN = 1e-6
 def select(
     predictions: Sequence[npt.NDArray[np.floating[Any]]],
     costs: Sequence[float],
-    judge: Judge,
+    judge: CvScorer,
     *,
     members: int,
     cost: float,

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     Ids = npt.NDArray[np.int64]
 
-__all__ = ["Judge"]
+__all__ = ["CvScorer"]
 
 
 @dataclass(frozen=True)
-class Judge:
+class CvScorer:
     """The metric of a prediction for all deciding rows: the mean over the folds' parts.
 
     Parameters

@@ -16,18 +16,25 @@ from mlops_cli.training.ensemble_selection import select
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mlops_cli.training.judge import Judge
+    from mlops_cli.training.judge import CvScorer
     from mlops_cli.training.search.trials import Trial
-    from mlops_cli.training.time_budget import Plan
+    from mlops_cli.training.time_budget import SearchPlan
 
-__all__ = ["Contender", "bagged", "copies", "preferred", "standard_error", "weighed"]
+__all__ = [
+    "CandidateModel",
+    "is_bagged",
+    "rank_candidates",
+    "seed_copies",
+    "select_ensemble",
+    "standard_error",
+]
 
 LINEAR = "linear"
 _RESAMPLES, _PAIRED = 100, 40
 
 
 @dataclass(frozen=True)
-class Contender:
+class CandidateModel:
     """A trial that may become a member of the model.
 
     Parameters
@@ -61,21 +68,21 @@ class Contender:
         }
 
 
-def copies(family: str, plan: Plan, bounds: Ensemble | bool) -> int | None:
+def seed_copies(family: str, plan: SearchPlan, bounds: Ensemble | bool) -> int | None:
     """How many models of all rows a member is; None: it is the models of the folds."""
     return FAMILIES[family].copies if plan.crossed and isinstance(bounds, Ensemble) else 1
 
 
-def bagged(family: str, plan: Plan, bounds: Ensemble | bool) -> bool:
+def is_bagged(family: str, plan: SearchPlan, bounds: Ensemble | bool) -> bool:
     """Whether a member is the models of the folds, as the search has made them."""
-    return copies(family, plan, bounds) is None
+    return seed_copies(family, plan, bounds) is None
 
 
-def weighed(
+def select_ensemble(
     families: Sequence[str],
     predictions: Sequence[npt.NDArray[Any]],
-    judge: Judge,
-    plan: Plan,
+    judge: CvScorer,
+    plan: SearchPlan,
     bounds: Ensemble | bool,
     most: int | None = None,
     *,
@@ -111,8 +118,8 @@ def weighed(
 def _members(
     families: Sequence[str],
     predictions: Sequence[npt.NDArray[Any]],
-    judge: Judge,
-    plan: Plan,
+    judge: CvScorer,
+    plan: SearchPlan,
     bounds: Ensemble | bool,
     most: int | None,
 ) -> dict[int, float]:
@@ -120,7 +127,7 @@ def _members(
     if not isinstance(bounds, Ensemble):
         return {0: 1.0}
     costs = [
-        FAMILIES[family].milliseconds * (copies(family, plan, bounds) or plan.folds)
+        FAMILIES[family].milliseconds * (seed_copies(family, plan, bounds) or plan.folds)
         for family in families
     ]
     members = min(bounds.members, most or bounds.members)
@@ -128,7 +135,7 @@ def _members(
 
 
 def _clearly_better(
-    judge: Judge, prediction: npt.NDArray[Any], other: npt.NDArray[Any], seed: int
+    judge: CvScorer, prediction: npt.NDArray[Any], other: npt.NDArray[Any], seed: int
 ) -> bool:
     """Whether a prediction gains more than the standard error of the gain, row against row."""
     gain = judge.gain(prediction) - judge.gain(other)
@@ -141,9 +148,9 @@ def _clearly_better(
     return not len(there) or gain > float(there.std())
 
 
-def preferred(
-    contenders: Sequence[Contender], judge: Judge, *, seed: int, simplest: bool
-) -> list[Contender]:
+def rank_candidates(
+    contenders: Sequence[CandidateModel], judge: CvScorer, *, seed: int, simplest: bool
+) -> list[CandidateModel]:
     """Order contenders by score; or with the simplest first of those that are as good as the best.
 
     As good is who scores at most one standard error worse (L. Breiman et al., "Classification and
@@ -174,7 +181,7 @@ def preferred(
     return [first, *(c for c in order if c is not first)]
 
 
-def standard_error(judge: Judge, prediction: npt.NDArray[Any], seed: int) -> float:
+def standard_error(judge: CvScorer, prediction: npt.NDArray[Any], seed: int) -> float:
     """The standard error of a metric by the bootstrap; 0 where it isn't defined."""
     statistic = judge.metric.prepare(judge.y, prediction.astype(np.float64))
     drawn = draw([statistic], len(judge.y), resamples=_RESAMPLES, seed=seed, weights=judge.weight)
@@ -182,11 +189,11 @@ def standard_error(judge: Judge, prediction: npt.NDArray[Any], seed: int) -> flo
     return float(there.std()) if len(there) else 0.0
 
 
-def _score(contender: Contender) -> float:
+def _score(contender: CandidateModel) -> float:
     return contender.trial.score or 0.0
 
 
-def _steps(contender: Contender) -> float:
+def _steps(contender: CandidateModel) -> float:
     trial, shape = contender.trial, contender.prediction.shape
     classes = shape[1] if len(shape) > 1 else 0
     return FAMILIES[trial.family].steps(trial.settings, trial.iterations, classes)

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo, Watch
+from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo, WatchedRows
 from mlops_cli.models.families.threads import available_cores
-from mlops_cli.splitting.folds import Fold, parts_of
-from mlops_cli.training.judge import Judge
+from mlops_cli.splitting.folds import Fold, fold_parts
+from mlops_cli.training.judge import CvScorer
 from mlops_cli.training.search.trials import Result
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mlops_cli.metrics.catalog import Floats, Metric
-    from mlops_cli.models.families import Fitted
+    from mlops_cli.models.families import FittedModel
     from mlops_cli.training.search.search_space import Candidate
 
-__all__ = ["Problem", "Refit"]
+__all__ = ["CvObjective", "FinalFit"]
 
 
 @dataclass(frozen=True)
-class Refit:
+class FinalFit:
     """What is fitted for the last time.
 
     Parameters
@@ -47,7 +47,7 @@ class Refit:
 
 
 @dataclass(frozen=True)
-class Problem:
+class CvObjective:
     """A search's task on known rows.
 
     Parameters
@@ -78,11 +78,11 @@ class Problem:
     weight: Floats | None = None
 
     @cached_property
-    def judge(self) -> Judge:
+    def judge(self) -> CvScorer:
         """Scores a prediction for all rows that decide."""
         deciding = self.folds[0].score if len(self.folds) == 1 else slice(None)
         weight = None if self.weight is None else self.weight[deciding]
-        return Judge(self.metric, self.y[deciding], parts_of(self.folds), weight)
+        return CvScorer(self.metric, self.y[deciding], fold_parts(self.folds), weight)
 
     def evaluate(
         self,
@@ -135,7 +135,9 @@ class Problem:
                 raise
         return self._result(whole, fits)
 
-    def refit(self, wanted: Sequence[Refit], done: Callable[[int], None]) -> list[list[Fitted]]:
+    def refit(
+        self, wanted: Sequence[FinalFit], done: Callable[[int], None]
+    ) -> list[list[FittedModel]]:
         """Fit for the last time: the models of each.
 
         Models are fitted side by side where folds are, each on one core; else one after another.
@@ -150,7 +152,7 @@ class Problem:
         beside = len(self.folds) > 1
         threads = 1 if beside else None
 
-        def submit(each: Refit) -> list[Future[Fitted]]:
+        def submit(each: FinalFit) -> list[Future[FittedModel]]:
             if each.copies is None:
                 return [
                     pool.submit(self._of_fold, each.candidate, fold, threads) for fold in self.folds
@@ -168,10 +170,10 @@ class Problem:
                 done(number)
         return made
 
-    def _of_fold(self, candidate: Candidate, fold: Fold, threads: int | None) -> Fitted:
+    def _of_fold(self, candidate: Candidate, fold: Fold, threads: int | None) -> FittedModel:
         return self._fit(candidate, fold, None, math.inf, None, threads=threads)[0]
 
-    def _of_all(self, wanted: Refit, seed: int, threads: int | None) -> Fitted:
+    def _of_all(self, wanted: FinalFit, seed: int, threads: int | None) -> FittedModel:
         return FAMILIES[wanted.candidate.family].fit(
             FitRequest(
                 self.X,
@@ -194,7 +196,7 @@ class Problem:
         rounds: int | None,
         *,
         threads: int | None,
-    ) -> tuple[Fitted, Floats]:
+    ) -> tuple[FittedModel, Floats]:
         """The model of a fold, and what it predicts for the rows that decide."""
         sign = 1.0 if self.metric.maximise else -1.0
 
@@ -205,7 +207,7 @@ class Problem:
             if report:
                 report(step, sign * value)
 
-        watch = Watch(self.X[fold.score], score, signed if report else None, self.patience)
+        watch = WatchedRows(self.X[fold.score], score, signed if report else None, self.patience)
         fitted = FAMILIES[candidate.family].fit(
             FitRequest(
                 self.X[fold.fit],
@@ -226,7 +228,7 @@ class Problem:
         weight = None if self.weight is None else self.weight[fold.score]
         return float(self.metric(self.y[fold.score], prediction, weight))
 
-    def _result(self, prediction: Floats, fits: Sequence[Fitted]) -> Result:
+    def _result(self, prediction: Floats, fits: Sequence[FittedModel]) -> Result:
         rounds = [fitted.iterations for fitted in fits if fitted.iterations]
         iterations = round(sum(rounds) / len(rounds)) if rounds else None
         of_folds = tuple(fits) if len(self.folds) > 1 else ()

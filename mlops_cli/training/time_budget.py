@@ -14,7 +14,7 @@ from mlops_cli.models.families import FAMILIES
 if TYPE_CHECKING:
     from mlops_cli.training.search.trials import Trial
 
-__all__ = ["MOST_ROWS", "Budget", "Plan", "Shape", "plan"]
+__all__ = ["MOST_ROWS", "Budget", "SearchPlan", "SearchShape", "plan"]
 
 MOST_ROWS = 20_000
 """Up to so many known rows are cross-validated: beyond, one split decides as well and at less."""
@@ -42,7 +42,7 @@ _LEAST_SHARE = 0.25
 
 
 @dataclass(frozen=True)
-class Shape:
+class SearchShape:
     """How large a task is: rows of train and validation, columns, outputs of a model."""
 
     train: int
@@ -57,7 +57,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """How trials are judged: ``folds`` (1: the validation split), teaching ``rows`` at most."""
 
     folds: int
@@ -70,14 +70,14 @@ class Plan:
 
 
 def plan(
-    shape: Shape,
+    shape: SearchShape,
     *,
     ordered: bool,
     folds: int | None,
     rows: int | None,
     seconds: float | None,
     cores: int,
-) -> Plan:
+) -> SearchPlan:
     """Choose folds and rows by the size of the data and the time that there is.
 
     Parameters
@@ -103,20 +103,20 @@ def plan(
             least = min(folds, _LEAST_FOLDS) if shape.known <= _FEW_ROWS else 1
             folds = max([k for k in (_FOLDS, _LEAST_FOLDS) if k <= min(folds, fits)], default=least)
     if folds > 1:
-        return Plan(folds, shape.known - shape.known // folds)
+        return SearchPlan(folds, shape.known - shape.known // folds)
     most = shape.train if rows is None else min(rows, shape.train)
     if seconds is not None:
         a_round = seconds * cores / (1.2 * _TRIALS_AT_LEAST) / (_ROUNDS * shape.outputs)
         affordable_rows = (a_round - _ROUND_SECONDS) * _CELLS_A_SECOND / max(1, shape.columns)
         most = min(most, max(_LEAST_ROWS, int(affordable_rows)))
-    return Plan(1, most)
+    return SearchPlan(1, most)
 
 
-def _fit_seconds(shape: Shape, rows: int) -> float:
+def _fit_seconds(shape: SearchShape, rows: int) -> float:
     return _ROUNDS * shape.outputs * _round_seconds(shape, rows)
 
 
-def _round_seconds(shape: Shape, rows: int) -> float:
+def _round_seconds(shape: SearchShape, rows: int) -> float:
     """A round takes longer with more rows, but few rows take it some time too."""
     return rows * shape.columns / _CELLS_A_SECOND + _ROUND_SECONDS
 
@@ -140,8 +140,8 @@ class Budget:
     """
 
     seconds: float
-    shape: Shape
-    plan: Plan
+    shape: SearchShape
+    plan: SearchPlan
     kept: frozenset[str] = frozenset()
     starting: Mapping[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)

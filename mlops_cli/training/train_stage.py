@@ -22,12 +22,12 @@ from mlops_cli.models.families import FAMILIES
 from mlops_cli.models.labels import LabelCodec
 from mlops_cli.params.modelling import Ensemble
 from mlops_cli.reporting import Summary, Table
-from mlops_cli.training.dataset import Known, read_known
-from mlops_cli.training.model_selection import LINEAR, copies, weighed
-from mlops_cli.training.objective import Refit
+from mlops_cli.training.dataset import TrainingData, load_training_data
+from mlops_cli.training.model_selection import LINEAR, seed_copies, select_ensemble
+from mlops_cli.training.objective import FinalFit
 from mlops_cli.training.search.search_space import Candidate
-from mlops_cli.training.search.trial_artifacts import read_fits, read_stacked
-from mlops_cli.training.time_budget import Plan
+from mlops_cli.training.search.trial_artifacts import load_fold_models, read_predictions
+from mlops_cli.training.time_budget import SearchPlan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
     from mlops_cli.layout import Layout
     from mlops_cli.metrics.catalog import Floats
-    from mlops_cli.models.families import Fitted
+    from mlops_cli.models.families import FittedModel
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
-    from mlops_cli.training.judge import Judge
+    from mlops_cli.training.judge import CvScorer
 
 __all__ = ["run"]
 
@@ -66,11 +66,11 @@ class _Case:
 
     params: Params
     found: dict[str, Any]
-    plan: Plan
+    plan: SearchPlan
     metric: Metric
-    known: Known
+    known: TrainingData
     labels: LabelCodec
-    judge: Judge
+    judge: CvScorer
     tuning: Path
 
 
@@ -87,13 +87,13 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     found = read_json(layout.tuning / "best.json")
     metric = lookup(found["metric"], params.task.type)
     program = read_json(layout.program)
-    plan = Plan(found["folds"], found["rows"])
-    known = read_known(params.split, params.train, layout)
+    plan = SearchPlan(found["folds"], found["rows"])
+    known = load_training_data(params.split, params.train, layout)
     labels = LabelCodec.fit(known.targets["train"], params.task.type, params.task.positive)
     judge = known.judge(plan, labels, metric, params.project.seed)
     case = _Case(params, found, plan, metric, known, labels, judge, layout.tuning)
     progress.update("weighing the best trials")
-    choice = _choose(case, read_stacked(layout.tuning / "predictions.npy"))
+    choice = _choose(case, read_predictions(layout.tuning / "predictions.npy"))
     encoder = Encoder.fit(known.both, known.kinds)
     with threadpool_limits(limits=1, user_api="blas"):
         members = _bounded(_fitted(case, choice, progress), params.train.ensemble)
@@ -117,7 +117,7 @@ def _choose(case: _Case, predictions: npt.NDArray[np.float32]) -> _Choice:
     params, contenders = case.params, case.found["contenders"]
     families = [c["family"] for c in contenders]
     bounds, most = params.train.ensemble, case.found["members"]
-    weights = weighed(
+    weights = select_ensemble(
         families,
         list(predictions),
         case.judge,
@@ -180,18 +180,18 @@ def _fitted(case: _Case, choice: _Choice, progress: Progress) -> list[Member]:
         patience=params.train.early_stopping,
     )
     refits = [
-        Refit(
+        FinalFit(
             Candidate(c["family"], c["settings"]),
             c["iterations"],
-            copies(c["family"], case.plan, params.train.ensemble),
+            seed_copies(c["family"], case.plan, params.train.ensemble),
         )
         for c in choice.contenders
     ]
-    made: dict[int, list[Fitted]] = {}
+    made: dict[int, list[FittedModel]] = {}
     for i, (number, refit) in enumerate(zip(choice.numbers, refits, strict=True)):
         if refit.copies is None:
             folder, family = case.tuning / "fits" / str(number), refit.candidate.family
-            found = read_fits(folder, family, len(problem.folds))
+            found = load_fold_models(folder, family, len(problem.folds))
             made |= {} if found is None else {i: found}
     missing = [i for i in range(len(refits)) if i not in made]
 
@@ -207,7 +207,9 @@ def _fitted(case: _Case, choice: _Choice, progress: Progress) -> list[Member]:
     ]
 
 
-def _members(refit: Refit, fits: Sequence[Fitted], weight: float, X: Floats) -> list[Member]:
+def _members(
+    refit: FinalFit, fits: Sequence[FittedModel], weight: float, X: Floats
+) -> list[Member]:
     """One for each model; models that predict the same, as nothing in them is drawn, are one."""
     distinct = list({fitted.predict(X).tobytes(): fitted for fitted in fits}.values())
     family, settings = refit.candidate.family, refit.candidate.settings

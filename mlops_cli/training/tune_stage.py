@@ -12,28 +12,33 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import mlops_cli
-from mlops_cli.data.atomic_files import sha256, staged, write_json
+from mlops_cli.data.atomic_files import atomic_write, sha256, write_json
 from mlops_cli.metrics.catalog import Metric, lookup
-from mlops_cli.models.families import FAMILIES, Family, chosen, warm
+from mlops_cli.models.families import FAMILIES, Family, choose_families, warm_up
 from mlops_cli.models.families.threads import available_cores
 from mlops_cli.models.labels import LabelCodec
 from mlops_cli.models.objectives import search_metric
 from mlops_cli.params.modelling import Train
 from mlops_cli.reporting import Silent, Summary, Table
-from mlops_cli.training.dataset import Known, read_known
+from mlops_cli.training.dataset import TrainingData, load_training_data
 from mlops_cli.training.ensemble_selection import select
-from mlops_cli.training.model_selection import Contender, bagged, preferred, weighed
-from mlops_cli.training.objective import Problem
+from mlops_cli.training.model_selection import (
+    CandidateModel,
+    is_bagged,
+    rank_candidates,
+    select_ensemble,
+)
+from mlops_cli.training.objective import CvObjective
 from mlops_cli.training.search.journal import Journal
-from mlops_cli.training.search.parallel_search import counts, search_together
+from mlops_cli.training.search.parallel_search import is_finished, search_together
 from mlops_cli.training.search.search import Search, search
-from mlops_cli.training.search.search_space import Candidate, as_params, firsts, narrowed
-from mlops_cli.training.search.shared_study import Crew, SharedStudy, open_shared
+from mlops_cli.training.search.search_space import Candidate, as_params, first_choices, narrow
+from mlops_cli.training.search.shared_study import PeerProcesses, SharedStudy, open_shared
 from mlops_cli.training.search.study_export import write_study
-from mlops_cli.training.search.trial_artifacts import Outcomes, write_stacked
-from mlops_cli.training.search.trials import GoodEnough, Limits, Result, Trial, ranked, rounded
-from mlops_cli.training.search.workers import helping
-from mlops_cli.training.time_budget import Budget, Plan, Shape, plan
+from mlops_cli.training.search.trial_artifacts import TrialArtifacts, write_predictions
+from mlops_cli.training.search.trials import EarlyStop, Limits, Result, Trial, ranked, round_score
+from mlops_cli.training.search.workers import worker_processes
+from mlops_cli.training.time_budget import Budget, SearchPlan, SearchShape, plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,11 +67,11 @@ class _Task:
     params: Params
     layout: Layout
     metric: Metric
-    known: Known
+    known: TrainingData
     labels: LabelCodec
-    plan: Plan
+    plan: SearchPlan
     budget: Budget
-    problem: Problem
+    problem: CvObjective
     families: Mapping[str, Family]
     notes: Sequence[str]
     progress: Progress
@@ -90,7 +95,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     from threadpoolctl import threadpool_limits
 
     started = time.monotonic()
-    crew = Crew.of(os.environ)
+    crew = PeerProcesses.of(os.environ)
     # BLAS is held to one thread for all fits: beside each other they would change it for all.
     with threadpool_limits(limits=1, user_api="blas"):
         task = _open(params, layout, started, progress)
@@ -102,16 +107,16 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     states = Counter(t.state for t in trials)
     of_state = {state: states[state] for state in ("complete", "pruned", "failed")}
     best = _best(task, contenders, of_state, most)
-    with staged(layout.tuning) as folder:
+    with atomic_write(layout.tuning) as folder:
         folder.mkdir()
         write_json(folder / "best.json", best)
         write_json(folder / "trials.json", [t.entry() for t in trials])
-        frozen = [t for t in found.study.get_trials(deepcopy=False) if counts(t)]
+        frozen = [t for t in found.study.get_trials(deepcopy=False) if is_finished(t)]
         write_study(folder / "study.journal", frozen, task.direction)
-        write_stacked(folder / "predictions.npy", [c.prediction for c in contenders])
+        write_predictions(folder / "predictions.npy", [c.prediction for c in contenders])
         for number in members:
             trial = contenders[number].trial
-            if bagged(trial.family, task.plan, params.train.ensemble):
+            if is_bagged(trial.family, task.plan, params.train.ensemble):
                 found.outcomes.hand_over(trial.number, folder / "fits" / str(number))
     Journal.remove_all(path.parent)
     seconds = time.monotonic() - started
@@ -122,10 +127,10 @@ def _open(params: Params, layout: Layout, started: float, progress: Progress) ->
     progress.update("reading train and validation")
     tune, seed, kind = params.tune, params.project.seed, params.task.type
     metric = lookup(tune.metric or search_metric(kind, params.train.objective), kind)
-    known = read_known(params.split, _rules(params), layout)
+    known = load_training_data(params.split, _rules(params), layout)
     labels = LabelCodec.fit(known.targets["train"], params.task.type, params.task.positive)
     classes = len(labels.classes)
-    shape = Shape(
+    shape = SearchShape(
         known.rows["train"],
         known.rows["validation"],
         len(known.kinds),
@@ -142,9 +147,9 @@ def _open(params: Params, layout: Layout, started: float, progress: Progress) ->
     seconds = math.inf if tune.seconds is None else tune.seconds
     patience = params.train.early_stopping
     problem = known.problem(settled, labels, metric, seed=seed, patience=patience)
-    families, notes = chosen(tune.families, problem.task)
-    kept = frozenset(f for f in families if bagged(f, settled, params.train.ensemble))
-    starting = {} if tune.seconds is None else warm(families.values(), problem.task)
+    families, notes = choose_families(tune.families, problem.task)
+    kept = frozenset(f for f in families if is_bagged(f, settled, params.train.ensemble))
+    starting = {} if tune.seconds is None else warm_up(families.values(), problem.task)
     budget = Budget(seconds, shape, settled, kept, starting, started)
     return _Task(
         params, layout, metric, known, labels, settled, budget, problem, families, notes, progress
@@ -175,7 +180,7 @@ class _Found:
 
     trials: list[Trial]
     study: optuna.Study
-    outcomes: Outcomes
+    outcomes: TrialArtifacts
     notes: Sequence[str] = ()
 
 
@@ -184,9 +189,9 @@ def _wanted(task: _Task) -> _Wanted:
     families = task.families
     given: dict[str, Any] = {str(name): space for name, space in tune.spaces.items()}
     spaces = {
-        name: narrowed(family.space, given.get(name, {}), name) for name, family in families.items()
+        name: narrow(family.space, given.get(name, {}), name) for name, family in families.items()
     }
-    first = firsts(
+    first = first_choices(
         spaces,
         {name: family.candidates() for name, family in families.items()},
         most=1_000 if tune.trials is None else (tune.trials + 1) // 2,
@@ -196,7 +201,7 @@ def _wanted(task: _Task) -> _Wanted:
         tune.trials,
         None if tune.seconds is None else task.budget.left,
         lambda done: task.budget.reserve(ranked(done, maximise=maximise)),
-        GoodEnough(enough.score, enough.trials, enough.gain),
+        EarlyStop(enough.score, enough.trials, enough.gain),
     )
     what = Search(
         spaces,
@@ -218,13 +223,13 @@ def _alone(task: _Task, path: Path) -> _Found:
     return _Found(trials, journal.study, journal.outcomes)
 
 
-def _together(task: _Task, path: Path, crew: Crew) -> _Found:
+def _together(task: _Task, path: Path, crew: PeerProcesses) -> _Found:
     """Search with helpers, and with whoever else has the same storage."""
     wanted = _wanted(task)
     params = task.params.model_dump_json(by_alias=True, exclude_unset=True)
     given = (params, task.layout, path, crew.storage)
     shared = _joined(task, wanted, path, crew.storage)
-    with helping(crew.workers - 1, _help, *given):
+    with worker_processes(crew.workers - 1, _help, *given):
         trials = search_together(wanted.search, shared)
     return _Found(trials, shared.study, shared.outcomes, (_SEVERAL,))
 
@@ -245,7 +250,7 @@ def _joined(task: _Task, wanted: _Wanted, path: Path, storage: str | None) -> Sh
     return open_shared(path, storage, task.direction, [as_params(c) for c in wanted.firsts])
 
 
-def _contenders(task: _Task, searched: _Found) -> list[Contender]:
+def _contenders(task: _Task, searched: _Found) -> list[CandidateModel]:
     """The best trials with their predictions, fitted on all rows where the search took fewer."""
     done = ranked(searched.trials, maximise=task.metric.maximise)
     size = 4 * len(task.problem.judge.y) * max(1, task.problem.task.classes)
@@ -256,13 +261,13 @@ def _contenders(task: _Task, searched: _Found) -> list[Contender]:
             # Another machine made the trial, or a kill came between.
             prediction = _again(task.problem, trial, math.inf).prediction
         assert prediction is not None  # noqa: S101 - evaluated
-        found.append(Contender(trial, prediction, trial.seconds))
+        found.append(CandidateModel(trial, prediction, trial.seconds))
     found = _preferred(task, found)
     return _finalists(task, found) if task.budget.finals else found
 
 
-def _preferred(task: _Task, contenders: Sequence[Contender]) -> list[Contender]:
-    return preferred(
+def _preferred(task: _Task, contenders: Sequence[CandidateModel]) -> list[CandidateModel]:
+    return rank_candidates(
         contenders,
         task.problem.judge,
         seed=task.params.project.seed,
@@ -270,7 +275,7 @@ def _preferred(task: _Task, contenders: Sequence[Contender]) -> list[Contender]:
     )
 
 
-def _members(task: _Task, contenders: Sequence[Contender]) -> tuple[int | None, list[int]]:
+def _members(task: _Task, contenders: Sequence[CandidateModel]) -> tuple[int | None, list[int]]:
     """The most members that there is time to fit, and who train will take with these."""
     families = [c.trial.family for c in contenders]
     predictions = [c.prediction for c in contenders]
@@ -278,7 +283,7 @@ def _members(task: _Task, contenders: Sequence[Contender]) -> tuple[int | None, 
     most = None
     while True:
         seed = task.params.project.seed
-        weights = weighed(families, predictions, judge, task.plan, bounds, most, seed=seed)
+        weights = select_ensemble(families, predictions, judge, task.plan, bounds, most, seed=seed)
         if math.isinf(budget.seconds):
             return None, list(weights)
         there_is_time_for = budget.affordable([contenders[i].taken for i in weights])
@@ -287,7 +292,7 @@ def _members(task: _Task, contenders: Sequence[Contender]) -> tuple[int | None, 
         most = there_is_time_for
 
 
-def _finalists(task: _Task, contenders: list[Contender]) -> list[Contender]:
+def _finalists(task: _Task, contenders: list[CandidateModel]) -> list[CandidateModel]:
     """The best together, each taught by all rows of train, as far as there is time."""
     budget = task.budget
     together = select(
@@ -298,8 +303,8 @@ def _finalists(task: _Task, contenders: list[Contender]) -> list[Contender]:
         cost=0.0,
     )
     chosen = [contenders[i] for i in together]
-    problem: Problem | None = None
-    found: list[Contender] = []
+    problem: CvObjective | None = None
+    found: list[CandidateModel] = []
     for number, contender in enumerate(chosen):
         time_for_it = budget.final(contender.seconds, budget.last_fits([c.taken for c in found]))
         if time_for_it is None:
@@ -319,11 +324,11 @@ def _finalists(task: _Task, contenders: list[Contender]) -> list[Contender]:
         seconds = (time.monotonic() - begun) / budget.grows
         trial = replace(contender.trial, score=result.score, iterations=result.iterations)
         assert result.prediction is not None  # noqa: S101 - evaluated
-        found.append(Contender(trial, result.prediction, seconds))
+        found.append(CandidateModel(trial, result.prediction, seconds))
     return _preferred(task, found) if found else chosen[:1]
 
 
-def _again(problem: Problem, trial: Trial, seconds: float, rounds: int | None = None) -> Result:
+def _again(problem: CvObjective, trial: Trial, seconds: float, rounds: int | None = None) -> Result:
     """Evaluate a trial's settings outside the search: nothing prunes."""
     return problem.evaluate(Candidate(trial.family, trial.settings), None, seconds, rounds)
 
@@ -348,7 +353,7 @@ def _journal(params: Params, layout: Layout) -> Path:
 
 
 def _best(
-    task: _Task, contenders: Sequence[Contender], counts: dict[str, int], most: int | None
+    task: _Task, contenders: Sequence[CandidateModel], counts: dict[str, int], most: int | None
 ) -> dict[str, Any]:
     """The best trial, and what train has to know to make a model of several."""
     first = contenders[0].trial
@@ -357,7 +362,7 @@ def _best(
         "settings": first.settings,
         "iterations": first.iterations,
         "metric": task.metric.name,
-        "score": rounded(first.score),
+        "score": round_score(first.score),
         "rows": task.plan.rows,
         "folds": task.plan.folds,
         "trials": counts,
@@ -383,7 +388,7 @@ def _summary(
         facts={
             "family": winner.family,
             "metric": metric.name,
-            "score": rounded(winner.score),
+            "score": round_score(winner.score),
             "trials": counts,
             "seconds": round(seconds, 3),
         },

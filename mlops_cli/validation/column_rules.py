@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.params.data import ColumnRules, Policy, Rule, SourceRules, TypeName
 
-__all__ = ["NOT_NULL", "Check", "Finding", "RowChecks", "compile_rows"]
+__all__ = ["NOT_NULL", "ColumnRule", "RowChecks", "RuleFinding", "compile_rows"]
 
 NOT_NULL = "not null"
 """Name of the rule on nullability."""
@@ -29,7 +29,7 @@ _COLUMNS = 50
 
 
 @dataclass(frozen=True)
-class Check:
+class ColumnRule:
     """One rule on one source, and what happens to rows that break it.
 
     Parameters
@@ -67,7 +67,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleFinding:
     """What a check found.
 
     Parameters
@@ -82,7 +82,7 @@ class Finding:
         The sentence for an error, where "breaks in so many rows" doesn't say it.
     """
 
-    check: Check
+    check: ColumnRule
     count: int
     of: int
     examples: tuple[tuple[int | None, Any], ...] = ()
@@ -147,7 +147,7 @@ class RowChecks:
     """
 
     types: dict[str, pl.DataType]
-    checks: dict[str, Check]
+    checks: dict[str, ColumnRule]
     places: dict[str, str]
     nulls: dict[str, str]
     schemas: tuple[pa.DataFrameSchema, ...]
@@ -189,7 +189,7 @@ def compile_rows(source: str, rules: SourceRules) -> RowChecks:
     """
     import pandera.polars as pa
 
-    checks: dict[str, Check] = {}
+    checks: dict[str, ColumnRule] = {}
     columns: dict[str, pa.Column] = {}
     places = {column: f"column_{at}" for at, column in enumerate(rules.columns)}
     nulls: dict[str, str] = {}
@@ -197,12 +197,12 @@ def compile_rows(source: str, rules: SourceRules) -> RowChecks:
         place = f"validate.sources.{source}.columns.{column}"
         made = []
         for name, rule, test in _tests(given, place):
-            check = Check(source, (column,), name, rule.policy, rule.tolerate)
+            check = ColumnRule(source, (column,), name, rule.policy, rule.tolerate)
             checks[check.label] = check
             made.append(test(check.label))
         if not given.nullable.value:
             rule = given.nullable
-            check = Check(source, (column,), NOT_NULL, rule.policy, rule.tolerate)
+            check = ColumnRule(source, (column,), NOT_NULL, rule.policy, rule.tolerate)
             checks[check.label] = check
             nulls[places[column]] = check.label
         columns[places[column]] = pa.Column(DTYPES[given.type], made, nullable=given.nullable.value)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mlops_cli.data import parquet
-from mlops_cli.data.atomic_files import staged, write_json
+from mlops_cli.data.atomic_files import atomic_write, write_json
 from mlops_cli.data.data_clock import in_utc
-from mlops_cli.data.source_schema import TableFacts
+from mlops_cli.data.source_schema import SourceSchema
 from mlops_cli.errors import DataRefused
 from mlops_cli.layout import REASON
 from mlops_cli.reporting import Summary, Table
-from mlops_cli.validation.validator import Checked, check_source
+from mlops_cli.validation.validator import ValidationResult, check_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
-    from mlops_cli.validation.column_rules import Finding
+    from mlops_cli.validation.column_rules import RuleFinding
 
 __all__ = ["run"]
 
@@ -41,7 +41,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     """
     until = None if params.ingest.until is None else in_utc(params.ingest.until)
     raw = {name: parquet.scan(layout.raw / f"{name}.parquet") for name in params.ingest.sources}
-    checked: dict[str, Checked] = {}
+    checked: dict[str, ValidationResult] = {}
     for at, (name, source) in enumerate(params.ingest.sources.items()):
         progress.update(f"checking {name}", at, len(raw))
         rules = params.validate_.sources.get(name)
@@ -53,7 +53,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
             until=until,
             examples=params.validate_.examples,
             show_values=params.validate_.show_values,
-            late=TableFacts({}, source.time, source.known_at).late,
+            late=SourceSchema({}, source.time, source.known_at).late,
         )
     report = {"sources": {name: _entry(c) for name, c in checked.items()}}
     write_json(layout.work / "validation.json", report)
@@ -62,7 +62,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     if failed:
         write_json(layout.validation_report, report)
         raise _refusal(failed, layout)
-    with staged(layout.valid) as valid, staged(layout.quarantine) as quarantine:
+    with atomic_write(layout.valid) as valid, atomic_write(layout.quarantine) as quarantine:
         valid.mkdir()
         quarantine.mkdir()
         for at, (name, result) in enumerate(checked.items()):
@@ -74,7 +74,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     return _summary(checked, notes, report)
 
 
-def _entry(result: Checked) -> dict[str, Any]:
+def _entry(result: ValidationResult) -> dict[str, Any]:
     return {
         "rows_in": result.rows,
         "rows_out": result.rows - result.quarantined.height,
@@ -84,7 +84,7 @@ def _entry(result: Checked) -> dict[str, Any]:
     }
 
 
-def _refusal(failed: list[Finding], layout: Layout) -> DataRefused:
+def _refusal(failed: list[RuleFinding], layout: Layout) -> DataRefused:
     # A table that isn't what it should be explains broken values, not the other way round.
     worst = max(failed, key=lambda f: (bool(f.message), f.share))
     others = [f"{f.check.subject} {f.check.name}" for f in failed if f is not worst]
@@ -98,7 +98,7 @@ def _refusal(failed: list[Finding], layout: Layout) -> DataRefused:
     )
 
 
-def _write(path: Path, result: Checked, valid: Path, quarantine: Path) -> None:
+def _write(path: Path, result: ValidationResult, valid: Path, quarantine: Path) -> None:
     """Write one source's good rows and, if there are any, its bad ones, both in their order."""
     bad = result.quarantined
     if bad.is_empty() and not result.casts:
@@ -116,7 +116,9 @@ def _write(path: Path, result: Checked, valid: Path, quarantine: Path) -> None:
     parquet.sink(set_aside.drop("_at"), quarantine / path.name)
 
 
-def _summary(checked: dict[str, Checked], notes: list[str], report: dict[str, Any]) -> Summary:
+def _summary(
+    checked: dict[str, ValidationResult], notes: list[str], report: dict[str, Any]
+) -> Summary:
     findings = [finding for c in checked.values() for finding in c.findings]
     broken = [finding for finding in findings if finding.count]
     rows = sum(c.rows for c in checked.values())

@@ -11,7 +11,7 @@ import polars as pl
 
 from mlops_cli.data.column_types import DTYPES, type_name
 from mlops_cli.errors import BadParams, nearest
-from mlops_cli.validation.column_rules import Check, Finding
+from mlops_cli.validation.column_rules import ColumnRule, RuleFinding
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from mlops_cli.params.data import Reference, SourceRules
 
-__all__ = ["cast", "duplicates", "freshness", "orphans", "size", "structure"]
+__all__ = ["cast", "duplicates", "freshness", "missing_references", "size", "structure"]
 
 _AT = "_at"
 
 
-def structure(source: str, rules: SourceRules, table: pl.LazyFrame, rows: int) -> list[Finding]:
+def structure(source: str, rules: SourceRules, table: pl.LazyFrame, rows: int) -> list[RuleFinding]:
     """Find columns that are missing, of another type, or without rules.
 
     An integer is a number; a number whose values are all whole is an integer; a column without any
@@ -37,18 +37,18 @@ def structure(source: str, rules: SourceRules, table: pl.LazyFrame, rows: int) -
         if column not in schema:
             known = [c for c in schema if not c.startswith("_")]
             message = f"{source} has no column {column!r}, {says}. {nearest(column, known)}"
-            check = Check(source, (column,), "present")
-            found.append(Finding(check, rows, rows, (), message.strip().rstrip(".")))
+            check = ColumnRule(source, (column,), "present")
+            found.append(RuleFinding(check, rows, rows, (), message.strip().rstrip(".")))
         elif not _fits(table.select(column), schema[column], DTYPES[given.type]):
             message = f"{source}.{column} is {type_name(schema[column])}, {says}"
-            check = Check(source, (column,), f"type {given.type}")
-            found.append(Finding(check, rows, rows, (), message))
+            check = ColumnRule(source, (column,), f"type {given.type}")
+            found.append(RuleFinding(check, rows, rows, (), message))
     others = [c for c in schema if c not in rules.columns and not c.startswith("_")]
     if others and rules.other_columns != "allow":
-        check = Check(source, (), "no other columns", rules.other_columns)
+        check = ColumnRule(source, (), "no other columns", rules.other_columns)
         message = f"{source} has columns that params.yaml doesn't name: {', '.join(others[:5])}"
         names = tuple((None, name) for name in others[:5])
-        found.append(Finding(check, len(others), len(schema), names, message))
+        found.append(RuleFinding(check, len(others), len(schema), names, message))
     return found
 
 
@@ -86,7 +86,7 @@ def duplicates(table: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def orphans(
+def missing_references(
     table: pl.LazyFrame, reference: Reference, other: pl.LazyFrame, place: str
 ) -> pl.DataFrame:
     """Find rows whose key is not in the table that it refers to; a key with a null refers to none.
@@ -127,17 +127,19 @@ def orphans(
     return found.sort(_AT).collect(engine="streaming")
 
 
-def size(source: str, rows: int, bounds: tuple[int, int | None]) -> Finding:
+def size(source: str, rows: int, bounds: tuple[int, int | None]) -> RuleFinding:
     """Compare the number of rows with its bounds."""
     least, most = bounds
     text = f"rows >= {least}" if most is None else f"rows {least} to {most}"
     wrong = rows < least or (most is not None and rows > most)
     message = f"{source} has {rows} rows, and params.yaml asks for `{text}`"
     examples: tuple[tuple[Any, Any], ...] = ((None, rows),) if wrong else ()
-    return Finding(Check(source, (), text), int(wrong), 1, examples, message)
+    return RuleFinding(ColumnRule(source, (), text), int(wrong), 1, examples, message)
 
 
-def freshness(check: Check, table: pl.LazyFrame, until: dt.datetime, within: str) -> Finding:
+def freshness(
+    check: ColumnRule, table: pl.LazyFrame, until: dt.datetime, within: str
+) -> RuleFinding:
     """Compare the newest time, in the check's column, with the data clock."""
     newest = pl.col(check.columns[0]).max().cast(DTYPES["datetime"])
     oldest_allowed = pl.lit(until, DTYPES["datetime"]).dt.offset_by(f"-{within}")
@@ -145,4 +147,4 @@ def freshness(check: Check, table: pl.LazyFrame, until: dt.datetime, within: str
     last, stale = found.row(0)
     wrong = stale is None or stale
     message = f"{check.subject} is at most {last}, more than {within} before the data clock {until}"
-    return Finding(check, int(wrong), 1, ((None, str(last)),) if wrong else (), message)
+    return RuleFinding(check, int(wrong), 1, ((None, str(last)),) if wrong else (), message)

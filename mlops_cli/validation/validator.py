@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from mlops_cli.data.masking import masked
+from mlops_cli.data.masking import mask
 from mlops_cli.errors import BadParams, nearest
 from mlops_cli.layout import PENDING
 from mlops_cli.validation import table_rules
-from mlops_cli.validation.column_rules import NOT_NULL, Check, Finding, RowChecks, compile_rows
+from mlops_cli.validation.column_rules import (
+    NOT_NULL,
+    ColumnRule,
+    RowChecks,
+    RuleFinding,
+    compile_rows,
+)
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from mlops_cli.params.data import SourceRules
 
-__all__ = ["BATCH_ROWS", "Checked", "check_source"]
+__all__ = ["BATCH_ROWS", "ValidationResult", "check_source"]
 
 BATCH_ROWS = 500_000
 """Rows that are validated at a time: what bounds the memory."""
@@ -28,7 +34,7 @@ _NONE_BAD = pl.DataFrame(schema={"_at": pl.UInt32, "reason": pl.String})
 
 
 @dataclass(frozen=True)
-class Checked:
+class ValidationResult:
     """What was found in one source.
 
     Parameters
@@ -46,7 +52,7 @@ class Checked:
     """
 
     rows: int
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[RuleFinding, ...] = ()
     casts: Mapping[str, pl.Expr] = field(default_factory=dict)
     quarantined: pl.DataFrame = field(default_factory=_NONE_BAD.clone)
     notes: tuple[str, ...] = ()
@@ -62,7 +68,7 @@ def check_source(
     examples: int,
     show_values: bool = True,
     late: Collection[str] = (),
-) -> Checked:
+) -> ValidationResult:
     """Apply a source's rules to its table.
 
     Parameters
@@ -88,11 +94,11 @@ def check_source(
     table = raw[source]
     rows = int(table.select(pl.len()).collect().item())
     if rules is None:
-        return Checked(rows)
+        return ValidationResult(rows)
     row_checks = compile_rows(source, rules)
     found = table_rules.structure(source, rules, table, rows)
     if any(not finding.passed for finding in found):
-        return Checked(rows, tuple(found))
+        return ValidationResult(rows, tuple(found))
     schema = table.collect_schema()
     casts = {
         c: table_rules.cast(c, schema[c], t) for c, t in row_checks.types.items() if schema[c] != t
@@ -111,12 +117,12 @@ def check_source(
             notes = (f"{source}: fresh_within was not checked, as ingest.until is not set",)
         else:
             found.append(freshness)
-    return Checked(rows, tuple(found), casts, bad, notes)
+    return ValidationResult(rows, tuple(found), casts, bad, notes)
 
 
 def _freshness(
     source: str, within: str, table: pl.LazyFrame, time: str | None, until: dt.datetime | None
-) -> Finding | None:
+) -> RuleFinding | None:
     """Whether the latest row is recent enough; None: the data clock isn't set."""
     if time is None:
         raise BadParams(
@@ -125,7 +131,7 @@ def _freshness(
         )
     if until is None:
         return None
-    check = Check(source, (time,), f"fresh within {within}")
+    check = ColumnRule(source, (time,), f"fresh within {within}")
     return table_rules.freshness(check, table, until, within)
 
 
@@ -136,20 +142,20 @@ class _Evidence:
         self.show_values = show_values
         self.rows = rows
         self.examples = examples
-        self.findings: list[Finding] = []
+        self.findings: list[RuleFinding] = []
         self.aside: list[pl.DataFrame] = []
 
-    def add(self, check: Check, at: pl.Series, shown: list[tuple[int | None, Any]]) -> None:
+    def add(self, check: ColumnRule, at: pl.Series, shown: list[tuple[int | None, Any]]) -> None:
         """Take a check's offending rows: their positions, and examples of them."""
         shown = shown[: self.examples]
         if not (self.show_values or check.name.startswith(("min ", "max "))):
-            shown = [(row, masked(value)) for row, value in shown]
-        self.findings.append(Finding(check, len(at), self.rows, tuple(shown)))
+            shown = [(row, mask(value)) for row, value in shown]
+        self.findings.append(RuleFinding(check, len(at), self.rows, tuple(shown)))
         if check.policy == "quarantine" and len(at):
             reason = pl.lit(check.label).alias("reason")
             self.aside.append(at.cast(pl.UInt32).alias("_at").to_frame().with_columns(reason))
 
-    def add_keys(self, check: Check, offending: pl.DataFrame) -> None:
+    def add_keys(self, check: ColumnRule, offending: pl.DataFrame) -> None:
         """Take a check's offending rows as a table of positions and keys."""
         head = offending.head(self.examples).select("_at", *check.columns).rows()
         shown = [(at + 1, key[0] if len(key) == 1 else tuple(key)) for at, *key in head]
@@ -192,7 +198,7 @@ def _check_rows(
 def _check_keys(source: str, rules: SourceRules, table: pl.LazyFrame, evidence: _Evidence) -> None:
     keys = [((c,), r.unique) for c, r in rules.columns.items() if r.unique.value]
     for columns, rule in keys:
-        check = Check(source, columns, "unique", rule.policy, rule.tolerate)
+        check = ColumnRule(source, columns, "unique", rule.policy, rule.tolerate)
         evidence.add_keys(check, table_rules.duplicates(table, columns))
     if rules.unique is not None:
         known = table.collect_schema()
@@ -204,7 +210,7 @@ def _check_keys(source: str, rules: SourceRules, table: pl.LazyFrame, evidence: 
                     "which is not there",
                     nearest(column, known),
                 )
-        check = Check(source, key.value, "unique together", key.policy, key.tolerate)
+        check = ColumnRule(source, key.value, "unique together", key.policy, key.tolerate)
         evidence.add_keys(check, table_rules.duplicates(table, key.value))
 
 
@@ -213,7 +219,7 @@ def _check_references(
 ) -> None:
     for number, reference in enumerate(rules.references):
         place = f"validate.sources.{source}.references[{number}]"
-        found = table_rules.orphans(raw[source], reference, raw[reference.source], place)
+        found = table_rules.missing_references(raw[source], reference, raw[reference.source], place)
         name = f"in {reference.source}({', '.join(reference.to)})"
-        check = Check(source, reference.columns, name, reference.policy, reference.tolerate)
+        check = ColumnRule(source, reference.columns, name, reference.policy, reference.tolerate)
         evidence.add_keys(check, found)

@@ -11,9 +11,9 @@ import pytest
 from backtested_projects import project
 from small_projects import MLOPS, mlops
 
-from mlops_cli.backtest import Asked, backtest
+from mlops_cli.backtest import BacktestRequest, backtest
 from mlops_cli.backtest.policies import policy_of
-from mlops_cli.backtest.report import reported, written
+from mlops_cli.backtest.report import make_report, write_report
 from mlops_cli.data.atomic_files import write_json
 from mlops_cli.errors import BadParams, DataRefused, NotFound, Usage
 from mlops_cli.params import parse
@@ -31,8 +31,10 @@ def moment(text):
 
 def walked(made, policies=POLICIES, since=SINCE, **more):
     params, layout = made
-    asked = Asked(moment(since), moment(UNTIL), "1mo", tuple(map(policy_of, policies)), **more)
-    return reported(params, backtest(params, layout, asked, Silent()), "1mo")
+    asked = BacktestRequest(
+        moment(since), moment(UNTIL), "1mo", tuple(map(policy_of, policies)), **more
+    )
+    return make_report(params, backtest(params, layout, asked, Silent()), "1mo")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def changed(tmp_path_factory):
     """What is learnt is turned round in the first days of March, and two months later learnt."""
     made = project(tmp_path_factory.mktemp("changed"), change=60)
     report = walked(made)
-    written(made[1], report)
+    write_report(made[1], report)
     return made, report
 
 

@@ -5,12 +5,19 @@ from itertools import pairwise
 
 import pytest
 
-from mlops_cli.backtest.costs import compared
-from mlops_cli.backtest.policies import Contest, Model, Score, Step, policy_of, walk
+from mlops_cli.backtest.costs import compare_costs
+from mlops_cli.backtest.policies import (
+    ChampionContest,
+    Period,
+    PeriodScore,
+    TrainedModel,
+    policy_of,
+    simulate,
+)
 from mlops_cli.errors import Usage
 
 MONTHS = [dt.datetime(2024, month, 1, tzinfo=dt.UTC) for month in range(1, 8)]
-STEPS = [Step(a, b) for a, b in pairwise(MONTHS)]
+STEPS = [Period(a, b) for a, b in pairwise(MONTHS)]
 
 
 class World:
@@ -24,7 +31,9 @@ class World:
         """Training comes to what was said."""
         self.asked.append(("model", step))
         return (
-            Model("failed", "cut off") if step in self.fails else Model("approved", "", 100 + step)
+            TrainedModel("failed", "cut off")
+            if step in self.fails
+            else TrainedModel("approved", "", 100 + step)
         )
 
     def score(self, model, step):
@@ -35,11 +44,11 @@ class World:
         day = STEPS[step].start.date().isoformat()
         found = ("degraded",) if bad else ("drift",) if step == 1 else ()
         figure = {"value": 0.5 if bad else 0.9, "low": 0.4, "high": 0.95}
-        return Score(100, 90, 80, figure, error, {day: error}, found, bad)
+        return PeriodScore(100, 90, 80, figure, error, {day: error}, found, bad)
 
     def contest(self, candidate, champion):
         """As was said."""
-        return Contest(candidate not in self.refuses, "no better")
+        return ChampionContest(candidate not in self.refuses, "no better")
 
 
 class Unknowing(World):
@@ -55,7 +64,7 @@ class Unknowing(World):
 
 
 def course(name, world=None):
-    return walk(policy_of(name), STEPS, world or World())
+    return simulate(policy_of(name), STEPS, world or World())
 
 
 def test_each_policy_trains_when_it_says() -> None:
@@ -96,21 +105,21 @@ def test_a_model_that_is_refused_or_fails_changes_nothing_and_is_tried_again() -
 
 
 def test_with_too_few_new_rows_nothing_is_trained() -> None:
-    found = walk(policy_of("monthly"), STEPS, World(), least_rows=2)
+    found = simulate(policy_of("monthly"), STEPS, World(), least_rows=2)
     assert {r.outcome for r in found.rounds[1:]} == {"too few rows"}
     assert found.trained == 0
 
 
 def test_what_is_certain_to_be_wanted_is_asked_for_at_once() -> None:
     world = Unknowing()
-    assert walk(policy_of("monthly"), STEPS, world) is None
+    assert simulate(policy_of("monthly"), STEPS, world) is None
     assert {a for a in world.asked if a[0] == "model"} == {("model", i) for i in range(6)}
 
 
 def test_the_best_policy_follows_from_the_prices() -> None:
     courses = [course(name) for name in ("never", "monthly", "performance")]
-    free = compared(courses, STEPS, error_cost=1, retrain_cost=0)
-    dear = compared(courses, STEPS, error_cost=1, retrain_cost=1000)
+    free = compare_costs(courses, STEPS, error_cost=1, retrain_cost=0)
+    dear = compare_costs(courses, STEPS, error_cost=1, retrain_cost=1000)
     assert (free["best"], dear["best"]) == ("monthly", "never")
     assert [(e["from"], e["to"], e["policy"]) for e in free["best_by_retrain_cost"]] == [
         (0, 10, "monthly"),
@@ -126,10 +135,10 @@ def test_the_best_policy_follows_from_the_prices() -> None:
 
 def test_where_nothing_changes_and_training_costs_never_is_best() -> None:
     courses = [course(name, World(change=99)) for name in ("monthly", "performance", "never")]
-    found = compared(courses, STEPS, error_cost=1, retrain_cost=1)
+    found = compare_costs(courses, STEPS, error_cost=1, retrain_cost=1)
     # Performance trains as little, and comes first.
     assert found["best"] == "performance"
-    assert compared(courses[::2], STEPS, error_cost=1, retrain_cost=1)["best"] == "never"
+    assert compare_costs(courses[::2], STEPS, error_cost=1, retrain_cost=1)["best"] == "never"
 
 
 @pytest.mark.parametrize("name", ["often", "never+drift", "1", "drift+", ""])

@@ -9,9 +9,9 @@ import pytest
 
 from mlops_cli.data.atomic_files import (
     append_json_line,
+    atomic_write,
     read_json,
     read_json_lines,
-    staged,
     write_json,
 )
 from mlops_cli.errors import DiskFull, NotFound
@@ -22,7 +22,7 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /d
 
 def test_what_is_staged_takes_the_place_when_the_block_ends(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "a.txt"
-    with staged(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text("new")
         assert not target.exists()
     assert target.read_text() == "new"
@@ -33,7 +33,7 @@ def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
     target = tmp_path / "d"
     target.mkdir()
     (target / "old").write_text("x")
-    with staged(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.mkdir()
         (temporary / "new").write_text("y")
     assert [p.name for p in target.iterdir()] == ["new"]
@@ -44,7 +44,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     target.write_text("old")
 
     def write_half() -> None:
-        with staged(target) as temporary:
+        with atomic_write(target) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 
@@ -57,18 +57,21 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
 def test_the_leftover_of_a_kill_is_cleared_away(tmp_path: Path) -> None:
     (tmp_path / ".d.part").mkdir()
     (tmp_path / ".d.part" / "junk").write_text("x")
-    with staged(tmp_path / "d") as temporary:
+    with atomic_write(tmp_path / "d") as temporary:
         temporary.mkdir()
     assert list((tmp_path / "d").iterdir()) == []
 
 
 @needs_full
 def test_a_full_disk_is_a_sentence_whoever_wrote(tmp_path: Path) -> None:
-    with pytest.raises(DiskFull, match="no space is left on the disk"), staged(tmp_path / "a"):
+    with (
+        pytest.raises(DiskFull, match="no space is left on the disk"),
+        atomic_write(tmp_path / "a"),
+    ):
         FULL.write_text("x")
-    with pytest.raises(DiskFull, match="no space is left"), staged(tmp_path / "b"):
+    with pytest.raises(DiskFull, match="no space is left"), atomic_write(tmp_path / "b"):
         pl.DataFrame({"a": range(100_000)}).write_parquet(FULL)
-    with pytest.raises(DiskFull, match="no space is left"), staged(tmp_path / "c"):
+    with pytest.raises(DiskFull, match="no space is left"), atomic_write(tmp_path / "c"):
         pl.LazyFrame({"a": range(100_000)}).sink_parquet(FULL)
     assert list(tmp_path.iterdir()) == []
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from mlops_cli.data.column_names import feature_name, project_name, quoted
-from mlops_cli.data.sql.tokens import selectable
+from mlops_cli.data.sql.tokens import is_selectable
 from mlops_cli.params.base import LONGEST_NAME
 
 ODD = ["mean radius", 'say "so"', "it's", "a.b", "Größe", "年齢", "_x", "Upper", "select", "end"]
@@ -37,7 +37,7 @@ def test_names_that_fall_together_are_numbered():
 
 @pytest.mark.parametrize("name", ["*", "^a.*$"])
 def test_patterns_are_known_as_such(name):
-    assert not selectable(name)
+    assert not is_selectable(name)
 
 
 @pytest.mark.parametrize(

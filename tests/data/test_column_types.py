@@ -3,7 +3,7 @@ import datetime as dt
 import polars as pl
 import pytest
 
-from mlops_cli.data.column_types import DTYPES, MisfitError, convert, type_name
+from mlops_cli.data.column_types import DTYPES, TypeMismatch, convert, type_name
 
 MOMENT = dt.datetime(2013, 1, 1, 5, tzinfo=dt.UTC)
 
@@ -60,7 +60,7 @@ def test_values_become_the_stated_type(values, kind, expected):
     ],
 )
 def test_the_first_value_that_does_not_fit_is_named(values, kind, culprit):
-    with pytest.raises(MisfitError) as error:
+    with pytest.raises(TypeMismatch) as error:
         convert(pl.Series("x", values), DTYPES[kind])
     assert (error.value.column, error.value.value, error.value.wanted) == ("x", culprit, kind)
 

@@ -12,7 +12,7 @@ from mlops_cli.data.untrusted import (
     directory_files,
     json_tree,
     path_inside,
-    well_formed,
+    refuse_malformed,
 )
 from mlops_cli.errors import DataRefused
 
@@ -151,6 +151,6 @@ def test_json_is_read_within_limits(text):
 def test_an_error_of_a_structure_is_a_refusal():
     with (
         pytest.raises(DataRefused, match=r"^it is not of the form .*KeyError"),
-        well_formed("it", "?"),
+        refuse_malformed("it", "?"),
     ):
         {}["a"]

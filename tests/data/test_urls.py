@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mlops_cli.data.urls import check_url, masked, scrubbed, sqlite_path
+from mlops_cli.data.urls import check_url, mask_url, scrub, sqlite_path
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.ingestion.sources import open_table
-from mlops_cli.ingestion.sources.request import Request
+from mlops_cli.ingestion.sources.request import SourceRequest
 from mlops_cli.params.data import Source
 from mlops_cli.training.search.shared_study import _database
 
@@ -32,8 +32,8 @@ def shows(text: str) -> bool:
 
 @pytest.mark.parametrize("url", BROKEN)
 def test_a_url_that_may_be_read_in_two_ways_is_hidden_and_refused(url) -> None:
-    assert not shows(masked(url))
-    assert not shows(scrubbed(f"can't reach {url} as hunter2", url))
+    assert not shows(mask_url(url))
+    assert not shows(scrub(f"can't reach {url} as hunter2", url))
     with pytest.raises(BadParams, match=r"THE_URL") as caught:
         check_url(url, "THE_URL", "http://USER:PASSWORD@HOST")
     assert not shows(caught.value.message + caught.value.hint)
@@ -55,7 +55,7 @@ def test_a_url_that_may_be_read_in_two_ways_is_hidden_and_refused(url) -> None:
     ],
 )
 def test_a_plain_url_is_shown_without_its_secrets(url, shown) -> None:
-    assert masked(url) == shown
+    assert mask_url(url) == shown
     if "://" in url:
         check_url(url, "THE_URL", "")
 
@@ -77,7 +77,7 @@ def test_a_file_is_named_by_its_path(path) -> None:
 def test_a_library_s_words_are_shown_without_secrets() -> None:
     url = "http://deploy:hun%2Fter2@h/x?token=abc123"
     text = f"no {url} for 'deploy' with hun/ter2, hun%2Fter2 or abc123; see https://a:b@c/d."
-    assert scrubbed(text, url) == (
+    assert scrub(text, url) == (
         "no http://***@h/x?*** for '***' with ***, *** or ***; see https://***@c/d."
     )
 
@@ -85,7 +85,7 @@ def test_a_library_s_words_are_shown_without_secrets() -> None:
 @pytest.mark.parametrize("uri", ["http://u:hun/ter2@h/x.csv", "ftp://u:hun/ter2@h/x.csv"])
 def test_a_source_s_url_is_not_shown(uri, tmp_path) -> None:
     with pytest.raises((BadParams, SourceUnreadable)) as caught:
-        open_table(Request("s", Source(uri=uri), tmp_path, tmp_path))
+        open_table(SourceRequest("s", Source(uri=uri), tmp_path, tmp_path))
     assert not shows(caught.value.message + caught.value.hint)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_cli.drift.binning import ABOVE, BELOW, MISSING, MOST_NAMES, OTHER, Coding, group_of
+from mlops_cli.drift.binning import ABOVE, BELOW, MISSING, MOST_NAMES, OTHER, Binning, bin_group
 
 RNG = np.random.default_rng(0)
 SHAPES = {
@@ -26,7 +26,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_counts_are_those_of_a_search_for_each_value(shape):
     values = pl.Series(SHAPES[shape])
-    coding = Coding.fit(values[:1000], "number")
+    coding = Binning.fit(values[:1000], "number")
     others = pl.concat([values * 1.5, values, pl.Series([None, math.nan, math.inf])])
     codes = coding.codes(others)
     assert (np.bincount(codes, minlength=256) == coding.read(others).counts).all()
@@ -35,7 +35,7 @@ def test_counts_are_those_of_a_search_for_each_value(shape):
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1), st.data())
 def test_no_value_of_the_reference_is_out_of_range_and_bins_keep_the_order(values, data):
-    coding = Coding.fit(pl.Series(values, dtype=pl.Float64), "number")
+    coding = Binning.fit(pl.Series(values, dtype=pl.Float64), "number")
     more = data.draw(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
     codes = coding.codes(pl.Series(values, dtype=pl.Float64))
     assert codes.min() > BELOW
@@ -50,14 +50,14 @@ def test_no_value_of_the_reference_is_out_of_range_and_bins_keep_the_order(value
 
 def test_bins_hold_about_the_same_share_of_the_reference():
     counts = (
-        Coding.fit(pl.Series(SHAPES["heavy"]), "number").read(pl.Series(SHAPES["heavy"])).counts
+        Binning.fit(pl.Series(SHAPES["heavy"]), "number").read(pl.Series(SHAPES["heavy"])).counts
     )
     assert counts[1:65].min() >= 45
     assert counts[1:65].max() <= 49
 
 
 def test_few_values_have_a_bin_each_and_say_so():
-    coding = Coding.fit(pl.Series([3, 1, 1, 2]), "number")
+    coding = Binning.fit(pl.Series([3, 1, 1, 2]), "number")
     assert coding.discrete
     assert coding.bins == 3
     assert [coding.label(c) for c in (BELOW, 1, 3, ABOVE, MISSING)] == [
@@ -66,7 +66,7 @@ def test_few_values_have_a_bin_each_and_say_so():
 
 
 def test_categories_rank_by_frequency_then_spelling_and_strangers_share_a_code():
-    coding = Coding.fit(pl.Series(["c", "b", "a", "c", None] * 20), "category")
+    coding = Binning.fit(pl.Series(["c", "b", "a", "c", None] * 20), "category")
     assert coding.names == ("c", "a", "b")
     assert (coding.strangers, coding.grouped) == (0, False)
     read = coding.read(pl.Series(["a", "z", "z", None, "c"]))
@@ -77,7 +77,7 @@ def test_categories_rank_by_frequency_then_spelling_and_strangers_share_a_code()
 
 def test_the_rarest_of_many_categories_have_no_code():
     names = [f"n{i:03}" for i in range(MOST_NAMES + 5)]
-    coding = Coding.fit(pl.Series(names), "category")
+    coding = Binning.fit(pl.Series(names), "category")
     assert not coding.complete
     assert coding.read(pl.Series(names)).counts[OTHER] == 5
 
@@ -85,15 +85,15 @@ def test_the_rarest_of_many_categories_have_no_code():
 @pytest.mark.parametrize("many", [100, 10 * MOST_NAMES])
 def test_names_that_are_still_coming_in_are_counted_by_groups_and_have_no_code_that_tells(many):
     names = pl.Series([f"n{i}" for i in np.random.default_rng(many).integers(0, many, 300)])
-    coding = Coding.fit(names, "category")
+    coding = Binning.fit(names, "category")
     assert coding.grouped
     later = pl.concat([names, pl.Series(["new", "newer", None])])
     read, codes = coding.read(later), coding.codes(later)
     assert read.groups.sum() == 302
-    assert read.groups[group_of("new")] >= 1
+    assert read.groups[bin_group("new")] >= 1
     assert OTHER not in codes
     assert (codes == MISSING).sum() == 1
-    assert Coding.from_json(coding.to_json()) == coding
+    assert Binning.from_json(coding.to_json()) == coding
 
 
 def test_the_share_of_strangers_is_what_later_rows_have_though_names_come_in_bursts():
@@ -103,14 +103,14 @@ def test_the_share_of_strangers_is_what_later_rows_have_though_names_come_in_bur
         return pl.Series([f"n{i}" for i in np.repeat(rng.integers(0, 400, bursts), 8)])
 
     known = names(300)
-    coding = Coding.fit(known, "category")
+    coding = Binning.fit(known, "category")
     later = names(3000)
     outside = float((~later.is_in(list(coding.names))).mean())
     assert outside < coding.strangers < outside + 0.15
 
 
 def test_names_that_come_in_all_the_time_are_to_be_expected():
-    coding = Coding.fit(pl.Series([f"n{i // 9}" for i in range(1800)]), "category")
+    coding = Binning.fit(pl.Series([f"n{i // 9}" for i in range(1800)]), "category")
     assert coding.strangers > 0.8
 
 
@@ -129,14 +129,14 @@ def test_names_that_come_in_all_the_time_are_to_be_expected():
 )
 def test_values_of_another_kind_are_misfits_and_count_as_missing(kind, values, misfits, missing):
     known = {"number": [0.0, 1.0], "boolean": [True, False], "category": ["1", "2"]}[kind]
-    read = Coding.fit(pl.Series(known), kind).read(pl.Series(values))
+    read = Binning.fit(pl.Series(known), kind).read(pl.Series(values))
     assert read.misfits == misfits
     assert read.counts[MISSING] == missing
     assert read.counts.sum() == len(values)
 
 
 def test_a_column_without_values_can_be_coded():
-    coding = Coding.fit(pl.Series([None], dtype=pl.Float64), "number")
+    coding = Binning.fit(pl.Series([None], dtype=pl.Float64), "number")
     assert coding.bins == 0
     assert coding.read(pl.Series([1.0, None])).counts[[ABOVE, MISSING]].tolist() == [1, 1]
     assert coding.codes(pl.Series([1.0, None])).tolist() == [ABOVE, MISSING]
@@ -144,5 +144,5 @@ def test_a_column_without_values_can_be_coded():
 
 @pytest.mark.parametrize("shape", ["normal", "weekday"])
 def test_it_comes_back_from_json(shape):
-    coding = Coding.fit(pl.Series(SHAPES[shape]), "number")
-    assert Coding.from_json(coding.to_json()) == coding
+    coding = Binning.fit(pl.Series(SHAPES[shape]), "number")
+    assert Binning.from_json(coding.to_json()) == coding

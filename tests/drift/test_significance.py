@@ -18,7 +18,7 @@ def test_kolmogorov_smirnov_agrees_with_scipy():
 def test_homogeneity_is_the_chi_squared_test():
     a, b = np.array([120, 80, 200]), np.array([90, 90, 120])
     exact = stats.chi2_contingency([a, b], correction=False).pvalue
-    assert tests.homogeneity(a / 400, b / 300, 400, 300) == pytest.approx(exact)
+    assert tests.chi_squared_p_value(a / 400, b / 300, 400, 300) == pytest.approx(exact)
 
 
 def test_one_cell_that_differs_is_found_among_hundreds_and_none_is_without_a_difference():
@@ -27,13 +27,13 @@ def test_one_cell_that_differs_is_found_among_hundreds_and_none_is_without_a_dif
     for seed in range(200):
         rng = np.random.default_rng(seed)
         a, b = (rng.multinomial(n, shares) / n for n in (3000, 1000))
-        found.append(tests.foremost(a, b, 3000, 1000)[1])
+        found.append(tests.most_changed_cell(a, b, 3000, 1000)[1])
     assert np.mean(np.array(found) < 0.05) < 0.07
     b[17] += 0.025
-    cell, p_value = tests.foremost(a, b / b.sum(), 3000, 1000)
+    cell, p_value = tests.most_changed_cell(a, b / b.sum(), 3000, 1000)
     assert cell == 17
     assert p_value < 1e-4
-    assert tests.homogeneity(a, b / b.sum(), 3000, 1000) > p_value
+    assert tests.chi_squared_p_value(a, b / b.sum(), 3000, 1000) > p_value
 
 
 def test_the_distance_by_chance_is_what_one_in_twenty_samples_exceeds():
@@ -42,22 +42,22 @@ def test_the_distance_by_chance_is_what_one_in_twenty_samples_exceeds():
         rng = np.random.default_rng(seed)
         p, q = (rng.multinomial(n, np.full(30, 1 / 30)) / n for n in (3000, 1000))
         apart.append(np.sum((p - q) ** 2 / ((3 * p + q) / 4)))
-    assert np.mean(np.array(apart) > tests.by_chance(30, 3000, 1000)) == pytest.approx(
+    assert np.mean(np.array(apart) > tests.distance_by_chance(30, 3000, 1000)) == pytest.approx(
         0.05, abs=0.035
     )
-    assert tests.by_chance(1, 100, 100) == 0
-    assert tests.by_chance(2, 100, 100, of=50) > tests.by_chance(2, 100, 100)
+    assert tests.distance_by_chance(1, 100, 100) == 0
+    assert tests.distance_by_chance(2, 100, 100, of=50) > tests.distance_by_chance(2, 100, 100)
 
 
 def test_one_cell_cannot_differ():
-    assert tests.homogeneity(np.array([1.0]), np.array([1.0]), 10, 10) == 1
+    assert tests.chi_squared_p_value(np.array([1.0]), np.array([1.0]), 10, 10) == 1
 
 
 def test_shares_by_cohens_h():
     assert tests.cohen_h(0.5, 0.5) == 0
     assert tests.cohen_h(0.0, 1.0) == pytest.approx(np.pi)
     exact = stats.chi2_contingency([[60, 340], [75, 225]], correction=False).pvalue
-    assert tests.proportions(0.15, 0.25, 400, 300) == pytest.approx(exact, rel=0.25)
+    assert tests.proportions_p_value(0.15, 0.25, 400, 300) == pytest.approx(exact, rel=0.25)
 
 
 def test_the_range_of_a_small_reference_is_no_wall():
@@ -66,27 +66,27 @@ def test_the_range_of_a_small_reference_is_no_wall():
     for _ in range(400):
         reference, window = rng.normal(size=100), rng.normal(size=5000)
         outside = np.mean((window < reference.min()) | (window > reference.max()))
-        p_values.append(tests.beyond(float(outside), 5000, 2, 100))
+        p_values.append(tests.outside_range_p_value(float(outside), 5000, 2, 100))
     assert np.mean(np.array(p_values) < 0.05) < 0.07
-    assert tests.beyond(0.2, 5000, 2, 100) < 1e-6
-    assert tests.beyond(0.01, 5000, 2, 100_000) < 1e-12
-    assert tests.beyond(0.0, 5000, 2, 100) == 1
+    assert tests.outside_range_p_value(0.2, 5000, 2, 100) < 1e-6
+    assert tests.outside_range_p_value(0.01, 5000, 2, 100_000) < 1e-12
+    assert tests.outside_range_p_value(0.0, 5000, 2, 100) == 1
 
 
 def test_false_discoveries_are_adjusted_as_scipy_does():
     p_values = RNG.random(50) ** 3
     exact = stats.false_discovery_control(p_values)
-    assert tests.adjusted(p_values.tolist()) == pytest.approx(exact.tolist())
-    assert tests.adjusted([]) == []
+    assert tests.benjamini_hochberg(p_values.tolist()) == pytest.approx(exact.tolist())
+    assert tests.benjamini_hochberg([]) == []
 
 
 def test_a_sample_is_as_good_as_the_smaller_one():
-    assert tests.joined(100, 1e12) == pytest.approx(100)
-    assert tests.joined(0, 0) == 0
+    assert tests.effective_n(100, 1e12) == pytest.approx(100)
+    assert tests.effective_n(0, 0) == 0
 
 
 def test_a_share_is_above_another_as_far_as_a_small_one_is_above_none():
-    assert tests.changed(0.0, 0.005) == pytest.approx(0.005)
-    found = tests.changed(0.15, 0.005)
+    assert tests.shifted_share(0.0, 0.005) == pytest.approx(0.005)
+    found = tests.shifted_share(0.15, 0.005)
     assert tests.cohen_h(0.15, found) == pytest.approx(tests.cohen_h(0.0, 0.005))
-    assert tests.changed(1.0, 0.005) == 1.0
+    assert tests.shifted_share(1.0, 0.005) == 1.0

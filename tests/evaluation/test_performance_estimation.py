@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mlops_cli.evaluation.performance_estimation import estimated, proven
-from mlops_cli.evaluation.reliability import curves_of
+from mlops_cli.evaluation.performance_estimation import estimate_metrics, validate_estimates
+from mlops_cli.evaluation.reliability import reliability_curves
 from mlops_cli.metrics.catalog import lookup
 
 
@@ -28,7 +28,7 @@ def test_binary_metrics_are_met_also_where_the_inputs_have_shifted(shift):
     rng = np.random.default_rng(1)
     p = expit(rng.normal(shift - 1, 1.2, 5000))
     y = (rng.random(len(p)) < p).astype(int)
-    found = estimated(BINARY, two(p), [], confidence=0.99, seed=0)
+    found = estimate_metrics(BINARY, two(p), [], confidence=0.99, seed=0)
     for metric in BINARY:
         real, guess = metric(y, two(p)), found[metric.name].figure
         assert guess.low <= real <= guess.high, metric.name
@@ -40,7 +40,7 @@ def test_multiclass_metrics_are_met():
     p = rng.dirichlet([1, 0.5, 0.3], 8000)
     y = (rng.random((len(p), 1)) > p.cumsum(axis=1)).sum(axis=1)
     metrics = named("multiclass", "log_loss", "accuracy", "f1_macro", "roc_auc_ovr")
-    found = estimated(metrics, p, [], confidence=0.99, seed=0)
+    found = estimate_metrics(metrics, p, [], confidence=0.99, seed=0)
     for metric in metrics:
         guess = found[metric.name].figure
         assert guess.low <= metric(y, p) <= guess.high, metric.name
@@ -53,16 +53,16 @@ def test_values_are_met_by_what_errors_went_with_them():
         value = rng.uniform(low, high, n)
         return value + rng.normal(0, value), value
 
-    curves = curves_of(*rows(20_000, 1, 10), [])
+    curves = reliability_curves(*rows(20_000, 1, 10), [])
     y, value = rows(5000, 5, 10)
     metrics = named("regression", "rmse", "mae", "r2")
-    found = estimated(metrics, value, curves, confidence=0.99, seed=0)
+    found = estimate_metrics(metrics, value, curves, confidence=0.99, seed=0)
     assert found.keys() == {"rmse", "mae"}  # what r2 needs is not known
     for metric in metrics[:2]:
         guess = found[metric.name].figure
         assert guess.low <= metric(y, value) <= guess.high, metric.name
         assert guess.high - guess.low < 0.1 * guess.value
-    assert estimated(metrics, value, [], confidence=0.99, seed=0) == {}
+    assert estimate_metrics(metrics, value, [], confidence=0.99, seed=0) == {}
 
 
 def test_the_interval_covers_as_often_as_it_says():
@@ -71,7 +71,7 @@ def test_the_interval_covers_as_often_as_it_says():
         rng = np.random.default_rng(seed)
         p = expit(rng.normal(-1, 1, 400))
         y = (rng.random(len(p)) < p).astype(int)
-        guess = estimated(metrics, two(p), [], confidence=0.9, seed=[seed, 1])["roc_auc"]
+        guess = estimate_metrics(metrics, two(p), [], confidence=0.9, seed=[seed, 1])["roc_auc"]
         inside += guess.figure.low <= metrics[0](y, two(p)) <= guess.figure.high
     assert 30 <= inside <= 40
 
@@ -83,12 +83,13 @@ def test_an_evaluation_whose_relation_changes_from_part_to_part_widens_the_inter
     steady = (rng.random(len(x)) < expit(x)).astype(int)
     moving = (rng.random(len(x)) < expit(np.where(part % 2, 0.3, 1.6) * x)).astype(int)
     still, changing = (
-        proven(metrics, y, two(expit(x)), [], seed=0)["roc_auc"] for y in (steady, moving)
+        validate_estimates(metrics, y, two(expit(x)), [], seed=0)["roc_auc"]
+        for y in (steady, moving)
     )
     assert still.scatter < 0.01
     assert changing.scatter > 0.05
     assert changing.spread(8) == pytest.approx(changing.scatter / np.sqrt(8))
-    guess = estimated(metrics, two(expit(x)), [], confidence=0.95, seed=0)["roc_auc"]
+    guess = estimate_metrics(metrics, two(expit(x)), [], confidence=0.95, seed=0)["roc_auc"]
     wide = guess.widened(changing.spread(1), changing.parts, 0.95).figure
     assert wide.high - wide.low > 5 * (guess.figure.high - guess.figure.low)
     assert wide.value == guess.figure.value
@@ -96,10 +97,10 @@ def test_an_evaluation_whose_relation_changes_from_part_to_part_widens_the_inter
 
 def test_too_few_rows_prove_nothing():
     p = two(np.full(100, 0.5))
-    assert proven(BINARY, np.zeros(100, int), p, [], seed=0) == {}
+    assert validate_estimates(BINARY, np.zeros(100, int), p, [], seed=0) == {}
 
 
 def test_the_same_seed_gives_the_same_estimate():
     p = two(np.random.default_rng(0).random(500))
-    first, second = (estimated(BINARY, p, [], confidence=0.9, seed=3) for _ in range(2))
+    first, second = (estimate_metrics(BINARY, p, [], confidence=0.9, seed=3) for _ in range(2))
     assert first == second

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_cli.evaluation.permutation_importance import ROWS, permutation, top
+from mlops_cli.evaluation.permutation_importance import ROWS, largest, permutation_importance
 from mlops_cli.metrics.catalog import METRICS
 
 
@@ -22,7 +22,9 @@ def predict(frame):
 @pytest.mark.parametrize("metric", ["rmse", "r2"])
 def test_the_loss_is_positive_and_ordered_by_what_the_prediction_rests_on(metric):
     frame = table()
-    found = permutation(predict, frame, predict(frame), frame.columns, METRICS[metric], seed=0)
+    found = permutation_importance(
+        predict, frame, predict(frame), frame.columns, METRICS[metric], seed=0
+    )
     assert found["strong"] > found["weak"] > found["none"] == 0
 
 
@@ -34,18 +36,21 @@ def test_many_rows_are_sampled_by_the_seed():
         return predict(rows)
 
     y = predict(frame) + np.random.default_rng(1).normal(size=len(frame))
-    runs = [permutation(counting, frame, y, ["weak"], METRICS["rmse"], seed=s) for s in (0, 0, 1)]
+    runs = [
+        permutation_importance(counting, frame, y, ["weak"], METRICS["rmse"], seed=s)
+        for s in (0, 0, 1)
+    ]
     assert sizes == {ROWS}
     assert runs[0] == runs[1] != runs[2]
 
 
 def test_progress_counts_the_features():
     frame, seen = table(20), []
-    permutation(
+    permutation_importance(
         predict, frame, predict(frame), frame.columns, METRICS["mae"], seed=0, report=seen.append
     )
     assert seen == [1, 2, 3]
 
 
 def test_the_top_is_falling_and_leaves_out_what_is_not_a_number():
-    assert list(top({"a": 1.0, "b": float("nan"), "c": 3.0, "d": 2.0}, 2)) == ["c", "d"]
+    assert list(largest({"a": 1.0, "b": float("nan"), "c": 3.0, "d": 2.0}, 2)) == ["c", "d"]

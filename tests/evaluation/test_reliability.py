@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from mlops_cli.evaluation.reliability import believed, calibration_error, curves_of, expected_error
+from mlops_cli.evaluation.reliability import (
+    calibration_error,
+    expected_error,
+    recalibrate,
+    reliability_curves,
+)
 
 
 def two(p):
@@ -18,11 +23,11 @@ def shares(n, classes=2, seed=0):
 
 def test_right_probabilities_are_believed_as_they_are():
     p, y = shares(5000)
-    curves = curves_of(y, p, ["no", "yes"])
+    curves = reliability_curves(y, p, ["no", "yes"])
     assert [curve["class"] for curve in curves] == ["yes"]
     assert sum(point["rows"] for point in curves[0]["points"]) == 5000
-    assert believed(p, curves) is not None
-    assert np.array_equal(believed(p, curves)[:, 1], p[:, 1])
+    assert recalibrate(p, curves) is not None
+    assert np.array_equal(recalibrate(p, curves)[:, 1], p[:, 1])
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -30,8 +35,8 @@ def test_grossly_wrong_ones_are_corrected(classes):
     p, y = shares(20_000, classes)
     # Each probability is far too sure of itself.
     wrong = p**3 / (p**3).sum(axis=1, keepdims=True)
-    curves = curves_of(y, wrong, [str(i) for i in range(classes)])
-    right = believed(wrong, curves)
+    curves = reliability_curves(y, wrong, [str(i) for i in range(classes)])
+    right = recalibrate(wrong, curves)
     assert np.abs(right - p).mean() < 0.3 * np.abs(wrong - p).mean()
     assert np.allclose(right.sum(axis=1), 1)
 
@@ -39,20 +44,20 @@ def test_grossly_wrong_ones_are_corrected(classes):
 @pytest.mark.parametrize("y", [np.zeros(50, int), np.ones(50, int)])
 def test_of_one_class_only_there_is_nothing_to_correct_by(y):
     p = two(np.linspace(0.01, 0.99, 50))
-    assert np.array_equal(believed(p, curves_of(y, p, ["a", "b"])), p)
+    assert np.array_equal(recalibrate(p, reliability_curves(y, p, ["a", "b"])), p)
 
 
 def test_equal_predictions_make_one_point():
     p = two(np.full(100, 0.5))
-    [curve] = curves_of(np.repeat([0, 1], [90, 10]), p, ["a", "b"])
+    [curve] = reliability_curves(np.repeat([0, 1], [90, 10]), p, ["a", "b"])
     assert curve["points"] == [{"predicted": 0.5, "observed": 0.1, "rows": 100}]
-    assert believed(p, [curve])[0, 1] == pytest.approx(0.1, abs=0.02)
+    assert recalibrate(p, [curve])[0, 1] == pytest.approx(0.1, abs=0.02)
 
 
 def test_errors_of_values_go_with_the_value():
     rng = np.random.default_rng(0)
     value = rng.uniform(1, 10, 20_000)
-    [curve] = curves_of(value + rng.normal(0, value), value, [])
+    [curve] = reliability_curves(value + rng.normal(0, value), value, [])
     low, high = expected_error(np.array([2.0, 9.0]), [curve], "absolute")
     assert (low, high) == pytest.approx(np.array([2, 9]) * np.sqrt(2 / np.pi), rel=0.1)
 

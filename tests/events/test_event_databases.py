@@ -12,7 +12,7 @@ import pytest
 from event_parts import LONG, kept_ids, label, prediction
 
 from mlops_cli.errors import BadParams, SourceUnreadable
-from mlops_cli.events import Events, Label, Unkeepable, open_events, open_reader
+from mlops_cli.events import Events, Label, RefusedEvents, open_events, open_reader
 from mlops_cli.layout import Layout
 
 FORMER = """
@@ -156,9 +156,9 @@ def test_a_correction_counts_although_the_clock_was_set_back(events, url, layout
 def test_all_are_kept_or_none(events, url, layout) -> None:
     events.write([prediction(0)], [])
     wrong = label(2)._replace(value=None)
-    with pytest.raises(Unkeepable, match=r"(?i)null"):
+    with pytest.raises(RefusedEvents, match=r"(?i)null"):
         events.write([prediction(1)], [label(0), wrong])
-    with pytest.raises(Unkeepable):
+    with pytest.raises(RefusedEvents):
         events.write([prediction(i) for i in range(1, 300)] + [prediction(300, version=None)], [])
     assert kept_ids(url, layout) == ["id-0"]
     assert events.write([prediction(1)], [label(0)]) == ["new"]
@@ -166,7 +166,7 @@ def test_all_are_kept_or_none(events, url, layout) -> None:
 
 def test_what_cannot_be_kept_is_refused_without_its_values(events) -> None:
     for wrong in ("secret\ud800", None):
-        with pytest.raises(Unkeepable) as caught:
+        with pytest.raises(RefusedEvents) as caught:
             events.write([prediction(1, id="secret-7", version=wrong)], [])
         assert "secret" not in str(caught.value)
 
@@ -178,7 +178,7 @@ def test_what_cannot_be_kept_is_refused_without_its_values(events) -> None:
 def test_a_value_out_of_range_is_the_row_s_fault(events, url, layout, changed) -> None:
     if url is None and "\0" in str(changed.get("version")):
         pytest.skip("SQLite keeps it")
-    with pytest.raises(Unkeepable) as caught:
+    with pytest.raises(RefusedEvents) as caught:
         events.write([prediction(0), prediction(1, **changed)], [])
     assert "secret" not in str(caught.value)
     events.write([prediction(2)], [])
@@ -343,7 +343,7 @@ def test_a_long_entity_is_found_in_either_database(events, url, layout) -> None:
 def test_a_key_too_long_for_an_index_is_the_label_s_fault(server, layout) -> None:
     server.clear()
     events = open_events(server.url, layout)
-    with pytest.raises(Unkeepable, match="54000") as caught:
+    with pytest.raises(RefusedEvents, match="54000") as caught:
         events.write([prediction(1)], [Label(LONG, None, f'["{LONG}"]', 1.0, "true", 1e9)])
     assert LONG[:20] not in str(caught.value)
     assert events.write([prediction(1)], [label(1)]) == ["new"]
@@ -361,7 +361,7 @@ def test_a_postgresql_log_of_the_former_format_is_taken_up(server, layout) -> No
     assert kept_ids(server.url, layout) == ["id-1"]
     weak = open_events(server.url.replace("postgres:@", "writer:@"), layout)
     assert weak.write([prediction(2)], [label(1)]) == ["new"]
-    with pytest.raises(Unkeepable):
+    with pytest.raises(RefusedEvents):
         weak.write([prediction(3, entity=LONG)], [])
     weak.close()
     events = open_events(server.url, layout)

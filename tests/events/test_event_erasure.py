@@ -13,8 +13,8 @@ from event_parts import kept_ids, label, prediction, soon
 
 from mlops_cli.errors import NotFound
 from mlops_cli.events import Label, open_events, open_log, open_reader
-from mlops_cli.events.erasure import Erased, Selection, open_eraser
-from mlops_cli.events.reader import Counts
+from mlops_cli.events.erasure import ErasedCounts, Selection, open_eraser
+from mlops_cli.events.reader import EventCounts
 from mlops_cli.events.spill import Spill
 from mlops_cli.events.spill_erasure import erase_lines
 from mlops_cli.layout import Layout
@@ -48,19 +48,19 @@ def fill(url: str | None, layout: Layout, count: int = 1200) -> None:
     events.close()
 
 
-def erased(url: str | None, layout: Layout, selection: Selection) -> Erased:
+def erased(url: str | None, layout: Layout, selection: Selection) -> ErasedCounts:
     """What an eraser has erased, after it has counted as many."""
     eraser = open_eraser(url, layout)
     counted = eraser.count(selection)
     batches = list(eraser.batches(selection))
-    done = Erased(sum(b.predictions for b in batches), sum(b.labels for b in batches))
+    done = ErasedCounts(sum(b.predictions for b in batches), sum(b.labels for b in batches))
     assert eraser.clean() is None
     eraser.close()
     assert done == counted
     return done
 
 
-def counts(url: str | None, layout: Layout) -> Counts:
+def counts(url: str | None, layout: Layout) -> EventCounts:
     reader = open_reader(url, layout)
     found = reader.count()
     reader.close()
@@ -75,13 +75,13 @@ def test_all_of_an_entity_is_erased(url, layout) -> None:
     fill(url, layout)
     before = counts(url, layout)
     done = erased(url, layout, Selection(entities=(PERSON, '["nobody"]')))
-    assert done == Erased(120, 120 + 108)
+    assert done == ErasedCounts(120, 120 + 108)
     left = counts(url, layout)
-    assert left == Counts(before.predictions - 120, before.labels - 228)
+    assert left == EventCounts(before.predictions - 120, before.labels - 228)
     reader = open_reader(url, layout)
     assert reader.apart().unknown == 0
     reader.close()
-    assert erased(url, layout, Selection(entities=(PERSON,))) == Erased(0, 0)
+    assert erased(url, layout, Selection(entities=(PERSON,))) == ErasedCounts(0, 0)
 
 
 def test_what_is_older_than_a_date_is_erased_with_its_labels(url, layout) -> None:
@@ -96,7 +96,7 @@ def test_what_is_older_than_a_date_is_erased_with_its_labels(url, layout) -> Non
     done = erased(url, layout, Selection(before=1e9 + 600))
     assert done.predictions == 601
     reader = open_reader(url, layout)
-    assert reader.count(until=1e9 + 600) == Counts(0, 0)
+    assert reader.count(until=1e9 + 600) == EventCounts(0, 0)
     assert reader.count().predictions == 601
     assert reader.apart().unknown == 0
     assert reader.labelled([about('["x"]', 5.0).key]).height == 1
@@ -206,7 +206,7 @@ def test_a_log_erases_what_is_older_than_it_may_be(url, layout, monkeypatch) -> 
     events.close()
     log = open_log(url, layout, keep="90d")
     log.append([prediction(3, at=now)]).result(10)
-    assert soon(lambda: counts(url, layout) == Counts(2, 1))
+    assert soon(lambda: counts(url, layout) == EventCounts(2, 1))
     assert soon(lambda: log.counters()["erased"] == 3)
     log.close()
     assert sorted(kept_ids(url, layout)) == ["id-2", "id-3"]

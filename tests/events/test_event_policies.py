@@ -14,7 +14,7 @@ import pytest
 from event_parts import LONG, kept_ids, label, prediction, soon
 
 from mlops_cli.errors import Busy, SourceUnreadable
-from mlops_cli.events import Events, Label, Unkeepable, open_events, open_log
+from mlops_cli.events import Events, Label, RefusedEvents, open_events, open_log
 from mlops_cli.events.spill import Spill
 from mlops_cli.events.writer import EventLog
 
@@ -120,7 +120,7 @@ def test_what_can_never_be_kept_fails_alone(opened, layout) -> None:
     database.gate.set()
     for future in futures:
         future.result(10)
-    with pytest.raises(Unkeepable) as caught:
+    with pytest.raises(RefusedEvents) as caught:
         wrong.result(10)
     assert caught.value.ids == {"id-6"}
     assert sorted(kept_ids(None, layout)) == wanted(6)
@@ -318,7 +318,7 @@ def test_a_long_entity_is_no_outage(server, layout, policy) -> None:
     server.clear()
     log = open_log(server.url, layout, policy)
     assert log.append([prediction(1, entity=json.dumps([LONG]))]).result(10) == []
-    with pytest.raises(Unkeepable):
+    with pytest.raises(RefusedEvents):
         log.take([long_label(1)]).result(10)
     assert log.append([prediction(2)]).result(10) == []
     assert log.take([label(2)]).result(10) == ["new"]
@@ -355,7 +355,7 @@ def test_a_row_that_fails_again_and_again_is_taken_for_the_fault(server, layout,
         db.execute(TROUBLE)
     future = log.append([prediction(i) for i in range(1, 6)])
     if policy == "block":
-        with pytest.raises(Unkeepable) as caught:
+        with pytest.raises(RefusedEvents) as caught:
             future.result(20)
         assert caught.value.ids == {"id-3"}
     else:

@@ -13,7 +13,7 @@ from event_parts import label, prediction
 
 from mlops_cli.errors import NotFound, SourceUnreadable
 from mlops_cli.events import Label, open_events, open_reader
-from mlops_cli.events.reader import Apart, Counts, Reader
+from mlops_cli.events.reader import EventCounts, LabelConflicts, Reader
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_every_prediction_comes_once_in_order_of_time(reader, batch) -> None:
 def test_an_interval_has_its_start_and_not_its_end(reader) -> None:
     (frame,) = reader.predictions(1e9 + 10, 1e9 + 12)
     assert sorted(frame["id"]) == ["id-20", "id-21", "id-22", "id-23"]
-    assert reader.count(1e9 + 10, 1e9 + 12) == Counts(4, 0)
+    assert reader.count(1e9 + 10, 1e9 + 12) == EventCounts(4, 0)
     assert list(reader.predictions(5e9)) == []
 
 
@@ -67,7 +67,7 @@ def test_the_last_label_of_a_key_counts_or_the_last_before_a_time(reader) -> Non
     assert last.filter(value="false")["key"].to_list() == [f"id-{i}" for i in range(5)]
     assert pl.concat(reader.labels(until=2.5e9))["value"].unique().to_list() == ["true"]
     assert pl.concat(reader.labels(history=True, batch=4)).height == 25
-    assert reader.count() == Counts(100, 25)
+    assert reader.count() == EventCounts(100, 25)
 
 
 def test_predictions_are_found_by_id(reader) -> None:
@@ -94,7 +94,7 @@ def test_a_log_that_is_not_there_is_not_made(layout) -> None:
 def test_an_empty_database_has_nothing_and_stays_empty(server, layout) -> None:
     server.clear()
     reader = open_reader(server.url, layout)
-    assert reader.count() == Counts(0, 0)
+    assert reader.count() == EventCounts(0, 0)
     assert list(reader.predictions()) == list(reader.labels()) == []
     assert reader.find(["a"]).height == 0
     reader.close()
@@ -126,8 +126,8 @@ def test_labels_that_contradict_and_labels_of_nothing_are_counted(reader, url, l
     events = open_events(url, layout)
     events.write([], [label(1000, at=4e9), entity_label("e1", 2e9 + 1), entity_label("e9", 7.0)])
     events.close()
-    assert reader.apart() == Apart(contradicting=5, unknown=2)
-    assert reader.apart(since=3.5e9) == Apart(contradicting=0, unknown=2)
+    assert reader.apart() == LabelConflicts(contradicting=5, unknown=2)
+    assert reader.apart(since=3.5e9) == LabelConflicts(contradicting=0, unknown=2)
 
 
 def entity_label(name: str, moment: float) -> Label:

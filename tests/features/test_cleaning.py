@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from mlops_cli.errors import BadParams
-from mlops_cli.features.cleaning import repairs_of
+from mlops_cli.features.cleaning import cleaning_expressions
 from mlops_cli.params.data import CleanRule
 
 SCHEMA = {"price": pl.Float64(), "size": pl.Int64(), "name": pl.String(), "sold": pl.Boolean()}
@@ -14,7 +14,7 @@ SCHEMA = {"price": pl.Float64(), "size": pl.Int64(), "name": pl.String(), "sold"
 
 def repaired(frame: pl.DataFrame, *rules: dict[str, str], source: str = "homes") -> pl.DataFrame:
     given = [CleanRule.model_validate({"source": source, "set": rule}) for rule in rules]
-    for replaced in repairs_of("homes", given, SCHEMA):
+    for replaced in cleaning_expressions("homes", given, SCHEMA):
         frame = frame.with_columns(replaced.values())
     return frame
 

@@ -9,18 +9,18 @@ import polars as pl
 import pytest
 
 from mlops_cli.errors import SourceUnreadable
-from mlops_cli.ingestion.source_table import Intake
-from mlops_cli.ingestion.sources import Request
+from mlops_cli.ingestion.source_table import SourceTable
+from mlops_cli.ingestion.sources import SourceRequest
 from mlops_cli.params.data import Source
-from mlops_cli.scaffold.data_file import opened
+from mlops_cli.scaffold.data_file import open_data_file
 from mlops_cli.scaffold.infer_project import PredictionProblem, Proposal, infer
 
 
 def ingested(path: Path, **settings) -> pl.DataFrame:
     scratch = path.parent / "scratch"
     scratch.mkdir(exist_ok=True)
-    request = Request("s", Source(uri=path.name, **settings), path.parent, scratch)
-    Intake.of(request, None).write(path.parent / "out.parquet")
+    request = SourceRequest("s", Source(uri=path.name, **settings), path.parent, scratch)
+    SourceTable.of(request, None).write(path.parent / "out.parquet")
     return pl.read_parquet(path.parent / "out.parquet")
 
 
@@ -31,7 +31,7 @@ def refused(path: Path, **settings) -> str:
 
 
 def proposed(path: Path, target: str = "y") -> tuple[Proposal, dict[str, str]]:
-    with opened(path, path.parent) as file:
+    with open_data_file(path, path.parent) as file:
         proposal = infer(file.frame, PredictionProblem(target), file.notations)
         return proposal, dict(file.types)
 
@@ -167,7 +167,7 @@ def test_blank_lines_before_the_header_change_nothing(tmp_path, text):
 def test_the_types_of_very_many_columns_are_stated(tmp_path):
     names = [f"a_column_with_a_long_name_{i}" for i in range(4_000)]
     path = written(tmp_path, "t.csv", ",".join(names), ",".join(["01"] * 4_000))
-    with opened(path, tmp_path) as file:
+    with open_data_file(path, tmp_path) as file:
         assert file.types == dict.fromkeys(names, "string")
 
 

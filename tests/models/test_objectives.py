@@ -6,7 +6,7 @@ import pytest
 
 from mlops_cli.errors import BadParams, DataRefused
 from mlops_cli.models.encoder import Encoder
-from mlops_cli.models.families import FAMILIES, TaskInfo, chosen
+from mlops_cli.models.families import FAMILIES, TaskInfo, choose_families
 from mlops_cli.models.objectives import check_target, fit_weights, search_metric, task_info
 from mlops_cli.params.modelling import Train
 
@@ -57,20 +57,20 @@ def test_weights_are_1_on_average_and_bad_ones_are_refused():
 
 
 def test_families_that_cant_learn_this_are_left_out_with_a_note():
-    able, notes = chosen(None, TaskInfo("regression", 0, (), "quantile:0.9"))
+    able, notes = choose_families(None, TaskInfo("regression", 0, (), "quantile:0.9"))
     assert "linear" not in able
     assert "lightgbm" in able
     assert "linear is left out: it has no objective quantile:0.9" in notes
-    able, notes = chosen(["linear", "lightgbm"], TaskInfo("binary", 2, (), monotone=(1,)))
+    able, notes = choose_families(["linear", "lightgbm"], TaskInfo("binary", 2, (), monotone=(1,)))
     assert list(able) == ["lightgbm"]
     assert notes == ["linear is left out: it takes no monotone constraints"]
     with pytest.raises(BadParams, match="none of the families can learn this"):
-        chosen(["forest"], TaskInfo("regression", 0, (), "absolute"))
+        choose_families(["forest"], TaskInfo("regression", 0, (), "absolute"))
 
 
 def test_a_family_that_isnt_installed_is_left_out_unless_it_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    able, _ = chosen(None, TaskInfo("binary", 2))
+    able, _ = choose_families(None, TaskInfo("binary", 2))
     assert set(able) == {f.name for f in FAMILIES.values() if f.needs is None}
     with pytest.raises(BadParams, match="'catboost', and the package catboost is not installed"):
-        chosen(["catboost"], TaskInfo("binary", 2))
+        choose_families(["catboost"], TaskInfo("binary", 2))

@@ -21,15 +21,15 @@ from mlops_cli.evaluation import stage as evaluate
 from mlops_cli.events import Label, Prediction, open_events
 from mlops_cli.layout import ROW, TARGET, TIME
 from mlops_cli.models import bundle as bundles
-from mlops_cli.monitoring.alerts import tell
-from mlops_cli.monitoring.findings import Finding
-from mlops_cli.monitoring.history import Verdicts
+from mlops_cli.monitoring.alerts import send_alerts
+from mlops_cli.monitoring.findings import MonitoringFinding
+from mlops_cli.monitoring.history import MonitoringHistory
 from mlops_cli.monitoring.html_report import html
-from mlops_cli.monitoring.monitor import Wanted, monitor
+from mlops_cli.monitoring.monitor import MonitorOptions, monitor
 from mlops_cli.monitoring.prometheus import write
 from mlops_cli.registry import stage as register
 from mlops_cli.reporting import Silent
-from mlops_cli.retraining.trigger import found_need
+from mlops_cli.retraining.trigger import retrain_trigger
 
 START = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
 RULES = {"min_rows": 100, "min_labels": 100, "slices": ["kind"], "window": "30d", "joint": False}
@@ -111,7 +111,7 @@ def label(name, value, at):
 
 
 def run(layout, rules=None, **wanted):
-    wanted = Wanted(**({"version": "workspace"} | wanted))
+    wanted = MonitorOptions(**({"version": "workspace"} | wanted))
     return monitor(settings(**(rules or {})), layout, wanted, Silent())
 
 
@@ -129,7 +129,7 @@ def test_a_window_that_is_as_ever_is_well_and_kept(layout):
     assert facts["rows"] == 2000
     assert facts["performance"]["coverage"] == 1.0
     assert facts["latency"]["p50"] == 2.0
-    [kept] = Verdicts(layout).history()
+    [kept] = MonitoringHistory(layout).history()
     assert kept["status"] == "ok"
     assert kept["figures"].keys() == facts["performance"]["figures"].keys()
     assert json.loads(json.dumps(report.to_json(), allow_nan=False))["format"] == 1
@@ -142,13 +142,13 @@ def test_what_changed_is_found_and_is_the_reason_to_retrain(layout):
     assert "x2" in sentences(report, "drift")
     assert "roc_auc" in sentences(report, "degraded")
     now = dt.datetime(2024, 4, 1, tzinfo=dt.UTC)
-    need = found_need(settings(), layout, None, now, "workspace")
+    need = retrain_trigger(settings(), layout, None, now, "workspace")
     assert need.reason.startswith("monitor found drift and degraded: roc_auc")
-    assert found_need(settings(), layout, None, now, "v9.0.0").reason is None
+    assert retrain_trigger(settings(), layout, None, now, "v9.0.0").reason is None
     only = settings().model_copy(
         update={"retrain": settings().retrain.model_copy(update={"when": ("drift",)})}
     )
-    assert "degraded" not in found_need(only, layout, None, now, "workspace").reason
+    assert "degraded" not in retrain_trigger(only, layout, None, now, "workspace").reason
 
 
 def test_windows_go_by_the_time_that_is_asked_for(layout):
@@ -240,7 +240,7 @@ def test_without_a_log_or_version_it_says_so(layout):
         run(layout, version="v8.0.0")
     with pytest.raises(BadParams, match=r"monitor\.slices names 'colour'"):
         run(layout, {"slices": ["colour"]})
-    assert Verdicts(layout).history() == []
+    assert MonitoringHistory(layout).history() == []
 
 
 def test_a_database_that_goes_away_leaves_no_verdict(layout, monkeypatch):
@@ -259,11 +259,11 @@ def test_a_database_that_goes_away_leaves_no_verdict(layout, monkeypatch):
     monkeypatch.setattr(SqliteRows, "rows", dropped)
     with pytest.raises(SourceUnreadable, match="can't be used"):
         run(layout)
-    assert Verdicts(layout).history() == []
+    assert MonitoringHistory(layout).history() == []
 
 
 def test_a_line_that_a_kill_cut_off_hurts_no_other(layout):
-    verdicts = Verdicts(layout)
+    verdicts = MonitoringHistory(layout)
     verdicts.add({"version": "v1"})
     history = layout.work / "monitor" / "history.jsonl"
     with history.open("a") as file:
@@ -400,9 +400,9 @@ def test_each_finding_is_told_once_to_each_channel_until_it_is_over(layout, monk
         rules = settings(alerts={"email": email | {"port": port}}).monitor.alerts
         report = run(layout)
         count = sum(f.means == "degraded" for f in report.judgement.findings)
-        told = tell(rules, layout, report)
+        told = send_alerts(rules, layout, report)
         assert told == [("webhook", count, None), ("slack", count, None), ("e-mail", count, None)]
-        assert tell(rules, layout, run(layout)) == []
+        assert send_alerts(rules, layout, run(layout)) == []
         [content] = plain
         assert (content["model"], content["status"]) == ("model", "degraded")
         assert len(content["findings"]) == count
@@ -413,8 +413,8 @@ def test_each_finding_is_told_once_to_each_channel_until_it_is_over(layout, monk
         # It is over, and comes back.
         good = table(2000, 5).with_columns(pl.col(TIME) + dt.timedelta(days=60))
         log(layout, good, name="good")
-        assert tell(rules, layout, run(layout)) == []
-        assert tell(rules, layout, run(layout, until=START + dt.timedelta(days=30))) != []
+        assert send_alerts(rules, layout, run(layout)) == []
+        assert send_alerts(rules, layout, run(layout, until=START + dt.timedelta(days=30))) != []
 
 
 def test_a_finding_that_lasts_is_told_again_after_a_while(layout, monkeypatch):
@@ -426,7 +426,7 @@ def test_a_finding_that_lasts_is_told_again_after_a_while(layout, monkeypatch):
         monkeypatch.setenv("MLOPS_ALERT_WEBHOOK", url)
         rules = settings(alerts={"repeat": "7d"}).monitor.alerts
         for days, told in ((0, 1), (6, 1), (8, 2), (9, 2)):
-            tell(rules, layout, replace(report, at=report.at + dt.timedelta(days=days)))
+            send_alerts(rules, layout, replace(report, at=report.at + dt.timedelta(days=days)))
             assert len(got) == told
 
 
@@ -438,24 +438,24 @@ def test_a_channel_that_fails_is_named_without_its_secret_and_told_the_next_time
     rules = settings().monitor.alerts
     with webhook(status=500) as (url, _):
         monkeypatch.setenv("MLOPS_ALERT_WEBHOOK", url)
-        [(channel, count, trouble)] = tell(rules, layout, report)
+        [(channel, count, trouble)] = send_alerts(rules, layout, report)
     assert (channel, count) == ("webhook", 0)
     assert "MLOPS_ALERT_WEBHOOK" in trouble
     assert "500" in trouble
     assert "secret" not in trouble
-    [(_, _, trouble)] = tell(rules, layout, report)
+    [(_, _, trouble)] = send_alerts(rules, layout, report)
     assert "refused" in trouble
     assert "secret" not in trouble
     with webhook() as (url, got):
         monkeypatch.setenv("MLOPS_ALERT_WEBHOOK", url)
-        tell(rules, layout, report)
+        send_alerts(rules, layout, report)
         assert len(got) == 1
 
 
 def test_a_finding_is_the_same_whatever_its_figures():
-    one = Finding("drift", "drift", "KS 0.2", "x", {"of": "inputs"})
-    assert one.key == Finding("drift", "drift", "KS 0.3", "x").key
-    assert Finding.from_json(json.loads(json.dumps(one.to_json()))) == one
+    one = MonitoringFinding("drift", "drift", "KS 0.2", "x", {"of": "inputs"})
+    assert one.key == MonitoringFinding("drift", "drift", "KS 0.3", "x").key
+    assert MonitoringFinding.from_json(json.loads(json.dumps(one.to_json()))) == one
 
 
 # -- the command -----------------------------------------------------------------------------
@@ -529,8 +529,8 @@ def test_the_verdict_and_its_code_stand_whatever_a_channel_does(layout, monkeypa
 def test_what_cannot_be_read_of_former_alerts_is_told_again(layout, monkeypatch):
     log(layout, table(1000, 1, strength=0.0))
     report = run(layout)
-    Verdicts(layout).tell({"odd": "x", "webhook|model@workspace|" + "z" * 9: "never"})
+    MonitoringHistory(layout).tell({"odd": "x", "webhook|model@workspace|" + "z" * 9: "never"})
     with webhook() as (url, got):
         monkeypatch.setenv("MLOPS_ALERT_WEBHOOK", url)
-        assert tell(settings().monitor.alerts, layout, report)[0][2] is None
+        assert send_alerts(settings().monitor.alerts, layout, report)[0][2] is None
         assert len(got) == 1

@@ -7,14 +7,14 @@ import polars as pl
 import pytest
 
 from mlops_cli.drift.reference import Reference, output_frame
-from mlops_cli.evaluation.performance_estimation import proven
-from mlops_cli.evaluation.reliability import curves_of
+from mlops_cli.evaluation.performance_estimation import validate_estimates
+from mlops_cli.evaluation.reliability import reliability_curves
 from mlops_cli.metrics.bootstrap import Bootstrap, compare
 from mlops_cli.metrics.catalog import default_metrics, lookup
 from mlops_cli.models.labels import LabelCodec
-from mlops_cli.monitoring.baseline import Basis, monitored_metrics
-from mlops_cli.monitoring.evaluate_window import judge
-from mlops_cli.monitoring.label_coverage import measure
+from mlops_cli.monitoring.baseline import Baseline, monitored_metrics
+from mlops_cli.monitoring.evaluate_window import evaluate_window
+from mlops_cli.monitoring.label_coverage import measure_coverage
 from mlops_cli.monitoring.window import Window
 from mlops_cli.params.monitoring import Monitor
 
@@ -54,7 +54,7 @@ def basis(task, *, reference=True, n=4000):
     y, names = labels.encode(truth), [str(c) for c in labels.classes]
     constant = np.full_like(output, output.mean(axis=0) if task != "regression" else y.mean())
     found = compare(metrics, y, {"model": output, "constant": constant}, Bootstrap(60, 0.95, 0))
-    curves = curves_of(y, output, names)
+    curves = reliability_curves(y, output, names)
     evaluation = {
         "metrics": [m.name for m in metrics],
         "confidence": 0.95,
@@ -66,7 +66,7 @@ def basis(task, *, reference=True, n=4000):
         "reliability": curves,
         "estimates": {
             name: proof.to_json()
-            for name, proof in proven(metrics, y, output, curves, seed=0).items()
+            for name, proof in validate_estimates(metrics, y, output, curves, seed=0).items()
         },
         "slices": {
             "site": {
@@ -81,7 +81,7 @@ def basis(task, *, reference=True, n=4000):
     profile = None
     if reference:
         profile = Reference.of(features, kinds, truth, output_frame(output, labels.classes), task)
-    return Basis(
+    return Baseline(
         labels,
         kinds,
         monitored_metrics(evaluation, task),
@@ -115,7 +115,7 @@ def kinds(judgement, means):
 
 
 def test_a_window_like_the_evaluation_is_well(task, known):
-    found = judge(window(known, task), known, RULES)
+    found = evaluate_window(window(known, task), known, RULES)
     assert found.found == (), [f.sentence for f in found.findings]
     metric = known.metrics[0].name
     told = found.facts["performance"]
@@ -129,7 +129,7 @@ def test_a_window_like_the_evaluation_is_well(task, known):
 
 
 def test_a_label_that_no_longer_obeys_is_degraded_by_metric_and_slice(task, known):
-    found = judge(window(known, task, strength=0.2), known, RULES)
+    found = evaluate_window(window(known, task, strength=0.2), known, RULES)
     assert "degraded" in found.found
     assert {"performance", "slice"} <= kinds(found, "degraded")
     loss = found.facts["performance"]["figures"][known.metrics[0].name]["loss"]
@@ -140,7 +140,7 @@ def test_a_label_that_no_longer_obeys_is_degraded_by_metric_and_slice(task, know
 
 
 def test_inputs_that_shift_are_drift_and_no_loss(task, known):
-    found = judge(window(known, task, shift=0.5, labelled=False), known, RULES)
+    found = evaluate_window(window(known, task, shift=0.5, labelled=False), known, RULES)
     assert found.found == ("drift",)
     columns = {f.column for f in found.findings if f.means == "drift"}
     assert "x" in columns
@@ -148,17 +148,17 @@ def test_inputs_that_shift_are_drift_and_no_loss(task, known):
 
 
 def test_without_labels_performance_is_expected_and_says_on_what_it_rests(task, known):
-    found = judge(window(known, task, labelled=False), known, RULES)
+    found = evaluate_window(window(known, task, labelled=False), known, RULES)
     assert found.facts["performance"]["judged"] is False
     estimate = found.facts["estimate"]
     assert estimate["trusted"], estimate["reasons"]
     metric = known.metrics[0]
-    truth = judge(window(known, task), known, RULES).facts["performance"]["figures"]
+    truth = evaluate_window(window(known, task), known, RULES).facts["performance"]["figures"]
     if metric.name in estimate["figures"]:
         guess = estimate["figures"][metric.name]
         assert guess["low"] <= truth[metric.name]["figure"]["value"] <= guess["high"]
     off = {"rows": 500, "expected": 0.9, "realised": 0.4, "error": 0.5}
-    again = judge(window(known, task, labelled=False), known, RULES, former=off)
+    again = evaluate_window(window(known, task, labelled=False), known, RULES, former=off)
     assert again.facts["estimate"]["trusted"] is False
     assert any("last labels" in reason for reason in again.facts["estimate"]["reasons"])
 
@@ -167,7 +167,7 @@ def test_a_late_end_is_left_out_of_performance(task, known):
     def late(truth):
         return [v if i < 2400 else None for i, v in enumerate(truth)]
 
-    judged = judge(window(known, task, labelled=late), known, RULES)
+    judged = evaluate_window(window(known, task, labelled=late), known, RULES)
     told = judged.facts["performance"]
     assert told["coverage"] == 0.8
     assert told["complete_rows"] == 2400
@@ -183,9 +183,9 @@ def test_labels_that_lack_for_a_reason_are_warned_of(known, task):
         [v if s < np.median(score) else None for v, s in zip(truth, score, strict=True)]
     )
     made = Window.of(known, times(3000), features, output, kept)
-    assert measure(made).different
+    assert measure_coverage(made).different
     rules = RULES.model_copy(update={"slices": ()})
-    judged = judge(made, known, rules)
+    judged = evaluate_window(made, known, rules)
     assert "labels" in kinds(judged, "warning")
 
 
@@ -193,7 +193,7 @@ def test_labels_that_lack_for_a_reason_are_warned_of(known, task):
 def test_too_few_rows_are_told_and_not_judged(known, task, n):
     features, output, truth = rows(task, max(n, 1), 2)
     made = Window.of(known, times(n), features[:n], output[:n], truth[:n], slices=["site"])
-    found = judge(made, known, RULES)
+    found = evaluate_window(made, known, RULES)
     assert found.found == ()
     assert found.facts["estimate"] is None
     assert kinds(found, "note") >= {"rows"}
@@ -203,7 +203,7 @@ def test_few_labels_are_shown_and_not_judged(task, known):
     def few(truth):
         return [v if i % 50 == 0 else None for i, v in enumerate(truth)]
 
-    told = judge(window(known, task, labelled=few, strength=0.0), known, RULES)
+    told = evaluate_window(window(known, task, labelled=few, strength=0.0), known, RULES)
     assert told.found == ()
     assert told.facts["performance"]["judged"] is False
     assert told.facts["performance"]["labelled"] == 60
@@ -213,7 +213,7 @@ def test_a_feature_that_vanished_is_drift_and_the_expectation_not_trusted(known,
     features, output, _ = rows(task, 2000, 2)
     gone = features.with_columns(x=pl.lit(None, dtype=pl.Float64))
     made = Window.of(known, times(2000), gone, output)
-    found = judge(made, known, RULES)
+    found = evaluate_window(made, known, RULES)
     assert ("vanished", "x") in {(f.kind, f.column) for f in found.findings}
     assert found.found == ("drift",)
     assert found.facts["estimate"]["trusted"] is False
@@ -221,7 +221,7 @@ def test_a_feature_that_vanished_is_drift_and_the_expectation_not_trusted(known,
 
 def test_without_a_profile_drift_is_not_judged_and_the_rest_is(task):
     bare = basis(task, reference=False, n=1500)
-    found = judge(window(bare, task), bare, RULES)
+    found = evaluate_window(window(bare, task), bare, RULES)
     assert found.facts["drift"] is None
     assert found.facts["performance"]["judged"]
     assert "reference" in kinds(found, "note")
@@ -232,13 +232,13 @@ def test_age_and_latency_have_limits(known, task):
 
     rules = Monitor(joint=False, min_rows=100, milliseconds=5, age="3d")
     slow = replace(window(known, task, labelled=False), milliseconds=np.full(3000, 9.0))
-    found = judge(slow, known, rules)
+    found = evaluate_window(slow, known, rules)
     assert {"latency", "age"} <= kinds(found, "warning")
     assert found.facts["latency"]["p95"] == 9.0
 
 
 def test_the_same_window_gives_the_same_judgement(known, task):
-    one, other = (judge(window(known, task), known, RULES, seed=3) for _ in range(2))
+    one, other = (evaluate_window(window(known, task), known, RULES, seed=3) for _ in range(2))
     assert one.facts == other.facts
     assert [f.to_json() for f in one.findings] == [f.to_json() for f in other.findings]
 
@@ -262,14 +262,14 @@ def test_an_expectation_without_proof_says_what_is_missing_and_what_one_can_do()
 def expected_reasons(known):
     features, output, _ = rows("binary", 600, 9)
     window = Window.of(known, times(600), features, output)
-    return judge(window, known, RULES).facts["estimate"]["reasons"]
+    return evaluate_window(window, known, RULES).facts["estimate"]["reasons"]
 
 
 def test_another_scale_of_a_feature_is_drift_and_no_estimate_is_trusted():
     known = basis("binary")
     features, output, _ = rows("binary", 1_000, 9)
     window = Window.of(known, times(1_000), features.with_columns(pl.col("noise") * 1.852), output)
-    found = judge(window, known, RULES)
+    found = evaluate_window(window, known, RULES)
     assert "scale" in {f.kind for f in found.findings if f.means == "drift"}
     estimate = found.facts["estimate"]
     assert not estimate["trusted"]

@@ -8,7 +8,7 @@ from served_models import make, running
 
 from mlops_cli.data.atomic_files import write_json
 from mlops_cli.events import open_reader
-from mlops_cli.monitoring.train_serve_skew import skew
+from mlops_cli.monitoring.train_serve_skew import find_skew
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def logged(tmp_path_factory):
 
 def test_features_without_look_ups_are_the_same(logged):
     made, page = logged
-    found = skew(made.folder, made.layout, page)
+    found = find_skew(made.folder, made.layout, page)
     assert (found.rows, found.reason) == (60, None)
     assert not found.features.keys() & {"size", "hour", "kind", "shop", "rank"}
 
@@ -38,7 +38,7 @@ def test_a_feature_that_is_served_otherwise_is_named_with_both_values(logged):
     for row in changed:
         row[names.index("size")] = 123.0
     odd = page.with_columns(pl.Series("features", [json.dumps(row) for row in changed]))
-    [finding] = [f for f in skew(made.folder, made.layout, odd).findings if f.column == "size"]
+    [finding] = [f for f in find_skew(made.folder, made.layout, odd).findings if f.column == "size"]
     assert finding.means == "warning"
     assert "123.0 instead of" in finding.sentence
 
@@ -48,7 +48,7 @@ def test_rows_that_the_tables_do_not_reach_are_not_compared(logged):
     clock = made.layout.ingest_manifest.read_text()
     try:
         write_json(made.layout.ingest_manifest, {"until": "2020-01-01T00:00:00Z"})
-        found = skew(made.folder, made.layout, page)
+        found = find_skew(made.folder, made.layout, page)
         assert found.rows == 0
         assert "don't reach" in found.findings[0].sentence
     finally:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlops_cli.online.event_index import Timeline
+from mlops_cli.online.event_index import EventIndex
 
 
 def test_what_is_before_is_found_alone_and_together() -> None:
     rng = np.random.default_rng(3)
-    timeline = Timeline()
+    timeline = EventIndex()
     stretches, moments = [[(0, 0)]], [[]]
     for longest in (1, 3, 60, 1, 700):
         given = [
@@ -37,6 +37,6 @@ def test_what_is_before_is_found_alone_and_together() -> None:
 
 
 def test_nothing_is_before_no_moment() -> None:
-    timeline = Timeline()
+    timeline = EventIndex()
     first, end = timeline.add([1, 2])
     assert timeline.before([first, 0], [end, 0], [None, 5]) == [first, 0]

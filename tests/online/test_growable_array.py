@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlops_cli.online.growable_array import Growing
+from mlops_cli.online.growable_array import GrowableArray
 
 
 def test_numbers_are_found_by_place_alone_and_together() -> None:
-    column, given = Growing("q"), list(range(-5_000, 5_000, 3))
+    column, given = GrowableArray("q"), list(range(-5_000, 5_000, 3))
     for start in range(0, len(given), 100):
         column.extend(given[start : start + 100])
     places = np.array([0, 7, column.length - 1])
@@ -19,7 +19,7 @@ def test_numbers_are_found_by_place_alone_and_together() -> None:
 
 
 def test_what_was_read_before_stays_when_there_is_more() -> None:
-    column = Growing("q")
+    column = GrowableArray("q")
     column.extend([1, 2, 3])
     before = column.values
     column.extend(range(10_000))
@@ -28,7 +28,7 @@ def test_what_was_read_before_stays_when_there_is_more() -> None:
 
 
 def test_whole_numbers_may_be_beyond_64_bits() -> None:
-    column = Growing("q")
+    column = GrowableArray("q")
     column.extend([1, 2])
     column.extend([2**70, -(2**70)])
     column.extend([5])
@@ -39,6 +39,6 @@ def test_whole_numbers_may_be_beyond_64_bits() -> None:
 
 
 def test_none_among_numbers_is_nan() -> None:
-    column = Growing("d")
+    column = GrowableArray("d")
     column.extend([1.5, None])
     assert np.array_equal(column.at(np.array([0, 1])), [1.5, np.nan], equal_nan=True)

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from programs import Kept, compiled, tables, trips
 
-from mlops_cli.online.lookup_cache import Remembered
+from mlops_cli.online.lookup_cache import LookupCache
 from mlops_cli.online.online_entries import online_tables
 from mlops_cli.online.request_program import RequestProgram
 
@@ -32,7 +32,7 @@ def test_a_key_is_fetched_once_for_each_table() -> None:
         fetched.update((table, key) for key in keys)
         return source.fetched(table, keys)
 
-    remembered = Remembered(online_tables(PROGRAM), fetch)
+    remembered = LookupCache(online_tables(PROGRAM), fetch)
     for some in (ROWS[:50], ROWS[20:90], ROWS):
         REQUESTS.features(some, remembered)
         REQUESTS.table(some, remembered)

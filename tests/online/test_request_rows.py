@@ -11,16 +11,16 @@ import orjson
 import polars as pl
 import pytest
 
-from mlops_cli.data.column_types import MisfitError, convert
-from mlops_cli.data.plain_values import alone, mixed
-from mlops_cli.online.request_rows import Inputs
+from mlops_cli.data.column_types import TypeMismatch, convert
+from mlops_cli.data.plain_values import mixed_column, single_value
+from mlops_cli.online.request_rows import RequestRows
 
 DTYPES = [pl.Int64(), pl.Float64(), pl.String(), pl.Boolean(), pl.Date(), pl.Datetime("us", "UTC")]
 
 
 def test_a_bad_body_of_ten_thousand_rows_takes_a_moment() -> None:
     columns = {f"needed_{i}": DTYPES[i % len(DTYPES)] for i in range(30)}
-    inputs = Inputs(columns, tuple(columns))
+    inputs = RequestRows(columns, tuple(columns))
     lacking = [{f"other_{i}": i for i in range(100)}] * 10_000
     wrong = [{c: [row] if row % 2 else f"x{row}" for c in columns} for row in range(10_000)]
     huge = [dict.fromkeys(columns, 2**63 + row) for row in range(10_000)]
@@ -38,7 +38,7 @@ def test_a_hint_among_many_long_names_takes_a_moment() -> None:
     columns = {f"{'c' * 90}{i}": pl.Int64() for i in range(300)}
     row = {f"{'c' * 100_000}{i}": 1 for i in range(300)}
     begun = time.process_time()
-    read = Inputs(columns, tuple(columns)).read([row] * 3)
+    read = RequestRows(columns, tuple(columns)).read([row] * 3)
     assert time.process_time() - begun < 2
     assert all(len(e.message) < 1_000 for e in read.errors)
 
@@ -54,15 +54,15 @@ def test_values_of_several_types_fit_together_as_they_do_alone(dtype: pl.DataTyp
     ]  # fmt: skip
     for _ in range(60):
         values = rng.choices(some, k=rng.randint(1, 12))
-        made, lost = mixed("c", values, dtype)
-        singles = [None if v is None else alone("c", v, dtype) for v in values]
+        made, lost = mixed_column("c", values, dtype)
+        singles = [None if v is None else single_value("c", v, dtype) for v in values]
         assert lost == [i for i, v in enumerate(values) if v is not None and singles[i] is None]
         assert made.dtype == dtype
         assert made.to_list() == [None if one is None else one[0] for one in singles]
 
 
 def test_a_text_is_as_long_as_the_limit_at_most_and_concerns_its_row_alone() -> None:
-    inputs = Inputs({"note": pl.String()}, ("note",))
+    inputs = RequestRows({"note": pl.String()}, ("note",))
     rows: list[dict[str, Any]] = [{"note": "é" * 100_000}, {"note": "x" * 100_001}, {"note": None}]
     for given in (rows, [*rows, {"note": 7}]):
         read = inputs.read(given)
@@ -77,7 +77,7 @@ def test_a_text_is_as_long_as_the_limit_at_most_and_concerns_its_row_alone() -> 
 
 @pytest.mark.parametrize("number", ["-9223372036854775809", "9223372036854775808", "-1e19"])
 def test_an_integer_beyond_the_ends_is_a_misfit(number: str) -> None:
-    inputs = Inputs({"n": pl.Int64()}, ("n",))
+    inputs = RequestRows({"n": pl.Int64()}, ("n",))
     rows = [{"n": orjson.loads(number)}, {"n": -(2**63)}, {"n": None}, {"n": 2.0}]
     for read in (inputs.read(rows), inputs.read(rows[:1]), inputs.read([rows[0], rows[3]])):
         assert [e.row for e in read.errors] == [0]
@@ -98,23 +98,23 @@ def test_an_integer_beyond_the_ends_is_a_misfit(number: str) -> None:
 )
 def test_a_moment_beyond_all_years_is_a_misfit(moments: int, unit: Any) -> None:
     values = pl.Series("at", [moments, 0]).cast(pl.Datetime(unit))
-    read = Inputs({"at": DTYPES[5]}, ("at",)).read_frame(values.to_frame())
+    read = RequestRows({"at": DTYPES[5]}, ("at",)).read_frame(values.to_frame())
     assert [e.row for e in read.errors] == [0]
     assert str(moments) in read.errors[0].message
-    with pytest.raises(MisfitError, match=str(moments)):
+    with pytest.raises(TypeMismatch, match=str(moments)):
         convert(values, pl.Datetime("us", "UTC"))
 
 
 def test_a_day_beyond_all_years_is_a_misfit() -> None:
     values = pl.Series("day", [2**31 - 1, -(2**31), 0], dtype=pl.Int32).cast(pl.Date)
     for dtype in (pl.Date(), pl.Datetime("us", "UTC")):
-        read = Inputs({"day": dtype}, ("day",)).read_frame(values.to_frame())
+        read = RequestRows({"day": dtype}, ("day",)).read_frame(values.to_frame())
         assert [e.row for e in read.errors] == [0, 1]
 
 
 def test_a_few_wide_rows_are_read_as_each_column_is() -> None:
     columns = {f"x{i}": pl.Float64() for i in range(60)} | {"n": pl.Int64(), "s": pl.String()}
-    inputs = Inputs(columns, tuple(columns))
+    inputs = RequestRows(columns, tuple(columns))
     plain: list[Any] = [1.5, -0.0, 3, 2**53 + 1, None, 1e308, 5e-324, float("nan"), 10**300]
     odd = [*plain, "7", True, "x", 10**400]
     rng = random.Random(5)  # noqa: S311 - values, not secrets
@@ -134,7 +134,7 @@ def test_a_few_wide_rows_are_read_as_each_column_is() -> None:
 
 
 def test_a_column_without_a_name_is_read_as_any_other() -> None:
-    inputs = Inputs({"": pl.Int64(), "a": pl.Float64()}, ("", "a"))
+    inputs = RequestRows({"": pl.Int64(), "a": pl.Float64()}, ("", "a"))
     for read in (
         inputs.read([{"": 3, "a": 1.5}, {"": "x", "a": 2.5}]),
         inputs.read_frame(pl.DataFrame({"": ["3", "x"], "a": [1.5, 2.5]})),

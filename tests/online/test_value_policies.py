@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from mlops_cli.errors import BadParams
-from mlops_cli.online.request_rows import Inputs, Read, RowError
-from mlops_cli.online.value_policies import Policies, known_columns
+from mlops_cli.online.request_rows import ParsedRows, RequestRows, RowError
+from mlops_cli.online.value_policies import ValuePolicies, known_columns
 from mlops_cli.params.serving import ColumnPolicy
 
 COLUMNS = {
@@ -22,7 +22,7 @@ COLUMNS = {
     "day": pl.Date(),
     "late": pl.Float64(),
 }
-INPUTS = Inputs(COLUMNS, ("km", "seats", "town", "code", "day"), ("late",))
+INPUTS = RequestRows(COLUMNS, ("km", "seats", "town", "code", "day"), ("late",))
 RULES = {
     "km": {"min": {"value": 1}, "max": {"value": 900, "policy": "warn"}},
     "code": {"pattern": {"value": "^[A-Z]{2}$"}, "nullable": {"value": False}},
@@ -37,12 +37,12 @@ SEEN = {
 GOOD = {"km": 5.0, "seats": 4, "town": "Ulm", "code": "AB", "day": "2024-05-01"}
 
 
-def judged(row: dict[str, Any], **wanted: dict[str, str]) -> Read:
+def judged(row: dict[str, Any], **wanted: dict[str, str]) -> ParsedRows:
     """A row between two good ones."""
     policies = {c.replace("every", "*"): ColumnPolicy.model_validate(p) for c, p in wanted.items()}
     read = INPUTS.read([GOOD, {**GOOD, **row}, GOOD])
     assert not read.errors
-    return Policies(INPUTS, RULES, SEEN, policies).apply(read)
+    return ValuePolicies(INPUTS, RULES, SEEN, policies).apply(read)
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,9 @@ def test_the_warnings_of_some_rows_count_from_their_first() -> None:
 
 
 def test_a_moment_is_held_against_a_moment() -> None:
-    inputs = Inputs({"at": pl.Datetime("us", "UTC")}, ("at",))
+    inputs = RequestRows({"at": pl.Datetime("us", "UTC")}, ("at",))
     rules = {"at": {"min": {"value": "2024-01-01T00:00:00+01:00"}}}
-    policies = Policies(inputs, rules, {}, {})
+    policies = ValuePolicies(inputs, rules, {}, {})
     late = dt.datetime(2023, 12, 31, 23, 0, tzinfo=dt.UTC)
     rows = [{"at": late}, {"at": late - dt.timedelta(seconds=1)}]
     assert [e.row for e in policies.apply(inputs.read(rows)).errors] == [1]
@@ -138,11 +138,13 @@ def test_a_column_that_nobody_gives_is_refused() -> None:
 WIDE = [f"c{n}" for n in range(100)]
 
 
-def wide(policy: str, *, thorough: bool = False, rows: int = 10_000) -> Read:
+def wide(policy: str, *, thorough: bool = False, rows: int = 10_000) -> ParsedRows:
     """Rows of a hundred columns, of which no value was seen in training."""
-    inputs = Inputs({c: pl.String() for c in WIDE}, tuple(WIDE))
+    inputs = RequestRows({c: pl.String() for c in WIDE}, tuple(WIDE))
     seen = {c: {"categories": ["a"]} for c in WIDE}
-    policies = Policies(inputs, {}, seen, {"*": ColumnPolicy.model_validate({"unseen": policy})})
+    policies = ValuePolicies(
+        inputs, {}, seen, {"*": ColumnPolicy.model_validate({"unseen": policy})}
+    )
     frame = pl.DataFrame({c: ["?"] for c in WIDE}).select(pl.all().repeat_by(rows).explode())
     return policies.apply(inputs.read_frame(frame), thorough=thorough)
 
@@ -184,12 +186,12 @@ def test_a_file_lists_warnings_of_every_row() -> None:
 
 def test_a_few_wide_rows_are_judged_as_many_are() -> None:
     columns = {f"x{i}": pl.Float64() for i in range(40)} | {"town": pl.String(), "day": pl.Date()}
-    inputs = Inputs(columns, tuple(columns))
+    inputs = RequestRows(columns, tuple(columns))
     rules: dict[str, Any] = {
         c: {"max": {"value": 9, "policy": "warn"}} for c in columns if c[0] == "x"
     }
     rules["day"] = {"min": {"value": "2024-01-01T00:00:00Z"}, "nullable": {"value": False}}
-    policies = Policies(inputs, rules, {"town": {"categories": ["Ulm"]}}, {})
+    policies = ValuePolicies(inputs, rules, {"town": {"categories": ["Ulm"]}}, {})
     good = dict.fromkeys(columns, 1.0) | {"town": "Ulm", "day": "2024-05-01"}
     odd = [{"x7": 10.0}, {"x39": None}, {"town": "Bern"}, {"day": None}, {"day": "2020-01-01"}, {}]
     rows = [good | change for change in odd]

@@ -7,8 +7,8 @@ import pytest
 
 from mlops_cli.features.aggregates import EXTREMES, Aggregate
 from mlops_cli.online import window_aggregates
-from mlops_cli.online.growable_array import Growing
-from mlops_cli.online.window_aggregates import for_many, for_one
+from mlops_cli.online.growable_array import GrowableArray
+from mlops_cli.online.window_aggregates import aggregate_row, aggregate_rows
 
 
 @pytest.mark.parametrize("gathered", [1, 1_000_000])
@@ -18,16 +18,16 @@ def test_many_rows_get_what_each_gets_alone(function: str, gathered: int, monkey
     rng = np.random.default_rng(5)
     values = [None if rng.random() < 0.2 else float(v) for v in rng.normal(0, 1e6, 400)]
     aggregate = Aggregate.parse("a", f"{function}(x)", "here")
-    columns = [Growing("d" if function in EXTREMES else "q") for _ in range(aggregate.width)]
+    columns = [GrowableArray("d" if function in EXTREMES else "q") for _ in range(aggregate.width)]
     for column, numbers in zip(columns, aggregate.running(values), strict=True):
         column.extend(numbers)
     first = rng.integers(0, 400, 300)
     end = np.minimum(first + rng.integers(0, 9, 300), 400)
-    alone = for_one(aggregate, 0)
+    alone = aggregate_row(aggregate, 0)
     values_of = [column.values for column in columns]
     stretches = zip(first.tolist(), end.tolist(), strict=True)
     wanted = [alone(values_of, *stretch) for stretch in stretches]
     with np.errstate(all="ignore"):
-        found = for_many(aggregate, 0)(columns, first, end)
+        found = aggregate_rows(aggregate, 0)(columns, first, end)
     assert any(v is None for v in wanted) == (function not in {"count", "sum"})
     assert [None if v != v else v for v in found.tolist()] == wanted  # noqa: PLR0124

@@ -10,7 +10,7 @@ import pytest
 
 from mlops_cli.errors import BadParams, Busy, NotFound, NotProject, StageFailed
 from mlops_cli.project import dvc
-from mlops_cli.project.locks import held, waited_for
+from mlops_cli.project.locks import lock, wait_for_lock
 
 PIPELINE = """\
 stages:
@@ -127,9 +127,9 @@ HOLD = (
 )
 
 
-def holder(lock: Path) -> subprocess.Popen[bytes]:
+def holder(path: Path) -> subprocess.Popen[bytes]:
     other = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert other.stdout is not None
     assert other.stdout.readline() == b"held\n"
@@ -137,26 +137,26 @@ def holder(lock: Path) -> subprocess.Popen[bytes]:
 
 
 def test_a_held_lock_refuses_and_names_the_process(tmp_path: Path) -> None:
-    lock = tmp_path / "run.lock"
-    other = holder(lock)
+    path = tmp_path / "run.lock"
+    other = holder(path)
     with pytest.raises(Busy, match=f"the project is held by another run \\(process {other.pid}\\)"):
-        held(lock, "the project").__enter__()
+        lock(path, "the project").__enter__()
     other.kill()
     other.communicate()
-    with held(lock, "the project"):
+    with lock(path, "the project"):
         pass  # the killed process left nothing that blocks
 
 
 def test_a_stage_waits_for_one_that_is_still_at_work(tmp_path: Path) -> None:
-    lock = tmp_path / "stage.lock"
-    other = holder(lock)
+    path = tmp_path / "stage.lock"
+    other = holder(path)
     said: list[str] = []
 
     def waiting(text: str) -> None:
         said.append(text)
         other.kill()
 
-    with waited_for(lock, waiting):
+    with wait_for_lock(path, waiting):
         pass
     other.communicate()
     assert said == [f"waiting for process {other.pid}, which is still at work on this project"]

@@ -12,7 +12,7 @@ import pytest
 from dvc_objects.fs.local import localfs
 
 from mlops_cli.errors import DataRefused
-from mlops_cli.project.transfers import received
+from mlops_cli.project.transfers import receive
 
 
 class Endless(http.server.BaseHTTPRequestHandler):
@@ -44,7 +44,7 @@ def endless() -> Iterator[str]:
 def test_an_endless_answer_is_stopped_and_nothing_stays(endless: str, tmp_path: Path) -> None:
     target = tmp_path / "object"
     with pytest.raises(DataRefused, match=r"rows\.csv is larger .* than the 5,000,000 bytes"):
-        received(fsspec.filesystem("http"), endless, target, "rows.csv", 5_000_000)
+        receive(fsspec.filesystem("http"), endless, target, "rows.csv", 5_000_000)
     assert not target.exists()
 
 
@@ -53,7 +53,7 @@ def test_a_larger_file_of_a_folder_is_refused(tmp_path: Path, size: int) -> None
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(bytes(size))
     with pytest.raises(DataRefused, match="larger"):
-        received(localfs, str(source), target, "rows.csv", 10)
+        receive(localfs, str(source), target, "rows.csv", 10)
     assert not target.exists()
-    received(localfs, str(source), target, "rows.csv", size)
+    receive(localfs, str(source), target, "rows.csv", size)
     assert target.stat().st_size == size

@@ -23,7 +23,7 @@ from mlops_cli.params.modelling import ReplayGate
 from mlops_cli.params.serving import Serve
 from mlops_cli.promotion.replay import replay, replay_gate
 from mlops_cli.reporting import Silent
-from mlops_cli.serving.service.loaded_model import Served
+from mlops_cli.serving.service.loaded_model import LoadedModel
 from mlops_cli.serving.service.settings import Model
 
 EARLIER = {"window": ["2024-02-01T00:00:00+00:00", "2024-04-30T00:00:00+00:00"]}
@@ -51,7 +51,7 @@ def params(task: str) -> Params:
 def log(made: Made, number: str, labelled: int = 200) -> None:
     """Keep what a version answers to every order, and labels of the first ones."""
     store = open_store(None, made.layout.online)
-    served = Served.open(
+    served = LoadedModel.open(
         Model("shop", number, made.folder), made.layout.root, Lookups(store), Serve()
     )
     rows = [{k: v for k, v in row.items() if k != "order"} for row in made.rows]

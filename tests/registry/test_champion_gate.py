@@ -6,7 +6,7 @@ import pytest
 from mlops_cli.metrics.bootstrap import Interval
 from mlops_cli.metrics.catalog import lookup
 from mlops_cli.params.modelling import ChampionGate
-from mlops_cli.registry.champion_gate import PairedPredictions, described, judge, too_few
+from mlops_cli.registry.champion_gate import PairedPredictions, describe_gain, judge_paired, too_few
 
 Y = np.array([0, 1] * 50)
 SURE = np.column_stack([1 - Y, Y]).astype(float)
@@ -21,9 +21,9 @@ def test_costs_decide_which_error_is_worse():
     gate = ChampionGate(metric="cost", margin=0.02)
     dear = np.array([[0.0, 1.0], [50.0, 0.0]])
     metric = lookup("cost", "binary", dear)
-    (result,) = judge(gate, metric, PairedPredictions(Y, misses, alarms), {}, **GIVEN)
+    (result,) = judge_paired(gate, metric, PairedPredictions(Y, misses, alarms), {}, **GIVEN)
     assert not result.passed
-    (result,) = judge(gate, metric, PairedPredictions(Y, alarms, misses), {}, **GIVEN)
+    (result,) = judge_paired(gate, metric, PairedPredictions(Y, alarms, misses), {}, **GIVEN)
     assert result.passed
 
 
@@ -32,10 +32,12 @@ def test_rows_of_no_weight_do_not_decide():
     candidate[:10] = candidate[:10, ::-1]
     gate = ChampionGate(metric="accuracy", margin=0.01)
     metric = lookup("accuracy", "binary")
-    (result,) = judge(gate, metric, PairedPredictions(Y, candidate, SURE), {}, **GIVEN)
+    (result,) = judge_paired(gate, metric, PairedPredictions(Y, candidate, SURE), {}, **GIVEN)
     assert not result.passed
     weights = np.r_[np.zeros(10), np.ones(90)]
-    (result,) = judge(gate, metric, PairedPredictions(Y, candidate, SURE, weights), {}, **GIVEN)
+    (result,) = judge_paired(
+        gate, metric, PairedPredictions(Y, candidate, SURE, weights), {}, **GIVEN
+    )
     assert result.passed
 
 
@@ -63,7 +65,7 @@ def test_rows_of_no_weight_do_not_decide():
     ],
 )
 def test_a_gain_is_said_as_what_it_is(gain, margin, said):
-    assert described("auc", Interval(*gain), margin, "the champion's") == said
+    assert describe_gain("auc", Interval(*gain), margin, "the champion's") == said
 
 
 def test_few_rows_are_too_few_only_where_most_had_to_be_left_out():

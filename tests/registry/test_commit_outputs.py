@@ -9,7 +9,7 @@ import pytest
 
 from mlops_cli.errors import NotProject
 from mlops_cli.project.git import Git
-from mlops_cli.registry.commit_outputs import Owned, commit_of, refuse_foreign
+from mlops_cli.registry.commit_outputs import PipelineFiles, commit_of, require_clean_workspace
 from mlops_cli.registry.git_tags import new_tag
 
 
@@ -35,11 +35,11 @@ def test_staged_work_under_another_change_is_refused_also_in_a_subfolder(tmp_pat
             params.write_text(text)
         git(project, *step)
     params.write_text("trials: 2\n")
-    owned = Owned({"stages": {"tune": {"params": ["trials"]}}}, {})
+    owned = PipelineFiles({"stages": {"tune": {"params": ["trials"]}}}, {})
     with pytest.raises(NotProject, match=r"params\.yaml \(staged, then changed\)"):
-        refuse_foreign(Git(project), owned)
+        require_clean_workspace(Git(project), owned)
     params.write_text("trials: 5\n")
-    refuse_foreign(Git(project), owned)
+    require_clean_workspace(Git(project), owned)
 
 
 def test_a_repository_of_another_owner_is_refused_with_gits_own_remedy(tmp_path, monkeypatch):

@@ -6,19 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from mlops_cli.registry.compare_revisions import Facts, Figure, Paired, compare
+from mlops_cli.registry.compare_revisions import MetricValue, PairedMetrics, RevisionFacts, compare
 
 
 def figure(value: float, half: float = 0.01) -> dict[str, float]:
     return {"value": value, "low": value - half, "high": value + half}
 
 
-def facts(name: str, **changed: object) -> Facts:
+def facts(name: str, **changed: object) -> RevisionFacts:
     """Facts of a revision whose model has roc_auc 0.7 and log_loss 0.5."""
     metrics = {"model": {"roc_auc": figure(0.7), "log_loss": figure(0.5)}}
     slices = {"origin": {"judged": [a_slice("EWR", 0.7), a_slice("JFK", 0.6)]}}
     return replace(
-        Facts(
+        RevisionFacts(
             name,
             params={"ingest": {"until": "2013-10-01"}, "tune": {"trials": 20}},
             metrics=metrics,
@@ -44,7 +44,7 @@ def a_slice(value: str, roc_auc: float, rows: int = 50) -> dict[str, object]:
     }
 
 
-def with_metrics(name: str, **values: dict[str, float]) -> Facts:
+def with_metrics(name: str, **values: dict[str, float]) -> RevisionFacts:
     return facts(name, metrics={"model": values})
 
 
@@ -107,15 +107,15 @@ def test_a_slice_whose_difference_may_be_chance_is_not_worse() -> None:
 def test_paired_differences_decide_where_intervals_overlap(
     metric: str, ends: tuple[float, float], verdict: str
 ) -> None:
-    difference = Figure(sum(ends) / 2, *ends)
-    found = compare(facts("old"), facts("new"), Paired(305, 305, {metric: difference}))
+    difference = MetricValue(sum(ends) / 2, *ends)
+    found = compare(facts("old"), facts("new"), PairedMetrics(305, 305, {metric: difference}))
     change = next(c for c in found.metrics if c.metric == metric)
     assert (change.verdict, change.difference) == (verdict, round(difference.value, 6))
     assert found.notes == ("differences are of both models on the same 305 test rows: paired",)
 
 
 def test_rows_of_one_test_split_only_are_said_to_be_left_out() -> None:
-    notes = compare(facts("old"), facts("new"), Paired(200, 305, {})).notes
+    notes = compare(facts("old"), facts("new"), PairedMetrics(200, 305, {})).notes
     assert "of up to 305 rows those are left out" in notes[1]
 
 
@@ -186,6 +186,6 @@ def test_notes_say_that_intervals_are_unpaired_and_test_rows_differ() -> None:
 
 
 def test_a_revision_without_reports_leaves_the_other_to_speak() -> None:
-    found = compare(Facts("old"), facts("new"))
+    found = compare(RevisionFacts("old"), facts("new"))
     assert {m.metric: m.old for m in found.metrics} == {"roc_auc": None, "log_loss": None}
     assert found.notes == ("old has no reports, so there is nothing to compare with",)

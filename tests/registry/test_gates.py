@@ -4,7 +4,7 @@ import pytest
 
 from mlops_cli.errors import BadParams
 from mlops_cli.params.modelling import Gates
-from mlops_cli.registry.gates import Evidence, judge
+from mlops_cli.registry.gates import Evidence, check_gates
 
 
 def figures(value, low=None, high=None):
@@ -46,7 +46,7 @@ def with_gains(constant, linear, families=("lightgbm",)):
 
 
 def one(gates, given=None):
-    (result,) = judge(Gates.model_validate(gates), given or evidence())
+    (result,) = check_gates(Gates.model_validate(gates), given or evidence())
     return result
 
 
@@ -138,8 +138,8 @@ def test_one_row_may_take_so_many_milliseconds(limit, measured, passed):
 
 def test_gates_come_in_the_order_of_params_and_those_not_given_are_not_applied():
     gates = Gates(limits={"roc_auc": 0.7}, megabytes=5.0)
-    assert [r.name for r in judge(gates, evidence())] == ["limits.roc_auc", "megabytes"]
-    assert judge(Gates(), evidence()) == ()
+    assert [r.name for r in check_gates(gates, evidence())] == ["limits.roc_auc", "megabytes"]
+    assert check_gates(Gates(), evidence()) == ()
 
 
 def test_a_misspelt_metric_is_answered_with_the_nearest():

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mlops_cli.params import Project
-from mlops_cli.registry.model_card import Facts, render
+from mlops_cli.registry.model_card import CardFacts, render
 
 SECTIONS = [
     "Model details",
@@ -41,7 +41,7 @@ def facts(task, **evaluation):
         "cost_per_row": {"at_threshold": 0.1, "always_negative": 0.3},
         "confusion": {"true_negative": 1000, "true_positive": 200},
     }
-    return Facts(
+    return CardFacts(
         model={
             "task": task,
             "labels": {"classes": CLASSES[task]},

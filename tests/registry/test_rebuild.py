@@ -11,7 +11,7 @@ import pytest
 
 from mlops_cli.cli.app import main
 from mlops_cli.registry.rebuild import rebuild
-from mlops_cli.registry.verify import prove
+from mlops_cli.registry.verify import verify_version
 
 MLOPS = str(Path(sys.executable).with_name("mlops"))
 
@@ -114,5 +114,5 @@ def test_verify_alone_runs_nothing_of_the_version(project: Path) -> None:
         (project / name).write_text(f"open({str(trace)!r}, 'w')\n")
     made.commit(project, "By hand")
     made.tag(project, "v0.2.0")
-    prove(project, made.version(project))
+    verify_version(project, made.version(project))
     assert not trace.exists()

@@ -7,7 +7,12 @@ import datetime as dt
 import polars as pl
 import pytest
 
-from mlops_cli.registry.training_rows import Learnt, Rows, content_of, unknown
+from mlops_cli.registry.training_rows import (
+    RowKeys,
+    TrainingRows,
+    content_of,
+    unknown_training_rows,
+)
 
 KINDS = {"a": "number", "b": "category"}
 DAY = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
@@ -22,14 +27,14 @@ def days(*numbers: int | None) -> pl.Series:
     )
 
 
-def learnt(*, ordered: bool = False, timed: bool = True, kept: bool = True) -> Learnt:
+def learnt(*, ordered: bool = False, timed: bool = True, kept: bool = True) -> TrainingRows:
     """Rows of the days 0, 2 and 4."""
-    rows = Rows(content_of(KNOWN, KINDS), days(0, 2, 4) if timed else None, pl.Series([7, 8, 9]))
+    rows = RowKeys(content_of(KNOWN, KINDS), days(0, 2, 4) if timed else None, pl.Series([7, 8, 9]))
     until = days(4)[0] if timed else None
-    return Learnt("v0.2.0", until, ordered, KINDS, lambda: rows if kept else None)
+    return TrainingRows("v0.2.0", until, ordered, KINDS, lambda: rows if kept else None)
 
 
-def unseen(of: Learnt, moments: pl.Series) -> list[bool]:
+def unseen(of: TrainingRows, moments: pl.Series) -> list[bool]:
     return of.unseen(moments, lambda: ASKED).to_list()
 
 
@@ -51,8 +56,8 @@ def test_without_time_equal_features_tell() -> None:
     assert unseen(learnt(timed=False), days(None, 1, 2, None)) == [False, True, True, True]
 
 
-@pytest.mark.parametrize("of", [learnt(kept=False), unknown("v0.2.0")])
-def test_nothing_is_certain_of_rows_that_cannot_be_read(of: Learnt) -> None:
+@pytest.mark.parametrize("of", [learnt(kept=False), unknown_training_rows("v0.2.0")])
+def test_nothing_is_certain_of_rows_that_cannot_be_read(of: TrainingRows) -> None:
     assert unseen(of, days(1, 3, None, 4)) == [False] * 4
 
 
@@ -84,8 +89,11 @@ def test_features_are_the_same_in_the_types_of_a_table_and_of_a_log() -> None:
         (learnt(ordered=True), "not later than 2024-01-05 00:00, where the rows end"),
         (learnt(kept=False), "not later than 2024-01-05 00:00, where the rows end"),
         (learnt(timed=False), "v0.2.0 has learnt from them"),
-        (unknown("v0.2.0"), "the rows that v0.2.0 has learnt from can't be read here"),
+        (
+            unknown_training_rows("v0.2.0"),
+            "the rows that v0.2.0 has learnt from can't be read here",
+        ),
     ],
 )
-def test_the_reason_says_what_holds(of: Learnt, words: str) -> None:
+def test_the_reason_says_what_holds(of: TrainingRows, words: str) -> None:
     assert words in of.reason

@@ -19,16 +19,16 @@ from mlops_cli.cli.app import main
 from mlops_cli.project.dvc_objects import Objects
 from mlops_cli.registry.fetch_bundle import bundle_md5
 from mlops_cli.registry.git_tags import read
-from mlops_cli.registry.verify import prove
+from mlops_cli.registry.verify import verify_version
 
 
 def failed(project: Path) -> dict[str, str]:
     """Check -> what it says, of those that failed."""
-    return {c.name: c.said for c in prove(project, made.version(project)) if not c.passed}
+    return {c.name: c.said for c in verify_version(project, made.version(project)) if not c.passed}
 
 
 def said(project: Path, name: str) -> str:
-    return next(c.said for c in prove(project, made.version(project)) if c.name == name)
+    return next(c.said for c in verify_version(project, made.version(project)) if c.name == name)
 
 
 def again(project: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_version_in_a_stage_is_there_by_the_rules_or_fails(project: Path) -> N
     made.run(project, "git", "push", "-q", "origin", "main")
     made.run(project, *rule_from, "tag", "-a", "toy#production#2", "toy@v0.1.0^{commit}", *message)
     registry = read(project, "toy")
-    first = prove(project, registry.versions[0], assignment=registry.assignments[0])[-1]
+    first = verify_version(project, registry.versions[0], assignment=registry.assignments[0])[-1]
     assert first.passed
     assert "production has another rule there today" in first.said
     assert "toy#production#2: it has 0 of the 1 approvals" in failed(project)["stage"]

@@ -7,8 +7,8 @@ from small_projects import PARAMS
 
 from mlops_cli import params as parameters
 from mlops_cli.layout import Layout
-from mlops_cli.monitoring.history import Verdicts
-from mlops_cli.retraining.trigger import found_need
+from mlops_cli.monitoring.history import MonitoringHistory
+from mlops_cli.retraining.trigger import retrain_trigger
 
 OCTOBER, NOVEMBER = "2025-11-01T00:00:00+00:00", "2025-12-01T00:00:00+00:00"
 """Where these months' windows end."""
@@ -28,9 +28,9 @@ def verdict(
 def reason(tmp_path, *verdicts):
     layout = Layout(tmp_path)
     for one in verdicts:
-        Verdicts(layout).add(one)
+        MonitoringHistory(layout).add(one)
     params = parameters.parse(PARAMS)
-    return found_need(params, layout, None, UNTIL, "v0.1.0").reason
+    return retrain_trigger(params, layout, None, UNTIL, "v0.1.0").reason
 
 
 def test_a_look_back_arms_no_retraining(tmp_path):

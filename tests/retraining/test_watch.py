@@ -71,7 +71,7 @@ def test_it_ends_between_steps_and_two_exclude_each_other(shop):
 def test_asked_to_end_it_begins_no_further_step(tmp_path, monkeypatch):
     steps = {"first": ("--version",), "second": ("--version",)}
     monkeypatch.setattr(watch, "STEPS", steps)
-    stop, rounds = watch.Stop(), []
+    stop, rounds = watch.StopSignal(), []
     watch.watch(Layout(tmp_path), "1h", stop, lambda _: stop.ask(), rounds.append)
     assert [r.codes for r in rounds] == [{"first": 0}]
     assert watch.last_round(Layout(tmp_path)) == rounds[0]
@@ -86,14 +86,14 @@ def test_a_round_that_was_due_meanwhile_is_done_at_once_and_others_are_waited_fo
         (watch._now(), hour - 5, hour),
         ("2999-01-01T00:00:00+00:00", hour - 5, hour),  # the clock was set back
     ):
-        last = watch.Round(began, began, {}, {})
+        last = watch.WatchRound(began, began, {}, {})
         write_json(tmp_path / ".mlops" / "watch" / "last.json", vars(last))
         assert least <= watch._seconds_until_due(layout, "1h") <= most + 1
 
 
 def test_the_code_of_a_round_is_that_of_the_step_that_went_wrong():
     def code(**codes):
-        return watch.done_rounds(watch.Round("", "", codes, {}))
+        return watch.exit_code_of(watch.WatchRound("", "", codes, {}))
 
     assert code(monitor=0, retrain=0) == 0
     assert code(monitor=11, retrain=0) == 0

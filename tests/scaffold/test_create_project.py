@@ -12,8 +12,8 @@ import pytest
 from mlops_cli import params
 from mlops_cli.data.column_types import DTYPES
 from mlops_cli.errors import DataRefused, MlopsError, NotFound, NotProject, SourceUnreadable, Usage
-from mlops_cli.ingestion.source_table import Intake
-from mlops_cli.ingestion.sources import Request
+from mlops_cli.ingestion.source_table import SourceTable
+from mlops_cli.ingestion.sources import SourceRequest
 from mlops_cli.scaffold import create_project
 from mlops_cli.scaffold.create_project import create
 from mlops_cli.scaffold.infer_project import PredictionProblem
@@ -230,7 +230,7 @@ def test_what_is_written_fits_the_data_whatever_its_columns_are_called(
     ((name, source),) = settings.ingest.sources.items()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    intake = Intake.of(Request(name, source, made.root, scratch), None)
+    intake = SourceTable.of(SourceRequest(name, source, made.root, scratch), None)
     intake.write(tmp_path / "ingested.parquet")
     ingested = pl.read_parquet(tmp_path / "ingested.parquet")
     assert ingested.height == ROWS
@@ -268,8 +268,8 @@ def test_numbers_and_dates_in_another_notation_are_read_as_what_they_are(tmp_pat
     made = create(tmp_path / "big", path, PredictionProblem("Kauf"))
     source = params.load(made.root / "params.yaml").ingest.sources["big"]
     assert source.null_values == {"Gewicht": ("-",)}
-    request = Request("big", source, made.root, tmp_path)
-    Intake.of(request, None).write(tmp_path / "big.parquet")
+    request = SourceRequest("big", source, made.root, tmp_path)
+    SourceTable.of(request, None).write(tmp_path / "big.parquet")
     table = pl.read_parquet(tmp_path / "big.parquet")
     assert table["gewicht_number"][8] == pytest.approx(8.1)
     assert table["gewicht_number"].null_count() == 1

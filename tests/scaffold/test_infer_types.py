@@ -9,7 +9,7 @@ import pytest
 
 from mlops_cli.data.column_types import DTYPES, convert
 from mlops_cli.scaffold import infer_types
-from mlops_cli.scaffold.infer_types import read_text_types, typed
+from mlops_cli.scaffold.infer_types import cast_columns, read_text_types
 
 
 def found_in(*values: str | None, only_dates: bool = False):
@@ -59,7 +59,7 @@ def test_texts_for_missing_values_are_named_only_where_a_type_needs_them():
     found = read_text_types(frame)
     assert found.types == {"a": "integer", "b": "string"}
     assert found.null_values == {"a": ("?", "NA")}
-    assert typed(frame, found).collect()["a"].to_list() == [1, None, None]
+    assert cast_columns(frame, found).collect()["a"].to_list() == [1, None, None]
 
 
 def test_text_of_a_typed_file_is_read_as_dates_but_never_as_numbers():
@@ -78,7 +78,7 @@ def test_a_typed_table_is_what_ingest_makes_of_the_same_text():
     }
     frame = pl.DataFrame(texts)
     found = read_text_types(frame.lazy())
-    ours = typed(frame.lazy(), found).collect()
+    ours = cast_columns(frame.lazy(), found).collect()
     for name, kind in found.types.items():
         ingested = convert(frame[name].replace("", None), DTYPES[kind])
         assert ours[name].to_list() == ingested.to_list(), name
@@ -86,7 +86,7 @@ def test_a_typed_table_is_what_ingest_makes_of_the_same_text():
 
 def test_an_offset_moves_a_moment_to_utc():
     frame = pl.LazyFrame({"x": ["2024-01-31T10:00:00+02:00"]})
-    moment = typed(frame, read_text_types(frame)).collect()["x"][0]
+    moment = cast_columns(frame, read_text_types(frame)).collect()["x"][0]
     assert moment == dt.datetime(2024, 1, 31, 8, tzinfo=dt.UTC)
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from mlops_cli.data.atomic_files import write_json
 from mlops_cli.layout import Layout
-from mlops_cli.registry.select_version import Selected
+from mlops_cli.registry.select_version import SelectedModel
 from mlops_cli.reporting import Silent
 from mlops_cli.serving.prepare import model_of
 from mlops_cli.serving.service.settings import Secrets
@@ -21,7 +21,7 @@ def bundle(folder, digest, monkeypatch):
         (folder / f"member-{number}").write_text(digest)
     none = type("Program", (), {"plans": ()})
     monkeypatch.setattr("mlops_cli.serving.prepare.FeatureProgram.from_json", lambda _: none)
-    return Selected("shop", folder, None)
+    return SelectedModel("shop", folder, None)
 
 
 def test_many_at_once_get_the_same_whole_copy(tmp_path, monkeypatch):

@@ -14,13 +14,13 @@ from mlops_cli.models.encoder import Encoder
 from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.models.labels import LabelCodec
 from mlops_cli.params.data import Featurize, Ingest
-from mlops_cli.serving.scorer import Scored, Scorer
+from mlops_cli.serving.scorer import RequestScorer, ScoredRows
 
 WIDTH, ROWS = 300, 1_024
 
 
 @pytest.fixture(scope="module")
-def wide() -> tuple[Scorer, Scored]:
+def wide() -> tuple[RequestScorer, ScoredRows]:
     """A scorer of a model with 300 features, and what it says of 1,024 rows."""
     rng = np.random.default_rng(1)
     names = [f"f{i}" for i in range(WIDTH)]
@@ -43,10 +43,14 @@ def wide() -> tuple[Scorer, Scored]:
         (Member("lightgbm", fitted),), encoder, labels, "binary", 0.5,
         program=program.to_json(), signature={"inputs": {}},
     )  # fmt: skip
-    return Scorer(bundle, program, None), Scored({}, matrix, bundle.predict_matrix(matrix), {})
+    return RequestScorer(bundle, program, None), ScoredRows(
+        {}, matrix, bundle.predict_matrix(matrix), {}
+    )
 
 
-def test_an_explanation_of_300_features_takes_little_memory(wide: tuple[Scorer, Scored]) -> None:
+def test_an_explanation_of_300_features_takes_little_memory(
+    wide: tuple[RequestScorer, ScoredRows],
+) -> None:
     scorer, scored = wide
     tracemalloc.start()
     found = scorer.explain(scored)
@@ -58,10 +62,13 @@ def test_an_explanation_of_300_features_takes_little_memory(wide: tuple[Scorer, 
     blanked[:, 0] = np.nan
     lost = scored.output[:5, 1] - scorer.bundle.predict_matrix(blanked)[:, 1]
     np.testing.assert_array_equal(found[:5, 0], lost)
-    assert scorer.explain(Scored({}, scored.matrix[:0], scored.output[:0], {})).shape == (0, WIDTH)
+    assert scorer.explain(ScoredRows({}, scored.matrix[:0], scored.output[:0], {})).shape == (
+        0,
+        WIDTH,
+    )
 
 
-def test_an_explanation_ends_when_nobody_waits(wide: tuple[Scorer, Scored]) -> None:
+def test_an_explanation_ends_when_nobody_waits(wide: tuple[RequestScorer, ScoredRows]) -> None:
     scorer, scored = wide
     calls: list[int] = []
 

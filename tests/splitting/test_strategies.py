@@ -30,27 +30,27 @@ def test_dense_ids_number_values_by_first_appearance() -> None:
 
 def test_random_split_has_the_shares_and_follows_the_seed() -> None:
     units = np.arange(1000)
-    one = strategies.randomly(units, None, 0.2, 0.1, seed=1)
+    one = strategies.at_random(units, None, 0.2, 0.1, seed=1)
     assert shares(one) == [0.7, 0.2, 0.1]
-    assert (one == strategies.randomly(units, None, 0.2, 0.1, seed=1)).all()
-    assert (one != strategies.randomly(units, None, 0.2, 0.1, seed=2)).any()
+    assert (one == strategies.at_random(units, None, 0.2, 0.1, seed=1)).all()
+    assert (one != strategies.at_random(units, None, 0.2, 0.1, seed=2)).any()
 
 
 def test_equal_rows_stay_together() -> None:
     units = np.repeat(np.arange(300), 2)
-    codes = strategies.randomly(units, None, 0.2, 0.2, seed=0)
+    codes = strategies.at_random(units, None, 0.2, 0.2, seed=0)
     assert (codes[::2] == codes[1::2]).all()
 
 
 def test_stratified_split_keeps_the_shares_of_each_class() -> None:
     classes = np.array([0] * 900 + [1] * 100)
-    codes = strategies.randomly(np.arange(1000), classes, 0.2, 0.2, seed=0)
+    codes = strategies.at_random(np.arange(1000), classes, 0.2, 0.2, seed=0)
     assert shares(codes[classes == 1]) == [0.6, 0.2, 0.2]
 
 
 def test_rows_are_repetitive_when_most_have_an_equal_one() -> None:
-    assert strategies.repetitive(np.zeros(10, np.int64))
-    assert not strategies.repetitive(np.arange(10))
+    assert strategies.repeats_rows(np.zeros(10, np.int64))
+    assert not strategies.repeats_rows(np.arange(10))
 
 
 def test_groups_stay_whole_and_mostly_stay_where_they_were_as_data_grows() -> None:
@@ -140,7 +140,7 @@ def test_overlap_in_time_is_refused() -> None:
 
 def test_a_missing_column_suggests_the_nearest() -> None:
     with pytest.raises(BadParams, match=r"split\.group is 'shp'") as caught:
-        strategies.needs("shp", ["shop", "x"], "split.group")
+        strategies.require_column("shp", ["shop", "x"], "split.group")
     assert caught.value.hint.startswith("Did you mean 'shop'?")
 
 
@@ -148,7 +148,7 @@ def test_the_only_row_of_a_class_is_a_training_row_though_another_row_equals_it(
     units = np.array([i % 60 for i in range(200)])
     classes = np.array([1 + i // 25 if i % 25 == 0 else 0 for i in range(200)])
     for seed in range(20):
-        codes = strategies.randomly(units, classes, 0.2, 0.2, seed)
+        codes = strategies.at_random(units, classes, 0.2, 0.2, seed)
         assert set(codes[classes > 0]) == {0}
 
 

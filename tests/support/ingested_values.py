@@ -151,13 +151,13 @@ def _infinite(cell: Any) -> bool:
 def _typed(column: Column, cells: list[Any], series: Any, markers: set[str]) -> list[str]:
     """Whether the column has the type that its values are of."""
     from mlops_cli.data.column_types import type_name
-    from mlops_cli.data.sql.tokens import selectable
+    from mlops_cli.data.sql.tokens import is_selectable
 
     texts = all(isinstance(c, str) or c is None for c in cells)
     present = [c for c in cells if c not in ("", None) and c not in markers]
     # A column of missing values only may be of any type.
     empty = all(value is None for value in column.values)
-    if column.type is None or empty or not texts or not present or not selectable(column.name):
+    if column.type is None or empty or not texts or not present or not is_selectable(column.name):
         return []
     if any(
         value is None and cell not in ("", None) and cell not in markers

@@ -26,7 +26,7 @@ from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.models.labels import LabelCodec
 from mlops_cli.params import Params
 from mlops_cli.params.serving import Serve
-from mlops_cli.serving.service.loaded_model import Served
+from mlops_cli.serving.service.loaded_model import LoadedModel
 from mlops_cli.serving.service.settings import Model
 from mlops_cli.splitting import strategies
 
@@ -142,7 +142,7 @@ class Project:
 
     def answered(self, number: str, frame: pl.DataFrame) -> None:
         """Keep what the workspace's model answers to orders, under a number, with their labels."""
-        served = Served.open(
+        served = LoadedModel.open(
             Model("shop", number, self.layout.model), self.layout.root, None, Serve()
         )
         needed = [*COLUMNS, "at"] if self.timed else list(COLUMNS)
@@ -170,7 +170,7 @@ class Project:
             codes, _ = strategies.by_time(features[TIME], 0.2, 0.2, None, None)
         else:
             units = np.arange(features.height)
-            codes = strategies.randomly(units, None, 0.2, 0.2, seed=1)
+            codes = strategies.at_random(units, None, 0.2, 0.2, seed=1)
         return {name: features.filter(codes == code) for code, name in enumerate(SPLITS)}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from mlops_cli.features.program import FeatureProgram
-from mlops_cli.online.lookup_cache import Remembered
+from mlops_cli.online.lookup_cache import LookupCache
 from mlops_cli.online.online_entries import entry_key, online_tables
 from mlops_cli.params.data import Featurize, Ingest
 
@@ -123,7 +123,7 @@ class Kept:
         tables = online_tables(program)
         self.kept = {t.name: dict(t.entries(sources[t.source], since)) for t in tables}
         self.decode = {t.name: t.decode for t in tables}
-        self.remembered = Remembered(tables, self.fetched)
+        self.remembered = LookupCache(tables, self.fetched)
 
     def fetched(self, table: str, keys: Sequence[tuple[Any, ...]]) -> list[Any | None]:
         """The entries of some keys."""

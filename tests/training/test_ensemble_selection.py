@@ -5,12 +5,12 @@ import pytest
 
 from mlops_cli.metrics.catalog import lookup
 from mlops_cli.training.ensemble_selection import select
-from mlops_cli.training.judge import Judge
+from mlops_cli.training.judge import CvScorer
 
 RNG = np.random.default_rng(0)
 Y = RNG.normal(size=500)
 GOOD, OTHER, POOR = (Y + RNG.normal(size=500) * noise for noise in (1.0, 1.1, 5.0))
-JUDGE = Judge(lookup("rmse", "regression"), Y, (slice(None),))
+JUDGE = CvScorer(lookup("rmse", "regression"), Y, (slice(None),))
 
 
 def chosen(predictions, *, costs=None, members=5, cost=10.0):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlops_cli.metrics.catalog import lookup
-from mlops_cli.training.judge import Judge
+from mlops_cli.training.judge import CvScorer
 
 
 def test_a_judge_takes_the_mean_of_the_folds_and_all_where_one_lacks_a_class():
@@ -12,7 +12,9 @@ def test_a_judge_takes_the_mean_of_the_folds_and_all_where_one_lacks_a_class():
     p = np.column_stack([1 - y * 0.8, y * 0.8])
     metric = lookup("roc_auc", "binary")
     whole = (np.array([0, 1]), np.array([2, 3]))
-    assert Judge(metric, y, whole)(p) == 1.0
-    assert Judge(metric, y, (np.array([0, 2]), np.array([1, 3])))(p) == 1.0
-    assert Judge(lookup("log_loss", "binary"), y, whole).gain(p) == pytest.approx(np.log(0.8) / 2)
-    assert Judge(metric, np.zeros(4, int), whole).gain(p) == -np.inf
+    assert CvScorer(metric, y, whole)(p) == 1.0
+    assert CvScorer(metric, y, (np.array([0, 2]), np.array([1, 3])))(p) == 1.0
+    assert CvScorer(lookup("log_loss", "binary"), y, whole).gain(p) == pytest.approx(
+        np.log(0.8) / 2
+    )
+    assert CvScorer(metric, np.zeros(4, int), whole).gain(p) == -np.inf

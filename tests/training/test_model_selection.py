@@ -6,34 +6,34 @@ import pytest
 from mlops_cli.metrics.catalog import lookup
 from mlops_cli.models.families import FAMILIES
 from mlops_cli.params.modelling import Ensemble
-from mlops_cli.training.judge import Judge
+from mlops_cli.training.judge import CvScorer
 from mlops_cli.training.model_selection import (
-    Contender,
-    bagged,
-    copies,
-    preferred,
+    CandidateModel,
+    is_bagged,
+    rank_candidates,
+    seed_copies,
+    select_ensemble,
     standard_error,
-    weighed,
 )
 from mlops_cli.training.search.trials import Trial
-from mlops_cli.training.time_budget import Plan
+from mlops_cli.training.time_budget import SearchPlan
 
 ROWS = 2_000
 RNG = np.random.default_rng(0)
 Y = RNG.normal(size=ROWS)
 NOISE = RNG.normal(size=ROWS)
-JUDGE = Judge(lookup("rmse", "regression"), Y, (slice(None),))
+JUDGE = CvScorer(lookup("rmse", "regression"), Y, (slice(None),))
 
 
 def contender(number, spread, family="lightgbm", rounds=100, noise=NOISE):
     prediction = (Y + noise * spread).astype(np.float32)
     score = JUDGE(prediction.astype(float))
     trial = Trial(number, family, {"max_leaves": 32}, "complete", score, rounds)
-    return Contender(trial, prediction, 1.0)
+    return CandidateModel(trial, prediction, 1.0)
 
 
 def order(contenders, *, simplest):
-    found = preferred(contenders, JUDGE, seed=0, simplest=simplest)
+    found = rank_candidates(contenders, JUDGE, seed=0, simplest=simplest)
     return [c.trial.number for c in found]
 
 
@@ -54,20 +54,20 @@ def test_the_simplest_of_those_as_good_as_the_best_leads():
 
 def test_the_standard_error_is_that_of_the_metric():
     values = np.abs(RNG.normal(size=ROWS))
-    mae = Judge(lookup("mae", "regression"), np.zeros(ROWS), (slice(None),))
+    mae = CvScorer(lookup("mae", "regression"), np.zeros(ROWS), (slice(None),))
     found = standard_error(mae, values, seed=1)
     assert found == pytest.approx(values.std() / np.sqrt(ROWS), rel=0.25)
     assert found == standard_error(mae, values, seed=1)
 
 
 def test_after_a_cross_validation_a_member_is_several_models_by_its_family():
-    folds, one = Plan(8, 100), Plan(1, 100)
-    assert bagged("mlp", folds, Ensemble())
-    assert copies("lightgbm", folds, Ensemble()) == 2
-    assert copies("linear", folds, Ensemble()) == 1
+    folds, one = SearchPlan(8, 100), SearchPlan(1, 100)
+    assert is_bagged("mlp", folds, Ensemble())
+    assert seed_copies("lightgbm", folds, Ensemble()) == 2
+    assert seed_copies("linear", folds, Ensemble()) == 1
     for family in ("mlp", "lightgbm"):
-        assert copies(family, folds, False) == copies(family, one, Ensemble()) == 1
-        assert not bagged(family, one, Ensemble())
+        assert seed_copies(family, folds, False) == seed_copies(family, one, Ensemble()) == 1
+        assert not is_bagged(family, one, Ensemble())
 
 
 def test_members_are_bounded_by_time_and_number():
@@ -75,7 +75,9 @@ def test_members_are_bounded_by_time_and_number():
     predictions = [c.prediction for c in contenders]
 
     def members(bounds, most=None, family="lightgbm"):
-        return weighed([family] * 6, predictions, JUDGE, Plan(8, 100), bounds, most, seed=0)
+        return select_ensemble(
+            [family] * 6, predictions, JUDGE, SearchPlan(8, 100), bounds, most, seed=0
+        )
 
     assert members(False) == {0: 1.0}
     assert len(members(Ensemble(members=3, milliseconds=100.0))) == 3
@@ -93,7 +95,7 @@ def test_the_linear_model_is_taken_where_no_other_can_be_told_from_it(bounds):
         parts = [(Y + noise * s + own * 0.01).astype(np.float32) for s in spreads]
         parts.append((Y + noise * linear).astype(np.float32))
         families = ["lightgbm"] * len(spreads) + ["linear"]
-        return weighed(families, parts, JUDGE, Plan(8, 100), bounds, seed=0)
+        return select_ensemble(families, parts, JUDGE, SearchPlan(8, 100), bounds, seed=0)
 
     assert members(0.4) == {0: 1.0}, "it is clearly better"
     assert members(0.5) == {1: 1.0}
@@ -106,9 +108,13 @@ def test_where_all_are_perfect_the_model_is_linear(kind):
     y = np.arange(60) % classes
     sure = np.eye(classes, dtype=np.float32)[y]
     metric = lookup("roc_auc" if kind == "binary" else "accuracy", kind)
-    judge = Judge(metric, y, (slice(0, 30), slice(30, 60)))
+    judge = CvScorer(metric, y, (slice(0, 30), slice(30, 60)))
     families = ["lightgbm", "linear", "catboost"]
-    assert weighed(families, [sure] * 3, judge, Plan(2, 30), Ensemble(), seed=0) == {1: 1.0}
+    assert select_ensemble(families, [sure] * 3, judge, SearchPlan(2, 30), Ensemble(), seed=0) == {
+        1: 1.0
+    }
     trials = [Trial(i, f, {"max_leaves": 32}, "complete", 1.0, 10) for i, f in enumerate(families)]
-    found = preferred([Contender(t, sure, 1.0) for t in trials], judge, seed=0, simplest=False)
+    found = rank_candidates(
+        [CandidateModel(t, sure, 1.0) for t in trials], judge, seed=0, simplest=False
+    )
     assert [c.trial.family for c in found] == ["linear", "lightgbm", "catboost"]

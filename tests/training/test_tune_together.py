@@ -111,7 +111,7 @@ def finished(layout):
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    from mlops_cli.training.search.parallel_search import counted
+    from mlops_cli.training.search.parallel_search import finished_trials
 
     found: set[str] = set()
     for path in (layout.work / "tune").glob("*.shared"):
@@ -121,7 +121,7 @@ def finished(layout):
         storage = JournalStorage(JournalFileBackend(str(copy)))
         for study in optuna.get_all_study_summaries(storage):
             seen = optuna.load_study(study_name=study.study_name, storage=storage).get_trials()
-            found |= {json.dumps(t.settings, sort_keys=True) for t in counted(seen)}
+            found |= {json.dumps(t.settings, sort_keys=True) for t in finished_trials(seen)}
     return found
 
 

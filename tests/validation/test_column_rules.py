@@ -7,7 +7,7 @@ import pytest
 from mlops_cli.errors import BadParams
 from mlops_cli.params.data import SourceRules
 from mlops_cli.validation import table_rules
-from mlops_cli.validation.column_rules import Check, Finding, compile_rows
+from mlops_cli.validation.column_rules import ColumnRule, RuleFinding, compile_rows
 from mlops_cli.validation.validator import check_source
 
 UNTIL = dt.datetime(2020, 1, 10, tzinfo=dt.UTC)
@@ -174,7 +174,7 @@ def test_rules_that_do_not_go_with_the_type_are_bad_settings(rules, says):
 
 def test_policies_tolerate_what_they_say():
     def passes(policy, tolerate):
-        return Finding(Check("t", ("c",), "r", policy, tolerate), 1, 10).passed
+        return RuleFinding(ColumnRule("t", ("c",), "r", policy, tolerate), 1, 10).passed
 
     assert [passes(p, None) for p in ("fail", "quarantine", "warn")] == [False, True, True]
     assert [passes(p, 0.05) for p in ("fail", "quarantine", "warn")] == [False] * 3
@@ -182,8 +182,11 @@ def test_policies_tolerate_what_they_say():
 
 
 def test_a_finding_is_one_sentence():
-    finding = Finding(
-        Check("flights", ("carrier",), "pattern ^[A-Z0-9]{2}$"), 12, 336776, ((3, "aa"), (9, "x1z"))
+    finding = RuleFinding(
+        ColumnRule("flights", ("carrier",), "pattern ^[A-Z0-9]{2}$"),
+        12,
+        336776,
+        ((3, "aa"), (9, "x1z")),
     )
     assert finding.sentence() == (
         "flights.carrier breaks `pattern ^[A-Z0-9]{2}$` in 12 of 336776 rows (0.004%): 'aa', 'x1z'"

@@ -11,7 +11,12 @@ from mlops_cli.cli.output import console
 from mlops_cli.reporting import Table
 
 if TYPE_CHECKING:
-    from mlops_cli.registry.compare_revisions import Change, Difference, Figure, FigureChange
+    from mlops_cli.registry.compare_revisions import (
+        Difference,
+        FigureChange,
+        MetricValue,
+        ValueChange,
+    )
 
 __all__ = ["as_json", "as_markdown", "draw_difference"]
 
@@ -82,7 +87,7 @@ def _tables(d: Difference) -> Iterator[Table]:
         yield Table("features", ("change", "feature"), tuple(features))
 
 
-def _changes(title: str, changes: tuple[Change, ...], d: Difference) -> Iterator[Table]:
+def _changes(title: str, changes: tuple[ValueChange, ...], d: Difference) -> Iterator[Table]:
     if changes:
         rows = tuple(
             (
@@ -106,7 +111,7 @@ def _figures(change: FigureChange) -> tuple[str, str, str, str, str]:
     return change.metric, _figure(change.old), _figure(change.new), moved, said
 
 
-def _figure(figure: Figure | None) -> str:
+def _figure(figure: MetricValue | None) -> str:
     if figure is None:
         return "(not there)"
     if figure.low is None or figure.high is None:

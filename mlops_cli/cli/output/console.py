@@ -30,8 +30,8 @@ __all__ = [
     "draw_note",
     "draw_summary",
     "draw_table",
+    "escape_controls",
     "line",
-    "visible",
 ]
 
 _SHOWN_ROWS = 40
@@ -43,7 +43,7 @@ _STEERING = re.compile(
 )
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Text with the characters that would steer a terminal written out, ESC as x1b."""
     return _STEERING.sub(lambda found: _written(found[0]), text)
 
@@ -52,7 +52,7 @@ def line(text: object) -> str:
     """Text from outside for one line of rich markup: visible, unbroken, no markup of its own."""
     from rich.markup import escape
 
-    return escape(visible(" ".join(str(text).split("\n")).replace("\t", " ")))
+    return escape(escape_controls(" ".join(str(text).split("\n")).replace("\t", " ")))
 
 
 def _written(character: str) -> str:
@@ -84,13 +84,13 @@ def _console_class() -> type[Console]:
         ) -> Iterable[Segment]:
             for segment in super().render(renderable, options):
                 if segment.control is None and _STEERING.search(segment.text):
-                    yield Segment(visible(segment.text), segment.style)
+                    yield Segment(escape_controls(segment.text), segment.style)
                 else:
                     yield segment
 
         def render_str(self, text: str, **options: Any) -> Text:
             # Before rich measures it, and drops some of these characters.
-            return super().render_str(visible(text), **options)
+            return super().render_str(escape_controls(text), **options)
 
     return VisibleConsole
 
@@ -110,12 +110,12 @@ def draw_summary(title: str, summary: Summary, seconds: float | None, *, tables:
 def draw_table(table: Table) -> None:
     """A table, cut to what a screen holds."""
     out = console()
-    out.print(drawn(table))
+    out.print(render_table(table))
     if len(table.rows) > _SHOWN_ROWS:
         out.print(f"[dim]... and {len(table.rows) - _SHOWN_ROWS} more rows[/dim]")
 
 
-def drawn(table: Table) -> RichTable:
+def render_table(table: Table) -> RichTable:
     """A table as rich shows it, its first rows."""
     from rich.table import Table as RichTable
 

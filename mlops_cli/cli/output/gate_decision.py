@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.cli.output import console
-from mlops_cli.data.untrusted import well_formed
+from mlops_cli.data.untrusted import refuse_malformed
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -25,7 +25,7 @@ def decision(layout: Layout) -> dict[str, Any] | None:
     return record
 
 
-@well_formed("models/registration.json", "Make it anew with `mlops run`.")
+@refuse_malformed("models/registration.json", "Make it anew with `mlops run`.")
 def draw_decision(layout: Layout) -> None:
     """Approved or rejected, by which gates, with the test metrics and their intervals."""
     from mlops_cli.reporting import Table, figure_text

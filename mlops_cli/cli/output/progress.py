@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from mlops_cli.cli.output.console import console, drawn, line, visible
+from mlops_cli.cli.output.console import console, escape_controls, line, render_table
 
 if TYPE_CHECKING:
-    from mlops_cli.reporting import Board, Progress
+    from mlops_cli.reporting import Leaderboard, Progress
 
-__all__ = ["LiveLine", "PlainLines", "shown", "sparkline"]
+__all__ = ["LiveLine", "PlainLines", "live_progress", "sparkline"]
 
 _PLAIN_EVERY = 10.0
 
@@ -69,7 +69,7 @@ class LiveLine(AbstractContextManager["LiveLine"]):
     def update(self, text: str, done: float | None = None, total: float | None = None) -> None:
         """Show the text, and how much of how much."""
         count = "" if done is None or total is None else f"{done:,.0f}/{total:,.0f}"
-        shown = visible(text).replace("\n", " ")
+        shown = escape_controls(text).replace("\n", " ")
         self._bar.update(
             self._task,
             description=shown,
@@ -82,14 +82,14 @@ class LiveLine(AbstractContextManager["LiveLine"]):
         """Print a line above the live one."""
         self._bar.console.print(f"  [yellow]![/yellow] {line(text)}")
 
-    def board(self, board: Board) -> None:
+    def board(self, board: Leaderboard) -> None:
         """Show the leaders, the course of the best value, and the time left."""
         from rich.text import Text
 
         course = Text(sparkline(board.course, _WIDE), style="cyan")
         if board.left is not None:
             course.append(f"  {max(board.left, 0):.0f} s left", style="dim")
-        self._bar.above = (drawn(board.leaders), course)
+        self._bar.above = (render_table(board.leaders), course)
 
 
 def sparkline(values: Sequence[float], most: int) -> str:
@@ -129,12 +129,12 @@ class PlainLines(AbstractContextManager["PlainLines"]):
         """Print a line."""
         self._print(f"! {text}")
 
-    def board(self, board: Board) -> None:
+    def board(self, board: Leaderboard) -> None:
         """Nothing: a log is no place for what is shown again and again."""
 
     def _print(self, text: str) -> None:
         one_line = text.replace("\n", " ")
-        sys.stdout.write(f"  {self._stage}: {visible(one_line)}\n")
+        sys.stdout.write(f"  {self._stage}: {escape_controls(one_line)}\n")
         sys.stdout.flush()
 
 
@@ -153,7 +153,7 @@ class _Nothing(AbstractContextManager["Progress"]):
         """Nothing to clear away."""
 
 
-def shown(stage: str, *, quiet: bool) -> AbstractContextManager[Progress]:
+def live_progress(stage: str, *, quiet: bool) -> AbstractContextManager[Progress]:
     """The progress that fits where stdout goes."""
     if quiet:
         return _Nothing()

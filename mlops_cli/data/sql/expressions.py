@@ -15,7 +15,7 @@ from mlops_cli.errors import BadParams, DataRefused, nearest
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Expression", "cannot_take", "finite"]
+__all__ = ["Expression", "finite", "value_refusal"]
 
 _SHOWN = 200
 _DIVERGES = re.compile(r"/|\b(exp|ln|log\w*|pow(er)?|cotd?|tand?)\b", re.IGNORECASE)
@@ -28,7 +28,7 @@ class Expression:
     Parameters
     ----------
     sql
-        In Polars' dialect, over columns of one table, as far as ``core.sql_grammar`` has it. It
+        In Polars' dialect, over columns of one table, as far as ``data.sql.grammar`` has it. It
         must work row by row: no aggregates, no windows, no clock, because the same expression
         later sees one row only.
     place
@@ -173,7 +173,7 @@ class Expression:
         )
 
 
-def cannot_take(error: Exception, section: str) -> DataRefused:
+def value_refusal(error: Exception, section: str) -> DataRefused:
     """The refusal of data with a value that an expression of a section can't take.
 
     The values themselves, which Polars names, are left out: they may be anybody's.

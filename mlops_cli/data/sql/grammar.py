@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from mlops_cli.data.sql.functions import CLOCK, FUNCTIONS, OPERATORS, OTHER_ROWS, RESERVED, TYPES
 from mlops_cli.data.sql.growth import growth_of_call, refuse_growth
-from mlops_cli.data.sql.tokens import END, GrammarError, Token, selectable, tokens_of
+from mlops_cli.data.sql.tokens import END, GrammarError, Token, is_selectable, tokens_of
 
 __all__ = ["LONGEST", "MOST_NESTED", "MOST_NODES", "GrammarError", "Sql", "parse"]
 
@@ -205,7 +205,7 @@ class _Parser:
 
     def column(self, name: str) -> None:
         """A column, which is written in quotes."""
-        if not selectable(name):
+        if not is_selectable(name):
             raise GrammarError(f"{name!r} stands for many columns", "Name one column.")
         self.at += 1
         self.columns.append(name)

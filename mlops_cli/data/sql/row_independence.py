@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["is_row_by_row", "made_up"]
+__all__ = ["is_row_by_row", "sample_rows"]
 
 _NUMBERS = (3, -7, 0, None, 2**53 + 1, 1, 2**63 - 1, -(2**63))
 _FLOATS = (1.5, -2.25, 0.0, None, float("nan"), 1e300)
@@ -27,7 +27,7 @@ def is_row_by_row(expr: pl.Expr, schema: pl.Schema) -> bool:
     """
     import polars as pl
 
-    rows = made_up(schema)
+    rows = sample_rows(schema)
     try:
         together = _values(expr, rows)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
@@ -41,7 +41,7 @@ def is_row_by_row(expr: pl.Expr, schema: pl.Schema) -> bool:
         return False
 
 
-def made_up(schema: pl.Schema) -> pl.DataFrame:
+def sample_rows(schema: pl.Schema) -> pl.DataFrame:
     """Some rows of odd values, no two columns of a type alike."""
     import polars as pl
 

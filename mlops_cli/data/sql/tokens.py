@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["CONTROL", "END", "GrammarError", "Token", "selectable", "tokens_of", "unselectable"]
+__all__ = [
+    "CONTROL",
+    "END",
+    "GrammarError",
+    "Token",
+    "is_selectable",
+    "tokens_of",
+    "why_unselectable",
+]
 
 _TOKEN = re.compile(
     r"""
@@ -82,12 +90,12 @@ def _after_comment(sql: str, start: int) -> int:
     raise GrammarError(f"a comment without its end at character {start + 1}")
 
 
-def selectable(name: str) -> bool:
-    """Whether an expression can name this column alone; see ``unselectable``."""
-    return not unselectable(name)
+def is_selectable(name: str) -> bool:
+    """Whether an expression can name this column alone; see ``why_unselectable``."""
+    return not why_unselectable(name)
 
 
-def unselectable(name: str) -> str:
+def why_unselectable(name: str) -> str:
     """Why an expression can't name this column; empty where it can.
 
     ``*`` and ``^...$`` stand for many columns.

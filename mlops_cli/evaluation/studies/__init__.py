@@ -35,7 +35,7 @@ def study(
         raise Usage(f"there is no study {name!r}", nearest(name, STUDIES))
     from mlops_cli.evaluation.studies.ablation import ablation
     from mlops_cli.evaluation.studies.adversarial import adversarial
-    from mlops_cli.evaluation.studies.base import opened, written
+    from mlops_cli.evaluation.studies.base import load_context, write_report
     from mlops_cli.evaluation.studies.learning_curves import learning, staleness
 
     run = dict(zip(STUDIES, (ablation, learning, staleness, adversarial), strict=True))[name]
@@ -43,7 +43,7 @@ def study(
 
     # BLAS rounds otherwise with another number of threads.
     with threadpool_limits(limits=1, user_api="blas"):
-        found = run(opened(params, layout, options), progress)
+        found = run(load_context(params, layout, options), progress)
     by_feature = name == "ablation" and options.by == "feature"
-    written(layout, "ablation-feature" if by_feature else name, found.report)
+    write_report(layout, "ablation-feature" if by_feature else name, found.report)
     return found.summary

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import Usage
-from mlops_cli.evaluation.studies.base import Found, cell
+from mlops_cli.evaluation.studies.base import StudyResult, format_cell
 from mlops_cli.evaluation.studies.latency import of_lookups, of_models
 from mlops_cli.reporting import Summary, Table
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from mlops_cli.evaluation.studies.base import Case
+    from mlops_cli.evaluation.studies.base import StudyContext
     from mlops_cli.features.program import FeatureProgram
     from mlops_cli.metrics.bootstrap import Interval
     from mlops_cli.models.bundle import Bundle
@@ -31,7 +31,7 @@ BASE = "(base)"
 """Features that need no join and no window."""
 
 
-def ablation(case: Case, progress: Progress) -> Found:
+def ablation(case: StudyContext, progress: Progress) -> StudyResult:
     """Fit without each group of features, and compare with the model that has them all."""
     if case.options.by not in ("source", "feature"):
         raise Usage(f"--by is {case.options.by!r}", "Give source or feature.")
@@ -56,10 +56,10 @@ def ablation(case: Case, progress: Progress) -> Found:
         "groups": _ranked(groups, worth),
     }
     saved = {name: scoring["all"] - scoring[f"without {name}"] for name in groups}
-    return Found(
+    return StudyResult(
         report,
         Summary(
-            headline=f"{metric} {cell(whole)} with all features; "
+            headline=f"{metric} {format_cell(whole)} with all features; "
             f"{scoring['all']:.3f} ms to score a row",
             tables=(_table(report, worth, saved, lookups),),
             facts=report
@@ -74,7 +74,7 @@ def ablation(case: Case, progress: Progress) -> Found:
     )
 
 
-def _groups(case: Case, program: FeatureProgram | None) -> dict[str, list[str]]:
+def _groups(case: StudyContext, program: FeatureProgram | None) -> dict[str, list[str]]:
     """Source, or feature, -> the features that are left out together."""
     features = list(case.bundle.encoder.kinds)
     groups = {name: [name] for name in features}
@@ -92,7 +92,7 @@ def _groups(case: Case, program: FeatureProgram | None) -> dict[str, list[str]]:
 
 
 def _fit(
-    case: Case, frame: pl.DataFrame, groups: Mapping[str, list[str]], progress: Progress
+    case: StudyContext, frame: pl.DataFrame, groups: Mapping[str, list[str]], progress: Progress
 ) -> dict[str, Bundle]:
     """The model with all features (``all``), and ``without`` each group."""
     features, total = list(case.bundle.encoder.kinds), len(groups) + 1
@@ -128,7 +128,7 @@ def _table(
     rows = []
     for entry in report["groups"]:
         name = entry["group"]
-        row = (name, len(entry["features"]), cell(worth[name]), round(saved[name], 3))
+        row = (name, len(entry["features"]), format_cell(worth[name]), round(saved[name], 3))
         rows.append((*row, _rounded(lookups.get(name))) if lookups else row)
     columns = (report["by"], "features", f"worth in {report['metric']}", "ms of scoring saved")
     more = ("ms to look up",) if lookups else ()

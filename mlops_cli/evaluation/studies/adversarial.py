@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import DataRefused
-from mlops_cli.evaluation.studies.base import Found, cell
+from mlops_cli.evaluation.studies.base import StudyResult, format_cell
 from mlops_cli.reporting import Summary, Table
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mlops_cli.evaluation.studies.base import Case
+    from mlops_cli.evaluation.studies.base import StudyContext
     from mlops_cli.metrics.bootstrap import Interval
     from mlops_cli.metrics.catalog import Floats
     from mlops_cli.models.encoder import Encoder
@@ -31,7 +31,7 @@ _LEAST = 20
 _SHOWN = 10
 
 
-def adversarial(case: Case, progress: Progress) -> Found:
+def adversarial(case: StudyContext, progress: Progress) -> StudyResult:
     """Cross-fit LightGBM on train against test rows, and rank what tells them apart."""
     import numpy as np
     import polars as pl
@@ -66,7 +66,7 @@ def adversarial(case: Case, progress: Progress) -> Found:
         "rows": {"train": len(train), "test": len(test)},
         "telling": _telling(encoder, shares, X[y == 0], X[y == 1]),
     }
-    return Found(report, _summary(report, auc))
+    return StudyResult(report, _summary(report, auc))
 
 
 def _cross_fit(
@@ -112,7 +112,7 @@ def _summary(report: dict[str, Any], auc: Interval) -> Summary:
     rows = tuple((t["feature"], t["share"], t["train"], t["test"]) for t in report["telling"])
     columns = ("feature", "share of the gain", "typical in train", "typical in test")
     return Summary(
-        headline=f"test rows {differ} training rows: roc_auc {cell(auc)}",
+        headline=f"test rows {differ} training rows: roc_auc {format_cell(auc)}",
         tables=(Table("What tells them apart", columns, rows),),
         facts=report,
     )

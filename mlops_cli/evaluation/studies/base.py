@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlops_cli.params import Params
     from mlops_cli.reporting import Summary
 
-__all__ = ["Case", "Found", "Options", "cell", "opened", "written"]
+__all__ = ["Options", "StudyContext", "StudyResult", "format_cell", "load_context", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Found:
+class StudyResult:
     """What is written, and what is shown (which may also hold measured times)."""
 
     report: dict[str, Any]
@@ -58,7 +58,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Case:
+class StudyContext:
     """The last run's model, the rows that it was fitted on, and those that judge it.
 
     Attributes
@@ -145,7 +145,7 @@ class Case:
         return frame[TARGET].n_unique() >= max(2, len(self.bundle.labels.classes))
 
 
-def opened(params: Params, layout: Layout, options: Options) -> Case:
+def load_context(params: Params, layout: Layout, options: Options) -> StudyContext:
     """Load the last run's model and rows.
 
     Raises
@@ -172,14 +172,14 @@ def opened(params: Params, layout: Layout, options: Options) -> Case:
         )
     y = bundle.labels.encode(test[TARGET], "the test split")
     metric = lookup(name, kind, cost_matrix(params.task, bundle.labels.classes))
-    return Case(params, layout, options, bundle, known, test, y, metric)
+    return StudyContext(params, layout, options, bundle, known, test, y, metric)
 
 
-def written(layout: Layout, name: str, report: dict[str, Any]) -> None:
+def write_report(layout: Layout, name: str, report: dict[str, Any]) -> None:
     """Write a study's report; the same inputs give the same bytes."""
     write_json(layout.study(name), report)
 
 
-def cell(found: Interval | None) -> str:
+def format_cell(found: Interval | None) -> str:
     """A figure with its interval, for a table."""
     return figure_text(None if found is None else vars(found))

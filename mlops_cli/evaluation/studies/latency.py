@@ -46,7 +46,7 @@ def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> d
     """
     from mlops_cli.data import parquet
     from mlops_cli.features.windows import AT
-    from mlops_cli.online.query_times import Asked
+    from mlops_cli.online.query_times import QueryTimes
     from mlops_cli.online.request_program import RequestProgram
     from mlops_cli.online.store import open_store, program_id
     from mlops_cli.online.store.cache import CachedEntries
@@ -70,7 +70,7 @@ def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> d
             continue
         taken = []
         for i, key in enumerate(rows.select(table.keys).iter_rows()):
-            asked = Asked(1, None if at is None else at[i : i + 1])
+            asked = QueryTimes(1, None if at is None else at[i : i + 1])
             start = time.perf_counter()
             remembered.of_table(table, [[value] for value in key], asked)
             taken.append(time.perf_counter() - start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import DataRefused, Usage
-from mlops_cli.evaluation.studies.base import Found, cell
+from mlops_cli.evaluation.studies.base import StudyResult, format_cell
 from mlops_cli.layout import TIME
 from mlops_cli.reporting import Summary, Table
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from mlops_cli.evaluation.studies.base import Case
+    from mlops_cli.evaluation.studies.base import StudyContext
     from mlops_cli.metrics.bootstrap import Comparison
     from mlops_cli.reporting import Progress
 
@@ -25,7 +25,7 @@ _LEAST = 30
 """On fewer rows nothing is fitted."""
 
 
-def learning(case: Case, progress: Progress) -> Found:
+def learning(case: StudyContext, progress: Progress) -> StudyResult:
     """Halve the rows again and again; each training set is part of the next larger one."""
     total = min(case.options.rows, len(case.known))
     sizes = [total // 2**halved for halved in range(max(0, case.options.steps), -1, -1)]
@@ -38,12 +38,12 @@ def learning(case: Case, progress: Progress) -> Found:
     gain = found.gains.get(str(half), {}).get(case.metric.name) if half else None
     headline = f"{case.metric.name} {points[-1]['shown']} on {points[-1]['rows']:,} rows"
     if gain:
-        headline += f"; better by {cell(gain)} than on half of them"
+        headline += f"; better by {format_cell(gain)} than on half of them"
     report = _report(case, points) | ({"gain_of_the_last_half": gain.rounded()} if gain else {})
-    return Found(report, _summary(case, "Learning curve", headline, points, report, "rows"))
+    return StudyResult(report, _summary(case, "Learning curve", headline, points, report, "rows"))
 
 
-def staleness(case: Case, progress: Progress) -> Found:
+def staleness(case: StudyContext, progress: Progress) -> StudyResult:
     """Move the training rows back in time, over a span of the same length each.
 
     Raises
@@ -88,7 +88,7 @@ def staleness(case: Case, progress: Progress) -> Found:
     worst = points[-1]
     headline = f"{metric} {points[0]['shown']} on the newest rows, {worst['shown']} on the oldest"
     report = _report(case, points) | {"step": case.options.step}
-    return Found(report, _summary(case, "Staleness", headline, points, report, "until"))
+    return StudyResult(report, _summary(case, "Staleness", headline, points, report, "until"))
 
 
 def _moments(last: Any, step: str, steps: int) -> Sequence[dt.datetime]:
@@ -108,7 +108,7 @@ def _moments(last: Any, step: str, steps: int) -> Sequence[dt.datetime]:
 
 
 def _fitted(
-    case: Case, parts: list[tuple[str, pl.DataFrame]], progress: Progress
+    case: StudyContext, parts: list[tuple[str, pl.DataFrame]], progress: Progress
 ) -> tuple[list[dict[str, Any]], Comparison]:
     """Fit on each part; the last is what the others are compared with."""
     features = list(case.bundle.encoder.kinds)
@@ -128,19 +128,19 @@ def _fitted(
     for name, part in parts:
         figure = found.figures[name].get(case.metric.name)
         points.append(
-            {"training": name, "rows": len(part), "shown": cell(figure)}
+            {"training": name, "rows": len(part), "shown": format_cell(figure)}
             | (figure.rounded() if figure else {})
         )
     return points, found
 
 
-def _report(case: Case, points: list[dict[str, Any]]) -> dict[str, Any]:
+def _report(case: StudyContext, points: list[dict[str, Any]]) -> dict[str, Any]:
     plain = [{k: v for k, v in point.items() if k != "shown"} for point in points]
     return {"metric": case.metric.name, "judged_on": len(case.test), "points": plain}
 
 
 def _summary(
-    case: Case,
+    case: StudyContext,
     title: str,
     headline: str,
     points: list[dict[str, Any]],

@@ -8,14 +8,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-from mlops_cli.data.urls import masked
+from mlops_cli.data.urls import mask_url
 from mlops_cli.errors import SourceUnreadable
-from mlops_cli.ingestion.sources.request import Opened, Request, format_of
+from mlops_cli.ingestion.sources.request import OpenedSource, SourceRequest, format_of
 
 if TYPE_CHECKING:
     from mlops_cli.params.data import Source
 
-__all__ = ["KINDS", "Opened", "Request", "SourceKind", "kind_of", "open_table"]
+__all__ = ["KINDS", "OpenedSource", "SourceKind", "SourceRequest", "open_table", "source_kind"]
 
 KINDS = {
     "csv": "csv_files",
@@ -30,11 +30,11 @@ KINDS = {
 class SourceKind(Protocol):
     """What each kind's module offers."""
 
-    def open_table(self, request: Request) -> Opened:
+    def open_table(self, request: SourceRequest) -> OpenedSource:
         """Look at the source and give a lazy table over it; reading comes later, in a stream."""
 
 
-def kind_of(source: Source) -> str:
+def source_kind(source: Source) -> str:
     """Tell a source's kind by its URI and ``format``."""
     scheme, colon, _ = source.uri.partition(":")
     if colon and scheme.lower() in {"http", "https"}:
@@ -43,13 +43,13 @@ def kind_of(source: Source) -> str:
         return "python"
     if "://" in source.uri:
         raise SourceUnreadable(
-            f"{masked(source.uri)} is not of a kind of source that can be read",
+            f"{mask_url(source.uri)} is not of a kind of source that can be read",
             "Give a path, glob or folder, an http(s) URL, or python:module:attribute.",
         )
     return source.format or "file"
 
 
-def open_table(request: Request) -> Opened:
+def open_table(request: SourceRequest) -> OpenedSource:
     """Open any source.
 
     Raises
@@ -57,7 +57,7 @@ def open_table(request: Request) -> Opened:
     SourceUnreadable
         If it isn't there, is empty, or isn't what its name or ``format`` says.
     """
-    kind = kind_of(request.source)
+    kind = source_kind(request.source)
     if kind == "file":
         kind = format_of(request)
     module = cast("SourceKind", import_module(f"{__name__}.{KINDS[kind]}"))

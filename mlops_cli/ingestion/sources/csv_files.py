@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlops_cli.data.column_types import DTYPES
-from mlops_cli.data.csv_dialect import complete, missing_as_null, records
-from mlops_cli.data.masking import misfit
+from mlops_cli.data.csv_dialect import missing_as_null, name_all, records
+from mlops_cli.data.masking import describe_misfit
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.ingestion.sources.csv_blank_lines import has_blank_lines, without_blank_lines
 from mlops_cli.ingestion.sources.csv_survey import survey_file
 from mlops_cli.ingestion.sources.files import (
-    Scanned,
+    ScannedFile,
     check_utf8,
     open_files,
+    plain_copy,
     scratch_file,
-    unpacked,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mlops_cli.ingestion.sources.request import Opened, Request
+    from mlops_cli.ingestion.sources.request import OpenedSource, SourceRequest
 
 __all__ = ["diagnose", "open_table", "scan"]
 
@@ -41,12 +41,12 @@ INFER_ROWS = 10_000
 _NATIVE = ("integer", "number", "string")
 
 
-def open_table(request: Request) -> Opened:
+def open_table(request: SourceRequest) -> OpenedSource:
     """Open the CSV files of a source as one table."""
     return open_files(request, sys.modules[__name__])
 
 
-def scan(path: Path, shown: str, request: Request) -> Scanned:
+def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
     """Check a file's header and rows, and give its lazy table.
 
     Raises
@@ -62,7 +62,7 @@ def scan(path: Path, shown: str, request: Request) -> Scanned:
             "Use a comma, semicolon, tab or the like.",
         )
     _check_magic(path, shown, request)
-    plain = unpacked(path, shown, request)
+    plain = plain_copy(path, shown, request)
     header = _header(plain, shown, request)
     compact = plain
     if len(header) > 1 and has_blank_lines(plain):
@@ -82,10 +82,10 @@ def scan(path: Path, shown: str, request: Request) -> Scanned:
         problem = _ragged_row(plain, shown, request, len(header))
         if problem is not None:
             raise problem
-    return Scanned(_lazy(compact, request, header), counts.records - 1)
+    return ScannedFile(_lazy(compact, request, header), counts.records - 1)
 
 
-def _lazy(plain: Path, request: Request, header: list[str]) -> pl.LazyFrame:
+def _lazy(plain: Path, request: SourceRequest, header: list[str]) -> pl.LazyFrame:
     types = {c: t for c, t in request.source.types.items() if c in header}
     stated = request.source.null_values
     everywhere = () if isinstance(stated, dict) else stated
@@ -107,9 +107,9 @@ def _lazy(plain: Path, request: Request, header: list[str]) -> pl.LazyFrame:
     return table.with_columns(missing_as_null(c, texts) for c, texts in by_column.items())
 
 
-def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | None:
+def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
     """Find what Polars stumbled over: a byte, a row's fields, or a value of another type."""
-    plain = unpacked(path, shown, request)
+    plain = plain_copy(path, shown, request)
     problem = check_utf8(plain, shown, request)
     if problem is not None:
         return problem
@@ -124,7 +124,9 @@ def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | Non
     return None
 
 
-def _misfit(message: str, plain: Path, shown: str, request: Request) -> SourceUnreadable | None:
+def _misfit(
+    message: str, plain: Path, shown: str, request: SourceRequest
+) -> SourceUnreadable | None:
     found = re.search(
         r"could not parse `(.*)` as dtype `(\w+)` at column '(.*)' \(", message, re.DOTALL
     )
@@ -151,14 +153,14 @@ def _misfit(message: str, plain: Path, shown: str, request: Request) -> SourceUn
         else "string"
     )
     return SourceUnreadable(
-        f"{misfit(value)} in column {column!r} of {shown}{row} is not {kind}, as "
+        f"{describe_misfit(value)} in column {column!r} of {shown}{row} is not {kind}, as "
         + ("`types` states" if stated else f"the first {INFER_ROWS} rows are"),
         f"Set `types: {{{column}: {wider}}}` under {request.place}, or name the text under "
         "`null_values` if it means a missing value.",
     )
 
 
-def _stray_quote(line: int | None, shown: str, request: Request) -> SourceUnreadable:
+def _stray_quote(line: int | None, shown: str, request: SourceRequest) -> SourceUnreadable:
     where = f"line {line} of {shown}" if line is not None else shown
     return SourceUnreadable(
         f"{where} of source {request.name!r} has a quote without its pair, or one inside of a "
@@ -168,7 +170,7 @@ def _stray_quote(line: int | None, shown: str, request: Request) -> SourceUnread
     )
 
 
-def _check_magic(path: Path, shown: str, request: Request) -> None:
+def _check_magic(path: Path, shown: str, request: SourceRequest) -> None:
     with path.open("rb") as file:
         head = file.read(4)
     if head == b"PAR1":
@@ -191,9 +193,9 @@ def _records(plain: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, record
 
 
-def _header(plain: Path, shown: str, request: Request) -> list[str]:
+def _header(plain: Path, shown: str, request: SourceRequest) -> list[str]:
     filled = (record for _, record in _records(plain, request.source.separator) if record)
-    names = complete(next(filled, []))
+    names = name_all(next(filled, []))
     if any("\ufffd" in name for name in names):
         problem = check_utf8(plain, shown, request)
         if problem is not None:
@@ -212,7 +214,9 @@ def _header(plain: Path, shown: str, request: Request) -> list[str]:
     return names
 
 
-def _ragged_row(plain: Path, shown: str, request: Request, width: int) -> SourceUnreadable | None:
+def _ragged_row(
+    plain: Path, shown: str, request: SourceRequest, width: int
+) -> SourceUnreadable | None:
     """Find the first record whose number of fields isn't the header's."""
     for line, record in _records(plain, request.source.separator):
         if len(record) == width or not record:

@@ -13,23 +13,23 @@ import polars as pl
 from mlops_cli.data.unpacking import BoundedGzip, check_room
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.ingestion.sources.partitions import partition_columns
-from mlops_cli.ingestion.sources.request import Opened, files_of
+from mlops_cli.ingestion.sources.request import OpenedSource, files_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import BinaryIO
 
-    from mlops_cli.ingestion.sources.request import Request
+    from mlops_cli.ingestion.sources.request import SourceRequest
 
-__all__ = ["FileFormat", "Scanned", "check_utf8", "open_files", "scratch_file", "unpacked"]
+__all__ = ["FileFormat", "ScannedFile", "check_utf8", "open_files", "plain_copy", "scratch_file"]
 
 BLOCK = 1 << 20
 """Bytes that are looked at at a time."""
 
 
 @dataclass(frozen=True)
-class Scanned:
+class ScannedFile:
     """A file's lazy table.
 
     Attributes
@@ -45,19 +45,19 @@ class Scanned:
 class FileFormat(Protocol):
     """How one format of files is read."""
 
-    def scan(self, path: Path, shown: str, request: Request) -> Scanned:
+    def scan(self, path: Path, shown: str, request: SourceRequest) -> ScannedFile:
         """Check a file and give its lazy table; ``shown`` is its name for errors."""
 
-    def diagnose(self, path: Path, shown: str, request: Request) -> SourceUnreadable | None:
+    def diagnose(self, path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
         """Say what is wrong with a file that could not be read to its end; None: nothing found."""
 
 
 def open_files(
-    request: Request,
+    request: SourceRequest,
     reader: FileFormat,
     files: list[Path] | None = None,
     show: Callable[[Path], str] | None = None,
-) -> Opened:
+) -> OpenedSource:
     """Open the files of a source as one table, in the order of their names.
 
     Parameters
@@ -75,7 +75,7 @@ def open_files(
     files = files_of(request) if files is None else files
     show = show or request.shown
     partitions = partition_columns(files, request.root / request.source.uri)
-    tables: dict[Path, Scanned] = {}
+    tables: dict[Path, ScannedFile] = {}
     schemas: dict[Path, pl.Schema] = {}
     for path in files:
         shown = show(path)
@@ -87,7 +87,7 @@ def open_files(
             scanned = reader.scan(path, shown, request)
             inside = scanned.frame.collect_schema()
             stated = [c for name, c in partitions[path].items() if name not in inside]
-            tables[path] = Scanned(scanned.frame.with_columns(stated), scanned.rows)
+            tables[path] = ScannedFile(scanned.frame.with_columns(stated), scanned.rows)
             schemas[path] = tables[path].frame.collect_schema()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _explained(error, path, shown, request, reader) from error
@@ -102,14 +102,16 @@ def open_files(
     counts = [tables[path].rows for path in files]
     rows = None if None in counts else sum(count or 0 for count in counts)
     if len(files) == 1:
-        return Opened(tables[files[0]].frame, explain, rows)
+        return OpenedSource(tables[files[0]].frame, explain, rows)
     common = _common_schema(schemas, show)
     same = [pl.col(c).cast(t) for c, t in common.items()]
-    return Opened(pl.concat([tables[path].frame.select(same) for path in files]), explain, rows)
+    return OpenedSource(
+        pl.concat([tables[path].frame.select(same) for path in files]), explain, rows
+    )
 
 
 def _explained(
-    error: Exception, path: Path, shown: str, request: Request, reader: FileFormat
+    error: Exception, path: Path, shown: str, request: SourceRequest, reader: FileFormat
 ) -> SourceUnreadable:
     found = reader.diagnose(path, shown, request)
     first = str(error).strip().split("\n")[0][:200]
@@ -155,7 +157,7 @@ def _common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     return None
 
 
-def unpacked(path: Path, shown: str, request: Request) -> Path:
+def plain_copy(path: Path, shown: str, request: SourceRequest) -> Path:
     """Give the file itself, or a plain UTF-8 copy of it if it is gzipped or otherwise encoded.
 
     Raises
@@ -197,7 +199,7 @@ def unpacked(path: Path, shown: str, request: Request) -> Path:
     return plain
 
 
-def scratch_file(request: Request) -> Path:
+def scratch_file(request: SourceRequest) -> Path:
     """A path in the scratch folder that isn't there yet."""
     return request.scratch / f"{request.name}-{len(list(request.scratch.iterdir()))}"
 
@@ -213,7 +215,7 @@ def _transcode(
         copy.write(decoder.decode(b"", final=True).encode())
 
 
-def check_utf8(path: Path, shown: str, request: Request) -> SourceUnreadable | None:
+def check_utf8(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
     """Find the first byte that isn't UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     lines = before = 0

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlops_cli.errors import SourceUnreadable
-from mlops_cli.ingestion.sources.files import check_utf8, unpacked
+from mlops_cli.ingestion.sources.files import check_utf8, plain_copy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlops_cli.ingestion.sources.request import Request
+    from mlops_cli.ingestion.sources.request import SourceRequest
 
 __all__ = ["diagnose"]
 
@@ -23,9 +23,9 @@ _KINDS = {
 """Kinds of values that can't be in one column; beside texts, which all can become."""
 
 
-def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | None:
+def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
     """Find the first line that is no JSON object, or has a value of another kind than before."""
-    plain = unpacked(path, shown, request)
+    plain = plain_copy(path, shown, request)
     problem = check_utf8(plain, shown, request)
     if problem is not None:
         return problem

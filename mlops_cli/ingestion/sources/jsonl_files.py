@@ -11,13 +11,13 @@ import polars as pl
 
 from mlops_cli.data.json_text import DEEPEST, text_is_deep
 from mlops_cli.errors import SourceUnreadable
-from mlops_cli.ingestion.sources.files import Scanned, open_files, unpacked
+from mlops_cli.ingestion.sources.files import ScannedFile, open_files, plain_copy
 from mlops_cli.ingestion.sources.jsonl_faults import diagnose
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlops_cli.ingestion.sources.request import Opened, Request
+    from mlops_cli.ingestion.sources.request import OpenedSource, SourceRequest
 
 __all__ = ["diagnose", "open_table", "scan"]
 
@@ -25,12 +25,12 @@ _NATIVE = ("integer", "number", "boolean")
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def open_table(request: Request) -> Opened:
+def open_table(request: SourceRequest) -> OpenedSource:
     """Open the JSON Lines files of a source as one table."""
     return open_files(request, sys.modules[__name__])
 
 
-def scan(path: Path, shown: str, request: Request) -> Scanned:
+def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
     """Check that a file looks like JSON Lines, and give its lazy table.
 
     The types come from all of its lines: a key that first appears late is a column, too.
@@ -40,7 +40,7 @@ def scan(path: Path, shown: str, request: Request) -> Scanned:
     SourceUnreadable
         If it doesn't begin with a JSON object.
     """
-    plain = unpacked(path, shown, request)
+    plain = plain_copy(path, shown, request)
     with plain.open("rb") as file:
         head = file.read(64)
     if not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
@@ -67,7 +67,7 @@ def scan(path: Path, shown: str, request: Request) -> Scanned:
     found = pl.scan_ndjson(plain, infer_schema_length=None).collect_schema()
     # What is stated isn't read otherwise first; Parquet has no objects without keys.
     wanted = {c: pl.String() if c in stated else _with_keys(t) for c, t in found.items()}
-    return Scanned(pl.scan_ndjson(plain, schema=pl.Schema(wanted)), rows)
+    return ScannedFile(pl.scan_ndjson(plain, schema=pl.Schema(wanted)), rows)
 
 
 def _with_keys(dtype: pl.DataType) -> pl.DataType:

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlops_cli.errors import SourceUnreadable
-from mlops_cli.ingestion.sources.files import Scanned, open_files
+from mlops_cli.ingestion.sources.files import ScannedFile, open_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlops_cli.ingestion.sources.request import Opened, Request
+    from mlops_cli.ingestion.sources.request import OpenedSource, SourceRequest
 
 __all__ = ["diagnose", "open_table", "scan"]
 
 _MAGIC = b"PAR1"
 
 
-def open_table(request: Request) -> Opened:
+def open_table(request: SourceRequest) -> OpenedSource:
     """Open the Parquet files of a source as one table."""
     return open_files(request, sys.modules[__name__])
 
 
-def scan(path: Path, shown: str, request: Request) -> Scanned:
+def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
     """Check that a file begins and ends as Parquet does, and give its lazy table.
 
     Raises
@@ -48,10 +48,10 @@ def scan(path: Path, shown: str, request: Request) -> Scanned:
             f"({path.stat().st_size} bytes, and no footer at its end)",
             "It was cut short when it was written or copied; fetch it again.",
         )
-    return Scanned(pl.scan_parquet(path, glob=False, hive_partitioning=False))
+    return ScannedFile(pl.scan_parquet(path, glob=False, hive_partitioning=False))
 
 
-def diagnose(path: Path, shown: str, request: Request) -> SourceUnreadable | None:
+def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
     """Find out whether this is the damaged file, by reading it in a stream."""
     try:
         for _ in pl.scan_parquet(path, glob=False).collect_batches(engine="streaming"):

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mlops_cli.errors import BadParams, SourceUnreadable, nearest
-from mlops_cli.ingestion.sources.request import Opened
+from mlops_cli.ingestion.sources.request import OpenedSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mlops_cli.ingestion.sources.request import Request
+    from mlops_cli.ingestion.sources.request import SourceRequest
 
 __all__ = ["open_table"]
 
 
-def open_table(request: Request) -> Opened:
+def open_table(request: SourceRequest) -> OpenedSource:
     """Import the module, and give its table.
 
     Raises
@@ -57,7 +57,7 @@ def open_table(request: Request) -> Opened:
                 f"{uri} of source {request.name!r} fails: {type(error).__name__}: {error}",
                 "Run it in Python by itself to see where.",
             ) from error
-    return Opened(_frame(found, request), lambda error: _explained(error, request))
+    return OpenedSource(_frame(found, request), lambda error: _explained(error, request))
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def _importable(root: Path) -> Iterator[None]:
         sys.path.remove(str(root))
 
 
-def _module(name: str, request: Request) -> Any:
+def _module(name: str, request: SourceRequest) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -84,7 +84,7 @@ def _module(name: str, request: Request) -> Any:
         ) from None
 
 
-def _attribute(module: Any, path: str, request: Request) -> Any:
+def _attribute(module: Any, path: str, request: SourceRequest) -> Any:
     found = module
     for part in path.split("."):
         if not hasattr(found, part):
@@ -101,7 +101,7 @@ def _is_table(thing: Any) -> bool:
     return isinstance(thing, (pl.DataFrame, pl.LazyFrame)) or hasattr(thing, "__arrow_c_stream__")
 
 
-def _frame(thing: Any, request: Request) -> pl.LazyFrame:
+def _frame(thing: Any, request: SourceRequest) -> pl.LazyFrame:
     if isinstance(thing, (pl.DataFrame, pl.LazyFrame)):
         return thing.lazy()
     if not _is_table(thing):
@@ -160,7 +160,7 @@ def _arrow(thing: Any) -> pl.LazyFrame:
     return lazy
 
 
-def _explained(error: Exception, request: Request) -> SourceUnreadable:
+def _explained(error: Exception, request: SourceRequest) -> SourceUnreadable:
     first = str(error).strip().split("\n")[0][:200]
     return SourceUnreadable(
         f"{request.source.uri} of source {request.name!r} cannot be made a table: {first}",

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from mlops_cli.params.data import Source
 
-__all__ = ["Opened", "Request", "files_of", "format_of"]
+__all__ = ["OpenedSource", "SourceRequest", "files_of", "format_of"]
 
 
 @dataclass(frozen=True)
-class Request:
+class SourceRequest:
     """One source of ``params.yaml``, to be opened.
 
     Parameters
@@ -54,7 +54,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedSource:
     """A source's lazy table, and how to explain an error of Polars while it is read.
 
     Attributes
@@ -68,7 +68,7 @@ class Opened:
     rows: int | None = None
 
 
-def format_of(request: Request) -> str:
+def format_of(request: SourceRequest) -> str:
     """Tell the format of a source of files by their names.
 
     Raises
@@ -92,7 +92,7 @@ def format_of(request: Request) -> str:
     return str(next(iter(found)))
 
 
-def files_of(request: Request) -> list[Path]:
+def files_of(request: SourceRequest) -> list[Path]:
     """List the files that a path, glob or folder means, in the order of their names.
 
     In a folder (searched with its subfolders) these are the files of the source's ``format``, or

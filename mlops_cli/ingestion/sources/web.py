@@ -14,14 +14,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from mlops_cli.data.file_formats import format_of_name
-from mlops_cli.data.urls import check_url, masked, scrubbed
+from mlops_cli.data.urls import check_url, mask_url, scrub
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.ingestion.sources.files import open_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlops_cli.ingestion.sources.request import Opened, Request
+    from mlops_cli.ingestion.sources.request import OpenedSource, SourceRequest
 
 __all__ = ["open_table"]
 
@@ -34,7 +34,7 @@ _NOT_FOR_US = range(400, 500)
 _BUSY = (408, 429)
 
 
-def open_table(request: Request) -> Opened:
+def open_table(request: SourceRequest) -> OpenedSource:
     """Fetch a URL and open what came.
 
     Raises
@@ -50,17 +50,17 @@ def open_table(request: Request) -> Opened:
     kind = request.source.format or format_of_name(name)
     if kind is None:
         raise SourceUnreadable(
-            f"the format of {masked(url)} cannot be told by its name",
+            f"the format of {mask_url(url)} cannot be told by its name",
             f"Set `{request.place}.format` to csv, parquet or jsonl.",
         )
     target = request.scratch / f"{request.name}-download"
     _fetch_patiently(url, target, request)
     # The kinds of files stand beside this one; the table of kinds stands above it.
     reader = import_module(f"mlops_cli.ingestion.sources.{kind}_files")
-    return open_files(request, reader, [target], lambda _: masked(url))
+    return open_files(request, reader, [target], lambda _: mask_url(url))
 
 
-def _fetch_patiently(url: str, target: Path, request: Request) -> None:
+def _fetch_patiently(url: str, target: Path, request: SourceRequest) -> None:
     reason = ""
     for attempt in range(TRIES):
         if attempt:
@@ -81,7 +81,7 @@ def _fetch_patiently(url: str, target: Path, request: Request) -> None:
         else:
             return
     raise SourceUnreadable(
-        f"{masked(url)} of source {request.name!r} cannot be fetched: {scrubbed(reason, url)}",
+        f"{mask_url(url)} of source {request.name!r} cannot be fetched: {scrub(reason, url)}",
         f"Check the address under `{request.place}.uri`, and that this machine may reach it.",
     )
 

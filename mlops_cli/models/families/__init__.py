@@ -8,21 +8,21 @@ from types import MappingProxyType
 
 from mlops_cli.errors import BadParams, install_hint
 from mlops_cli.models.families import catboost, extra_trees, forest, lightgbm, linear, mlp, xgboost
-from mlops_cli.models.families.base import Family, Fitted, Setting
-from mlops_cli.models.families.fit_request import FitRequest, Pruned, Watch
+from mlops_cli.models.families.base import Family, FittedModel, Setting
+from mlops_cli.models.families.fit_request import FitRequest, Pruned, WatchedRows
 from mlops_cli.models.families.task_info import TaskInfo
 
 __all__ = [
     "FAMILIES",
     "Family",
     "FitRequest",
-    "Fitted",
+    "FittedModel",
     "Pruned",
     "Setting",
     "TaskInfo",
-    "Watch",
-    "chosen",
-    "warm",
+    "WatchedRows",
+    "choose_families",
+    "warm_up",
 ]
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -42,7 +42,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 """By name, the cheapest first."""
 
 
-def chosen(names: Sequence[str] | None, task: TaskInfo) -> tuple[dict[str, Family], list[str]]:
+def choose_families(
+    names: Sequence[str] | None, task: TaskInfo
+) -> tuple[dict[str, Family], list[str]]:
     """The families to search, in the table's order, and a note on each that can't learn this.
 
     Parameters
@@ -74,7 +76,7 @@ def chosen(names: Sequence[str] | None, task: TaskInfo) -> tuple[dict[str, Famil
     return able, notes
 
 
-def warm(families: Iterable[Family], task: TaskInfo) -> dict[str, float]:
+def warm_up(families: Iterable[Family], task: TaskInfo) -> dict[str, float]:
     """Fit each to a few rows, so that what its library needs to start isn't a trial's time.
 
     Returns

@@ -16,11 +16,11 @@ import numpy as np
 
 from mlops_cli.models.families.fit_request import Floats
 
-__all__ = ["Additive", "Part"]
+__all__ = ["Additive", "FeatureTable"]
 
 
 @dataclass(frozen=True)
-class Part:
+class FeatureTable:
     """What one feature adds.
 
     Attributes
@@ -63,7 +63,7 @@ class Part:
         return {name: value.tolist() for name, value in named.items() if value is not None}
 
     @classmethod
-    def from_json(cls, tree: dict[str, Any], outputs: int) -> Part:
+    def from_json(cls, tree: dict[str, Any], outputs: int) -> FeatureTable:
         """From what ``to_json`` gave; ValueError where the shapes don't fit."""
         arrays = {name: np.array(value, dtype=np.float64) for name, value in tree.items()}
         part = cls(**arrays)
@@ -89,7 +89,7 @@ class Additive:
     """A base score (outputs,), and what each feature adds to it."""
 
     base: Floats
-    parts: tuple[Part, ...]
+    parts: tuple[FeatureTable, ...]
 
     def scores(self, X: Floats) -> Floats:
         """The score of each row, (n, outputs)."""
@@ -141,7 +141,7 @@ class Additive:
     def from_json(cls, tree: dict[str, Any]) -> Additive:
         """From what ``to_json`` gave; ValueError, KeyError or TypeError where it isn't that."""
         base = np.array(tree["base"], dtype=np.float64)
-        return cls(base, tuple(Part.from_json(part, len(base)) for part in tree["parts"]))
+        return cls(base, tuple(FeatureTable.from_json(part, len(base)) for part in tree["parts"]))
 
     def to_bytes(self, **more: Any) -> bytes:
         """As a file of JSON, with further facts."""

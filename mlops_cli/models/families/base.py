@@ -14,7 +14,7 @@ from mlops_cli.models.families.fit_request import FitRequest, Floats, Settings
 from mlops_cli.models.families.task_info import TaskInfo
 from mlops_cli.params.modelling import Dimension
 
-__all__ = ["Family", "Fitted", "Setting", "steps_of_joint_trees", "steps_of_trees"]
+__all__ = ["Family", "FittedModel", "Setting", "steps_of_joint_trees", "steps_of_trees"]
 
 
 _SHOWN = 200
@@ -29,7 +29,7 @@ class Setting:
     default: bool | int | float | str
 
 
-class Fitted(Protocol):
+class FittedModel(Protocol):
     """A fitted model."""
 
     @property
@@ -104,8 +104,8 @@ class Family:
 
     name: str
     space: Mapping[str, Setting]
-    fitter: Callable[[FitRequest], Fitted]
-    reader: Callable[[Mapping[str, bytes]], Fitted]
+    fitter: Callable[[FitRequest], FittedModel]
+    reader: Callable[[Mapping[str, bytes]], FittedModel]
     portfolio: tuple[Mapping[str, Any], ...] = ()
     rounds: int | None = None
     needs: str | None = None
@@ -115,7 +115,7 @@ class Family:
     milliseconds: float = 1.0
     steps: Callable[[Settings, int | None, int], float] = steps_of_trees
     copies: int | None = 2
-    shortener: Callable[[Any, int], Fitted] | None = None
+    shortener: Callable[[Any, int], FittedModel] | None = None
     opaque: bool = False
     tasks: frozenset[str] = field(
         default_factory=lambda: frozenset({"binary", "multiclass", "regression"})
@@ -131,7 +131,7 @@ class Family:
         """Setting -> what the first trial takes."""
         return {name: setting.default for name, setting in self.space.items()}
 
-    def fit(self, request: FitRequest) -> Fitted:
+    def fit(self, request: FitRequest) -> FittedModel:
         """Fit a model; a constant where all rows or all truths are alike.
 
         Settings that the request doesn't give are the family's defaults.
@@ -140,7 +140,7 @@ class Family:
         settings = self.defaults | dict(request.settings)
         return constant or self.fitter(replace(request, settings=settings))
 
-    def from_files(self, files: Mapping[str, bytes]) -> Fitted:
+    def from_files(self, files: Mapping[str, bytes]) -> FittedModel:
         """The model that ``to_files`` wrote.
 
         Raises
@@ -167,7 +167,7 @@ class Family:
                 "Fetch the model again, or train it anew.",
             ) from None
 
-    def shortened(self, fitted: Fitted, part: float) -> Fitted:
+    def shortened(self, fitted: FittedModel, part: float) -> FittedModel:
         """The model with about such a part of its rounds, the first ones; else as it is."""
         rounds = fitted.iterations
         if self.shortener is None or not rounds:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mlops_cli.models.families.base import Family, Setting, steps_of_joint_trees
 from mlops_cli.models.families.fit_request import FitRequest, Floats, Pruned, Settings
-from mlops_cli.models.families.outputs import shares, to_predictions
+from mlops_cli.models.families.outputs import normalise, to_predictions
 from mlops_cli.models.families.rounds import Rounds, deadline
 from mlops_cli.models.families.task_info import TaskInfo
 from mlops_cli.models.families.threads import cores
@@ -61,7 +61,7 @@ class _Catboost:
     @property
     def importances(self) -> Floats:
         """How much predictions change with a feature (CatBoost's PredictionValuesChange)."""
-        return shares(np.array(self.gains))
+        return normalise(np.array(self.gains))
 
     def predict(self, X: Floats) -> Floats:
         if X.shape[1] != len(self.gains):

@@ -11,18 +11,18 @@ import numpy.typing as npt
 
 from mlops_cli.models.families.task_info import TaskInfo
 
-__all__ = ["FitRequest", "Floats", "Pruned", "Settings", "Watch"]
+__all__ = ["FitRequest", "Floats", "Pruned", "Settings", "WatchedRows"]
 
 Floats = npt.NDArray[np.float64]
 Settings = Mapping[str, Any]
 
 
 class Pruned(Exception):  # not an error: a decision to stop
-    """Raised by ``Watch.report`` to end a fit that is not worth finishing."""
+    """Raised by ``WatchedRows.report`` to end a fit that is not worth finishing."""
 
 
 @dataclass(frozen=True)
-class Watch:
+class WatchedRows:
     """Data outside the fit, by which it may say how good it is and stop early.
 
     Parameters
@@ -81,7 +81,7 @@ class FitRequest:
     _: KW_ONLY
     seed: int
     weight: Floats | None = None
-    watch: Watch | None = None
+    watch: WatchedRows | None = None
     rounds: int | None = None
     seconds: float | None = None
     threads: int | None = None

@@ -15,7 +15,7 @@ from mlops_cli.errors import DataRefused
 from mlops_cli.models.families import skops_format
 from mlops_cli.models.families.base import Family, Setting, steps_of_joint_trees
 from mlops_cli.models.families.fit_request import FitRequest, Floats
-from mlops_cli.models.families.outputs import shares, spread
+from mlops_cli.models.families.outputs import normalise, spread_classes
 from mlops_cli.models.families.rounds import STEPS, Rounds, deadline
 from mlops_cli.models.families.threads import cores
 from mlops_cli.models.families.tree_checks import check_tree
@@ -48,7 +48,7 @@ class _Forest:
     @property
     def importances(self) -> Floats:
         """Mean decrease of impurity (Breiman 2001)."""
-        return shares(np.nan_to_num(np.asarray(self.forest.feature_importances_)))
+        return normalise(np.nan_to_num(np.asarray(self.forest.feature_importances_)))
 
     def predict(self, X: Floats) -> Floats:
         total = _sum(self.forest.estimators_, X, threads=None)
@@ -58,7 +58,7 @@ class _Forest:
         mean = total / trees
         if not self.classes:
             return mean[:, 0]
-        return spread(mean, self.forest.classes_, self.classes)
+        return spread_classes(mean, self.forest.classes_, self.classes)
 
     def to_files(self) -> dict[str, bytes]:
         return {_FILE: skops_format.dumps({"forest": self.forest, "classes": self.classes})}

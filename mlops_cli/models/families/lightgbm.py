@@ -13,7 +13,7 @@ import numpy as np
 from mlops_cli.models.families.base import Family, Setting
 from mlops_cli.models.families.fit_request import FitRequest, Floats
 from mlops_cli.models.families.lightgbm_capi import BoosterPredictor, package
-from mlops_cli.models.families.outputs import shares, two_columns
+from mlops_cli.models.families.outputs import normalise, two_columns
 from mlops_cli.models.families.rounds import Rounds, deadline
 from mlops_cli.models.families.threads import cores
 from mlops_cli.params.modelling import Dimension
@@ -52,7 +52,7 @@ class _Lightgbm:
     @property
     def importances(self) -> Floats:
         """Gain of the splits, summed by feature."""
-        return shares(np.maximum(self._predictor.gains(), 0.0))
+        return normalise(np.maximum(self._predictor.gains(), 0.0))
 
     def predict(self, X: Floats) -> Floats:
         return _as_promised(self._predictor.predict(X), self.classes)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mlops_cli.models.families.fit_request import Floats
-from mlops_cli.models.families.lightgbm_text import TextError, checked
+from mlops_cli.models.families.lightgbm_text import TextError, check_text
 from mlops_cli.models.families.native_library import (
     FEW_ROWS,
     NativeLibrary,
@@ -94,7 +94,7 @@ class BoosterPredictor:
 
     def __init__(self, text: str) -> None:
         try:
-            content = checked(text).encode()
+            content = check_text(text).encode()
         except TextError as error:
             raise NativeLibraryError(str(error)) from None
         self._handle, rounds = ctypes.c_void_p(), ctypes.c_int()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TextError", "checked"]
+__all__ = ["TextError", "check_text"]
 
 Numbers = npt.NDArray[Any]
 
@@ -53,7 +53,7 @@ class TextError(ValueError):
     """Why a text is no model that LightGBM wrote."""
 
 
-def checked(text: str) -> str:
+def check_text(text: str) -> str:
     """The part of a model's text that the library needs to predict, after checking all of it.
 
     Raises

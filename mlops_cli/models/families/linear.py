@@ -15,12 +15,12 @@ from mlops_cli.models.families.additive_tables import Additive
 from mlops_cli.models.families.base import Family, Setting
 from mlops_cli.models.families.fit_request import FitRequest, Floats, Settings
 from mlops_cli.models.families.linear_columns import (
-    Columns,
-    Encoded,
+    LinearColumns,
+    TargetEncoding,
     category_columns,
     number_columns,
 )
-from mlops_cli.models.families.outputs import shares, to_predictions
+from mlops_cli.models.families.outputs import normalise, to_predictions
 from mlops_cli.models.families.task_info import TaskInfo
 from mlops_cli.params.modelling import Dimension
 
@@ -49,7 +49,7 @@ class _Linear:
     @property
     def importances(self) -> Floats:
         """How much each feature's part of the score varies over the training rows."""
-        return shares(np.array(self.weights))
+        return normalise(np.array(self.weights))
 
     def predict(self, X: Floats) -> Floats:
         return to_predictions(self.model.scores(X), self.loss, np.array(self.present), self.classes)
@@ -134,9 +134,9 @@ def _columns(
     settings: Settings,
     weight: Floats | None,
     rng: np.random.Generator,
-) -> list[Columns]:
+) -> list[LinearColumns]:
     most = max(5, min(64, _ONE_HOT_COLUMNS // max(1, len(task.categorical))))
-    encoded = Encoded.of(y, weight, task) if settings["categories"] == "target" else None
+    encoded = TargetEncoding.of(y, weight, task) if settings["categories"] == "target" else None
     folds = rng.permutation(len(X)) % _FOLDS
     return [
         category_columns(column, most, encoded, folds)

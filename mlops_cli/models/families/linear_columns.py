@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mlops_cli.models.families.additive_tables import Part
+from mlops_cli.models.families.additive_tables import FeatureTable
 from mlops_cli.models.families.fit_request import Floats
 from mlops_cli.models.families.task_info import TaskInfo
 
-__all__ = ["Columns", "Encoded", "category_columns", "number_columns"]
+__all__ = ["LinearColumns", "TargetEncoding", "category_columns", "number_columns"]
 
 _QUANTILES = 100
 _KNOTS = 8
@@ -27,14 +27,14 @@ _FEW_CATEGORIES = 10
 """Up to so many are one-hot in any case."""
 
 
-class Columns(Protocol):
+class LinearColumns(Protocol):
     """Columns made of one feature."""
 
     @property
     def made(self) -> Floats:
         """Of the training rows, (n, columns)."""
 
-    def part(self, weights: Floats) -> Part:
+    def part(self, weights: Floats) -> FeatureTable:
         """What the feature adds, from its columns' coefficients (columns, outputs)."""
 
 
@@ -47,8 +47,10 @@ class _Number:
     at_knots: Floats
     at_missing: Floats
 
-    def part(self, weights: Floats) -> Part:
-        return Part(self.at_missing @ weights, knots=self.knots, values=self.at_knots @ weights)
+    def part(self, weights: Floats) -> FeatureTable:
+        return FeatureTable(
+            self.at_missing @ weights, knots=self.knots, values=self.at_knots @ weights
+        )
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ class _Category:
     by_code: Floats
     at_missing: Floats
 
-    def part(self, weights: Floats) -> Part:
-        return Part(self.at_missing @ weights, table=self.by_code @ weights)
+    def part(self, weights: Floats) -> FeatureTable:
+        return FeatureTable(self.at_missing @ weights, table=self.by_code @ weights)
 
 
-def number_columns(column: Floats, scale: str) -> Columns:
+def number_columns(column: Floats, scale: str) -> LinearColumns:
     """A number (n,), scaled, with a column that says where it is missing.
 
     Parameters
@@ -108,7 +110,7 @@ def _distinct(knots: Floats, ranks: Floats) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class TargetEncoding:
     """What categories are replaced by: the truth as numbers (n, outputs), and each row's weight."""
 
     truth: Floats
@@ -119,7 +121,7 @@ class Encoded:
     @classmethod
     def of(
         cls, y: npt.NDArray[np.int64] | Floats, weight: Floats | None, task: TaskInfo
-    ) -> Encoded:
+    ) -> TargetEncoding:
         """From class codes from 0, or values."""
         counts = np.ones(len(y)) if weight is None else weight
         if not task.classes:
@@ -146,8 +148,8 @@ class Encoded:
 
 
 def category_columns(
-    column: Floats, most: int, encoded: Encoded | None, folds: npt.NDArray[np.intp]
-) -> Columns:
+    column: Floats, most: int, encoded: TargetEncoding | None, folds: npt.NDArray[np.intp]
+) -> LinearColumns:
     """A category (n,): one-hot, or with ``encoded`` and many codes by its smoothed mean.
 
     Parameters
@@ -175,7 +177,7 @@ def category_columns(
     return _Category(made, whole[: size + 1], whole[size + 1])
 
 
-def _one_hot(codes: npt.NDArray[np.intp], size: int, most: int) -> Columns:
+def _one_hot(codes: npt.NDArray[np.intp], size: int, most: int) -> LinearColumns:
     counts = np.bincount(codes, minlength=size + 2)
     frequent = np.argsort(-counts[:size], kind="stable")[:most]
     place = np.full(size + 2, len(frequent))

@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from mlops_cli.models.families.base import Family, Setting
 from mlops_cli.models.families.fit_request import FitRequest, Floats, Settings
-from mlops_cli.models.families.mlp_inputs import Inputs
-from mlops_cli.models.families.outputs import shares, to_predictions
+from mlops_cli.models.families.mlp_inputs import MlpInputs
+from mlops_cli.models.families.outputs import normalise, to_predictions
 from mlops_cli.models.families.rounds import Rounds
 from mlops_cli.models.families.task_info import TaskInfo
 from mlops_cli.params.modelling import Dimension
@@ -77,7 +77,7 @@ class _Meaning:
         return ((y - self.centre) / self.scale).astype(np.float32)
 
     def read(self, scores: Floats) -> Floats:
-        """Raw scores (n, outputs) as ``Fitted.predict``."""
+        """Raw scores (n, outputs) as ``FittedModel.predict``."""
         if not self.classes:
             scores = scores * self.scale + self.centre
         return to_predictions(scores, self.loss, np.array(self.present), self.classes)
@@ -87,7 +87,7 @@ class _Meaning:
 class _Network:
     """Layers from inputs to raw scores, what the scores mean, and what each feature weighs."""
 
-    inputs: Inputs
+    inputs: MlpInputs
     layers: tuple[Layer, ...]
     meaning: _Meaning
     weights: tuple[float, ...]
@@ -96,7 +96,7 @@ class _Network:
     @property
     def importances(self) -> Floats:
         """How much raw scores change if a feature isn't known (occlusion; Zeiler, Fergus 2014)."""
-        return shares(np.array(self.weights))
+        return normalise(np.array(self.weights))
 
     @cached_property
     def _first(self) -> Callable[[Floats], Floats]:
@@ -128,7 +128,7 @@ def _fit(request: FitRequest) -> _Network:
     X, task, watch, seconds = request.X, request.task, request.watch, request.seconds
     total = request.rounds or _EPOCHS
     began = time.monotonic()
-    inputs, meaning = Inputs.fit(X, task.categorical), _Meaning.of(request.y, task)
+    inputs, meaning = MlpInputs.fit(X, task.categorical), _Meaning.of(request.y, task)
     made, taught = inputs.transform(X), meaning.taught(request.y)
     held_out = inputs.transform(watch.X) if watch else made[:0]
     rounds = Rounds(watch, total) if watch else None
@@ -208,7 +208,9 @@ def _behind(first: Floats, layers: Sequence[Layer]) -> Floats:
     return values
 
 
-def _changes(inputs: Inputs, made: npt.NDArray[Any], layers: Sequence[Layer]) -> tuple[float, ...]:
+def _changes(
+    inputs: MlpInputs, made: npt.NDArray[Any], layers: Sequence[Layer]
+) -> tuple[float, ...]:
     """Per feature: the mean change of the scores where its inputs are at their mean."""
     some = made[:: len(made) // _ROWS_OCCLUDED + 1].astype(np.float64)
     weights, biases = layers[0]
@@ -233,13 +235,13 @@ def _from_files(files: Mapping[str, bytes]) -> _Network:
     with np.load(io.BytesIO(files[_ARRAYS]), allow_pickle=False) as stored:
         arrays = [stored[f"arr_{i}"].astype(np.float64) for i in range(len(stored.files))]
     layers = tuple(zip(arrays[::2], arrays[1::2], strict=True))
-    inputs = Inputs.from_json(facts["inputs"])
+    inputs = MlpInputs.from_json(facts["inputs"])
     _check(inputs, layers, meaning)
     weights = tuple(map(float, facts["weights"]))
     return _Network(inputs, layers, meaning, weights, int(facts["iterations"]))
 
 
-def _check(inputs: Inputs, layers: Sequence[Layer], meaning: _Meaning) -> None:
+def _check(inputs: MlpInputs, layers: Sequence[Layer], meaning: _Meaning) -> None:
     """ValueError where layers don't fit the inputs, each other or the classes."""
     width = len(inputs.owners)
     for weights, biases in layers:

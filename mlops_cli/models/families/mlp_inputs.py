@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mlops_cli.models.families.fit_request import Floats
 
-__all__ = ["Inputs"]
+__all__ = ["MlpInputs"]
 
 _MOST_CATEGORIES = 64
 """One-hot: so many codes of a feature have an input of their own; rarer and unseen ones share."""
@@ -25,7 +25,7 @@ _BOUND = 3.0
 
 
 @dataclass(frozen=True)
-class Inputs:
+class MlpInputs:
     """Features as inputs, in the order: numbers, where each is missing, categories.
 
     Attributes
@@ -48,7 +48,7 @@ class Inputs:
     features: int
 
     @classmethod
-    def fit(cls, X: Floats, categorical: tuple[int, ...]) -> Inputs:
+    def fit(cls, X: Floats, categorical: tuple[int, ...]) -> MlpInputs:
         """Learn scales and codes from a matrix (n, features) with codes in categorical columns."""
         numbers = tuple(i for i in range(X.shape[1]) if i not in categorical)
         scales = [_scale(X[:, i]) for i in numbers]
@@ -127,7 +127,7 @@ class Inputs:
         return {**named, "categories": list(self.categories.items())}
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> Inputs:
+    def from_json(cls, tree: Mapping[str, Any]) -> MlpInputs:
         """From what ``to_json`` gave; ValueError, KeyError or TypeError where it isn't that."""
         found = cls(
             tuple(map(int, tree["numbers"])),

@@ -1,4 +1,4 @@
-"""From a model's raw scores to what ``Fitted`` promises: probabilities, values, shares."""
+"""From a model's raw scores to what ``FittedModel`` promises: probabilities, values, shares."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from mlops_cli.models.families.fit_request import Floats
 
-__all__ = ["shares", "sigmoid", "softmax", "spread", "to_predictions", "two_columns"]
+__all__ = ["normalise", "sigmoid", "softmax", "spread_classes", "to_predictions", "two_columns"]
 
 
-def spread(probabilities: Floats, present: npt.NDArray[Any], classes: int) -> Floats:
+def spread_classes(probabilities: Floats, present: npt.NDArray[Any], classes: int) -> Floats:
     """Probabilities (n, present) as (n, classes): 0 for a class that the fit never saw."""
     if probabilities.shape[1] == classes:
         return probabilities
@@ -22,10 +22,10 @@ def spread(probabilities: Floats, present: npt.NDArray[Any], classes: int) -> Fl
 
 
 def to_predictions(scores: Floats, loss: str, present: npt.NDArray[Any], classes: int) -> Floats:
-    """Raw scores (rows, outputs) of a model that made ``loss`` small, as ``Fitted.predict``."""
+    """Raw scores (rows, outputs) of a model fitted by ``loss``: see ``FittedModel.predict``."""
     if loss == "log":
         known = two_columns(sigmoid(scores[:, 0])) if scores.shape[1] == 1 else softmax(scores)
-        return spread(known, present, classes)
+        return spread_classes(known, present, classes)
     return np.exp(np.clip(scores[:, 0], None, 700.0)) if loss == "poisson" else scores[:, 0]
 
 
@@ -45,7 +45,7 @@ def softmax(scores: Floats) -> Floats:
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
-def shares(weights: Floats) -> Floats:
+def normalise(weights: Floats) -> Floats:
     """Weights (features,) divided by their sum; zeros stay zeros."""
     total = float(weights.sum())
     return weights / total if total > 0 else np.zeros(len(weights))

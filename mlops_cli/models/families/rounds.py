@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mlops_cli.models.families.fit_request import Floats, Watch
+from mlops_cli.models.families.fit_request import Floats, WatchedRows
 
 __all__ = ["STEPS", "Rounds", "deadline"]
 
@@ -29,7 +29,7 @@ class Rounds:
         Whether the model will end with the best round, and so predict what it predicted there.
     """
 
-    def __init__(self, watch: Watch, total: int, *, cuts: bool = True) -> None:
+    def __init__(self, watch: WatchedRows, total: int, *, cuts: bool = True) -> None:
         self.watch = watch
         self.total = total
         self.cuts = cuts

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mlops_cli.models.families.base import Family, Setting
 from mlops_cli.models.families.fit_request import FitRequest, Floats
-from mlops_cli.models.families.outputs import shares, to_predictions
+from mlops_cli.models.families.outputs import normalise, to_predictions
 from mlops_cli.models.families.rounds import Rounds, deadline
 from mlops_cli.models.families.task_info import TaskInfo
 from mlops_cli.models.families.threads import cores
@@ -70,7 +70,7 @@ class _Xgboost:
     @property
     def importances(self) -> Floats:
         """Gain of the splits, summed by feature."""
-        return shares(np.maximum(self._predictor.gains(), 0.0))
+        return normalise(np.maximum(self._predictor.gains(), 0.0))
 
     def predict(self, X: Floats) -> Floats:
         scores = self._predictor.predict(_bounded(X))

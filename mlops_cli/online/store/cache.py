@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from mlops_cli.errors import NotFound
-from mlops_cli.online.lookup_cache import Remembered
+from mlops_cli.online.lookup_cache import LookupCache
 from mlops_cli.online.online_entries import entry_key
 from mlops_cli.online.store import program_id
 
@@ -84,7 +84,7 @@ class CachedEntries:
         self._renew()
         self._source.fill(self._remembered)
 
-    def refreshed(self) -> Remembered:
+    def refreshed(self) -> LookupCache:
         """What is known of the entries; asks the store at most once a second for newer ones."""
         if self._source.characters > _MOST:
             # Another thread may still read what is forgotten here, so that it stays as it is.
@@ -111,7 +111,7 @@ class CachedEntries:
 
     def _begin(self) -> None:
         self._source = _Source(self._store, self._tables, self.facts["generation"])
-        self._remembered = Remembered([*self._tables.values()], self._source.fetched)
+        self._remembered = LookupCache([*self._tables.values()], self._source.fetched)
 
 
 @dataclass
@@ -135,7 +135,7 @@ class _Source:
         self.characters += sum(map(len, names)) + sum(len(text) for text in texts if text)
         return [None if text is None else decode(text) for text in texts]
 
-    def fill(self, remembered: Remembered, pause: float = 0.0) -> None:
+    def fill(self, remembered: LookupCache, pause: float = 0.0) -> None:
         """Fetch what there is, as far as it isn't much, before it is asked for."""
         # What fails, such as when the store is closed meanwhile, is told to who asks.
         with suppress(Exception):

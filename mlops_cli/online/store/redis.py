@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from mlops_cli.data.urls import check_url, masked
+from mlops_cli.data.urls import check_url, mask_url
 from mlops_cli.errors import BadParams, SourceUnreadable, install_hint
 from mlops_cli.online.store.base import Entry
 
@@ -33,7 +33,7 @@ class RedisStore:
             ) from None
         check_url(url, "MLOPS_ONLINE_URL", _FORM)
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
-        self._url = masked(url)
+        self._url = mask_url(url)
         try:
             # Typed for both of its kinds, blocking and not.
             self._db: Any = redis.Redis.from_url(

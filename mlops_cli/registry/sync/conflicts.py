@@ -7,14 +7,16 @@ from typing import Any
 from mlops_cli.errors import NotProject
 from mlops_cli.params.reading import BadYaml, load_yaml
 from mlops_cli.project.git import Git
-from mlops_cli.registry.sync.fast_forward import Ends
+from mlops_cli.registry.sync.fast_forward import BranchEnds
 
 __all__ = ["overlap"]
 
 _SHOWN = 5
 
 
-def overlap(git: Git, prefix: str, path: str, found: Ends, target: str, theirs: str) -> NotProject:
+def overlap(
+    git: Git, prefix: str, path: str, found: BranchEnds, target: str, theirs: str
+) -> NotProject:
     """The refusal of a path that both sides changed, with keys and values of `params.yaml`."""
     name = path.removeprefix(prefix)
     what = ""
@@ -27,7 +29,7 @@ def overlap(git: Git, prefix: str, path: str, found: Ends, target: str, theirs: 
     )
 
 
-def _keys_of_both(git: Git, found: Ends, target: str) -> list[str]:
+def _keys_of_both(git: Git, found: BranchEnds, target: str) -> list[str]:
     """What both sides set otherwise in `params.yaml`: ``tune.trials: 30 here, 20 there``."""
     base = git.ask("merge-base", found.head, target) or found.head
     text = git.root / "params.yaml"

@@ -6,20 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_cli.errors import NotFound, NotProject, SourceUnreadable
-from mlops_cli.project.dvc import Unsaved, keep_outputs, opened, unsaved_outputs
-from mlops_cli.project.dvc_files import answering
+from mlops_cli.project.dvc import UnsavedOutputs, keep_outputs, open_repo, unsaved_outputs
+from mlops_cli.project.dvc_files import refuse_dvc_errors
 from mlops_cli.project.dvc_lock import refuse_large
 from mlops_cli.project.git import Git, GitFailed
 from mlops_cli.project.tracked import refuse_unsafe
 
-__all__ = ["Ends", "Update", "ends", "git_remote", "prepared", "refuse_unsaved"]
+__all__ = [
+    "BranchEnds",
+    "FastForward",
+    "fetch_ends",
+    "git_remote",
+    "plan_fast_forward",
+    "refuse_unsaved",
+]
 
 _SHOWN = 10
 _SHORT = 7
 
 
 @dataclass(frozen=True)
-class Update:
+class FastForward:
     """Where a branch goes.
 
     Attributes
@@ -56,9 +63,9 @@ class Update:
                     "Commit or put aside (git stash) what is in the way, then pull again.",
                 ) from None
         try:
-            with opened(self.git.root) as repo, answering(self.git.root):
+            with open_repo(self.git.root) as repo, refuse_dvc_errors(self.git.root):
                 done = repo.checkout(allow_missing=True)
-        except Unsaved:
+        except UnsavedOutputs:
             if self.target != self.head:
                 self.git.attempt("reset", "--keep", "--quiet", self.head)
             raise
@@ -87,7 +94,7 @@ def git_remote(git: Git) -> str:
 
 
 @dataclass(frozen=True)
-class Ends:
+class BranchEnds:
     """Where a branch is here, and where it is at the remote.
 
     Attributes
@@ -101,7 +108,7 @@ class Ends:
     target: str | None
 
 
-def ends(git: Git, remote: str) -> Ends:
+def fetch_ends(git: Git, remote: str) -> BranchEnds:
     """Bring the branch's commits here.
 
     Raises
@@ -117,10 +124,10 @@ def ends(git: Git, remote: str) -> Ends:
     head = git.resolve("HEAD")
     if head is None:
         raise NotProject(f"{branch} has no commit yet", f"Run `git pull {remote} {branch}` once.")
-    return Ends(branch, head, _fetched(git, remote, branch))
+    return BranchEnds(branch, head, _fetched(git, remote, branch))
 
 
-def prepared(git: Git, remote: str) -> Update:
+def plan_fast_forward(git: Git, remote: str) -> FastForward:
     """Bring the branch's commits here, and see whether the branch can follow them.
 
     Raises
@@ -130,11 +137,11 @@ def prepared(git: Git, remote: str) -> Update:
     SourceUnreadable
         If the remote cannot be reached.
     """
-    found = ends(git, remote)
+    found = fetch_ends(git, remote)
     branch, head, target = found.branch, found.head, found.target
     if target is None or git.ask("merge-base", "--is-ancestor", target, head) is not None:
         refuse_unsaved(git.root)
-        return Update(git, head, head, None)
+        return FastForward(git, head, head, None)
     if git.ask("merge-base", "--is-ancestor", head, target) is None:
         mine, theirs = (
             git.run("rev-list", "--count", f"{a}..{b}").strip()
@@ -147,10 +154,10 @@ def prepared(git: Git, remote: str) -> Update:
         )
     _refuse_overwriting(git, head, target)
     refuse_unsaved(git.root)
-    with opened(git.root) as repo, answering(git.root):
+    with open_repo(git.root) as repo, refuse_dvc_errors(git.root):
         # What the branch leaves behind may be nowhere but in the workspace.
         keep_outputs(repo, git.root)
-    return Update(git, head, target, f"{branch}: {head[:_SHORT]}..{target[:_SHORT]}")
+    return FastForward(git, head, target, f"{branch}: {head[:_SHORT]}..{target[:_SHORT]}")
 
 
 def _fetched(git: Git, remote: str, branch: str) -> str | None:
@@ -188,7 +195,7 @@ def refuse_unsaved(root: Path) -> None:
     NotProject
         Naming them.
     """
-    with opened(root) as repo, answering(root):
+    with open_repo(root) as repo, refuse_dvc_errors(root):
         names = unsaved_outputs(repo)
     _refuse(
         names,

@@ -9,9 +9,9 @@ from pathlib import Path
 from mlops_cli.errors import NotProject
 from mlops_cli.project.git import Git
 from mlops_cli.project.merge import Merger
-from mlops_cli.project.signing import signs
+from mlops_cli.project.signing import signs_by_default
 
-__all__ = ["listed", "moved_commits", "states", "tree_of"]
+__all__ = ["list_files", "rebase_commits", "tree_of", "worktree_states"]
 
 
 def tree_of(git: Git, commit: str) -> str:
@@ -19,13 +19,13 @@ def tree_of(git: Git, commit: str) -> str:
     return git.run("rev-parse", f"{commit}^{{tree}}").strip()
 
 
-def listed(top: Git, commit: str, folders: set[str]) -> set[str]:
+def list_files(top: Git, commit: str, folders: set[str]) -> set[str]:
     """Files that a commit has at or below some paths."""
     words = ("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit, "--", *sorted(folders))
     return {name for name in top.run(*words).split("\0") if name}
 
 
-def states(top: Git, besides: set[str]) -> tuple[str, str]:
+def worktree_states(top: Git, besides: set[str]) -> tuple[str, str]:
     """Trees of the files as they are, and of the index.
 
     Parameters
@@ -45,7 +45,7 @@ def states(top: Git, besides: set[str]) -> tuple[str, str]:
         return top.run("write-tree", environment=beside).strip(), staged
 
 
-def moved_commits(top: Git, head: str, target: str, merger: Merger) -> tuple[str, int]:
+def rebase_commits(top: Git, head: str, target: str, merger: Merger) -> tuple[str, int]:
     """Own commits on top of the target: the last one, and how many hold more than results."""
     base = top.ask("merge-base", head, target)
     if base is None:
@@ -75,6 +75,6 @@ def _recommitted(top: Git, commit: str, tree: str, parent: str) -> str:
     ).splitlines()[:3]
     author = {"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": address, "GIT_AUTHOR_DATE": date}
     message = top.run("show", "-s", "--format=%B", commit)
-    signed = ["-S"] if signs(top, "commit") else []
+    signed = ["-S"] if signs_by_default(top, "commit") else []
     words = ("commit-tree", tree, "-p", parent, *signed, "-F", "-")
     return top.run(*words, given=message, environment=author).strip()

@@ -15,28 +15,28 @@ from mlops_cli.layout import Layout
 from mlops_cli.project.dvc_lock import lock_at
 from mlops_cli.project.dvc_push import upload
 from mlops_cli.project.git import Git, GitFailed
-from mlops_cli.project.locks import held
+from mlops_cli.project.locks import lock
 from mlops_cli.project.merge import Prefer
 from mlops_cli.project.remote_objects import RemoteObjects
 from mlops_cli.project.switch import refuse_half_pulled
 from mlops_cli.registry.fetch_bundle import bundle_md5
 from mlops_cli.registry.git_tags import fetch, read
-from mlops_cli.registry.sync.fast_forward import Update, git_remote, prepared
-from mlops_cli.registry.sync.rebase import Rebased, rebased
+from mlops_cli.registry.sync.fast_forward import FastForward, git_remote, plan_fast_forward
+from mlops_cli.registry.sync.rebase import RebasedWork, plan_rebase
 from mlops_cli.registry.tag_objects import tags
 from mlops_cli.reporting import Progress, Silent
 
 if TYPE_CHECKING:
     from mlops_cli.registry.versions import Version
 
-__all__ = ["Moved", "pull", "pull_rebased", "push"]
+__all__ = ["Transferred", "pull", "pull_rebased", "push"]
 
 _SHOWN = 5
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
 
 
 @dataclass(frozen=True)
-class Moved:
+class Transferred:
     """What went from here to there, or from there to here.
 
     Attributes
@@ -73,7 +73,7 @@ class Moved:
 
 def push(
     root: Path, name: str, remote: str | None = None, progress: Progress | None = None
-) -> Moved:
+) -> Transferred:
     """Send data and bundles, then the branch and the tags.
 
     Data are those of HEAD and of versions that the Git remote doesn't have yet, bundles those of
@@ -117,7 +117,7 @@ def push(
     progress.update("pushing branch and tags")
     moved = _git_push(git, to, specs)
     heads = [f"{ref.removeprefix(_HEADS)}: {how}" for ref, how in moved if ref.startswith(_HEADS)]
-    return Moved(
+    return Transferred(
         files=sent.files,
         bytes=sent.bytes,
         data=sent.remote,
@@ -130,7 +130,7 @@ def push(
 
 def pull(
     root: Path, name: str, remote: str | None = None, progress: Progress | None = None
-) -> Moved:
+) -> Transferred:
     """Bring tags, branch (fast-forward only) and the data of its commit here.
 
     Raises
@@ -147,7 +147,7 @@ def pull(
     git = Git(root)
     source = git_remote(git)
     (progress or Silent()).update("asking Git")
-    return _brought(git, name, source, remote, prepared(git, source), progress or Silent())
+    return _brought(git, name, source, remote, plan_fast_forward(git, source), progress or Silent())
 
 
 def pull_rebased(
@@ -156,7 +156,7 @@ def pull_rebased(
     remote: str | None = None,
     prefer: Prefer | None = None,
     progress: Progress | None = None,
-) -> Moved:
+) -> Transferred:
     """Bring everything here as ``pull``, with own edits and commits on top of what came.
 
     Parameters
@@ -173,10 +173,10 @@ def pull_rebased(
     """
     progress = progress or Silent()
     layout, git = Layout(root), Git(root)
-    with held(layout.work / "run.lock", f"the project {root.name}"):
+    with lock(layout.work / "run.lock", f"the project {root.name}"):
         source = git_remote(git)
         progress.update("asking Git")
-        update = rebased(layout, git, source, prefer)
+        update = plan_rebase(layout, git, source, prefer)
         moved = _brought(git, name, source, remote, update, progress)
     return replace(
         moved,
@@ -192,9 +192,9 @@ def _brought(
     name: str,
     source: str,
     remote: str | None,
-    update: Update | Rebased,
+    update: FastForward | RebasedWork,
     progress: Progress,
-) -> Moved:
+) -> Transferred:
     """Bring data and tags here, then put the branch in its new place."""
     root = git.root
     lock = lock_at(root, update.target)
@@ -207,7 +207,7 @@ def _brought(
     fetch(git, source)
     progress.update("putting data in place")
     lacking = update.apply()
-    return Moved(
+    return Transferred(
         files=brought.files,
         bytes=brought.bytes,
         data=", ".join(brought.tried),

@@ -14,27 +14,27 @@ from mlops_cli.errors import NotProject
 from mlops_cli.layout import Layout
 from mlops_cli.params.reading import read_yaml
 from mlops_cli.project.attempts import refuse_unfinished
-from mlops_cli.project.dvc import Unsaved, keep_outputs, opened
-from mlops_cli.project.dvc_files import answering
+from mlops_cli.project.dvc import UnsavedOutputs, keep_outputs, open_repo
+from mlops_cli.project.dvc_files import refuse_dvc_errors
 from mlops_cli.project.dvc_lock import refuse_large
 from mlops_cli.project.git import Git
 from mlops_cli.project.merge import Merger, Overlap, Prefer, changed_paths
-from mlops_cli.project.switch import BEFORE, Switch, unfinished
+from mlops_cli.project.switch import BEFORE, Switch, unfinished_switch
 from mlops_cli.project.tracked import refuse_unsafe
-from mlops_cli.project.worktree import top_of
-from mlops_cli.registry.commit_outputs import Owned
+from mlops_cli.project.worktree import worktree_top
+from mlops_cli.registry.commit_outputs import PipelineFiles
 from mlops_cli.registry.sync.conflicts import overlap
-from mlops_cli.registry.sync.fast_forward import Ends, ends, refuse_unsaved
-from mlops_cli.registry.sync.own_work import listed, moved_commits, states, tree_of
+from mlops_cli.registry.sync.fast_forward import BranchEnds, fetch_ends, refuse_unsaved
+from mlops_cli.registry.sync.own_work import list_files, rebase_commits, tree_of, worktree_states
 
-__all__ = ["Rebased", "rebased"]
+__all__ = ["RebasedWork", "plan_rebase"]
 
 _SHORT = 7
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Rebased:
+class RebasedWork:
     """Own work on top of the remote's branch, ready to be put in place.
 
     Attributes
@@ -78,7 +78,7 @@ class Rebased:
         return _completed(self.root, self.switch)
 
 
-def rebased(layout: Layout, git: Git, remote: str, prefer: Prefer | None = None) -> Rebased:
+def plan_rebase(layout: Layout, git: Git, remote: str, prefer: Prefer | None = None) -> RebasedWork:
     """See how own work comes on top of the remote's branch; an interrupted call is completed first.
 
     Raises
@@ -94,30 +94,30 @@ def rebased(layout: Layout, git: Git, remote: str, prefer: Prefer | None = None)
     if conflict := git.run("ls-files", "--unmerged"):
         file = conflict.splitlines()[0].partition("\t")[2]
         raise NotProject(f"a merge is unfinished: {file} is in conflict", "Finish it first.")
-    found = ends(git, remote)
+    found = fetch_ends(git, remote)
     refuse_unsaved(layout.root)
     head, target = found.head, found.target
     if target is None or git.ask("merge-base", "--is-ancestor", target, head) is not None:
-        return Rebased(layout.root, None, head, None)
+        return RebasedWork(layout.root, None, head, None)
     refuse_large(git, target)
     refuse_unsafe(layout.root, target)
-    with opened(layout.root) as repo, answering(layout.root):
+    with open_repo(layout.root) as repo, refuse_dvc_errors(layout.root):
         keep_outputs(repo, layout.root)
     return _planned(layout, git, found, target, f"{remote}/{found.branch}", prefer)
 
 
 def _planned(
-    layout: Layout, git: Git, found: Ends, target: str, theirs: str, prefer: Prefer | None
-) -> Rebased:
-    top = top_of(git.root)
+    layout: Layout, git: Git, found: BranchEnds, target: str, theirs: str, prefer: Prefer | None
+) -> RebasedWork:
+    top = worktree_top(git.root)
     prefix = git.run("rev-parse", "--show-prefix").rstrip("\n")
     generated, lists = _paths_of_pipeline(git, layout, target, prefix)
     merger = Merger(top, lambda path: _inside(path, generated), lists.__contains__, prefer)
-    theirs_too = listed(top, target, generated)
-    now, staged_now = states(top, lists | theirs_too)
+    theirs_too = list_files(top, target, generated)
+    now, staged_now = worktree_states(top, lists | theirs_too)
     head_tree = tree_of(top, found.head)
     try:
-        tip, commits = moved_commits(top, found.head, target, merger)
+        tip, commits = rebase_commits(top, found.head, target, merger)
         after = merger.merged(head_tree, now, tree_of(top, tip))
     except Overlap as error:
         raise overlap(git, prefix, error.path, found, target, theirs) from None
@@ -129,7 +129,7 @@ def _planned(
     switch = Switch(
         found.branch, found.head, tip, now, after, staged_now, index, tuple(sorted(generated))
     )
-    return Rebased(
+    return RebasedWork(
         layout.root,
         switch,
         target,
@@ -142,7 +142,7 @@ def _planned(
 
 
 def _complete_interrupted(root: Path, git: Git) -> None:
-    switch = unfinished(root)
+    switch = unfinished_switch(root)
     if switch is None:
         return
     if git.branch() == switch.branch and git.resolve("HEAD") in {switch.head, switch.tip}:
@@ -155,7 +155,7 @@ def _completed(root: Path, switch: Switch) -> list[str]:
     switch.apply(root)
     try:
         lacking = _data_in_place(root)
-    except Unsaved:
+    except UnsavedOutputs:
         switch.reversed().apply(root)
         switch.end(root)
         raise
@@ -164,7 +164,7 @@ def _completed(root: Path, switch: Switch) -> list[str]:
 
 
 def _data_in_place(root: Path) -> list[str]:
-    with opened(root) as repo, answering(root):
+    with open_repo(root) as repo, refuse_dvc_errors(root):
         return sorted(repo.checkout(allow_missing=True).get("failed", []))
 
 
@@ -178,7 +178,7 @@ def _paths_of_pipeline(
     if layout.dvc_yaml.is_file():
         texts.append(layout.dvc_yaml.read_text(encoding="utf-8", errors="replace"))
     for text in texts:
-        owned = Owned(read_yaml(text or "", "dvc.yaml") or {}, {})
+        owned = PipelineFiles(read_yaml(text or "", "dvc.yaml") or {}, {})
         generated |= {_from_top(prefix, name) for name in owned.generated}
         lists |= {_from_top(prefix, name) for name in owned.lists}
     return generated, lists

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.data import parquet
-from mlops_cli.data.atomic_files import read_json, staged, write_json
+from mlops_cli.data.atomic_files import atomic_write, read_json, write_json
 from mlops_cli.data.private_files import private_file, private_folder
 from mlops_cli.errors import DataRefused, NotFound, Usage
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["ENDINGS", "Done", "Parts", "beside", "file_print"]
+__all__ = ["ENDINGS", "DonePart", "OutputParts", "file_fingerprint", "rejects_path"]
 
 ENDINGS = (".parquet", ".csv", ".jsonl")
 """What can be written."""
@@ -27,7 +27,7 @@ _STATE = "state.json"
 
 
 @dataclass(frozen=True)
-class Done:
+class DonePart:
     """What is done.
 
     Attributes
@@ -46,7 +46,7 @@ class Done:
     position: tuple[int, int] = (0, 0)
 
 
-class Parts:
+class OutputParts:
     """The folder ``.OUT.parts``; who uses it holds a lock.
 
     Parameters
@@ -62,14 +62,14 @@ class Parts:
         self.folder = out.parent / f".{out.name}.parts"
         self._job = json.loads(json.dumps(job))
 
-    def found(self) -> Done | None:
+    def found(self) -> DonePart | None:
         """What an earlier run of the same job has done; None if there is none."""
         try:
             state = read_json(self.folder / _STATE)
             if state["job"] != self._job:
                 return None
             done = state["done"]
-            return Done(**{**done, "position": tuple(done["position"])})
+            return DonePart(**{**done, "position": tuple(done["position"])})
         except (NotFound, DataRefused, ValueError, KeyError, TypeError):
             return None
 
@@ -82,7 +82,9 @@ class Parts:
         """Start over."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def add(self, done: Done, made: pl.DataFrame, rejected: Iterable[Mapping[str, Any]]) -> None:
+    def add(
+        self, done: DonePart, made: pl.DataFrame, rejected: Iterable[Mapping[str, Any]]
+    ) -> None:
         """Keep one more slice; it counts when the state says so, and not before."""
         private_folder(self.folder)
         number = done.slices - 1
@@ -90,25 +92,25 @@ class Parts:
         aside = self._aside(number)
         aside.unlink(missing_ok=True)
         if lines:
-            with staged(aside) as temporary:
+            with atomic_write(aside) as temporary:
                 temporary.write_text("".join(lines), encoding="utf-8")
         parquet.write(made, self._part(number))
         write_json(self.folder / _STATE, {"job": self._job, "done": asdict(done)})
 
-    def finish(self, done: Done) -> Path | None:
+    def finish(self, done: DonePart) -> Path | None:
         """Put all parts in the output's place; give the file of what was set aside, if any."""
         import polars as pl
 
-        rejects = beside(self.out)
+        rejects = rejects_path(self.out)
         asides = [p for i in range(done.slices) if (p := self._aside(i)).is_file()]
         if asides:
-            with staged(rejects) as temporary, private_file(temporary, "wb") as file:
+            with atomic_write(rejects) as temporary, private_file(temporary, "wb") as file:
                 for path in asides:
                     file.write(path.read_bytes())
         else:
             rejects.unlink(missing_ok=True)
         rows = pl.scan_parquet([self._part(i) for i in range(done.slices)], glob=False)
-        with staged(self.out) as temporary:
+        with atomic_write(self.out) as temporary:
             if self.out.suffix == ".csv":
                 rows.sink_csv(temporary, maintain_order=True, engine="streaming")
             elif self.out.suffix == ".jsonl":
@@ -125,7 +127,7 @@ class Parts:
         return self.folder / f"rejected-{number:06d}.jsonl"
 
 
-def beside(out: Path) -> Path:
+def rejects_path(out: Path) -> Path:
     """Where rows go that are set aside.
 
     Raises
@@ -145,7 +147,7 @@ def beside(out: Path) -> Path:
     return out.with_name(f"{out.stem}-rejected.jsonl")
 
 
-def file_print(path: Path) -> list[Any]:
+def file_fingerprint(path: Path) -> list[Any]:
     """By which a file is known again, without reading it whole: size, time of change, its ends."""
     facts = path.stat()
     with path.open("rb") as file:

@@ -11,12 +11,12 @@ from mlops_cli.errors import DataRefused, NotFound, Usage
 from mlops_cli.evaluation.shap import Contributions, contributions
 from mlops_cli.layout import ROW, SPLITS
 from mlops_cli.models import bundle as bundles
-from mlops_cli.registry.champion import as_seen_by
-from mlops_cli.registry.select_version import selected
-from mlops_cli.serving.batch.predict import Batch, way_of_scoring
-from mlops_cli.serving.batch.scoring import AsGiven, Scoring
-from mlops_cli.serving.row_files import Rows, Text, found_files, opened
-from mlops_cli.serving.scorer import Scorer
+from mlops_cli.registry.champion import champion_features
+from mlops_cli.registry.select_version import select_model
+from mlops_cli.serving.batch.predict import BatchRequest, choose_scoring
+from mlops_cli.serving.batch.scoring import FeatureScoring, Scoring
+from mlops_cli.serving.row_files import RowFiles, TextOptions, find_files, open_row_file
+from mlops_cli.serving.scorer import RequestScorer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.models.bundle import Bundle
     from mlops_cli.params import Params
-    from mlops_cli.registry.select_version import Selected
+    from mlops_cli.registry.select_version import SelectedModel
     from mlops_cli.reporting import Progress
-    from mlops_cli.serving.row_files import Taken
+    from mlops_cli.serving.row_files import RowBatch
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["MOST_ROWS", "Explained", "ExplainedRow", "explain_file", "explain_row"]
+__all__ = ["MOST_ROWS", "ExplainedRow", "Explanation", "explain_file", "explain_row"]
 
 MOST_ROWS = 1000
 """A file of more rows is not explained: `mlops predict --explain` is for those."""
@@ -78,8 +78,8 @@ class ExplainedRow:
 
 
 @dataclass(frozen=True)
-class Explained:
-    """Rows of one version; ``method`` and ``scale`` are those of ``store.shap``."""
+class Explanation:
+    """Rows of one version; ``method`` and ``scale`` are those of ``evaluation.shap``."""
 
     version: str
     method: str
@@ -89,7 +89,7 @@ class Explained:
 
 def explain_row(
     params: Params, layout: Layout, wanted: str, row: int, progress: Progress
-) -> Explained:
+) -> Explanation:
     """Explain a row of the base source that is in one of the splits.
 
     Parameters
@@ -106,7 +106,7 @@ def explain_row(
     """
     import polars as pl
 
-    choice = selected(params, layout, wanted, progress)
+    choice = select_model(params, layout, wanted, progress)
     bundle = bundles.load(choice.folder)
     parts = [
         parquet.scan(layout.split(name)).filter(pl.col(ROW) == row).collect() for name in SPLITS
@@ -118,7 +118,7 @@ def explain_row(
             "Rows without a label, and those in a gap of the split, are in none; put the raw row "
             "into a file and explain that.",
         )
-    frame = as_seen_by(bundle, bundles.load(layout.fitted), frame, layout)
+    frame = champion_features(bundle, bundles.load(layout.fitted), frame, layout)
     return _explained(choice, bundle, bundle.encoder.transform(frame), [row], params.project.seed)
 
 
@@ -130,7 +130,7 @@ def explain_file(
     progress: Progress,
     *,
     features: bool = False,
-) -> Explained:
+) -> Explanation:
     """Explain every row of a file of raw columns, or of features.
 
     Raises
@@ -142,23 +142,23 @@ def explain_file(
     DataRefused
         If a row can't be scored.
     """
-    (path,) = found_files(str(file))
-    choice = selected(params, layout, wanted, progress)
-    bundle, text = bundles.load(choice.folder), Text()
+    (path,) = find_files(str(file))
+    choice = select_model(params, layout, wanted, progress)
+    bundle, text = bundles.load(choice.folder), TextOptions()
     scoring: Scoring
     if features:
-        scoring = AsGiven(bundle)
+        scoring = FeatureScoring(bundle)
     else:
-        scorer = Scorer.open(choice.folder, layout.root, policies=params.serve.columns)
-        text = Text.of(params.ingest.sources.get(scorer.program.rules.base))
-        batch = Batch(str(file), layout.work / "explain", wanted)
-        scoring, _ = way_of_scoring(batch, scorer, layout)
+        scorer = RequestScorer.open(choice.folder, layout.root, policies=params.serve.columns)
+        text = TextOptions.of(params.ingest.sources.get(scorer.program.rules.base))
+        batch = BatchRequest(str(file), layout.work / "explain", wanted)
+        scoring, _ = choose_scoring(batch, scorer, layout)
     frame, index = _rows(path, text, scoring)
     matrix, _ = scoring.score(frame)
     return _explained(choice, bundle, matrix, index, params.project.seed)
 
 
-def _rows(path: Path, text: Text, scoring: Scoring) -> tuple[pl.DataFrame, list[int]]:
+def _rows(path: Path, text: TextOptions, scoring: Scoring) -> tuple[pl.DataFrame, list[int]]:
     """A file's rows as the model's inputs, and their numbers."""
     import polars as pl
 
@@ -181,9 +181,9 @@ def _rows(path: Path, text: Text, scoring: Scoring) -> tuple[pl.DataFrame, list[
     return pl.concat(frames), index
 
 
-def _parts(path: Path, text: Text, scoring: Scoring) -> list[Taken]:
+def _parts(path: Path, text: TextOptions, scoring: Scoring) -> list[RowBatch]:
     """The file's rows as they are, of the columns that the model reads."""
-    file = opened(path, text)
+    file = open_row_file(path, text)
     for column in scoring.inputs.needed:
         if column not in file.schema:
             raise DataRefused(
@@ -191,7 +191,7 @@ def _parts(path: Path, text: Text, scoring: Scoring) -> list[Taken]:
                 "Give the raw columns of the base source, or the features with --features.",
             )
     columns = dict.fromkeys((*scoring.inputs.needed, *scoring.inputs.optional))
-    rows = Rows([file], list(columns))
+    rows = RowFiles([file], list(columns))
     parts = rows.take(MOST_ROWS + 1)
     rows.close()
     if sum(part.rows for part in parts) > MOST_ROWS:
@@ -203,12 +203,12 @@ def _parts(path: Path, text: Text, scoring: Scoring) -> list[Taken]:
 
 
 def _explained(
-    choice: Selected, bundle: Bundle, matrix: Floats, index: list[int], seed: int
-) -> Explained:
+    choice: SelectedModel, bundle: Bundle, matrix: Floats, index: list[int], seed: int
+) -> Explanation:
     found = contributions(bundle, matrix, orders=ORDERS, seed=seed)
     output = bundle.predict_matrix(matrix)
     rows = [_one(bundle, matrix[i], output[i], found, i, row) for i, row in enumerate(index)]
-    return Explained(choice.number, found.method, found.scale, rows)
+    return Explanation(choice.number, found.method, found.scale, rows)
 
 
 def _one(

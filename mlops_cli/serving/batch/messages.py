@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mlops_cli.online.request_rows import Read
-    from mlops_cli.serving.row_files import Taken
+    from mlops_cli.online.request_rows import ParsedRows
+    from mlops_cli.serving.row_files import RowBatch
 
 __all__ = ["rejected_rows", "warning_texts"]
 
 
-def warning_texts(read: Read) -> list[str | None]:
+def warning_texts(read: ParsedRows) -> list[str | None]:
     """What is told of each row that has a prediction; None of most."""
     told: dict[int, list[str]] = {}
     for warning in read.warnings:
@@ -24,7 +24,7 @@ def warning_texts(read: Read) -> list[str | None]:
     return ["; ".join(told[row]) if row in told else None for row in read.index]
 
 
-def rejected_rows(part: Taken, errors: Sequence[Any], before: int) -> list[dict[str, Any]]:
+def rejected_rows(part: RowBatch, errors: Sequence[Any], before: int) -> list[dict[str, Any]]:
     """What is told of each row without a prediction: which one, why, and what it holds."""
     reasons: dict[int, list[Any]] = {}
     for error in errors:

@@ -11,27 +11,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli import __version__
-from mlops_cli.data.column_types import fitted, normal, table_of
+from mlops_cli.data.column_types import convert_or_null, ingested_type, table_of
 from mlops_cli.errors import DataRefused, NotFound, Usage, nearest
-from mlops_cli.online.materialize import validated
-from mlops_cli.online.request_rows import Read
+from mlops_cli.online.materialize import read_validated
+from mlops_cli.online.request_rows import ParsedRows
 from mlops_cli.online.value_policies import known_columns
-from mlops_cli.project.locks import held
-from mlops_cli.registry.select_version import Selected, selected
-from mlops_cli.serving.batch.checkpoint import Done, Parts, beside, file_print
+from mlops_cli.project.locks import lock
+from mlops_cli.registry.select_version import SelectedModel, select_model
+from mlops_cli.serving.batch.checkpoint import DonePart, OutputParts, file_fingerprint, rejects_path
 from mlops_cli.serving.batch.messages import rejected_rows, warning_texts
 from mlops_cli.serving.batch.scorable_rows import read_scorable
 from mlops_cli.serving.batch.scoring import (
-    AsGiven,
-    FromStore,
-    FromTables,
+    FeatureScoring,
     Scoring,
-    answers,
+    StoreScoring,
+    TableScoring,
     explanations,
-    reserved,
+    prediction_columns,
+    reserved_columns,
 )
-from mlops_cli.serving.row_files import RowFile, Rows, Taken, Text, columns_of, found_files, opened
-from mlops_cli.serving.scorer import Scorer, Unscorable
+from mlops_cli.serving.row_files import (
+    RowBatch,
+    RowFile,
+    RowFiles,
+    TextOptions,
+    columns_of,
+    find_files,
+    open_row_file,
+)
+from mlops_cli.serving.scorer import RequestScorer, UnscorableValue
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,7 +48,7 @@ if TYPE_CHECKING:
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
 
-__all__ = ["SLICE", "Batch", "Predicted", "predict", "way_of_scoring"]
+__all__ = ["SLICE", "BatchRequest", "BatchResult", "choose_scoring", "predict"]
 
 SLICE = 100_000
 """Rows that are worked on at a time."""
@@ -48,7 +56,7 @@ _MEGABYTE = 2**20
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchRequest:
     """What is to be predicted, and how.
 
     Attributes
@@ -81,7 +89,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Predicted:
+class BatchResult:
     """How many rows were predicted and set aside, and where they are.
 
     Attributes
@@ -98,7 +106,7 @@ class Predicted:
     resumed: int
 
 
-def predict(params: Params, layout: Layout, batch: Batch, progress: Progress) -> Predicted:
+def predict(params: Params, layout: Layout, batch: BatchRequest, progress: Progress) -> BatchResult:
     """Predict all rows, and put them in the output's place.
 
     Raises
@@ -115,39 +123,39 @@ def predict(params: Params, layout: Layout, batch: Batch, progress: Progress) ->
     Busy
         If another run writes the same output.
     """
-    rejects = beside(batch.out)
-    paths = found_files(batch.pattern)
+    rejects = rejects_path(batch.out)
+    paths = find_files(batch.pattern)
     if batch.out.resolve() in [p.resolve() for p in paths]:
         raise Usage(f"{batch.out} is one of the files to read", "Write to another name.")
-    choice = selected(params, layout, batch.wanted, progress)
+    choice = select_model(params, layout, batch.wanted, progress)
     policies = params.serve.columns
-    scorer = Scorer.open(choice.folder, layout.root, None, batch.keep, policies)
+    scorer = RequestScorer.open(choice.folder, layout.root, None, batch.keep, policies)
     if not batch.features:
         known_columns(policies, scorer.inputs)
-    text = Text.of(params.ingest.sources.get(scorer.program.rules.base))
-    files = [opened(path, text) for path in paths]
-    scoring, looked_into = way_of_scoring(batch, scorer, layout)
+    text = TextOptions.of(params.ingest.sources.get(scorer.program.rules.base))
+    files = [open_row_file(path, text) for path in paths]
+    scoring, looked_into = choose_scoring(batch, scorer, layout)
     run = _Run(batch, choice, scorer, scoring, files, progress)
     run.check()
     job = {
         "mlops": __version__,
         "version": choice.label,
         "bundle": scorer.bundle.sha256,
-        "files": [file_print(path) for path in paths],
+        "files": [file_fingerprint(path) for path in paths],
         "looked into": looked_into,
         "text": vars(text),
         "options": [batch.features, batch.keep, batch.explain, batch.slice_rows],
         "policies": {name: vars(policy) for name, policy in policies.items()},
     }
     name = hashlib.sha256(str(batch.out.resolve()).encode()).hexdigest()[:16]
-    with held(layout.work / "predict" / f"{name}.lock", f"the output {batch.out}"):
-        parts = Parts(batch.out, job)
+    with lock(layout.work / "predict" / f"{name}.lock", f"the output {batch.out}"):
+        parts = OutputParts(batch.out, job)
         begun = run.begun(parts)
         done = begun
         for done in run.slices(parts, begun):
             progress.update(f"{done.rows:,} rows; MB", *run.megabytes())
         found = parts.finish(done)
-    return Predicted(
+    return BatchResult(
         choice.label,
         done.rows - done.rejected,
         done.rejected,
@@ -157,20 +165,22 @@ def predict(params: Params, layout: Layout, batch: Batch, progress: Progress) ->
     )
 
 
-def way_of_scoring(batch: Batch, scorer: Scorer, layout: Layout) -> tuple[Scoring, list[Any]]:
+def choose_scoring(
+    batch: BatchRequest, scorer: RequestScorer, layout: Layout
+) -> tuple[Scoring, list[Any]]:
     """How rows are scored, and by what the tables are known that they look into."""
     if batch.features:
-        return AsGiven(scorer.bundle), []
+        return FeatureScoring(scorer.bundle), []
     program = scorer.program
     used = {name: layout.valid / f"{name}.parquet" for name in program.used_sources}
     absent = [path for path in used.values() if not path.is_file()]
     if not absent:
-        tables = {name: validated(program, name, layout) for name in used}
-        return FromTables(scorer, tables), [file_print(path) for path in used.values()]
+        tables = {name: read_validated(program, name, layout) for name in used}
+        return TableScoring(scorer, tables), [file_fingerprint(path) for path in used.values()]
     return _from_store(scorer, layout, absent[0])
 
 
-def _from_store(scorer: Scorer, layout: Layout, absent: Path) -> tuple[Scoring, list[Any]]:
+def _from_store(scorer: RequestScorer, layout: Layout, absent: Path) -> tuple[Scoring, list[Any]]:
     import datetime as dt
 
     from mlops_cli.online.store import open_store, program_id
@@ -189,22 +199,22 @@ def _from_store(scorer: Scorer, layout: Layout, absent: Path) -> tuple[Scoring, 
     facts = store.facts(program_id(scorer.program)) or {}
     since = facts.get("since")
     begin = None if since is None else dt.datetime.fromisoformat(since)
-    return FromStore(scorer, begin), [facts]
+    return StoreScoring(scorer, begin), [facts]
 
 
 @dataclass
 class _Run:
     """One run over the files."""
 
-    batch: Batch
-    choice: Selected
-    scorer: Scorer
+    batch: BatchRequest
+    choice: SelectedModel
+    scorer: RequestScorer
     scoring: Scoring
     files: Sequence[RowFile]
     progress: Progress
 
     def __post_init__(self) -> None:
-        self._rows: Rows | None = None
+        self._rows: RowFiles | None = None
         self._kept: dict[str, pl.DataType] = {}
 
     def check(self) -> None:
@@ -214,7 +224,7 @@ class _Run:
             for column in (*inputs.needed, *self.batch.keep):
                 if column not in file.schema:
                     raise self._lacking(file, column)
-        taken = reserved(self.scorer.bundle, self.batch.explain)
+        taken = reserved_columns(self.scorer.bundle, self.batch.explain)
         found = columns_of(self.files)
         for column in self.batch.keep:
             if column in taken or self.batch.keep.count(column) > 1:
@@ -224,7 +234,7 @@ class _Run:
                 )
             if found[column].is_nested():
                 raise Usage(f"--keep names {column!r}, which holds lists or structs", "Leave it.")
-            self._kept[column] = inputs.columns.get(column) or normal(found[column])
+            self._kept[column] = inputs.columns.get(column) or ingested_type(found[column])
 
     def _lacking(self, file: RowFile, column: str) -> DataRefused:
         kept = column in self.batch.keep
@@ -235,17 +245,17 @@ class _Run:
         needs = "--keep names" if kept else "the model needs"
         return DataRefused(f"{file.path} has no column {column!r}, which {needs}", hint)
 
-    def begun(self, parts: Parts) -> Done:
+    def begun(self, parts: OutputParts) -> DonePart:
         """What an earlier run of the same has done."""
         found = None if self.batch.force else parts.found()
         if found is None:
             if parts.started and not self.batch.force:
                 self.progress.note("an earlier run was of another input or version: starting over")
             parts.discard()
-            return Done()
+            return DonePart()
         if found.rejected and self.batch.fail_on_bad:
             parts.discard()
-            return Done()
+            return DonePart()
         if found.rows:
             self.progress.note(f"going on after row {found.rows:,}")
         return found
@@ -255,11 +265,11 @@ class _Run:
         read = 0 if self._rows is None else self._rows.bytes_read
         return read / _MEGABYTE, sum(f.size for f in self.files) / _MEGABYTE
 
-    def slices(self, parts: Parts, done: Done) -> Iterator[Done]:
+    def slices(self, parts: OutputParts, done: DonePart) -> Iterator[DonePart]:
         """Score what is left, and keep each slice."""
         inputs = self.scoring.inputs
         columns = dict.fromkeys((*inputs.needed, *inputs.optional, *self._kept))
-        self._rows = Rows(self.files, list(columns), done.position)
+        self._rows = RowFiles(self.files, list(columns), done.position)
         while taken := self._rows.take(self.batch.slice_rows):
             made, rejected = self._slice(taken, done.rows)
             if rejected and self.batch.fail_on_bad:
@@ -270,7 +280,7 @@ class _Run:
                     f"({len(rejected)} bad rows so far)",
                     "Correct it, or leave out --fail-on-bad to set such rows aside.",
                 )
-            done = Done(
+            done = DonePart(
                 done.slices + 1,
                 done.rows + sum(part.rows for part in taken),
                 done.rejected + len(rejected),
@@ -284,16 +294,19 @@ class _Run:
             yield done
 
     def _slice(
-        self, taken: Sequence[Taken], before: int
+        self, taken: Sequence[RowBatch], before: int
     ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
         """Predictions of one slice's rows, and what is told of those that have none."""
         try:
             return self._scored(taken, before, self.scoring.read)
-        except Unscorable:
+        except UnscorableValue:
             return self._scored(taken, before, partial(read_scorable, self.scoring))
 
     def _scored(
-        self, taken: Sequence[Taken], before: int, read_rows: Callable[[pl.DataFrame], Read]
+        self,
+        taken: Sequence[RowBatch],
+        before: int,
+        read_rows: Callable[[pl.DataFrame], ParsedRows],
     ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
         """The same, by a way to read them.
 
@@ -321,7 +334,7 @@ class _Run:
         matrix, output = self.scoring.score(pl.concat(typed))
         return self._answered(pl.concat(beginnings), matrix, output, warnings), rejected
 
-    def _beginning(self, part: Taken, index: Sequence[int], before: int) -> pl.DataFrame:
+    def _beginning(self, part: RowBatch, index: Sequence[int], before: int) -> pl.DataFrame:
         """Row numbers and kept columns of the rows that are scored."""
         import polars as pl
 
@@ -329,7 +342,7 @@ class _Run:
         places = pl.Series(index, dtype=pl.UInt32)
         columns = [rows.gather(places)]
         for name, dtype in self._kept.items():
-            made, lost = fitted(part.frame.get_column(name).gather(places), dtype)
+            made, lost = convert_or_null(part.frame.get_column(name).gather(places), dtype)
             if lost is not None:
                 raise DataRefused(
                     f"column {name!r} of {part.file} is of another type than in the first file",
@@ -343,7 +356,7 @@ class _Run:
     ) -> pl.DataFrame:
         import polars as pl
 
-        columns = answers(self.scorer.bundle, output)
+        columns = prediction_columns(self.scorer.bundle, output)
         if self.batch.explain:
             columns += explanations(self.scorer, matrix, output, self.batch.explain)
         version = pl.repeat(self.choice.number, beginning.height, dtype=pl.String, eager=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mlops_cli.online.request_rows import Read, RowError
-from mlops_cli.serving.scorer import Unscorable
+from mlops_cli.online.request_rows import ParsedRows, RowError
+from mlops_cli.serving.scorer import UnscorableValue
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,7 +19,7 @@ _MOST = 1_000
 """Such rows of one slice; with more, it is not the rows that are at fault."""
 
 
-def read_scorable(scoring: Scoring, frame: pl.DataFrame) -> Read:
+def read_scorable(scoring: Scoring, frame: pl.DataFrame) -> ParsedRows:
     """What ``scoring.read`` gives, with such rows among its errors.
 
     Raises
@@ -33,7 +33,7 @@ def read_scorable(scoring: Scoring, frame: pl.DataFrame) -> Read:
     read = scoring.read(frame[places])
     errors = [replace(e, row=None if e.row is None else places[e.row]) for e in read.errors]
     errors += [RowError(row, "", None, reason) for row, reason in reasons.items()]
-    return Read(
+    return ParsedRows(
         read.frame,
         [places[row] for row in read.index],
         tuple(sorted(errors, key=lambda e: -1 if e.row is None else e.row)),
@@ -48,7 +48,7 @@ def _find(scoring: Scoring, frame: pl.DataFrame, start: int, reasons: dict[int, 
         read = scoring.read(frame)
         if read.frame.height:
             scoring.score(read.frame)
-    except Unscorable as error:
+    except UnscorableValue as error:
         if frame.height == 1:
             reasons[start] = error.message
             if len(reasons) > _MOST:

@@ -12,8 +12,8 @@ import numpy as np
 
 from mlops_cli.data.column_types import DTYPES
 from mlops_cli.features.windows import AT
-from mlops_cli.online.request_rows import Inputs, Read, RowError
-from mlops_cli.serving.scorer import Scored, Scorer, refusing_values
+from mlops_cli.online.request_rows import ParsedRows, RequestRows, RowError
+from mlops_cli.serving.scorer import RequestScorer, ScoredRows, refusing_values
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["AsGiven", "FromStore", "FromTables", "Scoring", "answers", "reserved"]
+__all__ = [
+    "FeatureScoring",
+    "Scoring",
+    "StoreScoring",
+    "TableScoring",
+    "prediction_columns",
+    "reserved_columns",
+]
 
 _TYPES: dict[str, TypeName] = {
     "number": "number",
@@ -38,10 +45,10 @@ class Scoring(Protocol):
     """Rows of a table to predictions."""
 
     @property
-    def inputs(self) -> Inputs:
+    def inputs(self) -> RequestRows:
         """What the table must have."""
 
-    def read(self, frame: pl.DataFrame) -> Read:
+    def read(self, frame: pl.DataFrame) -> ParsedRows:
         """The good rows, typed, and what is wrong with the others."""
 
     def score(self, read: pl.DataFrame) -> tuple[Floats, Floats]:
@@ -49,18 +56,20 @@ class Scoring(Protocol):
 
 
 @dataclass(frozen=True)
-class AsGiven:
+class FeatureScoring:
     """The table holds the features themselves."""
 
     bundle: Bundle
 
     @cached_property
-    def inputs(self) -> Inputs:
+    def inputs(self) -> RequestRows:
         """See ``Scoring.inputs``."""
         kinds = self.bundle.encoder.kinds
-        return Inputs({name: DTYPES[_TYPES[kind]] for name, kind in kinds.items()}, tuple(kinds))
+        return RequestRows(
+            {name: DTYPES[_TYPES[kind]] for name, kind in kinds.items()}, tuple(kinds)
+        )
 
-    def read(self, frame: pl.DataFrame) -> Read:
+    def read(self, frame: pl.DataFrame) -> ParsedRows:
         """See ``Scoring.read``."""
         return self.inputs.read_frame(frame, thorough=True)
 
@@ -71,18 +80,18 @@ class AsGiven:
 
 
 @dataclass(frozen=True)
-class FromTables:
+class TableScoring:
     """Raw rows; joins and windows look into whole tables, as featurize does."""
 
-    scorer: Scorer
+    scorer: RequestScorer
     tables: Mapping[str, pl.LazyFrame]
 
     @property
-    def inputs(self) -> Inputs:
+    def inputs(self) -> RequestRows:
         """See ``Scoring.inputs``."""
         return self.scorer.inputs
 
-    def read(self, frame: pl.DataFrame) -> Read:
+    def read(self, frame: pl.DataFrame) -> ParsedRows:
         """See ``Scoring.read``."""
         return self.scorer.read_frame(frame, thorough=True)
 
@@ -95,7 +104,7 @@ class FromTables:
 
 
 @dataclass(frozen=True)
-class FromStore:
+class StoreScoring:
     """Raw rows; joins and windows look into the online store, as the service does.
 
     Parameters
@@ -104,15 +113,15 @@ class FromStore:
         The store answers nothing older.
     """
 
-    scorer: Scorer
+    scorer: RequestScorer
     since: dt.datetime | None
 
     @property
-    def inputs(self) -> Inputs:
+    def inputs(self) -> RequestRows:
         """See ``Scoring.inputs``."""
         return self.scorer.inputs
 
-    def read(self, frame: pl.DataFrame) -> Read:
+    def read(self, frame: pl.DataFrame) -> ParsedRows:
         """See ``Scoring.read``."""
         read = self.scorer.read_frame(frame, thorough=True)
         if self.since is None or AT not in read.frame.columns:
@@ -136,7 +145,7 @@ class FromStore:
         return scored.matrix, scored.output
 
 
-def answers(bundle: Bundle, output: Floats) -> list[pl.Series]:
+def prediction_columns(bundle: Bundle, output: Floats) -> list[pl.Series]:
     """Columns of predictions (rows, classes) or (rows,), as the service names them."""
     import polars as pl
 
@@ -151,14 +160,16 @@ def answers(bundle: Bundle, output: Floats) -> list[pl.Series]:
     return columns
 
 
-def explanations(scorer: Scorer, matrix: Floats, output: Floats, most: int) -> list[pl.Series]:
+def explanations(
+    scorer: RequestScorer, matrix: Floats, output: Floats, most: int
+) -> list[pl.Series]:
     """``feature_1``, ``contribution_1`` and so on: what counts most in each row.
 
-    See ``Scorer.explain``; null where fewer features count.
+    See ``RequestScorer.explain``; null where fewer features count.
     """
     import polars as pl
 
-    found = scorer.explain(Scored({}, matrix, output, {}))
+    found = scorer.explain(ScoredRows({}, matrix, output, {}))
     order = np.argsort(-np.abs(found), axis=1, kind="stable")[:, :most]
     names = pl.Series(list(scorer.bundle.encoder.kinds), dtype=pl.String)
     columns = []
@@ -171,7 +182,7 @@ def explanations(scorer: Scorer, matrix: Floats, output: Floats, most: int) -> l
     return columns
 
 
-def reserved(bundle: Bundle, explain: int) -> list[str]:
+def reserved_columns(bundle: Bundle, explain: int) -> list[str]:
     """The columns that a prediction has, besides those that are kept."""
     explained = [f"{c}_{i + 1}" for i in range(explain) for c in ("feature", "contribution")]
     return [

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.data.atomic_files import is_full
 from mlops_cli.errors import BadParams, DiskFull, MlopsError
-from mlops_cli.project.locks import waited_for
+from mlops_cli.project.locks import wait_for_lock
 from mlops_cli.reporting import Progress, Silent
 from mlops_cli.serving.deployment import build_context
 from mlops_cli.serving.deployment.requirements import serving
@@ -25,14 +25,14 @@ from mlops_cli.serving.deployment.requirements import serving
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.params import Params
-    from mlops_cli.registry.select_version import Selected
-    from mlops_cli.serving.scorer import Scorer
+    from mlops_cli.registry.select_version import SelectedModel
+    from mlops_cli.serving.scorer import RequestScorer
 
-__all__ = ["Built", "build", "environment", "home", "labels_of", "tag_of"]
+__all__ = ["BuiltBento", "bento_home", "build", "environment", "labels_of", "tag_of"]
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltBento:
     """A Bento in the store.
 
     Attributes
@@ -49,20 +49,20 @@ class Built:
     new: bool
 
 
-def home(layout: Layout) -> Path:
+def bento_home(layout: Layout) -> Path:
     """The project's BentoML store; derived from the registry, it may be deleted at any time."""
     return layout.work / "bentoml"
 
 
 def environment(layout: Layout) -> dict[str, str]:
     """The environment in which BentoML works in the project's store, and tells nobody."""
-    ours = {"BENTOML_HOME": str(home(layout)), "BENTOML_DO_NOT_TRACK": "true"}
+    ours = {"BENTOML_HOME": str(bento_home(layout)), "BENTOML_DO_NOT_TRACK": "true"}
     return {k: v for k, v in os.environ.items() if not k.startswith("BENTOML_")} | ours
 
 
 def build(
-    params: Params, layout: Layout, selected: Selected, progress: Progress | None = None
-) -> Built:
+    params: Params, layout: Layout, selected: SelectedModel, progress: Progress | None = None
+) -> BuiltBento:
     """Import a verified bundle into the store, and build its Bento if it isn't there.
 
     Raises
@@ -102,14 +102,14 @@ def build(
         build_context.write_dockerfile(context, _image_environment(context, name, tag))
         content = build_context.digest(context, [f"python=={python}", *requirements], online)
         labels = _labels(selected, scorer, content)
-        folder = home(layout) / "bentos" / name / tag
+        folder = bento_home(layout) / "bentos" / name / tag
         new = labels_of(folder) != labels
         if new:
             progress.update("the Bento")
             _pack(
                 layout,
                 {
-                    "home": str(home(layout)),
+                    "home": str(bento_home(layout)),
                     "context": str(context),
                     "bundle": str(selected.folder),
                     "name": name,
@@ -119,10 +119,10 @@ def build(
                     "python": python,
                 },
             )
-    return Built(f"{name}:{tag}", folder, labels, new)
+    return BuiltBento(f"{name}:{tag}", folder, labels, new)
 
 
-def tag_of(selected: Selected) -> tuple[str, str]:
+def tag_of(selected: SelectedModel) -> tuple[str, str]:
     """What BentoML calls a version, name and tag: small letters, digits, ``-_.`` between them."""
     name = selected.name.lower().replace("/", "-")
     if selected.version is not None:
@@ -150,11 +150,11 @@ def _alone(layout: Layout, progress: Progress) -> Iterator[Path]:
 
     BentoML reads no files below a folder whose name begins with a dot, so it is not in .mlops.
     """
-    store = home(layout)
+    store = bento_home(layout)
     prefix = f"mlops-bento-{hashlib.sha256(str(layout.root).encode()).hexdigest()[:12]}-"
     try:
         store.mkdir(parents=True, exist_ok=True)
-        with waited_for(store / "build.lock", progress.note):
+        with wait_for_lock(store / "build.lock", progress.note):
             # A build that was killed has left its own.
             for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -187,14 +187,14 @@ def _image_environment(context: Path, name: str, tag: str) -> dict[str, str]:
     )
 
 
-def _opened(selected: Selected, root: Path) -> Scorer:
-    from mlops_cli.serving.scorer import Scorer
+def _opened(selected: SelectedModel, root: Path) -> RequestScorer:
+    from mlops_cli.serving.scorer import RequestScorer
 
-    return Scorer.open(selected.folder, root)
+    return RequestScorer.open(selected.folder, root)
 
 
 def _fill(
-    scorer: Scorer, layout: Layout, context: Path, progress: Progress
+    scorer: RequestScorer, layout: Layout, context: Path, progress: Progress
 ) -> dict[str, Any] | None:
     """Put the online store beside the service, if its features look anything up."""
     from mlops_cli.online.materialize import materialize
@@ -206,15 +206,15 @@ def _fill(
     store = open_store(None, path, create=True)
     try:
         materialize(scorer.program, layout, store, progress=progress)
-        facts = build_context.filled(store, scorer.program)
+        facts = build_context.store_identity(store, scorer.program)
     finally:
         store.close()
-    build_context.settle(path)
+    build_context.close_store(path)
     path.chmod(0o644)  # a container may run as any user
     return facts
 
 
-def _labels(selected: Selected, scorer: Scorer, content: str) -> dict[str, str]:
+def _labels(selected: SelectedModel, scorer: RequestScorer, content: str) -> dict[str, str]:
     window = scorer.bundle.facts.get("window")
     version = selected.version
     return {

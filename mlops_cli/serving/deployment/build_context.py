@@ -23,11 +23,11 @@ __all__ = [
     "DOCKERFILE",
     "ONLINE",
     "SETTINGS",
+    "close_store",
     "digest",
     "environment",
-    "filled",
     "local_modules",
-    "settle",
+    "store_identity",
     "write",
     "write_dockerfile",
 ]
@@ -151,7 +151,7 @@ def _imported(path: Path, root: Path) -> Iterator[str]:
             yield from (".".join(filter(None, (start, alias.name))) for alias in node.names)
 
 
-def settle(store_path: Path) -> None:
+def close_store(store_path: Path) -> None:
     """Let a filled store be read from a disk on which nothing can be written."""
     connection = sqlite3.connect(store_path)
     try:
@@ -177,7 +177,7 @@ def digest(context: Path, requirements: list[str], online: Mapping[str, Any] | N
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def filled(store: OnlineStore, program: FeatureProgram) -> dict[str, Any]:
+def store_identity(store: OnlineStore, program: FeatureProgram) -> dict[str, Any]:
     """What identifies the entries of a feature program in a store."""
     from mlops_cli.online.store import program_id
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlops_cli.project.locks import waited_for
+from mlops_cli.project.locks import wait_for_lock
 
 __all__ = ["pack"]
 
@@ -60,7 +60,7 @@ def main() -> None:
     """Carry out the order in a file."""
     order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     # Who gave it may have been killed since, and given the same order again.
-    with waited_for(Path(order["home"]) / "packing.lock", lambda _: None):
+    with wait_for_lock(Path(order["home"]) / "packing.lock", lambda _: None):
         pack(order)
 
 

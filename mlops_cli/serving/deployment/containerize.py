@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.errors import MlopsError, NotInstalled
 from mlops_cli.reporting import Progress, Silent
-from mlops_cli.serving.deployment.build import environment, home
+from mlops_cli.serving.deployment.build import bento_home, environment
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
@@ -49,7 +49,7 @@ def containerize(layout: Layout, tag: str, image: str, progress: Progress | None
         raise MlopsError(
             f"{chosen} could not make the image {image}: {' / '.join(said)[-400:]}",
             "See all that it says: cd /tmp && "
-            f"BENTOML_DO_NOT_TRACK=true BENTOML_HOME={shlex.quote(str(home(layout)))} "
+            f"BENTOML_DO_NOT_TRACK=true BENTOML_HOME={shlex.quote(str(bento_home(layout)))} "
             f"bentoml {shlex.join(words)}",
         )
     return chosen

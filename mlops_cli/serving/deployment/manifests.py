@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from mlops_cli.errors import Usage
-from mlops_cli.project.write_files import place
+from mlops_cli.project.write_files import write_files
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -73,8 +73,8 @@ def texts(name: str, image: str, serve: Serve) -> dict[str, str]:
 
 
 def write(folder: Path, name: str, image: str, serve: Serve, *, force: bool = False) -> list[str]:
-    """Write the files; give their paths. See ``place`` for what is refused."""
-    return place(folder, texts(name, image, serve), force=force)
+    """Write the files; give their paths. See ``write_files`` for what is refused."""
+    return write_files(folder, texts(name, image, serve), force=force)
 
 
 def _label(name: str) -> str:

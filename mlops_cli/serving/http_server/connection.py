@@ -16,17 +16,17 @@ from httptools import (
 
 from mlops_cli.serving.http_server.heads import (
     FIELDS,
-    Rest,
-    Whole,
-    fault_of,
+    BodyParser,
+    HttpRequest,
+    head_fault,
     many_headers,
-    target_of,
+    request_target,
 )
 from mlops_cli.serving.http_server.http import (
     FULL,
     TOO_MANY,
-    Answer,
     Problem,
+    Response,
     no_room,
     problem,
     too_large,
@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: ConnectionHost[Connection]) -> None:
         self._server = server
         self._parser: Any = HttpRequestParser(self)
-        self._request = Whole(self)
+        self._request = HttpRequest(self)
         self._body: bytes | bytearray = b""
         self._url = b""
         self._size = self._read = self._still = 0
@@ -85,11 +85,11 @@ class Connection(asyncio.Protocol):
         self._part = self._held = self._unread = 0
         self._idle = self._in_head = True
         # Requests that are there while another one is answered; an answer is a refusal.
-        self._waiting: deque[Whole | Answer] = deque()
-        self._busy: Whole | None = None
+        self._waiting: deque[HttpRequest | Response] = deque()
+        self._busy: HttpRequest | None = None
         self._busy_since = 0.0
         self._full = self._stopped = False
-        self._late: Answer | None = None
+        self._late: Response | None = None
         self._lingers = _NEVER
         self.since = server.now
 
@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         if self._busy is not None and self._busy.leave is not None:
             self._busy.leave()
         # They hold this object, and are needed no more.
-        self._parser, self._request = None, cast("Whole", None)
+        self._parser, self._request = None, cast("HttpRequest", None)
 
     def eof_received(self) -> bool:
         """Read no more; whether the connection stays open for an answer."""
@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._request, self._body, self._url = Whole(self), b"", b""
+        self._request, self._body, self._url = HttpRequest(self), b"", b""
         self._size = self._still = 0
         self._idle = False
         self.since = self._server.now
@@ -192,11 +192,11 @@ class Connection(asyncio.Protocol):
         request.method = parser.get_method().decode("latin-1")
         if version != "1.1":
             request.old = version == "1.0"
-        fault = many_headers() if len(headers) > FIELDS else fault_of(request, version)
+        fault = many_headers() if len(headers) > FIELDS else head_fault(request, version)
         if fault is not None:
             self._refuse(fault)
             return
-        request.path, request.query = target_of(self._url, headers)
+        request.path, request.query = request_target(self._url, headers)
         answer = self._server.handler.refusal(request)
         if answer is None and int(headers.get(b"content-length", b"0")) > self._server.most:
             self._refuse(too_large(self._server.most))
@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
 
         llhttp takes what comes after such a head for the other protocol.
         """
-        rest = Rest(self)
+        rest = BodyParser(self)
         self._parser = HttpRequestParser(rest)
         rest.skip_head(self._parser, self._request)
 
@@ -307,7 +307,7 @@ class Connection(asyncio.Protocol):
         self._body = b""
         self._waiting.clear()
 
-    def _begin(self, request: Whole) -> None:
+    def _begin(self, request: HttpRequest) -> None:
         self._busy = request
         self._busy_since = self._server.now
         self._held -= request.held
@@ -316,7 +316,7 @@ class Connection(asyncio.Protocol):
         else:
             self._answered(request.answer)
 
-    def _answered(self, answer: Answer) -> None:
+    def _answered(self, answer: Response) -> None:
         request, self._busy = self._busy, None
         if request is None:
             return
@@ -337,14 +337,14 @@ class Connection(asyncio.Protocol):
         if not self._waiting or self._busy is not None or self._full:
             return
         one = self._waiting.popleft()
-        if isinstance(one, Answer):
+        if isinstance(one, Response):
             self._end_with(one)
             return
         if not self._waiting:
             self.transport.resume_reading()
         self._begin(one)
 
-    def _refuse(self, refusal: Problem | Answer) -> None:
+    def _refuse(self, refusal: Problem | Response) -> None:
         """Answer what can't be taken, when its turn comes; nothing more is read as a request."""
         if self._stopped:
             return
@@ -356,7 +356,7 @@ class Connection(asyncio.Protocol):
         else:
             self._waiting.append(answer)
 
-    def _end_with(self, answer: Answer) -> None:
+    def _end_with(self, answer: Response) -> None:
         if answer.status == TOO_MANY and self._late is None:
             self._late = answer  # at the next tick, so that guessing takes its time
             return
@@ -396,7 +396,7 @@ class Connection(asyncio.Protocol):
         elif now > self.since + _PATIENCE:
             self._refuse(Problem(408, f"the request did not come in within {_PATIENCE:g} s"))
 
-    def _give_up(self, request: Whole) -> None:
+    def _give_up(self, request: HttpRequest) -> None:
         """End a request that is at work for too long; its place in the budget isn't free yet."""
         self._stopped = True
         self._let_go()

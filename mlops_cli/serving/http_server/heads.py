@@ -14,9 +14,9 @@ from mlops_cli.serving.http_server.http import Problem
 if TYPE_CHECKING:
     import asyncio
 
-    from mlops_cli.serving.http_server.http import Answer
+    from mlops_cli.serving.http_server.http import Response
 
-__all__ = ["FIELDS", "Rest", "Whole", "fault_of", "many_headers", "target_of"]
+__all__ = ["FIELDS", "BodyParser", "HttpRequest", "head_fault", "many_headers", "request_target"]
 
 FIELDS = 128
 """Headers of a request."""
@@ -46,7 +46,7 @@ class Client(Protocol):
         """The request is whole."""
 
 
-class Whole:
+class HttpRequest:
     """A request that has come in whole (see ``Request``).
 
     Attributes
@@ -68,7 +68,7 @@ class Whole:
     content = b""
     keep = old = faulty = False
     held = repeated = 0
-    answer: Answer | None = None
+    answer: Response | None = None
     leave: Callable[[], object] | None = None
 
     def __init__(self, connection: Client) -> None:
@@ -113,7 +113,7 @@ class Whole:
         return self.content
 
 
-class Rest:
+class BodyParser:
     """The calls of a parser for what comes after a head that another one has parsed."""
 
     __slots__ = ("_connection", "_in_rest", "on_body", "on_message_complete")
@@ -124,7 +124,7 @@ class Rest:
         self.on_body = connection.on_body
         self.on_message_complete = connection.on_message_complete
 
-    def skip_head(self, parser: Any, request: Whole) -> None:
+    def skip_head(self, parser: Any, request: HttpRequest) -> None:
         """Feed the parser a head that says as much of the body, and nothing of an upgrade."""
         headers = request.headers
         options = [o.strip() for o in headers.get(b"connection", b"").lower().split(b",")]
@@ -162,7 +162,7 @@ def many_headers() -> Problem:
     return Problem(431, f"there are more than {FIELDS} headers")
 
 
-def fault_of(request: Whole, version: str) -> Problem | None:
+def head_fault(request: HttpRequest, version: str) -> Problem | None:
     """Why a head is none of HTTP/1.1 as it is spoken here (RFC 9112; RFC 9110, 10.1.1)."""
     headers = request.headers
     if version not in {"1.1", "1.0"}:
@@ -183,7 +183,7 @@ def fault_of(request: Whole, version: str) -> Problem | None:
     return None
 
 
-def target_of(url: bytes, headers: dict[bytes, bytes]) -> tuple[str, str]:
+def request_target(url: bytes, headers: dict[bytes, bytes]) -> tuple[str, str]:
     """Path and query of what was asked for, which may be a whole URL; it then says the host."""
     if not url.startswith(b"/"):
         with suppress(HttpParserInvalidURLError):

@@ -14,16 +14,16 @@ __all__ = [
     "FULL",
     "JSON",
     "TOO_MANY",
-    "Answer",
     "AsgiRequest",
-    "Budget",
-    "Gone",
+    "ClientGone",
+    "MemoryBudget",
     "Problem",
     "Receive",
     "Request",
+    "Response",
     "Scope",
     "Send",
-    "json_answer",
+    "json_response",
     "no_room",
     "problem",
     "too_large",
@@ -65,11 +65,11 @@ class Problem(Exception):  # not an error of ours: an answer to the client
         self.more = more
 
 
-class Gone(Exception):
+class ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
 
-class Budget:
+class MemoryBudget:
     """Bytes that all requests may hold together: what has come in, and answers nobody reads.
 
     Attributes
@@ -91,7 +91,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What goes back."""
 
     status: int
@@ -149,7 +149,7 @@ class AsgiRequest:
 
     __slots__ = ("_budget", "_receive", "_scope", "headers", "held", "method", "path", "query")
 
-    def __init__(self, scope: Scope, receive: Receive, budget: Budget) -> None:
+    def __init__(self, scope: Scope, receive: Receive, budget: MemoryBudget) -> None:
         self._scope, self._receive, self._budget = scope, receive, budget
         self.method: str = scope["method"]
         self.path: str = scope["path"]
@@ -187,7 +187,7 @@ class AsgiRequest:
                 while more:
                     message = await self._receive()
                     if message["type"] == "http.disconnect":
-                        raise Gone
+                        raise ClientGone
                     more = bool(message.get("more_body"))
                     content += self._counted(message.get("body", b""))
                     if len(content) > most:
@@ -211,12 +211,12 @@ class AsgiRequest:
         return part
 
 
-def json_answer(content: Any, status: int = 200) -> Answer:
+def json_response(content: Any, status: int = 200) -> Response:
     """An answer in JSON."""
-    return Answer(status, orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
+    return Response(status, orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def problem(error: Problem) -> Answer:
+def problem(error: Problem) -> Response:
     """A problem document."""
     content = {
         "type": "about:blank",
@@ -225,7 +225,7 @@ def problem(error: Problem) -> Answer:
         "detail": error.detail,
         **error.more,
     }
-    return Answer(
+    return Response(
         error.status,
         orjson.dumps(content),
         "application/problem+json",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlops_cli.serving.http_server.heads import Whole
-    from mlops_cli.serving.http_server.http import Answer, Budget
+    from mlops_cli.serving.http_server.heads import HttpRequest
+    from mlops_cli.serving.http_server.http import MemoryBudget, Response
 
 __all__ = ["ConnectionHost", "Handler"]
 
@@ -18,10 +18,10 @@ C_contra = TypeVar("C_contra", contravariant=True)
 class Handler(Protocol):
     """The service, as its server sees it."""
 
-    def refusal(self, request: Whole) -> Answer | None:
+    def refusal(self, request: HttpRequest) -> Response | None:
         """The answer to a request that is refused by its head; None where its body may come."""
 
-    def take(self, request: Whole, reply: Callable[[Answer], None]) -> None:
+    def take(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
         """Call ``reply`` with the answer, now or later; it never raises."""
 
 
@@ -30,7 +30,7 @@ class ConnectionHost(Protocol[C_contra]):
 
     handler: Handler
     most: int
-    budget: Budget
+    budget: MemoryBudget
     patience: float
     ending: bool
     now: float
@@ -44,5 +44,5 @@ class ConnectionHost(Protocol[C_contra]):
     def make_room(self) -> None:
         """Refuse the largest requests that aren't whole yet, until the budget holds."""
 
-    def written(self, answer: Answer, request: Whole, *, goes_on: bool) -> bytes:
+    def written(self, answer: Response, request: HttpRequest, *, goes_on: bool) -> bytes:
         """An answer as it is sent."""

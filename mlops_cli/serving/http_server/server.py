@@ -21,8 +21,8 @@ from mlops_cli.serving.http_server.connection import Connection
 if TYPE_CHECKING:
     import socket
 
-    from mlops_cli.serving.http_server.heads import Whole
-    from mlops_cli.serving.http_server.http import Answer, Budget
+    from mlops_cli.serving.http_server.heads import HttpRequest
+    from mlops_cli.serving.http_server.http import MemoryBudget, Response
     from mlops_cli.serving.http_server.protocol import Handler
 
 __all__ = ["Server"]
@@ -60,7 +60,7 @@ class Server:
         self,
         handler: Handler,
         most: int,
-        budget: Budget,
+        budget: MemoryBudget,
         connections: int = 1_000,
         seconds: float = 10.0,
     ) -> None:
@@ -121,7 +121,7 @@ class Server:
                 return
             largest.give_room()
 
-    def written(self, answer: Answer, request: Whole, *, goes_on: bool) -> bytes:
+    def written(self, answer: Response, request: HttpRequest, *, goes_on: bool) -> bytes:
         """An answer as it is sent; then the connection goes on, or ends."""
         parts = [self._head(answer), b"%d" % len(answer.body)]
         if not goes_on:
@@ -133,7 +133,7 @@ class Server:
             parts.append(answer.body)
         return b"".join(parts)
 
-    def _head(self, answer: Answer) -> bytes:
+    def _head(self, answer: Response) -> bytes:
         """An answer's status line and headers up to the number of its bytes."""
         if not answer.headers:
             known = self._heads.get((answer.status, answer.kind))

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.data.file_formats import ENDINGS, format_of_name
 from mlops_cli.errors import NotFound, SourceUnreadable
-from mlops_cli.serving.row_files.base import Broken, Cursor, RowFile, Taken, Text
+from mlops_cli.serving.row_files.base import BrokenRow, Cursor, RowBatch, RowFile, TextOptions
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
-    "Broken",
+    "BrokenRow",
     "Position",
+    "RowBatch",
     "RowFile",
-    "Rows",
-    "Taken",
-    "Text",
+    "RowFiles",
+    "TextOptions",
     "columns_of",
-    "found_files",
-    "opened",
+    "find_files",
+    "open_row_file",
 ]
 
 FORMATS = {"csv": "csv_rows", "jsonl": "jsonl_rows", "parquet": "parquet_rows"}
@@ -38,7 +38,7 @@ Position = tuple[int, int]
 """Number of the file, and where in it; what it counts is the format's business."""
 
 
-def found_files(pattern: str) -> list[Path]:
+def find_files(pattern: str) -> list[Path]:
     """The files that a path or glob means, in the order of their names.
 
     Raises
@@ -68,7 +68,7 @@ def found_files(pattern: str) -> list[Path]:
     return files
 
 
-def opened(path: Path, text: Text) -> RowFile:
+def open_row_file(path: Path, text: TextOptions) -> RowFile:
     """Look at a file of rows; reading comes later.
 
     Raises
@@ -88,13 +88,13 @@ def opened(path: Path, text: Text) -> RowFile:
     return file
 
 
-class Rows:
+class RowFiles:
     """The rows of some files, one after the other.
 
     Parameters
     ----------
     files
-        What ``opened`` gave.
+        What ``open_row_file`` gave.
     columns
         Those to read; where a file lacks one, its frames do.
     start
@@ -120,9 +120,9 @@ class Rows:
         """How much of the files is behind, as they are on the disk."""
         return self._before + (0 if self._cursor is None else self._cursor.bytes_read)
 
-    def take(self, rows: int) -> list[Taken]:
+    def take(self, rows: int) -> list[RowBatch]:
         """About so many rows, in parts by file; empty at the end."""
-        taken: list[Taken] = []
+        taken: list[RowBatch] = []
         wanted = rows
         while wanted > 0 and self._number < len(self._files):
             file = self._files[self._number]

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from mlops_cli.params.data import Source
 
-__all__ = ["Broken", "Cursor", "RowFile", "Taken", "Text"]
+__all__ = ["BrokenRow", "Cursor", "RowBatch", "RowFile", "TextOptions"]
 
 
 @dataclass(frozen=True)
-class Text:
+class TextOptions:
     """How text files are read.
 
     Attributes
@@ -30,7 +30,7 @@ class Text:
     null_values: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
 
     @classmethod
-    def of(cls, source: Source | None) -> Text:
+    def of(cls, source: Source | None) -> TextOptions:
         """As a section of ``ingest.sources`` says."""
         if source is None:
             return cls()
@@ -44,7 +44,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Broken:
+class BrokenRow:
     """A row that can't be read, as it stands in the file.
 
     Attributes
@@ -59,7 +59,7 @@ class Broken:
 
 
 @dataclass(frozen=True)
-class Taken:
+class RowBatch:
     """Some rows of one file.
 
     Attributes
@@ -78,7 +78,7 @@ class Taken:
     frame: pl.DataFrame
     index: Sequence[int]
     rows: int
-    broken: tuple[Broken, ...]
+    broken: tuple[BrokenRow, ...]
     whole: Callable[[Sequence[int]], list[dict[str, Any]]]
 
 
@@ -105,7 +105,7 @@ class Cursor(Protocol):
     def bytes_read(self) -> int:
         """How much of the file is behind, as it is on the disk."""
 
-    def take(self, rows: int) -> Taken | None:
+    def take(self, rows: int) -> RowBatch | None:
         """About so many rows; None at the end.
 
         Raises

@@ -12,10 +12,10 @@ from typing import Any
 
 import polars as pl
 
-from mlops_cli.data.csv_dialect import complete, missing_as_null, records
+from mlops_cli.data.csv_dialect import missing_as_null, name_all, records
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.ingestion.sources.csv_survey import survey
-from mlops_cli.serving.row_files.base import Broken, Taken, Text
+from mlops_cli.serving.row_files.base import BrokenRow, RowBatch, TextOptions
 from mlops_cli.serving.row_files.text_records import BOM, Records, RecordsCursor
 
 __all__ = ["PACKED", "of_body", "open_file"]
@@ -26,7 +26,7 @@ PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda", b"\x28\xb5\x2f\xfd
 """How what is gzip, zlib or zstd begins: Polars unpacks by itself what looks like it."""
 
 
-def open_file(path: Path, text: Text) -> _CsvFile:
+def open_file(path: Path, text: TextOptions) -> _CsvFile:
     """Read a file's header.
 
     Raises
@@ -40,7 +40,7 @@ def open_file(path: Path, text: Text) -> _CsvFile:
     return _CsvFile(path, path.stat().st_size, _header(path, first, text), records.at, text)
 
 
-def of_body(body: bytes, text: Text) -> _CsvFile:
+def of_body(body: bytes, text: TextOptions) -> _CsvFile:
     """The same for what is in memory, in UTF-8, which is never unpacked; see ``open_file``."""
     text = replace(text, encoding="utf-8")
     records = Records(_BODY, text.encoding, quoted=True, plain=io.BytesIO(body))
@@ -55,7 +55,7 @@ def _first(records: Records) -> bytes:
     return line
 
 
-def _header(path: Path, first: bytes, text: Text) -> tuple[str, ...]:
+def _header(path: Path, first: bytes, text: TextOptions) -> tuple[str, ...]:
     """The columns that a first line names."""
     if first.startswith(b"PAR1") or first.count(0) > len(first) // 4:
         what = "Parquet" if first.startswith(b"PAR1") else "binary"
@@ -71,7 +71,7 @@ def _header(path: Path, first: bytes, text: Text) -> tuple[str, ...]:
             "State the base source's `encoding` in params.yaml, such as latin-1.",
         ) from None
     try:
-        names = complete(next(records([line], text.separator), []))
+        names = name_all(next(records([line], text.separator), []))
     except csv.Error as error:  # such as a carriage return inside of a name
         raise SourceUnreadable(
             f"the first line of {path} is no header ({error})",
@@ -99,7 +99,7 @@ class _CsvFile:
     names: tuple[str, ...]
     begin: int
     """Where the first row is."""
-    text: Text
+    text: TextOptions
     plain: bytes | None = field(default=None, repr=False)
     """Its bytes, where they aren't in a file."""
 
@@ -129,7 +129,7 @@ class _CsvCursor(RecordsCursor):
         self._file = file
         self._columns = [name for name in file.names if name in columns]
 
-    def take(self, rows: int) -> Taken | None:
+    def take(self, rows: int) -> RowBatch | None:
         block = self._records.take(rows)
         if not block:
             return None
@@ -139,14 +139,14 @@ class _CsvCursor(RecordsCursor):
             whole, index, broken = _record_by_record(block, file)
             total = len(index) + len(broken)
             part = whole.select(self._columns)
-            return Taken(file.path, part, index, total, broken, partial(_rows, whole))
+            return RowBatch(file.path, part, index, total, broken, partial(_rows, whole))
 
         def again(places: Sequence[int]) -> list[dict[str, Any]]:
             everything = _parsed(block, file, file.names)
             assert everything is not None  # noqa: S101 - some of its columns were read
             return _rows(everything, places)
 
-        return Taken(file.path, frame, range(frame.height), frame.height, (), again)
+        return RowBatch(file.path, frame, range(frame.height), frame.height, (), again)
 
 
 def _rows(frame: pl.DataFrame, places: Sequence[int]) -> list[dict[str, Any]]:
@@ -189,7 +189,7 @@ def _has_stray_quote(lines: Sequence[str], separator: str) -> bool:
 
 def _record_by_record(
     block: bytes, file: _CsvFile
-) -> tuple[pl.DataFrame, list[int], tuple[Broken, ...]]:
+) -> tuple[pl.DataFrame, list[int], tuple[BrokenRow, ...]]:
     """Records as a table of texts with the positions of its rows, and those that are broken."""
     text, bad_bytes = block.decode(errors="replace"), False
     try:
@@ -199,7 +199,7 @@ def _record_by_record(
     nulls = [frozenset(file.text.missing(name)) for name in file.names]
     rows: list[list[str | None]] = []
     index: list[int] = []
-    broken: list[Broken] = []
+    broken: list[BrokenRow] = []
     width = len(file.names)
     lines = list(io.StringIO(text, newline=""))
     may_be_stray = survey([block], file.text.separator).stray_quote is not None
@@ -211,11 +211,13 @@ def _record_by_record(
             continue
         if len(record) != width:
             reason = f"it has {len(record)} of {width} fields"
-            broken.append(Broken(number, record, reason))
+            broken.append(BrokenRow(number, record, reason))
         elif may_be_stray and _has_stray_quote(raw, file.text.separator):
-            broken.append(Broken(number, record, "a quote inside of a value isn't written twice"))
+            broken.append(
+                BrokenRow(number, record, "a quote inside of a value isn't written twice")
+            )
         elif bad_bytes and any("\ufffd" in value for value in record):
-            broken.append(Broken(number, record, "it is not UTF-8"))
+            broken.append(BrokenRow(number, record, "it is not UTF-8"))
         else:
             index.append(number)
             rows.append(

@@ -12,7 +12,7 @@ import polars as pl
 
 from mlops_cli.data.json_text import DEEPEST, text_is_deep
 from mlops_cli.errors import SourceUnreadable
-from mlops_cli.serving.row_files.base import Broken, Taken, Text
+from mlops_cli.serving.row_files.base import BrokenRow, RowBatch, TextOptions
 from mlops_cli.serving.row_files.text_records import BOM, Records, RecordsCursor
 
 __all__ = ["open_file"]
@@ -22,7 +22,7 @@ _FIRST = 1000
 _SHOWN = 2000
 
 
-def open_file(path: Path, text: Text) -> _JsonFile:
+def open_file(path: Path, text: TextOptions) -> _JsonFile:
     """Look at a file's first lines: their keys are its columns.
 
     Raises
@@ -48,7 +48,7 @@ class _JsonFile:
     path: Path
     size: int
     names: tuple[str, ...]
-    text: Text
+    text: TextOptions
 
     @property
     def schema(self) -> Mapping[str, pl.DataType]:
@@ -64,7 +64,7 @@ class _JsonCursor(RecordsCursor):
         self._file = file
         self._columns = columns
 
-    def take(self, rows: int) -> Taken | None:
+    def take(self, rows: int) -> RowBatch | None:
         """The next rows."""
         block = self._records.take(rows)
         if not block:
@@ -78,13 +78,13 @@ class _JsonCursor(RecordsCursor):
                 lines = [line for line in block.split(b"\n") if line.strip()]
                 return [json.loads(lines[place]) for place in places]
 
-            return Taken(path, frame, range(frame.height), frame.height, (), again)
+            return RowBatch(path, frame, range(frame.height), frame.height, (), again)
         good, index, broken = _line_by_line(block)
         frame = pl.DataFrame(
             [_series(c, [row.get(c) for row in good]) for c in self._columns],
             height=len(good),
         )
-        return Taken(
+        return RowBatch(
             path, frame, index, len(index) + len(broken), broken, lambda at: [good[i] for i in at]
         )
 
@@ -104,11 +104,11 @@ def _parsed(block: bytes, columns: Sequence[str]) -> pl.DataFrame | None:
     return frame.with_columns(absent).select(columns)
 
 
-def _line_by_line(block: bytes) -> tuple[list[dict[str, Any]], list[int], tuple[Broken, ...]]:
+def _line_by_line(block: bytes) -> tuple[list[dict[str, Any]], list[int], tuple[BrokenRow, ...]]:
     """Objects with their positions, and the lines that are none."""
     rows: list[dict[str, Any]] = []
     index: list[int] = []
-    broken: list[Broken] = []
+    broken: list[BrokenRow] = []
     lines = (line for line in block.removeprefix(BOM).split(b"\n") if line.strip())
     for number, line in enumerate(lines):
         value: Any = None
@@ -124,7 +124,7 @@ def _line_by_line(block: bytes) -> tuple[list[dict[str, Any]], list[int], tuple[
             reason = f"it is not JSON: {error}"
         if reason:
             shown = line.decode(errors="replace").rstrip("\r")
-            broken.append(Broken(number, shown, reason))
+            broken.append(BrokenRow(number, shown, reason))
         else:
             index.append(number)
             rows.append(value)

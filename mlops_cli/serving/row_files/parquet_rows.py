@@ -13,7 +13,7 @@ import polars as pl
 
 from mlops_cli.data.column_types import printable
 from mlops_cli.errors import SourceUnreadable
-from mlops_cli.serving.row_files.base import Taken, Text
+from mlops_cli.serving.row_files.base import RowBatch, TextOptions
 
 __all__ = ["open_file"]
 
@@ -22,7 +22,7 @@ _STEP = 65_536
 """Rows that are decoded at once."""
 
 
-def open_file(path: Path, text: Text) -> _ParquetFile:
+def open_file(path: Path, text: TextOptions) -> _ParquetFile:
     """Read a file's footer.
 
     Raises
@@ -71,7 +71,7 @@ class _ParquetCursor:
     def close(self) -> None:
         self._reader.close()
 
-    def take(self, rows: int) -> Taken | None:
+    def take(self, rows: int) -> RowBatch | None:
         parts = [self._left] if self._left.height else []
         height = self._left.height
         with _explained(self._file.path):
@@ -85,7 +85,7 @@ class _ParquetCursor:
         frame = frame[:rows]
         start, self.at = self.at, self.at + frame.height
         again = partial(_again, self._file.path, start)
-        return Taken(self._file.path, frame, range(frame.height), frame.height, (), again)
+        return RowBatch(self._file.path, frame, range(frame.height), frame.height, (), again)
 
     def _from(self, at: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Batches from a row on; row groups before it aren't read."""

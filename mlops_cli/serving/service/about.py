@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from mlops_cli.data.atomic_files import read_json
-from mlops_cli.serving.http_server.http import Answer, json_answer
+from mlops_cli.serving.http_server.http import Response, json_response
 from mlops_cli.serving.service import page
 from mlops_cli.serving.service.openapi import document
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from mlops_cli.events.writer import EventLog
     from mlops_cli.serving.http_server.http import Request
-    from mlops_cli.serving.service.auth import Guard
-    from mlops_cli.serving.service.gate import Gate
-    from mlops_cli.serving.service.loaded_model import Served
+    from mlops_cli.serving.service.auth import Authenticator
+    from mlops_cli.serving.service.gate import RequestGate
+    from mlops_cli.serving.service.loaded_model import LoadedModel
     from mlops_cli.serving.service.metrics import Metrics
     from mlops_cli.serving.service.micro_batching import Batcher
     from mlops_cli.serving.service.settings import Settings
@@ -34,8 +34,8 @@ class ServiceState(Protocol):
     versions: Versions
     batcher: Batcher
     metrics: Metrics
-    guard: Guard
-    gate: Gate
+    guard: Authenticator
+    gate: RequestGate
     log: EventLog | None
     ending: bool
     following: Callable[[], dict[str, Any] | None]
@@ -46,9 +46,9 @@ class About:
 
     def __init__(self, service: ServiceState) -> None:
         self._service = service
-        self._document: tuple[Served, bytes] | None = None
+        self._document: tuple[LoadedModel, bytes] | None = None
 
-    async def model(self, _request: Request) -> Answer:
+    async def model(self, _request: Request) -> Response:
         """The model: card, signature, lineage and figures."""
         served = self._service.versions.main
         folder, program = served.model.folder, served.scorer.bundle.program
@@ -68,13 +68,13 @@ class About:
             )
             if s is not None
         ]
-        return json_answer(content)
+        return json_response(content)
 
-    async def alive(self, _request: Request) -> Answer:
+    async def alive(self, _request: Request) -> Response:
         """That the process is alive."""
-        return json_answer({"alive": True})
+        return json_response({"alive": True})
 
-    async def ready(self, request: Request) -> Answer:
+    async def ready(self, request: Request) -> Response:
         """Whether predictions are answered; details only for who may ask for them."""
         service, events = self._service, self._service.log
         behind = events is not None and events.lag_seconds > service.settings.serve.limits.seconds
@@ -92,22 +92,22 @@ class About:
             }
         elif problem is not None or behind:
             content["problem"] = "the event log is away"
-        return json_answer(content, 200 if ready else 503)
+        return json_response(content, 200 if ready else 503)
 
-    async def metrics(self, _request: Request) -> Answer:
+    async def metrics(self, _request: Request) -> Response:
         """Counters for Prometheus."""
         kind = "text/plain; version=0.0.4; charset=utf-8"
-        return Answer(200, self._service.metrics.exposition(), kind)
+        return Response(200, self._service.metrics.exposition(), kind)
 
-    async def documented(self, _request: Request) -> Answer:
+    async def documented(self, _request: Request) -> Response:
         """The OpenAPI document."""
         served = self._service.versions.main
         if self._document is None or self._document[0] is not served:
             serve = self._service.settings.serve
             content = document(served, serve, closed=self._service.guard.closed)
             self._document = served, orjson.dumps(content, default=str)
-        return Answer(200, self._document[1])
+        return Response(200, self._document[1])
 
-    async def page(self, _request: Request) -> Answer:
+    async def page(self, _request: Request) -> Response:
         """The human page."""
-        return Answer(200, page.html(), "text/html; charset=utf-8", page.headers())
+        return Response(200, page.html(), "text/html; charset=utf-8", page.headers())

@@ -21,24 +21,24 @@ from mlops_cli.serving.http_server.hosts import Hosts
 from mlops_cli.serving.http_server.http import (
     JSON,
     TOO_MANY,
-    Answer,
     AsgiRequest,
-    Budget,
-    Gone,
+    ClientGone,
+    MemoryBudget,
     Problem,
-    json_answer,
+    Response,
+    json_response,
     problem,
 )
-from mlops_cli.serving.scorer import Unscorable
+from mlops_cli.serving.scorer import UnscorableValue
 from mlops_cli.serving.service.about import About
-from mlops_cli.serving.service.auth import Guard
+from mlops_cli.serving.service.auth import Authenticator
 from mlops_cli.serving.service.feedback import taken
-from mlops_cli.serving.service.gate import Access, Gate, Route, media_type
+from mlops_cli.serving.service.gate import PathAccess, RequestGate, Route, media_type
 from mlops_cli.serving.service.ids import Ids
 from mlops_cli.serving.service.logs import log
 from mlops_cli.serving.service.metrics import Metrics
 from mlops_cli.serving.service.micro_batching import Batcher
-from mlops_cli.serving.service.pending import Outcome
+from mlops_cli.serving.service.pending import RequestOutcome
 from mlops_cli.serving.service.request_bodies import SMALL, Bodies
 from mlops_cli.serving.service.settings import Settings
 from mlops_cli.serving.service.versions import Versions
@@ -46,9 +46,9 @@ from mlops_cli.serving.service.versions import Versions
 if TYPE_CHECKING:
     from mlops_cli.events.writer import EventLog
     from mlops_cli.online.store import OnlineStore
-    from mlops_cli.serving.http_server.heads import Whole
+    from mlops_cli.serving.http_server.heads import HttpRequest
     from mlops_cli.serving.http_server.http import Receive, Request, Scope, Send
-    from mlops_cli.serving.service.loaded_model import Served
+    from mlops_cli.serving.service.loaded_model import LoadedModel
 
 __all__ = ["Service", "create_app"]
 
@@ -72,7 +72,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.guard = Guard(settings)
+        self.guard = Authenticator(settings)
         self.metrics = Metrics()
         self.store = _store(settings)
         self.versions = Versions(settings, self.store)
@@ -81,9 +81,9 @@ class Service:
         self.batcher = Batcher(self.versions, self.log, self.metrics, Ids(), limits.seconds)
         self.bodies = Bodies(limits, settings.serve.formats, settings.text)
         self._most_bytes = int(limits.megabytes * 1e6)
-        self.budget = Budget(int(max(limits.megabytes, limits.total_megabytes) * 1e6))
+        self.budget = MemoryBudget(int(max(limits.megabytes, limits.total_megabytes) * 1e6))
         self.ending = False
-        self._tasks: set[asyncio.Task[Answer]] = set()
+        self._tasks: set[asyncio.Task[Response]] = set()
         self._tick: asyncio.Task[None] | None = None
         self.following: Callable[[], dict[str, Any] | None] = lambda: None
         self.on_start: list[Callable[[asyncio.AbstractEventLoop], None]] = []
@@ -95,14 +95,14 @@ class Service:
             ),
             "/feedback": Route("POST", self._feedback, kinds=frozenset({"application/json"})),
             "/model": Route("GET", about.model),
-            "/livez": Route("GET", about.alive, Access.PROBE),
-            "/readyz": Route("GET", about.ready, Access.PROBE),
-            "/healthz": Route("GET", about.ready, Access.PROBE),
-            "/metrics": Route("GET", about.metrics, Access.METRICS),
+            "/livez": Route("GET", about.alive, PathAccess.PROBE),
+            "/readyz": Route("GET", about.ready, PathAccess.PROBE),
+            "/healthz": Route("GET", about.ready, PathAccess.PROBE),
+            "/metrics": Route("GET", about.metrics, PathAccess.METRICS),
             "/docs.json": Route("GET", about.documented),
-            "/": Route("GET", about.page, Access.PAGE),
+            "/": Route("GET", about.page, PathAccess.PAGE),
         }
-        self.gate = Gate(self.routes, self.guard, self.hosts)
+        self.gate = RequestGate(self.routes, self.guard, self.hosts)
         self._gauges()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,7 +111,7 @@ class Service:
             request = AsgiRequest(scope, receive, self.budget)
             try:
                 answer = self.refusal(request) or await self.answer(request)
-            except Gone:
+            except ClientGone:
                 return
             finally:
                 self.budget.held -= request.held
@@ -130,7 +130,7 @@ class Service:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
 
-    def refusal(self, request: Request) -> Answer | None:
+    def refusal(self, request: Request) -> Response | None:
         """The answer to a request that is refused by its head; None where its body may come."""
         try:
             self.gate.check(request)
@@ -140,7 +140,7 @@ class Service:
             return answer
         return None
 
-    def take(self, request: Whole, reply: Callable[[Answer], None]) -> None:
+    def take(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
         """Answer a request of the own server by a call of ``reply``, now or later.
 
         A few rows go into a batch at once: a task for each would cost as much as their features.
@@ -151,19 +151,19 @@ class Service:
         else:
             self._by_task(request, reply)
 
-    def switch(self, served: Served) -> None:
+    def switch(self, served: LoadedModel) -> None:
         """Answer from another version from now on."""
         log("version", version=served.model.number, before=self.versions.main.model.number)
         self.versions.main = served
 
     # -- requests --------------------------------------------------------------------------
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """The answer to a request whose head is right, whatever happens."""
         started, path = time.perf_counter(), request.path
         try:
             answer = await self.routes[path].handler(request)
-        except (Gone, asyncio.CancelledError):
+        except (ClientGone, asyncio.CancelledError):
             raise
         # The last resort: no traceback to a client. Panics of libraries in Rust are no Exception.
         except BaseException as error:  # noqa: BLE001
@@ -171,26 +171,26 @@ class Service:
         self._count(path, answer, started)
         return answer
 
-    def _count(self, path: str, answer: Answer, started: float) -> None:
+    def _count(self, path: str, answer: Response, started: float) -> None:
         known = path if path in self.routes else "other"
         version = self.versions.main.model.number
         self.metrics.answered(known, answer.status, version, time.perf_counter() - started)
         if answer.status >= 500:  # noqa: PLR2004 - a fault of the service
             log("answer", path=known, status=answer.status)
 
-    def _by_task(self, request: Whole, reply: Callable[[Answer], None]) -> None:
+    def _by_task(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
         task = asyncio.get_running_loop().create_task(self.answer(request))
         self._tasks.add(task)  # the loop itself would let go of it
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda done: reply(_ENDED if done.cancelled() else done.result()))
         request.leave = task.cancel
 
-    def _quick(self, request: Whole, reply: Callable[[Answer], None]) -> None:
+    def _quick(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
         """Have a few rows predicted, without a task."""
         started = time.perf_counter()
 
-        def told(outcome: Outcome | BaseException) -> None:
-            if isinstance(outcome, Outcome):
+        def told(outcome: RequestOutcome | BaseException) -> None:
+            if isinstance(outcome, RequestOutcome):
                 answer = _predictions(outcome)
             else:
                 answer = _failed(request.path, outcome)
@@ -207,19 +207,19 @@ class Service:
             return
         self._by_task(request, reply)
 
-    async def _predict(self, request: Request) -> Answer:
+    async def _predict(self, request: Request) -> Response:
         body = await request.body(self._most_bytes)
         explain = "explain" in request.query and _asked(request.query, "explain")
         async with self.bodies.opened(body, _kind(request)) as rows:
             return _predictions(await self.batcher.ask(rows, explain=explain))
 
-    async def _feedback(self, request: Request) -> Answer:
+    async def _feedback(self, request: Request) -> Response:
         body = await request.body(self._most_bytes)
         content = await self.bodies.document(body)
         results = await taken(content, self.log, self.versions.main, self.settings.serve.limits)
         for result in results:
             self.metrics.labels[result] += 1
-        return json_answer({"results": results})
+        return json_response({"results": results})
 
     # -- start and end ---------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ def _count(log: EventLog, name: str) -> float:
     return log.counters()[name]
 
 
-def _failed(path: str, error: BaseException) -> Answer:
+def _failed(path: str, error: BaseException) -> Response:
     """The answer where a request couldn't be served.
 
     Raises
@@ -308,7 +308,7 @@ def _failed(path: str, error: BaseException) -> Answer:
     """
     if isinstance(error, Problem):
         return problem(error)
-    if isinstance(error, Unscorable):
+    if isinstance(error, UnscorableValue):
         return problem(Problem(422, error.message))
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         raise error
@@ -321,9 +321,9 @@ def _kind(request: Request) -> str:
     return JSON if kind == _JSON else media_type(kind.decode("latin-1"))
 
 
-def _predictions(outcome: Outcome) -> Answer:
+def _predictions(outcome: RequestOutcome) -> Response:
     answers = ",".join(outcome.answers)
-    return Answer(200, f'{outcome.served.head},"predictions":[{answers}]}}'.encode())
+    return Response(200, f'{outcome.served.head},"predictions":[{answers}]}}'.encode())
 
 
 def _asked(query: str, name: str) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlops_cli.serving.http_server.http import Request
     from mlops_cli.serving.service.settings import Settings
 
-__all__ = ["Guard"]
+__all__ = ["Authenticator"]
 
 _SHORTEST = 16
 """Bytes of a key: a shorter one can be guessed."""
@@ -31,7 +31,7 @@ _ADDRESSES = 10_000
 """Addresses whose wrong keys are counted."""
 
 
-class Guard:
+class Authenticator:
     """Refuses requests without a right key or token; with nothing configured, none.
 
     Attributes

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from mlops_cli.drift.profile import Profile
     from mlops_cli.drift.reference import Reference
-    from mlops_cli.serving.scorer import Scored
-    from mlops_cli.serving.service.loaded_model import Served
+    from mlops_cli.serving.scorer import ScoredRows
+    from mlops_cli.serving.service.loaded_model import LoadedModel
 
-__all__ = ["Watch"]
+__all__ = ["DriftGauges"]
 
 T = TypeVar("T")
 
@@ -53,11 +53,11 @@ class _Recent:
     outputs: tuple[Profile | None, Profile]
 
 
-class Watch:
+class DriftGauges:
     """The population stability index of recent rows, by version and column."""
 
     def __init__(self) -> None:
-        self._batches: deque[tuple[Served, Scored]] = deque()
+        self._batches: deque[tuple[LoadedModel, ScoredRows]] = deque()
         self._waiting = 0
         self._recent: dict[str, _Recent | None] = {}
         self._ended = threading.Event()
@@ -67,7 +67,7 @@ class Watch:
         self.rows: Mapping[tuple[str], float] = {}
         """(version,) -> rows that the indices are of."""
 
-    def take(self, served: Served, scored: Scored) -> None:
+    def take(self, served: LoadedModel, scored: ScoredRows) -> None:
         """Lay a batch aside, unless enough rows are there."""
         if self._waiting < _TAKEN:
             self._waiting += len(scored.output)
@@ -85,7 +85,7 @@ class Watch:
 
     def count(self) -> None:
         """Count what was laid aside, and renew the indices."""
-        waiting: dict[str, tuple[Served, list[Scored]]] = {}
+        waiting: dict[str, tuple[LoadedModel, list[ScoredRows]]] = {}
         while self._batches:
             served, scored = self._batches.popleft()
             waiting.setdefault(served.model.number, (served, []))[1].append(scored)
@@ -121,7 +121,7 @@ class Watch:
         self.indices, self.rows = indices, rows
 
 
-def _opened(served: Served) -> _Recent | None:
+def _opened(served: LoadedModel) -> _Recent | None:
     """An empty count for a version; None if its bundle has no profile."""
     import polars as pl
 
@@ -142,7 +142,7 @@ def _opened(served: Served) -> _Recent | None:
     return _Recent(reference, (None, nothing[0]), (None, nothing[1]))
 
 
-def _add(recent: _Recent, served: Served, batches: list[Scored]) -> None:
+def _add(recent: _Recent, served: LoadedModel, batches: list[ScoredRows]) -> None:
     import numpy as np
     import polars as pl
 

@@ -7,19 +7,21 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.events import Label, Unkeepable
+from mlops_cli.events import Label, RefusedEvents
 from mlops_cli.serving.http_server.http import Problem
-from mlops_cli.serving.service.labels import Labelling, Unfit
+from mlops_cli.serving.service.labels import InvalidLabel, LabelParser
 
 if TYPE_CHECKING:
     from mlops_cli.events.writer import EventLog
     from mlops_cli.params.serving import Limits
-    from mlops_cli.serving.service.loaded_model import Served
+    from mlops_cli.serving.service.loaded_model import LoadedModel
 
 __all__ = ["taken"]
 
 
-async def taken(content: Any, log: EventLog | None, served: Served, limits: Limits) -> list[str]:
+async def taken(
+    content: Any, log: EventLog | None, served: LoadedModel, limits: Limits
+) -> list[str]:
     """Keep labels, and say of each what became of it: new, same, changed or unknown.
 
     Raises
@@ -40,12 +42,12 @@ async def taken(content: Any, log: EventLog | None, served: Served, limits: Limi
     if len(content) > limits.rows:
         raise Problem(413, f"there are {len(content)} labels, and at most {limits.rows} are taken")
     at = time.time()
-    labelling = Labelling(served)
+    labelling = LabelParser(served)
     labels = [_label(one, number, labelling, at) for number, one in enumerate(content)]
     try:
         async with asyncio.timeout(limits.seconds):
             results = await asyncio.wrap_future(log.take(labels))
-    except Unkeepable:
+    except RefusedEvents:
         raise Problem(422, "a label can't be kept: the database refuses its value") from None
     except TimeoutError:
         raise Problem(504, f"the labels were not kept in {limits.seconds:g} s") from None
@@ -54,7 +56,7 @@ async def taken(content: Any, log: EventLog | None, served: Served, limits: Limi
     return results
 
 
-def _label(content: Any, number: int, labelling: Labelling, at: float) -> Label:
+def _label(content: Any, number: int, labelling: LabelParser, at: float) -> Label:
     if not isinstance(content, dict) or "label" not in content:
         raise Problem(422, f"label {number}: it is not an object with `label`")
     try:
@@ -62,5 +64,5 @@ def _label(content: Any, number: int, labelling: Labelling, at: float) -> Label:
             return labelling.by_id(content["id"], content["label"], at)
         moment = labelling.moment(content.get("time", ""))
         return labelling.by_entity(content.get("entity"), moment, content["label"], at)
-    except Unfit as error:
+    except InvalidLabel as error:
         raise Problem(422, f"label {number}: {error}") from None

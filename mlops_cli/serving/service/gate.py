@@ -11,17 +11,17 @@ from mlops_cli.serving.http_server.http import Problem
 
 if TYPE_CHECKING:
     from mlops_cli.serving.http_server.hosts import Hosts
-    from mlops_cli.serving.http_server.http import Answer, Request
-    from mlops_cli.serving.service.auth import Guard
+    from mlops_cli.serving.http_server.http import Request, Response
+    from mlops_cli.serving.service.auth import Authenticator
 
-__all__ = ["Access", "Gate", "Route"]
+__all__ = ["PathAccess", "RequestGate", "Route"]
 
 
 _UNUSUAL = frozenset({b"origin", b"sec-fetch-site", b"content-encoding"})
 """Headers that need a closer look."""
 
 
-class Access(Enum):
+class PathAccess(Enum):
     """Who may ask for a path."""
 
     PROBE = auto()
@@ -49,16 +49,16 @@ class Route:
     """
 
     method: str
-    handler: Callable[[Request], Awaitable[Answer]]
-    access: Access = Access.KEY
+    handler: Callable[[Request], Awaitable[Response]]
+    access: PathAccess = PathAccess.KEY
     kinds: frozenset[str] = frozenset()
     refuse: Callable[[str], object] | None = None
 
 
-class Gate:
+class RequestGate:
     """Refuses what can be refused by a request's head."""
 
-    def __init__(self, routes: Mapping[str, Route], guard: Guard, hosts: Hosts) -> None:
+    def __init__(self, routes: Mapping[str, Route], guard: Authenticator, hosts: Hosts) -> None:
         self._routes, self._guard, self._hosts = routes, guard, hosts
         self._plain = {
             path: frozenset() if guard.closed else frozenset(kind.encode() for kind in route.kinds)
@@ -87,7 +87,7 @@ class Gate:
         if method != route.method and (method != "HEAD" or route.method != "GET"):
             allowed = "GET, HEAD" if route.method == "GET" else route.method
             raise Problem(405, f"{path} doesn't take {method[:20]}", {"allow": allowed})
-        if route.access is not Access.PROBE:
+        if route.access is not PathAccess.PROBE:
             self._check_client(request, route.access)
         if route.method == "POST":
             _check_content(request, route)
@@ -103,14 +103,14 @@ class Gate:
             return False
         return True
 
-    def _check_client(self, request: Request, access: Access) -> None:
-        metrics = access is Access.METRICS
-        if access is not Access.PAGE and self._guard.closes(metrics):
+    def _check_client(self, request: Request, access: PathAccess) -> None:
+        metrics = access is PathAccess.METRICS
+        if access is not PathAccess.PAGE and self._guard.closes(metrics):
             # No page of another site has a key, nor can it have a browser send one.
             self._guard.check(request, metrics=metrics)
         elif not self._guard.closed:
             self._hosts.check(request)
-            if access is not Access.PAGE:  # which a link may lead to
+            if access is not PathAccess.PAGE:  # which a link may lead to
                 self._hosts.check_origin(request)
 
 

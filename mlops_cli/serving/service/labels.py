@@ -12,21 +12,21 @@ import orjson
 from mlops_cli.events import LONGEST_ENTITY, Label, entity_key
 
 if TYPE_CHECKING:
-    from mlops_cli.serving.service.loaded_model import Served
+    from mlops_cli.serving.service.loaded_model import LoadedModel
 
-__all__ = ["Labelling", "Unfit"]
+__all__ = ["InvalidLabel", "LabelParser"]
 
 _ID = 100
 """Characters of the longest id."""
 _SHOWN = 10
 
 
-class Unfit(Exception):
+class InvalidLabel(Exception):
     """Why a label can't be understood, as the rest of a sentence that begins with its place."""
 
 
 @dataclass(frozen=True)
-class Labelling:
+class LabelParser:
     """What a version's labels look like.
 
     Attributes
@@ -35,7 +35,7 @@ class Labelling:
         The version: its classes, and how its columns are read.
     """
 
-    served: Served
+    served: LoadedModel
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ class Labelling:
         """
         value = self.value(label)
         if not isinstance(given, str) or not 0 < len(given) <= _ID:
-            raise Unfit("`id` is not an id that a prediction has")
+            raise InvalidLabel("`id` is not an id that a prediction has")
         return Label(given, given, None, None, value, at)
 
     def by_entity(self, given: Any, moment: float, label: Any, at: float) -> Label:
@@ -79,33 +79,33 @@ class Labelling:
             # In another zone it may lie outside of the years 1 to 9999.
             return moment.astimezone(dt.UTC).timestamp()
         except (TypeError, ValueError, OverflowError):
-            raise Unfit("`time` is not a moment as ISO 8601") from None
+            raise InvalidLabel("`time` is not a moment as ISO 8601") from None
 
     def value(self, label: Any) -> str:
         """The label as JSON, as the model's classes have it; see ``by_id``."""
         classes = self.served.scorer.bundle.labels.classes
         if not classes:
             if isinstance(label, bool) or not isinstance(label, (int, float)):
-                raise Unfit("it is not a number")
+                raise InvalidLabel("it is not a number")
             return orjson.dumps(label).decode()
         for known in classes:
             if known is label or (type(known) is type(label) and known == label):
                 return orjson.dumps(known).decode()
         shown = ", ".join(map(repr, classes[:_SHOWN]))
-        raise Unfit(f"it is not one of the model's classes: {shown}")
+        raise InvalidLabel(f"it is not one of the model's classes: {shown}")
 
     def _entity(self, given: Any) -> str:
         wanted = self.columns
         if not wanted:
-            raise Unfit("this model names no entity (serve.entity); give an id")
+            raise InvalidLabel("this model names no entity (serve.entity); give an id")
         if not isinstance(given, Mapping) or any(c not in given for c in wanted):
-            raise Unfit(f"`entity` needs the columns {', '.join(wanted)}")
+            raise InvalidLabel(f"`entity` needs the columns {', '.join(wanted)}")
         read = self.served.scorer.inputs.values({c: given[c] for c in wanted})
         if read is None:
-            raise Unfit("`entity` has a value of another type than its column")
+            raise InvalidLabel("`entity` has a value of another type than its column")
         text = orjson.dumps(read)
         if len(text) > LONGEST_ENTITY:
-            raise Unfit(
+            raise InvalidLabel(
                 f"`entity` has {len(text):,} bytes, and at most {LONGEST_ENTITY:,} are kept"
             )
         return text.decode()

@@ -13,11 +13,11 @@ import numpy as np
 import orjson
 
 from mlops_cli.data.atomic_files import read_json
-from mlops_cli.data.untrusted import well_formed
+from mlops_cli.data.untrusted import refuse_malformed
 from mlops_cli.events import LONGEST_ENTITY, Prediction
 from mlops_cli.features.windows import AT
-from mlops_cli.online.request_rows import Inputs, Read, RowError, shown
-from mlops_cli.serving.scorer import Scorer
+from mlops_cli.online.request_rows import ParsedRows, RequestRows, RowError, shorten_value
+from mlops_cli.serving.scorer import RequestScorer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
 
     from mlops_cli.online.store.cache import Lookups
     from mlops_cli.params.serving import Serve
-    from mlops_cli.serving.scorer import Scored
+    from mlops_cli.serving.scorer import ScoredRows
     from mlops_cli.serving.service.settings import Model
 
     Rows = Sequence[Mapping[str, Any]]
 
-__all__ = ["Served", "default_entity"]
+__all__ = ["LoadedModel", "default_entity"]
 
 _SECOND = 1e-6
 
 
 @dataclass(frozen=True)
-class Served:
+class LoadedModel:
     """A version, ready to answer."""
 
     model: Model
-    scorer: Scorer
+    scorer: RequestScorer
     entity: tuple[str, ...]
 
     @classmethod
-    def open(cls, model: Model, root: Path, lookups: Lookups | None, serve: Serve) -> Served:
-        """Verify, load and warm up a bundle; see ``Scorer.open`` for what it raises."""
-        with well_formed(f"the model bundle in {model.folder}", "Serve another version."):
+    def open(cls, model: Model, root: Path, lookups: Lookups | None, serve: Serve) -> LoadedModel:
+        """Verify, load and warm up a bundle; see ``RequestScorer.open`` for what it raises."""
+        with refuse_malformed(f"the model bundle in {model.folder}", "Serve another version."):
             named = serve.entity or default_entity(model.folder)
             time = read_json(model.folder / "schema.json")
             time = time["sources"][time["base"]]["time"]
             carried = [*named, *([time] if time else [])]
-            scorer = Scorer.open(model.folder, root, lookups, carried, serve.columns)
+            scorer = RequestScorer.open(model.folder, root, lookups, carried, serve.columns)
             served = cls(model, scorer, named)
             if served.example is not None:
                 # The first query of a process takes longer than a thousand later ones.
@@ -67,7 +67,7 @@ class Served:
         found = self.scorer.bundle.program.get("example")
         return dict(found) if found else None
 
-    def answers(self, scored: Scored, read: Read) -> list[dict[str, Any]]:
+    def answers(self, scored: ScoredRows, read: ParsedRows) -> list[dict[str, Any]]:
         """What is said of each row that was read, without its id."""
         answers = self._outputs(scored.output)
         for w in read.warnings:
@@ -113,7 +113,7 @@ class Served:
         The row itself is its name where the entity's columns aren't given, or don't fit.
         """
         columns = self.scorer.inputs.columns
-        asked = Inputs(columns, (), tuple(c for c in self._entity if c in columns))
+        asked = RequestRows(columns, (), tuple(c for c in self._entity if c in columns))
         listed = isinstance(rows, list)
         read = asked.read(rows) if listed else asked.read_frame(rows)  # type: ignore[arg-type]
         values = zip(read.index, read.frame.iter_rows(), strict=True) if asked.optional else ()
@@ -124,9 +124,9 @@ class Served:
         return [named.get(i) or repr(sorted(row.items())) for i, row in enumerate(whole)]
 
     def explanations(
-        self, scored: Scored, between: Callable[[], None], most: int = 10
+        self, scored: ScoredRows, between: Callable[[], None], most: int = 10
     ) -> list[list[dict[str, Any]]]:
-        """The features that count most in each row, with their values; see ``Scorer.explain``."""
+        """The features that count most in each row, with values; see ``RequestScorer.explain``."""
         contributions = self.scorer.explain(scored, between)
         names = list(scored.features)
         order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :most]
@@ -150,7 +150,7 @@ class Served:
             return [None] * frame.height
         return [orjson.dumps(values).decode() for values in zip(*columns, strict=True)]
 
-    def fitting(self, read: Read) -> Read:
+    def fitting(self, read: ParsedRows) -> ParsedRows:
         """Without the rows of which the log can't keep the entity: its text is too long."""
         import polars as pl
 
@@ -190,8 +190,8 @@ class Served:
         self,
         ids: Sequence[str],
         rows: Sequence[Mapping[str, Any]],
-        read: Read,
-        scored: Scored,
+        read: ParsedRows,
+        scored: ScoredRows,
         answers: Sequence[str],
         *,
         at: float,
@@ -230,7 +230,7 @@ def _kept(row: Mapping[str, Any]) -> str:
         return orjson.dumps(row, default=str).decode()
     except TypeError:
         # Integers of a table beyond 64 bits, and what is nested deeply.
-        return orjson.dumps({c: shown(v) for c, v in row.items()}).decode()
+        return orjson.dumps({c: shorten_value(v) for c, v in row.items()}).decode()
 
 
 def default_entity(folder: Path) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mlops_cli.serving.service.drift_gauges import Watch
+from mlops_cli.serving.service.drift_gauges import DriftGauges
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -68,7 +68,7 @@ class Metrics:
         self.warnings: dict[tuple[str, str, str], int] = defaultdict(int)
         self.labels: dict[str, int] = defaultdict(int)
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
-        self.watch = Watch()
+        self.watch = DriftGauges()
 
     def answered(self, path: str, code: int, version: str, seconds: float) -> None:
         """Count an answer."""

@@ -16,25 +16,25 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.events import Unkeepable
+from mlops_cli.events import RefusedEvents
 from mlops_cli.serving.http_server.http import Problem
-from mlops_cli.serving.scorer import Unscorable
+from mlops_cli.serving.scorer import UnscorableValue
 from mlops_cli.serving.service.pending import (
-    Outcome,
-    Pending,
-    Scored,
-    not_kept,
+    PendingRequest,
+    RequestOutcome,
+    ScoredBatch,
+    drop_rows,
+    event_refused,
+    events_unavailable,
+    faulty_rows,
+    good_requests,
     resolve,
-    settle,
+    respond,
     too_late,
-    unfit,
-    unkeepable,
-    unkept,
-    without,
-    without_bad,
+    unkept_ids,
 )
-from mlops_cli.serving.service.responses import Teller, as_json
-from mlops_cli.serving.service.routing import faults, parts_of, speaker
+from mlops_cli.serving.service.responses import ResponseWriter, as_json
+from mlops_cli.serving.service.routing import response_model, route, row_errors
 
 if TYPE_CHECKING:
     import polars as pl
@@ -87,10 +87,10 @@ class Batcher:
     ) -> None:
         self._versions = versions
         self._log = log
-        self._teller = Teller(versions, metrics, ids, keeps=log is not None)
+        self._teller = ResponseWriter(versions, metrics, ids, keeps=log is not None)
         self._seconds = seconds
-        self._asked: deque[Pending] = deque()
-        self._unanswered: deque[Pending] = deque()
+        self._asked: deque[PendingRequest] = deque()
+        self._unanswered: deque[PendingRequest] = deque()
         self._rows = 0
         self._scheduled = False
         self._away = 0
@@ -118,13 +118,13 @@ class Batcher:
         """
         self._admit()
         now = time.perf_counter()
-        asked = Pending(rows, reply, now + self._seconds, now)
+        asked = PendingRequest(rows, reply, now + self._seconds, now)
         self._asked.append(asked)
         self._unanswered.append(asked)
         self._rows += len(rows)
         self._schedule(asyncio.get_running_loop())
 
-    async def ask(self, rows: Rows | pl.DataFrame, *, explain: bool) -> Outcome:
+    async def ask(self, rows: Rows | pl.DataFrame, *, explain: bool) -> RequestOutcome:
         """Score rows, and answer when their events are durable.
 
         Raises
@@ -134,7 +134,7 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         if self.takes(rows) and not explain:
-            future: asyncio.Future[Outcome] = loop.create_future()
+            future: asyncio.Future[RequestOutcome] = loop.create_future()
             self.put(rows, partial(resolve, future))  # type: ignore[arg-type]
             try:
                 return await future
@@ -213,11 +213,11 @@ class Batcher:
             self._score(batch)
         self._schedule(asyncio.get_running_loop())
 
-    def _score(self, batch: list[Pending]) -> None:
-        done = Scored()
+    def _score(self, batch: list[PendingRequest]) -> None:
+        done = ScoredBatch()
         self._apart(batch, done)
         if self._log is None or not done.events:
-            settle(done, None)
+            respond(done, None)
             return
         loop = asyncio.get_running_loop()
         self._away += 1
@@ -226,7 +226,7 @@ class Batcher:
             lambda f: loop.call_soon_threadsafe(self._back, done, f.exception())
         )
 
-    def _apart(self, batch: list[Pending], done: Scored) -> None:
+    def _apart(self, batch: list[PendingRequest], done: ScoredBatch) -> None:
         """Score requests together; where that fails, by halves, so that only one is at fault."""
         try:
             self._together(batch, done)
@@ -243,10 +243,10 @@ class Batcher:
             self._apart(left[:half], done)
             self._apart(left[half:], done)
 
-    def _back(self, done: Scored, error: BaseException | None) -> None:
+    def _back(self, done: ScoredBatch, error: BaseException | None) -> None:
         """A batch's events are durable, or can't be."""
         self._away -= 1
-        settle(done, error)
+        respond(done, error)
         self._forget_answered()
         self._schedule(asyncio.get_running_loop())
 
@@ -258,12 +258,12 @@ class Batcher:
         while self._unanswered and self._unanswered[0].done:
             self._unanswered.popleft()
 
-    def _together(self, batch: list[Pending], done: Scored) -> None:
+    def _together(self, batch: list[PendingRequest], done: ScoredBatch) -> None:
         """Score the rows of several requests at once."""
         rows = [row for asked in batch for row in asked.rows]
-        parts = parts_of(self._versions, rows)
-        if errors := faults(parts):
-            batch = without_bad(batch, errors)
+        parts = route(self._versions, rows)
+        if errors := row_errors(parts):
+            batch = good_requests(batch, errors)
             if batch:
                 self._together(batch, done)
             return
@@ -271,11 +271,11 @@ class Batcher:
             try:
                 part.scored = part.served.scorer.score(part.read.frame)
             except BaseException as error:
-                own = (KeyboardInterrupt, SystemExit, Unscorable)
+                own = (KeyboardInterrupt, SystemExit, UnscorableValue)
                 if part.places is None or isinstance(error, own):
                     raise
                 # The other version's requests are answered.
-                rest = without(batch, part.places, error)
+                rest = drop_rows(batch, part.places, error)
                 if rest:
                     self._together(rest, done)
                 return
@@ -289,18 +289,18 @@ class Batcher:
         start = 0
         for asked in batch:
             end = start + len(asked.rows)
-            served = speaker(parts, range(start, end))
-            done.requests.append((asked, Outcome(served, answers[start:end])))
+            served = response_model(parts, range(start, end))
+            done.requests.append((asked, RequestOutcome(served, answers[start:end])))
             start = end
 
     def _alone(
         self, rows: Rows | pl.DataFrame, work: _Work
-    ) -> tuple[Outcome, list[Future[list[str]]]]:
+    ) -> tuple[RequestOutcome, list[Future[list[str]]]]:
         """One request by itself, in the worker's thread."""
         work.go_on()
-        parts = parts_of(self._versions, rows)
-        if errors := faults(parts):
-            raise unfit(errors, 0)
+        parts = route(self._versions, rows)
+        if errors := row_errors(parts):
+            raise faulty_rows(errors, 0)
         answers, durable = [""] * len(rows), []
         for part in parts:
             told: list[str] = []
@@ -318,15 +318,15 @@ class Batcher:
                     ]
                 told += some
             part.place(told, answers)
-        return Outcome(speaker(parts, range(len(rows))), answers), durable
+        return RequestOutcome(response_model(parts, range(len(rows))), answers), durable
 
 
 async def _kept(durable: list[Future[list[str]]]) -> None:
     """Wait until events are durable."""
     results = await asyncio.gather(*map(asyncio.wrap_future, durable), return_exceptions=True)
     for error in results:
-        if isinstance(error, Unkeepable):
-            if unkept(error):
-                raise unkeepable()
+        if isinstance(error, RefusedEvents):
+            if unkept_ids(error):
+                raise event_refused()
         elif isinstance(error, BaseException):  # a driver's own
-            raise not_kept() from error
+            raise events_unavailable() from error

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.params.serving import Serve
-    from mlops_cli.serving.service.loaded_model import Served
+    from mlops_cli.serving.service.loaded_model import LoadedModel
 
 __all__ = ["document"]
 
@@ -35,7 +35,7 @@ _SAID = {
 }
 
 
-def document(served: Served, serve: Serve, *, closed: bool) -> dict[str, Any]:
+def document(served: LoadedModel, serve: Serve, *, closed: bool) -> dict[str, Any]:
     """OpenAPI 3.1, with a made-up row as the example of /predict where the bundle has one."""
     content: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -78,7 +78,7 @@ def document(served: Served, serve: Serve, *, closed: bool) -> dict[str, Any]:
     return content
 
 
-def _row(served: Served) -> dict[str, Any]:
+def _row(served: LoadedModel) -> dict[str, Any]:
     inputs = served.scorer.inputs
     asked = (*inputs.needed, *inputs.optional)
     row: dict[str, Any] = {
@@ -97,7 +97,7 @@ def _column(dtype: pl.DataType) -> dict[str, Any]:
     return {**_TYPES.get(name, {}), "description": _SAID.get(name, f"A value of type {name}.")}
 
 
-def _predict(served: Served, serve: Serve) -> dict[str, Any]:
+def _predict(served: LoadedModel, serve: Serve) -> dict[str, Any]:
     rows = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}, "minItems": 1,
             "maxItems": serve.limits.rows}  # fmt: skip
     body: dict[str, Any] = {
@@ -177,7 +177,7 @@ def _problems(*codes: int) -> dict[str, Any]:
     return {str(code): {"description": _WHY[code], "content": content} for code in codes}
 
 
-def _prediction(served: Served) -> dict[str, Any]:
+def _prediction(served: LoadedModel) -> dict[str, Any]:
     labels = served.scorer.bundle.labels
     properties: dict[str, Any] = {"id": {"type": "string"}}
     if not labels.classes:

@@ -7,36 +7,47 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.events import Unkeepable
+from mlops_cli.events import RefusedEvents
 from mlops_cli.online.request_rows import RowError
 from mlops_cli.serving.http_server.http import Problem
 
 if TYPE_CHECKING:
     from mlops_cli.events import Prediction
-    from mlops_cli.serving.service.loaded_model import Served
+    from mlops_cli.serving.service.loaded_model import LoadedModel
 
     Rows = Sequence[Mapping[str, Any]]
 
 __all__ = [
-    "Outcome", "Pending", "Reply", "Scored", "not_kept", "resolve", "settle",
-    "too_late", "unfit", "unkeepable", "unkept", "without", "without_bad",
+    "PendingRequest",
+    "Reply",
+    "RequestOutcome",
+    "ScoredBatch",
+    "drop_rows",
+    "event_refused",
+    "events_unavailable",
+    "faulty_rows",
+    "good_requests",
+    "resolve",
+    "respond",
+    "too_late",
+    "unkept_ids",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RequestOutcome:
     """What became of a request: its version, and each row's answer in JSON."""
 
-    served: Served
+    served: LoadedModel
     answers: list[str]
 
 
-Reply = Callable[[Outcome | BaseException], None]
+Reply = Callable[[RequestOutcome | BaseException], None]
 """Is called once, with what became of a request."""
 
 
 @dataclass(slots=True)
-class Pending:
+class PendingRequest:
     """A request that waits for its answer.
 
     Attributes
@@ -52,7 +63,7 @@ class Pending:
     deadline: float
     started: float
 
-    def answer(self, outcome: Outcome | BaseException) -> None:
+    def answer(self, outcome: RequestOutcome | BaseException) -> None:
         """Give it its answer, if it has none yet."""
         if self.reply is not None:
             reply, self.reply = self.reply, None
@@ -65,69 +76,75 @@ class Pending:
 
 
 @dataclass(slots=True)
-class Scored:
+class ScoredBatch:
     """A scored batch that waits for its events to be durable."""
 
-    requests: list[tuple[Pending, Outcome]] = field(default_factory=list)
+    requests: list[tuple[PendingRequest, RequestOutcome]] = field(default_factory=list)
     events: list[Prediction] = field(default_factory=list)
 
 
-def settle(batch: Scored, error: BaseException | None) -> None:
+def respond(batch: ScoredBatch, error: BaseException | None) -> None:
     """Answer the requests of a batch whose events are durable, or can't be (the error)."""
-    bad = unkept(error) if isinstance(error, Unkeepable) else None
+    bad = unkept_ids(error) if isinstance(error, RefusedEvents) else None
     for request, outcome in batch.requests:
         if error is None or (bad is not None and not _has(outcome, bad)):
             request.answer(outcome)
         else:
-            request.answer(not_kept() if bad is None else unkeepable())
+            request.answer(events_unavailable() if bad is None else event_refused())
 
 
-def unkept(error: Unkeepable) -> set[str]:
+def unkept_ids(error: RefusedEvents) -> set[str]:
     """Ids of the predictions that can't be kept; without a shadow's, whose faults are its own."""
     return {i for i in error.ids if not i.endswith("-shadow")}
 
 
-def _has(outcome: Outcome, ids: Collection[str]) -> bool:
+def _has(outcome: RequestOutcome, ids: Collection[str]) -> bool:
     """Whether one of these predictions is among its answers, which begin with the id."""
     start = len('{"id":"')
     return any(answer[start : answer.index('"', start)] in ids for answer in outcome.answers)
 
 
-def resolve(future: asyncio.Future[Outcome], outcome: Outcome | BaseException) -> None:
+def resolve(
+    future: asyncio.Future[RequestOutcome], outcome: RequestOutcome | BaseException
+) -> None:
     """Give a future its outcome, where somebody still waits for it."""
     if future.done():
         return
-    if isinstance(outcome, Outcome):
+    if isinstance(outcome, RequestOutcome):
         future.set_result(outcome)
     else:
         future.set_exception(outcome)
 
 
-def not_kept() -> Problem:
+def events_unavailable() -> Problem:
     """The answer where events can't be written."""
     return Problem(503, "the event log can't take the prediction", {"retry-after": "5"})
 
 
-def unkeepable() -> Problem:
+def event_refused() -> Problem:
     """The answer to a row that the log's database refuses."""
     return Problem(422, "a value of the row can't be kept: the event log's database refuses it")
 
 
-def without_bad(batch: Sequence[Pending], errors: Sequence[RowError]) -> list[Pending]:
+def good_requests(
+    batch: Sequence[PendingRequest], errors: Sequence[RowError]
+) -> list[PendingRequest]:
     """The requests of which every row is good; the others get the reason."""
     good, start = [], 0
     for request in batch:
         end = start + len(request.rows)
         wrong = [e for e in errors if e.row is None or start <= e.row < end]
         if wrong:
-            request.answer(unfit(wrong, start))
+            request.answer(faulty_rows(wrong, start))
         else:
             good.append(request)
         start = end
     return good
 
 
-def without(batch: Sequence[Pending], places: Sequence[int], error: BaseException) -> list[Pending]:
+def drop_rows(
+    batch: Sequence[PendingRequest], places: Sequence[int], error: BaseException
+) -> list[PendingRequest]:
     """The requests that have none of these rows; the others get the error."""
     left, start, failed = [], 0, set(places)
     for request in batch:
@@ -140,7 +157,7 @@ def without(batch: Sequence[Pending], places: Sequence[int], error: BaseExceptio
     return left
 
 
-def unfit(errors: Sequence[RowError], start: int) -> Problem:
+def faulty_rows(errors: Sequence[RowError], start: int) -> Problem:
     """The answer to a request with faulty rows, which begins at a row of the batch."""
     shown = [
         {

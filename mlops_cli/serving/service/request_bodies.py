@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.params.serving import Format, Limits
-    from mlops_cli.serving.row_files import Text
+    from mlops_cli.serving.row_files import TextOptions
 
     Rows = Sequence[Mapping[str, Any]]
 
@@ -62,7 +62,7 @@ class Bodies:
         How the project writes CSV.
     """
 
-    def __init__(self, limits: Limits, formats: Sequence[Format], text: Text) -> None:
+    def __init__(self, limits: Limits, formats: Sequence[Format], text: TextOptions) -> None:
         self._rows = limits.rows
         self._seconds = limits.seconds
         self._most = int(limits.megabytes * 1e6)
@@ -322,10 +322,10 @@ def json_of(body: bytes) -> Any:
 
 def _broken(broken: Sequence[Any]) -> Problem:
     """What is said of lines that are no rows."""
-    from mlops_cli.online.request_rows import shown
+    from mlops_cli.online.request_rows import shorten_value
 
     errors = [
-        {"row": b.row, "column": "", "value": shown(b.given), "message": b.reason}
+        {"row": b.row, "column": "", "value": shorten_value(b.given), "message": b.reason}
         for b in broken[:100]
     ]
     first = f"row {broken[0].row}: {broken[0].reason}"

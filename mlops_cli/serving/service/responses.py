@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mlops_cli.online.request_rows import Read
+from mlops_cli.online.request_rows import ParsedRows
 
 if TYPE_CHECKING:
     from mlops_cli.events import Prediction
-    from mlops_cli.serving.scorer import Scored
+    from mlops_cli.serving.scorer import ScoredRows
     from mlops_cli.serving.service.ids import Ids
-    from mlops_cli.serving.service.loaded_model import Served
+    from mlops_cli.serving.service.loaded_model import LoadedModel
     from mlops_cli.serving.service.metrics import Metrics
-    from mlops_cli.serving.service.routing import Part
+    from mlops_cli.serving.service.routing import RoutedRows
     from mlops_cli.serving.service.versions import Versions
 
     Rows = Sequence[Mapping[str, Any]]
 
-__all__ = ["Teller", "as_json"]
+__all__ = ["ResponseWriter", "as_json"]
 
 
-class Teller:
+class ResponseWriter:
     """Gives rows their ids, writes their answers, and counts them.
 
     Parameters
@@ -39,7 +39,7 @@ class Teller:
         self._ids = ids
         self._keeps = keeps
 
-    def told(self, part: Part, started: float) -> tuple[list[str], list[Prediction]]:
+    def told(self, part: RoutedRows, started: float) -> tuple[list[str], list[Prediction]]:
         """Answers with ids, and the events of answering and shadow."""
         served, rows, read, scored = part.served, part.rows, part.read, part.scored
         assert scored is not None  # noqa: S101 - the callers did it
@@ -65,7 +65,7 @@ class Teller:
         return told, events
 
     def _shadowed(
-        self, shadow: Served, ids: Sequence[str], rows: Rows, at: float
+        self, shadow: LoadedModel, ids: Sequence[str], rows: Rows, at: float
     ) -> list[Prediction]:
         """What the shadow says; its faults are its own."""
         started = time.perf_counter()
@@ -80,11 +80,11 @@ class Teller:
         self._count(shadow, scored, "shadow")
         return shadow.events(
             own, [rows[i] for i in read.index], read, scored,
-            [as_json(answer) for answer in shadow.answers(scored, Read(read.frame, ()))],
+            [as_json(answer) for answer in shadow.answers(scored, ParsedRows(read.frame, ()))],
             at=at, milliseconds=spent, role="shadow",
         )  # fmt: skip
 
-    def _count(self, served: Served, scored: Scored, role: str) -> None:
+    def _count(self, served: LoadedModel, scored: ScoredRows, role: str) -> None:
         metrics, number = self._metrics, served.model.number
         rows = len(scored.output)
         metrics.rows[number, role] += rows

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.online.request_rows import Read, RowError
-    from mlops_cli.serving.scorer import Scored
-    from mlops_cli.serving.service.loaded_model import Served
+    from mlops_cli.online.request_rows import ParsedRows, RowError
+    from mlops_cli.serving.scorer import ScoredRows
+    from mlops_cli.serving.service.loaded_model import LoadedModel
     from mlops_cli.serving.service.versions import Versions
 
     Rows = Sequence[Mapping[str, Any]]
 
-__all__ = ["Part", "faults", "parts_of", "speaker"]
+__all__ = ["RoutedRows", "response_model", "route", "row_errors"]
 
 _PIECE = 1024
 """Rows of a large request that are scored and written together: each further piece costs a batch's
@@ -24,7 +24,7 @@ fixed time and a commit, and more rows than that keep others waiting."""
 
 
 @dataclass(slots=True)
-class Part:
+class RoutedRows:
     """Rows that one version answers.
 
     Attributes
@@ -36,11 +36,11 @@ class Part:
         times the memory.
     """
 
-    served: Served
+    served: LoadedModel
     places: list[int] | None
     rows: Rows
-    read: Read
-    scored: Scored | None = None
+    read: ParsedRows
+    scored: ScoredRows | None = None
     table: pl.DataFrame | None = None
 
     def place(self, told: list[str], answers: list[str]) -> None:
@@ -51,7 +51,7 @@ class Part:
         for place, answer in zip(self.places, told, strict=True):
             answers[place] = answer
 
-    def pieces(self) -> Iterator[Part]:
+    def pieces(self) -> Iterator[RoutedRows]:
         """Pieces to score one after the other; while one is scored, the one before is written."""
         size = len(self.rows) if self.table is None else self.table.height
         for start in range(0, size, _PIECE):
@@ -59,24 +59,24 @@ class Part:
                 rows = self.rows[start : start + _PIECE]
             else:
                 rows = self.table[start : start + _PIECE].to_dicts()
-            yield Part(self.served, self.places, rows, self.read.part(start, len(rows)))
+            yield RoutedRows(self.served, self.places, rows, self.read.part(start, len(rows)))
 
 
-def parts_of(versions: Versions, rows: Rows | pl.DataFrame) -> list[Part]:
+def route(versions: Versions, rows: Rows | pl.DataFrame) -> list[RoutedRows]:
     """Raw rows by the version that answers them, read by it."""
     parts = []
     for served, places in versions.answering(rows):
         if isinstance(rows, list):
             some = rows if places is None else [rows[i] for i in places]
-            parts.append(Part(served, places, some, served.fitting(served.scorer.read(some))))
+            parts.append(RoutedRows(served, places, some, served.fitting(served.scorer.read(some))))
         else:
             frame: pl.DataFrame = rows if places is None else rows[places]  # type: ignore[assignment, call-overload]
             read = served.fitting(served.scorer.read_frame(frame))
-            parts.append(Part(served, places, [], read, table=frame))
+            parts.append(RoutedRows(served, places, [], read, table=frame))
     return parts
 
 
-def faults(parts: Sequence[Part]) -> list[RowError]:
+def row_errors(parts: Sequence[RoutedRows]) -> list[RowError]:
     """What is wrong with rows, by where they stand among all."""
     if len(parts) == 1 and parts[0].places is None:
         return list(parts[0].read.errors)
@@ -88,7 +88,7 @@ def faults(parts: Sequence[Part]) -> list[RowError]:
     return sorted(errors, key=lambda e: -1 if e.row is None else e.row)
 
 
-def speaker(parts: Sequence[Part], rows: range) -> Served:
+def response_model(parts: Sequence[RoutedRows], rows: range) -> LoadedModel:
     """In whose name an answer is headed: the version of all of its rows, else the first."""
     for part in parts[1:]:
         if part.places is not None and set(rows) <= set(part.places):

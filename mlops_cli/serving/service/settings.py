@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.errors import BadParams, Usage
 from mlops_cli.params.serving import Serve
-from mlops_cli.serving.row_files import Text
+from mlops_cli.serving.row_files import TextOptions
 
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
 
-__all__ = ["Model", "Secrets", "Settings", "listed", "parse_share"]
+__all__ = ["Model", "Secrets", "Settings", "parse_list", "parse_share"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Secrets:
         These are MLOPS_ONLINE_URL and MLOPS_EVENTS_URL.
         """
         return cls(
-            listed(environment, "MLOPS_API_KEYS"),
+            parse_list(environment, "MLOPS_API_KEYS"),
             environment.get("MLOPS_JWT_KEY") or None,
             environment.get("MLOPS_ONLINE_URL") or None,
             environment.get("MLOPS_EVENTS_URL") or None,
-            listed(environment, "MLOPS_METRICS_KEY"),
+            parse_list(environment, "MLOPS_METRICS_KEY"),
         )
 
 
@@ -88,7 +88,7 @@ class Settings:
     follow: str | None = None
     log: bool = True
     hosts: tuple[str, ...] = ()
-    text: Text = field(default_factory=Text)
+    text: TextOptions = field(default_factory=TextOptions)
 
     @property
     def layout(self) -> Layout:
@@ -128,18 +128,18 @@ class Settings:
             ) from None
         root = Path(environment.get("MLOPS_ROOT", "."))
         model = Model(name, number, Path(bundle))
-        hosts = listed(environment, "MLOPS_HOSTS")
+        hosts = parse_list(environment, "MLOPS_HOSTS")
         secrets = Secrets.of(environment)
         text = _text(environment.get("MLOPS_CSV", "{}"))
         return cls(model, root.resolve(), serve, secrets, hosts=hosts, text=text)
 
 
-def listed(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+def parse_list(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     """What a variable lists, separated by commas."""
     return tuple(part.strip() for part in environment.get(name, "").split(",") if part.strip())
 
 
-def _text(content: str) -> Text:
+def _text(content: str) -> TextOptions:
     import json
 
     from pydantic import ValidationError
@@ -147,7 +147,7 @@ def _text(content: str) -> Text:
     from mlops_cli.params.data import Source
 
     try:
-        return Text.of(Source.model_validate({"uri": "-", **json.loads(content)}))
+        return TextOptions.of(Source.model_validate({"uri": "-", **json.loads(content)}))
     except (ValidationError, TypeError, ValueError):
         raise BadParams(
             f"MLOPS_CSV is {content[:80]!r}",

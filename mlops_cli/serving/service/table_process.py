@@ -54,7 +54,7 @@ _MEMORY = 160 << 20
 """Bytes of address space that a fork may take besides what it begins with."""
 
 
-class Refused(Exception):
+class RefusedBody(Exception):
     """Why a body isn't taken.
 
     Parameters
@@ -140,7 +140,7 @@ def _answer(body: bytes, form: str, rows: int, values: int, most: int) -> Iterat
     status, detail = 200, ""
     try:
         yield from _lines(readers[form](body, rows, most), values, most)
-    except Refused as error:
+    except RefusedBody as error:
         status, detail = error.status, error.detail
     except (MemoryError, pa.ArrowMemoryError):
         status, detail = 413, "the body unpacks to more than is taken"
@@ -200,14 +200,14 @@ def _parquet(body: bytes, rows: int, most: int) -> Any:
 
 def _check_size(height: int, rows: int, size: int, most: int) -> None:
     if height > rows:
-        raise Refused(413, f"there are {height} rows, and at most {rows} are taken at once")
+        raise RefusedBody(413, f"there are {height} rows, and at most {rows} are taken at once")
     if size > most:
-        raise Refused(413, f"the body unpacks to more than {most / 1e6:g} MB")
+        raise RefusedBody(413, f"the body unpacks to more than {most / 1e6:g} MB")
 
 
 def _check_width(width: int) -> None:
     if width > WIDEST:
-        raise Refused(422, f"there are {width} columns, and at most {WIDEST} are taken")
+        raise RefusedBody(422, f"there are {width} columns, and at most {WIDEST} are taken")
 
 
 def _check_schema(schema: Any) -> None:
@@ -216,12 +216,12 @@ def _check_schema(schema: Any) -> None:
     for field in schema:
         name = field.name
         if len(name) > LONGEST_NAME:
-            raise Refused(422, f"the name of column {name[:80]!r} has {len(name)} characters")
+            raise RefusedBody(422, f"the name of column {name[:80]!r} has {len(name)} characters")
         if name in names:
-            raise Refused(422, f"there are two columns {name!r}")
+            raise RefusedBody(422, f"there are two columns {name!r}")
         names.add(name)
         if _writer(field.type) is None:
-            raise Refused(
+            raise RefusedBody(
                 422,
                 f"column {name!r} is of type {str(field.type)[:80]}, and only numbers, texts, "
                 "booleans and moments are taken",
@@ -239,9 +239,9 @@ def _lines(table: Any, values: int, most: int) -> Iterator[bytes]:
         table.validate(full=True)
     except pa.ArrowInvalid as error:
         first = str(error).strip().splitlines()[0][:200]
-        raise Refused(422, f"a value of the table can't be read: {first}") from None
+        raise RefusedBody(422, f"a value of the table can't be read: {first}") from None
     if table.num_rows * table.num_columns > values:
-        raise Refused(413, f"there are more than {values} values")
+        raise RefusedBody(413, f"there are more than {values} values")
     size = 0
     for field, column in zip(table.schema, table.columns, strict=True):
         writer = _writer(field.type)
@@ -339,8 +339,8 @@ def _check_range(name: str, numbers: Any, limits: tuple[int, int]) -> None:
         raise _beyond(name)
 
 
-def _beyond(name: str) -> Refused:
-    return Refused(422, f"a moment in column {name!r} lies outside of the years 1 to 9999")
+def _beyond(name: str) -> RefusedBody:
+    return RefusedBody(422, f"a moment in column {name!r} lies outside of the years 1 to 9999")
 
 
 # -- pipes ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.errors import MlopsError
 from mlops_cli.online.store.cache import Lookups
 from mlops_cli.online.value_policies import known_columns
-from mlops_cli.serving.service.loaded_model import Served
+from mlops_cli.serving.service.loaded_model import LoadedModel
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,27 +40,27 @@ class Versions:
         # Only here: a rollback must not fail because the version before had other columns.
         known_columns(settings.serve.columns, self.main.scorer.inputs)
         self.shadow = None if settings.shadow is None else self.load(settings.shadow)
-        self.canary: Served | None = None
+        self.canary: LoadedModel | None = None
         self._share = 0
         if settings.canary is not None:
             model, share = settings.canary
             self.canary, self._share = self.load(model), round(share * _PARTS)
 
-    def load(self, model: Model) -> Served:
+    def load(self, model: Model) -> LoadedModel:
         """Load a version beside those that answer."""
         settings = self._settings
-        return Served.open(model, settings.root, self._lookups, settings.serve)
+        return LoadedModel.open(model, settings.root, self._lookups, settings.serve)
 
     @property
-    def all(self) -> list[Served]:
+    def all(self) -> list[LoadedModel]:
         """Every loaded version, the answering one first."""
         return [s for s in (self.main, self.canary, self.shadow) if s is not None]
 
-    def role(self, served: Served) -> str:
+    def role(self, served: LoadedModel) -> str:
         """As what a version answers: answered or canary."""
         return "canary" if served is self.canary else "answered"
 
-    def answering(self, rows: Rows | pl.DataFrame) -> list[tuple[Served, list[int] | None]]:
+    def answering(self, rows: Rows | pl.DataFrame) -> list[tuple[LoadedModel, list[int] | None]]:
         """Each version that answers some of the rows, and which; None for all of them."""
         main, canary = self.main, self.canary
         if canary is None:
@@ -88,8 +88,8 @@ class Follower:
     def __init__(
         self,
         current: Callable[[str | None], Model | None],
-        load: Callable[[Model], Served],
-        switch: Callable[[Served], None],
+        load: Callable[[Model], LoadedModel],
+        switch: Callable[[LoadedModel], None],
         told: Callable[[str], None],
     ) -> None:
         self._current = current

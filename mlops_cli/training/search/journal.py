@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_cli.training.search.trial_artifacts import Outcomes
+from mlops_cli.training.search.trial_artifacts import TrialArtifacts
 
 if TYPE_CHECKING:
     import optuna
@@ -38,7 +38,7 @@ class Journal:
     """
 
     study: optuna.Study
-    outcomes: Outcomes
+    outcomes: TrialArtifacts
 
     @classmethod
     def open(cls, path: Path, direction: str, progress: Progress) -> Journal:
@@ -57,7 +57,7 @@ class Journal:
                     f"the journal of the unfinished search is damaged; it is kept as {aside.name}, "
                     "and the search begins anew"
                 )
-        return cls(_study(path, direction), Outcomes(path.with_suffix(".outcomes")))
+        return cls(_study(path, direction), TrialArtifacts(path.with_suffix(".outcomes")))
 
     @staticmethod
     def remove_all(folder: Path, *, but: str | None = None) -> None:

@@ -15,20 +15,27 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from mlops_cli.training.search.search import Search, pruner, sampler, tell
+from mlops_cli.training.search.search import Search, pruner, sampler, tell_study
 from mlops_cli.training.search.search_space import suggest
-from mlops_cli.training.search.trials import Clock, Limits, Result, Trial, plain, refuse_failures
+from mlops_cli.training.search.trials import (
+    Clock,
+    Limits,
+    Result,
+    Trial,
+    plain_trial,
+    refuse_failures,
+)
 
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Shared", "counted", "counts", "search_together"]
+__all__ = ["SharedSearch", "finished_trials", "is_finished", "search_together"]
 
 _LOOK = 0.1
 """Seconds between looks at what others do, when there is nothing left to claim."""
 
 
-class Shared(Protocol):
+class SharedSearch(Protocol):
     """A study that several processes see.
 
     Attributes
@@ -55,7 +62,7 @@ class Shared(Protocol):
         """Keep what a trial made, for the processes of this machine."""
 
 
-def search_together(what: Search, shared: Shared) -> list[Trial]:
+def search_together(what: Search, shared: SharedSearch) -> list[Trial]:
     """Take part in a search until it is over; see ``search``.
 
     Returns
@@ -89,7 +96,7 @@ class _Peer:
     """
 
     what: Search
-    shared: Shared
+    shared: SharedSearch
     clock: Clock
     trials: list[Trial] = field(default_factory=list)
     family: str | None = None
@@ -100,7 +107,7 @@ class _Peer:
         while affordable:
             self.shared.give_up()
             found = study.get_trials(deepcopy=False)
-            self.trials = counted(found)
+            self.trials = finished_trials(found)
             if self.what.over(self.trials, self.clock):
                 return
             if _all_claimed(found, self.what.limits, len(found)):
@@ -128,16 +135,16 @@ class _Peer:
             result = what.work(trial, candidate, self.trials, self.clock)
             if result is not None:
                 self.shared.keep(trial.number, candidate.family, result)
-            tell(study, trial, result)
+            tell_study(study, trial, result)
         return True
 
 
-def counted(found: Sequence[optuna.trial.FrozenTrial]) -> list[Trial]:
+def finished_trials(found: Sequence[optuna.trial.FrozenTrial]) -> list[Trial]:
     """The finished trials; those that were given up or let go have no reason, and don't count."""
-    return [plain(t) for t in found if counts(t)]
+    return [plain_trial(t) for t in found if is_finished(t)]
 
 
-def counts(trial: optuna.trial.FrozenTrial) -> bool:
+def is_finished(trial: optuna.trial.FrozenTrial) -> bool:
     """Whether a trial is finished, and wasn't given up or let go."""
     done = trial.state.name in ("COMPLETE", "PRUNED")
     return done or (trial.state.name == "FAIL" and "reason" in trial.user_attrs)
@@ -147,7 +154,9 @@ def _all_claimed(found: Sequence[optuna.trial.FrozenTrial], limits: Limits, befo
     """Whether the trials before a number are as many as there shall be."""
     if limits.trials is None:
         return False
-    taken = [t for t in found if t.number < before and (counts(t) or t.state.name == "RUNNING")]
+    taken = [
+        t for t in found if t.number < before and (is_finished(t) or t.state.name == "RUNNING")
+    ]
     return len(taken) >= limits.trials
 
 

@@ -24,14 +24,14 @@ from mlops_cli.training.search.trials import (
     Result,
     Trial,
     any_complete,
-    expected,
-    over,
-    plain,
+    expected_seconds,
+    is_over,
+    leaderboard,
+    plain_trial,
     ranked,
     refuse_failures,
-    said,
-    share,
-    standing,
+    time_share,
+    trial_message,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ __all__ = [
     "pruner",
     "sampler",
     "search",
-    "tell",
+    "tell_study",
 ]
 
 _TRIALS_TO_COMPARE = 5
@@ -106,13 +106,13 @@ class Search:
 
     def over(self, trials: list[Trial], clock: Clock) -> bool:
         """Whether no further trial is wanted after these."""
-        return over(trials, self.limits, clock, maximise=self.maximise)
+        return is_over(trials, self.limits, clock, maximise=self.maximise)
 
     def tell_of(self, candidate: Candidate, trials: Sequence[Trial], clock: Clock) -> None:
         """Say which trial begins, and how the search stands."""
-        words = said(candidate, trials, maximise=self.maximise)
+        words = trial_message(candidate, trials, maximise=self.maximise)
         self.progress.update(words, len(trials), self.limits.trials)
-        self.progress.board(standing(trials, clock, maximise=self.maximise))
+        self.progress.board(leaderboard(trials, clock, maximise=self.maximise))
 
     def work(
         self, trial: optuna.Trial, candidate: Candidate, trials: Sequence[Trial], clock: Clock
@@ -123,11 +123,11 @@ class Search:
 
     def time_for(self, family: str, trials: Sequence[Trial], clock: Clock) -> float:
         """Seconds that a trial may take."""
-        return share(family, trials, clock.left(trials), maximise=self.maximise)
+        return time_share(family, trials, clock.left(trials), maximise=self.maximise)
 
     def too_dear(self, family: str, trials: Sequence[Trial], clock: Clock) -> bool:
         """Whether a trial is expected to take longer than it may; the first never is."""
-        needed = expected(family, trials)
+        needed = expected_seconds(family, trials)
         return any_complete(trials) and needed > self.time_for(family, trials, clock)
 
     def affordable(self, trials: Sequence[Trial], clock: Clock) -> str | None:
@@ -167,7 +167,7 @@ def search(what: Search, firsts: Sequence[Candidate], history: History) -> list[
         study = optuna.create_study(direction=direction, pruner=pruner(pruning=what.pruning))
         for finished in history.trials():
             study.add_trial(finished)
-        trials = [plain(t) for t in study.trials]
+        trials = [plain_trial(t) for t in study.trials]
         spent = sum(t.seconds for t in trials)
         seconds = math.inf if limits.seconds is None else limits.seconds
         clock = Clock(limits, time.monotonic() + seconds - spent)
@@ -182,10 +182,10 @@ def search(what: Search, firsts: Sequence[Candidate], history: History) -> list[
             result = what.work(trial, candidate, trials, clock)
             if result is not None:
                 history.keep(len(trials), candidate.family, result)
-            told = tell(study, trial, result)
+            told = tell_study(study, trial, result)
             history.add(told)
             # The study also counts proposals that were too dear.
-            trials.append(replace(plain(told), number=len(trials)))
+            trials.append(replace(plain_trial(told), number=len(trials)))
     refuse_failures(trials)
     return trials
 
@@ -284,7 +284,7 @@ def _proposed(
     return trial, suggest(trial, what.spaces)
 
 
-def tell(
+def tell_study(
     study: optuna.Study, trial: optuna.Trial, result: Result | None
 ) -> optuna.trial.FrozenTrial:
     """End a trial with what came of it; None: it was pruned."""

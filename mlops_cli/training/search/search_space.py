@@ -14,7 +14,7 @@ from mlops_cli.params.modelling import Dimension
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Candidate", "Space", "as_params", "firsts", "narrowed", "settled", "suggest"]
+__all__ = ["Candidate", "Space", "as_params", "first_choices", "narrow", "round_setting", "suggest"]
 
 Space = Mapping[str, Setting]
 
@@ -39,7 +39,7 @@ class Candidate:
     settings: dict[str, Any]
 
 
-def narrowed(space: Space, given: Mapping[str, Dimension], family: str) -> dict[str, Setting]:
+def narrow(space: Space, given: Mapping[str, Dimension], family: str) -> dict[str, Setting]:
     """A family's space with the ranges that ``tune.spaces`` gives in place of its own.
 
     Raises
@@ -59,7 +59,7 @@ def narrowed(space: Space, given: Mapping[str, Dimension], family: str) -> dict[
     return result
 
 
-def firsts(
+def first_choices(
     spaces: Mapping[str, Space], portfolios: Mapping[str, Iterable[Mapping[str, Any]]], most: int
 ) -> list[Candidate]:
     """What is tried before anything is proposed: every family's first choice, then the second.
@@ -114,11 +114,11 @@ def suggest(trial: optuna.Trial, spaces: Mapping[str, Space]) -> Candidate:
             settings[name] = trial.suggest_int(where, least, most, log=dimension.log)
         else:
             low, high = float(dimension.low or 0.0), float(dimension.high or 0.0)
-            settings[name] = settled(trial.suggest_float(where, low, high, log=dimension.log))
+            settings[name] = round_setting(trial.suggest_float(where, low, high, log=dimension.log))
     return Candidate(family, settings)
 
 
-def settled(value: Any) -> Any:
+def round_setting(value: Any) -> Any:
     """A proposed value as it is used: a float to six digits.
 
     NumPy's logarithms and exponentials, which samplers use, differ in the last bit between

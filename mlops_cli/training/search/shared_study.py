@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_cli.data.urls import check_url, scheme_of
 from mlops_cli.errors import BadParams, SourceUnreadable, Usage, install_hint
-from mlops_cli.training.search.trial_artifacts import Outcomes
+from mlops_cli.training.search.trial_artifacts import TrialArtifacts
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.training.search.trials import Result
 
-__all__ = ["STORAGE", "WORKERS", "Crew", "SharedStudy", "open_shared"]
+__all__ = ["STORAGE", "WORKERS", "PeerProcesses", "SharedStudy", "open_shared"]
 
 STORAGE, WORKERS = "MLOPS_TUNE_STORAGE", "MLOPS_TUNE_WORKERS"
 """How `mlops tune`, and who calls `dvc repro`, tell the stage who takes part in its search."""
@@ -43,14 +43,14 @@ _ENQUEUE = 5.0
 
 
 @dataclass(frozen=True)
-class Crew:
+class PeerProcesses:
     """How many processes of this machine search, and where the trials are (see ``open_shared``)."""
 
     workers: int
     storage: str | None
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Crew | None:
+    def of(cls, environment: Mapping[str, str]) -> PeerProcesses | None:
         """What the environment says; None: one process searches by itself.
 
         Raises
@@ -74,29 +74,29 @@ class _Life(Protocol):
 
 @dataclass(frozen=True)
 class SharedStudy:
-    """See ``core.together.Shared``."""
+    """See ``training.search.parallel_search.SharedSearch``."""
 
     study: optuna.Study
     worker: int
-    outcomes: Outcomes
+    outcomes: TrialArtifacts
     life: _Life
 
     @contextmanager
     def claimed(self, trial: optuna.Trial) -> Iterator[None]:
-        """See ``Shared.claimed``."""
+        """See ``SharedSearch.claimed``."""
         with self.life.claimed(trial):
             trial.set_user_attr(_WORKER, self.worker)
             yield
 
     def give_up(self) -> None:
-        """See ``Shared.give_up``."""
+        """See ``SharedSearch.give_up``."""
         self.life.give_up(self.study)
         for trial in _running(self.study):
             if _WORKER not in trial.user_attrs and _age(trial.datetime_start) > _NAMELESS:
                 _fail(self.study, trial)
 
     def keep(self, number: int, family: str, result: Result) -> None:
-        """See ``Shared.keep``."""
+        """See ``SharedSearch.keep``."""
         self.outcomes.keep(number, family, result)
 
 
@@ -140,7 +140,7 @@ def open_shared(
     study = _joined(storage, f"mlops-{path.stem}", direction, firsts)
     # Numbers of trials begin anew with each study.
     kept = path.with_suffix(f".{study.user_attrs[_TOKEN]}")
-    return SharedStudy(study, worker, Outcomes(kept), life)
+    return SharedStudy(study, worker, TrialArtifacts(kept), life)
 
 
 def _joined(

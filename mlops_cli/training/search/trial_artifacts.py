@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_cli.data.atomic_files import staged
+from mlops_cli.data.atomic_files import atomic_write
 from mlops_cli.errors import NotFound
 from mlops_cli.models.families import FAMILIES
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mlops_cli.models.families import Fitted
+    from mlops_cli.models.families import FittedModel
     from mlops_cli.training.search.trials import Result
 
     Kept = npt.NDArray[np.float32]
 
-__all__ = ["Outcomes", "read_fits", "read_stacked", "write_stacked"]
+__all__ = ["TrialArtifacts", "load_fold_models", "read_predictions", "write_predictions"]
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class TrialArtifacts:
     """A folder of arrays, and of models in their families' own files, by the number of a trial."""
 
     folder: Path
@@ -39,7 +39,7 @@ class Outcomes:
             return
         if result.fits and FAMILIES[family].copies is None:
             _write_fits(self._fits(number), result.fits)
-        with staged(self._place(number)) as temporary, temporary.open("wb") as file:
+        with atomic_write(self._place(number)) as temporary, temporary.open("wb") as file:
             np.save(file, result.prediction, allow_pickle=False)
 
     def prediction(self, number: int) -> Kept | None:
@@ -53,7 +53,7 @@ class Outcomes:
         return found
 
     def hand_over(self, number: int, folder: Path) -> None:
-        """Move the models of a trial's folds to a place that ``read_fits`` reads."""
+        """Move the models of a trial's folds to a place that ``load_fold_models`` reads."""
         if self._fits(number).is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(self._fits(number), folder)
@@ -69,8 +69,8 @@ class Outcomes:
         return self.folder / f"{number}.fits"
 
 
-def _write_fits(folder: Path, fits: Sequence[Fitted]) -> None:
-    with staged(folder) as temporary:
+def _write_fits(folder: Path, fits: Sequence[FittedModel]) -> None:
+    with atomic_write(folder) as temporary:
         for fold, fitted in enumerate(fits):
             place = temporary / str(fold)
             place.mkdir(parents=True)
@@ -78,7 +78,7 @@ def _write_fits(folder: Path, fits: Sequence[Fitted]) -> None:
                 (place / name).write_bytes(content)
 
 
-def read_fits(folder: Path, family: str, folds: int) -> list[Fitted] | None:
+def load_fold_models(folder: Path, family: str, folds: int) -> list[FittedModel] | None:
     """Read the models of so many folds; None where they aren't all there."""
     places = [folder / str(fold) for fold in range(folds)]
     if not all(place.is_dir() for place in places):
@@ -87,7 +87,7 @@ def read_fits(folder: Path, family: str, folds: int) -> list[Fitted] | None:
     return [FAMILIES[family].from_files(each) for each in files]
 
 
-def write_stacked(path: Path, predictions: Sequence[Kept]) -> None:
+def write_predictions(path: Path, predictions: Sequence[Kept]) -> None:
     """Write arrays of one shape as one (models, rows, ...)."""
     import numpy as np
 
@@ -95,8 +95,8 @@ def write_stacked(path: Path, predictions: Sequence[Kept]) -> None:
         np.save(file, np.stack(predictions), allow_pickle=False)
 
 
-def read_stacked(path: Path) -> Kept:
-    """Read what ``write_stacked`` wrote.
+def read_predictions(path: Path) -> Kept:
+    """Read what ``write_predictions`` wrote.
 
     Raises
     ------

@@ -9,34 +9,34 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import MlopsError
-from mlops_cli.reporting import Board, Table
-from mlops_cli.training.search.search_space import Candidate, settled
+from mlops_cli.reporting import Leaderboard, Table
+from mlops_cli.training.search.search_space import Candidate, round_setting
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import optuna
 
-    from mlops_cli.models.families import Fitted
+    from mlops_cli.models.families import FittedModel
 
 __all__ = [
     "RANDOM_TRIALS",
     "Clock",
-    "GoodEnough",
+    "EarlyStop",
     "Limits",
     "Result",
     "Trial",
     "any_complete",
     "best",
-    "expected",
-    "over",
-    "plain",
+    "expected_seconds",
+    "is_over",
+    "leaderboard",
+    "plain_trial",
     "ranked",
     "refuse_failures",
-    "rounded",
-    "said",
-    "share",
-    "standing",
+    "round_score",
+    "time_share",
+    "trial_message",
 ]
 
 RANDOM_TRIALS = 8
@@ -64,7 +64,7 @@ class Result:
     score: float
     iterations: int | None = None
     prediction: npt.NDArray[np.float32] | None = None
-    fits: tuple[Fitted, ...] = ()
+    fits: tuple[FittedModel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,20 +88,20 @@ class Trial:
             "family": self.family,
             "settings": self.settings,
             "state": self.state,
-            "score": rounded(self.score),
+            "score": round_score(self.score),
             "iterations": self.iterations,
-            "steps": {str(step): rounded(score) for step, score in self.steps.items()},
+            "steps": {str(step): round_score(score) for step, score in self.steps.items()},
         }
         return entry | ({"reason": self.reason} if self.reason else {})
 
 
-def rounded(score: float | None) -> float | None:
+def round_score(score: float | None) -> float | None:
     """A score as reports have it; None where there is none, as of a fold without a class."""
     return None if score is None or not math.isfinite(score) else round(score, 6)
 
 
 @dataclass(frozen=True)
-class GoodEnough:
+class EarlyStop:
     """What is enough: a score, or so many trials that bettered the best by too little."""
 
     score: float | None = None
@@ -141,7 +141,7 @@ class Limits:
     trials: int | None = None
     seconds: float | None = None
     reserve: Callable[[Sequence[Trial]], float] = lambda _: 0.0
-    good_enough: GoodEnough = GoodEnough()
+    good_enough: EarlyStop = EarlyStop()
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def ranked(trials: Sequence[Trial], *, maximise: bool) -> list[Trial]:
     return sorted(done, key=lambda t: (sign * (t.score or 0.0), t.number))
 
 
-def standing(trials: Sequence[Trial], clock: Clock, *, maximise: bool) -> Board:
+def leaderboard(trials: Sequence[Trial], clock: Clock, *, maximise: bool) -> Leaderboard:
     """How a search stands, for who watches it."""
     course: list[float] = []
     choose = max if maximise else min
@@ -192,7 +192,7 @@ def standing(trials: Sequence[Trial], clock: Clock, *, maximise: bool) -> Board:
     columns = ("trial", "family", "score", "iterations", "settings")
     left = clock.left(trials)
     table = Table("Leaders", columns, rows)
-    return Board(table, tuple(course), None if math.isinf(left) else left)
+    return Leaderboard(table, tuple(course), None if math.isinf(left) else left)
 
 
 def _brief(settings: Mapping[str, Any]) -> str:
@@ -200,7 +200,7 @@ def _brief(settings: Mapping[str, Any]) -> str:
     return ", ".join(shown)
 
 
-def plain(trial: optuna.trial.FrozenTrial) -> Trial:
+def plain_trial(trial: optuna.trial.FrozenTrial) -> Trial:
     """A finished trial without Optuna."""
     states = {"COMPLETE": "complete", "PRUNED": "pruned"}
     state = states.get(trial.state.name, "failed")
@@ -208,7 +208,7 @@ def plain(trial: optuna.trial.FrozenTrial) -> Trial:
         number=trial.number,
         family=trial.params["family"],
         settings={
-            name.partition(".")[2]: settled(value)
+            name.partition(".")[2]: round_setting(value)
             for name, value in trial.params.items()
             if name != "family"
         },
@@ -221,7 +221,7 @@ def plain(trial: optuna.trial.FrozenTrial) -> Trial:
     )
 
 
-def over(trials: list[Trial], limits: Limits, clock: Clock, *, maximise: bool) -> bool:
+def is_over(trials: list[Trial], limits: Limits, clock: Clock, *, maximise: bool) -> bool:
     """Whether no further trial is wanted after these."""
     if limits.trials is not None and len(trials) >= limits.trials:
         return True
@@ -237,13 +237,13 @@ def any_complete(trials: Sequence[Trial]) -> bool:
     return any(t.state == "complete" for t in trials)
 
 
-def expected(family: str, trials: Sequence[Trial]) -> float:
+def expected_seconds(family: str, trials: Sequence[Trial]) -> float:
     """Seconds that a trial of the family takes, going by those that there were; 0: unknown."""
     own = [t.seconds for t in trials if t.family == family and t.state == "complete"]
     return sum(own) / len(own) if own else 0.0
 
 
-def share(family: str, trials: Sequence[Trial], left: float, *, maximise: bool) -> float:
+def time_share(family: str, trials: Sequence[Trial], left: float, *, maximise: bool) -> float:
     """Seconds of those that are left that a trial of a family may take.
 
     All for a family of the better half; for any other so many that there is time for others, and
@@ -253,7 +253,7 @@ def share(family: str, trials: Sequence[Trial], left: float, *, maximise: bool) 
     return left if family in order[: (len(order) + 1) // 2] else left / _OTHERS
 
 
-def said(candidate: Candidate, trials: Sequence[Trial], *, maximise: bool) -> str:
+def trial_message(candidate: Candidate, trials: Sequence[Trial], *, maximise: bool) -> str:
     """Which trial this is, of which family, and the best score up to now."""
     scores = [t.score for t in trials if t.score is not None]
     leading = f"  best {max(scores) if maximise else min(scores):.4f}" if scores else ""

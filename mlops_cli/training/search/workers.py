@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["begin", "helping", "shares"]
+__all__ = ["init_worker", "split_cores", "worker_processes"]
 
 _PATIENCE = 10.0
 """Seconds in which a helper ends by itself, when there is nothing left to do."""
 
 
-def shares(count: int) -> list[list[int]]:
+def split_cores(count: int) -> list[list[int]]:
     """The cores of each of so many processes; all of them where there are fewer cores."""
     cores = _cores()
     return [cores[number::count] or cores for number in range(count)]
 
 
-def begin(cores: list[int]) -> None:
+def init_worker(cores: list[int]) -> None:
     """Keep to one's cores, leave Ctrl-C to the parent, and end when it is gone."""
     import multiprocessing
     import signal
@@ -38,14 +38,14 @@ def begin(cores: list[int]) -> None:
 
 
 @contextmanager
-def helping(count: int, work: Callable[..., None], *given: Any) -> Iterator[None]:
+def worker_processes(count: int, work: Callable[..., None], *given: Any) -> Iterator[None]:
     """So many further processes do ``work(*given)``, and this one keeps to its share meanwhile.
 
     At the end they are waited for; after an error, or where one is stuck, they are ended.
     """
     import multiprocessing
 
-    own, *others = shares(count + 1)
+    own, *others = split_cores(count + 1)
     context = multiprocessing.get_context("spawn")
     before = _cores()
     helpers = [
@@ -67,7 +67,7 @@ def helping(count: int, work: Callable[..., None], *given: Any) -> Iterator[None
 
 
 def _help(cores: list[int], work: Callable[..., None], given: tuple[Any, ...]) -> None:
-    begin(cores)
+    init_worker(cores)
     work(*given)
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from mlops_cli.data.atomic_files import sha256
 from mlops_cli.data.data_clock import in_utc
-from mlops_cli.data.urls import masked
+from mlops_cli.data.urls import mask_url
 from mlops_cli.errors import BadParams, DiskFull, MlopsError, SourceUnreadable
-from mlops_cli.ingestion.source_table import Intake
-from mlops_cli.ingestion.sources import KINDS, Request, kind_of
+from mlops_cli.ingestion.source_table import SourceTable
+from mlops_cli.ingestion.sources import KINDS, SourceRequest, source_kind
 from mlops_cli.params.data import Source
 
 ROWS = pl.DataFrame(
@@ -76,9 +76,9 @@ def offer(kind, rows, root):
 def ingest(root, uri, until=None, **settings):
     scratch = root / "scratch"
     scratch.mkdir(exist_ok=True)
-    request = Request("s", Source(uri=uri, **settings), root, scratch)
+    request = SourceRequest("s", Source(uri=uri, **settings), root, scratch)
     path = root / "out.parquet"
-    tally = Intake.of(request, None if until is None else in_utc(until)).write(path)
+    tally = SourceTable.of(request, None if until is None else in_utc(until)).write(path)
     return pl.read_parquet(path), tally, path
 
 
@@ -111,7 +111,7 @@ def test_not_a_number_and_infinity_are_missing_values_that_are_counted(tmp_path)
 
 def test_every_kind_is_recognised_by_its_uri(kind, tmp_path):
     with offer(kind, ROWS, tmp_path) as uri:
-        assert kind_of(Source(uri=uri)) in {kind, "file"}
+        assert source_kind(Source(uri=uri)) in {kind, "file"}
 
 
 def test_the_same_rows_give_the_same_bytes(kind, tmp_path):
@@ -292,9 +292,9 @@ def test_a_blank_line_in_a_table_of_one_column_is_a_missing_value(tmp_path):
 
 def test_rows_that_the_reader_lost_are_noticed(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"a,b\n1,2\n3,4\n")
-    request = Request("s", Source(uri="t.csv"), tmp_path, tmp_path / "scratch")
+    request = SourceRequest("s", Source(uri="t.csv"), tmp_path, tmp_path / "scratch")
     (tmp_path / "scratch").mkdir()
-    intake = Intake.of(request, None)
+    intake = SourceTable.of(request, None)
     (tmp_path / "t.csv").write_bytes(b"a,b\n1,2\n")
     with pytest.raises(SourceUnreadable, match="has 2 rows by its lines, and 1 were read"):
         intake.write(tmp_path / "out.parquet")
@@ -469,8 +469,8 @@ def test_http_without_an_answer_is_unreadable(tmp_path, monkeypatch):
 
 
 def test_only_urls_are_masked():
-    assert masked("data/part-?.csv") == "data/part-?.csv"
-    assert masked("https://me:pw@host/a.csv?key=1#x") == "https://***@host/a.csv?***"
+    assert mask_url("data/part-?.csv") == "data/part-?.csv"
+    assert mask_url("https://me:pw@host/a.csv?key=1#x") == "https://***@host/a.csv?***"
 
 
 def test_an_unknown_scheme_is_unreadable(tmp_path):
@@ -479,13 +479,13 @@ def test_an_unknown_scheme_is_unreadable(tmp_path):
 
 
 def test_a_new_project_names_a_line_that_is_nested_deeply(tmp_path):
-    from mlops_cli.scaffold.data_file import opened
+    from mlops_cli.scaffold.data_file import open_data_file
 
     path = tmp_path / "rows.jsonl"
     deep = '{"a": ' * 500 + "1" + "}" * 500
     path.write_text('{"a": 1}\n' + '{"a": ' + deep + "}\n")
     with (
         pytest.raises(SourceUnreadable, match=r"line 2 of rows\.jsonl is nested deeper than 64"),
-        opened(path, tmp_path),
+        open_data_file(path, tmp_path),
     ):
         pass

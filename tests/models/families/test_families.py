@@ -14,7 +14,14 @@ import pytest
 
 from mlops_cli.errors import DataRefused
 from mlops_cli.models.encoder import Encoder
-from mlops_cli.models.families import FAMILIES, FitRequest, Pruned, TaskInfo, Watch, skops_format
+from mlops_cli.models.families import (
+    FAMILIES,
+    FitRequest,
+    Pruned,
+    TaskInfo,
+    WatchedRows,
+    skops_format,
+)
 from mlops_cli.models.families.tree_checks import check_tree
 
 TASKS = {"binary": 2, "multiclass": 3, "regression": 0}
@@ -190,7 +197,9 @@ ROUND_FAMILIES = [f for f in FAMILIES.values() if f.rounds]
 def test_a_watched_fit_reports_ten_steps_at_most_and_can_be_pruned(family):
     X, y, task = problem("binary")
     steps = []
-    watch = Watch(X, lambda p: goodness(y, p), lambda step, score: steps.append((step, score)))
+    watch = WatchedRows(
+        X, lambda p: goodness(y, p), lambda step, score: steps.append((step, score))
+    )
     quick(family, X, y, task, rounds=20, watch=watch)
     assert [s for s, _ in steps] == list(range(1, 11))
     assert all(0 <= score <= 1 for _, score in steps)
@@ -199,14 +208,14 @@ def test_a_watched_fit_reports_ten_steps_at_most_and_can_be_pruned(family):
         raise Pruned
 
     with pytest.raises(Pruned):
-        quick(family, X, y, task, watch=Watch(X, lambda p: 0.0, prune))
+        quick(family, X, y, task, watch=WatchedRows(X, lambda p: 0.0, prune))
 
 
 @pytest.mark.parametrize("name", ["lightgbm", "xgboost"])
 def test_boosting_stops_early_and_keeps_the_best_rounds(name):
     X, y, task = problem("regression", rows=400)
     score = lambda p: -float(((p - y[200:]) ** 2).mean())  # noqa: E731
-    watch = Watch(X[200:], score, patience=20)
+    watch = WatchedRows(X[200:], score, patience=20)
     fitted = quick(FAMILIES[name], X[:200], y[:200], task, rounds=400, watch=watch)
     assert fitted.iterations < 300
     whole = quick(FAMILIES[name], X[:200], y[:200], task, rounds=400)
@@ -289,7 +298,7 @@ def test_objectives_give_what_they_are_named_after(objective):
         y = np.random.default_rng(0).poisson(np.exp(y / 3)).astype(float)
     assert len(families) >= 3
     for family in families:
-        watch = Watch(X, lambda prediction: goodness(y, prediction))
+        watch = WatchedRows(X, lambda prediction: goodness(y, prediction))
         quick(family, X, y, task, rounds=5, threads=1, watch=watch)
         fitted = quick(family, X, y, task, rounds=40, threads=1)
         found = family.from_files(fitted.to_files()).predict(X)
@@ -426,7 +435,7 @@ def test_steps_count_the_nodes_on_a_row_s_way():
 @each_task
 def test_what_a_watched_fit_says_it_predicts_is_what_it_predicts(family, kind):
     X, y, task = problem(kind, rows=400)
-    watch = Watch(X[200:], lambda p: goodness(y[200:], p), patience=10)
+    watch = WatchedRows(X[200:], lambda p: goodness(y[200:], p), patience=10)
     fitted = quick(family, X[:200], y[:200], task, rounds=60, watch=watch)
     assert bool(watch.seen) == (family.name not in ("linear", "forest", "extra_trees"))
     for seen in watch.seen:

@@ -16,7 +16,7 @@ import pytest
 from mlops_cli.errors import BadParams, NotFound, SourceUnreadable
 from mlops_cli.features.program import FeatureProgram
 from mlops_cli.online.online_entries import online_tables
-from mlops_cli.online.query_times import Asked
+from mlops_cli.online.query_times import QueryTimes
 from mlops_cli.online.store import OnlineStore, open_store, program_id
 from mlops_cli.online.store import cache as caching
 from mlops_cli.online.store.cache import CachedEntries, Lookups
@@ -105,7 +105,9 @@ def a_join(feature: str = "size") -> FeatureProgram:
 
 
 def looked_up(cache: CachedEntries, keys: list[str]) -> tuple[list[int | None], int]:
-    made, misses = cache.refreshed().answers(pl.DataFrame({"bus": keys}), Asked(len(keys), None))
+    made, misses = cache.refreshed().answers(
+        pl.DataFrame({"bus": keys}), QueryTimes(len(keys), None)
+    )
     return made["bus_size"], misses.get("join.bus", 0)
 
 

@@ -13,7 +13,7 @@ from mlops_cli.errors import DataRefused, NotFound, NotProject, SourceUnreadable
 from mlops_cli.registry.fetch_bundle import bundle_md5
 from mlops_cli.registry.git_tags import read
 from mlops_cli.registry.sync.push_pull import pull, push
-from mlops_cli.registry.verify import prove
+from mlops_cli.registry.verify import verify_version
 
 
 def published(project: Path) -> list[str]:
@@ -55,7 +55,7 @@ def test_a_fresh_clone_pulls_everything(project: Path) -> None:
     assert (other / "data" / "rows.csv").read_bytes() == (
         project / "data" / "rows.csv"
     ).read_bytes()
-    assert all(check.passed for check in prove(other, made.version(other)))
+    assert all(check.passed for check in verify_version(other, made.version(other)))
     assert pull(other, "toy").files == 0
 
 
@@ -83,7 +83,7 @@ def test_every_versions_bundle_goes_also_when_the_branch_moved_on(project: Path)
     push(project, "toy")
     other = made.clone(project)
     made.run(other, "git", "fetch", "-q", "--tags")
-    assert all(check.passed for check in prove(other, made.version(other)))
+    assert all(check.passed for check in verify_version(other, made.version(other)))
 
 
 def test_without_its_data_no_tag_is_published(project: Path) -> None:
@@ -239,7 +239,7 @@ def test_each_version_that_a_push_publishes_can_be_verified_elsewhere(project: P
     other = made.clone(project)
     pull(other, "toy")
     for number in ("v0.1.0", "v0.2.0"):
-        checks = prove(other, read(other, "toy").find(number))
+        checks = verify_version(other, read(other, "toy").find(number))
         assert [check.said for check in checks if not check.passed] == []
 
 

@@ -12,7 +12,7 @@ from mlops_cli.layout import Layout
 from mlops_cli.params import load
 from mlops_cli.project import switch
 from mlops_cli.project.git import Git
-from mlops_cli.registry.commit_outputs import refuse_unfit
+from mlops_cli.registry.commit_outputs import require_branch
 from mlops_cli.registry.register import refuse_behind
 from mlops_cli.registry.session import Session
 from mlops_cli.registry.sync.push_pull import pull, pull_rebased
@@ -248,7 +248,7 @@ def test_a_killed_call_is_completed_by_the_next_one(bo, monkeypatch, point):
         pull_rebased(bo, "shop")
     monkeypatch.undo()
     with pytest.raises(NotProject, match="was interrupted"):
-        refuse_unfit(Git(bo))
+        require_branch(Git(bo))
     with pytest.raises(NotProject, match="was interrupted"):
         pull(bo, "shop")
     pull_rebased(bo, "shop")

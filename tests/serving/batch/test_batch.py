@@ -28,7 +28,7 @@ from mlops_cli.layout import Layout
 from mlops_cli.online.materialize import materialize
 from mlops_cli.online.store import open_store
 from mlops_cli.reporting import Silent
-from mlops_cli.serving.batch.predict import Batch, predict
+from mlops_cli.serving.batch.predict import BatchRequest, predict
 
 MLOPS = str(Path(sys.executable).with_name("mlops"))
 RAW = ["order", "at", "shop", "width", "height", "kind"]
@@ -60,7 +60,7 @@ def project(made: Made, root: Path) -> Path:
 def scored(root: Path, file: str, out: str, **options: Any) -> Any:
     """What came of a run in this process."""
     layout = Layout(root)
-    batch = Batch(str(root / file), root / out, "workspace", **options)
+    batch = BatchRequest(str(root / file), root / out, "workspace", **options)
     return predict(parameters.load(layout.params), layout, batch, Silent())
 
 
@@ -264,7 +264,7 @@ def begun(root: Path, after: int, out: str = "out.csv", **options: Any) -> Stopp
     """A run that may be ended after some slices; 12 in all."""
     layout, progress = Layout(root), Stopping(after)
     given = {"pattern": "part*.jsonl", "slice_rows": 35, **options}
-    batch = Batch(**{**given, "pattern": str(root / given["pattern"])}, out=root / out,
+    batch = BatchRequest(**{**given, "pattern": str(root / given["pattern"])}, out=root / out,
                   wanted="workspace")  # fmt: skip
     predict(parameters.load(layout.params), layout, batch, progress)
     return progress
@@ -348,7 +348,7 @@ def test_two_at_once_on_one_output_exclude_each_other(root: Path, said) -> None:
                 codes.append(said("orders.csv", "-o", "out.csv"))
 
     layout = Layout(root)
-    batch = Batch("orders.csv", root / "out.csv", "workspace")
+    batch = BatchRequest("orders.csv", root / "out.csv", "workspace")
     predict(parameters.load(layout.params), layout, batch, Meanwhile())
     assert codes[0][0] == 8
     assert "out.csv" in codes[0][1]

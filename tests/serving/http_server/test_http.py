@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from mlops_cli.serving.http_server.heads import Whole
-from mlops_cli.serving.http_server.http import Answer, Budget, Problem, problem
+from mlops_cli.serving.http_server.heads import HttpRequest
+from mlops_cli.serving.http_server.http import MemoryBudget, Problem, Response, problem
 from mlops_cli.serving.http_server.server import Server
 
 MOST = 100_000
@@ -31,16 +31,16 @@ class Echo:
     def __init__(self) -> None:
         self.left: list[str] = []
 
-    def refusal(self, request: Whole) -> Answer | None:
+    def refusal(self, request: HttpRequest) -> Response | None:
         """See ``Handler.refusal``."""
         if request.path.startswith("/closed"):
             return problem(Problem(429 if "429" in request.path else 401, "the key is missing"))
         return None
 
-    def take(self, request: Whole, reply: Callable[[Answer], None]) -> None:
+    def take(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
         """See ``Handler.take``."""
         text = f"{request.method} {request.path}?{request.query} ".encode() + request.content
-        answer = Answer(200, text, "text/plain")
+        answer = Response(200, text, "text/plain")
         if request.path.startswith("/never"):
             request.leave = lambda: self.left.append(request.path)
         elif request.path.startswith("/late"):
@@ -52,7 +52,7 @@ class Echo:
 
 def server(most: int = MOST, together: int = 10 * MOST, **more: float) -> Server:
     """A server that answers as Echo does."""
-    return Server(Echo(), most, Budget(together), **more)  # type: ignore[arg-type]
+    return Server(Echo(), most, MemoryBudget(together), **more)  # type: ignore[arg-type]
 
 
 @contextlib.asynccontextmanager
@@ -281,7 +281,7 @@ def test_headers_of_one_name_are_one_list() -> None:
     seen: list[str | None] = []
 
     class Seeing(Echo):
-        def refusal(self, request: Whole) -> Answer | None:
+        def refusal(self, request: HttpRequest) -> Response | None:
             seen.append(request.header("content-encoding"))
             return None
 

@@ -17,13 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.errors import BadParams, NotFound, SourceUnreadable
-from mlops_cli.serving.row_files import Rows, Text, found_files, opened, text_records
+from mlops_cli.serving.row_files import (
+    RowFiles,
+    TextOptions,
+    find_files,
+    open_row_file,
+    text_records,
+)
 
 
-def taken(path: Path, step: int, kind: Text | None = None) -> tuple[list[Any], list[Any]]:
+def taken(path: Path, step: int, kind: TextOptions | None = None) -> tuple[list[Any], list[Any]]:
     """(position, row) of each good row, and (position, reason) of each broken one."""
-    file = opened(path, kind or Text())
-    rows, good, broken, before = Rows([file], list(file.schema)), [], [], 0
+    file = open_row_file(path, kind or TextOptions())
+    rows, good, broken, before = RowFiles([file], list(file.schema)), [], [], 0
     while parts := rows.take(step):
         for part in parts:
             good += [
@@ -74,22 +80,22 @@ def test_every_row_comes_once_and_in_order(path: Path) -> None:
 
 
 def test_reading_goes_on_from_any_position(path: Path) -> None:
-    file = opened(path, Text())
-    rows, positions, starts = Rows([file], ["n", "t"]), [(0, 0)], [0]
+    file = open_row_file(path, TextOptions())
+    rows, positions, starts = RowFiles([file], ["n", "t"]), [(0, 0)], [0]
     while parts := rows.take(23):
         positions.append(rows.position)
         starts.append(starts[-1] + sum(part.rows for part in parts))
     assert starts[-1] == 300
     expected = taken(path, 1000)[0]
     for position, start in zip(positions, starts, strict=True):
-        rest = Rows([file], ["t"], position).take(1000)
+        rest = RowFiles([file], ["t"], position).take(1000)
         found = [row["t"] for part in rest for row in part.frame.to_dicts()]
         assert found == [row["t"] for _, row in expected[start:]]
 
 
 def test_rows_can_be_asked_for_with_all_their_columns(path: Path) -> None:
-    file = opened(path, Text())
-    rows = Rows([file], ["x"])
+    file = open_row_file(path, TextOptions())
+    rows = RowFiles([file], ["x"])
     rows.take(100)
     part = rows.take(50)[0]
     assert part.frame.columns == ["x"]
@@ -100,8 +106,8 @@ def test_rows_can_be_asked_for_with_all_their_columns(path: Path) -> None:
 def test_files_follow_each_other(tmp_path: Path) -> None:
     frame()[:200].write_parquet(tmp_path / "a.parquet")
     frame()[200:].write_csv(tmp_path / "b.csv")
-    files = [opened(p, Text()) for p in found_files(str(tmp_path / "*"))]
-    rows = Rows(files, ["x"])
+    files = [open_row_file(p, TextOptions()) for p in find_files(str(tmp_path / "*"))]
+    rows = RowFiles(files, ["x"])
     parts = rows.take(250)
     assert [part.frame.height for part in parts] == [200, 50]
     assert sum(part.rows for part in rows.take(250)) == 50
@@ -165,16 +171,16 @@ def test_half_of_a_surrogate_pair_concerns_its_own_row(tmp_path: Path) -> None:
 def test_separator_encoding_and_null_values_are_those_of_the_source(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("a;b\né;-\n1;2\n".encode("cp1252"))
-    good, _ = taken(path, 1, Text(";", "cp1252", ("-",)))
+    good, _ = taken(path, 1, TextOptions(";", "cp1252", ("-",)))
     assert [row for _, row in good] == [{"a": "é", "b": None}, {"a": "1", "b": "2"}]
     with pytest.raises(BadParams, match="'nosuch' is not an encoding"):
-        opened(path, Text(";", "nosuch"))
+        open_row_file(path, TextOptions(";", "nosuch"))
 
 
 def test_missing_values_may_be_named_by_column(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text('a,b\n-,-\n1,"x ""y"\n')
-    good, _ = taken(path, 10, Text(null_values={"a": ("-",)}))
+    good, _ = taken(path, 10, TextOptions(null_values={"a": ("-",)}))
     assert [row for _, row in good] == [{"a": None, "b": "-"}, {"a": "1", "b": 'x "y'}]
 
 
@@ -244,7 +250,7 @@ def test_a_damaged_page_of_parquet_is_told(tmp_path: Path) -> None:
 
 def test_files_that_are_not_there_are_told() -> None:
     with pytest.raises(NotFound, match="no file nosuch"):
-        found_files("nosuch.csv")
+        find_files("nosuch.csv")
 
 
 def test_a_row_nested_deeply_is_set_apart_at_once(tmp_path: Path) -> None:
@@ -278,20 +284,20 @@ def test_utf_16_without_its_mark_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a,b\n1,2\n")
     with pytest.raises(SourceUnreadable, match="is not utf-16"):
-        opened(path, Text(encoding="utf-16"))
+        open_row_file(path, TextOptions(encoding="utf-16"))
 
 
 def test_a_header_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a\rb,c\n1,2\n", newline="")
     with pytest.raises(SourceUnreadable, match="is no header"):
-        opened(path, Text())
+        open_row_file(path, TextOptions())
     path.write_text("a" * 200_000 + ",b\n1,2\n")
-    assert opened(path, Text()).schema.keys() == {"a" * 200_000, "b"}
+    assert open_row_file(path, TextOptions()).schema.keys() == {"a" * 200_000, "b"}
 
 
 def test_a_moment_beyond_all_years_is_shown_as_a_number(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     pl.DataFrame({"at": pl.Series([2**63 - 1]).cast(pl.Datetime("us"))}).write_parquet(path)
-    (part,) = Rows([opened(path, Text())], ["at"]).take(1)
+    (part,) = RowFiles([open_row_file(path, TextOptions())], ["at"]).take(1)
     assert part.whole([0]) == [{"at": 2**63 - 1}]

@@ -13,8 +13,8 @@ import pytest
 from served_models import Made, free_port, running
 
 from mlops_cli.serving.http_server.connection import Connection
-from mlops_cli.serving.http_server.heads import Whole
-from mlops_cli.serving.http_server.http import Answer
+from mlops_cli.serving.http_server.heads import HttpRequest
+from mlops_cli.serving.http_server.http import Response
 from mlops_cli.serving.http_server.server import Server
 from mlops_cli.serving.service import micro_batching
 from mlops_cli.serving.service.app import Service
@@ -29,9 +29,9 @@ def fails(*_: Any) -> Any:
     raise Panic
 
 
-def whole(service: Service, path: str, body: bytes, query: str = "") -> Whole:
+def whole(service: Service, path: str, body: bytes, query: str = "") -> HttpRequest:
     """A request as the own server gives it."""
-    request = Whole(Connection(Server(service, 1_000_000, service.budget)))
+    request = HttpRequest(Connection(Server(service, 1_000_000, service.budget)))
     request.method, request.path, request.query, request.content = "POST", path, query, body
     request.headers[b"content-type"] = b"application/json"
     return request
@@ -42,12 +42,12 @@ def test_a_request_that_panics_is_answered(
     binary: Made, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = Service(Settings(Model("shop", "v0.1.0", binary.folder), binary.layout.root))
-    monkeypatch.setattr(micro_batching, "parts_of", fails)
+    monkeypatch.setattr(micro_batching, "route", fails)
     body = json.dumps(binary.rows[:100] if way == "alone" else binary.rows[:1]).encode()
 
     async def ask() -> int:
         service.start()
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         if way == "asgi":
             answer = await asgi(service, body)
         else:

@@ -16,7 +16,7 @@ import pytest
 from served_models import Made, Running, running
 
 from mlops_cli.errors import BadParams
-from mlops_cli.serving.service.auth import Guard
+from mlops_cli.serving.service.auth import Authenticator
 from mlops_cli.serving.service.settings import Settings
 
 LONG = "a key of at least thirty-two bytes as HS256 asks"
@@ -211,7 +211,7 @@ def test_keys_that_protect_nothing_are_refused_at_the_start(
     binary: Made, changed: dict[str, str], said: str
 ) -> None:
     with pytest.raises(BadParams, match=said):
-        Guard(Settings.of(binary.environment(**changed)))
+        Authenticator(Settings.of(binary.environment(**changed)))
 
 
 # Pages of other sites, and names.

@@ -11,9 +11,9 @@ import pytest
 from served_models import make
 
 from mlops_cli.serving.http_server.http import Problem
-from mlops_cli.serving.scorer import Unscorable
+from mlops_cli.serving.scorer import UnscorableValue
 from mlops_cli.serving.service.app import Service
-from mlops_cli.serving.service.pending import Outcome
+from mlops_cli.serving.service.pending import RequestOutcome
 from mlops_cli.serving.service.settings import Model, Settings
 
 
@@ -57,7 +57,7 @@ def test_a_value_that_a_feature_cannot_take_is_the_fault_of_its_own_request(tmp_
     async def ask(rows: list[dict[str, Any]]) -> Any:
         try:
             return await service.batcher.ask(rows, explain=False)
-        except Unscorable as error:
+        except UnscorableValue as error:
             return error
 
     async def several() -> list[Any]:
@@ -68,7 +68,7 @@ def test_a_value_that_a_feature_cannot_take_is_the_fault_of_its_own_request(tmp_
         return found
 
     found = asyncio.run(several())
-    assert [isinstance(f, Outcome) for f in found] == [True] * 5 + [False] + [True] * 5 + [
+    assert [isinstance(f, RequestOutcome) for f in found] == [True] * 5 + [False] + [True] * 5 + [
         False
     ] * 2
     assert "can't take a value" in found[-1].message

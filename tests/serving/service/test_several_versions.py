@@ -15,7 +15,7 @@ from served_models import Made, make
 from mlops_cli.models.bundle import load
 from mlops_cli.serving.http_server.http import Problem
 from mlops_cli.serving.service.app import Service, _store
-from mlops_cli.serving.service.pending import Outcome
+from mlops_cli.serving.service.pending import RequestOutcome
 from mlops_cli.serving.service.settings import Model, Settings
 
 
@@ -52,8 +52,8 @@ def asked(settings: Settings, *requests: Any, spoil: Any = lambda _: None) -> li
     return asyncio.run(ask())
 
 
-def told(outcome: Outcome) -> list[dict[str, Any]]:
-    assert isinstance(outcome, Outcome), outcome
+def told(outcome: RequestOutcome) -> list[dict[str, Any]]:
+    assert isinstance(outcome, RequestOutcome), outcome
     return [json.loads(answer) for answer in outcome.answers]
 
 
@@ -122,7 +122,9 @@ def test_a_canary_that_fails_takes_only_its_own_requests_along(
     rows = binary.rows[:40]
     versions = [p["version"] for p in told(asked(settings, rows)[0])]
     outcomes = asked(settings, *([row] for row in rows), spoil=spoil)
-    assert [not isinstance(o, Outcome) for o in outcomes] == [v == "v0.3.0" for v in versions]
+    assert [not isinstance(o, RequestOutcome) for o in outcomes] == [
+        v == "v0.3.0" for v in versions
+    ]
 
 
 def test_without_a_canary_a_prediction_names_no_version(binary: Made, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from mlops_cli.params.modelling import Dimension
 from mlops_cli.reporting import Silent
 from mlops_cli.training.search.journal import Journal
 from mlops_cli.training.search.search import Search, search
-from mlops_cli.training.search.search_space import Candidate, firsts, narrowed
-from mlops_cli.training.search.trials import GoodEnough, Limits, Result, Trial, best, share
+from mlops_cli.training.search.search_space import Candidate, first_choices, narrow
+from mlops_cli.training.search.trials import EarlyStop, Limits, Result, Trial, best, time_share
 
 SPACES = {
     "flat": {"x": Setting(Dimension(low=0.0, high=1.0), 0.5)},
@@ -24,7 +24,7 @@ SPACES = {
 }
 
 
-FIRSTS = firsts(SPACES, {name: [{}] for name in SPACES}, most=2)
+FIRSTS = first_choices(SPACES, {name: [{}] for name in SPACES}, most=2)
 
 
 def objective(candidate, report, seconds=None):
@@ -216,7 +216,7 @@ def test_what_is_proposed_is_used_to_six_digits(tmp_path):
 def test_given_ranges_replace_the_family_s_own_and_move_the_default_into_them():
     space = FAMILIES["lightgbm"].space
     given = {"max_leaves": Dimension(low=4, high=16), "rows": Dimension(choices=(0.7, 0.8))}
-    result = narrowed(space, given, "lightgbm")
+    result = narrow(space, given, "lightgbm")
     assert result["max_leaves"].default == 16
     assert result["rows"].default == 0.7
     assert result["l2"] == space["l2"]
@@ -234,15 +234,15 @@ def test_given_ranges_replace_the_family_s_own_and_move_the_default_into_them():
 )
 def test_a_range_that_a_setting_cannot_take_is_refused(name, dimension, says):
     with pytest.raises(BadParams, match=says):
-        narrowed(FAMILIES["forest"].space | SPACES["deep"], {name: dimension}, "forest")
+        narrow(FAMILIES["forest"].space | SPACES["deep"], {name: dimension}, "forest")
 
 
 def test_a_score_that_is_good_enough_ends_it(tmp_path):
-    assert len(run(tmp_path / "l.journal", good_enough=GoodEnough(score=0.7))) == 1
+    assert len(run(tmp_path / "l.journal", good_enough=EarlyStop(score=0.7))) == 1
 
 
 def test_trials_without_gain_end_it(tmp_path):
-    trials = run(tmp_path / "m.journal", trials=50, good_enough=GoodEnough(trials=6, gain=0.001))
+    trials = run(tmp_path / "m.journal", trials=50, good_enough=EarlyStop(trials=6, gain=0.001))
     assert len(trials) < 50
     scores = [t.score or 0.0 for t in trials]
     assert max(scores) - max(scores[:-6]) <= 0.001
@@ -265,9 +265,9 @@ def test_families_of_the_better_half_get_the_time_that_is_left_and_others_a_thir
         Trial(3, "low", {}, "complete", 0.1),
     ]
     shares = {"deep": 9.0, "flat": 9.0, "low": 3.0, "odd": 3.0, "new": 3.0}
-    assert {f: share(f, trials, 9.0, maximise=True) for f in shares} == shares
-    assert share("low", trials, 9.0, maximise=False) == 9.0
-    assert share("deep", [], 9.0, maximise=True) == 3.0
+    assert {f: time_share(f, trials, 9.0, maximise=True) for f in shares} == shares
+    assert time_share("low", trials, 9.0, maximise=False) == 9.0
+    assert time_share("deep", [], 9.0, maximise=True) == 3.0
 
 
 def test_a_family_that_is_too_dear_leaves_the_time_to_the_others(tmp_path):
@@ -295,12 +295,12 @@ def test_what_trials_predict_is_kept_by_their_number(tmp_path):
 
 def test_first_choices_take_turns_and_stay_in_the_ranges():
     portfolios = {"flat": [{}, {"x": 2.0}, {"x": 0.5}], "deep": [{}, {"kind": "b"}]}
-    found = firsts(SPACES, portfolios, most=9)
+    found = first_choices(SPACES, portfolios, most=9)
     assert [(c.family, c.settings) for c in found] == [
         ("flat", {"x": 0.5}),
         ("deep", {"n": 10, "kind": "a"}),
         ("flat", {"x": 1.0}),
         ("deep", {"n": 10, "kind": "b"}),
     ]
-    assert len(firsts(SPACES, portfolios, most=1)) == 2
+    assert len(first_choices(SPACES, portfolios, most=1)) == 2
     assert found[0] == Candidate("flat", {"x": 0.5})
