@@ -1,4 +1,4 @@
-"""``python -m mlops_cli``, and the entry point of the command `mlops`."""
+"""Entry point of the command `mlops`, and of ``python -m mlops_cli``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its exit code."""
     from mlops_cli.cli.app import main as run
 
     sys.exit(run())

@@ -1,8 +1,8 @@
-"""The error family: what is wrong, what to do, and the exit code that says so to a script.
+"""Errors that a user can cause: message, hint and exit code.
 
-Every error that a user can cause is one of these. The message is one sentence that shows the
-offending value and its place; the hint is one sentence of remedy. Nothing here prints: the
-command line turns an error into two lines on stderr and ``exit_code``.
+The message is one sentence that shows the offending value and its place. The hint is one sentence
+with a remedy. Nothing here prints: the command line turns an error into two lines on stderr and
+``exit_code``.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = [
     "nearest",
 ]
 
-_SHOWN = 20
+_MAX_SHOWN = 20
 _PACKAGE = "mlops-cli"
 
 
 class MlopsError(Exception):
-    """Base of the family.
+    """Base class of all errors that a user can cause.
 
     Parameters
     ----------
@@ -52,21 +52,21 @@ class MlopsError(Exception):
 
 
 class DiskFull(MlopsError):
-    """No space was left while writing; the half-written file has been removed."""
+    """The disk was full while writing; the incomplete file has been removed."""
 
 
 class NotInstalled(MlopsError):
-    """An optional package is missing; the hint says which extra brings it."""
+    """An optional package is missing; the hint names the extra that contains it."""
 
 
 class Usage(MlopsError):
-    """The command line itself is wrong."""
+    """The command line is wrong."""
 
     exit_code = 2
 
 
 class BadParams(MlopsError):
-    """``params.yaml`` (or ``dvc.yaml``) says something that cannot be."""
+    """``params.yaml`` (or ``dvc.yaml``) has an invalid value."""
 
     exit_code = 3
 
@@ -78,7 +78,7 @@ class NotProject(MlopsError):
 
 
 class DataRefused(MlopsError):
-    """The data breaks a rule that the project states, or cannot be learnt from."""
+    """The data break a rule of the project, or no model can be trained on them."""
 
     exit_code = 4
 
@@ -90,38 +90,38 @@ class ModelRefused(MlopsError):
 
 
 class SourceUnreadable(MlopsError):
-    """A source is not reachable, or what is there cannot be read."""
+    """A source can't be reached, or can't be read."""
 
     exit_code = 6
 
 
 class NotFound(MlopsError):
-    """A version, stage or file that was named is not there."""
+    """A named version, stage or file doesn't exist."""
 
     exit_code = 7
 
 
 class Busy(MlopsError):
-    """Another run holds the project."""
+    """Another run holds the project's lock."""
 
     exit_code = 8
 
 
 class StageFailed(MlopsError):
-    """A stage ended with an exit code of its own, which is passed on.
+    """A stage ended with an exit code, which is passed on.
 
-    The stage has already said what is wrong, so this carries no hint.
+    The stage has already reported what is wrong, so this error has no hint.
     """
 
     def __init__(self, stage: str, status: int) -> None:
         super().__init__(f"stage {stage} failed with exit code {status}")
         self.stage = stage
-        # Instance attribute over the class's: the stage's family is the run's family.
+        # Overrides the class attribute: a run ends with the exit code of its stage.
         self.exit_code = status if status > 0 else 1  # type: ignore[misc]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that suggests the known name closest to ``name``, or lists them all.
+    """A sentence that suggests the known name closest to ``name``, or lists all known names.
 
     Examples
     --------
@@ -134,14 +134,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
     if close:
         return f"Did you mean {close[0]!r}?"
-    shown = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
-    return f"Known: {shown}." if known else ""
+    names = ", ".join(known[:_MAX_SHOWN]) + (", ..." if len(known) > _MAX_SHOWN else "")
+    return f"Known: {names}." if known else ""
 
 
 def install_hint(extra: str) -> str:
-    """How to install an extra: from where this package itself came, never by its name alone.
+    """How to install an extra from this package's own origin, never by its name alone.
 
-    No public index has the name, so an index would give what a stranger registers there.
+    No public index has the name, so an index would serve whatever a stranger registers there.
 
     Examples
     --------
@@ -178,5 +178,5 @@ def _origin() -> tuple[str, str] | None:
         editable = facts.get("dir_info", {}).get("editable")
         return "-e " if editable else "", unquote(url.path)
     if not url.scheme or "@" in url.netloc:
-        return None  # what stands before an @ may be a secret
+        return None  # the part before an @ may be a secret
     return "", f"{vcs['vcs']}+{facts['url']}{revision}" if vcs else facts["url"]

@@ -1,4 +1,4 @@
-"""Every path that the pipeline reads or writes, in one place."""
+"""Paths of a project: every file that the pipeline reads or writes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["PENDING", "REASON", "ROW", "SPLITS", "TARGET", "TIME", "Layout"]
 # Bookkeeping columns of the feature table; they start with an underscore so that no feature
 # can have their name (params.yaml refuses such names).
 ROW = "_row"
-"""UInt32: the row's number in the validated base source."""
+"""UInt32: number of the row in the validated base source."""
 TIME = "_time"
-"""Datetime[us, UTC]: the row's event time; only there where the base source has a `time`."""
+"""Datetime[us, UTC]: the row's event time; absent if the base source has no `time`."""
 TARGET = "_target"
-"""The label, as the target expression gives it; never null in the feature table."""
+"""The label, from the target expression; never null in the feature table."""
 
 PENDING = "_pending"
-"""Ingested sources with `known_at` by column: true where a value isn't known yet at the clock."""
+"""In ingested sources with `known_at` by column: true if a value isn't known at the data clock."""
 REASON = "_reason"
-"""Quarantined rows: the rules that the row breaks."""
+"""In quarantined rows: the rules that the row breaks."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -31,9 +31,9 @@ class Layout:
     Attributes
     ----------
     root
-        The folder that holds ``params.yaml``; paths in it, and in a hook, are seen from here.
+        The folder with ``params.yaml``; paths in it, and in a hook, are relative to this folder.
     aside
-        Where all that is made goes instead of there: for a run apart from the project's own.
+        Another folder for all generated files, for a run apart from the project's own.
     """
 
     root: Path
@@ -41,7 +41,7 @@ class Layout:
 
     @property
     def made(self) -> Path:
-        """The folder below which everything lies that is made."""
+        """The folder that contains all generated files."""
         return self.aside or self.root
 
     @property
@@ -51,27 +51,27 @@ class Layout:
 
     @property
     def dvc_yaml(self) -> Path:
-        """The pipeline as DVC knows it."""
+        """The definition of the DVC pipeline."""
         return self.root / "dvc.yaml"
 
     @property
     def work(self) -> Path:
-        """Scratch: locks, temporary files, unfinished searches, measured times. Never tracked."""
+        """Untracked working files: locks, temporary files, unfinished searches, measured times."""
         return self.made / ".mlops"
 
     @property
     def online(self) -> Path:
-        """The online store, where no other is named: SQLite."""
+        """The default online store: SQLite."""
         return self.work / "online.sqlite"
 
     @property
     def events(self) -> Path:
-        """The log of predictions and labels, where no other is named: SQLite."""
+        """The default event log of predictions and labels: SQLite."""
         return self.work / "events.sqlite"
 
     @property
     def raw(self) -> Path:
-        """Ingested sources: ``<source>.parquet`` each, and ``manifest.json``."""
+        """Ingested sources: a ``<source>.parquet`` for each, and ``manifest.json``."""
         return self.made / "data" / "ingested"
 
     @property
@@ -81,17 +81,17 @@ class Layout:
 
     @property
     def valid(self) -> Path:
-        """Sources after validation: ``<source>.parquet`` each."""
+        """Validated sources: a ``<source>.parquet`` for each."""
         return self.made / "data" / "validated"
 
     @property
     def quarantine(self) -> Path:
-        """Rows set aside by validation: ``<source>.parquet``, with the column ``_reason``."""
+        """Rows that validation rejected: ``<source>.parquet``, with the column ``_reason``."""
         return self.made / "data" / "quarantine"
 
     @property
     def validation_report(self) -> Path:
-        """Each rule with its count, share and examples."""
+        """Each validation rule with count, share and examples of the rows that break it."""
         return self.made / "reports" / "validation.json"
 
     @property
@@ -106,7 +106,7 @@ class Layout:
 
     @property
     def feature_report(self) -> Path:
-        """Rows with and without a label and why, and a profile of each feature."""
+        """Number of rows with and without a label, with reasons, and a profile of each feature."""
         return self.made / "reports" / "features.json"
 
     @property
@@ -130,12 +130,12 @@ class Layout:
 
     @property
     def fitted(self) -> Path:
-        """The bundle as train writes it: what is needed to predict, and ``manifest.json``."""
+        """The bundle that train writes: what a prediction needs, and ``manifest.json``."""
         return self.made / "models" / "fitted"
 
     @property
     def model(self) -> Path:
-        """The whole bundle: the fitted one with metrics, schema, lineage and model card."""
+        """The complete bundle: the fitted one with metrics, schema, lineage and model card."""
         return self.made / "models" / "model"
 
     @property
@@ -150,7 +150,7 @@ class Layout:
 
     @property
     def evaluation(self) -> Path:
-        """Everything else of the evaluation: slices, threshold, costs, importance."""
+        """The other results of the evaluation: slices, threshold, costs, importance."""
         return self.made / "reports" / "evaluation.json"
 
     @property
@@ -159,21 +159,21 @@ class Layout:
         return self.made / "reports" / "plots"
 
     def study(self, name: str) -> Path:
-        """What a study by `mlops study` found."""
+        """Result of a study by `mlops study`."""
         return self.made / "reports" / "studies" / f"{name}.json"
 
     @property
     def backtest(self) -> Path:
-        """What `mlops backtest` found; ``.html`` and ``-plot.json`` beside it."""
+        """Result of `mlops backtest`; ``.html`` and ``-plot.json`` are beside it."""
         return self.made / "reports" / "backtest.json"
 
     @property
     def registration(self) -> Path:
-        """The gates' decision with each figure; kept in Git."""
+        """The gates' decision with the figures; kept in Git."""
         return self.made / "models" / "registration.json"
 
     def record(self, stage: str) -> Path:
-        """The small JSON file that stands for a stage's result: other bytes, another result."""
+        """The small JSON file that identifies a stage's result: another result has other bytes."""
         return {
             "ingest": self.ingest_manifest,
             "validate": self.validation_report,

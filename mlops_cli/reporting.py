@@ -1,7 +1,7 @@
-"""What a stage tells while it works (Progress) and when it has ended (Summary): plain data.
+"""What a stage reports: progress while it runs, and a summary at its end, as plain data.
 
 Stages never print. The command line draws these on a terminal, writes them as plain lines
-elsewhere, or gives them as JSON.
+elsewhere, or outputs them as JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """How a search stands.
+    """The present results of a search.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Leaderboard:
     course
         The best value after each trial that had one.
     left
-        Seconds until it has to end; None: it may take what it needs.
+        Seconds until the search has to end; None: there is no limit.
     """
 
     leaders: Table
@@ -42,20 +42,20 @@ class Leaderboard:
 
 
 class Progress(Protocol):
-    """Where a stage says how far it is."""
+    """Interface through which a stage reports its progress."""
 
     def update(self, text: str, done: float | None = None, total: float | None = None) -> None:
-        """Say what is being done now, and optionally how much of how much is done."""
+        """Report the present step and, optionally, how much of it is done."""
 
     def note(self, text: str) -> None:
-        """Say one thing that stays on the screen (a warning, a decision)."""
+        """Report a message that stays on the screen (a warning, a decision)."""
 
     def board(self, board: Leaderboard) -> None:
-        """Show how a search stands, in the place of what was shown of it before."""
+        """Show the results of a search, in the place of the ones shown before."""
 
 
 class Silent:
-    """A Progress that says nothing: for tests and for use as a library."""
+    """A Progress that ignores everything: for tests and for use as a library."""
 
     def update(self, text: str, done: float | None = None, total: float | None = None) -> None:
         """Ignore."""
@@ -69,7 +69,7 @@ class Silent:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a stage did: one headline, small tables, warnings, and facts for ``--json``."""
+    """Result of a stage: a headline, small tables, warnings, and facts for ``--json``."""
 
     headline: str
     tables: tuple[Table, ...] = ()
@@ -89,7 +89,7 @@ def count_noun(number: int, noun: str) -> str:
 
     Examples
     --------
-    >>> counted(1, "label"), counted(2000, "label")
+    >>> count_noun(1, "label"), count_noun(2000, "label")
     ('1 label', '2,000 labels')
     """
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -1,4 +1,4 @@
-"""Policies of retraining, tried on history: what each would have cost."""
+"""Backtest of retraining policies: what each would have cost on past data."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
 
 __all__ = ["BacktestRequest", "BacktestResult", "backtest"]
 
-_KEPT = 3
-"""So many caches are kept: of these settings and data, and of the last others."""
+_MAX_CACHES = 3
+"""Maximum cache folders: that of these settings and data, and the latest others."""
 
 
 @dataclass(frozen=True)
 class BacktestRequest:
-    """What is asked for.
+    """Settings of a backtest.
 
     Attributes
     ----------
     until
-        None: up to the last request that history has.
+        End of the backtest; None: the last request in the history.
     delay
-        How long after its values are known a label arrives.
+        Time from when a label's values are known to its arrival.
     """
 
     since: dt.datetime
@@ -65,7 +65,7 @@ class BacktestRequest:
 
 @dataclass(frozen=True)
 class BacktestResult:
-    """How it would have gone under each policy."""
+    """Result of a backtest: the run of each policy over all periods."""
 
     steps: tuple[Period, ...]
     delay: str | None
@@ -76,42 +76,42 @@ class BacktestResult:
 def backtest(
     params: Params, layout: Layout, asked: BacktestRequest, progress: Progress
 ) -> BacktestResult:
-    """Walk the data clock through history under each policy.
+    """Simulate each policy on past data, with the data clock at each period's start.
 
     Raises
     ------
     BadParams
         If rows have no time.
     Usage
-        If the history isn't there from ``since`` on, or has too few or too many periods.
+        If there is no history from ``since`` on, or there are too few or too many periods.
     DataRefused
-        If no model can be trained on what was known at the beginning.
+        If no model can be trained on the data that were known at the start.
     NotFound
-        If there are no settings to train with.
+        If there are no model settings to train with.
     Busy
-        If another backtest is at work.
+        If another backtest is running.
     """
-    found = _settled(params, layout)
+    settings = _read_settings(params, layout)
     base = layout.work / "backtest"
     with lock(base / "run.lock", "the backtest"):
         history = Layout(layout.root, base / "history")
-        last = _history(params, history, progress)
-        steps, said = _steps(asked, last)
-        folder = base / _key(params, layout, history, found)
+        last = _prepare_history(params, history, progress)
+        steps, note = _cut_periods(asked, last)
+        folder = base / _cache_key(params, layout, history, settings)
         if asked.force:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        _forget(base, folder)
-        text = layout.params.read_text(encoding="utf-8")
+        _remove_old_caches(base, folder)
+        params_text = layout.params.read_text(encoding="utf-8")
         case = BacktestConfig(
-            text, layout.root, folder, base / "history", steps, asked.delay, **found
+            params_text, layout.root, folder, base / "history", steps, asked.delay, **settings
         )
-        walked = _walked(case, asked, progress)
-        return replace(walked, notes=(*walked.notes, said)) if said else walked
+        result = _simulate_all(case, asked, progress)
+        return replace(result, notes=(*result.notes, note)) if note else result
 
 
-def _settled(params: Params, layout: Layout) -> dict[str, Any]:
-    """The family and settings of the last search, unless each training searches for itself."""
+def _read_settings(params: Params, layout: Layout) -> dict[str, Any]:
+    """Read family and settings of the last search; empty if each training runs its own search."""
     base = params.featurize.base
     if params.ingest.sources[base].time is None and params.featurize.predict_at is None:
         raise BadParams(
@@ -130,145 +130,153 @@ def _settled(params: Params, layout: Layout) -> dict[str, Any]:
     return {name: best[name] for name in ("family", "settings")}
 
 
-def _history(params: Params, history: Layout, progress: Progress) -> dt.datetime | None:
-    """Take in all that is known today, whatever the data clock; give the last request's time."""
+def _prepare_history(params: Params, history: Layout, progress: Progress) -> dt.datetime | None:
+    """Ingest and validate all data, without a data clock; return the time of the last request."""
     from mlops_cli.backtest.requests import Requests
 
-    whole = params.model_copy(update={"ingest": params.ingest.model_copy(update={"until": None})})
+    without_clock = params.model_copy(
+        update={"ingest": params.ingest.model_copy(update={"until": None})}
+    )
     for name in ("ingest", "validate"):
         progress.update(f"the whole history: {name}")
-        load(name).run(whole, history, Silent())
+        load(name).run(without_clock, history, Silent())
     return Requests.open(params, history).last()
 
 
-def _steps(asked: BacktestRequest, last: dt.datetime | None) -> tuple[tuple[Period, ...], str]:
-    until = asked.until or last
-    if until is None or asked.since >= until:
+def _cut_periods(
+    request: BacktestRequest, last: dt.datetime | None
+) -> tuple[tuple[Period, ...], str]:
+    until = request.until or last
+    if until is None or request.since >= until:
         raise Usage(
-            f"there is nothing from {format_timestamp(asked.since)} on: history ends "
+            f"there is nothing from {format_timestamp(request.since)} on: history ends "
             f"{'nowhere' if until is None else format_timestamp(until)}",
             "Give an earlier --from.",
         )
-    return periods(asked.since, until, asked.every)
+    return periods(request.since, until, request.every)
 
 
-def _key(params: Params, layout: Layout, history: Layout, found: dict[str, Any]) -> str:
-    """Of all that results depend on besides the periods: another name, another cache."""
-    settings = params.model_dump(mode="json", exclude={"serve", "feedback", "retrain"})
-    settings["ingest"]["until"] = None
-    for price in ("error_cost", "retrain_cost"):
-        del settings["backtest"][price]
-    parts = {
+def _cache_key(
+    params: Params, layout: Layout, history: Layout, model_settings: dict[str, Any]
+) -> str:
+    """Hash everything that results depend on besides the periods; it names the cache folder."""
+    parameters = params.model_dump(mode="json", exclude={"serve", "feedback", "retrain"})
+    parameters["ingest"]["until"] = None
+    for cost in ("error_cost", "retrain_cost"):
+        del parameters["backtest"][cost]
+    content = {
         "version": mlops_cli.__version__,
-        "params": settings,
+        "params": parameters,
         "sources": {p.stem: sha256(p) for p in sorted(history.valid.glob("*.parquet"))},
-        "settings": found,
-        "hook": _hook(params, layout),
+        "settings": model_settings,
+        "hook": _hash_hook(params, layout),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _hook(params: Params, layout: Layout) -> str | None:
+def _hash_hook(params: Params, layout: Layout) -> str | None:
     if params.featurize.hook is None:
         return None
     path = layout.root / (params.featurize.hook.partition(":")[0].replace(".", "/") + ".py")
     return sha256(path) if path.is_file() else None
 
 
-def _forget(base: Path, folder: Path) -> None:
-    """Remove the oldest caches."""
+def _remove_old_caches(base: Path, folder: Path) -> None:
+    """Remove the oldest cache folders."""
     caches = [p for p in base.iterdir() if p.is_dir() and p.name not in {"history", folder.name}]
     caches.sort(key=lambda p: p.stat().st_mtime, reverse=True)
-    for old in caches[_KEPT - 1 :]:
+    for old in caches[_MAX_CACHES - 1 :]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-class _Results:
-    """What is known so far, read from the cache; what is asked for in vain is wanted."""
+class _CachedResults:
+    """Task results from the cache; those that are requested but not there are in ``missing``."""
 
     def __init__(self, case: BacktestConfig) -> None:
         self._case = case
-        self._read: dict[BacktestTask, Any] = {}
-        self.wanted: dict[BacktestTask, None] = {}
+        self._loaded: dict[BacktestTask, Any] = {}
+        self.missing: dict[BacktestTask, None] = {}
 
     def model(self, step: int) -> TrainedModel | None:
-        found = self._found(BacktestTask("train", step))
-        return None if found is None else TrainedModel(**found)
+        result = self._load(BacktestTask("train", step))
+        return None if result is None else TrainedModel(**result)
 
     def score(self, model: int, step: int) -> PeriodScore | None:
         if self.model(model) is None or not self.period(step):
             return None
-        found = self._found(BacktestTask("score", model, step))
-        if found is None:
+        result = self._load(BacktestTask("score", model, step))
+        if result is None:
             return None
-        tuples = {name: tuple(found[name]) for name in ("found", "findings")}
-        return PeriodScore(**{**found, **tuples})
+        tuples = {name: tuple(result[name]) for name in ("found", "findings")}
+        return PeriodScore(**{**result, **tuples})
 
     def period(self, step: int) -> bool:
-        """Whether a period's requests are there."""
-        there = self._case.period(step).is_file()
-        if not there:
-            self.wanted[BacktestTask("period", step)] = None
-        return there
+        """Whether the requests of a period are in the cache."""
+        is_cached = self._case.period(step).is_file()
+        if not is_cached:
+            self.missing[BacktestTask("period", step)] = None
+        return is_cached
 
     def contest(self, candidate: int, champion: int) -> ChampionContest | None:
-        found = self._found(BacktestTask("contest", candidate, champion))
-        return None if found is None else ChampionContest(**found)
+        result = self._load(BacktestTask("contest", candidate, champion))
+        return None if result is None else ChampionContest(**result)
 
-    def _found(self, task: BacktestTask) -> Any | None:
-        if task not in self._read:
+    def _load(self, task: BacktestTask) -> Any | None:
+        if task not in self._loaded:
             path = self._case.result(task)
             if not path.is_file():
-                self.wanted[task] = None
+                self.missing[task] = None
                 return None
-            self._read[task] = read_json(path)
-        return self._read[task]
+            self._loaded[task] = read_json(path)
+        return self._loaded[task]
 
 
-def _walked(case: BacktestConfig, asked: BacktestRequest, progress: Progress) -> BacktestResult:
-    results, least = _Results(case), case.params.retrain.min_rows
-    courses: dict[str, PolicyRun] = {}
+def _simulate_all(
+    case: BacktestConfig, request: BacktestRequest, progress: Progress
+) -> BacktestResult:
+    results, min_rows = _CachedResults(case), case.params.retrain.min_rows
+    runs: dict[str, PolicyRun] = {}
     done = 0
 
-    def wanted() -> list[BacktestTask]:
-        results.wanted.clear()
-        for policy in asked.policies:
-            if policy.name not in courses:
-                course = simulate(policy, case.steps, results, least)
-                if course is not None:
-                    courses[policy.name] = course
-            _refuse_beginning(case, results)
-        if len(courses) < len(asked.policies):
+    def find_missing() -> list[BacktestTask]:
+        results.missing.clear()
+        for policy in request.policies:
+            if policy.name not in runs:
+                run = simulate(policy, case.steps, results, min_rows)
+                if run is not None:
+                    runs[policy.name] = run
+            _require_first_model(case, results)
+        if len(runs) < len(request.policies):
             for number in range(len(case.steps)):
                 results.period(number)
-        return list(results.wanted)
+        return list(results.missing)
 
-    def told(task: BacktestTask) -> None:
+    def report_done(task: BacktestTask) -> None:
         nonlocal done
         done += 1
-        progress.update(_said(case, task), done, done + len(results.wanted))
+        progress.update(_describe_task(case, task), done, done + len(results.missing))
 
-    run_tasks(case, asked.jobs, wanted, told)
-    first = results.model(0)
+    run_tasks(case, request.jobs, find_missing, report_done)
+    first_model = results.model(0)
     notes = []
-    if first is not None and first.outcome == "rejected":
-        notes.append(f"the first model serves although its gates reject it: {first.reason}")
+    if first_model is not None and first_model.outcome == "rejected":
+        notes.append(f"the first model serves although its gates reject it: {first_model.reason}")
     return BacktestResult(
-        case.steps, case.delay, tuple(courses[p.name] for p in asked.policies), tuple(notes)
+        case.steps, case.delay, tuple(runs[p.name] for p in request.policies), tuple(notes)
     )
 
 
-def _refuse_beginning(case: BacktestConfig, results: _Results) -> None:
-    first = results.model(0)
-    if first is not None and first.outcome == "failed":
+def _require_first_model(case: BacktestConfig, results: _CachedResults) -> None:
+    first_model = results.model(0)
+    if first_model is not None and first_model.outcome == "failed":
         raise DataRefused(
             f"no model can be trained on what was known on {format_timestamp(case.clock(0))}: "
-            f"{first.reason}",
+            f"{first_model.reason}",
             "Begin later (--from).",
         )
 
 
-def _said(case: BacktestConfig, task: BacktestTask) -> str:
+def _describe_task(case: BacktestConfig, task: BacktestTask) -> str:
     start = format_timestamp(case.steps[task.model].start)
     return {
         "train": f"trained as of {start}",

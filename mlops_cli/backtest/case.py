@@ -1,4 +1,4 @@
-"""What is walked through history, and where what was worked out is kept."""
+"""Configuration of a backtest, its tasks, and the paths of their cached results."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from mlops_cli.params.modelling import Dimension, Tune
 __all__ = ["ARRIVES", "ASKED", "BacktestConfig", "BacktestTask", "as_of"]
 
 ASKED = "_asked"
-"""Requests: when it was asked."""
+"""Column of requests: time of the request."""
 ARRIVES = "_arrives"
-"""Requests: when the label is told; null: never."""
+"""Column of requests: time at which the label arrives; null: never."""
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
 @lru_cache(maxsize=1)
-def _parsed(text: str) -> Params:
-    # Kept aside, as a case that other processes are told holds plain values only.
+def _parse(text: str) -> Params:
+    # Cached here, as the configuration is sent to other processes and has only plain values.
     return parameters.parse(text)
 
 
 @dataclass(frozen=True)
 class BacktestTask:
-    """A piece of work of which others are independent.
+    """A unit of work that is independent of other tasks.
 
     Attributes
     ----------
     kind
-        period (its requests), train, score, or contest.
+        period (compute its requests), train, score, or contest (with the champion).
     model, other
-        Numbers of steps: of the model; of the period, or the champion.
+        Numbers of steps: that of the model; that of the scored period, or of the champion.
     """
 
     kind: str
@@ -51,20 +51,20 @@ class BacktestTask:
 
 @dataclass(frozen=True)
 class BacktestConfig:
-    """One walk; plain values, so that other processes can be told.
+    """Configuration of a backtest, in plain values that can be sent to other processes.
 
     Attributes
     ----------
     text
         The project's ``params.yaml``.
     folder
-        Where results are kept; named after all that they depend on.
+        Cache folder of the results; its name is a hash of all that they depend on.
     history
-        Where the validated sources are, as they are known today.
+        Folder with the validated sources, as they are known today.
     delay
-        How long after its values are known a label arrives.
+        Time from when a label's values are known to its arrival.
     family, settings
-        What each model is, where ``backtest.trials`` asks for no search.
+        Family and settings of each model, if ``backtest.trials`` is 0 (no search).
     """
 
     text: str
@@ -79,27 +79,27 @@ class BacktestConfig:
     @property
     def params(self) -> Params:
         """The project's parameters."""
-        return _parsed(self.text)
+        return _parse(self.text)
 
     @property
     def layout(self) -> Layout:
-        """The history's files."""
+        """Paths of the history."""
         return Layout(self.root, self.history)
 
     def clock(self, step: int) -> dt.datetime:
-        """Up to when data are known with their labels, when a step begins."""
+        """Data clock at the start of a step: labels of earlier rows have arrived."""
         return subtract(self.steps[step].start, self.delay)
 
     def model(self, step: int) -> Path:
-        """The folder of what training at a step came to."""
+        """Folder of the result of training at a step."""
         return self.folder / "models" / self.clock(step).strftime(_STAMP)
 
     def period(self, step: int) -> Path:
-        """The requests of a step's period, with features and labels."""
+        """File with the requests of a step's period, with features and labels."""
         return self.folder / "periods" / f"{self._span(step)}.parquet"
 
     def result(self, task: BacktestTask) -> Path:
-        """The file that is there when a task is done."""
+        """File that exists when a task is done."""
         if task.kind == "period":
             return self.period(task.model)
         model = self.model(task.model)
@@ -110,15 +110,15 @@ class BacktestConfig:
         return self.folder / "contests" / f"{model.name}-{self.model(task.other).name}.json"
 
     def _span(self, step: int) -> str:
-        found = self.steps[step]
-        stamps = (found.start.strftime(_STAMP), found.end.strftime(_STAMP))
+        period = self.steps[step]
+        stamps = (period.start.strftime(_STAMP), period.end.strftime(_STAMP))
         return "-".join((*stamps, self.delay or "0"))
 
 
 def as_of(case: BacktestConfig, step: int) -> Params:
-    """The parameters with the data clock of a step, and without what only people read.
+    """Set the data clock of a step in the parameters, and drop what is only for people to read.
 
-    A gate on measured time would not judge the same way twice.
+    The gate on measured time is dropped, too, as its result would differ between runs.
     """
     params = case.params
     gates = params.register_.gates.model_copy(update={"milliseconds": None})
@@ -133,11 +133,11 @@ def as_of(case: BacktestConfig, step: int) -> Params:
 
 
 def _search(case: BacktestConfig, params: Params) -> Tune:
-    """How each model is found: by so many trials, or with the settings that are given."""
+    """Make the parameters of the search: with a number of trials, or with fixed settings."""
     if case.family is None:
-        searched = {"trials": params.backtest.trials, "seconds": None}
-        return params.tune.model_copy(update=searched)
-    # One trial in a space that has one point, on all rows: the stage's own way to fit it.
+        trials = {"trials": params.backtest.trials, "seconds": None}
+        return params.tune.model_copy(update=trials)
+    # One trial in a search space with one point, on all rows: so the stage itself fits it.
     point = {name: Dimension(choices=(value,)) for name, value in case.settings.items()}
-    given = {"families": (case.family,), "spaces": {case.family: point}, "rows": None}
-    return params.tune.model_copy(update={**given, "trials": 1, "seconds": None})
+    search_space = {"families": (case.family,), "spaces": {case.family: point}, "rows": None}
+    return params.tune.model_copy(update={**search_space, "trials": 1, "seconds": None})

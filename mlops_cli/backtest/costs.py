@@ -1,4 +1,4 @@
-"""Policies side by side: what each would have cost, and which is best at which price."""
+"""Cost comparison of retraining policies, and the best policy by the price of a training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["compare_costs"]
 
 _Z = 1.96
-"""Standard errors to either side: an interval of 95%."""
+"""Half width of a 95% interval, in standard errors."""
 
 
 def compare_costs(
@@ -24,34 +24,36 @@ def compare_costs(
     error_cost: float,
     retrain_cost: float,
 ) -> dict[str, Any]:
-    """Give plain figures of every policy, ordered as they came, and which costs least.
+    """Compare costs of all policies, in their order, and find the one that costs least.
 
-    The interval of the difference to the best one treats days as independent, not rows: those of
-    one day have much in common.
+    The interval of the difference to the best policy treats days, not rows, as independent: rows
+    of a day have much in common.
     """
     costs = {c.policy.name: _cost(c, error_cost, retrain_cost) for c in courses}
-    order = [c.policy.name for c in courses]
-    # Of equally cheap ones the one that trains least, then the one named first.
-    trained = {c.policy.name: c.trained for c in courses}
-    best = min(order, key=lambda n: (costs[n]["total"], trained[n], order.index(n)))
-    days = {c.policy.name: _by_day(c) for c in courses}
+    names = [c.policy.name for c in courses]
+    # Among equally cheap policies, the one that trains least, then the first one.
+    trainings = {c.policy.name: c.trained for c in courses}
+    best = min(names, key=lambda n: (costs[n]["total"], trainings[n], names.index(n)))
+    errors_by_day = {c.policy.name: _errors_by_day(c) for c in courses}
     policies = []
-    for course in courses:
-        name = course.policy.name
-        rounds = [_round(r, course, steps) for r in course.rounds]
+    for run in courses:
+        name = run.policy.name
+        periods = [_report_period(r, run, steps) for r in run.rounds]
         entry: dict[str, Any] = {
             "name": name,
-            "metric": _mean_metric(course),
+            "metric": _mean_metric(run),
             "cost": costs[name],
-            "trained": course.trained,
-            "deployed": course.deployed,
-            "rows": sum(r.score.labelled for r in course.rounds),
-            "alarms": course.alarms() if course.policy.watches else None,
-            "rounds": rounds,
+            "trained": run.trained,
+            "deployed": run.deployed,
+            "rows": sum(r.score.labelled for r in run.rounds),
+            "alarms": run.alarms() if run.policy.watches else None,
+            "rounds": periods,
         }
         if name != best:
-            fixed = retrain_cost * (course.trained - trained[best])
-            entry["over_best"] = _difference(days[name], days[best], error_cost, fixed)
+            training_cost = retrain_cost * (run.trained - trainings[best])
+            entry["over_best"] = _difference(
+                errors_by_day[name], errors_by_day[best], error_cost, training_cost
+            )
         policies.append(entry)
     return {
         "best": best,
@@ -60,90 +62,93 @@ def compare_costs(
     }
 
 
-def _cost(course: PolicyRun, error_cost: float, retrain_cost: float) -> dict[str, float]:
-    errors, training = error_cost * course.error, retrain_cost * course.trained
+def _cost(run: PolicyRun, error_cost: float, retrain_cost: float) -> dict[str, float]:
+    errors, training = error_cost * run.error, retrain_cost * run.trained
     parts = {"errors": errors, "training": training, "total": errors + training}
-    return {name: _rounded(value) for name, value in parts.items()}
+    return {name: _round(value) for name, value in parts.items()}
 
 
-def _mean_metric(course: PolicyRun) -> float | None:
-    """Mean over periods, each by its labelled rows."""
-    told = [(r.score.metric["value"], r.score.labelled) for r in course.rounds if r.score.metric]
-    rows = sum(n for _, n in told)
-    return _rounded(sum(v * n for v, n in told) / rows) if rows else None
+def _mean_metric(run: PolicyRun) -> float | None:
+    """Compute the mean metric over periods, weighted by their labelled rows."""
+    values = [(r.score.metric["value"], r.score.labelled) for r in run.rounds if r.score.metric]
+    rows = sum(n for _, n in values)
+    return _round(sum(v * n for v, n in values) / rows) if rows else None
 
 
-def _by_day(course: PolicyRun) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for r in course.rounds:
+def _errors_by_day(run: PolicyRun) -> dict[str, float]:
+    errors: dict[str, float] = {}
+    for r in run.rounds:
         for day, value in r.score.by_day.items():
-            found[day] = found.get(day, 0.0) + value
-    return found
+            errors[day] = errors.get(day, 0.0) + value
+    return errors
 
 
 def _difference(
-    ours: Mapping[str, float], best: Mapping[str, float], error_cost: float, fixed: float
+    ours: Mapping[str, float], best: Mapping[str, float], error_cost: float, training_cost: float
 ) -> dict[str, float]:
     days = sorted(ours)
     gaps = error_cost * np.array([ours[d] - best.get(d, 0.0) for d in days])
-    value = float(gaps.sum()) + fixed
+    value = float(gaps.sum()) + training_cost
     spread = float(gaps.std(ddof=1)) * math.sqrt(len(gaps)) if len(gaps) > 1 else 0.0
-    half = _Z * spread
+    half_width = _Z * spread
     return {
-        k: _rounded(v) for k, v in (("value", value), ("low", value - half), ("high", value + half))
+        k: _round(v)
+        for k, v in (("value", value), ("low", value - half_width), ("high", value + half_width))
     }
 
 
 def _best_by_price(courses: Sequence[PolicyRun], error_cost: float) -> list[dict[str, Any]]:
-    """Which policy is best at which price of a training: the lower envelope of lines.
+    """Find the best policy for each price of a training: the lower envelope of lines.
 
     Costs are ``errors + price * trained``, so each policy is a straight line over the price.
     """
     lines = {c.policy.name: (error_cost * c.error, c.trained) for c in courses}
-    order = list(lines)
-    price, found = 0.0, []
-    now = min(order, key=lambda n: (*lines[n], order.index(n)))
+    names = list(lines)
+    price, ranges = 0.0, []
+    best = min(names, key=lambda n: (*lines[n], names.index(n)))
     while True:
-        errors, slope = lines[now]
-        # The next line to cross from above has a smaller slope.
+        errors, slope = lines[best]
+        # The next line that becomes the lowest has a smaller slope.
         crossings = [
-            ((e - errors) / (slope - s), s, order.index(name), name)
+            ((e - errors) / (slope - s), s, names.index(name), name)
             for name, (e, s) in lines.items()
             if s < slope
         ]
         if not crossings:
-            found.append({"from": _rounded(price), "to": None, "policy": now})
-            return found
-        at, *_, nearest = min(crossings)
-        found.append({"from": _rounded(price), "to": _rounded(at), "policy": now})
-        price, now = at, nearest
+            ranges.append({"from": _round(price), "to": None, "policy": best})
+            return ranges
+        crossing, *_, next_best = min(crossings)
+        ranges.append({"from": _round(price), "to": _round(crossing), "policy": best})
+        price, best = crossing, next_best
 
 
-def _round(found: PeriodOutcome, course: PolicyRun, steps: Sequence[Period]) -> dict[str, Any]:
-    score, step, model = found.score, steps[found.step], steps[found.model]
+def _report_period(
+    outcome: PeriodOutcome, run: PolicyRun, steps: Sequence[Period]
+) -> dict[str, Any]:
+    score, step, model = outcome.score, steps[outcome.step], steps[outcome.model]
     return {
-        "from": _iso(step.start),
-        "to": _iso(step.end),
-        "model_of": _iso(model.start),
+        "from": _format_iso(step.start),
+        "to": _format_iso(step.end),
+        "model_of": _format_iso(model.start),
         "rows": score.rows,
         "labelled": score.labelled,
         "labels_in_time": score.arrived,
         "metric": score.metric or None,
         "error": score.error,
         "found": list(score.found),
-        "alarm": bool(course.policy.watches & {*score.found}),
+        "alarm": bool(run.policy.watches & {*score.found}),
         "degraded": score.degraded,
         "findings": list(score.findings),
-        "trained_because": found.why or None,
-        "outcome": found.outcome or None,
-        "detail": found.detail or None,
-        "error_saved": None if found.saved is None else _rounded(found.saved),
+        "trained_because": outcome.why or None,
+        "outcome": outcome.outcome or None,
+        "detail": outcome.detail or None,
+        "error_saved": None if outcome.saved is None else _round(outcome.saved),
     }
 
 
-def _iso(moment: Any) -> str:
+def _format_iso(moment: Any) -> str:
     return str(moment.isoformat().replace("+00:00", "Z"))
 
 
-def _rounded(value: float) -> float:
+def _round(value: float) -> float:
     return round(value, 6) + 0.0

@@ -1,4 +1,4 @@
-"""A backtest as one page: HTML and SVG in one file, which needs no network and prints well."""
+"""HTML report of a backtest: one self-contained file with SVG charts, also for printing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 __all__ = ["page"]
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-"""Told apart also by people who see few colours (Okabe and Ito 2008)."""
+"""Palette for colour-blind readers (Okabe and Ito 2008)."""
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 2", "1 2", "12 4")
 _WIDTH, _HEIGHT = 760, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 14, 12, 40
-_MARKS = (
-    "A filled dot: a new model came into use. A ring: one was trained and refused. A triangle: an "
-    "alarm that the policy looks at."
+_MARKS_NOTE = (
+    "A filled dot: a new model came into use. A ring: one was trained, but not used. A triangle: "
+    "an alarm to which the policy reacts."
 )
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:800px;margin:2em auto;padding:0 1em;color:#222}
@@ -30,7 +30,7 @@ svg{width:100%;height:auto}svg text{font-size:11px;fill:#444}.key{margin:.2em 0 
 
 
 def page(report: Mapping[str, Any]) -> str:
-    """The page of a report by ``backtest.report``."""
+    """Render the HTML page of a report by ``backtest.report``."""
     name, metric = escape(report["project"]), escape(report["metric"])
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
@@ -39,17 +39,17 @@ def page(report: Mapping[str, Any]) -> str:
         f"<h1>Backtest of {name}</h1>",
         f"<p>{_headline(report)}</p>",
         *(f"<p class=note>{escape(note)}</p>" for note in report["notes"]),
-        _summary(report),
-        _prices(report),
+        _policy_table(report),
+        _best_by_price(report),
         f"<h2>{metric} over time</h2>",
-        _key(report),
-        _chart(report, [_metric_points(policy) for policy in report["policies"]]),
-        f"<p class=note>{_MARKS}</p>",
+        _legend(report),
+        _draw_chart(report, [_metric_points(policy) for policy in report["policies"]]),
+        f"<p class=note>{_MARKS_NOTE}</p>",
         "<h2>Cost so far</h2>",
-        _key(report),
-        _chart(report, [_cost_points(report, policy) for policy in report["policies"]]),
-        *(_periods(policy, report["metric"]) for policy in report["policies"]),
-        f"<p class=note>{_how(report)}</p></html>\n",
+        _legend(report),
+        _draw_chart(report, [_cost_points(report, policy) for policy in report["policies"]]),
+        *(_period_table(policy, report["metric"]) for policy in report["policies"]),
+        f"<p class=note>{_method_note(report)}</p></html>\n",
     ]
     return "\n".join(parts)
 
@@ -57,14 +57,14 @@ def page(report: Mapping[str, Any]) -> str:
 def _headline(report: Mapping[str, Any]) -> str:
     best = next(p for p in report["policies"] if p["name"] == report["best"])
     return (
-        f"From {report['from']} to {report['to']}, looking every {escape(report['every'])}, "
-        f"<b>{escape(report['best'])}</b> costs least: {_number(best['cost']['total'])}, with "
-        f"{best['trained']} trainings, at {_number(report['error_cost'])} for a unit of error and "
-        f"{_number(report['retrain_cost'])} for a training."
+        f"From {report['from']} to {report['to']}, in periods of {escape(report['every'])}, "
+        f"<b>{escape(report['best'])}</b> costs least: {_format(best['cost']['total'])}, with "
+        f"{best['trained']} trainings, at {_format(report['error_cost'])} for a unit of error and "
+        f"{_format(report['retrain_cost'])} for a training."
     )
 
 
-def _how(report: Mapping[str, Any]) -> str:
+def _method_note(report: Mapping[str, Any]) -> str:
     delay = report["label_delay"]
     return (
         "Each model was trained by the pipeline itself on what was known at that time; requests "
@@ -75,22 +75,22 @@ def _how(report: Mapping[str, Any]) -> str:
         + (
             f"a search of {report['search_trials']} trials at each training."
             if report["search_trials"]
-            else "those of the last search (models/tuning), which knew more than was known then."
+            else "those of the last search (models/tuning), which used data that came later."
         )
     )
 
 
-def _summary(report: Mapping[str, Any]) -> str:
+def _policy_table(report: Mapping[str, Any]) -> str:
     columns = [f"{report['metric']}, mean by rows", "cost", "over the best", "trained", "in use",
                "alarms: true", "false", "missed"]  # fmt: skip
     rows = []
     for p in report["policies"]:
         over, alarms = p.get("over_best"), p["alarms"] or {}
-        gap = "" if over is None else f"{_number(over['value'])} [{_number(over['low'])}, "
-        gap += "" if over is None else f"{_number(over['high'])}]"
+        gap = "" if over is None else f"{_format(over['value'])} [{_format(over['low'])}, "
+        gap += "" if over is None else f"{_format(over['high'])}]"
         cells = [
-            _number(p["metric"]),
-            _number(p["cost"]["total"]),
+            _format(p["metric"]),
+            _format(p["cost"]["total"]),
             gap,
             p["trained"],
             p["deployed"],
@@ -100,28 +100,30 @@ def _summary(report: Mapping[str, Any]) -> str:
     return _table("Policies", ["policy", *columns], rows)
 
 
-def _prices(report: Mapping[str, Any]) -> str:
-    told = report["best_by_retrain_cost"]
-    words = []
-    for entry in told:
-        end = "upwards" if entry["to"] is None else f"to {_number(entry['to'])}"
-        words.append(f"from {_number(entry['from'])} {end}: <b>{escape(entry['policy'])}</b>")
-    return f"<p>Best by what a training costs: {'; '.join(words)}.</p>"
+def _best_by_price(report: Mapping[str, Any]) -> str:
+    ranges = report["best_by_retrain_cost"]
+    texts = []
+    for entry in ranges:
+        end = "upwards" if entry["to"] is None else f"to {_format(entry['to'])}"
+        texts.append(f"from {_format(entry['from'])} {end}: <b>{escape(entry['policy'])}</b>")
+    return f"<p>Best by what a training costs: {'; '.join(texts)}.</p>"
 
 
-def _periods(policy: Mapping[str, Any], metric: str) -> str:
+def _period_table(policy: Mapping[str, Any], metric: str) -> str:
     rows = []
     for r in policy["rounds"]:
         figure = r["metric"]
-        shown = "" if figure is None else _number(figure["value"])
-        shown += "" if figure is None else f" [{_number(figure['low'])}, {_number(figure['high'])}]"
-        why = r["trained_because"]
-        done = "" if why is None else f"{why}: {r['outcome']}"
-        done += "" if not r["detail"] else f" ({r['detail']})"
+        text = "" if figure is None else _format(figure["value"])
+        text += "" if figure is None else f" [{_format(figure['low'])}, {_format(figure['high'])}]"
+        reason = r["trained_because"]
+        training = "" if reason is None else f"{reason}: {r['outcome']}"
+        training += "" if not r["detail"] else f" ({r['detail']})"
         if r["error_saved"] is not None:
-            done += f", saved {_number(r['error_saved'])}"
-        found = ", ".join(r["found"]) + (" (was degraded)" if r["degraded"] else "")
-        rows.append((r["from"][:16], [r["rows"], shown, r["model_of"][:10], found, done], False))
+            training += f", saved {_format(r['error_saved'])}"
+        findings = ", ".join(r["found"]) + (" (was degraded)" if r["degraded"] else "")
+        rows.append(
+            (r["from"][:16], [r["rows"], text, r["model_of"][:10], findings, training], False)
+        )
     columns = ["period from", "rows", metric, "model of", "monitoring finds", "training"]
     return f"<h2>{escape(policy['name'])}</h2>" + _table("", columns, rows)
 
@@ -135,11 +137,11 @@ def _table(
         + "".join(f"<td>{escape(str(c))}" for c in cells)
         for name, cells, best in rows
     )
-    told = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f"<table>{told}<thead><tr>{head}<tbody>{body}</table>"
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f"<table>{title}<thead><tr>{head}<tbody>{body}</table>"
 
 
-def _key(report: Mapping[str, Any]) -> str:
+def _legend(report: Mapping[str, Any]) -> str:
     entries = []
     for i, policy in enumerate(report["policies"]):
         line = (
@@ -171,63 +173,65 @@ def _cost_points(report: Mapping[str, Any], policy: Mapping[str, Any]) -> Points
     return points
 
 
-def _chart(report: Mapping[str, Any], lines: Sequence[Points]) -> str:
+def _draw_chart(report: Mapping[str, Any], lines: Sequence[Points]) -> str:
     values = [y for line in lines for _, y, _ in line] or [0.0]
     low, high = min(values), max(values)
     margin = (high - low) * 0.08 or abs(high) * 0.05 or 1.0
     low, high = low - margin, high + margin
     starts = [r["from"][:10] for r in report["policies"][0]["rounds"]]
 
-    def x(at: float) -> float:
-        return _LEFT + at / len(starts) * (_WIDTH - _LEFT - _RIGHT)
+    def x(position: float) -> float:
+        return _LEFT + position / len(starts) * (_WIDTH - _LEFT - _RIGHT)
 
     def y(value: float) -> float:
         return _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
-    drawn = [*_axes(starts, low, high, x, y)]
+    elements = [*_draw_axes(starts, low, high, x, y)]
     for i, line in enumerate(lines):
-        drawn += _line(i, [(x(at), y(value), r) for at, value, r in line], report["policies"][i])
+        elements += _draw_line(
+            i, [(x(position), y(value), r) for position, value, r in line], report["policies"][i]
+        )
     title = "A line for each policy; the tables below have the figures."
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role=img aria-label="{title}">'
-        + "".join(drawn)
+        + "".join(elements)
         + "</svg>"
     )
 
 
-def _axes(starts: Sequence[str], low: float, high: float, x: Any, y: Any) -> Iterator[str]:
+def _draw_axes(starts: Sequence[str], low: float, high: float, x: Any, y: Any) -> Iterator[str]:
     for k in range(5):
         value = low + (high - low) * k / 4
-        at = y(value)
-        yield f'<path d="M{_LEFT} {at:.1f}H{_WIDTH - _RIGHT}" stroke="#e4e4e4"/>'
-        yield f"<text x={_LEFT - 6} y={at + 4:.1f} text-anchor=end>{_number(value)}</text>"
+        position = y(value)
+        yield f'<path d="M{_LEFT} {position:.1f}H{_WIDTH - _RIGHT}" stroke="#e4e4e4"/>'
+        yield f"<text x={_LEFT - 6} y={position + 4:.1f} text-anchor=end>{_format(value)}</text>"
     every = max(1, -(-len(starts) // 9))
     for i, start in enumerate(starts):
         if i % every == 0:
-            at = x(i)
-            yield f'<path d="M{at:.1f} {_HEIGHT - _BOTTOM}v5" stroke="#888"/>'
-            yield f"<text x={at:.1f} y={_HEIGHT - _BOTTOM + 18}>{escape(start)}</text>"
+            position = x(i)
+            yield f'<path d="M{position:.1f} {_HEIGHT - _BOTTOM}v5" stroke="#888"/>'
+            yield f"<text x={position:.1f} y={_HEIGHT - _BOTTOM + 18}>{escape(start)}</text>"
 
 
-def _line(i: int, points: Points, policy: Mapping[str, Any]) -> Iterator[str]:
+def _draw_line(i: int, points: Points, policy: Mapping[str, Any]) -> Iterator[str]:
     colour, watches = _colour(i), policy["alarms"] is not None
     for (x1, y1, _), (x2, y2, _) in pairwise(points):
         yield (
             f'<path d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" stroke="{colour}" stroke-width=2 '
             f'stroke-dasharray="{_dash(i)}"/>'
         )
-    for at, value, r in points:
-        told = f"<title>{escape(policy['name'])}, {r['from'][:10]}: {r['outcome']}</title>"
-        dot = f"<circle cx={at:.1f} cy={value:.1f} r=4.5"
+    for position, value, r in points:
+        tooltip = f"<title>{escape(policy['name'])}, {r['from'][:10]}: {r['outcome']}</title>"
+        dot = f"<circle cx={position:.1f} cy={value:.1f} r=4.5"
         if r["outcome"] == "deployed":
-            yield f'{dot} fill="{colour}">{told}</circle>'
+            yield f'{dot} fill="{colour}">{tooltip}</circle>'
         elif r["outcome"] is not None:
-            yield f'{dot} fill="#fff" stroke="{colour}" stroke-width=2>{told}</circle>'
+            yield f'{dot} fill="#fff" stroke="{colour}" stroke-width=2>{tooltip}</circle>'
         if watches and r["alarm"]:
-            said = escape("; ".join(r["findings"]) or ", ".join(r["found"]))
+            findings = escape("; ".join(r["findings"]) or ", ".join(r["found"]))
             yield (
-                f'<path d="M{at:.1f} {value - 15:.1f}l5 8h-10z" fill="{colour}">'
-                f"<title>{said}</title></path>"
+                f'<path d="M{position:.1f} {value - 15:.1f}l5 8h-10z" fill="{colour}">'
+                f"<title>{findings}</title></path>"
             )
 
 
@@ -239,7 +243,7 @@ def _dash(i: int) -> str:
     return _DASHES[i % len(_DASHES)]
 
 
-def _number(value: float | None) -> str:
+def _format(value: float | None) -> str:
     if value is None:
         return ""
     if isinstance(value, int) or abs(value) >= 1000:  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""Policies of retraining, and how each would have gone: which model served when, and why."""
+"""Retraining policies, and their simulation: which model is in use in each period, and why."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _SCHEDULES = {"daily": "1d", "weekly": "1w", "monthly": "1mo", "quarterly": "1q", "yearly": "1y"}
-_WATCHED = {"drift": "drift", "performance": "degraded"}
+_TRIGGERS = {"drift": "drift", "performance": "degraded"}
 _SPAN = re.compile(r"([0-9]+(h|d|w|mo|q|y))+")
 
 
@@ -36,9 +36,9 @@ class Policy:
     Attributes
     ----------
     every
-        By the calendar, so long after the last time; None: not by the calendar.
+        Time after the last training at which to retrain; None: not by the calendar.
     watches
-        Also when monitoring finds one of these: drift, degraded.
+        Findings of monitoring that also trigger a retraining: drift, degraded.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Period:
-    """A period between two looks at the model, ``[start, end)``."""
+    """A period between two decisions about retraining, ``[start, end)``."""
 
     start: dt.datetime
     end: dt.datetime
@@ -56,14 +56,14 @@ class Period:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What training came to.
+    """Result of a training.
 
     Attributes
     ----------
     outcome
-        approved, rejected (by a gate), or failed (the data of that time were refused).
+        approved, rejected (by a gate), or failed (the pipeline refused the data of that time).
     rows
-        Labelled rows that there were.
+        Number of labelled rows at that time.
     """
 
     outcome: str
@@ -73,22 +73,22 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class PeriodScore:
-    """How a model did in a period.
+    """Score of a model in a period.
 
     Attributes
     ----------
     rows, labelled, arrived
-        Predictions; those with a label, ever, and by the period's end.
+        Number of predictions; of those that got a label at any time; and by the period's end.
     metric
-        Value, low and high on all that got a label; empty where it isn't defined.
-    error
-        Sum of errors, in units of ``backtest.error_cost``; and by day.
+        Value, low and high on all labelled rows; empty if it isn't defined.
+    error, by_day
+        Sum of errors, in units of ``backtest.error_cost``, in total and by day.
     found
-        What monitoring finds at the period's end: drift, degraded.
+        Findings of monitoring at the period's end: drift, degraded.
     degraded
-        Whether it was, as all labels show that came later too.
+        Whether the model was degraded, by all labels, also those that arrived later.
     findings
-        A sentence each.
+        The findings as sentences.
     """
 
     rows: int
@@ -104,26 +104,27 @@ class PeriodScore:
 
 @dataclass(frozen=True)
 class ChampionContest:
-    """Whether a new model may replace the one that serves."""
+    """Whether a candidate may replace the champion."""
 
     passed: bool
     reason: str = ""
 
 
 class TaskResults(Protocol):
-    """What has been worked out so far; None: not yet, and from now on it is wanted.
+    """Results of backtest tasks; None if a task isn't done, which then becomes wanted.
 
-    Models and periods go by the number of their step: a model is trained when the step begins.
+    Models and periods are identified by the number of their step. A model is trained at the start
+    of its step.
     """
 
     def model(self, step: int) -> TrainedModel | None:
-        """What came of training at the beginning of a step."""
+        """Give the result of the training at the start of a step."""
 
     def score(self, model: int, step: int) -> PeriodScore | None:
-        """How a model did in a step's period."""
+        """Give the score of a model in the period of a step."""
 
     def contest(self, candidate: int, champion: int) -> ChampionContest | None:
-        """Whether a model may replace another one."""
+        """Give the result of the comparison of a candidate with the champion."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,13 @@ class PeriodOutcome:
     Attributes
     ----------
     model
-        The step at whose beginning the serving model was trained.
+        Step at whose start the model in use was trained.
     why
-        Why a model was trained at the beginning; empty: none was.
+        Reason for a training at the start of the period; empty without a training.
     outcome
-        Of that: deployed, refused, rejected, failed, too few rows.
+        Outcome of that training: deployed, refused, rejected, failed, too few rows.
     saved
-        Error units that the new model has saved in this period; None: none came into use.
+        Error units that the new model has saved in this period; None without a new model.
     """
 
     step: int
@@ -153,50 +154,50 @@ class PeriodOutcome:
 
 @dataclass
 class PolicyRun:
-    """All periods under a policy."""
+    """Simulation of a policy: the outcomes of all periods."""
 
     policy: Policy
     rounds: list[PeriodOutcome] = field(default_factory=list)
 
     @property
     def trained(self) -> int:
-        """How often a model was trained, whatever came of it."""
+        """Number of trainings, whatever their outcome."""
         return sum(bool(r.outcome) and r.outcome != "too few rows" for r in self.rounds)
 
     @property
     def deployed(self) -> int:
-        """How often a new model came into use."""
+        """Number of new models in use."""
         return sum(r.outcome == "deployed" for r in self.rounds)
 
     @property
     def error(self) -> float:
-        """Error units in all."""
+        """Sum of error units over all periods."""
         return sum(r.score.error for r in self.rounds)
 
     def alarms(self) -> dict[str, int]:
-        """Alarms that were right or false, and degraded periods without one."""
-        told = [
+        """Count true and false alarms, and missed ones: degraded periods without an alarm."""
+        periods = [
             (bool(self.policy.watches & {*r.score.found}), r.score.degraded) for r in self.rounds
         ]
         return {
-            "true": sum(alarm and degraded for alarm, degraded in told),
-            "false": sum(alarm and not degraded for alarm, degraded in told),
-            "missed": sum(not alarm and degraded for alarm, degraded in told),
+            "true": sum(alarm and degraded for alarm, degraded in periods),
+            "false": sum(alarm and not degraded for alarm, degraded in periods),
+            "missed": sum(not alarm and degraded for alarm, degraded in periods),
         }
 
 
 def policy_of(text: str) -> Policy:
-    """The policy of a name: never, monthly, 14d, drift, performance, drift+performance, ...
+    """Parse the name of a policy: never, monthly, 14d, drift, performance, monthly+drift, ...
 
     Raises
     ------
     Usage
-        If it is none.
+        If there is no such policy.
     """
     every, watches = None, set()
     for part in text.split("+"):
-        if part in _WATCHED:
-            watches.add(_WATCHED[part])
+        if part in _TRIGGERS:
+            watches.add(_TRIGGERS[part])
         elif part in _SCHEDULES or _SPAN.fullmatch(part):
             every = _SCHEDULES.get(part, part)
         elif part != "never" or text != "never":
@@ -211,83 +212,85 @@ def policy_of(text: str) -> Policy:
 def simulate(
     policy: Policy, steps: Sequence[Period], known: TaskResults, least_rows: int = 1
 ) -> PolicyRun | None:
-    """How it would have gone; None: not all of that is known yet.
+    """Simulate a policy; None if some results are still missing.
 
-    What is certain to be wanted is asked for at once, so that it can be worked out side by side.
+    Results that are certainly needed are requested at once, so that tasks can run in parallel.
 
     Parameters
     ----------
     least_rows
-        With fewer new labelled rows the pipeline isn't run to its end (``retrain.min_rows``).
+        Minimum new labelled rows; with fewer, a training is stopped (``retrain.min_rows``).
     """
     if not policy.watches:
-        for step in _scheduled(policy, steps):
+        for step in _scheduled_steps(policy, steps):
             known.model(step)
-    course, whole = PolicyRun(policy), True
+    run, is_complete = PolicyRun(policy), True
     serving = tried = 0
     if known.model(0) is None:
         return None
     for number in range(len(steps)):
-        why = "" if number == 0 else _why(policy, steps, number, tried, course)
+        reason = "" if number == 0 else _reason(policy, steps, number, tried, run)
         outcome, detail, former = "", "", serving
-        if why:
-            told = _trained(known, number, serving, tried, least_rows)
-            if told is None:
+        if reason:
+            result = _training_outcome(known, number, serving, tried, least_rows)
+            if result is None:
                 return None
-            outcome, detail = told
+            outcome, detail = result
             tried = number
             serving = number if outcome == "deployed" else serving
         score = known.score(serving, number)
         saved = None
         if serving != former:
-            before = known.score(former, number)
-            saved = None if before is None or score is None else before.error - score.error
-            whole = whole and before is not None
+            former_score = known.score(former, number)
+            saved = (
+                None if former_score is None or score is None else former_score.error - score.error
+            )
+            is_complete = is_complete and former_score is not None
         if score is None:
-            whole = False
+            is_complete = False
             if policy.watches:
                 return None
             continue
-        course.rounds.append(PeriodOutcome(number, serving, score, why, outcome, detail, saved))
-    return course if whole else None
+        run.rounds.append(PeriodOutcome(number, serving, score, reason, outcome, detail, saved))
+    return run if is_complete else None
 
 
-def _scheduled(policy: Policy, steps: Sequence[Period]) -> list[int]:
-    """Steps at whose beginning a model is trained, whatever monitoring finds."""
-    found = [0]
+def _scheduled_steps(policy: Policy, steps: Sequence[Period]) -> list[int]:
+    """List the steps at whose start a model is trained by the calendar."""
+    scheduled = [0]
     for number in range(1, len(steps)):
-        if _due(policy, steps, number, found[-1]):
-            found.append(number)
-    return found
+        if _is_due(policy, steps, number, scheduled[-1]):
+            scheduled.append(number)
+    return scheduled
 
 
-def _due(policy: Policy, steps: Sequence[Period], number: int, last: int) -> bool:
+def _is_due(policy: Policy, steps: Sequence[Period], number: int, last: int) -> bool:
     if policy.every is None:
         return False
     return steps[last].start <= subtract(steps[number].start, policy.every)
 
 
-def _why(policy: Policy, steps: Sequence[Period], number: int, last: int, course: PolicyRun) -> str:
+def _reason(policy: Policy, steps: Sequence[Period], number: int, last: int, run: PolicyRun) -> str:
     reasons = []
-    if _due(policy, steps, number, last):
+    if _is_due(policy, steps, number, last):
         reasons.append(f"{policy.every} have passed")
     if policy.watches:
-        reasons += [f for f in course.rounds[-1].score.found if f in policy.watches]
+        reasons += [f for f in run.rounds[-1].score.found if f in policy.watches]
     return ", ".join(reasons)
 
 
-def _trained(
-    known: TaskResults, number: int, serving: int, tried: int, least_rows: int
+def _training_outcome(
+    results: TaskResults, number: int, serving: int, tried: int, least_rows: int
 ) -> tuple[str, str] | None:
-    """What came of training at a step: the outcome and its reason."""
-    model, last = known.model(number), known.model(tried)
+    """Get outcome and reason of the training at a step; None if results are missing."""
+    model, last = results.model(number), results.model(tried)
     if model is None or last is None:
         return None
     if model.outcome != "approved":
         return model.outcome, model.reason
     if model.rows - last.rows < least_rows:
         return "too few rows", f"{model.rows - last.rows} new labelled rows"
-    contest = known.contest(number, serving)
+    contest = results.contest(number, serving)
     if contest is None:
         return None
     return ("deployed", "") if contest.passed else ("refused", contest.reason)

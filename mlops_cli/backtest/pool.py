@@ -1,4 +1,4 @@
-"""Tasks side by side: processes that share the cores, and end with the one that started them."""
+"""Process pool for backtest tasks; processes share the cores and exit with their parent."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 __all__ = ["Wanted", "run_tasks"]
 
 Wanted = Callable[[], Iterable["BacktestTask"]]
-"""The tasks whose results are wanted and not there; asked again whenever one is done."""
+"""Function that lists the tasks whose results are missing; called again after each task."""
 
 
 def run_tasks(
     case: BacktestConfig, jobs: int, wanted: Wanted, told: Callable[[BacktestTask], None]
 ) -> None:
-    """Do what is wanted until nothing is, ``jobs`` at a time.
+    """Run the wanted tasks, ``jobs`` at a time, until no more are wanted.
 
     Raises
     ------
     MlopsError
-        What a task raised, or if its process was killed.
+        The error of a task, or if its process was killed.
     """
     if jobs == 1:
         while task := next(iter(wanted()), None):
             run_task(case, task)
             told(task)
         return
-    with _processes(jobs) as pool:
+    with _process_pool(jobs) as pool:
         running: dict[Future[None], BacktestTask] = {}
         while True:
             for task in wanted():
@@ -51,24 +51,24 @@ def run_tasks(
                     future.result()
                 except BrokenProcessPool:
                     raise MlopsError(
-                        "a process of the backtest was killed, perhaps for want of memory",
-                        "Run it again with fewer --jobs; what was done is kept.",
+                        "a process of the backtest was killed, perhaps for lack of memory",
+                        "Run it again with fewer --jobs; finished tasks are kept.",
                     ) from None
                 told(running.pop(future))
 
 
 @contextmanager
-def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
+def _process_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
-    parts: Any = context.SimpleQueue()
+    core_sets: Any = context.SimpleQueue()
     cores = split_cores(jobs)
-    for part in cores:
-        parts.put(part)
-    pool = ProcessPoolExecutor(jobs, context, _begin, (parts,))
-    # Polars reads it when it is loaded, in the processes.
-    before = os.environ.get("POLARS_MAX_THREADS")
+    for core_set in cores:
+        core_sets.put(core_set)
+    pool = ProcessPoolExecutor(jobs, context, _start_worker, (core_sets,))
+    # Polars reads the variable when the workers import it.
+    previous = os.environ.get("POLARS_MAX_THREADS")
     os.environ["POLARS_MAX_THREADS"] = str(max(1, len(cores[0])))
     try:
         yield pool
@@ -79,11 +79,11 @@ def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
         raise
     finally:
-        if before is None:
+        if previous is None:
             del os.environ["POLARS_MAX_THREADS"]
         else:
-            os.environ["POLARS_MAX_THREADS"] = before
+            os.environ["POLARS_MAX_THREADS"] = previous
 
 
-def _begin(own: Any) -> None:
-    init_worker(own.get())
+def _start_worker(core_sets: Any) -> None:
+    init_worker(core_sets.get())

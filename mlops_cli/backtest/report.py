@@ -1,4 +1,4 @@
-"""What a backtest found, as files: figures, points to plot, and a page."""
+"""Report files of a backtest: figures as JSON, points for plots, and an HTML page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["make_report", "write_report"]
 
 
 def make_report(params: Params, walked: BacktestResult, every: str) -> dict[str, Any]:
-    """All figures, as plain values; the same for the same data and parameters."""
+    """Collect all figures as plain values; same data and parameters give the same report."""
     rules = params.backtest
     figures = compare_costs(
         walked.courses,
@@ -39,46 +39,50 @@ def make_report(params: Params, walked: BacktestResult, every: str) -> dict[str,
         "error_cost": rules.error_cost,
         "retrain_cost": rules.retrain_cost,
         "search_trials": rules.trials,
-        "notes": [*walked.notes, *_free(figures, rules.retrain_cost)],
+        "notes": [*walked.notes, *_note_on_free_training(figures, rules.retrain_cost)],
         **figures,
     }
 
 
-def _free(figures: dict[str, Any], retrain_cost: float) -> list[str]:
-    """What the best policy owes to trainings that cost nothing."""
+def _note_on_free_training(figures: dict[str, Any], retrain_cost: float) -> list[str]:
+    """Note that the best policy may be best only because trainings cost nothing."""
     best = next(p for p in figures["policies"] if p["name"] == figures["best"])
     if retrain_cost or not best["trained"]:
         return []
     alarms = best["alarms"] or {}
-    wrong = alarms.get("false", 0)
-    said = f"; {wrong} of its {wrong + alarms['true']} alarms were false" if wrong else ""
-    told = (
-        "backtest.retrain_cost is 0, so a training costs nothing, and who trains for nothing loses "
-        f"nothing: {best['name']} trained {best['trained']} times{said}. State what a training "
-        "costs; from which price on which policy is best stands below"
+    false_alarms = alarms.get("false", 0)
+    alarm_text = (
+        f"; {false_alarms} of its {false_alarms + alarms['true']} alarms were false"
+        if false_alarms
+        else ""
     )
-    return [told]
+    note = (
+        "backtest.retrain_cost is 0, so a training costs nothing, and a policy that trains "
+        f"needlessly loses nothing: {best['name']} trained {best['trained']} times{alarm_text}. "
+        "Set what a training costs; the best policy for each price is listed below"
+    )
+    return [note]
 
 
 def write_report(layout: Layout, report: dict[str, Any]) -> tuple[Path, Path, Path]:
-    """Write ``reports/backtest.json``, the points for ``dvc plots``, and the page."""
+    """Write ``reports/backtest.json``, the points for ``dvc plots``, and the HTML page."""
     path = layout.backtest
-    points, shown = path.with_name("backtest-plot.json"), path.with_suffix(".html")
+    points, html = path.with_name("backtest-plot.json"), path.with_suffix(".html")
     write_json(path, report)
     write_json(points, {"backtest": _points(report)})
-    with atomic_write(shown) as temporary:
+    with atomic_write(html) as temporary:
         temporary.write_text(page(report), encoding="utf-8")
-    return path, points, shown
+    return path, points, html
 
 
 def _points(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """One for each policy and period, as ``dvc plots`` draws them."""
+    """Make one point for each policy and period, for ``dvc plots``."""
     points = []
     for policy in report["policies"]:
         cost = 0.0
         for entry in policy["rounds"]:
-            paid = entry["outcome"] not in {None, "too few rows"}
-            cost += report["error_cost"] * entry["error"] + report["retrain_cost"] * paid
+            is_training = entry["outcome"] not in {None, "too few rows"}
+            cost += report["error_cost"] * entry["error"] + report["retrain_cost"] * is_training
             figure = entry["metric"] or {}
             points.append(
                 {

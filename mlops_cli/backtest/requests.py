@@ -1,4 +1,4 @@
-"""What was asked in a period of history: base rows, with features and labels as time gave them."""
+"""Past requests of a period: base rows with features and labels as they were known then."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Requests"]
 
 @dataclass(frozen=True)
 class Requests:
-    """The base source as a stream of requests."""
+    """Rows of the base source as a stream of requests."""
 
     program: FeatureProgram
     base: pl.LazyFrame
@@ -40,7 +40,7 @@ class Requests:
         Raises
         ------
         BadParams
-            If rows have no moment of prediction, or a rule can't work.
+            If rows have no prediction time, or a rule can't work.
         """
         scans = {n: parquet.scan(layout.valid / f"{n}.parquet") for n in params.ingest.sources}
         schemas = {name: scan.collect_schema() for name, scan in scans.items()}
@@ -53,36 +53,38 @@ class Requests:
                 f"State `ingest.sources.{name}.time` (or featurize.predict_at) in params.yaml.",
             )
         schema = schemas[name]
-        asked = utc_moment(program.predict_at.over(schema), program.predict_at.type_in(schema))
-        base = program.cleaned(name, scans[name]).with_columns(asked.alias(ASKED))
+        request_time = utc_moment(
+            program.predict_at.over(schema), program.predict_at.type_in(schema)
+        )
+        base = program.cleaned(name, scans[name]).with_columns(request_time.alias(ASKED))
         cleaned = {n: program.cleaned(n, scans[n]) for n in program.used_sources}
         return cls(program, base, cleaned)
 
     def last(self) -> dt.datetime | None:
-        """When the last one was asked."""
+        """Find the time of the last request."""
         import polars as pl
 
-        found: dt.datetime | None = self.base.select(pl.max(ASKED)).collect().item()
-        return found
+        last: dt.datetime | None = self.base.select(pl.max(ASKED)).collect().item()
+        return last
 
     def between(self, start: dt.datetime, end: dt.datetime, delay: str | None) -> pl.DataFrame:
-        """Those asked in ``[start, end)``, in order of time: features, kept columns, label."""
+        """Select the requests in ``[start, end)`` by time: features, kept columns and label."""
         import polars as pl
 
         program = self.program
         rows = self.base.filter(pl.col(ASKED) >= start, pl.col(ASKED) < end).collect()
         rows = rows.sort(ASKED, maintain_order=True)
-        told = program.base.known(program.target.columns)
-        arrives = pl.col(ASKED) if told is None else told
+        label_time = program.base.known(program.target.columns)
+        arrives = pl.col(ASKED) if label_time is None else label_time
         if delay is not None:
             arrives = arrives.dt.offset_by(delay)
-        about = rows.select(
+        request_columns = rows.select(
             ASKED, program.target.expr.alias(TARGET), arrives.alias(ARRIVES), *program.rules.keep
         )
         size = program.rules.slice_rows
-        parts = [
+        batches = [
             program.transform(rows[i : i + size].drop(ASKED), self.sources)
             for i in range(0, rows.height, size)
         ] or [program.transform(rows.drop(ASKED), self.sources)]
-        features = pl.concat(parts)
-        return about.drop(features.columns, strict=False).hstack(features)
+        features = pl.concat(batches)
+        return request_columns.drop(features.columns, strict=False).hstack(features)

@@ -1,4 +1,4 @@
-"""How a model did in a period of history, and what monitoring would have said at its end."""
+"""Score of a model on a past period, and the monitoring findings at the period's end."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["metric_of", "score_period"]
 
 _ALARMS = ("drift", "degraded")
-_SHOWN = 5
+_MAX_FINDINGS = 5
 
 
 def score_period(
     case: BacktestConfig, model: Path, frame: pl.DataFrame, end: dt.datetime
 ) -> PeriodScore:
-    """Score the requests of a period.
+    """Score the requests of a period with a model.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def score_period(
     frame
         Requests as ``Requests.between`` gives them.
     end
-        When monitoring looks: labels that arrive later aren't seen.
+        Time of the monitoring; labels that arrive later aren't used.
     """
     import polars as pl
 
@@ -55,73 +55,83 @@ def score_period(
     bundle = bundles.load(model)
     output = bundle.predict(frame)
     classes = list(bundle.labels.classes)
-    # A class that the model has never seen: it errs there, and no metric takes it.
-    strange = frame[TARGET].is_not_null() & ~frame[TARGET].is_in(classes or frame[TARGET].implode())
-    told = frame.with_columns(pl.when(~strange).then(pl.col(TARGET)).alias(TARGET))
-    truth = told[TARGET]
-    arrived = told.select(pl.when(pl.col(ARRIVES) < end).then(pl.col(TARGET))).to_series()
-    basis = load_baseline(model, params)
+    # Rows of a class that the model doesn't know are errors; no metric can include them.
+    unseen_class = frame[TARGET].is_not_null() & ~frame[TARGET].is_in(
+        classes or frame[TARGET].implode()
+    )
+    requests = frame.with_columns(pl.when(~unseen_class).then(pl.col(TARGET)).alias(TARGET))
+    labels = requests[TARGET]
+    arrived_labels = requests.select(
+        pl.when(pl.col(ARRIVES) < end).then(pl.col(TARGET))
+    ).to_series()
+    baseline = load_baseline(model, params)
     features = frame.select(list(bundle.encoder.kinds))
 
-    def judged(labels: pl.Series, *, drift: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        seen = basis if drift else replace(basis, reference=None)
+    def monitor(seen_labels: pl.Series, *, drift: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        used_baseline = baseline if drift else replace(baseline, reference=None)
         slices = params.monitor.slices
-        window = Window.of(seen, frame[ASKED], features, output, labels=labels, slices=slices)
-        found = evaluate_window(window, seen, params.monitor, seed=params.project.seed, former=None)
-        said = [f.sentence for f in found.findings if f.means in _ALARMS]
-        return tuple(f for f in found.found if f in _ALARMS), tuple(said[:_SHOWN])
+        window = Window.of(
+            used_baseline, frame[ASKED], features, output, labels=seen_labels, slices=slices
+        )
+        verdict = evaluate_window(
+            window, used_baseline, params.monitor, seed=params.project.seed, former=None
+        )
+        sentences = [f.sentence for f in verdict.findings if f.means in _ALARMS]
+        return tuple(f for f in verdict.found if f in _ALARMS), tuple(sentences[:_MAX_FINDINGS])
 
-    found, findings = judged(arrived, drift=True)
-    hindsight, _ = judged(truth, drift=False)
-    known = truth.is_not_null().to_numpy()
-    errors = strange.cast(pl.Float64).to_numpy().copy()
-    errors[known] = _errors(params, bundle, truth.drop_nulls(), output[known])
-    days = frame.select(pl.col(ASKED).dt.date().cast(pl.String), pl.Series("error", errors))
-    by_day = days.group_by(ASKED).sum().sort(ASKED)
+    found_kinds, findings = monitor(arrived_labels, drift=True)
+    hindsight, _ = monitor(labels, drift=False)
+    is_labelled = labels.is_not_null().to_numpy()
+    errors = unseen_class.cast(pl.Float64).to_numpy().copy()
+    errors[is_labelled] = _row_errors(params, bundle, labels.drop_nulls(), output[is_labelled])
+    row_errors = frame.select(pl.col(ASKED).dt.date().cast(pl.String), pl.Series("error", errors))
+    by_day = row_errors.group_by(ASKED).sum().sort(ASKED)
     return PeriodScore(
         rows=frame.height,
-        labelled=int(known.sum()),
-        arrived=len(arrived) - arrived.null_count(),
-        metric=_figure(params, bundle, truth.drop_nulls(), output[known]),
+        labelled=int(is_labelled.sum()),
+        arrived=len(arrived_labels) - arrived_labels.null_count(),
+        metric=_metric_interval(params, bundle, labels.drop_nulls(), output[is_labelled]),
         error=round(float(errors.sum()), 6),
         by_day={day: round(value, 6) for day, value in by_day.iter_rows()},
-        found=found,
+        found=found_kinds,
         degraded="degraded" in hindsight,
         findings=findings,
     )
 
 
 def metric_of(params: Params) -> str:
-    """The metric that is followed over time."""
+    """Name of the metric that is reported over time."""
     return (
         params.monitor.metric or (params.evaluate.metrics or default_metrics(params.task.type))[0]
     )
 
 
-def _errors(params: Params, bundle: Bundle, truth: pl.Series, output: Floats) -> Floats:
-    """What each row costs, (n,): by ``task.cost`` or ``task.costs``; of a value its distance."""
+def _row_errors(params: Params, bundle: Bundle, labels: pl.Series, output: Floats) -> Floats:
+    """Compute the cost of each row, (n,): by ``task.cost(s)``, or the absolute error."""
     import numpy as np
 
-    y = bundle.labels.encode(truth, "the history")
+    y = bundle.labels.encode(labels, "the history")
     if output.ndim == 1:
         distance: Floats = np.abs(y - output)
         return distance
     matrix = cost_matrix(params.task, bundle.labels.classes)
     assert matrix is not None  # noqa: S101 - there are classes
-    found: Floats = matrix[y.astype(np.intp), bundle.decide(output)]
-    return found
+    costs: Floats = matrix[y.astype(np.intp), bundle.decide(output)]
+    return costs
 
 
-def _figure(params: Params, bundle: Bundle, truth: pl.Series, output: Floats) -> dict[str, float]:
-    """The metric with its interval; empty where it isn't defined."""
-    if not len(truth):
+def _metric_interval(
+    params: Params, bundle: Bundle, labels: pl.Series, output: Floats
+) -> dict[str, float]:
+    """Compute the metric with its interval; empty if it isn't defined."""
+    if not len(labels):
         return {}
     name = metric_of(params)
-    found = compare(
+    comparison = compare(
         [lookup(name, params.task.type, cost_matrix(params.task, bundle.labels.classes))],
-        bundle.labels.encode(truth, "the history"),
+        bundle.labels.encode(labels, "the history"),
         {"model": output},
         Bootstrap(params.evaluate.resamples, params.evaluate.confidence, (params.project.seed, 13)),
     )
-    figure = found.figures["model"].get(name)
+    figure = comparison.figures["model"].get(name)
     return {} if figure is None else figure.rounded()

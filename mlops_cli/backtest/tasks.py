@@ -1,4 +1,4 @@
-"""The pieces of work of a backtest; each leaves one file, which is there only when it is whole."""
+"""Tasks of a backtest; each writes one file atomically, so a file that exists is complete."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ __all__ = ["run_task"]
 
 
 def run_task(case: BacktestConfig, task: BacktestTask) -> None:
-    """Do a task, unless its result is there."""
+    """Run a task, unless its result exists."""
     if case.result(task).is_file():
         return
-    {"period": _period, "train": _train, "score": _score, "contest": _contest}[task.kind](
-        case, task
-    )
+    {
+        "period": _compute_requests,
+        "train": _train_model,
+        "score": _score_model,
+        "contest": _compare_with_champion,
+    }[task.kind](case, task)
 
 
-def _train(case: BacktestConfig, task: BacktestTask) -> None:
-    """Run the pipeline's stages on what was known then, in a folder of their own."""
+def _train_model(case: BacktestConfig, task: BacktestTask) -> None:
+    """Run the pipeline's stages on the data known at that time, in a scratch folder."""
     target = case.model(task.model)
     scratch = target.with_name(f".{target.name}.work")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -43,7 +46,7 @@ def _train(case: BacktestConfig, task: BacktestTask) -> None:
     try:
         for name in STAGES:
             load(name).run(params, layout, Silent())
-        facts = _told(layout)
+        facts = _read_facts(layout)
     except (DataRefused, SourceUnreadable) as error:
         facts |= {"outcome": "failed", "reason": f"{name}: {error.message}"}
     with atomic_write(target) as folder:
@@ -55,27 +58,27 @@ def _train(case: BacktestConfig, task: BacktestTask) -> None:
     shutil.rmtree(scratch)
 
 
-def _told(layout: Layout) -> dict[str, Any]:
-    record = read_json(layout.registration)
-    refused = [f"{g['name']}: {g['reason']}" for g in record["gates"] if not g["passed"]]
+def _read_facts(layout: Layout) -> dict[str, Any]:
+    registration = read_json(layout.registration)
+    failed_gates = [f"{g['name']}: {g['reason']}" for g in registration["gates"] if not g["passed"]]
     return {
-        "outcome": record["decision"],
-        "reason": "; ".join(refused),
+        "outcome": registration["decision"],
+        "reason": "; ".join(failed_gates),
         "rows": read_json(layout.feature_report)["rows"]["labelled"],
     }
 
 
-def _period(case: BacktestConfig, task: BacktestTask) -> None:
-    """The requests of a period in order of time, with features as they were known then."""
+def _compute_requests(case: BacktestConfig, task: BacktestTask) -> None:
+    """Write the requests of a period in order of time, with features as known then."""
     from mlops_cli.backtest.requests import Requests
 
     step = case.steps[task.model]
-    found = Requests.open(case.params, case.layout).between(step.start, step.end, case.delay)
-    parquet.write(found, case.period(task.model))
+    requests = Requests.open(case.params, case.layout).between(step.start, step.end, case.delay)
+    parquet.write(requests, case.period(task.model))
 
 
-def _score(case: BacktestConfig, task: BacktestTask) -> None:
-    """What a model would have answered in a period, and what monitoring makes of it."""
+def _score_model(case: BacktestConfig, task: BacktestTask) -> None:
+    """Score the requests of a period with a model, and run monitoring on them."""
     from mlops_cli.backtest.score_period import score_period
 
     model = case.model(task.model) / "model"
@@ -86,8 +89,8 @@ def _score(case: BacktestConfig, task: BacktestTask) -> None:
     write_json(path, asdict(score))
 
 
-def _contest(case: BacktestConfig, task: BacktestTask) -> None:
-    """The new model against the one that serves, as `mlops register` compares them."""
+def _compare_with_champion(case: BacktestConfig, task: BacktestTask) -> None:
+    """Compare the candidate with the champion, as `mlops register` does."""
     from mlops_cli.registry.champion import contest, unseen_rows
     from mlops_cli.registry.read_training_rows import training_rows_of_bundle
 
@@ -97,10 +100,14 @@ def _contest(case: BacktestConfig, task: BacktestTask) -> None:
     if gate is None:
         write_json(path, {"passed": True, "reason": ""})
         return
-    ours, theirs = (bundles.load(case.model(step) / "model") for step in (task.model, task.other))
+    candidate, champion = (
+        bundles.load(case.model(step) / "model") for step in (task.model, task.other)
+    )
     test: pl.DataFrame = parquet.scan(case.model(task.model) / "test.parquet").collect()
-    learnt = training_rows_of_bundle(case.model(task.other) / "model", "the champion")
-    unseen = unseen_rows(learnt, test, test)
-    verdicts = contest(params, gate, ours, test, theirs.predict(test), unseen, learnt.reason)
-    refused = [v.reason for v in verdicts if not v.passed]
-    write_json(path, {"passed": not refused, "reason": "; ".join(refused)})
+    training_rows = training_rows_of_bundle(case.model(task.other) / "model", "the champion")
+    unseen = unseen_rows(training_rows, test, test)
+    verdicts = contest(
+        params, gate, candidate, test, champion.predict(test), unseen, training_rows.reason
+    )
+    reasons = [v.reason for v in verdicts if not v.passed]
+    write_json(path, {"passed": not reasons, "reason": "; ".join(reasons)})

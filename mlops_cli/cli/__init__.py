@@ -1,1 +1,1 @@
-"""Commands: they read options, call one function, and draw what comes back."""
+"""The command line: each command reads options, calls one function and prints the result."""

@@ -1,4 +1,4 @@
-"""`mlops backtest`: policies of retraining, tried on history."""
+"""`mlops backtest`: simulate retraining policies on past data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["backtest"]
 
-_POLICIES = ("never", "monthly", "drift", "performance")
+_DEFAULT_POLICIES = ("never", "monthly", "drift", "performance")
 
 
 def backtest(
@@ -27,7 +27,7 @@ def backtest(
     ] = None,
     every: Annotated[
         str,
-        typer.Option(metavar="DURATION", help="The time between two looks at the model: 7d, 1mo."),
+        typer.Option(metavar="DURATION", help="The time between two checks of the model: 7d, 1mo."),
     ] = "1mo",
     policy: Annotated[
         list[str] | None,
@@ -54,8 +54,8 @@ def backtest(
     At each step, a policy trains on what was known then, serves, gets labels, monitors and decides.
     The report shows each policy's metric over time, trainings, alarms and cost (backtest in
     params.yaml), and which policy costs least: reports/backtest.json, backtest-plot.json and
-    backtest.html. After an interruption, the same command goes on. The project's own data, models
-    and versions stay as they are.
+    backtest.html. After an interruption, the same command continues. The project's own data, models
+    and versions don't change.
 
     Example: mlops backtest --from 2013-04-01 --policy never --policy drift
     """
@@ -69,14 +69,14 @@ def backtest(
     layout, params = open_project()
     start, end = timestamp(since, params), timestamp(until, params)
     assert start is not None  # noqa: S101 - the option is required
-    policies = tuple(policy_of(name) for name in dict.fromkeys(policy or _POLICIES))
+    policies = tuple(policy_of(name) for name in dict.fromkeys(policy or _DEFAULT_POLICIES))
     delay = label_delay or params.feedback.delay
     for name, span in (("--every", every), ("--label-delay", delay)):
         require_duration(name, span)
-    asked = BacktestRequest(start, end, every, policies, delay, jobs or _cores(), force)
+    request = BacktestRequest(start, end, every, policies, delay, jobs or _cores(), force)
     with live_progress("backtest", quiet=as_json) as progress:
-        walked = run(params, layout, asked, progress)
-    report = make_report(params, walked, every)
+        result = run(params, layout, request, progress)
+    report = make_report(params, result, every)
     paths = write_report(layout, report)
     if as_json:
         console.draw_json(report)
@@ -86,6 +86,7 @@ def backtest(
 
 
 def _cores() -> int:
+    """Count the CPU cores that this process may use."""
     import os
 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -98,10 +99,10 @@ def _draw(report: Mapping[str, Any]) -> None:
     for note in report["notes"]:
         out.print("[yellow]![/yellow] ", end="")
         out.print(note, markup=False)
-    first = report["policies"][0]["rounds"]
+    periods = report["policies"][0]["rounds"]
     rows: list[tuple[Any, ...]] = []
-    for at, entry in enumerate(first):
-        cells = (_cell(policy["rounds"][at]) for policy in report["policies"])
+    for i, entry in enumerate(periods):
+        cells = (_format_period(policy["rounds"][i]) for policy in report["policies"])
         rows.append((entry["from"][:10], entry["rows"], *cells))
     columns = ("period from", "rows", *(p["name"] for p in report["policies"]))
     title = f"{metric} by period (* new model, (*) refused, ! alarm)"
@@ -111,7 +112,7 @@ def _draw(report: Mapping[str, Any]) -> None:
             f"from {report['from']} to {report['to']}",
             ("policy", f"{metric}, mean by rows", "cost", "over the best", "trained", "in use",
              "alarms", "false", "missed"),
-            tuple(_policy(policy) for policy in report["policies"]),
+            tuple(_policy_row(policy) for policy in report["policies"]),
         )
     )  # fmt: skip
     out.print(
@@ -119,26 +120,27 @@ def _draw(report: Mapping[str, Any]) -> None:
         f"error and {report['retrain_cost']:g} for a training"
     )
     if len(prices := report["best_by_retrain_cost"]) > 1:
-        told = [f"{p['policy']} from {p['from']:,.4g}" for p in prices]
-        out.print(f"best by the cost of a training: {', '.join(told)}", markup=False)
+        ranges = [f"{p['policy']} from {p['from']:,.4g}" for p in prices]
+        out.print(f"best by the cost of a training: {', '.join(ranges)}", markup=False)
 
 
-def _cell(entry: Mapping[str, Any]) -> str:
+def _format_period(entry: Mapping[str, Any]) -> str:
+    """Format one policy's metric in one period, with marks for a new model and an alarm."""
     figure = entry["metric"]
     marks = {None: "", "deployed": " *", "too few rows": ""}.get(entry["outcome"], " (*)")
     alarm = " !" if entry["alarm"] else ""
     return ("" if figure is None else f"{figure['value']:.4f}") + marks + alarm
 
 
-def _policy(policy: Mapping[str, Any]) -> tuple[Any, ...]:
+def _policy_row(policy: Mapping[str, Any]) -> tuple[Any, ...]:
     over, alarms = policy.get("over_best"), policy["alarms"]
     gap = "" if over is None else f"{over['value']:,.4g} [{over['low']:,.4g}, {over['high']:,.4g}]"
-    told = (
+    alarm_counts = (
         (None, None, None)
         if alarms is None
         else (alarms["true"] + alarms["false"], alarms["false"], alarms["missed"])
     )
     return (
         policy["name"], policy["metric"], policy["cost"]["total"], gap, policy["trained"],
-        policy["deployed"], *told,
+        policy["deployed"], *alarm_counts,
     )  # fmt: skip

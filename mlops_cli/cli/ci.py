@@ -1,4 +1,4 @@
-"""`mlops ci`: workflows for GitHub or GitLab."""
+"""`mlops ci`: write CI workflows for GitHub or GitLab."""
 
 from __future__ import annotations
 

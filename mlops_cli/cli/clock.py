@@ -1,4 +1,4 @@
-"""`mlops clock`: shows the data clock, or moves it."""
+"""`mlops clock`: show or move the data clock."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _move(layout: Layout, settings: Params, now: dt.datetime, *, back: bool) -> 
 
 
 def _sources(layout: Layout) -> dict[str, Any]:
-    """What the last ingest took of each source that has a time."""
+    """Rows and latest time of each source with a time, as of the last ingest."""
     from mlops_cli.data.atomic_files import read_json
     from mlops_cli.errors import NotFound
 
@@ -91,12 +91,12 @@ def _sources(layout: Layout) -> dict[str, Any]:
 
 def _draw(facts: dict[str, Any], *, moved: bool) -> None:
     out = console.console()
-    until = facts["until"] or "not set: everything is taken"
+    until = facts["until"] or "not set: all data are used"
     if facts["changed"]:
         out.print(f"data clock: {until} (was {facts['was'] or 'not set'})", markup=False)
         out.print("Next: mlops run", markup=False)
         return
-    out.print(f"data clock: {until}" + (", as before" if moved else ""), markup=False)
+    out.print(f"data clock: {until}" + (", unchanged" if moved else ""), markup=False)
     for name, entry in facts["sources"].items():
         out.print(
             f"  {name}: {entry['rows']:,} rows, the latest of {entry['latest']}", markup=False

@@ -1,4 +1,4 @@
-"""The table of commands, and `mlops --help`, which lists them by what one does with them."""
+"""The table of commands, and `mlops --help`, which lists them in groups by purpose."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "replay": replay,
     },
 }
-"""The commands, in the order of `mlops --help`, below the headings that stand there."""
+"""The commands in the order of `mlops --help`, by heading."""
 
 
 class GroupedCommands(TyperGroup):
-    """Lists the commands below the headings of ``COMMANDS``, each on a line of its own."""
+    """Typer group that lists its commands under the headings of ``COMMANDS``, one on each line."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write a section for each heading; the sentences stand in one column."""
+        """Write a section for each heading, with all descriptions in one column."""
         column = max(map(len, self.commands))
         for heading, names in COMMANDS.items():
             commands = [(name.ljust(column), self.get_command(ctx, name)) for name in names]
@@ -93,7 +93,7 @@ class GroupedCommands(TyperGroup):
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Give the application each command of the table."""
+    """Add each command of the table to the application."""
     for commands in COMMANDS.values():
         for name, command in commands.items():
             if isinstance(command, typer.Typer):

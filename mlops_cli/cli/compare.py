@@ -39,8 +39,8 @@ def compare(
 ) -> None:
     """Compare metrics, parameters and data with a Git revision.
 
-    It shows metrics with their intervals, slices that got worse, and what was changed. Where the
-    data are the same, both models are compared on the test rows that they have in common.
+    It shows metrics with their intervals, slices that got worse, and what was changed. If the
+    data are the same, both models are compared on their common test rows.
 
     Example: mlops compare origin/main
 
@@ -67,7 +67,7 @@ def compare(
 
 
 def _revision(layout: Layout, text: str) -> str:
-    """What Git knows by a name; else the tag of the version or stage that has it."""
+    """Return a Git revision as it is, and the tag of a version or stage."""
     from mlops_cli import params as parameters
     from mlops_cli.errors import MlopsError
     from mlops_cli.project.git import Git
@@ -79,4 +79,4 @@ def _revision(layout: Layout, text: str) -> str:
         name = parameters.load(layout.params).register_.name
         return find_trusted(layout.root, name, text, console.draw_note).tag.name
     except MlopsError:
-        return text  # which is then refused as a revision, with the nearest ones
+        return text  # is refused later as an unknown revision, with similar names

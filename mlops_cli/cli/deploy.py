@@ -1,4 +1,4 @@
-"""`mlops serve build`, `containerize` and `manifests`: what a deployment of the service needs."""
+"""`mlops serve build`, `containerize` and `manifests`: package the service for deployment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Image = Annotated[
 def build(version: ModelOption = "production") -> None:
     """Build the Bento of a version, in .mlops/bentoml.
 
-    The same version is built once: its Bento is the same to the byte.
+    A version is built only once, because a second Bento would be identical.
 
     Example: mlops serve build --version v0.2.0
     """
@@ -41,7 +41,7 @@ def build(version: ModelOption = "production") -> None:
 def containerize(version: ModelOption = "production", image: Image = None) -> None:
     """Build the Bento of a version, and its container image.
 
-    BentoML makes the image with the engine that is here: docker, podman, nerdctl or buildah.
+    BentoML builds the image with the installed engine: docker, podman, nerdctl or buildah.
 
     Example: mlops serve containerize --image registry.example.org/shop
     """
@@ -49,11 +49,11 @@ def containerize(version: ModelOption = "production", image: Image = None) -> No
     from mlops_cli.serving.deployment.containerize import containerize as make
 
     layout, params, model = _select(version)
-    tag, called = _image(model, image)
+    tag, image_name = _image_names(model, image)
     _build(layout, params, model)
     with live_progress("image", quiet=False) as progress:
-        engine = make(layout, tag, called, progress)
-    console.console().print(f"{engine} has the image {called}", markup=False)
+        engine = make(layout, tag, image_name, progress)
+    console.console().print(f"{engine} has the image {image_name}", markup=False)
 
 
 def manifests(
@@ -69,15 +69,16 @@ def manifests(
     from mlops_cli.serving.deployment.manifests import write
 
     _, params, model = _select(version)
-    _, called = _image(model, image)
-    written = write(folder.resolve(), model.name, called, params.serve, force=force)
+    _, image_name = _image_names(model, image)
+    written = write(folder.resolve(), model.name, image_name, params.serve, force=force)
     out = console.console()
     for path in written:
         out.print(f"[green]✓[/green] {console.line(folder / path)}")
-    out.print(f"They run the image {called}; docs/deployment.md says how", markup=False)
+    out.print(f"They run the image {image_name}; docs/deployment.md says how", markup=False)
 
 
 def _select(version: str) -> tuple[Layout, Params, SelectedModel]:
+    """Open the project, and find and verify the version's bundle."""
     from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.registry.select_version import select_model
@@ -87,8 +88,8 @@ def _select(version: str) -> tuple[Layout, Params, SelectedModel]:
         return layout, params, select_model(params, layout, version, progress)
 
 
-def _image(model: SelectedModel, name: str | None) -> tuple[str, str]:
-    """The Bento's tag, and the image's name with its tag."""
+def _image_names(model: SelectedModel, name: str | None) -> tuple[str, str]:
+    """Return the Bento's tag, and the image's name with tag."""
     from mlops_cli.serving.deployment.build import tag_of
     from mlops_cli.serving.deployment.manifests import image_of
 
@@ -109,13 +110,13 @@ def _draw_built(built: BuiltBento, layout: Layout) -> None:
     from mlops_cli.serving.deployment.build import bento_home
 
     out = console.console()
-    said = "is built" if built.new else "is there already, and would be the same"
-    out.print(f"{built.tag} {said}: {built.folder}", markup=False)
+    state = "is built" if built.new else "exists already; a new build would be the same"
+    out.print(f"{built.tag} {state}: {built.folder}", markup=False)
     labels = built.labels
     facts = f"version {labels['version']}, commit {labels['commit'][:9]}"
     out.print(f"  {facts}, data {labels['data_window']}", markup=False)
     store = shlex.quote(str(bento_home(layout)))
-    # In one piece, so that it can be pasted.
+    # In one line, so that it can be pasted.
     out.print(
         f"BENTOML_DO_NOT_TRACK=true BENTOML_HOME={store} bentoml serve {built.tag}",
         markup=False, soft_wrap=True, highlight=False,

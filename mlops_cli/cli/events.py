@@ -1,4 +1,4 @@
-"""`mlops events`: what was logged, and erasing it."""
+"""`mlops events`: show and erase what the event log holds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ events = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 def show(context: typer.Context, as_json: Json = False) -> None:
     """Show what the log of predictions and labels holds, or erase it.
 
-    It shows how many predictions and labels there are, since when, and where they are kept.
+    It shows the numbers of predictions and labels, their first time, and the log's place.
 
     Example: mlops events
     """
@@ -31,11 +31,11 @@ def show(context: typer.Context, as_json: Json = False) -> None:
     from mlops_cli.feedback import erasure
 
     layout, params = open_project()
-    held = erasure.logged_data(params, layout)
+    log = erasure.logged_data(params, layout)
     if as_json:
-        console.draw_json(vars(held))
+        console.draw_json(vars(log))
     else:
-        _draw_holdings(held)
+        _draw_log(log)
 
 
 @events.command("purge")
@@ -46,7 +46,9 @@ def purge(
     ] = None,
     entity: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help="Erase all of one entity: its values of serve.entity."),
+        typer.Option(
+            metavar="JSON", help="Erase all data of one entity: its values of serve.entity."
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Erase without asking.")] = False,
     dry_run: Annotated[
@@ -54,10 +56,10 @@ def purge(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Erase predictions and labels by age, or all of one entity.
+    """Erase predictions and labels by age, or all data of one entity.
 
-    They are erased for good from the log, its spill files and what was set aside; an entity also
-    from the online store. A service may go on meanwhile. docs/personal-data.md says what else holds
+    They are erased for good from the log, its spill files and damaged lines; an entity also from
+    the online store. A service may keep running. docs/personal-data.md says what else holds
     personal data.
 
     Example: mlops events purge --before 2024-01-01
@@ -80,67 +82,68 @@ def purge(
     else:
         selection = Selection(entities=erasure.entity_texts(params, str(entity)))
     if not dry_run and not yes:
-        _confirm()
+        _ask_confirmation()
     with live_progress("events", quiet=as_json) as progress:
-        done = erasure.erase(layout, selection, progress, dry_run=dry_run)
+        result = erasure.erase(layout, selection, progress, dry_run=dry_run)
     if as_json:
-        console.draw_json({**vars(done), "dry_run": dry_run})
+        console.draw_json({**vars(result), "dry_run": dry_run})
     else:
-        _draw(done, dry_run=dry_run)
-    if done.left:
-        raise typer.Exit(_LEFT)
+        _draw(result, dry_run=dry_run)
+    if result.left:
+        raise typer.Exit(_INCOMPLETE)
 
 
-_LEFT = 8
-"""Exit code where a service holds what was to be erased."""
+_INCOMPLETE = 8
+"""Exit code if some data couldn't be erased, as in files that a service has locked."""
 
 
-def _confirm() -> None:
+def _ask_confirmation() -> None:
+    """Ask before erasing; without a terminal, refuse."""
     import sys
 
     from mlops_cli.errors import Usage
 
     if not sys.stdin.isatty():
         raise Usage(
-            "what is erased can't be brought back, and nobody is there to say yes",
-            "Add --yes, or look first with --dry-run.",
+            "erased data can't be restored, and there is no terminal to confirm that",
+            "Add --yes, or count first with --dry-run.",
         )
-    typer.confirm("What is erased can't be brought back. Go on?", abort=True, err=True)
+    typer.confirm("Erased data can't be restored. Continue?", abort=True, err=True)
 
 
-def _draw(done: ErasureResult, *, dry_run: bool) -> None:
+def _draw(result: ErasureResult, *, dry_run: bool) -> None:
     out = console.console()
     counts = {
-        "predictions": done.predictions,
-        "labels": done.labels,
-        "spilled": done.spilled,
-        "set aside": done.damaged,
-        "entries of the online store": done.entries,
+        "predictions": result.predictions,
+        "labels": result.labels,
+        "spilled": result.spilled,
+        "set aside": result.damaged,
+        "entries of the online store": result.entries,
     }
     listed = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
     verb = "would erase" if dry_run else "erased"
     out.print(f"{verb}: {listed or 'nothing'}", markup=False)
-    for sentence in done.left:
+    for sentence in result.left:
         out.print(f"[yellow]![/yellow] {sentence}", emoji=False)
 
 
-def _draw_holdings(held: LoggedData) -> None:
+def _draw_log(log: LoggedData) -> None:
     out = console.console()
-    size = "" if held.size is None else f", {held.size / 1e6:,.1f} MB"
+    size = "" if log.size is None else f", {log.size / 1e6:,.1f} MB"
     lines = [
-        f"log: {held.place}{size}",
-        f"{held.predictions:,} predictions, {held.labels:,} labels",
+        f"log: {log.place}{size}",
+        f"{log.predictions:,} predictions, {log.labels:,} labels",
     ]
-    if held.oldest is not None and held.newest is not None:
-        lines.append(f"from {_text(held.oldest)} to {_text(held.newest)}")
-    lines.append(f"kept: {held.keep or 'until they are purged (serve.events.keep)'}")
-    if held.spilled or held.damaged:
-        lines.append(f"spilled: {held.spilled:,} bytes; set aside: {held.damaged:,} lines")
+    if log.oldest is not None and log.newest is not None:
+        lines.append(f"from {_format_time(log.oldest)} to {_format_time(log.newest)}")
+    lines.append(f"kept: {log.keep or 'until they are purged (serve.events.keep)'}")
+    if log.spilled or log.damaged:
+        lines.append(f"spilled: {log.spilled:,} bytes; set aside: {log.damaged:,} lines")
     for line in lines:
         out.print(line, markup=False)
 
 
-def _text(at: float) -> str:
+def _format_time(at: float) -> str:
     import datetime as dt
 
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""`mlops explain`: why a row is predicted as it is."""
+"""`mlops explain`: explain predictions by SHAP values."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def explain(
 
     The values sum up to the score.
 
-    `predict --explain` and the service show another thing: what the output loses where a feature
-    isn't known.
+    `predict --explain` and the service show something else: what the output loses if a feature is
+    missing.
 
     Example: mlops explain --row 1234
     """
@@ -56,32 +56,34 @@ def explain(
     layout, params = open_project()
     with live_progress("explain", quiet=as_json) as progress:
         if row is not None:
-            found = explain_row(params, layout, version, row, progress)
+            explanation = explain_row(params, layout, version, row, progress)
         else:
             assert file is not None  # noqa: S101 - else there is a row
-            found = explain_file(params, layout, version, file, progress, features=features)
+            explanation = explain_file(params, layout, version, file, progress, features=features)
     if as_json:
-        console.draw_json(asdict(found))
+        console.draw_json(asdict(explanation))
         return
-    for explained in found.rows:
-        _draw(found, explained, top)
+    for explained in explanation.rows:
+        _draw(explanation, explained, top)
 
 
-def _draw(found: Explanation, one: ExplainedRow, top: int) -> None:
+def _draw(explanation: Explanation, row: ExplainedRow, top: int) -> None:
     from mlops_cli.reporting import Table
 
-    head = f"row {one.row}: {one.prediction if one.threshold is None else one.decision}"
-    if one.probability is not None:
-        head += f" (probability of {one.explained}: {one.probability:.4f}"
-        if one.threshold is not None:
-            above = one.probability >= one.threshold
+    title = f"row {row.row}: {row.prediction if row.threshold is None else row.decision}"
+    if row.probability is not None:
+        title += f" (probability of {row.explained}: {row.probability:.4f}"
+        if row.threshold is not None:
+            above = row.probability >= row.threshold
             side = "reaches" if above else "is below"
-            head += f", which {side} the threshold {one.threshold:.4g}"
-        head += ")"
-    rest = one.contributions[top:]
-    rows: list[tuple[object, ...]] = [("(base)", None, one.base), *one.contributions[:top]]
-    if rest:
-        rows.append((f"{len(rest)} others", None, sum(adds for *_, adds in rest)))
-    rows.append(("= " + found.scale, None, one.raw))
-    columns = ("feature", "value", f"adds to the {found.scale}")
-    console.draw_table(Table(f"{head}, by {found.version}, {found.method}", columns, tuple(rows)))
+            title += f", which {side} the threshold {row.threshold:.4g}"
+        title += ")"
+    others = row.contributions[top:]
+    rows: list[tuple[object, ...]] = [("(base)", None, row.base), *row.contributions[:top]]
+    if others:
+        rows.append((f"{len(others)} others", None, sum(value for *_, value in others)))
+    rows.append(("= " + explanation.scale, None, row.raw))
+    columns = ("feature", "value", f"adds to the {explanation.scale}")
+    console.draw_table(
+        Table(f"{title}, by {explanation.version}, {explanation.method}", columns, tuple(rows))
+    )

@@ -1,4 +1,4 @@
-"""`mlops feedback import`: labels that come late, into the event log."""
+"""`mlops feedback import`: import labels into the event log."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["feedback"]
 
-_NAMED = 5
+_MAX_EXAMPLES = 5
 
 feedback = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @feedback.callback()
 def group() -> None:
-    """Import labels: what really happened to what was predicted.
+    """Import labels: what really happened after the predictions.
 
     Example: mlops feedback import labels.csv
     """
@@ -45,7 +45,7 @@ def import_labels(
     until: Annotated[
         str | None,
         typer.Option(
-            metavar="DATE", help="With --from-project: what was known then; by default today."
+            metavar="DATE", help="With --from-project: labels known at this time; by default today."
         ),
     ] = None,
     label: Annotated[
@@ -58,8 +58,8 @@ def import_labels(
     """Import labels into the event log, by prediction id or entity.
 
     A file has a column with the labels, and either the column `id` or the entity's columns
-    (serve.entity) and `time`. Entity and classes are those of the version. Rows that hold no label
-    are reported, and the others kept. The same label again changes nothing.
+    (serve.entity) and `time`. Entity and classes are those of the version. Rows without a valid
+    label are reported, and the others imported. A repeated label changes nothing.
 
     Example: mlops feedback import labels.csv --label returned
     """
@@ -76,11 +76,11 @@ def import_labels(
     with live_progress("feedback", quiet=as_json) as progress:
         if file is None:
             moment = timestamp(until, params)
-            done = live.import_from_source(
+            result = live.import_from_source(
                 params, layout, version=version, until=moment, progress=progress
             )
         else:
-            done = live.import_files(
+            result = live.import_files(
                 params,
                 layout,
                 file,
@@ -90,21 +90,21 @@ def import_labels(
                 progress=progress,
             )
     if as_json:
-        console.draw_json({**vars(done), "counts": dict(done.counts)})
+        console.draw_json({**vars(result), "counts": dict(result.counts)})
     else:
-        _draw(done)
+        _draw(result)
 
 
-def _draw(done: ImportResult) -> None:
+def _draw(result: ImportResult) -> None:
     out = console.console()
-    words = {"new": "new", "same": "known before", "changed": "changed",
-             "unknown": "of no prediction yet"}  # fmt: skip
-    told = [f"{done.counts[key]:,} {said}" for key, said in words.items() if done.counts[key]]
-    out.print(f"labels for {done.version}: {', '.join(told) or 'none'}", markup=False)
-    if done.contradicting:
-        out.print(f"[yellow]![/yellow] {done.contradicting:,} overruled by a later row")
-    if done.bad:
-        out.print(f"[yellow]![/yellow] {done.bad:,} rows are no labels:")
-    for one in done.examples[:_NAMED]:
-        entry: dict[str, Any] = one
+    kinds = {"new": "new", "same": "stored already", "changed": "changed",
+             "unknown": "without a prediction yet"}  # fmt: skip
+    counts = [f"{result.counts[key]:,} {kind}" for key, kind in kinds.items() if result.counts[key]]
+    out.print(f"labels for {result.version}: {', '.join(counts) or 'none'}", markup=False)
+    if result.contradicting:
+        out.print(f"[yellow]![/yellow] {result.contradicting:,} contradicted by a later row")
+    if result.bad:
+        out.print(f"[yellow]![/yellow] {result.bad:,} rows without a valid label:")
+    for example in result.examples[:_MAX_EXAMPLES]:
+        entry: dict[str, Any] = example
         out.print(f"  {entry['file']}, row {entry['row']}: {entry['message']}", markup=False)

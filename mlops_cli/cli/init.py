@@ -1,4 +1,4 @@
-"""``mlops init``: a new project from a data file."""
+"""`mlops init`: create a project from a data file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def init(
     time: Annotated[
         str | None,
         typer.Option(
-            "--time", metavar="COLUMN", help="Split by this time: the latest rows are the test."
+            "--time",
+            metavar="COLUMN",
+            help="Split by the time in this column; the latest rows are the test set.",
         ),
     ] = None,
     group: Annotated[
@@ -99,19 +101,19 @@ def _draw(created: CreatedProject) -> None:
     from mlops_cli.reporting import Summary, Table
 
     proposal = created.proposal
-    aim = proposal.target
+    target = proposal.target
     rows = [
         (c.name, c.type or "", c.role, c.reason or ", ".join(name for name, _ in c.features))
         for c in proposal.columns
     ]
     decisions = [
-        ("task", f"{aim.task}: {aim.reason}"),
+        ("task", f"{target.task}: {target.reason}"),
         ("split", f"{proposal.strategy}: {proposal.strategy_reason}"),
-        ("rows", f"{proposal.rows:,}, of which {aim.labelled:,} with a target"),
+        ("rows", f"{proposal.rows:,}, of which {target.labelled:,} with a target"),
         ("features", f"{len(proposal.features)}"),
     ]
     summary = Summary(
-        headline=f"{created.name}: predict {aim.name} ({aim.task})",
+        headline=f"{created.name}: predict {target.name} ({target.task})",
         tables=(
             Table("columns", ("column", "type", "role", "features, or why not"), tuple(rows)),
             Table("decisions", ("what", "decided"), tuple(decisions)),
@@ -120,20 +122,20 @@ def _draw(created: CreatedProject) -> None:
     )
     console.draw_summary("init", summary, None, tables=True)
     where = os.path.relpath(created.root)
-    go = "mlops run" if where == "." else f"cd {shlex.quote(where)} && mlops run"
-    console.console().print(f"Next: {go}", markup=False)
+    command = "mlops run" if where == "." else f"cd {shlex.quote(where)} && mlops run"
+    console.console().print(f"Next: {command}", markup=False)
 
 
 def _facts(created: CreatedProject) -> dict[str, Any]:
     proposal = created.proposal
-    aim = proposal.target
+    target = proposal.target
     return {
         "project": created.name,
         "folder": str(created.root),
         "committed": created.committed,
-        "task": {"type": aim.task, "reason": aim.reason, "target": aim.name},
+        "task": {"type": target.task, "reason": target.reason, "target": target.name},
         "split": {"strategy": proposal.strategy, "reason": proposal.strategy_reason},
-        "rows": {"total": proposal.rows, "labelled": aim.labelled},
+        "rows": {"total": proposal.rows, "labelled": target.labelled},
         "columns": [
             {
                 "name": c.name,

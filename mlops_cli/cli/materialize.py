@@ -1,4 +1,4 @@
-"""`mlops materialize`: fill the online store."""
+"""`mlops materialize`: fill the online store with the values that features look up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def materialize(
         str,
         typer.Option(
             metavar="DURATION",
-            help="How long before the data clock requests may lie: 7d, 1mo, or all.",
+            help="How long before the data clock a request's time may be: 7d, 1mo, or all.",
         ),
     ] = "7d",
     as_json: Json = False,
@@ -26,7 +26,7 @@ def materialize(
     """Fill the online store with the values that features look up.
 
     The values come from data/validated, by the version's own feature program. Without
-    MLOPS_ONLINE_URL, the store is .mlops/online.sqlite. A running service takes them up within a
+    MLOPS_ONLINE_URL, the store is .mlops/online.sqlite. A running service uses them within a
     second.
 
     Example: mlops materialize production --history 30d
@@ -44,22 +44,22 @@ def materialize(
     require_duration("--history", span)
     layout, params = open_project()
     with live_progress("materialize", quiet=as_json) as progress:
-        choice = select_model(params, layout, version, progress)
-        program = RequestScorer.open(choice.folder, layout.root).program
+        model = select_model(params, layout, version, progress)
+        program = RequestScorer.open(model.folder, layout.root).program
         store = open_store(os.environ.get("MLOPS_ONLINE_URL"), layout.online, create=True)
         try:
-            done = fill(program, layout, store, span, progress)
+            result = fill(program, layout, store, span, progress)
         finally:
             store.close()
     if as_json:
-        console.draw_json({"version": choice.label, **vars(done)})
+        console.draw_json({"version": model.label, **vars(result)})
         return
     out = console.console()
-    total = sum(done.entries.values())
+    total = sum(result.entries.values())
     out.print(
-        f"{total:,} entries in {len(done.entries)} tables for {choice.label}, "
-        f"as of {done.clock or 'now'}",
+        f"{total:,} entries in {len(result.entries)} tables for {model.label}, "
+        f"as of {result.clock or 'now'}",
         markup=False,
     )
-    if done.since is not None:
-        out.print(f"they answer requests from {done.since} on", markup=False)
+    if result.since is not None:
+        out.print(f"valid for requests from {result.since} on", markup=False)

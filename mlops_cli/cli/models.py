@@ -1,4 +1,4 @@
-"""`mlops models`: the versions of a model, one of them in depth, and two side by side."""
+"""`mlops models`: list, show, compare and download the versions of a model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["models"]
 
 models = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
-_HASH = 12
-_WHY = 60
-"""Characters of a reason in the table."""
+_HASH_DIGITS = 12
+_MAX_REASON = 60
+"""Maximum number of characters of a reason in the table."""
 
 
 @models.callback()
@@ -67,11 +67,12 @@ def show(
     from mlops_cli.registry.provenance import provenance
 
     layout, registry = _registry()
-    found = provenance(layout.root, registry, registry.find(version))
+    facts = provenance(layout.root, registry, registry.find(version))
     if as_json:
-        console.draw_json(found)
+        console.draw_json(facts)
     else:
-        console.console().print(_tree(found, short=short), soft_wrap=False)  # else it is cut off
+        # Long lines are wrapped, because they would be cut off.
+        console.console().print(_tree(facts, short=short), soft_wrap=False)
 
 
 @models.command("diff")
@@ -127,18 +128,19 @@ def pull(
     from mlops_cli.registry.approvals.stage_rules import find_trusted
     from mlops_cli.registry.fetch_bundle import pull_bundle
 
-    into = None if output is None else output.resolve()
+    target = None if output is None else output.resolve()
     layout, params = open_project()
-    found = find_trusted(layout.root, params.register_.name, version, console.draw_note)
+    tagged = find_trusted(layout.root, params.register_.name, version, console.draw_note)
     with live_progress("pull", quiet=as_json) as progress:
-        folder = pull_bundle(layout.root, found, into, remote, progress)
+        folder = pull_bundle(layout.root, tagged, target, remote, progress)
     if as_json:
-        console.draw_json({"version": found.label, "folder": str(folder), "bundle": found.bundle})
+        console.draw_json({"version": tagged.label, "folder": str(folder), "bundle": tagged.bundle})
     else:
-        console.console().print(f"{found.label} is in {folder}", markup=False)
+        console.console().print(f"{tagged.label} is in {folder}", markup=False)
 
 
 def _registry() -> tuple[Layout, Registry]:
+    """Open the project and read its registry; assignments that break the rules are left out."""
     from mlops_cli.cli.project import open_project
     from mlops_cli.registry.approvals.stage_rules import read_trusted
 
@@ -147,6 +149,7 @@ def _registry() -> tuple[Layout, Registry]:
 
 
 def _entry(registry: Registry, version: Version) -> dict[str, Any]:
+    """Facts of a version, for the table and as JSON."""
     trailers = version.tag.trailers
     return {
         "version": version.number,
@@ -171,9 +174,9 @@ def _draw_versions(name: str, entries: list[dict[str, Any]]) -> None:
             ", ".join(e["stages"]),
             e["metric"] or "",
             (e["data_until"] or "")[:10],
-            _age(datetime.fromisoformat(e["at"])),
+            _format_age(datetime.fromisoformat(e["at"])),
             e["by"].partition(" <")[0],
-            _first_words(e["why"]),
+            _shorten(e["why"]),
             e["commit"][:9],
         )
         for e in entries
@@ -181,15 +184,15 @@ def _draw_versions(name: str, entries: list[dict[str, Any]]) -> None:
     console.draw_table(Table(name, columns, rows))
 
 
-def _first_words(text: str) -> str:
-    """As much of a reason as a line of the table has room for; `models show` has it all."""
+def _shorten(text: str) -> str:
+    """Shorten a reason to fit into the table, at a word; `models show` prints all of it."""
     line = " ".join(text.split())
-    if len(line) <= _WHY:
+    if len(line) <= _MAX_REASON:
         return line
-    return f"{line[:_WHY].rpartition(' ')[0] or line[:_WHY]} ..."
+    return f"{line[:_MAX_REASON].rpartition(' ')[0] or line[:_MAX_REASON]} ..."
 
 
-def _age(at: datetime) -> str:
+def _format_age(at: datetime) -> str:
     seconds = max(0, int((datetime.now(UTC) - at).total_seconds()))
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
@@ -200,50 +203,51 @@ def _age(at: datetime) -> str:
 @refuse_malformed(
     "models/registration.json, or dvc.lock, of the version", "Look at another version."
 )
-def _tree(found: dict[str, Any], *, short: bool) -> Tree:
+def _tree(facts: dict[str, Any], *, short: bool) -> Tree:
+    """Show the provenance of a version as a tree."""
     from rich.tree import Tree
 
     from mlops_cli.reporting import figure_text
 
     def add(branch: Tree, title: str, lines: dict[str, Any] | list[str]) -> None:
-        part = branch.add(f"[bold]{console.line(title)}[/bold]")
-        for each in lines if isinstance(lines, list) else (f"{k}: {v}" for k, v in lines.items()):
-            part.add(console.line(each))
+        section = branch.add(f"[bold]{console.line(title)}[/bold]")
+        for text in lines if isinstance(lines, list) else (f"{k}: {v}" for k, v in lines.items()):
+            section.add(console.line(text))
 
-    tree = Tree(f"[bold]{console.line(found['version'])}[/bold] {', '.join(found['in'])}")
-    add(tree, "registered", {k: v for k, v in found["registered"].items() if v})
-    if found["stages"]:
-        add(tree, "stages", [f"{s['tag']}, {s['at'][:19]}, {s['by']}" for s in found["stages"]])
-    metrics = {name: figure_text(m) for name, m in found["metrics"].items()}
+    tree = Tree(f"[bold]{console.line(facts['version'])}[/bold] {', '.join(facts['in'])}")
+    add(tree, "registered", {k: v for k, v in facts["registered"].items() if v})
+    if facts["stages"]:
+        add(tree, "stages", [f"{s['tag']}, {s['at'][:19]}, {s['by']}" for s in facts["stages"]])
+    metrics = {name: figure_text(m) for name, m in facts["metrics"].items()}
     add(tree, "test metrics", metrics)
     add(
         tree,
         "gates",
-        [g["name"] + (" passed" if g["passed"] else " refused") for g in found["gates"]],
+        [g["name"] + (" passed" if g["passed"] else " refused") for g in facts["gates"]],
     )
-    if found["champion"]:
-        add(tree, "champion", [found["champion"]])
-    add(tree, "bundle", {"sha256": found["bundle_sha256"]})
-    add(tree, "commit", found["commit"])
+    if facts["champion"]:
+        add(tree, "champion", [facts["champion"]])
+    add(tree, "bundle", {"sha256": facts["bundle_sha256"]})
+    add(tree, "commit", facts["commit"])
     if short:
         return tree
     pipeline = tree.add("[bold]pipeline[/bold]")
-    for name, stage in reversed(found["pipeline"].items()):
-        makes = [f"{path} {md5[:_HASH]}" for path, md5 in stage["makes"].items()]
+    for name, stage in reversed(facts["pipeline"].items()):
+        makes = [f"{path} {md5[:_HASH_DIGITS]}" for path, md5 in stage["makes"].items()]
         add(pipeline, name, [f"makes {m}" for m in makes] + [f"reads {r}" for r in stage["reads"]])
-    add(tree, "inputs", [f"{path} {md5[:_HASH]}" for path, md5 in found["inputs"].items()])
-    _add_params(tree, found["params"])
+    add(tree, "inputs", [f"{path} {md5[:_HASH_DIGITS]}" for path, md5 in facts["inputs"].items()])
+    _add_params(tree, facts["params"])
     return tree
 
 
 def _add_params(tree: Tree, params: dict[str, Any]) -> None:
-    """Parameters as a tree; long lists and tables by their number."""
+    """Add the parameters to a tree; long lists and tables as the number of their entries."""
     branch = tree.add("[bold]parameters[/bold]")
     for name, value in params.items():
         if isinstance(value, dict):
-            part = branch.add(console.line(name))
+            section = branch.add(console.line(name))
             for key, inner in value.items():
-                many = isinstance(inner, dict | list) and len(str(inner)) > 100  # noqa: PLR2004
-                part.add(console.line(f"{key}: {f'{len(inner)} entries' if many else inner}"))
+                is_long = isinstance(inner, dict | list) and len(str(inner)) > 100  # noqa: PLR2004
+                section.add(console.line(f"{key}: {f'{len(inner)} entries' if is_long else inner}"))
         else:
             branch.add(console.line(f"{name}: {value}"))

@@ -1,4 +1,4 @@
-"""`mlops monitor`: whether the model in production still does well, by what it was asked."""
+"""`mlops monitor`: check logged predictions for drift and lost performance."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["monitor"]
 
-_CODES = {"drift": 10, "degraded": 11}
-_SHOWN = 12
-"""Columns by drift that a screen shows."""
+_EXIT_CODES = {"drift": 10, "degraded": 11}
+_MAX_COLUMNS = 12
+"""Maximum number of columns in the drift table."""
 
 
 def monitor(
@@ -42,13 +42,13 @@ def monitor(
             "--version",
             "-v",
             metavar="VERSION",
-            help="Check this version alone; by default all, that of retrain.stage first.",
+            help="Check this version only; by default all, that of retrain.stage first.",
         ),
     ] = None,
     fail_on: Annotated[
         str,
         typer.Option(
-            metavar="LIST", help="What ends with exit code 10 or 11: drift, degraded, none."
+            metavar="LIST", help="Verdicts with exit code 10 or 11: drift, degraded, none."
         ),
     ] = "drift,degraded",
     html: Annotated[
@@ -76,12 +76,12 @@ def monitor(
     from mlops_cli.cli.project import open_project
     from mlops_cli.monitoring import monitor as live
 
-    failing = _failing(fail_on)
+    failing = _parse_fail_on(fail_on)
     layout, params = open_project()
     first, last = timestamp(since, params), timestamp(until, params)
     with live_progress("monitor", quiet=as_json) as progress:
         report = live.monitor(params, layout, live.MonitorOptions(first, last, version), progress)
-    # First of all the verdict: nothing that follows may keep it from who asked.
+    # The verdict comes first, so that a later error can't prevent it.
     if as_json:
         console.draw_json(report.to_json())
     else:
@@ -97,17 +97,18 @@ def monitor(
         from mlops_cli.monitoring.prometheus import write
 
         write(report.to_json(), Path(prometheus))
-    codes = [_CODES[what] for what in report.found if what in failing]
+    codes = [_EXIT_CODES[verdict] for verdict in report.found if verdict in failing]
     if codes:
         raise typer.Exit(max(codes))
 
 
-def _failing(text: str) -> set[str]:
+def _parse_fail_on(text: str) -> set[str]:
+    """Parse --fail-on to a set of verdicts."""
     from mlops_cli.errors import Usage, nearest
 
     words = {word.strip() for word in text.split(",") if word.strip()}
-    for word in sorted(words - {*_CODES, "none"}):
-        raise Usage(f"--fail-on is {word!r}", nearest(word, [*_CODES, "none"]))
+    for word in sorted(words - {*_EXIT_CODES, "none"}):
+        raise Usage(f"--fail-on is {word!r}", nearest(word, [*_EXIT_CODES, "none"]))
     return words - {"none"}
 
 
@@ -122,12 +123,12 @@ def _write_page(report: MonitoringReport, path: Path) -> None:
 def _draw_alert(channel: str, count: int, trouble: str | None) -> None:
     from mlops_cli.reporting import count_noun
 
-    # On stderr, as --json has stdout for itself.
+    # To stderr, because stdout is for --json.
     out = console.console(stderr=True)
     if count:
-        out.print(f"told {count_noun(count, 'finding')} by {channel}", markup=False)
+        out.print(f"sent {count_noun(count, 'finding')} to {channel}", markup=False)
     if trouble is not None:
-        mark = "but" if count else f"not told by {channel}"
+        mark = "but" if count else f"could not notify {channel}"
         out.print(f"! {mark}: {trouble}", markup=False, soft_wrap=True)
 
 
@@ -145,9 +146,9 @@ def _draw(report: MonitoringReport) -> None:
         mark = marks[finding.means]
         out.print(f"  [{mark}]{finding.means:<8}[/{mark}] ", end="")
         out.print(finding.sentence, markup=False)
-    for number, judged in report.others.items():
-        told = " and ".join({"degraded": "lost performance"}.get(f, f) for f in judged.found)
-        out.print(f"  {number}, by itself: found {told or 'nothing'}", markup=False)
+    for number, judgement in report.others.items():
+        verdicts = " and ".join({"degraded": "lost performance"}.get(f, f) for f in judgement.found)
+        out.print(f"  {number} alone: {verdicts or 'no findings'}", markup=False)
     _draw_performance(facts)
     _draw_drift(facts)
 
@@ -167,11 +168,11 @@ def _draw_performance(facts: Mapping[str, Any]) -> None:
         for name in dict.fromkeys([*realised, *expected])
     ]
     if rows:
-        head = ("metric", "evaluation", "realised", "expected without labels")
-        console.draw_table(Table("Performance", head, tuple(rows)))
+        columns = ("metric", "evaluation", "realised", "expected without labels")
+        console.draw_table(Table("Performance", columns, tuple(rows)))
     if estimate and not estimate["trusted"]:
-        said = f"the expectation can't be trusted: {'; '.join(estimate['reasons'])}"
-        console.console().print(f"  {said}", markup=False)
+        message = f"the expectation can't be trusted: {'; '.join(estimate['reasons'])}"
+        console.console().print(f"  {message}", markup=False)
 
 
 def _draw_drift(facts: Mapping[str, Any]) -> None:
@@ -180,6 +181,6 @@ def _draw_drift(facts: Mapping[str, Any]) -> None:
     columns: Sequence[Mapping[str, Any]] = (facts["drift"] or {}).get("columns", ())
     keys = ("column", "part", "missing", "psi", "js", "ks")
     ranked = sorted(columns, key=lambda c: -(c["ks"] if c["ks"] is not None else c["js"] or 0.0))
-    rows = tuple(tuple(c[key] for key in keys) for c in ranked[:_SHOWN])
+    rows = tuple(tuple(c[key] for key in keys) for c in ranked[:_MAX_COLUMNS])
     if rows:
-        console.draw_table(Table("Drift, the furthest columns", keys, rows))
+        console.draw_table(Table("Columns with the most drift", keys, rows))

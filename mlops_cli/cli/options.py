@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, with one wording for each."""
+"""Options and arguments that several commands share, each with one help text."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ __all__ = [
     "timestamp",
 ]
 
-_VERSION = "v0.2.0, latest, or a stage such as production."
-_MODEL = "v0.2.0, latest, a stage such as production, or workspace (the last run's model)."
+_VERSION_HELP = "v0.2.0, latest, or a stage such as production."
+_MODEL_HELP = "v0.2.0, latest, a stage such as production, or workspace (the last run's model)."
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Force = Annotated[
     bool, typer.Option("--force", "-f", help="Do all the work again, even if nothing changed.")
 ]
 Overwrite = Annotated[bool, typer.Option("--force", "-f", help="Replace files that differ.")]
-VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help=_VERSION)]
-ModelArgument = Annotated[str, typer.Argument(metavar="VERSION", help=_MODEL)]
-ModelOption = Annotated[str, typer.Option("--version", "-v", metavar="VERSION", help=_MODEL)]
+VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help=_VERSION_HELP)]
+ModelArgument = Annotated[str, typer.Argument(metavar="VERSION", help=_MODEL_HELP)]
+ModelOption = Annotated[str, typer.Option("--version", "-v", metavar="VERSION", help=_MODEL_HELP)]
 Features = Annotated[
     bool, typer.Option("--features", help="FILE holds the features, not the raw columns.")
 ]
@@ -61,7 +61,7 @@ Remote = Annotated[
 
 
 def timestamp(text: str | None, params: Params) -> dt.datetime | None:
-    """The time that an option states: a date, a time, today, or a span from the data clock."""
+    """Parse an option's time: a date, a time, today, or a span from the data clock."""
     from mlops_cli.data.timestamps import parse_timestamp
 
     if text is None:
@@ -70,12 +70,12 @@ def timestamp(text: str | None, params: Params) -> dt.datetime | None:
 
 
 def require_duration(option: str, text: str | None) -> None:
-    """Refuse an option's value that is no duration.
+    """Refuse an option's value that isn't a duration.
 
     Raises
     ------
     Usage
-        If it is neither None nor such as 7d or 1mo.
+        If it is neither None nor a duration such as 7d or 1mo.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -91,27 +91,27 @@ def require_duration(option: str, text: str | None) -> None:
 
 
 def runs_subcommand(context: typer.Context) -> bool:
-    """Whether a group's command is followed by a subcommand, which has options of its own.
+    """Whether a subcommand follows a group's command.
 
     Raises
     ------
     Usage
-        If options stand before the subcommand: they would do nothing.
+        If options of the group come before the subcommand, where they have no effect.
     """
     from mlops_cli.errors import Usage
 
     name = context.invoked_subcommand
     if name is None:
         return False
-    stated = [
+    options = [
         option.opts[0]
         for option in context.command.params
         if (source := context.get_parameter_source(str(option.name)))
         and source.name == "COMMANDLINE"
     ]
-    if stated:
+    if options:
         raise Usage(
-            f"{', '.join(stated)} before {name!r} would do nothing",
+            f"{', '.join(options)} before {name!r} would do nothing",
             f"Write options after it; `{context.command_path} {name} --help` lists them.",
         )
     return True

@@ -1,4 +1,4 @@
-"""`mlops run`, one command per stage, and `mlops stage`, which DVC calls."""
+"""`mlops run`, the commands of single stages, and `mlops stage`, which DVC calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["bring_up_to_date", "run", "run_stage", "stage", "stage_command"]
 
 OUTPUT = "MLOPS_OUTPUT"
-"""How `mlops stage` shall speak when another `mlops` started it: brief, none; else full."""
+"""Output of `mlops stage` when another `mlops` has started it: brief or none; else full."""
 
 
 def run(force: Force = False, as_json: Json = False) -> None:
@@ -35,7 +35,7 @@ def run(force: Force = False, as_json: Json = False) -> None:
 
 
 def stage_command(name: str, does: str) -> Callable[..., None]:
-    """The command of one stage: brings it, and what it needs, up to date through DVC."""
+    """Create the command of a stage; it runs the stage, and what it needs, through DVC."""
 
     def command(force: Force = False, as_json: Json = False) -> None:
         run_stage(name, force=force, as_json=as_json)
@@ -69,7 +69,7 @@ def stage(
     layout, settings = open_project()
     output = "none" if as_json else os.environ.get(OUTPUT, "full")
     start = time.perf_counter()
-    # A killed run may have left its stage at work; two must not write the same files.
+    # The stage of a killed run may still be running, and must not write the same files.
     with (
         live_progress(name, quiet=output == "none") as progress,
         wait_for_lock(layout.work / "stage.lock", progress.note),
@@ -88,7 +88,7 @@ def stage(
 
 
 def bring_up_to_date(target: str | None, *, force: bool, quiet: bool) -> list[str]:
-    """Let DVC run what a stage needs (by default all stages); give the stages that were run."""
+    """Let DVC run a stage and what it needs (by default all); return the stages that ran."""
     from mlops_cli.cli.project import find
     from mlops_cli.project.dvc import reproduce
     from mlops_cli.project.locks import lock
@@ -103,67 +103,67 @@ def bring_up_to_date(target: str | None, *, force: bool, quiet: bool) -> list[st
 
 
 def run_stage(target: str | None, *, force: bool, as_json: bool) -> None:
-    """Bring a stage (by default all) up to date, and draw how it ended."""
+    """Bring a stage (by default all) up to date, and print the result."""
     from mlops_cli.cli.project import find
 
     layout = find()
     start = time.perf_counter()
-    done = bring_up_to_date(target, force=force, quiet=as_json)
+    executed = bring_up_to_date(target, force=force, quiet=as_json)
     seconds = time.perf_counter() - start
     if as_json:
-        console.draw_json(_as_json(layout, done, seconds))
+        console.draw_json(_as_json(layout, executed, seconds))
     else:
-        _draw_end(layout, target, done, seconds)
+        _draw_result(layout, target, executed, seconds)
 
 
 def _check_params(layout: Layout) -> None:
-    """Tell a mistake in params.yaml before anything starts; what was right once isn't reread."""
+    """Check params.yaml before DVC starts, unless this content was checked before."""
     from mlops_cli import __version__
     from mlops_cli.data.atomic_files import atomic_write, sha256
 
-    seen = layout.work / "params.checked"
-    mark = f"{__version__} {sha256(layout.params)}"
-    if seen.is_file() and seen.read_text(encoding="utf-8") == mark:
+    marker = layout.work / "params.checked"
+    content = f"{__version__} {sha256(layout.params)}"
+    if marker.is_file() and marker.read_text(encoding="utf-8") == content:
         return
     from mlops_cli import params as parameters
 
     parameters.load(layout.params)
-    with atomic_write(seen) as temporary:
-        temporary.write_text(mark, encoding="utf-8")
+    with atomic_write(marker) as temporary:
+        temporary.write_text(content, encoding="utf-8")
 
 
-def _draw_end(layout: Layout, target: str | None, done: list[str], seconds: float) -> None:
+def _draw_result(layout: Layout, target: str | None, executed: list[str], seconds: float) -> None:
     from mlops_cli.project.pipeline import STAGES
     from mlops_cli.project.stage_runs import load_summary
 
     out = console.console()
     if target is not None:
         last = load_summary(layout, target)
-        if not done:
+        if not executed:
             out.print(f"nothing changed: {target} is up to date", markup=False)
-        if last is not None and target not in done:
+        if last is not None and target not in executed:
             console.draw_summary(target, last[0], None, tables=True)
         return
-    unchanged = [name for name in STAGES if name not in done]
-    if not done:
+    unchanged = [name for name in STAGES if name not in executed]
+    if not executed:
         out.print(f"nothing changed: all {len(STAGES)} stages are up to date")
     elif unchanged:
         out.print(f"[dim]·[/dim] {', '.join(unchanged)}: up to date, as their inputs are the same")
     draw_decision(layout)
-    if done:
-        out.print(f"{len(done)} of {len(STAGES)} stages run in {seconds:.1f} s")
+    if executed:
+        out.print(f"{len(executed)} of {len(STAGES)} stages run in {seconds:.1f} s")
 
 
-def _as_json(layout: Layout, done: list[str], seconds: float) -> dict[str, Any]:
+def _as_json(layout: Layout, executed: list[str], seconds: float) -> dict[str, Any]:
     from mlops_cli.project.pipeline import STAGES
     from mlops_cli.project.stage_runs import load_summary
 
     stages: dict[str, Any] = {}
     for name in STAGES:
         last = load_summary(layout, name)
-        stages[name] = {"changed": name in done, **({} if last is None else _plain(last[0]))}
+        stages[name] = {"changed": name in executed, **({} if last is None else _plain(last[0]))}
     return {
-        "changed": done,
+        "changed": executed,
         "seconds": round(seconds, 3),
         "decision": decision(layout),
         "stages": stages,

@@ -1,4 +1,4 @@
-"""`mlops predict`: the predictions of whole files."""
+"""`mlops predict`: batch prediction of files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def predict(
     explain: Annotated[
         int,
         typer.Option(
-            min=0, metavar="N", help="Also write the N features that count most in a row."
+            min=0, metavar="N", help="Also write the N most important features of each row."
         ),
     ] = 0,
     fail_on_bad: FailOnBad = False,
@@ -49,8 +49,8 @@ def predict(
 
     A row holds the raw columns of the base source. The version's feature program computes the
     features, with data/validated or, without it, the online store. Rows that can't be scored go to
-    OUT-rejected.jsonl, with the reason. After an interruption, the same command goes on; --force
-    starts over.
+    OUT-rejected.jsonl, with the reason. After an interruption, the same command continues;
+    --force starts over.
 
     Example: mlops predict 'new/*.parquet' -o predictions.parquet --keep order
     """
@@ -74,15 +74,15 @@ def predict(
         slice_rows,
     )
     with live_progress("predict", quiet=as_json) as progress:
-        done = score(params, layout, batch, progress)
+        result = score(params, layout, batch, progress)
     if as_json:
-        console.draw_json(asdict(done))
+        console.draw_json(asdict(result))
         return
     out = console.console()
-    out.print(f"{done.rows:,} rows predicted by {done.version}: {done.out}", markup=False)
-    if done.rejects is not None:
-        rows = "1 row" if done.rejected == 1 else f"{done.rejected:,} rows"
+    out.print(f"{result.rows:,} rows predicted by {result.version}: {result.out}", markup=False)
+    if result.rejects is not None:
+        rows = "1 row" if result.rejected == 1 else f"{result.rejected:,} rows"
         out.print(f"[yellow]![/yellow] {rows} set aside, with the reason: ", end="")
-        out.print(str(done.rejects), markup=False)
-    if not done.rows:
-        out.print("[yellow]![/yellow] there was no row to predict")
+        out.print(str(result.rejects), markup=False)
+    if not result.rows:
+        out.print("[yellow]![/yellow] there are no rows to predict")

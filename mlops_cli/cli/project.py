@@ -1,4 +1,4 @@
-"""Which project a command works on."""
+"""Find and open the project of a command: the folder with ``params.yaml``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["find", "open_project"]
 
 
 def find(start: Path | None = None) -> Layout:
-    """The project that ``start`` (by default the current folder) lies in.
+    """Find the project that contains ``start`` (by default the current folder).
 
     Raises
     ------
     NotProject
-        If neither it nor a folder above holds ``params.yaml``.
+        If neither the folder nor one above it has ``params.yaml``.
     DataRefused, BadParams
-        If what Git brought there would lead out of it.
+        If links or settings in the repository lead out of the project.
     """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
@@ -37,14 +37,14 @@ def find(start: Path | None = None) -> Layout:
 
 
 def open_project() -> tuple[Layout, Params]:
-    """The project of the current folder, with its parameters.
+    """Find the project of the current folder and load its parameters.
 
     Raises
     ------
     NotProject, DataRefused
-        As ``find`` does.
+        See ``find``.
     BadParams
-        If ``params.yaml`` is refused.
+        If ``params.yaml`` is invalid.
     """
     from mlops_cli import params
 

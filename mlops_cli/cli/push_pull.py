@@ -1,4 +1,4 @@
-"""`mlops push` and `mlops pull`: data, branch and registry tags, to and from the remotes."""
+"""`mlops push` and `mlops pull`: exchange data, branch and registry tags with the remotes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["pull", "push"]
 
-_NAMES = 5
-"""Names of a list that a line shows."""
+_MAX_NAMES = 5
+"""Maximum number of names in a line."""
 
 
 def push(remote: Remote = None, as_json: Json = False) -> None:
@@ -31,8 +31,8 @@ def push(remote: Remote = None, as_json: Json = False) -> None:
 
     layout, params = open_project()
     with live_progress("push", quiet=as_json) as progress:
-        moved = send(layout.root, params.register_.name, remote, progress)
-    _draw_moved("pushed", "to", moved, as_json=as_json)
+        result = send(layout.root, params.register_.name, remote, progress)
+    _draw_result("pushed", "to", result, as_json=as_json)
 
 
 def pull(
@@ -40,7 +40,7 @@ def pull(
         bool,
         typer.Option(
             "--rebase",
-            help="Put your edits and commits on top, and drop what the pipeline made.",
+            help="Rebase your edits and commits, and drop generated files.",
         ),
     ] = False,
     prefer: Annotated[
@@ -48,7 +48,7 @@ def pull(
         typer.Option(
             "--prefer",
             metavar="mine|theirs",
-            help="With --rebase: whose lines count where both sides changed them.",
+            help="With --rebase: whose lines to keep if both sides changed them.",
         ),
     ] = None,
     remote: Remote = None,
@@ -56,13 +56,13 @@ def pull(
 ) -> None:
     """Fetch branch, registry tags and data from the remotes.
 
-    The branch only moves forward. Nothing changes where it has diverged, or where files that only
-    you have would be overwritten.
+    The branch is only fast-forwarded. Nothing changes if it has diverged, or if files that only you
+    have would be overwritten.
 
-    With --rebase, your edits (params.yaml, code, what is staged) and your commits come on top of
-    what the remote has, as where somebody else has registered a model first. dvc.lock, reports and
-    models/registration.json are taken from the remote: the next run makes them anew. What was here
-    before stays in refs/mlops/before-pull (git stash apply REF).
+    With --rebase, your edits (params.yaml, code, staged changes) and your commits are put on top of
+    the remote's commits, for example if somebody else has registered a model first. dvc.lock,
+    reports and models/registration.json are taken from the remote: the next run writes them again.
+    The state before stays in refs/mlops/before-pull (git stash apply REF).
 
     Example: mlops pull --rebase
     """
@@ -80,63 +80,65 @@ def pull(
     layout, params = open_project()
     with live_progress("pull", quiet=as_json) as progress:
         if rebase:
-            moved = pull_rebased(layout.root, params.register_.name, remote, prefer, progress)  # type: ignore[arg-type]
+            result = pull_rebased(layout.root, params.register_.name, remote, prefer, progress)  # type: ignore[arg-type]
         else:
-            moved = bring(layout.root, params.register_.name, remote, progress)
-    _draw_moved("pulled", "from", moved, as_json=as_json)
+            result = bring(layout.root, params.register_.name, remote, progress)
+    _draw_result("pulled", "from", result, as_json=as_json)
 
 
-def _draw_moved(did: str, way: str, moved: Transferred, *, as_json: bool) -> None:
+def _draw_result(verb: str, direction: str, result: Transferred, *, as_json: bool) -> None:
     if as_json:
-        console.draw_json(vars(moved))
+        console.draw_json(vars(result))
         return
     out = console.console()
     parts = []
-    if moved.files:
-        parts.append(f"{moved.files} files of data ({_size(moved.bytes)}) {way} {moved.data}")
-    if moved.branch:
-        parts.append(f"{moved.branch} {way} {moved.git}")
-    if moved.tags:
-        tags = f"{len(moved.tags)} tag{'s' if moved.tags[1:] else ''}"
-        parts.append(f"{tags} {way} {moved.git}: {', '.join(moved.tags)}")
+    if result.files:
+        parts.append(
+            f"{result.files} files of data ({_format_size(result.bytes)}) {direction} {result.data}"
+        )
+    if result.branch:
+        parts.append(f"{result.branch} {direction} {result.git}")
+    if result.tags:
+        tags = f"{len(result.tags)} tag{'s' if result.tags[1:] else ''}"
+        parts.append(f"{tags} {direction} {result.git}: {', '.join(result.tags)}")
     for part in parts:
-        out.print(f"{did} {part}", markup=False)
+        out.print(f"{verb} {part}", markup=False)
     if not parts:
         out.print("nothing to do: all is there already")
-    for part in _own_work(moved):
+    for part in _own_work(result):
         out.print(part, markup=False)
-    if moved.missing:
-        some = ", ".join(moved.missing[:5]) + (", ..." if moved.missing[5:] else "")
+    if result.missing:
+        names = ", ".join(result.missing[:5]) + (", ..." if result.missing[5:] else "")
         out.print(
-            f"  ! {len(moved.missing)} files or folders of data are nowhere to be had: {some}; "
-            "`mlops run` makes what a stage makes",
+            f"  ! {len(result.missing)} files or folders of data aren't available: {names}; "
+            "`mlops run` writes the outputs of stages again",
             markup=False,
         )
 
 
-def _own_work(moved: Transferred) -> list[str]:
-    """What became of one's own edits and commits, a sentence each."""
-    told = []
-    if moved.commits:
-        told.append(
-            f"on top of it: {moved.commits} commit{'s' if moved.commits > 1 else ''} of yours"
+def _own_work(result: Transferred) -> list[str]:
+    """Say what happened to own edits and commits, in a sentence each."""
+    lines = []
+    if result.commits:
+        lines.append(
+            f"rebased: {result.commits} commit{'s' if result.commits > 1 else ''} of yours"
         )
-    if moved.kept:
-        told.append(f"your edits are kept: {_some(moved.kept)}")
-    if moved.decided:
-        told.append(f"  ! both sides had changed the same lines: {_some(moved.decided)}")
-    if moved.dropped:
-        told.append(f"dropped, as the pipeline makes it: {_some(moved.dropped)}")
-    if moved.commits or moved.kept or moved.dropped:
-        told.append("next: mlops run, or mlops register")
-    return told
+    if result.kept:
+        lines.append(f"your edits are kept: {_list_names(result.kept)}")
+    if result.decided:
+        lines.append(f"  ! both sides had changed the same lines: {_list_names(result.decided)}")
+    if result.dropped:
+        lines.append(f"dropped, as the pipeline makes it: {_list_names(result.dropped)}")
+    if result.commits or result.kept or result.dropped:
+        lines.append("next: mlops run, or mlops register")
+    return lines
 
 
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:_NAMES]) + (
-        f" and {len(names) - _NAMES} more" if names[_NAMES:] else ""
+def _list_names(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:_MAX_NAMES]) + (
+        f" and {len(names) - _MAX_NAMES} more" if names[_MAX_NAMES:] else ""
     )
 
 
-def _size(count: int) -> str:
+def _format_size(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""`mlops register`, `models`, `promote`, `approve`, `rollback`: versions and their stages."""
+"""`mlops register`, `promote`, `rollback` and `approve`: versions and registry stages."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def register(
 
     It commits the pipeline's files (dvc.lock, params.yaml, reports, models/registration.json) and
     tags the commit NAME@vX.Y.Z. The first version is v0.1.0; then the middle number increases.
-    Where there is a Git remote, branch and tag are pushed together, or nothing is done. A branch
-    that has moved on there is refused before anything runs (`mlops pull --rebase`). Exit code 5
+    If there is a Git remote, branch and tag are pushed together, or nothing changes. If the remote
+    has newer commits, the command refuses before anything runs (`mlops pull --rebase`). Exit code 5
     means that a gate rejects the model, or that it may be worse than the champion.
 
     Example: mlops register -m "First model with weather"
@@ -64,31 +64,33 @@ def register(
         bring_up_to_date("register", force=force, quiet=True)
         if not as_json:
             draw_decision(session.layout)
-        done = make(session, "major" if major else "patch" if patch else "minor", message)
-    version = done.version
+        result = make(session, "major" if major else "patch" if patch else "minor", message)
+    version = result.version
     if as_json:
         console.draw_json(
             {
                 "version": version.label,
                 "commit": version.commit,
-                "new": done.new,
-                "champion": [vars(gate) for gate in done.champion],
+                "new": result.new,
+                "champion": [vars(gate) for gate in result.champion],
             }
         )
         return
-    if done.champion:
-        console.draw_table(Table("champion", ("gate", "verdict", "why"), _rows(done.champion)))
+    if result.champion:
+        console.draw_table(
+            Table("champion", ("gate", "verdict", "why"), _gate_rows(result.champion))
+        )
     out = console.console()
-    if done.new:
-        where = f", pushed to {session.remote}" if session.remote else ""
+    if result.new:
+        pushed = f", pushed to {session.remote}" if session.remote else ""
         label = console.line(version.label)
-        out.print(f"registered [bold]{label}[/bold] ({version.commit[:9]}{console.line(where)})")
+        out.print(f"registered [bold]{label}[/bold] ({version.commit[:9]}{console.line(pushed)})")
         out.print(f"next: mlops promote {version.number} --to STAGE")
     else:
-        out.print(f"nothing to do: this very model is [bold]{version.label}[/bold] already")
+        out.print(f"nothing to do: this model is [bold]{version.label}[/bold] already")
 
 
-def _rows(gates: tuple[GateResult, ...]) -> tuple[tuple[str, str, str], ...]:
+def _gate_rows(gates: tuple[GateResult, ...]) -> tuple[tuple[str, str, str], ...]:
     return tuple((g.name, "passed" if g.passed else "refused", g.reason) for g in gates)
 
 
@@ -113,8 +115,8 @@ def promote(
     from mlops_cli.promotion.promote import promote as put
 
     with _session(local) as session:
-        made, new = put(session, version, to, message, since)
-    _tell(made, new=new, as_json=as_json, did="promoted")
+        assignment, new = put(session, version, to, message, since)
+    _draw_assignment(assignment, new=new, as_json=as_json, verb="promoted")
 
 
 def rollback(
@@ -135,15 +137,15 @@ def rollback(
     """Put the previous version back into a stage.
 
     Exit code 8 means that somebody has changed the stage since this clone last looked: of two
-    people who roll back at once, one succeeds.
+    people who roll back at the same time, one succeeds.
 
     Example: mlops rollback --from v0.7.0 -m "Too many false alarms"
     """
     from mlops_cli.promotion.promote import rollback as back
 
     with _session(local) as session:
-        made, new = back(session, stage, to, message, since)
-    _tell(made, new=new, as_json=as_json, did="rolled back")
+        assignment, new = back(session, stage, to, message, since)
+    _draw_assignment(assignment, new=new, as_json=as_json, verb="rolled back")
 
 
 def approve(
@@ -170,6 +172,7 @@ def approve(
 
 @contextmanager
 def _session(local: bool, *, committing: bool = False) -> Iterator[Session]:
+    """Open the project and a registry session."""
     from mlops_cli.cli.project import open_project
     from mlops_cli.registry.session import Session
 
@@ -180,12 +183,12 @@ def _session(local: bool, *, committing: bool = False) -> Iterator[Session]:
         yield session
 
 
-def _tell(made: Assignment, *, new: bool, as_json: bool, did: str) -> None:
-    version = made.version.label if made.version else ""
+def _draw_assignment(assignment: Assignment, *, new: bool, as_json: bool, verb: str) -> None:
+    version = assignment.version.label if assignment.version else ""
     if as_json:
-        content: dict[str, Any] = {"version": version, "stage": made.stage, "new": new}
-        console.draw_json({**content, "tag": made.tag.name, "commit": made.tag.commit})
+        content: dict[str, Any] = {"version": version, "stage": assignment.stage, "new": new}
+        console.draw_json({**content, "tag": assignment.tag.name, "commit": assignment.tag.commit})
     elif new:
-        console.console().print(f"{did}: {made.stage} is now [bold]{version}[/bold]")
+        console.console().print(f"{verb}: {assignment.stage} is now [bold]{version}[/bold]")
     else:
-        console.console().print(f"nothing to do: {version} is in {made.stage} already")
+        console.console().print(f"nothing to do: {version} is in {assignment.stage} already")

@@ -1,4 +1,4 @@
-"""`mlops replay`: what another version would have answered to what was asked."""
+"""`mlops replay`: score logged requests with another version and compare."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def replay(
 ) -> None:
     """Score logged requests with another version, and compare.
 
-    It shows how many decisions differ, how far scores move and for which rows most; and, where
-    there are labels, whether the other version is better. `register.stages.<stage>.replay` demands
-    that before a promotion. Requests that either version was trained on are left out. Dates are the
-    time of the request, or with `monitor.time: moment` the time that it is about. Exit code 7 means
-    that no request is left.
+    It shows how many decisions differ, how far scores move and for which rows most; and, if there
+    are labels, whether the other version is better. `register.stages.<stage>.replay` requires this
+    before a promotion. Requests that either version was trained on are left out. Dates are request
+    times or, with `monitor.time: moment`, times of the predicted events. Exit code 7 means that no
+    request is left.
 
     Example: mlops replay latest --since 2013-11-01 --gate
     """
@@ -55,56 +55,58 @@ def replay(
     start, end = timestamp(since, params), timestamp(until, params)
     rule = live.gate_of(params, stage) if gate else None
     with live_progress("replay", quiet=as_json) as progress:
-        done = live.replay(
+        result = live.replay(
             params, layout, version, since=start, until=end, gate=rule, progress=progress
         )
     if as_json:
-        console.draw_json(asdict(done))
+        console.draw_json(asdict(result))
     else:
-        _draw(done)
-    if done.gate is not None and not done.gate.passed:
+        _draw(result)
+    if result.gate is not None and not result.gate.passed:
         raise ModelRefused(
-            f"{done.version} may not enter {stage}: {done.gate.reason}",
-            live.remedy(done.gate, stage),
+            f"{result.version} may not enter {stage}: {result.gate.reason}",
+            live.remedy(result.gate, stage),
         )
-    done.refuse_empty()
+    result.refuse_empty()
 
 
-def _draw(done: ReplayResult) -> None:
-    out, report = console.console(), done.report
+def _draw(result: ReplayResult) -> None:
+    out, report = console.console(), result.report
     if report["rows"]:
         answered = ", ".join(f"{n:,} by {v}" for v, n in report["answered_by"].items())
         total = sum(report["answered_by"].values())
-        of = "" if report["rows"] == total else f" of {total:,}"
-        told = console.line(f"on {report['rows']:,}{of} requests ({answered})")
-        out.print(f"[bold]{console.line(done.version)}[/bold] {told}")
-        out.print(f"  {_difference(report)}; {report['labelled']:,} have labels", markup=False)
+        of_total = "" if report["rows"] == total else f" of {total:,}"
+        details = console.line(f"on {report['rows']:,}{of_total} requests ({answered})")
+        out.print(f"[bold]{console.line(result.version)}[/bold] {details}")
+        out.print(
+            f"  {_describe_difference(report)}; {report['labelled']:,} have labels", markup=False
+        )
         for table in _tables(report):
             console.draw_table(table)
     if report["features_made_anew"]:
         out.print(
-            f"[yellow]![/yellow] features of {report['features_made_anew']:,} requests were made "
-            "anew from the data that are here, not as they were when they were asked"
+            f"[yellow]![/yellow] features of {report['features_made_anew']:,} requests were "
+            "computed again from the current data, and may differ from those at request time"
         )
     for why, rows in report["left_out"].items():
         out.print(f"[yellow]![/yellow] {rows:,} left out: ", end="")
         out.print(why, markup=False)
-    if done.gate is not None:
-        out.print(f"gate: {done.gate.reason}", markup=False)
+    if result.gate is not None:
+        out.print(f"gate: {result.gate.reason}", markup=False)
 
 
-def _difference(report: Mapping[str, Any]) -> str:
+def _describe_difference(report: Mapping[str, Any]) -> str:
     shift = report["shift"]
-    told = (
+    text = (
         f"scores move by {shift['mean']:+.4g} on average, {shift['mean_absolute']:.4g} either way"
     )
     if flips := report.get("flips"):
-        told = f"{flips['rows']:,} decisions ({flips['share']:.1%}) differ; {told}"
+        text = f"{flips['rows']:,} decisions ({flips['share']:.1%}) differ; {text}"
     if judged := report.get("flips_judged"):
-        told += (
+        text += (
             f"; of labelled flips {judged['to_right']:,} to right, {judged['to_wrong']:,} to wrong"
         )
-    return told
+    return text
 
 
 def _tables(report: Mapping[str, Any]) -> Iterator[Table]:
@@ -126,11 +128,11 @@ def _tables(report: Mapping[str, Any]) -> Iterator[Table]:
         "better_where": "where it is better",
     }
     for key, title in titles.items():
-        if found := report.get(key):
-            yield Table(title, ("where", "rows", "mean", "elsewhere"), _segments(found))
+        if segments := report.get(key):
+            yield Table(title, ("where", "rows", "mean", "elsewhere"), _segment_rows(segments))
 
 
-def _segments(found: Sequence[Mapping[str, Any]]) -> tuple[tuple[Any, ...], ...]:
+def _segment_rows(segments: Sequence[Mapping[str, Any]]) -> tuple[tuple[Any, ...], ...]:
     return tuple(
         (
             ", ".join(f"{c} {'missing' if v is None else v}" for c, v in s["where"].items()),
@@ -138,5 +140,5 @@ def _segments(found: Sequence[Mapping[str, Any]]) -> tuple[tuple[Any, ...], ...]
             s["mean"],
             s["elsewhere"],
         )
-        for s in found
+        for s in segments
     )

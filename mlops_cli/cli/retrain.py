@@ -1,4 +1,4 @@
-"""`mlops retrain`: a new model of newer data."""
+"""`mlops retrain`: train on newer data, then register and promote the model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ def retrain(
         str | None,
         typer.Option(
             metavar="DATE",
-            help="The new data clock: a date, today or +1mo; by default as far as labels go.",
+            help="The new data clock: a date, today or +1mo; by default up to the last complete "
+            "labels.",
         ),
     ] = None,
     if_needed: Annotated[
         bool,
         typer.Option(
-            "--if-needed", help="Retrain only if `mlops monitor` or the model's age calls for it."
+            "--if-needed", help="Retrain only if `mlops monitor` or the model's age is a reason."
         ),
     ] = False,
     message: Message = "",
@@ -42,8 +43,8 @@ def retrain(
 
     It moves the data clock, runs the pipeline, registers the model if its gates approve, and
     promotes it if the stage's rule allows. Exit code 5 means that the gates, or the comparison with
-    the champion, refuse the model. The project is then put back as it was, as where a stage fails.
-    After an interruption, the same command goes on.
+    the champion, refuse the model. The project is then restored, as after a failed stage. After an
+    interruption, the same command continues.
 
     Example: mlops retrain --if-needed
     """
@@ -55,32 +56,32 @@ def retrain(
     from mlops_cli.retraining import retrain as live
 
     layout = find()
-    done: RetrainResult | None
+    result: RetrainResult | None
     if abandon:
-        done = live.abandon(layout)
+        result = live.abandon(layout)
     else:
         params = parameters.load(layout.params)
         os.environ[OUTPUT] = "none" if as_json else "brief"
         with live_progress("retrain", quiet=as_json) as progress:
-            wanted = live.RetrainOptions(timestamp(until, params), message, if_needed, local)
-            done = live.retrain(layout, wanted, progress)
+            options = live.RetrainOptions(timestamp(until, params), message, if_needed, local)
+            result = live.retrain(layout, options, progress)
     if as_json:
-        console.draw_json(None if done is None else asdict(done))
-    elif done is None:
+        console.draw_json(None if result is None else asdict(result))
+    elif result is None:
         console.console().print("nothing to do: no retraining was interrupted")
     else:
-        draw_retrained(done)
+        draw_retrained(result)
 
 
 def draw_retrained(done: RetrainResult) -> None:
-    """What came of a retraining, in a line or two."""
+    """Print the outcome of a retraining: version, data clock, reason and details."""
     out = console.console()
     colour = "green" if done.outcome in {"promoted", "registered"} else "yellow"
-    what = "" if done.version is None else f" {console.line(done.version)}"
-    out.print(f"[{colour}]{console.line(done.outcome)}[/{colour}]{what}: the data clock ", end="")
+    label = "" if done.version is None else f" {console.line(done.version)}"
+    out.print(f"[{colour}]{console.line(done.outcome)}[/{colour}]{label}: the data clock ", end="")
     moved = done.version is not None
-    told = f"went from {done.was or 'none'} to {done.until}" if moved else f"stays at {done.was}"
-    out.print(told, markup=False)
+    clock = f"went from {done.was or 'none'} to {done.until}" if moved else f"stays at {done.was}"
+    out.print(clock, markup=False)
     if done.reason:
         out.print(f"  why: {done.reason}", markup=False)
     if done.detail:

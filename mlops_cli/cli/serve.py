@@ -1,4 +1,4 @@
-"""`mlops serve`: the registered model as a REST service, and what packages it."""
+"""`mlops serve`: serve a registered model over HTTP; its subcommands package the service."""
 
 from __future__ import annotations
 
@@ -46,26 +46,28 @@ def run_service(
     ] = 3000,
     follow: Annotated[
         bool,
-        typer.Option("--follow", help="Change to what enters the stage, without a restart."),
+        typer.Option(
+            "--follow", help="Switch to a version that enters the stage, without a restart."
+        ),
     ] = False,
     fetch: Annotated[
         str | None,
         typer.Option(
             metavar="30s|off",
-            help="With --follow: how often the Git remote is asked; off: only this clone's tags "
-            "count. By default serve.fetch (30s).",
+            help="With --follow: how often to fetch from the Git remote; off: only this clone's "
+            "tags count. By default serve.fetch (30s).",
         ),
     ] = None,
     shadow: Annotated[
         str | None,
-        typer.Option(metavar="VERSION", help="Scores and logs the same rows, without answering."),
+        typer.Option(metavar="VERSION", help="Scores and logs the same rows, but doesn't respond."),
     ] = None,
     canary: Annotated[
         str | None,
-        typer.Option(metavar="VERSION=5%", help="Answers for that share of the entities."),
+        typer.Option(metavar="VERSION=5%", help="Responds for this share of the entities."),
     ] = None,
     no_log: Annotated[
-        bool, typer.Option("--no-log", help="Keep no predictions, and take no labels.")
+        bool, typer.Option("--no-log", help="Log no predictions, and accept no labels.")
     ] = False,
 ) -> None:
     """Serve a registered model over HTTP, or package its service.
@@ -80,7 +82,7 @@ def run_service(
         return
     from mlops_cli.serving.service.run import run, settle_threads
 
-    settle_threads()  # which Polars looks at when it is imported
+    settle_threads()  # before the import of Polars, which reads these settings
     from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
@@ -108,7 +110,7 @@ def run_service(
         )
 
     def ready(service: Service) -> None:
-        _banner(settings, service, host, port)
+        _print_banner(settings, service, host, port)
 
     if settings.follow is None:
         run(settings, host, port, ready)
@@ -124,15 +126,16 @@ def run_service(
         run(settings, host, port, attached)
 
 
-def _banner(settings: Settings, service: Service, host: str, port: int) -> None:
+def _print_banner(settings: Settings, service: Service, host: str, port: int) -> None:
+    """Print version, addresses and an example request."""
     import json
     import shlex
 
     served = service.versions.main
     out = console.console()
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{port}"
-    out.print(f"{served.model.label}{_figure(settings)}", markup=False)
+    address = f"[{host}]" if ":" in host else host
+    url = f"http://{address}:{port}"
+    out.print(f"{served.model.label}{_first_metric(settings)}", markup=False)
     for other, role in ((service.versions.canary, "canary"), (service.versions.shadow, "shadow")):
         if other is not None:
             out.print(f"{role}: {other.model.label}", markup=False)
@@ -148,15 +151,15 @@ def _banner(settings: Settings, service: Service, host: str, port: int) -> None:
     if served.example is not None:
         body = shlex.quote(json.dumps({"rows": [served.example]}, default=str))
         key = ' -H "x-api-key: $KEY"' if service.guard.closed else ""
-        # In one piece, so that it can be pasted.
+        # In one line, so that it can be pasted.
         out.print("try it:", markup=False)
         line = f"curl -s {url}/predict -H 'content-type: application/json'{key} -d {body}"
         out.print(line, markup=False, soft_wrap=True, highlight=False)
-    out.print("Ctrl-C ends it.", markup=False)
+    out.print("Press Ctrl-C to stop.", markup=False)
 
 
-def _figure(settings: Settings) -> str:
-    """The first metric of the test split, with its interval."""
+def _first_metric(settings: Settings) -> str:
+    """Format the first metric of the test rows, with its interval."""
     from mlops_cli.data.atomic_files import read_json
     from mlops_cli.data.untrusted import refuse_malformed
     from mlops_cli.reporting import figure_text

@@ -1,4 +1,4 @@
-"""`mlops status`: what is up to date, what changed and why, and the last metrics."""
+"""`mlops status`: changed stages with the reasons, the last metrics and retraining."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["status"]
 
-_REASONS = 3
-_TRIES = 10
-_PAUSE = 0.3
+_MAX_REASONS = 3
+_ATTEMPTS = 10
+_PAUSE_SECONDS = 0.3
 
 
 def status(
@@ -43,53 +43,53 @@ def _facts(layout: Layout) -> dict[str, Any]:
     from mlops_cli.project.pipeline import STAGES
     from mlops_cli.project.stage_runs import load_summary
 
-    changed, working = _changed(layout)
+    changed, running = _changed(layout)
     stages: dict[str, Any] = {}
-    behind = False
+    waits = False
     for name in STAGES:
-        why = changed.get(name, [])
-        state = "changed" if why else "waits for the stages before" if behind else "up to date"
-        if working is not None:
-            state = "at work" if name == working.stage else "not asked: a run is at work"
-        behind = behind or bool(why)
+        reasons = changed.get(name, [])
+        state = "changed" if reasons else "waits for the stages before" if waits else "up to date"
+        if running is not None:
+            state = "at work" if name == running.stage else "not asked: a run is at work"
+        waits = waits or bool(reasons)
         last = load_summary(layout, name)
         stages[name] = {
             "state": state,
-            "why": why,
+            "why": reasons,
             "last": None if last is None else last[0].headline,
             "seconds": None if last is None else last[1],
         }
-    others = {name: why for name, why in changed.items() if name not in STAGES}
+    others = {name: reasons for name, reasons in changed.items() if name not in STAGES}
     return {
         "stages": stages,
         "other": others,
-        "at_work": None if working is None else vars(working),
+        "at_work": None if running is None else vars(running),
         "decision": decision(layout),
         "retraining": _retraining(layout),
     }
 
 
 def _changed(layout: Layout) -> tuple[dict[str, list[str]], RunningWork | None]:
-    """What changed, by stage; nothing, and who is at work, while DVC is held by a run."""
+    """Reasons why stages changed; while a run has locked DVC, none and the running work."""
     from mlops_cli.errors import Busy
-    from mlops_cli.project.at_work import mark_running
+    from mlops_cli.project.at_work import find_running
     from mlops_cli.project.dvc import changes
 
-    for left in reversed(range(_TRIES)):
-        if working := mark_running(layout):
-            return {}, working
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        if running := find_running(layout):
+            return {}, running
         try:
             return changes(layout.root), None
         except Busy:
-            # Somebody began just now, or DVC's lock outlives one that was killed for a moment.
-            if not left:
+            # A run has just begun, or the lock of a killed DVC still exists for a moment.
+            if not attempts_left:
                 raise
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_SECONDS)
     raise AssertionError
 
 
 def _retraining(layout: Layout) -> dict[str, Any]:
-    """The retraining that was interrupted, and the last one that ended."""
+    """The interrupted retraining, and the last finished one."""
     from dataclasses import asdict
 
     from mlops_cli.project.at_work import holder_alive
@@ -114,39 +114,39 @@ def _draw(facts: dict[str, Any]) -> None:
         table.add_column(column, overflow="fold")
     colours = {"up to date": "green", "changed": "yellow", "at work": "yellow"}
     for name, stage in facts["stages"].items():
-        why = stage["why"][:_REASONS]
-        more = len(stage["why"]) - len(why)
+        reasons = stage["why"][:_MAX_REASONS]
+        more = len(stage["why"]) - len(reasons)
         colour = colours.get(stage["state"], "dim")
         table.add_row(
             name,
             f"[{colour}]{stage['state']}[/{colour}]",
-            "\n".join(map(console.line, why)) + (f"\n... and {more} more" if more else ""),
+            "\n".join(map(console.line, reasons)) + (f"\n... and {more} more" if more else ""),
             console.line(stage["last"] or ""),
         )
     out.print(table)
-    if at := facts["at_work"]:
-        where = f", in the stage {at['stage']}" if at["stage"] else ""
-        out.print(f"[yellow]at work[/yellow] a run (process {at['process']}){where}")
-    for name, why in facts["other"].items():
-        said = console.line(f"{name}: {', '.join(why)}")
-        out.print(f"[yellow]changed[/yellow] {said}")
+    if running := facts["at_work"]:
+        where = f", in the stage {running['stage']}" if running["stage"] else ""
+        out.print(f"[yellow]at work[/yellow] a run (process {running['process']}){where}")
+    for name, reasons in facts["other"].items():
+        text = console.line(f"{name}: {', '.join(reasons)}")
+        out.print(f"[yellow]changed[/yellow] {text}")
 
 
 def _draw_retraining(facts: dict[str, Any]) -> None:
     out = console.console()
-    one = facts["unfinished"]
-    if one and facts["process"]:
-        told = f"retraining up to {console.line(one['until'])} (process {facts['process']})"
-        out.print(f"[yellow]at work[/yellow] {told}")
-    elif one:
-        until = console.line(one["until"])
+    attempt = facts["unfinished"]
+    if attempt and facts["process"]:
+        text = f"retraining up to {console.line(attempt['until'])} (process {facts['process']})"
+        out.print(f"[yellow]at work[/yellow] {text}")
+    elif attempt:
+        until = console.line(attempt["until"])
         out.print(
-            f"[yellow]interrupted[/yellow] retraining up to {until} (`mlops retrain` goes on, "
-            "`mlops retrain --abandon` puts back)"
+            f"[yellow]interrupted[/yellow] retraining up to {until} (`mlops retrain` continues it, "
+            "`mlops retrain --abandon` undoes it)"
         )
-    if one := facts["last"]:
-        what = f" {one['version']}" if one["version"] else ""
-        detail = f"; {one['detail']}" if one["detail"] else ""
-        said = f"last retraining, up to {one['until']}: {one['outcome']}{what}{detail}"
-        out.print(said, markup=False)
-        out.print(f"  why: {one['reason']} ({one['at']})", markup=False)
+    if attempt := facts["last"]:
+        what = f" {attempt['version']}" if attempt["version"] else ""
+        detail = f"; {attempt['detail']}" if attempt["detail"] else ""
+        text = f"last retraining, up to {attempt['until']}: {attempt['outcome']}{what}{detail}"
+        out.print(text, markup=False)
+        out.print(f"  why: {attempt['reason']} ({attempt['at']})", markup=False)

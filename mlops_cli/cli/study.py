@@ -1,4 +1,4 @@
-"""`mlops study`: what features, rows and their age are worth, by fitting the model anew."""
+"""`mlops study`: ablation, learning curve, staleness and adversarial validation."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ def study(
     """Refit the last model on other features or rows, and compare.
 
     ablation leaves out each source of features, or each feature. learning fits on fewer rows, and
-    staleness on older ones. adversarial measures whether a model can tell test rows from training
-    rows. The report is reports/studies/STUDY.json (ablation --by feature: ablation-feature.json).
+    staleness on older ones. adversarial measures whether a model can distinguish test rows from
+    training rows. The report is reports/studies/STUDY.json (ablation --by feature:
+    ablation-feature.json).
 
     Example: mlops study ablation --by feature
     """
@@ -58,8 +59,8 @@ def study(
     layout, params = open_project()
     start = perf_counter()
     with live_progress("study", quiet=as_json) as progress:
-        found = run(name, params, layout, Options(rows, by, step, steps), progress)
+        summary = run(name, params, layout, Options(rows, by, step, steps), progress)
     if as_json:
-        console.draw_json(found.facts)
+        console.draw_json(summary.facts)
         return
-    console.draw_summary("study", found, perf_counter() - start, tables=True)
+    console.draw_summary("study", summary, perf_counter() - start, tables=True)

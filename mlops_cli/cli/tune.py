@@ -1,4 +1,4 @@
-"""`mlops tune`: the search, by one process or by several that share it."""
+"""`mlops tune`: search model families and settings, in one or several processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def tune(
     workers: Annotated[
         int,
         typer.Option(
-            min=1, max=256, metavar="N", help="The processes of this machine that search."
+            min=1, max=256, metavar="N", help="The number of search processes on this machine."
         ),
     ] = 1,
     storage: Annotated[

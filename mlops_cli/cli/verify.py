@@ -1,4 +1,4 @@
-"""`mlops verify`: whether a version is what it claims to be."""
+"""`mlops verify`: check a version's tag, record, bundle, code and data."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["verify"]
 
-_NOTES = 5
-"""Notes on the registry that are shown."""
+_MAX_NOTES = 5
+"""Maximum number of notes on the registry that are printed."""
 
 
 def verify(
@@ -50,42 +50,42 @@ def verify(
 
     if anyway and not rebuild:
         raise Usage("--anyway is of use with --rebuild only", "Add it, or leave --anyway out.")
-    layout, found, assignment = _named(version)
+    layout, tagged, assignment = _find_version(version)
     with live_progress("verify", quiet=as_json) as progress:
-        checks = verify_version(layout.root, found, remote, progress, assignment)
+        checks = verify_version(layout.root, tagged, remote, progress, assignment)
     if not as_json:
-        _draw_checks(found, checks)
+        _draw_checks(tagged, checks)
     failed = [check.name for check in checks if not check.passed]
-    again = None
+    rebuilt = None
     if rebuild and failed and not anyway:
-        why = f"nothing was run, as checks failed ({', '.join(failed)}); --anyway runs it"
-        again = RebuildResult("not reproduced", why, {})
+        reason = f"nothing was run, as checks failed ({', '.join(failed)}); --anyway runs it"
+        rebuilt = RebuildResult("not reproduced", reason, {})
         if not as_json:
-            _draw_rebuilt(again)
+            _draw_rebuilt(rebuilt)
     elif rebuild:
         with live_progress("rebuild", quiet=as_json) as progress:
             try:
-                again = run_again(layout.root, found, remote, progress)
+                rebuilt = run_again(layout.root, tagged, remote, progress)
             except MlopsError as error:
-                again = RebuildResult("not reproduced", error.message, {})
+                rebuilt = RebuildResult("not reproduced", error.message, {})
         if not as_json:
-            _draw_rebuilt(again)
-    passed = not failed and (again is None or again.verdict != "not reproduced")
+            _draw_rebuilt(rebuilt)
+    passed = not failed and (rebuilt is None or rebuilt.verdict != "not reproduced")
     if as_json:
-        console.draw_json(_plain(found, checks, again, passed=passed))
+        console.draw_json(_plain(tagged, checks, rebuilt, passed=passed))
     if not passed:
         raise typer.Exit(4)
 
 
-def _named(text: str) -> tuple[Layout, Version, Assignment | None]:
-    """A version as its name says, also where it is in its stage against the rules."""
+def _find_version(text: str) -> tuple[Layout, Version, Assignment | None]:
+    """Find a version by its name, also if its stage assignment breaks the rules."""
     from mlops_cli.cli.project import open_project
     from mlops_cli.registry.approvals.stage_rules import named_assignment
     from mlops_cli.registry.git_tags import read
 
     layout, params = open_project()
     registry = read(layout.root, params.register_.name)
-    for note in registry.notes[:_NOTES]:
+    for note in registry.notes[:_MAX_NOTES]:
         console.draw_note(note)
     if "#" not in text:
         return layout, registry.find(text), None
@@ -106,37 +106,37 @@ def _draw_checks(version: Version, checks: tuple[VerificationCheck, ...]) -> Non
         out.print(f"[bold green]verified[/bold green]: all {len(checks)} checks passed")
 
 
-def _draw_rebuilt(again: RebuildResult) -> None:
+def _draw_rebuilt(result: RebuildResult) -> None:
     from mlops_cli.reporting import Table
 
-    if again.metrics and again.verdict != "reproduced to the byte":
+    if result.metrics and result.verdict != "reproduced to the byte":
         rows = tuple(
             (m.metric, m.stated, f"[{m.low:.4g}, {m.high:.4g}]", m.again, m.inside)
-            for m in again.metrics
+            for m in result.metrics
         )
         columns = ("metric", "stated", "interval", "again", "inside")
         console.draw_table(Table("metrics", columns, rows))
-    if again.libraries:
-        console.draw_table(Table("libraries", ("library", "then", "now"), again.libraries))
+    if result.libraries:
+        console.draw_table(Table("libraries", ("library", "then", "now"), result.libraries))
     colour = {"reproduced to the byte": "green", "not reproduced": "red"}.get(
-        again.verdict, "yellow"
+        result.verdict, "yellow"
     )
-    said = console.line(again.said)
-    console.console().print(f"[bold {colour}]{again.verdict}[/bold {colour}]: {said}")
+    message = console.line(result.said)
+    console.console().print(f"[bold {colour}]{result.verdict}[/bold {colour}]: {message}")
 
 
 def _plain(
     version: Version,
     checks: tuple[VerificationCheck, ...],
-    again: RebuildResult | None,
+    result: RebuildResult | None,
     *,
     passed: bool,
 ) -> dict[str, Any]:
     rebuilt = None
-    if again is not None:
+    if result is not None:
         rebuilt = {
-            **vars(again),
-            "metrics": [{**vars(m), "inside": m.inside} for m in again.metrics],
+            **vars(result),
+            "metrics": [{**vars(m), "inside": m.inside} for m in result.metrics],
         }
     return {
         "version": version.label,

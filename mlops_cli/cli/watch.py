@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["watch"]
 
-_CODES = {0: "done", 5: "refused", 8: "busy", 10: "found drift", 11: "found worse performance"}
+_OUTCOMES = {0: "done", 5: "refused", 8: "busy", 10: "found drift", 11: "found worse performance"}
 
 
 def watch(
@@ -36,10 +36,10 @@ def watch(
     local: Local = False,
     as_json: Json = False,
 ) -> None:
-    """Monitor on a schedule, and retrain where it is needed.
+    """Monitor on a schedule, and retrain if needed.
 
     A step that fails is reported, and the next round tries again. Ctrl-C or SIGTERM lets the
-    running step end first; a second one interrupts it, and the next round goes on from there. Only
+    running step end first; a second one interrupts it, and the next round continues it. Only
     one `mlops watch` runs in a project (exit code 8). With --once the exit code is that of the step
     that failed. With --json each round is one line.
 
@@ -51,7 +51,7 @@ def watch(
     from mlops_cli.retraining import watch as live
 
     layout, params = open_project()
-    _check(every)
+    _check_interval(every)
     if wanted is not None:
         from mlops_cli.retraining.schedules import schedule
 
@@ -59,24 +59,24 @@ def watch(
         return
     out, codes = console.console(), []
 
-    def began(step: str) -> None:
+    def on_start(step: str) -> None:
         if not as_json:
             out.print(f"[dim]{step} ...[/dim]")
 
-    def ended(done: WatchRound) -> None:
-        codes.append(live.exit_code_of(done))
+    def on_end(watch_round: WatchRound) -> None:
+        codes.append(live.exit_code_of(watch_round))
         if as_json:
-            _draw_line(done)
+            _draw_line(watch_round)
         else:
-            _draw(done)
+            _draw(watch_round)
 
     stop = live.StopSignal()
-    live.watch(layout, every, stop, began, ended, once=once, local=local)
+    live.watch(layout, every, stop, on_start, on_end, once=once, local=local)
     if once and codes and codes[-1]:
         raise typer.Exit(codes[-1])
 
 
-def _check(every: str) -> None:
+def _check_interval(every: str) -> None:
     from mlops_cli.data.durations import microseconds
     from mlops_cli.errors import Usage
 
@@ -86,25 +86,25 @@ def _check(every: str) -> None:
         raise Usage(f"--every {every} is under a second", "Such as 10m, 1h or 1d.")
 
 
-def _draw_line(done: WatchRound) -> None:
+def _draw_line(watch_round: WatchRound) -> None:
     import sys
     from dataclasses import asdict
 
-    console.draw_json(asdict(done), indent=None)
+    console.draw_json(asdict(watch_round), indent=None)
     sys.stdout.flush()
 
 
-def _draw(done: WatchRound) -> None:
+def _draw(watch_round: WatchRound) -> None:
     out = console.console()
-    told = []
-    for step, code in done.codes.items():
-        words = _CODES.get(code, f"failed ({code})")
-        said = done.said[step]
-        if step == "retrain" and code == 0 and isinstance(said, dict):
-            words = said.get("outcome") or words
-            words += f" {said['version']}" if said.get("version") else ""
-        told.append(f"{step}: {words}")
-    out.print(f"{done.ended}  {'; '.join(told)}", markup=False)
-    for step, code in done.codes.items():
+    parts = []
+    for step, code in watch_round.codes.items():
+        outcome = _OUTCOMES.get(code, f"failed ({code})")
+        answer = watch_round.said[step]
+        if step == "retrain" and code == 0 and isinstance(answer, dict):
+            outcome = answer.get("outcome") or outcome
+            outcome += f" {answer['version']}" if answer.get("version") else ""
+        parts.append(f"{step}: {outcome}")
+    out.print(f"{watch_round.ended}  {'; '.join(parts)}", markup=False)
+    for step, code in watch_round.codes.items():
         if code not in {0, 10, 11}:
-            out.print(f"  {step}: {done.said[step]}", markup=False)
+            out.print(f"  {step}: {watch_round.said[step]}", markup=False)

@@ -1,5 +1,5 @@
-"""Values and tables before they mean anything: column types and names, moments, files on disk.
+"""Column types and names, timestamps, SQL expressions, and files on disk.
 
-Pure functions but for ``atomic_files``, ``parquet``, ``private_files``, ``unpacking`` and
-``untrusted``, which are the package's ways to files.
+All functions are pure, but for ``atomic_files``, ``parquet``, ``private_files``, ``unpacking`` and
+``untrusted``, which access files.
 """

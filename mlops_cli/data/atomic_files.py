@@ -1,4 +1,4 @@
-"""Writing that is never seen half done, and errors of the disk as sentences."""
+"""Atomic file writes, JSON files, and detection of a full disk."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ __all__ = [
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that takes its place when the block ends well.
+    """Yield a temporary path that replaces ``target`` when the block ends without an error.
 
-    What is made there may be a file or a folder. On an error it is removed and ``target``
-    stays as it was; after a kill the leftover (a dot name) is removed by the next call.
+    The block may create a file or a folder there. On an error it is removed and ``target`` stays
+    as it was; after a kill, the next call removes the leftover (a dot name).
 
     Raises
     ------
     DiskFull
-        If writing failed for want of space.
+        If writing failed because the disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.part"
@@ -57,26 +57,26 @@ def atomic_write(target: Path) -> Iterator[Path]:
 
 
 def json_text(content: Any) -> str:
-    """JSON that is the same for the same content, and is readable in a diff."""
+    """Serialise to JSON: the same text for the same content, and readable in a diff."""
     text = json.dumps(content, indent=2, sort_keys=False, ensure_ascii=False, allow_nan=False)
     return text + "\n"
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write what ``json_text`` gives."""
+    """Write ``json_text(content)`` atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(json_text(content), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """Read what ``write_json`` wrote.
+    """Read a JSON file that ``write_json`` wrote.
 
     Raises
     ------
     NotFound
-        If the file isn't there: the stage that makes it hasn't run.
+        If the file doesn't exist, because the stage that makes it hasn't run.
     DataRefused
-        If it isn't JSON, or beyond what is read of one file.
+        If it isn't JSON, or exceeds the limits of size and depth.
     """
     try:
         return json_tree(path.read_bytes(), str(path))
@@ -88,9 +88,10 @@ def read_json(path: Path) -> Any:
 
 
 def append_json_line(path: Path, entry: Mapping[str, Any]) -> None:
-    """Append an object to a file of JSON lines, durably.
+    """Append an object to a JSON Lines file, durably (fsync).
 
-    What a kill cut off before stays a line of its own, so that it doesn't take this one with it.
+    If a kill cut off the last line, the new object begins a line of its own, so that it stays
+    readable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(entry, ensure_ascii=False, allow_nan=False)
@@ -104,9 +105,9 @@ def append_json_line(path: Path, entry: Mapping[str, Any]) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects that ``append_json_line`` wrote; none where there is no file.
+    """The objects that ``append_json_line`` wrote; empty if the file doesn't exist.
 
-    A line that a kill cut off is passed over.
+    A line that a kill cut off is skipped.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -120,10 +121,10 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error, of the system's or of a library's, says that the disk is full."""
+    """Whether an error of the operating system or of a library means that the disk is full."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return True
-    # Polars and Arrow wrap the operating system's error in their own.
+    # Polars and Arrow wrap the operating system's error in their own type.
     text = str(error)
     return "No space left on device" in text or f"os error {errno.ENOSPC})" in text
 

@@ -12,7 +12,7 @@ __all__ = ["feature_name", "project_name", "quoted"]
 
 
 def quoted(name: str) -> str:
-    """The column as a SQL identifier, in double quotes where it needs them.
+    """The column as a SQL identifier, in double quotes only if it needs them.
 
     Examples
     --------
@@ -25,23 +25,23 @@ def quoted(name: str) -> str:
 
 
 def _is_plain(name: str) -> bool:
-    # Rather than keep a list of keywords, ask the dialect itself what the bare word means.
+    # There is no list of keywords: the dialect itself parses the bare word.
     import polars as pl
 
     from mlops_cli.data.sql.grammar import GrammarError, parse
 
     try:
-        meant = pl.sql_expr(name)
-        plain = meant.meta.is_column() and meant.meta.output_name() == name
+        expr = pl.sql_expr(name)
+        plain = expr.meta.is_column() and expr.meta.output_name() == name
         return plain and parse(name).columns == (name,)
     except (pl.exceptions.PolarsError, GrammarError):
         return False
 
 
 def feature_name(column: str, taken: Container[str] = ()) -> str:
-    """A name that is easy to write: lower case, no accents, underscores between the words.
+    """A feature's name from a column's: lower case, no accents, underscores between words.
 
-    Letters of other scripts stay. A number is added where the name is ``taken``.
+    Letters of other scripts stay. A number is appended if the name is ``taken``.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def feature_name(column: str, taken: Container[str] = ()) -> str:
 
 
 def project_name(text: str) -> str:
-    """A project's name from a folder's: small letters, digits, hyphens; a letter first.
+    """A project's name from a folder's: lower case letters, digits, hyphens; a letter first.
 
     Examples
     --------
@@ -69,6 +69,6 @@ def project_name(text: str) -> str:
     """
     folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "-", folded).strip("-")
-    if not name[:1].isalpha() or len(name) < 2:  # noqa: PLR2004  a model's name takes two
+    if not name[:1].isalpha() or len(name) < 2:  # noqa: PLR2004  the minimum for a model's name
         name = f"project-{name}".rstrip("-")
     return name[:LONGEST_NAME].rstrip("-")

@@ -1,4 +1,4 @@
-"""How CSV is read, of files, batches and requests alike: records, names, missing values."""
+"""How CSV is read in files, batches and requests: records, column names, missing values."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
 __all__ = ["missing_as_null", "name_all", "records"]
 
 _LONGEST = 1 << 30
-"""Characters that a value may have."""
+"""Maximum number of characters of a value."""
 
 
 def records(lines: Iterable[str], separator: str) -> Reader:
-    """The records of lines, which may end within quotes; ``csv.Error`` for what is none."""
+    """Parse lines as CSV records; lines may end within quotes, and errors are ``csv.Error``."""
     csv.field_size_limit(_LONGEST)
     return csv.reader(lines, delimiter=separator)
 
 
 def name_all(names: Sequence[str]) -> list[str]:
-    """The names, where a column without one (an index that pandas or R wrote) gets its place's.
+    """Name columns without a name (an index that pandas or R wrote) by their position.
 
     Examples
     --------
-    >>> complete(["", "a", " "])
+    >>> name_all(["", "a", " "])
     ['unnamed_1', 'a', 'unnamed_3']
     """
-    found: list[str] = []
-    for at, name in enumerate(names, 1):
-        chosen = name if name.strip() else f"unnamed_{at}"
-        while chosen != name and chosen in {*names, *found}:
+    all_names: list[str] = []
+    for position, name in enumerate(names, 1):
+        chosen = name if name.strip() else f"unnamed_{position}"
+        while chosen != name and chosen in {*names, *all_names}:
             chosen += "_"
-        found.append(chosen)
-    return found
+        all_names.append(chosen)
+    return all_names
 
 
 def missing_as_null(column: str, texts: Iterable[str]) -> pl.Expr:
-    """A column of texts with null for each of ``texts``."""
+    """A text column with null in place of each of ``texts``."""
     return pl.when(~pl.col(column).is_in(list(texts))).then(pl.col(column)).alias(column)

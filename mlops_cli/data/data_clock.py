@@ -1,7 +1,7 @@
-"""The data clock: what of a table was known before a given moment.
+"""The data clock: cuts a table to what was known before a given moment.
 
-Rows are cut by the time that they are about; single values are masked where the time at which
-they became known has not come yet.
+Rows are dropped by their event time or the time at which they became known. Single values are
+masked if they became known only later.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Clock", "Tally", "in_utc"]
 
 
 def in_utc(moment: dt.date | dt.datetime) -> dt.datetime:
-    """Make a moment of the parameters aware: without a zone it is UTC, a date is its midnight."""
+    """Convert to an aware moment in UTC: UTC is assumed without a zone, midnight for a date."""
     if not isinstance(moment, dt.datetime):
         moment = dt.datetime(moment.year, moment.month, moment.day, tzinfo=dt.UTC)
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
@@ -34,17 +34,17 @@ def in_utc(moment: dt.date | dt.datetime) -> dt.datetime:
 
 @dataclass
 class Tally:
-    """What was counted while a table went by; adding two gives the tally of both."""
+    """Counts of a table that is cut in batches; the tallies of batches can be added."""
 
     rows_in: int = 0
     rows: int = 0
     undated: int = 0
     pending: Counter[str] = field(default_factory=Counter)
-    """Column -> values masked as not known yet."""
+    """Column -> number of values masked because they were not known yet."""
     unknown: Counter[str] = field(default_factory=Counter)
-    """Column -> values masked as nobody knows when they became known."""
+    """Column -> number of values masked because the time at which they became known is missing."""
     infinite: Counter[str] = field(default_factory=Counter)
-    """Column -> infinite values, which were taken as missing."""
+    """Column -> number of infinite values, which were read as missing."""
     span: tuple[dt.datetime, dt.datetime] | None = None
     """First and last time of the rows kept."""
     span_in: tuple[dt.datetime, dt.datetime] | None = None
@@ -52,7 +52,7 @@ class Tally:
 
     @property
     def dropped(self) -> int:
-        """Rows at or after the clock."""
+        """Number of rows at or after the clock."""
         return self.rows_in - self.rows - self.undated
 
     def __add__(self, other: Tally) -> Tally:
@@ -63,15 +63,15 @@ class Tally:
             self.pending + other.pending,
             self.unknown + other.unknown,
             self.infinite + other.infinite,
-            _hull(self.span, other.span),
-            _hull(self.span_in, other.span_in),
+            _merge_spans(self.span, other.span),
+            _merge_spans(self.span_in, other.span_in),
         )
 
 
 Span = tuple[dt.datetime, dt.datetime] | None
 
 
-def _hull(one: Span, other: Span) -> Span:
+def _merge_spans(one: Span, other: Span) -> Span:
     if one is None or other is None:
         return one or other
     return min(one[0], other[0]), max(one[1], other[1])
@@ -79,13 +79,13 @@ def _hull(one: Span, other: Span) -> Span:
 
 @dataclass(frozen=True)
 class Clock:
-    """The clock for one table; make it with ``Clock.of``."""
+    """The data clock for one table; create it with ``Clock.of``."""
 
     until: dt.datetime | None
     time: str | None
     row_known: str | None
     hidden: Mapping[str, tuple[str, ...]]
-    """Column -> the time columns that must all have come before its value is known."""
+    """Column -> time columns, all of which must be before the clock for its value to be known."""
 
     @classmethod
     def of(cls, source: Source, until: dt.datetime | None, schema: pl.Schema, place: str) -> Clock:
@@ -94,16 +94,16 @@ class Clock:
         Raises
         ------
         BadParams
-            If they name a column that isn't there, that holds no times, or each other in a ring.
+            If they name a column that doesn't exist or holds no times, or form a circle.
         """
         late = {c: k for c, k in source.known_at.items() if c != "*"}
         for column in late:
-            _check_there(column, schema, f"{place}.known_at")
+            _check_column(column, schema, f"{place}.known_at")
         times = {f"{place}.known_at.{c}": k for c, k in source.known_at.items()}
         if source.time is not None:
             times[f"{place}.time"] = source.time
         for where, column in times.items():
-            _check_there(column, schema, where)
+            _check_column(column, schema, where)
             if not isinstance(schema[column], (pl.Date, pl.Datetime)):
                 raise BadParams(
                     f"{where} names {column!r}, which holds {str(schema[column]).lower()} values, "
@@ -111,89 +111,96 @@ class Clock:
                     f"State its type: `types: {{{column}: datetime}}`, or derive a time from it.",
                 )
         row_known = source.known_at.get("*")
-        # A column that tells when another becomes known would itself give the future away.
-        tellers = {k: k for k in late.values() if k not in {source.time, row_known}}
-        late = {**tellers, **late}
-        return cls(until, source.time, row_known, {c: _chain(c, late, place) for c in late})
+        # The time at which a value becomes known would itself leak the future.
+        time_columns = {k: k for k in late.values() if k not in {source.time, row_known}}
+        late = {**time_columns, **late}
+        return cls(until, source.time, row_known, {c: _time_chain(c, late, place) for c in late})
 
     @property
     def masks(self) -> bool:
-        """Whether single values are masked, so that the table gets the column ``_pending``."""
+        """Whether single values are masked, which adds the column ``_pending``."""
         return bool(self.hidden)
 
     def schema(self, given: pl.Schema) -> pl.Schema:
-        """Give the schema of what ``cut`` returns."""
+        """The schema of what ``cut`` returns."""
         return pl.Schema({**given, PENDING: pl.Boolean()}) if self.masks else given
 
     def cut(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Tally]:
-        """Keep what was known before the clock, and count what was not.
+        """Drop or mask what was not known before the clock, and count it.
 
-        Rows without a time are left out. Where ``until`` is None, everything is known.
+        Rows without a time are dropped. If ``until`` is None, everything is known.
         """
         tally = Tally(rows_in=frame.height)
         if self.time is not None:
-            tally.span_in = _span(frame, self.time)
-        dated = [pl.col(c).is_not_null() for c in (self.time, self.row_known) if c is not None]
-        if dated:
-            frame = frame.filter(dated)
+            tally.span_in = _time_span(frame, self.time)
+        has_time = [pl.col(c).is_not_null() for c in (self.time, self.row_known) if c is not None]
+        if has_time:
+            frame = frame.filter(has_time)
             tally.undated = tally.rows_in - frame.height
         if self.until is not None:
-            come = [c for c in (self.time, self.row_known) if c is not None]
-            frame = frame.filter([self._before(c) for c in come]) if come else frame
+            row_times = [c for c in (self.time, self.row_known) if c is not None]
+            frame = (
+                frame.filter([self._is_before_clock(c) for c in row_times]) if row_times else frame
+            )
         if self.masks:
-            frame = self._mask(frame, tally)
+            frame = self._mask_values(frame, tally)
         tally.rows = frame.height
         if self.time is not None:
-            tally.span = _span(frame, self.time)
+            tally.span = _time_span(frame, self.time)
         return frame, tally
 
-    def _before(self, column: str) -> pl.Expr:
+    def _is_before_clock(self, column: str) -> pl.Expr:
         return pl.col(column).cast(DTYPES["datetime"]) < pl.lit(self.until, DTYPES["datetime"])
 
-    def _mask(self, frame: pl.DataFrame, tally: Tally) -> pl.DataFrame:
+    def _mask_values(self, frame: pl.DataFrame, tally: Tally) -> pl.DataFrame:
         if self.until is None:
             return frame.with_columns(pl.lit(value=False).alias(PENDING))
-        later = frame.select(self._later(c).alias(c) for c in self.hidden)
-        unknown = frame.select(self._unknown(c).alias(c) for c in self.hidden)
-        tally.pending.update({c: int(later[c].sum()) for c in self.hidden})
-        tally.unknown.update({c: int((unknown[c] & ~later[c]).sum()) for c in self.hidden})
-        pending = later.select(pl.any_horizontal(pl.all())).to_series()
+        pending_values = frame.select(self._is_pending(c).alias(c) for c in self.hidden)
+        unknown_values = frame.select(self._is_unknown(c).alias(c) for c in self.hidden)
+        tally.pending.update({c: int(pending_values[c].sum()) for c in self.hidden})
+        tally.unknown.update(
+            {c: int((unknown_values[c] & ~pending_values[c]).sum()) for c in self.hidden}
+        )
+        pending = pending_values.select(pl.any_horizontal(pl.all())).to_series()
         return frame.with_columns(
-            pl.when(~(later[c] | unknown[c])).then(pl.col(c)).alias(c) for c in self.hidden
+            pl.when(~(pending_values[c] | unknown_values[c])).then(pl.col(c)).alias(c)
+            for c in self.hidden
         ).with_columns(pending.alias(PENDING))
 
-    def _later(self, column: str) -> pl.Expr:
-        tellers = self.hidden[column]
-        return pl.any_horizontal([~self._before(k) for k in tellers]).fill_null(value=False)
+    def _is_pending(self, column: str) -> pl.Expr:
+        time_columns = self.hidden[column]
+        return pl.any_horizontal([~self._is_before_clock(k) for k in time_columns]).fill_null(
+            value=False
+        )
 
-    def _unknown(self, column: str) -> pl.Expr:
-        untold = pl.any_horizontal([pl.col(k).is_null() for k in self.hidden[column]])
-        return untold & pl.col(column).is_not_null()
+    def _is_unknown(self, column: str) -> pl.Expr:
+        no_time = pl.any_horizontal([pl.col(k).is_null() for k in self.hidden[column]])
+        return no_time & pl.col(column).is_not_null()
 
 
-def _check_there(column: str, schema: pl.Schema, where: str) -> None:
+def _check_column(column: str, schema: pl.Schema, where: str) -> None:
     if column not in schema:
         raise BadParams(
             f"{where} names the column {column!r}, which is not there", nearest(column, schema)
         )
 
 
-def _chain(column: str, late: Mapping[str, str], place: str) -> tuple[str, ...]:
-    """List the time columns that a value waits for: its own, that one's own, and so on."""
+def _time_chain(column: str, late: Mapping[str, str], place: str) -> tuple[str, ...]:
+    """The time columns on which a value depends: its own, the one of that column, and so on."""
     chain: list[str] = []
-    teller = late[column]
-    while teller not in chain:
-        chain.append(teller)
-        if teller not in late or late[teller] == teller:
+    time_column = late[column]
+    while time_column not in chain:
+        chain.append(time_column)
+        if time_column not in late or late[time_column] == time_column:
             return tuple(chain)
-        teller = late[teller]
+        time_column = late[time_column]
     raise BadParams(
-        f"{place}.known_at goes in a ring: {' -> '.join([column, *chain, teller])}",
+        f"{place}.known_at goes in a ring: {' -> '.join([column, *chain, time_column])}",
         "One of these columns must be known at a time that depends on no other.",
     )
 
 
-def _span(frame: pl.DataFrame, time: str) -> Span:
+def _time_span(frame: pl.DataFrame, time: str) -> Span:
     times = frame[time].cast(DTYPES["datetime"]).drop_nulls()
     if times.is_empty():
         return None

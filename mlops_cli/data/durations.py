@@ -1,4 +1,4 @@
-"""Durations such as ``24h`` or ``1mo``: as numbers, and by the calendar."""
+"""Durations such as ``24h`` or ``1mo``: in microseconds, and added by the calendar."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNITS = {
 
 @cache
 def microseconds(duration: str) -> int | None:
-    """The length of a duration in UTC; None where it depends on the calendar (mo, q, y)."""
+    """The length of a duration in UTC; None if it depends on the calendar (mo, q, y)."""
     parts = re.findall(r"([0-9]+)(us|ms|mo|s|m|h|d|w|q|y)", duration)
     if any(unit not in _UNITS for _, unit in parts):
         return None
@@ -29,7 +29,7 @@ def microseconds(duration: str) -> int | None:
 
 
 def add(moment: dt.datetime, span: str) -> dt.datetime:
-    """A moment, a span later by the calendar.
+    """Add a span to a moment, by the calendar.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def add(moment: dt.datetime, span: str) -> dt.datetime:
 
 
 def subtract(moment: dt.datetime, span: str | None) -> dt.datetime:
-    """A moment, a span earlier by the calendar; None is no span.
+    """Subtract a span from a moment, by the calendar; None changes nothing.
 
     Examples
     --------

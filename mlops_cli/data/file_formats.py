@@ -1,4 +1,4 @@
-"""The formats of tables in files, told by the ending of a file's name."""
+"""File formats of tables, by the ending of the file's name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENDINGS = {
 
 
 def format_of_name(name: str) -> str | None:
-    """Tell the format by a file's name; None if its ending isn't known.
+    """The format of a file, by its name; None for an unknown ending.
 
     Examples
     --------
@@ -23,6 +23,6 @@ def format_of_name(name: str) -> str | None:
     ('csv', None)
     """
     lower = name.lower()
-    inner = lower.removesuffix(".gz")
-    kind = next((kind for ending, kind in ENDINGS.items() if inner.endswith(ending)), None)
-    return None if kind == "parquet" and inner != lower else kind
+    uncompressed = lower.removesuffix(".gz")
+    kind = next((kind for ending, kind in ENDINGS.items() if uncompressed.endswith(ending)), None)
+    return None if kind == "parquet" and uncompressed != lower else kind

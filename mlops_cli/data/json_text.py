@@ -1,6 +1,6 @@
-"""The size of a JSON text before it is parsed: how many values it has, and how deep they lie.
+"""Number of values and depth of a JSON text, measured before it is parsed.
 
-A parser makes an object of each value, which takes up to thirty times the memory of the text.
+A parser creates an object for each value, which takes up to thirty times the memory of the text.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import numpy as np
 __all__ = ["DEEPEST", "JsonSize", "may_be_deep", "measure", "text_is_deep"]
 
 DEEPEST = 64
-"""Lists and objects inside each other; what reads values recursively slows down beyond."""
+"""Maximum nesting of lists and objects; recursive readers slow down beyond it."""
 _CHUNK = 1 << 20
 _QUOTE, _COMMA = b'",'
 _OPENING, _CLOSING = b"{[", b"}]"
 
 
 class JsonSize(NamedTuple):
-    """What a parser would make of a text.
+    """Size of a JSON text as Python objects.
 
     Attributes
     ----------
     values
-        Members of lists and objects, at most.
+        Upper bound for the number of members of lists and objects.
     containers
-        Lists and objects.
+        Number of lists and objects.
     depth
-        Lists and objects inside each other.
+        Nesting of lists and objects.
     """
 
     values: int
@@ -37,16 +37,16 @@ class JsonSize(NamedTuple):
 
 
 def measure(text: bytes) -> JsonSize:
-    """Count values outside of strings; of a text that isn't JSON, any numbers."""
+    """Measure a JSON text; for a text that isn't JSON, the numbers mean nothing."""
     if b"\\" in text:
-        # What is left of an escape holds neither a quote nor a backslash.
+        # Without escaped backslashes and quotes, each quote begins or ends a string.
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     values = containers = level = depth = 0
-    inside = False
+    in_string = False
     for start in range(0, len(text), _CHUNK):
         part = np.frombuffer(text, np.uint8, min(_CHUNK, len(text) - start), start)
-        quoted = np.logical_xor.accumulate(part == _QUOTE) ^ inside
-        inside = bool(quoted[-1])
+        quoted = np.logical_xor.accumulate(part == _QUOTE) ^ in_string
+        in_string = bool(quoted[-1])
         outside = ~quoted
         values += int(np.count_nonzero((part == _COMMA) & outside))
         opens = ((part == _OPENING[0]) | (part == _OPENING[1])) & outside
@@ -59,10 +59,10 @@ def measure(text: bytes) -> JsonSize:
 
 
 def may_be_deep(text: bytes) -> bool:
-    """Whether a text has enough lists and objects to be deeper than allowed; quick."""
+    """Whether a text has enough brackets to be deeper than allowed; fast."""
     return text.count(b"{") + text.count(b"[") > DEEPEST
 
 
 def text_is_deep(text: bytes) -> bool:
-    """Whether a text is deeper than allowed; quick where it is flat."""
+    """Whether a text is nested deeper than allowed; fast for flat texts."""
     return may_be_deep(text) and measure(text).depth > DEEPEST

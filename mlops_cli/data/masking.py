@@ -1,4 +1,4 @@
-"""A value's shape in its place: more people read reports and logs than the data."""
+"""Masks values in reports and logs, which more people read than the data."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 __all__ = ["describe_misfit", "mask"]
 
 _LONGEST = 24
-_MARK = 4
-"""Characters of what stands for a missing value."""
+_LONGEST_MARKER = 4
+"""Maximum number of characters of a marker for missing values, such as NULL."""
 
 
 def mask(value: Any) -> Any:
-    """The shape of a value: letters as ``a`` and ``A``, digits as ``9``; the rest shows the format.
+    """The shape of a value: letters become ``a`` and ``A``, digits ``9``; the format stays visible.
 
-    Truth values and what is missing say nothing of anybody.
+    Booleans and missing values are returned as they are, because they identify nobody.
 
     Examples
     --------
-    >>> masked("ann.b@example.org"), masked(-12.5), masked(None)
+    >>> mask("ann.b@example.org"), mask(-12.5), mask(None)
     ('aaa.a@aaaaaaa.aaa', '-99.9', None)
     """
     if value is None or isinstance(value, bool):
@@ -27,22 +27,22 @@ def mask(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(mask(v) for v in value)
     text = value.isoformat() if isinstance(value, (dt.date, dt.time)) else str(value)
-    shape = "".join(map(_shape, text[:_LONGEST]))
+    shape = "".join(map(_mask_character, text[:_LONGEST]))
     return shape if len(text) <= _LONGEST else f"{shape}... ({len(text)} characters)"
 
 
 def describe_misfit(value: Any) -> str:
-    """A value that is refused, for an error: its shape, or itself where it is a mark such as NULL.
+    """A refused value for an error message: masked, unless it is a short marker such as NULL.
 
     Examples
     --------
-    >>> misfit("n/a"), misfit("ann@example.org")
+    >>> describe_misfit("n/a"), describe_misfit("ann@example.org")
     ("'n/a'", "'aaa@aaaaaaa.aaa'")
     """
-    return repr(value if isinstance(value, str) and len(value) <= _MARK else mask(value))
+    return repr(value if isinstance(value, str) and len(value) <= _LONGEST_MARKER else mask(value))
 
 
-def _shape(character: str) -> str:
+def _mask_character(character: str) -> str:
     if character.isdigit():
         return "9"
     if character.isalpha():

@@ -1,4 +1,4 @@
-"""Tables as Parquet files: read lazily, written whole and always to the same bytes."""
+"""Parquet files: read lazily, written atomically and with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["ROW_GROUP", "count", "scan", "sink", "write"]
 
 ROW_GROUP = 100_000
-"""Rows of a Parquet row group. Fixed, as the file's bytes depend on it."""
+"""Rows of a Parquet row group. Fixed, because the file's bytes depend on it."""
 
 
 def scan(path: Path) -> pl.LazyFrame:
-    """Read one Parquet file lazily, or a folder's files in the order of their names.
+    """Scan one Parquet file lazily, or a folder's files in the order of their names.
 
     Raises
     ------
     NotFound
-        If it isn't there: the stage that makes it hasn't run.
+        If it doesn't exist, because the stage that makes it hasn't run.
     """
     if path.is_dir():
         parts = sorted(path.glob("*.parquet"))
@@ -39,16 +39,16 @@ def scan(path: Path) -> pl.LazyFrame:
 
 
 def write(table: pl.DataFrame | pl.LazyFrame, path: Path) -> None:
-    """Write one Parquet file; it takes ``path``'s place only when it is complete.
+    """Write one Parquet file atomically: it replaces ``path`` only when it is complete.
 
-    A LazyFrame streams through: memory doesn't grow with its rows.
+    A LazyFrame is streamed, so memory doesn't grow with its rows.
     """
     with atomic_write(path) as temporary:
         sink(table, temporary)
 
 
 def sink(table: pl.DataFrame | pl.LazyFrame, path: Path) -> None:
-    """Write one Parquet file in place, for use inside a folder that is itself ``atomic_write``.
+    """Write one Parquet file in place, for use in a folder that is written atomically as a whole.
 
     The same rows give the same bytes on any number of cores: row order is kept, and row groups
     have a fixed size.
@@ -64,5 +64,5 @@ def sink(table: pl.DataFrame | pl.LazyFrame, path: Path) -> None:
 
 
 def count(path: Path) -> int:
-    """Rows of a Parquet file or folder, from the files' footers alone."""
+    """Number of rows of a Parquet file or folder, from the files' footers alone."""
     return int(scan(path).select(pl.len()).collect().item())

@@ -1,7 +1,7 @@
-"""Whether rows lie in the order of something that no column names, such as the time they came in.
+"""Detects a row order by something that no column has, such as the time of arrival.
 
-Rows next to each other are then alike: figures of the first rows are others than those of the
-last. A table that is sorted by one of its columns isn't meant, however much others go with it.
+Neighbouring rows are then alike, and statistics of the first rows differ from those of the last.
+A table that is sorted by one of its columns doesn't count, even if other columns follow it.
 """
 
 from __future__ import annotations
@@ -16,118 +16,128 @@ if TYPE_CHECKING:
 
 __all__ = ["columns_that_drift"]
 
-_LEAST_ROWS = 200
+_MIN_ROWS = 200
 _BLOCKS = 10
-_P = 1e-6
-"""For all columns together: so seldom would rows in a random order look like that."""
-_SHARE = 0.03
-"""Of a column's variance that lies between the blocks: with less, a split hardly matters."""
-_CELLS = 20_000_000
-"""So many values are held in memory."""
+_SIGNIFICANCE = 1e-6
+"""Significance level for all columns together (Bonferroni)."""
+_MIN_SHARE = 0.03
+"""Minimum share of a column's variance between the blocks; below, a split hardly matters."""
+_MAX_CELLS = 20_000_000
+"""Maximum number of values that are held in memory."""
 _LARGEST = 1e100
-"""Of numbers beyond this, sums and squares may not fit into a float."""
+"""Sums and squares of larger numbers may not fit into a float."""
 _BATCH = 200
-"""Columns of one look."""
+"""Columns in one query."""
 
 
 def columns_that_drift(
     frame: pl.LazyFrame, columns: Iterable[str], passed_over: Iterable[str]
 ) -> list[str]:
-    """Columns whose values drift with the row number; none where rows are sorted by a column.
+    """Columns whose values drift with the row number; empty if rows are sorted by a column.
 
     Parameters
     ----------
     columns
-        The target and features that are looked at.
+        The target and features to test.
     passed_over
-        Columns by which rows may be sorted all the same: numbers that only count them.
+        Columns by which rows may be sorted nevertheless: numbers that only count them.
     """
     import polars as pl
 
     schema = frame.collect_schema()
-    ids = set(passed_over)
-    others = [c for c in schema if c not in ids and not schema[c].is_nested()]
+    ignored = set(passed_over)
+    candidates = [c for c in schema if c not in ignored and not schema[c].is_nested()]
     rows = int(frame.select(pl.len()).collect().item())
-    if rows < _LEAST_ROWS:
+    if rows < _MIN_ROWS:
         return []
-    if rows * len(others) <= _CELLS:
-        # Each look would read the file anew.
-        frame = frame.select(others).collect(engine="streaming").lazy()
-    if _sorted(frame, others):
+    if rows * len(candidates) <= _MAX_CELLS:
+        # Each query would read the file again.
+        frame = frame.select(candidates).collect(engine="streaming").lazy()
+    if _is_sorted_by_any(frame, candidates):
         return []
-    looked = [c for c in columns if _number(schema[c])]
-    shares = {c: s for part in _parts(looked) for c, s in _between(frame, part, rows).items()}
-    return [c for c, (share, p) in shares.items() if share >= _SHARE and p * len(looked) < _P]
+    tested = [c for c in columns if _is_testable(schema[c])]
+    shares = {
+        c: s
+        for part in _batches(tested)
+        for c, s in _variance_between_blocks(frame, part, rows).items()
+    }
+    return [
+        c
+        for c, (share, p) in shares.items()
+        if share >= _MIN_SHARE and p * len(tested) < _SIGNIFICANCE
+    ]
 
 
-def _number(dtype: pl.DataType) -> bool:
+def _is_testable(dtype: pl.DataType) -> bool:
     import polars as pl
 
     return dtype.is_numeric() or dtype in {pl.Boolean, pl.String}
 
 
-def _parts(columns: list[str]) -> list[list[str]]:
-    return [columns[at : at + _BATCH] for at in range(0, len(columns), _BATCH)]
+def _batches(columns: list[str]) -> list[list[str]]:
+    return [columns[start : start + _BATCH] for start in range(0, len(columns), _BATCH)]
 
 
-def _sorted(frame: pl.LazyFrame, columns: list[str]) -> bool:
-    """Whether a column rises or falls from row to row, or equal values lie together."""
+def _is_sorted_by_any(frame: pl.LazyFrame, columns: list[str]) -> bool:
+    """Whether a column rises or falls from row to row, or its equal values are contiguous."""
     import polars as pl
 
-    for part in _parts(columns):
-        asked = []
-        for at, name in enumerate(part):
+    for part in _batches(columns):
+        queries = []
+        for i, name in enumerate(part):
             value = pl.col(name).drop_nulls()
-            order = value.is_sorted() | value.is_sorted(descending=True)
-            asked += [
-                ((value != value.shift()).sum() + 1).alias(f"{at} runs"),
-                order.alias(str(at)),
+            is_sorted = value.is_sorted() | value.is_sorted(descending=True)
+            queries += [
+                ((value != value.shift()).sum() + 1).alias(f"{i} runs"),
+                is_sorted.alias(str(i)),
             ]
-            asked.append(value.len().alias(f"{at} n"))
-        found = frame.select(asked).collect(engine="streaming").row(0, named=True)
-        several = [at for at in range(len(part)) if found[f"{at} runs"] > 1]
-        if any(found[str(at)] for at in several):
+            queries.append(value.len().alias(f"{i} n"))
+        stats = frame.select(queries).collect(engine="streaming").row(0, named=True)
+        varying = [i for i in range(len(part)) if stats[f"{i} runs"] > 1]
+        if any(stats[str(i)] for i in varying):
             return True
-        # Of others, each run has a value of its own where equal ones lie together.
-        repeated = [at for at in several if found[f"{at} runs"] < found[f"{at} n"]]
-        distinct = frame.select(pl.col(part[at]).drop_nulls().n_unique() for at in repeated)
+        # Equal values are contiguous if there are as many runs as distinct values.
+        repeated = [i for i in varying if stats[f"{i} runs"] < stats[f"{i} n"]]
+        distinct = frame.select(pl.col(part[i]).drop_nulls().n_unique() for i in repeated)
         counts = distinct.collect(engine="streaming").row(0) if repeated else ()
-        if any(found[f"{at} runs"] == n for at, n in zip(repeated, counts, strict=True)):
+        if any(stats[f"{i} runs"] == n for i, n in zip(repeated, counts, strict=True)):
             return True
     return False
 
 
-def _between(frame: pl.LazyFrame, columns: list[str], rows: int) -> dict[str, tuple[float, float]]:
-    """Column -> the share of its variance between blocks of rows, and how likely by chance.
+def _variance_between_blocks(
+    frame: pl.LazyFrame, columns: list[str], rows: int
+) -> dict[str, tuple[float, float]]:
+    """Column -> the share of its variance between blocks of rows, and its p-value.
 
-    An analysis of variance (F test), which also holds for the indicator of a class.
+    An analysis of variance (F test), which is also valid for the indicator of a class.
     """
     import polars as pl
     from scipy.stats import f
 
     schema = frame.collect_schema()
     values = {}
-    for at, name in enumerate(columns):
+    for i, name in enumerate(columns):
         value = pl.col(name)
         if schema[name] == pl.String:
             value = value == value.drop_nulls().mode().sort().first()
         value = value.cast(pl.Float64)
         finite = value.is_finite()
         value = value.clip(-_LARGEST, _LARGEST)
-        values[name] = pl.when(finite).then(value).alias(str(at))
+        values[name] = pl.when(finite).then(value).alias(str(i))
     block = (pl.int_range(pl.len()) * _BLOCKS // rows).alias("block")
     numbered = frame.select(*values.values(), block)
-    asked = []
-    for at in range(len(columns)):
-        value = pl.col(str(at))
-        asked += [value.count().alias(f"{at} n"), value.mean().alias(f"{at} mean")]
-        asked.append(value.var(ddof=0).alias(f"{at} var"))
-    table = numbered.group_by("block").agg(asked).collect(engine="streaming")
-    found = {}
-    for at, name in enumerate(columns):
+    queries = []
+    for i in range(len(columns)):
+        value = pl.col(str(i))
+        queries += [value.count().alias(f"{i} n"), value.mean().alias(f"{i} mean")]
+        queries.append(value.var(ddof=0).alias(f"{i} var"))
+    table = numbered.group_by("block").agg(queries).collect(engine="streaming")
+    shares = {}
+    for i, name in enumerate(columns):
         n, mean, var = (
-            table[f"{at} {what}"].cast(pl.Float64).fill_null(0.0).to_numpy()
-            for what in ("n", "mean", "var")
+            table[f"{i} {statistic}"].cast(pl.Float64).fill_null(0.0).to_numpy()
+            for statistic in ("n", "mean", "var")
         )
         total, groups = n.sum(), int((n > 0).sum())
         if groups < 2 or total <= groups:  # noqa: PLR2004
@@ -137,6 +147,6 @@ def _between(frame: pl.LazyFrame, columns: list[str], rows: int) -> dict[str, tu
         if not np.isfinite(between + within) or between + within == 0:
             continue
         freedom = (groups - 1, total - groups)
-        ratio = between / freedom[0] / (within / freedom[1]) if within else np.inf
-        found[name] = between / (between + within), float(f.sf(ratio, *freedom))
-    return found
+        f_ratio = between / freedom[0] / (within / freedom[1]) if within else np.inf
+        shares[name] = between / (between + within), float(f.sf(f_ratio, *freedom))
+    return shares

@@ -1,4 +1,4 @@
-"""What the feature program knows of a source: its types, and when its values become known."""
+"""Schema of a source for the feature program: types, and when values become known."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ __all__ = ["SourceSchema", "dtype_from_name", "dtype_name", "utc_moment"]
 
 
 def dtype_name(dtype: pl.DataType) -> str:
-    """A type's name as it stands in ``program.json``: Int64, String, Datetime, ..."""
+    """The name of a type in ``program.json``: Int64, String, Datetime, ..."""
     return str(dtype.base_type())
 
 
 def dtype_from_name(name: str) -> pl.DataType:
-    """The type of a name that ``dtype_name`` gave; moments are microseconds in UTC."""
+    """The type of a name from ``dtype_name``; datetimes are microseconds in UTC."""
     import polars as pl
 
     if name == "Datetime":
         return pl.Datetime("us", "UTC")
-    found = getattr(pl, name, None)
-    if not (isinstance(found, type) and issubclass(found, pl.DataType)):
+    dtype = getattr(pl, name, None)
+    if not (isinstance(dtype, type) and issubclass(dtype, pl.DataType)):
         raise DataRefused(
             f"the type {name!r} of the feature program is none", "Fetch the bundle again."
         )
-    return found()
+    return dtype()
 
 
 def utc_moment(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """A date or datetime expression as Datetime[us, UTC]; zone-less times are taken as UTC."""
+    """A date or datetime expression as Datetime[us, UTC]; times without a zone are UTC."""
     import polars as pl
 
     if dtype == pl.Datetime("us", "UTC"):
-        return expr  # as it is, so that a filter on it reaches the Parquet file's statistics
+        return expr  # unchanged, so that a filter on it uses the Parquet file's statistics
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         return expr.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
     return expr.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
@@ -46,16 +46,16 @@ def utc_moment(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 @dataclass(frozen=True)
 class SourceSchema:
-    """Schema and knowledge times of one source.
+    """Column types of one source, and when its values become known.
 
     Parameters
     ----------
     schema
         Column -> Polars type.
     time
-        The column with the moment that a row is about, or None for timeless facts.
+        The column with the event time of a row, or None for timeless facts.
     known_at
-        Column -> time column that says when its value becomes known; "*" stands for the row.
+        Column -> time column with the moment at which its value becomes known; "*" is the row.
     """
 
     schema: Mapping[str, pl.DataType]
@@ -64,29 +64,29 @@ class SourceSchema:
 
     @property
     def late(self) -> dict[str, str]:
-        """Columns that become known later than their row, with the column that says when.
+        """Column that becomes known later than its row -> time column with that moment.
 
-        A column that says when another becomes known is itself known only then.
+        Such a time column is itself known only at that moment.
         """
         late = {c: k for c, k in self.known_at.items() if c != "*"}
         row = {self.time, self.known_at.get("*")}
         return {**{k: k for k in late.values() if k not in row}, **late}
 
     def known(self, columns: Iterable[str]) -> pl.Expr | None:
-        """When all of these columns' values are known; None where time plays no part.
+        """The moment at which all values of these columns are known; None without times.
 
-        The expression gives Datetime[us, UTC], null where a value is not known at all.
+        The expression is Datetime[us, UTC], and null if a value is never known.
         """
         import polars as pl
 
-        row = self.known_at.get("*", self.time)
+        row_time = self.known_at.get("*", self.time)
         late = self.late
-        whens = dict.fromkeys(late[c] for c in columns if c in late)
-        if row is not None:
-            whens = dict.fromkeys([row, *whens])
-        if not whens:
+        time_columns = dict.fromkeys(late[c] for c in columns if c in late)
+        if row_time is not None:
+            time_columns = dict.fromkeys([row_time, *time_columns])
+        if not time_columns:
             return None
-        moments = [utc_moment(pl.col(k), self.schema[k]) for k in whens]
+        moments = [utc_moment(pl.col(k), self.schema[k]) for k in time_columns]
         if len(moments) == 1:
             return moments[0]
         anything_unknown = pl.any_horizontal([m.is_null() for m in moments])
@@ -94,15 +94,15 @@ class SourceSchema:
 
     @property
     def times(self) -> list[str]:
-        """The columns that say when something becomes known."""
-        row = self.known_at.get("*", self.time)
-        return list(dict.fromkeys([*([] if row is None else [row]), *self.late.values()]))
+        """The columns with the moments at which values become known."""
+        row_time = self.known_at.get("*", self.time)
+        return list(dict.fromkeys([*([] if row_time is None else [row_time]), *self.late.values()]))
 
     def may_be_known(self, spans: Iterable[tuple[pl.Expr, pl.Expr]]) -> pl.Expr:
-        """False only where nothing becomes known from any span's first moment to before its last.
+        """False only for rows of which nothing becomes known in any span (end excluded).
 
-        What is known at the latest of some times lies in a span only if one of the times isn't
-        before its beginning, and one before its end.
+        The latest of a row's times lies in a span only if one of the times isn't before the
+        span's begin, and one is before its end.
         """
         import polars as pl
 
@@ -123,6 +123,6 @@ class SourceSchema:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> SourceSchema:
-        """What ``to_json`` gave."""
+        """Restore a schema from ``to_json``."""
         schema = {c: dtype_from_name(t) for c, t in content["schema"].items()}
         return cls(schema, content["time"], content["known_at"])

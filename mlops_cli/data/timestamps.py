@@ -1,4 +1,4 @@
-"""Moments as people give them on a command line, and as ``params.yaml`` states them."""
+"""Parses timestamps of the command line, and formats them as in ``params.yaml``."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _SPAN = re.compile(r"\+([0-9]{1,9}(us|ms|s|m|h|d|w|mo|q|y))+")
 
 
 def parse_timestamp(text: str, clock: dt.datetime | None, today: dt.date) -> dt.datetime:
-    """The moment that a text means, in UTC.
+    """Parse a timestamp to UTC.
 
     Parameters
     ----------
     text
-        A date or time (ISO 8601), ``today``, or a span such as ``+1mo`` from the clock on.
+        A date or time (ISO 8601), ``today``, or a span such as ``+1mo`` from the data clock.
     clock
-        Where the data clock stands now.
+        The current data clock.
 
     Raises
     ------
     Usage
-        If it means none.
+        If it is none of these, or a span is given and the clock isn't set.
     """
     if text == "today":
         return dt.datetime.combine(today, dt.time(), dt.UTC)
     if text.startswith("+"):
-        return _later(text, clock)
+        return _add_span(text, clock)
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
@@ -43,11 +43,11 @@ def parse_timestamp(text: str, clock: dt.datetime | None, today: dt.date) -> dt.
 
 
 def format_timestamp(moment: dt.datetime) -> str:
-    """ISO 8601: a date where it is midnight UTC, else a time.
+    """Format as ISO 8601: a date if it is midnight UTC, else a date and time.
 
     Examples
     --------
-    >>> as_text(dt.datetime(2013, 11, 1, tzinfo=dt.UTC))
+    >>> format_timestamp(dt.datetime(2013, 11, 1, tzinfo=dt.UTC))
     '2013-11-01'
     """
     if moment.time() == dt.time():
@@ -55,7 +55,7 @@ def format_timestamp(moment: dt.datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _later(span: str, clock: dt.datetime | None) -> dt.datetime:
+def _add_span(span: str, clock: dt.datetime | None) -> dt.datetime:
     import polars as pl
 
     if clock is None:
@@ -65,8 +65,8 @@ def _later(span: str, clock: dt.datetime | None) -> dt.datetime:
         )
     moment: dt.datetime | None = None
     if _SPAN.fullmatch(span):
-        # Months and years are the calendar's, as everywhere in params.yaml. A year that no
-        # calendar here has cannot be given back.
+        # Months and years follow the calendar, as everywhere in params.yaml. A year that
+        # Python's datetime doesn't have raises an error.
         with contextlib.suppress(pl.exceptions.PolarsError, ValueError, OverflowError):
             moment = pl.Series([clock]).dt.offset_by(span.removeprefix("+"))[0]
     if moment is None:

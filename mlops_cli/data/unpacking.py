@@ -1,4 +1,4 @@
-"""gzip files that can't fill the disk or the memory: what they unpack to is bounded."""
+"""Bounded decompression: a gzip file can't fill the disk or the memory (zip bomb)."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundedGzip", "check_room"]
 
-_FLOOR = 64 << 20
+_ALWAYS_ALLOWED = 64 << 20
 """Bytes that any file may unpack to."""
 _RATIO = 250
-"""Tables pack to a tenth, columns of one value to a hundredth; gzip's most is a thousandth."""
-_LEFT = 256 << 20
-"""Bytes that stay free on a disk."""
+"""Maximum ratio: tables have about 10, columns of one value 100, and gzip at most 1,000."""
+_MIN_FREE = 256 << 20
+"""Bytes that must stay free on the disk."""
 
 
 class BoundedGzip(gzip.GzipFile):
-    """A gzip file that is read until it gives more than tables do.
+    """A gzip file that fails when it unpacks to more than a table would.
 
     Raises
     ------
     gzip.BadGzipFile
-        As soon as it has given over 64 MB and over 250 times what was read of it.
+        As soon as it has unpacked to over 64 MB and over 250 times the bytes read from it.
     """
 
     def read(self, size: int | None = -1) -> bytes:
-        """The next bytes; see the class for what it refuses."""
+        """Read the next bytes; the class describes the limits."""
         block = super().read(size)
-        packed: Any = self.fileobj
-        if self.tell() > max(_FLOOR, _RATIO * packed.tell()):
+        compressed: Any = self.fileobj
+        if self.tell() > max(_ALWAYS_ALLOWED, _RATIO * compressed.tell()):
             raise gzip.BadGzipFile(
                 f"it unpacks to over {_RATIO} times its size; unpack it yourself if that is right"
             )
@@ -42,15 +42,15 @@ class BoundedGzip(gzip.GzipFile):
 
 
 def check_room(folder: Path, what: str) -> None:
-    """Refuse to go on unpacking where the disk would be full.
+    """Refuse to continue unpacking if the disk is almost full.
 
     Raises
     ------
     DiskFull
         If fewer than 256 MB are left.
     """
-    if shutil.disk_usage(folder).free < _LEFT:
+    if shutil.disk_usage(folder).free < _MIN_FREE:
         raise DiskFull(
-            f"unpacking {what} leaves less than {_LEFT >> 20} MB on the disk of {folder}",
+            f"unpacking {what} leaves less than {_MIN_FREE >> 20} MB on the disk of {folder}",
             "Make room, or give the part of the file that is needed.",
         )

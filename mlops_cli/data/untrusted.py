@@ -1,9 +1,8 @@
-"""Values that files of a repository state, checked before anything is done with them.
+"""Checks of values from a repository's files before they are used: hashes, paths, JSON.
 
-A repository may be a stranger's, and what it states must not reach beyond it: a hash names an
-object only if it is one, a path is used only if it stays below the folder that it belongs to, and
-JSON is read within limits. One function for each kind of value; nothing else makes a path of what
-a file says.
+A repository may be a stranger's, and its values must not reach beyond it: a hash must be an MD5,
+a path must stay below its folder, and JSON is parsed within limits. Each kind of value has one
+function; no other code makes a path from the content of a file.
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ __all__ = [
 
 _HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _RESERVED = frozenset({".git", ".dvc"})
-"""Folders of Git and DVC: what is written there becomes settings, hooks, commands."""
+"""Folders of Git and DVC: files in them become settings, hooks and commands."""
 _DRIVE = re.compile(r"[A-Za-z]:")
 _PATH_BYTES, _NAME_BYTES, _FOLDERS = 4000, 255, 100
 _DEPTH = 64
 LARGEST_JSON = 256 << 20
-_FILES = 1_000_000
-"""Of a folder that DVC keeps."""
+_MAX_FILES = 1_000_000
+"""Maximum number of files of a folder that DVC tracks."""
 _SHOWN = 120
 _UNTRUSTED = "Don't trust this repository: no tool of Git or DVC writes that."
 
 
 def data_hash(value: object, place: str) -> str:
-    """An MD5 in hexadecimal, for a folder with ``.dir``, as DVC names objects.
+    """Check the name of a DVC object: an MD5 in hexadecimal, with ``.dir`` for a folder.
 
     Raises
     ------
@@ -52,24 +51,24 @@ def data_hash(value: object, place: str) -> str:
     """
     if isinstance(value, str) and _HASH.fullmatch(value):
         return value
-    raise DataRefused(f"{place} states the hash {_short(value)}, which is no MD5", _UNTRUSTED)
+    raise DataRefused(f"{place} states the hash {_shorten(value)}, which is no MD5", _UNTRUSTED)
 
 
 def data_path(value: object, place: str, folder: str = "") -> str:
-    """A path below the project, normal and with slashes.
+    """Check a path, and normalise it: relative to the project, with slashes.
 
     Parameters
     ----------
     folder
-        What the path is relative to, below the project.
+        The folder below the project to which the path is relative.
 
     Raises
     ------
     DataRefused
-        If it is no text, absolute, leads out of the project, into ``.git`` or ``.dvc``, or is no
-        path on some system.
+        If it is no text, is absolute, leads out of the project or into ``.git`` or ``.dvc``, or
+        isn't a valid path on some system.
     """
-    problem = _problem(value)
+    problem = _path_problem(value)
     if problem is None and isinstance(value, str):
         joined = posixpath.normpath(posixpath.join(folder, value))
         names = joined.split("/")
@@ -77,14 +76,14 @@ def data_path(value: object, place: str, folder: str = "") -> str:
             problem = "which is not below the project"
         elif any(_is_reserved(name) for name in names):
             problem = "which is Git's or DVC's own"
-        elif len(names) > _FOLDERS:  # for each of them DVC looks at all those above
+        elif len(names) > _FOLDERS:  # DVC visits all parents of each folder
             problem = f"which lies more than {_FOLDERS} folders deep"
         else:
             return joined
-    raise DataRefused(f"{place} states the path {_short(value)}, {problem}", _UNTRUSTED)
+    raise DataRefused(f"{place} states the path {_shorten(value)}, {problem}", _UNTRUSTED)
 
 
-def _problem(value: object) -> str | None:
+def _path_problem(value: object) -> str | None:
     if not isinstance(value, str) or not value:
         return "which is no path"
     try:
@@ -101,17 +100,17 @@ def _problem(value: object) -> str | None:
 
 
 def _is_reserved(name: str) -> bool:
-    # Some file systems fold case, and drop blanks and dots at the end.
+    # Some file systems ignore case, and drop blanks and dots at the end.
     return name.rstrip(" .").casefold() in _RESERVED
 
 
 def path_inside(root: Path, relative: str, place: str) -> Path:
-    """The place of a checked path, which no link leads out of the folder.
+    """The full path of a checked path, which must stay inside of the folder.
 
     Raises
     ------
     DataRefused
-        If a link on the way does.
+        If a symbolic link on the way leads out of the folder.
     """
     path = root / relative
     if not path.resolve().is_relative_to(root.resolve()):
@@ -123,45 +122,45 @@ def path_inside(root: Path, relative: str, place: str) -> Path:
 
 
 def directory_files(content: bytes, name: str) -> dict[str, str]:
-    """Path -> MD5 of the files of a folder, from DVC's object for it (``.dir``).
+    """Path -> MD5 of the files of a folder, from DVC's ``.dir`` object.
 
     Raises
     ------
     DataRefused
-        If it isn't such an object, or lists what is not below the folder.
+        If it isn't such an object, or lists a path that is not below the folder.
     """
     entries = json_tree(content, name)
     if not isinstance(entries, list):
         raise DataRefused(f"{name} is not a list of a folder's files", _UNTRUSTED)
-    if len(entries) > _FILES:
-        raise DataRefused(f"{name} lists more than {_FILES:,} files", _UNTRUSTED)
+    if len(entries) > _MAX_FILES:
+        raise DataRefused(f"{name} lists more than {_MAX_FILES:,} files", _UNTRUSTED)
     files: dict[str, str] = {}
     folders: set[str] = set()
     for entry in entries:
         if not isinstance(entry, dict):
-            raise DataRefused(f"{name} lists {_short(entry)}, which is no file", _UNTRUSTED)
+            raise DataRefused(f"{name} lists {_shorten(entry)}, which is no file", _UNTRUSTED)
         relative, md5 = entry.get("relpath"), data_hash(entry.get("md5"), name)
         path = data_path(relative, name)
-        if posixpath.basename(path).casefold() == ".dvcignore":  # DVC takes none into a listing
-            raise DataRefused(f"{name} lists {_short(path)}, which is DVC's own", _UNTRUSTED)
+        if posixpath.basename(path).casefold() == ".dvcignore":  # DVC never lists one
+            raise DataRefused(f"{name} lists {_shorten(path)}, which is DVC's own", _UNTRUSTED)
         if path != relative or path in files or md5.endswith(".dir"):
             raise DataRefused(
-                f"{name} lists {_short(relative)} twice, or not by its own name", _UNTRUSTED
+                f"{name} lists {_shorten(relative)} twice, or not by its own name", _UNTRUSTED
             )
         files[path] = md5
-        folders.update(_above(path))
-    if both := sorted(folders & files.keys()):
-        raise DataRefused(f"{name} lists {both[0]!r} as a file and as a folder", _UNTRUSTED)
+        folders.update(_parents(path))
+    if conflicts := sorted(folders & files.keys()):
+        raise DataRefused(f"{name} lists {conflicts[0]!r} as a file and as a folder", _UNTRUSTED)
     return files
 
 
-def _above(path: str) -> Iterator[str]:
+def _parents(path: str) -> Iterator[str]:
     while path := posixpath.dirname(path):
         yield path
 
 
 def json_tree(content: bytes | str, place: str) -> Any:
-    """JSON without NaN or infinite numbers, within limits of size and depth.
+    """Parse JSON without NaN or infinite numbers, within limits of size and depth.
 
     Raises
     ------
@@ -173,7 +172,7 @@ def json_tree(content: bytes | str, place: str) -> Any:
         problem = f"is larger than {LARGEST_JSON >> 20} MB"
     else:
         try:
-            tree = json.loads(content, parse_float=_finite, parse_constant=_finite)
+            tree = json.loads(content, parse_float=_parse_finite, parse_constant=_parse_finite)
             if not _is_deeper(tree, _DEPTH):
                 return tree
             problem = f"is nested more than {_DEPTH} levels deep"
@@ -187,7 +186,7 @@ def json_tree(content: bytes | str, place: str) -> Any:
     )
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text[:_SHOWN]} is not a finite number")
@@ -211,24 +210,26 @@ def _is_deeper(tree: Any, limit: int) -> bool:
 
 @contextmanager
 def refuse_malformed(place: str, hint: str) -> Iterator[None]:
-    """Take any error of reading a structure (a missing key, another type) for its refusal.
+    """Turn an error of reading a structure (a missing key, another type) into a refusal.
 
     Raises
     ------
     DataRefused
-        Instead of an error that isn't of our family.
+        Instead of any error that isn't a ``MlopsError``.
     """
     try:
         yield
     except MlopsError:
         raise
-    # What a stranger's structure makes Python raise can't be listed.
+    # A stranger's structure may cause any kind of error.
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
-        raise DataRefused(f"{place} is not of the form that it has to be ({said})", hint) from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
+        raise DataRefused(
+            f"{place} is not of the form that it has to be ({reason})", hint
+        ) from error
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     try:
         text = ascii(value) if isinstance(value, str) else f"{type(value).__name__} {value!r:.80}"
     except ValueError:  # a number of too many digits

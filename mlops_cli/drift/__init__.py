@@ -1,5 +1,5 @@
-"""Whether two tables come from one distribution: per column, jointly, from mergeable counts.
+"""Data drift: compares two tables, per column and jointly, by mergeable counts.
 
-Counts in bins of the reference are kept, not rows; tests take account of rows that come
-in clusters (``effective_sample_size``).
+Counts in bins of the reference are kept, not rows. The tests account for dependent rows
+(``effective_sample_size``).
 """

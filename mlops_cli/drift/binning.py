@@ -1,7 +1,7 @@
-"""A column's values as codes of one byte: bins of a number, ranks of a category.
+"""Binning of a column: values as codes of one byte, by a number's bin or a category's rank.
 
-The codes are fixed by reference rows. Any other rows, read by the same coding, can then be counted,
-added up and compared without their values.
+Reference rows fix the codes. Any other rows in the same binning can then be counted, added up and
+compared without their values.
 """
 
 from __future__ import annotations
@@ -36,17 +36,33 @@ __all__ = [
 MOST_NAMES = 250
 """Categories with a code of their own; rarer ones share ``OTHER``."""
 BELOW, ABOVE, OTHER, MISSING = 0, 253, 254, 255
-"""Bins are 1 to 64, between the two; categories count from 0."""
+"""Codes outside of a number's bins (1 to 64) and of the categories (from 0)."""
 GROUPS = 1000
-"""Names of a column that has many are counted by so many groups, which a hash of them decides."""
+"""Number of groups, by hash, in which the names of a column with many names are counted."""
 _BLOCKS = 16
-"""The reference is cut into so many, to see how many names of a part are new to the others."""
+"""Blocks of the reference, to measure how many names of a block the other blocks lack."""
 _LONGEST = 200
 """Characters of a category that are kept."""
 
 
 class BinnedColumn(NamedTuple):
-    """Values as a coding understands them: counts by code, and what the codes leave out."""
+    """A column's values, counted by code, and what the codes leave out.
+
+    Attributes
+    ----------
+    counts
+        Rows by code.
+    values
+        The finite numbers; empty for other kinds.
+    misfits
+        How many values can't be read as the column's kind.
+    others
+        Category -> rows, of categories without a code.
+    dtype
+        The column's data type.
+    groups
+        Rows by hash group of the name, where the binning has groups.
+    """
 
     counts: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
@@ -58,23 +74,23 @@ class BinnedColumn(NamedTuple):
 
 @dataclass(frozen=True)
 class Binning:
-    """How a column is coded.
+    """The mapping of a column's values to codes.
 
     Parameters
     ----------
     kind
         number, boolean or category.
     breaks
-        Where a number's bins begin, rising, and the greatest number; it belongs to the last bin.
+        Where a number's bins begin, rising, and then the greatest number, which is in the last bin.
     names
         Categories by falling frequency, ties by spelling.
     complete
-        Whether no category of the reference lacks a code.
+        Whether every category of the reference has a code.
     strangers
-        Share of later rows without a code that is to be expected.
+        Expected share of later rows whose category has no code.
     grouped
-        Whether names are counted by their hash as well: where later rows will have others, which
-        names have a code is chance.
+        Whether names are also counted by hash group. That is done where later rows will have other
+        names, because it is then chance which names have a code.
     """
 
     kind: str
@@ -86,16 +102,16 @@ class Binning:
 
     @classmethod
     def fit(cls, column: pl.Series, kind: str) -> Binning:
-        """The coding that reference rows suggest."""
+        """Fit a binning to reference rows."""
         if kind == "number":
-            values, _ = _numbers(column)
+            values, _ = _to_numbers(column)
             return cls(kind, breaks_of(values.drop_nulls().to_numpy()))
         if kind == "boolean":
             return cls(kind, names=("false", "true"))
-        text = _texts(column)[0].drop_nulls()
-        ranked = _ranked(text)
+        text = _to_texts(column)[0].drop_nulls()
+        ranked = _rank_names(text)
         names, complete = tuple(ranked[:MOST_NAMES]), len(ranked) <= MOST_NAMES
-        strangers = _strangers(text)
+        strangers = _unseen_rate(text)
         grouped = not complete or strangers > 0
         return cls(kind, names=names, complete=complete, strangers=strangers, grouped=grouped)
 
@@ -111,45 +127,47 @@ class Binning:
 
     @property
     def untested(self) -> bool:
-        """Whether it is of a version that knew no groups, so that its names can't be tested."""
+        """Whether names can't be tested, because an older version didn't count them by group."""
         return not self.grouped and (not self.complete or self.strangers > 0)
 
     @property
     def centre(self) -> float:
-        """What sums are taken about, so that they don't lose digits."""
+        """The value that is subtracted before summing, so that sums don't lose digits."""
         return self.breaks[len(self.breaks) // 2] if self.breaks else 0.0
 
     def read(self, column: pl.Series) -> BinnedColumn:
         """Count a column's values; values that aren't of its kind are misfits."""
         dtype = str(column.dtype)
         if self.kind == "number":
-            series, misfits = _numbers(column)
+            series, misfits = _to_numbers(column)
             values = series.drop_nulls().to_numpy()
-            return BinnedColumn(self._counted(values, len(column)), values, misfits, {}, dtype)
-        text, misfits = _booleans(column) if self.kind == "boolean" else _texts(column)
-        counts, others, groups = self._named(text)
+            return BinnedColumn(
+                self._count_numbers(values, len(column)), values, misfits, {}, dtype
+            )
+        text, misfits = _to_booleans(column) if self.kind == "boolean" else _to_texts(column)
+        counts, others, groups = self._count_names(text)
         return BinnedColumn(counts, np.empty(0), misfits, others, dtype, groups)
 
     def codes(self, column: pl.Series) -> npt.NDArray[np.uint8]:
-        """The code of each row."""
+        """The code of each row, (rows,)."""
         if self.kind != "number":
-            return self._ranks(column).to_numpy().astype(np.uint8)
-        series, _ = _numbers(column)
+            return self._category_codes(column).to_numpy().astype(np.uint8)
+        series, _ = _to_numbers(column)
         values = series.fill_null(math.nan).to_numpy()
-        found = np.searchsorted(self._limits, values, side="right")
+        codes = np.searchsorted(self._limits, values, side="right")
         if self.breaks:
-            found[values > self.breaks[-1]] = ABOVE
+            codes[values > self.breaks[-1]] = ABOVE
         else:
-            found[:] = ABOVE
-        found[np.isnan(values)] = MISSING
-        return found.astype(np.uint8)
+            codes[:] = ABOVE
+        codes[np.isnan(values)] = MISSING
+        return codes.astype(np.uint8)
 
     def numbers(self, column: pl.Series) -> npt.NDArray[np.float64]:
-        """A number's values, NaN where there is none."""
-        return _numbers(column)[0].fill_null(math.nan).to_numpy()
+        """The numbers of a column, NaN where there is none, (rows,)."""
+        return _to_numbers(column)[0].fill_null(math.nan).to_numpy()
 
     def label(self, code: int) -> str:
-        """What a code means, in words."""
+        """The meaning of a code, in words."""
         if code == MISSING:
             return "missing"
         if self.kind != "number":
@@ -163,12 +181,12 @@ class Binning:
         return self.span(code, code)
 
     def span(self, first: int, last: int) -> str:
-        """What a number's bins, from one to another, hold."""
+        """The range of a number's bins from ``first`` to ``last``, in words."""
         low, high = self.breaks[first - 1], self.breaks[last - 1 if self.discrete else last]
         return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values for JSON."""
         if self.kind == "number":
             return {"kind": self.kind, "breaks": list(self.breaks)}
         return {
@@ -181,7 +199,7 @@ class Binning:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Binning:
-        """From what ``to_json`` gave."""
+        """Restore from the result of ``to_json``."""
         return cls(
             tree["kind"],
             tuple(float(b) for b in tree.get("breaks", ())),
@@ -193,14 +211,14 @@ class Binning:
 
     @cached_property
     def _limits(self) -> npt.NDArray[np.float64]:
-        """Where bins begin: ``searchsorted`` (right) gives the code, but for ``ABOVE``."""
+        """Where bins begin; ``searchsorted`` (right) gives every code except ``ABOVE``."""
         return np.array(self.breaks[:-1])
 
     @cached_property
     def _grid(self) -> Grid:
         return Grid.over(self._limits)
 
-    def _counted(self, values: npt.NDArray[np.float64], rows: int) -> npt.NDArray[np.int64]:
+    def _count_numbers(self, values: npt.NDArray[np.float64], rows: int) -> npt.NDArray[np.int64]:
         counts = np.zeros(256, dtype=np.int64)
         counts[MISSING] = rows - len(values)
         if not len(self._limits):
@@ -211,16 +229,16 @@ class Binning:
         counts[self.bins] -= counts[ABOVE]
         return counts
 
-    def _named(
+    def _count_names(
         self, text: pl.Series
     ) -> tuple[npt.NDArray[np.int64], dict[str, int], npt.NDArray[np.int64] | None]:
-        """Counts by code, those of names without one, and those by group."""
+        """Count names: by code, by name for those without a code, and by group."""
         counts = np.zeros(256, dtype=np.int64)
         groups = np.zeros(GROUPS, dtype=np.int64) if self.grouped else None
         others: dict[str, int] = {}
         for name, n in text.alias("name").value_counts(name="n").iter_rows():
             # A boolean is its own code.
-            code = self._codes.get(name) if isinstance(name, str) else name
+            code = self._code_by_name.get(name) if isinstance(name, str) else name
             if name is None:
                 counts[MISSING] += n
                 continue
@@ -234,114 +252,114 @@ class Binning:
         return counts, others, groups
 
     @cached_property
-    def _codes(self) -> dict[str, int]:
+    def _code_by_name(self) -> dict[str, int]:
         return {name: code for code, name in enumerate(self.names)}
 
-    def _ranks(self, column: pl.Series) -> pl.Series:
-        """Codes, UInt8.
+    def _category_codes(self, column: pl.Series) -> pl.Series:
+        """Codes of categories, UInt8.
 
-        Where later rows will have other names, a code of its own would tell them from the
-        reference: such names have the code of another one, by their hash.
+        Where later rows will have other names, a code for new names would by itself distinguish
+        these rows from the reference. So a new name gets the code of another name, by its hash.
         """
-        text, _ = _booleans(column) if self.kind == "boolean" else _texts(column)
+        text, _ = _to_booleans(column) if self.kind == "boolean" else _to_texts(column)
         text = text.cast(pl.String)
         if not self.complete:
-            return self._hashed(text, MOST_NAMES)
-        known = text.cast(pl.Enum(self.names), strict=False).to_physical().cast(pl.UInt8)
-        if known.null_count():
-            strange = self._hashed(text, len(self.names)) if self.grouped else OTHER
-            known = known.fill_null(strange)
+            return self._hash_codes(text, MOST_NAMES)
+        codes = text.cast(pl.Enum(self.names), strict=False).to_physical().cast(pl.UInt8)
+        if codes.null_count():
+            filler = self._hash_codes(text, len(self.names)) if self.grouped else OTHER
+            codes = codes.fill_null(filler)
             if text.null_count():
-                known = known.zip_with(text.is_not_null(), _constant(MISSING, len(text)))
-        return known
+                codes = codes.zip_with(text.is_not_null(), _repeat(MISSING, len(text)))
+        return codes
 
     @staticmethod
-    def _hashed(text: pl.Series, codes: int) -> pl.Series:
+    def _hash_codes(text: pl.Series, codes: int) -> pl.Series:
         names = text.drop_nulls().unique()
-        found = pl.Series([bin_group(name) % codes for name in names], dtype=pl.UInt8)
-        return text.replace_strict(names, found, default=MISSING, return_dtype=pl.UInt8)
+        hashes = pl.Series([bin_group(name) % codes for name in names], dtype=pl.UInt8)
+        return text.replace_strict(names, hashes, default=MISSING, return_dtype=pl.UInt8)
 
 
-def _ranked(text: pl.Series) -> list[str]:
+def _rank_names(text: pl.Series) -> list[str]:
     """Names by falling frequency, ties by spelling."""
     counts = text.alias("name").value_counts(name="n")
     return list(counts.sort(["n", "name"], descending=[True, False])["name"])
 
 
 def bin_group(name: str) -> int:
-    """The group of a name: the same on every machine, and whatever its frequency is."""
+    """The hash group of a name: the same on every machine, and independent of its frequency."""
     return zlib.crc32(name.encode("utf-8", "surrogatepass")) % GROUPS
 
 
-def _strangers(text: pl.Series) -> float:
+def _unseen_rate(text: pl.Series) -> float:
     """Share of rows whose name would have no code, had other rows chosen the names.
 
-    The rows that choose the names are no measure of it: what they have is chosen. So the rows,
-    which are in order, are cut into parts, and each is judged by the names of all others but its
-    neighbours: rows of one entity that follow each other are not to know each other. The last part
-    counts by itself too, as names may be coming in all the time.
+    The rows that choose the names can't measure this, because their own names get the codes. So the
+    rows, which are in order, are cut into blocks. Each block is checked against the names of all
+    other blocks except its neighbours, because consecutive rows of one entity share names. The last
+    block also counts by itself, because new names may keep arriving.
     """
     if not len(text):
         return 0.0
-    parts = min(_BLOCKS, len(text))
-    block = pl.Series("block", np.arange(len(text)) * parts // len(text))
+    blocks = min(_BLOCKS, len(text))
+    block = pl.Series("block", np.arange(len(text)) * blocks // len(text))
     rows = pl.DataFrame([text.alias("name"), block]).group_by("name", "block").len("n")
-    strange = 0
-    for part in range(parts):
-        apart = (pl.col("block") < part - 1) | (pl.col("block") > part + 1)
-        chosen = rows.filter(apart).group_by("name").agg(pl.col("n").sum())
-        names = chosen.sort(["n", "name"], descending=[True, False])["name"].head(MOST_NAMES)
-        judged = rows.filter(block=part)
-        last = int(judged.filter(~pl.col("name").is_in(names.implode()))["n"].sum())
-        strange += last
-    return round(max(strange / len(text), last / int(judged["n"].sum())), 6)
+    unseen = 0
+    for number in range(blocks):
+        distant = (pl.col("block") < number - 1) | (pl.col("block") > number + 1)
+        totals = rows.filter(distant).group_by("name").agg(pl.col("n").sum())
+        names = totals.sort(["n", "name"], descending=[True, False])["name"].head(MOST_NAMES)
+        held_out = rows.filter(block=number)
+        last = int(held_out.filter(~pl.col("name").is_in(names.implode()))["n"].sum())
+        unseen += last
+    return round(max(unseen / len(text), last / int(held_out["n"].sum())), 6)
 
 
-def _numbers(column: pl.Series) -> tuple[pl.Series, int]:
-    """Finite numbers (Float64), and how many values are none."""
-    filled = len(column) - column.null_count()
+def _to_numbers(column: pl.Series) -> tuple[pl.Series, int]:
+    """Convert to finite numbers (Float64), and count the values that are none."""
+    present = len(column) - column.null_count()
     try:
         values = column.cast(pl.Float64, strict=False)
     except pl.exceptions.PolarsError:
-        return _constant(None, len(column), pl.Float64), filled
-    misfits = filled - (len(values) - values.null_count())
+        return _repeat(None, len(column), pl.Float64), present
+    misfits = present - (len(values) - values.null_count())
     if column.dtype.is_integer():
         return values, misfits
     finite = values.is_finite()
     if not finite.all():
-        values = values.zip_with(finite.fill_null(value=False), _constant(None, 1, pl.Float64))
+        values = values.zip_with(finite.fill_null(value=False), _repeat(None, 1, pl.Float64))
     return values, misfits
 
 
-def _texts(column: pl.Series) -> tuple[pl.Series, int]:
-    """Categories as text, and how many values can't be."""
-    filled = len(column) - column.null_count()
+def _to_texts(column: pl.Series) -> tuple[pl.Series, int]:
+    """Convert categories to text, and count the values that can't be converted."""
+    present = len(column) - column.null_count()
     try:
         text = column.cast(pl.String, strict=False)
     except pl.exceptions.PolarsError:
-        return _constant(None, len(column), pl.String), filled
+        return _repeat(None, len(column), pl.String), present
     longest = text.str.len_bytes().max()
     if isinstance(longest, int) and longest > _LONGEST:
         text = text.str.slice(0, _LONGEST)
-    return text, filled - (len(text) - text.null_count())
+    return text, present - (len(text) - text.null_count())
 
 
-def _booleans(column: pl.Series) -> tuple[pl.Series, int]:
-    """As Boolean, and how many values are neither."""
-    filled = len(column) - column.null_count()
+def _to_booleans(column: pl.Series) -> tuple[pl.Series, int]:
+    """Convert to Boolean, and count the values that are neither true nor false."""
+    present = len(column) - column.null_count()
     if column.dtype == pl.Boolean:
         return column, 0
     if column.dtype.is_numeric():
-        found = column.cast(pl.Float64)
-        found = pl.select(
-            pl.when(found == 0).then(pl.lit(value=False)).when(found == 1).then(pl.lit(value=True))
+        flags = column.cast(pl.Float64)
+        flags = pl.select(
+            pl.when(flags == 0).then(pl.lit(value=False)).when(flags == 1).then(pl.lit(value=True))
         ).to_series()
     else:
-        text, _ = _texts(column)
+        text, _ = _to_texts(column)
         words = {"false": False, "true": True}
-        found = text.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
-    return found, filled - (len(found) - found.null_count())
+        flags = text.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
+    return flags, present - (len(flags) - flags.null_count())
 
 
-def _constant(value: Any, rows: int, dtype: Any = pl.UInt8) -> pl.Series:
+def _repeat(value: Any, rows: int, dtype: Any = pl.UInt8) -> pl.Series:
     return pl.repeat(value, rows, dtype=dtype, eager=True)

@@ -1,4 +1,4 @@
-"""What may become a finding, before it is known what else was tested."""
+"""Candidate findings of drift, before the correction for multiple tests."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["Candidate"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """What would be a finding, were it significant (by ``p_value``) and ``large``.
+    """A finding, provided that it is significant (by ``p_value``) and ``large``.
 
-    Without a p-value it is one by itself.
+    A candidate without a p-value needs no test.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""One column of a window against the reference: what is tested, and what is wrong by itself."""
+"""Drift tests of one column: a window against the reference."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ if TYPE_CHECKING:
 
 __all__ = ["Column"]
 
-_SHARED = 10
-"""Rows that have a category before it is named."""
+_NAMED_ROWS = 10
+"""Minimum rows with a category whose name is shown."""
 _TREND_FAR = 10
-"""So many widths of its range a column that goes on with time doesn't get to by itself."""
-_MUCH = 0.2
-"""Share of rows outside the reference's range that no dependence of the rows excuses."""
+"""Distance from the range, in its widths, that a trend by itself doesn't reach."""
+_LARGE_SHARE = 0.2
+"""Share of rows outside the reference's range that no dependence of the rows explains."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column on both sides, and how many rows each is worth.
+    """One column of the reference and of a window, with effective sample sizes.
 
     Parameters
     ----------
     part, name
-        inputs, outputs or labels; the column.
+        ``inputs``, ``outputs`` or ``labels``; the column's name.
     reference, window
-        Its sketches.
+        The column's sketches.
     rules
-        What counts.
+        Thresholds of drift.
     m, n
         Effective rows with a value, of the reference and of the window.
     all_m, all_n
-        Effective rows, as far as it is about whether there is a value.
+        Effective rows, with or without a value, for the test of missing values.
     run
-        Most rows in a row with one value in the reference.
+        Longest run of one value in the reference.
     trend
-        Whether the reference goes on with time (``DesignEffect.trend``).
+        Whether the reference has a trend (``DesignEffect.trend``).
     values
-        Some of the window's numbers.
+        A sample of the window's numbers.
     """
 
     part: str
@@ -73,36 +73,40 @@ class Column:
     def of(
         cls, part: str, name: str, reference: Profile, window: Profile, rules: DriftRules
     ) -> Column:
-        """Take a column out of two profiles."""
+        """Take a column from two profiles."""
         ours, theirs = reference.columns[name], window.columns[name]
-        depends = reference.dependence.get(name, DesignEffect())
+        design_effect = reference.dependence.get(name, DesignEffect())
         ordered = ours.coding.kind == "number"
-        own = 1.0
+        own_effect = 1.0
         if not theirs.absent and window.rows:
-            own = cluster_design_effect(window.sample.column(name), window.rows, ordered=ordered)
-        share = min(depends.effective(window.rows) / max(window.rows, 1), 1 / own)
+            own_effect = cluster_design_effect(
+                window.sample.column(name), window.rows, ordered=ordered
+            )
+        effective_share = min(
+            design_effect.effective(window.rows) / max(window.rows, 1), 1 / own_effect
+        )
         return cls(
             part,
             name,
             ours,
             theirs,
             rules,
-            m=max(depends.effective(reference.rows) / reference.rows * ours.present, 1.0),
-            n=max(share * theirs.present, min(theirs.present, 1.0)),
-            all_m=depends.effective(reference.rows, gaps=True),
-            all_n=depends.effective(window.rows, gaps=True),
-            run=depends.run,
-            trend=depends.trend,
+            m=max(design_effect.effective(reference.rows) / reference.rows * ours.present, 1.0),
+            n=max(effective_share * theirs.present, min(theirs.present, 1.0)),
+            all_m=design_effect.effective(reference.rows, gaps=True),
+            all_n=design_effect.effective(window.rows, gaps=True),
+            run=design_effect.run,
+            trend=design_effect.trend,
             values=window.sample.numbers_of(name) if ordered else np.zeros(0),
         )
 
     @property
     def distances(self) -> ColumnDrift:
-        """How far apart the two are, without a verdict."""
+        """Distances between reference and window, without a verdict."""
         ours, theirs = self.reference, self.window
-        number = ours.coding.kind == "number"
-        both = cells(ours, theirs)
-        found = ColumnDrift(
+        is_number = ours.coding.kind == "number"
+        cell_counts = cells(ours, theirs)
+        drift = ColumnDrift(
             self.part,
             self.name,
             ours.coding.kind,
@@ -112,61 +116,61 @@ class Column:
             _share(ours.missing, ours.rows),
             bars=tuple(
                 Bar(label, _share(p, ours.present), _share(q, theirs.present))
-                for label, p, q in both
+                for label, p, q in cell_counts
             ),
         )
         if not ours.present or not theirs.present:
-            return found
-        p, q = (np.array([cell[side] for cell in both]) for side in (1, 2))
-        chance = significance.distance_by_chance(len(both), self.m, self.n)
+            return drift
+        p, q = (np.array([cell[side] for cell in cell_counts]) for side in (1, 2))
+        chance = significance.distance_by_chance(len(cell_counts), self.m, self.n)
         return replace(
-            found,
-            psi=psi(p, q, chance) if number else self.cells.distance(psi),
-            js=jensen_shannon(p, q, chance) if number else self.cells.distance(jensen_shannon),
+            drift,
+            psi=psi(p, q, chance) if is_number else self.cells.distance(psi),
+            js=jensen_shannon(p, q, chance) if is_number else self.cells.distance(jensen_shannon),
             ks=kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
-            if number
+            if is_number
             else None,
-            wasserstein=wasserstein(ours, theirs) if number else None,
-            p_value=self._same(),
+            wasserstein=wasserstein(ours, theirs) if is_number else None,
+            p_value=self._distribution_p_value(),
         )
 
     @cached_property
     def cells(self) -> NameCells:
-        """The cells over which names are compared."""
+        """Cells over which names are compared."""
         return NameCells.of(self.reference, self.window, self.m, self.n)
 
     def broken(self) -> Candidate | None:
-        """What is wrong with the column as a whole, so that nothing else needs to be asked."""
+        """A failure of the whole column, after which no test makes sense; None if there is none."""
         ours, theirs, name = self.reference, self.window, self.name
         if theirs.absent:
-            said = f"{name!r} is not among the columns of the {theirs.rows:,} rows"
-            return Candidate("vanished", name, "missing share", 1.0, 1.0, None, True, said)
+            sentence = f"{name!r} is not among the columns of the {theirs.rows:,} rows"
+            return Candidate("vanished", name, "missing share", 1.0, 1.0, None, True, sentence)
         misfits = _share(theirs.misfits, theirs.rows)
         if misfits > _share(ours.misfits, ours.rows) + self.rules.outside:
-            said = (
+            sentence = (
                 f"{misfits:.1%} of the rows have a value in {name!r} that can't be read as a "
                 f"{ours.coding.kind} (type {theirs.dtype})"
             )
             details = {"type": theirs.dtype, "reference_type": ours.dtype}
             return Candidate(
-                "type", name, "share of misfits", misfits, self.rules.outside, None, True, said,
+                "type", name, "share of misfits", misfits, self.rules.outside, None, True, sentence,
                 details=details,
             )  # fmt: skip
         return None
 
     def tested(self, distances: ColumnDrift) -> Iterator[Candidate]:
-        """Everything that a test decides on."""
-        yield self._missing()
+        """Candidates that a test decides on."""
+        yield self._test_missing()
         if not self.window.present or not self.reference.present:
             return
-        if (stuck := self._constant()) is not None:
-            yield stuck
-        if (strange := self._strange()) is not None:
-            yield strange
+        if (constant := self._test_constant()) is not None:
+            yield constant
+        if (outside := self._test_outside()) is not None:
+            yield outside
         if not self.reference.coding.untested:
-            yield self._drift(distances)
+            yield self._test_drift(distances)
 
-    def _missing(self) -> Candidate:
+    def _test_missing(self) -> Candidate:
         before = _share(self.reference.missing, self.reference.rows)
         now = _share(self.window.missing, self.window.rows)
         size = significance.cohen_h(before, now)
@@ -174,57 +178,58 @@ class Column:
         large = abs(size) >= self.rules.missing
         details = {"share": now, "reference_share": before}
         if now == 1.0:
-            said = (
+            sentence = (
                 f"{self.name!r} is missing in all {self.window.rows:,} rows; in {before:.1%} of "
                 "the reference's"
             )
             kind = "vanished"
         else:
-            said = (
+            sentence = (
                 f"{self.name!r} is missing in {now:.1%} of the rows; {before:.1%} in the reference"
             )
             kind = "missing"
         return Candidate(
-            kind, self.name, "Cohen's h", abs(size), self.rules.missing, p_value, large, said,
+            kind, self.name, "Cohen's h", abs(size), self.rules.missing, p_value, large, sentence,
             details=details,
         )  # fmt: skip
 
-    def _constant(self) -> Candidate | None:
+    def _test_constant(self) -> Candidate | None:
         ours, theirs = self.reference, self.window
         if theirs.distinct > 1 or ours.distinct < 2 or theirs.low != theirs.high:  # noqa: PLR2004
             return None
         code = int(np.argmax(theirs.counts[:MISSING]))
         if code == OTHER and len(theirs.others) > 1:
             return None
-        value = f"{theirs.low:.6g}" if theirs.low is not None else repr(self._only(code))
+        value = f"{theirs.low:.6g}" if theirs.low is not None else repr(self._constant_name(code))
         share = (ours.counts[code] + 1) / (ours.present + 1)
-        said = (
+        sentence = (
             f"{self.name!r} is {value} in all {theirs.present:,} rows that have it; in the "
             f"reference {ours.counts[code] / ours.present:.1%} are like this, and at most "
             f"{self.run:,} in a row"
         )
         return Candidate(
             "constant", self.name, "equal rows", theirs.present, 2 * self.run,
-            float(share**self.n), theirs.present > 2 * self.run, said, details={"value": value},
+            float(share**self.n), theirs.present > 2 * self.run, sentence, details={"value": value},
         )  # fmt: skip
 
-    def _only(self, code: int) -> str:
+    def _constant_name(self, code: int) -> str:
         if self.window.others:
             return next(iter(self.window.others))
         return self.reference.coding.label(code)
 
-    def _strange(self) -> Candidate | None:
-        """Numbers outside the reference's range; categories that it has not."""
+    def _test_outside(self) -> Candidate | None:
+        """Test numbers outside the reference's range, or categories that the reference lacks."""
         ours, theirs, rules = self.reference, self.window, self.rules
         share = theirs.outside / theirs.present
         if not share:
             return None
         if ours.coding.kind == "number":
             p_value = min(
-                significance.outside_range_p_value(share, self.n, 2.0, self.m), self._far()
+                significance.outside_range_p_value(share, self.n, 2.0, self.m),
+                self._far_outside_p_value(),
             )
             low, high = ours.coding.breaks[0], ours.coding.breaks[-1]
-            said = (
+            sentence = (
                 f"{share:.2%} of the values of {self.name!r} lie outside {low:.6g} to {high:.6g}, "
                 f"the range of the reference; they go from {theirs.low:.6g} to {theirs.high:.6g}"
             )
@@ -236,33 +241,33 @@ class Column:
             }
             return Candidate(
                 "range", self.name, "share outside", share, rules.outside, p_value,
-                share >= rules.outside, said, details=details,
+                share >= rules.outside, sentence, details=details,
             )  # fmt: skip
-        known = ours.coding.strangers * self.m + 1
-        p_value = significance.outside_range_p_value(share, self.n, known, self.m)
-        # What few rows have may be one person's.
-        frequent = [name for name, count in theirs.others.items() if count >= _SHARED]
+        unseen_rows = ours.coding.strangers * self.m + 1
+        p_value = significance.outside_range_p_value(share, self.n, unseen_rows, self.m)
+        # A category of few rows may identify a person.
+        frequent = [name for name, count in theirs.others.items() if count >= _NAMED_ROWS]
         examples = sorted(frequent, key=lambda name: (-theirs.others[name], name))[:3]
-        said = (
+        sentence = (
             f"{share:.2%} of the values of {self.name!r} are categories that the reference lacks"
             f"{'' if ours.coding.complete else ' or has rarely'}"
             f"{', such as ' if examples else ''}{', '.join(map(repr, examples))}"
         )
         if ours.coding.strangers:
-            said += f"; {ours.coding.strangers:.2%} were to be expected"
-        # As great a change as from none to ``rules.unseen``, by Cohen's h.
+            sentence += f"; {ours.coding.strangers:.2%} were to be expected"
+        # As large a change as from 0 to ``rules.unseen``, by Cohen's h.
         least = significance.shifted_share(ours.coding.strangers, rules.unseen)
         return Candidate(
-            "unseen", self.name, "share unseen", share, least, p_value, share >= least, said,
+            "unseen", self.name, "share unseen", share, least, p_value, share >= least, sentence,
             details={"examples": examples, "expected": ours.coding.strangers},
         )  # fmt: skip
 
-    def _far(self) -> float:
-        """P-value of numbers so far outside the reference's range that their rows count in full.
+    def _far_outside_p_value(self) -> float:
+        """P-value of numbers so far outside the reference's range that each row counts in full.
 
-        Either further than it is wide, which no season brings about, or in so many rows that the
-        model doesn't know what it is asked, whatever has brought that about. A column that goes on
-        with time, such as the month in a model's first year, leaves the range by itself.
+        Either they are further outside than the range is wide, which no season causes. Or they are
+        in so many rows that the model has to extrapolate, whatever the cause. A column with a
+        trend, such as the month in a model's first year, leaves the range by itself.
         """
         low, high = self.reference.coding.breaks[0], self.reference.coding.breaks[-1]
         width = high - low
@@ -274,53 +279,53 @@ class Column:
             if self.trend:
                 return 1.0
             share = self.window.outside / self.window.present
-            if share < _MUCH:
+            if share < _LARGE_SHARE:
                 return 1.0
         return significance.outside_range_p_value(
             share, self.window.present, 2.0, self.reference.present
         )
 
-    def _same(self) -> float | None:
-        """P-value of the same distribution; None if that can't be tested."""
+    def _distribution_p_value(self) -> float | None:
+        """P-value of equal distributions; None if they can't be tested."""
         ours, theirs = self.reference, self.window
         if ours.coding.kind == "number":
             distance = kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
             return significance.ks_p_value(distance, self.m, self.n)
         return None if ours.coding.untested else self.cells.p_value
 
-    def _drift(self, distances: ColumnDrift) -> Candidate:
-        number = self.reference.coding.kind == "number"
-        statistic = "Kolmogorov-Smirnov distance" if number else "Jensen-Shannon distance"
-        value = (distances.ks if number else distances.js) or 0.0
-        least = self.rules.ks if number else self.rules.js
+    def _test_drift(self, distances: ColumnDrift) -> Candidate:
+        is_number = self.reference.coding.kind == "number"
+        statistic = "Kolmogorov-Smirnov distance" if is_number else "Jensen-Shannon distance"
+        value = (distances.ks if is_number else distances.js) or 0.0
+        least = self.rules.ks if is_number else self.rules.js
         details: dict[str, Any] = {"psi": distances.psi, "js": distances.js}
-        kind, said, p_value = "drift", "", distances.p_value
-        if number:
+        kind, sentence, p_value = "drift", "", distances.p_value
+        if is_number:
             details |= {"ks": distances.ks, "wasserstein": distances.wasserstein}
             details |= {"mean": self.window.mean, "reference_mean": self.reference.mean}
         if value >= least:
-            kind, said, more = self._named(value)
-            details |= more
+            kind, sentence, extra = self._classify_drift(value)
+            details |= extra
             if kind == "scale" and p_value is not None:
-                p_value = min(p_value, self._far())
-        said = said or self._plainly(distances)
+                p_value = min(p_value, self._far_outside_p_value())
+        sentence = sentence or self._describe_drift(distances)
         return Candidate(
-            kind, self.name, statistic, value, least, p_value, value >= least, said,
+            kind, self.name, statistic, value, least, p_value, value >= least, sentence,
             details=details,
         )  # fmt: skip
 
-    def _named(self, distance: float) -> tuple[str, str, dict[str, Any]]:
+    def _classify_drift(self, distance: float) -> tuple[str, str, dict[str, Any]]:
         name = self.name
         if self.reference.coding.kind == "number":
-            return self._shift_or_scale(distance)
-        exchange = find_swap(self.reference, self.window, distance)
-        if exchange is None:
+            return self._classify_shift_or_scale(distance)
+        swap = find_swap(self.reference, self.window, distance)
+        if swap is None:
             return "drift", "", {}
-        details = {"swapped": [exchange.first, exchange.second]}
-        said = f"{exchange.first!r} and {exchange.second!r} have changed places in {name!r}"
-        return "swap", said, details
+        details = {"swapped": [swap.first, swap.second]}
+        sentence = f"{swap.first!r} and {swap.second!r} have changed places in {name!r}"
+        return "swap", sentence, details
 
-    def _shift_or_scale(self, distance: float) -> tuple[str, str, dict[str, Any]]:
+    def _classify_shift_or_scale(self, distance: float) -> tuple[str, str, dict[str, Any]]:
         name = self.name
         change = find_shift_or_scale(self.reference, self.values, distance)
         if change is None:
@@ -332,41 +337,41 @@ class Column:
         }
         if change.kind == "shift":
             deviations = change.offset / (self.reference.deviation or 1.0)
-            said = (
+            sentence = (
                 f"{name!r} has moved by {change.offset:+.4g} ({deviations:+.2f} standard "
                 "deviations)"
             )
             if change.factor != 1.0:
-                said = (
+                sentence = (
                     f"{name!r} is about {change.factor:.3g} times what it was, {change.offset:+.4g}"
                 )
-            return "shift", said, details
+            return "shift", sentence, details
         ratio = median_ratio(self.reference, self.values, (self.m, self.n))
         if ratio is not None and not change.offset:
-            said = (
+            sentence = (
                 f"{name!r} has another scale: its median is {ratio[0]:.3g} times the reference's "
                 f"[{ratio[1]:.3g}, {ratio[2]:.3g}]"
             )
             details |= {"low": ratio[1], "high": ratio[2]}
         else:
-            said = (
+            sentence = (
                 f"{name!r} has another scale: it is spread {change.factor:.3g} times as far as in "
                 f"the reference, about a mean of {self.window.mean:.4g} in place of "
                 f"{self.reference.mean:.4g}"
             )
-        return "scale", said, details
+        return "scale", sentence, details
 
-    def _plainly(self, distances: ColumnDrift) -> str:
-        """The drift where it has no name: of numbers the means, else what has changed most."""
+    def _describe_drift(self, distances: ColumnDrift) -> str:
+        """Describe drift of no known type, by a number's means or the name that changed most."""
         if self.reference.coding.kind == "number":
             return (
-                f"{self.name!r} is distributed otherwise: mean {self.window.mean:.4g}, "
+                f"{self.name!r} has another distribution: mean {self.window.mean:.4g}, "
                 f"{self.reference.mean:.4g} in the reference (KS {distances.ks:.2f}, "
                 f"PSI {distances.psi:.2f})"
             )
         label, now, before = self.cells.most()
         return (
-            f"{self.name!r} is distributed otherwise: {label} in {now:.1%} of the rows, "
+            f"{self.name!r} has another distribution: {label} in {now:.1%} of the rows, "
             f"{before:.1%} in the reference; tested over {self.cells.tested()} "
             f"(JS {distances.js:.2f}, PSI {distances.psi:.2f})"
         )

@@ -1,4 +1,4 @@
-"""One column in a few hundred numbers: counts by code, that add up over any split of the rows."""
+"""Mergeable sketch of one column: counts by code, sums and extremes."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 __all__ = ["Sketch"]
 
 _EXAMPLES = 100
-"""So many names outside the coding are kept, the most frequent of each part."""
+"""Maximum names without a code that are kept: the most frequent of each part of the rows."""
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """What is known of a column.
+    """Summary of a column's values.
 
     Parameters
     ----------
     coding
-        What the codes mean.
+        The binning, which defines the codes.
     counts
         Rows by code, (256,).
     misfits
-        Values that can't be read as the column's kind; they count as missing too.
+        Values that can't be read as the column's kind; they also count as missing.
     total, squares
-        Sums of ``x - coding.centre`` and of its square over the finite numbers.
+        Sums of ``x - coding.centre`` and of its square, over the finite numbers.
     low, high
-        Least and greatest number; None without any.
+        Minimum and maximum of the numbers; None if there is none.
     others
-        Category -> rows, of categories outside the coding: the most frequent ones, in the parts
-        of the rows where they were among them.
+        Category -> rows, of the most frequent categories without a code. Of merged sketches, only
+        those rows count in whose part the category was among the most frequent.
     dtype
-        The type that the values had.
+        The data type of the values.
     absent
         Whether the rows lacked the column.
     groups
-        Rows by group of names (``coding.group_of``), where the coding has groups.
+        Rows by hash group of the name (``binning.bin_group``), where the binning has groups.
     """
 
     coding: Binning
@@ -64,7 +64,7 @@ class Sketch:
 
     @classmethod
     def of(cls, coding: Binning, read: BinnedColumn) -> Sketch:
-        """The sketch of values that were read by a coding."""
+        """Sketch values that a binning has counted."""
         counts = np.zeros(256, dtype=np.int64)
         counts[: len(read.counts)] = read.counts
         others = _most_frequent(read.others)
@@ -72,10 +72,10 @@ class Sketch:
             return cls(
                 coding, counts, read.misfits, others=others, dtype=read.dtype, groups=read.groups
             )
-        # Sums of the hugest numbers overflow; JSON has no word for that.
+        # Sums of huge numbers overflow to infinity, which JSON can't represent.
         with np.errstate(over="ignore", invalid="ignore"):
-            apart = read.values - coding.centre
-            sums = np.nan_to_num([apart.sum(), (apart * apart).sum()])
+            centred = read.values - coding.centre
+            sums = np.nan_to_num([centred.sum(), (centred * centred).sum()])
         return cls(
             coding,
             counts,
@@ -89,14 +89,14 @@ class Sketch:
 
     @classmethod
     def nothing(cls, coding: Binning, rows: int = 0) -> Sketch:
-        """Of rows that lack the column."""
+        """Sketch rows that lack the column."""
         counts = np.zeros(256, dtype=np.int64)
         counts[MISSING] = rows
         groups = np.zeros(GROUPS, dtype=np.int64) if coding.grouped else None
         return cls(coding, counts, absent=True, groups=groups)
 
     def merge(self, other: Sketch) -> Sketch:
-        """The sketch of the rows of both."""
+        """Sketch the rows of both."""
         if self.coding != other.coding:
             msg = "sketches of different codings can't be merged"
             raise ValueError(msg)
@@ -119,51 +119,51 @@ class Sketch:
 
     @cached_property
     def rows(self) -> int:
-        """All rows."""
+        """Number of rows."""
         return int(self.counts.sum())
 
     @property
     def missing(self) -> int:
-        """Rows without a value that can be read."""
+        """Number of rows without a value that can be read."""
         return int(self.counts[MISSING])
 
     @property
     def present(self) -> int:
-        """Rows with one."""
+        """Number of rows with a value."""
         return self.rows - self.missing
 
     @property
     def outside(self) -> int:
-        """Rows below or above the reference's range, or of a category without a code."""
+        """Number of rows outside the reference's range, or with a category without a code."""
         if self.coding.kind == "number":
             return int(self.counts[BELOW] + self.counts[ABOVE])
         return int(self.counts[OTHER])
 
     @property
     def distinct(self) -> int:
-        """Codes that occur, missing aside."""
+        """Number of codes that occur, except for missing values."""
         return int(np.count_nonzero(self.counts[:MISSING]))
 
     @property
     def shares(self) -> npt.NDArray[np.float64]:
-        """Share of the present rows by code, in order, (255,); zeros if there are none."""
+        """Share of the rows with a value by code, (255,); zeros if there is no such row."""
         return self.counts[:MISSING] / max(self.present, 1)
 
     @property
     def mean(self) -> float:
-        """Of the numbers; NaN without any."""
+        """Mean of the numbers; NaN if there is none."""
         return self.coding.centre + self.total / self.present if self.present else math.nan
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of the numbers; NaN without any."""
+        """Standard deviation of the numbers; NaN if there is none."""
         if not self.present:
             return math.nan
         mean = self.total / self.present
         return math.sqrt(max(self.squares / self.present - mean * mean, 0.0))
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values for JSON."""
         tree: dict[str, Any] = {"coding": self.coding.to_json()}
         codes = np.flatnonzero(self.counts)
         tree["counts"] = {str(code): int(self.counts[code]) for code in codes}
@@ -179,7 +179,7 @@ class Sketch:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Sketch:
-        """From what ``to_json`` gave."""
+        """Restore from the result of ``to_json``."""
         counts = np.zeros(256, dtype=np.int64)
         for code, n in tree["counts"].items():
             counts[int(code)] = n

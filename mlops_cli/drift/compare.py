@@ -1,10 +1,10 @@
-"""Drift of a window's profile from the reference's, with a bounded rate of false alarms.
+"""Compares a window's profile with the reference's, with a bounded rate of false alarms.
 
 A finding is an alarm only if it is both large (an effect that matters, whatever the number of rows)
-and significant (more than chance does with so many rows, on both sides). Rows that hang together
-count for fewer (``drift.effective_sample_size``), and over all tests of a window the false
-discovery rate is controlled (Benjamini and Hochberg 1995). This bounds the rate of false alarms for
-windows of any size.
+and significant (more than chance with the number of rows on both sides). Dependent rows count for
+fewer (``drift.effective_sample_size``). Over all tests of a window the false discovery rate is
+controlled (Benjamini and Hochberg 1995). This bounds the rate of false alarms for windows of any
+size.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _ORDER = (
     "vanished", "type", "constant", "swap", "missing", "unseen", "range", "scale", "shift", "drift",
     "joint",
 )  # fmt: skip
-_WHOLE = {"vanished", "type", "constant"}
-"""Kinds that say it all of a column."""
+_WHOLE_COLUMN = {"vanished", "type", "constant"}
+"""Kinds after which a column's other findings are redundant."""
 _EVEN_SMALL = {"range", "unseen"}
-"""Kinds that are told even where they are small."""
+"""Kinds that are reported even if they are small."""
 
 
 def compare(
@@ -44,66 +44,68 @@ def compare(
     rules: DriftRules | None = None,
     seed: int = 0,
 ) -> DriftReport:
-    """All that is not as in the reference.
+    """Find the differences between a window and the reference.
 
-    Everything is tested at once, so that the false discovery rate is held over all of it.
+    Everything is tested at once, so that the false discovery rate holds over all tests.
 
     Parameters
     ----------
     reference
-        Of the model.
+        The model's reference profiles.
     inputs, outputs, labels
-        A window's profiles, made by those of the reference; None: not looked at.
+        A window's profiles, in the binnings of the reference; None: not compared.
     rules
-        What counts as drift.
+        Thresholds of drift.
     seed
-        Of the model that looks for joint drift.
+        Seed of the classifier for joint drift.
     """
     rules = rules or DriftRules()
     parts = {"inputs": inputs, "outputs": outputs, "labels": labels}
-    given = {part: window for part, window in parts.items() if window is not None}
+    windows = {part: window for part, window in parts.items() if window is not None}
     candidates: list[Candidate] = []
     distances: list[ColumnDrift] = []
-    for part, window in given.items():
-        columns, found = _columns(part, getattr(reference, part), window, rules)
-        distances += columns
-        candidates += found
-    rows = max((window.rows for window in given.values()), default=0)
-    notes = (*_notes(given, rules), *_untested(reference, given))
+    for part, window in windows.items():
+        part_distances, part_candidates = _compare_columns(
+            part, getattr(reference, part), window, rules
+        )
+        distances += part_distances
+        candidates += part_candidates
+    rows = max((window.rows for window in windows.values()), default=0)
+    notes = (*_size_notes(windows, rules), *_untested_notes(reference, windows))
     if inputs is not None and rules.joint and inputs.rows >= rules.least_rows:
-        candidates += _joint(reference.inputs, inputs, candidates, rules, seed)
-    return _report(candidates, distances, rows, notes, rules)
+        candidates += _find_joint_drift(reference.inputs, inputs, candidates, rules, seed)
+    return _make_report(candidates, distances, rows, notes, rules)
 
 
-def _columns(
+def _compare_columns(
     part: str, reference: Profile, window: Profile, rules: DriftRules
 ) -> tuple[list[ColumnDrift], list[Candidate]]:
     distances, candidates = [], []
     for name in reference.columns:
         column = Column.of(part, name, reference, window, rules)
-        found = column.distances
-        distances.append(found)
+        drift = column.distances
+        distances.append(drift)
         if not window.rows:
             continue
-        broken = column.broken()
-        if broken is not None:
-            candidates.append(replace(broken, part=part))
+        failure = column.broken()
+        if failure is not None:
+            candidates.append(replace(failure, part=part))
         elif window.rows >= rules.least_rows:
-            candidates += [replace(c, part=part) for c in column.tested(found)]
+            candidates += [replace(c, part=part) for c in column.tested(drift)]
     return distances, candidates
 
 
-def _joint(
+def _find_joint_drift(
     reference: Profile,
     window: Profile,
     candidates: Iterable[Candidate],
     rules: DriftRules,
     seed: int,
 ) -> list[Candidate]:
-    """Joint drift of the columns that are well each by itself."""
+    """Test the joint distribution of the columns that show no drift by themselves."""
     from mlops_cli.drift.joint_drift import joint_drift
 
-    # By its own p-value: what is suspicious alone isn't left to be found jointly.
+    # By the p-value before correction: a column that is suspicious alone would hide joint drift.
     suspicious = {
         c.column
         for c in candidates
@@ -114,11 +116,11 @@ def _joint(
         for name, sketch in reference.columns.items()
         if name not in suspicious and not sketch.coding.untested
     ]
-    found = joint_drift(reference, window, names, rules, seed=seed)
-    return [] if found is None else [found]
+    candidate = joint_drift(reference, window, names, rules, seed=seed)
+    return [] if candidate is None else [candidate]
 
 
-def _report(
+def _make_report(
     candidates: Sequence[Candidate],
     distances: Iterable[ColumnDrift],
     rows: int,
@@ -136,16 +138,20 @@ def _report(
             continue
         if not c.large and c.kind not in _EVEN_SMALL:
             continue
-        findings.append(_finding(c, rate))
-    whole = {(f.part, f.column) for f in findings if f.kind in _WHOLE}
-    findings = [f for f in findings if f.kind in _WHOLE or (f.part, f.column) not in whole]
+        findings.append(_make_finding(c, rate))
+    failed_columns = {(f.part, f.column) for f in findings if f.kind in _WHOLE_COLUMN}
+    findings = [
+        f for f in findings if f.kind in _WHOLE_COLUMN or (f.part, f.column) not in failed_columns
+    ]
     findings.sort(key=lambda f: (f.severity, _ORDER.index(f.kind), -f.value))
-    drifts = {(c.part, c.column): rates[id(c)] for c in tested if c.statistic.endswith("distance")}
-    columns = [replace(d, adjusted=drifts.get((d.part, d.column))) for d in distances]
+    rates_by_column = {
+        (c.part, c.column): rates[id(c)] for c in tested if c.statistic.endswith("distance")
+    }
+    columns = [replace(d, adjusted=rates_by_column.get((d.part, d.column))) for d in distances]
     return DriftReport(tuple(findings), tuple(columns), rows, len(tested), notes)
 
 
-def _finding(c: Candidate, rate: float | None) -> Finding:
+def _make_finding(c: Candidate, rate: float | None) -> Finding:
     return Finding(
         kind=c.kind,
         part=c.part,
@@ -161,20 +167,20 @@ def _finding(c: Candidate, rate: float | None) -> Finding:
     )
 
 
-def _notes(given: dict[str, Profile], rules: DriftRules) -> tuple[str, ...]:
-    few = [
+def _size_notes(windows: dict[str, Profile], rules: DriftRules) -> tuple[str, ...]:
+    notes = [
         f"{part}: {window.rows:,} rows are too few to test anything; {rules.least_rows} are needed"
-        for part, window in given.items()
+        for part, window in windows.items()
         if window.rows < rules.least_rows
     ]
-    return tuple(few)
+    return tuple(notes)
 
 
-def _untested(reference: Reference, given: Iterable[str]) -> list[str]:
+def _untested_notes(reference: Reference, parts: Iterable[str]) -> list[str]:
     return [
         f"{part}: {name!r} has many names, and the model's profile is of a version that didn't "
         "count them by groups: its drift isn't tested until a model is registered anew"
-        for part in given
+        for part in parts
         for name, sketch in getattr(reference, part).columns.items()
         if sketch.coding.untested
     ]

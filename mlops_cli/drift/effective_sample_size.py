@@ -1,10 +1,11 @@
-"""How far rows that follow each other hang together, and how many independent ones they are worth.
+"""Effective sample size of autocorrelated rows, by Kish's design effect.
 
-A day of hourly weather, logged with each of a thousand requests, is no thousand observations of the
-weather. A test that takes them as such finds drift in every window. Kish's design effect (1965)
-says by what factor the variance of a mean over ``n`` consecutive rows exceeds that of ``n``
-independent ones; n divided by it is the effective number of rows. It is measured on the reference
-rows in their order, for blocks of several lengths, and so holds seasons and trends as well.
+A day of hourly weather, logged with each of a thousand requests, isn't a thousand observations of
+the weather. A test that assumes independence finds drift in every window. Kish's design effect
+(1965) is the factor by which the variance of a mean over ``n`` consecutive rows exceeds that of
+``n`` independent rows. ``n`` divided by it is the effective number of rows. It is measured on the
+reference rows in their order, for blocks of several lengths. So it covers seasons and trends as
+well.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["DesignEffect", "cluster_design_effect"]
 
-_SHORTEST = 16
-_FEWEST = 12
-"""Blocks; of fewer the variance says little."""
+_MIN_LENGTH = 16
+"""Rows of the shortest block."""
+_MIN_BLOCKS = 12
+"""Minimum number of blocks; the variance of fewer is too uncertain."""
 _BLOCKS_AT_ONCE = 4096
 _TREND = 0.9
-"""Of a block's variance; a season with any noise has less."""
+"""Minimum design effect of a trend, as a share of the block's length; noisy seasons have less."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ class DesignEffect:
     blocks
         Lengths of blocks of consecutive rows, rising.
     values
-        Design effect of the values by length of block.
+        Design effect of the values, by length of block.
     gaps
-        The same of whether a value is missing.
+        Design effect of whether a value is missing, by length of block.
     run
-        Most consecutive rows with one value (of those that have one).
+        Longest run of one value, among the rows that have a value.
     """
 
     blocks: tuple[int, ...] = ()
@@ -53,40 +55,40 @@ class DesignEffect:
 
     @classmethod
     def of(cls, codes: npt.NDArray[np.uint8], *, ordered: bool) -> DesignEffect:
-        """Measure it on the codes of reference rows in their order.
+        """Measure the design effects on the codes of reference rows in their order.
 
         Parameters
         ----------
         codes
-            One column's, (rows,).
+            One column's codes, (rows,).
         ordered
-            Whether the codes are a number's bins, or else names.
+            Whether the codes are a number's bins; otherwise they are names.
         """
         missing = codes == MISSING
         present = codes[~missing]
-        blocks = tuple(_lengths(len(codes)))
-        values = _effects(codes, blocks, ordered=ordered)
-        gaps = _effects(missing.astype(np.uint8), blocks, ordered=False)
-        return cls(blocks, values, gaps, _run(present))
+        blocks = tuple(_block_lengths(len(codes)))
+        values = _design_effects(codes, blocks, ordered=ordered)
+        gaps = _design_effects(missing.astype(np.uint8), blocks, ordered=False)
+        return cls(blocks, values, gaps, _longest_run(present))
 
     def effective(self, rows: int, *, gaps: bool = False) -> float:
-        """How many independent rows so many consecutive ones are worth, 1 to ``rows``."""
+        """Effective number of ``rows`` consecutive rows, 1 to ``rows``."""
         if not self.blocks or rows <= 1:
             return float(rows)
         effects = (1.0, *(self.gaps if gaps else self.values))
         if not gaps and self.trend and rows > self.blocks[-1]:
             return 1.0
-        # Between lengths by their logarithm; beyond the longest the effect stays.
+        # Interpolated over the logarithm of the length; constant beyond the longest block.
         effect = np.interp(np.log(rows), np.log((1, *self.blocks)), effects)
         return max(rows / max(float(effect), 1.0), 1.0)
 
     @property
     def trend(self) -> bool:
-        """Whether rows of the longest blocks are as good as one: a month, a year, a counter."""
+        """Whether each of the longest blocks is worth about one row: a month, a year, a counter."""
         return bool(self.blocks) and self.values[-1] >= _TREND * self.blocks[-1]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values for JSON."""
         return {
             "blocks": list(self.blocks),
             "values": list(self.values),
@@ -96,23 +98,23 @@ class DesignEffect:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> DesignEffect:
-        """From what ``to_json`` gave."""
+        """Restore from the result of ``to_json``."""
         return cls(tuple(tree["blocks"]), tuple(tree["values"]), tuple(tree["gaps"]), tree["run"])
 
 
 def cluster_design_effect(codes: npt.NDArray[np.uint8], rows: int, *, ordered: bool) -> float:
-    """The design effect of a window of its own, from an ordered sample of its rows; 1 if unclear.
+    """A window's own design effect, measured on an ordered sample of its rows; 1 if unclear.
 
-    Between blocks of independent rows, means vary by chance: the ratio of variances is then a
-    chi-squared one over its degrees of freedom, and no more than 1 is taken as shown unless it
-    exceeds what one in a thousand does.
+    The means of blocks of independent rows vary by chance. The ratio of variances is then
+    chi-squared over its degrees of freedom. A ratio counts only if it exceeds that distribution's
+    99.9% quantile; otherwise the effect is 1.
     """
     from scipy.special import chdtri
 
     size = len(codes) // _OWN_BLOCKS
     if size < 2:  # noqa: PLR2004
         return 1.0
-    (ratio,) = _effects(codes, [size], ordered=ordered)
+    (ratio,) = _design_effects(codes, [size], ordered=ordered)
     if ratio <= float(chdtri(_OWN_BLOCKS - 1, 0.001)) / (_OWN_BLOCKS - 1):
         return 1.0
     within = (ratio - 1) / (size - 1)
@@ -120,65 +122,66 @@ def cluster_design_effect(codes: npt.NDArray[np.uint8], rows: int, *, ordered: b
 
 
 _OWN_BLOCKS = 20
+"""Blocks of a window's sample."""
 
 
-def _lengths(rows: int) -> list[int]:
-    found, size = [], _SHORTEST
-    while size * _FEWEST <= rows:
-        found.append(size)
+def _block_lengths(rows: int) -> list[int]:
+    lengths, size = [], _MIN_LENGTH
+    while size * _MIN_BLOCKS <= rows:
+        lengths.append(size)
         size *= 4
-    return found
+    return lengths
 
 
-def _effects(
+def _design_effects(
     codes: npt.NDArray[np.uint8], sizes: Sequence[int], *, ordered: bool
 ) -> tuple[float, ...]:
-    """Variance of the means of blocks, over what it were with independent rows, by their size."""
+    """Design effect by size of block: variance of block means, relative to independent rows."""
     counts = np.bincount(codes, minlength=256)[:MISSING]
-    if np.count_nonzero(counts) < 2:  # noqa: PLR2004 - what is the same throughout can't vary
+    if np.count_nonzero(counts) < 2:  # noqa: PLR2004 - a constant can't vary
         return (1.0,) * len(sizes)
     if not ordered:
-        return tuple(_of_names(codes, counts, size) for size in sizes)
+        return tuple(_names_effect(codes, counts, size) for size in sizes)
     ranks = np.cumsum(counts) - counts / 2
     values = np.append(ranks, ranks @ counts / counts.sum())[codes] / counts.sum()
-    return tuple(_of_numbers(values, size) for size in sizes)
+    return tuple(_numbers_effect(values, size) for size in sizes)
 
 
-def _of_numbers(values: npt.NDArray[np.float64], size: int) -> float:
-    """Of ranks; where there is no value they are the mean, so that gaps aren't taken for values."""
+def _numbers_effect(values: npt.NDArray[np.float64], size: int) -> float:
+    """Design effect of ranks; missing ones are the mean, so that gaps don't count as values."""
     blocks = len(values) // size
     means = values[: blocks * size].reshape(blocks, size).mean(axis=1)
     return round(size * float(means.var(ddof=1)) / float(values.var()), 4)
 
 
-def _of_names(codes: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64], size: int) -> float:
-    """Of all names, each as yes or no: by their variance, or with the same weight for each.
+def _names_effect(codes: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64], size: int) -> float:
+    """Design effect of names, each as yes or no: weighted by variance, or equally.
 
-    The first is of what frequent names do, the second of what rare ones do, and is by how much a
-    chi-squared statistic of them is too large (Rao and Scott 1981). The greater counts. To look at
-    the most frequent names alone would be to look at those with the longest bursts.
+    The first weighting reflects frequent names. The second reflects rare names: it is the factor by
+    which a chi-squared statistic over the names is too large (Rao and Scott 1981). The greater one
+    counts. The most frequent names alone would be a selection of those with the longest bursts.
     """
     blocks = len(codes) // size
     shares = counts / counts.sum()
-    there = shares > 0
-    sums, squares = np.zeros(int(there.sum())), np.zeros(int(there.sum()))
+    occurring = shares > 0
+    sums, squares = np.zeros(int(occurring.sum())), np.zeros(int(occurring.sum()))
     for first in range(0, blocks, _BLOCKS_AT_ONCE):
-        few = min(_BLOCKS_AT_ONCE, blocks - first)
-        part = codes[first * size : (first + few) * size].astype(np.intp)
-        part += 256 * np.repeat(np.arange(few), size)
-        table = np.bincount(part, minlength=256 * few).reshape(few, 256).astype(np.float64)
-        held = table[:, :MISSING][:, there] + table[:, MISSING:] * shares[there]
-        sums += held.sum(axis=0)
-        squares += (held * held).sum(axis=0)
+        batch = min(_BLOCKS_AT_ONCE, blocks - first)
+        part = codes[first * size : (first + batch) * size].astype(np.intp)
+        part += 256 * np.repeat(np.arange(batch), size)
+        table = np.bincount(part, minlength=256 * batch).reshape(batch, 256).astype(np.float64)
+        block_counts = table[:, :MISSING][:, occurring] + table[:, MISSING:] * shares[occurring]
+        sums += block_counts.sum(axis=0)
+        squares += (block_counts * block_counts).sum(axis=0)
     between = (squares - sums * sums / blocks) / (blocks - 1) / size
-    p = shares[there]
-    filled = counts.sum() / len(codes)
-    weighted = between.sum() / (filled * float(np.sum(p * (1 - p))))
-    alike = float(np.sum(between / p)) / (filled * (len(p) - 1))
-    return round(float(max(weighted, alike)), 4)
+    p = shares[occurring]
+    present_share = counts.sum() / len(codes)
+    by_variance = between.sum() / (present_share * float(np.sum(p * (1 - p))))
+    unweighted = float(np.sum(between / p)) / (present_share * (len(p) - 1))
+    return round(float(max(by_variance, unweighted)), 4)
 
 
-def _run(present: npt.NDArray[np.uint8]) -> int:
+def _longest_run(present: npt.NDArray[np.uint8]) -> int:
     """The longest run of equal codes."""
     if not len(present):
         return 0

@@ -1,10 +1,10 @@
-"""Drift of the joint distribution: a model that tries to tell a window's rows from the reference's.
+"""Multivariate drift: a domain classifier that separates a window's rows from the reference's.
 
-If it can, then columns that look as ever, each by itself, no longer go together as they did. The
-model (a small LightGBM) is trained on one half of the rows and judged on the other, both ways, so
-that its ROC AUC has a known law while there is no drift: that of the rank-sum statistic of Mann and
-Whitney (1947), mean a half. It needs no more of the training data than the profile's sample of
-rows, as codes of one byte a cell.
+If it can, columns that look unchanged one by one no longer relate to each other as before. The
+classifier (a small LightGBM) is trained on one half of the rows and scored on the other, both ways.
+So without drift its ROC AUC has a known distribution, with mean 0.5: that of the rank-sum statistic
+of Mann and Whitney (1947). Of the training data it needs only the profile's sample of rows, as
+codes of one byte a cell.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ __all__ = ["joint_drift"]
 
 _ROUNDS = 60
 _SHOWN = 4
-_LEAST = 50
-_SLOWEST = 0.2
-"""Columns are left out whose rows are worth less than this part of what others' are worth."""
-_FREQUENT = 5
-"""So many categories of a column are tried in pairs."""
-_LEFT = 0.25
-"""Of what the model tells, at most so much may be left when two have been exchanged back."""
+_MIN_ROWS = 50
+_MIN_WORTH = 0.2
+"""Minimum effective rows of a column, relative to the column with most; others are left out."""
+_MAX_CATEGORIES = 5
+"""Maximum categories of a column that are tried in pairs."""
+_MAX_LEFT = 0.25
+"""Maximum share of the AUC above 0.5 that may remain after two categories are exchanged back."""
 _SETTINGS = {
     "objective": "binary",
     "num_leaves": 15,
@@ -57,22 +57,22 @@ _SETTINGS = {
 def joint_drift(
     reference: Profile, window: Profile, names: list[str], rules: DriftRules, *, seed: int
 ) -> Candidate | None:
-    """Whether some columns of a window go together as in the reference; None: it can't be said.
+    """Test for multivariate drift with a domain classifier; None if there is too little data.
 
     Parameters
     ----------
     names
-        The columns to look at; those that drift by themselves would only hide the others.
+        The columns to test; columns that drift by themselves would hide the others.
     rules
-        What counts.
+        Thresholds of drift.
     seed
-        Of the halves and of the model.
+        Seed of the halves and of the classifier.
     """
-    worth = _worth(reference, window, names)
-    names = list(worth)
-    places = [list(reference.columns).index(name) for name in names]
-    sides = [p.sample.codes[:, places] for p in (reference, window)]
-    if len(names) < 2 or min(map(len, sides)) < _LEAST:  # noqa: PLR2004
+    effective_rows = _effective_rows(reference, window, names)
+    names = list(effective_rows)
+    positions = [list(reference.columns).index(name) for name in names]
+    sides = [p.sample.codes[:, positions] for p in (reference, window)]
+    if len(names) < 2 or min(map(len, sides)) < _MIN_ROWS:  # noqa: PLR2004
         return None
     X = np.concatenate(sides).astype(np.float64)
     X[X == MISSING] = np.nan
@@ -81,12 +81,14 @@ def joint_drift(
     categorical = [i for i, coding in enumerate(codings) if coding.kind != "number"]
     classifier = _Classifier.train(X, y, categorical, seed)
     auc, gains = classifier.auc(X), classifier.gains
-    p_value = _p_value(auc, *(min(len(sides[i]), *(w[i] for w in worth.values())) for i in (0, 1)))
+    p_value = _p_value(
+        auc, *(min(len(sides[i]), *(w[i] for w in effective_rows.values())) for i in (0, 1))
+    )
     ranked = [names[i] for i in np.argsort(-gains, kind="stable")[:_SHOWN] if gains[i] > 0]
     details = {"columns": ranked, "rows": [len(side) for side in sides]}
     sentence = (
-        "columns that look as ever each by itself no longer go together as in the reference: a "
-        f"model tells the window's rows by ROC AUC {auc:.3f}, mostly by "
+        "columns that look unchanged one by one no longer go together as in the reference: a "
+        f"model separates the window's rows from it with ROC AUC {auc:.3f}, mostly by "
         f"{', '.join(map(repr, ranked))}"
     )
     large = auc >= rules.auc
@@ -95,21 +97,23 @@ def joint_drift(
     )
     if not large or p_value > rules.alpha:
         return joint
-    named = [i for i in categorical if names[i] in ranked and codings[i].complete]
-    exchange = classifier.exchange(X, named)
+    swap_columns = [i for i in categorical if names[i] in ranked and codings[i].complete]
+    exchange = classifier.exchange(X, swap_columns)
     if exchange is None:
         return joint
-    return _swap(joint, names[exchange.column], codings[exchange.column], exchange)
+    return _describe_swap(joint, names[exchange.column], codings[exchange.column], exchange)
 
 
 def _p_value(auc: float, m: float, n: float) -> float:
-    """How likely so large an area would be without drift, at effective numbers of rows."""
+    """P-value of the AUC without drift, for effective numbers of rows."""
     deviation = math.sqrt((m + n + 1) / (12 * m * n))
     return math.erfc((auc - 0.5) / deviation / math.sqrt(2)) / 2
 
 
-def _swap(joint: Candidate, column: str, coding: Binning, exchange: _Exchange) -> Candidate:
-    """The same drift, named by the two categories that have changed places."""
+def _describe_swap(
+    joint: Candidate, column: str, coding: Binning, exchange: _Exchange
+) -> Candidate:
+    """Describe joint drift as a swap of two categories."""
     first, second = coding.label(exchange.first), coding.label(exchange.second)
     return replace(
         joint,
@@ -122,7 +126,7 @@ def _swap(joint: Candidate, column: str, coding: Binning, exchange: _Exchange) -
 
 
 class _Exchange(NamedTuple):
-    """Two codes of a column (its place), and the area that is left if they are exchanged."""
+    """Two codes of a column (by position), and the AUC that remains if they are exchanged."""
 
     column: int
     first: int
@@ -132,7 +136,7 @@ class _Exchange(NamedTuple):
 
 @dataclass(frozen=True)
 class _Classifier:
-    """Two models that tell the window's rows (1) from the reference's (0), each of one half."""
+    """Two classifiers of the window's rows (1) and the reference's (0), one for each half."""
 
     models: tuple[Any, Any]
     y: npt.NDArray[np.int64]
@@ -145,8 +149,8 @@ class _Classifier:
         lightgbm = package()
         half = np.random.default_rng(seed).permutation(len(y)) % 2
         models = []
-        for out in (0, 1):
-            rows = half != out
+        for held_out in (0, 1):
+            rows = half != held_out
             data = lightgbm.Dataset(
                 X[rows], y[rows], categorical_feature=categorical, params={"verbosity": -1}
             )
@@ -155,52 +159,56 @@ class _Classifier:
 
     @property
     def gains(self) -> npt.NDArray[np.float64]:
-        """What each column has contributed."""
+        """Total gain of each column."""
         total: npt.NDArray[np.float64] = sum(m.feature_importance("gain") for m in self.models)
         return total
 
     def auc(self, X: npt.NDArray[np.float64]) -> float:
-        """Mean AUC of each model on the half that it has not seen."""
+        """Mean AUC of the models, each on the half that it wasn't trained on."""
         from mlops_cli.metrics.ranking import roc_auc
 
         areas = []
-        for out, model in enumerate(self.models):
-            rows = self.half == out
+        for held_out, model in enumerate(self.models):
+            rows = self.half == held_out
             p = np.asarray(model.predict(X[rows], num_threads=1))
             area = roc_auc(self.y[rows], np.column_stack([1 - p, p]))
             areas.append(area(np.ones(len(p))))
         return float(np.mean(areas))
 
     def exchange(self, X: npt.NDArray[np.float64], columns: list[int]) -> _Exchange | None:
-        """The exchange in the window that makes its rows look like others, if one does."""
+        """Find the exchange after which the window looks most like the reference, if one does."""
         best: _Exchange | None = None
-        whole = self.auc(X)
-        for place in columns:
-            kept = X[:, place].copy()
-            found, counts = np.unique(kept[(self.y == 1) & ~np.isnan(kept)], return_counts=True)
-            codes = found[np.argsort(-counts, kind="stable")][:_FREQUENT]
+        full_auc = self.auc(X)
+        for position in columns:
+            original = X[:, position].copy()
+            all_codes, counts = np.unique(
+                original[(self.y == 1) & ~np.isnan(original)], return_counts=True
+            )
+            codes = all_codes[np.argsort(-counts, kind="stable")][:_MAX_CATEGORIES]
             for i, j in combinations(codes.tolist(), 2):
                 for code, other in ((i, j), (j, i)):
-                    X[(self.y == 1) & (kept == code), place] = other
+                    X[(self.y == 1) & (original == code), position] = other
                 left = self.auc(X)
-                X[:, place] = kept
-                if left - 0.5 < min(_LEFT * (whole - 0.5), best.left - 0.5 if best else 1.0):
-                    best = _Exchange(place, int(i), int(j), left)
+                X[:, position] = original
+                if left - 0.5 < min(_MAX_LEFT * (full_auc - 0.5), best.left - 0.5 if best else 1.0):
+                    best = _Exchange(position, int(i), int(j), left)
         return best
 
 
-def _worth(reference: Profile, window: Profile, names: list[str]) -> dict[str, tuple[float, float]]:
-    """Effective rows of the reference and of the window by column; without the slowest columns.
+def _effective_rows(
+    reference: Profile, window: Profile, names: list[str]
+) -> dict[str, tuple[float, float]]:
+    """Effective rows of the reference and of the window by column, without the slowest columns.
 
-    Whoever knows the hour's weather knows the hour: with such columns the rows would count for so
-    few that nothing could be told by the others.
+    The hour's weather identifies the hour. With such a column the rows would count for so few that
+    the other columns couldn't show anything.
     """
-    found = {}
+    rows = {}
     for name in names:
-        depends = reference.dependence.get(name, DesignEffect())
+        design_effect = reference.dependence.get(name, DesignEffect())
         ordered = reference.columns[name].coding.kind == "number"
-        own = cluster_design_effect(window.sample.column(name), window.rows, ordered=ordered)
-        n = min(depends.effective(window.rows), window.rows / own)
-        found[name] = (depends.effective(reference.rows), n)
-    most = max((n for _, n in found.values()), default=0.0)
-    return {name: worth for name, worth in found.items() if worth[1] >= _SLOWEST * most}
+        own_effect = cluster_design_effect(window.sample.column(name), window.rows, ordered=ordered)
+        n = min(design_effect.effective(window.rows), window.rows / own_effect)
+        rows[name] = (design_effect.effective(reference.rows), n)
+    most = max((n for _, n in rows.values()), default=0.0)
+    return {name: pair for name, pair in rows.items() if pair[1] >= _MIN_WORTH * most}

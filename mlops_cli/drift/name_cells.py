@@ -1,12 +1,12 @@
-"""Names of a column in cells that are tested: chosen without a look at what is then tested.
+"""Cells of a column's names for drift tests, chosen independently of what is tested.
 
-A name that was frequent in the reference was so by chance too, and is rarer later on. Whoever
-chooses the names to look at by the reference's counts finds this fall in each window. So the
-choice goes by the rows that the reference and the window have of a name *together*: given that
-sum, nothing but chance says which of them are the window's, as in Fisher's exact test. Names with
-enough rows make a cell each. The rest are taken in the order of a hash, as many to a cell as a
-test needs. A column with many names isn't counted by name at all, but by a hash of it
-(``coding.GROUPS``), for the reference's frequent names are again chosen by its counts.
+A name that was frequent in the reference was so partly by chance, and is rarer later on. Cells that
+are chosen by the reference's counts would show this fall in each window. So the choice depends on
+the rows that the reference and the window have of a name *together*. Given that sum, only chance
+decides which of the rows are the window's, as in Fisher's exact test. Names with enough rows get a
+cell each. The rest are taken in the order of a hash, as many to a cell as a test needs. A column
+with many names isn't counted by name at all, but by a hash of it (``binning.GROUPS``), because the
+reference's frequent names are also chosen by its counts.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NameCells"]
 
-_LEAST_EXPECTED = 5.0
-"""Rows of the smaller sample in a cell, without drift."""
+_MIN_EXPECTED = 5.0
+"""Minimum expected rows of the smaller sample in a cell, without drift."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class NameCells:
     m, n
         Effective rows with a value.
     units
-        What is put together: names' codes, or hash groups, in an order that no count decides.
+        Codes of names, or hash groups, in an order that doesn't depend on counts.
     cells
         The cell of each unit.
     """
@@ -66,14 +66,14 @@ class NameCells:
         else:
             codes = [*range(len(coding.names)), OTHER]
             units = np.array(sorted(codes, key=lambda code: bin_group(coding.label(code))))
-        ours, theirs = (_by_unit(s)[units] for s in (reference, window))
+        ours, theirs = (_unit_counts(s)[units] for s in (reference, window))
         pooled = (m * _shares(ours) + n * _shares(theirs)) / (m + n)
-        return cls(reference, window, m, n, units, _cells(pooled * min(m, n)))
+        return cls(reference, window, m, n, units, _assign_cells(pooled * min(m, n)))
 
     @cached_property
     def rows(self) -> tuple[Counts, Counts]:
         """Rows of the reference and of the window, by cell."""
-        ours, theirs = (_by_unit(s)[self.units] for s in (self.reference, self.window))
+        ours, theirs = (_unit_counts(s)[self.units] for s in (self.reference, self.window))
         size = int(self.cells.max(initial=-1)) + 1
         first, second = (
             np.bincount(self.cells, counts, size).astype(np.int64) for counts in (ours, theirs)
@@ -82,26 +82,28 @@ class NameCells:
 
     @cached_property
     def p_value(self) -> float:
-        """Of the same distribution: by all cells together, or by the one that differs most."""
+        """P-value of equal distributions, by all cells together or the most significant one."""
         p, q = map(_shares, self.rows)
-        every = significance.chi_squared_p_value(p, q, self.m, self.n)
-        if len(p) <= 2:  # noqa: PLR2004 - of two cells, one says it all
-            return every
-        return min(1.0, 2 * min(every, self._foremost[1]))
+        overall = significance.chi_squared_p_value(p, q, self.m, self.n)
+        if len(p) <= 2:  # noqa: PLR2004 - two cells differ by the same amount
+            return overall
+        return min(1.0, 2 * min(overall, self._most_changed[1]))
 
     def distance(self, measure: Callable[[Counts, Counts, float], float]) -> float:
-        """A distance of the two, less what chance gives in 19 of 20 windows.
+        """Distance between the two, less what chance stays below in 19 of 20 windows.
 
-        Over all cells, or of the one that differs most against all others: in a small window the
-        chance of hundreds of cells would hide it.
+        It is the greater of two distances: over all cells, and of the most significant
+        cell against all others. In a small window, the chance of hundreds of cells would hide the
+        latter.
 
         Parameters
         ----------
         measure
-            Of rows of the reference and of the window by cell, and what to take off.
+            Distance as a function of the reference's rows by cell, the window's, and the amount to
+            subtract.
         """
         p, q = self.rows
-        cell, _ = self._foremost
+        cell, _ = self._most_changed
         size = len(p)
         one, other = (np.array([rows[cell], rows.sum() - rows[cell]]) for rows in self.rows)
         return max(
@@ -110,33 +112,33 @@ class NameCells:
         )
 
     def most(self) -> tuple[str, float, float]:
-        """The cell that differs most surely in words, and its shares of the window, the reference.
+        """Label of the most significant cell, and its shares in the window and the reference.
 
-        What is shown is what was tested.
+        These are the shares that were tested.
         """
         p, q = map(_shares, self.rows)
-        cell, _ = self._foremost
-        return self._label(cell), float(q[cell]), float(p[cell])
+        cell, _ = self._most_changed
+        return self._label_cell(cell), float(q[cell]), float(p[cell])
 
     def tested(self) -> str:
-        """What the cells are, in words."""
+        """Number and kind of the cells, in words."""
         size = int(np.count_nonzero(sum(self.rows)))
-        names = np.count_nonzero(_by_unit(self.reference) + _by_unit(self.window))
-        alone = size == names and not self.reference.coding.grouped
-        return f"{size:,} {'names' if alone else 'groups of names'}"
+        names = np.count_nonzero(_unit_counts(self.reference) + _unit_counts(self.window))
+        one_per_name = size == names and not self.reference.coding.grouped
+        return f"{size:,} {'names' if one_per_name else 'groups of names'}"
 
     @cached_property
-    def _foremost(self) -> tuple[int, float]:
+    def _most_changed(self) -> tuple[int, float]:
         p, q = map(_shares, self.rows)
         return significance.most_changed_cell(p, q, self.m, self.n)
 
-    def _label(self, cell: int) -> str:
-        whole = (int(self.rows[0][cell]), int(self.rows[1][cell]))
-        known = list(self._names(cell)) or [("", 0, 0)]
-        name, *counts = max(known, key=lambda k: abs(self._gap(k[1], k[2])))
-        if tuple(counts) == whole:
+    def _label_cell(self, cell: int) -> str:
+        cell_counts = (int(self.rows[0][cell]), int(self.rows[1][cell]))
+        names = list(self._names(cell)) or [("", 0, 0)]
+        name, *counts = max(names, key=lambda k: abs(self._gap(k[1], k[2])))
+        if tuple(counts) == cell_counts:
             return repr(name)
-        if abs(self._gap(*counts)) < abs(self._gap(*whole)) / 2:
+        if abs(self._gap(*counts)) < abs(self._gap(*cell_counts)) / 2:
             return "a group of rare names"
         return f"the group of names with {name!r}"
 
@@ -144,7 +146,7 @@ class NameCells:
         return theirs / max(self.window.present, 1) - ours / max(self.reference.present, 1)
 
     def _names(self, cell: int) -> Iterator[tuple[str, int, int]]:
-        """Those of a cell's names whose rows are known, with the reference's and the window's."""
+        """Names of a cell with known counts, and their rows in the reference and the window."""
         coding, units = self.reference.coding, set(self.units[self.cells == cell].tolist())
         ours, theirs = self.reference.counts, self.window.counts
         for code, name in enumerate(coding.names):
@@ -155,7 +157,7 @@ class NameCells:
                 yield name, self.reference.others.get(name, 0), count
 
 
-def _by_unit(sketch: Sketch) -> Counts:
+def _unit_counts(sketch: Sketch) -> Counts:
     if sketch.groups is not None:
         return sketch.groups
     return sketch.counts[:MISSING]
@@ -166,14 +168,14 @@ def _shares(counts: Counts) -> npt.NDArray[np.float64]:
     return shares
 
 
-def _cells(expected: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """The cell of each unit, by the rows that the smaller sample is expected to have of it."""
+def _assign_cells(expected: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Assign a cell to each unit, by its expected rows in the smaller sample."""
     cells = np.zeros(len(expected), dtype=np.intp)
-    alone = expected >= _LEAST_EXPECTED
-    cells[alone] = np.arange(alone.sum())
-    rest = np.cumsum(expected[~alone])
+    separate = expected >= _MIN_EXPECTED
+    cells[separate] = np.arange(separate.sum())
+    rest = np.cumsum(expected[~separate])
     if len(rest) and rest[-1] > 0:
-        groups = max(int(rest[-1] / _LEAST_EXPECTED), 1)
-        place = (rest * (groups / rest[-1]) - 1e-9).astype(np.intp)
-        cells[~alone] = alone.sum() + np.clip(place, 0, groups - 1)
+        groups = max(int(rest[-1] / _MIN_EXPECTED), 1)
+        position = (rest * (groups / rest[-1]) - 1e-9).astype(np.intp)
+        cells[~separate] = separate.sum() + np.clip(position, 0, groups - 1)
     return np.unique(cells, return_inverse=True)[1].astype(np.intp)

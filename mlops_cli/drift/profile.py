@@ -1,8 +1,8 @@
-"""What a table looks like, in a few hundred kilobytes that add up: the reference, and windows.
+"""Mergeable profile of a table, of the reference or a window, in a few hundred kilobytes.
 
-A reference profile fixes how each column is coded (``drift.binning``) and keeps counts by code, how
-far consecutive rows hang together, and a sample of rows as codes. Later rows are read in the same
-codings. So no row of the training data is needed to compare with, only the profile.
+A reference profile fixes the binning of each column (``drift.binning``). It holds counts by code,
+the design effect of consecutive rows, and a sample of rows as codes. Later rows are counted in the
+same binnings. So a comparison needs no rows of the training data, only the profile.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["Profile"]
 
 _FORMAT = 1
-_WORKERS = 8
+_MAX_THREADS = 8
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Sketches of columns, and a sample of rows.
+    """Sketches of a table's columns, and a sample of its rows.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ class Profile:
     sample
         Some of the rows.
     dependence
-        Name -> how consecutive rows hang together; in a reference only.
+        Name -> design effect of consecutive rows; only in a reference.
     seed
-        Which rows are in the sample.
+        Seed of the sample.
     """
 
     columns: Mapping[str, Sketch]
@@ -52,77 +52,77 @@ class Profile:
 
     @classmethod
     def reference(cls, frame: pl.DataFrame, kinds: Mapping[str, str], *, seed: int = 0) -> Profile:
-        """The profile of rows that fix the codings.
+        """Profile reference rows, which fix the binnings.
 
         Parameters
         ----------
         frame
-            The rows, in the order of time if they have one.
+            The rows, in order of time if they have one.
         kinds
             Column -> number, boolean or category.
         seed
-            Of the sample.
+            Seed of the sample.
         """
         codings = {name: Binning.fit(frame[name], kind) for name, kind in kinds.items()}
         empty = cls(
             {n: Sketch.nothing(c) for n, c in codings.items()}, Sample.none(codings), seed=seed
         )
-        whole = empty.of(frame)
+        profile = empty.of(frame)
         dependence = {
             name: DesignEffect.of(c.codes(frame[name]), ordered=c.kind == "number")
             for name, c in codings.items()
         }
-        return replace(whole, dependence=dependence)
+        return replace(profile, dependence=dependence)
 
     @property
     def rows(self) -> int:
-        """How many rows were seen."""
+        """Number of rows."""
         return self.sample.seen
 
     @property
     def codings(self) -> dict[str, Binning]:
-        """Column -> how it is coded."""
+        """Column -> binning."""
         return {name: sketch.coding for name, sketch in self.columns.items()}
 
     def of(self, frame: pl.DataFrame, start: int = 0, each: Each | None = None) -> Profile:
-        """The profile of other rows in this one's codings.
+        """Profile other rows in the same binnings.
 
         Parameters
         ----------
         frame
-            The rows; columns of no coding are passed over.
+            The rows; columns without a binning are ignored.
         start
-            The number of the first row in its stream: parts of one stream need different ones.
+            Number of the first row in its stream; parts of one stream need different ones.
         each
-            What does the work of each column, as ``map`` would; None: several threads.
+            Applies a function to each column, like ``map``; None: in several threads.
         """
         if each is not None:
-            return self._of(frame, start, each)
-        with ThreadPoolExecutor(_cores()) as pool:
-            return self._of(frame, start, pool.map)
+            return self._profile_rows(frame, start, each)
+        with ThreadPoolExecutor(_thread_count()) as pool:
+            return self._profile_rows(frame, start, pool.map)
 
     def over(self, batches: Iterable[pl.DataFrame]) -> Profile:
-        """The profile of a stream of rows, of which one batch at a time is in memory."""
-        total = self.of(self._nothing())
-        with ThreadPoolExecutor(_cores()) as pool:
+        """Profile a stream of rows, with one batch at a time in memory."""
+        total = self.of(self._empty_frame())
+        with ThreadPoolExecutor(_thread_count()) as pool:
             for batch in batches:
-                part = self._of(batch, total.rows, pool.map, below=total.sample.bar)
+                part = self._profile_rows(batch, total.rows, pool.map, below=total.sample.bar)
                 total = total.merge(part)
         return total
 
     def merge(self, other: Profile) -> Profile:
-        """The profile of this one's rows and then the other's.
+        """Profile this one's rows followed by the other's.
 
         Raises
         ------
         ValueError
-            If the two are not in the same codings.
+            If the two have different binnings.
         """
         columns = {name: s.merge(other.columns[name]) for name, s in self.columns.items()}
         return Profile(columns, self.sample.merge(other.sample), seed=self.seed)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; the sample as base64 text of its codes."""
+        """Convert to plain values for JSON; the sample as base64 text of its codes."""
         columns = {
             name: {
                 **sketch.to_json(),
@@ -143,7 +143,7 @@ class Profile:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Profile:
-        """From what ``to_json`` gave."""
+        """Restore from the result of ``to_json``."""
         columns = {name: Sketch.from_json(entry) for name, entry in tree["columns"].items()}
         dependence = {
             name: DesignEffect.from_json(entry["dependence"])
@@ -153,12 +153,12 @@ class Profile:
         codings = {name: sketch.coding for name, sketch in columns.items()}
         return cls(columns, Sample.from_json(tree["sample"], codings), dependence, tree["seed"])
 
-    def _nothing(self) -> pl.DataFrame:
+    def _empty_frame(self) -> pl.DataFrame:
         import polars as pl
 
         return pl.DataFrame({name: pl.Series([], dtype=pl.Null) for name in self.columns})
 
-    def _of(
+    def _profile_rows(
         self,
         frame: pl.DataFrame,
         start: int,
@@ -166,11 +166,11 @@ class Profile:
         *,
         below: int | None = None,
     ) -> Profile:
-        given = dict.fromkeys(frame.columns)
+        frame_columns = dict.fromkeys(frame.columns)
 
         def sketch(name: str) -> Sketch:
             coding = self.columns[name].coding
-            if name not in given:
+            if name not in frame_columns:
                 return Sketch.nothing(coding, frame.height)
             return Sketch.of(coding, coding.read(frame[name]))
 
@@ -179,5 +179,5 @@ class Profile:
         return Profile(sketches, sample, seed=self.seed)
 
 
-def _cores() -> int:
-    return max(1, min(_WORKERS, os.cpu_count() or 1))
+def _thread_count() -> int:
+    return max(1, min(_MAX_THREADS, os.cpu_count() or 1))

@@ -1,4 +1,4 @@
-"""The reference of a model: what its inputs, its predictions and its labels look like."""
+"""Reference profiles of a model: its inputs, predictions and labels."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _NUMBER, _CATEGORY = "number", "category"
 
 @dataclass(frozen=True)
 class Reference:
-    """What a window is compared with.
+    """Profiles that a window is compared with.
 
     Parameters
     ----------
     inputs
         Features of the rows that the model was fitted on.
     outputs
-        Predictions on rows that it has not seen: those of the test split.
+        Predictions on the test split, which the model hadn't seen.
     labels
-        The target of the rows that the model was fitted on.
+        Target of the rows that the model was fitted on.
     """
 
     inputs: Profile
@@ -49,35 +49,37 @@ class Reference:
         *,
         seed: int = 0,
     ) -> Reference:
-        """Make the profiles.
+        """Profile a model's rows, predictions and labels.
 
         Parameters
         ----------
         fitted
-            The rows that the model was fitted on, in the order of time if they have one.
+            The rows that the model was fitted on, in order of time if they have one.
         kinds
             Feature -> number, boolean or category.
         target
-            Their labels.
+            Labels of the fitted rows.
         outputs
-            What ``output_frame`` makes of predictions on other rows.
+            Predictions on other rows, from ``output_frame``.
         task
             binary, multiclass or regression.
         seed
-            Of the sample of rows.
+            Seed of the samples of rows.
         """
-        names = {c: _NUMBER if t.is_numeric() else _CATEGORY for c, t in outputs.schema.items()}
+        output_kinds = {
+            c: _NUMBER if t.is_numeric() else _CATEGORY for c, t in outputs.schema.items()
+        }
         labels = label_frame(target, task)
         return cls(
             Profile.reference(fitted, kinds, seed=seed),
-            Profile.reference(outputs, names, seed=seed),
+            Profile.reference(outputs, output_kinds, seed=seed),
             Profile.reference(
                 labels, {LABEL: _NUMBER if task == "regression" else _CATEGORY}, seed=seed
             ),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values for JSON."""
         return {
             "inputs": self.inputs.to_json(),
             "outputs": self.outputs.to_json(),
@@ -86,17 +88,17 @@ class Reference:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Reference:
-        """From what ``to_json`` gave."""
+        """Restore from the result of ``to_json``."""
         return cls(*(Profile.from_json(tree[part]) for part in ("inputs", "outputs", "labels")))
 
 
 def output_frame(output: npt.NDArray[np.float64], classes: Sequence[Any]) -> pl.DataFrame:
-    """Predictions as columns to watch.
+    """Predictions as columns to profile.
 
     Parameters
     ----------
     output
-        What ``Bundle.predict`` gives: probabilities (rows, classes), or values (rows,).
+        Result of ``Bundle.predict``: probabilities (rows, classes), or values (rows,).
     classes
         The classes in order.
 
@@ -110,12 +112,12 @@ def output_frame(output: npt.NDArray[np.float64], classes: Sequence[Any]) -> pl.
         return pl.DataFrame({"prediction": output})
     if len(classes) == 2:  # noqa: PLR2004 - yes and no
         return pl.DataFrame({"probability": output[:, 1]})
-    chosen = output.argmax(axis=1)
+    best = output.argmax(axis=1)
     names = pl.Series([str(c) for c in classes], dtype=pl.String)
-    return pl.DataFrame({"prediction": names.gather(chosen), "confidence": output.max(axis=1)})
+    return pl.DataFrame({"prediction": names.gather(best), "confidence": output.max(axis=1)})
 
 
 def label_frame(labels: pl.Series, task: str) -> pl.DataFrame:
-    """Labels as the column to watch, ``label``: a number in regression, else text."""
+    """Labels as the column ``label`` to profile: a number in regression, else text."""
     dtype = pl.Float64 if task == "regression" else pl.String
     return pl.DataFrame({LABEL: labels.cast(dtype)})

@@ -1,4 +1,4 @@
-"""A model's reference profile, ``profile.json`` in its bundle: made by register, read later."""
+"""File of a model's reference profiles: ``profile.json`` in its bundle, written by register."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ PROFILE = "profile.json"
 
 
 def make_reference(bundle: Bundle, layout: Layout, seed: int) -> Reference:
-    """The profiles of the rows that a bundle saw, and of its predictions on the others.
+    """Profile the rows that a bundle was fitted on, and its predictions on the test split.
 
     Parameters
     ----------
     layout
         Where the splits are.
     seed
-        Of the sample of rows.
+        Seed of the samples of rows.
 
     Raises
     ------
     NotFound
-        If a split isn't there.
+        If a split is missing.
     DataRefused
         If a split lacks a feature.
     """
     kinds = dict(bundle.encoder.kinds)
     fitted = pl.concat([read_split(layout, name, kinds) for name in ("train", "validation")])
     if TIME in fitted.columns:
-        # How far rows that follow each other hang together is part of the profile.
+        # The profile holds the design effect of consecutive rows, so their order matters.
         fitted = fitted.sort(TIME, maintain_order=True)
     test = read_split(layout, "test", kinds)
     outputs = output_frame(bundle.predict(test), bundle.labels.classes)
@@ -52,17 +52,17 @@ def make_reference(bundle: Bundle, layout: Layout, seed: int) -> Reference:
 
 
 def reference_text(reference: Reference) -> str:
-    """The file's text; compact, as nobody reads a sample of codes."""
+    """Text of the file; compact, because nobody reads a sample of codes."""
     return json.dumps(reference.to_json(), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_reference(folder: Path) -> Reference:
-    """The profile in a bundle's folder.
+    """Read the reference profiles in a bundle's folder.
 
     Raises
     ------
     NotFound
-        If there is none: the bundle was made before there were profiles.
+        If there is no file, because the bundle was made before there were profiles.
     """
     if (folder / "bundle.json").is_file() and not (folder / PROFILE).is_file():
         raise NotFound(

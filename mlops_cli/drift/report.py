@@ -1,4 +1,4 @@
-"""What a comparison with the reference finds, as plain data."""
+"""Results of a comparison with the reference, as plain data."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ __all__ = ["Bar", "ColumnDrift", "DriftReport", "DriftRules", "Finding"]
 
 @dataclass(frozen=True)
 class DriftRules:
-    """What counts as drift: both significant and large.
+    """Thresholds of drift, which has to be both significant and large.
 
     Parameters
     ----------
     alpha
-        The false discovery rate over everything that is tested of one window.
+        False discovery rate over all tests of one window.
     ks, js
-        Least Kolmogorov-Smirnov distance of a number, least Jensen-Shannon distance of a category.
+        Minimum Kolmogorov-Smirnov distance of numbers, minimum Jensen-Shannon distance of names.
     missing
-        Least change of the missing share, as Cohen's h (0.15: from none to 0.6%, from 50% to 57%).
+        Minimum change of the missing share, as Cohen's h (0.15: from none to 0.6%, 50% to 57%).
     unseen, outside
-        Least share of rows with a category, or a number, that the reference hasn't shown.
+        Minimum share of rows with a category that the reference lacks, or a number out of range.
     auc
-        Least ROC AUC of a model that tells the window's rows from the reference's.
+        Minimum ROC AUC of a classifier that separates the window's rows from the reference's.
     joint
-        Whether to train that model.
+        Whether to train that classifier.
     least_rows
-        Of a window; with fewer nothing is tested.
+        Minimum rows of a window; with fewer nothing is tested.
     """
 
     alpha: float = 0.01
@@ -44,7 +44,7 @@ class DriftRules:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as in the reference.
+    """One difference from the reference.
 
     Parameters
     ----------
@@ -53,17 +53,17 @@ class Finding:
     part
         inputs, outputs (predictions) or labels.
     column
-        Which; None where it is about several.
+        Name of the column; None for several columns.
     statistic, value, threshold
-        What was measured, and from where on it counts.
+        What was measured, its value, and the value from which it counts.
     p_value, adjusted
-        By itself, and by the false discovery rate; None where there is nothing to test.
+        Of the single test, and adjusted for the false discovery rate; None without a test.
     severity
         alarm, or notice: significant, but small.
     sentence
-        The same for people.
+        Description for people.
     details
-        What else there is to know.
+        Further figures, by name.
     """
 
     kind: str
@@ -79,8 +79,8 @@ class Finding:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return dict(_plain(asdict(self)))
+        """Convert to plain values for JSON."""
+        return dict(_to_plain(asdict(self)))
 
 
 class Bar(NamedTuple):
@@ -93,22 +93,22 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """A column's distances, whatever they mean.
+    """Distances of one column, with or without a finding.
 
     Parameters
     ----------
     part, column, kind
-        Where, and number, boolean or category.
+        inputs, outputs or labels; the column's name; number, boolean or category.
     rows
-        The window's, that have a value.
+        The window's rows with a value.
     effective_rows
-        As many as they are worth (``drift.effective_sample_size``).
+        Effective number of these rows (``drift.effective_sample_size``).
     missing, reference_missing
-        Shares of the rows.
+        Shares of rows without a value.
     psi, js, ks, wasserstein
         Distances; the last two only of numbers.
     p_value, adjusted
-        Of the distribution's test.
+        Of the test for equal distributions.
     bars
         The distribution, for tables and plots.
     """
@@ -129,10 +129,10 @@ class ColumnDrift:
     bars: tuple[Bar, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values for JSON."""
         tree = asdict(self)
         tree["bars"] = [bar._asdict() for bar in self.bars]
-        return dict(_plain(tree))
+        return dict(_to_plain(tree))
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,11 @@ class DriftReport:
 
     @property
     def alarms(self) -> tuple[Finding, ...]:
-        """The findings that call for somebody."""
+        """Findings that are alarms."""
         return tuple(f for f in self.findings if f.severity == "alarm")
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values for JSON."""
         return {
             "rows": self.rows,
             "tests": self.tests,
@@ -161,12 +161,12 @@ class DriftReport:
         }
 
 
-def _plain(tree: Any) -> Any:
-    """With floats of six significant digits, none of which is no number."""
+def _to_plain(tree: Any) -> Any:
+    """Convert to plain values: floats of six significant digits, None for NaN and infinity."""
     if isinstance(tree, Mapping):
-        return {key: _plain(value) for key, value in tree.items()}
+        return {key: _to_plain(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_plain(value) for value in tree]
+        return [_to_plain(value) for value in tree]
     if isinstance(tree, float):
         return float(f"{tree:.6g}") if abs(tree) < float("inf") else None
     return tree

@@ -1,8 +1,8 @@
-"""Tests of whether a window may be of the reference's distribution, at effective numbers of rows.
+"""Significance tests of a window against the reference, with effective numbers of rows.
 
-Each takes shares rather than counts, as rows that hang together count for fewer
-(``drift.effective_sample_size``), and each is at most as sure as its textbook form with as many
-independent rows.
+The tests take shares rather than counts, because dependent rows count for fewer
+(``drift.effective_sample_size``). Each test is at most as significant as its textbook form with as
+many independent rows.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ __all__ = [
     "shifted_share",
 ]
 
-_ROWS = 20_000
-"""With more rows, a share is as good as known."""
+_MAX_ROWS = 20_000
+"""Maximum rows of the beta-binomial test; a share of more rows is hardly uncertain."""
 
 
 def effective_n(m: float, n: float) -> float:
-    """The number of rows by which a difference of two samples varies: ``m n / (m + n)``."""
+    """Effective number of rows of a difference between two samples: ``m n / (m + n)``."""
     return m * n / (m + n) if m + n else 0.0
 
 
 def ks_p_value(distance: float, m: float, n: float) -> float:
-    """Two-sample Kolmogorov-Smirnov, asymptotic with Stephens' (1970) correction."""
+    """P-value of two-sample Kolmogorov-Smirnov, asymptotic, with Stephens' (1970) correction."""
     from scipy.special import kolmogorov
 
     root = math.sqrt(effective_n(m, n))
@@ -56,56 +56,64 @@ def chi_squared_p_value(
     Parameters
     ----------
     p, q
-        Shares by cell; each is to have some five rows of the smaller sample.
+        Shares by cell; each cell should have about five rows of the smaller sample.
     m, n
-        The samples' rows.
+        Effective rows of the samples.
     """
     from scipy.special import chdtrc
 
     mean = (m * p + n * q) / (m + n)
-    there = mean > 0
-    if there.sum() < 2:  # noqa: PLR2004 - one cell can't differ
+    occupied = mean > 0
+    if occupied.sum() < 2:  # noqa: PLR2004 - one cell can't differ
         return 1.0
-    statistic = effective_n(m, n) * float(np.sum((p - q)[there] ** 2 / mean[there]))
-    return float(chdtrc(int(there.sum()) - 1, statistic))
+    statistic = effective_n(m, n) * float(np.sum((p - q)[occupied] ** 2 / mean[occupied]))
+    return float(chdtrc(int(occupied.sum()) - 1, statistic))
 
 
 def most_changed_cell(
     p: npt.NDArray[np.float64], q: npt.NDArray[np.float64], m: float, n: float
 ) -> tuple[int, float]:
-    """The cell that differs most surely, and the p-value that any of them does so by chance.
+    """The cell with the most significant difference, and its p-value corrected for all cells.
 
-    Of the rows that both samples have in a cell, each is of the second one by a chance of
-    ``n / (m + n)``: a binomial law. It is two-sided, and counts once for each cell (Bonferroni). It
-    finds one name among hundreds, which the chi-squared test of all of them doesn't.
+    Of the rows that both samples have in a cell, each is of the second sample with a probability of
+    ``n / (m + n)``. So their number is binomial. The test is two-sided, with Bonferroni's
+    correction for the number of cells. It finds one name among hundreds, which the chi-squared test
+    over all of them doesn't.
 
     Parameters
     ----------
     p, q
         Shares by cell.
     m, n
-        The samples' rows.
+        Effective rows of the samples.
     """
     from scipy.special import betainc
 
     ours, theirs, chance = m * p, n * q, n / (m + n)
     more, fewer = np.ones(len(p)), np.ones(len(p))
-    there, here = theirs > 0, ours > 0
-    more[there] = betainc(theirs[there], ours[there] + 1, chance)
-    fewer[here] = betainc(ours[here], theirs[here] + 1, 1 - chance)
-    each = np.minimum(more, fewer)
-    cell = int(np.argmin(each))
-    return cell, min(1.0, 2 * len(p) * float(each[cell]))
+    in_window, in_reference = theirs > 0, ours > 0
+    more[in_window] = betainc(theirs[in_window], ours[in_window] + 1, chance)
+    fewer[in_reference] = betainc(ours[in_reference], theirs[in_reference] + 1, 1 - chance)
+    p_values = np.minimum(more, fewer)
+    cell = int(np.argmin(p_values))
+    return cell, min(1.0, 2 * len(p) * float(p_values[cell]))
 
 
 def distance_by_chance(cells: int, m: float, n: float, *, of: int = 1) -> float:
-    """How far shares of so many cells are apart in all but one of twenty samples without drift.
+    """Distance of shares that 19 of 20 samples without drift stay below.
 
-    The widest of ``of`` such differences, if there are several.
+    It is in the unit of the sum of ``(p - q)^2 / mean`` over the cells: the chi-squared statistic
+    over ``effective_n`` rows. The population stability index is about this sum. The Jensen-Shannon
+    divergence in bits is about this sum over ``8 ln 2``.
 
-    As the sum of ``(p - q)^2 / mean`` over the cells: the chi-squared statistic over
-    ``effective_n`` rows. The stability index is about this sum, the Jensen-Shannon divergence in
-    bits is it over ``8 ln 2``.
+    Parameters
+    ----------
+    cells
+        Number of cells.
+    m, n
+        Effective rows of the samples.
+    of
+        Number of such distances, of which the greatest stays below.
     """
     from scipy.special import chdtri
 
@@ -118,38 +126,38 @@ def cohen_h(p: float, q: float) -> float:
 
 
 def shifted_share(p: float, least: float) -> float:
-    """The share that is as far above ``p`` as ``least`` is above 0, by Cohen's h."""
+    """Share that is as far above ``p`` as ``least`` is above 0, by Cohen's h."""
     angle = math.asin(math.sqrt(p)) + math.asin(math.sqrt(least))
     return math.sin(min(angle, math.pi / 2)) ** 2
 
 
 def proportions_p_value(p: float, q: float, m: float, n: float) -> float:
-    """Two-sided p-value that two shares are the same, by the normal law of Cohen's h."""
+    """Two-sided p-value of equal shares, by the normal approximation of Cohen's h."""
     return math.erfc(abs(cohen_h(p, q)) * math.sqrt(effective_n(m, n)) / math.sqrt(2))
 
 
 def outside_range_p_value(share: float, rows: float, known: float, of: float) -> float:
-    """P-value of so large a share of rows outside what a reference has shown.
+    """P-value of a share of rows outside of what the reference has shown.
 
-    Were all rows drawn alike, the part of the distribution that the reference has not shown has a
-    Beta distribution, and the number of later rows in it a beta-binomial one. For the two ends of a
-    range that is exact with ``known`` 2; for categories ``known`` is the number of rows whose
+    If all rows have one distribution, the part of it that the reference hasn't shown has a Beta
+    distribution, and the number of later rows in that part a beta-binomial one. For the two ends of
+    a range this is exact with ``known`` 2. For categories ``known`` is the number of rows whose
     category occurred once (Good 1953).
 
     Parameters
     ----------
     share
-        Of the window's rows, that lie outside.
+        Share of the window's rows that are outside.
     rows
-        The window's.
+        Effective rows of the window.
     known
-        Rows of the reference as good as outside.
+        Rows of the reference that are as good as outside.
     of
-        The reference's rows.
+        Effective rows of the reference.
     """
     from scipy.special import betaln, gammaln
 
-    n = int(min(rows, _ROWS))
+    n = int(min(rows, _MAX_ROWS))
     hits = round(share * n)
     if hits < 1:
         return 1.0
@@ -162,13 +170,13 @@ def outside_range_p_value(share: float, rows: float, known: float, of: float) ->
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """P-values by Benjamini and Hochberg (1995): the false discovery rate at which each counts."""
+    """P-values adjusted for the false discovery rate (Benjamini and Hochberg 1995)."""
     p = np.asarray(p_values, dtype=np.float64)
     if not len(p):
         return []
     order = np.argsort(p, kind="stable")
     ranked = p[order] * len(p) / np.arange(1, len(p) + 1)
     lowest = np.minimum.accumulate(ranked[::-1])[::-1]
-    found = np.empty(len(p))
-    found[order] = np.minimum(lowest, 1.0)
-    return [float(v) for v in found]
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(lowest, 1.0)
+    return [float(v) for v in adjusted]

@@ -1,1 +1,1 @@
-"""What a fitted model does on unseen rows: metrics, slices, errors, explanations."""
+"""Evaluation of a fitted model on test rows: metrics, slices, fairness, explanations."""

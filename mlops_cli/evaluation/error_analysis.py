@@ -1,4 +1,4 @@
-"""What an evaluation finds out by itself, as its report has it: worst segments, and fairness."""
+"""Error analysis for the evaluation report: worst segments, and fairness by group."""
 
 from __future__ import annotations
 
@@ -33,53 +33,54 @@ def worst_segments(
     seed: Sequence[int],
     weights: Floats | None = None,
 ) -> dict[str, Any]:
-    """Search the worst segments, and judge each by the metric with its interval.
+    """Find the worst segments, and compute the metric with its interval for each.
 
     Parameters
     ----------
     frame
-        Columns whose values make segments, (n rows).
+        Columns whose values define the segments, (n rows).
     y, prediction
-        Truth (n,) and prediction (n,) or (n, classes).
+        Labels (n,) and predictions (n,) or (n, classes).
 
     Returns
     -------
     dict
-        ``loss``: what rows were compared by; ``tried``: how many segments; ``found``: each with
-        ``where``, ``rows``, ``share``, ``loss``, ``loss_elsewhere``, ``p`` and ``metrics``.
+        ``loss``: name of the per-row loss of the search; ``tried``: number of segments tried;
+        ``found``: segments, each with ``where``, ``rows``, ``share``, ``loss``,
+        ``loss_elsewhere``, ``p`` and ``metrics``.
     """
-    name, loss = row_losses(metric.name, y, prediction)
+    loss_name, losses = row_losses(metric.name, y, prediction)
     if not wanted.segments:
-        return {"loss": name, "tried": 0, "found": []}
+        return {"loss": loss_name, "tried": 0, "found": []}
     overall = metric(y, prediction, weights)
 
-    def weighing(rows: NDArray[np.intp]) -> Floats | None:
+    def weights_of(rows: NDArray[np.intp]) -> Floats | None:
         return None if weights is None else weights[rows]
 
     def is_worse(rows: NDArray[np.intp]) -> bool:
-        """Whether the metric isn't better there: a loss also rises where both classes are."""
-        value = metric(y[rows], prediction[rows], weighing(rows))
+        """Whether the metric isn't better there: a loss also rises where classes are mixed."""
+        value = metric(y[rows], prediction[rows], weights_of(rows))
         return not metric.gain(value, overall) > 0
 
     search = SegmentSearch(wanted.slice_rows, wanted.segments, wanted.confidence, seed)
     columns = {column: frame[column] for column in frame.columns}
-    segments, tried = search.run(columns, loss, weights=weights, accept=is_worse)
+    segments, tried = search.run(columns, losses, weights=weights, accept=is_worse)
     bootstrap = Bootstrap(wanted.resamples, wanted.confidence, seed)
-    found = []
+    entries = []
     for segment in segments:
         rows = segment.rows
         model = {"model": prediction[rows]}
-        compared = compare([metric], y[rows], model, bootstrap, weights=weighing(rows))
-        figures = {m: figure.rounded() for m, figure in compared.figures["model"].items()}
-        found.append(_entry(segment, len(y)) | {"metrics": figures})
-    return {"loss": name, "tried": tried, "found": found}
+        comparison = compare([metric], y[rows], model, bootstrap, weights=weights_of(rows))
+        figures = {m: figure.rounded() for m, figure in comparison.figures["model"].items()}
+        entries.append(_entry(segment, len(y)) | {"metrics": figures})
+    return {"loss": loss_name, "tried": tried, "found": entries}
 
 
-def _entry(segment: Segment, rows: int) -> dict[str, Any]:
+def _entry(segment: Segment, total_rows: int) -> dict[str, Any]:
     return {
         "where": dict(segment.where),
         "rows": len(segment.rows),
-        "share": round(len(segment.rows) / rows, 6),
+        "share": round(len(segment.rows) / total_rows, 6),
         "loss": round(segment.loss, 6),
         "loss_elsewhere": round(segment.elsewhere, 6),
         "p": round(segment.p, 6) + 0.0,
@@ -96,9 +97,9 @@ def measure_fairness(
     *,
     seed: Sequence[int],
 ) -> dict[str, Any]:
-    """Measure fairness over each column of the frame; see ``evaluation.fairness``.
+    """Compute group fairness for each column of the frame; see ``evaluation.fairness``.
 
-    ``decided`` are class codes (n,), or None where values are predicted.
+    ``decided`` holds the decisions as class codes (n,); it is None for regression.
     """
     sampling: dict[str, Any] = {
         "least_rows": wanted.slice_rows,

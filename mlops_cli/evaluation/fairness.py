@@ -1,8 +1,8 @@
-"""Whether groups of people are treated alike: rates by group, and the largest gaps between them.
+"""Group fairness: rates by group, and the largest gaps between groups.
 
-Demographic parity: the groups get a decision equally often. Equalised odds (M. Hardt, E. Price
-and N. Srebro, "Equality of Opportunity in Supervised Learning", 2016): they do among those of
-the same truth. Names and aggregates (largest difference, smallest ratio) are those of fairlearn.
+Demographic parity: a decision is equally frequent in all groups. Equalised odds (M. Hardt, E.
+Price and N. Srebro, "Equality of Opportunity in Supervised Learning", 2016): it is so among rows
+with the same label. Names and aggregates (largest difference, smallest ratio) are fairlearn's.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ MEASURES = (
     "equalised_odds_ratio",
     "error_difference",
 )
-"""Gaps that a gate can limit; a ratio at least, a difference at most. For values there are the
+"""Gaps that a gate can limit: ratios from below, differences from above. Regression has only the
 first (of mean predictions) and the last (of mean absolute errors)."""
 
 _Figures = dict[str, "Floats"]
 _Counts = dict[str, "tuple[Floats, Floats]"]
+"""Rate -> numerator and denominator."""
 
 
 def of_decisions(
@@ -49,51 +50,63 @@ def of_decisions(
     least_rows: int,
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    """Rates of decisions by the column's groups.
+    """Compute rates of decisions by the column's groups, and the gaps between groups.
 
     Parameters
     ----------
     column
         Its values are the groups, (n,).
     y, decided
-        Class codes (n,): the truth and the decision.
+        Class codes (n,): the label and the decision.
     classes
-        Names by code. Of two, the rates are of the second; of more, the gaps are the largest
-        over the classes, each against the rest.
+        Names by code. With two classes, rates are of the second one. With more, a gap is the
+        largest over the classes, each against the rest.
     least_rows
-        Smaller groups are counted only.
+        Minimum rows of a group; smaller groups are only counted.
     bootstrap
-        Of the intervals: Wilson's for rates, the bootstrap's for gaps. A group's resample of rows
-        is a multinomial draw of its counts of truth and decision, so that no row is touched.
+        Settings of the intervals: Wilson's for rates, the bootstrap's for gaps. Resampling the
+        rows of a group is a multinomial draw of its confusion matrix, so no row is touched.
 
     Returns
     -------
     dict
         ``groups``: value, rows and each rate with its interval; ``gaps``: each of ``MEASURES``
-        with its interval; ``too_small``: groups and rows left out.
+        with its interval; ``too_small``: number of groups and rows left out.
     """
     k = len(classes)
-    kept, small = _groups(column, least_rows)
+    groups, small = _split_by_group(column, least_rows)
     confidence = bootstrap.confidence
     joint = y.astype(np.intp) * k + decided.astype(np.intp)
-    cells = np.array([np.bincount(joint[rows], minlength=k * k) for _, rows in kept])
+    cells = np.array([np.bincount(joint[rows], minlength=k * k) for _, rows in groups])
     if not len(cells):
-        return _report(kept, small, {}, {}, {}, confidence)
+        return _report(groups, small, {}, {}, {}, confidence)
     rng = np.random.default_rng(bootstrap.seed)
-    drawn = np.stack([rng.multinomial(n.sum(), n / n.sum(), bootstrap.resamples) for n in cells], 1)
+    resampled = np.stack(
+        [rng.multinomial(n.sum(), n / n.sum(), bootstrap.resamples) for n in cells], 1
+    )
 
-    def counted(counts: NDArray[np.intp]) -> tuple[list[_Counts], _Counts]:
-        """From (..., groups, k * k): counts of each class against the rest, and of errors."""
+    def count_by_class(counts: NDArray[np.intp]) -> tuple[list[_Counts], _Counts]:
+        """Turn (..., groups, k * k) into counts of each class against the rest, and of errors."""
         table = counts.reshape(*counts.shape[:-1], k, k).astype(np.float64)
-        which = [1] if k == 2 else list(range(k))  # noqa: PLR2004
+        codes = [1] if k == 2 else list(range(k))  # noqa: PLR2004
         total = table.sum((-2, -1))
-        wrong = {"error_rate": (total - np.trace(table, axis1=-2, axis2=-1), total)}
-        return [_counts(table, c) for c in which], wrong
+        errors = {"error_rate": (total - np.trace(table, axis1=-2, axis2=-1), total)}
+        return [_class_counts(table, c) for c in codes], errors
 
-    rates, wrong = counted(cells)
-    shown = (rates[0] if k == 2 else {}) | wrong  # noqa: PLR2004
-    groups = {name: _wilson(above, below, confidence) for name, (above, below) in shown.items()}
-    return _report(kept, small, groups, _gaps(rates, wrong), _gaps(*counted(drawn)), confidence)
+    rates, errors = count_by_class(cells)
+    reported = (rates[0] if k == 2 else {}) | errors  # noqa: PLR2004
+    rate_intervals = {
+        name: _wilson_intervals(above, below, confidence)
+        for name, (above, below) in reported.items()
+    }
+    return _report(
+        groups,
+        small,
+        rate_intervals,
+        _gaps(rates, errors),
+        _gaps(*count_by_class(resampled)),
+        confidence,
+    )
 
 
 def of_values(
@@ -104,126 +117,135 @@ def of_values(
     least_rows: int,
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    """Mean prediction, mean error and mean absolute error by group; see ``of_decisions``.
+    """Compute mean prediction, mean error and mean absolute error by group; see ``of_decisions``.
 
-    The error is prediction less truth: above 0 where the group is predicted too high.
+    The error is prediction minus label: above 0 where predictions for the group are too high.
     """
-    kept, small = _groups(column, least_rows)
+    groups, small = _split_by_group(column, least_rows)
     confidence = bootstrap.confidence
-    if not kept:
-        return _report(kept, small, {}, {}, {}, confidence)
+    if not groups:
+        return _report(groups, small, {}, {}, {}, confidence)
     rng = np.random.default_rng(bootstrap.seed)
     terms = np.stack([prediction, prediction - y, np.abs(prediction - y)], 1)
-    means = np.array([terms[rows].mean(axis=0) for _, rows in kept])
-    drawn = np.empty((bootstrap.resamples, len(kept), 3))
-    for g, (_, rows) in enumerate(kept):
+    means = np.array([terms[rows].mean(axis=0) for _, rows in groups])
+    resampled = np.empty((bootstrap.resamples, len(groups), 3))
+    for g, (_, rows) in enumerate(groups):
         for i in range(bootstrap.resamples):
-            drawn[i, g] = terms[rows[rng.integers(0, len(rows), len(rows))]].mean(axis=0)
+            resampled[i, g] = terms[rows[rng.integers(0, len(rows), len(rows))]].mean(axis=0)
 
-    def figures(found: Floats) -> tuple[_Figures, _Figures]:
+    def figures(averages: Floats) -> tuple[_Figures, _Figures]:
         names = ("mean_prediction", "mean_error", "mean_absolute_error")
-        by_group = {name: found[..., i] for i, name in enumerate(names)}
+        by_group = {name: averages[..., i] for i, name in enumerate(names)}
         gaps = {
-            "demographic_parity_difference": _spread(by_group["mean_prediction"]),
-            "error_difference": _spread(by_group["mean_absolute_error"]),
+            "demographic_parity_difference": _largest_difference(by_group["mean_prediction"]),
+            "error_difference": _largest_difference(by_group["mean_absolute_error"]),
         }
         return by_group, gaps
 
     by_group, gaps = figures(means)
-    drawn_groups, drawn_gaps = figures(drawn)
-    groups = {
+    resampled_groups, resampled_gaps = figures(resampled)
+    intervals = {
         name: [
-            percentile_interval(float(value), drawn_groups[name][:, g], confidence)
-            for g, value in enumerate(of)
+            percentile_interval(float(value), resampled_groups[name][:, g], confidence)
+            for g, value in enumerate(values)
         ]
-        for name, of in by_group.items()
+        for name, values in by_group.items()
     }
-    return _report(kept, small, groups, gaps, drawn_gaps, confidence)
+    return _report(groups, small, intervals, gaps, resampled_gaps, confidence)
 
 
-def _groups(
+def _split_by_group(
     column: pl.Series, least_rows: int
 ) -> tuple[list[tuple[Any, NDArray[np.intp]]], dict[str, int]]:
     parts = slices(column)
-    kept = [(part.value, part.rows) for part in parts if len(part.rows) >= least_rows]
+    groups = [(part.value, part.rows) for part in parts if len(part.rows) >= least_rows]
     small = [len(part.rows) for part in parts if len(part.rows) < least_rows]
-    return kept, {"groups": len(small), "rows": sum(small)}
+    return groups, {"groups": len(small), "rows": sum(small)}
 
 
-def _share(above: Floats, below: Floats) -> Floats:
+def _divide(above: Floats, below: Floats) -> Floats:
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
 
 
-def _counts(table: Floats, c: int) -> _Counts:
-    """Rates of class ``c`` against the rest, from (..., groups, actual, decided)."""
-    total, hit = table.sum((-2, -1)), table[..., c, c]
-    actual, decided = table[..., c, :].sum(-1), table[..., c].sum(-1)
+def _class_counts(table: Floats, code: int) -> _Counts:
+    """Count class ``code`` against the rest, from (..., groups, actual, decided)."""
+    total, right = table.sum((-2, -1)), table[..., code, code]
+    actual, decided = table[..., code, :].sum(-1), table[..., code].sum(-1)
     return {
         "selection_rate": (decided, total),
-        "true_positive_rate": (hit, actual),
-        "false_positive_rate": (decided - hit, total - actual),
+        "true_positive_rate": (right, actual),
+        "false_positive_rate": (decided - right, total - actual),
     }
 
 
-def _wilson(above: Floats, below: Floats, confidence: float) -> list[Interval]:
-    """Shares with E. Wilson's score interval (1927), which holds for few rows and at 0 and 1."""
+def _wilson_intervals(above: Floats, below: Floats, confidence: float) -> list[Interval]:
+    """Compute shares with Wilson score intervals (1927), valid for few rows and at 0 and 1."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = _share(above, below)
+    share = _divide(above, below)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = (share + z**2 / (2 * below)) / (1 + z**2 / below)
-        wide = z / (1 + z**2 / below) * np.sqrt(share * (1 - share) / below + (z / below) ** 2 / 4)
-    ends = zip(share, np.maximum(centre - wide, 0), np.minimum(centre + wide, 1), strict=True)
-    # Rounding must not put the share outside.
+        margin = (
+            z / (1 + z**2 / below) * np.sqrt(share * (1 - share) / below + (z / below) ** 2 / 4)
+        )
+    intervals = zip(
+        share, np.maximum(centre - margin, 0), np.minimum(centre + margin, 1), strict=True
+    )
+    # Rounding must not put the share outside of its interval.
     return [
-        Interval(float(v), min(float(v), float(a)), max(float(v), float(b))) for v, a, b in ends
+        Interval(float(value), min(float(value), float(low)), max(float(value), float(high)))
+        for value, low, high in intervals
     ]
 
 
-def _gaps(rates: Sequence[_Counts], wrong: _Counts) -> _Figures:
-    def widest(names: Sequence[str], of: Callable[[Floats], Floats], last: Any) -> Floats:
-        each = np.array([of(_share(*part[name])) for part in rates for name in names])
-        found: Floats = last.reduce(each, axis=0)
-        return found
+def _gaps(rates: Sequence[_Counts], errors: _Counts) -> _Figures:
+    def extreme(names: Sequence[str], gap: Callable[[Floats], Floats], reduction: Any) -> Floats:
+        gaps = np.array([gap(_divide(*counts[name])) for counts in rates for name in names])
+        extremes: Floats = reduction.reduce(gaps, axis=0)
+        return extremes
 
     selected, odds = ("selection_rate",), ("true_positive_rate", "false_positive_rate")
     return {
-        "demographic_parity_difference": widest(selected, _spread, np.fmax),
-        "demographic_parity_ratio": widest(selected, _least_ratio, np.fmin),
-        "equalised_odds_difference": widest(odds, _spread, np.fmax),
-        "equalised_odds_ratio": widest(odds, _least_ratio, np.fmin),
-        "error_difference": _spread(_share(*wrong["error_rate"])),
+        "demographic_parity_difference": extreme(selected, _largest_difference, np.fmax),
+        "demographic_parity_ratio": extreme(selected, _smallest_ratio, np.fmin),
+        "equalised_odds_difference": extreme(odds, _largest_difference, np.fmax),
+        "equalised_odds_ratio": extreme(odds, _smallest_ratio, np.fmin),
+        "error_difference": _largest_difference(_divide(*errors["error_rate"])),
     }
 
 
-def _spread(by_group: Floats) -> Floats:
-    found: Floats = np.fmax.reduce(by_group, axis=-1) - np.fmin.reduce(by_group, axis=-1)
-    return found
+def _largest_difference(by_group: Floats) -> Floats:
+    difference: Floats = np.fmax.reduce(by_group, axis=-1) - np.fmin.reduce(by_group, axis=-1)
+    return difference
 
 
-def _least_ratio(by_group: Floats) -> Floats:
-    return _share(np.fmin.reduce(by_group, axis=-1), np.fmax.reduce(by_group, axis=-1))
+def _smallest_ratio(by_group: Floats) -> Floats:
+    return _divide(np.fmin.reduce(by_group, axis=-1), np.fmax.reduce(by_group, axis=-1))
 
 
 def _report(
-    kept: Sequence[tuple[Any, NDArray[np.intp]]],
+    groups: Sequence[tuple[Any, NDArray[np.intp]]],
     small: Mapping[str, int],
     by_group: Mapping[str, Sequence[Interval]],
     gaps: _Figures,
-    drawn_gaps: _Figures,
+    resampled_gaps: _Figures,
     confidence: float,
 ) -> dict[str, Any]:
-    def interval(value: Any, drawn: Floats) -> dict[str, float] | None:
-        found = percentile_interval(float(value), drawn, confidence)
-        return found.rounded() if found.defined else None
+    def make_interval(value: Any, resampled: Floats) -> dict[str, float] | None:
+        interval = percentile_interval(float(value), resampled, confidence)
+        return interval.rounded() if interval.defined else None
 
-    groups = []
-    for g, (value, rows) in enumerate(kept):
-        each = {name: of[g].rounded() for name, of in by_group.items() if of[g].defined}
-        groups.append({"value": value, "rows": len(rows)} | each)
-    # A gap takes two groups.
-    found = {name: interval(of, drawn_gaps[name]) for name, of in gaps.items() if len(kept) > 1}
+    entries = []
+    for g, (value, rows) in enumerate(groups):
+        rates = {name: each[g].rounded() for name, each in by_group.items() if each[g].defined}
+        entries.append({"value": value, "rows": len(rows)} | rates)
+    # A gap needs two groups.
+    intervals = {
+        name: make_interval(gap, resampled_gaps[name])
+        for name, gap in gaps.items()
+        if len(groups) > 1
+    }
     return {
-        "groups": groups,
-        "gaps": {name: gap for name, gap in found.items() if gap},
+        "groups": entries,
+        "gaps": {name: gap for name, gap in intervals.items() if gap},
         "too_small": dict(small),
     }

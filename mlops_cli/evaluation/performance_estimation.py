@@ -1,16 +1,17 @@
-"""Performance where labels haven't come, as far as the predictions themselves tell.
+"""Performance estimation without labels, from the predictions alone.
 
-Classes: confidence-based estimation (J. Bialek, W. Kuberski, N. Perrakis and A. Bifet, "Estimating
-Model Performance Under Covariate Shift Without Labels", 2024, arXiv 2401.08348). If probabilities
-are right, a row is of each class with that class's probability; a metric over the rows, each
-standing once for every class with its probability as weight, is what is to be expected. It holds
-while what the features say of the label stays as it was: a change of that is not seen.
+Classification: confidence-based estimation (J. Bialek, W. Kuberski, N. Perrakis and A. Bifet,
+"Estimating Model Performance Under Covariate Shift Without Labels", 2024, arXiv 2401.08348). If
+probabilities are right, a row is of each class with that class's probability. So the expected
+metric is the metric over rows that are repeated once for each class, with its probability as
+weight. The estimate is valid under covariate shift; it doesn't see concept drift (a change in how
+the label depends on the features).
 
-How much it may be off for that reason is taken from the evaluation: there, parts of time are
-estimated without their labels, and by how much the errors scatter beyond chance is kept.
+How far estimates are off beyond chance is measured by the evaluation: it estimates consecutive
+parts of the test rows without their labels, and keeps the scatter of the errors.
 
-Values: the mean error that went with such predicted values in the evaluation, after the idea of
-direct loss estimation (NannyML), with the predicted value as the only feature.
+Regression: the mean error that went with such predicted values in the evaluation, after the idea
+of direct loss estimation (NannyML), with the predicted value as the only feature.
 """
 
 from __future__ import annotations
@@ -39,61 +40,64 @@ __all__ = [
 ]
 
 PARTS = 8
-"""An evaluation is cut into so many."""
-_LEAST = 200
-"""Rows of a part."""
-LEAST_ROWS = 2 * _LEAST
-"""Of an evaluation that can tell how far off estimates are: of one part there is no scatter."""
+"""Maximum parts into which the rows of an evaluation are cut."""
+_PART_ROWS = 200
+"""Minimum rows of a part."""
+LEAST_ROWS = 2 * _PART_ROWS
+"""Minimum rows to validate estimates: a single part has no scatter."""
 _DRAWS = 100
-_ROWS = 20_000
-"""At most so many rows are drawn from, for intervals."""
-_CELLS = 4_000_000
-"""At most so many weights: of more rows times classes, some rows are drawn."""
+"""Number of resamples of the labels."""
+_MAX_ROWS = 20_000
+"""Maximum rows that are resampled, for intervals."""
+_MAX_CELLS = 4_000_000
+"""Maximum rows times classes; more rows are sampled."""
 _ERRORS = {"mae": "absolute", "mse": "squared", "rmse": "squared"}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An expected figure.
+    """Estimate of a metric.
 
     Attributes
     ----------
     figure
-        With the interval in which the realised one should lie.
+        Expected value, and the interval in which the realised value should lie.
     chance
-        Standard error if probabilities are right: labels are drawn from them. The rows are as
-        they are.
+        Standard error of the realised value if probabilities are right. Labels are resampled by
+        their probabilities; the rows are fixed.
     """
 
     figure: Interval
     chance: float
 
     def widened(self, more: float, parts: int, confidence: float) -> Estimate:
-        """With a further standard error, measured on so many ``parts`` (``BacktestedEstimate``)."""
+        """Widen the interval by a standard error that was measured on ``parts`` parts."""
         normal = NormalDist().inv_cdf((1 + confidence) / 2)
-        figure, own = self.figure, self.chance * normal
-        add = math.hypot(own, more * _student(normal, parts)) - own
-        return Estimate(Interval(figure.value, figure.low - add, figure.high + add), self.chance)
+        figure, own_error = self.figure, self.chance * normal
+        margin = math.hypot(own_error, more * _student_quantile(normal, parts)) - own_error
+        return Estimate(
+            Interval(figure.value, figure.low - margin, figure.high + margin), self.chance
+        )
 
 
-def _student(z: float, freedom: int) -> float:
-    """Student's quantile from the normal one, by Cornish and Fisher's expansion."""
-    first = (z**3 + z) / (4 * freedom)
-    return z + first + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+def _student_quantile(z: float, freedom: int) -> float:
+    """Approximate Student's quantile from the normal one, by the Cornish-Fisher expansion."""
+    first_order = (z**3 + z) / (4 * freedom)
+    return z + first_order + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 @dataclass(frozen=True)
 class BacktestedEstimate:
-    """How an estimate did where the truth is known.
+    """Accuracy of an estimate where labels are known.
 
     Attributes
     ----------
     realised, expected
-        On all rows.
+        Metric on all rows, and its estimate.
     scatter
-        Standard deviation of the errors of single parts, beyond what chance would give.
+        Standard deviation of the errors of single parts, beyond that of chance.
     parts
-        How many parts, of equal numbers of rows in order of time.
+        Number of parts, with equal numbers of rows in order of time.
     """
 
     realised: float
@@ -103,17 +107,18 @@ class BacktestedEstimate:
 
     @property
     def error(self) -> float:
-        """Expected less realised."""
+        """Expected minus realised value."""
         return self.expected - self.realised
 
     def to_json(self) -> dict[str, float]:
-        """As plain values."""
+        """Convert to plain values."""
         return {k: round(v, 6) for k, v in vars(self).items()}
 
     def spread(self, lengths: float) -> float:
-        """Standard error of an estimate for a window that is so many parts long.
+        """Standard error of an estimate for a window of ``lengths`` times the rows of a part.
 
-        What is off in one part isn't in the next, so it evens out with the root of their number.
+        Errors of different parts count as independent, so they average out with the root of
+        their number.
         """
         return self.scatter / math.sqrt(max(lengths, 1.0))
 
@@ -127,42 +132,42 @@ def estimate_metrics(
     seed: int | Sequence[int],
     draws: int = _DRAWS,
 ) -> dict[str, Estimate]:
-    """Expect metrics of predictions without labels; what can't be expected isn't there.
+    """Estimate metrics of predictions without labels; those that can't be estimated are left out.
 
     Parameters
     ----------
     metrics
-        Of the task.
+        Metrics of the task.
     prediction
         Probabilities (n, k), or values (n,); n above 0.
     curves
-        What came true in the evaluation (``reliability.curves_of``); without them probabilities
-        are believed as they are, and nothing can be said of values.
+        Reliability curves of the evaluation (``reliability.reliability_curves``). Without them,
+        probabilities are taken as they are, and regression metrics can't be estimated.
     draws
-        For the interval.
+        Number of resamples for the interval.
     """
     rng = np.random.default_rng(seed)
     if prediction.ndim == 1:
-        return _of_values(metrics, prediction, curves, confidence, rng, draws)
+        return _estimate_errors(metrics, prediction, curves, confidence, rng, draws)
     n, k = prediction.shape
-    most = max(_CELLS // k, 1)
-    if n > most:
-        prediction = prediction[np.sort(rng.choice(n, most, replace=False))]
+    max_rows = max(_MAX_CELLS // k, 1)
+    if n > max_rows:
+        prediction = prediction[np.sort(rng.choice(n, max_rows, replace=False))]
     p = recalibrate(prediction, curves)
-    whole = {m.name: expected_metric(m, prediction, p) for m in metrics}
-    few = np.arange(len(p))
-    if len(p) > _ROWS:
-        few = np.sort(rng.choice(len(p), _ROWS, replace=False))
-    some = {m.name: expected_metric(m, prediction[few], p[few]) for m in metrics}
-    drawn = _drawn(metrics, prediction[few], p[few], rng, draws)
-    shrink = float(np.sqrt(len(few) / n))
-    found = {}
-    for m, column in zip(metrics, drawn.T, strict=True):
-        around = whole[m.name] + (column - some[m.name]) * shrink
-        interval = percentile_interval(whole[m.name], around, confidence)
+    expected = {m.name: expected_metric(m, prediction, p) for m in metrics}
+    sample = np.arange(len(p))
+    if len(p) > _MAX_ROWS:
+        sample = np.sort(rng.choice(len(p), _MAX_ROWS, replace=False))
+    sample_expected = {m.name: expected_metric(m, prediction[sample], p[sample]) for m in metrics}
+    resampled = _resample_metrics(metrics, prediction[sample], p[sample], rng, draws)
+    shrink = float(np.sqrt(len(sample) / n))
+    estimates = {}
+    for m, column in zip(metrics, resampled.T, strict=True):
+        distribution = expected[m.name] + (column - sample_expected[m.name]) * shrink
+        interval = percentile_interval(expected[m.name], distribution, confidence)
         if interval.defined:
-            found[m.name] = Estimate(interval, float(np.nanstd(around)))
-    return found
+            estimates[m.name] = Estimate(interval, float(np.nanstd(distribution)))
+    return estimates
 
 
 def validate_estimates(
@@ -173,7 +178,7 @@ def validate_estimates(
     *,
     seed: int | Sequence[int],
 ) -> dict[str, BacktestedEstimate]:
-    """Estimate rows whose truth is known, as a whole and in parts; see ``estimate_metrics``.
+    """Validate estimates on labelled rows, on all and in parts; see ``estimate_metrics``.
 
     Parameters
     ----------
@@ -182,56 +187,56 @@ def validate_estimates(
     """
     if len(y) < LEAST_ROWS:
         return {}
-    count = min(PARTS, len(y) // _LEAST)
-    every = [np.arange(len(y)), *np.array_split(np.arange(len(y)), count)]
-    guesses = [
+    count = min(PARTS, len(y) // _PART_ROWS)
+    row_sets = [np.arange(len(y)), *np.array_split(np.arange(len(y)), count)]
+    estimates = [
         estimate_metrics(metrics, prediction[rows], curves, confidence=0.95, seed=seed, draws=50)
-        for rows in every
+        for rows in row_sets
     ]
-    found = {}
+    results = {}
     for m in metrics:
-        real = [m(y[rows], prediction[rows]) for rows in every]
-        both = [
-            (guess[m.name], figure)
-            for guess, figure in zip(guesses, real, strict=True)
-            if m.name in guess and not math.isnan(figure)
+        realised = [m(y[rows], prediction[rows]) for rows in row_sets]
+        pairs = [
+            (estimate[m.name], figure)
+            for estimate, figure in zip(estimates, realised, strict=True)
+            if m.name in estimate and not math.isnan(figure)
         ]
-        if len(both) < len(every):
+        if len(pairs) < len(row_sets):
             continue
-        errors = np.array([guess.figure.value - figure for guess, figure in both])
-        chance = np.mean([guess.chance**2 for guess, _ in both[1:]])
-        # Around nothing, not around their mean: an estimate that is always too high is off.
+        errors = np.array([estimate.figure.value - figure for estimate, figure in pairs])
+        chance = np.mean([estimate.chance**2 for estimate, _ in pairs[1:]])
+        # Around zero, not around their mean: an estimate that is always too high is off, too.
         scatter = math.sqrt(max(float(np.mean(errors[1:] ** 2) - chance), 0.0))
-        found[m.name] = BacktestedEstimate(real[0], both[0][0].figure.value, scatter, count)
-    return found
+        results[m.name] = BacktestedEstimate(realised[0], pairs[0][0].figure.value, scatter, count)
+    return results
 
 
 def expected_metric(metric: Metric, prediction: Floats, p: Floats) -> float:
-    """Expect a metric of predictions (n, k) if their probabilities are ``p`` (n, k)."""
+    """Compute the expected metric of predictions (n, k) if probabilities are ``p`` (n, k)."""
     n, k = p.shape
-    truth, rows = np.tile(np.arange(k), n), np.repeat(prediction, k, axis=0)
-    return metric.prepare(truth, rows)(p.ravel())
+    labels, repeated = np.tile(np.arange(k), n), np.repeat(prediction, k, axis=0)
+    return metric.prepare(labels, repeated)(p.ravel())
 
 
-def _drawn(
+def _resample_metrics(
     metrics: Sequence[Metric], prediction: Floats, p: Floats, rng: np.random.Generator, draws: int
 ) -> Floats:
-    """Metrics (draws, metrics) of labels drawn by their probabilities."""
+    """Compute metrics (draws, metrics) of labels that are drawn by their probabilities."""
     n, k = p.shape
-    truth, rows = np.tile(np.arange(k), n), np.repeat(prediction, k, axis=0)
-    statistics = [m.prepare(truth, rows) for m in metrics]
-    steps = p.cumsum(axis=1)
-    steps /= steps[:, -1:]
+    labels, repeated = np.tile(np.arange(k), n), np.repeat(prediction, k, axis=0)
+    statistics = [m.prepare(labels, repeated) for m in metrics]
+    cumulative = p.cumsum(axis=1)
+    cumulative /= cumulative[:, -1:]
     drawn = np.empty((draws, len(metrics)))
     for i in range(draws):
-        label = (rng.random((n, 1)) > steps).sum(axis=1)
+        code = (rng.random((n, 1)) > cumulative).sum(axis=1)
         weights = np.zeros((n, k))
-        weights[np.arange(n), label] = 1.0
+        weights[np.arange(n), code] = 1.0
         drawn[i] = [statistic(weights.ravel()) for statistic in statistics]
     return drawn
 
 
-def _of_values(
+def _estimate_errors(
     metrics: Sequence[Metric],
     prediction: Floats,
     curves: Sequence[Mapping[str, Any]],
@@ -239,27 +244,27 @@ def _of_values(
     rng: np.random.Generator,
     draws: int,
 ) -> dict[str, Estimate]:
-    found = {}
+    estimates = {}
     for m in metrics:
         if m.name not in _ERRORS or not curves:
             continue
-        terms = expected_error(prediction, curves, _ERRORS[m.name])
-        spread = _spread(prediction, curves, _ERRORS[m.name])
-        # What is expected was measured on rows that scattered as well.
-        known = sum(point["rows"] for point in curves[0]["points"])
-        noise = rng.normal(0, spread * np.sqrt(1 / len(terms) + 1 / known), draws)
-        means = np.maximum(terms.mean() + noise, 0.0)
+        errors = expected_error(prediction, curves, _ERRORS[m.name])
+        deviation = _error_deviation(prediction, curves, _ERRORS[m.name])
+        # The expected error is itself a mean over the rows of the evaluation, with its own noise.
+        evaluated_rows = sum(point["rows"] for point in curves[0]["points"])
+        noise = rng.normal(0, deviation * np.sqrt(1 / len(errors) + 1 / evaluated_rows), draws)
+        means = np.maximum(errors.mean() + noise, 0.0)
         root = np.sqrt if m.name == "rmse" else np.asarray
-        interval = percentile_interval(float(root(terms.mean())), root(means), confidence)
-        found[m.name] = Estimate(interval, float(np.std(root(means))))
-    return found
+        interval = percentile_interval(float(root(errors.mean())), root(means), confidence)
+        estimates[m.name] = Estimate(interval, float(np.std(root(means))))
+    return estimates
 
 
-def _spread(prediction: Floats, curves: Sequence[Mapping[str, Any]], which: str) -> float:
-    """The standard deviation of single errors around what is expected of them."""
+def _error_deviation(prediction: Floats, curves: Sequence[Mapping[str, Any]], which: str) -> float:
+    """Estimate the standard deviation of single errors around the expected error."""
     squared = expected_error(prediction, curves, "squared")
     if which == "absolute":
         absolute = expected_error(prediction, curves, "absolute")
         return float(np.sqrt(np.maximum(squared - absolute**2, 0).mean()))
-    # Squared errors of a normal distribution scatter by the root of two times their mean.
+    # The squared error of a normal distribution has a variance of two times its squared mean.
     return float(np.sqrt(2 * (squared**2).mean()))

@@ -1,6 +1,6 @@
 """Permutation importance: how much worse a metric gets when a feature's values are shuffled.
 
-L. Breiman, "Random Forests", Machine Learning 45 (2001), section 10, on rows outside the fit.
+L. Breiman, "Random Forests", Machine Learning 45 (2001), section 10; on held-out rows.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["CANDIDATES", "ROWS", "largest", "permutation_importance"]
 
 ROWS = 5000
-"""At most so many rows are shuffled, drawn."""
+"""Maximum rows that are shuffled; more are sampled."""
 CANDIDATES = 100
-"""Of more features than this, only those with the largest importance to the model itself."""
+"""Maximum features that are shuffled, those that the model itself ranks highest."""
 
 
 def permutation_importance(
@@ -35,24 +35,24 @@ def permutation_importance(
     weights: Floats | None = None,
     report: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
-    """Shuffle one feature after the other.
+    """Compute how much worse the metric gets when each feature is shuffled.
 
     Parameters
     ----------
     predict
-        From rows to a prediction.
+        Function from rows to predictions.
     frame
         Rows with the features as columns.
     y
-        Their truth, (n,).
+        Labels of the rows, (n,).
     features
         Which columns to shuffle.
     metric
-        What to judge by.
+        Metric whose loss is the importance.
     seed
-        Decides the rows and the shuffle, which is the same for every feature.
+        Random seed of the sample and of the shuffle, which is the same for every feature.
     weights
-        What each row counts, (n,); by default 1.
+        Weight of each row, (n,); by default 1.
     report
         Called with the number of features done.
 
@@ -68,16 +68,16 @@ def permutation_importance(
     weights = None if weights is None else weights[rows]
     shuffle = rng.permutation(len(rows))
     intact = metric(y, predict(frame), weights)
-    found = {}
+    importances = {}
     for done, feature in enumerate(features, 1):
         shuffled = frame.with_columns(frame[feature][shuffle])
-        found[feature] = metric.gain(intact, metric(y, predict(shuffled), weights))
+        importances[feature] = metric.gain(intact, metric(y, predict(shuffled), weights))
         if report is not None:
             report(done)
-    return found
+    return importances
 
 
 def largest(figures: Mapping[str, float], count: int) -> dict[str, float]:
-    """Keep the largest figures, falling; features of equal figures in the order given."""
+    """Keep the largest figures, in descending order; ties keep their order, NaN is dropped."""
     defined = [(name, value) for name, value in figures.items() if not np.isnan(value)]
     return dict(sorted(defined, key=lambda item: -item[1])[:count])

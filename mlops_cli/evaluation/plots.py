@@ -1,4 +1,4 @@
-"""What is plotted of an evaluation: points of curves, and how ``dvc plots`` shows them."""
+"""Plots of an evaluation: the points of each curve, and the definitions for ``dvc plots``."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ Points = list[dict[str, Any]]
 """Rows of plain values, as ``dvc plots`` reads them from JSON."""
 
 POINTS = 200
-"""At most so many points to a curve."""
+"""Maximum points of a curve."""
 ROWS = 1000
-"""At most so many rows in a confusion plot, whose template counts rows by itself."""
+"""Maximum rows of a confusion plot; its template counts the rows."""
 DOTS = 1000
-"""At most so many rows in a scatter plot."""
+"""Maximum rows of a scatter plot."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot of ``dvc plots``: a file of ``Layout.plots``, its columns, and the template."""
+    """One plot of ``dvc plots``: its file in ``Layout.plots``, its columns, and the template."""
 
     file: str
     x: str
@@ -115,113 +115,117 @@ PLOTS: Mapping[str, tuple[Plot, ...]] = MappingProxyType(
         ),
     }
 )
-"""Task type -> its plots: always the same files, so that ``dvc.yaml`` can list them."""
+"""Task type -> its plots; the files are always the same, so that ``dvc.yaml`` can list them."""
 
 
 def roc(positive: Truth, score: Floats) -> Points:
-    """Draw the ROC curve; no points where there is only one class.
+    """Compute the points of the ROC curve; there are none if only one class occurs.
 
     Parameters
     ----------
     positive
-        Whether the row is of the positive class, (n,).
+        Whether the label is the positive class, (n,).
     score
-        The higher, the more positive, (n,).
+        Score of the positive class, (n,).
     """
-    false, true = _roc(positive, score)
-    keep = _thin(len(false))
-    return _points(false_positive_rate=false[keep], true_positive_rate=true[keep])
+    false_rates, true_rates = _roc_rates(positive, score)
+    keep = _thin(len(false_rates))
+    return _points(false_positive_rate=false_rates[keep], true_positive_rate=true_rates[keep])
 
 
 def roc_ovr(y: Truth, prediction: Floats) -> Points:
-    """Draw the ROC curve of the mean over classes, and of the classes of least and most area.
+    """Compute the mean ROC curve over the classes, and those with the smallest and largest area.
 
-    Each class against the rest, at ``POINTS`` equal steps of the false positive rate; ``y``
-    (n,) class codes, ``prediction`` (n, k). Classes that don't occur have no curve.
+    Each class is compared with the rest, at ``POINTS`` equal steps of the false positive rate.
+    ``y`` holds class codes (n,), ``prediction`` probabilities (n, k). A class that doesn't occur
+    has no curve.
     """
-    grid = np.linspace(0, 1, POINTS)
-    curves = [_roc(y == k, prediction[:, k]) for k in range(prediction.shape[1])]
-    heights = np.array([np.interp(grid, false, true) for false, true in curves if len(false)])
-    if not len(heights):
+    false_rates = np.linspace(0, 1, POINTS)
+    curves = [_roc_rates(y == k, prediction[:, k]) for k in range(prediction.shape[1])]
+    true_rates = np.array([np.interp(false_rates, fpr, tpr) for fpr, tpr in curves if len(fpr)])
+    if not len(true_rates):
         return []
-    area = [np.trapezoid(true, false) for false, true in curves if len(false)]
+    area = [np.trapezoid(tpr, fpr) for fpr, tpr in curves if len(fpr)]
     return _points(
-        false_positive_rate=grid,
-        mean=heights.mean(axis=0),
-        worst=heights[np.argmin(area)],
-        best=heights[np.argmax(area)],
+        false_positive_rate=false_rates,
+        mean=true_rates.mean(axis=0),
+        worst=true_rates[np.argmin(area)],
+        best=true_rates[np.argmax(area)],
     )
 
 
 def precision_recall(positive: Truth, score: Floats) -> Points:
-    """Draw precision over recall, from the strictest threshold to the laxest; see ``roc``."""
-    found, taken = _cumulated(positive, score)
-    if not len(found) or not found[-1]:
+    """Compute precision over recall, from the highest threshold to the lowest; see ``roc``."""
+    true_positives, selected = _cumulative_counts(positive, score)
+    if not len(true_positives) or not true_positives[-1]:
         return []
-    keep = _thin(len(found))
-    return _points(recall=(found / found[-1])[keep], precision=(found / taken)[keep])
+    keep = _thin(len(true_positives))
+    return _points(
+        recall=(true_positives / true_positives[-1])[keep],
+        precision=(true_positives / selected)[keep],
+    )
 
 
 def thresholds(positive: Truth, score: Floats, cost: Cost) -> Points:
-    """Give precision, recall and cost of deciding yes from each of 99 thresholds on.
+    """Compute precision, recall and cost at each of 99 thresholds.
 
-    The cost is relative to the cheaper of deciding yes or no for all rows: below 1 the model is
-    worth something. Where nothing is decided yes there is no precision, and no point.
+    The cost is relative to the cheaper of deciding yes or no for all rows: below 1 the model
+    saves costs. A threshold above all scores has no precision, and no point.
 
     Parameters
     ----------
     positive, score
-        See ``roc``; the score is a probability.
+        See ``roc``; here the score is a probability.
     cost
-        Of each kind of error.
+        Cost of each kind of error.
     """
-    falling, hits = np.sort(-score), np.sort(-score[positive.astype(bool)])
+    negated, negated_positives = np.sort(-score), np.sort(-score[positive.astype(bool)])
     grid = np.arange(1, 100) / 100
-    taken = np.searchsorted(falling, -grid, side="right")
-    found = np.searchsorted(hits, -grid, side="right")
-    all_, rows = len(hits), len(score)
-    constant = min(cost.false_positive * (rows - all_), cost.false_negative * all_)
-    there = taken > 0
-    if not all_ or not constant:
+    selected = np.searchsorted(negated, -grid, side="right")
+    hits = np.searchsorted(negated_positives, -grid, side="right")
+    positives, rows = len(negated_positives), len(score)
+    constant_cost = min(cost.false_positive * (rows - positives), cost.false_negative * positives)
+    used = selected > 0
+    if not positives or not constant_cost:
         return []
-    taken, found = taken[there].astype(np.float64), found[there].astype(np.float64)
-    wrong = cost.false_positive * (taken - found) + cost.false_negative * (all_ - found)
+    selected, hits = selected[used].astype(np.float64), hits[used].astype(np.float64)
+    total = cost.false_positive * (selected - hits) + cost.false_negative * (positives - hits)
     return _points(
-        threshold=grid[there],
-        precision=found / taken,
-        recall=found / all_,
-        relative_cost=wrong / constant,
+        threshold=grid[used],
+        precision=hits / selected,
+        recall=hits / positives,
+        relative_cost=total / constant_cost,
     )
 
 
 def calibration(hit: Truth, probability: Floats, bins: int = 10) -> Points:
-    """Compare predicted with observed shares, in bins of nearly equal numbers of rows.
+    """Compare predicted and observed shares in bins of about as many rows (calibration curve).
 
     Parameters
     ----------
     hit
-        Whether what was given the probability came true, (n,).
+        Whether the predicted event occurred, (n,).
     probability
-        (n,). Rows of equal probability fall into the same bin.
+        Predicted probability, (n,). Rows of equal probability fall into the same bin.
     bins
-        How many bins at most.
+        Maximum number of bins.
     """
     edges = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1]))
-    number = np.searchsorted(edges, probability, side="right")
-    rows = np.bincount(number)
-    there = rows > 0
-    predicted = np.bincount(number, probability)[there] / rows[there]
-    observed = np.bincount(number, hit.astype(np.float64))[there] / rows[there]
+    bin_of_row = np.searchsorted(edges, probability, side="right")
+    rows = np.bincount(bin_of_row)
+    filled = rows > 0
+    predicted = np.bincount(bin_of_row, probability)[filled] / rows[filled]
+    observed = np.bincount(bin_of_row, hit.astype(np.float64))[filled] / rows[filled]
     points = _points(predicted=predicted, observed=observed)
-    return [p | {"rows": int(n)} for p, n in zip(points, rows[there], strict=True)]
+    return [p | {"rows": int(n)} for p, n in zip(points, rows[filled], strict=True)]
 
 
 def confusion(actual: Truth, predicted: Truth, names: Sequence[str]) -> Points:
-    """Give rows of (actual, predicted) class names, scaled to at most ``ROWS`` rows.
+    """Make rows of (actual, predicted) class names for a confusion plot, at most ``ROWS``.
 
-    The plot's template counts rows. Seats go to cells by largest remainders, so the scaled
-    counts are as near to proportional as whole numbers can be. ``actual`` and ``predicted``
-    are class codes (n,).
+    The plot's template counts rows. Larger tables are scaled down by the largest remainder
+    method, so the counts are as close to proportional as whole numbers can be. ``actual`` and
+    ``predicted`` are class codes (n,).
     """
     k = len(names)
     cells = np.bincount(actual.astype(np.intp) * k + predicted.astype(np.intp), minlength=k * k)
@@ -233,18 +237,18 @@ def confusion(actual: Truth, predicted: Truth, names: Sequence[str]) -> Points:
 
 
 def residuals(y: Floats, prediction: Floats, seed: int | Sequence[int]) -> Points:
-    """Give predicted value and residual (truth less prediction) of at most ``DOTS`` rows, drawn.
+    """Give predictions and residuals (label minus prediction), for a sample of ``DOTS`` rows.
 
-    ``y`` and ``prediction`` are (n,); the drawn rows keep their order.
+    ``y`` and ``prediction`` are (n,); the sampled rows keep their order.
     """
-    rows = np.arange(len(y))
+    sample = np.arange(len(y))
     if len(y) > DOTS:
-        rows = np.sort(np.random.default_rng(seed).choice(len(y), DOTS, replace=False))
-    return _points(predicted=prediction[rows], residual=(y - prediction)[rows])
+        sample = np.sort(np.random.default_rng(seed).choice(len(y), DOTS, replace=False))
+    return _points(predicted=prediction[sample], residual=(y - prediction)[sample])
 
 
 def of_probabilities(task: Task, y: Truth, prediction: Floats) -> dict[str, Points]:
-    """Points by file name, of class codes (n,) and probabilities (n, k)."""
+    """Compute points by file name, from class codes (n,) and probabilities (n, k)."""
     if task.type == "multiclass":
         hit = decide(prediction) == y
         return {
@@ -261,38 +265,38 @@ def of_probabilities(task: Task, y: Truth, prediction: Floats) -> dict[str, Poin
 
 
 def importance(figures: Mapping[str, float], column: str = "importance") -> Points:
-    """Give features and their importance, in the order given."""
+    """Make the points of an importance plot, in the order of ``figures``."""
     return [{"feature": k, column: round(v, 6) + 0.0} for k, v in figures.items()]
 
 
-def _cumulated(positive: Truth, score: Floats) -> tuple[Floats, Floats]:
-    """Count positives and rows above each distinct threshold, by falling threshold."""
+def _cumulative_counts(positive: Truth, score: Floats) -> tuple[Floats, Floats]:
+    """Count positives and rows at each distinct threshold or above, highest threshold first."""
     order = np.argsort(-score, kind="stable")
-    falling = score[order]
-    last = np.r_[np.flatnonzero(np.diff(falling)), len(falling) - 1] if len(falling) else order
-    found = np.cumsum(positive[order], dtype=np.float64)[last]
-    return found, (last + 1).astype(np.float64)
+    scores = score[order]
+    last = np.r_[np.flatnonzero(np.diff(scores)), len(scores) - 1] if len(scores) else order
+    true_positives = np.cumsum(positive[order], dtype=np.float64)[last]
+    return true_positives, (last + 1).astype(np.float64)
 
 
-def _roc(positive: Truth, score: Floats) -> tuple[Floats, Floats]:
-    true, taken = _cumulated(positive, score)
-    false = taken - true
-    if not len(true) or not true[-1] or not false[-1]:
+def _roc_rates(positive: Truth, score: Floats) -> tuple[Floats, Floats]:
+    tp, selected = _cumulative_counts(positive, score)
+    fp = selected - tp
+    if not len(tp) or not tp[-1] or not fp[-1]:
         return np.empty(0), np.empty(0)
-    return np.r_[0.0, false / false[-1]], np.r_[0.0, true / true[-1]]
+    return np.r_[0.0, fp / fp[-1]], np.r_[0.0, tp / tp[-1]]
 
 
 def _thin(points: int) -> NDArray[np.intp]:
-    """Number the points to keep: at most ``POINTS``, evenly, with both ends."""
+    """Choose the points to keep: at most ``POINTS``, evenly spaced, with both ends."""
     return np.unique(np.linspace(0, points - 1, min(points, POINTS)).round().astype(np.intp))
 
 
 def _apportion(counts: NDArray[np.intp], seats: int) -> NDArray[np.intp]:
     share = counts * (seats / max(int(counts.sum()), 1))
-    whole: NDArray[np.intp] = np.floor(share).astype(np.intp)
-    left = seats - int(whole.sum())
-    whole[np.argsort(whole - share, kind="stable")[:left]] += 1
-    return whole
+    assigned: NDArray[np.intp] = np.floor(share).astype(np.intp)
+    remaining = seats - int(assigned.sum())
+    assigned[np.argsort(assigned - share, kind="stable")[:remaining]] += 1
+    return assigned
 
 
 def _points(**columns: Floats) -> Points:
@@ -301,6 +305,6 @@ def _points(**columns: Floats) -> Points:
 
 
 def to_text(points: Points) -> str:
-    """JSON with a line per point, so that the diff of a thousand points is readable."""
+    """Format points as JSON with one line per point, so that a diff is readable."""
     lines = ",\n".join(json.dumps(point, ensure_ascii=False, allow_nan=False) for point in points)
     return f"[\n{lines}\n]\n"

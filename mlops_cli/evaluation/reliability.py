@@ -1,8 +1,8 @@
-"""Whether probabilities are what comes true, and what errors go with predicted values.
+"""Reliability (calibration) curves, recalibration, and expected errors of predicted values.
 
-What an evaluation keeps of it (`evaluation.json`) is a curve of at most ``BINS`` points for each
-class: enough to correct grossly wrong probabilities by J. Platt's logistic curve (1999). For
-regression, it is the mean error by predicted value.
+The evaluation report (`evaluation.json`) keeps a curve of at most ``BINS`` points for each class.
+That is enough to correct grossly wrong probabilities by J. Platt's logistic curve (1999). For
+regression, it keeps the mean error by predicted value.
 """
 
 from __future__ import annotations
@@ -29,21 +29,24 @@ Curve = Mapping[str, Any]
 """``class`` (None for regression) and ``points``."""
 
 BINS = 40
-"""At most so many points to a curve, of about as many rows each."""
-_CLASSES = 50
-"""Curves of more classes are not kept."""
-_SLOPE, _SHIFT = 1.4, 1.0
-"""Probabilities are corrected where their odds rise so much too fast or too slowly, or are off by
-so much (logarithm). Less is as much the period's as the model's: on the flights, estimates for a
-month were further off with the month before's correction than without it, in 14 of 21 cases."""
-_STEPS = 50
+"""Maximum points of a curve; each has about as many rows."""
+_MAX_CLASSES = 50
+"""Maximum classes for which curves are kept."""
+_MAX_SLOPE, _MAX_SHIFT = 1.4, 1.0
+"""Probabilities are corrected if the slope of their log-odds is off by more than this factor, or
+their log-odds are shifted by more than this. Smaller errors depend as much on the period as on the
+model: on the flights, estimates for a month were worse with the correction of the month before
+than without it, in 14 of 21 cases."""
+_MAX_STEPS = 50
+"""Maximum steps of Newton's method."""
 _DRAWS = 200
-_ROWS = 50_000
-"""At most so many rows are drawn from, for intervals."""
+"""Number of resamples of the calibration error."""
+_MAX_ROWS = 50_000
+"""Maximum rows that are resampled, for intervals."""
 
 
 def reliability_curves(y: Truth, prediction: Floats, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Draw what came true over what was predicted, in bins of about as many rows.
+    """Compute observed over predicted values, in bins of about as many rows.
 
     Parameters
     ----------
@@ -52,21 +55,21 @@ def reliability_curves(y: Truth, prediction: Floats, names: Sequence[str]) -> li
     prediction
         Probabilities (n, k) or values (n,).
     names
-        Of the classes; of two, only the second one gets a curve. Empty for regression.
+        Class names; of two classes, only the second one gets a curve. Empty for regression.
 
     Returns
     -------
     list
-        For each class ``class`` and ``points`` (``predicted``, ``observed``, ``rows``); for
-        regression one without a class, whose points also have the mean ``absolute`` and
-        ``squared`` error.
+        Curves with ``class`` and ``points`` (``predicted``, ``observed``, ``rows``). Regression
+        has one curve without a class; its points also have the mean ``absolute`` and ``squared``
+        error.
     """
     if prediction.ndim == 1:
-        truth = y.astype(np.float64)
-        off = truth - prediction
-        figures = {"observed": truth, "absolute": np.abs(off), "squared": off**2}
+        labels = y.astype(np.float64)
+        error = labels - prediction
+        figures = {"observed": labels, "absolute": np.abs(error), "squared": error**2}
         return [{"class": None, "points": _points(prediction, figures)}]
-    if len(names) > _CLASSES:
+    if len(names) > _MAX_CLASSES:
         return []
     codes = [1] if len(names) == 2 else range(len(names))  # noqa: PLR2004 - yes and no
     return [
@@ -78,11 +81,13 @@ def reliability_curves(y: Truth, prediction: Floats, names: Sequence[str]) -> li
     ]
 
 
-def _points(at: Floats, figures: Mapping[str, Floats], bins: int = BINS) -> list[dict[str, float]]:
-    number, rows = _binned(at, bins)
+def _points(
+    predicted: Floats, figures: Mapping[str, Floats], bins: int = BINS
+) -> list[dict[str, float]]:
+    bin_of_row, rows = _assign_bins(predicted, bins)
     means = {
-        name: (np.bincount(number, values) / rows).round(6).tolist()
-        for name, values in {"predicted": at, **figures}.items()
+        name: (np.bincount(bin_of_row, values) / rows).round(6).tolist()
+        for name, values in {"predicted": predicted, **figures}.items()
     }
     return [
         {name: values[i] for name, values in means.items()} | {"rows": int(rows[i])}
@@ -90,78 +95,80 @@ def _points(at: Floats, figures: Mapping[str, Floats], bins: int = BINS) -> list
     ]
 
 
-def _binned(at: Floats, bins: int) -> tuple[Truth, Floats]:
-    """The bin of each row, without empty ones, and how many rows each has."""
-    edges = np.unique(np.quantile(at, np.linspace(0, 1, bins + 1)[1:-1]))
-    number = np.unique(np.searchsorted(edges, at, side="right"), return_inverse=True)[1]
-    return number, np.bincount(number).astype(np.float64)
+def _assign_bins(predicted: Floats, bins: int) -> tuple[Truth, Floats]:
+    """Assign each row to a bin, without empty bins, and count the rows of each bin."""
+    edges = np.unique(np.quantile(predicted, np.linspace(0, 1, bins + 1)[1:-1]))
+    bin_of_row = np.unique(np.searchsorted(edges, predicted, side="right"), return_inverse=True)[1]
+    return bin_of_row, np.bincount(bin_of_row).astype(np.float64)
 
 
 def recalibrate(prediction: Floats, curves: Sequence[Curve]) -> Floats:
     """Correct probabilities (n, k) where the evaluation has shown them to be grossly wrong.
 
-    Each class by a logistic curve over the logarithm of its odds, then all to a sum of 1. Without
-    curves they are believed as they are.
+    Each class is corrected by a logistic curve over its log-odds; then rows are normalised to a
+    sum of 1. Without curves, probabilities are returned as they are.
     """
     if not curves:
         return prediction
     if len(curves) == 1:
-        p = _corrected(prediction[:, 1], curves[0]["points"])
+        p = _correct(prediction[:, 1], curves[0]["points"])
         return np.column_stack([1 - p, p])
     corrected = np.column_stack(
-        [_corrected(prediction[:, k], curve["points"]) for k, curve in enumerate(curves)]
+        [_correct(prediction[:, k], curve["points"]) for k, curve in enumerate(curves)]
     )
-    whole: Floats = corrected / corrected.sum(axis=1, keepdims=True)
-    return whole
+    normalised: Floats = corrected / corrected.sum(axis=1, keepdims=True)
+    return normalised
 
 
-def _corrected(p: Floats, points: Sequence[Mapping[str, float]]) -> Floats:
+def _correct(p: Floats, points: Sequence[Mapping[str, float]]) -> Floats:
     x = _logit(np.array([point["predicted"] for point in points]))
     rows = np.array([point["rows"] for point in points], dtype=np.float64)
-    came = rows * np.array([point["observed"] for point in points])
-    if not 0 < came.sum() < rows.sum():
+    positives = rows * np.array([point["observed"] for point in points])
+    if not 0 < positives.sum() < rows.sum():
         return p
-    # With one more of each kind there is a best line whatever the points (Platt's targets), and
-    # where all predictions are the same it is a shift.
-    share = (came + 1 / len(x)) / (rows + 2 / len(x))
-    line = np.array([_logit(np.array(came.sum() / rows.sum())) - x.mean(), 1.0])
+    # One more positive and one more negative row (Platt's targets) keep the fit finite for any
+    # points. If all predictions are equal, the correction is a shift.
+    targets = (positives + 1 / len(x)) / (rows + 2 / len(x))
+    coefficients = np.array([_logit(np.array(positives.sum() / rows.sum())) - x.mean(), 1.0])
     design = np.column_stack([np.ones_like(x), x])
-    for _ in range(_STEPS):
-        q = _expit(design @ line)
-        bend = design.T @ (design * (rows * q * (1 - q))[:, None]) + 1e-6 * np.eye(2)
-        step = np.linalg.solve(bend, design.T @ (rows * (share - q)) - 1e-6 * (line - [0, 1]))
-        line = line + np.clip(step, -1, 1)
+    for _ in range(_MAX_STEPS):
+        q = _expit(design @ coefficients)
+        hessian = design.T @ (design * (rows * q * (1 - q))[:, None]) + 1e-6 * np.eye(2)
+        step = np.linalg.solve(
+            hessian, design.T @ (rows * (targets - q)) - 1e-6 * (coefficients - [0, 1])
+        )
+        coefficients = coefficients + np.clip(step, -1, 1)
         if np.abs(step).max() < 1e-9:  # noqa: PLR2004
             break
-    middle = float((rows * x).sum() / rows.sum())
-    shift = abs(line[0] + (line[1] - 1) * middle)
-    if 1 / _SLOPE < line[1] < _SLOPE and shift < _SHIFT:
+    mean_logit = float((rows * x).sum() / rows.sum())
+    shift = abs(coefficients[0] + (coefficients[1] - 1) * mean_logit)
+    if 1 / _MAX_SLOPE < coefficients[1] < _MAX_SLOPE and shift < _MAX_SHIFT:
         return p
-    return _expit(line[0] + line[1] * _logit(p))
+    return _expit(coefficients[0] + coefficients[1] * _logit(p))
 
 
 def _logit(p: Floats) -> Floats:
-    inside = np.clip(p, 1e-6, 1 - 1e-6)
-    odds: Floats = np.log(inside / (1 - inside))
-    return odds
+    clipped = np.clip(p, 1e-6, 1 - 1e-6)
+    log_odds: Floats = np.log(clipped / (1 - clipped))
+    return log_odds
 
 
 def _expit(x: Floats) -> Floats:
-    share: Floats = 1 / (1 + np.exp(-x))
-    return share
+    p: Floats = 1 / (1 + np.exp(-x))
+    return p
 
 
 def expected_error(prediction: Floats, curves: Sequence[Curve], which: str) -> Floats:
-    """The error (``absolute`` or ``squared``) that goes with each predicted value, (n,)."""
+    """Interpolate the mean error (``absolute`` or ``squared``) at each predicted value, (n,)."""
     points = curves[0]["points"]
-    at = [point["predicted"] for point in points]
-    errors: Floats = np.interp(prediction, at, [point[which] for point in points])
+    predicted = [point["predicted"] for point in points]
+    errors: Floats = np.interp(prediction, predicted, [point[which] for point in points])
     return errors
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far probabilities are from what came true.
+    """Calibration error of probabilities.
 
     Attributes
     ----------
@@ -169,10 +176,10 @@ class Calibration:
         The expected calibration error (Naeini et al. 2015) with a bootstrap interval: mean gap
         between predicted and observed share, over bins of equal size.
     chance
-        What it would hardly exceed (once in a hundred) if all probabilities were right: it is
-        never 0, and the larger the fewer rows there are.
+        99th percentile of the error if all probabilities were right. It is never 0, and larger
+        with fewer rows.
     points
-        See ``reliability_curves``; for more than two classes of the most probable one.
+        See ``reliability_curves``; with more than two classes, of the most probable class.
     """
 
     error: Interval
@@ -181,39 +188,39 @@ class Calibration:
 
     @property
     def off(self) -> bool:
-        """Whether it is more than chance."""
+        """Whether the error is larger than chance."""
         return self.error.value > self.chance
 
 
 def calibration_error(
     y: Truth, prediction: Floats, *, confidence: float, seed: int | Sequence[int], bins: int = 15
 ) -> Calibration:
-    """Measure how far probabilities (n, k) are from what came true, ``y`` (n,) class codes."""
+    """Compute the calibration error of probabilities (n, k), with class codes ``y`` (n,)."""
     rng = np.random.default_rng(seed)
     if prediction.shape[1] == 2:  # noqa: PLR2004 - yes and no
         p, hit = prediction[:, 1], (y == 1).astype(np.float64)
     else:
         p, hit = prediction.max(axis=1), (prediction.argmax(axis=1) == y).astype(np.float64)
     points = _points(p, {"observed": hit}, bins)
-    value, n = _gap(p, hit, bins), len(p)
-    few = np.arange(n) if n <= _ROWS else rng.choice(n, _ROWS, replace=False)
-    # Of fewer rows chance is larger by the root of how many fewer: brought back to all of them.
-    shrink = float(np.sqrt(len(few) / n))
-    number, _ = _binned(p[few], bins)
-    size = int(number.max()) + 1
+    value, total = _mean_gap(p, hit, bins), len(p)
+    sample = np.arange(total) if total <= _MAX_ROWS else rng.choice(total, _MAX_ROWS, replace=False)
+    # A sample is noisier by the root of how much smaller it is: scale the noise to all rows.
+    shrink = float(np.sqrt(len(sample) / total))
+    bin_of_row, _ = _assign_bins(p[sample], bins)
+    size = int(bin_of_row.max()) + 1
     drawn, by_chance = np.empty(_DRAWS), np.empty(_DRAWS)
-    gaps = (hit - p)[few]
-    base = np.abs(np.bincount(number, gaps, size)).sum() / len(few)
+    gaps = (hit - p)[sample]
+    sample_error = np.abs(np.bincount(bin_of_row, gaps, size)).sum() / len(sample)
     for i in range(_DRAWS):
-        rows = rng.integers(0, len(few), len(few))
-        drawn[i] = np.abs(np.bincount(number[rows], gaps[rows], size)).sum() / len(few)
-        came = rng.random(len(few)) < p[few]
-        by_chance[i] = np.abs(np.bincount(number, came - p[few], size)).sum() / len(few)
-    interval = percentile_interval(value, value + (drawn - base) * shrink, confidence)
+        rows = rng.integers(0, len(sample), len(sample))
+        drawn[i] = np.abs(np.bincount(bin_of_row[rows], gaps[rows], size)).sum() / len(sample)
+        labels = rng.random(len(sample)) < p[sample]
+        by_chance[i] = np.abs(np.bincount(bin_of_row, labels - p[sample], size)).sum() / len(sample)
+    interval = percentile_interval(value, value + (drawn - sample_error) * shrink, confidence)
     interval = Interval(value, max(interval.low, 0.0), interval.high)
     return Calibration(interval, float(np.quantile(by_chance, 0.99)) * shrink, points)
 
 
-def _gap(p: Floats, hit: Floats, bins: int) -> float:
-    number, _ = _binned(p, bins)
-    return float(np.abs(np.bincount(number, hit - p)).sum() / len(p))
+def _mean_gap(p: Floats, hit: Floats, bins: int) -> float:
+    bin_of_row, _ = _assign_bins(p, bins)
+    return float(np.abs(np.bincount(bin_of_row, hit - p)).sum() / len(p))

@@ -1,4 +1,4 @@
-"""What each feature adds to a bundle's raw score: SHAP values by the best method at hand."""
+"""SHAP values of a bundle's raw score: tree SHAP, additive, or sampled Shapley values."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Contributions", "contributions", "is_exact", "mean_contributions"]
 
 _ORDERS = 4
-"""Random orders of the features where contributions to a mean are sampled."""
-_CALLS = 50_000
-"""So many rows may be predicted for that."""
+"""Random orders of the features for a mean of sampled contributions."""
+_MAX_CALLS = 50_000
+"""Maximum rows that are predicted for such a mean."""
 
 _SCALES = {"binary": "log-odds", "multiclass": "raw score", "regression": "value"}
 
@@ -37,15 +37,16 @@ class Contributions:
     Attributes
     ----------
     method
-        ``tree SHAP``: against the mean over the training rows, exact. ``additive``: against
-        nothing known, exact. ``sampled Shapley``: the same, averaged over random orders.
+        ``tree SHAP``: exact, relative to the mean over the training rows. ``additive``: exact,
+        relative to a row whose features are all missing. ``sampled Shapley``: relative to the
+        same row, averaged over random orders of the features.
     scale
-        What is added up: log-odds, raw score (whose softmax gives probabilities), or value.
+        Unit of the values: log-odds, raw score (its softmax gives probabilities), or value.
     base
-        What a row of no contributions gets, (outputs,).
+        Raw score of a row without contributions, (outputs,).
     values
-        (rows, outputs, features); with the base they sum to the raw score. There is one output,
-        or one for each of more than two classes.
+        (rows, outputs, features); with the base they sum to the raw score. There is one output;
+        with more than two classes, one for each class.
     """
 
     method: str
@@ -56,34 +57,36 @@ class Contributions:
     @property
     def raw(self) -> Floats:
         """The raw score, (rows, outputs)."""
-        found: Floats = self.base + self.values.sum(axis=2)
-        return found
+        raw: Floats = self.base + self.values.sum(axis=2)
+        return raw
 
 
 def is_exact(bundle: Bundle) -> bool:
-    """Whether contributions are worked out, not sampled."""
-    return _trees(bundle) or _additive(bundle)
+    """Whether contributions are computed exactly, not sampled."""
+    return _is_single_tree_model(bundle) or _is_single_linear_model(bundle)
 
 
 def contributions(
     bundle: Bundle, X: Floats, *, orders: int, seed: int | Sequence[int]
 ) -> Contributions:
-    """Explain rows of the encoder's matrix, (rows, features).
+    """Compute SHAP values for rows of the encoder's matrix, (rows, features).
 
-    A single LightGBM model has its library's tree SHAP (S. Lundberg et al., "From local
-    explanations to global understanding with explainable AI for trees", 2020). A single linear
-    model adds its features up. All others, and what several members say together, are explained
-    by ``orders`` random orders of the features.
+    A single LightGBM model is explained by LightGBM's own tree SHAP (S. Lundberg et al., "From
+    local explanations to global understanding with explainable AI for trees", 2020). A single
+    linear model is additive, so one order of the features is exact. All other bundles, ensembles
+    among them, are explained by ``orders`` random orders of the features.
     """
     scale = _SCALES[bundle.task]
-    if _trees(bundle):
+    if _is_single_tree_model(bundle):
         from mlops_cli.models.families.lightgbm_capi import BoosterPredictor
 
-        (text,) = bundle.members[0].fitted.to_files().values()
-        found = BoosterPredictor(text.decode()).contributions(X)
-        base = found[0, :, -1] if len(found) else np.zeros(found.shape[1])
-        return Contributions("tree SHAP", scale, base, bundle.encoder.by_feature(found[:, :, :-1]))
-    additive = _additive(bundle)
+        (model_text,) = bundle.members[0].fitted.to_files().values()
+        tree_shap = BoosterPredictor(model_text.decode()).contributions(X)
+        base = tree_shap[0, :, -1] if len(tree_shap) else np.zeros(tree_shap.shape[1])
+        return Contributions(
+            "tree SHAP", scale, base, bundle.encoder.by_feature(tree_shap[:, :, :-1])
+        )
+    additive = _is_single_linear_model(bundle)
     base, values = shapley_values(
         lambda matrix: raw_score(bundle.predict_matrix(matrix)),
         X,
@@ -97,43 +100,43 @@ def contributions(
 def mean_contributions(
     bundle: Bundle, frame: pl.DataFrame, *, rows: int, most: int, seed: Sequence[int]
 ) -> dict[str, Any]:
-    """Mean absolute contribution by feature, over drawn rows (and classes), as a report has it.
+    """Compute mean absolute contributions by feature, over a sample of rows (and all classes).
 
     Parameters
     ----------
     frame
         Rows with the features as columns.
     rows
-        How many are drawn; fewer where contributions have to be sampled.
+        Sample size; it is smaller where contributions have to be sampled.
     most
-        So many features are given, the largest.
+        Maximum features in the result, those with the largest contributions.
     """
     features = list(bundle.encoder.kinds)
     rows = min(rows, len(frame))
     if not is_exact(bundle):
-        rows = min(rows, max(1, _CALLS // (2 * _ORDERS * (len(features) + 1))))
-    drawn = np.random.default_rng(seed).choice(len(frame), rows, replace=False)
-    X = bundle.encoder.transform(frame[np.sort(drawn)])
-    found = contributions(bundle, X, orders=_ORDERS, seed=seed)
-    mean = np.abs(found.values).mean(axis=(0, 1)).tolist() if rows else []
+        rows = min(rows, max(1, _MAX_CALLS // (2 * _ORDERS * (len(features) + 1))))
+    sample = np.random.default_rng(seed).choice(len(frame), rows, replace=False)
+    X = bundle.encoder.transform(frame[np.sort(sample)])
+    explanation = contributions(bundle, X, orders=_ORDERS, seed=seed)
+    mean = np.abs(explanation.values).mean(axis=(0, 1)).tolist() if rows else []
     ranked = largest(dict(zip(features, mean, strict=False)), most)
     return {
-        "method": found.method,
-        "scale": found.scale,
+        "method": explanation.method,
+        "scale": explanation.scale,
         "rows": rows,
-        "base": [round(float(b), 6) + 0.0 for b in found.base],
+        "base": [round(float(b), 6) + 0.0 for b in explanation.base],
         "mean": {name: round(value, 6) + 0.0 for name, value in ranked.items()},
     }
 
 
-def _trees(bundle: Bundle) -> bool:
-    return _alone(bundle, "lightgbm")
+def _is_single_tree_model(bundle: Bundle) -> bool:
+    return _is_single_member(bundle, "lightgbm")
 
 
-def _additive(bundle: Bundle) -> bool:
-    return _alone(bundle, "linear")
+def _is_single_linear_model(bundle: Bundle) -> bool:
+    return _is_single_member(bundle, "linear")
 
 
-def _alone(bundle: Bundle, family: str) -> bool:
-    # A calibrator bends the scale, and a mean of probabilities has no raw score of its own.
+def _is_single_member(bundle: Bundle, family: str) -> bool:
+    # A calibrator changes the scale, and an ensemble's mean of probabilities has no raw score.
     return [m.family for m in bundle.members] == [family] and bundle.calibrator is None

@@ -1,10 +1,10 @@
-"""The worst segments of the rows, found by looking at every value and every pair of values.
+"""Slice Finder: search for the worst segments, defined by one or two feature values.
 
 The search of Y. Chung et al., "Slice Finder: Automated Data Slicing for Model Validation" (ICDE
-2019), over segments of one or two features: the mean loss inside against that outside, by
-Welch's t-test. As thousands of segments are tried, some are bad by chance; p-values are adjusted
-by S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (1979), which holds however
-the segments overlap.
+2019), over segments of one or two features. The mean loss inside a segment is compared with the
+mean loss outside by Welch's t-test. As thousands of segments are tried, some are bad by chance.
+P-values are therefore adjusted by S. Holm, "A Simple Sequentially Rejective Multiple Test
+Procedure" (1979), which is valid for overlapping segments, too.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ if TYPE_CHECKING:
 __all__ = ["LEAST", "PAIRED", "Segment", "SegmentSearch"]
 
 ROWS = 50_000
-"""At most so many rows are searched, drawn."""
+"""Maximum rows of the search; more are sampled."""
 LEAST = 30
-"""Segments of fewer rows are not tried: a mean of so few says nothing."""
+"""Minimum rows of a segment: a mean of fewer is too noisy."""
 PAIRED = 60
-"""Values of so many columns, the first ones, are tried in pairs: pairs grow with their square."""
-_VALUES = 30
-"""Of a column's values at most so many are tried, the most frequent."""
-_LOOKED = 1000
-"""So many of the worst are looked at; those after them are hardly worse than the rest."""
-_SAME = 0.5
-"""Segments that share more than this of the smaller one's rows say the same."""
+"""Number of columns, the first ones, whose values are paired: pairs grow quadratically."""
+_MAX_VALUES = 30
+"""Maximum values of a column that are tried, the most frequent ones."""
+_MAX_EXAMINED = 1000
+"""Maximum segments to choose from, worst first; later ones are hardly worse than the rest."""
+_MAX_OVERLAP = 0.5
+"""Segments that share more than this part of the smaller one's rows are duplicates."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Rows where one column, or two, have a value or lie in a range.
+    """Rows in which one or two columns have a certain value, or lie in a range.
 
     Attributes
     ----------
     where
-        Column -> value; of a range its text, such as ``[3, 7)``; None where it is missing.
+        Column -> value; a range is a text such as ``[3, 7)``; a missing value is None.
     rows
-        Row numbers, rising, (n,).
+        Row numbers, ascending, (n,).
     loss, elsewhere
-        Mean loss inside and outside.
+        Mean loss inside and outside of the segment.
     p
-        Adjusted for all segments that were tried: how likely so bad a one would be by chance.
+        P-value, adjusted for the number of segments that were tried.
     """
 
     where: Mapping[str, Value]
@@ -67,16 +67,16 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """A column as codes (n,), with the values they stand for; the last code is all else."""
+class _CodedColumn:
+    """A column as codes (n,), and the value of each code; the last code is for other values."""
 
     codes: NDArray[np.intp]
     values: tuple[Value, ...]
 
 
 @dataclass(frozen=True)
-class _Tried:
-    """Segments that were tried, a row each; a second code of -1: there is none.
+class _TestedSegments:
+    """Test statistics of all tried segments; a second code of -1 means a single column.
 
     ``worse``: whether the loss is above that of either value alone.
     """
@@ -92,18 +92,18 @@ class _Tried:
 
 @dataclass(frozen=True)
 class SegmentSearch:
-    """Finds segments whose loss is credibly above that of the other rows.
+    """Search for segments whose loss is significantly above that of the other rows.
 
     Attributes
     ----------
     least_rows
-        Smaller segments are not tried; never below ``LEAST``.
+        Minimum rows of a segment; at least ``LEAST``.
     most
-        How many to give at most.
+        Maximum segments to return.
     confidence
-        Such as 0.95: with this probability none of the segments given is there by chance.
+        Such as 0.95: the probability that none of the returned segments is due to chance.
     seed
-        Decides which rows are searched, if there are more than ``ROWS``.
+        Random seed of the sample, if there are more than ``ROWS`` rows.
     """
 
     least_rows: int
@@ -119,186 +119,198 @@ class SegmentSearch:
         weights: Floats | None = None,
         accept: Callable[[NDArray[np.intp]], bool] | None = None,
     ) -> tuple[list[Segment], int]:
-        """Find segments, and how many were tried.
+        """Find the worst segments, and count the segments that were tried.
 
-        Those whose loss is above the others' by most for certain come first; those that mostly
-        repeat an earlier one are left out.
+        Segments are ordered by the lower confidence limit of their excess loss, highest first.
+        Those that share most of their rows with an earlier one are left out.
 
         Parameters
         ----------
         columns
-            Name -> values (n,); numeric ones of many values are cut at their quartiles. Of more
-            than ``PAIRED``, those that matter most come first.
+            Name -> values (n,); numeric columns with many values are cut at their quartiles.
+            If there are more than ``PAIRED``, the most important ones come first.
         loss
-            Of each row, (n,): the more, the worse.
+            Loss of each row, (n,): the higher, the worse.
         weights
-            What each row counts, (n,); by default 1.
+            Weight of each row, (n,); by default 1.
         accept
-            Whether to give a segment of these rows; by default any.
+            Whether to return a segment with these rows; by default every segment is returned.
         """
-        cuts = {name: _cut(column, self.least_rows) for name, column in columns.items()}
-        tried = self._try(list(cuts.values()), loss, weights)
-        if not len(tried.t):
+        coded = {name: _encode(column, self.least_rows) for name, column in columns.items()}
+        tested = self._test_sample(list(coded.values()), loss, weights)
+        if not len(tested.t):
             return [], 0
-        p, sure = _test(tried, self.confidence)
-        # Both values together say more only where that is worse than either alone.
-        credible = (sure > 0) & (p <= 1 - self.confidence) & tried.worse
-        order = np.lexsort((np.arange(len(sure)), -sure))[:_LOOKED]
-        found: list[Segment] = []
-        for i in order[credible[order]]:
-            if len(found) == self.most:
+        p, excess = _adjust(tested, self.confidence)
+        # A pair of values is reported only if it is worse than either value alone.
+        significant = (excess > 0) & (p <= 1 - self.confidence) & tested.worse
+        order = np.lexsort((np.arange(len(excess)), -excess))[:_MAX_EXAMINED]
+        segments: list[Segment] = []
+        for i in order[significant[order]]:
+            if len(segments) == self.most:
                 break
-            segment = _segment(cuts, tried, i, float(p[i]))
-            repeated = any(_overlap(segment.rows, other.rows) > _SAME for other in found)
-            if not repeated and (accept is None or accept(segment.rows)):
-                found.append(segment)
-        return found, len(tried.t)
+            segment = _build_segment(coded, tested, i, float(p[i]))
+            duplicate = any(_overlap(segment.rows, other.rows) > _MAX_OVERLAP for other in segments)
+            if not duplicate and (accept is None or accept(segment.rows)):
+                segments.append(segment)
+        return segments, len(tested.t)
 
-    def _try(self, cuts: Sequence[_Cut], loss: Floats, weights: Floats | None) -> _Tried:
-        """All segments of one and two columns, over drawn rows where there are many."""
-        drawn = np.arange(len(loss))
+    def _test_sample(
+        self, coded: Sequence[_CodedColumn], loss: Floats, weights: Floats | None
+    ) -> _TestedSegments:
+        """Test all segments of one and two columns, on a sample if there are many rows."""
+        sample = np.arange(len(loss))
         if len(loss) > ROWS:
             generator = np.random.default_rng(self.seed)
-            drawn = np.sort(generator.choice(len(loss), ROWS, replace=False))
-        share = len(drawn) / len(loss) if len(loss) else 1.0
-        return _try_all(
-            [_Cut(cut.codes[drawn], cut.values) for cut in cuts],
-            _Sums(loss[drawn], None if weights is None else weights[drawn]),
+            sample = np.sort(generator.choice(len(loss), ROWS, replace=False))
+        share = len(sample) / len(loss) if len(loss) else 1.0
+        return _test_all(
+            [_CodedColumn(column.codes[sample], column.values) for column in coded],
+            _Sums(loss[sample], None if weights is None else weights[sample]),
             max(LEAST, int(np.ceil(self.least_rows * share))),
         )
 
 
-def _segment(cuts: Mapping[str, _Cut], tried: _Tried, i: int, p: float) -> Segment:
-    """A segment that was tried, with all its rows."""
-    names = list(cuts)
-    codes = {names[c]: k for c, k in zip(tried.columns[i], tried.codes[i], strict=True) if c >= 0}
-    inside = np.logical_and.reduce([cuts[name].codes == code for name, code in codes.items()])
-    where = {name: cuts[name].values[code] for name, code in codes.items()}
+def _build_segment(
+    coded: Mapping[str, _CodedColumn], tested: _TestedSegments, i: int, p: float
+) -> Segment:
+    """Build the segment of a test, with all of its rows (tests may use a sample)."""
+    names = list(coded)
+    codes = {names[c]: k for c, k in zip(tested.columns[i], tested.codes[i], strict=True) if c >= 0}
+    inside = np.logical_and.reduce([coded[name].codes == code for name, code in codes.items()])
+    where = {name: coded[name].values[code] for name, code in codes.items()}
     rows = np.flatnonzero(inside)
-    return Segment(where, rows, float(tried.inside[i]), float(tried.outside[i]), p)
+    return Segment(where, rows, float(tested.inside[i]), float(tested.outside[i]), p)
 
 
-def _cut(column: pl.Series, least_rows: int) -> _Cut:
-    """Number the column's slices; rare values share the last code, which is not tried."""
-    frequent = _frequent(column)
+def _encode(column: pl.Series, least_rows: int) -> _CodedColumn:
+    """Encode the column's slices; rare values share the last code, which is not tried."""
+    frequent = _rows_of_frequent_values(column)
     parts = slices(column.gather(frequent))
     parts = [part for part in parts if len(part.rows) >= min(least_rows, LEAST)]
-    parts = sorted(parts, key=lambda part: -len(part.rows))[:_VALUES]
+    parts = sorted(parts, key=lambda part: -len(part.rows))[:_MAX_VALUES]
     codes = np.full(len(column), len(parts), dtype=np.intp)
     for code, part in enumerate(parts):
         codes[frequent[part.rows]] = code
-    return _Cut(codes, tuple(part.value for part in parts))
+    return _CodedColumn(codes, tuple(part.value for part in parts))
 
 
-def _frequent(column: pl.Series) -> NDArray[np.intp]:
-    """Rows of the most frequent values: a column of names would be cut into one slice each."""
-    if column.dtype.is_numeric() or column.dtype.is_temporal() or column.n_unique() <= _VALUES:
+def _rows_of_frequent_values(column: pl.Series) -> NDArray[np.intp]:
+    """Find rows of the most frequent values, so that names don't become one slice each."""
+    if column.dtype.is_numeric() or column.dtype.is_temporal() or column.n_unique() <= _MAX_VALUES:
         return np.arange(len(column))
-    held = column.alias("value").value_counts(sort=True, name="n")["value"].head(_VALUES)
-    kept = column.is_in(held.implode(), nulls_equal=True)
-    return np.flatnonzero(kept.to_numpy())
+    values = column.alias("value").value_counts(sort=True, name="n")["value"].head(_MAX_VALUES)
+    is_frequent = column.is_in(values.implode(), nulls_equal=True)
+    return np.flatnonzero(is_frequent.to_numpy())
 
 
 class _Sums:
-    """Sums over rows by code: count, weight, weighted loss and its square, squared weight."""
+    """Sums over rows by code: count, weighted loss and squared loss, weight, squared weight."""
 
     def __init__(self, loss: Floats, weights: Floats | None) -> None:
         self._terms: list[Floats | None] = [None, loss, loss**2]
         if weights is not None:
             self._terms = [None, weights * loss, weights * loss**2, weights, weights**2]
-        self.whole = self.by(np.zeros(len(loss), dtype=np.intp), 1)[:, 0]
+        self.totals = self.by(np.zeros(len(loss), dtype=np.intp), 1)[:, 0]
 
-    def by(self, codes: NDArray[np.intp], number: int) -> Floats:
-        """(5, number): count, Σwl, Σwl², Σw, Σw²."""
-        each = [np.bincount(codes, term, number).astype(np.float64) for term in self._terms]
-        return np.array(each if len(each) > 3 else [*each, each[0], each[0]])  # noqa: PLR2004
+    def by(self, codes: NDArray[np.intp], size: int) -> Floats:
+        """Sum the rows of each code: (5, size) with count, Σwl, Σwl², Σw, Σw²."""
+        sums = [np.bincount(codes, term, size).astype(np.float64) for term in self._terms]
+        return np.array(sums if len(sums) > 3 else [*sums, sums[0], sums[0]])  # noqa: PLR2004
 
 
-def _try_all(cuts: Sequence[_Cut], sums: _Sums, least: int) -> _Tried:
+def _test_all(coded: Sequence[_CodedColumn], sums: _Sums, least: int) -> _TestedSegments:
     tables, means = [], []
-    for column, cut in enumerate(cuts):
-        size = len(cut.values) + 1
-        part = sums.by(cut.codes, size)
-        means.append(_mean(part))
+    for column, encoded in enumerate(coded):
+        size = len(encoded.values) + 1
+        cells = sums.by(encoded.codes, size)
+        means.append(_mean(cells))
         codes = (np.arange(size - 1), np.full(size - 1, -1))
-        every = np.ones(size - 1, dtype=bool)
-        tables.append(_judged(part[:, :-1], sums.whole, least, (column, -1), codes, every))
-    for a, b in combinations(range(min(len(cuts), PAIRED)), 2):
-        wide, high = len(cuts[b].values) + 1, len(cuts[a].values) + 1
-        part = sums.by(cuts[a].codes * wide + cuts[b].codes, high * wide)
-        first, second = np.divmod(np.arange(high * wide), wide)
-        kept = (first < high - 1) & (second < wide - 1)
+        always = np.ones(size - 1, dtype=bool)
+        tables.append(_welch_test(cells[:, :-1], sums.totals, least, (column, -1), codes, always))
+    for a, b in combinations(range(min(len(coded), PAIRED)), 2):
+        width, height = len(coded[b].values) + 1, len(coded[a].values) + 1
+        cells = sums.by(coded[a].codes * width + coded[b].codes, height * width)
+        first, second = np.divmod(np.arange(height * width), width)
+        valid = (first < height - 1) & (second < width - 1)
         with np.errstate(invalid="ignore"):
-            inside = _mean(part)
+            inside = _mean(cells)
             worse = (inside > means[a][first]) & (inside > means[b][second])
-        codes = (first[kept], second[kept])
-        tables.append(_judged(part[:, kept], sums.whole, least, (a, b), codes, worse[kept]))
+        codes = (first[valid], second[valid])
+        tables.append(_welch_test(cells[:, valid], sums.totals, least, (a, b), codes, worse[valid]))
     if not tables:
         empty = np.empty(0)
-        pairs = np.empty((0, 2), dtype=np.intp)
-        return _Tried(pairs, pairs, empty, empty, empty, empty, empty.astype(bool))
+        no_pairs = np.empty((0, 2), dtype=np.intp)
+        return _TestedSegments(no_pairs, no_pairs, empty, empty, empty, empty, empty.astype(bool))
     columns, codes_, *rest = (np.concatenate(parts) for parts in zip(*tables, strict=True))
-    return _Tried(columns, codes_, *rest)
+    return _TestedSegments(columns, codes_, *rest)
 
 
-def _judged(
-    part: Floats,
-    whole: Floats,
+def _welch_test(
+    cells: Floats,
+    totals: Floats,
     least: int,
     columns: tuple[int, int],
     codes: tuple[NDArray[np.intp], NDArray[np.intp]],
     worse: NDArray[np.bool_],
 ) -> tuple[NDArray[np.generic], ...]:
-    """Welch's t of the cells with enough rows inside and outside."""
-    there = (part[0] >= least) & (whole[0] - part[0] >= LEAST)
-    part = part[:, there]
-    other = whole[:, None] - part
-    (mean, error, size), (mean_out, error_out, size_out) = _moments(part), _moments(other)
-    total = error + error_out
+    """Compute Welch's t of the cells that have enough rows inside and outside."""
+    enough = (cells[0] >= least) & (totals[0] - cells[0] >= LEAST)
+    cells = cells[:, enough]
+    rest = totals[:, None] - cells
+    (mean, error, size), (mean_out, error_out, size_out) = _moments(cells), _moments(rest)
+    variance = error + error_out
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(total > 0, (mean - mean_out) / np.sqrt(total), 0.0)
-        freedom = total**2 / (error**2 / (size - 1) + error_out**2 / (size_out - 1))
+        t = np.where(variance > 0, (mean - mean_out) / np.sqrt(variance), 0.0)
+        freedom = variance**2 / (error**2 / (size - 1) + error_out**2 / (size_out - 1))
     freedom = np.where(np.isfinite(freedom), freedom, 1.0)
-    held = [np.full(len(t), columns[0]), np.full(len(t), columns[1])]
-    numbers = [codes[0][there], codes[1][there]]
-    return np.stack(held, 1), np.stack(numbers, 1), mean, mean_out, t, freedom, worse[there]
+    column_pair = [np.full(len(t), columns[0]), np.full(len(t), columns[1])]
+    code_pair = [codes[0][enough], codes[1][enough]]
+    return (
+        np.stack(column_pair, 1),
+        np.stack(code_pair, 1),
+        mean,
+        mean_out,
+        t,
+        freedom,
+        worse[enough],
+    )
 
 
-def _mean(part: Floats) -> Floats:
+def _mean(cells: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean: Floats = part[1] / part[3]
+        mean: Floats = cells[1] / cells[3]
     return mean
 
 
-def _moments(part: Floats) -> tuple[Floats, Floats, Floats]:
-    """Mean, its squared standard error, and the effective number of rows (Kish 1965)."""
-    mean = _mean(part)
+def _moments(cells: Floats) -> tuple[Floats, Floats, Floats]:
+    """Compute the mean, its squared standard error, and the effective sample size (Kish 1965)."""
+    mean = _mean(cells)
     with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.maximum(part[3] ** 2 / part[4], 2.0)
-        variance = np.maximum(part[2] / part[3] - mean**2, 0.0) * size / (size - 1)
+        size = np.maximum(cells[3] ** 2 / cells[4], 2.0)
+        variance = np.maximum(cells[2] / cells[3] - mean**2, 0.0) * size / (size - 1)
         error = variance / size
     return np.nan_to_num(mean), np.nan_to_num(error), np.nan_to_num(size, nan=2.0)
 
 
-def _test(tried: _Tried, confidence: float) -> tuple[Floats, Floats]:
-    """Holm's adjusted p-values, and by how much the loss is above the others' at the least."""
+def _adjust(tested: _TestedSegments, confidence: float) -> tuple[Floats, Floats]:
+    """Compute Holm's adjusted p-values, and a lower confidence limit of the excess loss."""
     from scipy.special import stdtr, stdtrit
 
-    p = stdtr(tried.freedom, -tried.t)
+    p = stdtr(tested.freedom, -tested.t)
     order = np.argsort(p, kind="stable")
     count = len(p)
     adjusted = np.empty(count)
-    stepped = np.maximum.accumulate(p[order] * np.arange(count, 0, -1))
-    adjusted[order] = np.minimum(stepped, 1.0)
-    quantile = -stdtrit(tried.freedom, np.full(count, (1 - confidence) / count))
-    gap = tried.inside - tried.outside
+    stepwise = np.maximum.accumulate(p[order] * np.arange(count, 0, -1))
+    adjusted[order] = np.minimum(stepwise, 1.0)
+    quantile = -stdtrit(tested.freedom, np.full(count, (1 - confidence) / count))
+    gap = tested.inside - tested.outside
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.where(tried.t != 0, gap / tried.t, 0.0)
-    # Ends of Bonferroni's simultaneous intervals; with few rows in them they are wide.
-    sure = np.where(adjusted <= 1 - confidence, np.maximum(gap - quantile * error, 1e-300), -1.0)
-    return adjusted, sure
+        error = np.where(tested.t != 0, gap / tested.t, 0.0)
+    # Lower ends of Bonferroni's simultaneous intervals, which are wide for small segments.
+    excess = np.where(adjusted <= 1 - confidence, np.maximum(gap - quantile * error, 1e-300), -1.0)
+    return adjusted, excess
 
 
 def _overlap(a: NDArray[np.intp], b: NDArray[np.intp]) -> float:
-    both = len(np.intersect1d(a, b, assume_unique=True))
-    return both / min(len(a), len(b))
+    shared = len(np.intersect1d(a, b, assume_unique=True))
+    return shared / min(len(a), len(b))

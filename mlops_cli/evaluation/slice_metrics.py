@@ -1,4 +1,4 @@
-"""Metrics by slice: where a model that is good on the whole is not."""
+"""Metrics by slice: where a model that is good on average is not."""
 
 from __future__ import annotations
 
@@ -29,62 +29,65 @@ def break_down(
     bootstrap: Bootstrap,
     weights: Floats | None = None,
 ) -> dict[str, Any]:
-    """Judge each slice of a column that has enough rows, and count the others.
+    """Compute metrics of each slice of a column with enough rows, and count the other slices.
 
     Parameters
     ----------
     column
-        Its values cut the rows, (n,).
+        Column whose values define the slices, (n,).
     y, prediction
-        Truth (n,) and prediction (n,) or (n, classes).
+        Labels (n,) and predictions (n,) or (n, classes).
     metrics
-        All are given by value where they are defined, the first with its interval.
+        All of them get a value where they are defined; the first also gets an interval.
     least_rows
-        Smaller slices are counted only.
+        Minimum rows of a slice; smaller slices are only counted.
     bootstrap
-        Of the interval.
+        Settings of the interval.
     weights
-        What each row counts, (n,); by default 1.
+        Weight of each row, (n,); by default 1.
 
     Returns
     -------
     dict
-        ``judged``: slices with ``value``, ``rows``, ``metrics`` and perhaps ``interval``;
-        ``too_small``: how many ``slices`` and ``rows`` were not judged.
+        ``judged``: slices with ``value``, ``rows``, ``metrics`` and, if defined, ``interval``;
+        ``too_small``: number of ``slices`` and ``rows`` without metrics.
     """
     parts = slices(column)
-    judged: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for part in parts:
         if len(part.rows) < least_rows:
             continue
-        truth, predicted = y[part.rows], prediction[part.rows]
-        counted = None if weights is None else weights[part.rows]
-        values = {m.name: m(truth, predicted, counted) for m in metrics}
-        found = compare(
-            metrics[:1], truth, {"model": predicted}, bootstrap, weights=counted
+        labels, predicted = y[part.rows], prediction[part.rows]
+        slice_weights = None if weights is None else weights[part.rows]
+        values = {m.name: m(labels, predicted, slice_weights) for m in metrics}
+        intervals = compare(
+            metrics[:1], labels, {"model": predicted}, bootstrap, weights=slice_weights
         ).figures["model"]
         entry: dict[str, Any] = {
             "value": part.value,
             "rows": len(part.rows),
             "metrics": {k: round(v, 6) for k, v in values.items() if not math.isnan(v)},
         }
-        if metrics[0].name in found:
-            entry["interval"] = found[metrics[0].name].rounded()
-        judged.append(entry)
-    small = [len(part.rows) for part in parts if len(part.rows) < least_rows]
-    return {"judged": judged, "too_small": {"slices": len(small), "rows": sum(small)}}
+        if metrics[0].name in intervals:
+            entry["interval"] = intervals[metrics[0].name].rounded()
+        entries.append(entry)
+    small_slices = [len(part.rows) for part in parts if len(part.rows) < least_rows]
+    return {
+        "judged": entries,
+        "too_small": {"slices": len(small_slices), "rows": sum(small_slices)},
+    }
 
 
 def worst(columns: Mapping[str, Any], metric: Metric) -> dict[str, Any] | None:
-    """Name the judged slice of the worst value, over all columns; None where there is none.
+    """Find the slice with the worst metric over all columns; None if there is none.
 
-    ``columns`` maps a column to what ``break_down`` gave for it.
+    ``columns`` maps a column to the result of ``break_down``.
     """
-    judged = [
+    entries = [
         {"column": column, "value": part["value"], "rows": part["rows"], "metric": metric.name}
         | {"figure": part["metrics"][metric.name]}
         for column, parts in columns.items()
         for part in parts["judged"]
         if metric.name in part["metrics"]
     ]
-    return min(judged, key=lambda part: metric.gain(part["figure"], 0.0), default=None)
+    return min(entries, key=lambda part: metric.gain(part["figure"], 0.0), default=None)

@@ -1,8 +1,8 @@
-"""The evaluate stage: the model on the test split, against two baselines and slice by slice.
+"""The evaluate stage: the model against two baselines on the test split, also by slice.
 
-Reads ``project.seed``, ``task`` and ``evaluate`` of the parameters. The test split is opened
+Reads ``project.seed``, ``task`` and ``evaluate`` of the parameters. The test split is used
 here for the first time. Metrics that need a class (accuracy, F1) take the most probable one; the
-confusion plot and the costs go by the model's own threshold.
+confusion plot and the costs use the model's own threshold.
 """
 
 from __future__ import annotations
@@ -47,17 +47,18 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 # Independent streams of random numbers from the project's one seed.
-_INTERVALS, _SLICES, _SHUFFLES, _DOTS, _SEGMENTS, _GROUPS, _ORDERS, _GUESSES = range(8)
-_SHOWN = 20
-_SHOWN_METRICS = 4
-"""So many features are listed by importance."""
-_MATRIX = 50
-"""A confusion matrix of more classes is not written out."""
+_INTERVALS, _SLICES, _SHUFFLES, _DOTS, _SEGMENTS, _GROUPS, _ORDERS, _ESTIMATES = range(8)
+_MAX_FEATURES = 20
+"""Maximum features in lists by importance."""
+_HEADLINE_METRICS = 4
+"""Number of metrics in the headline file."""
+_MAX_CLASSES = 50
+"""Maximum classes of a confusion matrix in the report."""
 
 
 @dataclass(frozen=True)
 class _Case:
-    """The test split as the model sees it: frame, truth (n,), prediction, and by what to judge."""
+    """The test split: rows, labels (n,), predictions, and the metrics to evaluate."""
 
     params: Params
     bundle: Bundle
@@ -69,53 +70,53 @@ class _Case:
 
     @property
     def names(self) -> list[str]:
-        """The classes as text."""
+        """Names of the classes, as text."""
         return [str(label) for label in self.bundle.labels.classes]
 
     @property
     def threshold(self) -> float:
-        """From which probability on a binary decision is yes."""
+        """Lowest probability at which a binary decision is yes."""
         return 0.5 if self.bundle.threshold is None else self.bundle.threshold
 
     @property
     def decided(self) -> Truth:
-        """Class codes (n,), in a binary task by the threshold."""
+        """Decisions as class codes (n,); in a binary task by the threshold."""
         return self.bundle.decide(self.prediction)
 
     def seed(self, stream: int) -> list[int]:
-        """Seed one of the random streams."""
+        """Seed of one of the random streams."""
         return [self.params.project.seed, stream]
 
     def bootstrap(self, stream: int) -> Bootstrap:
-        """How intervals are drawn in one of the random streams."""
-        wanted = self.params.evaluate
-        return Bootstrap(wanted.resamples, wanted.confidence, self.seed(stream))
+        """Bootstrap settings with one of the random streams."""
+        rules = self.params.evaluate
+        return Bootstrap(rules.resamples, rules.confidence, self.seed(stream))
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
-    """Write ``layout.metrics``, ``headline``, ``evaluation`` and ``plots``.
+    """Evaluate the model; write ``metrics``, ``headline``, ``evaluation`` and ``plots``.
 
     Raises
     ------
     BadParams
-        If a metric is unknown or unfit for the task, or a slice column isn't there.
+        If a metric is unknown or not for the task, or a slice column doesn't exist.
     DataRefused
         If the test split is empty, or holds a class that the model doesn't know.
     """
     from threadpoolctl import threadpool_limits
 
-    # BLAS rounds otherwise with another number of threads.
+    # The rounding of BLAS depends on the number of threads.
     with threadpool_limits(limits=1, user_api="blas"):
-        case = _open(params, layout, progress)
-        found = _compare(case, layout, progress)
-        shuffled = _importance(case, progress)
-        columns = _slices(case, progress)
-        report = _report(case, found, columns, shuffled)
-        report |= _found_out(case, progress)
-        report |= _for_monitoring(case, progress)
+        case = _load_case(params, layout, progress)
+        comparison = _compare_with_baselines(case, layout, progress)
+        importances = _measure_importance(case, progress)
+        slices = _break_down_slices(case, progress)
+        report = _report(case, comparison, slices, importances)
+        report |= _analyse_errors(case, progress)
+        report |= _validate_for_monitoring(case, progress)
     plots = {
-        **_plots(case),
-        "importance.json": curves.importance(shuffled["permutation"]),
+        **_plot_points(case),
+        "importance.json": curves.importance(importances["permutation"]),
         "shap.json": curves.importance(report["shap"]["mean"], "contribution"),
     }
     with atomic_write(layout.plots) as folder:
@@ -123,28 +124,28 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         for name, points in plots.items():
             (folder / name).write_text(curves.to_text(points), encoding="utf-8")
     write_json(layout.evaluation, report)
-    write_json(layout.metrics, _metrics(case, found))
-    write_json(layout.headline, _headline(case, found))
-    return _summary(case, found, report)
+    write_json(layout.metrics, _metrics(case, comparison))
+    write_json(layout.headline, _headline(case, comparison))
+    return _summary(case, comparison, report)
 
 
-def _open(params: Params, layout: Layout, progress: Progress) -> _Case:
+def _load_case(params: Params, layout: Layout, progress: Progress) -> _Case:
     kind = params.task.type
     names = params.evaluate.metrics or default_metrics(kind)
     for name in names:
         lookup(name, kind)
     test = parquet.scan(layout.split("test"))
     columns = [c for c in test.collect_schema().names() if not c.startswith("_")]
-    _known("slices", params.evaluate.slices, columns)
-    _known("protected", params.evaluate.protected, columns)
+    _require_columns("slices", params.evaluate.slices, columns)
+    _require_columns("protected", params.evaluate.protected, columns)
     weight = params.evaluate.weight
-    _known("weight", () if weight is None else (weight,), columns)
+    _require_columns("weight", () if weight is None else (weight,), columns)
     progress.update("loading the model and the test split")
     bundle = bundles.load(layout.fitted)
     frame = test.collect()
     if not len(frame):
         raise DataRefused(
-            "the test split has no rows, so nothing can be judged",
+            "the test split has no rows, so nothing can be evaluated",
             "Give the test split a share or a time range that holds rows, under `split`.",
         )
     y = bundle.labels.encode(frame[TARGET], "the test split")
@@ -155,8 +156,8 @@ def _open(params: Params, layout: Layout, progress: Progress) -> _Case:
     return _Case(params, bundle, frame, y, bundle.predict(frame), metrics, weights)
 
 
-def _known(key: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
-    for name in wanted:
+def _require_columns(key: str, names: Sequence[str], columns: Sequence[str]) -> None:
+    for name in names:
         if name not in columns:
             raise BadParams(
                 f"evaluate.{key} names {name!r}, which is no feature and no kept column "
@@ -165,35 +166,35 @@ def _known(key: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
             )
 
 
-def _compare(case: _Case, layout: Layout, progress: Progress) -> Comparison:
-    """Judge model, constant and linear baseline on the same resamples."""
+def _compare_with_baselines(case: _Case, layout: Layout, progress: Progress) -> Comparison:
+    """Compare the model with a constant and a linear baseline on the same resamples."""
     import polars as pl
 
     from mlops_cli.models.families import TaskInfo
 
     progress.update("fitting the baselines")
     encoder, labels = case.bundle.encoder, case.bundle.labels
-    known = pl.concat(
+    training_rows = pl.concat(
         [
             parquet.scan(layout.split(name)).select([*encoder.kinds, TARGET]).collect()
             for name in ("train", "validation")
         ]
     )
-    y = labels.encode(known[TARGET], "the train and validation splits")
+    y = labels.encode(training_rows[TARGET], "the train and validation splits")
     classes = len(labels.classes)
     task = TaskInfo(case.params.task.type, classes, encoder.categorical)
     seed = case.params.project.seed
-    linear = baselines.linear(encoder.transform(known), y, task, seed)
+    linear = baselines.linear(encoder.transform(training_rows), y, task, seed)
     linear_prediction = linear.predict(encoder.transform(case.frame))
 
     figures: dict[str, dict[str, Any]] = {"model": {}, "constant": {}, "linear": {}}
     gains: dict[str, dict[str, Any]] = {"constant": {}, "linear": {}}
     resamples = case.params.evaluate.resamples
-    # Regression has two constants, each the best one for its metrics; the seed is the same, and
-    # so are the resamples.
+    # Regression has two constants (mean and median), each the best one for its metrics. The seed
+    # is the same, so the resamples are, too.
     for metrics in _by_constant(case.metrics):
         constant = baselines.constant(y, classes, metrics[0].name, len(case.y))
-        part = compare(
+        comparison = compare(
             metrics,
             case.y,
             {"model": case.prediction, "constant": constant, "linear": linear_prediction},
@@ -201,10 +202,10 @@ def _compare(case: _Case, layout: Layout, progress: Progress) -> Comparison:
             weights=case.weights,
             report=lambda done: progress.update("bootstrap", done, resamples),
         )
-        for name, of in part.figures.items():
-            figures[name] |= of
-        for name, of in part.gains.items():
-            gains[name] |= of
+        for name, intervals in comparison.figures.items():
+            figures[name] |= intervals
+        for name, intervals in comparison.gains.items():
+            gains[name] |= intervals
     return Comparison(figures, gains)
 
 
@@ -214,8 +215,8 @@ def _by_constant(metrics: tuple[Metric, ...]) -> list[list[Metric]]:
     return [group for group in (means, medians) if group]
 
 
-def _own_importance(case: _Case) -> dict[str, float]:
-    """Feature -> its share of the importance by the members' own account."""
+def _model_importance(case: _Case) -> dict[str, float]:
+    """Map each feature to its share of the importance that the members report themselves."""
     members = case.bundle.members
     total = sum(member.weight for member in members)
     shares = sum(m.fitted.importances * (m.weight / total) for m in members)
@@ -223,9 +224,9 @@ def _own_importance(case: _Case) -> dict[str, float]:
     return dict(zip(case.bundle.encoder.kinds, by_feature.tolist(), strict=True))
 
 
-def _importance(case: _Case, progress: Progress) -> dict[str, dict[str, float]]:
-    """Importance by feature: the model's own account (``own``), and by shuffling."""
-    own = _own_importance(case)
+def _measure_importance(case: _Case, progress: Progress) -> dict[str, dict[str, float]]:
+    """Measure importance by feature: by the model itself (``own``), and by permutation."""
+    own = _model_importance(case)
     features = list(own)
     candidates = features if len(features) <= CANDIDATES else list(largest(own, CANDIDATES))
     losses = permutation_importance(
@@ -238,137 +239,143 @@ def _importance(case: _Case, progress: Progress) -> dict[str, dict[str, float]]:
         weights=case.weights,
         report=lambda done: progress.update("shuffling features", done, len(candidates)),
     )
-    ranked = {"own": largest(own, _SHOWN), "permutation": largest(losses, _SHOWN)}
-    return {k: {f: round(v, 6) + 0.0 for f, v in of.items()} for k, of in ranked.items()}
+    ranked = {"own": largest(own, _MAX_FEATURES), "permutation": largest(losses, _MAX_FEATURES)}
+    return {
+        k: {f: round(v, 6) + 0.0 for f, v in importances.items()}
+        for k, importances in ranked.items()
+    }
 
 
-def _found_out(case: _Case, progress: Progress) -> dict[str, Any]:
-    """Contributions of features, worst segments, and fairness."""
-    wanted, features = case.params.evaluate, list(case.bundle.encoder.kinds)
+def _analyse_errors(case: _Case, progress: Progress) -> dict[str, Any]:
+    """Compute SHAP contributions, worst segments, and fairness."""
+    rules, features = case.params.evaluate, list(case.bundle.encoder.kinds)
     progress.update("contributions of features")
     shap = mean_contributions(
-        case.bundle, case.frame, rows=wanted.shap_rows, most=_SHOWN, seed=case.seed(_ORDERS)
+        case.bundle, case.frame, rows=rules.shap_rows, most=_MAX_FEATURES, seed=case.seed(_ORDERS)
     )
     progress.update("searching the worst segments")
-    named = [*features, *wanted.slices, *wanted.protected]
-    if len(set(named)) > PAIRED:
-        # Pairs are tried of the first columns only.
-        shares = _own_importance(case)
+    columns = [*features, *rules.slices, *rules.protected]
+    if len(set(columns)) > PAIRED:
+        # Only the first columns are tried in pairs: put the most important ones first.
+        shares = _model_importance(case)
         features.sort(key=lambda feature: -shares[feature])
-        named = [*wanted.slices, *wanted.protected, *features]
+        columns = [*rules.slices, *rules.protected, *features]
     segments = worst_segments(
-        case.frame.select(list(dict.fromkeys(named))),
+        case.frame.select(list(dict.fromkeys(columns))),
         case.y,
         case.prediction,
         case.metrics[0],
-        wanted,
+        rules,
         seed=case.seed(_SEGMENTS),
         weights=case.weights,
     )
     decided = case.decided if case.names else None
     progress.update("protected groups")
-    groups = measure_fairness(
-        case.frame.select(list(dict.fromkeys(wanted.protected))),
+    fairness = measure_fairness(
+        case.frame.select(list(dict.fromkeys(rules.protected))),
         case.y,
         case.prediction,
         decided,
         case.names,
-        wanted,
+        rules,
         seed=case.seed(_GROUPS),
     )
-    return {"shap": shap, "worst_segments": segments, "fairness": groups}
+    return {"shap": shap, "worst_segments": segments, "fairness": fairness}
 
 
-def _for_monitoring(case: _Case, progress: Progress) -> dict[str, Any]:
-    """What came true of what was predicted, and how well performance can be estimated by it."""
+def _validate_for_monitoring(case: _Case, progress: Progress) -> dict[str, Any]:
+    """Compute reliability curves, and how accurate performance estimation is with them."""
     progress.update("estimating performance without labels")
     order = np.arange(len(case.y))
     if TIME in case.frame.columns:
         order = case.frame[TIME].arg_sort().to_numpy()
-    curves = reliability_curves(case.y, case.prediction, case.names)
-    found = validate_estimates(
-        case.metrics, case.y[order], case.prediction[order], curves, seed=case.seed(_GUESSES)
+    reliability = reliability_curves(case.y, case.prediction, case.names)
+    validated = validate_estimates(
+        case.metrics, case.y[order], case.prediction[order], reliability, seed=case.seed(_ESTIMATES)
     )
-    estimates = {name: proof.to_json() for name, proof in found.items()}
-    return {"reliability": curves, "estimates": estimates}
+    estimates = {name: estimate.to_json() for name, estimate in validated.items()}
+    return {"reliability": reliability, "estimates": estimates}
 
 
-def _slices(case: _Case, progress: Progress) -> dict[str, Any]:
-    wanted = case.params.evaluate
-    columns = {}
-    for done, name in enumerate(wanted.slices):
-        progress.update(f"slices of {name}", done, len(wanted.slices))
-        columns[name] = break_down(
+def _break_down_slices(case: _Case, progress: Progress) -> dict[str, Any]:
+    rules = case.params.evaluate
+    slices = {}
+    for done, name in enumerate(rules.slices):
+        progress.update(f"slices of {name}", done, len(rules.slices))
+        slices[name] = break_down(
             case.frame[name],
             case.y,
             case.prediction,
             case.metrics,
-            least_rows=wanted.slice_rows,
+            least_rows=rules.slice_rows,
             bootstrap=case.bootstrap(_SLICES),
             weights=case.weights,
         )
-    return columns
+    return slices
 
 
-def _metrics(case: _Case, found: Comparison) -> dict[str, Any]:
-    figures = {name: _rounded(of) for name, of in found.figures.items()}
-    gains = {f"gain_over_{name}": _rounded(of) for name, of in found.gains.items()}
+def _metrics(case: _Case, comparison: Comparison) -> dict[str, Any]:
+    figures = {name: _round(intervals) for name, intervals in comparison.figures.items()}
+    gains = {f"gain_over_{name}": _round(intervals) for name, intervals in comparison.gains.items()}
     return {**figures, **gains, "rows": len(case.y)}
 
 
-def _headline(case: _Case, found: Comparison) -> dict[str, float]:
-    """A few figures: each is a column of `dvc exp show`."""
-    model = _rounded(found.figures["model"])
-    shown = {name: figure["value"] for name, figure in list(model.items())[:_SHOWN_METRICS]}
-    gain = _rounded(found.gains.get("linear", {})).get(case.metrics[0].name)
-    return {**shown, **({"gain_over_linear": gain["value"]} if gain else {}), "rows": len(case.y)}
+def _headline(case: _Case, comparison: Comparison) -> dict[str, float]:
+    """Choose a few figures: each is a column of `dvc exp show`."""
+    model = _round(comparison.figures["model"])
+    values = {name: figure["value"] for name, figure in list(model.items())[:_HEADLINE_METRICS]}
+    gain = _round(comparison.gains.get("linear", {})).get(case.metrics[0].name)
+    return {**values, **({"gain_over_linear": gain["value"]} if gain else {}), "rows": len(case.y)}
 
 
-def _rounded(figures: Any) -> dict[str, dict[str, float]]:
+def _round(figures: Any) -> dict[str, dict[str, float]]:
     return {name: interval.rounded() for name, interval in figures.items()}
 
 
 def _report(
-    case: _Case, found: Comparison, columns: dict[str, Any], shuffled: dict[str, Any]
+    case: _Case, comparison: Comparison, slices: dict[str, Any], importances: dict[str, Any]
 ) -> dict[str, Any]:
-    wanted, task = case.params.evaluate, case.params.task
+    rules, task = case.params.evaluate, case.params.task
     report: dict[str, Any] = {
         "task": task.type,
         "rows": len(case.y),
-        "window": _window(case.frame),
+        "window": _time_window(case.frame),
         "metrics": [m.name for m in case.metrics],
-        "undefined": [m.name for m in case.metrics if m.name not in found.figures["model"]],
-        "confidence": wanted.confidence,
-        "resamples": wanted.resamples,
+        "undefined": [m.name for m in case.metrics if m.name not in comparison.figures["model"]],
+        "confidence": rules.confidence,
+        "resamples": rules.resamples,
     }
     if task.type == "binary":
         positive = case.prediction[:, 1]
-        weighed = weigh_threshold(case.y, positive, case.threshold, task.cost, case.weights)
-        report["threshold"] = {"positive": case.names[1], **weighed}
-    if 0 < len(case.names) <= _MATRIX:
-        report["confusion"] = {"classes": case.names, "actual_by_predicted": _matrix(case)}
-    report["slices"] = columns
-    report["worst_slice"] = worst(columns, case.metrics[0])
-    report["importance"] = {"metric": case.metrics[0].name, **shuffled}
+        threshold_costs = weigh_threshold(case.y, positive, case.threshold, task.cost, case.weights)
+        report["threshold"] = {"positive": case.names[1], **threshold_costs}
+    if 0 < len(case.names) <= _MAX_CLASSES:
+        report["confusion"] = {
+            "classes": case.names,
+            "actual_by_predicted": _confusion_matrix(case),
+        }
+    report["slices"] = slices
+    report["worst_slice"] = worst(slices, case.metrics[0])
+    report["importance"] = {"metric": case.metrics[0].name, **importances}
     return report
 
 
-def _matrix(case: _Case) -> list[list[int]]:
+def _confusion_matrix(case: _Case) -> list[list[int]]:
     k = len(case.names)
     cells = np.bincount(case.y.astype(np.intp) * k + case.decided.astype(np.intp), minlength=k * k)
     rows: list[list[int]] = cells.reshape(k, k).tolist()
     return rows
 
 
-def _window(frame: pl.DataFrame) -> dict[str, str] | None:
+def _time_window(frame: pl.DataFrame) -> dict[str, str] | None:
     if TIME not in frame.columns:
         return None
     first, last = frame.select(low=frame[TIME].min(), high=frame[TIME].max()).row(0)
     return {"first": first.isoformat(), "last": last.isoformat()}
 
 
-def _plots(case: _Case) -> dict[str, curves.Points]:
-    """Points by file name, of what was predicted."""
+def _plot_points(case: _Case) -> dict[str, curves.Points]:
+    """Compute plot points of predictions, by file name."""
     if case.params.task.type == "regression":
         values = case.y.astype(float)
         return {"residuals.json": curves.residuals(values, case.prediction, case.seed(_DOTS))}
@@ -378,18 +385,21 @@ def _plots(case: _Case) -> dict[str, curves.Points]:
     }
 
 
-def _summary(case: _Case, found: Comparison, report: dict[str, Any]) -> Summary:
+def _summary(case: _Case, comparison: Comparison, report: dict[str, Any]) -> Summary:
     first = case.metrics[0].name
     warnings = [
         f"{name} is not defined on the test split and is left out" for name in report["undefined"]
     ]
     if len(np.unique(case.y)) == 1 and case.names:
-        only = case.names[int(case.y[0])]
-        warnings.insert(0, f"all {len(case.y):,} test rows are of the class {only!r}")
-    figures = {name: {m: vars(i) for m, i in of.items()} for name, of in found.figures.items()}
+        class_name = case.names[int(case.y[0])]
+        warnings.insert(0, f"all {len(case.y):,} test rows are of the class {class_name!r}")
+    figures = {
+        name: {m: vars(interval) for m, interval in intervals.items()}
+        for name, intervals in comparison.figures.items()
+    }
     return Summary(
         headline=f"{first} {figure_text(figures['model'].get(first))} on {len(case.y):,} test rows",
         tables=tuple(evaluation_tables(figures, report)),
         warnings=tuple(warnings),
-        facts={"rows": len(case.y), "metrics": _rounded(found.figures["model"])},
+        facts={"rows": len(case.y), "metrics": _round(comparison.figures["model"])},
     )

@@ -1,4 +1,4 @@
-"""The event log: predictions and labels, durable before they are acknowledged."""
+"""The event log: predictions and labels, written durably before they are acknowledged."""
 
 from __future__ import annotations
 
@@ -28,14 +28,17 @@ __all__ = [
 
 
 def open_events(url: str | None, layout: Layout) -> Events:
-    """The database at a URL (``postgresql://``, or a SQLite file's path), or the project's own.
+    """Create the client of an event database, without connecting yet.
 
-    Nothing is connected to yet.
+    Parameters
+    ----------
+    url
+        ``postgresql://``, or the path of a SQLite file; None: the project's own SQLite file.
 
     Raises
     ------
     BadParams
-        If the URL is of another kind, may be read in two ways, or its client isn't installed.
+        If the URL is of another kind or ambiguous, or its client isn't installed.
     """
     path = sqlite_file(url, layout)
     if path is None:
@@ -48,12 +51,12 @@ def open_events(url: str | None, layout: Layout) -> Events:
 
 
 def open_reader(url: str | None, layout: Layout) -> Reader:
-    """What was kept there, to be read while others write; see ``open_events``.
+    """Open an event database for reading while others write; see ``open_events``.
 
     Raises
     ------
     NotFound
-        If there is no such file.
+        If the SQLite file doesn't exist.
     SourceUnreadable
         If the database can't be reached.
     """
@@ -76,12 +79,16 @@ def open_log(
     spill_megabytes: int = 1_000,
     keep: str | None = None,
 ) -> EventLog:
-    """The log over that database, with a thread that writes; see ``open_events``.
+    """Open an event log, with its writer thread, on a database; see ``open_events``.
 
     Parameters
     ----------
+    policy
+        What happens to events while the database is unavailable; see ``EventLog``.
+    spill_megabytes
+        Maximum size of the spill.
     keep
-        For how long events stay, such as 90d; None: until someone erases them.
+        Age after which events are erased, such as 90d; None: never.
     """
     from mlops_cli.events.retention import Retention
     from mlops_cli.events.spill import Spill

@@ -1,4 +1,4 @@
-"""What the event log keeps, and what a database of events offers."""
+"""The rows of the event log, predictions and labels, and the interface of its databases."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ __all__ = [
 ]  # fmt: skip
 
 LONGEST_ENTITY = 2_000
-"""Bytes of an entity's text. It is a part of a label's key, and an entry of PostgreSQL's index may
-have 2,704."""
+"""Maximum number of bytes of an entity's text.
+
+The text is a part of a label's key, and an entry of PostgreSQL's index holds at most 2,704 bytes.
+"""
 Policy = Literal["spill", "block", "drop"]
 
 
 class Prediction(NamedTuple):
-    """One prediction; its fields are the columns of the table.
+    """One scored row; the fields are the columns of the table `predictions`.
 
     Attributes
     ----------
     id
-        Unique; the same one is kept once.
+        Unique: a second prediction with the same id isn't stored.
     at
-        When it was asked for, in seconds since 1970 (UTC).
+        Request time, in seconds since 1970 (UTC).
     moment
-        When what it is about happens, in the same unit; None where time plays no part.
+        Time of the predicted event, in the same unit; None for data without a time.
     role
         answered, canary or shadow.
     entity
-        What it is about, as text; labels may name it.
+        The entity that the prediction is about, as text; a label may refer to it.
     inputs, output
         JSON objects.
     features
@@ -60,11 +62,11 @@ class Prediction(NamedTuple):
 
 
 class Label(NamedTuple):
-    """What really happened: of a prediction by its id, or of an entity at a moment.
+    """What really happened, for a prediction by its id, or for an entity at a moment.
 
-    ``key`` makes it idempotent: of several labels with one key, the one received last, by ``at``,
-    counts; the others are its history. Where the clock was set back, ``at`` is that of the label
-    before and a microsecond.
+    The ``key`` makes labels idempotent: of several labels with one key, the one received last
+    (by ``at``) counts; the others are its history. If the clock was set back, ``at`` is one
+    microsecond after the previous label.
     """
 
     key: str
@@ -76,17 +78,18 @@ class Label(NamedTuple):
 
 
 def entity_key(entity: str, moment: float) -> str:
-    """The key of a label that names an entity, and its moment in seconds since 1970."""
+    """Key of a label for an entity at a moment (seconds since 1970)."""
     return f"{entity}|{moment!r}"
 
 
 class RefusedEvents(Exception):
-    """The database is there, and will never take these events; their values aren't told.
+    """The database is available, but rejects these events for good; the error shows no values.
 
     Attributes
     ----------
     ids
-        The predictions at fault, where the others of the same call are kept; empty: none is.
+        Ids of the rejected predictions, if the others of the same call are stored; empty: no
+        event of the call is stored.
     """
 
     def __init__(self, reason: str, ids: Sequence[str] = ()) -> None:
@@ -95,41 +98,42 @@ class RefusedEvents(Exception):
 
 
 class WriteFailed(SourceUnreadable):
-    """A write failed for which an event may be at fault, or the database: a second try shows."""
+    """A write failed, because of an event or because of the database: a second attempt decides."""
 
 
 class Events(Protocol):
-    """A database of events."""
+    """A database of events, for writing."""
 
     def write(
         self, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool = False
     ) -> list[str]:
-        """Keep them all or none, durably; say of each label: new, same, changed or unknown.
+        """Write events durably, all or none; return for each label new, same, changed or unknown.
 
-        What is there already is not kept twice. Unknown is a new label of a prediction that isn't
-        there (yet); it is kept as well. Without events, this tells whether the database is there.
+        Events that are stored already aren't stored twice. Unknown is a new label of a prediction
+        that isn't stored (yet); the label is stored too. A call without events only checks that
+        the database is available.
 
         Parameters
         ----------
         late
-            They were spilled: labels find their place by time (see ``judging.judged``).
+            The events were spilled: labels are ordered by their time (see ``classify_labels``).
 
         Raises
         ------
-        Unkeepable
-            For events that break the tables' rules, whenever they are tried.
+        RefusedEvents
+            If events violate the tables' constraints, so that every attempt fails.
         WriteFailed
-            If it isn't certain whether that is so, or the database can't be written to now.
+            If the cause is either such an event or the database.
         SourceUnreadable
             If the database can't be reached or written to now.
         """
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 def sqlite_file(url: str | None, layout: Layout) -> Path | None:
-    """The file of the log; None where it is in PostgreSQL. See ``open_events`` for errors."""
+    """Path of the log's SQLite file; None for PostgreSQL. See ``open_events`` for errors."""
     if url is None:
         return layout.events
     if scheme_of(url) in {"postgresql", "postgres"}:

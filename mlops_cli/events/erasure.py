@@ -1,4 +1,4 @@
-"""Erasing events by age or by entity: in batches, beside services that go on writing."""
+"""Erase events by age or by entity: in batches, while services continue to write."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ if TYPE_CHECKING:
 __all__ = ["ErasedCounts", "Eraser", "PostgresEraser", "Selection", "SqliteEraser", "open_eraser"]
 
 _BATCH = 500
-"""Predictions of one transaction: a service that writes meanwhile waits for some milliseconds."""
-_SCAN = 100_000
-"""Places that are remembered at once."""
-_PATIENCE = 10.0
-"""Seconds in which the readers of a write-ahead log let go of it."""
+"""Predictions erased in one transaction; a service that writes meanwhile waits milliseconds."""
+_MAX_IDS = 100_000
+"""Maximum number of row ids of an entity in memory."""
+_TIMEOUT = 10.0
+"""Seconds to wait for a lock, and for readers of the write-ahead log."""
 _Row = tuple[str, str | None, float | None]
 """Id, entity and moment of a prediction."""
 
 
 class Selection(NamedTuple):
-    """What is erased: events before a time (as ``at`` has it), or those of an entity.
+    """Events to erase: either all before a time, or those of one entity.
 
     Attributes
     ----------
+    before
+        Request time or time of receipt (``at``), in seconds since 1970.
     entities
-        Texts that all mean one entity.
+        All spellings of the entity as text.
     """
 
     before: float | None = None
@@ -43,7 +45,7 @@ class Selection(NamedTuple):
 
 
 class ErasedCounts(NamedTuple):
-    """How many predictions and labels; and the ids of predictions of an entity."""
+    """Numbers of erased predictions and labels, and the ids of an entity's predictions."""
 
     predictions: int = 0
     labels: int = 0
@@ -51,38 +53,39 @@ class ErasedCounts(NamedTuple):
 
 
 class Eraser(ABC):
-    """Erases from one database.
+    """Erases events from one database.
 
     Attributes
     ----------
     mark
-        What stands for a value in a statement.
+        Placeholder of a value in a statement.
     same
-        Whether ``p.entity`` may be ``labels.entity``, by an index; what follows compares them.
+        SQL condition that uses an index to preselect rows with ``p.entity = labels.entity``; the
+        texts themselves are compared after it.
     """
 
     mark: str
     same: str
 
     def count(self, selection: Selection) -> ErasedCounts:
-        """What would be erased."""
+        """Count what would be erased."""
         predictions = labels = 0
         for condition, values in self._conditions(selection, "p"):
-            ((found,),) = self.ask(f"SELECT count(*) FROM predictions p WHERE {condition}", values)  # noqa: S608
-            predictions += found
+            ((count,),) = self.ask(f"SELECT count(*) FROM predictions p WHERE {condition}", values)  # noqa: S608
+            predictions += count
             own, own_values = self._label_condition(selection, values)
-            ((found,),) = self.ask(
+            ((count,),) = self.ask(
                 f"SELECT count(*) FROM labels WHERE {own} OR prediction IN "  # noqa: S608
                 f"(SELECT p.id FROM predictions p WHERE {condition}) OR (entity IS NOT NULL AND "
                 f"EXISTS (SELECT 1 FROM predictions p WHERE {self._match} AND {condition}) AND NOT "
                 f"EXISTS (SELECT 1 FROM predictions p WHERE {self._match} AND NOT ({condition})))",
                 [*own_values, *values, *values, *values],
             )
-            labels += found
+            labels += count
         return ErasedCounts(predictions, labels)
 
     def batches(self, selection: Selection) -> Iterator[ErasedCounts]:
-        """Erase batch by batch; each is a transaction, and they end when nothing is left."""
+        """Erase in batches, one transaction each, until nothing is left."""
         for condition, values in self._conditions(selection, "predictions"):
             for rows in self.found(condition, values):
                 with self.transaction():
@@ -102,41 +105,43 @@ class Eraser(ABC):
 
     @abstractmethod
     def found(self, condition: str, values: Sequence[Any]) -> Iterator[list[_Row]]:
-        """Predictions to erase, a batch at a time; those of the last batch are gone then."""
+        """Batches of predictions to erase; each batch is erased before the next one is queried."""
 
     @abstractmethod
     def ask(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Rows of a query."""
+        """Query rows."""
 
     @abstractmethod
     def run(self, statement: str, values: Sequence[Any]) -> int:
-        """Change rows; gives how many."""
+        """Change rows; return their number."""
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[None]:
-        """All that is changed within it, or nothing."""
+        """Transaction as a context manager."""
 
     @abstractmethod
     def clean(self) -> str | None:
-        """See that what was erased is gone from the files too; else say why it isn't."""
+        """Remove erased values from the files too; if that fails, return the reason."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
     @abstractmethod
     def is_entity(self, column: str) -> str:
-        """The condition that a column of a table is an entity, which is given twice."""
+        """SQL condition for a column to equal an entity, with two placeholders for the entity."""
 
     @abstractmethod
     def label_is_entity(self, entity: str) -> tuple[str, list[Any]]:
-        """The condition that a label is of an entity, by an index."""
+        """SQL condition for labels of an entity (it uses an index), and its values."""
 
     @property
     def _match(self) -> str:
+        """SQL condition for a label's entity and moment to be those of prediction p."""
         return f"{self.same} AND p.moment = labels.moment AND p.entity = labels.entity"
 
     def _conditions(self, selection: Selection, table: str) -> Iterator[tuple[str, list[Any]]]:
+        """SQL conditions for the selected predictions, with their values."""
         if selection.before is not None:
             yield f"{table}.at < {self.mark}", [selection.before]
         for entity in selection.entities:
@@ -145,16 +150,18 @@ class Eraser(ABC):
     def _label_condition(
         self, selection: Selection, values: Sequence[Any]
     ) -> tuple[str, list[Any]]:
+        """SQL condition for the labels selected by their own time or entity, with its values."""
         if selection.before is not None:
             return f"labels.at < {self.mark}", [selection.before]
         return self.label_is_entity(str(values[0]))
 
     def _erase(self, rows: Sequence[_Row]) -> ErasedCounts:
+        """Erase predictions with their labels."""
         ids = [row[0] for row in rows]
         marks = ",".join([self.mark] * len(ids))
         labels = self.run(f"DELETE FROM labels WHERE key IN ({marks})", ids)  # noqa: S608
         predictions = self.run(f"DELETE FROM predictions WHERE id IN ({marks})", ids)  # noqa: S608
-        # Labels that name entity and moment, unless a prediction is left that they are about.
+        # Labels by entity and moment, unless another prediction remains that they are about.
         keys = {f"{e}|{m!r}" for _, e, m in rows if e is not None and m is not None}
         if keys:
             marks = ",".join([self.mark] * len(keys))
@@ -167,26 +174,26 @@ class Eraser(ABC):
 
 
 def open_eraser(url: str | None, layout: Layout) -> Eraser:
-    """For the log that ``open_events`` opens.
+    """Open the eraser of the event database that ``open_events`` opens.
 
     Raises
     ------
     NotFound
-        If there is no such file.
+        If the SQLite file doesn't exist.
     SourceUnreadable
-        If it can't be read or written.
+        If the database can't be read or written.
     """
     path = sqlite_file(url, layout)
     return PostgresEraser(str(url)) if path is None else SqliteEraser(path)
 
 
 class SqliteEraser(Eraser):
-    """Erases from a file.
+    """Erases events from a SQLite file.
 
     Raises
     ------
     NotFound
-        If there is no such file.
+        If the file doesn't exist.
     SourceUnreadable
         If it can't be read or written.
     """
@@ -197,26 +204,26 @@ class SqliteEraser(Eraser):
         SqliteRows(path).close()
         events = SqliteEvents(path)
         try:
-            events.write((), ())  # a former format keeps entities in one more place
+            events.write((), ())  # migrates format 2, which has a second table with entities
         finally:
             events.close()
         self._path = path
         self._db = sqlite3.connect(
-            path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False
         )
         self._db.execute("PRAGMA secure_delete = ON")
 
     def found(self, condition: str, values: Sequence[Any]) -> Iterator[list[_Row]]:
         """See ``Eraser.found``."""
         if "entity" in condition:
-            # The index has the moment first, so that inserts stay cheap: it is read whole, once.
-            for more in ("INDEXED BY predictions_moment WHERE moment IS NOT NULL",
-                         "WHERE moment IS NULL"):  # fmt: skip
-                query = f"SELECT rowid FROM predictions {more} AND entity = ? LIMIT {_SCAN}"  # noqa: S608
-                while places := [p for (p,) in self.ask(query, values[:1])]:
-                    for start in range(0, len(places), _BATCH):
-                        some = places[start : start + _BATCH]
-                        yield self._rows(f"rowid IN ({','.join('?' * len(some))})", some)
+            # The index begins with the moment (cheap inserts), so it is scanned once as a whole.
+            for source in ("INDEXED BY predictions_moment WHERE moment IS NOT NULL",
+                           "WHERE moment IS NULL"):  # fmt: skip
+                query = f"SELECT rowid FROM predictions {source} AND entity = ? LIMIT {_MAX_IDS}"  # noqa: S608
+                while row_ids := [p for (p,) in self.ask(query, values[:1])]:
+                    for start in range(0, len(row_ids), _BATCH):
+                        batch = row_ids[start : start + _BATCH]
+                        yield self._rows(f"rowid IN ({','.join('?' * len(batch))})", batch)
             return
         while rows := self._rows(f"{condition} ORDER BY at LIMIT {_BATCH}", values):
             yield rows
@@ -253,8 +260,8 @@ class SqliteEraser(Eraser):
     def clean(self) -> str | None:
         """See ``Eraser.clean``.
 
-        Copies of a row's bytes may lie in the unused parts of pages that SQLite has rearranged,
-        where nothing overwrites them: only when the file is written anew, they are gone.
+        When SQLite rearranges pages, copies of a row's bytes may remain in their unused parts,
+        where nothing overwrites them. Only rewriting the file (VACUUM) removes them.
         """
         try:
             self._db.execute("VACUUM")
@@ -265,8 +272,8 @@ class SqliteEraser(Eraser):
         return None
 
     def empty_log(self) -> bool:
-        """Bring the write-ahead log in and cut it off; whether no one held it."""
-        deadline = time.monotonic() + _PATIENCE
+        """Checkpoint and truncate the write-ahead log; False if a reader prevents it."""
+        deadline = time.monotonic() + _TIMEOUT
         while True:
             with suppress(sqlite3.Error):
                 ((busy, *_),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -286,19 +293,19 @@ class SqliteEraser(Eraser):
 
     def label_is_entity(self, entity: str) -> tuple[str, list[Any]]:
         """See ``Eraser.label_is_entity``."""
-        # Its key is the entity, a bar and the moment.
+        # The range of keys that start with entity and bar: a brace is the character after the bar.
         return "labels.key > ? AND labels.key < ? AND labels.entity = ?", [
             f"{entity}|", f"{entity}}}", entity,
         ]  # fmt: skip
 
 
 class PostgresEraser(Eraser):
-    """Erases from a PostgreSQL; see ``SqliteEraser``.
+    """Erases events from a PostgreSQL database.
 
     Raises
     ------
     SourceUnreadable
-        If it can't be reached, or the role may not delete.
+        If the database can't be reached, or the role may not delete.
     """
 
     mark = "%s"
@@ -307,7 +314,7 @@ class PostgresEraser(Eraser):
     def __init__(self, url: str) -> None:
         events = PostgresEvents(url)
         try:
-            events.write((), ())  # in a former format, entities aren't found by an index
+            events.write((), ())  # migrates format 1, which has no index on entities' hashes
         finally:
             events.close()
         self._rows = PostgresRows(url)
@@ -337,8 +344,8 @@ class PostgresEraser(Eraser):
             yield
 
     def clean(self) -> str | None:
-        """See ``Eraser.clean``; what VACUUM leaves is said in docs/personal-data.md."""
-        with suppress(Exception):  # a role that may delete need not own the tables
+        """See ``Eraser.clean``; docs/personal-data.md says what VACUUM doesn't remove."""
+        with suppress(Exception):  # a role that may delete doesn't always own the tables
             self._db.execute("VACUUM predictions, labels")
         return None
 

@@ -1,4 +1,4 @@
-"""What a label is to the labels before it, the same for every database."""
+"""Compare new labels with the stored history of their keys, alike for every database."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mlops_cli.events.base import Label
 __all__ = ["classify_labels", "keys_to_look_up"]
 
 _STEP = 1e-6
-"""Seconds between two values of a label where the clock was set back."""
+"""Seconds by which a label follows the previous one of its key, if the clock was set back."""
 Found = set[Any]
-"""Ids of predictions that are there, and their (entity, moment)."""
+"""Ids of stored predictions, and (entity, moment) of stored predictions."""
 
 
 def keys_to_look_up(
     labels: Iterable[Label],
 ) -> tuple[list[str], list[str], list[tuple[str, float]]]:
-    """Which keys of labels, ids and (entity, moment) of predictions have to be looked up."""
+    """Label keys, prediction ids and (entity, moment) of predictions to query for some labels."""
     keys, ids, moments = set(), set(), set()
     for label in labels:
         keys.add(label.key)
@@ -37,32 +37,35 @@ def classify_labels(
     *,
     late: bool,
 ) -> tuple[list[str], list[Label]]:
-    """Of each label new, same, changed or unknown; and those to keep.
+    """Classify each label as new, same, changed or unknown; also return the labels to store.
 
-    A label is compared with the last one of its key, and comes after it, whatever the clock says.
+    A label is compared with the last one of its key and ordered after it, even if the clock was
+    set back.
 
     Parameters
     ----------
     before
-        Key, time of receipt and value of what is kept, in the order in which it counts.
+        Key, time of receipt and value of the stored labels, in the order of their history.
+    found
+        The stored predictions among those that the labels refer to.
     late
-        These were spilled, so that others may have overtaken them: each finds its place in the
-        history by the time at which it was received, and only once.
+        The labels were spilled, so later ones may be stored already: each is inserted into the
+        history at its time of receipt, and only once.
     """
     history: Mapping[str, list[tuple[float, str]]] = defaultdict(list)
     for key, at, value in before:
         history[key].append((at, value))
-    results, kept = [], []
+    results, to_store = [], []
     for label in labels:
         past = history[label.key]
-        place = sum(at <= label.at for at, _ in past) if late else len(past)
-        if place and past[place - 1][1] == label.value:
+        position = sum(at <= label.at for at, _ in past) if late else len(past)
+        if position and past[position - 1][1] == label.value:
             results.append("same")
             continue
-        overtaken = past and not late and label.at < past[-1][0]
-        at = past[-1][0] + _STEP if overtaken else label.at
-        known = (label.prediction or (label.entity, label.moment)) in found
-        results.append("changed" if past else "new" if known else "unknown")
-        past.insert(place, (at, label.value))
-        kept.append(label._replace(at=at))
-    return results, kept
+        clock_set_back = past and not late and label.at < past[-1][0]
+        at = past[-1][0] + _STEP if clock_set_back else label.at
+        is_known = (label.prediction or (label.entity, label.moment)) in found
+        results.append("changed" if past else "new" if is_known else "unknown")
+        past.insert(position, (at, label.value))
+        to_store.append(label._replace(at=at))
+    return results, to_store

@@ -1,4 +1,4 @@
-"""The project's event log, as the environment names it."""
+"""Open the project's event log; ``MLOPS_EVENTS_URL`` selects its database."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["log_url", "reader_for"]
 
 
 def log_url() -> str | None:
-    """The log's database; None where it is the project's own file."""
+    """URL of the event database from the environment; None: the project's own SQLite file."""
     return os.environ.get("MLOPS_EVENTS_URL") or None
 
 
 def reader_for(layout: Layout, lacking: str) -> Reader:
-    """The log, open to be read.
+    """Open the event log for reading.
 
     Parameters
     ----------
     lacking
-        What there isn't without a log, for the error.
+        What is missing without a log, for the error message: "no prediction to label".
 
     Raises
     ------

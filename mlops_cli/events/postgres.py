@@ -1,4 +1,4 @@
-"""Events in PostgreSQL."""
+"""Event database in PostgreSQL: writer and reader."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mlops_cli.events.label_history import classify_labels, keys_to_look_up
 
 __all__ = ["SCHEMA", "PostgresEvents", "PostgresRows"]
 
-_FORMER = "events of mlops-cli, format 1"
-_MADE = "events of mlops-cli, format 2"
-# A B-tree's entry has 2,704 bytes at most, and an entity may be longer: its hash is not. Format 1
-# had the entity itself in the index, so that one long entity was refused for good.
+_OLD_FORMAT = "events of mlops-cli, format 1"
+_FORMAT = "events of mlops-cli, format 2"
+# The index has the hash of an entity, because a B-tree's entry has at most 2,704 bytes and an
+# entity's text may be longer. Format 1 indexed the text itself, so a long entity was refused.
 _HASH = "hashtextextended(entity, 0)"
-_ENTITIES = f"""
+_ENTITY_INDEXES = f"""
 CREATE INDEX predictions_entity ON predictions ({_HASH}, moment) WHERE entity IS NOT NULL;
 CREATE INDEX labels_entity ON labels ({_HASH}) WHERE entity IS NOT NULL;
-COMMENT ON TABLE predictions IS '{_MADE}';
+COMMENT ON TABLE predictions IS '{_FORMAT}';
 """
 SCHEMA = f"""
 CREATE TABLE predictions (
@@ -37,24 +37,30 @@ CREATE TABLE labels (
 );
 CREATE INDEX labels_key ON labels (key, at, seq);
 CREATE INDEX labels_at ON labels (at, seq);
-{_ENTITIES}
+{_ENTITY_INDEXES}
 """
-_TAKE_UP = f"SET LOCAL statement_timeout = 0; DROP INDEX IF EXISTS predictions_entity; {_ENTITIES}"
+_MIGRATE = (
+    f"SET LOCAL statement_timeout = 0; DROP INDEX IF EXISTS predictions_entity; {_ENTITY_INDEXES}"
+)
 _SCHEMA_LOCK, _LABELS_LOCK = 0x6D6C6F70, 0x6D6C6F71
-"""Two services that start at once make the tables one after the other; and two that are told the
-same at once must not both find nothing, so labels are kept one transaction after the other."""
-_TRIES = 3
+"""Keys of advisory locks.
+
+The first: services that start at the same time create the tables one after the other. The second:
+two services that receive the same label at the same time must not both consider it as new, so
+transactions with labels run one after the other.
+"""
+_ATTEMPTS = 3
 _CONFLICT = ("40",)
-"""SQLSTATE of a deadlock or of transactions that can't be put in an order: tried again."""
-_ROWS = ("21", "22", "23", "54")
-"""SQLSTATE of what the rows themselves break: values, rules, limits of the program."""
+"""SQLSTATE of deadlocks and serialisation failures, which are retried."""
+_INVALID_ROWS = ("21", "22", "23", "54")
+"""SQLSTATE of errors that rows cause: invalid values, constraints, limits of the program."""
 _INTERNAL = ("XX", "38", "39", "P0")
-"""SQLSTATE where either may be at fault: the server's own errors, and triggers."""
-_TOO_MUCH = ("57014", "53200", "57P02", "08")
-"""SQLSTATE of what fewer rows may pass: time, memory, a server process or connection that ended."""
+"""SQLSTATE of errors that rows or database may cause: internal errors, triggers."""
+_TOO_MANY_ROWS = ("57014", "53200", "57P02", "08")
+"""SQLSTATE of errors that fewer rows may avoid: timeout, memory, a lost process or connection."""
 _FORM = "postgresql://USER:PASSWORD@HOST/DATABASE"
-_PLAIN = re.compile(r"[\w.,:/~-]*")
-_REASONS = (
+_SAFE_NAME = re.compile(r"[\w.,:/~-]*")
+_SAFE_REASONS = (
     "Connection refused", "password authentication failed", "no pg_hba.conf entry",
     "could not translate host name", "failed to resolve host", "Name or service not known",
     "timeout expired", "connection timeout", "certificate verify failed", "does not support SSL",
@@ -65,13 +71,13 @@ _REASONS = (
     "statement timeout", "lock timeout", "permission denied", "read-only transaction",
     "No space left on device", "does not exist",
 )  # fmt: skip
-"""What a client or a server says of a connection; it names nothing that is secret."""
-_PATIENCE = 5
-"""Seconds for a connection, for a statement, and until a silent network counts as gone."""
+"""Parts of error messages of libpq and the server that contain nothing secret."""
+_TIMEOUT = 5
+"""Seconds for a connection, for a statement, and until a silent network counts as broken."""
 
 
 class PostgresEvents:
-    """Events in a database that several services share.
+    """Writes events to a PostgreSQL database, which several services may share.
 
     Raises
     ------
@@ -80,7 +86,7 @@ class PostgresEvents:
     """
 
     def __init__(self, url: str) -> None:
-        self._psycopg = _client(url)
+        self._psycopg = _import_psycopg(url)
         self._url = url
         self._db: Any = None
 
@@ -89,43 +95,45 @@ class PostgresEvents:
     ) -> list[str]:
         """See ``Events.write``."""
         psycopg = self._psycopg
-        for left in reversed(range(_TRIES)):
+        for attempts_left in reversed(range(_ATTEMPTS)):
             count = 0
             try:
                 if self._db is None:
-                    self._db = _connected(psycopg, self._url)
-                    _make(self._db)
+                    self._db = _connect(psycopg, self._url)
+                    _create_tables(self._db)
                 count = len(predictions) + len(labels)
-                return self._written(self._db, predictions, labels, late=late)
+                return self._write(self._db, predictions, labels, late=late)
             except BaseException as error:
-                # Whatever it was, the next attempt begins with a good connection.
+                # Whatever the error is, the next attempt begins with a new connection.
                 self.close()
                 if not isinstance(error, Exception) or isinstance(error, SourceUnreadable):
                     raise
-                if left and (getattr(error, "sqlstate", None) or "").startswith(_CONFLICT):
+                if attempts_left and (getattr(error, "sqlstate", None) or "").startswith(_CONFLICT):
                     continue
-                raise self._failure(error, count) from None
+                raise self._classify_error(error, count) from None
         raise AssertionError
 
-    def _failure(self, error: Exception, events: int) -> Exception:
-        """Whose fault it is; an error's text may have the row's values, and isn't shown.
+    def _classify_error(self, error: Exception, events: int) -> Exception:
+        """Decide whether the rows or the database caused an error.
+
+        The error's text isn't shown, because it may contain values of the rows.
 
         Parameters
         ----------
         events
-            How many were being written; none while it was being connected.
+            Number of events of the write; 0 if connecting failed.
         """
         state = getattr(error, "sqlstate", None) or ""
         if isinstance(error, (self._psycopg.DataError, self._psycopg.IntegrityError, UnicodeError)):
             return RefusedEvents(type(error).__name__)
-        if events and state.startswith(_ROWS):
+        if events and state.startswith(_INVALID_ROWS):
             return RefusedEvents(f"{type(error).__name__} ({state})")
-        away = _away(self._url, error)
-        several = events > 1 and (not state or state.startswith(_TOO_MUCH))
+        unavailable = _unavailable_error(self._url, error)
+        several = events > 1 and (not state or state.startswith(_TOO_MANY_ROWS))
         is_driver = isinstance(error, (self._psycopg.Error, OSError))
         if several or (events and (state.startswith(_INTERNAL) or not is_driver)):
-            return WriteFailed(away.message, away.hint)
-        return away
+            return WriteFailed(unavailable.message, unavailable.hint)
+        return unavailable
 
     def close(self) -> None:
         """See ``Events.close``."""
@@ -133,19 +141,20 @@ class PostgresEvents:
             self._db.close()
             self._db = None
 
-    def _written(
+    def _write(
         self, db: Any, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool
     ) -> list[str]:
+        """Write events, and return the class of each label."""
         if not labels:
-            self._predict(db, predictions)
+            self._write_predictions(db, predictions)
             return []
         with db.transaction():
             if predictions:
                 _insert_new(db, predictions)
-            return _label(db, labels, late=late)
+            return _insert_labels(db, labels, late=late)
 
-    def _predict(self, db: Any, predictions: Sequence[Prediction]) -> None:
-        """Keep predictions by one statement, which is a transaction of its own."""
+    def _write_predictions(self, db: Any, predictions: Sequence[Prediction]) -> None:
+        """Insert predictions with one statement, which is its own transaction."""
         if not predictions:
             db.execute("SELECT 1")
             return
@@ -154,53 +163,54 @@ class PostgresEvents:
                 for prediction in predictions:
                     copy.write_row(prediction)
         except self._psycopg.errors.UniqueViolation:
-            # Some were there: this comes after an outage, when it wasn't clear what had arrived.
+            # Some are stored already: after an outage, it isn't known what was written.
             with db.transaction():
                 _insert_new(db, predictions)
 
 
 class PostgresRows:
-    """Reads a database of events.
+    """Reads a PostgreSQL event database.
 
     Raises
     ------
     BadParams
         If psycopg isn't installed, or can't read the URL.
     SourceUnreadable
-        If it can't be reached.
+        If the database can't be reached.
     """
 
     mark, tie, lowest = "%s", "id", ""
 
     def __init__(self, url: str) -> None:
-        self._psycopg = _client(url)
+        self._psycopg = _import_psycopg(url)
         self._url = url
         try:
-            self.connection = _connected(self._psycopg, url, statement_seconds=0)
+            self.connection = _connect(self._psycopg, url, statement_seconds=0)
             self.empty = _format(self.connection) is None
         except self._psycopg.Error as error:
-            raise _away(url, error) from None
+            raise _unavailable_error(url, error) from None
 
     def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Ask once."""
+        """Run one query."""
         with self.failures():
             rows: list[tuple[Any, ...]] = self.connection.execute(statement, values).fetchall()
         return rows
 
     @contextmanager
     def failures(self) -> Iterator[None]:
-        """The driver's errors as SourceUnreadable."""
+        """Convert the driver's errors to SourceUnreadable."""
         try:
             yield
         except self._psycopg.Error as error:
-            raise _away(self._url, error) from None
+            raise _unavailable_error(self._url, error) from None
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self.connection.close()
 
 
-def _client(url: str) -> Any:
+def _import_psycopg(url: str) -> Any:
+    """Import psycopg and check the URL."""
     try:
         import psycopg
         from psycopg.conninfo import conninfo_to_dict
@@ -213,7 +223,7 @@ def _client(url: str) -> Any:
     try:
         conninfo_to_dict(url)
     except psycopg.Error:
-        # What is wrong may be the password, so nothing of it is shown.
+        # The invalid part may be the password, so the URL isn't shown.
         raise BadParams(
             "MLOPS_EVENTS_URL is not a URL that PostgreSQL can read",
             f"Give {_FORM}, special characters as %XX.",
@@ -221,18 +231,19 @@ def _client(url: str) -> Any:
     return psycopg
 
 
-def _connected(psycopg: Any, url: str, *, statement_seconds: int = _PATIENCE) -> Any:
+def _connect(psycopg: Any, url: str, *, statement_seconds: int = _TIMEOUT) -> Any:
+    """Open a connection with timeouts and durable commits."""
     db = psycopg.connect(
         url,
-        connect_timeout=_PATIENCE,
-        tcp_user_timeout=_PATIENCE * 1000,
-        keepalives_idle=_PATIENCE,
+        connect_timeout=_TIMEOUT,
+        tcp_user_timeout=_TIMEOUT * 1000,
+        keepalives_idle=_TIMEOUT,
         autocommit=True,
     )
     db.execute(f"SET statement_timeout = '{statement_seconds}s'")
-    # Less than that, so that waiting for others isn't taken for a statement that takes too long.
+    # Shorter than the statement timeout, so that a lock isn't reported as a slow statement.
     db.execute(f"SET lock_timeout = '{statement_seconds * 0.8:g}s'")
-    # Someone may have turned it off for speed; here, an answer stands for its commit.
+    # Somebody may have disabled it for speed, but a response must mean that its commit is durable.
     db.execute(
         "SELECT set_config('synchronous_commit', 'on', false) "
         "WHERE current_setting('synchronous_commit') = 'off'"
@@ -240,18 +251,19 @@ def _connected(psycopg: Any, url: str, *, statement_seconds: int = _PATIENCE) ->
     return db
 
 
-def _away(url: str, error: Exception) -> SourceUnreadable:
+def _unavailable_error(url: str, error: Exception) -> SourceUnreadable:
+    """Create the error for an unavailable database: its place and a safe reason, no password."""
     from psycopg.conninfo import conninfo_to_dict
 
     parts = conninfo_to_dict(url)
     host, name = (str(parts.get(key, "")) for key in ("host", "dbname"))
-    place = "/".join(part if _PLAIN.fullmatch(part) else "***" for part in (host, name))
+    place = "/".join(part if _SAFE_NAME.fullmatch(part) else "***" for part in (host, name))
     state = getattr(error, "sqlstate", None)
     reason = type(error).__name__ + (f" ({state})" if state else "")
-    # The client's words may quote the URL, so that only those are shown that are known.
+    # The client's message may quote the URL, so only known parts of messages are shown.
     text = str(error).lower()
-    if told := [words for words in _REASONS if words.lower() in text]:
-        reason = told[0]
+    if reasons := [words for words in _SAFE_REASONS if words.lower() in text]:
+        reason = reasons[0]
     return SourceUnreadable(
         f"the event log postgresql://{place} can't be used: {reason}",
         "See that the server runs, and that MLOPS_EVENTS_URL names it.",
@@ -259,41 +271,42 @@ def _away(url: str, error: Exception) -> SourceUnreadable:
 
 
 def _format(db: Any) -> str | None:
-    """Which format the tables have; None: there are none yet."""
-    ((exists, made),) = db.execute(
+    """Return the format of the tables; None if there are none yet."""
+    ((exists, comment),) = db.execute(
         "SELECT to_regclass('predictions') IS NOT NULL, "
         "obj_description(to_regclass('predictions'), 'pg_class')"
     ).fetchall()
-    if exists and made not in (_MADE, _FORMER):
+    if exists and comment not in (_FORMAT, _OLD_FORMAT):
         raise SourceUnreadable(
-            f"the database has a table predictions that isn't one of {_MADE}",
+            f"the database has a table predictions that isn't one of {_FORMAT}",
             "Give the event log a database of its own, or a schema: ?options=-csearch_path%3DNAME.",
         )
-    return str(made) if exists else None
+    return str(comment) if exists else None
 
 
-def _make(db: Any) -> None:
-    """Make the tables, or take up those of the former format.
+def _create_tables(db: Any) -> None:
+    """Create the tables, or migrate those of the former format.
 
-    A role that may only insert finds them made, and leaves a former format as it is.
+    A role that may only insert uses existing tables, and doesn't migrate a former format.
     """
     from psycopg.errors import InsufficientPrivilege
 
-    found = _format(db)
-    if found == _MADE:
+    old_format = _format(db)
+    if old_format == _FORMAT:
         return
     try:
         with db.transaction():
             db.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
-            again = _format(db)
-            if again != _MADE:
-                db.execute(SCHEMA if again is None else _TAKE_UP)
+            locked_format = _format(db)
+            if locked_format != _FORMAT:
+                db.execute(SCHEMA if locked_format is None else _MIGRATE)
     except InsufficientPrivilege:
-        if found is None:
+        if old_format is None:
             raise
 
 
 def _insert_new(db: Any, predictions: Sequence[Prediction]) -> None:
+    """Insert the predictions that aren't stored yet."""
     with db.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO predictions VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s) "
@@ -302,16 +315,17 @@ def _insert_new(db: Any, predictions: Sequence[Prediction]) -> None:
         )
 
 
-def _label(db: Any, labels: Sequence[Label], *, late: bool) -> list[str]:
+def _insert_labels(db: Any, labels: Sequence[Label], *, late: bool) -> list[str]:
+    """Insert labels, and return the class of each."""
     db.execute("SELECT pg_advisory_xact_lock(%s)", (_LABELS_LOCK,))
     keys, ids, moments = keys_to_look_up(labels)
     before = db.execute(
         "SELECT key, at, value FROM labels WHERE key = ANY(%s) ORDER BY at, seq", (keys,)
     ).fetchall()
-    found: set[Any] = {
+    stored: set[Any] = {
         row[0] for row in db.execute("SELECT id FROM predictions WHERE id = ANY(%s)", (ids,))
     }
-    found.update(
+    stored.update(
         db.execute(
             "SELECT p.entity, p.moment FROM unnest(%s::text[], %s::float8[]) AS w (entity, moment) "
             "JOIN predictions p ON hashtextextended(p.entity, 0) = hashtextextended(w.entity, 0) "
@@ -319,11 +333,11 @@ def _label(db: Any, labels: Sequence[Label], *, late: bool) -> list[str]:
             ([entity for entity, _ in moments], [moment for _, moment in moments]),
         )
     )
-    results, kept = classify_labels(labels, before, found, late=late)
+    results, to_store = classify_labels(labels, before, stored, late=late)
     with db.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO labels (key, prediction, entity, moment, value, at) "
             "VALUES (%s,%s,%s,%s,%s,%s)",
-            kept,
+            to_store,
         )
     return results

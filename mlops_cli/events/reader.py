@@ -1,4 +1,4 @@
-"""What was kept, in tables of bounded size: for monitoring, feedback and replay."""
+"""Reader of the event log, in pages of limited size: for monitoring, feedback and replay."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 __all__ = ["EventCounts", "EventRows", "LabelConflicts", "Reader", "VersionCounts"]
 
 By = Literal["at", "moment"]
-"""Whether an interval is of when predictions were asked for, or of when what they are about is."""
+"""Whether an interval is of request times (at) or of times of predicted events (moment)."""
 
-_NEVER, _EVER = float("-inf"), float("inf")
-_NUMBERS = {"at", "moment", "milliseconds"}
-_DATED = (-62_135_596_800.0, 253_402_300_799.0)
-"""Seconds since 1970 of the years 1 to 9999."""
-_ASKED = 500
-"""Ids that one question names."""
+_MIN_TIME, _MAX_TIME = float("-inf"), float("inf")
+_FLOAT_COLUMNS = {"at", "moment", "milliseconds"}
+_CALENDAR = (-62_135_596_800.0, 253_402_300_799.0)
+"""First and last time of the years 1 to 9999, in seconds since 1970."""
+_MAX_VALUES = 500
+"""Maximum number of ids or keys in one query."""
 
 
 class EventCounts(NamedTuple):
-    """Predictions and labels; a label that was changed is counted once for each value."""
+    """Numbers of predictions and labels; a changed label counts once for each of its values."""
 
     predictions: int
     labels: int
 
 
 class VersionCounts(NamedTuple):
-    """How many predictions one version made in one role."""
+    """Number of predictions of one version in one role."""
 
     version: str
     role: str
@@ -39,23 +39,23 @@ class VersionCounts(NamedTuple):
 
 
 class LabelConflicts(NamedTuple):
-    """Labels that say something else than one before of the same key, and those of nothing."""
+    """Numbers of labels that contradict an earlier one of their key, and that lack a prediction."""
 
     contradicting: int
     unknown: int
 
 
 class EventRows(Protocol):
-    """A database to ask.
+    """An event database, for queries.
 
     Attributes
     ----------
     mark
-        What stands for a value in a statement.
+        Placeholder of a value in a statement.
     tie, lowest
-        The column that orders predictions of the same time, and a value below all of it.
+        The column that orders predictions of the same time, and a value below all of its values.
     empty
-        Whether its tables were never made.
+        Whether the tables don't exist yet.
     """
 
     mark: str
@@ -64,18 +64,18 @@ class EventRows(Protocol):
     empty: bool
 
     def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Ask once."""
+        """Run one query."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 class Reader:
     """Reads predictions and labels page by page, while others write.
 
-    Times are given as seconds since 1970, and come as ``Datetime[us, UTC]``. Intervals are
-    ``[since, until)``. An event is kept a moment after the time it bears; until its service has
-    acknowledged it, it isn't found.
+    Times in arguments are seconds since 1970, in tables ``Datetime[us, UTC]``. Intervals are
+    ``[since, until)``. An event is written a moment after the time that it bears, and can't be
+    read before.
     """
 
     def __init__(self, rows: EventRows) -> None:
@@ -92,13 +92,14 @@ class Reader:
         by: By = "at",
         batch: int = 50_000,
     ) -> Iterator[pl.DataFrame]:
-        """Predictions in order of time, at most ``batch`` in a table; none comes empty.
+        """Predictions by request time, in tables of at most ``batch`` rows; no table is empty.
 
-        With ``by="moment"`` the interval is of their moments, and the order still of time.
+        With ``by="moment"`` the interval is of their moments, but the order is still by request
+        time.
         """
-        given = {"version": version, "role": role}
+        filters = {"version": version, "role": role}
         where: dict[str, Any] = {
-            f"{name} =": value for name, value in given.items() if value is not None
+            f"{name} =": value for name, value in filters.items() if value is not None
         }
         interval = (since, until)
         if by == "moment":
@@ -110,7 +111,7 @@ class Reader:
     def mix(
         self, since: float | None = None, until: float | None = None, *, by: By = "at"
     ) -> list[VersionCounts]:
-        """How many predictions each version made in each role, most first."""
+        """Count the predictions of each version in each role, largest count first."""
         if self._rows.empty:
             return []
         mark = self._rows.mark
@@ -122,25 +123,25 @@ class Reader:
         return [VersionCounts(*row) for row in rows]
 
     def newest(self, until: float | None = None, *, by: By = "at") -> float | None:
-        """The time of the last prediction before ``until``."""
+        """Time of the last prediction before ``until``; None if there is none."""
         if self._rows.empty:
             return None
         mark = self._rows.mark
-        ((found,),) = self._rows.rows(
+        ((newest,),) = self._rows.rows(
             f"SELECT max({by}) FROM predictions WHERE {by} < {mark}",  # noqa: S608
-            [_EVER if until is None else until],
+            [_MAX_TIME if until is None else until],
         )
-        return None if found is None else float(found)
+        return None if newest is None else float(newest)
 
     def oldest(self) -> float | None:
-        """The time of the first prediction; None: there is none."""
+        """Time of the first prediction; None if there is none."""
         if self._rows.empty:
             return None
-        ((found,),) = self._rows.rows("SELECT min(at) FROM predictions", ())
-        return None if found is None else float(found)
+        ((oldest,),) = self._rows.rows("SELECT min(at) FROM predictions", ())
+        return None if oldest is None else float(oldest)
 
     def apart(self, since: float | None = None, until: float | None = None) -> LabelConflicts:
-        """Labels received in an interval that contradict another one, or whose prediction lacks."""
+        """Count labels of an interval that contradict an earlier one, or that lack a prediction."""
         if self._rows.empty:
             return LabelConflicts(0, 0)
         mark = self._rows.mark
@@ -166,44 +167,44 @@ class Reader:
         history: bool = False,
         batch: int = 50_000,
     ) -> Iterator[pl.DataFrame]:
-        """Labels in order of receipt; of several with one key only the last, or the history.
+        """Labels in order of receipt: the last one of each key, or with ``history`` all of them.
 
-        The last is the last of those received before ``until``, so a past state can be read.
+        The last one is the last that was received before ``until``, so a past state can be read.
         """
         return self._pages(
             "labels", "seq", Label._fields, {}, (since, until), batch, last=not history
         )
 
     def find(self, ids: Sequence[str]) -> pl.DataFrame:
-        """The predictions with these ids, in no particular order; those that aren't there lack."""
-        found: list[tuple[Any, ...]] = []
-        for start in range(0, 0 if self._rows.empty else len(ids), _ASKED):
-            some = ids[start : start + _ASKED]
-            marks = ",".join([self._rows.mark] * len(some))
-            found += self._rows.rows(
+        """Predictions with the given ids, in no particular order; unknown ids are left out."""
+        rows: list[tuple[Any, ...]] = []
+        for start in range(0, 0 if self._rows.empty else len(ids), _MAX_VALUES):
+            some_ids = ids[start : start + _MAX_VALUES]
+            marks = ",".join([self._rows.mark] * len(some_ids))
+            rows += self._rows.rows(
                 f"SELECT {','.join(Prediction._fields)} FROM predictions WHERE id IN ({marks})",  # noqa: S608
-                some,
+                some_ids,
             )
-        return _frame(found, Prediction._fields)
+        return _frame(rows, Prediction._fields)
 
     def labelled(self, keys: Sequence[str]) -> pl.DataFrame:
-        """The last label of each of these keys; those that have none lack."""
+        """The last label of each of the given keys; keys without a label are left out."""
         import polars as pl
 
-        found: list[tuple[Any, ...]] = []
-        for start in range(0, 0 if self._rows.empty else len(keys), _ASKED):
-            some = keys[start : start + _ASKED]
-            marks = ",".join([self._rows.mark] * len(some))
-            found += self._rows.rows(
+        values: list[tuple[Any, ...]] = []
+        for start in range(0, 0 if self._rows.empty else len(keys), _MAX_VALUES):
+            some_keys = keys[start : start + _MAX_VALUES]
+            marks = ",".join([self._rows.mark] * len(some_keys))
+            values += self._rows.rows(
                 f"SELECT key, value, at, seq FROM labels WHERE key IN ({marks})",  # noqa: S608
-                some,
+                some_keys,
             )
         schema = {"key": pl.String(), "value": pl.String(), "at": pl.Float64(), "seq": pl.Int64()}
-        rows = pl.DataFrame(found, schema=schema, orient="row").sort("at", "seq")
+        rows = pl.DataFrame(values, schema=schema, orient="row").sort("at", "seq")
         return rows.unique("key", keep="last", maintain_order=True).drop("seq")
 
     def count(self, since: float | None = None, until: float | None = None) -> EventCounts:
-        """How many there are."""
+        """Count predictions and labels."""
         if self._rows.empty:
             return EventCounts(0, 0)
         mark, counts = self._rows.mark, []
@@ -216,7 +217,7 @@ class Reader:
         return EventCounts(*counts)
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         self._rows.close()
 
     def _pages(
@@ -230,11 +231,12 @@ class Reader:
         *,
         last: bool = False,
     ) -> Iterator[pl.DataFrame]:
+        """Read a table in pages, in order of time; ``last``: only the last label of each key."""
         if self._rows.empty:
             return
         mark = self._rows.mark
         start, end = _interval(*interval)
-        conditions = [f"t.at < {mark}", *(f"t.{asked} {mark}" for asked in where)]
+        conditions = [f"t.at < {mark}", *(f"t.{condition} {mark}" for condition in where)]
         values: list[Any] = [end, *where.values()]
         if last:
             conditions.append(
@@ -247,29 +249,29 @@ class Reader:
             f"WHERE (t.at, t.{tie}) > ({mark}, {mark}) AND {' AND '.join(conditions)} "
             f"ORDER BY t.at, t.{tie} LIMIT {mark}"
         )
-        # Each page goes on after the last row of the one before: nothing is held between them.
-        place = (start, self._rows.lowest if tie != "seq" else -1)
+        # Each page starts after the last row of the previous one, so no cursor stays open.
+        position = (start, self._rows.lowest if tie != "seq" else -1)
         while True:
-            rows = self._rows.rows(statement, [*place, *values, batch])
+            rows = self._rows.rows(statement, [*position, *values, batch])
             if rows:
                 yield _frame([row[:-2] for row in rows], columns)
             if len(rows) < batch:
                 return
-            place = rows[-1][-2:]
+            position = rows[-1][-2:]
 
 
 def _interval(since: float | None, until: float | None) -> tuple[float, float]:
-    return (_NEVER if since is None else since, _EVER if until is None else until)
+    return (_MIN_TIME if since is None else since, _MAX_TIME if until is None else until)
 
 
 def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pl.DataFrame:
     import polars as pl
 
-    types = {name: pl.Float64() if name in _NUMBERS else pl.String() for name in columns}
+    types = {name: pl.Float64() if name in _FLOAT_COLUMNS else pl.String() for name in columns}
     frame = pl.DataFrame(rows, schema=types, orient="row")
     times = pl.col([name for name in ("at", "moment") if name in columns])
-    # What no calendar has would end whoever reads it; it counts as not there.
-    dated = pl.when(times.is_between(*_DATED)).then(times)
+    # Python's datetime can't represent other times, so they become null.
+    valid = pl.when(times.is_between(*_CALENDAR)).then(times)
     return frame.with_columns(
-        (dated * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us", "UTC")).name.keep()
+        (valid * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us", "UTC")).name.keep()
     )

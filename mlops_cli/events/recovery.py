@@ -1,4 +1,4 @@
-"""Bringing what was spilled into the database, once it is back."""
+"""Import of spilled events into the database after an outage."""
 
 from __future__ import annotations
 
@@ -13,16 +13,23 @@ if TYPE_CHECKING:
 __all__ = ["Recovery"]
 
 Write = Callable[[Sequence[Prediction], Sequence[Label]], Literal["written", "failed", "away"]]
-"""Writes events; failed: they weren't written, though the database was there before and after."""
+"""Writes events; failed: not written, although the database was available before and after."""
 
 
 class Recovery:
-    """Writes the segments of a spill, of this process and of ones that are no more.
+    """Imports the segments of a spill, of this process and of processes that have ended.
+
+    Parameters
+    ----------
+    write
+        Writes events to the database.
+    count
+        Is called with the numbers of written and refused events.
 
     Attributes
     ----------
     behind
-        Whether anything waits.
+        Whether spilled events wait to be imported.
     """
 
     def __init__(self, spill: Spill, write: Write, count: Callable[[int, int], None]) -> None:
@@ -30,37 +37,37 @@ class Recovery:
         self._write = write
         self._count = count
         self._chunks: Generator[Chunk, None, None] | None = None
-        self._again = False
+        self._spilled_meanwhile = False
         self.behind = spill.holds_any
 
     def goes_on(self) -> None:
-        """More was spilled."""
-        self.behind = self._again = True
+        """Note that more events were spilled."""
+        self.behind = self._spilled_meanwhile = True
 
     def bring_in(self) -> None:
-        """Write one chunk."""
+        """Import one chunk."""
         if self._chunks is None:
-            self._chunks, self._again = self._spill.chunks(), False
+            self._chunks, self._spilled_meanwhile = self._spill.chunks(), False
         try:
             chunk = next(self._chunks, None)
             if chunk is None:
-                # Unless more was spilled since they were listed.
-                self.behind = self._again
+                # More may have been spilled since the segments were listed.
+                self.behind = self._spilled_meanwhile
                 self.begin_anew()
-            elif not self._brought(chunk):
+            elif not self._import_chunk(chunk):
                 self.begin_anew()
-        except OSError:  # the spill's disk: what it holds comes in after the next start
+        except OSError:  # the spill's disk fails: its events are imported after the next start
             self.behind = False
             self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Let go of the segment that is at hand; it comes again."""
+        """Close the current segment; it is imported again from its start."""
         if self._chunks is not None:
             self._chunks.close()
             self._chunks = None
 
-    def _brought(self, chunk: Chunk) -> bool:
-        """Whether the chunk was written; False: the database is away again."""
+    def _import_chunk(self, chunk: Chunk) -> bool:
+        """Write a chunk; False if the database is unavailable again."""
         for _ in range(2):
             try:
                 outcome = self._write(chunk.predictions, chunk.labels)
@@ -71,28 +78,29 @@ class Recovery:
                 return True
             if outcome == "away":
                 return False
-        return self._brought_apart(chunk)
+        return self._import_singly(chunk)
 
-    def _brought_apart(self, chunk: Chunk) -> bool:
-        """Write each event by itself, and set aside what the database doesn't take."""
+    def _import_singly(self, chunk: Chunk) -> bool:
+        """Write each event by itself, and set aside events that the database refuses."""
         events: list[Prediction | Label] = [*chunk.predictions, *chunk.labels]
-        for one in events:
-            outcome = self._brought_one(one)
+        for event in events:
+            outcome = self._import_event(event)
             if outcome == "away":
                 return False
             if outcome == "failed":
-                self._spill.set_aside(one)
+                self._spill.set_aside(event)
             self._count(int(outcome == "written"), int(outcome == "failed"))
         return True
 
-    def _brought_one(self, one: Prediction | Label) -> Literal["written", "failed", "away"]:
+    def _import_event(self, event: Prediction | Label) -> Literal["written", "failed", "away"]:
+        """Write one event in at most two attempts."""
         outcome: Literal["written", "failed", "away"] = "failed"
         for _ in range(2):
             try:
-                if isinstance(one, Prediction):
-                    outcome = self._write([one], ())
+                if isinstance(event, Prediction):
+                    outcome = self._write([event], ())
                 else:
-                    outcome = self._write((), [one])
+                    outcome = self._write((), [event])
             except RefusedEvents:
                 return "failed"
             if outcome != "failed":

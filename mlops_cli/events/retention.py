@@ -1,4 +1,4 @@
-"""Events that are older than they may be are erased as the service runs."""
+"""Retention: erase events beyond a maximum age while the service runs."""
 
 from __future__ import annotations
 
@@ -17,48 +17,55 @@ if TYPE_CHECKING:
 __all__ = ["Retention"]
 
 _TICK = 60.0
-"""Seconds between two looks."""
+"""Seconds between two runs."""
 _BATCHES = 200
-"""Batches at most of one look."""
+"""Maximum number of batches of one run."""
 _PAUSE = 0.05
-"""Seconds between two batches, in which others write."""
+"""Seconds between two batches, so that services can write."""
 
 
 class Retention:
-    """A thread that erases, in small batches, by a connection of its own.
+    """Thread that erases old events in small batches, with its own connection.
+
+    Parameters
+    ----------
+    url
+        The event database; see ``open_events``.
+    keep
+        Maximum age of events, such as 90d.
 
     Attributes
     ----------
     erased
-        Predictions and labels since the start.
+        Number of predictions and labels erased since the start.
     """
 
     def __init__(self, url: str | None, layout: Layout, keep: str) -> None:
         self._url = url
         self._layout = layout
         self._keep = keep
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="events-keep", daemon=True)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="events-keep", daemon=True)
         self.erased = 0
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End after the batch at hand."""
-        self._ending.set()
+        """Stop after the current batch, and wait for the thread."""
+        self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
 
-    def _work(self) -> None:
-        while not self._ending.is_set():
-            # The database may be away, or not there yet: the next look finds as much.
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            # If the database is unavailable or doesn't exist yet, the next run erases these events.
             with suppress(MlopsError, OSError):
-                self._look()
-            self._ending.wait(_TICK)
+                self._erase_old()
+            self._stop.wait(_TICK)
 
-    def _look(self) -> None:
+    def _erase_old(self) -> None:
         from mlops_cli.events.erasure import Selection, open_eraser
         from mlops_cli.events.spill_erasure import erase_lines
 
@@ -70,7 +77,7 @@ class Retention:
         try:
             for batch in islice(eraser.batches(selection), _BATCHES):
                 self.erased += batch.predictions + batch.labels
-                if self._ending.wait(_PAUSE):
+                if self._stop.wait(_PAUSE):
                     return
         finally:
             eraser.close()

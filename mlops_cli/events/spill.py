@@ -1,4 +1,4 @@
-"""Events on the local disk while their database is away: written, synced, and brought in later."""
+"""Spill: events in local files while the database is unavailable, to be imported later."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Chunk", "Spill", "event_of", "lock_segment", "sync_folder"]
 
 _PREDICTION, _LABEL = "p", "l"
 _SEGMENT = 16_000_000
-"""Bytes after which the next segment begins, so that what is brought in again frees space."""
+"""Bytes after which a new segment begins; each imported segment frees its space."""
 _CHUNK = 1_000
-"""Events that are brought in at once."""
+"""Number of events that are imported together."""
 
 
 class Chunk(NamedTuple):
-    """Events of a segment, in the order in which they came."""
+    """Events of a segment, in the order in which they were spilled."""
 
     segment: Path
     predictions: list[Prediction]
@@ -31,130 +31,132 @@ class Chunk(NamedTuple):
 
 
 class Spill:
-    """Segment files in a folder; one process writes to one segment, which it holds a lock on.
+    """Segment files in a folder; each process writes to its own segment and locks it.
 
-    A line is a checksum and an event as JSON. A last line that a crash has torn was never
-    acknowledged, and is passed over.
+    A line is a checksum and an event as JSON. An incomplete last line (after a crash) was never
+    acknowledged and is ignored.
 
     Parameters
     ----------
     most
-        Bytes of all segments, beyond which nothing more is taken.
+        Maximum number of bytes of all segments; no more events are accepted above it.
     """
 
     def __init__(self, folder: Path, most: int) -> None:
         self._folder = folder
-        self._most = most
+        self._max_bytes = most
         self._file: IO[bytes] | None = None
-        self._damaged: Path | None = None
-        self._lines_aside: set[int] = set()
-        self._aside: dict[Path, tuple[int, int]] = {}
+        self._damaged_file: Path | None = None
+        self._damaged_checksums: set[int] = set()
+        self._damaged_counts: dict[Path, tuple[int, int]] = {}
         tighten(folder, *folder.glob("*"))
 
     @property
     def size(self) -> int:
-        """Bytes that wait in the folder, of all processes."""
+        """Bytes of all segments in the folder, of all processes."""
         return sum(map(_size, self._folder.glob("*.events")))
 
     @property
     def holds_any(self) -> bool:
-        """Whether a segment waits in the folder, were it an empty one that a crash has left."""
+        """Whether the folder has a segment, also an empty one that a crash has left behind."""
         return any(self._folder.glob("*.events"))
 
     def write(self, events: Sequence[Prediction | Label]) -> bool:
-        """Keep events, durably; False where there is no room.
+        """Write events durably; False if they exceed the maximum size.
 
         Raises
         ------
         OSError
-            If the disk fails, or is full; then none is kept.
+            If the disk fails, or is full; then no event is written.
         """
-        text = b"".join(map(_line, events))
-        if self.size + len(text) > self._most:
+        text = b"".join(map(_encode, events))
+        if self.size + len(text) > self._max_bytes:
             return False
-        file = self._opened()
+        file = self._open_segment()
         end = file.tell()
         try:
-            left = memoryview(text)
-            while left:
-                left = left[file.write(left) :]
+            remaining = memoryview(text)
+            while remaining:
+                remaining = remaining[file.write(remaining) :]
             os.fsync(file.fileno())
         except OSError:
-            # Nothing may follow a torn line. Where even this fails, the segment is left as it is.
+            # Nothing may follow an incomplete line: also if truncating fails, the segment ends.
             try:
                 os.ftruncate(file.fileno(), end)
             finally:
-                self._leave()
+                self._close_segment()
             raise
         if file.tell() > _SEGMENT:
-            self._leave()
+            self._close_segment()
         return True
 
     def chunks(self) -> Generator[Chunk, None, None]:
-        """What waits: of this process, and of processes that are no more.
+        """Chunks of the spilled events, of this process and of processes that have ended.
 
-        When the chunk after a segment's last is asked for, the segment is removed. If the iterator
-        is closed before, all of the segment is given again the next time.
+        A segment is removed when the chunk after its last one is requested. If the iterator is
+        closed before, the next iterator begins with the start of this segment.
         """
-        self._leave()
+        self._close_segment()
         for path in sorted(self._folder.glob("*.events")):
             try:
                 file = path.open("rb")
             except FileNotFoundError:
-                continue  # another process has brought it in
+                continue  # another process has imported it
             with file:
-                # Else another process writes it, brings it in, or has replaced it.
+                # Otherwise another process writes or imports it, or has replaced it.
                 if lock_segment(file) and os.fstat(file.fileno()).st_nlink:
                     yield from self._chunks(path, file)
                     path.unlink(missing_ok=True)
 
     @property
     def damaged(self) -> int:
-        """Lines that were set aside, of all processes."""
+        """Number of damaged or refused lines that were set aside, of all processes."""
         sizes = {path: _size(path) for path in self._folder.glob("*.damaged")}
-        for path in sizes.keys() - self._aside.keys() | {
-            path for path, (size, _) in self._aside.items() if sizes.get(path) != size
+        for path in sizes.keys() - self._damaged_counts.keys() | {
+            path for path, (size, _) in self._damaged_counts.items() if sizes.get(path) != size
         }:
-            self._aside.pop(path, None)
+            self._damaged_counts.pop(path, None)
             if path in sizes:
-                self._aside[path] = sizes[path], path.read_bytes().count(b"\n")
-        return sum(lines for _, lines in self._aside.values())
+                self._damaged_counts[path] = sizes[path], path.read_bytes().count(b"\n")
+        return sum(lines for _, lines in self._damaged_counts.values())
 
     def set_aside(self, event: Prediction | Label) -> None:
-        """Keep an event that can't be brought in, for someone to look at."""
-        self._set_aside(_line(event))
+        """Write an event that can't be imported to a ``*.damaged`` file, for inspection."""
+        self._set_aside(_encode(event))
 
     def _set_aside(self, line: bytes) -> None:
+        """Append a line to this process's ``*.damaged`` file, unless it is there already."""
         checksum = zlib.crc32(line)
-        if checksum in self._lines_aside:
-            return  # the rest of its segment came again
-        self._make()
-        if self._damaged is None:
-            self._damaged = self._folder / f"{time.time_ns()}-{os.getpid()}.damaged"
-        with private_file(self._damaged, "ab") as file:
+        if checksum in self._damaged_checksums:
+            return  # its segment was read a second time
+        self._make_folder()
+        if self._damaged_file is None:
+            self._damaged_file = self._folder / f"{time.time_ns()}-{os.getpid()}.damaged"
+        with private_file(self._damaged_file, "ab") as file:
             file.write(line if line.endswith(b"\n") else line + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        self._lines_aside.add(checksum)
+        self._damaged_checksums.add(checksum)
 
     def close(self) -> None:
-        """Let go of the segment; an empty one is removed."""
+        """Close the segment, and remove it if it is empty."""
         if self._file is not None:
             path = Path(self._file.name)
             if not _size(path):
                 path.unlink(missing_ok=True)
-        self._leave()
+        self._close_segment()
 
     def _chunks(self, path: Path, file: IO[bytes]) -> Generator[Chunk, None, None]:
-        chunk, bad = Chunk(path, [], []), []
+        """Chunks of one segment; sets damaged lines aside."""
+        chunk, damaged = Chunk(path, [], []), []
         for line in file:
             event = event_of(line)
             if event is None:
-                bad.append(line)
+                damaged.append(line)
                 continue
-            # Not the end of what a crash has torn: something was lost that had been acknowledged.
-            while bad:
-                self._set_aside(bad.pop(0))
+            # Not an incomplete last line, but a damaged line of an acknowledged event.
+            while damaged:
+                self._set_aside(damaged.pop(0))
             if isinstance(event, Prediction):
                 chunk.predictions.append(event)
             else:
@@ -165,37 +167,38 @@ class Spill:
         if chunk.predictions or chunk.labels:
             yield chunk
 
-    def _opened(self) -> IO[bytes]:
+    def _open_segment(self) -> IO[bytes]:
+        """Return this process's segment, locked; create it if there is none."""
         while self._file is None:
-            self._make()
+            self._make_folder()
             path = self._folder / f"{time.time_ns()}-{os.getpid()}.events"
             file = private_file(path, "xb", buffering=0)
-            # Until it is locked, another process may find it empty and remove it.
+            # Before it is locked, another process may consider it as abandoned and remove it.
             if lock_segment(file) and os.fstat(file.fileno()).st_nlink:
                 self._file = file
-                sync_folder(self._folder)  # the name, too, is on the disk
+                sync_folder(self._folder)  # syncs the file's name too
             else:
                 file.close()
         return self._file
 
-    def _make(self) -> None:
+    def _make_folder(self) -> None:
         private_parent(self._folder)
         private_folder(self._folder)
 
-    def _leave(self) -> None:
+    def _close_segment(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
-def _line(event: Prediction | Label) -> bytes:
+def _encode(event: Prediction | Label) -> bytes:
     kind = _PREDICTION if isinstance(event, Prediction) else _LABEL
     text = json.dumps([kind, event]).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
 def event_of(line: bytes) -> Prediction | Label | None:
-    """The event of a line; None where it is damaged."""
+    """Parse a line; None if it is damaged."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
         return None
@@ -204,7 +207,7 @@ def event_of(line: bytes) -> Prediction | Label | None:
 
 
 def lock_segment(file: IO[bytes]) -> bool:
-    """Take the segment's lock, which ends with the process; False where another one has it."""
+    """Lock a segment until the file is closed; False if another process has locked it."""
     import fcntl
 
     try:
@@ -222,7 +225,7 @@ def _size(path: Path) -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """See that the names in a folder are on the disk."""
+    """Sync the names in a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

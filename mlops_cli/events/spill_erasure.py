@@ -1,4 +1,4 @@
-"""Erasing from the files of a spill: what waits, and what was set aside."""
+"""Erase events from the files of a spill: segments and damaged lines."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Lines", "erase_lines"]
 
 
 class Lines(NamedTuple):
-    """How many lines were erased, and how many files a service held.
+    """Numbers of erased lines, and of files that a service had locked.
 
     Attributes
     ----------
     ids
-        Of predictions among them, where an entity's were erased.
+        Ids of the erased predictions, if an entity was erased.
     """
 
     spilled: int = 0
@@ -36,39 +36,42 @@ class Lines(NamedTuple):
 def erase_lines(
     folder: Path, selection: Selection, ids: Collection[str] = (), *, dry_run: bool = False
 ) -> Lines:
-    """Erase from all files but those that a service is writing or bringing in.
+    """Erase events from all files, except those that a service is writing or importing.
 
     Parameters
     ----------
     ids
-        Predictions that were erased elsewhere, whose labels go too.
+        Predictions that were erased from the database, whose labels are erased too.
+    dry_run
+        Whether to only count.
     """
     counts = {".events": 0, ".damaged": 0}
-    held, found = 0, list[str]()
+    held, erased_ids = 0, list[str]()
     for path in sorted([*folder.glob("*.events"), *folder.glob("*.damaged")]):
         try:
             file = path.open("rb")
         except FileNotFoundError:
-            continue  # a service has brought it in
+            continue  # a service has imported it
         with file:
             if not lock_segment(file):
                 held += 1
                 continue
             lines = file.readlines()
-            gone = [i for i, line in enumerate(lines) if _is_meant(line, path, selection, ids)]
-            counts[path.suffix] += len(gone)
-            for event in map(event_of, [lines[i] for i in gone] if selection.entities else ()):
+            hits = [i for i, line in enumerate(lines) if _is_selected(line, path, selection, ids)]
+            counts[path.suffix] += len(hits)
+            for event in map(event_of, [lines[i] for i in hits] if selection.entities else ()):
                 if isinstance(event, Prediction):
-                    found.append(event.id)
-            if gone and not dry_run:
-                _rewrite(path, [line for i, line in enumerate(lines) if i not in set(gone)])
-    return Lines(counts[".events"], counts[".damaged"], held, tuple(found))
+                    erased_ids.append(event.id)
+            if hits and not dry_run:
+                _rewrite(path, [line for i, line in enumerate(lines) if i not in set(hits)])
+    return Lines(counts[".events"], counts[".damaged"], held, tuple(erased_ids))
 
 
-def _is_meant(line: bytes, path: Path, selection: Selection, ids: Collection[str]) -> bool:
+def _is_selected(line: bytes, path: Path, selection: Selection, ids: Collection[str]) -> bool:
+    """Whether a line's event has to be erased."""
     event = event_of(line)
     if event is None:
-        return _may_be_meant(line, path, selection)
+        return _may_be_selected(line, path, selection)
     if selection.before is not None:
         return event.at < selection.before
     if event.entity in selection.entities:
@@ -76,8 +79,8 @@ def _is_meant(line: bytes, path: Path, selection: Selection, ids: Collection[str
     return (event.id if isinstance(event, Prediction) else event.prediction) in ids
 
 
-def _may_be_meant(line: bytes, path: Path, selection: Selection) -> bool:
-    """The same of a line that is damaged: by the time of its file, or by its bytes."""
+def _may_be_selected(line: bytes, path: Path, selection: Selection) -> bool:
+    """Whether a damaged line may have to be erased, by its file's creation time or its bytes."""
     if selection.before is not None:
         nanoseconds = path.name.partition("-")[0]
         return nanoseconds.isdecimal() and int(nanoseconds) < selection.before * 1e9
@@ -85,6 +88,7 @@ def _may_be_meant(line: bytes, path: Path, selection: Selection) -> bool:
 
 
 def _rewrite(path: Path, lines: list[bytes]) -> None:
+    """Replace a file's lines atomically; without lines, remove it."""
     if not lines:
         path.unlink(missing_ok=True)
         return

@@ -1,4 +1,4 @@
-"""Events in one SQLite file."""
+"""Event database in a SQLite file: writer and reader."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mlops_cli.events.sqlite_checkpoints import Checkpoints
 __all__ = ["SqliteEvents", "SqliteRows", "unusable_file"]
 
 VERSION = 3
-# predictions_moment is for labels that name entity and moment. The moments of one commit are close
-# to each other, so that it changes few of the index's pages; ordered by entity it would be most of
-# what is written. Format 2 had a table `moments` for it, filled by a trigger.
+# The index predictions_moment finds predictions by a label's entity and moment. The moments of one
+# commit are close to each other, so a commit changes few pages of the index. Ordered by entity, it
+# would cause most of the writes. Format 2 had a table `moments` instead, filled by a trigger.
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS predictions (
@@ -41,25 +41,29 @@ CREATE INDEX IF NOT EXISTS labels_at ON labels (at);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
-_TOGETHER = 1024
-"""Rows of one statement. Each statement gives Python's lock away and asks for it again, for which
-it may wait long while rows are scored; so what is usual is one statement, with its commit."""
-_ASKED = 500
-"""Values that one question names."""
-_PATIENCE = 5.0
-"""Seconds to wait for another process that is writing."""
-_PAGE = 8192
-"""Bytes of a page of a new file."""
-_WAL = 64_000_000
-"""Bytes to which the write-ahead log shrinks again, after a reader held it up."""
-_NEVER = (
+_INSERT_ROWS = 1024
+"""Maximum number of rows in one INSERT.
+
+Each statement releases Python's GIL, and may wait long to get it back while rows are scored. So the
+usual write is a single statement, including its commit.
+"""
+_MAX_VALUES = 500
+"""Maximum number of values in one query."""
+_TIMEOUT = 5.0
+"""Seconds to wait for another process that writes."""
+_PAGE_BYTES = 8192
+"""Page size of a new file."""
+_WAL_BYTES = 64_000_000
+"""Size to which the write-ahead log is truncated after a reader has blocked checkpoints."""
+_INVALID_ROWS = (
     sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError,
     OverflowError, UnicodeError,
 )  # fmt: skip
+"""Errors that rows cause: invalid values and violated constraints."""
 
 
 class SqliteEvents:
-    """Events in a file, which several processes may write to."""
+    """Writes events to a SQLite file, which several processes may share."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -72,14 +76,14 @@ class SqliteEvents:
     ) -> list[str]:
         """See ``Events.write``."""
         try:
-            db = self._connected()
-            results = self._written(db, predictions, labels, late=late)
-        except _NEVER as error:
+            db = self._connect()
+            results = self._write(db, predictions, labels, late=late)
+        except _INVALID_ROWS as error:
             raise RefusedEvents(str(error)) from None
         except (MemoryError, TypeError, ValueError) as error:
             raise WriteFailed(type(error).__name__) from None
         except (sqlite3.Error, OSError) as error:
-            # The next attempt begins with a connection that is known to be good.
+            # The next attempt begins with a new connection.
             self.close()
             raise unusable_file(self._path, error) from None
         self._checkpoints.committed(db)
@@ -92,23 +96,24 @@ class SqliteEvents:
             self._db.close()
             self._db = None
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
+        """Return the open connection, or open one and create or migrate the tables."""
         if self._db is not None and self._inode != _inode(self._path):
-            # Someone has removed or replaced the file: what is written to it now would be lost.
+            # Somebody has removed or replaced the file: writes to the open one would be lost.
             self.close()
         if self._db is None:
             private_database(self._path)
             db = sqlite3.connect(
-                self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+                self._path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False
             )
             try:
-                # A prediction has 600 bytes and more: of a usual page, a part would stay empty.
-                db.execute(f"PRAGMA page_size = {_PAGE}")
+                # A prediction has 600 bytes and more, so default pages would stay partly empty.
+                db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
                 db.execute("PRAGMA journal_mode = WAL")
-                # A commit is on the disk before it is said to be.
+                # A commit returns only when it is on disk.
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute("PRAGMA wal_autocheckpoint = 0")  # see Checkpoints
-                db.execute(f"PRAGMA journal_size_limit = {_WAL}")
+                db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
                 db.execute("PRAGMA temp_store = MEMORY")
                 if _version(db, self._path) < VERSION:
                     db.executescript(_SCHEMA)
@@ -119,7 +124,7 @@ class SqliteEvents:
             self._inode = _inode(self._path)
         return self._db
 
-    def _written(
+    def _write(
         self,
         db: sqlite3.Connection,
         predictions: Sequence[Prediction],
@@ -127,31 +132,32 @@ class SqliteEvents:
         *,
         late: bool,
     ) -> list[str]:
-        if predictions and not labels and len(predictions) <= _TOGETHER:
+        """Write events, and return the class of each label."""
+        if predictions and not labels and len(predictions) <= _INSERT_ROWS:
             _insert(db, predictions)
             return []
         db.execute("BEGIN IMMEDIATE")
         try:
-            for start in range(0, len(predictions), _TOGETHER):
-                _insert(db, predictions[start : start + _TOGETHER])
-            results = _label(db, labels, late=late) if labels else []
+            for start in range(0, len(predictions), _INSERT_ROWS):
+                _insert(db, predictions[start : start + _INSERT_ROWS])
+            results = _insert_labels(db, labels, late=late) if labels else []
             db.execute("COMMIT")
         except BaseException:
-            if db.in_transaction:  # after some errors, a full disk's, SQLite has gone back itself
+            if db.in_transaction:  # after some errors (full disk) SQLite has rolled back
                 db.execute("ROLLBACK")
             raise
         return results
 
 
 class SqliteRows:
-    """Reads a file of events; a writer isn't held up, as nothing is held between questions.
+    """Reads a SQLite event database; it doesn't block writers, as no query stays open.
 
     Raises
     ------
     NotFound
-        If there is no such file.
+        If the file doesn't exist.
     SourceUnreadable
-        If it isn't one of events.
+        If the file isn't an event database.
     """
 
     mark, tie, lowest = "?", "rowid", -1
@@ -163,9 +169,9 @@ class SqliteRows:
                 "The service makes it with the first prediction.",
             )
         self._path = path
-        # Not opened as read-only: after a crash, the first who comes has to clean up.
+        # Not read-only, because the first connection after a crash has to recover the file.
         self._db = sqlite3.connect(
-            path.absolute().as_uri() + "?mode=rw", uri=True, timeout=_PATIENCE, isolation_level=None
+            path.absolute().as_uri() + "?mode=rw", uri=True, timeout=_TIMEOUT, isolation_level=None
         )
         try:
             self._db.execute("PRAGMA query_only = ON")
@@ -175,20 +181,20 @@ class SqliteRows:
             raise unusable_file(path, error) from None
 
     def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Ask once."""
+        """Run one query."""
         try:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise unusable_file(self._path, error) from None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
 
 def unusable_file(path: Path, error: Exception) -> SourceUnreadable:
-    """The error where a file can't be used."""
-    # What SQLite says of itself names tables and columns, never a value.
+    """Create the error for a file that can't be read or written."""
+    # SQLite's own messages contain names of tables and columns, but no values.
     return SourceUnreadable(
         f"the event log {path} can't be used: {error}",
         "See that the disk has space, that the file is one of SQLite, and that no one locks it.",
@@ -196,14 +202,15 @@ def unusable_file(path: Path, error: Exception) -> SourceUnreadable:
 
 
 def _inode(path: Path) -> int:
+    """Return a file's inode number, or -1 if the file doesn't exist."""
     try:
-        return os.stat(path).st_ino  # noqa: PTH116 - for each commit, and three times as fast
+        return os.stat(path).st_ino  # noqa: PTH116 - three times as fast, and called for each commit
     except FileNotFoundError:
         return -1
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int:
-    """The format of a log; 0: there is none yet."""
+    """Format of the tables; 0 if there are none yet."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise SourceUnreadable(
@@ -214,46 +221,48 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
 
 
 def _insert(db: sqlite3.Connection, predictions: Sequence[Prediction]) -> None:
-    """Insert those that aren't there, all or none."""
+    """Insert the predictions that aren't stored yet, all or none."""
     row = f"({','.join('?' * len(Prediction._fields))})"
     rows = ",".join([row] * len(predictions))
     db.execute(
-        f"INSERT INTO predictions VALUES {rows} ON CONFLICT DO NOTHING",  # noqa: S608 - marks
+        f"INSERT INTO predictions VALUES {rows} ON CONFLICT DO NOTHING",  # noqa: S608 - placeholders only
         tuple(chain.from_iterable(predictions)),
     )
 
 
-def _label(db: sqlite3.Connection, labels: Sequence[Label], *, late: bool) -> list[str]:
+def _insert_labels(db: sqlite3.Connection, labels: Sequence[Label], *, late: bool) -> list[str]:
+    """Insert labels, and return the class of each."""
     keys, ids, moments = keys_to_look_up(labels)
     before = [
         row
-        for some, marks in _batches(keys)
+        for batch, marks in _batches(keys)
         for row in db.execute(
             f"SELECT key, at, value FROM labels WHERE key IN ({marks}) ORDER BY at, seq",  # noqa: S608
-            some,
+            batch,
         )
     ]
-    found: set[Any] = {
+    stored: set[Any] = {
         row[0]
-        for some, marks in _batches(ids)
-        for row in db.execute(f"SELECT id FROM predictions WHERE id IN ({marks})", some)  # noqa: S608
+        for batch, marks in _batches(ids)
+        for row in db.execute(f"SELECT id FROM predictions WHERE id IN ({marks})", batch)  # noqa: S608
     }
     for entity, moment in moments:
-        found.update(
+        stored.update(
             db.execute(
                 "SELECT entity, moment FROM predictions WHERE moment = ? AND entity = ? LIMIT 1",
                 (moment, entity),
             )
         )
-    results, kept = classify_labels(labels, before, found, late=late)
+    results, to_store = classify_labels(labels, before, stored, late=late)
     db.executemany(
         "INSERT INTO labels (key, prediction, entity, moment, value, at) VALUES (?,?,?,?,?,?)",
-        kept,
+        to_store,
     )
     return results
 
 
 def _batches(values: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
-    for start in range(0, len(values), _ASKED):
-        some = values[start : start + _ASKED]
-        yield some, ",".join("?" * len(some))
+    """Batches of values, each with its SQL placeholders."""
+    for start in range(0, len(values), _MAX_VALUES):
+        batch = values[start : start + _MAX_VALUES]
+        yield batch, ",".join("?" * len(batch))

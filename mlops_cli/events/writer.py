@@ -1,4 +1,4 @@
-"""The thread that writes events: all that waits in one transaction (group commit)."""
+"""Event log with a writer thread and group commit: one transaction for all waiting events."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 __all__ = ["EventLog"]
 
-_AT_ONCE = 5_000
-"""Events of one transaction, and one work's more."""
-_MOST = 50_000
-"""Events that may wait; who brings more is refused."""
-_AGAIN = 1.0
-"""Seconds after which a database that was away is tried again."""
-_SURE = 2
-"""Failures of a write, with the database there in between, after which its rows are at fault."""
+_TRANSACTION_EVENTS = 5_000
+"""Number of events after which a transaction gets no more items."""
+_MAX_WAITING = 50_000
+"""Maximum number of waiting events; further ones are refused."""
+_RETRY_SECONDS = 1.0
+"""Seconds between attempts to reach an unavailable database."""
+_MAX_FAILURES = 2
+"""Failures of one write, with the database available in between, that prove its rows invalid."""
 _STEP = 1e-6
-"""Seconds by which a label is later than one before it, where the clock was set back."""
-_LEAVE = 10.0
-"""Seconds that the last events have at the end, where they can only be waited for."""
+"""Seconds by which a label follows the previous one, if the clock was set back."""
+_CLOSE_SECONDS = 10.0
+"""Seconds for writing the last events when the log is closed."""
 
 
 @dataclass(slots=True)
-class _Work:
-    """What was given at once, and is kept or refused as one."""
+class _Item:
+    """Events of one call, which are stored or refused together, with the call's future."""
 
     predictions: Sequence[Prediction]
     labels: Sequence[Label]
@@ -50,21 +50,22 @@ class _Work:
 
 
 class EventLog:
-    """Takes events from one or several threads, and says when they are durable.
+    """Accepts events from one or several threads, and completes a future when they are durable.
 
     Parameters
     ----------
     policy
-        While the database is away: ``spill`` to local files, ``block``, or ``drop`` and count.
+        While the database is unavailable: ``spill`` to local files, ``block``, or ``drop`` and
+        count.
     retention
-        What erases old events as the log runs.
+        Erases old events while the log runs.
 
     Attributes
     ----------
     problem
-        That the database is away, for anyone to read; None while it isn't.
+        Public message while the database is unavailable; else None.
     reason
-        Why it is, with its place but without a value or a password: for who runs the service.
+        The cause for the operator, with the database's place, but without values and passwords.
     """
 
     def __init__(
@@ -73,20 +74,20 @@ class EventLog:
         self._events = events
         self._policy = policy
         self._spill = spill
-        self._queue: deque[_Work] = deque()
+        self._queue: deque[_Item] = deque()
         self._changed = threading.Condition()
-        self._database = threading.Lock()
+        self._database_lock = threading.Lock()
         self._waiting = 0
         self._oldest: float | None = None
         self._closing = False
         self._deadline = float("inf")
-        self._there = True
-        self._doubtful = False
-        self._recovery = Recovery(spill, self._bring, self._count)
+        self._available = True
+        self._cause_unclear = False
+        self._recovery = Recovery(spill, self._write_spilled, self._count_recovered)
         self.reason: str | None = None
-        self._stamp = float("-inf")
+        self._last_label_at = float("-inf")
         self.written = self.spilled = self.dropped = self.refused = self.outages = 0
-        self._thread = threading.Thread(target=self._work, name="events", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
         self._retention = retention
         if retention is not None:
@@ -104,15 +105,15 @@ class EventLog:
 
     @property
     def lag_seconds(self) -> float:
-        """For how long the oldest of them has waited."""
+        """For how long the oldest waiting event has waited."""
         oldest = self._oldest
         return 0.0 if oldest is None else time.monotonic() - oldest
 
     def counters(self) -> dict[str, int]:
-        """What became of events since the start, and how often the database went away.
+        """Numbers of events since the start, by outcome, and of outages.
 
-        ``damaged``: how many lines lie in ``*.damaged``, of all processes. ``erased``: events that
-        were older than they may be.
+        ``damaged``: lines in ``*.damaged`` files of all processes. ``erased``: events beyond their
+        maximum age.
         """
         return {
             "written": self.written,
@@ -125,32 +126,36 @@ class EventLog:
         }
 
     def append(self, predictions: Sequence[Prediction]) -> Future[list[str]]:
-        """Keep predictions; the future is done when they are durable.
+        """Store predictions; the future completes when they are durable.
 
-        It fails with Busy if too many wait, and with Unkeepable or TimeoutError if they are lost.
+        It fails with Busy if too many events wait, and with RefusedEvents or TimeoutError if the
+        predictions aren't stored.
         """
-        return self._put(_Work(predictions, ()))
+        return self._enqueue(_Item(predictions, ()))
 
     def take(self, labels: Sequence[Label]) -> Future[list[str]]:
-        """Keep labels; the future says of each: new, same, changed, unknown, or kept for later.
+        """Store labels; the future's result is new, same, changed, unknown or kept for each.
 
-        It fails as that of ``append`` does. With the policy ``drop`` it may also say dropped.
+        ``kept`` means spilled. With the policy ``drop``, the result may also be dropped. The
+        future fails like that of ``append``.
         """
         with self._changed:
-            # Of two labels the one that came last counts, also where the clock was set back.
-            least = self._stamp + _STEP
-            labels = [one if one.at >= self._stamp else one._replace(at=least) for one in labels]
-            self._stamp = max([self._stamp, *(one.at for one in labels)])
-        return self._put(_Work((), labels))
+            # The label received last counts, also if the clock was set back.
+            next_at = self._last_label_at + _STEP
+            labels = [
+                one if one.at >= self._last_label_at else one._replace(at=next_at) for one in labels
+            ]
+            self._last_label_at = max([self._last_label_at, *(one.at for one in labels)])
+        return self._enqueue(_Item((), labels))
 
     def expire(self) -> None:
-        """Take events still, but give up soon what can't be written: the process ends."""
+        """Set a deadline for writing events, because the process ends; more events are accepted."""
         with self._changed:
-            self._deadline = min(self._deadline, time.monotonic() + _LEAVE)
+            self._deadline = min(self._deadline, time.monotonic() + _CLOSE_SECONDS)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Write what waits, and end; what can't be written is spilled, where that is the policy."""
+        """Write (or by policy spill) the waiting events, and stop the threads."""
         self.expire()
         with self._changed:
             self._closing = True
@@ -158,160 +163,161 @@ class EventLog:
         self._thread.join()
         if self._retention is not None:
             self._retention.close()
-        with self._database:
+        with self._database_lock:
             self._events.close()
         self._spill.close()
 
-    def _put(self, work: _Work) -> Future[list[str]]:
-        # An event can't be called back, so that who waits for it can give up, but not cancel it.
-        work.future.set_running_or_notify_cancel()
+    def _enqueue(self, item: _Item) -> Future[list[str]]:
+        # An enqueued event can't be cancelled; a caller can only stop waiting for it.
+        item.future.set_running_or_notify_cancel()
         with self._changed:
             if self._closing:
-                work.future.set_exception(RuntimeError("the event log is closed"))
-            elif self._waiting and self._waiting + work.size > _MOST:
-                self.refused += work.size
-                work.future.set_exception(
+                item.future.set_exception(RuntimeError("the event log is closed"))
+            elif self._waiting and self._waiting + item.size > _MAX_WAITING:
+                self.refused += item.size
+                item.future.set_exception(
                     Busy(
                         f"{self._waiting} events wait to be written to the event log",
                         "Wait a moment, then try again.",
                     )
                 )
             else:
-                self._queue.append(work)
-                self._waiting += work.size
+                self._queue.append(item)
+                self._waiting += item.size
                 if self._oldest is None:
-                    self._oldest = work.since
+                    self._oldest = item.since
                 self._changed.notify_all()
-        return work.future
+        return item.future
 
     # -- the thread ------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        while some := self._next():
+    def _run(self) -> None:
+        while items := self._next_items():
             try:
-                self._keep(some)
-            except Exception as error:  # noqa: BLE001 - a fault of ours leaves no one waiting
-                for work in some:
-                    if not work.future.done():
-                        work.future.set_exception(error)
-            self._done(sum(work.size for work in some))
-            self._bring_in()
-        while self._can_bring_in and time.monotonic() < self._deadline:
-            self._bring_in()
+                self._store(items)
+            except Exception as error:  # noqa: BLE001 - also a bug must not leave callers waiting
+                for item in items:
+                    if not item.future.done():
+                        item.future.set_exception(error)
+            self._mark_done(sum(item.size for item in items))
+            self._recover()
+        while self._can_recover and time.monotonic() < self._deadline:
+            self._recover()
         self._recovery.begin_anew()
 
-    def _next(self) -> list[_Work]:
-        """What is written next; waits for it. Nothing: it is the end."""
+    def _next_items(self) -> list[_Item]:
+        """Wait for items to write; an empty list means that the log is closed."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._closing or self._can_bring_in)
-                some: list[_Work] = []
+                self._changed.wait_for(lambda: self._queue or self._closing or self._can_recover)
+                items: list[_Item] = []
                 size = 0
-                while self._queue and size < _AT_ONCE:
-                    some.append(self._queue.popleft())
-                    size += some[-1].size
-                if some or self._closing:
-                    return some
-            self._bring_in()
+                while self._queue and size < _TRANSACTION_EVENTS:
+                    items.append(self._queue.popleft())
+                    size += items[-1].size
+                if items or self._closing:
+                    return items
+            self._recover()
 
-    def _done(self, size: int) -> None:
+    def _mark_done(self, size: int) -> None:
         with self._changed:
             self._waiting -= size
             self._oldest = self._queue[0].since if self._queue else None
 
-    def _keep(self, some: list[_Work]) -> None:
-        """Write, spill, drop or refuse what was given, or wait until one of these is possible."""
-        predictions = [p for work in some for p in work.predictions]
-        labels = [label for work in some for label in work.labels]
-        # A label must not overtake one that was spilled: which one counts would be told wrongly.
+    def _store(self, items: list[_Item]) -> None:
+        """Write, spill, drop or refuse items, or wait until one of these is possible."""
+        predictions = [p for item in items for p in item.predictions]
+        labels = [label for item in items for label in item.labels]
+        # A label must not overtake a spilled one, or the wrong one of the two would count.
         direct = not (labels and self._recovery.behind and self._policy == "spill")
         failures = 0
         while True:
-            if (self._there and direct) or self._closing:
-                if self._written(some, predictions, labels):
+            if (self._available and direct) or self._closing:
+                if self._try_write(items, predictions, labels):
                     return
-                failures += self._doubtful
-                if failures >= _SURE:  # though in between, the database was there
-                    self._refuse(some, RefusedEvents("the database fails to write it"))
+                failures += self._cause_unclear
+                if failures >= _MAX_FAILURES:  # although the database was available in between
+                    self._refuse(items, RefusedEvents("the database fails to write it"))
                     return
-            if self._instead(some, predictions, labels) or self._expired(some):
+            if self._apply_policy(items, predictions, labels) or self._fail_if_late(items):
                 return
             direct = True
             with self._changed:
-                # Not only for the database: there may be room to spill again.
-                self._changed.wait_for(lambda: self._there or self._closing, _AGAIN)
+                # A timeout, because there may also be space for the spill again.
+                self._changed.wait_for(lambda: self._available or self._closing, _RETRY_SECONDS)
             if self._closing:
-                time.sleep(_AGAIN / 10)
+                time.sleep(_RETRY_SECONDS / 10)
 
-    def _written(
-        self, some: list[_Work], predictions: list[Prediction], labels: list[Label]
+    def _try_write(
+        self, items: list[_Item], predictions: list[Prediction], labels: list[Label]
     ) -> bool:
-        """Whether the database has taken the events, or has refused them for good."""
+        """Write items; False if the database is unavailable (refused items count as done)."""
         try:
             results = self._write(predictions, labels)
         except RefusedEvents as error:
-            self._refuse(some, error)
+            self._refuse(items, error)
             return True
         if results is None:
             return False
         self.written += len(predictions) + len(labels)
-        _settle(some, results)
+        _set_results(items, results)
         return True
 
-    def _expired(self, some: list[_Work]) -> bool:
-        """Whether there is no time left to wait for the database."""
+    def _fail_if_late(self, items: list[_Item]) -> bool:
+        """Fail items if the deadline has passed; return whether it has."""
         if time.monotonic() <= self._deadline:
             return False
-        self.refused += sum(work.size for work in some)
-        for work in some:
-            work.future.set_exception(TimeoutError("the event log is away"))
+        self.refused += sum(item.size for item in items)
+        for item in items:
+            item.future.set_exception(TimeoutError("the event log is away"))
         return True
 
-    def _refuse(self, some: list[_Work], error: RefusedEvents) -> None:
-        """Keep each work by itself, and each prediction, so that only the one at fault fails."""
-        if len(some) > 1:
-            for work in some:
-                self._keep([work])
+    def _refuse(self, items: list[_Item], error: RefusedEvents) -> None:
+        """Refuse one event; several are stored one by one, so that only the invalid ones fail."""
+        if len(items) > 1:
+            for item in items:
+                self._store([item])
             return
-        (work,) = some
-        if len(work.predictions) > 1 and not work.labels:
-            self._keep_apart(work)
+        (item,) = items
+        if len(item.predictions) > 1 and not item.labels:
+            self._store_singly(item)
             return
-        self.refused += work.size
-        work.future.set_exception(RefusedEvents(str(error), [p.id for p in work.predictions]))
+        self.refused += item.size
+        item.future.set_exception(RefusedEvents(str(error), [p.id for p in item.predictions]))
 
-    def _keep_apart(self, work: _Work) -> None:
-        parts = [_Work([prediction], ()) for prediction in work.predictions]
-        for part in parts:
-            self._keep([part])
-        faults = [error for part in parts if (error := part.future.exception()) is not None]
-        bad = [i for error in faults if isinstance(error, RefusedEvents) for i in error.ids]
-        if bad:
-            work.future.set_exception(RefusedEvents(str(faults[0]), bad))
-        elif faults:
-            work.future.set_exception(faults[0])
+    def _store_singly(self, item: _Item) -> None:
+        """Store each prediction by itself; then fail with the ids of the refused ones, if any."""
+        items = [_Item([prediction], ()) for prediction in item.predictions]
+        for single in items:
+            self._store([single])
+        errors = [error for single in items if (error := single.future.exception()) is not None]
+        ids = [i for error in errors if isinstance(error, RefusedEvents) for i in error.ids]
+        if ids:
+            item.future.set_exception(RefusedEvents(str(errors[0]), ids))
+        elif errors:
+            item.future.set_exception(errors[0])
         else:
-            work.future.set_result([])
+            item.future.set_result([])
 
-    def _instead(
-        self, some: list[_Work], predictions: list[Prediction], labels: list[Label]
+    def _apply_policy(
+        self, items: list[_Item], predictions: list[Prediction], labels: list[Label]
     ) -> bool:
-        """What the policy says while the database is away; False: wait."""
+        """Spill or drop items while the database is unavailable; False: the caller has to wait."""
         count = len(predictions) + len(labels)
         if self._policy == "drop":
             self.dropped += count
-            _settle(some, ["dropped"] * len(labels))
+            _set_results(items, ["dropped"] * len(labels))
             return True
         if self._policy == "spill":
             try:
-                done = self._spill.write([*predictions, *labels])
+                spilled = self._spill.write([*predictions, *labels])
             except OSError:
                 return False
-            if done:
+            if spilled:
                 self.spilled += count
                 self._recovery.goes_on()
-                _settle(some, ["kept"] * len(labels))
-            return done
+                _set_results(items, ["kept"] * len(labels))
+            return spilled
         return False
 
     # -- the database ----------------------------------------------------------------------
@@ -319,74 +325,77 @@ class EventLog:
     def _write(
         self, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool = False
     ) -> list[str] | None:
-        """None: the database is away, and a thread looks for when it is back."""
+        """Write events; None if the database is unavailable (a thread then polls it)."""
         try:
-            with self._database:
+            with self._database_lock:
                 return self._events.write(predictions, labels, late=late)
         except RefusedEvents:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it was, the events aren't kept
-            self._doubtful = not isinstance(error, SourceUnreadable) or isinstance(
+        except Exception as error:  # noqa: BLE001 - whatever the error is, the events aren't stored
+            self._cause_unclear = not isinstance(error, SourceUnreadable) or isinstance(
                 error, WriteFailed
             )
-            self.reason = _reason(error)
-            if self._there:
-                self._there = False
+            self.reason = _safe_reason(error)
+            if self._available:
+                self._available = False
                 self.outages += 1
-                threading.Thread(target=self._look, name="events-away", daemon=True).start()
+                threading.Thread(
+                    target=self._await_database, name="events-away", daemon=True
+                ).start()
             return None
 
     @property
-    def _can_bring_in(self) -> bool:
-        return self._recovery.behind and self._there
+    def _can_recover(self) -> bool:
+        return self._recovery.behind and self._available
 
-    def _bring_in(self) -> None:
-        if self._can_bring_in:
+    def _recover(self) -> None:
+        if self._can_recover:
             self._recovery.bring_in()
 
-    def _bring(
+    def _write_spilled(
         self, predictions: Sequence[Prediction], labels: Sequence[Label]
     ) -> Literal["written", "failed", "away"]:
-        """Write what was spilled; see ``recovery.Write``."""
+        """Write spilled events; see ``recovery.Write``."""
         if self._write(predictions, labels, late=True) is not None:
             return "written"
-        if not self._doubtful:
+        if not self._cause_unclear:
             return "away"
         with self._changed:
-            self._changed.wait_for(lambda: self._there, 3 * _AGAIN)
-            return "failed" if self._there else "away"
+            self._changed.wait_for(lambda: self._available, 3 * _RETRY_SECONDS)
+            return "failed" if self._available else "away"
 
-    def _count(self, written: int, refused: int) -> None:
+    def _count_recovered(self, written: int, refused: int) -> None:
         self.written += written
         self.refused += refused
 
-    def _look(self) -> None:
-        """Try the database now and then; not in the thread that writes, which may spill on."""
+    def _await_database(self) -> None:
+        """Poll the database until it is available (in a thread, as the writer thread spills)."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing, _AGAIN)
+                self._changed.wait_for(lambda: self._closing, _RETRY_SECONDS)
             try:
-                with self._database:
+                with self._database_lock:
                     if self._closing:
                         return
                     self._events.write((), ())
-            except Exception as error:  # noqa: BLE001 - still away
-                self.reason = _reason(error)
+            except Exception as error:  # noqa: BLE001 - still unavailable
+                self.reason = _safe_reason(error)
                 continue
             with self._changed:
-                self._there, self.reason = True, None
+                self._available, self.reason = True, None
                 self._changed.notify_all()
             return
 
 
-def _settle(some: list[_Work], results: list[str]) -> None:
+def _set_results(items: list[_Item], results: list[str]) -> None:
+    """Complete each item's future with the results of its labels."""
     start = 0
-    for work in some:
-        end = start + len(work.labels)
-        work.future.set_result(results[start:end])
+    for item in items:
+        end = start + len(item.labels)
+        item.future.set_result(results[start:end])
         start = end
 
 
-def _reason(error: Exception) -> str:
-    # Only our own sentences are known to be without values.
+def _safe_reason(error: Exception) -> str:
+    # Only our own messages are known to contain no values.
     return error.message if isinstance(error, MlopsError) else type(error).__name__

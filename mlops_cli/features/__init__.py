@@ -1,4 +1,4 @@
-"""From validated tables to feature rows: joins, windows and expressions, as of a moment.
+"""Features: joins, windows and expressions over validated tables, as of the prediction time.
 
-``program`` is the whole of it as one object, the same for a table and for a request.
+``program`` is all of it as one object, the same for a table and for a request.
 """

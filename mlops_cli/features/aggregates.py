@@ -1,9 +1,9 @@
 """Aggregates of past events, exact and independent of where counting starts.
 
-Sums are kept as prefix sums of fixed-point integers (Int128), so that a window's sum is the
-difference of two looked-up numbers: n log n work whatever the span, no accumulated rounding, and
-the same bits whether the rows come all at once or one by one. A floating-point running sum has
-neither property (Higham, "The Accuracy of Floating Point Summation", 1993).
+Sums are prefix sums of fixed-point integers (Int128), so that a window's sum is the difference of
+two looked-up numbers: n log n work for any span, no accumulated rounding errors, and the same
+bits whether the rows come all at once or one by one. A floating-point running sum has neither
+property (Higham, "The Accuracy of Floating Point Summation", 1993).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Aggregate:
 
     @classmethod
     def parse(cls, name: str, text: str, place: str) -> Aggregate:
-        """Read ``function(argument)``.
+        """Parse ``function(argument)``.
 
         Raises
         ------
@@ -68,27 +68,27 @@ class Aggregate:
 
     @property
     def width(self) -> int:
-        """How many columns ``running`` makes of its values."""
+        """Number of columns that ``running`` returns."""
         return {"mean": 2, "sum": 2, "std": 3}.get(self.function, 1)
 
     def running(self, values: Sequence[float | None]) -> list[list[Any]]:
-        """Prefix sums of usable values, as ``components`` has them, but from 0 on.
+        """Prefix sums of usable values, like those of ``components``, but starting with 0.
 
-        Of extremes it is the values themselves.
+        For minimum and maximum, these are the values themselves.
         """
         if self.function in EXTREMES:
             return [list(values)]
-        columns = [_prefix(v is not None for v in values)]
+        columns = [_prefix_sums(v is not None for v in values)]
         if self.width > 1:
-            # Halves go to the even neighbour, here and in Polars.
+            # Python and Polars both round halves to even.
             fixed = [0 if v is None else round(v * self._scale) for v in values]
-            columns.append(_prefix(fixed))
+            columns.append(_prefix_sums(fixed))
             if self.function == "std":
-                columns.append(_prefix(f * f for f in fixed))
+                columns.append(_prefix_sums(f * f for f in fixed))
         return columns
 
     def column(self) -> pl.Expr:
-        """Its column of events, float64: each one's value, or 1 where it only counts them."""
+        """Column of event values, float64: the expression's value, or 1 if events are counted."""
         import polars as pl
 
         if self.value is None:
@@ -98,21 +98,21 @@ class Aggregate:
         return self.value.expr.cast(pl.Float64).alias(self.name)
 
     def usable(self) -> pl.Expr:
-        """The same with null for each value that doesn't count."""
+        """Column of event values, with null for each that doesn't count."""
         import polars as pl
 
         value = pl.col(self.name)
         if self.function not in EXTREMES:
-            return pl.when(self._fits).then(value).alias(self.name)
-        # Of two zeros the first would win, whatever its sign: there is but one here.
-        found = pl.when(value == 0.0).then(0.0).when(value.is_finite()).then(value)
-        return found.alias(self.name)
+            return pl.when(self._is_summable).then(value).alias(self.name)
+        # 0.0 and -0.0 are equal, and the first of them would win, so both become 0.0.
+        normalised = pl.when(value == 0.0).then(0.0).when(value.is_finite()).then(value)
+        return normalised.alias(self.name)
 
     def components(self) -> list[pl.Expr]:
-        """Integer columns whose prefix sums give the aggregate: count, and sums if needed."""
+        """Integer columns whose prefix sums give the aggregate: the count, and sums if needed."""
         import polars as pl
 
-        value, usable = pl.col(self.name), self._fits
+        value, usable = pl.col(self.name), self._is_summable
         parts = [usable.fill_null(value=False).cast(pl.Int64).alias(f"_n_{self.name}")]
         if self.width > 1:
             fixed = pl.when(usable).then((value * self._scale).round()).otherwise(0.0)
@@ -123,7 +123,7 @@ class Aggregate:
         return parts
 
     def finish(self, within: Mapping[str, pl.Expr]) -> pl.Expr:
-        """The aggregate from its window's integer sums; null where it has no value."""
+        """The aggregate from its window's integer sums; null if it has no value."""
         import polars as pl
 
         n = within[f"_n_{self.name}"]
@@ -143,12 +143,12 @@ class Aggregate:
         return SQUARE_SCALE if self.function == "std" else SUM_SCALE
 
     @property
-    def _fits(self) -> pl.Expr:
+    def _is_summable(self) -> pl.Expr:
         import polars as pl
 
         value, limit = pl.col(self.name), _SQUARE_LIMIT if self.function == "std" else _LIMIT
         return value.is_finite() & (value.abs() < limit)
 
 
-def _prefix(values: Iterable[int]) -> list[int]:
+def _prefix_sums(values: Iterable[int]) -> list[int]:
     return list(accumulate(values, initial=0))

@@ -1,4 +1,4 @@
-"""What ``featurize.clean`` replaces in a source's columns."""
+"""Expressions of ``featurize.clean`` that replace values in a source's columns."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ __all__ = ["cleaning_expressions"]
 def cleaning_expressions(
     source: str, rules: Sequence[CleanRule], schema: Mapping[str, pl.DataType]
 ) -> list[dict[str, pl.Expr]]:
-    """Rule by rule the columns that are replaced; each keeps its type.
+    """For each rule, the columns that it replaces; each keeps its type.
 
     Raises
     ------
     BadParams
-        If a column isn't there, or gets values of another type.
+        If a column doesn't exist, or gets values of another type.
     """
     return [
         {
-            column: _replaced(Expression(sql, f"featurize.clean.{i}.set.{column}"), column, schema)
+            column: _replacement(
+                Expression(sql, f"featurize.clean.{i}.set.{column}"), column, schema
+            )
             for column, sql in rule.set.items()
         }
         for i, rule in enumerate(rules)
@@ -37,19 +39,19 @@ def cleaning_expressions(
     ]
 
 
-def _replaced(expression: Expression, column: str, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+def _replacement(expression: Expression, column: str, schema: Mapping[str, pl.DataType]) -> pl.Expr:
     import polars as pl
 
     if column not in schema:
         raise BadParams(
             f"{expression.place} replaces a column that is not there", nearest(column, schema)
         )
-    dtype, made = schema[column], expression.type_in(pl.Schema(schema))
-    # What looks the column up knows it by its type.
-    fits = ingested_type(made) == dtype or made == pl.Null
-    if not fits and not (made.is_integer() and dtype == DTYPES["number"]):
+    dtype, result = schema[column], expression.type_in(pl.Schema(schema))
+    # Joins, windows and rules rely on the type of the column.
+    fits = ingested_type(result) == dtype or result == pl.Null
+    if not fits and not (result.is_integer() and dtype == DTYPES["number"]):
         raise BadParams(
-            f"{expression.place} gives the type {type_name(made)}, "
+            f"{expression.place} gives the type {type_name(result)}, "
             f"and {column} is of type {type_name(dtype)}",
             f"State another type under ingest.sources, or cast: {expression.sql!r}.",
         )

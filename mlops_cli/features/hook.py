@@ -1,4 +1,4 @@
-"""The project's own functions, named in ``params.yaml`` as ``module:function``."""
+"""Loads the project's own function (hook), named in ``params.yaml`` as ``module:function``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["importable", "load_hook"]
 
 @contextmanager
 def importable(root: Path) -> Iterator[None]:
-    """Let modules of the project folder be imported inside the block."""
+    """Allow imports of the project's modules inside the block."""
     sys.path.insert(0, str(root))
     try:
         yield
@@ -25,7 +25,7 @@ def importable(root: Path) -> Iterator[None]:
 
 
 def load_hook(name: str | None, root: Path) -> Callable[..., Any] | None:
-    """The function of ``module:function``, or None where none is named.
+    """The function named ``module:function``; None if none is named.
 
     Raises
     ------
@@ -36,15 +36,15 @@ def load_hook(name: str | None, root: Path) -> Callable[..., Any] | None:
         return None
     module, _, attribute = name.partition(":")
     hint = "Write `module:function`, with module.py in the project's folder."
-    # A bundle names it as well: an installed module, imported for that, may do anything.
+    # Only a module of the project: bundles name hooks, and an installed module may do anything.
     file = root.joinpath(*module.split("."))
     if not (file.with_suffix(".py").is_file() or (file / "__init__.py").is_file()):
         raise BadParams(f"featurize.hook {name!r}: there is no {module}.py in {root}", hint)
     try:
         with importable(root):
-            found = getattr(importlib.import_module(module), attribute, None)
+            hook = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
         raise BadParams(f"featurize.hook {name!r}: {error}", hint) from None
-    if not callable(found):
+    if not callable(hook):
         raise BadParams(f"featurize.hook {name!r}: {module} has no function {attribute!r}", hint)
-    return found  # type: ignore[no-any-return]
+    return hook  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Whether the base has the keys of joins and windows, in the types of the other side."""
+"""Checks that the base has the keys of joins and windows, in the types of the other side."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ def check_keys(
     Raises
     ------
     BadParams
-        If a key isn't there, or is of another type than the source's column.
+        If a key doesn't exist, or is of another type than the source's column.
     """
-    there = dict(base)
+    available = dict(base)
     for join in joins:
         schema = facts[join.source].schema
-        _check(f"featurize.joins.{join.name}.on", join.on, there, schema)
-        there |= {f"{join.name}_{column}": schema[column] for column in join.columns}
+        _check_pairs(f"featurize.joins.{join.name}.on", join.on, available, schema)
+        available |= {f"{join.name}_{column}": schema[column] for column in join.columns}
     for window in windows:
         schema = facts[window.source].schema
-        _check(f"featurize.windows.{window.name}.by", window.by, there, schema)
+        _check_pairs(f"featurize.windows.{window.name}.by", window.by, available, schema)
 
 
-def _check(
+def _check_pairs(
     place: str,
     pairs: Sequence[tuple[str, str]],
-    there: Mapping[str, pl.DataType],
+    available: Mapping[str, pl.DataType],
     schema: Mapping[str, pl.DataType],
 ) -> None:
     for key, column in pairs:
-        if key not in there:
+        if key not in available:
             raise BadParams(
                 f"{place} names the column {key!r}, which neither the base nor a join before has",
-                nearest(key, there),
+                nearest(key, available),
             )
-        if there[key] != schema[column]:
-            one, other = type_name(there[key]), type_name(schema[column])
+        if available[key] != schema[column]:
+            one, other = type_name(available[key]), type_name(schema[column])
             raise BadParams(
                 f"{place} compares {key!r}, of type {one}, with {column!r}, of type {other}",
                 "State one type for both, with `types` or a CAST under `derive`.",

@@ -1,4 +1,4 @@
-"""Look-ups of another source's facts: equal on keys, or the latest known at a moment."""
+"""Joins with another source: equal on keys, or the latest row known at the prediction time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class JoinPlan:
         Raises
         ------
         BadParams
-            If a column isn't there, or ``as_of`` is asked of a source without time.
+            If a column doesn't exist, or ``as_of`` is set for a source without time.
         """
         place = f"featurize.joins.{name}"
         for column in [*join.on.values(), *join.columns]:
@@ -57,12 +57,12 @@ class JoinPlan:
         return cls(name, join.source, tuple(join.on.items()), join.columns, join.as_of, join.within)
 
     def check_unique(self, table: pl.LazyFrame) -> None:
-        """Refuse an equal join whose keys would multiply rows.
+        """Refuse an equality join with duplicate keys, which would multiply rows.
 
         Raises
         ------
         DataRefused
-            Naming a key that stands in more than one row.
+            Naming a key that occurs in more than one row.
         """
         import polars as pl
 
@@ -70,9 +70,11 @@ class JoinPlan:
             return
         keys = [column for _, column in self.on]
         keyed = table.select(keys).drop_nulls()
-        double = keyed.group_by(keys).len(ROW).filter(pl.col(ROW) > 1).sort(keys).head(1).collect()
-        if double.height:
-            *key, count = double.row(0)
+        duplicates = (
+            keyed.group_by(keys).len(ROW).filter(pl.col(ROW) > 1).sort(keys).head(1).collect()
+        )
+        if duplicates.height:
+            *key, count = duplicates.row(0)
             shown = key[0] if len(key) == 1 else tuple(key)
             raise DataRefused(
                 f"featurize.joins.{self.name}: {self.source} has {count} rows for {shown!r}",
@@ -81,11 +83,11 @@ class JoinPlan:
 
     @property
     def reads(self) -> list[str]:
-        """The source's columns that it looks at, besides those that say when they are known."""
+        """The source's columns that it reads, besides those that say when they are known."""
         return list(dict.fromkeys([*(column for _, column in self.on), *self.columns]))
 
     def reach(self, span: Span) -> tuple[pl.Expr, pl.Expr] | None:
-        """From when to before when a row must have become known to count; None: any time."""
+        """When a row must have become known to count (end excluded); None: at any time."""
         import polars as pl
 
         if self.within is None:
@@ -95,21 +97,21 @@ class JoinPlan:
     def add(
         self, frame: pl.LazyFrame, table: pl.LazyFrame, facts: SourceSchema, span: Span
     ) -> pl.LazyFrame:
-        """``frame`` (sorted by ``_at`` where it has one) with ``<name>_<column>`` added.
+        """Add ``<name>_<column>`` to ``frame`` (sorted by ``_at`` if it has that column).
 
-        A value that became known at or after ``_at`` is not brought.
+        A value that became known at or after ``_at`` is null.
         """
         import polars as pl
 
-        known = facts.known(self.columns)
-        brought = [pl.col(c).alias(f"{self.name}_{c}") for c in self.columns]
+        known_at = facts.known(self.columns)
+        values = [pl.col(c).alias(f"{self.name}_{c}") for c in self.columns]
         keys = [pl.col(c).alias(f"_key{i}") for i, (_, c) in enumerate(self.on)]
         left, right = [b for b, _ in self.on], [f"_key{i}" for i in range(len(self.on))]
-        if self.as_of and known is not None:
-            # Of rows known at the same moment the last one counts, so the sort must be stable.
+        if self.as_of and known_at is not None:
+            # Of rows known at the same moment, the last one counts, so the sort must be stable.
             latest = (
-                table.select(known.alias(_KNOWN), *keys, *brought)
-                .filter(self._within_reach(span))
+                table.select(known_at.alias(_KNOWN), *keys, *values)
+                .filter(self._is_within_reach(span))
                 .sort(_KNOWN, maintain_order=True)
             )
             return frame.join_asof(
@@ -123,27 +125,29 @@ class JoinPlan:
                 allow_exact_matches=False,
                 check_sortedness=False,
             ).drop(_KNOWN, strict=False)
-        if known is None:
-            facts_of = table.select(*keys, *brought)
-            return _equal(frame, facts_of, left, right)
-        joined = _equal(frame, table.select(known.alias(_KNOWN), *keys, *brought), left, right)
+        if known_at is None:
+            lookup = table.select(*keys, *values)
+            return _join_equal(frame, lookup, left, right)
+        joined = _join_equal(
+            frame, table.select(known_at.alias(_KNOWN), *keys, *values), left, right
+        )
         names = [f"{self.name}_{c}" for c in self.columns]
         return joined.with_columns(
             pl.when(pl.col(_KNOWN) < pl.col(AT)).then(pl.col(n)).alias(n) for n in names
         ).drop(_KNOWN)
 
-    def _within_reach(self, span: Span) -> pl.Expr:
-        """Whether any row of the span can see a row of the source (false where never known)."""
+    def _is_within_reach(self, span: Span) -> pl.Expr:
+        """Whether any row of the span can see a row of the source (false if it is never known)."""
         import polars as pl
 
-        known = pl.col(_KNOWN)
-        before = known < pl.lit(span[1])
+        known_at = pl.col(_KNOWN)
+        before = known_at < pl.lit(span[1])
         if self.within is None:
             return before
-        return before & (known >= pl.lit(span[0]).dt.offset_by(f"-{self.within}"))
+        return before & (known_at >= pl.lit(span[0]).dt.offset_by(f"-{self.within}"))
 
 
-def _equal(
+def _join_equal(
     frame: pl.LazyFrame, table: pl.LazyFrame, left: list[str], right: list[str]
 ) -> pl.LazyFrame:
     return frame.join(table, left_on=left, right_on=right, how="left", maintain_order="left")

@@ -1,4 +1,4 @@
-"""The moment of prediction: what it may read, and what is known by then."""
+"""Prediction time: checks of its expression, and which values are known by then."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["blank_late_values", "check_prediction_time", "prediction_span"]
 
 
 def check_prediction_time(at: Expression, base: SourceSchema, source: str) -> None:
-    """Check the expression of the base source that gives the moment of prediction.
+    """Check the expression over the base source that gives the prediction time.
 
     Raises
     ------
     BadParams
-        If it reads what is known only later, or gives no date.
+        If it reads a value that is known only later, or isn't a date or time.
     """
     import polars as pl
 
@@ -47,9 +47,9 @@ def check_prediction_time(at: Expression, base: SourceSchema, source: str) -> No
 def blank_late_values(
     columns: Iterable[str], base: SourceSchema, *, timed: bool = True
 ) -> list[pl.Expr]:
-    """Base columns without the values that become known at or after the moment of prediction.
+    """Base columns with null for values that become known at or after the prediction time.
 
-    Without such a moment (``timed``), none of their values counts as known.
+    Without a prediction time (``timed`` is false), all of their values are null.
     """
     import polars as pl
 
@@ -65,9 +65,9 @@ def blank_late_values(
 
 
 def prediction_span(frame: pl.DataFrame) -> Span:
-    """First and last moment of prediction; of no use, but there, where time plays no part."""
+    """First and last prediction time; 1970 as a placeholder if there is none."""
     moments = frame[AT].drop_nulls() if AT in frame.columns else None
     if moments is None or not len(moments):
-        never = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-        return never, never
+        placeholder = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+        return placeholder, placeholder
     return cast("dt.datetime", moments.min()), cast("dt.datetime", moments.max())

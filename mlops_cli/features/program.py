@@ -1,7 +1,7 @@
 """The feature program: the rules of ``featurize``, compiled once, for a table or for one row.
 
-The same object makes the features of the whole table (in slices) and of one request, so that
-training and serving cannot differ. Nothing in it is fitted: what is learnt lives in the model.
+The same object computes the features of the whole table (in slices) and of one request, so that
+training and serving can't differ. Nothing in it is fitted: learned parameters are in the model.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _ORDER = "_order"
 
 
 def feature_kind(name: str, dtype: pl.DataType) -> str:
-    """How a model takes a feature of this type: number, boolean or category.
+    """The kind of a feature of this type in a model: number, boolean or category.
 
     Raises
     ------
     BadParams
-        For a type that no model takes, such as a date.
+        For a type that no model accepts, such as a date.
     """
     import polars as pl
 
@@ -59,7 +59,7 @@ def feature_kind(name: str, dtype: pl.DataType) -> str:
 
 @dataclass(frozen=True)
 class FeatureProgram:
-    """Feature rules, checked against the sources' schemas.
+    """Feature rules, compiled and checked against the sources' schemas.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ class FeatureProgram:
     hook
         The project's own function, already imported, or None.
     derive
-        The base source's derived columns (``ingest.sources.<base>.derive``), which a caller
-        who has the raw columns leaves to us.
+        The base source's derived columns (``ingest.sources.<base>.derive``), which are computed
+        for a caller that sends the raw columns.
     """
 
     rules: Featurize
@@ -92,10 +92,10 @@ class FeatureProgram:
         Raises
         ------
         BadParams
-            For the first rule that can't work, with the place where it stands.
+            For the first rule that can't work, with its place in ``params.yaml``.
         """
         facts = {
-            # No model takes a list or an object, and no request has one.
+            # No model accepts a list or an object, and no request has one.
             name: SourceSchema(
                 {c: t for c, t in schemas[name].items() if not t.is_nested()},
                 source.time,
@@ -105,19 +105,19 @@ class FeatureProgram:
             if name in schemas
         }
         program = cls(rules, facts, hook, dict(ingest.sources[rules.base].derive))
-        program._check()
+        program._check_rules()
         return program
 
-    # -- what it is made of ----------------------------------------------------------------
+    # -- parts -----------------------------------------------------------------------------
 
     @property
     def base(self) -> SourceSchema:
-        """The source of which each row is one prediction."""
+        """The source with one row for each prediction."""
         return self.facts[self.rules.base]
 
     @property
     def used_sources(self) -> list[str]:
-        """Sources that joins and windows look into, each once."""
+        """Sources that joins and windows read, each once."""
         return list(dict.fromkeys(plan.source for plan in self.plans))
 
     @property
@@ -143,8 +143,8 @@ class FeatureProgram:
 
     @cached_property
     def features(self) -> dict[str, Expression]:
-        """Feature -> expression over what joins, windows and the hook have added."""
-        made = {
+        """Feature -> expression over the columns that joins, windows and the hook add."""
+        aggregates = {
             c: Expression(f'"{c}"', f"featurize.windows.{c}")
             for w in self.windows
             for c in w.columns
@@ -153,14 +153,14 @@ class FeatureProgram:
             name: Expression(sql, f"featurize.features.{name}")
             for name, sql in self.rules.features.items()
         }
-        both = set(made) & set(stated)
-        if both:
-            name = min(both)
+        duplicates = set(aggregates) & set(stated)
+        if duplicates:
+            name = min(duplicates)
             raise BadParams(
                 f"featurize.features.{name} has the name of a window's aggregate",
                 "Windows' aggregates are features by themselves; choose another name.",
             )
-        return {**stated, **made}
+        return {**stated, **aggregates}
 
     @cached_property
     def kinds(self) -> dict[str, str]:
@@ -168,7 +168,7 @@ class FeatureProgram:
         import polars as pl
 
         empty = {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in self.facts.items()}
-        schema = self._prepared(pl.DataFrame(schema=dict(self.base.schema)), empty).schema
+        schema = self._prepare(pl.DataFrame(schema=dict(self.base.schema)), empty).schema
         kinds = {name: feature_kind(name, e.type_in(schema)) for name, e in self.features.items()}
         for name in self.rules.text:
             if name not in kinds:
@@ -190,7 +190,7 @@ class FeatureProgram:
 
     @cached_property
     def predict_at(self) -> Expression | None:
-        """The moment of prediction, over the base source; None where time plays no part."""
+        """The prediction time, over the base source; None if there is none."""
         if self.rules.predict_at is not None:
             return Expression(self.rules.predict_at, "featurize.predict_at")
         if self.base.time is not None:
@@ -199,15 +199,15 @@ class FeatureProgram:
 
     @cached_property
     def repairs(self) -> dict[str, list[dict[str, pl.Expr]]]:
-        """Source -> rule by rule the columns that ``featurize.clean`` replaces."""
+        """Source -> for each rule, the columns that ``featurize.clean`` replaces."""
         return {
             n: cleaning_expressions(n, self.rules.clean, f.schema) for n, f in self.facts.items()
         }
 
-    # -- what it does ----------------------------------------------------------------------
+    # -- computation -----------------------------------------------------------------------
 
     def repaired(self, source: str, table: pl.LazyFrame) -> pl.LazyFrame:
-        """``table`` with the values that ``featurize.clean`` replaces."""
+        """``table`` with values replaced by ``featurize.clean``."""
         for replaced in self.repairs[source]:
             table = table.with_columns(replaced.values())
         return table
@@ -217,10 +217,10 @@ class FeatureProgram:
         table = self.repaired(source, table)
         for i, rule in enumerate(self.rules.clean):
             if rule.source == source and rule.keep is not None:
-                table = table.filter(self._keep(i).over(self.facts[source].schema))
+                table = table.filter(self._keep_condition(i).over(self.facts[source].schema))
         return table
 
-    def _keep(self, rule: int) -> Expression:
+    def _keep_condition(self, rule: int) -> Expression:
         return Expression(self.rules.clean[rule].keep or "TRUE", f"featurize.clean.{rule}.keep")
 
     def transform(self, base: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
@@ -231,8 +231,8 @@ class FeatureProgram:
         base
             Repaired rows of the base source; columns that become known late may be missing.
         tables
-            Source -> cleaned rows, for the sources that joins and windows look into. What
-            became known at or after a row's moment of prediction is never seen.
+            Source -> cleaned rows, for the sources that joins and windows read. Values that
+            became known at or after a row's prediction time are never used.
 
         Returns
         -------
@@ -241,14 +241,14 @@ class FeatureProgram:
         """
         import polars as pl
 
-        made = self._prepared(base, tables)
-        there = dict.fromkeys(made.columns)
+        frame = self._prepare(base, tables)
+        available = dict.fromkeys(frame.columns)
         for e in self.features.values():
-            e.over(there)
-        return self.select_features(made).cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
+            e.over(available)
+        return self.select_features(frame).cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
 
     def select_features(self, made: pl.DataFrame) -> pl.DataFrame:
-        """The features of rows that have all columns which these read."""
+        """Compute the features of rows that have all columns which the features read."""
         import polars as pl
 
         features = made.select(e.expr.alias(name) for name, e in self.features.items())
@@ -259,89 +259,95 @@ class FeatureProgram:
             if types[name].is_float() and (e.may_be_infinite or self.hook is not None)
         )
 
-    def _prepared(self, base: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
-        """Base rows with what joins, windows and the hook add."""
+    def _prepare(self, base: pl.DataFrame, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+        """Base rows with the columns that joins, windows and the hook add."""
         import polars as pl
 
-        start = self._at_prediction(base)
+        start = self._sort_by_prediction_time(base)
         span = prediction_span(start)
-        seen = {s: self._within_reach(s, tables[s], span) for s in self.used_sources}
+        visible = {s: self._read_reachable(s, tables[s], span) for s in self.used_sources}
         frame = start.lazy()
         for join in self.joins:
-            frame = join.add(frame, seen[join.source], self.facts[join.source], span)
+            frame = join.add(frame, visible[join.source], self.facts[join.source], span)
         joined = frame.collect(engine="in-memory")
-        asked = [
+        queries = [
             answer
             for w in self.windows
-            for answer in w.answers(joined, seen[w.source], self.facts[w.source], span)
+            for answer in w.answers(joined, visible[w.source], self.facts[w.source], span)
         ]
-        made = joined.hstack(
-            [c for answer in pl.collect_all(asked, engine="in-memory") for c in answer]
+        result = joined.hstack(
+            [c for answer in pl.collect_all(queries, engine="in-memory") for c in answer]
         ).sort(_ORDER)
-        return made if self.hook is None else self.hooked(made)
+        return result if self.hook is None else self.hooked(result)
 
-    def _within_reach(self, source: str, table: pl.LazyFrame, span: Span) -> pl.LazyFrame:
-        """What joins and windows can see of a source, read once for all of them."""
+    def _read_reachable(self, source: str, table: pl.LazyFrame, span: Span) -> pl.LazyFrame:
+        """The rows of a source that joins and windows can see, read once for all of them."""
         plans = [plan for plan in self.plans if plan.source == source]
         facts = self.facts[source]
         columns = dict.fromkeys([*facts.times, *(c for plan in plans for c in plan.reads)])
         spans = [plan.reach(span) for plan in plans]
         if facts.times and None not in spans:
             # Only stored columns are compared, so that parts of a file that can't matter are
-            # passed over by their statistics.
+            # skipped by their statistics.
             table = table.filter(facts.may_be_known([s for s in spans if s is not None]))
         return table.select(list(columns)).collect().lazy()
 
-    def _at_prediction(self, base: pl.DataFrame) -> pl.DataFrame:
-        """Base rows sorted by the moment of prediction, with later knowledge blanked out."""
+    def _sort_by_prediction_time(self, base: pl.DataFrame) -> pl.DataFrame:
+        """Base rows sorted by prediction time, with null for values that become known later."""
         import polars as pl
 
-        schema, given = self.base.schema, set(base.columns)
-        missing = [pl.lit(None, dtype=t).alias(c) for c, t in schema.items() if c not in given]
+        schema, present = self.base.schema, set(base.columns)
+        missing = [pl.lit(None, dtype=t).alias(c) for c, t in schema.items() if c not in present]
         frame = base.lazy().with_columns(missing).with_row_index(_ORDER)
         late = [c for c in self.base.late if c in schema]
         if self.predict_at is None:
             return frame.with_columns(blank_late_values(late, self.base, timed=False)).collect()
-        at = utc_moment(self.predict_at.over(schema), self.predict_at.type_in(pl.Schema(schema)))
-        frame = frame.with_columns(at.alias(AT))
+        prediction_time = utc_moment(
+            self.predict_at.over(schema), self.predict_at.type_in(pl.Schema(schema))
+        )
+        frame = frame.with_columns(prediction_time.alias(AT))
         frame = frame.with_columns(blank_late_values(late, self.base))
         return frame.sort(AT, maintain_order=True).collect()
 
     def hooked(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """What the project's own function makes of a frame.
+        """Apply the project's own function to a frame.
 
         Raises
         ------
         BadParams
-            If it gives no table, or another number of rows.
+            If it returns no table, or another number of rows.
         """
         import polars as pl
 
-        assert self.hook is not None  # noqa: S101 - the caller asked
-        made = self.hook(frame)
-        if not isinstance(made, pl.DataFrame) or made.height != frame.height:
-            got = f"{made.height} rows" if isinstance(made, pl.DataFrame) else type(made).__name__
+        assert self.hook is not None  # noqa: S101 - the caller checked
+        result = self.hook(frame)
+        if not isinstance(result, pl.DataFrame) or result.height != frame.height:
+            got = (
+                f"{result.height} rows"
+                if isinstance(result, pl.DataFrame)
+                else type(result).__name__
+            )
             raise BadParams(
                 f"featurize.hook {self.rules.hook!r} gave {got} for {frame.height} rows",
                 "It takes a Polars DataFrame and gives it back with more columns, row by row.",
             )
-        return made
+        return result
 
-    def _check(self) -> None:
+    def _check_rules(self) -> None:
         import polars as pl
 
         schema = self.base.schema
         for i, rule in enumerate(self.rules.clean):
             if rule.keep is not None and rule.source in self.facts:
-                self._keep(i).check_condition(pl.Schema(self.facts[rule.source].schema))
+                self._keep_condition(i).check_condition(pl.Schema(self.facts[rule.source].schema))
         for name, facts in self.facts.items():
             self.cleaned(name, pl.LazyFrame(schema=dict(facts.schema))).collect_schema()
         self._check_base(schema)
         check_keys(schema, self.joins, self.windows, self.facts)
         for join in self.joins:
-            self._check_needs_moment(join.name, join.as_of, "joins")
+            self._check_has_prediction_time(join.name, join.as_of, "joins")
         for window in self.windows:
-            self._check_needs_moment(window.name, needed=True, section="windows")
+            self._check_has_prediction_time(window.name, needed=True, section="windows")
         if not self.features:
             raise BadParams("featurize gives no feature", "State some under `featurize.features`.")
         _ = self.kinds
@@ -361,7 +367,7 @@ class FeatureProgram:
         if self.predict_at is not None:
             check_prediction_time(self.predict_at, self.base, self.rules.base)
 
-    def _check_needs_moment(self, name: str, needed: bool, section: str) -> None:
+    def _check_has_prediction_time(self, name: str, needed: bool, section: str) -> None:
         if needed and self.predict_at is None:
             raise BadParams(
                 f"featurize.{section}.{name} looks at the past, but rows of "
@@ -369,7 +375,7 @@ class FeatureProgram:
                 f"State `ingest.sources.{self.rules.base}.time` or `featurize.predict_at`.",
             )
 
-    # -- as a file -------------------------------------------------------------------------
+    # -- serialisation ---------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``program.json``."""
@@ -383,7 +389,7 @@ class FeatureProgram:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], hook: Hook | None = None) -> FeatureProgram:
-        """What ``to_json`` gave, ready to run."""
+        """Restore a program from ``to_json``."""
         import json
 
         rules = Featurize.model_validate_json(json.dumps(content["rules"]))

@@ -1,4 +1,4 @@
-"""The columns of a request: what a caller gives so that a feature program can be computed."""
+"""Columns of a request: what a caller sends so that the features can be computed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["RequestColumns"]
 
 @dataclass(frozen=True)
 class RequestColumns:
-    """The columns of the base source that are read, and those that follow from others.
+    """Base columns that a feature program reads, and those that are derived from others.
 
     Attributes
     ----------
     derived
         All columns of ``derive``.
     necessary, wanted
-        Those that features need, and these with the carried ones.
+        Columns that features need; the same with the carried ones.
     """
 
     program: FeatureProgram
@@ -36,7 +36,7 @@ class RequestColumns:
 
     @classmethod
     def of(cls, program: FeatureProgram, carried: Sequence[str] = ()) -> RequestColumns:
-        """Those of a program; ``carried`` columns are read where they are given."""
+        """The columns of a program; ``carried`` columns are read if they are sent."""
         import polars as pl
 
         base = program.rules.base
@@ -44,7 +44,7 @@ class RequestColumns:
             name: Expression(sql, f"ingest.sources.{base}.derive.{name}")
             for name, sql in program.derive.items()
         }
-        necessary = _closure(_read_by_features(program), program, derived)
+        necessary = _closure(_columns_of_features(program), program, derived)
         wanted = necessary | _closure(carried, program, derived)
         for name in wanted & set(derived):
             derived[name].type_in(pl.Schema(program.base.schema))
@@ -52,12 +52,12 @@ class RequestColumns:
 
     @property
     def own(self) -> list[str]:
-        """Those that are read, in the source's order."""
+        """The columns that are read, in the source's order."""
         return [c for c in self.program.base.schema if c in self.wanted and c != PENDING]
 
     def types(self) -> dict[str, pl.DataType]:
-        """Column -> type of everything that a caller may give."""
-        schema, raw = self.program.base.schema, self._raw()
+        """Column -> type of everything that a caller may send."""
+        schema, raw = self.program.base.schema, self._raw_columns()
         return {
             c: t for c, t in schema.items() if (c not in self.derived and c != PENDING) or c in raw
         }
@@ -65,21 +65,21 @@ class RequestColumns:
     def needed(self) -> tuple[str, ...]:
         """Raw columns that each row must have."""
         late = self.program.base.late
-        return tuple(c for c in self._raw() if c in self.necessary and c not in late)
+        return tuple(c for c in self._raw_columns() if c in self.necessary and c not in late)
 
     def optional(self) -> tuple[str, ...]:
-        """Raw columns that may be missing: they are carried, or known only later."""
+        """Raw columns that may be missing: carried ones, and those known only later."""
         late = self.program.base.late
-        return tuple(c for c in self._raw() if c not in self.necessary or c in late)
+        return tuple(c for c in self._raw_columns() if c not in self.necessary or c in late)
 
-    def _raw(self) -> list[str]:
-        given = [c for c in self.own if c not in self.derived]
-        # A derived column may replace a given one of the same name.
+    def _raw_columns(self) -> list[str]:
+        stored = [c for c in self.own if c not in self.derived]
+        # A derived column may replace a raw one of the same name.
         replaced = (c for c, e in self.derived.items() if c in self.wanted and c in e.columns)
-        return [*given, *replaced]
+        return [*stored, *replaced]
 
 
-def _read_by_features(program: FeatureProgram) -> list[str]:
+def _columns_of_features(program: FeatureProgram) -> list[str]:
     if program.hook is not None:
         return list(program.base.schema)
     read = [c for e in program.features.values() for c in e.columns]
@@ -91,22 +91,22 @@ def _read_by_features(program: FeatureProgram) -> list[str]:
 def _closure(
     read: Sequence[str], program: FeatureProgram, derived: Mapping[str, Expression]
 ) -> set[str]:
-    """Base columns among these, and those that they follow from."""
-    wanted: set[str] = set()
-    todo = list(read)
-    while todo:
-        column = todo.pop()
-        if column in wanted or column not in program.base.schema or column == PENDING:
+    """These base columns, and those from which they are computed."""
+    columns: set[str] = set()
+    queue = list(read)
+    while queue:
+        column = queue.pop()
+        if column in columns or column not in program.base.schema or column == PENDING:
             continue
-        wanted.add(column)
-        todo += _read_by(column, program, derived)
-    return wanted
+        columns.add(column)
+        queue += _inputs_of(column, program, derived)
+    return columns
 
 
-def _read_by(
+def _inputs_of(
     column: str, program: FeatureProgram, derived: Mapping[str, Expression]
 ) -> Iterable[str]:
-    """What must be known so that this base column is."""
+    """Columns from which a base column is computed, or that say when it is known."""
     if column in derived:
         yield from derived[column].columns
     if column in program.base.late:

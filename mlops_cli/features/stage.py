@@ -1,4 +1,4 @@
-"""Featurize: the feature program over every labelled row, a slice at a time."""
+"""The featurize stage: the feature program over every labelled row, a slice at a time."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = ["run"]
 NOT_YET = "not known yet"
 OTHER = "no label"
 _TEXTS = ("category", "text")
-_LAST = 200_000
-"""Rows that the example is made from."""
+_EXAMPLE_ROWS = 200_000
+"""Number of last rows from which the example row is made."""
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
-    """Make ``data/features`` and ``data/program.json`` from the validated sources.
+    """Write ``data/features`` and ``data/program.json`` from the validated sources.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     for join in program.joins:
         join.check_unique(cleaned[join.source])
     base = scans[params.featurize.base]
-    total = int(base.select(_len()).collect().item())
+    total = int(base.select(_count_rows()).collect().item())
     tally = _Tally()
     with atomic_write(layout.features) as folder:
         folder.mkdir()
@@ -64,24 +64,26 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
             for number, rows in enumerate(_slices(program, base, total, tally)):
                 features = program.transform(rows, cleaned)
                 tally.add(features, rows[TARGET])
-                table = _bookkeeping(program, rows, features).hstack(features)
+                table = _bookkeeping_columns(program, rows, features).hstack(features)
                 parquet.sink(table, folder / f"part-{number:05d}.parquet")
                 progress.update("rows", tally.read, total)
-        except _polars_error() as error:
+        except _polars_error_type() as error:
             raise value_refusal(error, "featurize") from None
         tally.check(program)
-        write_json(layout.program, {**program.to_json(), "example": _example(program, base, total)})
+        write_json(
+            layout.program, {**program.to_json(), "example": _make_example(program, base, total)}
+        )
         write_json(layout.feature_report, tally.report(program))
     return tally.summary(program, layout.features)
 
 
-def _polars_error() -> type[Exception]:
+def _polars_error_type() -> type[Exception]:
     import polars as pl
 
     return pl.exceptions.PolarsError
 
 
-def _len() -> pl.Expr:
+def _count_rows() -> pl.Expr:
     import polars as pl
 
     return pl.len()
@@ -90,7 +92,7 @@ def _len() -> pl.Expr:
 def _slices(
     program: FeatureProgram, base: pl.LazyFrame, total: int, tally: _Tally
 ) -> Iterator[pl.DataFrame]:
-    """Labelled base rows, some at a time, with their number and label; the others are counted."""
+    """Labelled base rows in slices, with row number and label; unlabelled ones are counted."""
     import polars as pl
 
     size = program.rules.slice_rows
@@ -99,19 +101,19 @@ def _slices(
         rows = program.cleaned(name, base.slice(start, size).with_row_index(ROW, start)).collect()
         rows = rows.with_columns(program.target.expr.alias(TARGET))
         tally.read += min(size, total - start)
-        tally.kept += rows.height
+        tally.after_clean += rows.height
         tally.count_unlabelled(program, rows.filter(pl.col(TARGET).is_null()))
         labelled = rows.filter(pl.col(TARGET).is_not_null())
         yield labelled
 
 
-def _example(program: FeatureProgram, base: pl.LazyFrame, total: int) -> dict[str, Any] | None:
-    """A row that a caller could send, made up from the last rows that there are."""
-    rows = program.cleaned(program.rules.base, base.slice(max(0, total - _LAST)))
+def _make_example(program: FeatureProgram, base: pl.LazyFrame, total: int) -> dict[str, Any] | None:
+    """Example row for a request, made up from the last rows of the base."""
+    rows = program.cleaned(program.rules.base, base.slice(max(0, total - _EXAMPLE_ROWS)))
     return example_row(rows, RequestColumns.of(program).needed())
 
 
-def _bookkeeping(
+def _bookkeeping_columns(
     program: FeatureProgram, rows: pl.DataFrame, features: pl.DataFrame
 ) -> pl.DataFrame:
     """Row number, time, label and kept columns of the feature table."""
@@ -135,10 +137,10 @@ def _bookkeeping(
 
 @dataclass
 class _Tally:
-    """What has been counted over the slices so far."""
+    """Counts of all slices so far."""
 
     read: int = 0
-    kept: int = 0
+    after_clean: int = 0
     labelled: int = 0
     not_finite: int = 0
     """Rows whose target is infinite or not a number."""
@@ -149,7 +151,7 @@ class _Tally:
     equal: set[str] | None = None
 
     def count_unlabelled(self, program: FeatureProgram, rows: pl.DataFrame) -> None:
-        """Count rows without a label by the first reason that holds."""
+        """Count rows without a label by the first reason that applies."""
         import polars as pl
 
         reasons = {
@@ -158,21 +160,23 @@ class _Tally:
         }
         if PENDING in rows.columns:
             reasons = {NOT_YET: pl.col(PENDING), **reasons}
-        named = [pl.when(holds).then(pl.lit(name)) for name, holds in reasons.items()]
-        # With the rows' columns: a select of nothing but a literal has one row, however many.
-        counted = rows.with_columns(pl.coalesce(*named, pl.lit(OTHER)).alias(REASON))[REASON]
-        for name, count in counted.value_counts().sort(REASON).iter_rows():
+        choices = [pl.when(holds).then(pl.lit(name)) for name, holds in reasons.items()]
+        # With the rows' columns, because a select of only literals has one row.
+        first_reasons = rows.with_columns(pl.coalesce(*choices, pl.lit(OTHER)).alias(REASON))[
+            REASON
+        ]
+        for name, count in first_reasons.value_counts().sort(REASON).iter_rows():
             self.unlabelled[name] = self.unlabelled.get(name, 0) + count
 
     def add(self, features: pl.DataFrame, target: pl.Series) -> None:
-        """Take in one slice's features."""
+        """Add one slice's features."""
         self.labelled += features.height
         if not features.height:
             return
         if target.dtype.is_float():
             self.not_finite += int((~target.is_finite()).sum())
-        same = set(equal_to_target(features, target))
-        self.equal = same if self.equal is None else self.equal & same
+        leaking = set(equal_to_target(features, target))
+        self.equal = leaking if self.equal is None else self.equal & leaking
         for feature in features:
             name = feature.name
             self.missing[name] = self.missing.get(name, 0) + feature.null_count()
@@ -183,12 +187,12 @@ class _Tally:
                 self.most[name] = max(self.most.get(name, most), most)
 
     def check(self, program: FeatureProgram) -> None:
-        """Refuse what cannot be learnt from."""
+        """Refuse data that can't be learned from."""
         if not self.labelled:
-            why = ", ".join(f"{count} {name}" for name, count in self.unlabelled.items())
+            reasons = ", ".join(f"{count} {name}" for name, count in self.unlabelled.items())
             raise DataRefused(
-                f"none of {self.kept} rows of {program.rules.base} has a label "
-                f"({why or 'no rows'})",
+                f"none of {self.after_clean} rows of {program.rules.base} has a label "
+                f"({reasons or 'no rows'})",
                 f"featurize.target is {program.rules.target!r}: check it, and ingest.until.",
             )
         if self.not_finite:
@@ -214,11 +218,11 @@ class _Tally:
 
     def report(self, program: FeatureProgram) -> dict[str, Any]:
         """Plain values for ``reports/features.json``."""
-        constant = self._constant()
+        constant = self._constant_features()
         return {
             "rows": {
                 "read": self.read,
-                "removed by clean": self.read - self.kept,
+                "removed by clean": self.read - self.after_clean,
                 "unlabelled": dict(sorted(self.unlabelled.items())),
                 "labelled": self.labelled,
             },
@@ -226,25 +230,25 @@ class _Tally:
                 name: {
                     "kind": kind,
                     "missing": round(self.missing[name] / self.labelled, 6),
-                    "min": None if kind in _TEXTS else _plain(self.least.get(name)),
-                    "max": None if kind in _TEXTS else _plain(self.most.get(name)),
+                    "min": None if kind in _TEXTS else _round(self.least.get(name)),
+                    "max": None if kind in _TEXTS else _round(self.most.get(name)),
                     "constant": name in constant,
                 }
                 for name, kind in program.kinds.items()
             },
         }
 
-    def _constant(self) -> list[str]:
+    def _constant_features(self) -> list[str]:
         return [n for n in self.missing if self.least.get(n) == self.most.get(n)]
 
     def summary(self, program: FeatureProgram, path: Path) -> Summary:
-        """What to show."""
+        """The stage's summary."""
         rows = [("read", self.read)]
-        if self.read != self.kept:
-            rows.append(("removed by clean", self.read - self.kept))
+        if self.read != self.after_clean:
+            rows.append(("removed by clean", self.read - self.after_clean))
         rows += [(f"unlabelled: {k}", v) for k, v in sorted(self.unlabelled.items())]
         rows.append(("labelled", self.labelled))
-        constant = self._constant()
+        constant = self._constant_features()
         warnings = (f"constant features: {', '.join(constant)}",) if constant else ()
         return Summary(
             f"{len(program.features)} features of {self.labelled:,} rows",
@@ -254,7 +258,7 @@ class _Tally:
         )
 
 
-def _plain(value: Any) -> Any:
+def _round(value: Any) -> Any:
     if isinstance(value, float):
         # Six significant digits are enough to read, and NaN is not JSON.
         return float(f"{value:.6g}") if value == value else None  # noqa: PLR0124

@@ -1,4 +1,4 @@
-"""Checks of the label, and of features against it."""
+"""Checks that the target fits the task, and that no feature equals the target (leakage)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_fits", "equal_to_target"]
 
 
 def check_fits(dtype: pl.DataType, task: str, sql: str) -> None:
-    """Refuse a target of a type that the task can't have.
+    """Refuse a target whose type doesn't fit the task.
 
     Raises
     ------
@@ -35,21 +35,21 @@ def check_fits(dtype: pl.DataType, task: str, sql: str) -> None:
 
 
 def equal_to_target(features: pl.DataFrame, target: pl.Series) -> list[str]:
-    """The features that are the label itself, under the same or another type.
+    """Features that equal the label in every row, in the same or another type.
 
-    A number equals a boolean label as 0 and 1, a text as its spelling.
+    A number equals a boolean label as 0 and 1, a text by its spelling.
     """
     import polars as pl
 
     as_number = target.cast(pl.Float64, strict=False)
     as_text = target.cast(pl.String)
-    same = []
+    leaking = []
     for feature in features:
         if feature.dtype == pl.String:
             equal = feature.eq(as_text)
         else:
             equal = feature.cast(pl.Float64).eq(as_number)
-        # Nulls decide nothing; a feature that is all null is nothing's equal.
+        # A null equals nothing, so a feature with nulls isn't the label.
         if feature.null_count() < len(feature) and equal.fill_null(value=False).all():
-            same.append(feature.name)
-    return same
+            leaking.append(feature.name)
+    return leaking

@@ -1,4 +1,4 @@
-"""Windows over past rows of a key: which rows count, and the aggregates of their values."""
+"""Time windows over past rows of a key: which rows count, and aggregates of their values."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["AT", "KNOWN", "Span", "WindowPlan"]
 
 Span = tuple["dt.datetime", "dt.datetime"]
-"""The first and the last moment of prediction among some rows."""
+"""First and last prediction time of some rows."""
 
 AT = "_at"
-"""Datetime[us, UTC]: the moment of prediction of a base row."""
+"""Datetime[us, UTC]: the prediction time of a base row."""
 KNOWN = "_known"
 """Datetime[us, UTC]: when an event's values became known."""
 _ORDER = "_window_order"
@@ -58,7 +58,7 @@ class WindowPlan:
         Raises
         ------
         BadParams
-            If a column isn't there, an aggregate is malformed, or the source has no time.
+            If a column doesn't exist, an aggregate is malformed, or the source has no time.
         """
         import polars as pl
 
@@ -98,13 +98,13 @@ class WindowPlan:
 
     @property
     def reads(self) -> list[str]:
-        """The source's columns that it looks at, besides those that say when they are known."""
+        """The source's columns that it reads, besides those that say when they are known."""
         expressions = [self.where, *(a.value for a in self.aggregates)]
         read = [c for e in expressions if e is not None for c in e.columns]
         return list(dict.fromkeys([*(column for _, column in self.by), *read]))
 
     def reach(self, span: Span) -> tuple[pl.Expr, pl.Expr]:
-        """From when to before when a value must have become known to count in any row."""
+        """When a value must have become known to count in any row (end excluded)."""
         import polars as pl
 
         first = self.begin(span[0])
@@ -113,7 +113,7 @@ class WindowPlan:
         )
 
     def begin(self, at: dt.datetime) -> pl.Expr:
-        """From when on an event may count in a row at or after a moment.
+        """The earliest time of an event that may count in a row at or after a moment.
 
         A month before the 29th, 30th and 31st of March is the 28th of February, each at its own
         time of day: a later moment may look back to an earlier one, by less than a day.
@@ -130,30 +130,30 @@ class WindowPlan:
     def answers(
         self, frame: pl.DataFrame, table: pl.LazyFrame, facts: SourceSchema, span: Span
     ) -> list[pl.LazyFrame]:
-        """The window's columns for ``frame`` (sorted by ``_at``): lazy, row by row beside it.
+        """The window's columns for ``frame`` (sorted by ``_at``), as lazy frames of the same rows.
 
-        Only rows of ``table`` known before ``_at``, and at the earliest ``over`` before it, count.
-        ``span`` holds the first and last ``_at``: what lies outside of its reach isn't read.
+        Only rows of ``table`` count that became known before ``_at``, and at the earliest ``over``
+        before it. ``span`` is the first and last ``_at``: rows outside of its reach aren't read.
         """
         import polars as pl
 
         keys = [pl.col(b).alias(k) for (b, _), k in zip(self.by, self.key_names, strict=True)]
-        asked = frame.lazy().select(AT, *keys)
-        made = []
+        queries = frame.lazy().select(AT, *keys)
+        results = []
         for late, aggregates in self.groups(facts).items():
-            events = self._within_reach(self.history(table, facts, late, aggregates), span)
+            events = self._filter_to_reach(self.history(table, facts, late, aggregates), span)
             sums = [a for a in aggregates if a.function not in EXTREMES]
             extremes = [a for a in aggregates if a.function in EXTREMES]
             if sums:
-                made.append(self._sums(asked, events, sums))
+                results.append(self._compute_sums(queries, events, sums))
             if extremes:
-                made.append(self._extremes(asked, events, extremes))
-        return made
+                results.append(self._compute_extremes(queries, events, extremes))
+        return results
 
     def groups(self, facts: SourceSchema) -> dict[tuple[str, ...], list[Aggregate]]:
-        """Aggregates by when their values become known: each group has a window of its own.
+        """Aggregates by the columns that say when their values become known.
 
-        The key names the columns that say so, besides the one that says it of the whole row.
+        Each group has its own window. The column for the whole row isn't part of the key.
         """
         groups: dict[tuple[str, ...], list[Aggregate]] = {}
         for aggregate in self.aggregates:
@@ -165,7 +165,7 @@ class WindowPlan:
 
     @property
     def key_names(self) -> list[str]:
-        """What the key columns are called in ``history``."""
+        """Names of the key columns in ``history``."""
         return [f"_by{i}" for i in range(len(self.by))]
 
     def history(
@@ -175,42 +175,42 @@ class WindowPlan:
         late: Sequence[str],
         aggregates: Sequence[Aggregate],
     ) -> pl.LazyFrame:
-        """One row per row of ``table``: when it is known, its key, and each aggregate's value."""
+        """One row per row of ``table``: when it is known, its key, and the aggregates' values."""
         import polars as pl
 
-        known = facts.known(late)
-        assert known is not None  # noqa: S101 - compile refused sources without time
+        known_at = facts.known(late)
+        assert known_at is not None  # noqa: S101 - compile refused sources without time
         if self.delay is not None:
-            known = known.dt.offset_by(self.delay)
+            known_at = known_at.dt.offset_by(self.delay)
         if self.where is not None:
             table = table.filter(self.where.expr)
         keys = [pl.col(c).alias(k) for (_, c), k in zip(self.by, self.key_names, strict=True)]
-        return table.select(known.alias(KNOWN), *keys, *(a.column() for a in aggregates))
+        return table.select(known_at.alias(KNOWN), *keys, *(a.column() for a in aggregates))
 
-    def _within_reach(self, events: pl.LazyFrame, span: Span) -> pl.LazyFrame:
+    def _filter_to_reach(self, events: pl.LazyFrame, span: Span) -> pl.LazyFrame:
         import polars as pl
 
-        # Nulls (never known) fall out of the comparison as well.
+        # The comparison also drops rows that are never known (null).
         first, last = self.begin(span[0]), pl.lit(span[1])
-        reach = events.filter(pl.col(KNOWN) >= first, pl.col(KNOWN) < last)
-        return reach.sort(KNOWN, maintain_order=True)
+        reachable = events.filter(pl.col(KNOWN) >= first, pl.col(KNOWN) < last)
+        return reachable.sort(KNOWN, maintain_order=True)
 
-    def _sums(
-        self, asked: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
+    def _compute_sums(
+        self, queries: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
     ) -> pl.LazyFrame:
         import polars as pl
 
         keys = self.key_names
-        running = [_within(p.cum_sum(), keys) for a in aggregates for p in a.components()]
+        running = [_over_keys(p.cum_sum(), keys) for a in aggregates for p in a.components()]
         prefix = events.select(KNOWN, *keys, *running)
         columns = prefix.collect_schema().names()[1 + len(keys) :]
-        start = asked.with_columns(pl.col(AT).dt.offset_by(f"-{self.over}").alias("_from"))
+        frame = queries.with_columns(pl.col(AT).dt.offset_by(f"-{self.over}").alias("_from"))
         if self._by_calendar:
-            start = start.with_row_index(_ORDER)
+            frame = frame.with_row_index(_ORDER)
         for left, suffix in ((AT, "_to"), ("_from", "_before")):
             if self._by_calendar:
-                start = start.sort(left, maintain_order=True)
-            start = start.join_asof(
+                frame = frame.sort(left, maintain_order=True)
+            frame = frame.join_asof(
                 prefix.rename({c: c + suffix for c in columns}),
                 left_on=left,
                 right_on=KNOWN,
@@ -221,36 +221,38 @@ class WindowPlan:
                 coalesce=True,
             ).drop(KNOWN, strict=False)
         if self._by_calendar:
-            start = start.sort(_ORDER)
+            frame = frame.sort(_ORDER)
         within = {
             c: pl.col(f"{c}_to").fill_null(0) - pl.col(f"{c}_before").fill_null(0) for c in columns
         }
-        return start.select(a.finish(within).alias(f"{self.name}_{a.name}") for a in aggregates)
+        return frame.select(a.finish(within).alias(f"{self.name}_{a.name}") for a in aggregates)
 
-    def _extremes(
-        self, asked: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
+    def _compute_extremes(
+        self, queries: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
     ) -> pl.LazyFrame:
         import polars as pl
 
         keys = self.key_names
-        numbered = asked.rename({AT: KNOWN}).with_row_index(_ORDER)
-        both = pl.concat([events, numbered], how="diagonal")
-        made = []
+        numbered = queries.rename({AT: KNOWN}).with_row_index(_ORDER)
+        combined = pl.concat([events, numbered], how="diagonal")
+        columns = []
         for a in aggregates:
             value = a.usable()
             rolling = value.rolling_min_by if a.function == "min" else value.rolling_max_by
-            found = rolling(KNOWN, window_size=self.over, closed="left")
-            made.append(_within(found, keys).alias(f"{self.name}_{a.name}"))
-        # A missing key has no past, although nulls would make a group of their own here.
-        keyed = pl.all_horizontal([pl.col(k).is_not_null() for k in keys]) if keys else pl.lit(True)
-        answers = (
-            both.filter(pl.col(KNOWN).is_not_null() & keyed)
-            .select(_ORDER, *made)
+            extreme = rolling(KNOWN, window_size=self.over, closed="left")
+            columns.append(_over_keys(extreme, keys).alias(f"{self.name}_{a.name}"))
+        # A row with a missing key has no past; without the filter, nulls would be a group.
+        has_keys = (
+            pl.all_horizontal([pl.col(k).is_not_null() for k in keys]) if keys else pl.lit(True)
+        )
+        results = (
+            combined.filter(pl.col(KNOWN).is_not_null() & has_keys)
+            .select(_ORDER, *columns)
             .filter(pl.col(_ORDER).is_not_null())
         )
         order = numbered.select(_ORDER)
-        return order.join(answers, on=_ORDER, how="left", maintain_order="left").drop(_ORDER)
+        return order.join(results, on=_ORDER, how="left", maintain_order="left").drop(_ORDER)
 
 
-def _within(column: pl.Expr, keys: Sequence[str]) -> pl.Expr:
+def _over_keys(column: pl.Expr, keys: Sequence[str]) -> pl.Expr:
     return column.over(keys) if keys else column

@@ -1,1 +1,1 @@
-"""Labels that come later: from files, from the base source, and their erasure."""
+"""Label feedback: import of labels from files and the base source, and erasure of events."""

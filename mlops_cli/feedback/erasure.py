@@ -1,4 +1,4 @@
-"""`mlops events`: what the project has logged, and erasing it by age or by entity."""
+"""`mlops events`: statistics of the event log, and erasure of events by age or entity."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ if TYPE_CHECKING:
 
 __all__ = ["ErasureResult", "LoggedData", "entity_texts", "erase", "logged_data"]
 
-_MOST = 256
-"""Forms of one entity that are looked for."""
+_MAX_FORMS = 256
+"""Limit of the texts for one entity that are searched in the log."""
 
 
 @dataclass
 class ErasureResult:
-    """How much of each kind was erased, or would be.
+    """Counts of what was erased, or would be in a dry run.
 
     Attributes
     ----------
+    spilled, damaged
+        Lines of the spill, and lines that were set aside as damaged.
     entries
-        Of the online store.
+        Entries of the online store.
     left
-        What couldn't be erased, as sentences.
+        Messages about what couldn't be erased.
     """
 
     predictions: int = 0
@@ -50,16 +52,22 @@ class ErasureResult:
 
 @dataclass(frozen=True)
 class LoggedData:
-    """What is logged, and where.
+    """Statistics of the event log.
 
     Attributes
     ----------
+    place
+        Path or URL of the log's database.
     oldest, newest
-        Of predictions, in seconds since 1970.
+        Times of predictions, in seconds since 1970.
     size
-        Bytes of the log's files; None where it is in PostgreSQL.
+        Bytes of the log's files; None for PostgreSQL.
     spilled
-        Bytes that wait in the spill; ``damaged``: lines that were set aside.
+        Bytes of events in the spill.
+    damaged
+        Lines that were set aside as damaged.
+    keep
+        Retention time (``serve.events.keep``).
     """
 
     place: str
@@ -74,12 +82,12 @@ class LoggedData:
 
 
 def logged_data(params: Params, layout: Layout) -> LoggedData:
-    """What is logged.
+    """Read the statistics of the event log.
 
     Raises
     ------
     NotFound
-        If nothing has been served yet.
+        If there is no event log yet.
     SourceUnreadable
         If the log's database can't be reached.
     """
@@ -95,7 +103,7 @@ def logged_data(params: Params, layout: Layout) -> LoggedData:
     spill = Spill(layout.work / "spill", 0)
     size = None
     if path is not None:
-        files = (path, *(path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm")))
+        files = (path, *(path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm")))
         size = sum(file.stat().st_size for file in files if file.is_file())
     return LoggedData(
         str(path) if path is not None else mask_url(str(url)),
@@ -113,45 +121,48 @@ def logged_data(params: Params, layout: Layout) -> LoggedData:
 def erase(
     layout: Layout, selection: Selection, progress: Progress, *, dry_run: bool = False
 ) -> ErasureResult:
-    """Erase events from log, spill and what was set aside; of an entity, also online entries.
+    """Erase events from log, spill and damaged lines; for entities also the online store's entries.
 
     Raises
     ------
     SourceUnreadable
-        If the log's database can't be reached, or not be written to.
+        If the log's database can't be reached or written to.
     """
-    done, folder = ErasureResult(), layout.work / "spill"
+    result, folder = ErasureResult(), layout.work / "spill"
     lines = erase_lines(folder, selection, dry_run=dry_run)
-    ids = {*lines.ids, *_erase_log(layout, selection, done, progress, dry_run=dry_run)}
-    done.spilled, done.damaged = lines.spilled, lines.damaged
+    ids = {*lines.ids, *_erase_log(layout, selection, result, progress, dry_run=dry_run)}
+    result.spilled, result.damaged = lines.spilled, lines.damaged
     if ids and not dry_run:
-        again = erase_lines(folder, selection, ids)
-        done.spilled, done.damaged = done.spilled + again.spilled, done.damaged + again.damaged
+        more = erase_lines(folder, selection, ids)
+        result.spilled, result.damaged = (
+            result.spilled + more.spilled,
+            result.damaged + more.damaged,
+        )
     if lines.held:
-        done.left.append(
+        result.left.append(
             f"{lines.held} files in {folder} are held by a service, which brings them into the "
             "database: purge again when the database is back"
         )
     if selection.entities:
-        _erase_entries(layout, selection.entities, done, dry_run=dry_run)
-    return done
+        _erase_entries(layout, selection.entities, result, dry_run=dry_run)
+    return result
 
 
 def entity_texts(params: Params, given: str) -> tuple[str, ...]:
-    """The texts by which the log may have an entity, of JSON as people write it.
+    """Return the texts that an entity may have in the log, from the JSON on the command line.
 
-    A number may be logged as 17, 17.0 or "17", by the type that its column had.
+    A number may be logged as 17, 17.0 or "17", depending on the type of its column.
 
     Parameters
     ----------
     given
-        A list of the values of ``serve.entity`` without the time; an object that names them; or
-        the value itself, where there is one column.
+        JSON: a list of the values of ``serve.entity`` without the time; an object with these
+        columns; or the value itself, if there is one column.
 
     Raises
     ------
     Usage
-        If it is none of these.
+        If ``given`` is none of these.
     """
     import orjson
 
@@ -177,7 +188,7 @@ def entity_texts(params: Params, given: str) -> tuple[str, ...]:
         raise _not_an_entity("--entity has a number that is not finite")
     if not values or any(isinstance(value, (dict, list)) for value in values):
         raise _not_an_entity("--entity is not a list of plain values")
-    forms = itertools.islice(itertools.product(*map(_forms, values)), _MOST)
+    forms = itertools.islice(itertools.product(*map(_value_forms, values)), _MAX_FORMS)
     try:
         return tuple(dict.fromkeys(orjson.dumps(list(form)).decode() for form in forms))
     except TypeError:
@@ -189,6 +200,7 @@ def _not_an_entity(message: str) -> Usage:
 
 
 def _entity_columns(params: Params) -> tuple[str, ...]:
+    """Return the columns of the entity, without the time."""
     base = params.featurize.base
     rules = params.validate_.sources.get(base)
     unique = rules.unique.value if rules is not None and rules.unique is not None else ()
@@ -196,7 +208,8 @@ def _entity_columns(params: Params) -> tuple[str, ...]:
     return tuple(column for column in params.serve.entity or unique if column != time)
 
 
-def _forms(value: Any) -> list[Any]:
+def _value_forms(value: Any) -> list[Any]:
+    """Return the forms in which a value may be logged: itself, integer, float and texts."""
     forms = [value]
     if isinstance(value, bool) or value is None:
         return forms
@@ -210,15 +223,21 @@ def _forms(value: Any) -> list[Any]:
             return forms
     if not math.isfinite(number):
         return forms
-    whole = [int(number)] if number == int(number) else []
-    with_float = [float(number)] if abs(number) < 2**63 else []
-    texts = [str(form) for form in (*whole, *with_float)]
-    return [*forms, *whole, *with_float, *texts]
+    integers = [int(number)] if number == int(number) else []
+    floats = [float(number)] if abs(number) < 2**63 else []
+    texts = [str(form) for form in (*integers, *floats)]
+    return [*forms, *integers, *floats, *texts]
 
 
 def _erase_log(
-    layout: Layout, selection: Selection, done: ErasureResult, progress: Progress, *, dry_run: bool
+    layout: Layout,
+    selection: Selection,
+    result: ErasureResult,
+    progress: Progress,
+    *,
+    dry_run: bool,
 ) -> list[str]:
+    """Erase events from the log, and add them to the counts; return the ids of predictions."""
     ids: list[str] = []
     try:
         eraser = open_eraser(log_url(), layout)
@@ -226,24 +245,24 @@ def _erase_log(
         return ids
     try:
         if dry_run:
-            found = eraser.count(selection)
-            done.predictions, done.labels = found.predictions, found.labels
+            counts = eraser.count(selection)
+            result.predictions, result.labels = counts.predictions, counts.labels
             return ids
         for batch in eraser.batches(selection):
-            done.predictions += batch.predictions
-            done.labels += batch.labels
+            result.predictions += batch.predictions
+            result.labels += batch.labels
             ids += batch.ids
-            progress.update("events erased", done.predictions + done.labels)
+            progress.update("events erased", result.predictions + result.labels)
         progress.update("cleaning the files")
-        if (left := eraser.clean()) is not None:
-            done.left.append(left)
+        if (message := eraser.clean()) is not None:
+            result.left.append(message)
     finally:
         eraser.close()
     return ids
 
 
 def _erase_entries(
-    layout: Layout, entities: tuple[str, ...], done: ErasureResult, *, dry_run: bool
+    layout: Layout, entities: tuple[str, ...], result: ErasureResult, *, dry_run: bool
 ) -> None:
     from mlops_cli.online.store import open_store
 
@@ -252,6 +271,6 @@ def _erase_entries(
     except NotFound:
         return
     try:
-        done.entries = store.count(entities) if dry_run else store.erase(entities)
+        result.entries = store.count(entities) if dry_run else store.erase(entities)
     finally:
         store.close()

@@ -1,4 +1,4 @@
-"""The sources as they are now, apart from the pipeline's own: what later holds the truth."""
+"""Ground truth: labels from the present sources, read without changing the pipeline's data."""
 
 from __future__ import annotations
 
@@ -30,12 +30,17 @@ def ingest_to_scratch(
     scratch: Path,
     until: dt.datetime | None = None,
 ) -> dict[str, Path]:
-    """Read sources anew into a scratch folder, cut at a clock of one's own; give the files.
+    """Ingest sources into a scratch folder; return the files.
+
+    Parameters
+    ----------
+    until
+        The data clock of these files; None for all data.
 
     Raises
     ------
     SourceUnreadable
-        If one can't be read.
+        If a source can't be read.
     """
     files = {}
     for name in names:
@@ -46,12 +51,12 @@ def ingest_to_scratch(
 
 
 def labels_known_at(program: FeatureProgram, base: Path, columns: Iterable[str]) -> pl.DataFrame:
-    """Base rows whose label is known: ``columns``, and the label as ``_target``.
+    """Return the base rows that have a label: ``columns``, and the label as ``_target``.
 
     Raises
     ------
     BadParams
-        If the source lacks a column that the version's rules read.
+        If the source lacks a column that the version's rules need.
     """
     import polars as pl
 
@@ -73,10 +78,10 @@ def labels_known_at(program: FeatureProgram, base: Path, columns: Iterable[str])
 
 
 def complete_until(params: Params, layout: Layout, scratch: Path) -> dt.datetime | None:
-    """Up to which midnight the base source is there, less ``feedback.delay``.
+    """Return the midnight (UTC) up to which labels are complete; None if the base has no time.
 
-    The latest moment at which anything in it became known, cut to the day (UTC): rows whose label
-    isn't known then are for the pipeline to leave out. None where the base has no time.
+    It is the latest time at which a value of the base source became known, less ``feedback.delay``,
+    cut to the day. The pipeline leaves out rows whose label isn't known then.
     """
     import polars as pl
 
@@ -93,8 +98,10 @@ def complete_until(params: Params, layout: Layout, scratch: Path) -> dt.datetime
     latest = table.select(
         pl.max_horizontal(utc_moment(pl.col(c), schema[c]).max() for c in facts.times)
     )
-    found: dt.datetime | None = latest.collect().item()
-    if found is None:
+    latest_known: dt.datetime | None = latest.collect().item()
+    if latest_known is None:
         return None
-    found = min(found, dt.datetime.now(dt.UTC))
-    return subtract(found, params.feedback.delay).replace(hour=0, minute=0, second=0, microsecond=0)
+    latest_known = min(latest_known, dt.datetime.now(dt.UTC))
+    return subtract(latest_known, params.feedback.delay).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    )

@@ -1,4 +1,4 @@
-"""Labels that come late, from a file or from the source that later holds the truth."""
+"""Imports labels of logged predictions, from files or from the base source."""
 
 from __future__ import annotations
 
@@ -28,26 +28,28 @@ if TYPE_CHECKING:
 
 __all__ = ["ImportResult", "import_files", "import_from_source"]
 
-_TOGETHER = 5_000
-"""Labels of one transaction."""
-_SLICE = 50_000
+_WRITE_BATCH = 5_000
+"""Labels that are written in one transaction."""
+_READ_BATCH = 50_000
 """Rows of a file that are read at a time."""
-_NAMED = 100
-"""Bad rows that are kept with their reason."""
+_MAX_EXAMPLES = 100
+"""Limit of bad rows that are listed with their reason."""
 
 
 @dataclass
 class ImportResult:
-    """What became of labels.
+    """Counts of imported labels by result.
 
     Attributes
     ----------
+    version
+        The version whose rules were used.
     counts
-        new, same (told before), changed, unknown (no such prediction yet; kept all the same).
+        new; same (as a stored label); changed; unknown (no such prediction yet, stored anyway).
     contradicting
-        Rows of the file that a later one of the same prediction overrules.
+        Rows of the files whose label is replaced by a later row for the same prediction.
     bad
-        How many rows are no labels; ``examples`` has the first of them.
+        Rows that are no valid labels; ``examples`` has the first of them.
     """
 
     version: str
@@ -59,7 +61,7 @@ class ImportResult:
     def refuse(self, row: int, file: str, message: str) -> None:
         """Count a bad row."""
         self.bad += 1
-        if len(self.examples) < _NAMED:
+        if len(self.examples) < _MAX_EXAMPLES:
             self.examples.append({"file": file, "row": row, "message": message})
 
 
@@ -73,23 +75,25 @@ def import_files(
     strict: bool,
     progress: Progress,
 ) -> ImportResult:
-    """Bring the labels of files: by the column ``id``, or by the entity's columns and the time.
+    """Import labels from files: by the column ``id``, or by the entity's columns and the time.
 
     Parameters
     ----------
+    pattern
+        Path or glob of the files.
     label
-        The column that holds the label.
+        The column with the label.
     strict
-        Keep nothing if a row is no label.
+        Import nothing if a row is no valid label.
 
     Raises
     ------
     NotFound
-        If there is no such file or version.
+        If the file or the version doesn't exist.
     DataRefused
-        If the columns say of nothing what it is about, or with ``strict`` a row is bad.
+        If the columns don't identify predictions, or with ``strict`` a row is bad.
     SourceUnreadable
-        If a file can't be read, or the log's database not be written to.
+        If a file can't be read, or the log's database can't be written to.
     """
     from mlops_cli.serving.row_files import (
         RowFiles,
@@ -99,33 +103,35 @@ def import_files(
         open_row_file,
     )
 
-    labelling, name = _labelling(params, layout, version)
+    parser, name = _label_parser(params, layout, version)
     text = TextOptions.of(params.ingest.sources[params.featurize.base])
     files = [open_row_file(path, text) for path in find_files(pattern)]
-    reading = _Reading.of(labelling, list(columns_of(files)), label, ImportResult(name))
-    rows = RowFiles(files, reading.columns)
+    reader = _LabelReader.of(parser, list(columns_of(files)), label, ImportResult(name))
+    rows = RowFiles(files, reader.columns)
     latest: dict[str, Label] = {}
-    at, number = time.time(), 0
-    while parts := rows.take(_SLICE):
-        for part in parts:
-            for broken in part.broken:
-                reading.done.refuse(number + broken.row + 1, part.file.name, broken.reason)
-            for found in reading.labels(part.frame, part.index, number, part.file.name, at):
-                known = latest.get(found.key)
-                reading.done.contradicting += known is not None and known.value != found.value
-                latest[found.key] = found
-            number += part.rows
-        progress.update("rows read", number)
+    now, row = time.time(), 0
+    while batches := rows.take(_READ_BATCH):
+        for batch in batches:
+            for broken in batch.broken:
+                reader.result.refuse(row + broken.row + 1, batch.file.name, broken.reason)
+            for new_label in reader.labels(batch.frame, batch.index, row, batch.file.name, now):
+                previous = latest.get(new_label.key)
+                reader.result.contradicting += (
+                    previous is not None and previous.value != new_label.value
+                )
+                latest[new_label.key] = new_label
+            row += batch.rows
+        progress.update("rows read", row)
     rows.close()
-    if strict and reading.done.bad:
-        worst = reading.done.examples[0]
+    if strict and reader.result.bad:
+        worst = reader.result.examples[0]
         raise DataRefused(
-            f"{reading.done.bad} rows are no labels, the first in {worst['file']}, row "
+            f"{reader.result.bad} rows are no labels, the first in {worst['file']}, row "
             f"{worst['row']}: {worst['message']}",
             "Correct them, or leave out --fail-on-bad to import the others.",
         )
-    _write(list(latest.values()), layout, reading.done, progress)
-    return reading.done
+    _write(list(latest.values()), layout, reader.result, progress)
+    return reader.result
 
 
 def import_from_source(
@@ -136,51 +142,54 @@ def import_from_source(
     until: dt.datetime | None,
     progress: Progress,
 ) -> ImportResult:
-    """Bring the labels of logged predictions from the base source, by the version's own target.
+    """Import the labels of logged predictions from the base source, with the version's target rule.
 
     Parameters
     ----------
     until
-        Only what was known before this moment, less ``feedback.delay``; None: all that is there.
+        Use only data known before this time less ``feedback.delay``; None: all data.
 
     Raises
     ------
     NotFound
-        If there is no such version, or no event log.
+        If the version or the event log doesn't exist.
     BadParams
-        If predictions can't be found again: the base has no entity or no time.
+        If the source's rows can't be matched with predictions: there is no entity or no time.
     SourceUnreadable
-        If the source can't be read, or the log's database not be written to.
+        If the source can't be read, or the log's database can't be written to.
     """
-    labelling, name = _labelling(params, layout, version)
-    program = labelling.served.scorer.program
-    if not labelling.columns or program.base.time is None:
+    parser, name = _label_parser(params, layout, version)
+    program = parser.served.scorer.program
+    if not parser.columns or program.base.time is None:
         raise BadParams(
-            "labels can't be told by rule: predictions have no entity (serve.entity), or their "
-            "source no time",
+            "labels can't be matched with predictions: there is no entity (serve.entity), or the "
+            "base source has no time",
             "State serve.entity and the base source's `time`, or import a file with ids.",
         )
-    asked = _asked(layout)
-    done = ImportResult(name)
-    if not asked:
-        return done
+    predictions = _logged_predictions(layout)
+    result = ImportResult(name)
+    if not predictions:
+        return result
     progress.update(f"reading {program.rules.base}")
     clock = None if until is None else subtract(until, params.feedback.delay)
     layout.work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="truth-", dir=layout.work) as scratch:
         base = ingest_to_scratch(params, layout, [program.rules.base], Path(scratch), clock)
-        wanted = (*labelling.columns, program.base.time)
-        truth = labels_known_at(program, base[program.rules.base], wanted)
-    at = time.time()
-    labels = list(_by_rule(labelling, truth, asked, at))
-    known = _labelled_by_id(layout, labels)
-    new = [one for one in labels if known.get((one.entity, one.moment)) != {one.value}]
-    done.counts["same"] += len(labels) - len(new)
-    _write(new, layout, done, progress)
-    return done
+        columns = (*parser.columns, program.base.time)
+        truth = labels_known_at(program, base[program.rules.base], columns)
+    now = time.time()
+    labels = list(_labels_by_rule(parser, truth, predictions, now))
+    values_by_id = _label_values_by_id(layout, labels)
+    new = [
+        label for label in labels if values_by_id.get((label.entity, label.moment)) != {label.value}
+    ]
+    result.counts["same"] += len(labels) - len(new)
+    _write(new, layout, result, progress)
+    return result
 
 
-def _labelling(params: Params, layout: Layout, version: str) -> tuple[LabelParser, str]:
+def _label_parser(params: Params, layout: Layout, version: str) -> tuple[LabelParser, str]:
+    """Load a version; return the parser of its labels and the version's name."""
     try:
         from mlops_cli.serving.service.labels import LabelParser
         from mlops_cli.serving.service.loaded_model import LoadedModel
@@ -190,140 +199,156 @@ def _labelling(params: Params, layout: Layout, version: str) -> tuple[LabelParse
             f"feedback needs {error.name}, which isn't installed",
             install_hint("serve"),
         ) from None
-    found = select_model(params, layout, version)
-    model = Model(found.name, found.number, found.folder)
-    served = LoadedModel.open(model, layout.root, None, params.serve)
-    return LabelParser(served), found.label
+    selected = select_model(params, layout, version)
+    model = Model(selected.name, selected.number, selected.folder)
+    loaded = LoadedModel.open(model, layout.root, None, params.serve)
+    return LabelParser(loaded), selected.label
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """How the rows of a table are read as labels."""
+class _LabelReader:
+    """Parses rows of a table as labels, and counts the bad ones.
 
-    labelling: LabelParser
+    Attributes
+    ----------
+    by_id
+        True if rows have the ``id`` of a prediction; otherwise they have entity and time.
+    time, label
+        The columns of the time and of the label.
+    result
+        The import's result, to which bad rows are added.
+    """
+
+    parser: LabelParser
     by_id: bool
     time: str
     label: str
-    done: ImportResult
+    result: ImportResult
 
     @classmethod
     def of(
-        cls, labelling: LabelParser, there: Sequence[str], label: str, done: ImportResult
-    ) -> _Reading:
-        if label not in there:
+        cls, parser: LabelParser, columns: Sequence[str], label: str, result: ImportResult
+    ) -> _LabelReader:
+        if label not in columns:
             raise DataRefused(
                 f"there is no column {label!r} with the labels",
-                f"{nearest(label, there)} (--label)",
+                f"{nearest(label, columns)} (--label)",
             )
-        own = labelling.served.scorer.program.base.time
-        times = [c for c in ("time", own) if c is not None and c in there]
-        lacking = [c for c in labelling.columns if c not in there]
-        if "id" not in there and (not labelling.columns or lacking or not times):
-            entity = ", ".join((*labelling.columns, own or "time"))
+        base_time = parser.served.scorer.program.base.time
+        times = [c for c in ("time", base_time) if c is not None and c in columns]
+        missing = [c for c in parser.columns if c not in columns]
+        if "id" not in columns and (not parser.columns or missing or not times):
+            entity = ", ".join((*parser.columns, base_time or "time"))
             raise DataRefused(
-                "the columns don't tell which predictions the labels are of: there is no `id`, "
+                "the columns don't identify the predictions of the labels: there is no `id`, "
                 f"nor all of {entity or 'an entity'}",
                 "Name them so in the file's header.",
             )
-        return cls(labelling, "id" in there, times[0] if times else "", label, done)
+        return cls(parser, "id" in columns, times[0] if times else "", label, result)
 
     @property
     def columns(self) -> list[str]:
-        about = ["id"] if self.by_id else [*self.labelling.columns, self.time]
-        return list(dict.fromkeys([*about, self.label]))
+        identifiers = ["id"] if self.by_id else [*self.parser.columns, self.time]
+        return list(dict.fromkeys([*identifiers, self.label]))
 
     def labels(
         self, frame: pl.DataFrame, index: Sequence[int], start: int, file: str, at: float
     ) -> Iterator[Label]:
         from mlops_cli.serving.service.labels import InvalidLabel
 
-        text = frame[self.label].dtype == _string()
-        values = [self._plain(v) if text else v for v in frame[self.label].to_list()]
-        abouts = frame.select(self.columns).to_dicts()
-        for place, about, value in zip(index, abouts, values, strict=True):
+        is_text = frame[self.label].dtype == _string_type()
+        values = [self._class_or_number(v) if is_text else v for v in frame[self.label].to_list()]
+        rows = frame.select(self.columns).to_dicts()
+        for position, row, value in zip(index, rows, values, strict=True):
             try:
                 if self.by_id:
-                    yield self.labelling.by_id(about["id"], value, at)
+                    yield self.parser.by_id(row["id"], value, at)
                 else:
-                    given = about[self.time]
-                    told = given.isoformat() if isinstance(given, dt.date) else given
-                    moment = self.labelling.moment(told)
-                    yield self.labelling.by_entity(about, moment, value, at)
+                    when = row[self.time]
+                    time_text = when.isoformat() if isinstance(when, dt.date) else when
+                    moment = self.parser.moment(time_text)
+                    yield self.parser.by_entity(row, moment, value, at)
             except InvalidLabel as error:
-                shown = about.get(self.label)
-                self.done.refuse(start + place + 1, file, f"{error} (label {shown!r})")
+                label = row.get(self.label)
+                self.result.refuse(start + position + 1, file, f"{error} (label {label!r})")
 
-    def _plain(self, text: str | None) -> Any:
-        """A text as the model's classes, or numbers, have it."""
+    def _class_or_number(self, text: str | None) -> Any:
+        """Convert a text to a class of the model, or to a number for regression."""
         if text is None:
             return None
-        labels = self.labelling.served.scorer.bundle.labels
+        labels = self.parser.served.scorer.bundle.labels
         if not labels.classes:
             try:
                 return float(text)
             except ValueError:
                 return text
-        known = dict(zip(labels.names, labels.classes, strict=True))
-        return known.get(text, known.get(text.lower(), text))
+        classes = dict(zip(labels.names, labels.classes, strict=True))
+        return classes.get(text, classes.get(text.lower(), text))
 
 
-def _string() -> pl.DataType:
+def _string_type() -> pl.DataType:
     import polars as pl
 
     return pl.String()
 
 
-def _asked(layout: Layout) -> set[tuple[str, float]]:
-    """Entity and moment of every prediction that named them."""
+def _logged_predictions(layout: Layout) -> set[tuple[str, float]]:
+    """Return entity and time of every logged prediction that has both."""
     import polars as pl
 
     reader = reader_for(layout, "no prediction to label")
-    asked: set[tuple[str, float]] = set()
+    predictions: set[tuple[str, float]] = set()
     try:
         for page in reader.predictions(columns=("entity", "moment")):
-            known = page.drop_nulls().with_columns(_seconds(pl.col("moment")))
-            asked.update(known.select("entity", "moment").iter_rows())
+            rows = page.drop_nulls().with_columns(_seconds(pl.col("moment")))
+            predictions.update(rows.select("entity", "moment").iter_rows())
     finally:
         reader.close()
-    return asked
+    return predictions
 
 
-def _labelled_by_id(
+def _label_values_by_id(
     layout: Layout, labels: Sequence[Label]
 ) -> dict[tuple[str | None, float | None], set[str | None]]:
-    """What labels by id say of the predictions that labels by entity and moment are about.
+    """Return the label values, imported by id, of predictions with the same entity and time.
 
-    None is among the values where one of them has no label. A label that replaces one of its own
-    key isn't looked at: which of them counts, only the log can say.
+    The values include None if one of these predictions has no label. Labels whose own key is in the
+    log are left out, because only the log can decide which of the two counts.
     """
     import polars as pl
 
     reader = reader_for(layout, "no prediction to label")
-    found: dict[tuple[str | None, float | None], set[str | None]] = {}
+    values_by_entity: dict[tuple[str | None, float | None], set[str | None]] = {}
     try:
-        replaced = set(reader.labelled([label.key for label in labels])["key"])
-        wanted = {(one.entity, one.moment) for one in labels if one.key not in replaced}
+        stored_keys = set(reader.labelled([label.key for label in labels])["key"])
+        searched = {
+            (label.entity, label.moment) for label in labels if label.key not in stored_keys
+        }
         for page in reader.predictions(columns=("id", "role", "entity", "moment")):
             rows = page.filter(pl.col("role") != "shadow").with_columns(_seconds(pl.col("moment")))
-            abouts = rows.select("entity", "moment").rows()
-            named = {
-                i: about for i, about in zip(rows["id"], abouts, strict=True) if about in wanted
+            entities = rows.select("entity", "moment").rows()
+            entity_by_id = {
+                i: entity
+                for i, entity in zip(rows["id"], entities, strict=True)
+                if entity in searched
             }
-            values = dict(reader.labelled(list(named)).select("key", "value").iter_rows())
-            for i, about in named.items():
-                found.setdefault(about, set()).add(values.get(i))
+            value_by_id = dict(
+                reader.labelled(list(entity_by_id)).select("key", "value").iter_rows()
+            )
+            for i, entity in entity_by_id.items():
+                values_by_entity.setdefault(entity, set()).add(value_by_id.get(i))
     finally:
         reader.close()
-    return found
+    return values_by_entity
 
 
 def _seconds(moment: pl.Expr) -> pl.Expr:
-    # As the service keeps them: microseconds times this.
+    # The service stores microseconds times this factor, so the results are equal.
     return moment.dt.epoch("us") * 1e-6
 
 
-def _by_rule(
-    labelling: LabelParser, truth: pl.DataFrame, asked: set[tuple[str, float]], at: float
+def _labels_by_rule(
+    parser: LabelParser, truth: pl.DataFrame, predictions: set[tuple[str, float]], at: float
 ) -> Iterator[Label]:
     import orjson
     import polars as pl
@@ -331,34 +356,34 @@ def _by_rule(
     from mlops_cli.data.source_schema import utc_moment
     from mlops_cli.layout import TARGET
 
-    time_column = labelling.served.scorer.program.base.time
+    time_column = parser.served.scorer.program.base.time
     assert time_column is not None  # noqa: S101 - the caller looked
-    types = labelling.served.scorer.inputs.columns
-    read = truth.with_columns(pl.col(c).cast(types[c]) for c in labelling.columns if c in types)
-    moments = read.select(
-        _seconds(utc_moment(pl.col(time_column), read.schema[time_column]))
+    types = parser.served.scorer.inputs.columns
+    rows = truth.with_columns(pl.col(c).cast(types[c]) for c in parser.columns if c in types)
+    moments = rows.select(
+        _seconds(utc_moment(pl.col(time_column), rows.schema[time_column]))
     ).to_series()
-    values = {v: labelling.value(v) for v in read[TARGET].unique().to_list()}
-    entities = zip(*(read[c].to_list() for c in labelling.columns), strict=True)
-    for entity, when, value in zip(
-        entities, moments.to_list(), read[TARGET].to_list(), strict=True
+    values = {v: parser.value(v) for v in rows[TARGET].unique().to_list()}
+    entities = zip(*(rows[c].to_list() for c in parser.columns), strict=True)
+    for entity, moment, value in zip(
+        entities, moments.to_list(), rows[TARGET].to_list(), strict=True
     ):
-        told = orjson.dumps(list(entity)).decode()
-        if (told, when) in asked:
-            yield labelling.labelled(told, when, values[value], at)
+        entity_text = orjson.dumps(list(entity)).decode()
+        if (entity_text, moment) in predictions:
+            yield parser.labelled(entity_text, moment, values[value], at)
 
 
-def _write(labels: list[Label], layout: Layout, done: ImportResult, progress: Progress) -> None:
+def _write(labels: list[Label], layout: Layout, result: ImportResult, progress: Progress) -> None:
     events = open_events(log_url(), layout)
     try:
-        for start in range(0, len(labels), _TOGETHER):
+        for start in range(0, len(labels), _WRITE_BATCH):
             try:
-                done.counts.update(events.write((), labels[start : start + _TOGETHER]))
+                result.counts.update(events.write((), labels[start : start + _WRITE_BATCH]))
             except RefusedEvents:
                 raise DataRefused(
                     "the event log's database refuses a label of these: its value can't be kept",
                     "Look for control characters in ids and labels.",
                 ) from None
-            progress.update("labels kept", start + _TOGETHER, len(labels))
+            progress.update("labels kept", start + _WRITE_BATCH, len(labels))
     finally:
         events.close()

@@ -1,1 +1,1 @@
-"""From the sources in ``params.yaml`` to Parquet tables as of the data clock."""
+"""Reads the sources in ``params.yaml`` into Parquet tables, as of the data clock."""

@@ -1,4 +1,4 @@
-"""One source on its way into the project: types, derived columns and the clock, in a stream."""
+"""Ingestion of one source as a stream: types, derived columns and the data clock."""
 
 from __future__ import annotations
 
@@ -30,64 +30,64 @@ _RESERVED = (PENDING, REASON, ROW, TARGET, TIME)
 
 @dataclass
 class SourceTable:
-    """A source that was opened and checked, ready to be written; make it with ``SourceTable.of``.
+    """An opened and checked source, ready to be written; create it with ``SourceTable.of``.
 
-    Batches of the stream pass through Python on several threads at once, so what is counted is
-    guarded by a lock, and doesn't depend on their order.
+    Batches of the stream pass through Python on several threads at once, so a lock guards the
+    counts, which don't depend on the order of batches.
     """
 
     request: SourceRequest
     opened: OpenedSource
     clock: Clock
     converted: dict[str, pl.DataType]
-    """Columns whose values are converted, and to which type."""
+    """Column -> type, for the columns whose values are converted."""
     columns: pl.Schema
-    """What the table has after types and derived columns."""
+    """Schema of the table after types and derived columns."""
     tally: Tally = field(default_factory=Tally)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
     def of(cls, request: SourceRequest, until: dt.datetime | None) -> SourceTable:
-        """Open a source, and check its settings against the columns that it has.
+        """Open a source, and check its settings against its columns.
 
         Raises
         ------
         SourceUnreadable
-            If it cannot be opened.
+            If it can't be opened.
         BadParams
             If `types`, `derive`, `time` or `known_at` don't fit its columns.
         """
         opened = open_table(request)
-        given = opened.frame.collect_schema()
-        reserved = next((c for c in _RESERVED if c in given), None)
+        schema = opened.frame.collect_schema()
+        reserved = next((c for c in _RESERVED if c in schema), None)
         if reserved is not None:
             raise SourceUnreadable(
                 f"source {request.name!r} has a column {reserved!r}, a name that the pipeline uses",
                 "Rename the column where the table is made.",
             )
-        _check_names(request, "types", request.source.types, given)
+        _check_names(request, "types", request.source.types, schema)
         if isinstance(request.source.null_values, dict):
-            _check_names(request, "null_values", request.source.null_values, given)
-        stated = {c: DTYPES[t] for c, t in request.source.types.items()}
-        target = pl.Schema({c: stated.get(c, ingested_type(t)) for c, t in given.items()})
-        # Floats are always looked at: NaN becomes null.
-        converted = {c: t for c, t in target.items() if given[c] != t or t.is_float()}
-        columns = _derived(request, target)
+            _check_names(request, "null_values", request.source.null_values, schema)
+        stated_types = {c: DTYPES[t] for c, t in request.source.types.items()}
+        target = pl.Schema({c: stated_types.get(c, ingested_type(t)) for c, t in schema.items()})
+        # Floats are always converted: NaN becomes null.
+        converted = {c: t for c, t in target.items() if schema[c] != t or t.is_float()}
+        columns = _add_derived(request, target)
         clock = Clock.of(request.source, until, columns, request.place)
         return cls(request, opened, clock, converted, columns)
 
     def write(self, path: Path) -> Tally:
-        """Stream the table to a Parquet file, and give what was counted on the way.
+        """Stream the table to a Parquet file, and return the counts.
 
         Raises
         ------
         SourceUnreadable
-            If a value doesn't fit its column's type, or the source cannot be read to its end.
+            If a value doesn't fit its column's type, or the source can't be read completely.
         """
         try:
-            parquet.sink(self._lazy(), path)
+            parquet.sink(self._lazy_table(), path)
         except TypeMismatch as misfit:
-            raise self._place_of(misfit) from misfit
+            raise self._misfit_error(misfit) from misfit
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
             # Arrow streams raise errors that are ValueErrors.
             if is_full(error):
@@ -97,7 +97,7 @@ class SourceTable:
         return self.tally
 
     def _compare_counts(self) -> None:
-        """Refuse a table of which rows were lost, or made of nothing, while it was read."""
+        """Refuse a table if rows were lost or added while it was read."""
         counted = self.opened.rows
         if counted is not None and counted != self.tally.rows_in:
             raise SourceUnreadable(
@@ -106,7 +106,7 @@ class SourceTable:
                 "Look for line ends or quotes inside of values, or write the file anew.",
             )
 
-    def _lazy(self) -> pl.LazyFrame:
+    def _lazy_table(self) -> pl.LazyFrame:
         typed = pl.Schema({**self.opened.frame.collect_schema(), **self.converted})
         table = self.opened.frame
         if self.converted:
@@ -117,38 +117,38 @@ class SourceTable:
 
     def _convert(self, frame: pl.DataFrame) -> pl.DataFrame:
         columns = [convert(frame[c], t) for c, t in self.converted.items()]
-        kept = [finite(column) for column in columns]
+        finite_columns = [finite(column) for column in columns]
         infinite = {
             column.name: lost
-            for column, after in zip(columns, kept, strict=True)
-            if (lost := after.null_count() - column.null_count())
+            for column, finite_column in zip(columns, finite_columns, strict=True)
+            if (lost := finite_column.null_count() - column.null_count())
         }
         if infinite:
             with self.lock:
                 self.tally.infinite.update(infinite)
-        return frame.with_columns(kept)
+        return frame.with_columns(finite_columns)
 
     def _cut(self, frame: pl.DataFrame) -> pl.DataFrame:
-        kept, tally = self.clock.cut(frame)
+        known_rows, tally = self.clock.cut(frame)
         with self.lock:
             self.tally += tally
-        return kept
+        return known_rows
 
-    def _place_of(self, misfit: TypeMismatch) -> SourceUnreadable:
-        """Name the first row with such a value, which takes a second look at the source."""
+    def _misfit_error(self, misfit: TypeMismatch) -> SourceUnreadable:
+        """The error for a misfit, with its first row, which takes a second scan of the source."""
         request, column = self.request, misfit.column
         row = ""
         if not request.source.uri.startswith("python:"):
-            same = pl.col(column).eq(pl.lit(misfit.value, self._given(column)))
-            numbered = self.opened.frame.select(column).with_row_index("row").filter(same)
-            first = numbered.head(1).collect(engine="streaming")
+            has_value = pl.col(column).eq(pl.lit(misfit.value, self._source_type(column)))
+            misfits = self.opened.frame.select(column).with_row_index("row").filter(has_value)
+            first = misfits.head(1).collect(engine="streaming")
             row = f", row {first['row'][0] + 1}" if first.height else ""
         hint = {
             "integer": "number" if column in request.source.types else "string",
             "datetime": "string",
             "date": "string",
         }.get(misfit.wanted, "string")
-        # Errors stand in CI's logs, where anybody's data have no place.
+        # Errors appear in CI's logs, which must not show personal data.
         shown = refused_value(misfit.value)
         why = (
             f"is not of type {misfit.wanted}, which `types` states"
@@ -160,16 +160,16 @@ class SourceTable:
             f"Correct the value, or `types: {{{column}: {hint}}}` under {request.place}.",
         )
 
-    def _given(self, column: str) -> pl.DataType:
+    def _source_type(self, column: str) -> pl.DataType:
         return self.opened.frame.collect_schema()[column]
 
 
-def _check_names(request: SourceRequest, key: str, names: Iterable[str], given: pl.Schema) -> None:
+def _check_names(request: SourceRequest, key: str, names: Iterable[str], schema: pl.Schema) -> None:
     for column in names:
-        if column not in given:
+        if column not in schema:
             raise BadParams(
                 f"{request.place}.{key} names the column {column!r}, which is not there",
-                nearest(column, given),
+                nearest(column, schema),
             )
 
 
@@ -178,7 +178,7 @@ def _expressions(request: SourceRequest) -> dict[str, Expression]:
     return {name: Expression(sql, f"{place}.{name}") for name, sql in request.source.derive.items()}
 
 
-def _derived(request: SourceRequest, schema: pl.Schema) -> pl.Schema:
+def _add_derived(request: SourceRequest, schema: pl.Schema) -> pl.Schema:
     for name, expression in _expressions(request).items():
         schema = pl.Schema({**schema, name: ingested_type(expression.type_in(schema))})
     return schema

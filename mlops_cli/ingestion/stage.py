@@ -1,4 +1,4 @@
-"""Ingest: every source as one Parquet file, cut at the data clock, and a manifest."""
+"""The ingest stage: every source as one Parquet file, cut at the data clock, and a manifest."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["run"]
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
-    """Make ``data/ingested`` from the sources of ``params.yaml``.
+    """Write ``data/ingested`` from the sources of ``params.yaml``.
 
     Raises
     ------
     SourceUnreadable
-        If a source isn't there, is empty, or cannot be read to its end.
+        If a source doesn't exist, is empty, or can't be read completely.
     BadParams
         If settings of a source don't fit its columns.
     DataRefused
@@ -40,21 +40,21 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     sources = params.ingest.sources
     until = None if params.ingest.until is None else in_utc(params.ingest.until)
     layout.work.mkdir(parents=True, exist_ok=True)
-    manifest: dict[str, Any] = {"until": _iso(until), "sources": {}}
+    manifest: dict[str, Any] = {"until": _format_moment(until), "sources": {}}
     warnings: list[str] = []
     with (
         TemporaryDirectory(prefix="ingest-", dir=layout.work) as scratch,
         atomic_write(layout.raw) as folder,
     ):
         folder.mkdir()
-        for at, (name, source) in enumerate(sources.items()):
-            progress.update(f"reading {name}", at, len(sources))
+        for number, (name, source) in enumerate(sources.items()):
+            progress.update(f"reading {name}", number, len(sources))
             request = SourceRequest(name, source, layout.root, Path(scratch))
-            intake = SourceTable.of(request, until)
+            source_table = SourceTable.of(request, until)
             path = folder / f"{name}.parquet"
-            tally = intake.write(path)
+            tally = source_table.write(path)
             _check_rows(tally, request, until)
-            manifest["sources"][name] = _entry(intake, tally, path)
+            manifest["sources"][name] = _manifest_entry(source_table, tally, path)
             warnings += _warnings(tally, request)
         write_json(folder / layout.ingest_manifest.name, manifest)
     return _summary(manifest, warnings)
@@ -74,49 +74,49 @@ def _check_rows(tally: Tally, request: SourceRequest, until: dt.datetime | None)
             f"none of the {tally.rows_in} rows of source {name!r} says when it was known",
             f"Correct `{request.place}.time` (now {time!r}) or `known_at`.",
         )
-    first, last = (_iso(moment) for moment in tally.span_in)
+    first, last = (_format_moment(moment) for moment in tally.span_in)
     raise DataRefused(
         f"none of the {tally.rows_in} rows of source {name!r} was known before the data clock: "
-        f"they lie between {first} and {last}, and ingest.until is {_iso(until)}",
+        f"they lie between {first} and {last}, and ingest.until is {_format_moment(until)}",
         "Set `ingest.until` to a later moment.",
     )
 
 
-def _entry(intake: SourceTable, tally: Tally, path: Path) -> dict[str, Any]:
+def _manifest_entry(source_table: SourceTable, tally: Tally, path: Path) -> dict[str, Any]:
     first, last = tally.span or (None, None)
-    columns = {c: type_name(t) for c, t in intake.columns.items()}
+    columns = {c: type_name(t) for c, t in source_table.columns.items()}
     return {
-        "uri": mask_url(intake.request.source.uri),
+        "uri": mask_url(source_table.request.source.uri),
         "rows": tally.rows,
         "columns": columns,
-        "time_column": intake.request.source.time,
-        "time_min": _iso(first),
-        "time_max": _iso(last),
+        "time_column": source_table.request.source.time,
+        "time_min": _format_moment(first),
+        "time_max": _format_moment(last),
         "dropped_after_until": tally.dropped,
         "undated": tally.undated,
-        "pending": {c: tally.pending[c] for c in intake.clock.hidden},
-        "unknown": {c: n for c in intake.clock.hidden if (n := tally.unknown[c])},
+        "pending": {c: tally.pending[c] for c in source_table.clock.hidden},
+        "unknown": {c: n for c in source_table.clock.hidden if (n := tally.unknown[c])},
         "sha256": sha256(path),
     }
 
 
 def _warnings(tally: Tally, request: SourceRequest) -> list[str]:
-    said = []
+    warnings = []
     if tally.undated:
-        said.append(
+        warnings.append(
             f"{request.name}: {tally.undated} rows without a time were left out "
             f"({request.source.time} is missing)"
         )
-    said += [
-        f"{request.name}.{column}: {n} values were left out, as nobody knows when they became known"
+    warnings += [
+        f"{request.name}.{column}: {n} values were left out: the time they became known is missing"
         for column, n in sorted(tally.unknown.items())
         if n
     ]
-    said += [
+    warnings += [
         f"{request.name}.{column}: {n} infinite values were taken as missing"
         for column, n in sorted(tally.infinite.items())
     ]
-    return said
+    return warnings
 
 
 def _summary(manifest: dict[str, Any], warnings: list[str]) -> Summary:
@@ -143,5 +143,5 @@ def _summary(manifest: dict[str, Any], warnings: list[str]) -> Summary:
     return Summary(headline, (table,), tuple(warnings), manifest)
 
 
-def _iso(moment: dt.datetime | None) -> str | None:
+def _format_moment(moment: dt.datetime | None) -> str | None:
     return None if moment is None else moment.isoformat().replace("+00:00", "Z")

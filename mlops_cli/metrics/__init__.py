@@ -1,4 +1,4 @@
-"""The measures of a model: weighted, with bootstrap intervals, and per-row losses.
+"""Metrics of a model: weighted, with bootstrap intervals, and as per-row losses.
 
-A metric is a function of arrays; ``catalog`` says which one is for which task.
+A metric is a function of arrays; ``catalog`` lists the metrics of each task.
 """

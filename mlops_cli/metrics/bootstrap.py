@@ -2,8 +2,8 @@
 
 B. Efron and R. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13. A resample of n
 rows with replacement is a vector of n counts, so a metric that takes weights needs no copies of
-the rows. Predictions that share a resample's counts are compared pairwise: the interval of a
-difference doesn't carry the noise that both have in common.
+the rows. Predictions are compared on the same resamples (paired): the interval of a difference
+doesn't contain the noise that both have in common.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Bootstrap", "Comparison", "Interval", "compare", "draw", "percentile
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How an interval is drawn: so many resamples, such as 0.95 of them within it, from a seed."""
+    """Settings of a bootstrap interval: number of resamples, confidence (such as 0.95), seed."""
 
     resamples: int
     confidence: float
@@ -33,7 +33,7 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the ends of its confidence interval."""
+    """A figure with its confidence interval."""
 
     value: float
     low: float
@@ -46,20 +46,20 @@ class Interval:
 
     def rounded(self, digits: int = 6) -> dict[str, float]:
         """Give ``{value, low, high}`` for a report."""
-        # Adding zero makes -0.0 into 0.0.
+        # Adding zero turns -0.0 into 0.0.
         return {k: round(v, digits) + 0.0 for k, v in vars(self).items()}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What ``compare`` found, by prediction and metric; what isn't defined isn't there.
+    """Result of ``compare`` by prediction and metric, without undefined figures.
 
     Attributes
     ----------
     figures
         Prediction -> metric -> interval.
     gains
-        Other prediction -> metric -> interval of how much better the first prediction is.
+        Other prediction -> metric -> interval of the first prediction's gain over it.
     """
 
     figures: Mapping[str, Mapping[str, Interval]]
@@ -82,13 +82,13 @@ def draw(
     statistics
         Functions of weights (rows,).
     rows
-        How many rows there are, and each resample has.
+        Number of rows, also of each resample.
     resamples
-        How many resamples.
+        Number of resamples.
     seed
         The same seed gives the same resamples.
     weights
-        What each row counts wherever it is drawn, (rows,); by default 1.
+        Weight of each row, whenever it is drawn, (rows,); by default 1.
     report
         Called with the number of resamples done.
 
@@ -110,12 +110,12 @@ def draw(
 
 
 def percentile_interval(value: float, drawn: Floats, confidence: float) -> Interval:
-    """Take the middle ``confidence`` of the resampled values, (resamples,), without NaNs."""
-    there = drawn[~np.isnan(drawn)]
-    if not len(there):
+    """Compute the central ``confidence`` interval of resampled values (resamples,), without NaN."""
+    defined = drawn[~np.isnan(drawn)]
+    if not len(defined):
         return Interval(value, math.nan, math.nan)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(there, [tail, 1 - tail])
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(value, float(low), float(high))
 
 
@@ -128,16 +128,16 @@ def compare(
     weights: Floats | None = None,
     report: Callable[[int], None] | None = None,
 ) -> Comparison:
-    """Judge predictions of the same rows, and the first one's gain over each other.
+    """Compute metrics of predictions, and the gain of the first one over each other one.
 
     Parameters
     ----------
     metrics
-        What to judge by.
+        Metrics to compute.
     y
-        Truth, (n,) with n above 0.
+        Labels of the rows, (n,) with n above 0.
     predictions
-        By name, each (n,) or (n, classes).
+        Predictions of the same rows by name, each (n,) or (n, classes).
     weights, report
         See ``draw``.
     """
@@ -146,8 +146,8 @@ def compare(
         for name, prediction in predictions.items()
         for m in metrics
     }
-    whole = np.ones(len(y)) if weights is None else weights
-    values = {key: statistic(whole) for key, statistic in statistics.items()}
+    row_weights = np.ones(len(y)) if weights is None else weights
+    values = {key: statistic(row_weights) for key, statistic in statistics.items()}
     table = draw(
         list(statistics.values()),
         len(y),
@@ -165,12 +165,12 @@ def compare(
     def gain(name: str, metric: Metric) -> Interval:
         ours, theirs = (first, metric.name), (name, metric.name)
         sign = 1 if metric.maximise else -1
-        value, apart = values[ours] - values[theirs], drawn[ours] - drawn[theirs]
-        return percentile_interval(sign * value, sign * apart, bootstrap.confidence)
+        value, differences = values[ours] - values[theirs], drawn[ours] - drawn[theirs]
+        return percentile_interval(sign * value, sign * differences, bootstrap.confidence)
 
-    def defined(name: str, of: Callable[[str, Metric], Interval]) -> dict[str, Interval]:
-        found = {m.name: of(name, m) for m in metrics}
-        return {k: v for k, v in found.items() if v.defined}
+    def defined(name: str, make_interval: Callable[[str, Metric], Interval]) -> dict[str, Interval]:
+        intervals = {m.name: make_interval(name, m) for m in metrics}
+        return {k: v for k, v in intervals.items() if v.defined}
 
     first, *others = predictions
     return Comparison(

@@ -1,8 +1,8 @@
 """Metrics by name: a value for one prediction, and a fast path for many weightings of its rows.
 
-scikit-learn's definitions, in plain numpy: a bootstrap asks for the same metric hundreds of times
-with other weights, so what doesn't depend on the weights (a sort, a term per row) is worked
-out once. Sums are numpy's own, not BLAS's, whose last digits depend on the number of cores.
+Definitions are scikit-learn's, in plain NumPy. A bootstrap computes the same metric hundreds of
+times with other weights, so everything that doesn't depend on the weights (a sort, a term per row)
+is computed once. Sums are NumPy's own, not BLAS's, whose last digits depend on the number of cores.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ __all__ = [
 ]
 
 BEST_BY_MEDIAN = frozenset({"mae", "median_absolute_error"})
-"""Metrics whose best constant is the median; that of the others is the mean."""
+"""Metrics for which the best constant is the median; for the others, it is the mean."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of merit.
+    """A metric.
 
     Attributes
     ----------
     name
-        As in ``params.yaml``.
+        Name in ``params.yaml``.
     tasks
-        The kinds of task that it judges: binary, multiclass, regression.
+        Task types that it is for: binary, multiclass, regression.
     maximise
-        Whether more is better.
+        Whether higher is better.
     prepare
-        From truth and prediction to a function of the weights alone.
+        Function from labels and predictions to a function of the weights alone.
     """
 
     name: str
@@ -59,17 +59,17 @@ class Metric:
     prepare: Callable[[Truth, Floats], Statistic] = field(repr=False)
 
     def __call__(self, y: Truth, prediction: Floats, weights: Floats | None = None) -> float:
-        """Give the metric's value; NaN where it isn't defined (such as a ranking of one class).
+        """Compute the metric; NaN where it isn't defined (such as a ranking of one class).
 
         Parameters
         ----------
         y
             Class codes from 0, or values; (n,).
         prediction
-            Probabilities (n, k), for a binary task with the positive class in column 1; or
-            values (n,).
+            Probabilities (n, k), or values (n,). In a binary task, the positive class is in
+            column 1.
         weights
-            How often each row counts, (n,); by default once.
+            Weight of each row, (n,); by default 1.
         """
         if weights is None:
             weights = np.ones(len(y))
@@ -86,7 +86,7 @@ class Metric:
 
 _CLASSES = ("binary", "multiclass")
 _COST = "cost"
-_ALL = (
+_DEFINITIONS = (
     ("roc_auc", ("binary",), True, ranks.roc_auc),
     ("average_precision", ("binary",), True, ranks.average_precision),
     ("log_loss", _CLASSES, False, classes.log_loss),
@@ -132,7 +132,7 @@ _ALL = (
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         name: Metric(name, frozenset(tasks), maximise, prepare)
-        for name, tasks, maximise, prepare in _ALL
+        for name, tasks, maximise, prepare in _DEFINITIONS
     }
 )
 """Every metric by its name."""
@@ -151,7 +151,7 @@ _DEFAULTS = {
     "regression": ("rmse", "mae", "r2", "median_absolute_error"),
 }
 
-_ELSEWHERE = {
+_SKLEARN_NAMES = {
     "brier_score": "brier",
     "brier_score_loss": "brier",
     "cohen_kappa_score": "cohen_kappa",
@@ -169,41 +169,42 @@ _ELSEWHERE = {
     "root_mean_squared_error": "rmse",
     "root_mean_squared_log_error": "rmsle",
 }
-"""Names in scikit-learn (without ``neg_``) -> ours, where they differ."""
+"""Names in scikit-learn (without ``neg_``) -> names here, where they differ."""
 
 
 def default_metrics(task_type: str) -> tuple[str, ...]:
-    """Give the usual metrics of a kind of task; the search goes by the first."""
+    """Give the default metrics of a task type; the search optimises the first one."""
     return _DEFAULTS[task_type]
 
 
 def lookup(name: str, task_type: str, costs: Floats | None = None) -> Metric:
-    """Find the metric of that name, if it can judge that kind of task.
+    """Find a metric by its name, for a task type.
 
     Parameters
     ----------
     costs
-        For the metric ``cost``: (k, k), see ``costs.cost_matrix``; by default 1 for every error.
+        Cost matrix (k, k) for the metric ``cost``; by default every error costs 1. See
+        ``costs.cost_matrix``.
 
     Raises
     ------
     BadParams
-        If there is none of that name, or it is for other tasks.
+        If there is no metric of that name, or it is for other tasks.
     """
-    fit = [m.name for m in METRICS.values() if task_type in m.tasks]
+    suitable = [m.name for m in METRICS.values() if task_type in m.tasks]
     percent = re.fullmatch(r"pinball_(\d\d)", name)
     if percent and task_type == "regression" and int(percent[1]) > 0:
         pinball = values.pinball(int(percent[1]) / 100)
         return Metric(name, frozenset({"regression"}), maximise=False, prepare=pinball)
     if name not in METRICS:
-        ours = _ELSEWHERE.get(name.removeprefix("neg_"), name.removeprefix("neg_"))
-        hint = f"Here it is called {ours!r}." if ours in fit else nearest(name, fit)
+        ours = _SKLEARN_NAMES.get(name.removeprefix("neg_"), name.removeprefix("neg_"))
+        hint = f"Here it is called {ours!r}." if ours in suitable else nearest(name, suitable)
         raise BadParams(f"{name!r} is not a known metric (params.yaml)", hint)
-    if name not in fit:
+    if name not in suitable:
         tasks = " and ".join(sorted(METRICS[name].tasks))
         raise BadParams(
             f"the metric {name!r} is for {tasks} tasks, and this one is {task_type} (params.yaml)",
-            f"For {task_type} there are: {', '.join(fit)}.",
+            f"For {task_type} there are: {', '.join(suitable)}.",
         )
     if name == _COST and costs is not None:
         return replace(METRICS[name], prepare=classes.cost(costs))

@@ -1,4 +1,4 @@
-"""What a binary decision costs: the threshold in use against the obvious alternatives."""
+"""Costs of decisions: cost matrix, confusion counts, and the threshold against alternatives."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 __all__ = ["Label", "confusion_counts", "cost_matrix", "weigh_threshold"]
 
 Label = bool | int | float | str
-"""A class, as `params.yaml` and the data have it."""
+"""A class, as written in `params.yaml` and in the data."""
 
 
 def cost_matrix(task: Task, classes: Sequence[Label]) -> Floats | None:
-    """What it costs to decide for the column's class where the row's is true, (k, k).
+    """Build the cost matrix, (k, k): true classes in rows, decisions in columns.
 
     Parameters
     ----------
     classes
-        In the order of their codes; none for regression, which gives None.
+        Classes in the order of their codes; empty for regression, then the result is None.
 
     Raises
     ------
     BadParams
-        If ``task.costs`` names a class that isn't there.
+        If ``task.costs`` names an unknown class.
     """
     if not classes:
         return None
@@ -40,55 +40,57 @@ def cost_matrix(task: Task, classes: Sequence[Label]) -> Floats | None:
         matrix[0, 1], matrix[1, 0] = task.cost.false_positive, task.cost.false_negative
     names = [str(c) for c in classes]
     for actual, row in task.costs.items():
-        for decided, price in row.items():
+        for decided, cost in row.items():
             for name in (actual, decided):
                 if name not in names:
                     raise BadParams(
                         f"task.costs names {name!r}, which is no class of the target (params.yaml)",
                         nearest(name, names),
                     )
-            matrix[names.index(actual), names.index(decided)] = price
+            matrix[names.index(actual), names.index(decided)] = cost
     return matrix
 
 
 def confusion_counts(y: Truth, yes: Truth, weights: Floats | None = None) -> dict[str, float]:
-    """Count the four outcomes; ``y`` codes (n,) with 1 positive, ``yes`` the decision (n,)."""
+    """Count the outcomes of decisions ``yes`` (n,) for class codes ``y`` (n,), 1 is positive."""
     cells = np.bincount(2 * (y == 1).astype(np.intp) + yes.astype(np.intp), weights, minlength=4)
     names = ("true_negative", "false_positive", "false_negative", "true_positive")
     return dict(zip(names, cells.tolist(), strict=True))
 
 
 def _rates(counts: dict[str, float]) -> dict[str, float]:
-    """Figures of the decision that are defined, from the four outcomes."""
-    right, missed = counts["true_positive"], counts["false_negative"]
-    alarms, quiet = counts["false_positive"], counts["true_negative"]
-    parts = {
-        "precision": (right, right + alarms),
-        "recall": (right, right + missed),
-        "specificity": (quiet, quiet + alarms),
-        "prevalence": (right + missed, sum(counts.values())),
-        "decided_positive": (right + alarms, sum(counts.values())),
+    """Compute the rates that are defined, from the confusion counts."""
+    tp, fn = counts["true_positive"], counts["false_negative"]
+    fp, tn = counts["false_positive"], counts["true_negative"]
+    fractions = {
+        "precision": (tp, tp + fp),
+        "recall": (tp, tp + fn),
+        "specificity": (tn, tn + fp),
+        "prevalence": (tp + fn, sum(counts.values())),
+        "decided_positive": (tp + fp, sum(counts.values())),
     }
-    return {name: round(above / below, 6) for name, (above, below) in parts.items() if below}
+    return {name: round(above / below, 6) for name, (above, below) in fractions.items() if below}
 
 
 def weigh_threshold(
     y: Truth, probability: Floats, threshold: float, cost: Cost, weights: Floats | None = None
 ) -> dict[str, Any]:
-    """Give the mean cost per row of deciding yes at ``threshold`` and above, and of alternatives.
+    """Compute the mean cost per row of a threshold, and of the obvious alternatives.
+
+    Decisions are positive at the threshold and above.
 
     Parameters
     ----------
     y
-        Codes (n,), 1 is positive.
+        Class codes (n,), 1 is positive.
     probability
-        Of the positive class, (n,).
+        Probability of the positive class, (n,).
     threshold
-        The one in use.
+        Threshold in use.
     cost
-        Of each kind of error.
+        Cost of each kind of error.
     weights
-        What each row counts, (n,); by default 1.
+        Weight of each row, (n,); by default 1.
     """
     rows = len(y) if weights is None else float(weights.sum())
 
@@ -102,15 +104,15 @@ def weigh_threshold(
         )
         return round(total / rows, 6)
 
-    decided = count(probability >= threshold)
+    at_threshold = count(probability >= threshold)
     return {
         "threshold": round(threshold, 6),
         "cost_per_row": {
-            "at_threshold": per_row(decided),
+            "at_threshold": per_row(at_threshold),
             "at_half": per_row(count(probability >= 0.5)),  # noqa: PLR2004
             "always_positive": per_row(count(np.ones(len(y)))),
             "always_negative": per_row(count(np.zeros(len(y)))),
         },
-        "confusion": {name: round(value, 6) for name, value in decided.items()},
-        "rates": _rates(decided),
+        "confusion": {name: round(value, 6) for name, value in at_threshold.items()},
+        "rates": _rates(at_threshold),
     }

@@ -1,4 +1,4 @@
-"""Metrics of a ranking: areas under curves, from probabilities alone."""
+"""Ranking metrics: areas under curves, from probabilities alone."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ Places = NDArray[np.intp]
 
 def roc_auc(y: Truth, prediction: Floats) -> Statistic:
     """Area under the ROC curve as the Mann-Whitney statistic: ties count half."""
-    return _area(y == 1, prediction[:, 1])
+    return _roc_area(y == 1, prediction[:, 1])
 
 
 def roc_auc_ovr(y: Truth, prediction: Floats) -> Statistic:
-    """Mean over the classes, each against the rest, that the weighted rows hold."""
-    return _plain_mean(_each(_area, y, prediction))
+    """Mean ROC AUC of each class against the rest, over the classes in the weighted rows."""
+    return _mean_over_classes(_by_class(_roc_area, y, prediction))
 
 
 def roc_auc_ovr_weighted(y: Truth, prediction: Floats) -> Statistic:
-    """The same, each class by how frequent it is."""
-    each = _each(_area, y, prediction)
+    """Mean ROC AUC of each class against the rest, weighted by the frequency of the class."""
+    statistics = _by_class(_roc_area, y, prediction)
     classes = [y == k for k in range(prediction.shape[1])]
 
     def statistic(w: Floats) -> float:
-        areas = np.array([area(w) for area in each])
-        shares = np.array([(w * held).sum() for held in classes])
-        there = ~np.isnan(areas)
-        return ratio(float((areas * shares)[there].sum()), float(shares[there].sum()))
+        areas = np.array([area(w) for area in statistics])
+        shares = np.array([(w * of_class).sum() for of_class in classes])
+        defined = ~np.isnan(areas)
+        return ratio(float((areas * shares)[defined].sum()), float(shares[defined].sum()))
 
     return statistic
 
@@ -51,55 +51,55 @@ def average_precision(y: Truth, prediction: Floats) -> Statistic:
 
 
 def average_precision_macro(y: Truth, prediction: Floats) -> Statistic:
-    """Mean over the classes, each against the rest, that the weighted rows hold."""
-    return _plain_mean(_each(_precision_area, y, prediction))
+    """Mean average precision of each class against the rest, over those in the weighted rows."""
+    return _mean_over_classes(_by_class(_precision_area, y, prediction))
 
 
-def _each(
+def _by_class(
     area: Callable[[Bools, Floats], Statistic], y: Truth, prediction: Floats
 ) -> list[Statistic]:
     return [area(y == k, prediction[:, k]) for k in range(prediction.shape[1])]
 
 
-def _plain_mean(each: Sequence[Statistic]) -> Statistic:
+def _mean_over_classes(statistics: Sequence[Statistic]) -> Statistic:
     def statistic(w: Floats) -> float:
-        areas = np.array([area(w) for area in each])
-        there = ~np.isnan(areas)
-        return float(areas[there].mean()) if there.any() else float("nan")
+        areas = np.array([area(w) for area in statistics])
+        defined = ~np.isnan(areas)
+        return float(areas[defined].mean()) if defined.any() else float("nan")
 
     return statistic
 
 
-def _over_ranks(
+def _by_descending_score(
     figure: Callable[[Floats, Bools, Places], float], positive: Bools, score: Floats
 ) -> Statistic:
-    """A figure of the weights and of what is positive, by falling score.
+    """Sort rows by descending score, and make a statistic of their weights.
 
-    Its third argument is where each run of equal scores starts in that order.
+    ``figure`` takes weights and positives in that order, and the starts of runs of equal scores.
     """
     order = np.argsort(-score, kind="stable")
-    falling, positive = score[order], positive[order]
-    starts = np.flatnonzero(np.r_[True, falling[1:] != falling[:-1]]) if len(score) else order
+    scores, positive = score[order], positive[order]
+    starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]]) if len(score) else order
     return lambda w: figure(w[order], positive, starts) if len(w) else float("nan")
 
 
-def _area(positive: Bools, score: Floats) -> Statistic:
+def _roc_area(positive: Bools, score: Floats) -> Statistic:
     def figure(w: Floats, positive: Bools, starts: Places) -> float:
-        up = np.add.reduceat(w * positive, starts)
-        down = np.add.reduceat(w * ~positive, starts)
-        ranked_below = down.sum() - np.cumsum(down)
-        wins = float((up * (ranked_below + down / 2)).sum())
-        return ratio(wins, float(up.sum() * down.sum()))
+        positives = np.add.reduceat(w * positive, starts)
+        negatives = np.add.reduceat(w * ~positive, starts)
+        ranked_below = negatives.sum() - np.cumsum(negatives)
+        wins = float((positives * (ranked_below + negatives / 2)).sum())
+        return ratio(wins, float(positives.sum() * negatives.sum()))
 
-    return _over_ranks(figure, positive, score)
+    return _by_descending_score(figure, positive, score)
 
 
 def _precision_area(positive: Bools, score: Floats) -> Statistic:
     def figure(w: Floats, positive: Bools, starts: Places) -> float:
-        up = np.add.reduceat(w * positive, starts)
-        found = np.cumsum(up)
-        taken = np.cumsum(np.add.reduceat(w, starts))
-        precision = np.divide(found, taken, out=np.zeros_like(found), where=taken > 0)
-        return ratio(float((up * precision).sum()), float(found[-1]))
+        positives = np.add.reduceat(w * positive, starts)
+        hits = np.cumsum(positives)
+        selected = np.cumsum(np.add.reduceat(w, starts))
+        precision = np.divide(hits, selected, out=np.zeros_like(hits), where=selected > 0)
+        return ratio(float((positives * precision).sum()), float(hits[-1]))
 
-    return _over_ranks(figure, positive, score)
+    return _by_descending_score(figure, positive, score)

@@ -1,4 +1,4 @@
-"""Metrics of predicted values."""
+"""Regression metrics."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def mae(y: Truth, prediction: Floats) -> Statistic:
 
 
 def mape(y: Truth, prediction: Floats) -> Statistic:
-    """Mean absolute error as a share of the truth; not defined where a truth is 0."""
+    """Mean absolute error as a share of the label; not defined if a label is 0."""
     truth = y.astype(np.float64)
-    known = truth != 0
-    return mean_where(known, np.abs(truth - prediction) / np.where(known, np.abs(truth), 1.0))
+    nonzero = truth != 0
+    return mean_where(nonzero, np.abs(truth - prediction) / np.where(nonzero, np.abs(truth), 1.0))
 
 
 def rmsle(y: Truth, prediction: Floats) -> Statistic:
-    """Root mean squared error of log(1 + value); not defined where one is -1 or less."""
+    """Root mean squared error of log(1 + value); not defined if a value is -1 or less."""
     truth = y.astype(np.float64)
     valid = (truth > -1) & (prediction > -1)
     logs = [np.log1p(np.where(valid, values, 0.0)) for values in (truth, prediction)]
@@ -58,30 +58,30 @@ def rmsle(y: Truth, prediction: Floats) -> Statistic:
 
 
 def max_error(y: Truth, prediction: Floats) -> Statistic:
-    """The largest absolute error; it has no useful interval."""
+    """Largest absolute error; its bootstrap interval is not useful."""
     error = np.abs(y.astype(np.float64) - prediction)
     return lambda w: float(error[w > 0].max()) if (w > 0).any() else float("nan")
 
 
 def poisson_deviance(y: Truth, prediction: Floats) -> Statistic:
-    """Mean Poisson deviance, for counts: truth from 0, prediction above 0."""
+    """Mean Poisson deviance, for counts: labels from 0, predictions above 0."""
     truth = y.astype(np.float64)
     valid = (truth >= 0) & (prediction > 0)
-    seen, given = np.where(valid, truth, 0.0), np.where(valid, prediction, 1.0)
-    logs = np.log(np.where(seen > 0, seen, 1.0) / given)
-    return mean_where(valid, 2 * (seen * logs - seen + given))
+    actual, predicted = np.where(valid, truth, 0.0), np.where(valid, prediction, 1.0)
+    logs = np.log(np.where(actual > 0, actual, 1.0) / predicted)
+    return mean_where(valid, 2 * (actual * logs - actual + predicted))
 
 
 def gamma_deviance(y: Truth, prediction: Floats) -> Statistic:
-    """Mean gamma deviance, for amounts: truth and prediction above 0."""
+    """Mean gamma deviance, for amounts: labels and predictions above 0."""
     truth = y.astype(np.float64)
     valid = (truth > 0) & (prediction > 0)
-    seen, given = np.where(valid, truth, 1.0), np.where(valid, prediction, 1.0)
-    return mean_where(valid, 2 * (np.log(given / seen) + seen / given - 1))
+    actual, predicted = np.where(valid, truth, 1.0), np.where(valid, prediction, 1.0)
+    return mean_where(valid, 2 * (np.log(predicted / actual) + actual / predicted - 1))
 
 
 def pinball(quantile: float) -> Callable[[Truth, Floats], Statistic]:
-    """Mean pinball loss: least for the prediction of that quantile (Koenker and Bassett 1978)."""
+    """Mean pinball loss, minimal for predictions of that quantile (Koenker and Bassett 1978)."""
 
     def prepare(y: Truth, prediction: Floats) -> Statistic:
         error = y.astype(np.float64) - prediction
@@ -91,12 +91,12 @@ def pinball(quantile: float) -> Callable[[Truth, Floats], Statistic]:
 
 
 def median_absolute_error(y: Truth, prediction: Floats) -> Statistic:
-    """Weighted median: where the cumulated weight is just half, the mean of both neighbours."""
+    """Weighted median of absolute errors; at exactly half the weight, the mean of both values."""
     return _median(np.abs(y.astype(np.float64) - prediction))
 
 
 def d2_absolute_error(y: Truth, prediction: Floats) -> Statistic:
-    """Share of the absolute error of the median that is explained."""
+    """Share of the median's absolute error that is explained."""
     truth = y.astype(np.float64)
     error, centre = np.abs(truth - prediction), _median(truth)
 
@@ -108,14 +108,14 @@ def d2_absolute_error(y: Truth, prediction: Floats) -> Statistic:
 
 
 def r2(y: Truth, prediction: Floats) -> Statistic:
-    """Share of the variance explained; not defined where the truth doesn't vary."""
+    """Share of the variance that is explained; not defined if all labels are equal."""
     truth = y.astype(np.float64)
     squared = (truth - prediction) ** 2
     return lambda w: 1 - ratio(float((w * squared).sum()), _spread(truth, w))
 
 
 def explained_variance(y: Truth, prediction: Floats) -> Statistic:
-    """The same after the mean error is taken off."""
+    """Share of the variance that is explained, after the mean error is subtracted."""
     truth = y.astype(np.float64)
     error = truth - prediction
     return lambda w: 1 - ratio(_spread(error, w), _spread(truth, w))
@@ -131,12 +131,12 @@ def _median(values: Floats) -> Statistic:
     values = values[order]
 
     def statistic(w: Floats) -> float:
-        held = w[order] > 0
-        if not held.any():
+        counts = w[order] > 0
+        if not counts.any():
             return float("nan")
-        there, below = values[held], np.cumsum(w[order][held])
-        half = below[-1] / 2
-        low, high = np.searchsorted(below, half, "left"), np.searchsorted(below, half, "right")
-        return float((there[low] + there[min(high, len(there) - 1)]) / 2)
+        ordered, sums = values[counts], np.cumsum(w[order][counts])
+        half = sums[-1] / 2
+        low, high = np.searchsorted(sums, half, "left"), np.searchsorted(sums, half, "right")
+        return float((ordered[low] + ordered[min(high, len(ordered) - 1)]) / 2)
 
     return statistic

@@ -1,4 +1,4 @@
-"""What one row costs: the per-row loss that stands for a metric where rows are compared."""
+"""Per-row losses that correspond to each metric, for comparisons of rows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _DECISIONS = ("accuracy", "balanced_accuracy", "f1", "precision", "recall", "jac
 
 
 def row_losses(metric: str, y: Truth, prediction: Floats) -> tuple[str, Floats]:
-    """Give the loss's name and the loss of each row, (n,).
+    """Compute the loss of each row, (n,), for a metric; return the loss's name, too.
 
-    The metric's own terms where it is a mean of some; else the logarithm of the probability of
-    what came true, or the squared error.
+    If the metric is a mean over rows, the losses are its terms. Otherwise they are the log loss,
+    or for regression the squared error.
     """
     if prediction.ndim == 1:
         error = y.astype(np.float64) - prediction
@@ -32,8 +32,8 @@ def row_losses(metric: str, y: Truth, prediction: Floats) -> tuple[str, Floats]:
     if metric.startswith(_DECISIONS):
         return "wrong decisions", (decide(prediction) != codes).astype(np.float64)
     if metric == "brier":
-        came_true = codes[:, None] == np.arange(prediction.shape[1])
-        return "squared error", ((prediction - came_true) ** 2).sum(axis=1)
+        is_true_class = codes[:, None] == np.arange(prediction.shape[1])
+        return "squared error", ((prediction - is_true_class) ** 2).sum(axis=1)
     eps = np.finfo(np.float64).eps
     chosen = prediction[np.arange(len(codes)), codes]
     return "log loss", -np.log(np.clip(chosen, eps, 1 - eps))

@@ -1,4 +1,4 @@
-"""Groups of rows by the values of a column, so that a metric can be broken down by them."""
+"""Slices: groups of rows by the values of a column, to break down a metric."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ DISTINCT = 24
 
 @dataclass(frozen=True)
 class Slice:
-    """The rows where a column has one value, or lies in one range.
+    """The rows in which a column has a certain value, or is in a certain range.
 
     Attributes
     ----------
     value
-        The value; of a range its text, such as ``[3, 7)``; None where the value is missing.
+        The value; a range is a text such as ``[3, 7)``; a missing value is None.
     rows
-        Row numbers, rising, (n,).
+        Row numbers, ascending, (n,).
     """
 
     value: str | int | float | bool | None
@@ -36,7 +36,7 @@ class Slice:
 
 
 def slices(column: pl.Series) -> list[Slice]:
-    """Cut the rows by the column's values: in their order, the missing value (or NaN) last.
+    """Group rows by the column's values, in ascending order; missing values (or NaN) come last.
 
     A numeric or time column with more than ``DISTINCT`` values is cut at its quartiles.
     """
@@ -62,25 +62,25 @@ def slices(column: pl.Series) -> list[Slice]:
 
 
 def _quartiles(column: pl.Series) -> tuple[pl.Series, list[str]]:
-    """Give each row the number of its range, and the ranges' texts."""
+    """Number the ranges between quartiles for each row, and give the ranges as texts."""
     import polars as pl
 
-    there = column.drop_nulls().sort()
+    values = column.drop_nulls().sort()
     # Edges are values of the column, so the cut is exact for every type; the highest value is
     # always above some edge, or the column would have one value only.
-    candidates = {there[len(there) * q // 4] for q in (1, 2, 3)} - {there[0]}
-    edges = sorted(candidates or {there.filter(there > there[0])[0]})
-    number = (column >= edges[0]).cast(pl.Int8)
+    candidates = {values[len(values) * q // 4] for q in (1, 2, 3)} - {values[0]}
+    edges = sorted(candidates or {values.filter(values > values[0])[0]})
+    range_number = (column >= edges[0]).cast(pl.Int8)
     for edge in edges[1:]:
-        number += column >= edge
+        range_number += column >= edge
     texts = [f"{e:.6g}" if isinstance(e, float) else str(e) for e in edges]
     inner = [f"[{low}, {high})" for low, high in pairwise(texts)]
-    return number, [f"< {texts[0]}", *inner, f">= {texts[-1]}"]
+    return range_number, [f"< {texts[0]}", *inner, f">= {texts[-1]}"]
 
 
 def _plain(value: object) -> str | int | float | bool | None:
     if isinstance(value, float) and not isfinite(value):
-        return str(value)  # JSON has no infinity
+        return str(value)  # JSON can't represent infinity
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     return str(value)

@@ -1,4 +1,4 @@
-"""Where to put the line between yes and no, by what each kind of error costs."""
+"""Decision threshold with the lowest cost of errors."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ __all__ = ["best_threshold"]
 
 
 def best_threshold(y: npt.NDArray[Any], p: npt.NDArray[np.float64], cost: Cost) -> float:
-    """The threshold in [0, 1] that costs least, deciding yes at it and above.
+    """Find the threshold in [0, 1] with the lowest cost; it and above mean positive.
 
-    Of equally cheap ones, that nearest to ``fp / (fp + fn)``, the best for perfectly calibrated
-    probabilities (Elkan 2001). It stands halfway between two probabilities that were seen.
+    Among equally cheap thresholds, the one nearest to ``fp / (fp + fn)`` is chosen, the optimum
+    for perfectly calibrated probabilities (Elkan 2001). If that one isn't among them, the
+    threshold lies halfway between two adjacent probabilities.
 
     Parameters
     ----------
     y
-        Codes (n,), 1 is positive.
+        Class codes (n,), 1 is positive.
     p
         Probability of the positive class (n,).
     cost
-        Of each kind of error.
+        Cost of each kind of error.
     """
     ideal = 0.5
     if cost.false_positive + cost.false_negative > 0:
@@ -34,26 +35,26 @@ def best_threshold(y: npt.NDArray[Any], p: npt.NDArray[np.float64], cost: Cost) 
     values, group = np.unique(p, return_inverse=True)
     positives = np.bincount(group, weights=(y == 1), minlength=len(values))
     negatives = np.bincount(group, weights=(y != 1), minlength=len(values))
-    # At cut i, the groups from i on are decided yes; at the last cut, none is.
-    missed = np.concatenate([[0.0], np.cumsum(positives)])
-    false_alarms = negatives.sum() - np.concatenate([[0.0], np.cumsum(negatives)])
-    costs = cost.false_positive * false_alarms + cost.false_negative * missed
+    # At cut i, the groups from i on are decided positive; at the last cut, none is.
+    false_negatives = np.concatenate([[0.0], np.cumsum(positives)])
+    false_positives = negatives.sum() - np.concatenate([[0.0], np.cumsum(negatives)])
+    costs = cost.false_positive * false_positives + cost.false_negative * false_negatives
     edges = np.concatenate([[0.0], (values[:-1] + values[1:]) / 2, [(values[-1] + 1.0) / 2]])
     if values[-1] >= 1.0:
-        costs = costs[:-1]  # nothing in [0, 1] decides no for a probability of 1
+        costs = costs[:-1]  # no threshold in [0, 1] is above a probability of 1
         edges = edges[:-1]
     cheapest = np.flatnonzero(costs == costs.min())
-    lower, upper = _span(values, cheapest)
-    # Within a cut any threshold does the same, so the ideal itself is taken if it lies in one.
-    inside = cheapest[(lower < ideal) & (ideal <= upper)]
-    if len(inside):
+    lower, upper = _threshold_ranges(values, cheapest)
+    # All thresholds of a cut decide the same, so the ideal itself is taken if it lies in one.
+    containing = cheapest[(lower < ideal) & (ideal <= upper)]
+    if len(containing):
         return float(ideal)
     return float(edges[cheapest[np.argmin(np.abs(edges[cheapest] - ideal))]])
 
 
-def _span(
+def _threshold_ranges(
     values: npt.NDArray[np.float64], cuts: npt.NDArray[np.intp]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The open-closed interval of thresholds that each cut stands for."""
+    """Compute the thresholds of each cut, as a half-open interval (low, high]."""
     ends = np.concatenate([[-1.0], values, [1.0]])
     return ends[cuts], ends[cuts + 1]

@@ -1,4 +1,4 @@
-"""What all metrics share: a value for any weighting of the same rows."""
+"""Weighted statistics that all metrics are made of, and the weights of rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Truth = NDArray[np.generic]
 
 Statistic = Callable[[Floats], float]
-"""Weights (n,), at least 0, to the metric's value; NaN where it isn't defined."""
+"""Function from weights (n,), at least 0, to the metric's value; NaN where it isn't defined."""
 
 
 def ratio(above: float, below: float) -> float:
@@ -28,20 +28,20 @@ def ratio(above: float, below: float) -> float:
 
 
 def mean(terms: Floats) -> Statistic:
-    """Give the weighted mean of a term per row, (n,)."""
+    """Make the statistic of the weighted mean of terms, one for each row (n,)."""
     return lambda w: ratio(float((w * terms).sum()), float(w.sum()))
 
 
 def mean_where(valid: NDArray[np.bool_], terms: Floats) -> Statistic:
-    """Give the weighted mean; NaN where a row that counts isn't valid, (n,) each."""
+    """Make the weighted mean (n,); it is NaN if a row of positive weight isn't valid."""
     if valid.all():
         return mean(terms)
-    whole = mean(np.where(valid, terms, 0.0))
-    return lambda w: float("nan") if w[~valid].any() else whole(w)
+    masked_mean = mean(np.where(valid, terms, 0.0))
+    return lambda w: float("nan") if w[~valid].any() else masked_mean(w)
 
 
 def row_weights(column: pl.Series, name: str, place: str = "evaluate.weight") -> Floats:
-    """Read what each row counts, (n,).
+    """Read the weight of each row, (n,), from a column.
 
     Raises
     ------
@@ -55,11 +55,11 @@ def row_weights(column: pl.Series, name: str, place: str = "evaluate.weight") ->
             hint,
         )
     weights = column.cast(float).to_numpy().astype(np.float64)
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if len(bad):
+    invalid = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(invalid):
         raise DataRefused(
-            f"{len(bad):,} weights in {name!r} are missing or negative, the first of them "
-            f"{column[int(bad[0])]} ({place})",
+            f"{len(invalid):,} weights in {name!r} are missing or negative, the first of them "
+            f"{column[int(invalid[0])]} ({place})",
             hint,
         )
     if not weights.any():

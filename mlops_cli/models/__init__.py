@@ -1,1 +1,1 @@
-"""A fitted model and what it needs to predict: encoder, labels, calibration, the bundle of all."""
+"""Fitted models and their parts: encoder, label codec, calibration and the model bundle."""

@@ -1,4 +1,4 @@
-"""What a model has to beat: a constant, and a linear model with its default settings."""
+"""Baselines that a model has to beat: a constant, and a linear model with default settings."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 __all__ = ["LINEAR_ROWS", "constant", "linear"]
 
 LINEAR_ROWS = 100_000
-"""The linear baseline learns from at most so many rows, drawn: more hardly change its few
-coefficients."""
+"""The linear baseline is fitted on a random sample of at most this number of rows: more rows hardly
+change its few coefficients."""
 
 
 def constant(y: Truth, classes: int, metric: str, rows: int) -> Floats:
-    """Predict the same for every row: the best constant that the metric could ask for.
+    """Predict the same for every row: the best constant for the metric.
 
     Parameters
     ----------
     y
-        Truth of the rows to learn from, (n,).
+        Labels of the training rows, (n,).
     classes
         Number of classes; 0 for regression.
     metric
         For regression it decides between the mean and the median.
     rows
-        How many rows to predict.
+        Number of rows to predict.
 
     Returns
     -------

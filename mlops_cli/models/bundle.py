@@ -1,4 +1,4 @@
-"""The model bundle: a folder that says what it holds, is verified, and loads without pickle."""
+"""Model bundle: a self-describing, checksummed folder that loads without pickle."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _HINT = "Bring the model back with `dvc checkout`, or train it anew with `mlops 
 
 @dataclass(frozen=True)
 class Member:
-    """One fitted model of a bundle, and how much its prediction counts."""
+    """One fitted model of a bundle, with its weight in the mean prediction."""
 
     family: str
     fitted: FittedModel
@@ -48,30 +48,30 @@ class Member:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Everything that turns features into predictions, and what is known about it.
+    """A model with everything that turns features into predictions, and its metadata.
 
     Parameters
     ----------
     members
         One or several models; the prediction is their weighted mean.
     encoder
-        Features to matrix.
+        Turns features into the matrix.
     labels
-        What the columns of a prediction mean.
+        The classes of a prediction's columns.
     task
         The task's type: binary, multiclass or regression.
     threshold
-        Binary: the positive class is decided at this probability and above.
+        Binary tasks: the positive class is predicted at this probability and above.
     calibrator
-        Bends the members' mean; None: it is given as it is.
+        Applied to the members' mean; None: the mean is the prediction.
     program
-        The feature program that makes the features.
+        The feature program that computes the features.
     signature
         ``inputs``: feature -> kind, and categories or range; ``output``.
     facts
-        Where the model comes from: seed, data window, versions, validation score.
+        The model's lineage: seed, data window, versions, validation score.
     sha256
-        Of the manifest that it was verified by; empty where it wasn't loaded.
+        Hash of the verified manifest; empty if the bundle wasn't loaded from a folder.
     """
 
     members: tuple[Member, ...]
@@ -91,12 +91,12 @@ class Bundle:
         Raises
         ------
         DataRefused
-            If the frame lacks a feature, or has it in an unfit type.
+            If the frame lacks a feature, or has it in a wrong type.
         """
         return self.predict_matrix(self.encoder.transform(frame))
 
     def predict_matrix(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The same from the encoder's matrix (rows, features)."""
+        """Predict from the encoder's matrix (rows, features); the result is as in ``predict``."""
         parts = [member.weight * member.fitted.predict(X) for member in self.members]
         total: npt.NDArray[np.float64] = np.sum(parts, axis=0)
         mean = total / sum(member.weight for member in self.members)
@@ -105,7 +105,8 @@ class Bundle:
     def decide(self, output: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
         """Class codes (rows,) of probabilities (rows, classes).
 
-        The positive class at ``threshold`` and above; without one, the most probable class.
+        The result is the positive class at ``threshold`` and above, or without a threshold the
+        most probable class.
         """
         if self.threshold is None:
             return decide(output)
@@ -113,54 +114,54 @@ class Bundle:
 
 
 def save(bundle: Bundle, folder: Path) -> None:
-    """Write a bundle; it takes the folder's place only when complete. Same model, same bytes."""
+    """Write a bundle atomically; the same model gives the same bytes."""
     with atomic_write(folder) as temporary:
         temporary.mkdir()
-        write_json(temporary / "bundle.json", _description(bundle))
+        write_json(temporary / "bundle.json", _describe(bundle))
         write_json(temporary / "encoder.json", bundle.encoder.to_json())
         write_json(temporary / "program.json", bundle.program)
         write_json(temporary / "signature.json", bundle.signature)
         for number, member in enumerate(bundle.members):
-            place = temporary / _place(number, member.family)
-            place.mkdir(parents=True)
+            member_folder = temporary / _member_folder(number, member.family)
+            member_folder.mkdir(parents=True)
             for name, content in member.fitted.to_files().items():
-                (place / name).write_bytes(content)
-        write_json(temporary / _MANIFEST, _manifest(_files(temporary)))
+                (member_folder / name).write_bytes(content)
+        write_json(temporary / _MANIFEST, _manifest(_hash_files(temporary)))
 
 
 def extend(folder: Path, target: Path, more: Mapping[str, str]) -> dict[str, Any]:
-    """Write a bundle that holds a verified other one and more files, and give its manifest.
+    """Copy a verified bundle, add files, and return the new manifest.
 
     Parameters
     ----------
     folder
-        The bundle to start from; it stays as it is.
+        The bundle to copy; it isn't changed.
     target
-        Where the larger one goes; it takes its place only when complete.
+        The folder of the extended bundle, written atomically.
     more
-        Name -> text of each further file; loading a bundle doesn't read them.
+        Name -> text of each added file; loading a bundle doesn't read them.
 
     Raises
     ------
     NotFound, DataRefused
-        If the bundle isn't there, or not as it was written.
+        If the bundle is missing, or was changed after it was written.
     """
     names = list(verify(folder)["files"])
     with atomic_write(target) as temporary:
         for name in names:
-            place = temporary / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            # Contents only: a file that DVC linked from its cache is read-only.
-            shutil.copyfile(folder / name, place)
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Copies the content only, as a file that DVC linked from its cache is read-only.
+            shutil.copyfile(folder / name, path)
         for name, text in more.items():
             (temporary / name).write_text(text, encoding="utf-8", newline="\n")
-        manifest = _manifest(_files(temporary))
+        manifest = _manifest(_hash_files(temporary))
         write_json(temporary / _MANIFEST, manifest)
     return manifest
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Compare every file with the manifest, and give the manifest.
+    """Compare every file with the manifest, and return the manifest.
 
     Raises
     ------
@@ -169,47 +170,53 @@ def verify(folder: Path) -> dict[str, Any]:
     DataRefused
         If a file is missing, was changed, or doesn't belong there.
     """
-    manifest = _read(folder, _MANIFEST)
+    manifest = _read_json(folder, _MANIFEST)
     try:
-        stated = {
+        listed = {
             data_path(name, str(folder / _MANIFEST)): dict(entry)
             for name, entry in manifest["files"].items()
         }
     except (KeyError, TypeError, AttributeError, ValueError):
         raise DataRefused(f"{folder / _MANIFEST} is not a bundle's manifest", _HINT) from None
-    # Before it is asked about others: a list with another hash is what was changed.
-    if manifest.get("bundle_sha256") != _digest(stated):
+    # Checked first: a manifest with a wrong hash can't say which file was changed.
+    if manifest.get("bundle_sha256") != _digest(listed):
         raise DataRefused(f"{folder / _MANIFEST} was changed after the model was written", _HINT)
-    found = _files(folder)
-    for name in sorted(stated.keys() | found.keys()):
-        if name not in found:
+    actual = _hash_files(folder)
+    for name in sorted(listed.keys() | actual.keys()):
+        if name not in actual:
             raise DataRefused(f"{folder / name} is missing from the model bundle", _HINT)
-        if name not in stated:
+        if name not in listed:
             raise DataRefused(f"{folder / name} doesn't belong to the model bundle", _HINT)
-        if stated[name] != found[name]:
+        if listed[name] != actual[name]:
             raise DataRefused(f"{folder / name} was changed after the model was written", _HINT)
-    # To the byte, as it has no hash of its own in a list.
-    if (folder / _MANIFEST).read_bytes() != json_text(_manifest(found)).encode():
+    # The manifest itself is compared byte by byte, as it lists no hash of itself.
+    if (folder / _MANIFEST).read_bytes() != json_text(_manifest(actual)).encode():
         raise DataRefused(f"{folder / _MANIFEST} was changed after the model was written", _HINT)
     return dict(manifest)
 
 
 def load(folder: Path, *, tried: bool = False) -> Bundle:
-    """Verify a bundle, then build it.
+    """Verify a bundle and load it.
 
-    A model whose file only its own library can read is loaded by a child process before
-    (``tried``: this is the child).
+    If only a model's own library can read its file, a child process loads the bundle first.
+
+    Parameters
+    ----------
+    folder
+        Folder of the bundle.
+    tried
+        Skip the child process, as this process is the child.
 
     Raises
     ------
     NotFound
         If there is no bundle.
     DataRefused
-        If it isn't as it was written, or holds what no model of ours holds.
+        If it was changed after it was written, or holds what no model of ours holds.
     """
     manifest = verify(folder)
     names = manifest["files"]
-    description = _read(folder, "bundle.json")
+    description = _read_json(folder, "bundle.json")
     if description.get("format") != _FORMAT:
         raise DataRefused(
             f"{folder} is of bundle format {description.get('format')!r}, not {_FORMAT}",
@@ -223,16 +230,16 @@ def load(folder: Path, *, tried: bool = False) -> Bundle:
             try_in_child(folder, manifest["bundle_sha256"])
         bundle = Bundle(
             members=tuple(
-                _member(folder, number, entry, names)
+                _load_member(folder, number, entry, names)
                 for number, entry in enumerate(description["members"])
             ),
-            encoder=_encoder(folder),
+            encoder=_load_encoder(folder),
             labels=LabelCodec.from_json(description["labels"]),
             task=description["task"],
             threshold=description["threshold"],
             calibrator=calibrator and Calibrator.from_json(calibrator),
-            program=_read(folder, "program.json"),
-            signature=_read(folder, "signature.json"),
+            program=_read_json(folder, "program.json"),
+            signature=_read_json(folder, "signature.json"),
             facts=description["facts"],
             sha256=manifest["bundle_sha256"],
         )
@@ -241,25 +248,25 @@ def load(folder: Path, *, tried: bool = False) -> Bundle:
 
 
 def _refuse_misshapen(bundle: Bundle) -> None:
-    """Refuse parts that don't fit together, by the prediction of one row without values."""
+    """Refuse parts that don't fit together, by predicting one row of missing values."""
     labels = bundle.labels
     if labels.type != bundle.task:
         raise TypeError(f"labels of the task {labels.type!r}, and a model of {bundle.task!r}")
     row = np.full((1, len(bundle.encoder.owners)), np.nan)
-    right = (1, len(labels.classes)) if labels.classes else (1,)
+    expected = (1, len(labels.classes)) if labels.classes else (1,)
     predictors = [*(member.fitted.predict for member in bundle.members), bundle.predict_matrix]
     for predict in predictors:
         shape = np.shape(predict(row))
-        if shape != right:
-            raise ValueError(f"a prediction of the shape {shape} instead of {right}")
+        if shape != expected:
+            raise ValueError(f"a prediction of the shape {shape} instead of {expected}")
 
 
 def _refuse_mistyped(description: Mapping[str, Any]) -> None:
-    """Refuse what is used as it stands in the description."""
+    """Refuse wrong types of the description's values that are used without conversion."""
     weights = [m["weight"] for m in description["members"]]
     threshold, facts = description["threshold"], description["facts"]
     numbers = weights + ([] if threshold is None else [threshold])
-    right = (
+    valid = (
         description["task"] in _TASKS
         and all(type(number) in {int, float} for number in numbers)
         and weights
@@ -267,18 +274,18 @@ def _refuse_mistyped(description: Mapping[str, Any]) -> None:
         and isinstance(facts, dict)
         and all(isinstance(m["settings"], dict) for m in description["members"])
     )
-    if not right:
+    if not valid:
         raise TypeError("a task, weight, threshold, settings or facts of another type")
 
 
-def _description(bundle: Bundle) -> dict[str, Any]:
+def _describe(bundle: Bundle) -> dict[str, Any]:
     members = [
         {
             "family": m.family,
             "weight": m.weight,
             "settings": dict(m.settings),
             "iterations": m.iterations,
-            "folder": _place(number, m.family),
+            "folder": _member_folder(number, m.family),
         }
         for number, m in enumerate(bundle.members)
     ]
@@ -293,12 +300,12 @@ def _description(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _place(number: int, family: str) -> str:
+def _member_folder(number: int, family: str) -> str:
     return f"members/{number}-{family}"
 
 
-def _encoder(folder: Path) -> Encoder:
-    encoder = Encoder.from_json(_read(folder, "encoder.json"))
+def _load_encoder(folder: Path) -> Encoder:
+    encoder = Encoder.from_json(_read_json(folder, "encoder.json"))
     for name, categories in encoder.categories.items():
         if not all(isinstance(category, str) for category in categories):
             raise DataRefused(
@@ -307,7 +314,7 @@ def _encoder(folder: Path) -> Encoder:
     return encoder
 
 
-def _member(
+def _load_member(
     folder: Path, number: int, entry: Mapping[str, Any], names: Mapping[str, Any]
 ) -> Member:
     name = entry["family"]
@@ -317,19 +324,19 @@ def _member(
             f"doesn't have (it has {', '.join(FAMILIES)})",
             "Train the model again, or use the version of mlops-cli that wrote it.",
         )
-    place = _place(number, name)
-    if entry["folder"] != place:
+    member_folder = _member_folder(number, name)
+    if entry["folder"] != member_folder:
         raise DataRefused(
-            f"{folder} has a model in {ascii(entry['folder'])[:100]}, not in {place}", _HINT
+            f"{folder} has a model in {ascii(entry['folder'])[:100]}, not in {member_folder}", _HINT
         )
-    # Only what the manifest lists, which was compared with it.
-    own = [PurePosixPath(n) for n in sorted(names) if posixpath.dirname(n) == place]
-    files = {path.name: (folder / path).read_bytes() for path in own}
+    # Reads only files that the manifest lists, as only these were verified.
+    paths = [PurePosixPath(n) for n in sorted(names) if posixpath.dirname(n) == member_folder]
+    files = {path.name: (folder / path).read_bytes() for path in paths}
     fitted = FAMILIES[name].from_files(files)
     return Member(name, fitted, entry["weight"], entry["settings"], entry["iterations"])
 
 
-def _read(folder: Path, name: str) -> dict[str, Any]:
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         tree = json_tree((folder / name).read_bytes(), str(folder / name))
     except FileNotFoundError:
@@ -344,27 +351,27 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     return tree
 
 
-def _files(folder: Path) -> dict[str, dict[str, Any]]:
+def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and hash of every file below the folder except the manifest, by path."""
     return {
         name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
-        for path in _regular(folder)
+        for path in _list_files(folder)
         if (name := path.relative_to(folder).as_posix()) != _MANIFEST
     }
 
 
-def _regular(folder: Path) -> list[Path]:
-    """All files below a folder; whatever else lies there is refused.
+def _list_files(folder: Path) -> list[Path]:
+    """All files below a folder; anything else than files and folders is refused.
 
-    A file may be a link, as DVC links files to its cache; a folder may not.
+    A file may be a link, as DVC links files to its cache. A folder may not.
     """
-    found = sorted(folder.rglob("*"))
-    for path in found:
+    paths = sorted(folder.rglob("*"))
+    for path in paths:
         if path.is_dir() and path.is_symlink():
             raise DataRefused(f"{path} is a link to a folder, which no model bundle holds", _HINT)
         if not (path.is_dir() or path.is_file()):
             raise DataRefused(f"{path} is no file, and doesn't belong to a model bundle", _HINT)
-    return [path for path in found if path.is_file()]
+    return [path for path in paths if path.is_file()]
 
 
 def _sha256(path: Path) -> str:
@@ -373,7 +380,7 @@ def _sha256(path: Path) -> str:
 
 
 def _digest(files: Mapping[str, Any]) -> str:
-    """One hash over names, sizes and hashes, whatever their order in the manifest."""
+    """One hash of all names, sizes and hashes, independent of their order in the manifest."""
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Features from Polars columns to the one numeric matrix that every learner reads."""
+"""Feature encoder: Polars columns to the numeric matrix that all model families read."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from mlops_cli.models.text_encoder import TextEncoder
 __all__ = ["MOST_CATEGORIES", "Encoder"]
 
 MOST_CATEGORIES = 254
-"""Kept per column: with the shared code that is 255, what 8-bit histograms of boosters hold."""
-_FEW = 8
-"""Up to so many rows, look-ups in Python are faster than starting a Polars query."""
+"""Categories kept per column: with the shared code 255, the limit of boosters' 8-bit histograms."""
+_FEW_ROWS = 8
+"""Up to this number of rows, look-ups in Python are faster than starting a Polars query."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A fitted map from named features to columns of float64; NaN stands for missing.
+    """A fitted map from named features to float64 columns; NaN means missing.
 
-    Numbers stay as they are (infinities are missing), booleans are 0 and 1. A category is its
-    rank by falling frequency, ties by value. A column with more than ``MOST_CATEGORIES``
-    categories keeps the most frequent; all others, seen or not, share the code that follows.
-    Elsewhere a category that was not seen is missing. A free text becomes several columns.
+    Numbers are unchanged, except that infinities are missing. Booleans are 0 and 1. The code of a
+    category is its rank by descending frequency, ties by value. A column with more than
+    ``MOST_CATEGORIES`` categories keeps the most frequent; all others, seen or unseen, share the
+    next code. In other columns an unseen category is missing. A free text becomes several
+    columns.
 
     Parameters
     ----------
@@ -51,14 +52,14 @@ class Encoder:
 
     @classmethod
     def fit(cls, frame: pl.DataFrame, kinds: Mapping[str, str]) -> Encoder:
-        """Learn the categories of a frame.
+        """Learn the categories and text encoders from a frame.
 
         Raises
         ------
         DataRefused
             If a feature is not in the frame.
         """
-        _present(frame, kinds)
+        _refuse_missing(frame, kinds)
         categories: dict[str, tuple[str, ...]] = {}
         pooled = set()
         texts = {
@@ -78,25 +79,25 @@ class Encoder:
 
     @cached_property
     def owners(self) -> tuple[str, ...]:
-        """The feature of each column of the matrix; a text has several."""
+        """The feature of each matrix column; a text has several columns."""
         widths = {name: text.width for name, text in self.texts.items()}
         return tuple(name for name in self.kinds for _ in range(widths.get(name, 1)))
 
     @property
     def categorical(self) -> tuple[int, ...]:
-        """Positions of the category features among the matrix's columns."""
+        """Positions of the category features among the matrix columns."""
         return tuple(i for i, name in enumerate(self.owners) if self.kinds[name] == "category")
 
     @cached_property
     def starts(self) -> list[int]:
-        """The first column of each feature."""
+        """The first matrix column of each feature."""
         first: dict[str, int] = {}
-        for at, name in enumerate(self.owners):
-            first.setdefault(name, at)
+        for position, name in enumerate(self.owners):
+            first.setdefault(name, position)
         return list(first.values())
 
     def by_feature(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Figures of the matrix's columns (..., columns), summed up by feature."""
+        """Values per matrix column (..., columns), summed by feature."""
         if not self.texts or not values.shape[-1]:
             return values
         return np.asarray(np.add.reduceat(values, self.starts, axis=-1))
@@ -109,40 +110,40 @@ class Encoder:
         DataRefused
             If a feature is not in the frame, or cannot be read as its kind.
         """
-        _present(frame, self.kinds)
-        if len(frame) <= _FEW and (rows := self._by_row(frame)) is not None:
+        _refuse_missing(frame, self.kinds)
+        if len(frame) <= _FEW_ROWS and (rows := self._transform_rows(frame)) is not None:
             return rows
         try:
             encoded = frame.select(self._expressions)
         except pl.exceptions.PolarsError:
             others = [name for name in self.kinds if name not in self.texts]
-            encoded = pl.DataFrame({name: self._alone(frame, name) for name in others})
+            encoded = pl.DataFrame({name: self._encode_column(frame, name) for name in others})
         matrix = encoded.to_numpy(order="c")
         plain = np.ascontiguousarray(matrix, dtype=np.float64).reshape(len(frame), encoded.width)
-        return self._with_texts(plain, frame) if self.texts else plain
+        return self._insert_texts(plain, frame) if self.texts else plain
 
-    def _with_texts(
+    def _insert_texts(
         self, plain: npt.NDArray[np.float64], frame: pl.DataFrame
     ) -> npt.NDArray[np.float64]:
-        """The matrix from the columns of all other features, and the texts of the frame."""
+        """The matrix from the columns of the other features and the encoded texts."""
         owner = np.array(self.owners)
-        whole = np.empty((len(frame), len(owner)))
-        whole[:, ~np.isin(owner, list(self.texts))] = plain
+        matrix = np.empty((len(frame), len(owner)))
+        matrix[:, ~np.isin(owner, list(self.texts))] = plain
         for name, text in self.texts.items():
             column = frame.get_column(name).cast(pl.String)
-            whole[:, owner == name] = text.transform(column.to_list())
-        return whole
+            matrix[:, owner == name] = text.transform(column.to_list())
+        return matrix
 
-    def _by_row(self, frame: pl.DataFrame) -> npt.NDArray[np.float64] | None:
-        """The matrix of a few rows, by look-ups in Python; None where a type needs a cast."""
+    def _transform_rows(self, frame: pl.DataFrame) -> npt.NDArray[np.float64] | None:
+        """The matrix of a few rows, by look-ups in Python; None if a column needs a cast."""
         schema = frame.schema
-        plain = all(
+        castless = all(
             schema[name] == pl.String
             if kind in ("category", "text")
             else schema[name].is_numeric() or schema[name] == pl.Boolean
             for name, kind in self.kinds.items()
         )
-        if not plain:
+        if not castless:
             return None
         matrix = np.full((len(frame), len(self.owners)), np.nan)
         for row, values in enumerate(frame.iter_rows(named=True)):
@@ -150,9 +151,10 @@ class Encoder:
         return matrix
 
     def encode(self, values: Mapping[str, Any]) -> list[float]:
-        """One row of the matrix: a category or text is text, else a number or boolean.
+        """Encode the values of one row as one row of the matrix.
 
-        None is missing.
+        Values of categories and texts are strings, all others numbers or booleans. None is
+        missing.
         """
         row: list[float] = []
         for name in self.kinds:
@@ -162,7 +164,7 @@ class Encoder:
             elif value is None:
                 row.append(nan)
             elif (codes := self._codes.get(name)) is not None:
-                row.append(codes.get(value, self._others[name]))
+                row.append(codes.get(value, self._fallback_codes[name]))
             else:
                 row.append(float(value) if isfinite(value) else nan)
         return row
@@ -170,31 +172,31 @@ class Encoder:
     def transform_columns(
         self, columns: Mapping[str, Sequence[Any] | pl.Series]
     ) -> npt.NDArray[np.float64]:
-        """The matrix (rows, features) from columns of plain values, as ``encode`` takes them.
+        """The matrix (rows, features) from columns of plain values, as for ``encode``.
 
-        For the rows of requests, where starting a Polars query takes longer than the work. Numbers
-        of many rows are better given as Series.
+        It is for the rows of requests, where starting a Polars query takes longer than the work.
+        With many rows, pass numbers as a Series.
         """
         rows = len(columns[next(iter(self.kinds))])
         matrix = np.empty((len(self.owners), rows))
-        for at, name in zip(self.starts, self.kinds, strict=True):
+        for start, name in zip(self.starts, self.kinds, strict=True):
             values = columns[name]
             if self.texts and name in self.texts:
-                found = self.texts[name].transform(list(values)).T
-                matrix[at : at + len(found)] = found
+                encoded = self.texts[name].transform(list(values)).T
+                matrix[start : start + len(encoded)] = encoded
             elif (codes := self._codes.get(name)) is not None:
-                other = self._others[name]
-                matrix[at] = [nan if v is None else codes.get(v, other) for v in values]
+                fallback = self._fallback_codes[name]
+                matrix[start] = [nan if v is None else codes.get(v, fallback) for v in values]
             elif isinstance(values, pl.Series):
-                matrix[at] = values.to_numpy()
+                matrix[start] = values.to_numpy()
             else:
-                matrix[at] = values  # None becomes NaN
+                matrix[start] = values  # None becomes NaN
         matrix = matrix.T.copy()
         matrix[~np.isfinite(matrix)] = nan
         return matrix
 
-    def _alone(self, frame: pl.DataFrame, name: str) -> pl.Series:
-        """One column, so that an error can name it."""
+    def _encode_column(self, frame: pl.DataFrame, name: str) -> pl.Series:
+        """Encode one column, so that an error can name it."""
         kind = self.kinds[name]
         try:
             return frame.select(self._expression(name, kind)).to_series()
@@ -213,16 +215,16 @@ class Encoder:
     def _codes(self) -> dict[str, dict[str, float]]:
         """Category feature -> category -> code."""
         return {
-            name: {category: float(code) for code, category in enumerate(kept)}
-            for name, kept in self.categories.items()
+            name: {category: float(code) for code, category in enumerate(categories)}
+            for name, categories in self.categories.items()
         }
 
     @cached_property
-    def _others(self) -> dict[str, float]:
-        """Category feature -> what a category without a code of its own becomes."""
+    def _fallback_codes(self) -> dict[str, float]:
+        """Category feature -> code of the categories without their own code."""
         return {
-            name: float(len(kept)) if name in self.pooled and kept else nan
-            for name, kept in self.categories.items()
+            name: float(len(categories)) if name in self.pooled and categories else nan
+            for name, categories in self.categories.items()
         }
 
     def _expression(self, name: str, kind: str) -> pl.Expr:
@@ -230,18 +232,21 @@ class Encoder:
         if kind != "category":
             value = column.cast(pl.Float64)
             return pl.when(value.is_finite()).then(value).alias(name)
-        kept = self.categories[name]
-        if not kept:
+        categories = self.categories[name]
+        if not categories:
             return pl.repeat(None, pl.len(), dtype=pl.Float64).alias(name)
-        other = float(len(kept)) if name in self.pooled else None
+        fallback = float(len(categories)) if name in self.pooled else None
         text = column.cast(pl.String)
         codes = text.replace_strict(
-            list(kept), [float(c) for c in range(len(kept))], default=other, return_dtype=pl.Float64
+            list(categories),
+            [float(c) for c in range(len(categories))],
+            default=fallback,
+            return_dtype=pl.Float64,
         )
         return pl.when(text.is_not_null()).then(codes).alias(name)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; ``from_json`` reads them."""
+        """The encoder as plain values, which ``from_json`` reads."""
         features = []
         for name, kind in self.kinds.items():
             entry: dict[str, Any] = {"name": name, "kind": kind}
@@ -254,22 +259,22 @@ class Encoder:
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> Encoder:
-        """From what ``to_json`` gave."""
+        """Build an encoder from the values of ``to_json``."""
         features = tree["features"]
-        named = [f for f in features if f["kind"] == "category"]
+        category_features = [f for f in features if f["kind"] == "category"]
         return cls(
             {f["name"]: f["kind"] for f in features},
-            {f["name"]: tuple(f["categories"]) for f in named},
-            frozenset(f["name"] for f in named if f["pooled"]),
+            {f["name"]: tuple(f["categories"]) for f in category_features},
+            frozenset(f["name"] for f in category_features if f["pooled"]),
             {f["name"]: TextEncoder.from_json(f["text"]) for f in features if f["kind"] == "text"},
         )
 
 
-def _present(frame: pl.DataFrame, kinds: Mapping[str, str]) -> None:
-    given = dict.fromkeys(frame.columns)
+def _refuse_missing(frame: pl.DataFrame, kinds: Mapping[str, str]) -> None:
+    columns = dict.fromkeys(frame.columns)
     for name in kinds:
-        if name not in given:
+        if name not in columns:
             raise DataRefused(
-                f"feature {name!r} is not among the {len(given)} columns given",
-                nearest(name, given),
+                f"feature {name!r} is not among the {len(columns)} columns given",
+                nearest(name, columns),
             )

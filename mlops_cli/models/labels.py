@@ -1,4 +1,4 @@
-"""Labels in and out of numbers: class codes for classification, floats for regression."""
+"""Label codec: class codes for classification, floats for regression."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _LARGEST = 1e15
 
 @dataclass(frozen=True)
 class LabelCodec:
-    """What the codes of a target mean.
+    """A fitted map between a target's labels and their codes.
 
     Parameters
     ----------
     type
         binary, multiclass or regression.
     classes
-        The class of each code, sorted; for a binary task the positive one comes last. Empty for
+        The class of each code, sorted; for a binary task the positive class is last. Empty for
         regression.
     """
 
@@ -46,11 +46,11 @@ class LabelCodec:
         Raises
         ------
         DataRefused
-            If the target doesn't fit the task: not numeric, one class, not two, too many, or
-            without the positive class.
+            If the target doesn't fit the task: it isn't numeric, has one class, too many or not
+            two classes, or lacks the positive class.
         """
         if task_type == "regression":
-            _numeric(target)
+            _refuse_non_numeric(target)
             return cls(task_type)
         classes = target.unique().sort().to_list()
         if len(classes) == 1:
@@ -73,45 +73,45 @@ class LabelCodec:
         Raises
         ------
         DataRefused
-            If a class was not there when the codec was fitted.
+            If the target has a class that the codec wasn't fitted on.
         """
         if not self.classes:
-            _numeric(target)
+            _refuse_non_numeric(target)
             return target.cast(pl.Float64).to_numpy()
         codes = {label: code for code, label in enumerate(self.classes)}
         values = target.unique().sort().to_list()
-        strange = [v for v in values if v not in codes]
-        if strange:
-            count = int(target.is_in(strange).sum())
+        unseen = [v for v in values if v not in codes]
+        if unseen:
+            count = int(target.is_in(unseen).sum())
             raise DataRefused(
-                f"class {strange[0]!r} is in {where} ({count} rows) and not in the training rows",
+                f"class {unseen[0]!r} is in {where} ({count} rows) and not in the training rows",
                 "Split so that each class is in every split (split.strategy: stratified), or merge "
                 "rare classes in the target expression.",
             )
-        new = [codes[v] for v in values]
-        return target.replace_strict(values, new, return_dtype=pl.Int64).to_numpy()
+        codes_of_values = [codes[v] for v in values]
+        return target.replace_strict(values, codes_of_values, return_dtype=pl.Int64).to_numpy()
 
     def decode(self, codes: npt.NDArray[np.int64]) -> list[Label]:
-        """The classes of codes (n,)."""
+        """The class of each code (n,)."""
         return [self.classes[c] for c in codes.tolist()]
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The classes as text, in the order of their codes; true and false as JSON has them."""
+        """The classes as text, in the order of their codes; booleans are true and false."""
         return tuple(str(c).lower() if isinstance(c, bool) else str(c) for c in self.classes)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; ``from_json`` reads them."""
+        """The codec as plain values, which ``from_json`` reads."""
         return {"type": self.type, "classes": list(self.classes)}
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> LabelCodec:
-        """From what ``to_json`` gave.
+        """Build a codec from the values of ``to_json``.
 
         Raises
         ------
         DataRefused
-            If the classes are of several types, or not as many as the task has.
+            If the classes have several types, or their number doesn't fit the task.
         """
         task_type, classes = tree["type"], tuple(tree["classes"])
         types = {type(label) for label in classes}
@@ -122,7 +122,7 @@ class LabelCodec:
             or not types <= {bool, int, float, str}
         ):
             raise DataRefused(
-                f"{len(classes)} labels ({_shown(list(classes))[:200]}) can't be those of a "
+                f"{len(classes)} labels ({_preview(list(classes))[:200]}) can't be those of a "
                 f"{task_type} model",
                 "Bring the model back with `dvc checkout`, or train it anew with `mlops run`.",
             )
@@ -131,17 +131,18 @@ class LabelCodec:
 
 def _order_binary(classes: list[Any], positive: Label | None) -> list[Any]:
     if positive is not None and positive not in classes:
-        # `positive: "1"` means the class 1, if only one class is written so.
-        written = [c for c in classes if str(c).lower() == str(positive).lower()]
-        positive = written[0] if len(written) == 1 else positive
+        # `positive: "1"` means the class 1, if only one class has this text.
+        matches = [c for c in classes if str(c).lower() == str(positive).lower()]
+        positive = matches[0] if len(matches) == 1 else positive
     if positive is not None and positive not in classes:
         raise DataRefused(
-            f"task.positive is {positive!r}, and the target's classes are {_shown(classes)}",
+            f"task.positive is {positive!r}, and the target's classes are {_preview(classes)}",
             nearest(str(positive), [str(c) for c in classes]),
         )
     if len(classes) != 2:  # noqa: PLR2004
         raise DataRefused(
-            f"a binary target has two classes, and this one has {len(classes)}: {_shown(classes)}",
+            f"a binary target has two classes, and this one has {len(classes)}: "
+            f"{_preview(classes)}",
             "Set task.type to multiclass, or make the target expression a condition.",
         )
     if positive is not None and positive == classes[0]:
@@ -149,11 +150,11 @@ def _order_binary(classes: list[Any], positive: Label | None) -> list[Any]:
     return classes
 
 
-def _shown(classes: list[Any]) -> str:
+def _preview(classes: list[Any]) -> str:
     return ", ".join(repr(c) for c in classes[:10]) + (", ..." if len(classes) > 10 else "")  # noqa: PLR2004
 
 
-def _numeric(target: pl.Series) -> None:
+def _refuse_non_numeric(target: pl.Series) -> None:
     if not target.dtype.is_numeric():
         example = target[0] if len(target) else None
         raise DataRefused(
@@ -161,16 +162,16 @@ def _numeric(target: pl.Series) -> None:
             "Make the target expression numeric, or set task.type to binary or multiclass.",
         )
     values = target.cast(pl.Float64)
-    strange = int((~values.is_finite()).sum())
-    if strange:
+    invalid = int((~values.is_finite()).sum())
+    if invalid:
         raise DataRefused(
-            f"the regression target is infinite or not a number in {strange} rows",
+            f"the regression target is infinite or not a number in {invalid} rows",
             "Give null where there is no label: such rows are counted and left out.",
         )
-    most = values.abs().max()
-    if isinstance(most, float) and most > _LARGEST:
+    largest = values.abs().max()
+    if isinstance(largest, float) and largest > _LARGEST:
         raise DataRefused(
-            f"the regression target reaches {most:g} in size, and at most {_LARGEST:g} can be "
+            f"the regression target reaches {largest:g} in size, and at most {_LARGEST:g} can be "
             "fitted: the libraries keep labels and squared errors as 32-bit floats",
             "Divide it in featurize.target, such as amount / 1e12.",
         )

@@ -1,4 +1,4 @@
-"""What the child process of ``trial`` does: it loads a bundle, and lets it predict odd rows."""
+"""Child process of ``load_trial``: loads a bundle and predicts unusual rows with it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from mlops_cli.models import bundle as bundles
 __all__ = ["main"]
 
 _REFUSED = 3
-_ODD = (0.0, 1.0, -1.0, 7.0, 1e30, -1e30, 0.5, 100.0)
+_UNUSUAL = (0.0, 1.0, -1.0, 7.0, 1e30, -1e30, 0.5, 100.0)
 
 
 def main(folder: str) -> None:
-    """End with 0, or with 3 where the bundle can't be loaded or gives no predictions."""
+    """Exit with 0, or with 3 if the bundle can't be loaded or can't predict."""
     try:
         bundle = bundles.load(Path(folder), tried=True)
         width = len(bundle.encoder.owners)
-        alike = [np.full(width, value) for value in (*_ODD, np.nan)]
+        uniform = [np.full(width, value) for value in (*_UNUSUAL, np.nan)]
         rng = np.random.default_rng(0)
-        mixed = rng.choice([*_ODD, 2.0, 3.0, 5.0, np.nan], (60, width))
-        rows = np.vstack([*alike, mixed, rng.normal(scale=20.0, size=(60, width))])
+        mixed = rng.choice([*_UNUSUAL, 2.0, 3.0, 5.0, np.nan], (60, width))
+        rows = np.vstack([*uniform, mixed, rng.normal(scale=20.0, size=(60, width))])
         bundle.predict_matrix(rows)
         bundle.predict_matrix(rows[:1])
         _ = [member.fitted.importances for member in bundle.members]
-    except Exception:  # noqa: BLE001 - the caller meets it again, and says what it is
+    except Exception:  # noqa: BLE001 - the parent loads the bundle too, and reports the error
         raise SystemExit(_REFUSED) from None

@@ -1,4 +1,4 @@
-"""What a fit is asked for besides the labels: an objective, monotone features, row weights."""
+"""Training objective, monotone constraints and row weights of a fit."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["check_target", "fit_weights", "search_metric", "task_info"]
 
-_METRICS = {"squared": "rmse", "absolute": "mae", "poisson": "poisson_deviance"}
+_METRIC_BY_OBJECTIVE = {"squared": "rmse", "absolute": "mae", "poisson": "poisson_deviance"}
 
 
 def task_info(task_type: str, classes: int, train: Train, encoder: Encoder) -> TaskInfo:
-    """What the families have to learn.
+    """Describe the task for the model families.
 
     Raises
     ------
@@ -48,11 +48,11 @@ def task_info(task_type: str, classes: int, train: Train, encoder: Encoder) -> T
         classes,
         encoder.categorical,
         train.objective,
-        _signs(train.monotone, encoder) if train.monotone else (),
+        _monotone_signs(train.monotone, encoder) if train.monotone else (),
     )
 
 
-def _signs(monotone: Mapping[str, int], encoder: Encoder) -> tuple[int, ...]:
+def _monotone_signs(monotone: Mapping[str, int], encoder: Encoder) -> tuple[int, ...]:
     kinds = encoder.kinds
     for name in monotone:
         if name not in kinds:
@@ -69,20 +69,20 @@ def _signs(monotone: Mapping[str, int], encoder: Encoder) -> tuple[int, ...]:
 
 
 def search_metric(task_type: str, objective: str) -> str:
-    """The metric that suits an objective, where ``tune.metric`` names none."""
+    """The search metric for an objective, used if ``tune.metric`` is not set."""
     if task_type != "regression":
         return default_metrics(task_type)[0]
     name, _, level = objective.partition(":")
-    return _METRICS.get(name) or f"pinball_{round(float(level) * 100):02d}"
+    return _METRIC_BY_OBJECTIVE.get(name) or f"pinball_{round(float(level) * 100):02d}"
 
 
 def check_target(y: npt.NDArray[Any], objective: str, where: str) -> None:
-    """Refuse a target that the objective isn't defined on.
+    """Refuse a target for which the objective isn't defined.
 
     Raises
     ------
     DataRefused
-        If a count is negative.
+        If the objective is poisson and a value is negative.
     """
     if objective == "poisson" and len(y) and float(y.min()) < 0:
         raise DataRefused(
@@ -92,12 +92,12 @@ def check_target(y: npt.NDArray[Any], objective: str, where: str) -> None:
 
 
 def fit_weights(frame: pl.DataFrame, name: str | None) -> Floats | None:
-    """How much each row counts in a fit, (n,), 1 on average; None: all the same.
+    """Row weights of a fit, (n,), with mean 1; None if all rows count the same.
 
     Raises
     ------
     BadParams
-        If there is no such column.
+        If there is no column of this name.
     DataRefused
         If a weight is missing or negative, or all are 0.
     """

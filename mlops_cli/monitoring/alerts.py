@@ -1,4 +1,4 @@
-"""Who is told what: each finding once, and again where it lasts for `monitor.alerts.repeat`."""
+"""Alerts: sends each finding once per channel, and again after `monitor.alerts.repeat`."""
 
 from __future__ import annotations
 
@@ -24,81 +24,85 @@ __all__ = ["Told", "send_alerts"]
 _SHOWN = 20
 
 Told = tuple[str, int, str | None]
-"""Channel, how many findings it was told, and why it couldn't be, or not wholly."""
+"""Channel, number of findings that were sent to it, and why sending failed, wholly or partly."""
 
 _Send = Callable[[Sequence["MonitoringFinding"]], str | None]
-"""Sends findings; gives what went wrong although they were sent."""
+"""Sends findings; returns what went wrong although they were sent, or None."""
 
 
 def send_alerts(wanted: Alerts, layout: Layout, report: MonitoringReport) -> list[Told]:
-    """Send what is new to every channel; a channel that fails is told the same the next time.
+    """Send new findings to every channel; a channel that fails gets them again the next time.
 
-    A finding that isn't there any more is forgotten, and told anew when it comes back; unless the
-    window wasn't judged, which says nothing about it.
+    A finding that has disappeared is forgotten, and sent again when it returns. If the window
+    wasn't evaluated, no finding is forgotten, because nothing is known about it.
     """
     verdicts = MonitoringHistory(layout)
-    told = verdicts.told()
-    whose = f"{report.name}@{report.version}"
-    now = {f.key: f for f in report.judgement.findings if f.means in wanted.when}
+    sent_at = verdicts.told()
+    version = f"{report.name}@{report.version}"
+    findings = {f.key: f for f in report.judgement.findings if f.means in wanted.when}
     if report.status != "not judged":
-        told = {
-            key: at
-            for key, at in told.items()
-            if not (about := _finding(key, whose)) or about in now
+        sent_at = {
+            key: moment
+            for key, moment in sent_at.items()
+            if not (finding_key := _finding_key(key, version)) or finding_key in findings
         }
-    done: list[Told] = []
+    results: list[Told] = []
     for channel, send in _channels(wanted, report).items():
         due = [
             finding
-            for key, finding in now.items()
-            if _is_due(told.get(f"{channel}|{whose}|{key}"), report.at, wanted.repeat)
+            for key, finding in findings.items()
+            if _is_due(sent_at.get(f"{channel}|{version}|{key}"), report.at, wanted.repeat)
         ]
         if not due:
             continue
         try:
-            trouble = send(due)
+            failure = send(due)
         except MlopsError as error:
-            done.append((channel, 0, error.message))
+            results.append((channel, 0, error.message))
             continue
-        told |= {f"{channel}|{whose}|{f.key}": report.at.isoformat() for f in due}
-        done.append((channel, len(due), trouble))
+        sent_at |= {f"{channel}|{version}|{f.key}": report.at.isoformat() for f in due}
+        results.append((channel, len(due), failure))
     try:
-        verdicts.tell(told)
+        verdicts.tell(sent_at)
     except (OSError, MlopsError) as error:
-        done.append((".mlops/monitor", 0, f"what was told can't be written down: {error}"))
-    return done
+        results.append((".mlops/monitor", 0, f"sent alerts can't be recorded: {error}"))
+    return results
 
 
-def _finding(key: str, whose: str) -> str | None:
-    """The finding of a channel's key, if it is one about this version."""
+def _finding_key(key: str, wanted_version: str) -> str | None:
+    """The finding in a channel's key, if it is about this version."""
     _, _, rest = key.partition("|")
-    about, _, finding = rest.partition("|")
-    return finding if about == whose else None
+    version, _, finding = rest.partition("|")
+    return finding if version == wanted_version else None
 
 
 def _is_due(last: str | None, now: dt.datetime, repeat: str | None) -> bool:
     try:
-        at = dt.datetime.fromisoformat(last or "")
+        moment = dt.datetime.fromisoformat(last or "")
     except ValueError:
         return True
-    return repeat is not None and at.replace(tzinfo=at.tzinfo or dt.UTC) <= subtract(now, repeat)
+    return repeat is not None and moment.replace(tzinfo=moment.tzinfo or dt.UTC) <= subtract(
+        now, repeat
+    )
 
 
-def _channels(wanted: Alerts, report: MonitoringReport) -> dict[str, _Send]:
-    """Those that are set up, by name."""
-    environment, found = os.environ, dict[str, _Send]()
+def _channels(settings: Alerts, report: MonitoringReport) -> dict[str, _Send]:
+    """Channels that are configured, by name."""
+    environment, channels = os.environ, dict[str, _Send]()
     for channel, variable, content in (
-        ("webhook", "MLOPS_ALERT_WEBHOOK", _plain),
-        ("slack", "MLOPS_ALERT_SLACK", _slack),
+        ("webhook", "MLOPS_ALERT_WEBHOOK", _webhook_content),
+        ("slack", "MLOPS_ALERT_SLACK", _slack_content),
     ):
         if url := environment.get(variable):
-            found[channel] = partial(_post, url, variable, content, report)
-    if (email := wanted.email) is not None:
-        found["e-mail"] = partial(_mail, email, environment.get("MLOPS_SMTP_PASSWORD"), report)
-    return found
+            channels[channel] = partial(_post_to_webhook, url, variable, content, report)
+    if (email := settings.email) is not None:
+        channels["e-mail"] = partial(
+            _send_email, email, environment.get("MLOPS_SMTP_PASSWORD"), report
+        )
+    return channels
 
 
-def _post(
+def _post_to_webhook(
     url: str,
     variable: str,
     content: Callable[[MonitoringReport, Sequence[MonitoringFinding]], Mapping[str, Any]],
@@ -108,11 +112,13 @@ def _post(
     alert_channels.post(url, content(report, due), variable)
 
 
-def _mail(
+def _send_email(
     email: Email, password: str | None, report: MonitoringReport, due: Sequence[MonitoringFinding]
 ) -> str | None:
     headline = _headline(report)
-    refused = alert_channels.send(email, password, headline, f"{headline}\n\n{_listed(due)}\n")
+    refused = alert_channels.send(
+        email, password, headline, f"{headline}\n\n{_list_findings(due)}\n"
+    )
     return f"{refused} of {len(email.to)} addresses were refused" if refused else None
 
 
@@ -120,14 +126,16 @@ def _headline(report: MonitoringReport) -> str:
     return f"{report.name} {report.version}: {' and '.join(report.found) or report.status}"
 
 
-def _listed(due: Sequence[MonitoringFinding]) -> str:
+def _list_findings(due: Sequence[MonitoringFinding]) -> str:
     lines = [f"- {finding.sentence}" for finding in due[:_SHOWN]]
     if len(due) > _SHOWN:
         lines.append(f"... and {len(due) - _SHOWN} more")
     return "\n".join(lines)
 
 
-def _plain(report: MonitoringReport, due: Sequence[MonitoringFinding]) -> Mapping[str, Any]:
+def _webhook_content(
+    report: MonitoringReport, due: Sequence[MonitoringFinding]
+) -> Mapping[str, Any]:
     return {
         "event": "mlops.monitor",
         "model": report.name,
@@ -139,11 +147,11 @@ def _plain(report: MonitoringReport, due: Sequence[MonitoringFinding]) -> Mappin
     }
 
 
-def _slack(report: MonitoringReport, due: Sequence[MonitoringFinding]) -> Mapping[str, Any]:
-    # Slack's own marks: https://api.slack.com/reference/surfaces/formatting#escaping
-    marks = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-    lines = _listed(due).translate(marks)
-    headline = _headline(report).translate(marks)
+def _slack_content(report: MonitoringReport, due: Sequence[MonitoringFinding]) -> Mapping[str, Any]:
+    # Slack's special characters: https://api.slack.com/reference/surfaces/formatting#escaping
+    escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+    lines = _list_findings(due).translate(escapes)
+    headline = _headline(report).translate(escapes)
     return {
         "text": headline,
         "blocks": [

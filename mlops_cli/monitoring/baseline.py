@@ -1,4 +1,4 @@
-"""What a model is compared with: its evaluation, and the profile of the rows that it knows."""
+"""Monitoring baseline of a model: its evaluation, and its reference profiles."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["Baseline", "monitored_metrics"]
 def monitored_metrics(
     evaluation: Mapping[str, Any], task: str, first: str | None = None, costs: Floats | None = None
 ) -> list[Metric]:
-    """The metrics of the evaluation; ``first`` goes before them.
+    """Metrics of the evaluation, after ``first``.
 
     Raises
     ------
     BadParams
-        If ``first`` is unknown, or for other tasks.
+        If ``first`` is unknown, or a metric of other tasks.
     """
     names = [*([first] if first else []), *evaluation["metrics"]]
     return [lookup(name, task, costs) for name in dict.fromkeys(names)]
@@ -36,24 +36,24 @@ def monitored_metrics(
 
 @dataclass(frozen=True)
 class Baseline:
-    """A bundle's papers, as far as monitoring asks for them.
+    """Metadata of a bundle that monitoring needs.
 
     Attributes
     ----------
     labels
-        The task, and what the columns of an output are.
+        The task, and the classes of the columns of an output.
     kinds
         Feature -> number, boolean or category, in the model's order.
     metrics
-        Of the task, the one that decides first.
+        Metrics of the task, the one that decides first.
     figures
-        ``metrics.json``: model and baselines on the test split.
+        ``metrics.json``: metrics of the model and of trivial baselines on the test split.
     evaluation
-        ``evaluation.json``; its ``reliability`` corrects probabilities.
+        ``evaluation.json``; its ``reliability`` recalibrates probabilities.
     reference
-        Profiles of what the model was fitted on; None: drift isn't judged.
+        Reference profiles; None: drift isn't evaluated.
     trained
-        Up to when its data go.
+        Time at which the model's data end.
     """
 
     labels: LabelCodec
@@ -67,21 +67,21 @@ class Baseline:
 
     @property
     def curves(self) -> Sequence[Mapping[str, Any]]:
-        """What came true in the evaluation; none in bundles that were made before it was kept."""
-        found: Sequence[Mapping[str, Any]] = self.evaluation.get("reliability", ())
-        return found
+        """Reliability curves of the evaluation; none in bundles that are older than the curves."""
+        curves: Sequence[Mapping[str, Any]] = self.evaluation.get("reliability", ())
+        return curves
 
     def figure(self, metric: Metric, of: str = "model") -> Interval | None:
-        """What the evaluation gave."""
-        found = self.figures.get(of, {}).get(metric.name)
-        return None if found is None else Interval(found["value"], found["low"], found["high"])
+        """Figure of a metric in the evaluation."""
+        entry = self.figures.get(of, {}).get(metric.name)
+        return None if entry is None else Interval(entry["value"], entry["low"], entry["high"])
 
     def slice_figure(self, column: str, value: Any, metric: Metric) -> Interval | None:
-        """What the evaluation gave for a slice, where it was judged by this metric."""
-        parts = self.evaluation.get("slices", {}).get(column, {}).get("judged", ())
-        for part in parts:
-            interval = part.get("interval")
+        """Figure of a slice in the evaluation; None if the slice has none by this metric."""
+        entries = self.evaluation.get("slices", {}).get(column, {}).get("judged", ())
+        for entry in entries:
+            interval = entry.get("interval")
             first = self.evaluation["metrics"][0]
-            if part["value"] == value and interval and metric.name == first:
+            if entry["value"] == value and interval and metric.name == first:
                 return Interval(interval["value"], interval["low"], interval["high"])
         return None

@@ -1,4 +1,4 @@
-"""Estimated performance of a window: what to expect, how it did before, and whether to trust it."""
+"""Estimated performance of a window without labels, and whether to trust the estimate."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
 __all__ = ["EstimatedPerformance", "estimate_performance"]
 
-_AHEAD = 1.5
-"""So many times the evaluation's span after the model's data end, an estimate may still begin."""
-_SURE = 0.75
-"""An estimate must be surer than the loss that it is to show, by so much."""
-_BROKEN = {"vanished", "type", "swap", "constant"}
-"""Kinds of drift after which a feature doesn't mean what it did."""
+_MAX_AHEAD = 1.5
+"""Maximum start of a window after the model's data end, in spans of the evaluation."""
+_MAX_HALF_WIDTH = 0.75
+"""Maximum half width of a trusted estimate's interval, as a share of the allowed loss."""
+_BROKEN_KINDS = {"vanished", "type", "swap", "constant"}
+"""Kinds of drift after which a feature no longer means the same."""
 
 
 @dataclass(frozen=True)
 class EstimatedPerformance:
-    """What is to be expected of a window.
+    """Expected metrics of a window, without its labels.
 
     Attributes
     ----------
     figures
-        By metric, with the interval that chance and what the estimate was off before allow.
+        By metric, with an interval for chance and for the errors of estimates in the evaluation.
     check
-        Of the rows whose labels are there: ``rows``, ``expected``, ``realised`` and ``error`` of
-        the first metric; None without them.
+        Comparison on the labelled rows: ``rows``, and ``expected``, ``realised`` and ``error`` of
+        the first metric; None without labels.
     reasons
-        Why it can't be trusted; empty: it can.
+        Why the estimate can't be trusted; empty if it can.
     """
 
     figures: Mapping[str, Estimate]
@@ -55,7 +55,7 @@ class EstimatedPerformance:
     reasons: Sequence[str]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values for JSON."""
         return {
             "figures": {name: e.figure.rounded() for name, e in self.figures.items()},
             "check": None if self.check is None else dict(self.check),
@@ -74,63 +74,63 @@ def estimate_performance(
     seed: Sequence[int],
     former: Mapping[str, float] | None = None,
 ) -> EstimatedPerformance:
-    """Estimate a window as if none of its labels were known, and compare with those that are.
+    """Estimate a window as if it had no labels, and check the estimate on the labels it has.
 
     Parameters
     ----------
     findings
-        Of drift: after some no estimate holds.
+        Findings of drift; some kinds make every estimate invalid.
     rows
-        Labelled rows that the estimate is checked on.
+        Labelled rows on which the estimate is checked.
     former
-        The ``check`` of the last window that had one, for a window without labels.
+        ``check`` of the last window that had one, for a window without labels.
     """
-    width = float(basis.evaluation.get("confidence", 0.95))
+    confidence = float(basis.evaluation.get("confidence", 0.95))
     curves = basis.curves
-    plain = estimate_metrics(
-        basis.metrics, window.output, curves, confidence=width, seed=[*seed, 1]
+    estimates = estimate_metrics(
+        basis.metrics, window.output, curves, confidence=confidence, seed=[*seed, 1]
     )
-    proofs = _proofs(basis)
-    lengths = _lengths(window, basis)
+    backtests = _backtested_estimates(basis)
+    length = _length_in_parts(window, basis)
     figures = {
-        name: e.widened(proofs[name].spread(lengths), proofs[name].parts, width)
-        if name in proofs
+        name: e.widened(backtests[name].spread(length), backtests[name].parts, confidence)
+        if name in backtests
         else e
-        for name, e in plain.items()
+        for name, e in estimates.items()
     }
     check = None
     if len(rows) >= rules.min_labels:
-        check = _checked(window, basis, rows, [*seed, 2])
+        check = _check_estimate(window, basis, rows, [*seed, 2])
     metric = basis.metrics[0]
     if metric.name not in figures:
         return EstimatedPerformance(figures, check, [f"{metric.name} can't be estimated"])
-    may = allowed_loss(basis, metric, rules.tolerance)
-    if metric.name not in proofs:
-        reasons = [_unproven(basis, metric.name)]
+    allowed = allowed_loss(basis, metric, rules.tolerance)
+    if metric.name not in backtests:
+        reasons = [_unvalidated_reason(basis, metric.name)]
     else:
-        reasons = [*_too_wide(figures[metric.name], may)]
-    known = check or former
-    if known is not None and abs(known["error"]) > may:
+        reasons = [*_width_reasons(figures[metric.name], allowed)]
+    last_check = check or former
+    if last_check is not None and abs(last_check["error"]) > allowed:
         where = "on this window's labels" if check else "on the last labels before"
-        reasons.append(f"{where} it was off by {known['error']:+.3g}")
-    reasons += [*_changed_features(findings), *_too_far(window, basis)]
+        reasons.append(f"{where} it was off by {last_check['error']:+.3g}")
+    reasons += [*_feature_reasons(findings), *_age_reasons(window, basis)]
     return EstimatedPerformance(figures, check, reasons)
 
 
-def _too_wide(estimate: Estimate, may: float) -> Iterator[str]:
-    """That the estimate's interval could not show a loss as large as is allowed."""
-    wide = (estimate.figure.high - estimate.figure.low) / 2
-    if wide > _SURE * may:
+def _width_reasons(estimate: Estimate, allowed: float) -> Iterator[str]:
+    """Reason against an interval that is too wide to show the allowed loss."""
+    half_width = (estimate.figure.high - estimate.figure.low) / 2
+    if half_width > _MAX_HALF_WIDTH * allowed:
         yield (
-            f"it may be off by {wide:.3g}, too much to show a loss of {may:.3g}: by chance, and "
-            "by what estimates were off in parts of the evaluation"
+            f"it may be off by {half_width:.3g}, too much to show a loss of {allowed:.3g}: by "
+            "chance, and by what estimates were off in parts of the evaluation"
         )
 
 
-def _changed_features(findings: Sequence[MonitoringFinding]) -> Iterator[str]:
-    """Features with which a probability isn't what it was in the evaluation."""
+def _feature_reasons(findings: Sequence[MonitoringFinding]) -> Iterator[str]:
+    """Reasons against estimates from features that no longer mean the same."""
     for kinds, text in (
-        (_BROKEN, "features are broken"),
+        (_BROKEN_KINDS, "features are broken"),
         ({"scale"}, "features have another scale, as in another unit"),
     ):
         columns = {f.column or "" for f in findings if f.means == "drift" and f.kind in kinds}
@@ -138,8 +138,8 @@ def _changed_features(findings: Sequence[MonitoringFinding]) -> Iterator[str]:
             yield f"{text}: {', '.join(sorted(columns))}"
 
 
-def _unproven(basis: Baseline, metric: str) -> str:
-    """Why nobody knows how far off estimates are, and what can be done about it."""
+def _unvalidated_reason(basis: Baseline, metric: str) -> str:
+    """Why the error of estimates is unknown, and how to change that."""
     rows = int(basis.evaluation["rows"])
     go_by = "; till then go by labels as they come in"
     if rows < LEAST_ROWS:
@@ -159,60 +159,61 @@ def _unproven(basis: Baseline, metric: str) -> str:
     )
 
 
-def _proofs(basis: Baseline) -> dict[str, BacktestedEstimate]:
+def _backtested_estimates(basis: Baseline) -> dict[str, BacktestedEstimate]:
     return {
-        name: BacktestedEstimate(**of) for name, of in basis.evaluation.get("estimates", {}).items()
+        name: BacktestedEstimate(**entry)
+        for name, entry in basis.evaluation.get("estimates", {}).items()
     }
 
 
-def _checked(
+def _check_estimate(
     window: Window, basis: Baseline, rows: NDArray[np.intp], seed: Sequence[int]
 ) -> dict[str, float] | None:
     import math
 
     metric = basis.metrics[0]
-    real = metric(*window.to(rows))
-    guess = estimate_metrics(
+    realised = metric(*window.to(rows))
+    estimates = estimate_metrics(
         [metric], window.output[rows], basis.curves, confidence=0.95, seed=seed, draws=20
     )
-    if metric.name not in guess or math.isnan(real):
+    if metric.name not in estimates or math.isnan(realised):
         return None
-    value = guess[metric.name].figure.value
+    expected = estimates[metric.name].figure.value
     return {
         "rows": len(rows),
-        "expected": round(value, 6),
-        "realised": round(real, 6),
-        "error": round(value - real, 6),
+        "expected": round(expected, 6),
+        "realised": round(realised, 6),
+        "error": round(expected - realised, 6),
     }
 
 
-def _lengths(window: Window, basis: Baseline) -> float:
-    """How many parts of the evaluation the window is long: by time, or by rows without one."""
-    parts = max((p.parts for p in _proofs(basis).values()), default=1)
-    span = _span(basis)
+def _length_in_parts(window: Window, basis: Baseline) -> float:
+    """Length of the window in parts of the evaluation: by time, or by rows without times."""
+    parts = max((p.parts for p in _backtested_estimates(basis).values()), default=1)
+    span = _evaluation_span(basis)
     if span is None:
         return len(window) * parts / max(int(basis.evaluation["rows"]), 1)
-    ours = (window.about[1] - window.about[0]).total_seconds()
-    return float(ours * parts / max(span.total_seconds(), 1.0))
+    seconds = (window.about[1] - window.about[0]).total_seconds()
+    return float(seconds * parts / max(span.total_seconds(), 1.0))
 
 
-def _span(basis: Baseline) -> dt.timedelta | None:
+def _evaluation_span(basis: Baseline) -> dt.timedelta | None:
     import datetime as dt
 
-    found = basis.evaluation.get("window")
-    if not found:
+    period = basis.evaluation.get("window")
+    if not period:
         return None
-    first, last = (dt.datetime.fromisoformat(found[end]) for end in ("first", "last"))
+    first, last = (dt.datetime.fromisoformat(period[end]) for end in ("first", "last"))
     return last - first
 
 
-def _too_far(window: Window, basis: Baseline) -> Iterator[str]:
-    """That the window begins later than the evaluation can speak for."""
-    span = _span(basis)
+def _age_reasons(window: Window, basis: Baseline) -> Iterator[str]:
+    """Reason against a window that begins later than the evaluation covers."""
+    span = _evaluation_span(basis)
     if span is None or basis.trained is None:
         return
     ahead = window.about[0] - basis.trained
-    if ahead > _AHEAD * span:
+    if ahead > _MAX_AHEAD * span:
         yield (
             f"the window begins {ahead.days} days after the model's data end, and the evaluation "
             f"covers only {max(span.days, 1)}"

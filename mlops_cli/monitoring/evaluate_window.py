@@ -1,4 +1,4 @@
-"""The judgement of a window: drift, performance, calibration, latency and age, as findings."""
+"""Evaluation of a window: drift, performance, calibration, latency and age, as findings."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ __all__ = ["WindowEvaluation", "evaluate_window"]
 
 @dataclass(frozen=True)
 class WindowEvaluation:
-    """What was found in a window, and the figures.
+    """Findings and figures of a window.
 
     Attributes
     ----------
     findings
-        The gravest first.
+        The most severe first.
     facts
         Plain values: ``rows``, ``window``, ``evaluation``, ``drift``, ``performance``,
-        ``estimate``, ``calibration``, ``latency``, ``age``, ``over_time``; None where something
-        isn't judged.
+        ``estimate``, ``calibration``, ``latency``, ``age``, ``over_time``; None for what isn't
+        evaluated.
     """
 
     findings: Sequence[MonitoringFinding]
@@ -53,8 +53,10 @@ class WindowEvaluation:
         return overall_verdict(self.findings)
 
     def with_more(self, findings: Sequence[MonitoringFinding], **facts: Any) -> WindowEvaluation:
-        """With what only the caller could find."""
-        return WindowEvaluation(_graded([*self.findings, *findings]), {**self.facts, **facts})
+        """A copy with further findings and facts of the caller."""
+        return WindowEvaluation(
+            _sort_by_severity([*self.findings, *findings]), {**self.facts, **facts}
+        )
 
 
 def evaluate_window(
@@ -65,16 +67,16 @@ def evaluate_window(
     seed: int = 0,
     former: Mapping[str, float] | None = None,
 ) -> WindowEvaluation:
-    """Judge what one version has predicted in a window.
+    """Evaluate the predictions of one version in a window.
 
     Parameters
     ----------
     window
-        Its rows; too few (``rules.min_rows``) are told and not judged.
+        The version's rows; fewer than ``rules.min_rows`` are reported and not evaluated.
     basis
-        What the version is compared with.
+        The baseline that the version is compared with.
     former
-        How far the last estimate was off that could be checked; see ``expectation.expect``.
+        The last check of an estimate (``estimated_performance.estimate_performance``).
     """
     facts: dict[str, Any] = {
         "rows": len(window),
@@ -101,33 +103,33 @@ def evaluate_window(
         "last": window.times[-1].isoformat(),
     }
     facts["over_time"] = over_time(window, basis)
-    findings = [*_latency(window, rules, facts), *_age(window, basis, rules, facts)]
+    findings = [*_check_latency(window, rules, facts), *_check_age(window, basis, rules, facts)]
     if len(window) < rules.min_rows:
-        told = (
+        message = (
             f"There are {len(window):,} predictions in the window, and monitor.min_rows is "
             f"{rules.min_rows:,}: drift and performance aren't judged."
         )
         return WindowEvaluation(
-            _graded([*findings, MonitoringFinding("rows", "note", told)]), facts
+            _sort_by_severity([*findings, MonitoringFinding("rows", "note", message)]), facts
         )
-    drift = _drift(window, basis, rules, seed, facts)
+    drift = _find_drift(window, basis, rules, seed, facts)
     coverage = measure_coverage(window)
     rows = coverage.used(window.labelled)
     findings += drift
-    findings += _performance(window, basis, rules, coverage, [seed, 1], facts)
+    findings += _evaluate_performance(window, basis, rules, coverage, [seed, 1], facts)
     facts["estimate"] = estimate_performance(
         window, basis, rules, drift, rows, seed=[seed, 2], former=former
     ).to_json()
-    findings += _calibration(window, rules, rows, [seed, 3], facts)
-    return WindowEvaluation(_graded(findings), facts)
+    findings += _check_calibration(window, rules, rows, [seed, 3], facts)
+    return WindowEvaluation(_sort_by_severity(findings), facts)
 
 
-def _graded(findings: Sequence[MonitoringFinding]) -> list[MonitoringFinding]:
+def _sort_by_severity(findings: Sequence[MonitoringFinding]) -> list[MonitoringFinding]:
     order = ("degraded", "drift", "warning", "note")
     return sorted(findings, key=lambda finding: order.index(finding.means))
 
 
-def _drift(
+def _find_drift(
     window: Window, basis: Baseline, rules: Monitor, seed: int, facts: dict[str, Any]
 ) -> list[MonitoringFinding]:
     from mlops_cli.drift.compare import DriftRules, compare
@@ -135,12 +137,14 @@ def _drift(
 
     reference = basis.reference
     if reference is None or window.inputs is None:
-        told = "The model has no reference profile, so drift isn't judged: train a newer version."
-        return [MonitoringFinding("reference", "note", told)]
+        message = (
+            "The model has no reference profile, so drift isn't judged: train a newer version."
+        )
+        return [MonitoringFinding("reference", "note", message)]
     labels = None
-    known = window.labelled
-    if known.sum() >= rules.min_labels:
-        labels = reference.labels.of(label_frame(_labels(window, basis), basis.labels.type))
+    labelled = window.labelled
+    if labelled.sum() >= rules.min_labels:
+        labels = reference.labels.of(label_frame(_decode_labels(window, basis), basis.labels.type))
     report = compare(
         reference,
         inputs=window.inputs,
@@ -152,26 +156,26 @@ def _drift(
     facts["drift"] = report.to_json()
     return [
         MonitoringFinding(
-            one.kind,
-            "drift" if one.severity == "alarm" else "note",
-            one.sentence,
-            one.column,
-            {"of": one.part, "statistic": one.statistic, "value": one.value},
+            finding.kind,
+            "drift" if finding.severity == "alarm" else "note",
+            finding.sentence,
+            finding.column,
+            {"of": finding.part, "statistic": finding.statistic, "value": finding.value},
         )
-        for one in report.findings
+        for finding in report.findings
     ]
 
 
-def _labels(window: Window, basis: Baseline) -> Any:
+def _decode_labels(window: Window, basis: Baseline) -> Any:
     import polars as pl
 
-    known = window.labels[window.labelled]
+    values = window.labels[window.labelled]
     if not basis.labels.classes:
-        return pl.Series("label", known)
-    return pl.Series("label", basis.labels.decode(known.astype(np.int64)))
+        return pl.Series("label", values)
+    return pl.Series("label", basis.labels.decode(values.astype(np.int64)))
 
 
-def _performance(
+def _evaluate_performance(
     window: Window,
     basis: Baseline,
     rules: Monitor,
@@ -180,7 +184,7 @@ def _performance(
     facts: dict[str, Any],
 ) -> list[MonitoringFinding]:
     rows = coverage.used(window.labelled)
-    told: dict[str, Any] = {
+    performance: dict[str, Any] = {
         "labelled": coverage.labelled,
         "coverage": round(coverage.labelled / coverage.rows, 6),
         "complete_rows": coverage.complete,
@@ -190,11 +194,11 @@ def _performance(
         "figures": {},
         "slices": {},
     }
-    facts["performance"] = told
+    facts["performance"] = performance
     if not coverage.labelled:
         return [MonitoringFinding("labels", "note", "No prediction of the window has a label yet.")]
-    told["complete_until"] = window.times[coverage.complete - 1].isoformat()
-    findings = _biased(coverage, told)
+    performance["complete_until"] = window.times[coverage.complete - 1].isoformat()
+    findings = _find_label_bias(coverage, performance)
     width = float(basis.evaluation.get("confidence", 0.95))
     y, output = window.to(rows)
     now = measure_metrics(basis.metrics, y, output, confidence=width, seed=[*seed, 0])
@@ -204,48 +208,55 @@ def _performance(
         entry: dict[str, Any] = {"figure": now[metric.name].figure.rounded()}
         then = basis.figure(metric)
         if then is not None:
-            may = allowed_loss(basis, metric, rules.tolerance)
-            loss = compare_with_former(metric, now[metric.name], then, rules.confidence, width, may)
+            allowed = allowed_loss(basis, metric, rules.tolerance)
+            loss = compare_with_former(
+                metric, now[metric.name], then, rules.confidence, width, allowed
+            )
             entry |= {"evaluation": then.rounded(), "loss": loss.to_json()}
-        told["figures"][metric.name] = entry
+        performance["figures"][metric.name] = entry
     if len(rows) < rules.min_labels:
-        said = f"{len(rows):,} labels are too few to judge performance (monitor.min_labels is "
-        return [*findings, MonitoringFinding("labels", "note", f"{said}{rules.min_labels:,}).")]
+        message = f"{len(rows):,} labels are too few to judge performance (monitor.min_labels is "
+        return [*findings, MonitoringFinding("labels", "note", f"{message}{rules.min_labels:,}).")]
     if coverage.share < rules.coverage:
-        said = f"Only {coverage.share:.0%} of the predictions have a label: performance is shown "
+        message = (
+            f"Only {coverage.share:.0%} of the predictions have a label: performance is shown "
+        )
         return [
             *findings,
-            MonitoringFinding("labels", "note", f"{said}and not judged (monitor.coverage)."),
+            MonitoringFinding("labels", "note", f"{message}and not judged (monitor.coverage)."),
         ]
-    told["judged"] = True
-    told["slices"] = by_slice(window.sliced(rows), y, output, basis, rules, [*seed, 1])
-    return [*findings, *_worse(basis, told)]
+    performance["judged"] = True
+    performance["slices"] = by_slice(window.sliced(rows), y, output, basis, rules, [*seed, 1])
+    return [*findings, *_find_degradation(basis, performance)]
 
 
-def _biased(coverage: LabelCoverage, told: dict[str, Any]) -> list[MonitoringFinding]:
+def _find_label_bias(
+    coverage: LabelCoverage, performance: dict[str, Any]
+) -> list[MonitoringFinding]:
     findings = []
     if coverage.complete < coverage.rows:
         rest = coverage.rows - coverage.complete
-        said = (
-            f"Labels are incomplete after {told['complete_until']}: the last {rest:,} predictions "
-            "are left out of performance, as what is known early isn't like the rest."
+        message = (
+            f"Labels are incomplete after {performance['complete_until']}: the last {rest:,} "
+            "predictions are left out of performance, as labels that are known early differ from "
+            "the rest."
         )
-        findings.append(MonitoringFinding("labels", "note", said))
+        findings.append(MonitoringFinding("labels", "note", message))
     if coverage.different:
-        said = (
+        message = (
             "Predictions without a label differ from those with one, so performance on labelled "
             "rows may not be that of all."
         )
-        findings.append(MonitoringFinding("labels", "warning", said))
+        findings.append(MonitoringFinding("labels", "warning", message))
     return findings
 
 
-def _worse(basis: Baseline, told: Mapping[str, Any]) -> list[MonitoringFinding]:
+def _find_degradation(basis: Baseline, performance: Mapping[str, Any]) -> list[MonitoringFinding]:
     metric, findings = basis.metrics[0], []
-    entry = told["figures"].get(metric.name)
+    entry = performance["figures"].get(metric.name)
     if entry is None or "loss" not in entry:
-        said = f"{metric.name} isn't defined on the window's labels or not in the evaluation."
-        return [MonitoringFinding("performance", "note", said)]
+        message = f"{metric.name} isn't defined on the window's labels or not in the evaluation."
+        return [MonitoringFinding("performance", "note", message)]
     if entry["loss"]["degraded"]:
         findings.append(
             MonitoringFinding(
@@ -253,76 +264,83 @@ def _worse(basis: Baseline, told: Mapping[str, Any]) -> list[MonitoringFinding]:
                 "degraded",
                 f"{metric.name} is {figure_text(entry['figure'])}, and was "
                 f"{figure_text(entry['evaluation'])} in the evaluation: it lost "
-                f"{entry['loss']['value']:.3g}, surely {entry['loss']['least']:.3g}, and may lose "
-                f"{entry['loss']['allowed']:.3g}.",
+                f"{entry['loss']['value']:.3g}, with confidence at least "
+                f"{entry['loss']['least']:.3g}, and {entry['loss']['allowed']:.3g} is allowed.",
                 details={"of": metric.name, **entry["loss"]},
             )
         )
-    for column, part in degraded_slices(told["slices"]):
+    for column, result in degraded_slices(performance["slices"]):
         findings.append(
             MonitoringFinding(
                 "slice",
                 "degraded",
-                f"{metric.name} where {column} is {part['value']} is "
-                f"{figure_text(part['figure'])}, and was {figure_text(part['evaluation'])} in the "
-                "evaluation.",
+                f"{metric.name} where {column} is {result['value']} is "
+                f"{figure_text(result['figure'])}, and was "
+                f"{figure_text(result['evaluation'])} in the evaluation.",
                 column,
-                {"of": f"{column}={part['value']}", **part["loss"]},
+                {"of": f"{column}={result['value']}", **result["loss"]},
             )
         )
     return findings
 
 
-def _calibration(
+def _check_calibration(
     window: Window, rules: Monitor, rows: Any, seed: Sequence[int], facts: dict[str, Any]
 ) -> list[MonitoringFinding]:
     if window.output.ndim == 1 or len(rows) < rules.min_labels:
         return []
     y, output = window.to(rows)
-    found = calibration_error(y, output, confidence=0.95, seed=seed)
+    result = calibration_error(y, output, confidence=0.95, seed=seed)
     facts["calibration"] = {
         "rows": len(rows),
-        "error": found.error.rounded(),
-        "by_chance": round(found.chance, 6),
-        "off": found.off,
-        "points": list(found.points),
+        "error": result.error.rounded(),
+        "by_chance": round(result.chance, 6),
+        "off": result.off,
+        "points": list(result.points),
     }
-    if not found.off:
+    if not result.off:
         return []
-    error = found.error
-    said = (
+    error = result.error
+    message = (
         f"Probabilities are off by {error.value:.3g} on average [{error.low:.3g}, "
-        f"{error.high:.3g}]; by chance it would be at most {found.chance:.3g}."
+        f"{error.high:.3g}]; by chance it would be at most {result.chance:.3g}."
     )
-    return [MonitoringFinding("calibration", "warning" if error.value > _OFF else "note", said)]
+    return [
+        MonitoringFinding(
+            "calibration", "warning" if error.value > _WARNING_ERROR else "note", message
+        )
+    ]
 
 
-_OFF = 0.05
-"""A calibration error that people should know of; a smaller one is told beside the figures."""
+_WARNING_ERROR = 0.05
+"""Calibration error above which there is a warning; a smaller one is only a note."""
 
 
-def _latency(window: Window, rules: Monitor, facts: dict[str, Any]) -> list[MonitoringFinding]:
+def _check_latency(
+    window: Window, rules: Monitor, facts: dict[str, Any]
+) -> list[MonitoringFinding]:
     if window.milliseconds is None:
         return []
-    at = (0.5, 0.95, 0.99)
-    p50, p95, p99 = (round(float(x), 3) for x in np.quantile(window.milliseconds, at))
+    levels = (0.5, 0.95, 0.99)
+    p50, p95, p99 = (round(float(x), 3) for x in np.quantile(window.milliseconds, levels))
     facts["latency"] = {"p50": p50, "p95": p95, "p99": p99,
                         "max": round(float(window.milliseconds.max()), 3)}  # fmt: skip
     limit = rules.milliseconds
     if limit is None or p95 <= limit:
         return []
-    said = (
-        f"5% of the predictions took longer than {p95:.3g} ms, and at most {limit:g} is asked for."
+    message = (
+        f"5% of the predictions took longer than {p95:.3g} ms; monitor.milliseconds allows "
+        f"{limit:g}."
     )
-    return [MonitoringFinding("latency", "warning", said)]
+    return [MonitoringFinding("latency", "warning", message)]
 
 
-def _age(
+def _check_age(
     window: Window, basis: Baseline, rules: Monitor, facts: dict[str, Any]
 ) -> list[MonitoringFinding]:
     if basis.trained is None:
         return []
-    # A window may end before the data do: requests of long ago, asked of a newer model.
+    # A window may end before the model's data: old requests that a newer model has scored.
     days = max(0.0, (window.about[1] - basis.trained).total_seconds() / 86_400)
     facts["age"] = {"trained_until": basis.trained.isoformat(), "days": round(days, 3)}
     if rules.age is None:
@@ -332,5 +350,5 @@ def _age(
     limit = pl.Series([basis.trained]).dt.offset_by(rules.age)[0]
     if window.about[1] <= limit:
         return []
-    said = f"The model's data end {days:.0f} days before the window's end, over {rules.age}."
-    return [MonitoringFinding("age", "warning", said)]
+    message = f"The model's data end {days:.0f} days before the window's end, over {rules.age}."
+    return [MonitoringFinding("age", "warning", message)]

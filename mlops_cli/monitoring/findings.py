@@ -1,4 +1,4 @@
-"""What monitoring finds: a kind, what it means, a sentence, and figures beside it."""
+"""Findings of monitoring: kind, severity, sentence and figures."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, Literal
 __all__ = ["Means", "MonitoringFinding", "overall_verdict"]
 
 Means = Literal["drift", "degraded", "warning", "note"]
-"""drift and degraded are what exit codes, alerts and retraining go by; a warning is for people."""
+"""drift and degraded decide exit codes, alerts and retraining; a warning is for people."""
 
 
 @dataclass(frozen=True)
 class MonitoringFinding:
-    """One thing that was found.
+    """One finding of a monitoring run.
 
     Attributes
     ----------
     kind
-        Such as drift, missing, vanished, performance, slice, calibration, skew, latency, age.
+        For example drift, missing, vanished, performance, slice, calibration, skew, latency, age.
     column
-        The feature that it is about, if it is about one.
+        The feature, if the finding is about one.
     sentence
         What is wrong, with figures.
     """
@@ -34,11 +34,11 @@ class MonitoringFinding:
 
     @property
     def key(self) -> str:
-        """What makes it the same finding the next time."""
+        """Identifier of the finding, the same in later runs."""
         return f"{self.means}/{self.kind}/{self.column or self.details.get('of', '')}"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values for JSON."""
         return {
             "kind": self.kind,
             "means": self.means,
@@ -49,11 +49,11 @@ class MonitoringFinding:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> MonitoringFinding:
-        """From what ``to_json`` gave."""
+        """Restore from the result of ``to_json``."""
         return cls(tree["kind"], tree["means"], tree["sentence"], tree["column"], tree["details"])
 
 
 def overall_verdict(findings: Iterable[MonitoringFinding]) -> tuple[str, ...]:
-    """``drift`` and ``degraded``, as far as there is one of each."""
-    there = {finding.means for finding in findings}
-    return tuple(name for name in ("drift", "degraded") if name in there)
+    """``drift``, ``degraded``, both or none, by the findings' meanings."""
+    meanings = {finding.means for finding in findings}
+    return tuple(name for name in ("drift", "degraded") if name in meanings)

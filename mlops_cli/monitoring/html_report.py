@@ -1,4 +1,4 @@
-"""The report as one HTML file: no scripts, nothing fetched, light or dark, and good on paper."""
+"""Monitoring report as one HTML file: no scripts, no network, light, dark or printed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,21 @@ if TYPE_CHECKING:
 
 __all__ = ["html"]
 
-_TABLE = 60
-"""Columns of the drift table that are shown at once; the rest unfolds."""
-_PLOTTED = 8
+_SHOWN_ROWS = 60
+"""Maximum rows of the drift table that are shown at once; the rest unfolds."""
+_MAX_PLOTS = 8
+"""Maximum columns with a plot of their distribution."""
 
 
 def html(report: Tree, history: Sequence[Tree]) -> str:
-    """The page of a report, with the verdicts before it.
+    """Render a report, and the verdicts before it, as a page.
 
-    See ``MonitoringReport.to_json`` and ``MonitoringHistory``.
+    Parameters
+    ----------
+    report
+        From ``MonitoringReport.to_json``.
+    history
+        From ``MonitoringHistory.history``.
     """
     body = "\n".join(
         part
@@ -40,7 +46,7 @@ def html(report: Tree, history: Sequence[Tree]) -> str:
             page_charts.calibration(report),
             _drift(report),
             _skew(report),
-            _others(report),
+            _versions(report),
             _foot(report),
         )
         if part
@@ -54,13 +60,13 @@ def _head(report: Tree) -> str:
     kind = {"ok": "ok", "not judged": "unjudged"}.get(
         status, "degraded" if "degraded" in report["found"] else "drift"
     )
-    first, last = _moment(report["since"]), _moment(report["until"])
+    first, last = _format_time(report["since"]), _format_time(report["until"])
     by = "asked for" if report["time"] == "asked" else "for moments"
     return (
         f"<header><h1>{escape(report['model'])} {escape(report['version'])}</h1>"
         f'<span class="verdict {kind}">{escape(status)}</span></header>'
         f'<p class="quiet">Predictions {by} from {first} to {last}; looked at '
-        f"{_moment(report['at'])} (UTC)</p>"
+        f"{_format_time(report['at'])} (UTC)</p>"
     )
 
 
@@ -69,14 +75,14 @@ def _tiles(report: Tree) -> str:
     tiles = [("predictions", f"{report['rows']:,}")]
     if performance:
         tiles.append(("have a label", f"{performance['coverage']:.0%}"))
-    for name, of in list(performance.get("figures", {}).items())[:1]:
-        tiles.append((f"{name}, realised", f"{of['figure']['value']:.3f}"))
-    for name, of in list(estimate.get("figures", {}).items())[:1]:
-        unsure = "" if estimate["trusted"] else " (?)"
-        tiles.append((f"{name}, expected{unsure}", f"{of['value']:.3f}"))
+    for name, entry in list(performance.get("figures", {}).items())[:1]:
+        tiles.append((f"{name}, realised", f"{entry['figure']['value']:.3f}"))
+    for name, entry in list(estimate.get("figures", {}).items())[:1]:
+        mark = "" if estimate["trusted"] else " (?)"
+        tiles.append((f"{name}, expected{mark}", f"{entry['value']:.3f}"))
     if drift := report["drift"]:
         alarms = sum(f["severity"] == "alarm" for f in drift["findings"])
-        tiles.append(("alarms of drift", f"{alarms:,}"))
+        tiles.append(("drift alarms", f"{alarms:,}"))
     if latency := report["latency"]:
         tiles.append(("95% within", f"{latency['p95']:.3g} ms"))
     if age := report["age"]:
@@ -107,37 +113,37 @@ def _performance(report: Tree, history: Sequence[Tree]) -> str:
         return ""
     rows = []
     for name in names:
-        of, guess = realised.get(name, {}), expected.get(name)
-        loss = of.get("loss")
+        result, estimated = realised.get(name, {}), expected.get(name)
+        loss = result.get("loss")
         rows.append(
             (
                 name,
                 figure_text(report["evaluation"].get(name), ""),
-                figure_text(of.get("figure"), ""),
+                figure_text(result.get("figure"), ""),
                 "" if loss is None else f"{loss['value']:+.3g} (may be {loss['allowed']:.3g})",
-                figure_text(guess, ""),
+                figure_text(estimated, ""),
             )
         )
     table = _table(("metric", "evaluation", "realised", "lost", "expected without labels"), rows)
-    words = []
+    sentences = []
     if performance.get("complete_until"):
-        words.append(
+        sentences.append(
             f"Realised on {performance['complete_rows']:,} predictions up to "
-            f"{_moment(performance['complete_until'])}, of which "
+            f"{_format_time(performance['complete_until'])}, of which "
             f"{performance['complete_coverage']:.1%} have a label."
         )
     if estimate:
-        words.append(_trust(estimate))
-    told = "".join(f'<p class="quiet">{escape(word)}</p>' for word in words)
-    return f"<h2>Performance</h2>{table}{told}{page_charts.history(report, history)}"
+        sentences.append(_describe_trust(estimate))
+    paragraphs = "".join(f'<p class="quiet">{escape(sentence)}</p>' for sentence in sentences)
+    return f"<h2>Performance</h2>{table}{paragraphs}{page_charts.history(report, history)}"
 
 
-def _trust(estimate: Tree) -> str:
+def _describe_trust(estimate: Tree) -> str:
     if not estimate["trusted"]:
         return f"The expectation can't be trusted: {'; '.join(estimate['reasons'])}."
     check = estimate["check"]
     if check is None:
-        return "The expectation has no labels of this window to be checked by."
+        return "The window has no labels to check the expectation with."
     return (
         f"The expectation was off by {check['error']:+.3g} on the {check['rows']:,} rows whose "
         "labels are known."
@@ -167,11 +173,11 @@ def _drift(report: Tree) -> str:
     drift = report["drift"]
     if not drift:
         return ""
-    alarmed = {(f["part"], f["column"]) for f in drift["findings"] if f["severity"] == "alarm"}
+    alarms = {(f["part"], f["column"]) for f in drift["findings"] if f["severity"] == "alarm"}
 
     def key(column: Tree) -> tuple[bool, float]:
-        far = column["ks"] if column["ks"] is not None else column["js"]
-        return (column["part"], column["column"]) not in alarmed, -(far or 0.0)
+        distance = column["ks"] if column["ks"] is not None else column["js"]
+        return (column["part"], column["column"]) not in alarms, -(distance or 0.0)
 
     columns = sorted(drift["columns"], key=key)
     plots = [
@@ -183,27 +189,29 @@ def _drift(report: Tree) -> str:
                 names=("reference", "window"),
             ),
         )
-        for c in columns[:_PLOTTED]
-        if c["bars"] and (c["part"], c["column"]) in alarmed
+        for c in columns[:_MAX_PLOTS]
+        if c["bars"] and (c["part"], c["column"]) in alarms
     ]
     rows = [
         (
             c["column"] + ("" if c["part"] == "inputs" else f" ({c['part']})"),
-            "drift" if (c["part"], c["column"]) in alarmed else "",
-            _share(c["missing"]),
-            _share(c["reference_missing"]),
-            _plain(c["psi"]),
-            _plain(c["js"]),
-            _plain(c["ks"]),
+            "drift" if (c["part"], c["column"]) in alarms else "",
+            _format_share(c["missing"]),
+            _format_share(c["reference_missing"]),
+            _format_number(c["psi"]),
+            _format_number(c["js"]),
+            _format_number(c["ks"]),
             svg_charts.spark([(b["reference"], b["window"]) for b in c["bars"]]),
         )
         for c in columns
     ]
     head = ("column", "", "missing", "in the reference", "PSI", "JS", "KS", "distribution")
-    table = _table(head, rows[:_TABLE], raw=len(head) - 1)
-    if len(rows) > _TABLE:
-        rest = _table(head, rows[_TABLE:], raw=len(head) - 1)
-        table += f"<details><summary>{len(rows) - _TABLE} more columns</summary>{rest}</details>"
+    table = _table(head, rows[:_SHOWN_ROWS], raw=len(head) - 1)
+    if len(rows) > _SHOWN_ROWS:
+        rest = _table(head, rows[_SHOWN_ROWS:], raw=len(head) - 1)
+        table += (
+            f"<details><summary>{len(rows) - _SHOWN_ROWS} more columns</summary>{rest}</details>"
+        )
     return f"<h2>Drift</h2>{page_charts.grid(plots)}{table}"
 
 
@@ -212,64 +220,66 @@ def _skew(report: Tree) -> str:
     if not skew or not skew["features"]:
         return ""
     rows = [
-        (name, f"{of['share']:.1%}", *(repr(v) for v in of["examples"][0]))
-        for name, of in sorted(skew["features"].items(), key=lambda item: -item[1]["share"])
+        (name, f"{entry['share']:.1%}", *(repr(v) for v in entry["examples"][0]))
+        for name, entry in sorted(skew["features"].items(), key=lambda item: -item[1]["share"])
     ]
     table = _table(("feature", "rows that differ", "served", "offline"), rows)
     return f"<h2>Train/serve skew</h2><p>{skew['rows']:,} rows were computed again.</p>{table}"
 
 
-def _others(report: Tree) -> str:
+def _versions(report: Tree) -> str:
     if len(report["versions"]) < 2:  # noqa: PLR2004 - there is no other
         return ""
     rows = [
         (
-            mixed["version"],
-            mixed["role"],
-            f"{mixed['rows']:,}",
+            version["version"],
+            version["role"],
+            f"{version['rows']:,}",
             report["status"]
-            if mixed["version"] == report["version"]
-            else " and ".join(report["others"].get(mixed["version"], {}).get("found", ())) or "-",
+            if version["version"] == report["version"]
+            else " and ".join(report["others"].get(version["version"], {}).get("found", ())) or "-",
         )
-        for mixed in report["versions"]
+        for version in report["versions"]
     ]
     return f"<h2>Versions</h2>{_table(('version', 'role', 'predictions', 'found'), rows)}"
 
 
 def _foot(report: Tree) -> str:
     labels = report.get("labels") or {}
-    told = (
-        f"Of the labels, {labels.get('contradicting', 0):,} contradict one before, and "
-        f"{labels.get('unknown', 0):,} are of no prediction in the log. "
+    sentence = (
+        f"Of the labels, {labels.get('contradicting', 0):,} contradict an earlier one, and "
+        f"{labels.get('unknown', 0):,} belong to no prediction in the log. "
     )
-    return f"<footer>{told}Made by mlops monitor; all figures: mlops monitor --json.</footer>"
+    return f"<footer>{sentence}Made by mlops monitor; all figures: mlops monitor --json.</footer>"
 
 
 # -- small parts ---------------------------------------------------------------------------
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], raw: int | None = None) -> str:
-    """A table; the column ``raw`` holds markup of ours."""
+    """An HTML table; column number ``raw`` holds markup, which isn't escaped."""
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(
         "<tr>"
-        + "".join(f"<td>{c if i == raw else escape(c)}</td>" for i, c in enumerate(row))
+        + "".join(
+            f"<td>{cell if number == raw else escape(cell)}</td>" for number, cell in enumerate(row)
+        )
         + "</tr>"
         for row in rows
     )
-    head_ = f"<thead><tr>{top}</tr></thead>"
-    return f'<div class="scroll"><table>{head_}<tbody>{body}</tbody></table></div>'
+    thead = f"<thead><tr>{top}</tr></thead>"
+    return f'<div class="scroll"><table>{thead}<tbody>{body}</tbody></table></div>'
 
 
-def _plain(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def _share(value: float) -> str:
+def _format_share(value: float) -> str:
     return f"{value:.2%}" if value else ""
 
 
-def _moment(text: str) -> str:
+def _format_time(text: str) -> str:
     moment = dt.datetime.fromisoformat(text).astimezone(dt.UTC)
     return (
         moment.strftime("%Y-%m-%d") if _is_midnight(moment) else moment.strftime("%Y-%m-%d %H:%M")

@@ -1,8 +1,8 @@
-"""How far the labels of a window have come in, and whether those without one are like the others.
+"""Label coverage of a window, and whether rows without a label differ from those with one.
 
-Labels come late. At a window's end there are predictions whose outcome nobody can know yet, and
-what is known early isn't like the rest (a flight that lands on time is known before a late one).
-Performance is therefore measured up to where labels are complete.
+Labels arrive late. At a window's end there are predictions whose outcome isn't known yet. Outcomes
+that are known early differ from the rest (a flight that lands on time is known before a late one).
+So performance is measured up to the row where labels stop being complete.
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ if TYPE_CHECKING:
 __all__ = ["LabelCoverage", "measure_coverage"]
 
 _PARTS = 20
-_LATE = 0.8
-"""The end of a window, where labels cover less than this of what is usual, isn't complete."""
-_GAP = 1.95
-"""Kolmogorov and Smirnov's limit for one in a thousand."""
+"""Parts of a window whose coverage is compared."""
+_MIN_COVERAGE = 0.8
+"""Minimum coverage at a window's end, relative to the usual coverage, of complete labels."""
+_CRITICAL_VALUE = 1.95
+"""Critical value of the Kolmogorov-Smirnov test at 0.1%."""
 
 
 @dataclass(frozen=True)
 class LabelCoverage:
-    """What share of the rows has labels.
+    """Share of a window's rows that have labels.
 
     Attributes
     ----------
     rows, labelled
-        Of the whole window.
+        Rows of the whole window, and those of them with a label.
     complete
-        How many of the first rows make the part in which labels are complete.
+        Number of rows, from the window's start, up to which labels are complete.
     share
-        Of that part, how much has labels.
+        Share of the complete part that has labels.
     different
-        Whether predictions without label differ there from those with one; then the ones that
-        are missing aren't missing by chance, and performance may be another on the whole.
+        Whether predictions without a label differ there from those with one. If so, labels aren't
+        missing at random, and performance on all rows may be different.
     """
 
     rows: int
@@ -50,17 +51,17 @@ class LabelCoverage:
     different: bool
 
     def used(self, labelled: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """The labelled rows of the complete part."""
+        """Positions of the labelled rows in the complete part."""
         return np.flatnonzero(labelled[: self.complete])
 
 
 def measure_coverage(window: Window) -> LabelCoverage:
-    """Find the part of a window, whose rows are in order of time, in which labels are complete."""
+    """Find the first part of a window, in order of time, in which labels are complete."""
     labelled = window.labelled
     rows, count = len(labelled), int(labelled.sum())
     if not count:
         return LabelCoverage(rows, 0, 0, 0.0, different=False)
-    complete = _complete(labelled)
+    complete = _count_complete(labelled)
     part = labelled[:complete]
     share = float(part.mean())
     score = window.output[:complete]
@@ -69,12 +70,12 @@ def measure_coverage(window: Window) -> LabelCoverage:
     return LabelCoverage(rows, count, complete, share, different=_differ(score[part], score[~part]))
 
 
-def _complete(labelled: NDArray[np.bool_]) -> int:
+def _count_complete(labelled: NDArray[np.bool_]) -> int:
     edges = np.unique(np.linspace(0, len(labelled), _PARTS + 1).astype(np.intp))
     shares = np.add.reduceat(labelled.astype(np.float64), edges[:-1]) / np.diff(edges)
     usual = float(np.quantile(shares, 0.9))
     last = len(shares)
-    while last > 1 and shares[last - 1] < _LATE * usual:
+    while last > 1 and shares[last - 1] < _MIN_COVERAGE * usual:
         last -= 1
     return int(edges[last])
 
@@ -83,11 +84,11 @@ def _differ(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     least = 30
     if min(len(one), len(other)) < least:
         return False
-    at = np.concatenate([one, other])
+    values = np.concatenate([one, other])
     gap = np.abs(
-        np.searchsorted(np.sort(one), at, side="right") / len(one)
-        - np.searchsorted(np.sort(other), at, side="right") / len(other)
+        np.searchsorted(np.sort(one), values, side="right") / len(one)
+        - np.searchsorted(np.sort(other), values, side="right") / len(other)
     ).max()
     scale = np.sqrt((len(one) + len(other)) / (len(one) * len(other)))
-    # More than by chance, and more than what hardly matters.
-    return bool(gap > max(_GAP * scale, 0.1))
+    # More than by chance, and more than an irrelevant difference.
+    return bool(gap > max(_CRITICAL_VALUE * scale, 0.1))

@@ -1,4 +1,4 @@
-"""A bundle's papers, read for monitoring without loading its model."""
+"""Loads a bundle's metadata (not its model) for monitoring."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["load_baseline"]
 
 
 def load_baseline(folder: Path, params: Params) -> Baseline:
-    """Read what a window is compared with from a verified bundle (``select_model``, ``load``).
+    """Load the baseline from a verified bundle (``select_model`` and ``bundle.load`` verify).
 
     Raises
     ------
     NotFound
-        If it was never evaluated.
+        If the bundle was never evaluated.
     DataRefused
         If its evaluation names no metrics.
     BadParams
-        If ``monitor.metric`` is none for the task.
+        If ``monitor.metric`` isn't a metric of the task.
     """
     description = read_json(folder / "bundle.json")
     labels = LabelCodec.from_json(description["labels"])
-    # A bundle that was made before there were profiles is judged by its labels only.
+    # A bundle that is older than reference profiles is evaluated by labels only.
     reference = None
     with contextlib.suppress(NotFound):
         reference = read_reference(folder)
@@ -54,11 +54,11 @@ def load_baseline(folder: Path, params: Params) -> Baseline:
         evaluation,
         reference=reference,
         threshold=description["threshold"],
-        trained=_clock(read_json(folder / "lineage.json")),
+        trained=_read_data_clock(read_json(folder / "lineage.json")),
     )
 
 
-def _clock(lineage: dict[str, Any]) -> dt.datetime | None:
+def _read_data_clock(lineage: dict[str, Any]) -> dt.datetime | None:
     text = lineage.get("clock")
     if not text:
         return None

@@ -1,4 +1,4 @@
-"""`mlops monitor`: judges each version of a window; that of the one in production counts."""
+"""`mlops monitor`: evaluates each version in a window; the production version's verdict counts."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 
 __all__ = ["MonitorOptions", "MonitoringReport", "monitor"]
 
-_SKEW = 300.0
+_CLOCK_TOLERANCE = 300.0
 """Seconds that another machine's clock may be ahead of this one's."""
 
 
 @dataclass(frozen=True)
 class MonitorOptions:
-    """What is asked for.
+    """Options of a monitoring run.
 
     Attributes
     ----------
     since, until
         The window ``[since, until)``; by default `monitor.window` up to the newest prediction.
     version
-        By default the one in `retrain.stage`, and whatever else made predictions in the window.
+        By default the one in `retrain.stage`, and any other that made predictions in the window.
     """
 
     since: dt.datetime | None = None
@@ -55,7 +55,7 @@ class MonitorOptions:
 
 @dataclass(frozen=True)
 class MonitoringReport:
-    """A verdict, with all that it rests on; ``to_json`` is its stable form."""
+    """A verdict with its evidence; ``to_json`` is its stable form."""
 
     at: dt.datetime
     name: str
@@ -81,7 +81,7 @@ class MonitoringReport:
         return " and ".join(self.found) or ("not judged" if unjudged or not rows else "ok")
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values for JSON."""
         return {
             "format": 1,
             "at": self.at.isoformat(timespec="seconds"),
@@ -94,44 +94,44 @@ class MonitoringReport:
             "found": list(self.found),
             "findings": [finding.to_json() for finding in self.judgement.findings],
             **self.judgement.facts,
-            "versions": [mixed._asdict() for mixed in self.mix],
+            "versions": [counts._asdict() for counts in self.mix],
             "others": {
                 number: {
-                    "found": list(judged.found),
-                    "findings": [finding.to_json() for finding in judged.findings],
-                    **judged.facts,
+                    "found": list(evaluation.found),
+                    "findings": [finding.to_json() for finding in evaluation.findings],
+                    **evaluation.facts,
                 }
-                for number, judged in self.others.items()
+                for number, evaluation in self.others.items()
             },
         }
 
     def verdict(self) -> dict[str, Any]:
-        """What the history keeps: short, for plots over time and for retraining."""
-        whole = self.to_json()
-        kept = ("at", "model", "version", "since", "until", "time", "status", "found", "rows")
-        performance, estimate = whole["performance"] or {}, whole["estimate"] or {}
+        """Short form for the history, which plots and retraining use."""
+        report = self.to_json()
+        keys = ("at", "model", "version", "since", "until", "time", "status", "found", "rows")
+        performance, estimate = report["performance"] or {}, report["estimate"] or {}
         return {
-            **{key: whole[key] for key in kept},
-            "findings": [f for f in whole["findings"] if f["means"] != "note"],
-            "figures": {n: of["figure"] for n, of in performance.get("figures", {}).items()},
+            **{key: report[key] for key in keys},
+            "findings": [f for f in report["findings"] if f["means"] != "note"],
+            "figures": {n: entry["figure"] for n, entry in performance.get("figures", {}).items()},
             "estimate": {key: estimate.get(key) for key in ("figures", "check", "trusted")},
             "coverage": performance.get("complete_coverage"),
             "judged": performance.get("judged", False),
-            "latency": whole["latency"],
+            "latency": report["latency"],
         }
 
 
 def monitor(
     params: Params, layout: Layout, wanted: MonitorOptions, progress: Progress
 ) -> MonitoringReport:
-    """Judge a window, and append the verdict to the history.
+    """Evaluate a window, and append the verdict to the history.
 
     Raises
     ------
     NotFound
         If there is no event log, or no such version.
     SourceUnreadable
-        If the log's database can't be reached, or goes away.
+        If the log's database can't be reached, or the connection is lost.
     BadParams
         If the section `monitor` doesn't fit the model.
     """
@@ -141,26 +141,28 @@ def monitor(
     try:
         rules = params.monitor
         by = rules.by
-        span, notes = _span(reader, rules, wanted, by, now)
-        mix = reader.mix(span.since, span.until, by=by)
-        first = _first(params, layout, wanted, mix, progress)
-        former = [v for v in verdicts.history() if v["version"] == first.number]
-        judgement = _judged(params, layout, reader, span, first, progress, former)
-        others = _others(params, layout, reader, span, mix, first, wanted, progress)
-        apart = reader.apart(span.since if by == "at" else None)
+        span, notes = _choose_span(reader, rules, wanted, by, now)
+        version_counts = reader.mix(span.since, span.until, by=by)
+        main = _select_main(params, layout, wanted, version_counts, progress)
+        former = [v for v in verdicts.history() if v["version"] == main.number]
+        evaluation = _evaluate_version(params, layout, reader, span, main, progress, former)
+        others = _evaluate_others(
+            params, layout, reader, span, version_counts, main, wanted, progress
+        )
+        conflicts = reader.apart(span.since if by == "at" else None)
     finally:
         reader.close()
-    labels = {"contradicting": apart.contradicting, "unknown": apart.unknown}
-    notes += _told(apart.contradicting, apart.unknown, mix, first.number)
+    labels = {"contradicting": conflicts.contradicting, "unknown": conflicts.unknown}
+    notes += _make_notes(conflicts.contradicting, conflicts.unknown, version_counts, main.number)
     report = MonitoringReport(
         dt.datetime.fromtimestamp(now, dt.UTC),
-        first.name,
-        first.number,
+        main.name,
+        main.number,
         dt.datetime.fromtimestamp(span.since, dt.UTC),
         dt.datetime.fromtimestamp(span.until, dt.UTC),
         rules.time,
-        judgement.with_more(notes, labels=labels),
-        mix,
+        evaluation.with_more(notes, labels=labels),
+        version_counts,
         others,
         former,
     )
@@ -168,54 +170,54 @@ def monitor(
     return report
 
 
-def _span(
-    reader: Reader, rules: Monitor, wanted: MonitorOptions, by: By, now: float
+def _choose_span(
+    reader: Reader, rules: Monitor, options: MonitorOptions, by: By, now: float
 ) -> tuple[Span, list[MonitoringFinding]]:
-    """The window, and what is strange about the log's times."""
+    """Choose the window; warn of predictions with a time in the future."""
     notes = []
-    # Moments lie ahead by nature; when something was asked for doesn't.
-    limit = now + _SKEW if by == "at" else None
-    until = None if wanted.until is None else wanted.until.timestamp()
-    if by == "at" and (last := reader.newest()) is not None and last >= now + _SKEW:
-        ahead = sum(m.rows for m in reader.mix(now + _SKEW))
-        said = (
-            f"{ahead:,} predictions bear a time in the future, up to {last - now:,.0f} s ahead: a "
+    # Moments may be in the future; the times of requests may not.
+    limit = now + _CLOCK_TOLERANCE if by == "at" else None
+    until = None if options.until is None else options.until.timestamp()
+    if by == "at" and (last := reader.newest()) is not None and last >= now + _CLOCK_TOLERANCE:
+        ahead = sum(m.rows for m in reader.mix(now + _CLOCK_TOLERANCE))
+        message = (
+            f"{ahead:,} predictions have a time in the future, up to {last - now:,.0f} s ahead: a "
             "service's clock is wrong; they are left out unless --until asks for them."
         )
-        notes.append(MonitoringFinding("clock", "warning", said))
+        notes.append(MonitoringFinding("clock", "warning", message))
     if until is None:
         newest = reader.newest(limit, by=by)
-        # The window is open at its end, and the newest one belongs to it.
+        # The window excludes its end, and the newest prediction belongs to it.
         until = (now if newest is None else newest) + 1e-6
     end = dt.datetime.fromtimestamp(until, dt.UTC)
-    since = subtract(end, rules.window).timestamp() if wanted.since is None else None
-    if wanted.since is not None:
-        since = wanted.since.timestamp()
+    since = subtract(end, rules.window).timestamp() if options.since is None else None
+    if options.since is not None:
+        since = options.since.timestamp()
     assert since is not None  # noqa: S101 - one of both
     return Span(since, until, by), notes
 
 
-def _first(
+def _select_main(
     params: Params,
     layout: Layout,
-    wanted: MonitorOptions,
+    options: MonitorOptions,
     mix: Sequence[VersionCounts],
     progress: Progress,
 ) -> SelectedModel:
-    """The version whose verdict counts."""
-    if wanted.version is not None:
-        return select_model(params, layout, wanted.version, progress)
+    """Select the version whose verdict counts."""
+    if options.version is not None:
+        return select_model(params, layout, options.version, progress)
     try:
         return select_model(params, layout, params.retrain.stage, progress)
     except NotFound:
-        # Nothing is in the stage: what answered most is what people rely on.
-        answered = [m.version for m in mix if m.role != "shadow"]
-        if not answered:
+        # The stage is empty: take the version that responded most, because people rely on it.
+        versions = [m.version for m in mix if m.role != "shadow"]
+        if not versions:
             raise
-        return select_model(params, layout, answered[0], progress)
+        return select_model(params, layout, versions[0], progress)
 
 
-def _judged(
+def _evaluate_version(
     params: Params,
     layout: Layout,
     reader: Reader,
@@ -226,8 +228,8 @@ def _judged(
 ) -> WindowEvaluation:
     basis = load_baseline(version.folder, params)
     rules = params.monitor
-    _known(rules, basis)
-    taken = read_window(
+    _check_slices(rules, basis)
+    data = read_window(
         reader,
         span,
         version.number,
@@ -236,35 +238,35 @@ def _judged(
         sample=rules.skew_rows,
         progress=progress,
     )
-    progress.update(f"judging {len(taken.window):,} predictions of {version.number}")
+    progress.update(f"judging {len(data.window):,} predictions of {version.number}")
     checks = [v["estimate"]["check"] for v in former if v["estimate"].get("check")]
-    judged = evaluate_window(
-        taken.window,
+    evaluation = evaluate_window(
+        data.window,
         basis,
         rules,
         seed=params.project.seed,
         former=checks[-1] if checks else None,
     )
-    more = []
-    if taken.unread:
-        said = (
-            f"{taken.unread:,} predictions don't have the {len(basis.kinds)} features and the "
+    findings = []
+    if data.unread:
+        message = (
+            f"{data.unread:,} predictions don't have the {len(basis.kinds)} features and the "
             f"output of {version.number}, and are left out."
         )
-        more.append(MonitoringFinding("unread", "warning", said))
-    if taken.strange:
-        labels = count_noun(taken.strange, "label")
-        said = f"{labels} of none of the model's classes: taken as missing."
-        more.append(MonitoringFinding("labels", "warning", said, details={"of": "strange"}))
-    compared = None
-    if rules.skew_rows and len(taken.window) >= rules.min_rows:
+        findings.append(MonitoringFinding("unread", "warning", message))
+    if data.strange:
+        labels = count_noun(data.strange, "label")
+        message = f"{labels} of none of the model's classes: taken as missing."
+        findings.append(MonitoringFinding("labels", "warning", message, details={"of": "strange"}))
+    skew = None
+    if rules.skew_rows and len(data.window) >= rules.min_rows:
         progress.update("computing logged rows again")
-        compared = find_skew(version.folder, layout, taken.sample)
-        more += compared.findings
-    return judged.with_more(more, skew=None if compared is None else compared.to_json())
+        skew = find_skew(version.folder, layout, data.sample)
+        findings += skew.findings
+    return evaluation.with_more(findings, skew=None if skew is None else skew.to_json())
 
 
-def _known(rules: Monitor, basis: Baseline) -> None:
+def _check_slices(rules: Monitor, basis: Baseline) -> None:
     for name in rules.slices:
         if name not in basis.kinds:
             raise BadParams(
@@ -273,55 +275,59 @@ def _known(rules: Monitor, basis: Baseline) -> None:
             )
 
 
-def _others(
+def _evaluate_others(
     params: Params,
     layout: Layout,
     reader: Reader,
     span: Span,
     mix: Sequence[VersionCounts],
-    first: SelectedModel,
-    wanted: MonitorOptions,
+    main: SelectedModel,
+    options: MonitorOptions,
     progress: Progress,
 ) -> dict[str, WindowEvaluation]:
-    """The other versions of the window, each by itself."""
-    if wanted.version is not None:
+    """Evaluate the other versions of the window, each by itself."""
+    if options.version is not None:
         return {}
-    found = {}
-    for number in dict.fromkeys(m.version for m in mix if m.version != first.number):
+    evaluations = {}
+    for number in dict.fromkeys(m.version for m in mix if m.version != main.number):
         try:
             other = select_model(params, layout, number, progress)
-            found[number] = _judged(params, layout, reader, span, other, progress)
+            evaluations[number] = _evaluate_version(params, layout, reader, span, other, progress)
         except (NotFound, BadParams) as error:
             rows = sum(m.rows for m in mix if m.version == number)
-            said = f"{number} made {rows:,} predictions and isn't judged: {_plain(error)}."
-            found[number] = WindowEvaluation(
-                [MonitoringFinding("version", "note", said)], {"rows": rows}
+            message = (
+                f"{number} made {rows:,} predictions and isn't judged: {_without_period(error)}."
             )
-    return found
+            evaluations[number] = WindowEvaluation(
+                [MonitoringFinding("version", "note", message)], {"rows": rows}
+            )
+    return evaluations
 
 
-def _plain(error: MlopsError) -> str:
+def _without_period(error: MlopsError) -> str:
     return error.message.rstrip(".")
 
 
-def _told(
-    contradicting: int, unknown: int, mix: Sequence[VersionCounts], number: str
+def _make_notes(
+    contradicting: int, unknown: int, mix: Sequence[VersionCounts], version: str
 ) -> list[MonitoringFinding]:
     notes = []
     if contradicting:
-        said = f"{count_noun(contradicting, 'label')} against an earlier one: the last counts."
-        notes.append(MonitoringFinding("labels", "note", said, details={"of": "contradicting"}))
+        message = (
+            f"{count_noun(contradicting, 'label')} contradicting an earlier one: the last counts."
+        )
+        notes.append(MonitoringFinding("labels", "note", message, details={"of": "contradicting"}))
     if unknown:
-        said = f"{count_noun(unknown, 'label')} of no prediction in the log."
-        notes.append(MonitoringFinding("labels", "note", said, details={"of": "unknown"}))
+        message = f"{count_noun(unknown, 'label')} of no prediction in the log."
+        notes.append(MonitoringFinding("labels", "note", message, details={"of": "unknown"}))
     if len({m.version for m in mix}) > 1:
         rows = sum(m.rows for m in mix)
-        own = sum(m.rows for m in mix if m.version == number)
-        said = (
-            f"Several versions made predictions; the verdict is of {number} ({own:,} of {rows:,}), "
-            "the others are judged by themselves."
+        own = sum(m.rows for m in mix if m.version == version)
+        message = (
+            f"Several versions made predictions; the verdict is of {version} ({own:,} of "
+            f"{rows:,}), the others are judged by themselves."
         )
-        notes.append(MonitoringFinding("version", "note", said))
-    if number == WORKSPACE:
+        notes.append(MonitoringFinding("version", "note", message))
+    if version == WORKSPACE:
         notes.append(MonitoringFinding("version", "note", "The model of the last run is judged."))
     return notes

@@ -1,4 +1,4 @@
-"""Rows of the event log as columns: features by name, outputs as the model gave them, labels."""
+"""Parser of the event log: features as columns, model outputs as arrays, labels as numbers."""
 
 from __future__ import annotations
 
@@ -22,83 +22,85 @@ __all__ = ["Parser"]
 
 @dataclass
 class Parser:
-    """Reads what one version has logged.
+    """Parses the logged predictions of one version, and their labels.
 
     Attributes
     ----------
+    basis
+        The version's baseline.
     unread
-        Predictions that aren't of this version's signature or task.
+        Number of predictions that don't have this version's features or task.
     """
 
     basis: Baseline
     unread: int = 0
-    _codes: dict[str, float] = field(default_factory=dict)
+    _class_codes: dict[str, float] = field(default_factory=dict)
 
     def predictions(
         self, page: pl.DataFrame
     ) -> tuple[pl.DataFrame, pl.DataFrame, NDArray[np.float64]]:
-        """Rows that can be read: what is kept about them, their features, and their output."""
+        """Parse a page's readable rows: their log columns, features and outputs."""
         import numpy as np
         import polars as pl
 
-        loads = _loads()
+        loads = _json_loads()
         width = len(self.basis.kinds)
         keep, rows, outputs = [], [], []
         texts = zip(page["features"].to_list(), page["output"].to_list(), strict=True)
         for number, (features, output) in enumerate(texts):
-            row, answer = loads(features), self._output(loads(output))
-            if len(row) == width and answer is not None:
+            row, prediction = loads(features), self._parse_output(loads(output))
+            if len(row) == width and prediction is not None:
                 keep.append(number)
                 rows.append(row)
-                outputs.append(answer)
+                outputs.append(prediction)
         self.unread += len(page) - len(keep)
         columns = zip(*rows, strict=True) if rows else [()] * width
         frame = pl.DataFrame(
             [
-                _series(name, kind, values)
+                _make_series(name, kind, values)
                 for (name, kind), values in zip(self.basis.kinds.items(), columns, strict=True)
             ]
         )
         return page[keep], frame, np.array(outputs, dtype=np.float64)
 
     def labels(self, values: Sequence[str]) -> list[float]:
-        """Labels in JSON as class codes or numbers; NaN for what is none of the model's."""
-        return [self._label(text) for text in values]
+        """Parse labels in JSON to class codes or numbers; NaN for labels the model doesn't have."""
+        return [self._parse_label(text) for text in values]
 
-    def _output(self, answer: Any) -> Any:
-        if not isinstance(answer, dict):
+    def _parse_output(self, content: Any) -> Any:
+        if not isinstance(content, dict):
             return None
         classes = self.basis.labels.classes
         if not classes:
-            value = answer.get("prediction")
+            value = content.get("prediction")
             return value if isinstance(value, int | float) else None
-        shares = answer.get("probabilities")
-        if not isinstance(shares, dict) or len(shares) != len(classes):
+        probabilities = content.get("probabilities")
+        if not isinstance(probabilities, dict) or len(probabilities) != len(classes):
             return None
-        return list(shares.values())
+        return list(probabilities.values())
 
-    def _label(self, text: str) -> float:
-        if not self._codes and self.basis.labels.classes:
-            self._codes = _codes(self.basis.labels)
+    def _parse_label(self, text: str) -> float:
+        if not self._class_codes and self.basis.labels.classes:
+            self._class_codes = _encode_classes(self.basis.labels)
         try:
-            if self._codes:
-                return self._codes[text]
+            if self._class_codes:
+                return self._class_codes[text]
             return float(json.loads(text))
         except (KeyError, TypeError, ValueError):
             return UNKNOWN
 
 
-def _codes(labels: LabelCodec) -> dict[str, float]:
-    # As whoever wrote them may have spaced and escaped them.
+def _encode_classes(labels: LabelCodec) -> dict[str, float]:
+    # Writers of labels escape non-ASCII text or leave it; both are accepted.
     return {
-        json.dumps(label, ensure_ascii=ascii_): float(code)
+        json.dumps(label, ensure_ascii=ensure_ascii): float(code)
         for code, label in enumerate(labels.classes)
-        for ascii_ in (True, False)
+        for ensure_ascii in (True, False)
     }
 
 
-def _series(name: str, kind: str, values: Sequence[Any]) -> pl.Series:
-    """A column of its kind; of text, where a value isn't, so that drift can say so."""
+def _make_series(name: str, kind: str, values: Sequence[Any]) -> pl.Series:
+    """Build a column of its kind; of text if a value doesn't fit, so that drift reports it."""
     import polars as pl
 
     dtype = {"number": pl.Float64(), "boolean": pl.Boolean()}.get(kind, pl.String())
@@ -108,8 +110,8 @@ def _series(name: str, kind: str, values: Sequence[Any]) -> pl.Series:
         return pl.Series(name, [None if v is None else str(v) for v in values], dtype=pl.String())
 
 
-def _loads() -> Any:
-    """Three times as fast where serving is installed."""
+def _json_loads() -> Any:
+    """JSON parser: orjson, three times as fast, if serving is installed."""
     try:
         from orjson import loads
     except ModuleNotFoundError:

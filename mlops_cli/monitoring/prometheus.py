@@ -1,4 +1,4 @@
-"""A verdict as a text file for Prometheus' node exporter (its textfile collector)."""
+"""Monitoring report as metrics for the textfile collector of Prometheus' node exporter."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["write"]
 
-_FOUND = ("drift", "degraded")
+_VERDICTS = ("drift", "degraded")
 
 
 def write(report: Mapping[str, Any], path: Path) -> None:
-    """Write a report (``MonitoringReport.to_json``); the file is there as a whole or as it was.
+    """Write a report (``MonitoringReport.to_json``) atomically as a metrics file.
 
     Raises
     ------
     NotInstalled
-        If the client's library isn't there.
+        If prometheus-client isn't installed.
     """
     try:
         from prometheus_client import CollectorRegistry, Gauge
@@ -36,24 +36,24 @@ def write(report: Mapping[str, Any], path: Path) -> None:
             install_hint("serve"),
         ) from None
     registry = CollectorRegistry()
-    who = {"model": report["model"], "version": report["version"]}
+    common = {"model": report["model"], "version": report["version"]}
 
     def gauge(name: str, help_: str, values: Mapping[Any, float], *labels: str) -> None:
-        made = Gauge(f"mlops_monitor_{name}", help_, [*who, *labels], registry=registry)
+        metric = Gauge(f"mlops_monitor_{name}", help_, [*common, *labels], registry=registry)
         for key, value in values.items():
-            made.labels(*who.values(), *key).set(value)
+            metric.labels(*common.values(), *key).set(value)
 
-    _verdict(report, gauge)
-    _measures(report, gauge)
+    _write_verdict(report, gauge)
+    _write_measures(report, gauge)
     with atomic_write(path) as temporary:
         temporary.write_bytes(generate_latest(registry))
 
 
-def _verdict(report: Mapping[str, Any], gauge: _Gauge) -> None:
-    found = {(name,): float(name in report["found"]) for name in _FOUND}
-    gauge("found", "Whether the last run found it.", found, "what")
-    at = dt.datetime.fromisoformat(report["at"]).timestamp()
-    gauge("run_timestamp_seconds", "When the last run was.", {(): at})
+def _write_verdict(report: Mapping[str, Any], gauge: _Gauge) -> None:
+    values = {(name,): float(name in report["found"]) for name in _VERDICTS}
+    gauge("found", "Whether the last run found it.", values, "what")
+    timestamp = dt.datetime.fromisoformat(report["at"]).timestamp()
+    gauge("run_timestamp_seconds", "When the last run was.", {(): timestamp})
     gauge("predictions", "In the window.", {(): report["rows"]})
     counts = {("warning",): 0.0, ("drift",): 0.0, ("degraded",): 0.0}
     for finding in report["findings"]:
@@ -62,8 +62,8 @@ def _verdict(report: Mapping[str, Any], gauge: _Gauge) -> None:
     gauge("findings", "By what they mean.", counts, "means")
 
 
-def _measures(report: Mapping[str, Any], gauge: _Gauge) -> None:
-    gauge("metric", "Realised, expected and evaluated.", _figures(report), "metric", "kind")
+def _write_measures(report: Mapping[str, Any], gauge: _Gauge) -> None:
+    gauge("metric", "Realised, expected and evaluated.", _metric_values(report), "metric", "kind")
     if report["performance"]:
         share = report["performance"]["coverage"]
         gauge("label_coverage", "Share of predictions with a label.", {(): share})
@@ -85,9 +85,9 @@ def _measures(report: Mapping[str, Any], gauge: _Gauge) -> None:
         gauge("drift", "Distance to the reference.", distances, "part", "column", "statistic")
 
 
-def _figures(report: Mapping[str, Any]) -> dict[tuple[str, ...], float]:
+def _metric_values(report: Mapping[str, Any]) -> dict[tuple[str, ...], float]:
     realised = (report["performance"] or {}).get("figures", {})
     expected = (report["estimate"] or {}).get("figures", {})
-    found = {(name, "realised"): of["figure"]["value"] for name, of in realised.items()}
-    found |= {(name, "evaluated"): of["value"] for name, of in report["evaluation"].items()}
-    return found | {(name, "expected"): of["value"] for name, of in expected.items()}
+    values = {(name, "realised"): entry["figure"]["value"] for name, entry in realised.items()}
+    values |= {(name, "evaluated"): entry["value"] for name, entry in report["evaluation"].items()}
+    return values | {(name, "expected"): entry["value"] for name, entry in expected.items()}

@@ -1,7 +1,7 @@
-"""A window of the event log: what a version predicted, and the labels that have come since.
+"""Reads a window of the event log: a version's predictions, and their labels.
 
-Predictions are read in pages, of which little is kept: output, times, a hash of what labels name.
-Their features go into a profile, whose size doesn't grow with the rows.
+Predictions are read in pages. Only outputs, times, latencies, slices and hashes of the labels' keys
+are kept. The features go into a profile, whose size doesn't grow with the rows.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Span", "WindowData", "read_window"]
 
-_KEPT = ("id", "at", "moment", "entity", "milliseconds", "inputs", "features", "output", "role")
+_COLUMNS = ("id", "at", "moment", "entity", "milliseconds", "inputs", "features", "output", "role")
 
 
 @dataclass(frozen=True)
 class Span:
-    """An interval ``[since, until)``, in seconds since 1970, of times asked or of moments."""
+    """An interval ``[since, until)``, in seconds since 1970, of request times or of moments."""
 
     since: float
     until: float
@@ -40,18 +40,18 @@ class Span:
 
 @dataclass(frozen=True)
 class WindowData:
-    """What was read.
+    """A window, a sample of its logged rows, and counts of what couldn't be read.
 
     Attributes
     ----------
     window
-        To be judged.
+        The window to evaluate.
     sample
-        Some rows with ``inputs`` and ``features`` as they were logged, and their ``moment``.
+        Some rows, with ``inputs`` and ``features`` as logged, and their ``moment``.
     unread
-        Predictions that aren't of this version's signature.
+        Number of predictions that don't fit this version's features or task.
     strange
-        Labels that are none of the model's classes, or no number.
+        Number of labels that are no number, or none of the model's classes.
     """
 
     window: Window
@@ -61,8 +61,8 @@ class WindowData:
 
 
 @dataclass
-class _Gathered:
-    """What is kept of the pages."""
+class _PageCollector:
+    """Collects what is kept of the pages."""
 
     parser: Parser
     slices: Sequence[str]
@@ -73,19 +73,19 @@ class _Gathered:
     samples: list[pl.DataFrame] = field(default_factory=list)
 
     def features(self, pages: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """The features of page after page, while the rest is kept."""
+        """Yield the features of page after page, and collect the rest."""
         for page in pages:
-            kept, features, output = self.parser.predictions(page)
-            if not len(kept):
+            rows, features, output = self.parser.predictions(page)
+            if not len(rows):
                 continue
-            self.frames.append(kept.select(_facts()))
+            self.frames.append(rows.select(_row_facts()))
             self.sliced.append(features.select(self.slices))
             self.outputs.append(output)
-            self._sample(kept)
+            self._add_sample(rows)
             yield features
 
-    def _sample(self, page: pl.DataFrame) -> None:
-        """A few of each page, thinned where there are many pages."""
+    def _add_sample(self, page: pl.DataFrame) -> None:
+        """Sample a few rows of each page; thin the sample if there are many pages."""
         if self.most:
             self.samples.append(
                 page.select("inputs", "features", "moment").gather_every(
@@ -101,8 +101,8 @@ class _Gathered:
 
         if not self.samples:
             return pl.DataFrame(schema={"inputs": pl.String, "features": pl.String})
-        whole = pl.concat(self.samples)
-        return whole.gather_every(max(-(-len(whole) // max(self.most, 1)), 1))
+        rows = pl.concat(self.samples)
+        return rows.gather_every(max(-(-len(rows) // max(self.most, 1)), 1))
 
 
 def read_window(
@@ -115,59 +115,61 @@ def read_window(
     sample: int,
     progress: Progress,
 ) -> WindowData:
-    """Read what a version predicted in a span, with the latest label of each prediction.
+    """Read a version's predictions in a span, with the latest label of each prediction.
 
     Raises
     ------
     SourceUnreadable
-        If the database goes away.
+        If the connection to the database is lost.
     """
     import numpy as np
     import polars as pl
 
     parser = Parser(basis)
-    gathered = _Gathered(parser, [s for s in slices if s in basis.kinds], sample)
-    pages = reader.predictions(span.since, span.until, version=version, columns=_KEPT, by=span.by)
-    features = gathered.features(_counted(pages, progress))
+    collector = _PageCollector(parser, [s for s in slices if s in basis.kinds], sample)
+    pages = reader.predictions(
+        span.since, span.until, version=version, columns=_COLUMNS, by=span.by
+    )
+    features = collector.features(_count_rows(pages, progress))
     profile = None
     if basis.reference is None:
         for _ in features:
             pass
     else:
         profile = basis.reference.inputs.over(features)
-    if not gathered.frames:
-        none = np.zeros((0, len(basis.labels.classes)) if basis.labels.classes else 0)
+    if not collector.frames:
+        no_output = np.zeros((0, len(basis.labels.classes)) if basis.labels.classes else 0)
         times = pl.Series("time", [], dtype=pl.Datetime("us", "UTC"))
-        window = Window(times, none, np.zeros(0), None, pl.DataFrame())
-        return WindowData(window, gathered.sample, parser.unread, 0)
-    frame = pl.concat(gathered.frames)
+        window = Window(times, no_output, np.zeros(0), None, pl.DataFrame())
+        return WindowData(window, collector.sample, parser.unread, 0)
+    frame = pl.concat(collector.frames)
     time = "at" if span.by == "at" else "moment"
     order = frame[time].arg_sort()
-    known, strange = _labels(reader, frame, parser, progress)
+    labels, strange = _find_labels(reader, frame, parser, progress)
     window = Window(
         frame[time][order],
-        np.concatenate(gathered.outputs)[order.to_numpy()],
-        known[order.to_numpy()],
+        np.concatenate(collector.outputs)[order.to_numpy()],
+        labels[order.to_numpy()],
         profile,
-        _sorted(gathered.sliced, order),
+        _sort_rows(collector.sliced, order),
         frame["milliseconds"][order].to_numpy(),
-        _ends(frame["moment"].drop_nulls().sort()),
+        _first_and_last(frame["moment"].drop_nulls().sort()),
     )
-    return WindowData(window, gathered.sample, parser.unread, strange)
+    return WindowData(window, collector.sample, parser.unread, strange)
 
 
-def _sorted(parts: Sequence[pl.DataFrame], order: pl.Series) -> pl.DataFrame:
+def _sort_rows(parts: Sequence[pl.DataFrame], order: pl.Series) -> pl.DataFrame:
     import polars as pl
 
-    whole = pl.concat(parts, how="vertical_relaxed")
-    return whole[order] if whole.width else whole
+    rows = pl.concat(parts, how="vertical_relaxed")
+    return rows[order] if rows.width else rows
 
 
-def _ends(moments: pl.Series) -> tuple[dt.datetime, dt.datetime] | None:
+def _first_and_last(moments: pl.Series) -> tuple[dt.datetime, dt.datetime] | None:
     return (moments[0], moments[-1]) if len(moments) else None
 
 
-def _counted(pages: Iterator[pl.DataFrame], progress: Progress) -> Iterator[pl.DataFrame]:
+def _count_rows(pages: Iterator[pl.DataFrame], progress: Progress) -> Iterator[pl.DataFrame]:
     rows = 0
     for page in pages:
         yield page
@@ -175,66 +177,70 @@ def _counted(pages: Iterator[pl.DataFrame], progress: Progress) -> Iterator[pl.D
         progress.update(f"read {rows:,} predictions")
 
 
-def _facts() -> list[Any]:
+def _row_facts() -> list[Any]:
     import polars as pl
 
-    # Hashes instead of texts: of ten million rows two would agree once in 300,000 windows.
+    # Hashes instead of texts: among ten million rows, two collide in one of 300,000 windows.
     return [
         pl.col("at"),
         pl.col("moment"),
         pl.col("milliseconds"),
         pl.col("id").hash().alias("by_id"),
-        _about(),
+        _entity_hash(),
     ]
 
 
-def _about() -> Any:
-    """One number for an entity at a moment; null where either lacks."""
+def _entity_hash() -> Any:
+    """Hash of entity and moment; null where either is missing."""
     import polars as pl
 
     both = pl.concat_str("entity", pl.col("moment").dt.epoch("us").cast(pl.String), separator="|")
     return pl.when(both.is_not_null()).then(both.hash()).alias("by_entity")
 
 
-def _labels(
+def _find_labels(
     reader: Reader, frame: pl.DataFrame, parser: Parser, progress: Progress
 ) -> tuple[NDArray[np.float64], int]:
-    """The latest label of each row, by its id or by entity and moment; NaN where there is none."""
+    """Find each row's latest label, by id or by entity and moment; NaN where there is none."""
     import numpy as np
     import polars as pl
 
-    wanted = {
+    keys_by_name = {
         "by_id": frame["by_id"].unique(),
         "by_entity": frame["by_entity"].drop_nulls().unique(),
     }
-    parts: dict[str, list[pl.DataFrame]] = {name: [] for name in wanted}
-    # Every label: one may have been received before its prediction, by a clock that is behind.
+    parts: dict[str, list[pl.DataFrame]] = {name: [] for name in keys_by_name}
+    # Read every label: a slow clock may date a label before its prediction.
     for page in reader.labels():
         progress.update("reading labels")
-        read = page.select(
+        labels = page.select(
             "value",
             "at",
             pl.when(pl.col("prediction").is_not_null())
             .then(pl.col("prediction").hash())
             .alias("by_id"),
-            _about(),
+            _entity_hash(),
         )
-        for name, keys in wanted.items():
-            part = read.filter(pl.col(name).is_in(keys.implode()))
+        for name, keys in keys_by_name.items():
+            part = labels.filter(pl.col(name).is_in(keys.implode()))
             parts[name].append(part.select(pl.col(name).alias("key"), "value", "at"))
     rows = frame.select("by_id", "by_entity").with_row_index("row")
-    both = [
-        rows.join(pl.concat(found), left_on=name, right_on="key", how="inner")
-        for name, found in parts.items()
-        if found
+    matches = [
+        rows.join(pl.concat(pages), left_on=name, right_on="key", how="inner")
+        for name, pages in parts.items()
+        if pages
     ]
-    known = np.full(len(frame), UNKNOWN)
-    if not both:
-        return known, 0
-    last = pl.concat([b.select("row", "value", "at") for b in both]).sort("at").group_by("row")
+    values_by_row = np.full(len(frame), UNKNOWN)
+    if not matches:
+        return values_by_row, 0
+    last = (
+        pl.concat([match.select("row", "value", "at") for match in matches])
+        .sort("at")
+        .group_by("row")
+    )
     latest = last.agg(pl.col("value").last())
     values = latest["value"].unique()
     codes = dict(zip(values.to_list(), parser.labels(values.to_list()), strict=True))
-    told = np.array([codes[v] for v in latest["value"].to_list()], dtype=np.float64)
-    known[latest["row"].to_numpy()] = told
-    return known, int(np.isnan(told).sum())
+    codes_by_row = np.array([codes[v] for v in latest["value"].to_list()], dtype=np.float64)
+    values_by_row[latest["row"].to_numpy()] = codes_by_row
+    return values_by_row, int(np.isnan(codes_by_row).sum())

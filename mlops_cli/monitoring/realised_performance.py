@@ -1,8 +1,8 @@
-"""Performance where labels have come, against the evaluation.
+"""Realised performance on labelled rows, compared with the evaluation.
 
-A loss counts when it is surely larger than what is allowed: a share of what the model had gained
-over a constant in the evaluation, so that one setting serves every metric. Both figures have an
-error of their own; the loss has both.
+A loss counts if it exceeds the allowed loss with the required confidence. The allowed loss is a
+share of the model's gain over a constant in the evaluation, so that one setting serves every
+metric. The error of the loss includes the errors of both figures.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ __all__ = [
 ]
 
 _DRAWS = 100
-_ROWS = 20_000
-"""At most so many rows are drawn from, for intervals."""
+_MAX_ROWS = 20_000
+"""Maximum rows that are resampled, for intervals."""
 
 
 @dataclass(frozen=True)
 class MeasuredMetric:
-    """A figure on labelled rows, and its standard error."""
+    """A metric on labelled rows, and its standard error."""
 
     figure: Interval
     error: float
@@ -56,11 +56,11 @@ class PerformanceLoss:
     Attributes
     ----------
     value
-        In the metric's unit; negative where it is better.
+        Loss in the metric's unit; negative for a gain.
     least
-        What it surely is at least (one-sided, at ``monitor.confidence``).
+        Lower bound of the loss (one-sided, at ``monitor.confidence``).
     allowed
-        What may be lost.
+        The allowed loss.
     """
 
     value: float
@@ -69,11 +69,11 @@ class PerformanceLoss:
 
     @property
     def degraded(self) -> bool:
-        """Whether more was lost than may be."""
+        """Whether the loss exceeds the allowed loss with confidence."""
         return self.least > self.allowed
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values for JSON."""
         return {k: round(v, 6) for k, v in vars(self).items()} | {"degraded": self.degraded}
 
 
@@ -85,29 +85,29 @@ def measure_metrics(
     confidence: float,
     seed: int | Sequence[int],
 ) -> dict[str, MeasuredMetric]:
-    """Metrics of labelled rows with bootstrap intervals; what isn't defined isn't there."""
+    """Metrics of labelled rows with bootstrap intervals; undefined metrics are left out."""
     if not len(y):
         return {}
     rng = np.random.default_rng(seed)
-    whole = {m.name: m(y, output) for m in metrics}
-    few = np.arange(len(y))
-    if len(y) > _ROWS:
-        few = np.sort(rng.choice(len(y), _ROWS, replace=False))
-    statistics = [m.prepare(y[few], output[few]) for m in metrics]
-    some = [statistic(np.ones(len(few))) for statistic in statistics]
-    drawn = draw(statistics, len(few), resamples=_DRAWS, seed=int(rng.integers(2**31)))
-    # Of fewer rows an error is larger, by the root of how many fewer.
-    around = (drawn - some) * math.sqrt(len(few) / len(y))
-    found = {}
-    for m, column in zip(metrics, around.T, strict=True):
-        figure = percentile_interval(whole[m.name], whole[m.name] + column, confidence)
+    values = {m.name: m(y, output) for m in metrics}
+    sample = np.arange(len(y))
+    if len(y) > _MAX_ROWS:
+        sample = np.sort(rng.choice(len(y), _MAX_ROWS, replace=False))
+    statistics = [m.prepare(y[sample], output[sample]) for m in metrics]
+    sample_values = [statistic(np.ones(len(sample))) for statistic in statistics]
+    resampled = draw(statistics, len(sample), resamples=_DRAWS, seed=int(rng.integers(2**31)))
+    # An error is inversely proportional to the square root of the number of rows.
+    deviations = (resampled - sample_values) * math.sqrt(len(sample) / len(y))
+    measured = {}
+    for m, column in zip(metrics, deviations.T, strict=True):
+        figure = percentile_interval(values[m.name], values[m.name] + column, confidence)
         if figure.defined:
-            found[m.name] = MeasuredMetric(figure, float(np.nanstd(column)))
-    return found
+            measured[m.name] = MeasuredMetric(figure, float(np.nanstd(column)))
+    return measured
 
 
 def allowed_loss(basis: Baseline, metric: Metric, tolerance: float) -> float:
-    """What may be lost: a share of the evaluation's gain over a constant."""
+    """Allowed loss: a share of the model's gain over a constant in the evaluation."""
     ours, constant = basis.figure(metric), basis.figure(metric, "constant")
     if ours is None or constant is None:
         return 0.0
@@ -124,11 +124,11 @@ def compare_with_former(
     then
         The former figure with its interval.
     confidence
-        Of the least loss.
+        Confidence of the lower bound of the loss.
     width
         Confidence of the former figure's interval.
     may
-        What is allowed.
+        The allowed loss.
     """
     normal = NormalDist()
     before = (then.high - then.low) / 2 / normal.inv_cdf((1 + width) / 2)
@@ -146,9 +146,9 @@ def by_slice(
     rules: Monitor,
     seed: Sequence[int],
 ) -> dict[str, list[dict[str, Any]]]:
-    """Judge each slice with enough labels by the first metric, against the evaluation's.
+    """Compare each slice with enough labels with the evaluation, by the first metric.
 
-    As many slices are looked at, each must have lost the more surely (C. Bonferroni, 1936).
+    The confidence is corrected for the number of slices (C. Bonferroni, 1936).
     """
     metric = basis.metrics[:1]
     parts = [
@@ -157,31 +157,31 @@ def by_slice(
         for part in slices(columns[name])
         if len(part.rows) >= rules.min_labels
     ]
-    surely = 1 - (1 - rules.confidence) / max(len(parts), 1)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in columns.columns}
+    loss_confidence = 1 - (1 - rules.confidence) / max(len(parts), 1)
+    entries: dict[str, list[dict[str, Any]]] = {name: [] for name in columns.columns}
     for number, (name, value, rows) in enumerate(parts):
         entry: dict[str, Any] = {"value": value, "rows": len(rows)}
         now = measure_metrics(
             metric,
             y[rows],
             output[rows],
-            confidence=_width(basis),
+            confidence=_interval_confidence(basis),
             seed=[*seed, number],
         ).get(metric[0].name)
         if now is not None:
             entry["figure"] = now.figure.rounded()
             then = basis.slice_figure(name, value, metric[0])
             if then is not None:
-                may = allowed_loss(basis, metric[0], rules.tolerance)
+                allowed = allowed_loss(basis, metric[0], rules.tolerance)
                 entry["evaluation"] = then.rounded()
                 entry["loss"] = compare_with_former(
-                    metric[0], now, then, surely, _width(basis), may
+                    metric[0], now, then, loss_confidence, _interval_confidence(basis), allowed
                 ).to_json()
-        found[name].append(entry)
-    return found
+        entries[name].append(entry)
+    return entries
 
 
-def _width(basis: Baseline) -> float:
+def _interval_confidence(basis: Baseline) -> float:
     return float(basis.evaluation.get("confidence", 0.95))
 
 

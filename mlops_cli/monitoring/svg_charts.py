@@ -1,6 +1,6 @@
-"""Charts as SVG text: drawn here, so that a report needs neither scripts nor a network.
+"""SVG charts as text, so that a report needs neither scripts nor a network.
 
-Colours are classes of the page that they stand in, which knows light, dark and paper.
+Colours are CSS classes, which the page defines for light, dark and print.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Line:
     Attributes
     ----------
     name
-        In the legend.
+        Name in the legend.
     style
-        A class of the page: a, b, c.
+        CSS class of the page: a, b, c.
     points
         (x, y) in rising x; a y of None is a gap.
     band
@@ -40,7 +40,7 @@ class Line:
 
     @property
     def heights(self) -> list[float]:
-        """All y, with the ends of the band."""
+        """All values of y, with the ends of the band."""
         ends = [end for pair in self.band if pair for end in pair]
         return [y for _, y in self.points if y is not None] + ends
 
@@ -61,34 +61,34 @@ def lines(
     labels
         Positions and texts on the x-axis.
     what
-        What is shown, for who can't see it.
+        Description of the chart for screen readers.
     level
-        A dashed line across.
+        Value of y at which a dashed line crosses the chart.
     low, high
-        The y-axis' ends, where the data shall not decide.
+        Ends of the y-axis; None: by the data.
     """
     values = [y for line in of for y in line.heights]
     values += [v for v in (level, low, high) if v is not None]
     xs = [x for line in of for x, _ in line.points]
     if not values or not xs:
         return '<p class="quiet">Nothing to plot yet.</p>'
-    ticks = _nice(min(values) if low is None else low, max(values) if high is None else high)
-    frame = _Frame(min(xs), max(xs), ticks[0], ticks[-1])
-    parts = [_grid(frame, ticks, labels)]
+    ticks = _round_ticks(min(values) if low is None else low, max(values) if high is None else high)
+    axes = _Axes(min(xs), max(xs), ticks[0], ticks[-1])
+    parts = [_grid(axes, ticks, labels)]
     if level is not None:
-        parts.append(_across(frame, level))
-    parts += [_band(frame, line) for line in of if any(line.band)]
-    parts += [_stroke(frame, line) for line in of]
+        parts.append(_level_line(axes, level))
+    parts += [_band(axes, line) for line in of if any(line.band)]
+    parts += [_stroke(axes, line) for line in of]
     legend = _legend((line.style, line.name) for line in of) if len(of) > 1 else ""
     return f"{legend}{_svg(parts, what, _HEIGHT)}"
 
 
 def bars(of: Sequence[tuple[str, float, float]], *, what: str, names: tuple[str, str]) -> str:
-    """Pairs of lying bars, such as shares in the reference and in the window."""
+    """Pairs of horizontal bars, such as shares in the reference and in the window."""
     if not of:
         return ""
     most = max((max(a, b) for _, a, b in of), default=0) or 1.0
-    step, left, wide = 22, 150, _WIDTH - 150 - 60
+    step, left, width = 22, 150, _WIDTH - 150 - 60
     parts = []
     for number, (label, one, other) in enumerate(of):
         y = number * step + 4
@@ -96,10 +96,10 @@ def bars(of: Sequence[tuple[str, float, float]], *, what: str, names: tuple[str,
         parts.append(
             f'<text x="{left - 8}" y="{y + 12}" class="tick" text-anchor="end">'
             f"{escape(short)}</text>"
-            f'<rect x="{left}" y="{y}" width="{one / most * wide:.1f}" height="7" class="fill b"/>'
-            f'<rect x="{left}" y="{y + 8}" width="{other / most * wide:.1f}" height="7" '
+            f'<rect x="{left}" y="{y}" width="{one / most * width:.1f}" height="7" class="fill b"/>'
+            f'<rect x="{left}" y="{y + 8}" width="{other / most * width:.1f}" height="7" '
             f'class="fill a"/>'
-            f'<text x="{left + max(one, other) / most * wide + 6:.1f}" y="{y + 12}" '
+            f'<text x="{left + max(one, other) / most * width + 6:.1f}" y="{y + 12}" '
             f'class="tick">{other:.1%}</text>'
         )
     legend = _legend(zip("ba", names, strict=True))
@@ -107,34 +107,34 @@ def bars(of: Sequence[tuple[str, float, float]], *, what: str, names: tuple[str,
 
 
 def _legend(keys: Iterable[tuple[str, str]]) -> str:
-    """The names of styles."""
+    """Legend of pairs of style and name."""
     spans = "".join(f'<span class="key {style}">{escape(name)}</span>' for style, name in keys)
     return f'<div class="legend">{spans}</div>'
 
 
 def spark(values: Sequence[tuple[float, float]]) -> str:
-    """Two small shapes over each other, for a table's cell: reference and window."""
+    """Sparkline of two overlaid histograms, reference and window, for a table's cell."""
     if not values:
         return ""
     most = max(max(pair) for pair in values) or 1.0
-    wide, high = 96, 24
-    step = wide / len(values)
+    width, height = 96, 24
+    step = width / len(values)
     parts = [
-        f'<rect x="{i * step:.1f}" y="{high - one / most * high:.1f}" width="{step - 1:.1f}" '
-        f'height="{one / most * high:.1f}" class="fill b"/>'
-        f'<rect x="{i * step + step / 4:.1f}" y="{high - other / most * high:.1f}" '
-        f'width="{step / 2 - 1:.1f}" height="{other / most * high:.1f}" class="fill a"/>'
+        f'<rect x="{i * step:.1f}" y="{height - one / most * height:.1f}" width="{step - 1:.1f}" '
+        f'height="{one / most * height:.1f}" class="fill b"/>'
+        f'<rect x="{i * step + step / 4:.1f}" y="{height - other / most * height:.1f}" '
+        f'width="{step / 2 - 1:.1f}" height="{other / most * height:.1f}" class="fill a"/>'
         for i, (one, other) in enumerate(values)
     ]
     return (
-        f'<svg class="spark" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" '
+        f'<svg class="spark" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'aria-hidden="true">{"".join(parts)}</svg>'
     )
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """From data to places."""
+class _Axes:
+    """Maps data to coordinates of the chart."""
 
     left: float
     right: float
@@ -158,8 +158,8 @@ def _svg(parts: Sequence[str], what: str, height: int) -> str:
     )
 
 
-def _nice(low: float, high: float) -> list[float]:
-    """Round ticks that hold the range."""
+def _round_ticks(low: float, high: float) -> list[float]:
+    """Round ticks that include the range."""
     if high - low < 1e-9 * max(abs(low), abs(high), 1e-9):
         low, high = low - (abs(low) or 1) * 0.1, high + (abs(high) or 1) * 0.1
     raw = (high - low) / _TICKS
@@ -169,7 +169,7 @@ def _nice(low: float, high: float) -> list[float]:
     return [i * step for i in range(first, last + 1)]
 
 
-def _number(value: float, step: float) -> str:
+def _format_number(value: float, step: float) -> str:
     if abs(value) >= 10_000:  # noqa: PLR2004
         return f"{value:,.0f}"
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -177,31 +177,31 @@ def _number(value: float, step: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def _grid(frame: _Frame, ticks: Sequence[float], labels: Sequence[tuple[float, str]]) -> str:
+def _grid(axes: _Axes, ticks: Sequence[float], labels: Sequence[tuple[float, str]]) -> str:
     step = ticks[1] - ticks[0]
     parts = [
-        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(t):.1f}" y2="{frame.y(t):.1f}" '
-        f'class="grid"/><text x="{_LEFT - 8}" y="{frame.y(t) + 4:.1f}" class="tick" '
-        f'text-anchor="end">{_number(t, step)}</text>'
+        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{axes.y(t):.1f}" y2="{axes.y(t):.1f}" '
+        f'class="grid"/><text x="{_LEFT - 8}" y="{axes.y(t) + 4:.1f}" class="tick" '
+        f'text-anchor="end">{_format_number(t, step)}</text>'
         for t in ticks
     ]
     for x, text in labels:
-        at = frame.x(x)
-        anchor = "start" if at < _LEFT + 20 else "end" if at > _WIDTH - _RIGHT - 20 else "middle"
+        px = axes.x(x)
+        anchor = "start" if px < _LEFT + 20 else "end" if px > _WIDTH - _RIGHT - 20 else "middle"
         parts.append(
-            f'<text x="{at:.1f}" y="{_HEIGHT - 8}" class="tick" text-anchor="{anchor}">'
+            f'<text x="{px:.1f}" y="{_HEIGHT - 8}" class="tick" text-anchor="{anchor}">'
             f"{escape(text)}</text>"
         )
     return "".join(parts)
 
 
-def _across(frame: _Frame, level: float) -> str:
-    y = frame.y(level)
+def _level_line(axes: _Axes, level: float) -> str:
+    y = axes.y(level)
     return f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="level"/>'
 
 
-def _runs(line: Line) -> list[list[int]]:
-    """Positions without gaps between them."""
+def _cut_at_gaps(line: Line) -> list[list[int]]:
+    """Positions of the points, cut at gaps."""
     runs: list[list[int]] = [[]]
     for number, (_, y) in enumerate(line.points):
         if y is None:
@@ -211,29 +211,29 @@ def _runs(line: Line) -> list[list[int]]:
     return [run for run in runs if run]
 
 
-def _stroke(frame: _Frame, line: Line) -> str:
+def _stroke(axes: _Axes, line: Line) -> str:
     parts = []
-    for run in _runs(line):
-        at = [(frame.x(line.points[i][0]), frame.y(line.points[i][1] or 0.0)) for i in run]
-        if len(at) > 1:
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+    for run in _cut_at_gaps(line):
+        coordinates = [(axes.x(line.points[i][0]), axes.y(line.points[i][1] or 0.0)) for i in run]
+        if len(coordinates) > 1:
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in coordinates)
             parts.append(f'<polyline points="{path}" class="stroke {line.style}"/>')
         if len(line.points) <= 60:  # noqa: PLR2004 - more dots than that hide the line
             parts += [
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" class="fill {line.style}"/>'
-                for x, y in at
+                for x, y in coordinates
             ]
     return "".join(parts)
 
 
-def _band(frame: _Frame, line: Line) -> str:
-    there = [(line.points[i][0], pair) for i, pair in enumerate(line.band) if pair]
-    if len(there) == 1:
-        x, (low, high) = there[0]
+def _band(axes: _Axes, line: Line) -> str:
+    points = [(line.points[i][0], pair) for i, pair in enumerate(line.band) if pair]
+    if len(points) == 1:
+        x, (low, high) = points[0]
         return (
-            f'<line x1="{frame.x(x):.1f}" x2="{frame.x(x):.1f}" y1="{frame.y(low):.1f}" '
-            f'y2="{frame.y(high):.1f}" class="stroke {line.style}"/>'
+            f'<line x1="{axes.x(x):.1f}" x2="{axes.x(x):.1f}" y1="{axes.y(low):.1f}" '
+            f'y2="{axes.y(high):.1f}" class="stroke {line.style}"/>'
         )
-    upper = [f"{frame.x(x):.1f},{frame.y(high):.1f}" for x, (_, high) in there]
-    lower = [f"{frame.x(x):.1f},{frame.y(low):.1f}" for x, (low, _) in reversed(there)]
+    upper = [f"{axes.x(x):.1f},{axes.y(high):.1f}" for x, (_, high) in points]
+    lower = [f"{axes.x(x):.1f},{axes.y(low):.1f}" for x, (low, _) in reversed(points)]
     return f'<polygon points="{" ".join(upper + lower)}" class="band {line.style}"/>'

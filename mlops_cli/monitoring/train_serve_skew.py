@@ -1,8 +1,8 @@
-"""Train/serve skew: logged features against what the offline program makes of the same inputs.
+"""Train/serve skew: logged features compared with the offline program's on the same inputs.
 
-Both run the same rules, but not the same data: the online store may be older than the validated
-tables, and a caller may send something else than the tables later say. Only rows whose moment the
-tables cover are compared.
+Both run the same rules, but on different data. The online store may be older than the validated
+tables, and a caller may send other values than the tables have later. Only rows are compared whose
+moment the tables cover.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainServeSkew", "find_skew"]
 
-_NEAR = 1e-6
-"""Relative difference that rounding on the way through JSON may make."""
-_SHARE = 0.01
-"""A feature that differs in more of the rows is told."""
-_LEAST = 20
-_EXAMPLES = 3
+_TOLERANCE = 1e-6
+"""Relative difference that rounding in JSON may cause."""
+_MAX_SHARE = 0.01
+"""Share of differing rows above which a feature is reported."""
+_MIN_ROWS = 20
+"""Minimum rows for a comparison."""
+_MAX_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class TrainServeSkew:
-    """What differs.
+    """Differences between served and offline features.
 
     Attributes
     ----------
     rows
-        How many were compared.
+        Number of rows that were compared.
     features
-        Feature -> ``share`` of the rows where it differs, and ``examples`` of both values.
+        Feature -> ``share`` of the rows in which it differs, and ``examples`` of both values.
     reason
         Why nothing could be compared.
     """
@@ -58,54 +59,54 @@ class TrainServeSkew:
 
     @property
     def findings(self) -> list[MonitoringFinding]:
-        """Features that differ too often, and where nothing could be compared that."""
+        """Features that differ too often, or the reason why nothing was compared."""
         if self.reason is not None:
             return [
                 MonitoringFinding("skew", "note", f"Train/serve skew isn't checked: {self.reason}.")
             ]
-        found = []
-        for name, of in self.features.items():
-            if of["share"] <= _SHARE:
+        findings = []
+        for name, entry in self.features.items():
+            if entry["share"] <= _MAX_SHARE:
                 continue
-            logged, offline = of["examples"][0]
-            said = (
-                f"{name} was served otherwise than the offline program makes it, in "
-                f"{of['share']:.1%} of {self.rows:,} rows: {logged!r} instead of {offline!r}."
+            logged, offline = entry["examples"][0]
+            message = (
+                f"{name} was served with other values than the offline program computes, in "
+                f"{entry['share']:.1%} of {self.rows:,} rows: {logged!r} instead of {offline!r}."
             )
-            found.append(MonitoringFinding("skew", "warning", said, name))
-        return found
+            findings.append(MonitoringFinding("skew", "warning", message, name))
+        return findings
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values for JSON."""
         return {"rows": self.rows, "features": self.features, "reason": self.reason}
 
 
 def find_skew(folder: Path, layout: Layout, sample: pl.DataFrame) -> TrainServeSkew:
-    """Compute logged rows again from the validated tables.
+    """Compute logged rows again from the validated tables, and compare.
 
     Parameters
     ----------
     folder
         The version's bundle.
     sample
-        ``inputs`` and ``features`` as they were logged, and ``moment``.
+        Logged ``inputs``, ``features`` and ``moment``.
     """
     try:
         content = read_json(folder / "program.json")
         hook = load_hook(content["rules"].get("hook"), layout.root)
         program = FeatureProgram.from_json(content, hook)
-        rows = _covered(program, layout, sample)
-        if len(rows) < _LEAST:
+        rows = _select_covered(program, layout, sample)
+        if len(rows) < _MIN_ROWS:
             return TrainServeSkew(
                 0, reason="the validated tables don't reach to the window's moments"
             )
-        return _compared(program, layout, rows)
+        return _compare(program, layout, rows)
     except MlopsError as error:
         return TrainServeSkew(0, reason=error.message)
 
 
-def _covered(program: FeatureProgram, layout: Layout, sample: pl.DataFrame) -> pl.DataFrame:
-    """Rows before the data clock, where anything is looked up."""
+def _select_covered(program: FeatureProgram, layout: Layout, sample: pl.DataFrame) -> pl.DataFrame:
+    """Rows before the data clock, if the program looks anything up; otherwise all rows."""
     import polars as pl
 
     if not program.plans or not len(sample):
@@ -122,37 +123,37 @@ def _covered(program: FeatureProgram, layout: Layout, sample: pl.DataFrame) -> p
     )
 
 
-def _compared(program: FeatureProgram, layout: Layout, rows: pl.DataFrame) -> TrainServeSkew:
+def _compare(program: FeatureProgram, layout: Layout, rows: pl.DataFrame) -> TrainServeSkew:
 
     requests = RequestProgram(program)
-    read = requests.inputs.read([json.loads(text) for text in rows["inputs"].to_list()])
-    if not read.frame.height:
+    parsed = requests.inputs.read([json.loads(text) for text in rows["inputs"].to_list()])
+    if not parsed.frame.height:
         return TrainServeSkew(0, reason="the logged inputs aren't those of this version's program")
-    started = requests.start(read.frame)
-    base = started.select([c for c in started.columns if c in program.base.schema])
+    query_rows = requests.start(parsed.frame)
+    base = query_rows.select([c for c in query_rows.columns if c in program.base.schema])
     scans = {s: parquet.scan(layout.valid / f"{s}.parquet") for s in program.used_sources}
-    made = program.transform(base, {s: program.cleaned(s, t) for s, t in scans.items()})
-    logged = [json.loads(rows["features"][i]) for i in read.index]
-    found: dict[str, Any] = {}
-    for place, name in enumerate(program.features):
+    offline = program.transform(base, {s: program.cleaned(s, t) for s, t in scans.items()})
+    logged = [json.loads(rows["features"][i]) for i in parsed.index]
+    differences: dict[str, Any] = {}
+    for position, name in enumerate(program.features):
         pairs = [
-            (_plain(row[place]), _plain(value))
-            for row, value in zip(logged, made[name].to_list(), strict=True)
+            (_to_plain(row[position]), _to_plain(value))
+            for row, value in zip(logged, offline[name].to_list(), strict=True)
         ]
-        unlike = [pair for pair in pairs if not _same(*pair)]
-        if unlike:
-            share = round(len(unlike) / len(pairs), 6)
-            found[name] = {"share": share, "examples": unlike[:_EXAMPLES]}
-    return TrainServeSkew(len(logged), found)
+        unequal = [pair for pair in pairs if not _is_same(*pair)]
+        if unequal:
+            share = round(len(unequal) / len(pairs), 6)
+            differences[name] = {"share": share, "examples": unequal[:_MAX_EXAMPLES]}
+    return TrainServeSkew(len(logged), differences)
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _is_same(one: Any, other: Any) -> bool:
     if isinstance(one, bool | int | float) and isinstance(other, bool | int | float):
-        return math.isclose(one, other, rel_tol=_NEAR, abs_tol=_NEAR)
+        return math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
     return bool(one == other)

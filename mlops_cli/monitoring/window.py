@@ -1,4 +1,4 @@
-"""What a model has predicted in a window of time, and what is known by now of what happened."""
+"""Predictions and labels of one model version in a window of time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["UNKNOWN", "Window"]
 
 UNKNOWN = np.nan
-"""The label of a row that has none yet."""
+"""Label of a row that has none yet."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,19 @@ class Window:
     Attributes
     ----------
     times
-        Of each row, ``Datetime[us, UTC]``.
+        Time of each row, ``Datetime[us, UTC]``.
     output
-        Probabilities (n, k) or values (n,).
+        Probabilities (n, k) or predicted values (n,).
     labels
         Class codes or values as float64, NaN where there is none yet, (n,).
     inputs
-        The profile of their features; None: drift of inputs isn't judged.
+        Profile of the rows' features; None: drift isn't evaluated.
     slices
-        Columns by whose values performance is broken down.
+        Columns whose values are the slices of the performance.
     milliseconds
-        From request to prediction, (n,), where that is known.
+        Latency from request to prediction, (n,); None if it isn't known.
     moments
-        First and last moment that predictions are about, where that isn't when they were asked.
+        First and last moment that predictions are about; None if these are the requests' times.
     """
 
     times: pl.Series
@@ -64,23 +64,23 @@ class Window:
         labels: pl.Series | None = None,
         slices: Sequence[str] = (),
     ) -> Window:
-        """From tables in memory, such as a backtest has them.
+        """Build a window from tables in memory, as in a backtest.
 
         Parameters
         ----------
         labels
-            As the target gives them (not codes), null where there is none yet.
+            Values of the target (not codes), null where there is none yet.
         """
         order = times.arg_sort()
         features = features[order]
-        known = np.full(len(times), UNKNOWN)
+        values = np.full(len(times), UNKNOWN)
         if labels is not None:
-            there = labels.is_not_null().to_numpy()
-            known[there] = basis.labels.encode(labels.drop_nulls(), "the window")
+            has_label = labels.is_not_null().to_numpy()
+            values[has_label] = basis.labels.encode(labels.drop_nulls(), "the window")
         return cls(
             times[order],
             output[order.to_numpy()],
-            known[order.to_numpy()],
+            values[order.to_numpy()],
             None if basis.reference is None else basis.reference.inputs.of(features),
             features.select([name for name in slices if name in features.columns]),
         )
@@ -100,13 +100,13 @@ class Window:
 
     def truth(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Labels of labelled rows: class codes, or values."""
-        known: NDArray[Any] = self.labels[rows]
-        return known if self.output.ndim == 1 else known.astype(np.intp)
+        values: NDArray[Any] = self.labels[rows]
+        return values if self.output.ndim == 1 else values.astype(np.intp)
 
     def sliced(self, rows: NDArray[Any]) -> pl.DataFrame:
-        """The slices' columns of rows; Polars takes no rows of a table without columns."""
+        """Slice columns of rows; Polars can't select rows of a table without columns."""
         return self.slices[rows] if self.slices.width else self.slices
 
     def to(self, rows: NDArray[Any]) -> tuple[NDArray[Any], Floats]:
-        """Truth and output of labelled rows."""
+        """Labels and outputs of labelled rows."""
         return self.truth(rows), self.output[rows]

@@ -1,5 +1,5 @@
-"""Features of a request: the same program as for a table, from stored entries.
+"""Online features: the feature program of a version, computed for request rows.
 
-``request_program`` runs it for request rows; ``store`` keeps the entries that
-``materialize`` writes.
+``materialize`` writes entries to the online store (``store``). ``request_program`` looks them up
+instead of reading whole tables, and computes the features.
 """

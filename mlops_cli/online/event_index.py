@@ -1,4 +1,4 @@
-"""Moments of many keys in one growing column, and how many of a key's lie before another moment."""
+"""Event times of all keys in one growing array, with binary search by key and time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _END = 2**63 - 1
 
 
 class EventIndex:
-    """Stretches of moments, each in order of time, one after the other.
+    """Event times of many keys: one sorted range of the array for each key.
 
-    A stretch is told by its first place and by the one after its last, where the column has a place
-    more. The one from 0 to 0 has no moments.
+    A range is identified by the position of its first time and by its end, the position after its
+    last time. The array has a sentinel at each end. The range from 0 to 0 is empty.
     """
 
     def __init__(self) -> None:
@@ -26,23 +26,23 @@ class EventIndex:
         self.add([])
 
     def add(self, times: Sequence[int]) -> tuple[int, int]:
-        """A new stretch: its first place and its end."""
+        """Add a sorted range of times; return its first position and its end."""
         start = self._times.length
         self._times.extend([*times, _END])
         return start, start + len(times)
 
     def time(self, place: int) -> int:
-        """The moment at a place."""
+        """Return the time at a position."""
         return int(self._times.values[place])
 
     def times(self, places: Places) -> Places:
-        """The moments at many places."""
+        """Return the times at many positions."""
         return self._times.at(places)
 
     def before(
         self, firsts: Sequence[int], ends: Sequence[int], moments: Sequence[int | None]
     ) -> list[int]:
-        """The end of each stretch's moments before another; none are before None."""
+        """End of the times before each moment, in one range each; no time is before None."""
         times = self._times.values
         return [
             first if moment is None else bisect_left(times, moment, first, end)
@@ -50,23 +50,24 @@ class EventIndex:
         ]
 
     def all_before(self, firsts: Places, ends: Places, moments: Places) -> Places:
-        """The same for many at once by binary searches, (stretches,) for each of (searches, rows).
+        """Like ``before``, for many ranges at once; all arrays are (searches, rows).
 
-        All have as many rows; a search's rows have stretches of much the same length.
+        The binary searches of all ranges advance together. Searches are sorted by their longest
+        range, so that those with short ranges take part in the last steps only.
         """
         sizes = (ends - firsts).max(axis=1, initial=0)
         longest = np.argsort(-sizes, kind="stable")
-        found, ends, moments = firsts[longest], ends[longest], moments[longest]
+        positions, ends, moments = firsts[longest], ends[longest], moments[longest]
         sizes = sizes[longest]
         step = 1 << int(sizes.max(initial=0)).bit_length()
         while step := step >> 1:
-            # Short stretches need fewer steps.
-            some = int(np.count_nonzero(sizes >= step))
-            here = found[:some]
-            further = here + (step - 1)
-            is_before = self._times.at(further) < moments[:some]
-            is_before &= further < ends[:some]
-            here += step * is_before
-        given = np.empty_like(found)
-        given[longest] = found
-        return given
+            # Searches in short ranges need fewer steps.
+            active = int(np.count_nonzero(sizes >= step))
+            current = positions[:active]
+            probe = current + (step - 1)
+            is_before = self._times.at(probe) < moments[:active]
+            is_before &= probe < ends[:active]
+            current += step * is_before
+        result = np.empty_like(positions)
+        result[longest] = positions
+        return result

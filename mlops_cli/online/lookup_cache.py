@@ -1,4 +1,4 @@
-"""What a process remembers of all tables that a feature program looks into."""
+"""In-process cache of the online store for one feature program."""
 
 from __future__ import annotations
 
@@ -25,151 +25,159 @@ __all__ = ["Fetch", "Key", "LookupCache"]
 
 Key = tuple[Any, ...]
 Fetch = Callable[[str, Sequence[Key]], Sequence[Any]]
-"""Table and keys -> the decoded entry of each, or None where there is none."""
+"""Function: table and keys -> the decoded entry of each key, or None if there is none."""
 
 
 class LookupCache:
-    """Looks rows up in tables; what isn't there yet is fetched.
+    """Looks rows up in the tables of a feature program; fetches missing keys from the store.
 
-    Several threads may ask at once.
+    Several threads may look rows up at the same time.
 
     Parameters
     ----------
     tables
-        In the order in which they add their columns; an earlier one's may be a later one's keys.
+        The tables, in the order in which they add their columns. A table's keys may be columns of
+        an earlier table.
+    fetch
+        Function that fetches entries from the store.
     """
 
     def __init__(self, tables: Sequence[Table], fetch: Fetch) -> None:
-        timeline, adding = EventIndex(), threading.Lock()
+        event_index, lock = EventIndex(), threading.Lock()
         self._tables = tables
-        self._memories = {table.name: table.memory(timeline) for table in tables}
+        self._lookup_tables = {table.name: table.memory(event_index) for table in tables}
         self._types = {c: t for table in tables for c, t in table.columns.items()}
-        sharing: dict[Key, list[str]] = {}
+        names_by_keys: dict[Key, list[str]] = {}
         for table in tables:
-            sharing.setdefault(tuple(table.keys), []).append(table.name)
-        self._directories = {
-            keys: _Directory({name: self._memories[name] for name in names}, fetch, adding)
-            for keys, names in sharing.items()
+            names_by_keys.setdefault(tuple(table.keys), []).append(table.name)
+        self._key_numbers = {
+            keys: _KeyNumbers({name: self._lookup_tables[name] for name in names}, fetch, lock)
+            for keys, names in names_by_keys.items()
         }
 
     def learn(self, keys: Sequence[str], values: Sequence[Key]) -> None:
-        """Fetch what the tables with these key columns have for some keys."""
-        self._directories[tuple(keys)].numbers(list(zip(*values, strict=True)), len(values))
+        """Fetch the entries of some keys, from the tables with these key columns."""
+        self._key_numbers[tuple(keys)].numbers(list(zip(*values, strict=True)), len(values))
 
     def answers(
         self, frame: pl.DataFrame, asked: QueryTimes
     ) -> tuple[dict[str, Column], dict[str, int]]:
-        """The columns that all tables add to some rows, with how often each table had nothing."""
-        made: dict[str, Column] = {}
+        """Look rows up in all tables; return the columns that they add, and the misses by table."""
+        looked_up: dict[str, Column] = {}
         misses: dict[str, int] = {}
-        given = _Given(frame, made, self._directories, self._types)
+        row_keys = _RowKeys(frame, looked_up, self._key_numbers, self._types)
         windows: list[tuple[str, WindowEvents, Places]] = []
 
         def keep(name: str, answer: tuple[list[Column], int]) -> None:
             columns, missed = answer
-            made.update(zip(self._memories[name].columns, columns, strict=True))
+            looked_up.update(zip(self._lookup_tables[name].columns, columns, strict=True))
             if missed:
                 misses[name] = missed
 
         for table in self._tables:
-            memory = self._memories[table.name]
+            lookup_table = self._lookup_tables[table.name]
             if not asked.many:
-                keep(table.name, memory.of_few(given.numbers(table.keys), asked))
-            elif isinstance(memory, WindowEvents):
-                # Their keys are the base's own columns, so that they can wait for each other.
-                windows.append((table.name, memory, given.places(table.keys)))
+                keep(table.name, lookup_table.of_few(row_keys.numbers(table.keys), asked))
+            elif isinstance(lookup_table, WindowEvents):
+                # The keys of windows are columns of the base, so windows can be looked up together.
+                windows.append((table.name, lookup_table, row_keys.places(table.keys)))
             else:
-                keep(table.name, memory.of_many(given.places(table.keys), asked))
+                keep(table.name, lookup_table.of_many(row_keys.places(table.keys), asked))
         if windows:
-            found = window_answers([(memory, places) for _, memory, places in windows], asked)
-            for (name, _, _), answer in zip(windows, found, strict=True):
+            answers = window_answers(
+                [(lookup_table, places) for _, lookup_table, places in windows], asked
+            )
+            for (name, _, _), answer in zip(windows, answers, strict=True):
                 keep(name, answer)
-        return made, misses
+        return looked_up, misses
 
     def of_table(
         self, table: Table, keys: Sequence[Sequence[Any]], asked: QueryTimes
     ) -> tuple[list[Column], int]:
-        """The columns that one table adds to some rows, whose keys' columns are given."""
-        numbers = self._directories[tuple(table.keys)].numbers(keys, len(asked.moments))
-        return self._memories[table.name].of_few(numbers, asked)
+        """Look rows up in one table; ``keys`` has the values of its key columns."""
+        numbers = self._key_numbers[tuple(table.keys)].numbers(keys, len(asked.moments))
+        return self._lookup_tables[table.name].of_few(numbers, asked)
 
 
-class _Directory:
-    """The numbers of the keys of those tables that have the same key columns."""
+class _KeyNumbers:
+    """Key -> number, for the tables with the same key columns; fetches the entries of new keys."""
 
     def __init__(
-        self, memories: Mapping[str, LookupTable], fetch: Fetch, adding: threading.Lock
+        self, lookup_tables: Mapping[str, LookupTable], fetch: Fetch, lock: threading.Lock
     ) -> None:
-        self._memories = memories
+        self._lookup_tables = lookup_tables
         self._fetch = fetch
-        self._adding = adding
+        self._lock = lock
         self._numbers: dict[Any, int] = {}
 
     def numbers(self, columns: Sequence[Sequence[Any]], rows: int) -> list[int]:
-        """The number of each row's key; it is fetched first where it isn't there.
+        """Return the key number of each row; new keys are fetched first.
 
-        A missing value matches nothing, as in a join: no entry is under it.
+        A null matches nothing, as in a join: no entry has a key with a null.
         """
-        alone = len(columns) == 1  # then the value itself is the key here, which is faster
-        keys: Sequence[Any] = columns[0] if alone else list(zip(*columns, strict=True))
+        # With one key column, the value itself is the key here, not a tuple: that is faster.
+        is_single = len(columns) == 1
+        keys: Sequence[Any] = columns[0] if is_single else list(zip(*columns, strict=True))
         if not columns:
             keys = [()] * rows
         try:
             return list(map(self._numbers.__getitem__, keys))
         except KeyError:
-            lacking = [key for key in dict.fromkeys(keys) if key not in self._numbers]
-            self._take(lacking, [(key,) for key in lacking] if alone else lacking)
+            new_keys = [key for key in dict.fromkeys(keys) if key not in self._numbers]
+            self._fetch_keys(new_keys, [(key,) for key in new_keys] if is_single else new_keys)
             return list(map(self._numbers.__getitem__, keys))
 
-    def _take(self, own: Sequence[Any], keys: Sequence[Key]) -> None:
-        found = [self._fetch(table, keys) for table in self._memories]
-        with self._adding:
-            for key, entries in zip(own, zip(*found, strict=True), strict=True):
-                if key in self._numbers:  # by another thread meanwhile
+    def _fetch_keys(self, dict_keys: Sequence[Any], keys: Sequence[Key]) -> None:
+        entries_by_table = [self._fetch(table, keys) for table in self._lookup_tables]
+        with self._lock:
+            for key, entries in zip(dict_keys, zip(*entries_by_table, strict=True), strict=True):
+                if key in self._numbers:  # another thread was faster
                     continue
                 number = len(self._numbers)
-                for memory, entry in zip(self._memories.values(), entries, strict=True):
-                    memory.take(number, entry)
-                # At last: who finds a key finds all of it.
+                for lookup_table, entry in zip(self._lookup_tables.values(), entries, strict=True):
+                    lookup_table.take(number, entry)
+                # Last, so that a thread that finds the key finds its entries in all tables.
                 self._numbers[key] = number
 
 
-class _Given:
-    """The numbers of some rows' keys, found once for all tables that have the same key columns."""
+class _RowKeys:
+    """Key numbers of some rows, computed once for all tables with the same key columns."""
 
     def __init__(
         self,
         frame: pl.DataFrame,
-        made: Mapping[str, Column],
-        directories: Mapping[Key, _Directory],
+        looked_up: Mapping[str, Column],
+        key_numbers: Mapping[Key, _KeyNumbers],
         types: Mapping[str, pl.DataType],
     ) -> None:
         self._types = types
         self._frame = frame
-        self._made = made
-        self._directories = directories
+        self._looked_up = looked_up
+        self._key_numbers = key_numbers
         self._columns: dict[str, list[Any]] = {}
         self._numbers: dict[Key, list[int]] = {}
         self._places: dict[Key, Places] = {}
 
     def numbers(self, keys: Sequence[str]) -> list[int]:
-        """Of each row's key."""
-        named = tuple(keys)
-        if named not in self._numbers:
-            columns = [self._column(key) for key in named]
-            self._numbers[named] = self._directories[named].numbers(columns, self._frame.height)
-        return self._numbers[named]
+        """Return the key number of each row."""
+        names = tuple(keys)
+        if names not in self._numbers:
+            columns = [self._column(key) for key in names]
+            self._numbers[names] = self._key_numbers[names].numbers(columns, self._frame.height)
+        return self._numbers[names]
 
     def places(self, keys: Sequence[str]) -> Places:
-        """The same as an array."""
-        named = tuple(keys)
-        if named not in self._places:
-            self._places[named] = np.array(self.numbers(named), dtype=np.int64)
-        return self._places[named]
+        """Return the key number of each row as an array."""
+        names = tuple(keys)
+        if names not in self._places:
+            self._places[names] = np.array(self.numbers(names), dtype=np.int64)
+        return self._places[names]
 
     def _column(self, name: str) -> list[Any]:
         if name not in self._columns:
-            column = self._made[name] if name in self._made else self._frame.get_column(name)
+            column = (
+                self._looked_up[name] if name in self._looked_up else self._frame.get_column(name)
+            )
             if isinstance(column, list) and self._types[name].is_temporal():
                 column = restore_type(column, name, self._types[name])
             self._columns[name] = column if isinstance(column, list) else column.to_list()

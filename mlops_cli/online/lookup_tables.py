@@ -1,7 +1,8 @@
-"""What a process remembers of a table's entries in the online store, and what it answers from it.
+"""Cached entries of one online store table, and look-ups in them.
 
-The entries of all keys lie one after the other. So a few rows are answered one by one in Python,
-where to call NumPy would take longer than the work, and many rows at once, from the same numbers.
+The entries of all keys are stored one after the other in growable arrays. A few rows are looked up
+one by one in Python, because the overhead of NumPy would be larger than the work. Many rows are
+looked up at once with NumPy, in the same arrays.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ __all__ = ["AsOfRows", "KeyedRows", "LookupTable", "WindowEvents", "restore_type
 
 Answer = tuple[Any, ...]
 
-_PARTS = 8
-"""Pieces of a join's table after which they are copied into one."""
+_MAX_CHUNKS = 8
+"""Chunks of a join's frame after which it is copied into one chunk."""
 
 
 class LookupTable(ABC):
-    """Entries of one table by the number of their key (see ``online.lookup_cache``).
+    """Entries of one table, by key number (see ``online.lookup_cache``).
 
     Parameters
     ----------
@@ -46,18 +47,18 @@ class LookupTable(ABC):
 
     @abstractmethod
     def take(self, number: int, entry: Any) -> None:
-        """Keep what a key has, None where it has no entry; the numbers are taken in order."""
+        """Add the entry of a key, None if it has no entry; key numbers are added in order."""
 
     @abstractmethod
     def of_few(self, numbers: Sequence[int], asked: QueryTimes) -> tuple[list[Column], int]:
-        """The table's columns for some rows, and for how many of them there was nothing to bring.
+        """Look up a few rows; return the table's columns, and the number of misses.
 
-        ``numbers`` are those of each row's key.
+        ``numbers`` has the key number of each row.
         """
 
 
 class _Rows:
-    """The rows that a join brings, by place; at 0 there is nothing to bring."""
+    """Rows of a join's source, by position; the row at 0 is all null, for misses."""
 
     def __init__(self, columns: dict[str, pl.DataType]) -> None:
         import polars as pl
@@ -67,43 +68,44 @@ class _Rows:
         self._table = pl.DataFrame(schema=columns)
 
     def add(self, rows: Sequence[Sequence[Any]]) -> int:
-        """Further rows; the place of the first."""
+        """Append rows; return the position of the first."""
         start = len(self._rows)
         self._rows += map(tuple, rows)
         return start
 
     def few(self, places: Sequence[int]) -> tuple[list[Column], int]:
-        """Some rows as columns, and how many of them bring nothing."""
+        """Return the columns of a few rows, and the number of misses (position 0)."""
         rows = self._rows
         return list(map(list, zip(*[rows[i] for i in places], strict=True))), places.count(0)
 
     def many(self, places: Places) -> tuple[list[Column], int]:
-        """The same for many rows."""
+        """Like ``few``, for many rows."""
         import polars as pl
 
-        # Polars takes no other index as quickly.
-        table = self._whole()[pl.Series(places.astype(np.uint32))]
+        # UInt32 is the fastest index for Polars.
+        table = self._frame()[pl.Series(places.astype(np.uint32))]
         return [*table.get_columns()], len(places) - int(np.count_nonzero(places))
 
-    def _whole(self) -> pl.DataFrame:
+    def _frame(self) -> pl.DataFrame:
+        """Return all rows as a frame, extended by the rows since the last call."""
         import polars as pl
 
         table, rows = self._table, self._rows
         if len(rows) > table.height:
-            added = zip(*rows[table.height :], strict=True)
+            new_rows = zip(*rows[table.height :], strict=True)
             columns = self._columns.items()
-            more = [
+            new_columns = [
                 restore_type(v, name, dtype)
-                for v, (name, dtype) in zip(added, columns, strict=True)
+                for v, (name, dtype) in zip(new_rows, columns, strict=True)
             ]
-            table = table.vstack(pl.DataFrame(more))
-            table = table.rechunk() if table.n_chunks() > _PARTS else table
+            table = table.vstack(pl.DataFrame(new_columns))
+            table = table.rechunk() if table.n_chunks() > _MAX_CHUNKS else table
             self._table = table
         return table
 
 
 class KeyedRows(LookupTable):
-    """A join's facts by key, whatever the time."""
+    """Look-ups of a join by key only."""
 
     def __init__(self, columns: dict[str, pl.DataType]) -> None:
         super().__init__(columns)
@@ -119,14 +121,15 @@ class KeyedRows(LookupTable):
         return self._rows.few([places[n] for n in numbers])
 
     def of_many(self, numbers: Places, asked: QueryTimes) -> tuple[list[Column], int]:  # noqa: ARG002
-        """``of_few`` for many rows."""
+        """Like ``of_few``, for many rows."""
         return self._rows.many(self._places.at(numbers))
 
 
 class _Timed(LookupTable):
-    """Entries in order of time: stretches of a timeline that tables share.
+    """Entries with event times; the times of each key are a range of the shared event index.
 
-    A stretch's numbers lie in the table's own columns, a shift before its moments.
+    The values of the events are in the table's own columns. The position of a value is the position
+    of its time less the key's shift.
     """
 
     def __init__(self, columns: dict[str, pl.DataType], timeline: EventIndex) -> None:
@@ -139,11 +142,11 @@ class _Timed(LookupTable):
         )
 
     def stretches(self, numbers: Places) -> tuple[Places, Places, Places]:
-        """Of many keys: the first place, the end, and the shift; no entry: from 0 to 0."""
+        """Return the first position, the end and the shift of many keys; 0 to 0 for no entry."""
         return self._first.at(numbers), self._end.at(numbers), self._shift.at(numbers)
 
-    def _take(self, number: int, times: Sequence[int], place: int) -> None:
-        """Keep the moments of a key, whose numbers lie from a place on; none: no entry."""
+    def _add_times(self, number: int, times: Sequence[int], place: int) -> None:
+        """Add the times of a key, whose values begin at ``place``; no times mean no entry."""
         start, end = self.timeline.add(times) if times else (0, 0)
         for column, value in ((self._first, start), (self._end, end), (self._shift, start - place)):
             column.put(number, value)
@@ -151,19 +154,19 @@ class _Timed(LookupTable):
     def _ends(
         self, numbers: Sequence[int], moments: Sequence[int | None]
     ) -> tuple[list[int], list[int]]:
-        """Each stretch's first place, and the end of what is before a moment."""
+        """Return each key's first position, and the end of its times before the row's moment."""
         first, end = self._first.values, self._end.values
         firsts = [first[n] for n in numbers]
         return firsts, self.timeline.before(firsts, [end[n] for n in numbers], moments)
 
 
 class AsOfRows(_Timed):
-    """A join's facts by key and by when they became known: the last one counts.
+    """Look-ups of an as-of join: a key's last row that was known before the prediction time.
 
     Parameters
     ----------
     span
-        How long it counts; None: for ever.
+        Maximum age of the row; None for no limit.
     """
 
     def __init__(
@@ -175,7 +178,7 @@ class AsOfRows(_Timed):
     def take(self, number: int, entry: Any) -> None:
         """See ``LookupTable.take``."""
         times, rows = entry or ([], [])
-        self._take(number, times, self._rows.add(rows))
+        self._add_times(number, times, self._rows.add(rows))
 
     def of_few(self, numbers: Sequence[int], asked: QueryTimes) -> tuple[list[Column], int]:
         """See ``LookupTable.of_few``."""
@@ -191,24 +194,26 @@ class AsOfRows(_Timed):
         ])  # fmt: skip
 
     def of_many(self, numbers: Places, asked: QueryTimes) -> tuple[list[Column], int]:
-        """``of_few`` for many rows, each with a moment."""
+        """Like ``of_few``, for many rows that all have a prediction time."""
         first, end, shift = self.stretches(numbers)
         last = self.timeline.all_before(first[None], end[None], asked.ends[None])[0] - 1
-        there = last >= first
+        has_row = last >= first
         if self._span is not None:
-            there &= self.timeline.times(last) >= asked.starts(self._span)
-        return self._rows.many(np.where(there, last - shift, 0))
+            has_row &= self.timeline.times(last) >= asked.starts(self._span)
+        return self._rows.many(np.where(has_row, last - shift, 0))
 
 
 class WindowEvents(_Timed):
-    """A window's past events by key, and the aggregates of those within its reach.
+    """Look-ups of a window: aggregates of a key's events in the window before the prediction time.
 
     Parameters
     ----------
+    span
+        Length of the window.
     kinds
-        Of the columns that an entry has beside its times (see ``GrowableArray``).
+        Kinds (see ``GrowableArray``) of the columns that an entry has besides its times.
     one, several
-        The aggregates, from these columns.
+        Functions of the aggregates, for one row and for many rows.
     """
 
     def __init__(
@@ -220,42 +225,42 @@ class WindowEvents(_Timed):
         self._one, self._several = one, several
         self._values = [GrowableArray(kind) for kind in kinds]  # type: ignore[arg-type]
         self._length = 0
-        self._add(0, [[] if kind == "d" else [0] for kind in kinds])
+        self._add_values(0, [[] if kind == "d" else [0] for kind in kinds])
 
     def take(self, number: int, entry: Any) -> None:
         """See ``LookupTable.take``."""
         times, columns = entry or ([], [])
-        self._take(number, times, self._add(len(times), columns) if times else 0)
+        self._add_times(number, times, self._add_values(len(times), columns) if times else 0)
 
     def of_few(self, numbers: Sequence[int], asked: QueryTimes) -> tuple[list[Column], int]:
         """See ``LookupTable.of_few``."""
         shift = self._shift.values
         _, ends = self._ends(numbers, asked.moments)
         _, firsts = self._ends(numbers, asked.begins(self.span))
-        stretches = [
+        ranges = [
             (first - shift[n], end - shift[n])
             for n, first, end in zip(numbers, firsts, ends, strict=True)
         ]
         columns = [column.values for column in self._values]
-        found: list[Column] = [[f(columns, *stretch) for stretch in stretches] for f in self._one]
-        known = self._first.values
-        return found, sum(not known[n] for n in numbers)
+        answers: list[Column] = [[f(columns, *bounds) for bounds in ranges] for f in self._one]
+        first_positions = self._first.values
+        return answers, sum(not first_positions[n] for n in numbers)
 
     def aggregates(self, first: Places, end: Places) -> list[Column]:
-        """The table's columns for many rows, of the numbers from a place to before another."""
+        """Compute the table's columns for many rows, from the values at ``first:end``."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = [f(self._values, first, end) for f in self._several]
+            arrays = [f(self._values, first, end) for f in self._several]
         return [
             restore_type(values, name, dtype)
-            for values, (name, dtype) in zip(found, self.columns.items(), strict=True)
+            for values, (name, dtype) in zip(arrays, self.columns.items(), strict=True)
         ]
 
-    def _add(self, length: int, columns: Sequence[Sequence[Any]]) -> int:
-        """Numbers beside new moments, with a place more than these; the first one's place."""
+    def _add_values(self, length: int, columns: Sequence[Sequence[Any]]) -> int:
+        """Add the values of new events, and one more position; return the first position."""
         start = self._length
         for column, values in zip(self._values, columns, strict=True):
-            column.length = start  # behind it may lie what was given up
-            # Sums begin before the first event, and so have a place more by themselves.
+            column.length = start  # drops the values of a failed call
+            # Prefix sums start with 0 before the first event, so they have the additional position.
             column.extend(values if len(values) > length else [*values, None])
         self._length = start + length + 1
         return start
@@ -264,30 +269,30 @@ class WindowEvents(_Timed):
 def window_answers(
     tables: Sequence[tuple[WindowEvents, Places]], asked: QueryTimes
 ) -> list[tuple[list[Column], int]]:
-    """What ``of_few`` gives for many rows, each with a moment: for some windows, together.
+    """Look up several windows at once, for many rows that all have a prediction time.
 
-    Their stretches must be of one timeline.
+    Returns what ``of_few`` returns, for each window. All windows must share one event index.
     """
-    found = [events.stretches(numbers) for events, numbers in tables]
-    first, end, shift = (np.stack(each) for each in zip(*found, strict=True))
+    ranges = [events.stretches(numbers) for events, numbers in tables]
+    first, end, shift = (np.stack(arrays) for arrays in zip(*ranges, strict=True))
     starts = np.stack([asked.starts(events.span) for events, _ in tables])
-    both = tables[0][0].timeline.all_before(
+    positions = tables[0][0].timeline.all_before(
         np.concatenate([first, first]),
         np.concatenate([end, end]),
         np.concatenate([starts, np.broadcast_to(asked.ends, starts.shape)]),
     )
-    begins, ends = both[: len(tables)] - shift, both[len(tables) :] - shift
-    missed = np.count_nonzero(first == 0, axis=1).tolist()
+    begins, ends = positions[: len(tables)] - shift, positions[len(tables) :] - shift
+    misses = np.count_nonzero(first == 0, axis=1).tolist()
     return [
-        (events.aggregates(*stretch), count)
-        for (events, _), *stretch, count in zip(tables, begins, ends, missed, strict=True)
+        (events.aggregates(*bounds), count)
+        for (events, _), *bounds, count in zip(tables, begins, ends, misses, strict=True)
     ]
 
 
 def restore_type(
     values: Sequence[Any] | npt.NDArray[Any], name: str, dtype: pl.DataType
 ) -> pl.Series:
-    """A column of answers in its own type; NaN is missing."""
+    """Convert looked-up values to a column of the given type; NaN becomes null."""
     import polars as pl
 
     if isinstance(values, np.ndarray):

@@ -1,4 +1,4 @@
-"""The online store, filled from the validated tables by a version's own feature program."""
+"""Fills the online store from the validated tables, for the feature program of a version."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["MaterializeResult", "is_current", "materialize", "read_validated"]
 
 HISTORY = "7d"
-"""How long before the data clock requests may lie, unless said otherwise."""
+"""Default age, before the data clock, of the oldest requests that the store covers."""
 
 
 @dataclass(frozen=True)
 class MaterializeResult:
-    """What was filled in: entries by table, and for which requests."""
+    """Number of entries by table, and the times of the requests that they cover."""
 
     program: str
     entries: Mapping[str, int]
@@ -41,9 +41,9 @@ class MaterializeResult:
 
 
 def is_current(program: FeatureProgram, layout: Layout, store: OnlineStore) -> bool:
-    """Whether the store holds what the validated tables would give."""
+    """Whether the store's entries are from the present validated tables."""
     facts = store.facts(program_id(program))
-    return facts is not None and facts["tables"] == _tables(layout)
+    return facts is not None and facts["tables"] == _table_hashes(layout)
 
 
 def materialize(
@@ -53,22 +53,22 @@ def materialize(
     history: str | None = HISTORY,
     progress: Progress | None = None,
 ) -> MaterializeResult:
-    """Fill the store with what requests after the data clock need, and some time before it.
+    """Fill the store with the entries that requests need.
 
     Parameters
     ----------
     history
-        Requests as old as that are answered too; None: of any age.
+        Cover requests up to this long before the data clock; None: requests of any time.
 
     Raises
     ------
     NotFound
         If the project has no validated tables.
     BadParams
-        If they lack a column that the program reads.
+        If the tables lack a column that the program reads.
     """
     progress = progress or Silent()
-    clock, since = _clock(layout), None
+    clock, since = _data_clock(layout), None
     if clock is not None and history is not None:
         since = subtract(clock, history)
     sources = {name: read_validated(program, name, layout) for name in program.used_sources}
@@ -86,7 +86,7 @@ def materialize(
     facts: dict[str, Any] = {
         "clock": _iso(clock),
         "since": _iso(since),
-        "tables": _tables(layout),
+        "tables": _table_hashes(layout),
     }
     name = program_id(program)
     store.replace(name, facts, entries())
@@ -94,35 +94,36 @@ def materialize(
 
 
 def read_validated(program: FeatureProgram, name: str, layout: Layout) -> pl.LazyFrame:
-    """A validated table, cleaned as the program says.
+    """Read a validated table, cleaned by the rules of the program.
 
     Raises
     ------
     NotFound
-        If it isn't there.
+        If the table doesn't exist.
     BadParams
-        If it lacks a column that the program reads.
+        If the table lacks a column that the program reads.
     """
     table = parquet.scan(layout.valid / f"{name}.parquet")
     schema = table.collect_schema()
     for column, dtype in program.facts[name].schema.items():
         if schema.get(column) != dtype:
-            found = "lacks it" if column not in schema else f"has it as {schema[column]}"
+            problem = "lacks it" if column not in schema else f"has it as {schema[column]}"
             raise BadParams(
-                f"the version reads {name}.{column} as {dtype}, but data/validated {found}",
+                f"the version reads {name}.{column} as {dtype}, but data/validated {problem}",
                 "Bring the data of that version (`dvc checkout`), or use a newer version.",
             )
     return program.cleaned(name, table)
 
 
-def _tables(layout: Layout) -> dict[str, str]:
-    """Content hash of each validated table: ingest's, and what validation says of it."""
+def _table_hashes(layout: Layout) -> dict[str, str]:
+    """Content hash of each validated table."""
     from mlops_cli.data.atomic_files import sha256
 
     return {p.stem: sha256(p) for p in sorted(layout.valid.glob("*.parquet"))}
 
 
-def _clock(layout: Layout) -> dt.datetime | None:
+def _data_clock(layout: Layout) -> dt.datetime | None:
+    """Read the data clock from the manifest of ingest; None if there is none."""
     try:
         until = read_json(layout.ingest_manifest)["until"]
     except NotFound:

@@ -1,8 +1,9 @@
-"""What joins and windows must know at the moment of a request: entries by key, and their answers.
+"""Online store entries of joins and windows: how they are written, decoded and looked up, by key.
 
-Made by the same plans that look into whole tables (`core.joins`, `core.windows`). An entry holds
-what became known of one key, in order of time. A window's sums are differences of exact integer
-prefix sums, so they have the same bits as in the table (see `core.windows`).
+The plans are those for whole tables (`features.joins`, `features.windows`). An entry holds the rows
+or events of one key, ordered by the time at which they became known. A window's sums are
+differences of exact integer prefix sums, so they equal those of the table to the last bit (see
+`features.aggregates`).
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ __all__ = [
 
 
 def entry_key(values: Sequence[Any]) -> str:
-    """The text under which an entry is kept, from the values of its key columns."""
-    # Zero has two signs, which are equal, and two texts.
+    """Encode the values of the key columns as the key of an entry."""
+    # 0.0 and -0.0 are equal, but have different texts.
     values = [value or 0.0 if isinstance(value, float) else value for value in values]
     return json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":"))
 
 
 def online_tables(program: FeatureProgram) -> list[JoinEntries | WindowEntries]:
-    """The tables that a program looks into, in the order in which they add their columns."""
+    """Tables in which a program looks rows up, in the order in which they add their columns."""
     joins = [JoinEntries(plan, program.facts[plan.source]) for plan in program.joins]
     windows = [
         WindowEntries(plan, program.facts[plan.source], late, tuple(aggregates))
@@ -57,7 +58,7 @@ def online_tables(program: FeatureProgram) -> list[JoinEntries | WindowEntries]:
 
 @dataclass(frozen=True)
 class JoinEntries:
-    """A join's facts by key: the only ones, or all that became known, in order."""
+    """Entries of a join: the row of each key, or all its rows, ordered by their known-at time."""
 
     plan: JoinPlan
     facts: SourceSchema
@@ -69,63 +70,63 @@ class JoinEntries:
 
     @property
     def source(self) -> str:
-        """The source that it is made of."""
+        """The source of its rows."""
         return self.plan.source
 
     @property
     def keys(self) -> list[str]:
-        """Columns of the base, or of an earlier join, whose values make the key."""
+        """Columns of the base, or of an earlier join, whose values are the key."""
         return [b for b, _ in self.plan.on]
 
     @property
     def key_types(self) -> list[pl.DataType]:
-        """Their types, as the source has them."""
+        """Types of the key columns in the source."""
         return [self.facts.schema[c] for _, c in self.plan.on]
 
     @cached_property
     def columns(self) -> dict[str, pl.DataType]:
-        """The columns that it adds, with their types."""
+        """The columns that the table adds, with their types."""
         return {f"{self.plan.name}_{c}": self.facts.schema[c] for c in self.plan.columns}
 
     @cached_property
     def timed(self) -> bool:
-        """Whether it matters when a fact became known."""
+        """Whether rows have a known-at time, so that a look-up depends on the prediction time."""
         return self.facts.known(self.plan.columns) is not None
 
     def entries(self, table: pl.LazyFrame, since: dt.datetime | None) -> Iterator[tuple[str, str]]:
-        """(key, entry as JSON) of each key, with what a request after ``since`` can see."""
+        """Yield (key, entry as JSON), with what requests at ``since`` or later need; None: all."""
         import polars as pl
 
         keys = [f"_key{i}" for i in range(len(self.keys))]
         columns = [pl.col(c).alias(k) for (_, c), k in zip(self.plan.on, keys, strict=True)]
-        brought = [
-            _plain(pl.col(c), self.facts.schema[c]).alias(f"_v{i}")
+        value_columns = [
+            _json_value(pl.col(c), self.facts.schema[c]).alias(f"_v{i}")
             for i, c in enumerate(self.plan.columns)
         ]
-        known = self.facts.known(self.plan.columns)
-        if known is None:
-            facts = table.select(*columns, *brought).drop_nulls(keys).collect()
-            for row in facts.iter_rows():
+        known_at = self.facts.known(self.plan.columns)
+        if known_at is None:
+            rows = table.select(*columns, *value_columns).drop_nulls(keys).collect()
+            for row in rows.iter_rows():
                 yield entry_key(row[: len(keys)]), json.dumps(row[len(keys) :])
             return
-        events = table.select(known.alias(KNOWN), *columns, *brought)
+        events = table.select(known_at.alias(KNOWN), *columns, *value_columns)
         events = events.drop_nulls([*keys, KNOWN]).sort(KNOWN, maintain_order=True)
         if since is not None:
-            followed = pl.col(KNOWN).shift(-1).over(keys)
-            events = events.filter(followed.is_null() | (followed >= pl.lit(since)))
+            next_known = pl.col(KNOWN).shift(-1).over(keys)
+            events = events.filter(next_known.is_null() | (next_known >= pl.lit(since)))
         grouped = events.with_columns(pl.col(KNOWN).cast(pl.Int64))
         for row in grouped.group_by(keys, maintain_order=True).all().collect().iter_rows():
             times, *values = row[len(keys) :]
-            entry = [_steps(times), list(zip(*values, strict=True))]
+            entry = [_time_deltas(times), list(zip(*values, strict=True))]
             yield entry_key(row[: len(keys)]), json.dumps(entry)
 
     def decode(self, text: str) -> Any:
-        """An entry as its memory takes it."""
+        """Decode an entry for ``LookupTable.take``."""
         entry = json.loads(text)
         return (list(accumulate(entry[0])), entry[1]) if self.timed else entry
 
     def memory(self, timeline: EventIndex) -> KeyedRows | AsOfRows:
-        """An empty memory for its entries."""
+        """Return an empty lookup table for the entries."""
         if not self.timed:
             return KeyedRows(self.columns)
         span = self.plan.within if self.plan.as_of else None
@@ -134,7 +135,7 @@ class JoinEntries:
 
 @dataclass(frozen=True)
 class WindowEntries:
-    """A window's past rows by key, for those of its aggregates that become known together."""
+    """Entries of a window: past events of each key, for aggregates that become known together."""
 
     plan: WindowPlan
     facts: SourceSchema
@@ -148,22 +149,22 @@ class WindowEntries:
 
     @property
     def source(self) -> str:
-        """The source that it is made of."""
+        """The source of its rows."""
         return self.plan.source
 
     @property
     def keys(self) -> list[str]:
-        """Base columns whose values make the key."""
+        """Base columns whose values are the key."""
         return [b for b, _ in self.plan.by]
 
     @property
     def key_types(self) -> list[pl.DataType]:
-        """Their types, as the source has them."""
+        """Types of the key columns in the source."""
         return [self.facts.schema[c] for _, c in self.plan.by]
 
     @cached_property
     def columns(self) -> dict[str, pl.DataType]:
-        """The columns that it adds, with their types."""
+        """The columns that the table adds, with their types."""
         import polars as pl
 
         return {
@@ -172,7 +173,7 @@ class WindowEntries:
         }
 
     def entries(self, table: pl.LazyFrame, since: dt.datetime | None) -> Iterator[tuple[str, str]]:
-        """(key, entry as JSON) of each key, with what a request after ``since`` can see."""
+        """Yield (key, entry as JSON), with what requests at ``since`` or later need; None: all."""
         import polars as pl
 
         keys = self.plan.key_names
@@ -190,20 +191,20 @@ class WindowEntries:
         )
         for row in grouped.collect().iter_rows():
             times, *values = row[len(keys) :]
-            yield entry_key(row[: len(keys)]), json.dumps([_steps(times), *values])
+            yield entry_key(row[: len(keys)]), json.dumps([_time_deltas(times), *values])
 
     def decode(self, text: str) -> Any:
-        """An entry as its memory takes it."""
+        """Decode an entry for ``LookupTable.take``."""
         import orjson
 
-        steps, *values = orjson.loads(text)
+        deltas, *arguments = orjson.loads(text)
         columns: list[Sequence[Any]] = []
-        for a, given in zip(self.aggregates, values, strict=True):
-            columns += a.running(given)
-        return list(accumulate(steps)), columns
+        for a, values in zip(self.aggregates, arguments, strict=True):
+            columns += a.running(values)
+        return list(accumulate(deltas)), columns
 
     def memory(self, timeline: EventIndex) -> WindowEvents:
-        """An empty memory for its entries."""
+        """Return an empty lookup table for the entries."""
         kinds, one, several = "", [], []
         for a in self.aggregates:
             one.append(aggregate_row(a, len(kinds)))
@@ -212,13 +213,13 @@ class WindowEntries:
         return WindowEvents(self.columns, timeline, self.plan.over, kinds, one, several)
 
 
-def _steps(times: Sequence[int]) -> list[int]:
-    """The first moment and the differences, which are shorter to write."""
+def _time_deltas(times: Sequence[int]) -> list[int]:
+    """Encode times as the first one and the differences, which take fewer digits."""
     return [b - a for a, b in pairwise([0, *times])]
 
 
-def _plain(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """A column as JSON can hold it; moments and dates become numbers."""
+def _json_value(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Convert a column for JSON: times and dates become integers."""
     import polars as pl
 
     return (

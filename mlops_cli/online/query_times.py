@@ -1,4 +1,4 @@
-"""When the rows of a request are predicted, and how far back each look counts."""
+"""Prediction times of request rows, and the start of each look-back window."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ __all__ = ["QueryTimes"]
 
 
 class QueryTimes:
-    """When some rows are predicted, and from when on each look back counts.
+    """Prediction times of some rows, and the window starts for each time span.
 
     Parameters
     ----------
+    rows
+        Number of rows.
     at
-        Datetime[us]: each row's moment; None where time plays no part.
+        Datetime[us]: prediction time of each row; None if the features don't depend on it.
     many
-        Whether they are to be answered together; a row without a moment can't be.
+        Whether to look up all rows at once, with NumPy. Needs a prediction time in each row.
 
     Attributes
     ----------
     moments
-        The same as ``at`` in microseconds since 1970.
+        The prediction times in microseconds since 1970.
     """
 
     def __init__(self, rows: int, at: pl.Series | None, *, many: bool = False) -> None:
@@ -44,24 +46,24 @@ class QueryTimes:
         self._begins: dict[str | None, Sequence[int | None]] = {None: [None] * rows}
 
     def begins(self, span: str | None) -> Sequence[int | None]:
-        """A span before each moment; None: as far as there is anything."""
+        """Start of the window before each prediction time; all None if ``span`` is None."""
         if span not in self._begins:
-            self._begins[span] = self._before(str(span))
+            self._begins[span] = self._compute_begins(str(span))
         return self._begins[span]
 
     @cached_property
     def ends(self) -> Places:
-        """The moments of many rows."""
+        """Prediction times as an array, for many rows."""
         return np.array(self.moments, dtype=np.int64)
 
     def starts(self, span: str) -> Places:
-        """``begins`` for many rows."""
+        """Like ``begins``, as an array for many rows."""
         fixed = microseconds(span)
         if fixed is not None:
             return np.asarray(self.ends - fixed)
         return np.array(self.begins(span), dtype=np.int64)
 
-    def _before(self, span: str) -> Sequence[int | None]:
+    def _compute_begins(self, span: str) -> Sequence[int | None]:
         import polars as pl
 
         fixed = microseconds(span)

@@ -1,4 +1,4 @@
-"""The feature program over requests: the same rules, look-ups by key instead of whole tables."""
+"""Feature program for request rows: the same rules, with look-ups by key in place of tables."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _PLAIN = (pl.Int64, pl.Float64, pl.String, pl.Boolean)
 
 
 class RequestProgram:
-    """A feature program, pruned to what its features read, for some rows at a time.
+    """Computes the features of request rows, from the columns that the features need.
 
     Parameters
     ----------
     program
-        The compiled rules; batch and request run the same expressions.
+        The compiled rules; tables and requests use the same expressions.
     carried
-        Base columns that are read where they are given, although no feature needs them.
+        Further base columns to read from requests, if they have them. No feature needs them.
 
     Attributes
     ----------
     inputs
-        What a caller gives.
+        The columns of a request.
     tables
-        What is looked up, in order.
+        The tables of the online store, in the order of look-ups.
     """
 
     def __init__(self, program: FeatureProgram, carried: Sequence[str] = ()) -> None:
@@ -58,31 +58,34 @@ class RequestProgram:
         self._features = _FeatureSteps.of(program, self.tables)
 
     def start(self, typed: pl.DataFrame) -> pl.DataFrame:
-        """Typed raw rows with derived columns, repairs and the moment of prediction (``_at``)."""
+        """Clean typed raw rows, and add derived columns and the prediction time (``_at``)."""
         return self._base.run(typed)
 
     def features(
         self, started: pl.DataFrame, remembered: LookupCache
     ) -> tuple[dict[str, list[Any]], dict[str, int]]:
-        """The features of started rows as columns of plain values, in the model's order.
+        """Compute the features of a few rows from ``start``, and the look-up misses by table.
 
-        With it, how often each table had no entry for a row's key. For a few rows, where a query
-        over all features would take longer than the work.
+        The features are lists of plain values, in the model's order. Only computed features go
+        through Polars: for a few rows, one query over all features has too much overhead.
         """
-        made, misses = remembered.answers(started, _asked(started, many=False))
+        looked_up, misses = remembered.answers(started, _query_times(started, many=False))
         if self.program.hook is not None:
-            return plain_columns(self._hooked(started, made).to_dict()), misses
+            return plain_columns(self._run_hook(started, looked_up).to_dict()), misses
         steps = self._features
-        frame = _in_steps(self._frame(started, made, steps.reads), [steps.computed])
-        own = {name: frame.get_column(column) for name, column in steps.names.items()}
-        found: dict[str, list[Any]] = plain_columns(own)
-        given = self._given(started)
+        frame = _add_columns(self._frame(started, looked_up, steps.reads), [steps.computed])
+        computed = {name: frame.get_column(column) for name, column in steps.names.items()}
+        features: dict[str, list[Any]] = plain_columns(computed)
+        column_values = self._column_reader(started)
         for name, column in steps.copied.items():
-            found[name] = made[column] if column in made else given(column)  # type: ignore[assignment]
-        return {name: found[name] for name in self.program.features}, misses
+            features[name] = looked_up[column] if column in looked_up else column_values(column)  # type: ignore[assignment]
+        return {name: features[name] for name in self.program.features}, misses
 
-    def _given(self, started: pl.DataFrame) -> Callable[[str], list[Any]]:
-        """A started column's plain values; those of a few wide rows are taken row by row."""
+    def _column_reader(self, started: pl.DataFrame) -> Callable[[str], list[Any]]:
+        """Return a function from a column's name to its values.
+
+        A few wide rows are read row by row, which is faster than column by column.
+        """
         if not 0 < started.height <= FEW_ROWS or len(self._features.copied) < WIDE:
             return lambda column: started.get_column(column).to_list()
         values = dict(
@@ -93,31 +96,32 @@ class RequestProgram:
     def table(
         self, started: pl.DataFrame, remembered: LookupCache
     ) -> tuple[dict[str, pl.Series], dict[str, int]]:
-        """The same as columns of Polars, for many rows."""
-        made, misses = remembered.answers(started, _asked(started, many=True))
+        """Like ``features``, for many rows and with Polars columns."""
+        looked_up, misses = remembered.answers(started, _query_times(started, many=True))
         if self.program.hook is not None:
-            return self._hooked(started, made).to_dict(), misses
+            return self._run_hook(started, looked_up).to_dict(), misses
         steps = self._features
-        frame = self._frame(started, made, {*steps.reads, *steps.copied.values()})
-        frame = _in_steps(frame, [steps.computed])
-        own = {**steps.copied, **steps.names}
-        return {name: frame.get_column(own[name]) for name in self.program.features}, misses
+        frame = self._frame(started, looked_up, {*steps.reads, *steps.copied.values()})
+        frame = _add_columns(frame, [steps.computed])
+        sources = {**steps.copied, **steps.names}
+        return {name: frame.get_column(sources[name]) for name in self.program.features}, misses
 
-    def _hooked(self, started: pl.DataFrame, made: Mapping[str, Column]) -> pl.DataFrame:
-        return self.program.select_features(self.program.hooked(self._frame(started, made)))
+    def _run_hook(self, started: pl.DataFrame, looked_up: Mapping[str, Column]) -> pl.DataFrame:
+        """Compute the features with the project's hook."""
+        return self.program.select_features(self.program.hooked(self._frame(started, looked_up)))
 
     def _frame(
         self,
         started: pl.DataFrame,
-        made: Mapping[str, Column],
-        wanted: Container[str] | None = None,
+        looked_up: Mapping[str, Column],
+        columns: Container[str] | None = None,
     ) -> pl.DataFrame:
-        """Base columns with those that were looked up; with ``wanted``, only these."""
+        """Add the looked-up columns to the base columns; with ``columns``, only those of them."""
         added = []
         for table in self.tables:
             for name, dtype in table.columns.items():
-                if wanted is None or name in wanted:
-                    values = made[name]
+                if columns is None or name in columns:
+                    values = looked_up[name]
                     if not isinstance(values, pl.Series):
                         values = restore_type(values, name, dtype)
                     added.append(values)
@@ -126,14 +130,14 @@ class RequestProgram:
 
 @dataclass(frozen=True)
 class _BaseSteps:
-    """From typed raw rows to base rows, step by step.
+    """Expressions that turn typed raw rows into base rows.
 
     Attributes
     ----------
     derived, empty
-        By column: how it is derived, and what stands for it where it isn't given.
+        Column -> the expression that derives it; column -> null, for columns that requests lack.
     rest
-        Repairs, the moment of prediction, and late values without those known only after it.
+        Cleaning, the prediction time, and nulls for values that became known after it.
     """
 
     derived: Mapping[str, pl.Expr]
@@ -142,16 +146,16 @@ class _BaseSteps:
 
     @classmethod
     def of(cls, program: FeatureProgram, columns: RequestColumns) -> _BaseSteps:
-        schema, wanted = program.base.schema, columns.wanted
+        schema, needed = program.base.schema, columns.wanted
         repairs = [
-            [e for c, e in replaced.items() if c in wanted]
+            [e for c, e in replaced.items() if c in needed]
             for replaced in program.repairs[program.rules.base]
         ]
-        at = _moment_of_prediction(program)
+        at = _prediction_time_step(program)
         late = [c for c in columns.own if c in program.base.late]
         blanked = blank_late_values(late, program.base, timed=bool(at))
         return cls(
-            {c: e.column(c, schema[c]) for c, e in columns.derived.items() if c in wanted},
+            {c: e.column(c, schema[c]) for c, e in columns.derived.items() if c in needed},
             {c: pl.lit(None, dtype=schema[c]).alias(c) for c in columns.own},
             [*repairs, at, blanked],
         )
@@ -159,20 +163,22 @@ class _BaseSteps:
     def run(self, typed: pl.DataFrame) -> pl.DataFrame:
         given = {*typed.columns, *self.derived}
         absent = [e for c, e in self.empty.items() if c not in given]
-        return _in_steps(typed, [*([e] for e in self.derived.values()), absent, *self.rest])
+        return _add_columns(typed, [*([e] for e in self.derived.values()), absent, *self.rest])
 
 
 @dataclass(frozen=True)
 class _FeatureSteps:
-    """Features that are a column as it is (name -> column), and those that are computed.
+    """Expressions of the features.
 
     Attributes
     ----------
+    copied
+        Features that are an unchanged column: feature -> column.
     computed, names
-        Expressions, and the columns that they make. Each has a name of its own: a later feature
-        may read a column that is called as an earlier one.
+        Expressions of the other features; feature -> temporary column of its values. The columns
+        have their own names because a feature may read a column with the name of an earlier one.
     reads
-        What the expressions read.
+        The columns that the expressions read.
     """
 
     copied: Mapping[str, str]
@@ -197,7 +203,7 @@ class _FeatureSteps:
         return cls(copied, [e.alias(names[name]) for name, e in computed.items()], names, reads)
 
 
-def _moment_of_prediction(program: FeatureProgram) -> list[pl.Expr]:
+def _prediction_time_step(program: FeatureProgram) -> list[pl.Expr]:
     at = program.predict_at
     if at is None:
         return []
@@ -205,33 +211,33 @@ def _moment_of_prediction(program: FeatureProgram) -> list[pl.Expr]:
     return [utc_moment(at.expr, at.type_in(schema)).cast(DTYPES["datetime"]).alias(AT)]
 
 
-def _asked(started: pl.DataFrame, *, many: bool) -> QueryTimes:
+def _query_times(started: pl.DataFrame, *, many: bool) -> QueryTimes:
     at = started.get_column(AT) if AT in started.columns else None
     return QueryTimes(started.height, at, many=many)
 
 
-def _in_steps(frame: pl.DataFrame, steps: Iterable[Sequence[pl.Expr]]) -> pl.DataFrame:
-    """The frame with further columns.
+def _add_columns(frame: pl.DataFrame, steps: Iterable[Sequence[pl.Expr]]) -> pl.DataFrame:
+    """Add columns to a frame, one step after the other.
 
-    One after the other: to spread a step's expressions over Polars' threads takes three times as
-    long as the work on a request's few rows.
+    The expressions of a step aren't computed in parallel: with a request's few rows, distributing
+    them over Polars' threads takes three times as long as computing them.
     """
     lazy = frame.lazy()
     for columns in steps:
         if columns:
             lazy = lazy.with_columns_seq(columns)
-    # Nothing to optimise: what isn't needed is not asked for.
+    # There is nothing to optimise, as only needed columns are computed.
     return lazy.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
 
 
 def plain_columns(columns: Mapping[str, pl.Series]) -> dict[str, list[Any]]:
-    """Columns as lists of plain values, in the types that models take."""
-    plain = {}
+    """Convert columns to lists of plain values, in the types that models accept."""
+    values = {}
     for name, column in columns.items():
         if column.dtype == pl.Decimal:
-            plain[name] = column.cast(pl.Float64).to_list()
+            values[name] = column.cast(pl.Float64).to_list()
         elif column.dtype == pl.Categorical:
-            plain[name] = column.cast(pl.String).to_list()
+            values[name] = column.cast(pl.String).to_list()
         else:
-            plain[name] = column.to_list()
-    return plain
+            values[name] = column.to_list()
+    return values

@@ -1,4 +1,4 @@
-"""A caller's rows as typed columns of the base source, with an error for each unfit value."""
+"""Parses request rows to typed columns of the base source, with an error for each bad value."""
 
 from __future__ import annotations
 
@@ -39,14 +39,16 @@ __all__ = [
 ]
 
 FEW_ROWS, WIDE = 8, 32
-"""Up to so many rows of at least so many columns are taken row by row: a column has its own cost.
-"""
-_SHOWN = 80
-_MANY = 100
-"""Errors from which on a row is given no more than its first."""
-_HINTS = 5
-"""Missing columns for which a similar name is looked for, among so many that aren't known."""
-_UNKNOWN = 200
+"""Up to FEW_ROWS rows of at least WIDE columns are processed row by row, because each Polars column
+has a fixed overhead."""
+_MAX_SHOWN = 80
+"""Characters of a value or a name that a message shows."""
+_MAX_ERRORS = 100
+"""After so many errors, only the first error of each further row is listed."""
+_MAX_HINTS = 5
+"""Missing columns for which a similar name is searched."""
+_MAX_UNKNOWN = 200
+"""Unknown columns of a row among which it is searched."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ class RowError:
     Attributes
     ----------
     row
-        Its position, from 0; None where every row has the fault.
+        Position of the row, from 0; None if all rows have the error.
     column, value
-        Where, and what was given, shortened.
+        The column, and the shortened value.
     """
 
     row: int | None
@@ -69,7 +71,7 @@ class RowError:
 
 @dataclass(frozen=True)
 class RowWarning:
-    """Why a row's prediction rests on less than it seems (see ``online.value_policies``).
+    """Why a row's prediction is less reliable (see ``online.value_policies``).
 
     Attributes
     ----------
@@ -78,7 +80,7 @@ class RowWarning:
     kind
         missing, range or unseen.
     policy
-        flag, or impute where the value was taken as missing.
+        flag; or impute, if the value was replaced by null.
     """
 
     row: int
@@ -91,14 +93,14 @@ class RowWarning:
 
 @dataclass(frozen=True)
 class FlaggedRows:
-    """The rows whose value in a column a policy flags, or takes as missing.
+    """The rows whose value in a column was flagged or imputed by a policy.
 
     Attributes
     ----------
     kind, policy
         As in ``RowWarning``.
     rows
-        True where it does, shape (rows,).
+        True for each such row, shape (rows,).
     """
 
     column: str
@@ -109,12 +111,20 @@ class FlaggedRows:
 
 @dataclass(frozen=True)
 class ParsedRows:
-    """Rows that were understood, where they stood, and what was wrong with the others.
+    """Parsed rows, and the errors of the others.
 
     Attributes
     ----------
+    frame
+        The valid rows with typed columns.
+    index
+        Position in the request of each row of ``frame``.
+    errors
+        Why the other rows can't be scored.
     warnings
-        As many as are listed; ``flagged`` has all.
+        The listed warnings; their number is limited.
+    flagged
+        All flagged values, for each column and kind of check.
     """
 
     frame: pl.DataFrame
@@ -124,19 +134,19 @@ class ParsedRows:
     flagged: tuple[FlaggedRows, ...] = ()
 
     def unlisted(self) -> dict[int, int]:
-        """Row -> how many of its warnings are not listed, of rows that have such."""
+        """Count the warnings of each row that aren't listed; rows without such are left out."""
         if sum(f.rows.sum() for f in self.flagged) == len(self.warnings):
             return {}
         counts = pl.zeros(self.frame.height, dtype=pl.UInt32, eager=True)
-        for one in self.flagged:
-            counts += one.rows.cast(pl.UInt32)
-        left = dict(zip(self.index, counts.to_list(), strict=True))
+        for flags in self.flagged:
+            counts += flags.rows.cast(pl.UInt32)
+        unlisted = dict(zip(self.index, counts.to_list(), strict=True))
         for warning in self.warnings:
-            left[warning.row] -= 1
-        return {row: count for row, count in left.items() if count}
+            unlisted[warning.row] -= 1
+        return {row: count for row, count in unlisted.items() if count}
 
     def part(self, start: int, size: int) -> ParsedRows:
-        """Some of the rows, as if only they had been given; where none was refused."""
+        """Return a part of the rows, like a request of its own; only if no row was refused."""
         warnings = tuple(
             replace(w, row=w.row - start) for w in self.warnings if start <= w.row < start + size
         )
@@ -145,29 +155,29 @@ class ParsedRows:
         return ParsedRows(frame, range(frame.height), (), warnings, flagged)
 
     def only(self, good: pl.Series, errors: Sequence[RowError]) -> ParsedRows:
-        """Without the rows for which ``good`` is false, of which ``errors`` tell why."""
+        """Drop the rows for which ``good`` is false, and add their ``errors``."""
         if not errors:
             return self
-        index = [row for row, fits in zip(self.index, good, strict=True) if fits]
-        left = set(index)
-        warnings = tuple(w for w in self.warnings if w.row in left)
-        told = sorted((*self.errors, *errors), key=lambda e: -1 if e.row is None else e.row)
+        index = [row for row, is_good in zip(self.index, good, strict=True) if is_good]
+        rows = set(index)
+        warnings = tuple(w for w in self.warnings if w.row in rows)
+        all_errors = sorted((*self.errors, *errors), key=lambda e: -1 if e.row is None else e.row)
         flagged = tuple(replace(f, rows=f.rows.filter(good)) for f in self.flagged)
-        return ParsedRows(self.frame.filter(good), index, tuple(told), warnings, flagged)
+        return ParsedRows(self.frame.filter(good), index, tuple(all_errors), warnings, flagged)
 
 
 @dataclass(frozen=True)
 class RequestRows:
-    """The raw columns of the base source, as the calling system knows them.
+    """The raw columns of requests, which are columns of the base source.
 
     Parameters
     ----------
     columns
-        Every column that may be given, with the type that it is brought to.
+        All columns that requests may have, with the types to which values are converted.
     needed
-        Those that must be given (though a value may be null).
+        Columns that each request must have (a value may be null).
     optional
-        Those that are looked at if they are given; all others are passed over.
+        Columns that are read if a request has them; all others are ignored.
     """
 
     columns: Mapping[str, pl.DataType]
@@ -175,22 +185,22 @@ class RequestRows:
     optional: tuple[str, ...] = ()
 
     def read(self, rows: Sequence[Mapping[str, Any]]) -> ParsedRows:
-        """Typed columns of rows, such as JSON gives them."""
+        """Parse rows from JSON."""
         try:
-            given = {c: [row[c] for row in rows] for c in self.needed}
+            columns = {c: [row[c] for row in rows] for c in self.needed}
         except KeyError:
-            return self._lacking(rows)
+            return self._parse_incomplete(rows)
         for c in self.optional:
-            given[c] = [row.get(c) for row in rows]
-        return self._typed(given, range(len(rows)))
+            columns[c] = [row.get(c) for row in rows]
+        return self._parse_columns(columns, range(len(rows)))
 
     def read_frame(self, frame: pl.DataFrame, *, thorough: bool = False) -> ParsedRows:
-        """Typed columns of a table; with ``thorough``, every error of every row."""
+        """Parse the rows of a table; with ``thorough``, list every error of every row."""
         missing = [c for c in self.needed if c not in frame.columns]
         if missing:
             hints = self._hints(missing, frame.columns)
-            lacking = (_missing(c, None, hints) for c in missing[:_MANY])
-            return ParsedRows(frame.clear(), (), tuple(lacking))
+            missing_errors = (_missing_error(c, None, hints) for c in missing[:_MAX_ERRORS])
+            return ParsedRows(frame.clear(), (), tuple(missing_errors))
         columns: list[pl.Series] = []
         errors = RowErrors(thorough=thorough)
         for c in (*self.needed, *self.optional):
@@ -199,14 +209,14 @@ class RequestRows:
                 columns.append(pl.repeat(None, frame.height, dtype=dtype, eager=True).alias(c))
                 continue
             values = frame.get_column(c)
-            made, lost = _fitted(values, dtype)
-            columns.append(made)
+            converted, lost = _convert_column(values, dtype)
+            columns.append(converted)
             if lost is not None:
-                wanted = type_name(dtype)
+                type_text = type_name(dtype)
                 rows = errors.some(lost.arg_true().to_list())
                 shown_values = printable(values.gather(rows)).to_list()
                 for row, value in zip(rows, shown_values, strict=True):
-                    errors.add(self._misfit(row, c, value, wanted), row)
+                    errors.add(self._type_error(row, c, value, type_text), row)
         typed = table_of(columns)
         if not errors.rows:
             return ParsedRows(typed, range(frame.height))
@@ -214,23 +224,26 @@ class RequestRows:
         return ParsedRows(typed[good], good, errors.in_order())
 
     def values(self, given: Mapping[str, Any]) -> list[Any] | None:
-        """Some columns' values of one row, typed; None where one doesn't fit."""
-        found = []
+        """Convert some columns' values of one row; None if a value can't be converted."""
+        values = []
         for c, value in given.items():
-            one = (
+            column = (
                 single_value(c, value, self.columns[c])
                 if c in self.columns
                 else pl.Series(c, [value])
             )
-            if one is None:
+            if column is None:
                 return None
-            found.append(one[0])
-        return found
+            values.append(column[0])
+        return values
 
-    def _typed(self, given: Mapping[str, Sequence[Any]], index: Sequence[int]) -> ParsedRows:
+    def _parse_columns(
+        self, given: Mapping[str, Sequence[Any]], index: Sequence[int]
+    ) -> ParsedRows:
+        """Convert columns of plain values; ``index`` has the position of each row."""
         columns: list[pl.Series] = []
         errors = RowErrors()
-        numbers = self._few_numbers(given, len(index))
+        numbers = self._few_number_columns(given, len(index))
         for c, values in given.items():
             if c in numbers:
                 columns.append(numbers[c])
@@ -239,40 +252,43 @@ class RequestRows:
             try:
                 columns.append(typed_column(c, values, dtype))
             except (TypeMismatch, TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
-                made, lost = mixed_column(c, values, dtype)
-                columns.append(made)
-                wanted = type_name(dtype)
+                converted, lost = mixed_column(c, values, dtype)
+                columns.append(converted)
+                type_text = type_name(dtype)
                 for i in errors.some(lost):
-                    errors.add(self._misfit(index[i], c, values[i], wanted), i)
+                    errors.add(self._type_error(index[i], c, values[i], type_text), i)
         frame = table_of(columns)
         if not errors.rows:
             return ParsedRows(frame, index)
         good = [i for i in range(len(index)) if i not in errors.rows]
         return ParsedRows(frame[good], [index[i] for i in good], errors.in_order())
 
-    def _few_numbers(
+    def _few_number_columns(
         self, given: Mapping[str, Sequence[Any]], rows: int
     ) -> Mapping[str, pl.Series]:
-        """The columns of numbers of a few wide rows, all at once; none where that saves nothing."""
-        if not 0 < rows <= FEW_ROWS or len(self._numbers) < WIDE:
+        """Convert the number columns of a few wide rows at once; none if that isn't faster."""
+        if not 0 < rows <= FEW_ROWS or len(self._number_columns) < WIDE:
             return {}
-        values = [[given[c][row] for c in self._numbers] for row in range(rows)]
-        frame = float_columns(values, self._numbers)
+        values = [[given[c][row] for c in self._number_columns] for row in range(rows)]
+        frame = float_columns(values, self._number_columns)
         return {} if frame is None else {c.name: c for c in frame.get_columns()}
 
     @cached_property
-    def _numbers(self) -> list[str]:
+    def _number_columns(self) -> list[str]:
         return [c for c in (*self.needed, *self.optional) if self.columns[c] == pl.Float64]
 
-    def _misfit(self, row: int, column: str, value: Any, wanted: str) -> RowError:
-        text, why = shorten_value(value), f"is not of type {wanted}"
+    def _type_error(self, row: int, column: str, value: Any, type_text: str) -> RowError:
+        text, problem = shorten_value(value), f"is not of type {type_text}"
         if isinstance(value, str) and len(value) > LONGEST_TEXT:
-            why = f"has {len(value):,} characters, and may have {LONGEST_TEXT:,}"
-        return RowError(row, column, text, f"{text} in column {column!r} {why}")
+            problem = f"has {len(value):,} characters, and may have {LONGEST_TEXT:,}"
+        return RowError(row, column, text, f"{text} in column {column!r} {problem}")
 
-    def _lacking(self, rows: Sequence[Mapping[str, Any]]) -> ParsedRows:
-        asked = (*self.needed, *self.optional)
-        read = self._typed({c: [row.get(c) for row in rows] for c in asked}, range(len(rows)))
+    def _parse_incomplete(self, rows: Sequence[Mapping[str, Any]]) -> ParsedRows:
+        """Parse rows of which some lack a needed column."""
+        columns = (*self.needed, *self.optional)
+        read = self._parse_columns(
+            {c: [row.get(c) for row in rows] for c in columns}, range(len(rows))
+        )
         errors, hints = RowErrors(), dict[str, str]()
         for place, row in enumerate(rows):
             missing = [c for c in self.needed if c not in row]
@@ -280,25 +296,25 @@ class RequestRows:
                 hints = self._hints(missing, row)
             for c in missing:
                 if errors.some([place]):
-                    errors.add(_missing(c, place, hints), place)
+                    errors.add(_missing_error(c, place, hints), place)
         good = [i for i, position in enumerate(read.index) if position not in errors.rows]
         ordered = sorted((*errors.all, *read.errors), key=lambda e: (e.row, e.column))
         return ParsedRows(read.frame[good], [read.index[i] for i in good], tuple(ordered))
 
     def _hints(self, missing: Sequence[str], given: Iterable[str]) -> dict[str, str]:
-        """For the first missing columns, the most similar names among those that aren't known."""
-        others = (c[:_SHOWN] for c in given if c not in self.columns)
-        unknown = list(islice(others, _UNKNOWN))
-        return {c: nearest(c, unknown) if unknown else "" for c in missing[:_HINTS]}
+        """Find similar names of unknown columns, for the first missing columns."""
+        others = (c[:_MAX_SHOWN] for c in given if c not in self.columns)
+        unknown = list(islice(others, _MAX_UNKNOWN))
+        return {c: nearest(c, unknown) if unknown else "" for c in missing[:_MAX_HINTS]}
 
 
 class RowErrors:
-    """The errors of many rows: each row has its first; the first hundred are all told.
+    """Collects the errors of many rows: the first hundred, then only the first of each row.
 
     Parameters
     ----------
     thorough
-        Whether all are.
+        Whether to list all errors.
     """
 
     def __init__(self, *, thorough: bool = False) -> None:
@@ -307,52 +323,52 @@ class RowErrors:
         self._thorough = thorough
 
     def some(self, places: Sequence[int]) -> list[int]:
-        """Those of the rows whose further error is worth to be told."""
+        """Return those of the rows whose next error is to be listed."""
         if self._thorough:
             return list(places)
-        room = max(0, _MANY - len(self.all))
+        room = max(0, _MAX_ERRORS - len(self.all))
         return [*places[:room], *(i for i in places[room:] if i not in self.rows)]
 
     def add(self, error: RowError, place: int) -> None:
-        """Keep a row's error."""
+        """Add the error of a row."""
         self.all.append(error)
         self.rows.add(place)
 
     def in_order(self) -> tuple[RowError, ...]:
-        """By their rows."""
+        """Return the errors, sorted by row."""
         return tuple(sorted(self.all, key=lambda e: e.row or 0))
 
 
-def _missing(column: str, row: int | None, hints: Mapping[str, str]) -> RowError:
+def _missing_error(column: str, row: int | None, hints: Mapping[str, str]) -> RowError:
     message = f"column {column!r} is missing. {hints.get(column, '')}"
     return RowError(row, column, None, message.strip())
 
 
-def _fitted(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series | None]:
-    """A column in its type; infinity stays one, as policies say what becomes of it."""
+def _convert_column(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, pl.Series | None]:
+    """Convert a column; infinity is kept, as its policy decides (see ``value_policies``)."""
     try:
-        made, lost = convert_or_null(values, dtype)
-        if dtype == pl.String and (made.str.len_bytes() > LONGEST_TEXT).any():
-            long = (made.str.len_chars() > LONGEST_TEXT).fill_null(value=False)
-            if long.any():
-                lost = long if lost is None else lost | long
+        converted, lost = convert_or_null(values, dtype)
+        if dtype == pl.String and (converted.str.len_bytes() > LONGEST_TEXT).any():
+            too_long = (converted.str.len_chars() > LONGEST_TEXT).fill_null(value=False)
+            if too_long.any():
+                lost = too_long if lost is None else lost | too_long
     except pl.exceptions.PolarsError:
-        # No value of such a type, such as a list, can be read.
+        # Values of such a type, such as lists, can't be converted.
         return pl.Series(values.name, [None] * len(values), dtype=dtype), values.is_not_null()
-    if dtype.is_float() and made.null_count() > values.null_count():
+    if dtype.is_float() and converted.null_count() > values.null_count():
         numbers = values.cast(dtype, strict=False)
         infinite = numbers.is_infinite().fill_null(value=False)
         if infinite.any():
-            made = made.zip_with(~infinite, numbers)
-    return made, lost
+            converted = converted.zip_with(~infinite, numbers)
+    return converted, lost
 
 
 def shorten_value(value: Any) -> str:
-    """A value as messages have it, shortened."""
+    """Format a value for messages, shortened."""
     if isinstance(value, str):
-        value = value[:_SHOWN]
+        value = value[:_MAX_SHOWN]
     try:
         text = repr(value)
     except RecursionError:
         return f"a {type(value).__name__} that is nested too deeply"
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."

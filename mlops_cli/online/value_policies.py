@@ -1,8 +1,8 @@
-"""What becomes of a given value that a model has no ground to judge: one policy for each column.
+"""Value policies of requests: refuse, flag or impute values that the model wasn't trained for.
 
-A value is looked at as the caller gave it, once it has its column's type. What it is held against
-is what `validate` asks of the column and, where that says nothing, what training has seen in a
-feature that is the column as it is.
+A value of a request is checked once it has its column's type, before features are computed. The
+checks are the rules of `validate` for the column. Without rules, they are the range and the
+categories of the training data, if the column is a feature without changes.
 """
 
 from __future__ import annotations
@@ -38,39 +38,42 @@ if TYPE_CHECKING:
 __all__ = ["ANY", "ValuePolicies", "known_columns", "seen_in_training"]
 
 ANY = "*"
-"""Stands for every column that isn't named."""
-_BY_RULE = {"fail": "refuse", "quarantine": "refuse", "warn": "flag"}
-"""What holds in serving where `validate` has a rule, by its policy there."""
-_BEYOND = "flag"
-"""What holds where only training says what is usual."""
-_LISTED = 5
-_OF_A_ROW = 10
-"""Warnings of one row that are listed."""
-_OF_A_REQUEST = 10_000
-"""Warnings of one request that are listed; the others are only counted."""
-_FEW = 4096
-"""Up to so many values, a look at each in Python is quicker than Polars' start of each check."""
+"""Key of the policy for all columns that aren't named."""
+_RULE_POLICIES = {"fail": "refuse", "quarantine": "refuse", "warn": "flag"}
+"""Policy of a rule in `validate` -> default policy in serving."""
+_TRAINING_POLICY = "flag"
+"""Default policy of checks against the training data."""
+_MAX_VALUES = 5
+"""Allowed values that a message lists."""
+_MAX_ROW_WARNINGS = 10
+"""Limit of warnings that are listed for one row."""
+_MAX_REQUEST_WARNINGS = 10_000
+"""Limit of warnings that are listed for one request; the others are only counted."""
+_MAX_PYTHON_VALUES = 4096
+"""Up to so many values, a loop in Python is faster than the overhead of a check in Polars."""
 
 
 @dataclass(frozen=True)
 class _Check:
-    """One thing that a column's values are held against.
+    """One check of a column's values.
 
     Attributes
     ----------
     kind
         missing, range or unseen.
-    said
-        What is wrong with a value that breaks it, as the rest of a sentence.
+    policy
+        refuse, flag, impute or accept: what happens to a value that fails.
+    problem
+        What is wrong with a value that fails, as the end of a sentence.
     breaks
-        True for each value that breaks it; None or false for the others.
+        Function from a column to True for each value that fails; None or false for the others.
     low, high
-        Of a range: the least and the most that don't break it.
+        Limits of a range, both inclusive; None where there is no limit.
     """
 
     kind: str
     policy: str
-    said: str
+    problem: str
     breaks: Callable[[pl.Series], pl.Series]
     low: Any = None
     high: Any = None
@@ -78,34 +81,34 @@ class _Check:
 
 @dataclass(frozen=True)
 class _Column:
-    """The checks of one column, the first that a value breaks decides; and what passes quickly."""
+    """The checks of one column, in order (the first that fails decides), and a faster test."""
 
     checks: tuple[_Check, ...]
     quick: Callable[[Sequence[Any]], bool] | None = None
-    """Whether all of some plain values pass, where that can be said of them."""
-    most: float = _FEW
-    """Up to so many values it is the quicker way."""
+    """Function that tests plain values, whether all of them pass; None if there is no fast one."""
+    most: float = _MAX_PYTHON_VALUES
+    """Limit of values up to which ``quick`` is faster than the checks."""
 
     def passes(self, column: pl.Series) -> bool:
-        """Whether no value breaks a check."""
+        """Whether all values pass."""
         if self.quick is not None and len(column) <= self.most:
             return self.quick(column.to_list())
         return not any(check.breaks(column).any() for check in self.checks)
 
 
 class ValuePolicies:
-    """The policies of a version's columns.
+    """The checks of a version's columns, with the policy of each.
 
     Parameters
     ----------
     inputs
-        What callers give.
+        The columns of requests.
     rules
-        Column -> its rules of `validate`, as the bundle's schema has them.
+        Column -> its rules of `validate`, from the bundle's schema.
     seen
         Column -> its feature's entry in the bundle's signature, see ``seen_in_training``.
     wanted
-        What `serve.columns` says.
+        The section `serve.columns` of params.yaml.
     """
 
     def __init__(
@@ -118,33 +121,35 @@ class ValuePolicies:
         general = wanted.get(ANY, ColumnPolicy())
         self._columns: dict[str, _Column] = {}
         for name in (*inputs.needed, *inputs.optional):
-            own = wanted.get(name, ColumnPolicy())
+            specific = wanted.get(name, ColumnPolicy())
             policy = ColumnPolicy(
-                range=own.range or general.range,
-                unseen=own.unseen or general.unseen,
-                missing=own.missing or general.missing,
+                range=specific.range or general.range,
+                unseen=specific.unseen or general.unseen,
+                missing=specific.missing or general.missing,
             )
-            of = _Of(inputs.columns[name], rules.get(name, {}), seen.get(name, {}), policy)
-            made = of.column(must_be_given=name in inputs.needed)
-            if made is not None:
-                self._columns[name] = made
+            builder = _CheckBuilder(
+                inputs.columns[name], rules.get(name, {}), seen.get(name, {}), policy
+            )
+            column = builder.column(must_be_given=name in inputs.needed)
+            if column is not None:
+                self._columns[name] = column
 
     def apply(self, read: ParsedRows, *, thorough: bool = False) -> ParsedRows:
-        """Rows without those that are refused, and with what is taken as missing or flagged.
+        """Apply the policies: drop refused rows, replace imputed values by null, and add warnings.
 
         Parameters
         ----------
         thorough
-            Whether every error is listed, and warnings of every row.
+            Whether to list every error, and warnings of every row.
         """
         frame = read.frame
         if not frame.height:
             return read
-        broken = {name: self._columns[name].checks for name in self._suspects(frame)}
-        return self._judged(read, broken, thorough) if broken else read
+        failed = {name: self._columns[name].checks for name in self._failing_columns(frame)}
+        return self._apply_checks(read, failed, thorough) if failed else read
 
-    def _suspects(self, frame: pl.DataFrame) -> list[str]:
-        """Columns with a value that breaks a check."""
+    def _failing_columns(self, frame: pl.DataFrame) -> list[str]:
+        """Names of the columns with a value that fails a check."""
         if frame.height > FEW_ROWS or frame.width < WIDE:
             return [n for n, c in self._columns.items() if not c.passes(frame.get_column(n))]
         values = dict(zip(frame.columns, zip(*frame.rows(), strict=True), strict=True))
@@ -158,74 +163,78 @@ class ValuePolicies:
             )
         ]
 
-    def _judged(
-        self, read: ParsedRows, broken: Mapping[str, Sequence[_Check]], thorough: bool
+    def _apply_checks(
+        self, read: ParsedRows, failed: Mapping[str, Sequence[_Check]], thorough: bool
     ) -> ParsedRows:
         frame, index = read.frame, read.index
         errors = RowErrors(thorough=thorough)
-        warnings = _Warnings(index, None if thorough else _OF_A_REQUEST)
+        warnings = _Warnings(index, None if thorough else _MAX_REQUEST_WARNINGS)
         good = pl.repeat(True, frame.height, dtype=pl.Boolean, eager=True)
-        for name, checks in broken.items():
-            given = frame.get_column(name)
-            left = pl.repeat(True, frame.height, dtype=pl.Boolean, eager=True)
+        for name, checks in failed.items():
+            column = frame.get_column(name)
+            undecided = pl.repeat(True, frame.height, dtype=pl.Boolean, eager=True)
             for check in checks:
-                found = check.breaks(given).fill_null(value=False) & left
-                if not found.any():
+                hits = check.breaks(column).fill_null(value=False) & undecided
+                if not hits.any():
                     continue
-                left &= ~found
+                undecided &= ~hits
                 if check.policy == "refuse":
-                    good &= ~found
-                    places = errors.some(found.arg_true().to_list())
-                    for i, value in zip(places, given.gather(places).to_list(), strict=True):
+                    good &= ~hits
+                    places = errors.some(hits.arg_true().to_list())
+                    for i, value in zip(places, column.gather(places).to_list(), strict=True):
                         errors.add(_error(index[i], name, value, check), i)
                     continue
-                warnings.add(given, found, check)
+                warnings.add(column, hits, check)
                 if check.policy == "impute":
-                    nothing = pl.Series(name, [None], dtype=given.dtype)
-                    frame = frame.with_columns(given.zip_with(~found, nothing))
-                    given = frame.get_column(name)
-        judged = ParsedRows(
+                    nothing = pl.Series(name, [None], dtype=column.dtype)
+                    frame = frame.with_columns(column.zip_with(~hits, nothing))
+                    column = frame.get_column(name)
+        parsed = ParsedRows(
             frame,
             index,
             read.errors,
             (*read.warnings, *warnings.listed),
             (*read.flagged, *warnings.flagged),
         )
-        return judged.only(good, errors.all)
+        return parsed.only(good, errors.all)
 
 
 class _Warnings:
-    """The warnings of many rows: all as flags, some of each row listed.
+    """Collects the warnings of many rows: all of them as flags, and some of each row as messages.
 
     Parameters
     ----------
+    index
+        Row numbers in the request.
     most
-        How many are listed in all; None for as many as there are.
+        Limit of messages in all; None for no limit.
     """
 
     def __init__(self, index: Sequence[int], most: int | None) -> None:
         self.listed: list[RowWarning] = []
         self.flagged: list[FlaggedRows] = []
         self._index = index
-        self._most = most
-        self._of_row = [0] * len(index)
+        self._limit = most
+        self._row_counts = [0] * len(index)
 
-    def add(self, given: pl.Series, found: pl.Series, check: _Check) -> None:
-        """Take a column's values that break a check."""
-        self.flagged.append(FlaggedRows(given.name, check.kind, check.policy, found))
-        room = None if self._most is None else self._most - len(self.listed)
+    def add(self, column: pl.Series, hits: pl.Series, check: _Check) -> None:
+        """Add the values of a column that fail a check."""
+        self.flagged.append(FlaggedRows(column.name, check.kind, check.policy, hits))
+        room = None if self._limit is None else self._limit - len(self.listed)
         if room == 0:
             return
-        fit = (i for i in found.arg_true().to_list() if self._of_row[i] < _OF_A_ROW)
-        places = list(islice(fit, room))
-        for i, value in zip(places, given.gather(places).to_list(), strict=True):
-            self._of_row[i] += 1
-            self.listed.append(_warning(self._index[i], given.name, value, check))
+        candidates = (
+            i for i in hits.arg_true().to_list() if self._row_counts[i] < _MAX_ROW_WARNINGS
+        )
+        places = list(islice(candidates, room))
+        for i, value in zip(places, column.gather(places).to_list(), strict=True):
+            self._row_counts[i] += 1
+            self.listed.append(_warning(self._index[i], column.name, value, check))
 
 
 @dataclass(frozen=True)
-class _Of:
-    """What is known of a column, to be made into checks."""
+class _CheckBuilder:
+    """Makes a column's checks from its rules, its training data and its policy."""
 
     dtype: pl.DataType
     rules: Mapping[str, Any]
@@ -233,83 +242,87 @@ class _Of:
     policy: ColumnPolicy
 
     def column(self, *, must_be_given: bool) -> _Column | None:
-        """Its checks; None where nothing is to be held against anything."""
-        missing = [*self._missing()] if must_be_given else []
-        values = [*self._limits(), *self._categories()]
+        """Return the column's checks; None if there are none."""
+        missing = [*self._missing_checks()] if must_be_given else []
+        values = [*self._range_checks(), *self._category_checks()]
         checks = [c for c in (*missing, *values) if c.policy != "accept"]
         if not checks:
             return None
-        nulls = any(c.kind == "missing" for c in checks)
-        known = self._known(values)
-        if known is not None:
-            # A text that training has seen and no rule forbids: the common case, and quick.
-            known |= frozenset() if nulls else {None}
-            return _Column(tuple(checks), known.issuperset, math.inf)
+        refuses_null = any(c.kind == "missing" for c in checks)
+        accepted = self._accepted_values(values)
+        if accepted is not None:
+            # Texts that training has seen and no rule forbids: the common case, and fast.
+            accepted |= frozenset() if refuses_null else {None}
+            return _Column(tuple(checks), accepted.issuperset, math.inf)
         if self.dtype.is_numeric() and all(c.kind != "unseen" for c in checks):
-            return _Column(tuple(checks), _within(checks, nulls=not nulls))
+            return _Column(tuple(checks), _range_test(checks, nulls=not refuses_null))
         return _Column(tuple(checks))
 
-    def _missing(self) -> Iterator[_Check]:
+    def _missing_checks(self) -> Iterator[_Check]:
         rule = self.rules.get("nullable", {"value": True})
-        default = "accept" if rule["value"] else _default(rule)
+        default = "accept" if rule["value"] else _default_policy(rule)
         policy = self.policy.missing or default
-        if policy != "impute":  # the model's own answer to a missing value
+        if policy != "impute":  # the model itself handles missing values
             yield _Check("missing", policy, "has no value", pl.Series.is_null)
 
-    def _limits(self) -> Iterator[_Check]:
+    def _range_checks(self) -> Iterator[_Check]:
         if self.dtype.is_float():
             most = sys.float_info.max
             policy = self.policy.range or "refuse"
-            said = "is not finite"
-            yield _Check("range", policy, said, lambda s: (s > most) | (s < -most), -most, most)
+            problem = "is not finite"
+            yield _Check("range", policy, problem, lambda s: (s > most) | (s < -most), -most, most)
         low, high = self.rules.get("min"), self.rules.get("max")
         if low is not None or high is not None:
             for rule, below in ((low, True), (high, False)):
                 if rule is not None:
-                    yield self._limit(self._typed(rule["value"]), below, _default(rule), "")
+                    yield self._limit_check(
+                        self._typed_value(rule["value"]), below, _default_policy(rule), ""
+                    )
         elif self.dtype.is_numeric() and self.seen.get("min") is not None:
-            said = " in training"
-            yield self._limit(self.seen["min"], True, _BEYOND, said)
-            yield self._limit(self.seen["max"], False, _BEYOND, said)
+            where = " in training"
+            yield self._limit_check(self.seen["min"], True, _TRAINING_POLICY, where)
+            yield self._limit_check(self.seen["max"], False, _TRAINING_POLICY, where)
 
-    def _limit(self, limit: Any, below: bool, default: str, where: str) -> _Check:
+    def _limit_check(self, limit: Any, below: bool, default: str, where: str) -> _Check:
         policy = self.policy.range or default
         if below:
-            said = f"is below the least{where}, {_text(limit)}"
-            return _Check("range", policy, said, lambda s: s < limit, low=limit)
-        said = f"is above the most{where}, {_text(limit)}"
-        return _Check("range", policy, said, lambda s: s > limit, high=limit)
+            problem = f"is below the least{where}, {_format_value(limit)}"
+            return _Check("range", policy, problem, lambda s: s < limit, low=limit)
+        problem = f"is above the most{where}, {_format_value(limit)}"
+        return _Check("range", policy, problem, lambda s: s > limit, high=limit)
 
-    def _categories(self) -> Iterator[_Check]:
+    def _category_checks(self) -> Iterator[_Check]:
         allowed, pattern = self.rules.get("allowed"), self.rules.get("pattern")
         if pattern is not None:
-            policy = self.policy.unseen or _default(pattern)
-            said = f"doesn't match {pattern['value']}"
-            yield _Check("unseen", policy, said, lambda s: ~s.str.contains(pattern["value"]))
+            policy = self.policy.unseen or _default_policy(pattern)
+            problem = f"doesn't match {pattern['value']}"
+            yield _Check("unseen", policy, problem, lambda s: ~s.str.contains(pattern["value"]))
         if allowed is not None:
-            policy = self.policy.unseen or _default(allowed)
-            named = [self._typed(v) for v in allowed["value"]]
-            more = ", ..." if len(named) > _LISTED else ""
-            said = f"is none of {', '.join(map(_text, named[:_LISTED]))}{more}"
-            yield _Check("unseen", policy, said, _outside(named, self.dtype))
+            policy = self.policy.unseen or _default_policy(allowed)
+            allowed_values = [self._typed_value(v) for v in allowed["value"]]
+            more = ", ..." if len(allowed_values) > _MAX_VALUES else ""
+            problem = (
+                f"is none of {', '.join(map(_format_value, allowed_values[:_MAX_VALUES]))}{more}"
+            )
+            yield _Check("unseen", policy, problem, _not_in(allowed_values, self.dtype))
         elif self.seen.get("categories"):
-            policy = self.policy.unseen or _BEYOND
-            said = "was not seen in training"
-            yield _Check("unseen", policy, said, _outside(self.seen["categories"], self.dtype))
+            policy = self.policy.unseen or _TRAINING_POLICY
+            problem = "was not seen in training"
+            yield _Check("unseen", policy, problem, _not_in(self.seen["categories"], self.dtype))
 
-    def _known(self, checks: Sequence[_Check]) -> frozenset[Any] | None:
-        """The values that break nothing, where they can be listed."""
+    def _accepted_values(self, checks: Sequence[_Check]) -> frozenset[Any] | None:
+        """Return the values that pass all checks, if they can be listed."""
         allowed = self.rules.get("allowed")
-        named = self.seen.get("categories") if allowed is None else allowed["value"]
-        if not named or self.dtype != pl.String or any(c.kind == "range" for c in checks):
+        values = self.seen.get("categories") if allowed is None else allowed["value"]
+        if not values or self.dtype != pl.String or any(c.kind == "range" for c in checks):
             return None
-        column = pl.Series(named, dtype=pl.String)
+        column = pl.Series(values, dtype=pl.String)
         for check in checks:
             column = column.filter(~check.breaks(column))
         return frozenset(column.to_list())
 
-    def _typed(self, value: Any) -> Any:
-        """A rule's value as the column has it; JSON has moments as text."""
+    def _typed_value(self, value: Any) -> Any:
+        """Convert a rule's value to the column's type; in JSON, times are texts."""
         if not self.dtype.is_temporal():
             return value
         moment = in_utc(dt.datetime.fromisoformat(value)) if isinstance(value, str) else value
@@ -317,12 +330,12 @@ class _Of:
 
 
 def known_columns(wanted: Mapping[str, ColumnPolicy], inputs: RequestRows) -> None:
-    """See that `serve.columns` names only columns that there are.
+    """Check that `serve.columns` names only columns of requests.
 
     Raises
     ------
     BadParams
-        If it names another one.
+        If it names another column.
     """
     for name in wanted:
         if name != ANY and name not in inputs.columns:
@@ -336,64 +349,64 @@ def known_columns(wanted: Mapping[str, ColumnPolicy], inputs: RequestRows) -> No
 def seen_in_training(
     program: FeatureProgram, signature: Mapping[str, Any], pooled: frozenset[str]
 ) -> dict[str, Mapping[str, Any]]:
-    """Raw base columns that are features as they are, with what the signature says of them.
+    """Return the base columns that are unchanged features, with their entries in the signature.
 
     Parameters
     ----------
     pooled
-        Features of which the model doesn't know every category that there was.
+        Features whose rare categories were pooled, so that the model doesn't list all of them.
     """
     changed = {c for r in program.rules.clean if r.source == program.rules.base for c in r.set}
     changed |= {*program.derive, *program.base.late}
-    found: dict[str, Mapping[str, Any]] = {}
+    entries: dict[str, Mapping[str, Any]] = {}
     for name, feature in program.features.items():
         column = feature.columns[0] if feature.columns else ""
-        own = column in program.base.schema and column not in changed and name not in pooled
-        if own and program.hook is None and feature.expr.meta.eq(pl.col(column)):
-            found[column] = signature.get("inputs", {}).get(name, {})
-    return found
+        unchanged = column in program.base.schema and column not in changed and name not in pooled
+        if unchanged and program.hook is None and feature.expr.meta.eq(pl.col(column)):
+            entries[column] = signature.get("inputs", {}).get(name, {})
+    return entries
 
 
-def _within(checks: Sequence[_Check], *, nulls: bool) -> Callable[[Sequence[Any]], bool]:
-    """Whether no value breaks these limits; NaN, as if it did, so that it is looked at closely."""
+def _range_test(checks: Sequence[_Check], *, nulls: bool) -> Callable[[Sequence[Any]], bool]:
+    """Make a function that tests values against limits; NaN fails, so that the checks decide."""
     low = max((c.low for c in checks if c.low is not None), default=-math.inf)
     high = min((c.high for c in checks if c.high is not None), default=math.inf)
     return lambda values: all(nulls if v is None else low <= v <= high for v in values)
 
 
-def _default(rule: Mapping[str, Any]) -> str:
-    return _BY_RULE[rule.get("policy", "fail")]
+def _default_policy(rule: Mapping[str, Any]) -> str:
+    return _RULE_POLICIES[rule.get("policy", "fail")]
 
 
-def _outside(named: Sequence[Any], dtype: pl.DataType) -> Callable[[pl.Series], pl.Series]:
-    among = pl.Series(named, dtype=dtype, strict=False).implode()
-    return lambda s: ~s.is_in(among)
+def _not_in(values: Sequence[Any], dtype: pl.DataType) -> Callable[[pl.Series], pl.Series]:
+    allowed = pl.Series(values, dtype=dtype, strict=False).implode()
+    return lambda s: ~s.is_in(allowed)
 
 
 def _error(row: int, column: str, value: Any, check: _Check) -> RowError:
-    return RowError(row, column, _value(value), _sentence(column, value, check.said))
+    return RowError(row, column, _short_value(value), _message(column, value, check.problem))
 
 
 def _warning(row: int, column: str, value: Any, check: _Check) -> RowWarning:
-    message = _sentence(column, value, check.said)
+    message = _message(column, value, check.problem)
     if check.policy == "impute":
         message += ", and is taken as missing"
-    return RowWarning(row, column, _value(value), message, check.kind, check.policy)
+    return RowWarning(row, column, _short_value(value), message, check.kind, check.policy)
 
 
-def _sentence(column: str, value: Any, said: str) -> str:
+def _message(column: str, value: Any, problem: str) -> str:
     if value is None:
-        return f"column {column!r} {said}"
-    return f"{_value(value)} in column {column!r} {said}"
+        return f"column {column!r} {problem}"
+    return f"{_short_value(value)} in column {column!r} {problem}"
 
 
-def _value(value: Any) -> str | None:
+def _short_value(value: Any) -> str | None:
     if value is None:
         return None
     return value.isoformat() if isinstance(value, dt.date) else shorten_value(value)
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, dt.date):
         return value.isoformat()
     return f"{value:g}" if isinstance(value, float) else repr(value)

@@ -1,6 +1,7 @@
-"""The aggregates of a window from prefix sums that are kept by key, as `core.aggregates` has them.
+"""Window aggregates of request rows, from the prefix sums of each key (`features.aggregates`).
 
-For one row in Python's numbers, for many in NumPy's: the same operations, so the same bits.
+One row is computed with Python's numbers, many rows with NumPy. The operations are the same, and so
+are the results, to the last bit.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from mlops_cli.online.growable_array import GrowableArray, Places
 __all__ = ["One", "Several", "aggregate_row", "aggregate_rows"]
 
 One = Callable[[Sequence[Any], int, int], Any]
-"""Columns (see ``Aggregate.running``), the first event and the end of events -> the aggregate."""
+"""Function for one row: columns (see ``Aggregate.running``), first event, end -> value."""
 Several = Callable[[Sequence[GrowableArray], Places, Places], npt.NDArray[Any]]
-"""The same for many rows; NaN where there is no value."""
+"""Function for many rows: the same arguments as arrays -> array; NaN where there is no value."""
 
 _GATHERED = 1_000_000
-"""Values of all windows together up to which they are copied beside each other."""
+"""Limit of values, in all windows together, up to which they are copied into one array."""
 
 
 def aggregate_row(aggregate: Aggregate, place: int) -> One:
-    """A function for one row; the aggregate's columns begin at ``place``."""
+    """Make the function for one row; the aggregate's columns begin at ``place``."""
     if aggregate.function in EXTREMES:
         best: Callable[..., Any] = min if aggregate.function == "min" else max
 
@@ -54,7 +55,7 @@ def aggregate_row(aggregate: Aggregate, place: int) -> One:
 
     def std(columns: Sequence[Any], first: int, end: int) -> float | None:
         n, fixed, squared = (c[end] - c[first] for c in columns[place : place + 3])
-        if n < 2:  # noqa: PLR2004 - one value has no spread
+        if n < 2:  # noqa: PLR2004 - one value has no standard deviation
             return None
         mean = float(fixed) / SQUARE_SCALE
         squares = float(squared) / (SQUARE_SCALE * SQUARE_SCALE)
@@ -64,35 +65,35 @@ def aggregate_row(aggregate: Aggregate, place: int) -> One:
 
 
 def aggregate_rows(aggregate: Aggregate, place: int) -> Several:
-    """A function for many rows; the aggregate's columns begin at ``place``."""
+    """Make the function for many rows; the aggregate's columns begin at ``place``."""
     if aggregate.function in EXTREMES:
         best = np.fmin if aggregate.function == "min" else np.fmax
         return lambda columns, first, end: _extremes(columns[place], first, end, best)
 
-    def within(column: GrowableArray, first: Places, end: Places) -> npt.NDArray[Any]:
+    def difference(column: GrowableArray, first: Places, end: Places) -> npt.NDArray[Any]:
         return np.asarray(column.at(end) - column.at(first))
 
     def counts(columns: Sequence[GrowableArray], first: Places, end: Places) -> Places:
-        return within(columns[place], first, end)
+        return difference(columns[place], first, end)
 
     def totals(
         columns: Sequence[GrowableArray], first: Places, end: Places
     ) -> npt.NDArray[np.float64]:
-        found = within(columns[place + 1], first, end).astype(np.float64)
-        return np.asarray(found / SUM_SCALE)
+        sums = difference(columns[place + 1], first, end).astype(np.float64)
+        return np.asarray(sums / SUM_SCALE)
 
     def means(
         columns: Sequence[GrowableArray], first: Places, end: Places
     ) -> npt.NDArray[np.float64]:
-        # Nothing by nothing is NaN.
+        # Zero divided by zero is NaN.
         return np.asarray(totals(columns, first, end) / counts(columns, first, end))
 
     def stds(
         columns: Sequence[GrowableArray], first: Places, end: Places
     ) -> npt.NDArray[np.float64]:
         n = counts(columns, first, end)
-        mean = within(columns[place + 1], first, end).astype(np.float64) / SQUARE_SCALE
-        squares = within(columns[place + 2], first, end).astype(np.float64)
+        mean = difference(columns[place + 1], first, end).astype(np.float64) / SQUARE_SCALE
+        squares = difference(columns[place + 2], first, end).astype(np.float64)
         squares /= SQUARE_SCALE * SQUARE_SCALE
         variance = (squares - mean * mean / n) / (n - 1)
         return np.where(n > 1, np.sqrt(np.maximum(variance, 0.0)), nan)
@@ -103,16 +104,16 @@ def aggregate_rows(aggregate: Aggregate, place: int) -> Several:
 def _extremes(
     column: GrowableArray, first: Places, end: Places, best: np.ufunc
 ) -> npt.NDArray[np.float64]:
-    """The least or greatest number of each stretch that isn't NaN; NaN if there is none."""
+    """Minimum or maximum of each range of events, without NaN; NaN if there is none."""
     sizes = end - first
-    found = np.full(len(first), nan)
-    some = sizes > 0
+    extremes = np.full(len(first), nan)
+    has_events = sizes > 0
     if int(sizes.sum()) > _GATHERED:
-        for i in np.flatnonzero(some).tolist():
-            found[i] = best.reduce(column.part(int(first[i]), int(end[i])))
-    elif some.any():
-        sizes, first = sizes[some], first[some]
-        begins = np.cumsum(sizes) - sizes
-        places = np.arange(sizes.sum()) + np.repeat(first - begins, sizes)
-        found[some] = best.reduceat(column.at(places), begins)
-    return found
+        for i in np.flatnonzero(has_events).tolist():
+            extremes[i] = best.reduce(column.part(int(first[i]), int(end[i])))
+    elif has_events.any():
+        sizes, first = sizes[has_events], first[has_events]
+        starts = np.cumsum(sizes) - sizes
+        places = np.arange(sizes.sum()) + np.repeat(first - starts, sizes)
+        extremes[has_events] = best.reduceat(column.at(places), starts)
+    return extremes

@@ -1,4 +1,4 @@
-"""``params.yaml``, parsed once: strict, frozen models, and errors that name the line."""
+"""Parses ``params.yaml`` into strict, frozen models; errors name the line."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Params", "Project", "load", "parse"]
 
 
 class Project(Section):
-    """What the project is; what people must know of its model goes into the model card."""
+    """Name, seed and description of the project, and texts for the model card."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=LONGEST_NAME)]
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Every random choice of the pipeline comes from this."""
+    """The seed of every random choice in the pipeline."""
     owner: str = ""
-    """Who answers for the model, and how to reach them."""
+    """The person or team responsible for the model, and how to reach them."""
     purpose: str = ""
     """What the predictions are for."""
     stakeholders: Names = ()
@@ -34,11 +34,11 @@ class Project(Section):
     risks: Names = ()
     """What could go wrong for whom, and what is done about it."""
     license: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9.-]*)?$")] = ""
-    """The licence's identifier, in small letters."""
+    """The licence's identifier, in lower case."""
 
 
 class Params(Section):
-    """The whole of ``params.yaml``."""
+    """All of ``params.yaml``."""
 
     project: Project
     task: Task
@@ -57,13 +57,13 @@ class Params(Section):
     backtest: Backtest = Backtest()
 
     @model_validator(mode="after")
-    def _sources_exist(self) -> Params:
-        known = self.ingest.sources
-        fz = self.featurize
-        used = [("featurize.base", fz.base)]
-        used += [(f"featurize.joins.{k}.source", j.source) for k, j in fz.joins.items()]
-        used += [(f"featurize.windows.{k}.source", w.source) for k, w in fz.windows.items()]
-        used += [("featurize.clean source", c.source) for c in fz.clean]
+    def _check_sources(self) -> Params:
+        sources = self.ingest.sources
+        featurize = self.featurize
+        used = [("featurize.base", featurize.base)]
+        used += [(f"featurize.joins.{k}.source", j.source) for k, j in featurize.joins.items()]
+        used += [(f"featurize.windows.{k}.source", w.source) for k, w in featurize.windows.items()]
+        used += [("featurize.clean source", c.source) for c in featurize.clean]
         used += [("validate.sources", name) for name in self.validate_.sources]
         used += [
             (f"validate.sources.{name}.references", ref.source)
@@ -71,13 +71,13 @@ class Params(Section):
             for ref in rules.references
         ]
         for place, name in used:
-            if name not in known:
-                msg = f"{place} names {name!r}, which is not one of ingest.sources: {list(known)}"
+            if name not in sources:
+                msg = f"{place} names {name!r}, which is not one of ingest.sources: {list(sources)}"
                 raise ValueError(msg)
         return self
 
     @model_validator(mode="after")
-    def _promoted_models_are_compared(self) -> Params:
+    def _check_champion(self) -> Params:
         retrain, register = self.retrain, self.register_
         champion = None if register.champion is None else register.champion.stage
         if retrain.promote and champion != retrain.stage:
@@ -89,7 +89,7 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _promoted_models_may_enter(self) -> Params:
+    def _check_stage_rule(self) -> Params:
         stage, stages = self.retrain.stage, self.register_.stages
         if not self.retrain.promote:
             return self
@@ -97,12 +97,12 @@ class Params(Section):
             msg = f"retrain.stage is {stage!r}, which is not among register.stages: {list(stages)}"
             raise ValueError(msg)
         rule = stages[stage]
-        asks = [f"comes after {rule.after!r}"] if rule.after else []
-        asks += [f"asks for {rule.approvals} approvals"] if rule.approvals else []
-        if asks:
+        needs = [f"comes after {rule.after!r}"] if rule.after else []
+        needs += [f"asks for {rule.approvals} approvals"] if rule.approvals else []
+        if needs:
             msg = (
                 f"retrain.promote could never put a new version into {stage!r}, which "
-                f"{' and '.join(asks)} (register.stages): name a stage that asks for nothing "
+                f"{' and '.join(needs)} (register.stages): name a stage that asks for nothing "
                 "before as retrain.stage, or set retrain.promote to false"
             )
             raise ValueError(msg)

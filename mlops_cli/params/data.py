@@ -31,56 +31,56 @@ T = TypeVar("T")
 
 
 class Source(Section):
-    """Where a table comes from, and when what it says becomes known."""
+    """Where a table comes from, and when its values become known."""
 
     uri: Annotated[str, Field(pattern=r"\S")]
     """A path, glob or folder below the project, an http(s) URL, or python:module:attribute."""
     format: Literal["csv", "parquet", "jsonl"] | None = None
-    """How the bytes are to be read; by default the name's ending tells."""
+    """The file format; by default it follows from the extension."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8"
     null_values: Names | dict[str, Names] = ()
     """CSV only: texts that mean a missing value, besides the empty one: of all columns, or by
-    column. A column with texts of its own is read as text, unless `types` states another type."""
+    column. A column with a list of its own is text, unless `types` states another type."""
     types: dict[str, TypeName] = {}
-    """Columns whose type is stated rather than inferred."""
+    """Types of columns; the other types are inferred."""
     derive: dict[ColumnName, Sql] = {}
-    """New columns, in order; each may use those before it."""
+    """New columns, in order; each may use the ones before it."""
     time: str | None = None
-    """The column with the moment that a row is about; needed for the data clock."""
+    """The column with the time of a row's event; required for the data clock."""
     known_at: dict[str, str] = {}
-    """Column -> the time column that says when its value becomes known; "*" stands for the row."""
+    """Column -> the time column that says when its value becomes known; "*" means the whole row."""
 
 
 class Ingest(Section):
     """The sources, and the data clock."""
 
     until: Moment | None = None
-    """The data clock: nothing that became known at or after this moment (UTC) is taken."""
+    """The data clock: data known at or after this moment (UTC) are left out."""
     sources: Annotated[dict[ColumnName, Source], Field(min_length=1)]
 
 
 class Rule(Section, Generic[T]):
-    """A limit, and what happens to rows that break it."""
+    """A limit, and the policy for rows that break it."""
 
     value: T
     policy: Policy = "fail"
     tolerate: Share | None = None
-    """The largest share of offending rows that doesn't fail the stage. By default none for
+    """The largest share of offending rows with which the stage passes. By default none for
     `fail`, any for `quarantine` and `warn`."""
 
     @model_validator(mode="before")
     @classmethod
-    def _short_form(cls, given: Any) -> Any:
+    def _expand_short_form(cls, value: Any) -> Any:
         # `min: 0` is short for `min: {value: 0}`.
-        return given if isinstance(given, dict) else {"value": given}
+        return value if isinstance(value, dict) else {"value": value}
 
 
 Scalar = bool | int | float | str
 
 
 class ColumnRules(Section):
-    """What must hold for one column. Each rule may be a bare value or {value, policy, tolerate}."""
+    """Rules of one column; each may be a bare value or {value, policy, tolerate}."""
 
     type: TypeName
     nullable: Rule[bool] = Rule(value=True)
@@ -92,7 +92,7 @@ class ColumnRules(Section):
 
 
 class Reference(Section):
-    """Values of `columns` must appear in `source`'s `to` columns (a foreign key)."""
+    """Foreign key: values of `columns` must exist in the `to` columns of `source`."""
 
     columns: Names
     source: str
@@ -102,65 +102,65 @@ class Reference(Section):
 
 
 class SourceRules(Section):
-    """What must hold for one source."""
+    """Rules of one source."""
 
     columns: dict[str, ColumnRules] = {}
     other_columns: Literal["allow", "warn", "fail"] = "allow"
-    """What to do about columns that have no rules."""
+    """What to do about columns without rules."""
     unique: Rule[Names] | None = None
     """Columns that together identify a row."""
     rows: Annotated[tuple[int, int | None], Field(strict=False)] = (1, None)
-    """Least and most rows (null: no limit)."""
+    """Minimum and maximum number of rows (null: no limit)."""
     fresh_within: Duration | None = None
-    """The newest row may be this much older than the data clock."""
+    """How much older than the data clock the newest row may be."""
     references: Annotated[tuple[Reference, ...], Field(strict=False)] = ()
 
 
 class Validate(Section):
-    """Rules by source."""
+    """Validation rules by source."""
 
     sources: dict[str, SourceRules] = {}
     examples: Annotated[int, Field(ge=0, le=20)] = 3
-    """How many offending values a report shows for each rule."""
+    """Number of offending values that the report shows for each rule."""
     show_values: bool = False
-    """Whether they are shown as they are; else as shapes, but where a limit is broken."""
+    """Whether they are shown as they are; else as shapes, except if they break `min` or `max`."""
 
 
 class CleanRule(Section):
-    """A repair of one source before features are made: rows kept, or values replaced."""
+    """Cleaning of one source before features are computed: rows dropped, or values replaced."""
 
     source: str
     keep: Sql | None = None
-    """Rows for which this isn't true are left out (and counted)."""
+    """A condition; other rows are dropped and counted."""
     set: dict[str, Sql] = {}
-    """Column -> expression that replaces it."""
+    """Column -> expression of its new values."""
 
 
 class AsOfJoin(Section):
-    """A look-up: facts of another source, equal on keys and, if `as_of`, the latest known."""
+    """Join with another source: equal keys and, if `as_of`, the latest row known."""
 
     source: str
     on: Annotated[dict[str, str], Field(min_length=1)]
     """Column of the base (or of an earlier join) -> column of the source."""
     columns: Names
-    """What to bring; each becomes `<join>_<column>`."""
+    """Columns to add; each becomes `<join>_<column>`."""
     as_of: bool = False
-    """Take the latest row known at the moment of prediction, rather than the only one."""
+    """Take the latest row known before the prediction time; else a key may have only one row."""
     within: Duration | None = None
-    """With as_of: how old that row may be."""
+    """With as_of: the maximum age of that row."""
 
 
 class Window(Section):
-    """Aggregates of past rows that share a key, over a span that ends when predicting."""
+    """Aggregates of past rows with the same key, over a span that ends at the prediction time."""
 
     source: str
     by: dict[str, str] | Names
     """Base column -> source column; a list where the names are the same; empty for all rows."""
     over: Duration
     delay: Duration | None = None
-    """Further delay after which a value counts as known."""
+    """An additional delay after which a value counts as known."""
     where: Sql | None = None
-    """Only source rows for which this is true."""
+    """A condition on the source rows."""
     aggregates: Annotated[dict[ColumnName, Sql], Field(min_length=1)]
     """Name -> count(*), count(x), sum(x), mean(x), std(x), min(x), max(x); the feature is
     `<window>_<name>`."""
@@ -170,42 +170,42 @@ class Featurize(Section):
     """The feature program."""
 
     base: str
-    """The source of which each row is one prediction."""
+    """The source with one row for each prediction."""
     target: Sql
     unlabelled: dict[str, Sql] = {}
-    """Reason -> expression: why rows without a label have none; the first that is true counts."""
+    """Reason -> expression: why rows without a label have none; the first true one counts."""
     predict_at: Sql | None = None
-    """The moment of prediction; by default the base's time."""
+    """The prediction time; by default the base source's `time`."""
     keep: Names = ()
-    """Base columns carried along for splitting and slicing; not features."""
+    """Base columns for splitting and slicing that aren't features."""
     clean: Annotated[tuple[CleanRule, ...], Field(strict=False)] = ()
     joins: dict[ColumnName, AsOfJoin] = {}
     windows: dict[ColumnName, Window] = {}
     hook: str | None = None
     """module:function of the project: DataFrame -> DataFrame with more columns, row by row."""
     features: dict[ColumnName, Sql] = {}
-    """Name -> expression over base, joined, window and hook columns. Windows' aggregates are
-    features by themselves."""
+    """Name -> expression over base, join, window and hook columns. Window aggregates are
+    features without being listed here."""
     text: Names = ()
-    """Features that are free text: their words count, not their values as a whole."""
+    """Free-text features, encoded by character n-grams instead of as categories."""
     slice_rows: Annotated[int, Field(ge=1)] = 500_000
-    """Rows that are worked on at a time: what bounds the memory."""
+    """Number of rows that are processed at a time, which limits memory."""
 
 
 class Split(Section):
-    """Which rows teach, which decide, which judge."""
+    """How rows are split into train, validation and test."""
 
     strategy: Literal["random", "stratified", "grouped", "time"] = "random"
     validation: Portion = 0.2
     test: Portion = 0.2
-    """A share of the rows; with `time` also a span before the data clock, such as 1mo."""
+    """A share of the rows; with `time` also a duration before the data clock, such as 1mo."""
     group: str | None = None
-    """With `grouped`: the column whose values stay together."""
+    """With `grouped`: rows with the same value in this column stay together."""
     gap: Duration | None = None
-    """With `time`: rows in this span before validation and before test are left out."""
+    """With `time`: rows of this span before validation and before test are left out."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Split:
+    def _check_consistency(self) -> Split:
         if (self.strategy == "grouped") != (self.group is not None):
             msg = "strategy 'grouped' and `group` go together"
             raise ValueError(msg)

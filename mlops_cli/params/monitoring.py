@@ -1,4 +1,4 @@
-"""The sections of the feedback loop: feedback, monitor, retrain, backtest."""
+"""Parameters of monitoring and retraining: feedback, monitor, retrain, backtest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1", re.IGNORECASE)
 
 
-def _mail_address(value: str) -> str:
+def _check_mail_address(value: str) -> str:
     _, address = parseaddr(value)
     plain = value in {address, f"<{address}>"} or value.endswith(f" <{address}>")
     if (
@@ -34,43 +34,43 @@ def _mail_address(value: str) -> str:
     return value
 
 
-def _mail_host(value: str) -> str:
+def _check_mail_host(value: str) -> str:
     if not _HOST.fullmatch(value):
         msg = f"{value!r} is no host; write a name or an IP address, such as smtp.example.org"
         raise ValueError(msg)
     return value
 
 
-def _one_line(value: str) -> str:
+def _check_one_line(value: str) -> str:
     if _CONTROL.search(value):
         msg = f"{value!r} holds a line's end or another control character"
         raise ValueError(msg)
     return value
 
 
-MailAddress = Annotated[str, AfterValidator(_mail_address)]
-"""ann@example.org, with or without a name before it."""
+MailAddress = Annotated[str, AfterValidator(_check_mail_address)]
+"""ann@example.org, or with a name: Ann <ann@example.org>."""
 
 
 class Feedback(Section):
-    """Labels that come later."""
+    """Labels that arrive later."""
 
     delay: Duration | None = None
-    """How long after its values are known a label arrives, beyond what ``known_at`` says."""
+    """How long a label arrives after the ``known_at`` of its values."""
 
 
 class Email(Section):
-    """Alerts by e-mail; a password comes from the environment, as MLOPS_SMTP_PASSWORD."""
+    """Alerts by e-mail; the password comes from the environment variable MLOPS_SMTP_PASSWORD."""
 
     to: Annotated[tuple[MailAddress, ...], Field(strict=False, min_length=1)]
     sender: MailAddress
-    host: Annotated[str, AfterValidator(_mail_host)] = "localhost"
+    host: Annotated[str, AfterValidator(_check_mail_host)] = "localhost"
     port: Annotated[int, Field(ge=1, le=65535)] = 25
     security: Literal["none", "starttls", "tls"] = "none"
-    user: Annotated[str, AfterValidator(_one_line)] | None = None
+    user: Annotated[str, AfterValidator(_check_one_line)] | None = None
 
     @model_validator(mode="after")
-    def _no_password_in_the_clear(self) -> Self:
+    def _check_encryption(self) -> Self:
         if self.user is not None and self.security == "none" and not _LOOPBACK.fullmatch(self.host):
             msg = (
                 f"user {self.user!r} would log in at {self.host} without encryption; "
@@ -81,77 +81,77 @@ class Email(Section):
 
 
 class Alerts(Section):
-    """Who is told what.
+    """Which findings are sent as alerts, and how often.
 
-    The addresses of webhooks stand in the environment: MLOPS_ALERT_WEBHOOK (JSON) and
-    MLOPS_ALERT_SLACK (Slack's format).
+    The URLs of webhooks come from the environment: MLOPS_ALERT_WEBHOOK (JSON) and MLOPS_ALERT_SLACK
+    (Slack's format).
     """
 
     when: Annotated[tuple[Found, ...], Field(strict=False)] = ("drift", "degraded")
     repeat: Duration | None = "7d"
-    """The same finding is told again after so long, while it lasts; null: never."""
+    """After this time, a finding that lasts is sent again; null: never."""
     email: Email | None = None
 
 
 class Monitor(Section):
-    """What `mlops monitor` looks at, and from when on something is a finding."""
+    """What `mlops monitor` checks, and the limits of its findings."""
 
     window: Duration = "7d"
-    """How far back from the newest prediction, without --since."""
+    """Length of the window before the newest prediction, without --since."""
     time: Literal["asked", "moment"] = "asked"
-    """Whether windows go by when predictions were asked for, or by when what they are about is."""
+    """Whether windows are by request time (asked) or by time of the predicted event (moment)."""
     min_rows: Annotated[int, Field(ge=2)] = 200
-    """Of fewer predictions nothing is judged."""
+    """Minimum number of predictions; with fewer nothing is evaluated."""
     min_labels: Annotated[int, Field(ge=2)] = 200
-    """Of fewer labelled predictions performance isn't judged."""
+    """Minimum number of labelled predictions; with fewer performance isn't evaluated."""
     coverage: Share = 0.5
-    """Where fewer of the predictions have labels, their performance is shown and not judged."""
+    """Minimum share of predictions with labels; below it performance is shown, not evaluated."""
     metric: str | None = None
-    """By which performance is judged; by default the first one of the evaluation."""
+    """The metric of performance; by default the first one of the evaluation."""
     tolerance: Share = 0.1
-    """What share of the evaluation's gain over a constant may be lost."""
+    """The share of the evaluation's gain over a constant that may be lost."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
-    """With which more than that must be lost (one-sided)."""
+    """Confidence that more than this share is lost (one-sided)."""
     false_discoveries: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
-    """Of the drift that is found: at most this share by chance."""
+    """The largest share of drift findings that are chance findings."""
     joint: bool = True
-    """Look for drift that single columns don't show."""
+    """Test for multivariate drift."""
     slices: Names = ()
     """Features by whose values performance is broken down."""
     milliseconds: Annotated[float, Field(gt=0)] | None = None
-    """The 95th percentile of a prediction's time must not be longer."""
+    """Limit for the 95th percentile of a prediction's time."""
     age: Duration | None = None
-    """A model's data must not end longer before the window."""
+    """Limit for the time between the end of the model's data and the window's end."""
     skew_rows: Annotated[int, Field(ge=0)] = 500
-    """So many logged rows are computed again by the offline feature program; 0: none."""
+    """Number of logged rows that the offline feature program computes again; 0: none."""
     alerts: Alerts = Alerts()
 
     @property
     def by(self) -> Literal["at", "moment"]:
-        """What the event log calls that time."""
+        """The event log's name for that time."""
         return "at" if self.time == "asked" else "moment"
 
 
 class Retrain(Section):
-    """When a new model is made, and what becomes of it."""
+    """When to retrain, and what happens to the new version."""
 
     when: Annotated[tuple[Found, ...], Field(strict=False)] = ("drift", "degraded")
-    """What monitoring must have found for `mlops retrain --if-needed`."""
+    """Findings of monitoring that count as a reason for `mlops retrain --if-needed`."""
     every: Duration | None = None
-    """Also when the data clock is so much older than the newest labels."""
+    """Retrain also when the data clock is this much older than the newest labels."""
     min_rows: Annotated[int, Field(ge=1)] = 1
-    """Fewer new labelled rows aren't worth it."""
+    """Minimum number of new labelled rows."""
     promote: bool = False
-    """Put the new version into ``stage``; needs `register.champion` for that stage."""
+    """Put the new version into ``stage``; requires `register.champion` for that stage."""
     stage: str = "production"
 
 
 class Backtest(Section):
-    """What the policies are compared by."""
+    """Costs by which `mlops backtest` compares policies."""
 
     error_cost: Annotated[float, Field(ge=0)] = 1.0
-    """Of a unit of error: by ``task.cost`` (binary), a wrong class, or a unit of the target."""
+    """Cost of a unit of error: by ``task.cost`` (binary), a wrong class or a unit of target."""
     retrain_cost: Annotated[float, Field(ge=0)] = 0.0
-    """Of one retraining, in the same unit."""
+    """Cost of one retraining, in the same unit."""
     trials: Annotated[int, Field(ge=0)] = 0
-    """Trials of the search at each training; 0: the settings in ``models/tuning``."""
+    """Search trials in each training; 0: the settings in ``models/tuning``."""

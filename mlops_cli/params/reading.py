@@ -1,4 +1,4 @@
-"""YAML in, and validation errors out as sentences that name the line and the value."""
+"""Reads YAML within limits, and turns validation errors into messages with line and value."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mlops_cli.errors import BadParams, nearest
 
 __all__ = ["BadYaml", "explain", "load_yaml", "read_yaml", "refuse_large_yaml"]
 
-_CHARACTERS = 8_000_000
-_NODES = 300_000
-_DEPTH = 64
-_SHOWN = 200
+_MAX_CHARACTERS = 8_000_000
+_MAX_NODES = 300_000
+_MAX_DEPTH = 64
+_MAX_SHOWN = 200
 
 
 class BadYaml(ValueError):
-    """Text that is not YAML, or more than is read of one file; ``line`` counts from 1."""
+    """Text that isn't YAML, or exceeds the limits; ``line`` counts from 1."""
 
     def __init__(self, problem: str, line: int | None = None) -> None:
         super().__init__(problem)
@@ -29,39 +29,39 @@ class BadYaml(ValueError):
 
 
 def load_yaml(text: str) -> Any:
-    """The tree of plain values (YAML 1.2, as DVC reads it), within limits.
+    """Plain values of a YAML text (YAML 1.2, as DVC reads it), within limits.
 
-    The parser's events are counted first, an alias as often as what it stands for, so that
-    nothing is expanded that goes beyond the limits.
+    The parser's events are counted first, an alias as often as the value that it refers to. So
+    nothing beyond the limits is expanded.
 
     Raises
     ------
     BadYaml
-        If the text is not YAML, too large, or nested too deep.
+        If the text isn't YAML, is too large, or is nested too deep.
     """
     from ruamel.yaml import YAML
 
     refuse_large_yaml(text)
-    with _as_bad_yaml():
+    with _translate_errors():
         return YAML(typ="safe").load(text)
 
 
 def refuse_large_yaml(text: str) -> None:
-    """Refuse text that is not YAML, or beyond the limits; quicker than to make its tree.
+    """Refuse text that isn't YAML, or exceeds the limits; faster than building its tree.
 
     Raises
     ------
     BadYaml
-        As load_yaml does, but for values that are none, such as a 13th month.
+        As in load_yaml, except for invalid values, such as a 13th month.
     """
-    if len(text) > _CHARACTERS:
-        raise BadYaml(f"it has {len(text):,} characters, of at most {_CHARACTERS:,}")
-    with _as_bad_yaml():
-        _refuse_expanding(text)
+    if len(text) > _MAX_CHARACTERS:
+        raise BadYaml(f"it has {len(text):,} characters, of at most {_MAX_CHARACTERS:,}")
+    with _translate_errors():
+        _refuse_large_tree(text)
 
 
 @contextmanager
-def _as_bad_yaml() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     from ruamel.yaml.error import MarkedYAMLError
 
     try:
@@ -72,14 +72,14 @@ def _as_bad_yaml() -> Iterator[None]:
         mark = error.problem_mark or error.context_mark
         problem = str(error.problem or error.context)
         raise BadYaml(problem, mark.line + 1 if mark else None) from None
-    # Its constructors raise whatever Python does: ValueError for a month 13, TypeError for a
-    # list as a key.
+    # ruamel's constructors raise any Python error: ValueError for a month 13, TypeError for a list
+    # as a key.
     except Exception as error:  # noqa: BLE001
         problem = " ".join(str(error).split()) or type(error).__name__
-        raise BadYaml(problem[:_SHOWN]) from None
+        raise BadYaml(problem[:_MAX_SHOWN]) from None
 
 
-class _Expanded:
+class _ExpandedSize:
     """The size of a tree with each alias written out, from the parser's events."""
 
     def __init__(self) -> None:
@@ -88,13 +88,13 @@ class _Expanded:
         self._anchors: dict[str, tuple[int, int]] = {}  # anchor -> nodes, levels
 
     def take(self, event: Any) -> None:
-        """Count one event; refuse what is too much."""
+        """Count one event; refuse it if a limit is exceeded."""
         from ruamel.yaml import events as yaml
 
         nodes, levels = 0, 0
         anchor = getattr(event, "anchor", None)
         if isinstance(event, yaml.AliasEvent):
-            # An alias inside of what it stands for has no size yet.
+            # An alias inside of its own anchor has no size yet.
             if anchor not in self._anchors:
                 raise BadYaml(f"the alias *{anchor} stands for nothing before it")
             nodes, levels = self._anchors[anchor]
@@ -117,17 +117,17 @@ class _Expanded:
         if self._open:
             anchor, before, deepest = self._open[-1]
             self._open[-1] = (anchor, before, max(deepest, levels))
-        if self.nodes > _NODES:
-            raise BadYaml(f"it has more than {_NODES:,} values, aliases written out")
-        if len(self._open) + levels > _DEPTH:
-            raise BadYaml(f"it is nested more than {_DEPTH} levels deep")
+        if self.nodes > _MAX_NODES:
+            raise BadYaml(f"it has more than {_MAX_NODES:,} values, aliases written out")
+        if len(self._open) + levels > _MAX_DEPTH:
+            raise BadYaml(f"it is nested more than {_MAX_DEPTH} levels deep")
 
 
-def _refuse_expanding(text: str) -> None:
+def _refuse_large_tree(text: str) -> None:
     """Refuse text whose tree, with each alias written out, is too large or too deep."""
     from ruamel.yaml import YAML
 
-    size = _Expanded()
+    size = _ExpandedSize()
     for event in YAML(typ="safe").parse(text):
         try:
             size.take(event)
@@ -136,12 +136,12 @@ def _refuse_expanding(text: str) -> None:
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """The tree of a file whose top is a mapping.
+    """Plain values of a YAML file whose top level is a mapping.
 
     Raises
     ------
     BadParams
-        If the text is not YAML, or its top is not a mapping.
+        If the text isn't YAML, or its top level isn't a mapping.
     """
     try:
         tree = load_yaml(text)
@@ -158,11 +158,11 @@ def read_yaml(text: str, where: str) -> Any:
 
 
 def _refuse_dates(node: Any, path: tuple[str, ...], text: str, where: str) -> None:
-    """DVC cannot read a YAML date in params.yaml: it must be quoted text."""
+    """Refuse bare dates: DVC can't read a YAML date in params.yaml, only quoted text."""
     if isinstance(node, dt.date):
         raise BadParams(
             f"{'.'.join(path)} is a bare date, which DVC cannot read "
-            f"({where}:{_line(text, list(path))})",
+            f"({where}:{_find_line(text, list(path))})",
             f'Put it in quotes: "{node.isoformat()}".',
         )
     if isinstance(node, dict | list):
@@ -172,30 +172,30 @@ def _refuse_dates(node: Any, path: tuple[str, ...], text: str, where: str) -> No
 
 
 def explain(error: ValidationError, text: str, where: str, model: type[BaseModel]) -> BadParams:
-    """One sentence for the first problem of a failed validation, with line and remedy."""
+    """The error for the first problem of a failed validation, with line and remedy."""
     problems = error.errors(include_url=False)
     # An unknown key explains the rest more often than the rest explains it.
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     path = [str(p) for p in problem["loc"]]
-    shown = [p for p in path if not _is_variant(p)]
-    if problem["type"] in {"extra_forbidden", "missing"} and shown[-1:] != path[-1:]:
-        shown.append(path[-1])  # a key of the file, whatever it looks like
-    line = _line(text, shown)
+    keys = [p for p in path if not _is_variant(p)]
+    if problem["type"] in {"extra_forbidden", "missing"} and keys[-1:] != path[-1:]:
+        keys.append(path[-1])  # a key of the file, whatever it looks like
+    line = _find_line(text, keys)
     place = f"{where}:{line}" if line else where
-    name = ".".join(map(_cut, shown)) or "the file"
-    hint = f"See `{_cut(shown[0])}` in docs/params.md." if shown else "See docs/params.md."
+    name = ".".join(map(_shorten, keys)) or "the file"
+    hint = f"See `{_shorten(keys[0])}` in docs/params.md." if keys else "See docs/params.md."
     if problem["type"] == "extra_forbidden":
         message = f"{name} is not a known setting ({place})"
-        hint = nearest(shown[-1], _siblings(shown, model)) or hint
+        hint = nearest(keys[-1], _known_keys(keys, model)) or hint
     elif problem["type"] == "missing":
         message = f"{name} is missing ({place})"
     elif problem["type"] == "value_error":
         reason = str(problem["ctx"]["error"])
-        message = f"{name}: {reason} ({place})" if shown else f"{reason} ({place})"
+        message = f"{name}: {reason} ({place})" if keys else f"{reason} ({place})"
     else:
         value = problem["input"]
-        says = problem["msg"][0].lower() + problem["msg"][1:]
-        message = f"{name} is {_short(value)}; {says} ({place})"
+        requirement = problem["msg"][0].lower() + problem["msg"][1:]
+        message = f"{name} is {_shorten_value(value)}; {requirement} ({place})"
     more = len(problems) - 1
     if more:
         hint += f" ({more} more problem{'s' if more > 1 else ''} in this file.)"
@@ -220,7 +220,7 @@ def _is_variant(part: str) -> bool:
     )
 
 
-def _line(text: str, path: list[str]) -> int | None:
+def _find_line(text: str, path: list[str]) -> int | None:
     from ruamel.yaml import YAML
     from ruamel.yaml.nodes import MappingNode, SequenceNode
 
@@ -245,16 +245,16 @@ def _is_text(node: Any) -> bool:
     return isinstance(node.value, str)
 
 
-def _short(value: Any) -> str:
-    return _cut(repr(value))
+def _shorten_value(value: Any) -> str:
+    return _shorten(repr(value))
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
-def _siblings(path: list[str], model: type[BaseModel]) -> list[str]:
-    """The keys that are known where ``path`` ends, found by walking the models."""
+def _known_keys(path: list[str], model: type[BaseModel]) -> list[str]:
+    """The known keys of the section in which ``path`` ends, found by walking the models."""
     from typing import get_args
 
     def models(annotation: Any) -> list[type[BaseModel]]:
@@ -262,12 +262,12 @@ def _siblings(path: list[str], model: type[BaseModel]) -> list[str]:
             return [annotation]
         return [m for arg in get_args(annotation) for m in models(arg)]
 
-    here: list[type[BaseModel]] = [model]
+    sections: list[type[BaseModel]] = [model]
     for part in path[:-1]:
-        step: list[type[BaseModel]] = []
-        for known in here:
-            for key, field in known.model_fields.items():
+        inner: list[type[BaseModel]] = []
+        for section in sections:
+            for key, field in section.model_fields.items():
                 if (field.alias or key) == part:
-                    step += models(field.annotation)
-        here = step or here
-    return [f.alias or k for m in here for k, f in m.model_fields.items()]
+                    inner += models(field.annotation)
+        sections = inner or sections
+    return [f.alias or k for m in sections for k, f in m.model_fields.items()]

@@ -1,1 +1,1 @@
-"""All access to files, sources, bundles and DVC."""
+"""A project's Git and DVC repository: locks, data objects, snapshots, the table of stages."""

@@ -1,4 +1,4 @@
-"""Who is at work on a project now, asked without taking any lock: a run must not notice it."""
+"""Detects a running pipeline without taking a lock, so that the run isn't disturbed."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlops_cli.layout import Layout
 
-__all__ = ["RunningWork", "holder_alive", "mark_running"]
+__all__ = ["RunningWork", "find_running", "holder_alive"]
 
 
 @dataclass(frozen=True)
 class RunningWork:
-    """A run that is at work.
+    """A running pipeline.
 
     Attributes
     ----------
     process
-        Its number.
+        The process id.
     stage
-        The stage that it runs at the moment; None: between two of them.
+        The stage that runs now; None between two stages.
     """
 
     process: int
     stage: str | None
 
 
-def mark_running(layout: Layout) -> RunningWork | None:
-    """The run that is at work on a project, of `mlops` or of DVC by itself."""
-    written = _written(layout.root)
-    process = holder_alive(layout.work / "run.lock") or next(iter(written.values()), None)
-    return None if process is None else RunningWork(process, _stage(layout.root, written))
+def find_running(layout: Layout) -> RunningWork | None:
+    """The running pipeline of a project, started by `mlops` or by DVC itself; None if none runs."""
+    writers = _read_writers(layout.root)
+    process = holder_alive(layout.work / "run.lock") or next(iter(writers.values()), None)
+    return None if process is None else RunningWork(process, _find_stage(layout.root, writers))
 
 
 def holder_alive(lock: Path) -> int | None:
-    """The process that holds a lock of ``project.locks``, by the number that it left; or None."""
+    """Process id of the live holder of a ``project.locks`` lock, from its pid file; else None."""
     try:
-        number = int(lock.with_suffix(".pid").read_text(encoding="utf-8"))
+        process = int(lock.with_suffix(".pid").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return number if _alive(number) and _locks(number) else None
+    return process if _is_alive(process) and _holds_file_lock(process) else None
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -56,8 +56,8 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _locks(process: int) -> bool:
-    """Whether a process holds a file's lock, where the system has a list: numbers come again."""
+def _holds_file_lock(process: int) -> bool:
+    """Whether a process holds a file lock, if the system lists them: process ids are reused."""
     try:
         lines = Path("/proc/locks").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -65,28 +65,31 @@ def _locks(process: int) -> bool:
     return any({"FLOCK", str(process)} <= set(line.split()) for line in lines)
 
 
-def _written(root: Path) -> dict[str, int]:
-    """Path -> process that writes to it, by DVC's own record of who reads and writes what."""
+def _read_writers(root: Path) -> dict[str, int]:
+    """Path -> process id that writes to it, from DVC's own record of readers and writers."""
     try:
         record: Any = json.loads((root / ".dvc" / "tmp" / "rwlock").read_text(encoding="utf-8"))
-        writes = {str(path): int(who["pid"]) for path, who in record.get("write", {}).items()}
+        writers = {
+            str(path): int(holder["pid"]) for path, holder in record.get("write", {}).items()
+        }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
-    return {path: pid for path, pid in writes.items() if _alive(pid)}
+    return {path: pid for path, pid in writers.items() if _is_alive(pid)}
 
 
-def _stage(root: Path, written: dict[str, int]) -> str | None:
+def _find_stage(root: Path, writers: dict[str, int]) -> str | None:
+    """The stage one of whose outputs is being written; None if there is none."""
     from mlops_cli.errors import BadParams
     from mlops_cli.params.reading import read_yaml
 
-    if not written:
+    if not writers:
         return None
     try:
         tree = read_yaml((root / "dvc.yaml").read_text(encoding="utf-8"), "dvc.yaml")
         for name, stage in tree["stages"].items():
             outs = [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, ())]
             paths = (out if isinstance(out, str) else next(iter(out)) for out in outs)
-            if any(str(root.resolve() / path) in written for path in paths):
+            if any(str(root.resolve() / path) in writers for path in paths):
                 return str(name)
     except (OSError, BadParams, KeyError, TypeError, AttributeError):
         pass

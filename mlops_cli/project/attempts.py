@@ -1,7 +1,7 @@
-"""A retraining on its way, and those that were: a journal that outlives a kill.
+"""Crash-safe journal of retraining attempts.
 
-While an attempt is unfinished, copies of the tracked files that it may change lie in
-``.mlops/retrain/before`` (``project.snapshots``), so that the project can be put back as it was.
+While an attempt is unfinished, ``.mlops/retrain/before`` has copies of the tracked files that it
+may change (``project.snapshots``), so that the project can be restored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "Attempts", "refuse_unfinished"]
 
-_SHOWN = 10
+_MAX_SHOWN = 10
 
 Step = Literal["running", "registered", "restoring"]
 
@@ -35,17 +35,17 @@ class Attempt:
     Attributes
     ----------
     at
-        When it began, ISO 8601.
+        Start time, ISO 8601.
     was, until
         The data clock before and after; ``was`` is None where it wasn't set.
     head
-        The commit that it began from.
+        The commit at the start.
     held
-        The version that was in the stage.
+        The version in the stage at the start.
     version
-        What was registered.
+        The registered version.
     outcome, detail
-        How it ended: promoted, registered, refused, failed, abandoned, ...; and why.
+        The result (promoted, registered, refused, failed, abandoned, ...) and its reason.
     """
 
     at: str
@@ -61,7 +61,7 @@ class Attempt:
 
 
 class Attempts:
-    """The retrainings of a project; only the holder of its lock writes."""
+    """Retraining attempts of a project; only the process that holds the retrain lock writes."""
 
     def __init__(self, layout: Layout) -> None:
         self._root, self._params = layout.root, layout.params
@@ -71,34 +71,34 @@ class Attempts:
         self._history = self._folder / "history.jsonl"
 
     def unfinished(self) -> Attempt | None:
-        """The attempt that a kill, or Ctrl-C, has left."""
+        """The attempt that a kill or Ctrl-C interrupted; None if there is none."""
         try:
             return Attempt(**read_json(self._journal))
         except NotFound:
             return None
 
     def history(self) -> list[Attempt]:
-        """Finished attempts, the oldest first; a line that a kill cut off is passed over."""
+        """Finished attempts, the oldest first; a line that a kill cut off is skipped."""
         attempts = []
         for entry in read_json_lines(self._history):
-            with suppress(TypeError):  # of another version of the tool
+            with suppress(TypeError):  # written by another version of the tool
                 attempts.append(Attempt(**entry))
         return attempts
 
     def begin(self, attempt: Attempt, files: Iterable[str]) -> Attempt:
-        """Copy files, and keep outputs in DVC's cache; then the attempt has begun.
+        """Start an attempt: save outputs in DVC's cache, copy files, and write the journal.
 
         Raises
         ------
         NotProject
-            If outputs hold what `dvc.lock` doesn't know: it would be lost.
+            If outputs differ from `dvc.lock`: their content would be lost.
         """
         with open_repo(self._root, outside=True) as repo:
             status = repo.data_status()["uncommitted"]
             unsaved = sorted({*status.get("modified", ()), *status.get("added", ())})
             if unsaved:
                 raise NotProject(
-                    f"outputs hold what dvc.lock doesn't know: {', '.join(unsaved[:_SHOWN])}",
+                    f"outputs hold what dvc.lock doesn't know: {', '.join(unsaved[:_MAX_SHOWN])}",
                     "Bring them up to date (`mlops run`) or back (`dvc checkout`), then retrain.",
                 )
             absent = keep_outputs(repo, self._root)
@@ -112,31 +112,33 @@ class Attempts:
 
     @contextmanager
     def at_work(self, paths: Iterable[str]) -> Iterator[None]:
-        """State that a stage writes to these paths, which are its outputs, while the block runs."""
+        """Record that a stage writes these paths, which are its outputs, while the block runs."""
         names = {"dvc.lock", *paths, *(str(PurePath(path).parent / ".gitignore") for path in paths)}
         self._snapshot.working(names)
         yield
         self._snapshot.worked(names)
 
     def mark(self, attempt: Attempt, **changes: Any) -> Attempt:
-        """Write down how far it is."""
+        """Change fields of the attempt, and write it to the journal."""
         attempt = replace(attempt, **changes)
         write_json(self._journal, asdict(attempt))
         return attempt
 
     def restore(self, attempt: Attempt) -> list[str]:
-        """Put files and outputs back as they were before; a kill in it is made up for later.
+        """Restore files and outputs to their state before the attempt.
+
+        If a kill interrupts it, the next call completes it.
 
         Returns
         -------
         list of str
-            What a killed stage was at work on, and may hold work of the user: it is copied to
-            ``.mlops/retrain/aside``.
+            Paths that a killed stage was writing. They may contain work of the user, so they are
+            copied to ``.mlops/retrain/aside``.
 
         Raises
         ------
         NotProject
-            If work that no commit holds would be lost; nothing was put back.
+            If uncommitted work would be lost; nothing was restored.
         """
         self.mark(attempt, step="restoring")
         plan = self._snapshot.plan(attempt.head)
@@ -147,43 +149,43 @@ class Attempts:
         )
         self._snapshot.put_back(plan)
         with open_repo(self._root, outside=True) as repo:
-            # What is overwritten was made by the attempt: before it, all was in the cache.
+            # Only results of the attempt are overwritten: `begin` put earlier ones in the cache.
             repo.checkout(force=True, allow_missing=True)
         return plan.aside
 
     def fail(self, attempt: Attempt, outcome: str, detail: str) -> Attempt:
-        """Note why it ends, then put everything back; the stages that it began have ended."""
+        """Record the failure, restore everything, and end; all stages of the attempt have ended."""
         attempt = self.mark(attempt, outcome=outcome, detail=detail)
         self._snapshot.worked()
         self.restore(attempt)
         return self.end(attempt, outcome, detail)
 
     def end(self, attempt: Attempt, outcome: str, detail: str | None = None) -> Attempt:
-        """Note how it ended."""
-        done = replace(attempt, outcome=outcome, detail=detail)
-        self.note(done)
+        """Add the attempt with its outcome to the history; remove the journal and the copies."""
+        final = replace(attempt, outcome=outcome, detail=detail)
+        self.note(final)
         self._journal.unlink(missing_ok=True)
         self._snapshot.drop()
-        return done
+        return final
 
     def note(self, done: Attempt) -> None:
-        """Add a line to the history; the same one again, after a kill, isn't added."""
+        """Append the attempt to the history, unless it is the last line already (after a kill)."""
         if self.history()[-1:] != [done]:
             append_json_line(self._history, asdict(done))
 
 
 def refuse_unfinished(layout: Layout) -> None:
-    """Refuse to make a version of what a retraining has left, or is at work on.
+    """Refuse to register a version from the files of an unfinished retraining.
 
     Raises
     ------
     NotProject
-        Naming the data clock that it was to reach.
+        With the data clock of the retraining.
     """
     attempt = Attempts(layout).unfinished()
     if attempt is not None and attempt.step != "registered":
         raise NotProject(
-            f"a retraining up to {attempt.until} has begun and isn't finished, so what lies here "
-            "is half of it",
-            "Go on with it (`mlops retrain`), or put it back: mlops retrain --abandon",
+            f"a retraining up to {attempt.until} has begun and isn't finished, so the files "
+            "here are incomplete",
+            "Resume it (`mlops retrain`), or undo it: mlops retrain --abandon",
         )

@@ -1,4 +1,4 @@
-"""The branch that a team agrees on: what is committed there holds for everybody."""
+"""The team's default branch: settings that are committed there apply to everybody."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Branch", "agreed_branch", "remember_default"]
 
-_USUAL = ("main", "master")
+_USUAL_NAMES = ("main", "master")
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A branch, such as ``origin/main``, and the commit that it is at."""
+    """A branch, such as ``origin/main``, and its commit."""
 
     name: str
     commit: str
@@ -29,39 +29,39 @@ def agreed_branch(git: Git) -> Branch:
     Raises
     ------
     NotProject
-        If there is no such branch in this clone, or no way to tell which one it is.
+        If this clone has no such branch, or it isn't known which branch is the default.
     """
     remote = git.remote()
-    if remote is not None and (theirs := _branches(git, f"refs/remotes/{remote}/")):
+    if remote is not None and (remote_branches := _list_branches(git, f"refs/remotes/{remote}/")):
         head = git.ask("symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD") or ""
-        name = _default(theirs, head.removeprefix(f"refs/remotes/{remote}/"))
+        name = _choose_default(remote_branches, head.removeprefix(f"refs/remotes/{remote}/"))
         if name is None:
             raise NotProject(
                 f"which branch of the Git remote {remote!r} is its default one is not known here",
                 f"Tell Git: git remote set-head {remote} --auto (or the branch's name)",
             )
-        return Branch(f"{remote}/{name}", theirs[name])
-    ours = _branches(git, "refs/heads/")
-    usual = git.ask("config", "init.defaultBranch") or ""
-    name = _default(ours, usual) or git.branch()
-    if name not in ours:
+        return Branch(f"{remote}/{name}", remote_branches[name])
+    local_branches = _list_branches(git, "refs/heads/")
+    configured = git.ask("config", "init.defaultBranch") or ""
+    name = _choose_default(local_branches, configured) or git.branch()
+    if name not in local_branches:
         raise NotProject(
             "this clone has no branch, so no stage rules are known",
             "Bring the default branch here: git fetch origin '+refs/heads/*:refs/remotes/origin/*'",
         )
-    return Branch(name, ours[name])
+    return Branch(name, local_branches[name])
 
 
 def remember_default(git: Git, remote: str) -> None:
-    """Ask a remote for its default branch, and bring it here, where this clone doesn't know it."""
+    """Look up a remote's default branch and fetch it, unless this clone knows it."""
     head = f"refs/remotes/{remote}/HEAD"
     if git.ask("rev-parse", "--verify", "--quiet", head) is not None:
         return
-    told = git.ask("ls-remote", "--symref", remote, "HEAD") or ""
+    output = git.ask("ls-remote", "--symref", remote, "HEAD") or ""
     name = next(
         (
             line.removeprefix("ref: refs/heads/").partition("\t")[0]
-            for line in told.splitlines()
+            for line in output.splitlines()
             if line.startswith("ref: refs/heads/")
         ),
         None,
@@ -75,18 +75,18 @@ def remember_default(git: Git, remote: str) -> None:
         git.ask("symbolic-ref", head, ref)
 
 
-def _branches(git: Git, prefix: str) -> dict[str, str]:
-    """Branch -> commit, of the references below a prefix."""
-    listed = git.ask("for-each-ref", "--format=%(refname) %(objectname)", prefix) or ""
-    pairs = (line.rpartition(" ") for line in listed.splitlines())
-    found = {ref.removeprefix(prefix): commit for ref, _, commit in pairs}
-    return {name: commit for name, commit in found.items() if name != "HEAD"}
+def _list_branches(git: Git, prefix: str) -> dict[str, str]:
+    """Branch -> commit, of the refs below a prefix."""
+    output = git.ask("for-each-ref", "--format=%(refname) %(objectname)", prefix) or ""
+    pairs = (line.rpartition(" ") for line in output.splitlines())
+    commits = {ref.removeprefix(prefix): commit for ref, _, commit in pairs}
+    return {name: commit for name, commit in commits.items() if name != "HEAD"}
 
 
-def _default(branches: dict[str, str], stated: str) -> str | None:
-    """The stated branch, else the only one, else one of a usual name."""
-    if stated in branches:
-        return stated
+def _choose_default(branches: dict[str, str], configured: str) -> str | None:
+    """The configured branch, else the only one, else one with a usual name."""
+    if configured in branches:
+        return configured
     if len(branches) == 1:
         return next(iter(branches))
-    return next((name for name in _USUAL if name in branches), None)
+    return next((name for name in _USUAL_NAMES if name in branches), None)

@@ -1,8 +1,8 @@
-"""DVC, called in this process: bring stages up to date, and ask what changed.
+"""DVC in this process: brings stages up to date, and lists what changed.
 
-DVC's Python objects are used rather than its command, so that a run with nothing to do starts
-one interpreter and not two, and so that its errors arrive as exceptions. Only names that DVC's
-own commands use are touched.
+It uses DVC's Python objects instead of its command, so that a run with nothing to do starts one
+interpreter and not two, and so that errors arrive as exceptions. It calls only what DVC's own
+commands call.
 """
 
 from __future__ import annotations
@@ -46,54 +46,54 @@ __all__ = [
     "use_site_cache",
 ]
 
-_SHOWN = 5
+_MAX_SHOWN = 5
 
 Around = Callable[[Sequence[str]], AbstractContextManager[None]]
 
 
 class UnsavedOutputs(NotProject):
-    """Files in the place of outputs are nowhere else; DVC has removed none of them."""
+    """Files in the place of outputs have no other copy; DVC removed none of them."""
 
     def __init__(self, files: Sequence[str]) -> None:
-        more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+        more = f" and {len(files) - _MAX_SHOWN} more" if len(files) > _MAX_SHOWN else ""
         super().__init__(
             f"files are in the place of outputs and not in DVC's cache, so nothing of them is "
-            f"overwritten: {', '.join(files[:_SHOWN])}{more}",
+            f"overwritten: {', '.join(files[:_MAX_SHOWN])}{more}",
             "Move them elsewhere, or remove them if you don't need them; then run again.",
         )
 
 
 @contextmanager
 def open_repo(root: Path, *, index: bool = True, outside: bool = False) -> Iterator[Repo]:
-    """The DVC repository of a project, with DVC's errors turned into ours.
+    """The DVC repository of a project, with DVC's errors translated into ours.
 
     Parameters
     ----------
     index
-        Whether the project's stages and data are needed. They are checked when they are first used.
+        Whether the project's stages and data are needed. They are checked at their first use.
     outside
-        Whether stages may read what lies outside of the repository: where they are run anyway.
+        Whether stages may read paths outside of the repository, as in commands that run them.
 
     Raises
     ------
     NotProject
         If the folder is not under DVC, or not under Git.
     Busy
-        If another DVC command holds it.
+        If another DVC command holds its lock.
     BadParams
         If ``dvc.yaml`` can't be read.
     DataRefused
         If a file names what must not be read or written, such as a path outside.
     """
     use_site_cache()
-    # DVC sends usage data unless told not to; its own commands are told in .dvc/config.
+    # Turn off DVC's usage data here; for DVC's own commands .dvc/config does it.
     os.environ["DVC_NO_ANALYTICS"] = "true"
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.lock import LockError
     from dvc.scm import NoSCM
     from dvc.utils.strictyaml import YAMLValidationError
 
-    # What matters arrives as an exception; its log lines would say it a second time.
+    # Errors arrive as exceptions; log lines would repeat them.
     for name in ("dvc", "dvc_data", "dvc_objects"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     refuse_unsafe(root)
@@ -102,8 +102,8 @@ def open_repo(root: Path, *, index: bool = True, outside: bool = False) -> Itera
     if index:
         refuse_files(root, names)
     try:
-        # DVC reads params.yaml from the current folder, whatever root it is given.
-        with contextlib.chdir(root), _repo(root, index=index, outside=outside) as repo:
+        # DVC reads params.yaml from the current folder, not from its root.
+        with contextlib.chdir(root), _make_repo(root, index=index, outside=outside) as repo:
             if isinstance(repo.scm, NoSCM):
                 raise NotProject(f"{root} is not under Git", "Run `git init` there.")
             yield repo
@@ -117,19 +117,19 @@ def open_repo(root: Path, *, index: bool = True, outside: bool = False) -> Itera
     except YAMLValidationError as error:
         raise BadParams(f"dvc.yaml: {_one_line(error)}", "Correct it, then run again.") from None
     except (DvcException, OSError) as error:
-        raise _translated(error, root) from error
+        raise _translate(error, root) from error
 
 
-def _repo(root: Path, *, index: bool, outside: bool) -> Repo:
+def _make_repo(root: Path, *, index: bool, outside: bool) -> Repo:
     from dvc.repo import Repo
 
     return checked_repo(root, outside=outside) if index else Repo(str(root))
 
 
 def use_site_cache() -> None:
-    """Let DVC keep its databases in a folder of the user's: it unpickles what it finds in them.
+    """Set DVC's folder for databases to the user's own, because DVC unpickles what is in them.
 
-    By itself it takes one that all users share, or that a repository's settings name.
+    By default DVC uses one that all users share, or that a repository's settings name.
     """
     if os.environ.get("DVC_SITE_CACHE_DIR"):
         return
@@ -152,12 +152,12 @@ def use_site_cache() -> None:
 def reproduce(
     root: Path, target: str | None, *, force: bool = False, around: Around | None = None
 ) -> list[str]:
-    """Bring a stage and what it needs (by default all stages) up to date.
+    """Bring a stage and its dependencies (by default all stages) up to date.
 
     Parameters
     ----------
     around
-        Given the outputs of a stage, a context in which the stage is brought up to date.
+        Makes a context from the outputs of a stage; the stage is brought up to date in it.
 
     Returns
     -------
@@ -171,92 +171,96 @@ def reproduce(
     """
     _put_on_path()
 
-    def one(stage: Any, **options: Any) -> Any:
-        names = [_name(out, root) for out in stage.outs if out.is_in_repo]
-        with around(names) if around else contextlib.nullcontext():
-            done = stage.reproduce(**options)
-            if done:
+    def run_stage(stage: Any, **options: Any) -> Any:
+        outputs = [_relative_path(out, root) for out in stage.outs if out.is_in_repo]
+        with around(outputs) if around else contextlib.nullcontext():
+            result = stage.reproduce(**options)
+            if result:
                 stage.dump(update_pipeline=False)
-        return done
+        return result
 
     with open_repo(root, outside=True) as repo:
-        done = repo.reproduce(targets=target, force=force, **({"repro_fn": one} if around else {}))
-        return [stage.addressing for stage in done]
+        stages = repo.reproduce(
+            targets=target, force=force, **({"repro_fn": run_stage} if around else {})
+        )
+        return [stage.addressing for stage in stages]
 
 
 def keep_outputs(repo: Repo, root: Path) -> list[str]:
-    """Put outputs that are as `dvc.lock` has them into DVC's cache, where it lacks them.
+    """Put outputs that match `dvc.lock` into DVC's cache, where it lacks them.
 
     Returns
     -------
     list of str
         The outputs that the workspace lacks.
     """
-    absent = []
+    missing = []
     with repo.lock:
         for out in repo.index.outs:
             if not out.use_cache or not out.is_in_repo:
                 continue
             if not out.exists:
-                absent.append(_name(out, root))
+                missing.append(_relative_path(out, root))
             elif out.changed_cache() and not out.changed_checksum():
                 out.commit()
-    return absent
+    return missing
 
 
 def unsaved_outputs(repo: Repo) -> list[str]:
-    """Outputs that hold what neither `dvc.lock` states nor DVC's cache has: nobody else has it."""
+    """Outputs whose content is neither in `dvc.lock` nor in DVC's cache: there is no other copy."""
     from dvc_data.hashfile.build import build
 
-    found = []
+    unsaved = []
     for out in repo.index.outs:
         if not (out.use_cache and out.is_in_repo and out.exists) or not out.changed_checksum():
             continue
         ignore = out.dvcignore
-        _, _, made = build(
+        _, _, tree = build(
             out.cache, out.fs_path, out.fs, out.hash_name, ignore=ignore, dry_run=True
         )
-        files = [oid for _, _, oid in made] if hasattr(made, "as_list") else [made.hash_info]
-        if not all(out.cache.exists(oid.value) for oid in files):
-            found.append(_name(out, Path(repo.root_dir)))
-    return sorted(found)
+        hashes = [oid for _, _, oid in tree] if hasattr(tree, "as_list") else [tree.hash_info]
+        if not all(out.cache.exists(oid.value) for oid in hashes):
+            unsaved.append(_relative_path(out, Path(repo.root_dir)))
+    return sorted(unsaved)
 
 
 def changes(root: Path) -> dict[str, list[str]]:
-    """Stage -> what changed since ``dvc.lock``, in words; a stage up to date isn't there."""
+    """Stage -> what changed since ``dvc.lock``, as phrases; stages up to date are left out."""
     with open_repo(root) as repo, refuse_dvc_errors(root):
         status: dict[str, list[Any]] = repo.status()
-        # Of a stage that has no record DVC says that what never was is new, or deleted.
-        new = {s.addressing for s in repo.index.stages if s.cmd and not _recorded(s)}
+        # For a stage without a record, DVC reports what never existed as new, or as deleted.
+        new = {s.addressing for s in repo.index.stages if s.cmd and not _is_recorded(s)}
     return {
-        stage: ["it has never run"] if stage in new else [w for e in found for w in _words(e)]
-        for stage, found in status.items()
+        stage: ["it has never run"]
+        if stage in new
+        else [w for entry in entries for w in _describe_status(entry)]
+        for stage, entries in status.items()
     }
 
 
-def _recorded(stage: Any) -> bool:
+def _is_recorded(stage: Any) -> bool:
     return any(out.hash_info for out in (*stage.outs, *stage.deps))
 
 
-def _name(out: Any, root: Path) -> str:
+def _relative_path(out: Any, root: Path) -> str:
     return Path(os.path.relpath(out.fspath, root.resolve())).as_posix()
 
 
-def _words(entry: Any) -> Iterator[str]:
-    """DVC's nested status as short sentences."""
+def _describe_status(entry: Any) -> Iterator[str]:
+    """DVC's nested status as short phrases."""
     if isinstance(entry, str):
         yield entry
         return
     for kind, items in entry.items():
         for path, state in items.items():
             if isinstance(state, dict):
-                yield from (f"{key} is {how}" for key, how in state.items())
+                yield from (f"{key} is {change}" for key, change in state.items())
             else:
                 yield f"{path} is {state}" + (" (output)" if "outs" in kind else "")
 
 
-def _translated(error: BaseException, root: Path) -> MlopsError:
-    """Our error for DVC's, from its innermost cause."""
+def _translate(error: BaseException, root: Path) -> MlopsError:
+    """Our error for an error of DVC's, by the chain of its causes."""
     from dvc.stage.exceptions import StageCmdFailedError
 
     chain = [error]
@@ -281,22 +285,22 @@ def _translated(error: BaseException, root: Path) -> MlopsError:
                 "Free some space (`dvc gc -w` drops what no commit needs) and run again; "
                 "finished stages stay done.",
             )
-    return _without_cause(error, chain)
+    return _translate_message(error, chain)
 
 
-def _without_cause(error: BaseException, chain: Sequence[BaseException]) -> MlopsError:
-    """Our error by what DVC's says, where its cause doesn't tell."""
+def _translate_message(error: BaseException, chain: Sequence[BaseException]) -> MlopsError:
+    """Our error by the message of DVC's, where no cause identifies it."""
     if isinstance(error, OSError) or "is not a git repository" in str(error):
-        said, hint = _one_line(error), "Run `git init` there."
+        message, hint = _one_line(error), "Run `git init` there."
         if isinstance(error, OSError):
-            said = f"DVC cannot use {error.filename}: {error.strerror or said}"
+            message = f"DVC cannot use {error.filename}: {error.strerror or message}"
             hint = "See that it is a file or folder that you may read and write."
-        return NotProject(said, hint)
+        return NotProject(message, hint)
     first, *files = str(error).splitlines() or [""]
     if "unsaved files" in first and files:
         return UnsavedOutputs(files)
     text = "; ".join(dict.fromkeys(_one_line(cause) for cause in chain))
-    if any(isinstance(cause, _misstatements()) for cause in chain):
+    if any(isinstance(cause, _file_errors()) for cause in chain):
         return BadParams(f"DVC cannot use the project's files: {text}", "Correct them.")
     busy = any(type(cause).__name__ == "LockError" for cause in chain)
     if busy:
@@ -304,8 +308,8 @@ def _without_cause(error: BaseException, chain: Sequence[BaseException]) -> Mlop
     return MlopsError(f"DVC could not do it: {text}", "`dvc doctor` and --debug tell more.")
 
 
-def _misstatements() -> tuple[type[BaseException], ...]:
-    """DVC's errors of what its files state: settings, stages, and what stages read and write."""
+def _file_errors() -> tuple[type[BaseException], ...]:
+    """DVC's errors for invalid files: settings, stages, and what stages read and write."""
     from dvc import exceptions as common
     from dvc.config import ConfigError
     from dvc.parsing import ResolveError
@@ -338,7 +342,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _put_on_path() -> None:
-    """Let DVC's shell find this very `mlops`, also where the venv isn't activated."""
-    own = str(Path(sys.executable).parent)
-    if shutil.which("mlops") != str(Path(own) / "mlops"):
-        os.environ["PATH"] = own + os.pathsep + os.environ.get("PATH", "")
+    """Let DVC's shell find this very `mlops`, even if the venv isn't activated."""
+    folder = str(Path(sys.executable).parent)
+    if shutil.which("mlops") != str(Path(folder) / "mlops"):
+        os.environ["PATH"] = folder + os.pathsep + os.environ.get("PATH", "")

@@ -1,8 +1,8 @@
-"""DVC's files in a repository, checked before DVC acts on them.
+"""Checks of DVC's files before DVC acts on them.
 
-DVC reads, hashes, and writes whatever ``dvc.yaml``, ``dvc.lock``, ``*.dvc`` and the listings of
-folders name. That is its owner's affair where stages are run; who only looks at a repository, or
-brings its data, must not be led out of it.
+DVC reads, hashes and writes whatever ``dvc.yaml``, ``dvc.lock``, ``*.dvc`` and the listings of
+folders name. An owner who runs the stages accepts that. A user who only inspects a repository, or
+downloads its data, must not be led out of it.
 """
 
 from __future__ import annotations
@@ -28,54 +28,54 @@ if TYPE_CHECKING:
 
 __all__ = ["checked_repo", "refuse_dvc_errors", "refuse_files"]
 
-_STAGES = 10_000
-"""The most that one `matrix` may make."""
-_TEXT = 100_000_000
-"""The most characters that variables may be written out to."""
-_SETTINGS_BYTES = 32 << 20
-_FOLDERS = 1000
-"""Of one path, before DVC reads it: it looks at all folders above each of them."""
-_HASHES = frozenset({"md5", "md5-dos2unix"})
+_MAX_STAGES = 10_000
+"""The most stages that one `matrix` may generate."""
+_MAX_TEXT = 100_000_000
+"""The most characters that variables may expand to."""
+_MAX_BYTES = 32 << 20
+"""The largest file of DVC's, or of settings that it reads."""
+_MAX_FOLDERS = 1000
+"""The most folders in a path, checked first: DVC looks at all folders above each of them."""
+_MD5_KINDS = frozenset({"md5", "md5-dos2unix"})
+"""The kinds of hashes that are MD5."""
 _HINT = "If you trust it, run it with `mlops run`, or ask with `dvc status`."
 
 
 def refuse_files(root: Path, names: Sequence[str]) -> None:
-    """Refuse files of DVC's that can't be read within limits, or read settings from outside.
+    """Refuse DVC files that exceed the limits, or that read settings from outside.
 
     Parameters
     ----------
     names
-        What Git tracks.
+        Tracked files, relative to the project.
 
     Raises
     ------
     BadParams
-        If a file isn't YAML, or makes more than it may.
+        If a file isn't YAML, or expands beyond the limits.
     DataRefused
-        If it names a path outside of the project.
+        If a file names a path outside of the project.
     """
-    settings: set[str] = set()
+    files: set[str] = set()
     for name in names:
         if posixpath.basename(name) in {"dvc.yaml", "dvc.lock"} or name.endswith(".dvc"):
-            text = _text_of(root, name)
+            text = _read_text(root, name)
             if text is not None and posixpath.basename(name) == "dvc.lock":
-                _within_limits(name, text)
+                _refuse_large_lock(name, text)
             elif text is not None:
-                settings |= _settings_of(name, text)
-    for name in sorted(settings):
-        text = _text_of(root, name)
+                files |= _check_file(name, text)
+    for name in sorted(files):
+        text = _read_text(root, name)
         if text is not None:
             _refuse_large(name, text)
 
 
-def _text_of(root: Path, name: str) -> str | None:
-    """A file's text; None if it isn't there."""
+def _read_text(root: Path, name: str) -> str | None:
+    """The text of a file; None if there is none."""
     try:
         path = root / name
-        if path.stat().st_size > _SETTINGS_BYTES:
-            raise BadParams(
-                f"{name} is larger than {_SETTINGS_BYTES >> 20} MB", "Settings are shorter."
-            )
+        if path.stat().st_size > _MAX_BYTES:
+            raise BadParams(f"{name} is larger than {_MAX_BYTES >> 20} MB", "Settings are shorter.")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
@@ -84,26 +84,26 @@ def _text_of(root: Path, name: str) -> str | None:
 
 
 def _refuse_large(name: str, text: str) -> None:
-    """Refuse settings that DVC would write out to more than is read of one file."""
+    """Refuse a settings file that DVC would expand beyond the limits."""
     if name.endswith(".json"):
         json_tree(text, name)
     elif not name.endswith((".toml", ".py")):  # which have no aliases
-        _yaml_tree(name, text)
+        _load_tree(name, text)
 
 
-def _yaml_tree(name: str, text: str) -> Any:
-    with _readable(name):
+def _load_tree(name: str, text: str) -> Any:
+    with _yaml_as_bad_params(name):
         return load_yaml(text)
 
 
-def _within_limits(name: str, text: str) -> None:
-    """Refuse YAML that DVC would read no settings from, but would have to read."""
-    with _readable(name):
+def _refuse_large_lock(name: str, text: str) -> None:
+    """Refuse YAML beyond the limits that DVC parses, but doesn't read settings from."""
+    with _yaml_as_bad_params(name):
         refuse_large_yaml(text)
 
 
 @contextmanager
-def _readable(name: str) -> Iterator[None]:
+def _yaml_as_bad_params(name: str) -> Iterator[None]:
     try:
         yield
     except BadYaml as error:
@@ -111,36 +111,36 @@ def _readable(name: str) -> Iterator[None]:
         raise BadParams(f"{name}{line} cannot be read: {error}", "Correct it.") from None
 
 
-def _settings_of(name: str, text: str) -> set[str]:
-    """Check one of DVC's files; give the files that it reads settings from, below the project."""
-    tree = _yaml_tree(name, text)
+def _check_file(name: str, text: str) -> set[str]:
+    """Check one DVC file; return the settings files that it reads, as paths in the project."""
+    tree = _load_tree(name, text)
     folder = posixpath.dirname(name)
-    # DVC reads it for variables, whether it is named or not.
-    settings = {posixpath.join(folder, "params.yaml")}
+    # DVC reads variables from it, even if no file names it.
+    files = {posixpath.join(folder, "params.yaml")}
     longest = max((len(scalar) for scalar in _scalars(tree)), default=0)
-    if text.count("${") * longest > _TEXT:
+    if text.count("${") * longest > _MAX_TEXT:
         raise BadParams(f"{name} has variables that write out to too much", "Shorten it.")
     for node in _mappings(tree):
-        if any(path.count("/") > _FOLDERS for path in _named_paths(node)):
-            raise DataRefused(f"{name} states a path of more than {_FOLDERS:,} folders", _HINT)
+        if any(path.count("/") > _MAX_FOLDERS for path in _named_paths(node)):
+            raise DataRefused(f"{name} states a path of more than {_MAX_FOLDERS:,} folders", _HINT)
         wdir = node.get("wdir")
         if isinstance(wdir, str) and wdir not in {"", "."}:
             if "${" in wdir:
                 raise DataRefused(f"{name} has the wdir {ascii(wdir)[:200]}", _HINT)
             if posixpath.normpath(posixpath.join(folder, wdir)) != ".":
                 data_path(wdir, name, folder)
-        below = posixpath.join(folder, wdir) if isinstance(wdir, str) else folder
-        settings |= {data_path(file, name, below) for file in _named_settings(node)}
+        base = posixpath.join(folder, wdir) if isinstance(wdir, str) else folder
+        files |= {data_path(file, name, base) for file in _named_settings(node)}
         _refuse_matrix(node.get("matrix"), name)
-    return settings
+    return files
 
 
 def _named_paths(node: Mapping[Any, Any]) -> Iterator[str]:
-    """What a stage, or the data of a ``.dvc`` file, states as paths."""
+    """Paths that a stage, or the outputs of a ``.dvc`` file, name."""
     entries: list[Any] = [node.get("path"), node.get("wdir")]
     for key in ("deps", "outs", "metrics", "plots"):
-        stated = node.get(key)
-        entries += stated if isinstance(stated, list) else []
+        value = node.get(key)
+        entries += value if isinstance(value, list) else []
     for entry in entries:
         if isinstance(entry, str):
             yield entry
@@ -149,7 +149,7 @@ def _named_paths(node: Mapping[Any, Any]) -> Iterator[str]:
 
 
 def _named_settings(node: Mapping[Any, Any]) -> Iterator[str]:
-    """Files that a stage, or a whole file, reads variables and parameters from."""
+    """Settings files that a stage, or a whole DVC file, reads variables and parameters from."""
     variables, parameters = node.get("vars"), node.get("params")
     for entry in variables if isinstance(variables, list) else ():
         if isinstance(entry, str):
@@ -164,10 +164,10 @@ def _named_settings(node: Mapping[Any, Any]) -> Iterator[str]:
 def _refuse_matrix(matrix: Any, name: str) -> None:
     if not isinstance(matrix, dict):
         return
-    # What a variable stands for isn't known here.
+    # The value of a variable isn't known here, so it counts as 100 choices.
     sizes = [len(v) if isinstance(v, list) else 100 for v in matrix.values()]
-    if math.prod(sizes) > _STAGES:
-        raise BadParams(f"a matrix in {name} makes more than {_STAGES:,} stages", "Shorten it.")
+    if math.prod(sizes) > _MAX_STAGES:
+        raise BadParams(f"a matrix in {name} makes more than {_MAX_STAGES:,} stages", "Shorten it.")
 
 
 def _mappings(tree: Any) -> Iterator[Mapping[Any, Any]]:
@@ -187,16 +187,16 @@ def _scalars(tree: Any) -> Iterator[str]:
 
 
 def checked_repo(root: Path, *, outside: bool) -> Repo:
-    """DVC's repository of a project, whose index is checked each time that DVC makes it.
+    """DVC's repository of a project, whose index is checked whenever DVC builds it.
 
-    The index is what DVC knows of stages and data, and what all its commands go by. When it is
-    first used, they raise BadParams if DVC can't make sense of the project's files, and DataRefused
-    if one names a path, a hash or a folder's file that it must not.
+    The index is DVC's view of stages and data, and all its commands use it. At its first use they
+    raise BadParams if DVC can't read the project's files, and DataRefused if a file names a
+    forbidden path, an invalid hash, or such a file in a folder's listing.
 
     Parameters
     ----------
     outside
-        Whether what stages read may lie outside: of other places than this repository.
+        Whether stages may read paths outside of this repository.
     """
     from dvc.repo import Repo
     from dvc.repo.index import Index
@@ -216,35 +216,35 @@ def checked_repo(root: Path, *, outside: bool) -> Repo:
 def _refuse_outside(
     repo: Repo, outs: Sequence[Output], deps: Sequence[Output], root: Path, *, outside: bool
 ) -> None:
-    """Refuse stages and data that lead out of the project, or out of a commit that DVC looks at."""
+    """Refuse stages and data that lead out of the project, or out of the commit that DVC reads."""
     from dvc.fs import GitFileSystem
 
-    committed = isinstance(repo.fs, GitFileSystem)  # whose folders DVC counts from /
+    committed = isinstance(repo.fs, GitFileSystem)  # its paths start at /
     below = Path(repo.root_dir) if committed else root
     for out in outs:
-        _refuse_place(out, below, below)
-        if not outside:  # else DVC drops a listing that was changed, and makes it anew
+        _refuse_path(out, below, below)
+        if not outside:  # else DVC replaces a listing that was changed
             _refuse_objects(repo, root, out)
     if outside:
         return
     git = Git(root)
     top = Path("/") if committed else Path(git.run("rev-parse", "--show-toplevel").strip())
     for dep in deps:
-        _refuse_elsewhere(dep)
+        _refuse_remote_dep(dep)
         if dep.protocol == "local":
-            _refuse_place(dep, below, top)
+            _refuse_path(dep, below, top)
         _refuse_objects(repo, root, dep)
 
 
-def _refuse_elsewhere(dep: Output) -> None:
-    """What lies in another repository or at a URL is only looked at if it is imported: frozen."""
+def _refuse_remote_dep(dep: Output) -> None:
+    """Refuse a dependency in another repository or at a URL, unless it is a frozen import."""
     if dep.protocol != "local" and not dep.stage.frozen:
         raise DataRefused(
             f"{dep.stage.addressing} reads {ascii(str(dep))[:200]}, outside of the project", _HINT
         )
 
 
-def _refuse_place(out: Output, root: Path, top: Path) -> None:
+def _refuse_path(out: Output, root: Path, top: Path) -> None:
     place = f"{out.stage.addressing}"
     if out.protocol != "local":
         raise DataRefused(f"{place} makes {ascii(str(out))[:200]}, outside of the project", _HINT)
@@ -258,14 +258,14 @@ def _refuse_place(out: Output, root: Path, top: Path) -> None:
 
 
 def _refuse_objects(repo: Repo, root: Path, out: Output) -> None:
-    """Hashes and the listings of folders, which DVC makes paths of."""
+    """Refuse bad hashes and folder listings, because DVC makes paths from them."""
     place = out.stage.addressing
     for entry in out.files or ():
         data_path(entry.get("relpath"), place)
         if "md5" in entry:
             data_hash(entry["md5"], place)
     info = out.hash_info
-    if not info or info.name not in _HASHES:
+    if not info or info.name not in _MD5_KINDS:
         return
     md5 = data_hash(info.value, place)
     objects = Objects(root)
@@ -276,12 +276,12 @@ def _refuse_objects(repo: Repo, root: Path, out: Output) -> None:
 
 @contextmanager
 def refuse_dvc_errors(root: Path) -> Iterator[None]:
-    """What DVC can't make sense of, whichever error it makes of that, as a fault of the project.
+    """Turn any error that DVC raises about the project's files into BadParams.
 
     Raises
     ------
     BadParams
-        Instead of an error that is not DVC's or ours.
+        Instead of an error that is neither DVC's nor ours.
     """
     from dvc.exceptions import DvcException
 
@@ -289,9 +289,9 @@ def refuse_dvc_errors(root: Path) -> Iterator[None]:
         yield
     except (MlopsError, DvcException, OSError):
         raise
-    # DVC checks shapes but not each value, so a stranger's file may raise anything.
+    # DVC checks shapes but not each value, so an untrusted file may raise anything.
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        message = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise BadParams(
-            f"DVC cannot read the files of {root}: {said}", "`dvc status` and --debug tell more."
+            f"DVC cannot read the files of {root}: {message}", "`dvc status` and --debug tell more."
         ) from error

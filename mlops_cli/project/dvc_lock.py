@@ -1,4 +1,4 @@
-"""What ``dvc.lock`` states at a commit, and the commit's files in a folder of their own."""
+"""``dvc.lock`` at a commit, and a commit's files in a temporary folder."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from mlops_cli.project.git import Git
 from mlops_cli.project.ignore_files import refuse_ignores
 from mlops_cli.project.tracked import refuse_unsafe
 
-__all__ = ["Entry", "Lock", "hash_of", "lock_at", "refuse_large", "write_lock"]
+__all__ = ["Entry", "Lock", "files_at_commit", "hash_of", "lock_at", "refuse_large"]
 
-_FILES, _BYTES = 200_000, 8 << 30
-"""Of a commit, in Git."""
-_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_MAX_FILES, _MAX_BYTES = 200_000, 8 << 30
+"""Limits of a commit, in Git."""
+_FULL_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _HINT = "Register another version; this commit cannot be mended."
 
 
@@ -38,29 +38,29 @@ class Entry:
     path: str
     md5: str
     made: bool
-    """Whether the stage writes it; else it reads it."""
+    """Whether the stage writes it; else the stage reads it."""
     size: int | None = None
-    """Bytes, as far as they are stated; of a folder, of all its files."""
+    """Bytes, if stated; of a folder, those of all its files."""
 
 
 @dataclass(frozen=True)
 class Lock:
-    """``dvc.lock`` of a commit, with what ``*.dvc`` files there track.
+    """``dvc.lock`` of a commit, with the data that ``*.dvc`` files track there.
 
     Attributes
     ----------
     stages
         In the file's order.
     entries
-        Whatever stages read and write that has a hash.
+        Files and folders that stages read or write and that have a hash.
     params
         Stage -> file -> dotted key -> value.
     sources
-        Path -> MD5 of what ``*.dvc`` files track: data that no stage makes.
+        Path -> MD5 of the data that ``*.dvc`` files track: no stage makes it.
     in_git
         Paths that Git has at the commit.
     sizes
-        MD5 -> bytes, as far as they are stated; of a folder, of all its files.
+        MD5 -> bytes, if stated; of a folder, those of all its files.
     """
 
     stages: tuple[str, ...]
@@ -76,24 +76,24 @@ class Lock:
 
     @property
     def data(self) -> dict[str, str]:
-        """Path -> MD5 of all that DVC keeps: outputs that Git doesn't have, and sources."""
+        """Path -> MD5 of everything in DVC: outputs that aren't in Git, and sources."""
         outs = {e.path: e.md5 for e in self.entries if e.made and not self._in_git(e.path)}
         return outs | dict(self.sources)
 
     @property
     def kept(self) -> dict[str, str]:
-        """Path -> MD5 of inputs and outputs that Git has: code, reports."""
+        """Path -> MD5 of inputs and outputs that are in Git, such as code and reports."""
         return {e.path: e.md5 for e in self.entries if self._in_git(e.path)}
 
     @property
     def unkept(self) -> list[str]:
-        """Inputs that neither Git nor DVC has."""
+        """Inputs that are neither in Git nor in DVC."""
         data = self.data
         return sorted(
             {
                 e.path
                 for e in self.entries
-                if not self._in_git(e.path) and not any(_within(e.path, path) for path in data)
+                if not self._in_git(e.path) and not any(_overlaps(e.path, path) for path in data)
             }
         )
 
@@ -102,35 +102,35 @@ class Lock:
 
 
 def lock_at(root: Path, commit: str) -> Lock | None:
-    """Read ``dvc.lock`` as it is at a commit; None if it isn't there.
+    """Read ``dvc.lock`` at a commit; None if the commit has none.
 
     Raises
     ------
     DataRefused
-        If it, or a ``.dvc`` file, cannot be read, or states a hash that is none or a path that
-        is not below the project.
+        If it, or a ``.dvc`` file, can't be read, or states an invalid hash or a path outside of the
+        project.
     """
-    if not _HASH.fullmatch(commit):
-        return _lock_at(root, commit)
+    if not _FULL_HASH.fullmatch(commit):
+        return _read_lock(root, commit)
     with suppress(_AbsentError):
-        return _lock_of_hash(root, commit)
+        return _read_cached_lock(root, commit)
     return None
 
 
 class _AbsentError(Exception):
-    """The commit, or ``dvc.lock`` in it, isn't there: not kept, as a fetch may bring it."""
+    """The commit, or its ``dvc.lock``, is missing; not cached, because a fetch may bring it."""
 
 
 @lru_cache(maxsize=16)
-def _lock_of_hash(root: Path, commit: str) -> Lock:
-    """What a full hash names never changes, and `mlops verify` asks for it three times."""
-    lock = _lock_at(root, commit)
+def _read_cached_lock(root: Path, commit: str) -> Lock:
+    """The cached lock of a full hash: it never changes, and `mlops verify` reads it three times."""
+    lock = _read_lock(root, commit)
     if lock is None:
         raise _AbsentError(commit)
     return lock
 
 
-def _lock_at(root: Path, commit: str) -> Lock | None:
+def _read_lock(root: Path, commit: str) -> Lock | None:
     git = Git(root)
     refuse_large(git, commit, sizes=False)
     # With ./ a path is below the project, which may lie in a subfolder of the repository.
@@ -140,9 +140,11 @@ def _lock_at(root: Path, commit: str) -> Lock | None:
     names = git.run("ls-tree", "-r", "-z", "--name-only", commit).split("\0")
     in_git = frozenset(name for name in names if name)
     with refuse_malformed(f"dvc.lock of commit {commit[:9]}", _HINT):
-        stages = _yaml(text, "dvc.lock", commit).get("stages") or {}
-        entries = tuple(_entries(stages, _folders(git, commit)))
-        sources = tuple(_sources(git, commit, sorted(n for n in in_git if n.endswith(".dvc"))))
+        stages = _load_mapping(text, "dvc.lock", commit).get("stages") or {}
+        entries = tuple(_iterate_entries(stages, _read_wdirs(git, commit)))
+        sources = tuple(
+            _iterate_sources(git, commit, sorted(n for n in in_git if n.endswith(".dvc")))
+        )
         return Lock(
             tuple(str(name) for name in stages),
             entries,
@@ -160,8 +162,8 @@ def _lock_at(root: Path, commit: str) -> Lock | None:
 
 
 @contextmanager
-def write_lock(root: Path, commit: str) -> Iterator[Path]:
-    """The project's files as Git has them at a commit, in a folder that is removed afterwards.
+def files_at_commit(root: Path, commit: str) -> Iterator[Path]:
+    """The project's files at a commit, in a temporary folder that is removed afterwards.
 
     Neither the workspace nor the index is touched.
 
@@ -175,12 +177,16 @@ def write_lock(root: Path, commit: str) -> Iterator[Path]:
     prefix = git.run("rev-parse", "--show-prefix").strip()
     refuse_large(git, commit)
     refuse_unsafe(root, commit)
-    # Not in the project: it may be one that can only be read.
+    # Not in the project, which may be read-only.
     with tempfile.TemporaryDirectory(prefix="mlops-commit-") as scratch:
-        beside = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
-        top.run("read-tree", commit, environment=beside)
+        environment = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+        top.run("read-tree", commit, environment=environment)
         top.run(
-            "checkout-index", "--all", "--quiet", f"--prefix={scratch}/tree/", environment=beside
+            "checkout-index",
+            "--all",
+            "--quiet",
+            f"--prefix={scratch}/tree/",
+            environment=environment,
         )
         tree = Path(scratch) / "tree" / prefix
         refuse_ignores(tree, git.run("ls-tree", "-r", "-z", "--name-only", commit).split("\0"))
@@ -188,57 +194,57 @@ def write_lock(root: Path, commit: str) -> Iterator[Path]:
 
 
 def hash_of(root: Path, path: str) -> str | None:
-    """The MD5 of a file or folder as DVC computes it; None if it isn't there."""
-    place = root / path
-    if place.is_file():
-        return file_md5(place)
-    if not place.is_dir():
+    """The MD5 of a file or folder as DVC computes it; None if nothing is there."""
+    target = root / path
+    if target.is_file():
+        return file_md5(target)
+    if not target.is_dir():
         return None
     from dvc.fs import LocalFileSystem
     from dvc.ignore import DvcIgnoreFilter
 
-    files = LocalFileSystem()
-    found = DvcIgnoreFilter(files, str(root)).find(files, str(place))
-    listed = sorted((Path(f).relative_to(place).as_posix(), file_md5(Path(f))) for f in found)
-    text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in listed])
+    filesystem = LocalFileSystem()
+    paths = DvcIgnoreFilter(filesystem, str(root)).find(filesystem, str(target))
+    entries = sorted((Path(f).relative_to(target).as_posix(), file_md5(Path(f))) for f in paths)
+    text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in entries])
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def _folders(git: Git, commit: str) -> dict[str, str]:
-    """Stage -> the folder that its paths are relative to (``wdir``), where it isn't the project."""
+def _read_wdirs(git: Git, commit: str) -> dict[str, str]:
+    """Stage -> the folder that its paths are relative to (``wdir``), unless it is the project."""
     text = git.read(commit, "dvc.yaml")
     try:
         stages = (load_yaml(text) if text else {})["stages"]
-        found = {
+        wdirs = {
             name: stage.get("do", stage).get("wdir")
             for name, stage in stages.items()
             if isinstance(stage, dict)
         }
     except (BadYaml, AttributeError, KeyError, TypeError):
         return {}
-    # What holds a ${variable} is known to DVC only.
-    return {n: w for n, w in found.items() if isinstance(w, str) and "$" not in w}
+    # Only DVC can expand a ${variable}.
+    return {n: w for n, w in wdirs.items() if isinstance(w, str) and "$" not in w}
 
 
-def _entries(stages: Mapping[str, Any], folders: Mapping[str, str]) -> Iterator[Entry]:
+def _iterate_entries(stages: Mapping[str, Any], folders: Mapping[str, str]) -> Iterator[Entry]:
     for name, stage in stages.items():
         place = f"dvc.lock, stage {name},"
-        # A stage of a loop is called after it: train@2024.
+        # A stage of a loop has the loop's name before the @: train@2024.
         folder = folders.get(name.partition("@")[0], "")
         for kind in ("deps", "outs"):
             for entry in stage.get(kind) or ():
-                # What lies elsewhere (a URL) has a mark of its own kind, not an MD5.
+                # An entry that is elsewhere (at a URL) has another kind of hash, not an MD5.
                 if "md5" in entry:
                     md5 = data_hash(entry["md5"], place)
                     path = data_path(entry["path"], place, folder)
                     yield Entry(name, path, md5, kind == "outs", _size(entry))
 
 
-def _sources(git: Git, commit: str, files: list[str]) -> Iterator[Entry]:
+def _iterate_sources(git: Git, commit: str, files: list[str]) -> Iterator[Entry]:
     for file in files:
         place = f"{file} of commit {commit[:9]}"
         with refuse_malformed(place, _HINT):
-            tree = _yaml(git.run("show", f"{commit}:./{file}"), file, commit)
+            tree = _load_mapping(git.run("show", f"{commit}:./{file}"), file, commit)
             folder = posixpath.join(posixpath.dirname(file), tree.get("wdir") or "")
             for out in tree.get("outs") or ():
                 if "md5" in out:
@@ -258,27 +264,31 @@ def refuse_large(git: Git, commit: str, *, sizes: bool = True) -> None:
     Parameters
     ----------
     sizes
-        Whether they count: a clone that lacks contents fetches them to know.
+        Whether sizes count: a partial clone would have to fetch the contents to know them.
 
     Raises
     ------
     DataRefused
-        Before all of the files are listed, or any is written.
+        If it is too large; before all files are listed, or any is written.
     """
-    total, asked = 0, ("-l",) if sizes else ()
-    with closing(git.records("ls-tree", "-r", *asked, "-z", "--full-tree", commit)) as listed:
-        for count, record in enumerate(listed, 1):
-            stated = record.partition("\t")[0].rpartition(" ")[2]
-            total += int(stated) if sizes and stated.isdecimal() else 0
-            if count > _FILES or total > _BYTES:
-                much = f"{_FILES:,} files" if count > _FILES else f"{_BYTES >> 30} GB of files"
+    total, options = 0, ("-l",) if sizes else ()
+    with closing(git.records("ls-tree", "-r", *options, "-z", "--full-tree", commit)) as records:
+        for count, record in enumerate(records, 1):
+            size = record.partition("\t")[0].rpartition(" ")[2]
+            total += int(size) if sizes and size.isdecimal() else 0
+            if count > _MAX_FILES or total > _MAX_BYTES:
+                limit = (
+                    f"{_MAX_FILES:,} files"
+                    if count > _MAX_FILES
+                    else f"{_MAX_BYTES >> 30} GB of files"
+                )
                 raise DataRefused(
-                    f"commit {commit[:9]} has more than {much} in Git",
+                    f"commit {commit[:9]} has more than {limit} in Git",
                     "Don't trust this repository, or keep large data in DVC and not in Git.",
                 )
 
 
-def _yaml(text: str, path: str, commit: str) -> dict[str, Any]:
+def _load_mapping(text: str, path: str, commit: str) -> dict[str, Any]:
     try:
         tree = load_yaml(text)
     except BadYaml:
@@ -288,5 +298,5 @@ def _yaml(text: str, path: str, commit: str) -> dict[str, Any]:
     return tree
 
 
-def _within(path: str, other: str) -> bool:
+def _overlaps(path: str, other: str) -> bool:
     return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")

@@ -1,7 +1,7 @@
-"""DVC's objects by their hash, as the project's cache has them.
+"""DVC objects in the project's cache, by their hash.
 
-An object is named by the MD5 of its bytes, which is compared whenever one is read, so that it
-doesn't matter where it came from. Nothing here imports DVC.
+An object is named by the MD5 of its bytes. The MD5 is compared whenever an object is read, so it
+doesn't matter where the object came from. Nothing here imports DVC.
 """
 
 from __future__ import annotations
@@ -32,71 +32,71 @@ class Objects:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        # A guess: DVC is asked as soon as something isn't there.
-        self._cache = _likely_cache(root)
+        # A guess without DVC. If something is missing, `use` sets the folder that DVC names.
+        self._cache = _guess_cache(root)
 
     def use(self, cache: Path) -> None:
-        """Take this folder for the cache: DVC said so."""
+        """Use this folder as the cache: the one that DVC names."""
         self._cache = cache
 
     def had(self, md5: str) -> Path | None:
-        """Where the object is in the cache; None if it isn't."""
+        """The object's path in the cache; None if it isn't there."""
         path = self._cache / data_hash(md5, "an object of DVC's")[:2] / md5[2:]
         return path if path.is_file() else None
 
     def tree(self, md5: str, name: str) -> dict[str, str]:
-        """Path -> MD5 of a folder's files, from its object in the cache.
+        """Path -> MD5 of a folder's files, from the folder's object in the cache.
 
         Raises
         ------
         NotFound
-            If it isn't there.
+            If the object isn't in the cache.
         DataRefused
-            If it was changed, or lists what isn't below the folder.
+            If it was changed, or lists a path that isn't below the folder.
         """
-        content = self._path(md5, name).read_bytes()
+        content = self._existing_path(md5, name).read_bytes()
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != object_digest(md5):
-            raise _changed(name, self._path(md5, name))
+            raise _changed_error(name, self._existing_path(md5, name))
         return directory_files(content, name)
 
     def check(self, md5: str, name: str) -> int:
-        """Compare an object in the cache with its hash; give its size in bytes.
+        """Compare an object in the cache with its hash; return its size in bytes.
 
         Raises
         ------
         NotFound
-            If it isn't there.
+            If it isn't in the cache.
         DataRefused
             If it was changed.
         """
-        path = self._path(md5, name)
+        path = self._existing_path(md5, name)
         if file_md5(path) != object_digest(md5):
-            raise _changed(name, path)
+            raise _changed_error(name, path)
         return path.stat().st_size
 
     def copy(self, md5: str, target: Path, name: str) -> None:
-        """Copy a file, or a folder's files, comparing each with its hash on the way.
+        """Copy a file, or a folder's files, and compare each with its hash.
 
         Raises
         ------
         NotFound, DataRefused
-            As for ``check``. What was copied before has to be removed by the caller.
+            As in ``check``. The caller has to remove what was copied before.
         """
         if md5.endswith(".dir"):
             target.mkdir(parents=True, exist_ok=True)
-            for relative, own in sorted(self.tree(md5, name).items()):
-                self.copy(own, target / relative, f"{name}/{relative}")
+            for relative, child_md5 in sorted(self.tree(md5, name).items()):
+                self.copy(child_md5, target / relative, f"{name}/{relative}")
             return
-        source, digest = self._path(md5, name), hashlib.md5(usedforsecurity=False)
+        source, digest = self._existing_path(md5, name), hashlib.md5(usedforsecurity=False)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with source.open("rb") as given, target.open("wb") as taken:
-            while chunk := given.read(_CHUNK):
+        with source.open("rb") as reader, target.open("wb") as writer:
+            while chunk := reader.read(_CHUNK):
                 digest.update(chunk)
-                taken.write(chunk)
+                writer.write(chunk)
         if digest.hexdigest() != object_digest(md5):
-            raise _changed(name, source)
+            raise _changed_error(name, source)
 
-    def _path(self, md5: str, name: str) -> Path:
+    def _existing_path(self, md5: str, name: str) -> Path:
         path = self.had(md5)
         if path is None:
             raise NotFound(f"{name} is not in DVC's cache", "Bring it with `mlops pull`.")
@@ -104,7 +104,7 @@ class Objects:
 
     @contextlib.contextmanager
     def placed(self, md5: str, target: Path, name: str) -> Iterator[Path]:
-        """A copy that takes the target's place when the block ends well."""
+        """A copy at a temporary path, which replaces the target when the block succeeds."""
         with atomic_write(target) as temporary:
             self.copy(md5, temporary, name)
             yield temporary
@@ -121,19 +121,19 @@ def object_digest(md5: str) -> str:
     return md5.removesuffix(".dir")
 
 
-def _changed(name: str, path: Path) -> DataRefused:
+def _changed_error(name: str, path: Path) -> DataRefused:
     return DataRefused(
         f"{name} was changed in DVC's cache: {path} is not what its hash says",
         "Remove that file; `mlops pull` then fetches the right one from the remote.",
     )
 
 
-def _likely_cache(root: Path) -> Path:
-    """Where the cache is, by the project's own DVC settings."""
-    own = root / ".dvc"
+def _guess_cache(root: Path) -> Path:
+    """The cache's path according to the project's own DVC settings."""
+    dvc_folder = root / ".dvc"
     settings = configparser.ConfigParser(interpolation=None, strict=False)
-    # What DVC itself cannot read, it will say when it is asked.
+    # Settings that can't be read are reported by DVC itself, when it is used.
     with contextlib.suppress(configparser.Error, UnicodeDecodeError):
-        settings.read([own / "config", own / "config.local"], encoding="utf-8")
+        settings.read([dvc_folder / "config", dvc_folder / "config.local"], encoding="utf-8")
     folder = settings.get("cache", "dir", fallback="cache").strip("'\"")
-    return own / folder / "files" / "md5"
+    return dvc_folder / folder / "files" / "md5"

@@ -1,4 +1,4 @@
-"""DVC's objects sent to a remote, each compared with its hash before it leaves."""
+"""Uploads DVC objects to a remote; each is compared with its hash first."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SentObjects", "publish", "upload"]
 
-_SHOWN = 5
+_MAX_SHOWN = 5
 
 
 @dataclass
 class SentObjects:
-    """What was sent; ``missing`` is what is neither here nor there, MD5 -> name."""
+    """What was uploaded; ``missing`` (MD5 -> name) is neither here nor in the remote."""
 
     remote: str
     files: int = 0
@@ -37,12 +37,12 @@ class SentObjects:
 
 
 def publish(root: Path, progress: Progress | None = None) -> SentObjects | None:
-    """Send what the workspace's `dvc.lock` states to the default DVC remote, if there is one.
+    """Upload what the workspace's `dvc.lock` names to the default DVC remote, if there is one.
 
     Raises
     ------
     NotFound
-        If an output is nowhere: nobody could have it.
+        If an output is neither in the cache nor in the remote.
     """
     with open_repo(root) as repo:
         if not repo.config["core"].get("remote"):
@@ -51,13 +51,14 @@ def publish(root: Path, progress: Progress | None = None) -> SentObjects | None:
         objects = Objects(root)
         objects.use(Path(repo.cache.local.path))
         outs = [out for out in repo.index.outs if out.use_cache and out.can_push and out.hash_info]
-        now = {data_hash(out.hash_info.value, str(out)): str(out) for out in outs}
-        _add_files(objects, now)
+        current = {data_hash(out.hash_info.value, str(out)): str(out) for out in outs}
+        _add_files(objects, current)
     sent = upload(root, {}, None, progress or Silent())
-    # What only HEAD's has is of an earlier version, and not this one's affair.
-    if lost := sorted(name for md5, name in sent.missing.items() if md5 in now):
+    # What only HEAD's `dvc.lock` names belongs to an earlier version, not to this one.
+    if lost := sorted(name for md5, name in sent.missing.items() if md5 in current):
         raise NotFound(
-            f"neither DVC's cache nor the remote {sent.remote!r} has {', '.join(lost[:_SHOWN])}, "
+            f"neither DVC's cache nor the remote {sent.remote!r} has "
+            f"{', '.join(lost[:_MAX_SHOWN])}, "
             "so the version could be verified nowhere",
             "Make it anew (mlops run --force), then register.",
         )
@@ -71,14 +72,14 @@ def upload(
     progress: Progress,
     data: Mapping[str, str] | None = None,
 ) -> SentObjects:
-    """Send what the workspace and HEAD use, bundles, and data of other commits, where it isn't yet.
+    """Upload objects of the workspace, HEAD, bundles and other commits that the remote lacks.
 
     Parameters
     ----------
     bundles
         MD5 -> name.
     data
-        MD5 -> path.
+        MD5 -> path, of other commits.
 
     Raises
     ------
@@ -87,17 +88,17 @@ def upload(
     DataRefused
         If an object in the cache was changed.
     SourceUnreadable
-        If the remote cannot be reached.
+        If the remote can't be reached.
     """
     objects = Objects(root)
     with open_repo(root) as repo:
-        sent = SentObjects(_remote(repo, remote))
+        sent = SentObjects(_choose_remote(repo, remote))
         objects.use(Path(repo.cache.local.path))
         progress.update("looking what the remote lacks")
         try:
-            for own, wanted in _wanted(repo, objects, bundles, data or {}).items():
-                to = repo.cloud.get_remote_odb(own or sent.remote, "push")
-                missing, sizes = _send(repo, objects, to, wanted, progress)
+            for own_remote, names in _select_objects(repo, objects, bundles, data or {}).items():
+                target = repo.cloud.get_remote_odb(own_remote or sent.remote, "push")
+                missing, sizes = _send(repo, objects, target, names, progress)
                 sent.missing |= missing
                 sent.files += len(sizes)
                 sent.bytes += sum(sizes)
@@ -106,7 +107,7 @@ def upload(
         except Exception as error:
             if is_full(error):
                 raise
-            # Each kind of remote has errors of its own.
+            # Each kind of remote raises its own errors.
             raise SourceUnreadable(
                 f"the DVC remote {sent.remote!r} cannot be written to: "
                 + scrub(" ".join(str(error).split()))[:300],
@@ -115,89 +116,93 @@ def upload(
     return sent
 
 
-def _remote(repo: Repo, remote: str | None) -> str:
-    known = list(repo.config["remote"])
+def _choose_remote(repo: Repo, remote: str | None) -> str:
+    remotes = list(repo.config["remote"])
     name: str | None = remote or repo.config["core"].get("remote")
     if name is None:
         raise NotFound(
             "the project has no default DVC remote, so data cannot go anywhere",
-            f"Choose one: dvc remote default {known[0]}"
-            if known
+            f"Choose one: dvc remote default {remotes[0]}"
+            if remotes
             else "Add one (a folder, s3://..., ssh://...): dvc remote add --default NAME URL",
         )
-    if name not in known:
+    if name not in remotes:
         raise NotFound(
             f"there is no DVC remote {name!r}",
-            nearest(name, known) or "Add it: dvc remote add --default NAME URL",
+            nearest(name, remotes) or "Add it: dvc remote add --default NAME URL",
         )
     return name
 
 
-def _wanted(
+def _select_objects(
     repo: Repo, objects: Objects, bundles: Mapping[str, str], data: Mapping[str, str]
 ) -> dict[str | None, dict[str, str]]:
-    """Remote (None: the one asked for) -> MD5 -> name."""
-    wanted: dict[str | None, dict[str, str]] = {None: dict(bundles)}
+    """Remote (None: the chosen one) -> MD5 -> name, of the objects to upload."""
+    selections: dict[str | None, dict[str, str]] = {None: dict(bundles)}
     head = lock_at(objects.root, "HEAD")
     committed = {} if head is None else head.data
     others: dict[str, set[str]] = {}
     for md5, path in data.items():
         others.setdefault(path, set()).add(md5)
     for out in repo.index.outs:
-        # An output may have a remote of its own, or be kept from all of them.
+        # An output may have a remote of its own, or be excluded from all of them.
         name = os.path.relpath(out.fspath, objects.root)
         former = others.pop(name, set())
         if not (out.use_cache and out.can_push) or out.stage.is_repo_import:
             continue
         hashes = {out.hash_info.value if out.hash_info else None, committed.get(name), *former}
-        place = wanted.setdefault(out.remote, {})
-        place |= {data_hash(md5, name): name for md5 in hashes if md5 is not None}
-    # Of outputs that are no more.
-    wanted[None] |= {md5: path for path, hashes in others.items() for md5 in hashes}
-    for place in wanted.values():
-        _add_files(objects, place)
-    # What is of a bundle is said to be of it.
-    wanted[None] |= bundles
-    return wanted
+        selection = selections.setdefault(out.remote, {})
+        selection |= {data_hash(md5, name): name for md5 in hashes if md5 is not None}
+    # Outputs that don't exist any more.
+    selections[None] |= {md5: path for path, hashes in others.items() for md5 in hashes}
+    for selection in selections.values():
+        _add_files(objects, selection)
+    # An object of a bundle is named after the bundle.
+    selections[None] |= bundles
+    return selections
 
 
-def _add_files(objects: Objects, place: dict[str, str]) -> None:
+def _add_files(objects: Objects, names: dict[str, str]) -> None:
     """Add the files of folders to MD5 -> name."""
-    for md5, name in list(place.items()):
+    for md5, name in list(names.items()):
         if md5.endswith(".dir") and objects.had(md5) is not None:
-            place |= {own: f"{name}/{path}" for path, own in objects.tree(md5, name).items()}
+            names |= {
+                child_md5: f"{name}/{path}" for path, child_md5 in objects.tree(md5, name).items()
+            }
 
 
 def _send(
-    repo: Repo, objects: Objects, to: HashFileDB, wanted: Mapping[str, str], progress: Progress
+    repo: Repo, objects: Objects, target: HashFileDB, names: Mapping[str, str], progress: Progress
 ) -> tuple[dict[str, str], list[int]]:
-    """Send what the remote lacks; give what is missing (MD5 -> name), and each file's bytes."""
+    """Upload what the remote lacks; return what is missing (MD5 -> name) and the files' bytes."""
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.status import compare_status
     from dvc_data.hashfile.transfer import transfer
 
     cache = repo.cache.local
-    # Without DVC's index, which believes what it saw last time: the remote itself is asked.
-    found = compare_status(cache, to, {HashInfo("md5", m) for m in wanted}, check_deleted=False)
-    new = {str(h.value): h for h in found.new}
-    sizes = {md5: objects.check(md5, wanted[md5]) for md5 in new}
-    done = transfer(cache, to, new.values(), cache_odb=cache, callback=_callback(progress))
-    if done.failed:
-        failed = ", ".join(sorted(wanted[str(h.value)] for h in done.failed)[:3])
+    # Without DVC's index of the remote, which may be out of date: the remote itself is read.
+    status = compare_status(cache, target, {HashInfo("md5", m) for m in names}, check_deleted=False)
+    new = {str(h.value): h for h in status.new}
+    sizes = {md5: objects.check(md5, names[md5]) for md5 in new}
+    result = transfer(
+        cache, target, new.values(), cache_odb=cache, callback=_progress_callback(progress)
+    )
+    if result.failed:
+        failed = ", ".join(sorted(names[str(h.value)] for h in result.failed)[:3])
         raise SourceUnreadable(
-            f"the DVC remote at {mask_url(str(to.path))} didn't take {len(done.failed)} files: "
-            + failed,
+            f"the DVC remote at {mask_url(str(target.path))} didn't take "
+            f"{len(result.failed)} files: " + failed,
             "Try again later; what arrived is not sent twice.",
         )
-    missing = {str(h.value): wanted[str(h.value)] for h in found.missing}
-    return missing, [sizes[str(h.value)] for h in done.transferred]
+    missing = {str(h.value): names[str(h.value)] for h in status.missing}
+    return missing, [sizes[str(h.value)] for h in result.transferred]
 
 
-def _callback(progress: Progress) -> Any:
+def _progress_callback(progress: Progress) -> Any:
     from fsspec.callbacks import Callback
 
-    class Told(Callback):  # type: ignore[misc]
+    class ProgressCallback(Callback):  # type: ignore[misc]
         def call(self, *_: Any, **__: Any) -> None:
             progress.update("sending data", done=self.value, total=self.size)
 
-    return Told()
+    return ProgressCallback()

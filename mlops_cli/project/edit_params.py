@@ -1,4 +1,4 @@
-"""Changing one value of ``params.yaml`` and leaving every other character as it is."""
+"""Replaces one value of ``params.yaml`` and leaves every other character as it is."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SCALAR = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s,#}]+""")
 
 
 def set_until(path: Path, until: str) -> None:
-    """Write ``ingest.until``; comments, order and quotes of all else stay, and so does a link.
+    """Write ``ingest.until``; comments, order, quotes and a symbolic link are preserved.
 
     Raises
     ------
     BadParams
-        If the file is written in a way in which the value cannot be replaced safely.
+        If the value can't be replaced safely, because of the way in which the file is written.
     """
     text = replace_until(path, until)
     with (
@@ -31,48 +31,48 @@ def set_until(path: Path, until: str) -> None:
 
 
 def replace_until(path: Path, until: str) -> str:
-    """What ``set_until`` would write.
+    """The text that ``set_until`` would write.
 
     Raises
     ------
     BadParams
-        If the value cannot be replaced safely.
+        If the value can't be replaced safely.
     """
     from mlops_cli.params.reading import read_yaml
 
-    # Line ends are kept too.
+    # With newline='' line ends are preserved too.
     with path.open(encoding="utf-8", newline="") as file:
         old = file.read()
-    new = _with_until(old, until)
-    wanted = read_yaml(old, path.name)
-    wanted["ingest"] = {**wanted["ingest"], "until": until}
-    if new is None or not _says(new, wanted):
+    new = _put_until(old, until)
+    expected = read_yaml(old, path.name)
+    expected["ingest"] = {**expected["ingest"], "until": until}
+    if new is None or not _parses_to(new, expected):
         raise BadParams(
-            f"ingest.until stands in {path.name} in a way that isn't safely replaced",
+            f"ingest.until is written in {path.name} in a way that isn't safely replaced",
             f'Set it by hand: until: "{until}"',
         )
     return new
 
 
-def _says(text: str, wanted: Any) -> bool:
+def _parses_to(text: str, expected: Any) -> bool:
     from mlops_cli.params.reading import read_yaml
 
     try:
-        return bool(read_yaml(text, "") == wanted)
+        return bool(read_yaml(text, "") == expected)
     except BadParams:
         return False
 
 
-def _with_until(text: str, until: str) -> str | None:
-    """The text with the value in its place; None where no plain value stands there."""
+def _put_until(text: str, until: str) -> str | None:
+    """The text with the new value; None if there is no plain value to replace."""
     from ruamel.yaml import YAML
 
     ingest: Any = YAML(typ="rt").load(text)["ingest"]
     lines = text.split("\n")
     if "until" not in ingest:
         line, column = ingest.lc.key(next(iter(ingest)))
-        between = ", " if ingest.fa.flow_style() else "\n" + " " * column
-        lines[line] = f'{lines[line][:column]}until: "{until}"{between}{lines[line][column:]}'
+        separator = ", " if ingest.fa.flow_style() else "\n" + " " * column
+        lines[line] = f'{lines[line][:column]}until: "{until}"{separator}{lines[line][column:]}'
         return "\n".join(lines)
     line, column = ingest.lc.key("until")
     colon = re.compile(r"""["']?until["']?\s*:[ \t]*""").match(lines[line], column)

@@ -1,4 +1,4 @@
-"""One run at a time: locks that the operating system frees when their holder dies."""
+"""File locks that the operating system releases when their holder dies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["lock", "wait_for_lock"]
 
 @contextmanager
 def lock(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock, or refuse at once.
+    """Hold a lock while the block runs; if another process holds it, raise at once.
 
     Raises
     ------
@@ -31,11 +31,11 @@ def lock(path: Path, what: str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise Busy(
-            f"{what} is held by another run (process {_holder(path)})",
+            f"{what} is held by another run (process {_read_holder(path)})",
             "Wait until it has ended, then run again.",
         ) from None
     try:
-        _name_holder(path)
+        _write_holder(path)
         yield
     finally:
         lock.release()
@@ -43,7 +43,7 @@ def lock(path: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def wait_for_lock(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock, after waiting for whoever has it; ``waiting`` is told once."""
+    """Hold a lock while the block runs; ``waiting`` is called once if it has to wait for it."""
     from filelock import FileLock, Timeout
 
     private_parent(path)
@@ -51,22 +51,22 @@ def wait_for_lock(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        waiting(f"waiting for process {_holder(path)}, which is still at work on this project")
+        waiting(f"waiting for process {_read_holder(path)}, which is still at work on this project")
         lock.acquire()
     try:
-        _name_holder(path)
+        _write_holder(path)
         yield
     finally:
         lock.release()
 
 
-def _holder(path: Path) -> str:
+def _read_holder(path: Path) -> str:
     with contextlib.suppress(OSError):
         return path.with_suffix(".pid").read_text(encoding="utf-8").strip() or "unknown"
     return "unknown"
 
 
-def _name_holder(path: Path) -> None:
-    # Only a help for messages: the lock itself is the operating system's.
+def _write_holder(path: Path) -> None:
+    # Only for messages: the lock itself is the operating system's.
     with contextlib.suppress(OSError):
         path.with_suffix(".pid").write_text(str(os.getpid()), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Trees of Git's merged three ways in its object store; neither index nor files are touched."""
+"""Three-way merge of Git trees in the object store; index and files aren't touched."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mlops_cli.project.git import Git
 __all__ = ["Merger", "Overlap", "Prefer", "changed_paths", "index_of"]
 
 Prefer = Literal["mine", "theirs"]
-"""Whose lines are taken where both sides changed the same ones."""
+"""Whose lines win where both sides changed the same ones."""
 
 _ABSENT = "000000"
 _REGULAR = ("100644", "100755")
 
 
 class Overlap(Exception):
-    """Both sides changed the same lines of a file, or one of them its kind."""
+    """Both sides changed the same lines of a file, or one of them changed its type."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -30,7 +30,7 @@ class Overlap(Exception):
 
 @dataclass(frozen=True)
 class _Change:
-    """A path's mode and object on two sides; the mode is 000000 where it is absent."""
+    """A path's mode and object id on two sides; the mode is 000000 if it is absent."""
 
     before: tuple[str, str]
     after: tuple[str, str]
@@ -38,18 +38,19 @@ class _Change:
 
 @dataclass
 class Merger:
-    """What differs between two trees, brought into a third.
+    """Applies the changes between two trees to a third one.
 
     Attributes
     ----------
     git
-        At the top of the repository: paths are relative to it.
+        Git at the top of the repository: paths are relative to it.
     generated
-        Which paths are made by the pipeline: they are never brought along.
+        Whether the pipeline generates a path: its changes are never applied.
     lists
-        Which files are lists of lines in any order, such as ``.gitignore``: both sides' lines stay.
+        Whether a file is a list of lines in any order, such as ``.gitignore``: the lines of both
+        sides are kept.
     overlaps
-        Paths where ``prefer`` has decided.
+        Paths for which ``prefer`` decided.
     """
 
     git: Git
@@ -59,47 +60,49 @@ class Merger:
     overlaps: set[str] = field(default_factory=set)
 
     def merged(self, base: str, mine: str, theirs: str) -> str:
-        """The tree ``theirs`` with what changed from ``base`` to ``mine``.
+        """The tree ``theirs`` with the changes from ``base`` to ``mine``.
 
         Raises
         ------
         Overlap
-            If both changed the same, and ``prefer`` is None.
+            If both sides changed the same lines, and ``prefer`` is None.
         """
-        own = changed_paths(self.git, base, mine)
-        other = changed_paths(self.git, base, theirs)
+        my_changes = changed_paths(self.git, base, mine)
+        their_changes = changed_paths(self.git, base, theirs)
         entries: dict[str, tuple[str, str]] = {}
-        for path, change in own.items():
+        for path, change in my_changes.items():
             if self.generated(path):
                 continue
-            if path not in other:
+            if path not in their_changes:
                 entries[path] = change.after
-            elif other[path].after != change.after:
-                entries[path] = self._both(path, change, other[path].after)
+            elif their_changes[path].after != change.after:
+                entries[path] = self._merge_entry(path, change, their_changes[path].after)
         with index_of(self.git, theirs) as index:
-            paths = set(self._paths(index))
-            # Removals first: a file may be where a folder was.
+            paths = set(self._list_paths(index))
+            # Removals first: a file may replace a folder.
             for path, (mode, oid) in sorted(entries.items(), key=lambda e: e[1][0] != _ABSENT):
                 line = f"{'0' if mode == _ABSENT else mode} {oid}\t{path}\0"
-                words = ("update-index", "-z", "--index-info")
-                self.git.run(*words, given=line, environment=index)
+                command = ("update-index", "-z", "--index-info")
+                self.git.run(*command, given=line, environment=index)
                 paths = paths - {path} if mode == _ABSENT else paths | {path}
-            # Git gives up a folder where a file is put in its place, and the other way round.
-            if lost := paths ^ set(self._paths(index)):
-                raise Overlap(min(lost))
+            # Git drops a folder if a file is added in its place, and the other way round.
+            if dropped := paths ^ set(self._list_paths(index)):
+                raise Overlap(min(dropped))
             return self.git.run("write-tree", environment=index).strip()
 
-    def _paths(self, index: dict[str, str]) -> list[str]:
+    def _list_paths(self, index: dict[str, str]) -> list[str]:
         return self.git.run("ls-files", "-z", environment=index).split("\0")
 
-    def _both(self, path: str, own: _Change, theirs: tuple[str, str]) -> tuple[str, str]:
-        """One entry of two that differ."""
-        mine, base = own.after, own.before
+    def _merge_entry(self, path: str, change: _Change, theirs: tuple[str, str]) -> tuple[str, str]:
+        """Merge the entry of a path that differs between the two sides."""
+        mine, base = change.after, change.before
         kinds = {mode for mode, _ in (mine, theirs)}
         if not kinds <= set(_REGULAR):
-            return self._chosen(path, mine, theirs)
+            return self._choose_side(path, mine, theirs)
         mode = mine[0] if base[0] == theirs[0] else theirs[0]
-        contents = [b"" if m == _ABSENT else self._blob(oid) for m, oid in (mine, base, theirs)]
+        contents = [
+            b"" if m == _ABSENT else self._read_blob(oid) for m, oid in (mine, base, theirs)
+        ]
         with tempfile.TemporaryDirectory(prefix="mlops-merge-") as folder:
             files = [Path(folder) / name for name in ("mine", "base", "theirs")]
             for file, content in zip(files, contents, strict=True):
@@ -108,10 +111,10 @@ class Merger:
             option = ["--union"] if self.lists(path) else []
             code, _, _ = self.git.attempt("merge-file", "--quiet", *option, *names)
             if code:
-                return self._of_lines(path, mode, contents, files, mine, theirs)
-            return mode, self._stored(files[0])
+                return self._merge_preferred(path, mode, contents, files, mine, theirs)
+            return mode, self._store_blob(files[0])
 
-    def _of_lines(
+    def _merge_preferred(
         self,
         path: str,
         mode: str,
@@ -120,45 +123,47 @@ class Merger:
         mine: tuple[str, str],
         theirs: tuple[str, str],
     ) -> tuple[str, str]:
-        """As ``prefer`` says: only in the lines that both changed, if the file has lines."""
-        self._chosen(path, mine, theirs)
+        """Merge with ``prefer``, which decides single lines, or the whole file if it is binary."""
+        self._choose_side(path, mine, theirs)
         files[0].write_bytes(contents[0])
         side = "--ours" if self.prefer == "mine" else "--theirs"
         code, _, _ = self.git.attempt("merge-file", "--quiet", side, *map(str, files))
         if code:  # it is binary
-            return self._chosen(path, mine, theirs)
-        return mode, self._stored(files[0])
+            return self._choose_side(path, mine, theirs)
+        return mode, self._store_blob(files[0])
 
-    def _chosen(self, path: str, mine: tuple[str, str], theirs: tuple[str, str]) -> tuple[str, str]:
+    def _choose_side(
+        self, path: str, mine: tuple[str, str], theirs: tuple[str, str]
+    ) -> tuple[str, str]:
         if self.prefer is None:
             raise Overlap(path)
         self.overlaps.add(path)
         return mine if self.prefer == "mine" else theirs
 
-    def _blob(self, oid: str) -> bytes:
+    def _read_blob(self, oid: str) -> bytes:
         return self.git.run_bytes("cat-file", "blob", oid, given=b"")
 
-    def _stored(self, file: Path) -> str:
+    def _store_blob(self, file: Path) -> str:
         return self.git.run("hash-object", "-w", "--no-filters", str(file)).strip()
 
 
 def changed_paths(git: Git, before: str, after: str) -> Mapping[str, _Change]:
-    """Path -> what it is on both sides, for each that differs between two trees."""
+    """Path -> mode and object id on both sides, for each path that differs between two trees."""
     fields = iter(
         git.run("diff-tree", "-r", "-z", "--no-renames", "--raw", before, after).split("\0")
     )
-    found = {}
-    for head in fields:
-        if not head.startswith(":"):
+    changes = {}
+    for header in fields:
+        if not header.startswith(":"):
             continue
-        old_mode, new_mode, old, new, _ = head[1:].split(" ")
-        found[next(fields)] = _Change((old_mode, old), (new_mode, new))
-    return found
+        old_mode, new_mode, old, new, _ = header[1:].split(" ")
+        changes[next(fields)] = _Change((old_mode, old), (new_mode, new))
+    return changes
 
 
 @contextmanager
 def index_of(git: Git, tree: str) -> Iterator[dict[str, str]]:
-    """An index of its own that holds a tree, as the environment that names it."""
+    """A temporary index that contains a tree, as the environment variables that select it."""
     with tempfile.TemporaryDirectory(prefix="mlops-index-") as folder:
         environment = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         git.run("read-tree", tree, environment=environment)

@@ -1,8 +1,8 @@
-"""The pipeline's stages: a table of modules with one signature.
+"""Table of the pipeline's stages: modules with one signature.
 
-Each stage's module has ``run(params, layout, progress) -> Summary``: files in, files out, nothing
-printed. A stage reads and writes only the paths of ``Layout``; what it reads of ``params`` is
-listed for it in ``dvc.yaml``. A further stage is one module and one row here.
+Each stage's module has ``run(params, layout, progress) -> Summary``: it reads files, writes files,
+and prints nothing. A stage reads and writes only the paths of ``Layout``; ``dvc.yaml`` lists the
+parameters that it reads. A new stage is one module and one row here.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ MODULES = {
     "evaluate": "mlops_cli.evaluation.stage",
     "register": "mlops_cli.registry.stage",
 }
-"""Each stage's module, in the order in which they run."""
+"""Each stage's module, in the order in which the stages run."""
 
 STAGES = tuple(MODULES)
 
 
 class Stage(Protocol):
-    """What each stage's module offers."""
+    """The interface of a stage's module."""
 
     def run(self, params: Params, layout: Layout, progress: Progress) -> Summary:
-        """Do the stage's work; on any error nothing half-written is left in place."""
+        """Run the stage; after any error no half-written file is left in place."""
 
 
 def load(name: str) -> Stage:
-    """The stage's module, imported only now: each brings its own heavy libraries."""
+    """Import a stage's module; not earlier, because each imports heavy libraries."""
     return cast("Stage", import_module(MODULES[name]))

@@ -1,4 +1,4 @@
-"""DVC's objects by their hash, fetched from a DVC remote into the cache where they are missing."""
+"""Fetches DVC objects, by their hash, from a DVC remote into the cache where they are missing."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FetchedObjects", "RemoteObjects"]
 
-_AT_ONCE = 16
-_SHOWN = 5
-_LARGEST = 100 << 30
-"""Bytes of an object whose size nothing states."""
+_PARALLEL = 16
+_MAX_SHOWN = 5
+_MAX_BYTES = 100 << 30
+"""The most bytes of an object whose size isn't stated."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class FetchedObjects:
     Attributes
     ----------
     files, bytes
-        How much was fetched; 0 if all was there.
+        How much was fetched; 0 if everything was in the cache.
     missing
         MD5 -> name of what is neither in the cache nor in a remote.
     tried
@@ -51,9 +51,9 @@ class FetchedObjects:
     tried: dict[str, str] = field(default_factory=dict)
 
     def refusal(self, what: str) -> NotFound:
-        """The error that says what is missing, what was tried, and what to do."""
+        """The error that names what is missing, the remotes that were tried, and a remedy."""
         names = sorted(self.missing.values())
-        listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        listed = ", ".join(names[:_MAX_SHOWN]) + (", ..." if len(names) > _MAX_SHOWN else "")
         if not self.tried:
             return NotFound(
                 f"{what} is not all in DVC's cache ({listed}), and the project has no DVC remote",
@@ -67,14 +67,14 @@ class FetchedObjects:
 
 
 class RemoteObjects(Objects):
-    """The objects in one project's cache, and in its DVC remotes.
+    """The objects in one project's cache and in its DVC remotes.
 
     Parameters
     ----------
     root
         The project.
     remote
-        The DVC remote to ask; by default the default one first, then all others.
+        The DVC remote to read; by default the default one first, then all others.
     """
 
     def __init__(
@@ -87,108 +87,108 @@ class RemoteObjects(Objects):
     def bring(
         self, wanted: Mapping[str, str], sizes: Mapping[str, int] = MappingProxyType({})
     ) -> FetchedObjects:
-        """Fetch into the cache what isn't there, of these objects (MD5 -> name) and their files.
+        """Fetch the objects (MD5 -> name), and the files of folders, that the cache lacks.
 
         Parameters
         ----------
         sizes
-            MD5 -> bytes, as far as they are stated; a remote that sends more is stopped.
+            MD5 -> bytes, as far as they are stated; a download of more is stopped.
 
         Raises
         ------
         SourceUnreadable
-            If something is missing, and a remote that may have it cannot be reached.
+            If something is missing, and a remote that may have it can't be reached.
         DataRefused
-            If a remote gives other bytes than the hash says, or more than it may.
+            If a remote sends bytes that don't match the hash, or more than allowed.
         NotFound
             If there is no remote of that name.
         """
-        brought = FetchedObjects()
-        if not self._lacking(wanted):
-            return brought
+        fetched = FetchedObjects()
+        if not self._find_missing(wanted):
+            return fetched
         with open_repo(self.root, index=False) as repo:
             self.use(Path(repo.cache.local.path))
             unreachable = []
-            for name in self._remotes(repo):
-                if not (lacking := self._lacking(wanted)):
+            for name in self._choose_remotes(repo):
+                if not (missing := self._find_missing(wanted)):
                     break
                 try:
-                    self._from(repo, name, lacking, wanted, sizes, brought)
+                    self._fetch_from(repo, name, missing, wanted, sizes, fetched)
                 except MlopsError:
                     raise
                 except Exception as error:
                     if is_full(error):
                         raise
-                    # Each kind of remote has errors of its own.
-                    url = brought.tried.setdefault(name, mask_url(_address(repo, name)))
-                    said = scrub(" ".join(str(error).split()), _address(repo, name))[:300]
-                    unreachable.append(f"{name} ({url}): {said or type(error).__name__}")
-        brought.missing = self._lacking(wanted)
-        if brought.missing and unreachable:
+                    # Each kind of remote raises its own errors.
+                    url = fetched.tried.setdefault(name, mask_url(_address(repo, name)))
+                    message = scrub(" ".join(str(error).split()), _address(repo, name))[:300]
+                    unreachable.append(f"{name} ({url}): {message or type(error).__name__}")
+        fetched.missing = self._find_missing(wanted)
+        if fetched.missing and unreachable:
             raise SourceUnreadable(
                 f"the DVC remote cannot be read: {'; '.join(unreachable)}",
                 "See that it can be reached (network, mount, credentials), or name another "
                 "with --remote; an empty one is filled by `mlops push`.",
             )
-        return brought
+        return fetched
 
-    def _remotes(self, repo: Repo) -> list[str]:
-        known = list(repo.config["remote"])
+    def _choose_remotes(self, repo: Repo) -> list[str]:
+        remotes = list(repo.config["remote"])
         if self.remote is not None:
-            if self.remote not in known:
+            if self.remote not in remotes:
                 raise NotFound(
                     f"there is no DVC remote {self.remote!r}",
-                    nearest(self.remote, known) or "Add one: dvc remote add --default NAME URL",
+                    nearest(self.remote, remotes) or "Add one: dvc remote add --default NAME URL",
                 )
             return [self.remote]
         default = repo.config["core"].get("remote")
-        return sorted(known, key=lambda name: name != default)
+        return sorted(remotes, key=lambda name: name != default)
 
-    def _lacking(self, wanted: Mapping[str, str]) -> dict[str, str]:
-        """What isn't in the cache; of a folder that is, its files."""
-        lacking: dict[str, str] = {}
-        for md5, name in wanted.items():
+    def _find_missing(self, objects: Mapping[str, str]) -> dict[str, str]:
+        """The objects that the cache lacks; for a folder that it has, the folder's files."""
+        missing: dict[str, str] = {}
+        for md5, name in objects.items():
             if self.had(md5) is None:
-                lacking[md5] = name
+                missing[md5] = name
             elif md5.endswith(".dir"):
                 files = self.tree(md5, name).items()
-                lacking |= {m: f"{name}/{path}" for path, m in files if self.had(m) is None}
-        return lacking
+                missing |= {m: f"{name}/{path}" for path, m in files if self.had(m) is None}
+        return missing
 
-    def _from(
+    def _fetch_from(
         self,
         repo: Repo,
         remote: str,
-        lacking: dict[str, str],
-        wanted: Mapping[str, str],
+        missing: dict[str, str],
+        objects: Mapping[str, str],
         sizes: Mapping[str, int],
-        brought: FetchedObjects,
+        fetched: FetchedObjects,
     ) -> None:
-        """Fetch from one remote: what is lacking, then the files of folders that came."""
+        """Fetch from one remote: what is missing, then the files of the folders that arrived."""
         source = repo.cloud.get_remote_odb(remote, "pull")
-        brought.tried[remote] = mask_url(_address(repo, remote))
-        _refuse_absent(source)
-        self._download(repo, source, lacking, self._limits(wanted, sizes), brought)
-        rest = {m: n for m, n in self._lacking(wanted).items() if m not in lacking}
-        if rest:
-            self._download(repo, source, rest, self._limits(wanted, sizes), brought)
+        fetched.tried[remote] = mask_url(_address(repo, remote))
+        _refuse_missing_folder(source)
+        self._download(repo, source, missing, self._size_limits(objects, sizes), fetched)
+        remaining = {m: n for m, n in self._find_missing(objects).items() if m not in missing}
+        if remaining:
+            self._download(repo, source, remaining, self._size_limits(objects, sizes), fetched)
 
-    def _limits(self, wanted: Mapping[str, str], sizes: Mapping[str, int]) -> dict[str, int]:
-        """MD5 -> the most bytes; no file of a folder is larger than all of them are stated."""
+    def _size_limits(self, objects: Mapping[str, str], sizes: Mapping[str, int]) -> dict[str, int]:
+        """MD5 -> the most bytes; a file may not be larger than its whole folder's stated size."""
         limits = {md5: size for md5, size in sizes.items() if not md5.endswith(".dir")}
-        for md5, name in wanted.items():
+        for md5, name in objects.items():
             if md5.endswith(".dir") and md5 in sizes and self.had(md5) is not None:
-                for own in self.tree(md5, name).values():
-                    limits.setdefault(own, sizes[md5])
+                for child_md5 in self.tree(md5, name).values():
+                    limits.setdefault(child_md5, sizes[md5])
         return limits
 
     def _download(
         self,
         repo: Repo,
         source: HashFileDB,
-        lacking: dict[str, str],
+        missing: dict[str, str],
         limits: Mapping[str, int],
-        brought: FetchedObjects,
+        fetched: FetchedObjects,
     ) -> None:
         from dvc_objects.fs.local import localfs
 
@@ -196,34 +196,34 @@ class RemoteObjects(Objects):
         work.mkdir(exist_ok=True)
         with (
             tempfile.TemporaryDirectory(prefix="fetch-", dir=work) as scratch,
-            ThreadPoolExecutor(_AT_ONCE) as pool,
+            ThreadPoolExecutor(_PARALLEL) as pool,
         ):
-            # Under a name of our own: what a file states as a hash is no name for a file yet.
+            # Numbered: a stated hash isn't checked yet, so it must not become a file's name.
             pairs = [
                 (md5, name, Path(scratch) / str(number))
-                for number, (md5, name) in enumerate(lacking.items())
+                for number, (md5, name) in enumerate(missing.items())
             ]
-            got = pool.map(lambda pair: _fetched(source, limits, *pair), pairs)
-            for done, ((md5, _, path), there) in enumerate(zip(pairs, got, strict=True), 1):
-                if there:
-                    brought.files += 1
-                    brought.bytes += path.stat().st_size
+            results = pool.map(lambda pair: _fetch_object(source, limits, *pair), pairs)
+            for done, ((md5, _, path), arrived) in enumerate(zip(pairs, results, strict=True), 1):
+                if arrived:
+                    fetched.files += 1
+                    fetched.bytes += path.stat().st_size
                     repo.cache.local.add(str(path), localfs, md5)
                     path.unlink(missing_ok=True)
                 self.progress.update("fetching data", done=done, total=len(pairs))
 
 
-def _fetched(
+def _fetch_object(
     source: HashFileDB, limits: Mapping[str, int], md5: str, name: str, target: Path
 ) -> bool:
-    """Download one object, if the remote has it, and no more than it may have."""
+    """Download one object, within its limit; return whether the remote has it."""
     from mlops_cli.project.transfers import receive
 
-    most = LARGEST_JSON if md5.endswith(".dir") else limits.get(md5, _LARGEST)
+    limit = LARGEST_JSON if md5.endswith(".dir") else limits.get(md5, _MAX_BYTES)
     place = source.oid_to_path(data_hash(md5, name))
-    # Not asked for beforehand: there, some file systems take an error for an absence.
+    # No check for existence before: some file systems report an error there as an absence.
     try:
-        receive(source.fs, str(place), target, name, most)
+        receive(source.fs, str(place), target, name, limit)
     except FileNotFoundError:
         target.unlink(missing_ok=True)
         return False
@@ -235,8 +235,8 @@ def _fetched(
     return True
 
 
-def _refuse_absent(source: HashFileDB) -> None:
-    """A folder that isn't there (a share that isn't mounted) must not look like an empty one."""
+def _refuse_missing_folder(source: HashFileDB) -> None:
+    """Refuse a missing folder (an unmounted share): it must not look like an empty remote."""
     folder = Path(source.path).parents[1] if source.fs.protocol == "local" else None
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")

@@ -1,4 +1,4 @@
-"""Whether Git is set to sign what it makes, and why it couldn't."""
+"""Git signing: whether it is configured, and why it failed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def signs_by_default(git: Git, what: Literal["commit", "tag"]) -> bool:
 
 
 def unsigned(git: Git, what: str, stderr: str) -> NotProject:
-    """Why there is no signature, by Git's settings and Git's own words."""
+    """The error for a failed signature, from Git's settings and its stderr."""
     kind, key = git.ask("config", "gpg.format") or "openpgp", git.ask("config", "user.signingkey")
-    words = [line.strip() for line in stderr.splitlines() if "[GNUPG:]" not in line]
-    said = "; ".join(word.removeprefix("error: ") for word in words if word)
+    lines = [line.strip() for line in stderr.splitlines() if "[GNUPG:]" not in line]
+    reasons = "; ".join(text.removeprefix("error: ") for text in lines if text)
     which = f"the key {key!r} (user.signingkey)" if key else "no key named (user.signingkey)"
     return NotProject(
-        f"{what} can't be signed with gpg.format {kind} and {which}: {said}",
+        f"{what} can't be signed with gpg.format {kind} and {which}: {reasons}",
         "With SSH: git config gpg.format ssh; git config user.signingkey ~/.ssh/id_ed25519.pub. "
         "With GnuPG: git config gpg.format openpgp; git config user.signingkey KEY, one of "
         "`gpg --list-secret-keys`. docs/registry.md has more.",

@@ -1,4 +1,4 @@
-"""What each stage said when it made its result, and how long it took: untracked, for people."""
+"""Each stage's summary and running time, kept untracked for display."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from mlops_cli.reporting import Summary, Table
 
 __all__ = ["load_failure", "load_summary", "save_failure", "save_summary"]
 
-
 KEPT = 20
+"""Summaries kept for each stage."""
 
 
 def save_summary(layout: Layout, stage: str, summary: Summary, seconds: float) -> None:
-    """Keep a stage's summary and its measured seconds, for the result that is there now.
+    """Save a stage's summary and running time under the hash of its current result.
 
-    So that after a checkout of another commit or experiment nobody sees this one's words.
+    So after a checkout of another commit or experiment, no summary of this one is shown.
     """
     content = {"seconds": round(seconds, 3), "summary": asdict(summary)}
     write_json(_path(layout, stage), content)
-    kept = sorted(_folder(layout).glob(f"{stage}-*.json"), key=lambda p: p.stat().st_mtime)
-    for old in kept[:-KEPT]:
+    summaries = sorted(_folder(layout).glob(f"{stage}-*.json"), key=lambda p: p.stat().st_mtime)
+    for old in summaries[:-KEPT]:
         old.unlink(missing_ok=True)
 
 
 def load_summary(layout: Layout, stage: str) -> tuple[Summary, float] | None:
-    """What the stage said and how long it took when it made the result that is there now.
+    """Summary and running time of the stage run that made the current result.
 
-    None if there is no result, or it was not made here (but pulled, say).
+    None if there is no result, or it wasn't made here (but pulled, for example).
     """
     try:
-        kept: dict[str, Any] = read_json(_path(layout, stage))
+        record: dict[str, Any] = read_json(_path(layout, stage))
     except (NotFound, DataRefused, FileNotFoundError, ValueError):
         return None
-    said = kept["summary"]
-    shown = tuple(
+    fields = record["summary"]
+    tables = tuple(
         Table(t["title"], tuple(t["columns"]), tuple(tuple(r) for r in t["rows"]))
-        for t in said["tables"]
+        for t in fields["tables"]
     )
-    summary = Summary(said["headline"], shown, tuple(said["warnings"]), said["facts"])
-    return summary, kept["seconds"]
+    summary = Summary(fields["headline"], tables, tuple(fields["warnings"]), fields["facts"])
+    return summary, record["seconds"]
 
 
 def save_failure(layout: Layout, stage: str, message: str) -> None:
-    """Keep the sentence that a stage ended with, for who started it."""
+    """Save the message of a failed stage, for the process that started the stage."""
     write_json(layout.work / "failure.json", {"stage": stage, "message": message})
 
 
 def load_failure(layout: Layout, stage: str) -> str | None:
-    """The sentence that a stage ended with when it last failed."""
+    """The message of the stage that failed last; None if that was another stage."""
     try:
-        kept = read_json(layout.work / "failure.json")
+        record = read_json(layout.work / "failure.json")
     except (NotFound, DataRefused, ValueError):
         return None
-    return str(kept["message"]) if kept["stage"] == stage else None
+    return str(record["message"]) if record["stage"] == stage else None
 
 
 def _folder(layout: Layout) -> Path:

@@ -1,8 +1,8 @@
-"""A working tree, its index and its branch brought to another state: wholly, also after a kill.
+"""Crash-safe switch of a working tree, its index and its branch to another state.
 
-What is to be done is written down before anything changes. Each file is replaced at once; a run
-that was killed is completed by the next one, which sees by a file's content whether it was
-reached. No content is overwritten that isn't in Git's object store.
+A journal is written before anything changes. Each file is replaced at once. If a run is killed, the
+next one completes it, and tells from a file's content whether the file is done. Content that isn't
+in Git's object store is never overwritten.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from mlops_cli.project.worktree import changed_files, find_obstacle, remove, wor
 __all__ = ["BEFORE", "Switch", "refuse_half_pulled", "unfinished_switch"]
 
 BEFORE = "refs/mlops/before-pull"
-"""Names what was here before the last pull that moved own work."""
+"""The ref of the state before the last pull that rebased local work."""
 
-_SHOWN = 10
+_MAX_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Switch:
-    """From one state of a clone to another.
+    """A change of a clone from one state to another.
 
     Attributes
     ----------
     branch
         The branch that moves from the commit ``head`` to ``tip``.
     before, after
-        Trees of the files.
+        Git trees of the files.
     index_before, index
-        Trees of the index.
+        Git trees of the index.
     generated
-        Paths that may be overwritten whatever they hold: the pipeline makes them.
+        Paths that may be overwritten whatever they contain, because the pipeline generates them.
     """
 
     branch: str
@@ -52,7 +52,7 @@ class Switch:
     generated: tuple[str, ...] = ()
 
     def reversed(self) -> Switch:
-        """The way back."""
+        """The opposite switch."""
         return replace(
             self,
             head=self.tip,
@@ -64,43 +64,43 @@ class Switch:
         )
 
     def begin(self, root: Path) -> None:
-        """Write down what is going to be done.
+        """Write the journal.
 
         Raises
         ------
         NotProject
-            If a file would be overwritten that is nowhere else.
+            If a file would be overwritten whose content exists nowhere else.
         """
-        self._refuse_losing(worktree_top(root))
+        self._refuse_lost_work(worktree_top(root))
         write_json(_journal(root), asdict(self))
 
     def apply(self, root: Path) -> None:
-        """Bring files, index and branch there; what is there already stays.
+        """Update files, index and branch; those that are up to date already stay.
 
         Raises
         ------
         NotProject
-            If a file was edited since it was begun; all else is as it was.
+            If a file was edited since the switch began; nothing was changed then.
         """
         git = worktree_top(root)
-        self._refuse_losing(git)
+        self._refuse_lost_work(git)
         self._write_files(git, _journal(root).parent)
         git.run("read-tree", "--reset", self.index)
         git.attempt("update-index", "-q", "--refresh")
         if git.resolve(f"refs/heads/{self.branch}") != self.tip:
-            why = "mlops pull --rebase"
-            git.run("update-ref", "-m", why, f"refs/heads/{self.branch}", self.tip, self.head)
+            reason = "mlops pull --rebase"
+            git.run("update-ref", "-m", reason, f"refs/heads/{self.branch}", self.tip, self.head)
 
     def end(self, root: Path) -> None:
-        """Note that it is done."""
+        """Remove the journal: the switch is complete."""
         _journal(root).unlink(missing_ok=True)
 
     def _write_files(self, git: Git, scratch: Path) -> None:
         changed = changed_paths(git, self.before, self.after)
-        gone = [p for p, c in changed.items() if c.after[0] == "000000"]
-        for path in gone:
+        removed = [p for p, c in changed.items() if c.after[0] == "000000"]
+        for path in removed:
             remove(git.root, path)
-        new = [path for path in changed if path not in set(gone)]
+        new = [path for path in changed if path not in set(removed)]
         with (
             tempfile.TemporaryDirectory(prefix="pull-", dir=scratch) as folder,
             index_of(git, self.after) as index,
@@ -109,38 +109,38 @@ class Switch:
             prefix = f"--prefix={folder}/"
             git.run("checkout-index", "-z", "--stdin", prefix, given=names, environment=index)
             for path in new:
-                made, target = Path(folder) / path, git.root / path
-                if os.path.lexists(made):  # a submodule has no file
+                source, target = Path(folder) / path, git.root / path
+                if os.path.lexists(source):  # a submodule has no file
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    made.replace(target)
+                    source.replace(target)
 
-    def _refuse_losing(self, git: Git) -> None:
-        """Refuse where a file to be changed holds what none of the known trees has."""
+    def _refuse_lost_work(self, git: Git) -> None:
+        """Refuse if a file to be changed has content that none of the known trees has."""
         changed = set(changed_paths(git, self.before, self.after))
         for path in changed:
-            if odd := find_obstacle(git.root, path, changed):
+            if obstacle := find_obstacle(git.root, path, changed):
                 raise NotProject(
-                    f"{path} cannot be put in place: {odd}",
+                    f"{path} cannot be put in place: {obstacle}",
                     "Move or rename it, or bring the branch here with Git's own commands.",
                 )
-        mine = {path for path in changed if not self._is_generated(path)}
+        unsaved = {path for path in changed if not self._is_generated(path)}
         for tree in (self.before, self.after, self.head, self.tip, self.index_before):
-            if mine:
-                mine &= changed_files(git, tree, mine)
-        if mine:
-            more = f" and {len(mine) - _SHOWN} more" if len(mine) > _SHOWN else ""
+            if unsaved:
+                unsaved &= changed_files(git, tree, unsaved)
+        if unsaved:
+            more = f" and {len(unsaved) - _MAX_SHOWN} more" if len(unsaved) > _MAX_SHOWN else ""
             raise NotProject(
                 "pulling would overwrite what only you have: "
-                f"{', '.join(sorted(mine)[:_SHOWN])}{more}",
+                f"{', '.join(sorted(unsaved)[:_MAX_SHOWN])}{more}",
                 "Move them elsewhere or commit them, then pull again.",
             )
 
     def _is_generated(self, path: str) -> bool:
-        return any(path == own or path.startswith(f"{own}/") for own in self.generated)
+        return any(path == prefix or path.startswith(f"{prefix}/") for prefix in self.generated)
 
 
 def unfinished_switch(root: Path) -> Switch | None:
-    """The switch that a kill has left half done; None if there is none."""
+    """The switch that a kill interrupted; None if there is none."""
     try:
         content = read_json(_journal(root))
     except NotFound:
@@ -149,12 +149,12 @@ def unfinished_switch(root: Path) -> Switch | None:
 
 
 def refuse_half_pulled(root: Path) -> None:
-    """Refuse to work on files that a killed pull has left half old, half new.
+    """Refuse to work on the mix of old and new files that an interrupted pull leaves.
 
     Raises
     ------
     NotProject
-        If there are such.
+        If a pull was interrupted.
     """
     if _journal(root).is_file():
         raise NotProject(

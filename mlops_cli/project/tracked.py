@@ -1,7 +1,7 @@
-"""What Git tracks in a project, looked at before the project's paths are used.
+"""Checks of what Git tracks, before the project's paths are used.
 
-Git brings links, and whatever lies in folders of DVC's and of ours, into a clone. A link that leads
-out of the repository would let a stranger choose what is read and written elsewhere; a tracked
+A clone contains links, and whatever was committed in DVC's folders and ours. A link that leads out
+of the repository would let a stranger choose what is read and written elsewhere. A tracked
 ``.mlops`` or ``.dvc/tmp`` would be taken for this clone's own state.
 """
 
@@ -22,12 +22,12 @@ from mlops_cli.project.git import Git, GitMissing
 
 __all__ = ["refuse_unsafe", "tracked_files"]
 
-_OWN = ((".mlops",), (".dvc", "tmp"), (".dvc", "config.local"))
-"""Never tracked: state and settings of one clone."""
-_READ = ("dvc.lock", "dvc.yaml", ".dvcignore", ".gitignore")
-"""Files of a project's own folder that commands read, beside params.yaml."""
-_STATE = frozenset({".git", ".dvc", ".mlops"})
-_FILES = frozenset(
+_LOCAL_PATHS = ((".mlops",), (".dvc", "tmp"), (".dvc", "config.local"))
+"""State and settings of one clone, which must not be tracked."""
+_READ_FILES = ("dvc.lock", "dvc.yaml", ".dvcignore", ".gitignore")
+"""Files in a project's own folder that commands read, besides params.yaml."""
+_STATE_FOLDERS = frozenset({".git", ".dvc", ".mlops"})
+_FILE_OPTIONS = frozenset(
     {
         "cert_path",
         "configpath",
@@ -40,27 +40,27 @@ _FILES = frozenset(
     }
 )
 """Options of a DVC remote that name a file."""
-_BOOLEAN = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})
-_SETTLED = 2_000_000_000
-"""Nanoseconds after which the times of a file tell one write from another."""
-_LISTED: dict[Path, tuple[tuple[int, ...], str]] = {}
-"""Project -> the state of its index, and what Git listed then."""
+_BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})
+_SETTLED_NS = 2_000_000_000
+"""Nanoseconds after which the timestamps of a file distinguish one write from another."""
+_LISTINGS: dict[Path, tuple[tuple[int, ...], str]] = {}
+"""Cache: project -> state of its index, and Git's listing in that state."""
 _LINK = re.compile(r"120000 (?:blob )?([0-9a-f]{40,64})[^\t]*\t(.+)", re.DOTALL)
 
 
 def refuse_unsafe(root: Path, commit: str | None = None) -> None:
-    """Refuse a repository whose links or settings reach beyond it.
+    """Refuse a repository whose links or settings lead out of it.
 
     Parameters
     ----------
     commit
-        The commit to look at, before it is put in place; by default the files as they are.
+        The commit to check before it is checked out; by default the files as they are.
 
     Raises
     ------
     DataRefused
-        If a tracked link leads out of the repository, or what is only a clone's own is tracked;
-        or if a pipe, a socket or a device stands where a file of the project would be read.
+        If a tracked link leads out of the repository, or a clone's own state is tracked; or if a
+        pipe, a socket or a device is in the place of a project file that would be read.
     BadParams
         If `.dvc/config` names commands, or files and folders outside of the project.
     """
@@ -68,19 +68,19 @@ def refuse_unsafe(root: Path, commit: str | None = None) -> None:
         _refuse_special(root)
     git = Git(root)
     try:
-        listed = _listed(git, commit)
-    except GitMissing:  # as in a container, where the files didn't come by Git
+        listing = _list_entries(git, commit)
+    except GitMissing:  # as in a container, whose files aren't a clone
         return
-    if listed is None:
+    if listing is None:
         return
-    # Of the folder that Git tracks, the project may be a part.
+    # The project may be a subfolder of the repository.
     prefix = _prefix(git)
     top = root.resolve() if not prefix else _top(git)
-    for entry in listed.split("\0"):
+    for entry in listing.split("\0"):
         name = entry.partition("\t")[2]
-        _refuse_own(name.removeprefix(prefix))
-        if found := _LINK.fullmatch(entry):
-            target = _target(git, top / name, found[1], commit)
+        _refuse_local_path(name.removeprefix(prefix))
+        if link := _LINK.fullmatch(entry):
+            target = _read_target(git, top / name, link[1], commit)
             if target is not None and _leads_out(name, target):
                 raise DataRefused(
                     f"{name!a} is a link to {target!a}, which is not in this repository",
@@ -103,20 +103,23 @@ def _is_circular(link: Path) -> bool:
 
 
 def tracked_files(root: Path) -> list[str]:
-    """Names of the tracked files, below the project; none where there is no Git to be asked."""
+    """Paths of the tracked files, relative to the project; none if Git isn't installed."""
     git = Git(root)
     try:
-        listed = _listed(git, None) or ""
+        listing = _list_entries(git, None) or ""
         prefix = _prefix(git)
     except GitMissing:
         return []
-    names = (entry.partition("\t")[2] for entry in listed.split("\0"))
+    names = (entry.partition("\t")[2] for entry in listing.split("\0"))
     return [name.removeprefix(prefix) for name in names if name and name.startswith(prefix)]
 
 
 def _refuse_special(root: Path) -> None:
-    """Refuse pipes and the like, as an archive may bring them: who reads one waits for ever."""
-    for path in (*(root / name for name in _READ), *_entries(root, "reports", "models", ".dvc")):
+    """Refuse pipes and the like, which an archive may contain: reading one blocks for ever."""
+    for path in (
+        *(root / name for name in _READ_FILES),
+        *_list_folders(root, "reports", "models", ".dvc"),
+    ):
         try:
             mode = path.stat().st_mode
         except OSError:  # not there, or a link to nothing
@@ -128,44 +131,44 @@ def _refuse_special(root: Path) -> None:
             )
 
 
-def _entries(root: Path, *folders: str) -> Iterator[Path]:
+def _list_folders(root: Path, *folders: str) -> Iterator[Path]:
     for folder in folders:
-        # Where a link leads isn't known yet.
+        # Links haven't been checked yet.
         if not (root / folder).is_symlink():
             with suppress(OSError):
                 yield from sorted((root / folder).iterdir())
 
 
-def _listed(git: Git, commit: str | None) -> str | None:
+def _list_entries(git: Git, commit: str | None) -> str | None:
     if commit is not None:
         return git.ask("ls-tree", "-r", "-z", "--full-tree", commit)
-    # A command asks several times. Only Git's own answer is kept, and only as long as its index is
-    # the same file: what the names stand for is looked at each time.
+    # A command lists the files several times. Only Git's listing is cached, and only as long as its
+    # index is the same file; the listed files themselves are examined each time.
     state = _index_state(git.root)
-    if state is None or _LISTED.get(git.root, (None, ""))[0] != state:
-        listed = git.ask("ls-files", "--stage", "--full-name", "-z", ":/")
-        if state is None or listed is None:
-            return listed
-        _LISTED.clear()
-        _LISTED[git.root] = state, listed
-    return _LISTED[git.root][1]
+    if state is None or _LISTINGS.get(git.root, (None, ""))[0] != state:
+        listing = git.ask("ls-files", "--stage", "--full-name", "-z", ":/")
+        if state is None or listing is None:
+            return listing
+        _LISTINGS.clear()
+        _LISTINGS[git.root] = state, listing
+    return _LISTINGS[git.root][1]
 
 
 def _index_state(root: Path) -> tuple[int, ...] | None:
-    """What is another as soon as Git writes the index; None where that can't be told.
+    """State of the index file, which differs after each write; None if that isn't certain.
 
-    So it is for an index elsewhere than in the project's own `.git`, and for one so new that a
-    second write may leave the same times.
+    None for an index elsewhere than in the project's own `.git`, and for one so new that a second
+    write may leave the same timestamps.
     """
     if any(name in os.environ for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")):
         return None
     try:
-        found = (root / ".git" / "index").stat()
+        status = (root / ".git" / "index").stat()
     except OSError:
         return None
-    if time.time_ns() - found.st_mtime_ns < _SETTLED:
+    if time.time_ns() - status.st_mtime_ns < _SETTLED_NS:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _prefix(git: Git) -> str:
@@ -176,17 +179,17 @@ def _top(git: Git) -> Path:
     return Path(git.run("rev-parse", "--show-toplevel").strip())
 
 
-def _refuse_own(name: str) -> None:
-    names = tuple(name.casefold().split("/"))
-    for own in _OWN:
-        if names[: len(own)] == own:
+def _refuse_local_path(name: str) -> None:
+    parts = tuple(name.casefold().split("/"))
+    for local in _LOCAL_PATHS:
+        if parts[: len(local)] == local:
             raise DataRefused(
-                f"{name!a} is tracked by Git, but {'/'.join(own)} is each clone's own",
-                f"Don't trust this repository, or: git rm -r --cached {'/'.join(own)}",
+                f"{name!a} is tracked by Git, but {'/'.join(local)} is each clone's own",
+                f"Don't trust this repository, or: git rm -r --cached {'/'.join(local)}",
             )
 
 
-def _target(git: Git, path: Path, blob: str, commit: str | None) -> str | None:
+def _read_target(git: Git, path: Path, blob: str, commit: str | None) -> str | None:
     if commit is not None:
         return git.ask("cat-file", "blob", blob)
     try:
@@ -196,9 +199,9 @@ def _target(git: Git, path: Path, blob: str, commit: str | None) -> str | None:
 
 
 def _leads_out(name: str, target: str) -> bool:
-    """Whether a link leads out, or into what is Git's, DVC's or ours.
+    """Whether a link leads out of the repository, or into a folder of Git's, DVC's or ours.
 
-    Only the first parts may be ``..``: further on, they would count from where another link leads.
+    Only its first parts may be ``..``: later ones would be relative to the target of another link.
     """
     folder, names = name.split("/")[:-1], target.split("/")
     if target.startswith("/") or "\\" in target:
@@ -208,74 +211,75 @@ def _leads_out(name: str, target: str) -> bool:
             if not folder:
                 return True
             folder.pop()
-    own = {part.rstrip(" .").casefold() for part in (*name.split("/"), *folder, *names)}
-    return ".." in names or bool(own & _STATE)
+    touched = {part.rstrip(" .").casefold() for part in (*name.split("/"), *folder, *names)}
+    return ".." in names or bool(touched & _STATE_FOLDERS)
 
 
 def _refuse_config(git: Git, commit: str | None) -> None:
-    """Refuse committed settings of DVC's by which a stranger could run, read or write anything."""
-    own = git.root / ".dvc"
+    """Refuse committed DVC settings with which a stranger could run, read or write anything."""
+    folder = git.root / ".dvc"
     if commit is None:
-        config, other = _settings(own / "config"), _settings(own / "config.local")
+        config, local = _read_settings(folder / "config"), _read_settings(folder / "config.local")
     else:
-        config = _parsed((git.read(commit, ".dvc/config") or "").splitlines())
-        other = _settings(own / "config.local")
-    for section, option, value in _reaching(config, own):
-        # What somebody says in settings of their own, counts instead.
-        if option not in other.get(section, {}):
+        config = _parse_settings((git.read(commit, ".dvc/config") or "").splitlines())
+        local = _read_settings(folder / "config.local")
+    for section, option, value in _unsafe_settings(config, folder):
+        # The user's own setting overrides it.
+        if option not in local.get(section, {}):
             raise BadParams(
                 f"{option} of [{section}] in .dvc/config is {value!a}: a repository may not "
                 "choose commands, nor files and folders outside of itself",
                 "If that is right, say so in your own settings: dvc config --local "
-                f"{_key(section)}.{option} ...",
+                f"{_section_name(section)}.{option} ...",
             )
 
 
-def _reaching(config: Mapping[str, Any], own: Path) -> Iterator[tuple[str, str, str]]:
+def _unsafe_settings(config: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Section, option and value of the settings that name commands, or files outside."""
     for section, options in config.items():
         if not isinstance(options, dict):
             continue
         kind = section.partition('"')[0].strip(" '\"")
         for option, value in options.items():
             if kind == "remote":
-                names_file = option in _FILES and str(value).lower() not in _BOOLEAN
-                reaches = option.endswith("command") or (names_file and _is_outside(value, own))
+                names_file = option in _FILE_OPTIONS and str(value).lower() not in _BOOLEANS
+                unsafe = option.endswith("command") or (names_file and _is_outside(value, folder))
             else:
-                reaches = kind == "cache" and option == "dir" and _is_outside(value, own)
-            if reaches:
+                unsafe = kind == "cache" and option == "dir" and _is_outside(value, folder)
+            if unsafe:
                 yield section, option, str(value)
 
 
-def _is_outside(value: object, own: Path) -> bool:
-    path = os.path.normpath(own / os.path.expanduser(str(value)))  # noqa: PTH111 - text
-    root = own.parent
+def _is_outside(value: object, folder: Path) -> bool:
+    path = os.path.normpath(folder / os.path.expanduser(str(value)))  # noqa: PTH111 - text
+    root = folder.parent
     return not Path(path).is_relative_to(root) or ".git" in Path(path).relative_to(root).parts
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        return _parsed(path.read_bytes().decode("utf-8", "replace").splitlines())
+        return _parse_settings(path.read_bytes().decode("utf-8", "replace").splitlines())
     except OSError:
         return {}
 
 
-def _parsed(lines: list[str]) -> dict[str, Any]:
+def _parse_settings(lines: list[str]) -> dict[str, Any]:
     """Sections -> options, as DVC reads them: in small letters."""
     from configobj import ConfigObj, ConfigObjError
 
     try:
-        return _lowered(ConfigObj(lines).dict())
+        return _lower_keys(ConfigObj(lines).dict())
     except (ConfigObjError, RecursionError) as error:
-        said = " ".join(str(error).split())
-        raise BadParams(f".dvc/config cannot be read: {said}", "Correct it.") from None
+        message = " ".join(str(error).split())
+        raise BadParams(f".dvc/config cannot be read: {message}", "Correct it.") from None
 
 
-def _lowered(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _lower_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        str(key).lower(): _lowered(value) if isinstance(value, dict) else value
+        str(key).lower(): _lower_keys(value) if isinstance(value, dict) else value
         for key, value in tree.items()
     }
 
 
-def _key(section: str) -> str:
+def _section_name(section: str) -> str:
     return section.strip("'").replace(' "', ".").strip('"')

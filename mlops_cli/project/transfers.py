@@ -1,4 +1,4 @@
-"""A download that is stopped where a remote sends more than it may."""
+"""Downloads with a size limit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ __all__ = ["receive"]
 
 
 def receive(files: Any, place: str, target: Path, name: str, most: int) -> None:
-    """Download a file; what has come of one that is too large is removed.
+    """Download a file; what has arrived of one that is too large is removed.
 
     Parameters
     ----------
     files
         The remote's file system.
+    most
+        The most bytes.
 
     Raises
     ------
@@ -40,9 +42,9 @@ def receive(files: Any, place: str, target: Path, name: str, most: int) -> None:
             raise refusals[0]
 
     try:
-        # Called as bytes come, and where the remote says how many will.
+        # The hook runs as bytes arrive, and if the remote states the size.
         files.get_file(place, str(target), callback=Callback(hooks={"check": check}))
-        # Not every file system tells of its bytes.
+        # Not every file system calls the hook.
         check(None, target.stat().st_size)
     except Exception:
         if refusals:

@@ -1,4 +1,4 @@
-"""Files of a working tree, compared with trees of Git's."""
+"""Files of a working tree, compared with Git trees."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["changed_files", "find_obstacle", "remove", "worktree_top"]
 
 
 def worktree_top(root: Path) -> Git:
-    """Git, asked at the top of the repository that a project lies in."""
+    """Git at the top folder of the repository that contains a project."""
     return Git(Path(Git(root).run("rev-parse", "--show-toplevel").rstrip("\n")))
 
 
 def changed_files(git: Git, tree: str, paths: set[str]) -> set[str]:
-    """Those of some paths whose files are not as a tree has them."""
+    """The paths whose files differ from a tree."""
     with index_of(git, tree) as index:
         git.attempt("update-index", "-q", "--refresh", environment=index)
-        listed = git.run("diff-files", "-z", "--name-only", environment=index)
-        there = set(git.run("ls-files", "-z", environment=index).split("\0"))
-    dirty = set(listed.split("\0"))
-    return {p for p in paths if (p in dirty if p in there else os.path.lexists(git.root / p))}
+        modified = git.run("diff-files", "-z", "--name-only", environment=index)
+        tracked = set(git.run("ls-files", "-z", environment=index).split("\0"))
+    dirty = set(modified.split("\0"))
+    return {p for p in paths if (p in dirty if p in tracked else os.path.lexists(git.root / p))}
 
 
 def find_obstacle(top: Path, path: str, changed: set[str]) -> str | None:
-    """Why a file cannot be written; None where nothing is in its way."""
+    """Why a file can't be written; None if nothing is in its way."""
     if "\ufffd" in path:
         return "its name is not UTF-8"
     for parent in list(Path(path).parents)[:-1]:
@@ -38,7 +38,7 @@ def find_obstacle(top: Path, path: str, changed: set[str]) -> str | None:
 
 
 def remove(top: Path, path: str) -> None:
-    """Remove a file, and the folders that it leaves empty."""
+    """Remove a file, and the folders that become empty."""
     target = top / path
     if os.path.lexists(target):
         target.unlink()

@@ -1,4 +1,4 @@
-"""Texts put into a folder that is the user's own: never over other work, unless told to."""
+"""Writes generated files without overwriting the user's, unless ``force``."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["write_files"]
 
 
 def write_files(folder: Path, wanted: Mapping[str, str], *, force: bool = False) -> list[str]:
-    """Write texts by their path below a folder; give these paths.
+    """Write texts by their path below a folder; return these paths.
 
     Raises
     ------
     Usage
-        If one of them is there and differs, unless ``force``; or the folder can't be written.
+        If a file exists with other content, unless ``force``; or if the folder can't be written to.
     """
     try:
-        foreign = [path for path, text in wanted.items() if _differs(folder / path, text)]
-        if foreign and not force:
+        conflicts = [path for path, text in wanted.items() if _differs(folder / path, text)]
+        if conflicts and not force:
             raise Usage(
-                f"{', '.join(foreign)} would be overwritten in {folder}",
+                f"{', '.join(conflicts)} would be overwritten in {folder}",
                 "Keep it, or add --force to replace it.",
             )
         for path, text in wanted.items():

@@ -1,1 +1,1 @@
-"""The way of a version to a stage: promote, roll back, replay of logged requests."""
+"""Promotion of versions to registry stages, rollback, and replay of logged requests."""

@@ -1,4 +1,4 @@
-"""A version into a stage, and back: rules, approvals, promotions and rollbacks."""
+"""Promotion and rollback: rules of a stage, approvals, and the change itself."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ if TYPE_CHECKING:
 
 __all__ = ["approve", "promote", "rollback"]
 
-_TRIES = 8
-"""How often a promotion is tried again after somebody else's change that doesn't touch it."""
+_MAX_TRIES = 8
+"""Attempts of a promotion that concurrent changes, which don't touch it, have made outdated."""
 
 
 def promote(
     session: Session, wanted: str, stage: str, why: str = "", since: str | None = None
 ) -> tuple[Assignment, bool]:
-    """Put a version into a stage; the second value says whether it wasn't there yet.
+    """Put a version into a stage; the second value is False if it was there already.
 
     Parameters
     ----------
     since
-        The version that the stage has to hold now; None: what it held when this clone last
-        looked, unless a newer version comes after an older one.
+        The version that the stage has to hold now; None: what it held when this clone last looked,
+        unless a newer version follows an older one.
 
     Raises
     ------
     NotFound
         If there is no such version or stage.
     ModelRefused
-        If the stage's rule isn't fulfilled, or the logged requests speak against it.
+        If the stage's rule isn't met, or the replay of logged requests refuses the version.
     Busy
-        If somebody else has put another version there meanwhile.
+        If somebody else has put another version there in the meantime.
     """
-    rule = _rule(session, stage)
+    rule = _read_rule(session, stage)
     _note_difference(session, stage, rule)
     _refuse_unpublished(session, session.registry().find(wanted))
     replayed: set[str] = set()
 
     def choose(registry: Registry) -> Version:
         version = registry.find(wanted)
-        held = registry.in_stage(stage)
-        if held != version:
+        current = registry.in_stage(stage)
+        if current != version:
             refuse_unseen(registry, stage, session.seen, since, version)
             _check_rule(session, rule, version, stage)
-            # The first version of a stage has no answers to be compared with.
-            if held is not None and version.number not in replayed:
+            # For the first version of a stage there are no responses to compare with.
+            if current is not None and version.number not in replayed:
                 _check_replay(session, rule, version, stage)
                 replayed.add(version.number)
         return version
@@ -68,35 +68,34 @@ def promote(
 def rollback(
     session: Session, stage: str, to: str | None = None, why: str = "", since: str | None = None
 ) -> tuple[Assignment, bool]:
-    """Put the version into a stage again that the present one replaced, or an earlier one.
+    """Put the previous version of a stage, or an earlier one, into the stage again.
 
     Parameters
     ----------
     since
-        The version that it goes back from; None: the one that was in the stage when this clone
-        last looked.
+        The version to be replaced; None: the one that was in the stage when this clone last looked.
 
     Raises
     ------
     NotFound
         If there is no earlier version, or ``to`` has never been in the stage.
     Busy
-        If the stage holds another version meanwhile.
+        If the stage holds another version by now.
     """
-    _rule(session, stage)
+    _read_rule(session, stage)
 
     def choose(registry: Registry) -> Version:
         if to is None or registry.find(to) != registry.in_stage(stage):
             refuse_unseen(registry, stage, session.seen, since)
-        registry = _rules(session).history(stage)
+        registry = _read_rules(session).history(stage)
         if to is None:
-            found = registry.before(stage)
-            if found is None:
+            previous = registry.before(stage)
+            if previous is None:
                 raise NotFound(
                     f"{session.name} has no earlier version in {stage} to go back to",
                     "`mlops models` shows what was where.",
                 )
-            return found
+            return previous
         version = registry.find(to)
         if not registry.was_in(version, stage):
             raise NotFound(
@@ -109,22 +108,22 @@ def rollback(
 
 
 def approve(session: Session, wanted: str, stage: str, why: str = "", *, sign: bool = False) -> str:
-    """Say, in one's own name, that a version may enter a stage; give the tag's name.
+    """Approve a version for a stage, in the user's own name; return the tag's name.
 
     Raises
     ------
     NotFound
         If there is no such version or stage.
     ModelRefused
-        If the stage's rule names approvers, and this isn't one of them.
+        If the stage's rule names approvers, and the user isn't one of them.
     NotProject
-        If it can't be signed.
+        If the approval can't be signed.
     """
-    rule, registry = _rule(session, stage), session.registry()
+    rule, registry = _read_rule(session, stage), session.registry()
     version = registry.find(wanted)
     _note_difference(session, stage, rule)
-    who = session.git.identity()
-    address = address_of(who)
+    identity = session.git.identity()
+    address = address_of(identity)
     if rule.approvers and address.casefold() not in {a.casefold() for a in rule.approvers}:
         raise ModelRefused(
             f"{address} is not among those who approve for {stage}: {', '.join(rule.approvers)}",
@@ -132,47 +131,49 @@ def approve(session: Session, wanted: str, stage: str, why: str = "", *, sign: b
         )
     if rule.signed and not sign:
         session.note(f"{stage} counts signed approvals only: mlops approve --sign")
-    own = approval_tag(session.name, version.number, stage, address)
-    given = {a.tag.name: a.tag for a in registry.approvals if is_approval_of(a.tag)}
-    tag, count = own, 1
+    base = approval_tag(session.name, version.number, stage, address)
+    approvals = {a.tag.name: a.tag for a in registry.approvals if is_approval_of(a.tag)}
+    tag, count = base, 1
     while tag in registry.names:
-        if tag in given and _counts(session, rule, given[tag], version, stage, signed=sign):
+        if tag in approvals and _is_counted(
+            session, rule, approvals[tag], version, stage, signed=sign
+        ):
             return tag
         count += 1
-        tag = f"{own}={count}"
-    facts = {"Version": version.number, "Stage": stage, "Bundle": version.bundle, "By": who}
-    head = f"{who} approves {version} for {stage}"
-    message = "\n\n".join(part for part in (head, why.strip(), trailers(facts)) if part)
+        tag = f"{base}={count}"
+    fields = {"Version": version.number, "Stage": stage, "Bundle": version.bundle, "By": identity}
+    title = f"{identity} approves {version} for {stage}"
+    message = "\n\n".join(part for part in (title, why.strip(), trailers(fields)) if part)
     change = new_tag(session.git, tag, version.commit, message, sign=sign)
     apply(session.git, [change], session.remote)
     _note_if_uncounted(session, tag, rule, version, stage)
     return tag
 
 
-def _counts(
+def _is_counted(
     session: Session, rule: StageRule, tag: Tag, version: Version, stage: str, *, signed: bool
 ) -> bool:
-    """Whether an approval counts already, also by its signature where one is to be given."""
+    """Whether an approval counts already; with ``signed``, only if its signature counts too."""
     strict = rule.model_copy(update={"signed": signed or rule.signed})
-    return _rules(session).refused_approval(tag, version, stage, strict) is None
+    return _read_rules(session).refused_approval(tag, version, stage, strict) is None
 
 
 def _note_if_uncounted(
     session: Session, tag: str, rule: StageRule, version: Version, stage: str
 ) -> None:
-    rules = _rules(session)
-    made = next((a.tag for a in rules.registry.approvals if a.tag.name == tag), None)
-    reason = None if made is None else rules.refused_approval(made, version, stage, rule)
+    rules = _read_rules(session)
+    approval = next((a.tag for a in rules.registry.approvals if a.tag.name == tag), None)
+    reason = None if approval is None else rules.refused_approval(approval, version, stage, rule)
     if reason is not None:
         session.note(f"this approval doesn't count in this clone: {reason}")
 
 
-def _rules(session: Session) -> StageRules:
+def _read_rules(session: Session) -> StageRules:
     return StageRules(session.layout.root, read(session.layout.root, session.name))
 
 
-def _rule(session: Session, stage: str) -> StageRule:
-    rules = _rules(session)
+def _read_rule(session: Session, stage: str) -> StageRule:
+    rules = _read_rules(session)
     stages = rules.current()
     if stage not in stages:
         raise NotFound(
@@ -184,14 +185,14 @@ def _rule(session: Session, stage: str) -> StageRule:
 
 def _note_difference(session: Session, stage: str, rule: StageRule) -> None:
     if session.params.register_.stages.get(stage) != rule:
-        where = _rules(session).branch.name
+        branch = _read_rules(session).branch.name
         session.note(
-            f"register.stages.{stage} in params.yaml differs from {where}, whose rule holds"
+            f"register.stages.{stage} in params.yaml differs from {branch}, whose rule holds"
         )
 
 
 def _check_rule(session: Session, rule: StageRule, version: Version, stage: str) -> None:
-    rules = _rules(session)
+    rules = _read_rules(session)
     if rule.after is not None and not rules.history(rule.after).was_in(version, rule.after):
         raise ModelRefused(
             f"{version} has not been in {rule.after}, which comes before {stage}",
@@ -199,32 +200,34 @@ def _check_rule(session: Session, rule: StageRule, version: Version, stage: str)
         )
     if not rule.approvals:
         return
-    given = rules.approvals(version, stage, rule)
-    if given.count < rule.approvals:
-        who = f" of {', '.join(rule.approvers)}" if rule.approvers else ""
+    approvals = rules.approvals(version, stage, rule)
+    if approvals.count < rule.approvals:
+        by = f" of {', '.join(rule.approvers)}" if rule.approvers else ""
         signed = " signed" if rule.signed else ""
-        why = f"; {'; '.join(given.refused)}" if given.refused else ""
+        reasons = f"; {'; '.join(approvals.refused)}" if approvals.refused else ""
         raise ModelRefused(
-            f"{version} has {given.count} of the {rule.approvals}{signed} approvals{who} that "
-            f"{stage} asks for{why}",
+            f"{version} has {approvals.count} of the {rule.approvals}{signed} approvals{by} that "
+            f"{stage} asks for{reasons}",
             f"Each of them: mlops approve {version.number} --for {stage}"
             + (" --sign" if rule.signed else ""),
         )
 
 
 def _refuse_unpublished(session: Session, version: Version) -> None:
-    """Refuse to tell others of a version that only this clone has: they could not fetch it.
+    """Refuse to publish a change to a version that only this clone has: others can't fetch it.
 
     Raises
     ------
     NotProject
-        If it was registered with ``--local``, or another one has its name there.
+        If it was registered with ``--local``, or another version has its name there.
     """
     if session.remote is None:
         return
     ref = f"refs/tags/{version.tag.name}"
-    there = session.git.ask("ls-remote", session.remote, ref)
-    if there is not None and not there.startswith(session.git.run("rev-parse", ref).strip()):
+    published = session.git.ask("ls-remote", session.remote, ref)
+    if published is not None and not published.startswith(
+        session.git.run("rev-parse", ref).strip()
+    ):
         raise NotProject(
             f"{version} is not on {session.remote}: it was registered in this clone only",
             "Send it and its data first (mlops push), or keep to this clone with --local.",
@@ -236,17 +239,17 @@ def _check_replay(session: Session, rule: StageRule, version: Version, stage: st
         return
     from mlops_cli.promotion.replay import remedy, replay_gate
 
-    found = replay_gate(session.params, session.layout, version.number, rule.replay)
-    if not found.passed:
+    verdict = replay_gate(session.params, session.layout, version.number, rule.replay)
+    if not verdict.passed:
         raise ModelRefused(
-            f"{version} is not let into {stage} by a replay of logged requests: {found.reason}",
-            f"{remedy(found, stage)} `mlops replay {version.number}` shows more.",
+            f"{version} is not let into {stage} by a replay of logged requests: {verdict.reason}",
+            f"{remedy(verdict, stage)} `mlops replay {version.number}` shows more.",
         )
 
 
 @dataclass(frozen=True)
 class _Change:
-    """A change of what a stage holds: which version, by the registry as it is then, and why."""
+    """A change of a stage: how to choose the version from the current registry, and why."""
 
     action: Literal["promotion", "rollback"]
     stage: str
@@ -254,68 +257,68 @@ class _Change:
     why: str
 
     def message(self, version: Version, held: Version | None, who: str, rules: StageRules) -> str:
-        """What its tag says."""
-        head = f"Promote {version} to {self.stage}"
+        """The message of its tag."""
+        title = f"Promote {version} to {self.stage}"
         if self.action == "rollback":
-            head = f"Roll back {self.stage} to {version}"
-        facts = {
+            title = f"Roll back {self.stage} to {version}"
+        fields = {
             "Action": self.action,
             "Version": version.number,
             "Replaces": held.number if held else None,
             "By": who,
             RULES: rules.branch.commit,
         }
-        return "\n\n".join(part for part in (head, self.why.strip(), trailers(facts)) if part)
+        return "\n\n".join(part for part in (title, self.why.strip(), trailers(fields)) if part)
 
 
 def _assign(session: Session, change: _Change) -> tuple[Assignment, bool]:
-    """Make the change, again where somebody else's has come between that doesn't touch it."""
+    """Make the change; try again after a concurrent change that doesn't touch it."""
     registry = session.registry()
-    held = registry.in_stage(change.stage)
-    for _ in range(_TRIES):
-        rules = _rules(session)
+    current = registry.in_stage(change.stage)
+    for _ in range(_MAX_TRIES):
+        rules = _read_rules(session)
         version = change.choose(registry)
-        if held == version:
-            return _last(registry, change.stage), False
+        if current == version:
+            return _last_assignment(registry, change.stage), False
         name, tag = _new_assignment(session, registry, rules, change, version)
         try:
             apply(session.git, [tag], session.remote)
         except OutdatedTags:
             fetch(session.git, session.remote)
             registry = session.registry()
-            if registry.in_stage(change.stage) != held:
-                raise _lost(registry, change.stage) from None
+            if registry.in_stage(change.stage) != current:
+                raise _conflict(registry, change.stage) from None
             continue
         assignments = reversed(session.registry().assignments)
         return next(a for a in assignments if a.tag.name == name), True
     raise Busy(
-        f"the registry is changed by others all the time: {_TRIES} tries failed", "Run again."
+        f"the registry is changed by others all the time: {_MAX_TRIES} tries failed", "Run again."
     )
 
 
 def _new_assignment(
     session: Session, registry: Registry, rules: StageRules, change: _Change, version: Version
 ) -> tuple[str, RefChange]:
-    """The name and object of the tag that puts a version into a stage, if its rules let it."""
-    stage, who = change.stage, session.git.identity()
-    message = change.message(version, registry.in_stage(stage), who, rules)
+    """Name and object of the tag that puts a version into a stage, if its rules allow it."""
+    stage, identity = change.stage, session.git.identity()
+    message = change.message(version, registry.in_stage(stage), identity, rules)
     counter = registry.next_counter(stage)
     name = assignment_tag(session.name, stage, counter)
     last = registry.assignments[-1].tag.at if registry.assignments else None
     tag = new_tag(session.git, name, version.commit, message, after=last)
-    planned = Tag(name, version.commit, datetime.now(UTC), who, message)
+    planned = Tag(name, version.commit, datetime.now(UTC), identity, message)
     reason = rules.refusal(Assignment(stage, version, counter, planned))
     if reason is not None:
         raise ModelRefused(f"{version} is not let into {stage}: {reason}", "Run it again.")
     return name, tag
 
 
-def _last(registry: Registry, stage: str) -> Assignment:
+def _last_assignment(registry: Registry, stage: str) -> Assignment:
     return next(a for a in reversed(registry.assignments) if a.stage == stage)
 
 
-def _lost(registry: Registry, stage: str) -> Busy:
-    last = _last(registry, stage)
+def _conflict(registry: Registry, stage: str) -> Busy:
+    last = _last_assignment(registry, stage)
     return Busy(
         f"{last.tag.who} put {last.version or 'nothing'} into {stage} at the same moment "
         f"({last.tag.name}), so nothing was done",

@@ -1,4 +1,4 @@
-"""Logged requests answered again by another version, before it is promoted."""
+"""Replay: logged requests are scored by another version, before it is promoted."""
 
 from __future__ import annotations
 
@@ -40,20 +40,21 @@ if TYPE_CHECKING:
 __all__ = ["ReplayResult", "gate_of", "remedy", "replay", "replay_gate"]
 
 _PAGE = 20_000
-"""Requests that are worked on at a time."""
+"""Requests that are scored at a time."""
 
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What came of it.
+    """Result of a replay.
 
     Attributes
     ----------
     report
-        See ``promotion.replay_report.Replay.report``; with the versions that had answered, and
-        requests that could not be scored or compared, or that one of both sides has learnt from.
+        See ``promotion.replay_report.Replay.report``; also the versions that responded, and the
+        number of requests that couldn't be scored or compared, or that one of both versions was
+        trained on.
     gate
-        The verdict of the stage's gate, if it was asked for.
+        The verdict of the stage's gate, if one was passed.
     """
 
     version: str
@@ -61,7 +62,7 @@ class ReplayResult:
     gate: GateResult | None = None
 
     def refuse_empty(self) -> None:
-        """Refuse a report about nothing.
+        """Raise an error if no request could be compared.
 
         Raises
         ------
@@ -70,17 +71,17 @@ class ReplayResult:
         """
         if self.report["rows"]:
             return
-        left = self.report["left_out"]
-        if not left:
+        left_out = self.report["left_out"]
+        if not left_out:
             raise NotFound(
                 f"the log has no answered request of that time to replay {self.version} on "
                 f"(monitor.time: {self.report['time']})",
                 "Name another --since or --until; without them, all requests are replayed.",
             )
-        why = max(left, key=lambda reason: left[reason])
+        main_reason = max(left_out, key=lambda reason: left_out[reason])
         raise NotFound(
-            f"none of {sum(left.values()):,} requests is left to replay {self.version} on; "
-            f"{left[why]:,} are left out: {why}",
+            f"none of {sum(left_out.values()):,} requests is left to replay {self.version} on; "
+            f"{left_out[main_reason]:,} are left out: {main_reason}",
             "Take later requests, or a version whose data end earlier."
             if self.report["learnt"]
             else "Take a version that can answer what was asked.",
@@ -97,9 +98,9 @@ def replay(
     gate: ReplayGate | None = None,
     progress: Progress,
 ) -> ReplayResult:
-    """Score requests from ``since`` to before ``until``, and compare with what was answered.
+    """Score requests from ``since`` to before ``until``; compare with the logged responses.
 
-    Both are of the time that ``monitor.time`` names.
+    Both refer to the time that ``monitor.time`` names.
 
     Raises
     ------
@@ -108,37 +109,37 @@ def replay(
     SourceUnreadable
         If the log can't be read.
     DataRefused
-        If the bundle isn't as it was written.
+        If the bundle was changed.
     BadParams
         If the gate's metric doesn't fit the task.
     """
-    choice = select_model(params, layout, wanted, progress)
-    scorer = RequestScorer.open(choice.folder, layout.root, policies=params.serve.columns)
-    run = _Run(params, layout, choice, scorer)
+    model = select_model(params, layout, wanted, progress)
+    scorer = RequestScorer.open(model.folder, layout.root, policies=params.serve.columns)
+    run = _ReplayRun(params, layout, model, scorer)
     reader, by = reader_for(layout, "nothing to replay"), params.monitor.by
     try:
         if gate is not None and gate.since is not None and since is None:
-            since = _from_end(reader, gate.since, by)
+            since = _time_before_end(reader, gate.since, by)
         start, end = (None if t is None else t.timestamp() for t in (since, until))
         total = sum(m.rows for m in reader.mix(start, end, by=by) if m.role == "answered")
-        done = 0
+        scored = 0
         for page in reader.predictions(start, end, role="answered", by=by, batch=_PAGE):
             run.add(page, reader)
-            done += page.height
-            progress.update("requests", done, total)
+            scored += page.height
+            progress.update("requests", scored, total)
     finally:
         reader.close()
     progress.update("comparing")
-    return run.told(gate)
+    return run.result(gate)
 
 
 def gate_of(params: Params, stage: str) -> ReplayGate:
-    """The gate of a stage.
+    """The replay gate of a stage.
 
     Raises
     ------
     BadParams
-        If it has none.
+        If the stage has none.
     """
     rule = params.register_.stages.get(stage)
     if rule is None or rule.replay is None:
@@ -151,19 +152,19 @@ def gate_of(params: Params, stage: str) -> ReplayGate:
 
 
 def replay_gate(params: Params, layout: Layout, wanted: str, gate: ReplayGate) -> GateResult:
-    """The gate's verdict on a version; what can't be judged refuses."""
+    """The gate's verdict on a version; it refuses if there is nothing to compare."""
     from mlops_cli.registry.gates import GateResult
 
     try:
-        found = replay(params, layout, wanted, gate=gate, progress=Silent()).gate
+        verdict = replay(params, layout, wanted, gate=gate, progress=Silent()).gate
     except NotFound as error:
         return GateResult("replay", None, -gate.margin, passed=False, reason=error.message)
-    assert found is not None  # noqa: S101 - it was asked for
-    return found
+    assert verdict is not None  # noqa: S101 - a gate was passed
+    return verdict
 
 
 def remedy(verdict: GateResult, stage: str) -> str:
-    """What to do about a gate that refuses."""
+    """What to do if a gate refuses."""
     if verdict.figure is None:
         return (
             "Wait for labels of requests that neither version has learnt from, take a version "
@@ -172,20 +173,20 @@ def remedy(verdict: GateResult, stage: str) -> str:
     return f"Improve the model, or change register.stages.{stage}.replay."
 
 
-class _Run:
-    """One version over the log."""
+class _ReplayRun:
+    """Replay of logged requests with one version."""
 
     def __init__(
-        self, params: Params, layout: Layout, choice: SelectedModel, scorer: RequestScorer
+        self, params: Params, layout: Layout, model: SelectedModel, scorer: RequestScorer
     ) -> None:
         self._params, self._layout = params, layout
-        self._choice, self._scorer = choice, scorer
-        self._found = Replay()
-        self._programs: dict[str, list[str] | None] = {}
-        self._scoring: Scoring | MlopsError | None = None
-        self._by: dict[str, int] = {}
-        self._left: dict[str, int] = {}
-        self._unseen = UnseenRequests(params, layout, choice)
+        self._model, self._scorer = model, scorer
+        self._replay = Replay()
+        self._feature_names: dict[str, list[str] | None] = {}
+        self._row_scoring: Scoring | MlopsError | None = None
+        self._rows_by_version: dict[str, int] = {}
+        self._left_out: dict[str, int] = {}
+        self._unseen = UnseenRequests(params, layout, model)
         self._recomputed = 0
 
     @property
@@ -193,9 +194,9 @@ class _Run:
         return self._scorer.bundle
 
     def add(self, page: pl.DataFrame, reader: Reader) -> None:
-        """Take in a page of the log."""
+        """Add a page of the log."""
         for (version,), part in page.partition_by("version", as_dict=True).items():
-            self._by[version] = self._by.get(version, 0) + part.height
+            self._rows_by_version[version] = self._rows_by_version.get(version, 0) + part.height
             for rows, features in self._features(str(version), part):
                 fair = self._unseen.mask(str(version), rows, features)
                 self._compare(rows.filter(fair), features.filter(fair), reader)
@@ -203,25 +204,25 @@ class _Run:
     def _compare(self, rows: pl.DataFrame, features: pl.DataFrame, reader: Reader) -> None:
         if not rows.height:
             return
-        old, good = read_responses(self.bundle, rows["output"].to_list())
-        self._leave("answers of other classes", len(good) - int(good.sum()))
-        if not good.any():
+        old, comparable = read_responses(self.bundle, rows["output"].to_list())
+        self._count_left_out("answers of other classes", len(comparable) - int(comparable.sum()))
+        if not comparable.any():
             return
-        kept, seen = rows.filter(good), features.filter(good)
-        new = responses_of(self.bundle, self.bundle.predict(seen))
-        labels = labels_of(self.bundle, kept, reader)
-        self._found.add(kept["id"], seen, old.where(good), new, labels)
+        compared, inputs = rows.filter(comparable), features.filter(comparable)
+        new = responses_of(self.bundle, self.bundle.predict(inputs))
+        labels = labels_of(self.bundle, compared, reader)
+        self._replay.add(compared["id"], inputs, old.where(comparable), new, labels)
 
-    def told(self, gate: ReplayGate | None) -> ReplayResult:
+    def result(self, gate: ReplayGate | None) -> ReplayResult:
         """The report, and the gate's verdict."""
         params, bundle = self._params, self.bundle
         task = params.task.type
         costs = cost_matrix(params.task, bundle.labels.classes)
-        names = params.evaluate.metrics or default_metrics(task)
+        metrics = params.evaluate.metrics or default_metrics(task)
         features = list(bundle.encoder.kinds)
-        judging = ReplayRules(
+        settings = ReplayRules(
             task,
-            [lookup(name, task, costs) for name in names],
+            [lookup(name, task, costs) for name in metrics],
             [name for name in params.evaluate.slices if name in features],
             features,
             params.evaluate.slice_rows,
@@ -231,46 +232,46 @@ class _Run:
             costs,
         )
         report = {
-            "version": self._choice.label,
+            "version": self._model.label,
             "time": params.monitor.time,
-            "answered_by": dict(sorted(self._by.items())),
+            "answered_by": dict(sorted(self._rows_by_version.items())),
             "features_made_anew": self._recomputed,
             "learnt": self._unseen.left_out.total(),
-            "left_out": dict(sorted({**self._left, **self._unseen.left_out}.items())),
-            **self._found.report(judging),
+            "left_out": dict(sorted({**self._left_out, **self._unseen.left_out}.items())),
+            **self._replay.report(settings),
         }
         verdict = None
         if gate is not None:
-            verdict = self._found.judged(gate, judging, self._unseen.left_out)
-        return ReplayResult(self._choice.label, report, verdict)
+            verdict = self._replay.judged(gate, settings, self._unseen.left_out)
+        return ReplayResult(self._model.label, report, verdict)
 
     def _features(
         self, version: str, part: pl.DataFrame
     ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """Rows of the log with their features: as they were logged, or made anew."""
-        if version not in self._programs:
-            self._programs[version] = self._same_program(version)
-        names = self._programs[version]
+        """Rows of the log with their features, as they were logged or recomputed."""
+        if version not in self._feature_names:
+            self._feature_names[version] = self._names_of_same_program(version)
+        names = self._feature_names[version]
         if names is not None:
             yield (
                 part,
                 logged_features(self.bundle.encoder.kinds, names, part["features"].to_list()),
             )
             return
-        scoring = self._way()
+        scoring = self._open_scoring()
         if isinstance(scoring, MlopsError):
-            self._leave(scoring.message, part.height)
+            self._count_left_out(scoring.message, part.height)
             return
-        yield from self._made(scoring, part)
+        yield from self._recompute(scoring, part)
 
-    def _same_program(self, version: str) -> list[str] | None:
-        """The names of a version's features, if its rules are those of the candidate."""
+    def _names_of_same_program(self, version: str) -> list[str] | None:
+        """A version's feature names, if its program has the candidate's rules; else None."""
         import json
 
         def rules(program: Any) -> Any:
             return {key: program.get(key) for key in ("rules", "sources")}
 
-        if version == self._choice.number:
+        if version == self._model.number:
             return list(self.bundle.encoder.kinds)
         try:
             folder = select_model(self._params, self._layout, version).folder
@@ -280,20 +281,20 @@ class _Run:
         program = json.loads(text)
         return list(program["features"]) if rules(program) == rules(self.bundle.program) else None
 
-    def _way(self) -> Scoring | MlopsError:
+    def _open_scoring(self) -> Scoring | MlopsError:
         from pathlib import Path
 
         from mlops_cli.serving.batch.predict import BatchRequest, choose_scoring
 
-        if self._scoring is None:
+        if self._row_scoring is None:
             try:
                 batch = BatchRequest("", Path())
-                self._scoring, _ = choose_scoring(batch, self._scorer, self._layout)
+                self._row_scoring, _ = choose_scoring(batch, self._scorer, self._layout)
             except NotFound as error:
-                self._scoring = error
-        return self._scoring
+                self._row_scoring = error
+        return self._row_scoring
 
-    def _made(
+    def _recompute(
         self, scoring: Scoring, part: pl.DataFrame
     ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         import orjson
@@ -301,35 +302,39 @@ class _Run:
 
         from mlops_cli.features.windows import AT
 
-        given = pl.DataFrame(
+        requests = pl.DataFrame(
             [orjson.loads(text) for text in part["inputs"].to_list()],
             infer_schema_length=None,
             strict=False,
         )
         inputs = scoring.inputs
-        lacking = [c for c in inputs.needed if c not in given.columns]
-        if lacking:
-            self._leave(f"requests without {lacking[0]!r}, which the version needs", part.height)
+        missing = [c for c in inputs.needed if c not in requests.columns]
+        if missing:
+            self._count_left_out(
+                f"requests without {missing[0]!r}, which the version needs", part.height
+            )
             return
-        read = scoring.read(given)
-        self._leave("requests that the version can't read", part.height - read.frame.height)
-        if not read.frame.height:
+        parsed = scoring.read(requests)
+        self._count_left_out(
+            "requests that the version can't read", part.height - parsed.frame.height
+        )
+        if not parsed.frame.height:
             return
         program: FeatureProgram = self._scorer.program
         tables = getattr(scoring, "tables", None)
         if tables is not None:
-            features = program.transform(read.frame.drop(AT, strict=False), tables)
+            features = program.transform(parsed.frame.drop(AT, strict=False), tables)
         else:
-            features = pl.DataFrame(dict(self._scorer.score(read.frame).features))
+            features = pl.DataFrame(dict(self._scorer.score(parsed.frame).features))
         self._recomputed += features.height
-        yield part[read.index], features
+        yield part[parsed.index], features
 
-    def _leave(self, why: str, rows: int) -> None:
+    def _count_left_out(self, reason: str, rows: int) -> None:
         if rows:
-            self._left[why] = self._left.get(why, 0) + rows
+            self._left_out[reason] = self._left_out.get(reason, 0) + rows
 
 
-def _from_end(reader: Reader, span: str, by: By) -> dt.datetime | None:
+def _time_before_end(reader: Reader, span: str, by: By) -> dt.datetime | None:
     import datetime as dt
 
     from mlops_cli.data.durations import subtract

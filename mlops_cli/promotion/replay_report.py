@@ -1,4 +1,4 @@
-"""What another model would have answered: how many answers differ, where, and for the better."""
+"""Compares another version's responses with the logged ones: how many differ, where, and how."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 __all__ = ["KEPT", "LoggedResponses", "Replay", "ReplayRules", "Sample"]
 
 KEPT = 100_000
-"""Rows that are kept for what needs them all at once; of more, so many drawn ones."""
-_SHOWN = 5
-_OLD, _NEW, _LABEL, _DRAWN = "_old", "_new", "_label", "_drawn"
+"""The most rows kept for figures that need all rows at once; of more rows, a sample."""
+_MAX_SHOWN = 5
+_OLD, _NEW, _LABEL, _SAMPLE_KEY = "_old", "_new", "_label", "_drawn"
 
 
 @dataclass(frozen=True)
 class LoggedResponses:
-    """Answers to some requests.
+    """Responses to some requests.
 
     Attributes
     ----------
     output
         Probabilities (n, classes), or values (n,).
     decided
-        Code of the class that was decided for, (n,); None for values.
+        Code of the class that was decided, (n,); None for values.
     """
 
     output: Floats
@@ -50,46 +50,46 @@ class LoggedResponses:
 
     @property
     def score(self) -> Floats:
-        """One number a row: the value, or the probability of the last class."""
+        """One number for each row: the value, or the probability of the last class."""
         return self.output if self.output.ndim == 1 else self.output[:, -1]
 
     def where(self, good: NDArray[np.bool_]) -> LoggedResponses:
-        """Some of them, by a mask (n,)."""
+        """The responses in a mask (n,)."""
         decided = None if self.decided is None else self.decided[good]
         return LoggedResponses(self.output[good], decided)
 
 
 class Sample:
-    """At most so many rows of a stream, each as likely as any other, by a hash of their ids."""
+    """A uniform sample of a stream's rows, of limited size, chosen by a hash of their ids."""
 
     def __init__(self, most: int = KEPT) -> None:
-        self._most = most
+        self._max_rows = most
         self._parts: list[pl.DataFrame] = []
-        self._held = 0
+        self._size = 0
 
     def add(self, ids: pl.Series, rows: pl.DataFrame) -> None:
-        """Take rows in."""
-        self._parts.append(rows.with_columns(ids.hash(seed=0).alias(_DRAWN)))
-        self._held += rows.height
-        if self._held > 2 * self._most:
-            self._parts = [self._drawn()]
-            self._held = self._parts[0].height
+        """Add rows."""
+        self._parts.append(rows.with_columns(ids.hash(seed=0).alias(_SAMPLE_KEY)))
+        self._size += rows.height
+        if self._size > 2 * self._max_rows:
+            self._parts = [self._reduce()]
+            self._size = self._parts[0].height
 
     @property
     def rows(self) -> pl.DataFrame:
-        """What was drawn, in the order of the stream."""
-        return self._drawn().drop(_DRAWN) if self._parts else pl.DataFrame()
+        """The sampled rows, in the order of the stream."""
+        return self._reduce().drop(_SAMPLE_KEY) if self._parts else pl.DataFrame()
 
-    def _drawn(self) -> pl.DataFrame:
-        held = pl.concat(self._parts, how="vertical_relaxed")
-        if held.height <= self._most:
-            return held
-        return held[np.sort(held[_DRAWN].arg_sort()[: self._most].to_numpy())]
+    def _reduce(self) -> pl.DataFrame:
+        table = pl.concat(self._parts, how="vertical_relaxed")
+        if table.height <= self._max_rows:
+            return table
+        return table[np.sort(table[_SAMPLE_KEY].arg_sort()[: self._max_rows].to_numpy())]
 
 
 @dataclass(frozen=True)
 class ReplayRules:
-    """By what answers are judged.
+    """Settings of the comparison.
 
     Attributes
     ----------
@@ -98,9 +98,9 @@ class ReplayRules:
     metrics
         The first one decides.
     columns
-        Features by whose values answers are broken down.
+        Features by whose values the responses are broken down.
     features
-        All of them, among which segments are looked for.
+        All features, in which segments are searched.
     """
 
     task: str
@@ -116,12 +116,12 @@ class ReplayRules:
 
 @dataclass
 class Replay:
-    """What is known of the requests that were scored so far.
+    """Comparison of the requests scored so far.
 
     Attributes
     ----------
     rows, flips
-        Requests, and those of them that would have been decided otherwise.
+        Number of requests, and of those whose decision would have been another one.
     moved
         Sum of the differences of scores, new minus old, and of their absolute values.
     """
@@ -130,8 +130,8 @@ class Replay:
     labelled: int = 0
     flips: int = 0
     moved: tuple[float, float] = (0.0, 0.0)
-    _all: Sample = field(default_factory=Sample)
-    _known: Sample = field(default_factory=Sample)
+    _sample: Sample = field(default_factory=Sample)
+    _labelled_sample: Sample = field(default_factory=Sample)
 
     def add(
         self,
@@ -141,7 +141,7 @@ class Replay:
         new: LoggedResponses,
         labels: pl.Series,
     ) -> None:
-        """Take in some requests.
+        """Add requests.
 
         Parameters
         ----------
@@ -157,24 +157,24 @@ class Replay:
         if new.decided is not None and old.decided is not None:
             self.flips += int((new.decided != old.decided).sum())
         table = features.with_columns(
-            *_columns(_OLD, old), *_columns(_NEW, new), labels.alias(_LABEL)
+            *_to_columns(_OLD, old), *_to_columns(_NEW, new), labels.alias(_LABEL)
         )
-        there = labels.is_not_null()
-        self.labelled += int(there.sum())
-        self._all.add(ids, table)
-        self._known.add(ids.filter(there), table.filter(there))
+        labelled = labels.is_not_null()
+        self.labelled += int(labelled.sum())
+        self._sample.add(ids, table)
+        self._labelled_sample.add(ids.filter(labelled), table.filter(labelled))
 
     def report(self, judging: ReplayRules) -> dict[str, Any]:
         """What would have been different, where, and whether it was better."""
         if not self.rows:
             return {"rows": 0, "labelled": 0}
-        drawn, known = self._all.rows, self._known.rows
-        old, new = _answers(drawn, _OLD), _answers(drawn, _NEW)
+        sample, labelled = self._sample.rows, self._labelled_sample.rows
+        old, new = _from_columns(sample, _OLD), _from_columns(sample, _NEW)
         change = new.score - old.score
-        told: dict[str, Any] = {
+        report: dict[str, Any] = {
             "rows": self.rows,
             "labelled": self.labelled,
-            "judged_on": known.height,
+            "judged_on": labelled.height,
             "shift": {
                 "mean": _round(self.moved[0] / self.rows),
                 "mean_absolute": _round(self.moved[1] / self.rows),
@@ -184,24 +184,24 @@ class Replay:
             },
         }
         if new.decided is not None and old.decided is not None:
-            told["flips"] = {"rows": self.flips, "share": _round(self.flips / self.rows)}
-        told["slices"] = {
-            name: _slices(drawn[name], old, new, judging.least_rows) for name in judging.columns
+            report["flips"] = {"rows": self.flips, "share": _round(self.flips / self.rows)}
+        report["slices"] = {
+            name: _slices(sample[name], old, new, judging.least_rows) for name in judging.columns
         }
-        told["changed_most"] = _segments(drawn, np.abs(change), judging, stream=1)
-        if known.height:
-            told |= self._better(known, judging)
-        return told
+        report["changed_most"] = _segments(sample, np.abs(change), judging, stream=1)
+        if labelled.height:
+            report |= self._compare_labelled(labelled, judging)
+        return report
 
     def judged(
         self, gate: ReplayGate, judging: ReplayRules, learnt: Mapping[str, int]
     ) -> GateResult:
-        """Whether the gate lets the new model through.
+        """The gate's verdict on the new model.
 
         Parameters
         ----------
         learnt
-            Why requests were left out that one of both models has learnt from -> how many.
+            Reason -> number of requests left out because one of both models was trained on them.
         """
         from mlops_cli.params.modelling import ChampionGate
         from mlops_cli.registry.gates import GateResult
@@ -213,15 +213,15 @@ class Replay:
                 f"are required{note}"
             )
             return GateResult("replay", None, -gate.margin, passed=False, reason=reason)
-        known = self._known.rows
+        labelled = self._labelled_sample.rows
         rule = ChampionGate(metric=gate.metric, margin=gate.margin, confidence=gate.confidence)
-        (found,) = judge_paired(
+        (verdict,) = judge_paired(
             rule,
             lookup(gate.metric, judging.task, judging.costs),
             PairedPredictions(
-                known[_LABEL].to_numpy(),
-                _answers(known, _NEW).output,
-                _answers(known, _OLD).output,
+                labelled[_LABEL].to_numpy(),
+                _from_columns(labelled, _NEW).output,
+                _from_columns(labelled, _OLD).output,
             ),
             {},
             least_rows=gate.rows,
@@ -229,53 +229,53 @@ class Replay:
             seed=judging.seed,
             other="that of the answers",
         )
-        reason = f"on {self.labelled:,} labelled requests {found.reason}{note}"
-        return replace(found, name="replay", reason=reason)
+        reason = f"on {self.labelled:,} labelled requests {verdict.reason}{note}"
+        return replace(verdict, name="replay", reason=reason)
 
-    def _better(self, known: pl.DataFrame, judging: ReplayRules) -> dict[str, Any]:
-        y = known[_LABEL].to_numpy()
-        old, new = _answers(known, _OLD), _answers(known, _NEW)
-        found = compare(
+    def _compare_labelled(self, labelled: pl.DataFrame, judging: ReplayRules) -> dict[str, Any]:
+        y = labelled[_LABEL].to_numpy()
+        old, new = _from_columns(labelled, _OLD), _from_columns(labelled, _NEW)
+        comparison = compare(
             judging.metrics,
             y,
             {"new": new.output, "old": old.output},
             Bootstrap(judging.resamples, judging.confidence, (judging.seed, 11)),
         )
-        first = judging.metrics[0].name
-        loss, after = row_losses(first, y, new.output)
-        worse = after - row_losses(first, y, old.output)[1]
-        told: dict[str, Any] = {
+        metric = judging.metrics[0].name
+        loss, new_losses = row_losses(metric, y, new.output)
+        worse = new_losses - row_losses(metric, y, old.output)[1]
+        report: dict[str, Any] = {
             "metrics": {
                 m.name: {
-                    "old": found.figures["old"][m.name].rounded(),
-                    "new": found.figures["new"][m.name].rounded(),
-                    "gain": found.gains["old"][m.name].rounded(),
+                    "old": comparison.figures["old"][m.name].rounded(),
+                    "new": comparison.figures["new"][m.name].rounded(),
+                    "gain": comparison.gains["old"][m.name].rounded(),
                 }
                 for m in judging.metrics
-                if m.name in found.gains["old"]
+                if m.name in comparison.gains["old"]
             },
             "loss": loss,
-            "worse_where": _segments(known, worse, judging, stream=2),
-            "better_where": _segments(known, -worse, judging, stream=3),
+            "worse_where": _segments(labelled, worse, judging, stream=2),
+            "better_where": _segments(labelled, -worse, judging, stream=3),
         }
         if new.decided is not None and old.decided is not None:
             flipped = new.decided != old.decided
-            told["flips_judged"] = {
+            report["flips_judged"] = {
                 "to_right": int((flipped & (new.decided == y)).sum()),
                 "to_wrong": int((flipped & (old.decided == y)).sum()),
             }
-        return told
+        return report
 
 
-def _columns(prefix: str, answers: LoggedResponses) -> list[pl.Series]:
-    matrix = answers.output.reshape(len(answers.output), -1)
+def _to_columns(prefix: str, responses: LoggedResponses) -> list[pl.Series]:
+    matrix = responses.output.reshape(len(responses.output), -1)
     columns = [pl.Series(f"{prefix}{i}", matrix[:, i]) for i in range(matrix.shape[1])]
-    if answers.decided is not None:
-        columns.append(pl.Series(f"{prefix}_decided", answers.decided))
+    if responses.decided is not None:
+        columns.append(pl.Series(f"{prefix}_decided", responses.decided))
     return columns
 
 
-def _answers(table: pl.DataFrame, prefix: str) -> LoggedResponses:
+def _from_columns(table: pl.DataFrame, prefix: str) -> LoggedResponses:
     decided = f"{prefix}_decided"
     names = [c for c in table.columns if c.startswith(prefix) and c != decided]
     matrix = table.select(names).to_numpy()
@@ -285,36 +285,36 @@ def _answers(table: pl.DataFrame, prefix: str) -> LoggedResponses:
 
 
 def _slices(
-    column: pl.Series, old: LoggedResponses, new: LoggedResponses, least: int
+    column: pl.Series, old: LoggedResponses, new: LoggedResponses, min_rows: int
 ) -> list[dict[str, Any]]:
     change = new.score - old.score
-    told = []
+    entries = []
     for part in slices(column):
-        if len(part.rows) < least:
+        if len(part.rows) < min_rows:
             continue
         entry: dict[str, Any] = {"value": part.value, "rows": len(part.rows)}
         entry["shift"] = _round(float(change[part.rows].mean()))
         if new.decided is not None and old.decided is not None:
             flipped = new.decided[part.rows] != old.decided[part.rows]
             entry["flips"] = _round(float(flipped.mean()))
-        told.append(entry)
-    return told
+        entries.append(entry)
+    return entries
 
 
 def _segments(
     table: pl.DataFrame, loss: Floats, judging: ReplayRules, stream: int
 ) -> list[dict[str, Any]]:
-    """Segments of the features where the loss is credibly above that elsewhere."""
+    """Segments of the features where the loss is credibly higher than elsewhere."""
     seed = (judging.seed, 11, stream)
-    search = SegmentSearch(judging.least_rows, _SHOWN, judging.confidence, seed)
-    found, _ = search.run({name: table[name] for name in judging.features}, loss)
-    return [_told(segment) for segment in found]
+    search = SegmentSearch(judging.least_rows, _MAX_SHOWN, judging.confidence, seed)
+    segments, _ = search.run({name: table[name] for name in judging.features}, loss)
+    return [_describe(segment) for segment in segments]
 
 
-def _told(segment: Segment) -> dict[str, Any]:
-    where: Mapping[str, Any] = segment.where
+def _describe(segment: Segment) -> dict[str, Any]:
+    condition: Mapping[str, Any] = segment.where
     figures = {"mean": _round(segment.loss), "elsewhere": _round(segment.elsewhere)}
-    return {"where": dict(where), "rows": len(segment.rows), **figures}
+    return {"where": dict(condition), "rows": len(segment.rows), **figures}
 
 
 def _round(value: float) -> float:

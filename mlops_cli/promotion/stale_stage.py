@@ -1,4 +1,4 @@
-"""A stage that others have changed since the caller looked at it."""
+"""Refuses changes of a stage that others have changed since the caller looked at it."""
 
 from __future__ import annotations
 
@@ -21,49 +21,53 @@ def refuse_unseen(
     since: str | None,
     version: Version | None = None,
 ) -> None:
-    """Refuse to change a stage that holds something else than the caller could know.
+    """Refuse to change a stage whose present version the caller may not know.
 
     Parameters
     ----------
     seen
         Names of the tags that this clone had when the command began.
     since
-        The version that the caller says is in the stage; None: ``seen`` decides.
+        The version that the caller expects in the stage; None: ``seen`` decides.
     version
-        The version to be promoted; None for a rollback. A newer version may follow older ones
-        that the caller hasn't seen.
+        The version to be promoted; None for a rollback. A newer version may follow older ones that
+        the caller hasn't seen.
 
     Raises
     ------
     Busy
         If the stage has been changed.
     """
-    held = registry.in_stage(stage)
+    current = registry.in_stage(stage)
     changes = [a for a in registry.assignments if a.stage == stage]
     if since is not None:
-        if held == registry.find(since):
+        if current == registry.find(since):
             return
-        but = f"and not {since}"
+        contrast = f"and not {since}"
     else:
-        known = [a for a in changes if a.tag.name in seen]
-        before = known[-1].version if known else None
-        unseen = [a for a in changes if a.tag.name not in seen]
-        if held == before or (version is not None and _leads_up_to(version, unseen)):
+        seen_changes = [a for a in changes if a.tag.name in seen]
+        last_seen = seen_changes[-1].version if seen_changes else None
+        unseen_changes = [a for a in changes if a.tag.name not in seen]
+        if current == last_seen or (
+            version is not None and _is_newer_than_all(version, unseen_changes)
+        ):
             return
-        but = f"and when this clone last looked it was {before.number if before else 'none'}"
-    by = f", since {changes[-1].tag.who} changed it ({changes[-1].tag.name})" if changes else ""
-    now = held.number if held else "no version"
+        contrast = (
+            f"and when this clone last looked it was {last_seen.number if last_seen else 'none'}"
+        )
+    author = f", since {changes[-1].tag.who} changed it ({changes[-1].tag.name})" if changes else ""
+    number = current.number if current else "no version"
     command = f"mlops promote {version.number} --to {stage}" if version else "mlops rollback"
-    named = f" --stage {stage}" if version is None and stage != "production" else ""
+    option = f" --stage {stage}" if version is None and stage != "production" else ""
     raise Busy(
-        f"{stage} has {now}{by}, {but}; nothing was done",
+        f"{stage} has {number}{author}, {contrast}; nothing was done",
         "Look at `mlops models`"
-        + (f", then decide anew: {command}{named} --from {held.number}" if held else "."),
+        + (f", then decide anew: {command}{option} --from {current.number}" if current else "."),
     )
 
 
-def _leads_up_to(version: Version, changes: list[Assignment]) -> bool:
-    """Whether a version is newer than all that came into its stage by these changes."""
+def _is_newer_than_all(version: Version, changes: list[Assignment]) -> bool:
+    """Whether a version is newer than all that these changes brought into its stage."""
     return all(
         a.version is not None
         and not a.rollback

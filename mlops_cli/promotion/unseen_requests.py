@@ -1,4 +1,4 @@
-"""Logged requests that neither the version on trial nor the one that answered has learnt from."""
+"""Logged requests that neither the candidate nor the version that responded was trained on."""
 
 from __future__ import annotations
 
@@ -21,64 +21,68 @@ __all__ = ["UnseenRequests"]
 
 
 class UnseenRequests:
-    """Tells, request by request, whether a fair comparison can count it.
+    """Filter for requests on which a comparison is fair.
 
     Attributes
     ----------
     left_out
-        Why requests don't count -> how many.
+        Reason -> number of requests that don't count.
     """
 
     def __init__(self, params: Params, layout: Layout, trial: SelectedModel) -> None:
-        self._params, self._layout, self._trial = params, layout, trial
-        self._learnt = {
+        self._params, self._layout, self._candidate = params, layout, trial
+        self._training_rows = {
             trial.number: training_rows_of_project(
                 layout, trial.folder, trial.version, trial.number
             )
         }
-        self._names: dict[str, list[str]] = {}
+        self._feature_names: dict[str, list[str]] = {}
         self.left_out: Counter[str] = Counter()
 
     def mask(self, answerer: str, rows: pl.DataFrame, features: pl.DataFrame) -> pl.Series:
-        """Which requests count, (n,).
+        """Mask of the requests that count, (n,).
 
         Parameters
         ----------
         answerer
-            The version that answered.
+            The version that responded.
         rows
-            As the log has them.
+            Rows of the log.
         features
-            As the version on trial sees them.
+            Their features for the candidate.
         """
-        trial = self._learnt[self._trial.number]
-        good = self._counted(trial, trial.unseen(rows["moment"], lambda: features))
-        if answerer == self._trial.number:
-            return good
-        other = self._of(answerer)
-        fair = other.unseen(
+        candidate = self._training_rows[self._candidate.number]
+        unseen = self._count_left_out(candidate, candidate.unseen(rows["moment"], lambda: features))
+        if answerer == self._candidate.number:
+            return unseen
+        responder = self._training_rows_of(answerer)
+        fair = responder.unseen(
             rows["moment"],
-            lambda: logged_features(other.kinds, self._names[answerer], rows["features"].to_list()),
+            lambda: logged_features(
+                responder.kinds, self._feature_names[answerer], rows["features"].to_list()
+            ),
         )
-        return good & self._counted(other, fair | ~good)
+        return unseen & self._count_left_out(responder, fair | ~unseen)
 
-    def _counted(self, learnt: TrainingRows, unseen: pl.Series) -> pl.Series:
-        if left := len(unseen) - int(unseen.sum()):
-            self.left_out[learnt.reason] += left
+    def _count_left_out(self, training_rows: TrainingRows, unseen: pl.Series) -> pl.Series:
+        if rows := len(unseen) - int(unseen.sum()):
+            self.left_out[training_rows.reason] += rows
         return unseen
 
-    def _of(self, version: str) -> TrainingRows:
-        if version not in self._learnt:
-            self._learnt[version] = self._read(version)
-        return self._learnt[version]
+    def _training_rows_of(self, version: str) -> TrainingRows:
+        if version not in self._training_rows:
+            self._training_rows[version] = self._read_training_rows(version)
+        return self._training_rows[version]
 
-    def _read(self, version: str) -> TrainingRows:
+    def _read_training_rows(self, version: str) -> TrainingRows:
         from mlops_cli.data.atomic_files import read_json
 
         try:
-            found = select_model(self._params, self._layout, version)
-            self._names[version] = list(read_json(found.folder / "program.json")["features"])
-            return training_rows_of_project(self._layout, found.folder, found.version, version)
+            model = select_model(self._params, self._layout, version)
+            self._feature_names[version] = list(
+                read_json(model.folder / "program.json")["features"]
+            )
+            return training_rows_of_project(self._layout, model.folder, model.version, version)
         except MlopsError:
-            # The log may hold answers of versions that were taken back, or of other projects.
+            # The log may hold responses of versions that were withdrawn, or of other projects.
             return unknown_training_rows(version)

@@ -1,5 +1,5 @@
-"""Versions of models as Git tags by GTO's conventions, with the bundles that they name.
+"""Model registry: versions and stages as Git tags (GTO's conventions), with model bundles.
 
-The register stage decides by gates and writes bundle and card; a version can be
+The register stage checks the gates and writes the bundle and the model card. A version can be
 verified, rebuilt and compared from the repository alone.
 """

@@ -1,4 +1,4 @@
-"""The candidate in the workspace against a registered version, on the same test rows."""
+"""Compare the workspace's candidate with a registered version on the same test rows."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ __all__ = ["champion_features", "compare_to_champion", "contest", "unseen_rows"]
 def compare_to_champion(
     params: Params, layout: Layout, champion: Path, version: Version | None = None
 ) -> tuple[GateResult, ...]:
-    """Judge ``register.champion`` with the champion's bundle in a folder.
+    """Check the gate ``register.champion`` against a champion's bundle in a folder.
 
     Parameters
     ----------
     version
-        Which version the champion is; None: its splits aren't to be had.
+        The champion's version; None: its splits aren't available.
 
     Raises
     ------
     BadParams
-        If the gate names a column that isn't there.
+        If the gate names a column that the test split doesn't have.
     DataRefused
-        If a bundle is not as it was written.
+        If a bundle was changed.
     """
     gate = params.register_.champion
     if gate is None:
         return ()
-    ours, theirs = bundles.load(layout.model), bundles.load(champion)
+    candidate_bundle, champion_bundle = bundles.load(layout.model), bundles.load(champion)
     test = parquet.scan(layout.split("test")).collect()
     for name in gate.slices:
         if name not in test.columns:
@@ -65,27 +65,32 @@ def compare_to_champion(
                 "(params.yaml)",
                 nearest(name, [c for c in test.columns if not c.startswith("_")]),
             )
-    if (ours.task, ours.labels) != (theirs.task, theirs.labels):
-        reason = f"the champion's task is {theirs.task} over other classes: no comparison"
+    if (candidate_bundle.task, candidate_bundle.labels) != (
+        champion_bundle.task,
+        champion_bundle.labels,
+    ):
+        reason = f"the champion's task is {champion_bundle.task} over other classes: no comparison"
         return (GateResult("champion", None, -gate.margin, passed=False, reason=reason),)
     try:
-        seen = champion_features(theirs, ours, test, layout)
-        prediction = theirs.predict(seen)
+        champion_rows = champion_features(champion_bundle, candidate_bundle, test, layout)
+        prediction = champion_bundle.predict(champion_rows)
         splits = (lambda: None) if version is None else (lambda: split_files(layout, version))
-        learnt = training_rows_of_bundle(champion, "the champion", splits)
-        unseen = unseen_rows(learnt, test, seen, lambda: _same_table(layout, version))
+        training_rows = training_rows_of_bundle(champion, "the champion", splits)
+        unseen = unseen_rows(
+            training_rows, test, champion_rows, lambda: _same_table(layout, version)
+        )
     except MlopsError as error:
         reason = f"the champion cannot score these rows: {error.message}"
         return (GateResult("champion", None, -gate.margin, passed=False, reason=reason),)
-    return contest(params, gate, ours, test, prediction, unseen, learnt.reason)
+    return contest(params, gate, candidate_bundle, test, prediction, unseen, training_rows.reason)
 
 
 def _same_table(layout: Layout, version: Version | None) -> bool:
-    """Whether a version learnt from the very table of the workspace, so that numbers are rows."""
+    """Whether a version was trained on the workspace's table, so that row numbers agree."""
     name = layout.valid.relative_to(layout.root).as_posix()
     lock = None if version is None else lock_at(layout.root, version.commit)
-    theirs = None if lock is None else lock.made(name)
-    return theirs is not None and theirs == hash_of(layout.root, name)
+    version_hash = None if lock is None else lock.made(name)
+    return version_hash is not None and version_hash == hash_of(layout.root, name)
 
 
 def unseen_rows(
@@ -94,19 +99,21 @@ def unseen_rows(
     seen: pl.DataFrame,
     same_table: Callable[[], bool] = lambda: False,
 ) -> pl.Series:
-    """Whether the champion hasn't learnt from each test row, (n,).
+    """Whether each test row is certainly no training row of the champion, (n,).
 
     Parameters
     ----------
+    learnt
+        The champion's training rows.
     test, seen
-        The candidate's test rows, and the same with the champion's own features.
+        The candidate's test rows, and the same rows with the champion's own features.
     same_table
-        Tells whether row numbers of both are of one table.
+        Returns whether the row numbers of both models refer to the same table.
     """
     import polars as pl
 
-    none = pl.Series([None] * test.height, dtype=pl.Datetime("us", "UTC"))
-    times = test[TIME] if TIME in test.columns else none
+    no_times = pl.Series([None] * test.height, dtype=pl.Datetime("us", "UTC"))
+    times = test[TIME] if TIME in test.columns else no_times
     numbers = (lambda: test[ROW] if same_table() else None) if ROW in test.columns else None
     return learnt.unseen(times, lambda: seen, numbers)
 
@@ -120,29 +127,33 @@ def contest(
     unseen: pl.Series,
     reason: str,
 ) -> tuple[GateResult, ...]:
-    """Judge the candidate against the champion on the test rows that the champion hasn't learnt.
+    """Compare candidate and champion on the test rows that the champion wasn't trained on.
 
     Parameters
     ----------
+    ours
+        The candidate's bundle.
     prediction
-        What the champion predicts of the test rows.
+        The champion's predictions for the test rows.
     unseen
-        Whether the champion hasn't learnt from each, (n,).
+        Whether each test row is certainly no training row of the champion, (n,).
     reason
-        Why the others are left out.
+        Why the other rows are excluded.
     """
-    left, total = int(unseen.sum()), test.height
-    note = f"{total - left:,} of {total:,} test rows are left out: {reason}"
-    if not left or too_few(left, total, params.evaluate.slice_rows):
-        told = f"{left:,} test rows are left to judge by, which are too few; {note}"
-        return (GateResult("champion", None, -gate.margin, passed=False, reason=told),)
-    if left == total:
-        return _judged(params, gate, ours, test, prediction)
-    first, *others = _judged(params, gate, ours, test.filter(unseen), prediction[unseen.to_numpy()])
+    usable, total = int(unseen.sum()), test.height
+    note = f"{total - usable:,} of {total:,} test rows are left out: {reason}"
+    if not usable or too_few(usable, total, params.evaluate.slice_rows):
+        too_few_reason = f"{usable:,} test rows are left to judge by, which are too few; {note}"
+        return (GateResult("champion", None, -gate.margin, passed=False, reason=too_few_reason),)
+    if usable == total:
+        return _check_gate(params, gate, ours, test, prediction)
+    first, *others = _check_gate(
+        params, gate, ours, test.filter(unseen), prediction[unseen.to_numpy()]
+    )
     return (replace(first, reason=f"{first.reason}; {note}"), *others)
 
 
-def _judged(
+def _check_gate(
     params: Params, gate: ChampionGate, ours: Bundle, test: pl.DataFrame, prediction: Floats
 ) -> tuple[GateResult, ...]:
     weight = params.evaluate.weight
@@ -165,7 +176,7 @@ def _judged(
 def champion_features(
     champion: Bundle, candidate: Bundle, test: pl.DataFrame, layout: Layout
 ) -> pl.DataFrame:
-    """Rows of a split with the champion's own features, made anew if its rules are others."""
+    """Rows of a split with the champion's own features, recomputed if its rules differ."""
     import polars as pl
 
     if _rules(champion) == _rules(candidate):
@@ -176,12 +187,12 @@ def champion_features(
     name = program.rules.base
     scans = {s: parquet.scan(layout.valid / f"{s}.parquet") for s in (*program.used_sources, name)}
     cleaned = {s: program.cleaned(s, scans[s]) for s in program.used_sources}
-    wanted = test.select(ROW)
+    row_ids = test.select(ROW)
     base = program.repaired(name, scans[name].with_row_index(ROW))
-    rows = base.join(wanted.lazy(), on=ROW, how="semi").sort(ROW).collect()
-    made = rows.select(ROW).hstack(program.transform(rows, cleaned))
+    rows = base.join(row_ids.lazy(), on=ROW, how="semi").sort(ROW).collect()
+    features = rows.select(ROW).hstack(program.transform(rows, cleaned))
     return (
-        wanted.join(made, on=ROW, how="left", maintain_order="left")
+        row_ids.join(features, on=ROW, how="left", maintain_order="left")
         .drop(ROW)
         .cast({pl.Categorical: pl.String})
     )

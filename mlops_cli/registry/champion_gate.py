@@ -1,8 +1,8 @@
-"""Champion against challenger: the candidate is shown not to be worse than what is in use.
+"""Champion gate: a non-inferiority test of the candidate against the champion in use.
 
-A non-inferiority test (Wellek, "Testing Statistical Hypotheses of Equivalence and
-Noninferiority", 2010) on paired bootstrap resamples: the candidate passes where the lower
-confidence bound of its gain is above minus the margin.
+The test (Wellek, "Testing Statistical Hypotheses of Equivalence and Noninferiority", 2010) uses
+paired bootstrap resamples. The candidate passes if the lower confidence bound of its gain is not
+below minus the margin.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ __all__ = ["PairedPredictions", "describe_gain", "judge_paired", "too_few"]
 
 @dataclass(frozen=True)
 class PairedPredictions:
-    """What two models predict of the same rows.
+    """Predictions of two models for the same rows.
 
     Attributes
     ----------
     y
-        Truth, (n,).
+        True labels, (n,).
     candidate, champion
         Predictions, each (n,) or (n, classes).
     weights
-        What each row counts, (n,); None: 1.
+        Weight of each row, (n,); None: 1.
     """
 
     y: Truth
@@ -62,50 +62,50 @@ def judge_paired(
     Parameters
     ----------
     metric
-        The gate's.
+        The gate's metric.
     columns
-        What the rows are sliced by, each (n,).
+        The columns that define the slices, each (n,).
     least_rows
-        Smaller slices are passed over.
+        Slices with fewer rows are skipped.
     other
-        Whose predictions ``champion`` are, in words.
+        How reasons call the predictions in ``paired.champion``.
     """
-    # A one-sided bound is the end of a two-sided interval of twice the error.
+    # A one-sided bound is the end of a two-sided interval with twice the error.
     bootstrap = Bootstrap(resamples, 2 * gate.confidence - 1, (seed, 7))
 
-    def gain(rows: Any) -> Interval | None:
-        found = compare(
+    def compare_rows(rows: Any) -> Interval | None:
+        comparison = compare(
             [metric],
             paired.y[rows],
             {"candidate": paired.candidate[rows], "champion": paired.champion[rows]},
             bootstrap,
             weights=None if paired.weights is None else paired.weights[rows],
         )
-        return found.gains["champion"].get(metric.name)
+        return comparison.gains["champion"].get(metric.name)
 
-    def result(name: str, found: Interval | None, margin: float, where: str) -> GateResult:
-        if found is None:
+    def result(name: str, gain: Interval | None, margin: float, where: str) -> GateResult:
+        if gain is None:
             reason = f"{where}the gain in {metric.name} is not defined on the test rows"
             return GateResult(name, None, -margin, passed=False, reason=reason)
-        reason = where + describe_gain(metric.name, found, margin, other)
-        return GateResult(name, found.low, -margin, found.low >= -margin, reason)
+        reason = where + describe_gain(metric.name, gain, margin, other)
+        return GateResult(name, gain.low, -margin, gain.low >= -margin, reason)
 
-    results = [result("champion", gain(slice(None)), gate.margin, "")]
+    results = [result("champion", compare_rows(slice(None)), gate.margin, "")]
     margin = gate.margin if gate.slice_margin is None else gate.slice_margin
     for name, column in columns.items():
         for part in slices(column):
             if len(part.rows) >= least_rows:
                 where = f"where {name} is {part.value}: "
-                results.append(result(f"champion.{name}", gain(part.rows), margin, where))
+                results.append(result(f"champion.{name}", compare_rows(part.rows), margin, where))
     return tuple(results)
 
 
 def describe_gain(metric: str, gain: Interval, margin: float, other: str) -> str:
-    """A gain in words, with its interval, and how much worse is accepted.
+    """Describe a gain with its interval, and how much worse is accepted.
 
     Examples
     --------
-    >>> described("mae", Interval(-0.02, -0.03, -0.01), 0.05, "the champion's")
+    >>> describe_gain("mae", Interval(-0.02, -0.03, -0.01), 0.05, "the champion's")
     "mae is worse than the champion's by 0.02 [0.01, 0.03] (accepted: up to 0.05)"
     """
     # Adding zero makes -0.0 into 0.0.
@@ -118,17 +118,17 @@ def describe_gain(metric: str, gain: Interval, margin: float, other: str) -> str
         return f"{metric} is worse than {other} by {span} (accepted: {accepted})"
     if low == high:
         return f"{metric} is the same as {other}"
-    said = f"{metric} shows no clear difference from {other}: gain {value:.4g}"
+    unclear = f"{metric} shows no clear difference from {other}: gain {value:.4g}"
     worse = f"worse by up to {-low:.4g} is possible, {accepted} accepted"
-    return f"{said} [{low:.4g}, {high:.4g}] ({worse})"
+    return f"{unclear} [{low:.4g}, {high:.4g}] ({worse})"
 
 
 def too_few(rows: int, total: int, least: int) -> bool:
-    """Whether too few of some rows are left for a judgement, where the others had to be left out.
+    """Whether too few rows remain for a comparison, after the others had to be excluded.
 
     Parameters
     ----------
     least
-        So many are enough, however many were left out.
+        This many rows are always enough, however many were excluded.
     """
     return rows < total and rows < least and 2 * rows < total

@@ -1,7 +1,7 @@
-"""The commit that a version stands on: what the pipeline owns, and nothing else.
+"""Commit the files that the pipeline writes, and nothing else, for a version.
 
-The commit is made beside the user's index, so that staged work stays staged and a run that is
-killed leaves nothing behind but unreferenced objects.
+The commit is made with an index of its own, so that the user's staged work stays staged and a
+killed run leaves nothing but unreferenced objects.
 """
 
 from __future__ import annotations
@@ -32,47 +32,49 @@ _SHOWN = 10
 
 
 class PipelineFiles:
-    """Which files of a project the pipeline owns, and which it only depends on.
+    """Files of a project that the pipeline writes, and files that it only reads.
 
     Attributes
     ----------
     files
-        Written by the pipeline and kept in Git, with `params.yaml`, relative to the project.
+        Files in Git that the pipeline writes, and `params.yaml`; relative to the project.
     inputs
-        `dvc.yaml` and what the stages read but nobody makes: they are the user's to commit.
+        `dvc.yaml` and files that stages read but none writes: the user has to commit them.
     params
         Dotted keys of `params.yaml` that some stage reads.
     generated
-        Those of ``files`` that a run makes anew, `dvc.lock` among them.
+        Those of ``files`` that every run writes anew, `dvc.lock` among them.
     lists
-        `.gitignore` files in which DVC has lines of its own.
+        `.gitignore` files to which DVC adds lines.
     """
 
     def __init__(self, pipeline: Mapping[str, Any], lock: Mapping[str, Any]) -> None:
         stages = pipeline.get("stages") or {}
-        made, self.params = set(), set()
+        outputs, self.params = set(), set()
         generated, lists = {"dvc.lock"}, set()
         for stage in stages.values():
             for entry in _entries(stage, ("outs", "metrics", "plots")):
                 path, options = entry
-                made.add(path)
+                outputs.add(path)
                 if options.get("cache") is False:
                     generated.add(path)
                 else:
-                    # DVC keeps what it tracks out of Git by these.
+                    # DVC lists its outputs there, to keep them out of Git.
                     lists.add(str(Path(path).parent / ".gitignore"))
             for key, _ in _entries(stage, ("params",)):
                 self.params.add(key)
-        read = {
+        dependencies = {
             dep["path"] for stage in (lock.get("stages") or {}).values() for dep in stage["deps"]
         }
-        inputs = {p for p in read if not any(p == m or p.startswith(f"{m}/") for m in made)}
+        inputs = {
+            p for p in dependencies if not any(p == m or p.startswith(f"{m}/") for m in outputs)
+        }
         self.generated, self.lists = sorted(generated), sorted(lists)
         self.files = sorted({"params.yaml", *generated, *lists})
         self.inputs = sorted({"dvc.yaml", *inputs, *(f"{p}.dvc" for p in inputs)})
 
     def reads(self, key: str) -> bool:
-        """Whether some stage reads a dotted key of `params.yaml`, or part of it."""
+        """Whether some stage reads a dotted key of `params.yaml`, or a part of it."""
         return any(
             key == p or key.startswith(f"{p}.") or p.startswith(f"{key}.") for p in self.params
         )
@@ -89,7 +91,7 @@ def pipeline_files(layout: Layout) -> PipelineFiles:
     lock = layout.root / "dvc.lock"
     if not lock.is_file():
         raise NotProject(f"there is no {lock}", "Run the pipeline first: `mlops run`.")
-    pipeline, content = _tree(layout.dvc_yaml), _tree(lock)
+    pipeline, content = _load_yaml_file(layout.dvc_yaml), _load_yaml_file(lock)
     try:
         return PipelineFiles(pipeline, content)
     except (KeyError, TypeError, AttributeError):
@@ -100,18 +102,18 @@ def pipeline_files(layout: Layout) -> PipelineFiles:
         ) from None
 
 
-def _tree(path: Path) -> Any:
+def _load_yaml_file(path: Path) -> Any:
     return read_yaml(path.read_text(encoding="utf-8", errors="replace"), path.name)
 
 
 def require_branch(git: Git) -> str:
-    """Give the branch, if a version can be committed on it.
+    """Return the current branch if a version can be committed on it.
 
     Raises
     ------
     NotProject
-        On a detached HEAD, in a shallow clone, in the middle of a merge or of a pull, without an
-        identity.
+        Without any commit or an identity, on a detached HEAD, in a shallow clone, or during a merge
+        or a pull.
     """
     refuse_half_pulled(git.root)
     if git.resolve("HEAD") is None:
@@ -135,43 +137,44 @@ def require_branch(git: Git) -> str:
 
 
 def require_clean_workspace(git: Git, of: PipelineFiles, only: Iterable[str] | None = None) -> None:
-    """Refuse to commit over, or without, work that is the user's.
+    """Raise if the commit of a version would include, or lack, edits of the user.
 
     Parameters
     ----------
     only
-        Keys of `params.yaml` that may differ from HEAD's; None: all that some stage reads.
+        Keys of `params.yaml` that may differ from HEAD; None: all that some stage reads.
 
     Raises
     ------
     NotProject
-        If an input of the pipeline isn't committed, or a file that the pipeline owns holds
-        edits that are none of the pipeline's.
+        If an input of the pipeline isn't committed, or if a file of the pipeline has edits that
+        the pipeline didn't make.
     """
     if dirty := _dirty(git, of.inputs):
         raise NotProject(
-            f"the model was made with what no commit holds: {_listed(dirty)}",
+            f"the model was made with what no commit holds: {_join_first(dirty)}",
             "Commit these yourself (the version's commit must give this model), then run again.",
         )
-    foreign = [f"{path} (staged, then changed)" for path in _half_staged(git, of.files)]
+    edits = [f"{path} (staged, then changed)" for path in _half_staged(git, of.files)]
     allowed = of.reads if only is None else set(only).__contains__
-    foreign += [f"params.yaml: {key}" for key in _changed_keys(git) if not allowed(key)]
-    if foreign:
+    edits += [f"params.yaml: {key}" for key in _changed_keys(git) if not allowed(key)]
+    if edits:
         raise NotProject(
-            f"files of the pipeline hold edits that are not the pipeline's: {_listed(foreign)}",
+            f"files of the pipeline hold edits that are not the pipeline's: {_join_first(edits)}",
             "Commit or undo them yourself, then run again.",
         )
 
 
 def committed_text(git: Git, path: Path, revision: str = "HEAD") -> str | None:
-    """A file's text as a commit has it; None if it hasn't."""
+    """A file's text at a commit; None if the commit lacks the file."""
     return git.read(revision, path.relative_to(git.root).as_posix())
 
 
 def commit_of(git: Git, files: Sequence[str], message: str) -> str:
-    """A commit on HEAD with these files as they are now; HEAD's own where nothing differs.
+    """Create a commit on HEAD with these files as they are now; HEAD itself if nothing differs.
 
-    No reference is moved and the index isn't touched. It is signed if Git is set to sign commits.
+    No reference moves and the index doesn't change. The commit is signed if Git is set to sign
+    commits.
 
     Raises
     ------
@@ -180,11 +183,11 @@ def commit_of(git: Git, files: Sequence[str], message: str) -> str:
     """
     head = git.run("rev-parse", "HEAD").strip()
     with tempfile.TemporaryDirectory(prefix="mlops-index-") as folder:
-        beside = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        git.run("read-tree", head, environment=beside)
-        there = [f for f in files if (git.root / f).exists()]
-        git.run("add", "--force", "--all", "--", *there, environment=beside)
-        tree = git.run("write-tree", environment=beside).strip()
+        own_index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        git.run("read-tree", head, environment=own_index)
+        existing = [f for f in files if (git.root / f).exists()]
+        git.run("add", "--force", "--all", "--", *existing, environment=own_index)
+        tree = git.run("write-tree", environment=own_index).strip()
     if tree == git.run("rev-parse", f"{head}^{{tree}}").strip():
         return head
     signed = ["-S"] if signs_by_default(git, "commit") else []
@@ -197,10 +200,10 @@ def commit_of(git: Git, files: Sequence[str], message: str) -> str:
 
 
 def reset_index(git: Git, files: Iterable[str]) -> None:
-    """Make the index agree with HEAD on the files that were committed beside it."""
-    known = [f for f in files if git.ask("ls-tree", "HEAD", "--", f)]
-    if known:
-        git.run("reset", "--quiet", "HEAD", "--", *known)
+    """Reset the index to HEAD for files that were committed with another index."""
+    in_head = [f for f in files if git.ask("ls-tree", "HEAD", "--", f)]
+    if in_head:
+        git.run("reset", "--quiet", "HEAD", "--", *in_head)
 
 
 def _entries(
@@ -215,26 +218,26 @@ def _entries(
 
 
 def _dirty(git: Git, files: Sequence[str]) -> list[str]:
-    there = [f for f in files if (git.root / f).exists() or git.ask("ls-files", "--", f)]
-    said = git.run("status", "--porcelain", "--no-renames", "--", *there) if there else ""
-    return [line[3:] for line in said.splitlines()]
+    relevant = [f for f in files if (git.root / f).exists() or git.ask("ls-files", "--", f)]
+    status = git.run("status", "--porcelain", "--no-renames", "--", *relevant) if relevant else ""
+    return [line[3:] for line in status.splitlines()]
 
 
 def _half_staged(git: Git, files: Sequence[str]) -> list[str]:
-    """Files whose index is neither what HEAD has nor what lies in the folder."""
-    there = [f for f in files if git.ask("ls-files", "--", f)]
-    staged = _differing(git, there, "--cached", "HEAD")
-    # A run that was killed before it settled the index leaves an older one than HEAD and folder,
-    # which agree: that is our own, and nobody's work.
-    return sorted(staged & _differing(git, there) & _differing(git, there, "HEAD"))
+    """Files whose index differs from both HEAD and the working tree."""
+    tracked = [f for f in files if git.ask("ls-files", "--", f)]
+    staged = _diff_names(git, tracked, "--cached", "HEAD")
+    # A run that was killed before `reset_index` leaves an index that is older than HEAD and the
+    # working tree, which agree: it is no work of the user.
+    return sorted(staged & _diff_names(git, tracked) & _diff_names(git, tracked, "HEAD"))
 
 
-def _differing(git: Git, files: Sequence[str], *between: str) -> set[str]:
-    """Which of these files `git diff` shows, as paths from the project's folder."""
+def _diff_names(git: Git, files: Sequence[str], *between: str) -> set[str]:
+    """Those of these files that `git diff` shows, as paths from the project's folder."""
     if not files:
         return set()
-    listed = git.run("diff", "--name-only", "--relative", "-z", *between, "--", *files)
-    return {name for name in listed.split("\0") if name}
+    output = git.run("diff", "--name-only", "--relative", "-z", *between, "--", *files)
+    return {name for name in output.split("\0") if name}
 
 
 def _changed_keys(git: Git) -> list[str]:
@@ -259,6 +262,6 @@ def _differences(old: Any, new: Any, place: str = "") -> Iterable[str]:
         yield place
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_first(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

@@ -1,4 +1,4 @@
-"""What differs between two revisions of a project: metrics, slices, parameters, data, features."""
+"""Compare two revisions of a project: metrics, slices, parameters, data and features."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _ABSENT = object()
 
 @dataclass(frozen=True)
 class RevisionFacts:
-    """What one revision of a project says about its model; what isn't there is empty.
+    """Reports, parameters and output hashes of one revision; empty where a file is missing.
 
     Attributes
     ----------
     name
-        How the revision is called: ``workspace``, or such as ``main (45f51fc)``.
+        The revision's name: ``workspace``, or such as ``main (45f51fc)``.
     params
-        The tree of ``params.yaml``.
+        Contents of ``params.yaml``.
     metrics, evaluation, features, validation
-        The reports of that name.
+        The reports with these names.
     registration
-        The gates' decision.
+        The record of the register stage, with the gates' decision.
     outputs
         Path -> hash of each output in ``dvc.lock``.
     """
@@ -55,7 +55,7 @@ class RevisionFacts:
 
 @dataclass(frozen=True)
 class MetricValue:
-    """A metric's value with its interval, where it has one."""
+    """A metric's value, with its interval if it has one."""
 
     value: float
     low: float | None = None
@@ -64,12 +64,12 @@ class MetricValue:
 
 @dataclass(frozen=True)
 class PairedMetrics:
-    """Both models on the test rows that they have in common.
+    """Metric differences of two models on the test rows that both have.
 
     Attributes
     ----------
     rows, most
-        How many these are, and how many the larger test split has.
+        Number of these rows, and of the rows in the larger test split.
     differences
         Metric -> new minus old on these rows, with its interval.
     """
@@ -81,18 +81,18 @@ class PairedMetrics:
 
 @dataclass(frozen=True)
 class FigureChange:
-    """One metric, then and now.
+    """One metric in the old and the new revision.
 
     Attributes
     ----------
     difference
-        New minus old; None where one of them is missing.
+        New minus old; None if one of them is missing.
     verdict
-        ``unclear`` where the difference may be chance; None where nothing can be told.
+        ``unclear`` if the difference may be chance; None if it is unknown which is better.
     overlap
-        Whether the two intervals overlap; None where there aren't two.
+        Whether the two intervals overlap; None if one of them is missing.
     paired
-        The difference on the same rows, with its interval; None where there is none.
+        The difference on the same rows, with its interval; None if there is none.
     """
 
     metric: str
@@ -106,7 +106,7 @@ class FigureChange:
 
 @dataclass(frozen=True)
 class SliceChange:
-    """One slice of the test rows, then and now."""
+    """One slice of the test rows in the old and the new revision."""
 
     column: str
     value: Any
@@ -116,7 +116,7 @@ class SliceChange:
 
 @dataclass(frozen=True)
 class ValueChange:
-    """A named value, then and now; what was absent is None."""
+    """A named value in the old and the new revision; None where it is absent."""
 
     name: str
     kind: Literal["added", "removed", "changed"]
@@ -126,26 +126,27 @@ class ValueChange:
 
 @dataclass(frozen=True)
 class Difference:
-    """All that differs between two revisions.
+    """The differences between two revisions.
 
     Attributes
     ----------
     metrics
-        Every metric of either.
+        Every metric of either revision.
     worse_slices
-        Slices judged in both whose first metric got worse and not by chance, the most first.
+        Slices evaluated in both revisions whose first metric got worse, and not by chance; the
+        largest change first.
     slices
-        How many slices were judged in both.
+        Number of slices evaluated in both revisions.
     params
-        By dotted key, in the new file's order.
+        Parameters by dotted key, in the new file's order.
     data
-        The clock, rows, windows and hash of the data.
+        Data clock, row counts, time windows and hash of the data.
     result
-        The decision and the families of the model.
+        The gates' decision and the model families.
     same_model
-        Whether both have the very same bundle.
+        Whether both revisions have the same bundle.
     notes
-        What a reader must know to judge the figures.
+        What a reader must know to interpret the figures.
     """
 
     old: str
@@ -163,15 +164,15 @@ class Difference:
 
 
 def compare(old: RevisionFacts, new: RevisionFacts, paired: PairedMetrics | str = "") -> Difference:
-    """Say what changed from one revision to another.
+    """List the differences from an old to a new revision.
 
     Parameters
     ----------
     paired
-        Both models on the same rows, or why that can't be.
+        Comparison of both models on the same rows, or a sentence on why there is none.
     """
-    judged = list(_slices(old.evaluation, new.evaluation))
-    worse = [s for s in judged if s.change.verdict == "worse"]
+    slice_changes = list(_compare_slices(old.evaluation, new.evaluation))
+    worse = [s for s in slice_changes if s.change.verdict == "worse"]
     worse.sort(key=lambda s: abs(s.change.difference or 0.0), reverse=True)
     before, after = old.features.get("features", {}), new.features.get("features", {})
     bundles = {facts.registration.get("bundle_sha256") for facts in (old, new)}
@@ -180,39 +181,41 @@ def compare(old: RevisionFacts, new: RevisionFacts, paired: PairedMetrics | str 
         old=old.name,
         new=new.name,
         metrics=tuple(
-            _metrics(
+            _compare_metrics(
                 old.metrics.get("model", {}),
                 new.metrics.get("model", {}),
                 {} if isinstance(paired, str) else paired.differences,
             )
         ),
         worse_slices=tuple(worse),
-        slices=len(judged),
-        params=_changes(dict(_dotted(old.params)), dict(_dotted(new.params))),
-        data=_changes(_data(old), _data(new)),
+        slices=len(slice_changes),
+        params=_changes(dict(_flatten(old.params)), dict(_flatten(new.params))),
+        data=_changes(_data_facts(old), _data_facts(new)),
         features_added=tuple(name for name in after if name not in before),
         features_removed=tuple(name for name in before if name not in after),
-        result=_changes(_result(old), _result(new)),
+        result=_changes(_result_facts(old), _result_facts(new)),
         same_model=same,
         notes=() if same else tuple(_notes(old, new, paired)),
     )
 
 
-def _metrics(
+def _compare_metrics(
     old: Mapping[str, Any], new: Mapping[str, Any], paired: Mapping[str, MetricValue]
 ) -> Iterator[FigureChange]:
     for name in dict.fromkeys([*new, *old]):
-        yield _figures(name, _figure(old.get(name)), _figure(new.get(name)), paired.get(name))
+        yield _compare_values(
+            name, _parse_value(old.get(name)), _parse_value(new.get(name)), paired.get(name)
+        )
 
 
-def _figure(given: Mapping[str, Any] | None) -> MetricValue | None:
-    if not given or given.get("value") is None:
+def _parse_value(entry: Mapping[str, Any] | None) -> MetricValue | None:
+    if not entry or entry.get("value") is None:
         return None
-    low, high = (None if given.get(end) is None else float(given[end]) for end in ("low", "high"))
-    return MetricValue(float(given["value"]), low, high)
+    low, high = (None if entry.get(end) is None else float(entry[end]) for end in ("low", "high"))
+    return MetricValue(float(entry["value"]), low, high)
 
 
-def _figures(
+def _compare_values(
     name: str, old: MetricValue | None, new: MetricValue | None, paired: MetricValue | None = None
 ) -> FigureChange:
     if old is None or new is None:
@@ -240,80 +243,80 @@ def _verdict(name: str, difference: float, *, unclear: bool) -> Verdict | None:
     return "better" if (difference > 0) == METRICS[name].maximise else "worse"
 
 
-def _slices(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[SliceChange]:
-    """Slices judged in both, by the first metric of the new revision."""
+def _compare_slices(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[SliceChange]:
+    """Slices evaluated in both revisions, compared by the new revision's first metric."""
     first = next(iter(new.get("metrics", ())), None)
-    # A slice's interval is of the first metric of its own revision.
+    # A slice's interval belongs to the first metric of its own revision.
     comparable = first is not None and first == next(iter(old.get("metrics", ())), None)
-    for column, now in new.get("slices", {}).items():
-        then = old.get("slices", {}).get(column, {})
-        before = {str(entry["value"]): entry for entry in then.get("judged", ())}
-        for entry in now.get("judged", ()):
-            other = before.get(str(entry["value"]))
-            if other is None or first is None:
+    for column, new_slices in new.get("slices", {}).items():
+        old_slices = old.get("slices", {}).get(column, {})
+        old_entries = {str(entry["value"]): entry for entry in old_slices.get("judged", ())}
+        for new_entry in new_slices.get("judged", ()):
+            old_entry = old_entries.get(str(new_entry["value"]))
+            if old_entry is None or first is None:
                 continue
-            figures = [_of_slice(e, first, interval=comparable) for e in (other, entry)]
-            if None not in figures:
-                rows = (int(other["rows"]), int(entry["rows"]))
-                yield SliceChange(column, entry["value"], rows, _figures(first, *figures))
+            values = [_slice_value(e, first, interval=comparable) for e in (old_entry, new_entry)]
+            if None not in values:
+                rows = (int(old_entry["rows"]), int(new_entry["rows"]))
+                yield SliceChange(column, new_entry["value"], rows, _compare_values(first, *values))
 
 
-def _of_slice(entry: Mapping[str, Any], metric: str, *, interval: bool) -> MetricValue | None:
+def _slice_value(entry: Mapping[str, Any], metric: str, *, interval: bool) -> MetricValue | None:
     if interval and entry.get("interval"):
-        return _figure(entry["interval"])
-    return _figure({"value": entry["metrics"].get(metric)})
+        return _parse_value(entry["interval"])
+    return _parse_value({"value": entry["metrics"].get(metric)})
 
 
-def _dotted(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key -> value; a list is one value, as its order matters."""
+def _flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Flatten a tree into (dotted key, value); a list is one value, as its order matters."""
     if isinstance(tree, Mapping) and (tree or not path):
         for key, value in tree.items():
-            yield from _dotted(value, f"{path}.{key}" if path else str(key))
+            yield from _flatten(value, f"{path}.{key}" if path else str(key))
     else:
         yield path, tree
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[ValueChange, ...]:
-    found = []
+    changes = []
     for name in dict.fromkeys([*new, *old]):
         before, after = old.get(name, _ABSENT), new.get(name, _ABSENT)
         if before is _ABSENT:
-            found.append(ValueChange(name, "added", None, after))
+            changes.append(ValueChange(name, "added", None, after))
         elif after is _ABSENT:
-            found.append(ValueChange(name, "removed", before, None))
-        # 1, 1.0 and true are equal to Python, and not the same setting.
+            changes.append(ValueChange(name, "removed", before, None))
+        # Python takes 1, 1.0 and True for equal; as settings they differ.
         elif (before, type(before)) != (after, type(after)):
-            found.append(ValueChange(name, "changed", before, after))
-    return tuple(found)
+            changes.append(ValueChange(name, "changed", before, after))
+    return tuple(changes)
 
 
-def _data(facts: RevisionFacts) -> dict[str, Any]:
-    read = {
+def _data_facts(facts: RevisionFacts) -> dict[str, Any]:
+    row_counts = {
         f"rows of {name}": source.get("rows_in")
         for name, source in facts.validation.get("sources", {}).items()
     }
     training = facts.registration.get("training") or {}
-    said = {
+    values = {
         "data clock": (facts.params.get("ingest") or {}).get("until"),
-        **read,
+        **row_counts,
         "labelled rows": facts.features.get("rows", {}).get("labelled"),
         **{f"{name} rows": n for name, n in (training.get("rows") or {}).items()},
-        "trained on": _span(training.get("window")),
+        "trained on": _window_text(training.get("window")),
         "test rows": facts.evaluation.get("rows"),
-        "tested on": _span(facts.evaluation.get("window")),
+        "tested on": _window_text(facts.evaluation.get("window")),
         "hash of the ingested data": facts.outputs.get("data/ingested"),
     }
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _span(window: Any) -> str | None:
+def _window_text(window: Any) -> str | None:
     return f"{window['first']} to {window['last']}" if isinstance(window, Mapping) else None
 
 
-def _result(facts: RevisionFacts) -> dict[str, Any]:
+def _result_facts(facts: RevisionFacts) -> dict[str, Any]:
     record = facts.registration
-    said = {"decision": record.get("decision"), "families": record.get("families")}
-    return {name: value for name, value in said.items() if value is not None}
+    values = {"decision": record.get("decision"), "families": record.get("families")}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _notes(old: RevisionFacts, new: RevisionFacts, paired: PairedMetrics | str) -> Iterator[str]:
@@ -321,10 +324,10 @@ def _notes(old: RevisionFacts, new: RevisionFacts, paired: PairedMetrics | str) 
         if not facts.metrics:
             yield f"{facts.name} has no reports, so there is nothing to compare with"
             return
-    shares = [facts.evaluation.get("confidence") for facts in (old, new)]
-    level = f"{shares[1]:.0%} " if shares[1] else ""
-    if shares[0] != shares[1]:
-        yield f"the intervals are of different confidence: {shares[0]} then, {shares[1]} now"
+    levels = [facts.evaluation.get("confidence") for facts in (old, new)]
+    level = f"{levels[1]:.0%} " if levels[1] else ""
+    if levels[0] != levels[1]:
+        yield f"the intervals are of different confidence: {levels[0]} then, {levels[1]} now"
         level = ""
     if isinstance(paired, PairedMetrics):
         yield f"differences are of both models on the same {paired.rows:,} test rows: paired"

@@ -1,4 +1,4 @@
-"""A version's model bundle, fetched by its hash, beside the workspace."""
+"""Fetch a version's model bundle by its hash, without touching the workspace."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ def pull_bundle(
     remote: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Bring a version's bundle to ``.mlops/models/<name>@<number>/``, or ``into``.
+    """Fetch a version's bundle into ``.mlops/models/<name>@<number>/``, or ``into``.
 
-    The workspace, the index and ``dvc.lock`` stay as they are. Where it is already, it is only
-    verified.
+    The workspace, the index and ``dvc.lock`` don't change. A bundle that is in the folder already
+    is only verified.
 
     Raises
     ------
     NotFound
-        If the version's commit has no model, or the bundle is in no cache and no remote.
+        If the version's commit has no model, or neither cache nor remote has the bundle.
     DataRefused
-        If a file of it is not what its hash says, or it is another than the tag states.
+        If a file doesn't match its hash, or the bundle isn't the one that the tag states.
     SourceUnreadable
         If the remote cannot be reached.
     Usage
-        If ``into`` holds something else.
+        If ``into`` is a file, or a folder that holds something other than a bundle.
     """
     md5, sizes = bundle_object(root, version)
     target = into or Layout(root).work / "models" / version.label
-    if _is_there(target, version, own=into is None):
+    if _has_bundle(target, version, replaceable=into is None):
         return target
-    name = _path(root)
+    name = _bundle_path(root)
     objects = RemoteObjects(root, remote, progress)
-    brought = objects.bring({md5: name}, sizes)
-    if brought.missing:
-        raise brought.refusal(f"the bundle of {version.label}")
+    transfer = objects.bring({md5: name}, sizes)
+    if transfer.missing:
+        raise transfer.refusal(f"the bundle of {version.label}")
     with objects.placed(md5, target, name) as temporary:
         try:
             manifest = bundles.verify(temporary)
         except MlopsError as error:
-            said = error.message.replace(f"{temporary}/", "").replace(str(temporary), name)
+            message = error.message.replace(f"{temporary}/", "").replace(str(temporary), name)
             raise DataRefused(
-                f"the commit of {version.label} has no sound bundle: {said}",
+                f"the commit of {version.label} has no sound bundle: {message}",
                 "Register another version; this one was never whole.",
             ) from None
         _refuse_other(version, manifest)
@@ -65,22 +65,22 @@ def pull_bundle(
 
 
 def bundle_md5(root: Path, version: Version) -> str:
-    """The hash by which DVC knows a version's bundle.
+    """The MD5 that ``dvc.lock`` states for a version's bundle.
 
     Raises
     ------
     NotFound
-        If the version's commit has no ``dvc.lock``, or there is no model in it.
+        If the version's commit has no ``dvc.lock``, or no model in it.
     """
     return bundle_object(root, version)[0]
 
 
 def bundle_object(root: Path, version: Version) -> tuple[str, Mapping[str, int]]:
-    """The same hash, with the sizes that the commit's ``dvc.lock`` states (see ``Lock``)."""
+    """``bundle_md5`` with the sizes that the commit's ``dvc.lock`` states (see ``Lock.sizes``)."""
     lock = lock_at(root, version.commit)
-    md5 = None if lock is None else lock.made(_path(root))
+    md5 = None if lock is None else lock.made(_bundle_path(root))
     if lock is None or md5 is None:
-        lacks = "has no dvc.lock" if lock is None else f"names no {_path(root)} in dvc.lock"
+        lacks = "has no dvc.lock" if lock is None else f"names no {_bundle_path(root)} in dvc.lock"
         raise NotFound(
             f"the tag {version.label} points at a commit without a model: "
             f"{version.commit[:9]} {lacks}",
@@ -89,12 +89,12 @@ def bundle_object(root: Path, version: Version) -> tuple[str, Mapping[str, int]]
     return md5, lock.sizes
 
 
-def _path(root: Path) -> str:
+def _bundle_path(root: Path) -> str:
     return Layout(root).model.relative_to(root).as_posix()
 
 
-def _is_there(target: Path, version: Version, *, own: bool) -> bool:
-    """Whether the very bundle is there already; refuse to replace what isn't a bundle."""
+def _has_bundle(target: Path, version: Version, *, replaceable: bool) -> bool:
+    """Whether a folder has the version's bundle; refuses a user's folder without any bundle."""
     if not target.is_dir() or not any(target.iterdir()):
         if target.exists() and not target.is_dir():
             raise Usage(f"{target} is a file, not a folder", "Name a new folder with -o.")
@@ -102,7 +102,7 @@ def _is_there(target: Path, version: Version, *, own: bool) -> bool:
     try:
         manifest = bundles.verify(target)
     except MlopsError as error:
-        if own:
+        if replaceable:
             return False
         raise Usage(
             f"{target} holds something else than a sound bundle: {error.message}",
@@ -112,10 +112,10 @@ def _is_there(target: Path, version: Version, *, own: bool) -> bool:
 
 
 def _refuse_other(version: Version, manifest: dict[str, Any]) -> None:
-    found = str(manifest["bundle_sha256"])
-    if version.bundle not in {None, found}:
+    sha256 = str(manifest["bundle_sha256"])
+    if version.bundle not in {None, sha256}:
         raise DataRefused(
             f"the tag {version.label} states bundle {str(version.bundle)[:12]}, "
-            f"but its commit gives {found[:12]}",
+            f"but its commit gives {sha256[:12]}",
             "The tag, or dvc.lock, was changed by hand; register another version.",
         )

@@ -1,7 +1,7 @@
-"""Gates between an evaluated model and its approval: each one a figure, a limit and a verdict.
+"""Gates: conditions that an evaluated model must meet to be approved.
 
-A gate that was asked for and cannot be judged (its metric isn't defined on the test rows, or no
-slice is large enough) refuses: approval rests on what was shown.
+Each gate compares one figure with a limit. A gate without a figure (its metric isn't defined on
+the test rows, or no slice is large enough) fails: a model is approved only on evidence.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ __all__ = ["Evidence", "GateResult", "check_gates"]
 
 @dataclass(frozen=True)
 class GateResult:
-    """What one gate found.
+    """Result of one gate.
 
     Attributes
     ----------
     name
-        Such as ``limits.roc_auc``, as it stands under ``register.gates``.
+        Such as ``limits.roc_auc``: its key under ``register.gates``.
     figure
-        What was found; None where it cannot be judged.
+        The measured value; None if there is none.
     limit
-        What was asked for.
+        The required value.
     passed
-        Whether the figure keeps to the limit.
+        Whether the figure meets the limit.
     reason
-        One sentence.
+        The result as one sentence.
     """
 
     name: str
@@ -51,14 +51,14 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the gates judge by.
+    """Evaluation results and measurements that the gates check.
 
     Attributes
     ----------
     task
         binary, multiclass or regression.
     evaluated
-        The metrics that were asked for.
+        Names of the metrics that the evaluation was configured with.
     metrics
         ``model``, ``gain_over_constant`` and ``gain_over_linear``: metric -> value, low, high.
     slices
@@ -68,7 +68,7 @@ class Evidence:
     bytes
         Size of the bundle.
     milliseconds
-        Median time to score one row; None where it wasn't measured.
+        Median time to score one row; None if it wasn't measured.
     fairness
         Protected column -> ``gaps``: measure -> value, low, high.
     """
@@ -84,29 +84,33 @@ class Evidence:
 
 
 def check_gates(gates: Gates, evidence: Evidence) -> tuple[GateResult, ...]:
-    """Judge every gate that is given, in the order of ``params.yaml``.
+    """Check every gate that is configured, in the order of ``params.yaml``.
 
     Raises
     ------
     BadParams
-        If a gate names a metric that is unknown, unfit for the task or not evaluated, or asks
-        for slices where none are.
+        If a gate names a metric that is unknown, unfit for the task or not evaluated, or if it
+        needs slices or protected columns and none are configured.
     """
-    results = [_limit(name, limit, evidence) for name, limit in gates.limits.items()]
+    results = [_check_limit(name, limit, evidence) for name, limit in gates.limits.items()]
     if gates.beats_baselines is not None:
-        results.append(_beats_baselines(gates.beats_baselines, evidence))
+        results.append(_check_baselines(gates.beats_baselines, evidence))
     if gates.worst_slice is not None:
-        results.append(_worst_slice(gates.worst_slice.metric, gates.worst_slice.limit, evidence))
-    results += [_fairness(name, limit, evidence) for name, limit in gates.fairness.items()]
+        results.append(
+            _check_worst_slice(gates.worst_slice.metric, gates.worst_slice.limit, evidence)
+        )
+    results += [_check_fairness(name, limit, evidence) for name, limit in gates.fairness.items()]
     if gates.megabytes is not None:
-        results.append(_at_most("megabytes", evidence.bytes / 1e6, gates.megabytes, "MB"))
+        results.append(_check_at_most("megabytes", evidence.bytes / 1e6, gates.megabytes, "MB"))
     if gates.milliseconds is not None:
         measured = evidence.milliseconds
-        results.append(_at_most("milliseconds", measured, gates.milliseconds, "ms for one row"))
+        results.append(
+            _check_at_most("milliseconds", measured, gates.milliseconds, "ms for one row")
+        )
     return tuple(results)
 
 
-def _metric(name: str, place: str, evidence: Evidence) -> Metric:
+def _find_metric(name: str, place: str, evidence: Evidence) -> Metric:
     metric = lookup(name, evidence.task)
     if name not in evidence.evaluated:
         raise BadParams(
@@ -116,7 +120,7 @@ def _metric(name: str, place: str, evidence: Evidence) -> Metric:
     return metric
 
 
-def _verdict(name: str, metric: Metric, figure: float | None, limit: float) -> GateResult:
+def _check_metric(name: str, metric: Metric, figure: float | None, limit: float) -> GateResult:
     if figure is None:
         reason = f"{metric.name} is not defined on what it had to be judged by"
         return GateResult(name, None, limit, passed=False, reason=reason)
@@ -126,21 +130,21 @@ def _verdict(name: str, metric: Metric, figure: float | None, limit: float) -> G
     return GateResult(name, figure, limit, passed, reason)
 
 
-def _limit(name: str, limit: float, evidence: Evidence) -> GateResult:
-    metric = _metric(name, "limits", evidence)
-    found = evidence.metrics["model"].get(name)
-    return _verdict(f"limits.{name}", metric, found and found["value"], limit)
+def _check_limit(name: str, limit: float, evidence: Evidence) -> GateResult:
+    metric = _find_metric(name, "limits", evidence)
+    estimate = evidence.metrics["model"].get(name)
+    return _check_metric(f"limits.{name}", metric, estimate and estimate["value"], limit)
 
 
-def _beats_baselines(name: str, evidence: Evidence) -> GateResult:
-    """Ask that the low end of the paired gain over each baseline is above zero.
+def _check_baselines(name: str, evidence: Evidence) -> GateResult:
+    """Require that the low end of the paired gain over each baseline is above zero.
 
-    A model of linear members only is of the linear baseline's own kind, at best tuned a little
-    better, and choosing it is right where nothing beats it. So it has to beat the constant, and
-    only must not be shown to be worse than the linear baseline: the gain's high end must not
-    be below zero.
+    A model with only linear members is of the same kind as the linear baseline, at best tuned
+    slightly better, and it is the right choice if nothing beats it. So it has to beat the constant
+    baseline, but must only not be significantly worse than the linear one: the gain's high end
+    must not be below zero.
     """
-    _metric(name, "beats_baselines", evidence)
+    _find_metric(name, "beats_baselines", evidence)
     gate, kind = "beats_baselines", frozenset({"linear"})
     constant: dict[str, float] | None = evidence.metrics["gain_over_constant"].get(name)
     linear: dict[str, float] | None = evidence.metrics["gain_over_linear"].get(name)
@@ -168,23 +172,23 @@ def _beats_baselines(name: str, evidence: Evidence) -> GateResult:
     return GateResult(gate, figure, 0.0, passed, reason)
 
 
-def _worst_slice(name: str, limit: float, evidence: Evidence) -> GateResult:
-    metric = _metric(name, "worst_slice.metric", evidence)
+def _check_worst_slice(name: str, limit: float, evidence: Evidence) -> GateResult:
+    metric = _find_metric(name, "worst_slice.metric", evidence)
     if not evidence.slices:
         raise BadParams(
             "register.gates.worst_slice is given, but there are no slices (params.yaml)",
             "Name columns under evaluate.slices, or remove the gate.",
         )
-    found = worst(evidence.slices, metric)
-    if found is None:
-        return _verdict("worst_slice", metric, None, limit)
-    result = _verdict("worst_slice", metric, found["figure"], limit)
-    where = f"the worst slice is {found['column']} = {found['value']}: "
+    slice_entry = worst(evidence.slices, metric)
+    if slice_entry is None:
+        return _check_metric("worst_slice", metric, None, limit)
+    result = _check_metric("worst_slice", metric, slice_entry["figure"], limit)
+    where = f"the worst slice is {slice_entry['column']} = {slice_entry['value']}: "
     return replace(result, reason=where + result.reason)
 
 
-def _fairness(name: str, limit: float, evidence: Evidence) -> GateResult:
-    """The measure of the protected column in which it is worst."""
+def _check_fairness(name: str, limit: float, evidence: Evidence) -> GateResult:
+    """Check a measure of fairness for the protected column with its worst value."""
     if name not in MEASURES:
         raise BadParams(
             f"register.gates.fairness names {name!r}, which is no measure of fairness "
@@ -198,22 +202,24 @@ def _fairness(name: str, limit: float, evidence: Evidence) -> GateResult:
         )
     gate, ratio = f"fairness.{name}", name.endswith("_ratio")
     gaps = {
-        column: of["gaps"][name]["value"]
-        for column, of in evidence.fairness.items()
-        if name in of["gaps"]
+        column: report["gaps"][name]["value"]
+        for column, report in evidence.fairness.items()
+        if name in report["gaps"]
     }
     if len(gaps) < len(evidence.fairness):
         column = next(c for c in evidence.fairness if c not in gaps)
         reason = f"it is not defined for the groups of {column} on the test rows"
         return GateResult(gate, None, limit, passed=False, reason=reason)
-    worst_ = min(gaps, key=lambda c: gaps[c]) if ratio else max(gaps, key=lambda c: gaps[c])
-    found = gaps[worst_]
-    bound, passed = ("at least", found >= limit) if ratio else ("at most", found <= limit)
-    reason = f"between groups of {worst_} it is {found:.4g}, and {bound} {limit:.4g} is asked for"
-    return GateResult(gate, found, limit, passed, reason)
+    worst_column = min(gaps, key=lambda c: gaps[c]) if ratio else max(gaps, key=lambda c: gaps[c])
+    gap = gaps[worst_column]
+    bound, passed = ("at least", gap >= limit) if ratio else ("at most", gap <= limit)
+    reason = (
+        f"between groups of {worst_column} it is {gap:.4g}, and {bound} {limit:.4g} is asked for"
+    )
+    return GateResult(gate, gap, limit, passed, reason)
 
 
-def _at_most(name: str, figure: float | None, limit: float, unit: str) -> GateResult:
+def _check_at_most(name: str, figure: float | None, limit: float, unit: str) -> GateResult:
     if figure is None:
         return GateResult(name, None, limit, passed=False, reason="it was not measured")
     reason = f"{figure:.3g} {unit}, and at most {limit:.3g} is asked for"

@@ -1,9 +1,9 @@
-"""The registry: tags read from Git, and written so that a change happens wholly or not at all.
+"""Read the registry from Git tags, and change tags and branches atomically.
 
-A tag is made as an object first, which nobody sees. Where there is a remote, it is offered there
-next: the remote takes a reference that doesn't exist yet, or refuses, so of two people one wins.
-Only then it becomes a reference here. A run that is killed has changed nothing, or all that
-others see; the same command run again brings the rest about.
+A tag is first made as an object without a reference, so nobody sees it. If there is a remote, the
+tag is pushed there next: the remote accepts only a reference that doesn't exist yet, so of two
+people one wins. The local reference is set last. A killed run has changed either nothing or all
+that others see; running the same command again completes the rest.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ _SIGNING = (
     "gpg.ssh.program",
     "gpg.ssh.defaultKeyCommand",
 )
-"""Git's settings by which it signs."""
-_SAID = 200
-"""Characters of what a hook wrote that are shown."""
+"""Git's settings for signing."""
+_HOOK_TEXT = 200
+"""Characters of a hook's output that are shown."""
 _OVERTAKEN = ("exist", "lock ref", "to lock", "update ref", "fast-forward", "old value", "atomic")
-"""In Git's reasons where the remote has something else meanwhile."""
+"""Parts of Git's reasons that mean the remote has changed meanwhile."""
 _STALE = 10
-"""Seconds after which a reference's lock file is of a Git that was killed."""
+"""Age in seconds from which a reference's lock file counts as left by a killed Git."""
 
 
 class OutdatedTags(Busy):
-    """The remote already has what was to be made, or more than is known here."""
+    """The remote already has the tag, or has commits or tags that this clone lacks."""
 
 
 @dataclass(frozen=True)
 class RefChange:
-    """One reference to be set: a new tag (``old`` None) or a branch that moves on."""
+    """One reference to set: a new tag (``old`` is None) or a branch that moves."""
 
     ref: str
     new: str
@@ -64,7 +64,7 @@ class RefChange:
 
 
 def read(root: Path, name: str) -> Registry:
-    """The registry of one model, from the tags of this clone.
+    """Read the registry of one model from the tags of this clone.
 
     Raises
     ------
@@ -75,10 +75,12 @@ def read(root: Path, name: str) -> Registry:
 
 
 def fetch(git: Git, remote: str | None) -> None:
-    """Bring the remote's branches and tags here; nothing of this clone's is moved.
+    """Fetch the remote's branches and tags; this clone's own branches and tags don't move.
 
     Raises
     ------
+    NotProject
+        If a tag here differs from the remote's tag of the same name.
     SourceUnreadable
         If the remote cannot be reached.
     """
@@ -88,16 +90,16 @@ def fetch(git: Git, remote: str | None) -> None:
         git.run("fetch", "--quiet", "--tags", remote)
         remember_default(git, remote)
     except GitFailed as error:
-        said = " ".join(error.said.split())
-        if "would clobber existing tag" in said:
+        message = " ".join(error.said.split())
+        if "would clobber existing tag" in message:
             raise NotProject(
-                f"tags here and on {remote} differ: {said}",
+                f"tags here and on {remote} differ: {message}",
                 "One of both was moved by hand; delete the wrong one here (git tag -d TAG).",
             ) from None
-        if "cannot lock ref" in said:  # another fetch of this clone has just brought it
+        if "cannot lock ref" in message:  # another fetch of this clone has just brought it
             return
         raise SourceUnreadable(
-            f"the Git remote {remote!r} cannot be reached: {said}",
+            f"the Git remote {remote!r} cannot be reached: {message}",
             "Try again later, or keep it in this clone with --local.",
         ) from None
 
@@ -111,34 +113,34 @@ def new_tag(
     after: datetime | None = None,
     sign: bool = False,
 ) -> RefChange:
-    """Make the object of an annotated tag; it is not a reference yet.
+    """Create the object of an annotated tag, without a reference yet.
 
     Parameters
     ----------
     after
-        The tag is dated at least a second later: GTO orders assignments by their whole seconds.
+        The tag is dated at least a second later: GTO orders assignments by whole seconds.
     sign
-        With the key that Git is configured for (``user.signingkey``); also where Git is set to
-        sign every tag (``tag.gpgsign``).
+        Sign with the key that Git is configured for (``user.signingkey``). If Git is set to sign
+        every tag (``tag.gpgsign``), the tag is signed in any case.
     """
     now = int(time.time())
-    # Not later than tomorrow: a date far off must not be passed on from tag to tag.
+    # At most a day ahead, so that a date far in the future doesn't spread from tag to tag.
     moment = max(now, min(int(after.timestamp()) + 1, now + _DAY) if after else 0)
     ref = f"refs/tags/{tag}"
     if not (sign or signs_by_default(git, "tag")):
         head = f"object {commit}\ntype commit\ntag {tag}\ntagger {git.identity()} {moment} +0000\n"
         return RefChange(ref, git.run("mktag", given=f"{head}\n{message.strip()}\n").strip())
-    return RefChange(ref, _signed(git, tag, commit, message, moment))
+    return RefChange(ref, _create_signed_tag(git, tag, commit, message, moment))
 
 
-def _signed(git: Git, tag: str, commit: str, message: str, moment: int) -> str:
-    """Sign in an empty repository that shares the objects: Git signs only what it also names."""
+def _create_signed_tag(git: Git, tag: str, commit: str, message: str, moment: int) -> str:
+    """Sign in a temporary repository that shares the objects: `git tag` sets a reference, too."""
     objects = git.root / git.run("rev-parse", "--git-path", "objects").strip()
     settings = [
         part
         for key in _SIGNING
         if (value := git.ask("config", key))
-        for part in ("-c", f"{key}={_from_here(git, key, value)}")
+        for part in ("-c", f"{key}={_absolute_key(git, key, value)}")
     ]
     git.identity()
     environment = {
@@ -146,31 +148,31 @@ def _signed(git: Git, tag: str, commit: str, message: str, moment: int) -> str:
         "GIT_COMMITTER_DATE": f"@{moment} +0000",
     }
     with tempfile.TemporaryDirectory(prefix="mlops-signing-") as folder:
-        aside = Git(Path(folder))
-        aside.run("init", "--quiet", ".")
-        tagging = ("tag", "--sign", "--cleanup=whitespace", tag, commit, "--message", message)
-        words = (*settings, *tagging)
-        code, _, said = aside.attempt(*words, environment=environment)
-        content = "" if code else aside.run("cat-file", "tag", tag, environment=environment)
-        # Some versions of Git make an unsigned tag, and no fuss, where an SSH key is missing.
+        scratch = Git(Path(folder))
+        scratch.run("init", "--quiet", ".")
+        tag_command = ("tag", "--sign", "--cleanup=whitespace", tag, commit, "--message", message)
+        command = (*settings, *tag_command)
+        code, _, stderr = scratch.attempt(*command, environment=environment)
+        content = "" if code else scratch.run("cat-file", "tag", tag, environment=environment)
+        # Some versions of Git silently make an unsigned tag if an SSH key is missing.
         if not split_signature(content.encode())[1]:
-            raise unsigned(git, tag, said)
-        return aside.run("rev-parse", f"refs/tags/{tag}", environment=environment).strip()
+            raise unsigned(git, tag, stderr)
+        return scratch.run("rev-parse", f"refs/tags/{tag}", environment=environment).strip()
 
 
-def _from_here(git: Git, key: str, value: str) -> str:
-    """A key's file by its whole path: Git signs in another folder."""
+def _absolute_key(git: Git, key: str, value: str) -> str:
+    """Make the path of a key file absolute, as Git signs in another folder."""
     file = git.root / Path(value).expanduser()
     return str(file.resolve()) if key == "user.signingkey" and file.is_file() else value
 
 
 def apply(git: Git, changes: Sequence[RefChange], remote: str | None) -> None:
-    """Set references on the remote, then here, each side all at once.
+    """Set references on the remote, then here, each side atomically.
 
     Raises
     ------
-    Outdated
-        If the remote, or this clone, has something else meanwhile; nothing was changed.
+    OutdatedTags
+        If the remote, or this clone, has changed meanwhile; that side is then left as it is.
     SourceUnreadable
         If the remote cannot be reached; nothing was changed.
     """
@@ -183,7 +185,7 @@ def apply(git: Git, changes: Sequence[RefChange], remote: str | None) -> None:
         try:
             git.run("update-ref", "--stdin", given=f"start\n{script}prepare\ncommit\n")
         except GitFailed as error:
-            if not last and ".lock'" in error.said and _unlocked(git, changes):
+            if not last and ".lock'" in error.said and _remove_stale_locks(git, changes):
                 continue
             raise OutdatedTags(
                 f"another command changed {changes[0].ref} in this clone at the same moment",
@@ -197,15 +199,15 @@ def _push(git: Git, changes: Sequence[RefChange], remote: str) -> None:
     try:
         git.run("push", "--quiet", "--atomic", remote, *specs)
     except GitFailed as error:
-        said = " ".join(error.said.split())
-        if reason := _refusal(error.said):
+        message = " ".join(error.said.split())
+        if reason := _forbidding_rule(error.said):
             raise SourceUnreadable(
                 f"the Git remote {remote!r} refused it: {reason}",
                 "A rule there forbids it (a hook, a protected or checked out branch): change it, "
                 "or keep it in this clone with --local.",
             ) from None
         if any(
-            sign in said
+            sign in message
             for sign in ("rejected", "already exists", "cannot lock ref", "failed to update ref")
         ):
             raise OutdatedTags(
@@ -213,44 +215,44 @@ def _push(git: Git, changes: Sequence[RefChange], remote: str) -> None:
                 "Look at `mlops models`, then run again.",
             ) from error
         raise SourceUnreadable(
-            f"the Git remote {remote!r} did not take it: {said}",
+            f"the Git remote {remote!r} did not take it: {message}",
             "Try again later, or keep it in this clone with --local.",
         ) from None
 
 
-def _refusal(said: str) -> str | None:
-    """Why a remote doesn't take what would fit; None where somebody else was faster.
+def _forbidding_rule(message: str) -> str | None:
+    """The reason if a rule of the remote forbids a push; None if somebody else was faster.
 
-    Git's lines are ``! [remote rejected] FROM -> TO (REASON)``, and ``remote: ...`` what a hook
-    wrote.
+    Git's lines are ``! [remote rejected] FROM -> TO (REASON)``, and ``remote: ...`` for the output
+    of a hook.
     """
-    reasons = re.findall(r"! \[remote rejected\] .*\((.*)\)\s*$", said, re.MULTILINE)
+    reasons = re.findall(r"! \[remote rejected\] .*\((.*)\)\s*$", message, re.MULTILINE)
     rules = [r for r in reasons if not any(sign in r for sign in _OVERTAKEN)]
     if not rules:
         return None
-    lines = [" ".join(line.split()) for line in re.findall(r"^remote:(.*)$", said, re.MULTILINE)]
-    more = " ".join(line for line in lines if line and rules[0] not in line)[:_SAID]
-    return f"{rules[0]}; it says: {more}" if more else rules[0]
+    lines = [" ".join(line.split()) for line in re.findall(r"^remote:(.*)$", message, re.MULTILINE)]
+    hook_text = " ".join(line for line in lines if line and rules[0] not in line)[:_HOOK_TEXT]
+    return f"{rules[0]}; it says: {hook_text}" if hook_text else rules[0]
 
 
 def _is_set(git: Git, change: RefChange) -> bool:
     return git.ask("rev-parse", "--verify", "--quiet", change.ref) == change.new
 
 
-def _unlocked(git: Git, changes: Sequence[RefChange]) -> bool:
-    """Remove lock files of these references that a killed Git has left behind."""
+def _remove_stale_locks(git: Git, changes: Sequence[RefChange]) -> bool:
+    """Remove lock files that a killed Git has left for these references; return if any were."""
     common = git.ask("rev-parse", "--git-common-dir")
-    found = False
+    removed = False
     for change in changes:
         lock = git.root / (common or ".git") / f"{change.ref}.lock"
         if lock.is_file() and time.time() - lock.stat().st_mtime > _STALE:
             lock.unlink(missing_ok=True)
-            found = True
-    return found
+            removed = True
+    return removed
 
 
 def trailers(facts: Mapping[str, object]) -> str:
-    """``Key: value`` lines for a tag's message; what is None is left out."""
+    """``Key: value`` lines for a tag's message; facts that are None are left out."""
     return "\n".join(
         f"{key}: {' '.join(str(value).split())}"
         for key, value in facts.items()

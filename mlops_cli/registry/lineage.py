@@ -1,4 +1,4 @@
-"""What a bundle says of where it comes from, and of the tables that it may be asked about."""
+"""Lineage of a bundle, and the schema of the tables that its features are computed from."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fingerprints", "lineage", "schema"]
 
-_OF_SOURCE = ("uri", "sha256", "rows", "time_column", "time_min", "time_max")
-_OF_SPLIT = ("rows", "time", "target", "target_mean")
+_SOURCE_KEYS = ("uri", "sha256", "rows", "time_column", "time_min", "time_max")
+_SPLIT_KEYS = ("rows", "time", "target", "target_mean")
 
 
 def lineage(
@@ -28,31 +28,31 @@ def lineage(
     settings: Mapping[str, str],
     fitted: str,
 ) -> dict[str, Any]:
-    """From the sources through the settings to the fitted model, as hashes and counts.
+    """Hashes and counts from the sources through the settings to the fitted model.
 
     Parameters
     ----------
     facts
-        Of the bundle: project, seed, versions of the libraries.
+        Facts of the bundle: project, seed, library versions.
     manifest
-        What ingest took in, by source, and the data clock.
+        Manifest of ingest: the sources by name, and the data clock.
     split
-        The report of split: rows, time range and target of each.
+        Report of the split stage: rows, time range and target of each split.
     settings
         Section of the parameters -> its fingerprint.
     fitted
-        ``bundle_sha256`` of what train wrote.
+        ``bundle_sha256`` of the bundle that train wrote.
     """
     return {
         "project": facts.get("project"),
         "clock": manifest["until"],
         "sources": {
-            name: {key: source[key] for key in _OF_SOURCE}
+            name: {key: source[key] for key in _SOURCE_KEYS}
             for name, source in manifest["sources"].items()
         },
         "split": split["strategy"],
         "splits": {
-            name: {key: part[key] for key in _OF_SPLIT if key in part}
+            name: {key: part[key] for key in _SPLIT_KEYS if key in part}
             for name, part in split["splits"].items()
         },
         "seed": facts.get("seed"),
@@ -63,7 +63,7 @@ def lineage(
 
 
 def fingerprints(sections: Mapping[str, Section]) -> dict[str, str]:
-    """SHA-256 of each section's values; order, comments and defaults left out don't count."""
+    """SHA-256 of each section's values, independent of order, comments and omitted defaults."""
     return {
         name: hashlib.sha256(
             json.dumps(section.model_dump(mode="json"), sort_keys=True).encode()
@@ -73,15 +73,15 @@ def fingerprints(sections: Mapping[str, Section]) -> dict[str, str]:
 
 
 def schema(program: Mapping[str, Any], rules: Mapping[str, SourceRules]) -> dict[str, Any]:
-    """The sources that a feature program reads: types after validation, times, and rules.
+    """Schema of the sources that a feature program reads: validated types, times and rules.
 
     Parameters
     ----------
     program
-        As ``program.json`` has it.
+        Contents of ``program.json``.
     rules
-        ``validate.sources``; they are given as they differ from the defaults, and
-        ``SourceRules.model_validate_json`` reads them again.
+        ``validate.sources``; written without defaults, in the form that
+        ``SourceRules.model_validate_json`` reads.
     """
     sources = {}
     for name, content in program["sources"].items():

@@ -1,4 +1,4 @@
-"""Markdown and its YAML front matter, from values that may hold any character."""
+"""Render Markdown and its YAML front matter from values that may hold any character."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 __all__ = ["bullets", "code", "front_matter", "line", "literal", "table"]
 
 _MARKS = str.maketrans({c: f"\\{c}" for c in "\\`*[]|~#"} | {"&": "&amp;", "<": "&lt;"})
-# Inside of a word an underscore marks nothing up.
-_LOOSE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+# An underscore inside of a word is no markup.
+_MARKUP_UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def line(text: str) -> str:
@@ -19,7 +19,7 @@ def line(text: str) -> str:
 
 
 def literal(value: Any) -> str:
-    r"""A value from the data, so that it is read as it is, whatever marks it holds.
+    r"""Escape a value from the data, so that Markdown shows it unchanged.
 
     Examples
     --------
@@ -29,11 +29,11 @@ def literal(value: Any) -> str:
     if value is None:
         return "(missing)"
     text = "".join(c if c.isprintable() else " " for c in str(value))
-    return _LOOSE.sub(r"\\_", line(text).translate(_MARKS)) or "(empty)"
+    return _MARKUP_UNDERSCORE.sub(r"\\_", line(text).translate(_MARKS)) or "(empty)"
 
 
 def code(text: str) -> str:
-    """Text in a code span, on one line; it may hold back quotes."""
+    """Text as a code span on one line; it may contain backticks."""
     text = line(text)
     if "`" not in text:
         return f"`{text}`"
@@ -42,12 +42,12 @@ def code(text: str) -> str:
 
 
 def bullets(items: Iterable[str]) -> str:
-    """A list, an item a line."""
+    """A list with one item per line."""
     return "\n".join(f"- {line(item)}" for item in items)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already."""
+    """A table whose cells are Markdown already."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
@@ -55,23 +55,23 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def front_matter(tree: Mapping[str, Any]) -> str:
     """Nested mappings, lists, texts and numbers as a block of YAML between lines of dashes.
 
-    Read alike by parsers of YAML 1.1 and 1.2: texts are always quoted.
+    Texts are always quoted, so parsers of YAML 1.1 and 1.2 read the same values.
     """
-    return "\n".join(["---", *_block(tree), "---"]) + "\n"
+    return "\n".join(["---", *_yaml_lines(tree), "---"]) + "\n"
 
 
-def _block(node: Mapping[str, Any] | Sequence[Any], indent: str = "") -> Iterator[str]:
+def _yaml_lines(node: Mapping[str, Any] | Sequence[Any], indent: str = "") -> Iterator[str]:
     if isinstance(node, Mapping):
         for key, value in node.items():
             if isinstance(value, Mapping | list):
                 yield f"{indent}{key}:"
-                yield from _block(value, indent + "  ")
+                yield from _yaml_lines(value, indent + "  ")
             else:
                 yield f"{indent}{key}: {_scalar(value)}"
         return
     for item in node:
         if isinstance(item, Mapping):
-            first, *rest = _block(item, indent + "  ")
+            first, *rest = _yaml_lines(item, indent + "  ")
             yield f"{indent}- {first.lstrip()}"
             yield from rest
         else:
@@ -82,12 +82,12 @@ def _scalar(value: str | float) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        # YAML 1.1 takes 1e-06 for a text.
+        # YAML 1.1 reads 1e-06 as a string.
         return f"{value:.6f}".rstrip("0").removesuffix(".") if value % 1 else f"{value:.1f}"
-    return '"' + "".join(_escaped(c) for c in value) + '"'
+    return '"' + "".join(_escape(c) for c in value) + '"'
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     if character in '"\\':
         return "\\" + character
     return character if character.isprintable() else f"\\U{ord(character):08x}"

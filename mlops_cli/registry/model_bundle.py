@@ -1,4 +1,4 @@
-"""The whole bundle: the fitted model with what is known of it, once it has been judged."""
+"""Assemble the complete bundle: the fitted model with its reports, lineage and model card."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ def assemble(
     rules: Mapping[str, SourceRules],
     sections: Mapping[str, Section],
 ) -> dict[str, Any]:
-    """Make ``layout.model`` from ``layout.fitted`` and the reports, and give its manifest.
+    """Write ``layout.model`` from ``layout.fitted`` and the reports; return its manifest.
 
     Parameters
     ----------
     bundle
-        The one of ``layout.fitted``, loaded.
+        The loaded bundle of ``layout.fitted``.
     layout
         Where the project's files are.
     name
         The model's name.
     project
-        What the model card says in the project's own words.
+        The team's own statements for the model card.
     rules
-        The rules of validation by source.
+        Validation rules by source.
     sections
-        The sections of the parameters that the model follows from, for their fingerprints.
+        Sections of the parameters that determine the model, for their fingerprints.
 
     Raises
     ------
     NotFound
         If an earlier stage has not run.
     DataRefused
-        If the fitted bundle is not as it was written.
+        If the fitted bundle was changed.
     """
     model = read_json(layout.fitted / "bundle.json")
     program = read_json(layout.fitted / "program.json")
@@ -67,7 +67,7 @@ def assemble(
         evaluation=evaluation,
         rows=read_json(layout.feature_report)["rows"],
     )
-    more = {
+    texts = {
         "metrics.json": json_text(metrics),
         "evaluation.json": json_text(evaluation),
         "schema.json": json_text(schema(program, rules)),
@@ -75,4 +75,4 @@ def assemble(
         PROFILE: reference_text(make_reference(bundle, layout, project.seed)),
         "README.md": render(name, project, facts),
     }
-    return bundles.extend(layout.fitted, layout.model, more)
+    return bundles.extend(layout.fitted, layout.model, texts)

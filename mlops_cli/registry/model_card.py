@@ -1,8 +1,8 @@
-"""The model card: what a model is, for whom, how good, and where it fails, as Markdown.
+"""Model card as Markdown: purpose, data, quality and limits of a model.
 
-Sections as in Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019, arXiv 1810.03993);
-front matter as in Hugging Face's model card metadata, with results as a ``model-index``. What the
-project doesn't state is said to be missing, never made up.
+The sections follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019, arXiv
+1810.03993). The front matter follows Hugging Face's model card metadata, with results as a
+``model-index``. Facts that the project doesn't state are marked as missing, never made up.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["CardFacts", "render"]
 
 _CLASSES = 20
-"""So many classes are listed; evaluation.json has them all."""
+"""Maximum number of classes in the card; evaluation.json has all of them."""
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a run found out, as its files have it.
+    """Results of a run that the card shows, as its files have them.
 
     Attributes
     ----------
@@ -37,9 +37,9 @@ class CardFacts:
     lineage
         ``lineage.json``: clock, sources, splits, versions.
     metrics, evaluation
-        What evaluate wrote.
+        ``metrics.json`` and ``evaluation.json``.
     rows
-        Rows of the base source by what became of them: read, unlabelled by reason, labelled.
+        Row counts of the base source: read, labelled, and unlabelled by reason.
     """
 
     model: Mapping[str, Any]
@@ -51,25 +51,25 @@ class CardFacts:
 
     @property
     def families(self) -> list[str]:
-        """The kinds of the model's members, each once."""
+        """Families of the model's members, each once."""
         return list(dict.fromkeys(member["family"] for member in self.model["members"]))
 
 
 def render(name: str, project: Project, facts: CardFacts) -> str:
-    """The card's text.
+    """Render the card as Markdown.
 
     Parameters
     ----------
     name
         The model's name.
     project
-        What only people know: owner, purpose, stakeholders, risks, ...
+        The team's own statements: owner, purpose, stakeholders, risks, ...
     facts
-        What the run found out.
+        The run's results.
     """
     sections = {
         "Model details": _details(project, facts),
-        "Intended use": _use(project),
+        "Intended use": _intended_use(project),
         "Factors": _factors(facts),
         "Metrics": _metrics(facts),
         "Evaluation data": _evaluation_data(facts),
@@ -87,14 +87,14 @@ def _metadata(name: str, project: Project, facts: CardFacts) -> dict[str, Any]:
     task = facts.model["task"]
     kind = "tabular-regression" if task == "regression" else "tabular-classification"
     confidence = facts.evaluation["confidence"]
-    found = facts.metrics["model"]
+    metrics = facts.metrics["model"]
     results = [
         {
             "type": metric,
             "value": float(f["value"]),
             "name": f"{metric} ({confidence:.0%} interval {f['low']:.4g} to {f['high']:.4g})",
         }
-        for metric, f in found.items()
+        for metric, f in metrics.items()
     ]
     data = {"type": project.name, "name": line(project.description) or project.name}
     result = {
@@ -107,26 +107,26 @@ def _metadata(name: str, project: Project, facts: CardFacts) -> dict[str, Any]:
         "library_name": "mlops-cli",
         "pipeline_tag": kind,
         "tags": [kind, task, *facts.families],
-        **({"metrics": list(found)} if found else {}),
-        # An index without a figure is refused by readers.
+        **({"metrics": list(metrics)} if metrics else {}),
+        # Parsers of model cards reject an index without metrics.
         **({"model-index": [{"name": name, "results": [result]}]} if results else {}),
     }
 
 
-def _stated(value: str, key: str) -> str:
+def _value_or_missing(value: str, key: str) -> str:
     return line(value) or f"not stated in params.yaml (project.{key})"
 
 
-def _listed(title: str, values: tuple[str, ...], key: str) -> str:
-    said = bullets(values) if values else bullets([_stated("", key)])
-    return f"{title}:\n\n{said}"
+def _titled_list(title: str, values: tuple[str, ...], key: str) -> str:
+    items = bullets(values) if values else bullets([_value_or_missing("", key)])
+    return f"{title}:\n\n{items}"
 
 
 def _details(project: Project, facts: CardFacts) -> str:
     model, rules = facts.model, facts.program["rules"]
     items = [
-        f"Owner: {_stated(project.owner, 'owner')}",
-        f"Licence: {_stated(project.license, 'license')}",
+        f"Owner: {_value_or_missing(project.owner, 'owner')}",
+        f"Licence: {_value_or_missing(project.license, 'license')}",
         f"Predicts: {code(rules['target'])}, for each row of {code(rules['base'])}",
     ]
     if rules.get("predict_at"):
@@ -168,14 +168,14 @@ def _member(member: Mapping[str, Any]) -> str:
     return literal(f"{member['family']}{rounds}" + (f" ({settings})" if settings else ""))
 
 
-def _use(project: Project) -> str:
+def _intended_use(project: Project) -> str:
     return "\n\n".join(
         [
-            f"Purpose: {_stated(project.purpose, 'purpose')}",
-            _listed(
+            f"Purpose: {_value_or_missing(project.purpose, 'purpose')}",
+            _titled_list(
                 "Who uses the predictions or is affected", project.stakeholders, "stakeholders"
             ),
-            _listed("Out of scope", project.out_of_scope, "out_of_scope"),
+            _titled_list("Out of scope", project.out_of_scope, "out_of_scope"),
         ]
     )
 
@@ -185,12 +185,12 @@ def _factors(facts: CardFacts) -> str:
     if not columns:
         return "No groups were judged apart: `evaluate.slices` in params.yaml names no column."
     items = []
-    for column, found in columns.items():
-        small = found["too_small"]
-        aside = f"; {small['slices']} too small to judge ({small['rows']:,} rows)"
+    for column, report in columns.items():
+        small = report["too_small"]
+        note = f"; {small['slices']} too small to judge ({small['rows']:,} rows)"
         items.append(
-            f"{literal(column)}: {len(found['judged'])} groups judged"
-            + (aside if small["slices"] else "")
+            f"{literal(column)}: {len(report['judged'])} groups judged"
+            + (note if small["slices"] else "")
         )
     return f"Test rows are also judged group by group, by:\n\n{bullets(items)}"
 
@@ -208,10 +208,10 @@ def _metrics(facts: CardFacts) -> str:
         "with a constant and with a linear model of default settings on the same resamples; a gain "
         "is the difference in the direction that is better."
     )
-    weighed = evaluation.get("threshold")
-    if weighed:
+    threshold = evaluation.get("threshold")
+    if threshold:
         text += (
-            f" The threshold, {weighed['threshold']:.4g}, is the one that cost least on the "
+            f" The threshold, {threshold['threshold']:.4g}, is the one that cost least on the "
             "validation rows by `task.cost`."
         )
     return text
@@ -220,24 +220,24 @@ def _metrics(facts: CardFacts) -> str:
 def _evaluation_data(facts: CardFacts) -> str:
     test = facts.lineage["splits"]["test"]
     return (
-        f"The test split: {test['rows']:,} rows{_window(test)}, set apart by the strategy "
+        f"The test split: {test['rows']:,} rows{_time_range(test)}, set apart by the strategy "
         f"`{facts.lineage['split']}` before any model was fitted; it has no part in choosing or "
-        f"fitting one. Target: {_target(test)}."
+        f"fitting one. Target: {_target_summary(test)}."
     )
 
 
-def _window(part: Mapping[str, Any]) -> str:
+def _time_range(part: Mapping[str, Any]) -> str:
     first, last = part.get("time") or (None, None)
     return f" from {first} to {last}" if first else ""
 
 
-def _target(part: Mapping[str, Any]) -> str:
+def _target_summary(part: Mapping[str, Any]) -> str:
     if "target_mean" in part:
         return f"mean {part['target_mean']:.6g}"
     shares = list(part.get("target", {}).items())
-    said = ", ".join(f"{literal(label)} {share:.1%}" for label, share in shares[:_CLASSES])
+    text = ", ".join(f"{literal(label)} {share:.1%}" for label, share in shares[:_CLASSES])
     more = len(shares) - _CLASSES
-    return (said + (f", and {more} more classes" if more > 0 else "")) or "unknown"
+    return (text + (f", and {more} more classes" if more > 0 else "")) or "unknown"
 
 
 def _training_data(facts: CardFacts) -> str:
@@ -254,11 +254,11 @@ def _training_data(facts: CardFacts) -> str:
         for name, source in lineage["sources"].items()
     ]
     splits = [
-        [name, f"{part['rows']:,}", *(part.get("time") or ("", "")), _target(part)]
+        [name, f"{part['rows']:,}", *(part.get("time") or ("", "")), _target_summary(part)]
         for name, part in lineage["splits"].items()
     ]
     clock = lineage["clock"]
-    told = (
+    clock_text = (
         f"Only what was known before the data clock, {clock}, was taken."
         if clock
         else "No data clock was set: all that the sources held was taken."
@@ -267,19 +267,19 @@ def _training_data(facts: CardFacts) -> str:
         f"; {count:,} without a label ({literal(why)})"
         for why, count in facts.rows["unlabelled"].items()
     )
-    fate = (
+    row_text = (
         f"Rows of {code(facts.program['rules']['base'])}: {facts.rows['read']:,} read, "
         f"{facts.rows['labelled']:,} labelled{unlabelled}. The model was chosen on validation "
         "and at last fitted on train and validation together."
     )
-    taken = table(["source", "from", "rows", "first", "last", "SHA-256"], sources)
-    parts = table(["split", "rows", "first", "last", "target"], splits)
-    return f"{told}\n\n{taken}\n\n{fate}\n\n{parts}"
+    source_table = table(["source", "from", "rows", "first", "last", "SHA-256"], sources)
+    split_table = table(["split", "rows", "first", "last", "target"], splits)
+    return f"{clock_text}\n\n{source_table}\n\n{row_text}\n\n{split_table}"
 
 
 def _ethics(project: Project, facts: CardFacts) -> str:
     worst = facts.evaluation["worst_slice"]
-    found = (
+    worst_text = (
         f"Of the groups judged, the worst is {literal(worst['column'])} = "
         f"{literal(worst['value'])}: {worst['metric']} {worst['figure']:.4g} on "
         f"{worst['rows']:,} rows."
@@ -287,7 +287,7 @@ def _ethics(project: Project, facts: CardFacts) -> str:
         else "No group was judged apart, so unequal quality would not have been seen."
     )
     return "\n\n".join(
-        [_listed("Risks", project.risks, "risks"), found, *fairness(facts.evaluation)]
+        [_titled_list("Risks", project.risks, "risks"), worst_text, *fairness(facts.evaluation)]
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables of a model card: how good a model is, of what groups, by which features."""
+"""Tables of the model card: metrics, groups, segments, feature importance and fairness."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Tree = Mapping[str, Any]
 __all__ = ["analyses", "fairness"]
 
 _SLICES, _FEATURES = 24, 10
-"""So many rows of a table are shown; evaluation.json has them all."""
+"""Maximum number of rows in a table; evaluation.json has all of them."""
 _BASELINES = ("constant", "linear")
 
 
 def analyses(metrics: Tree, evaluation: Tree) -> str:
-    """Figures of the whole, of groups and of features, as `metrics.json` and `evaluation.json`."""
+    """Metrics overall, by group and by feature, from `metrics.json` and `evaluation.json`."""
     parts = ["### Overall", _overall(metrics, evaluation["metrics"])]
-    weighed = evaluation.get("threshold")
-    if weighed:
-        parts += ["### Decisions", _decisions(weighed)]
-    for column, found in evaluation["slices"].items():
-        parts += [f"### By {literal(column)}", _by_slice(evaluation["metrics"], found)]
-    # A report of an earlier release has neither segments nor fairness.
+    threshold = evaluation.get("threshold")
+    if threshold:
+        parts += ["### Decisions", _decisions(threshold)]
+    for column, report in evaluation["slices"].items():
+        parts += [f"### By {literal(column)}", _by_slice(evaluation["metrics"], report)]
+    # Reports of earlier releases have neither segments nor fairness.
     segments = evaluation.get("worst_segments", {}).get("found")
     if segments:
         parts += ["### Worst segments", _segments(evaluation, segments)]
@@ -40,37 +40,40 @@ def analyses(metrics: Tree, evaluation: Tree) -> str:
 def fairness(evaluation: Tree) -> list[str]:
     """A table of the gaps for each protected column."""
     parts = []
-    for column, found in evaluation.get("fairness", {}).items():
+    for column, report in evaluation.get("fairness", {}).items():
         rows = [
             [measure.replace("_", " "), figure_text(gap, "")]
-            for measure, gap in found["gaps"].items()
+            for measure, gap in report["gaps"].items()
         ]
-        told = table(["gap between groups", "value"], rows) if rows else "There is one group only."
-        parts += [f"### Fairness by {literal(column)}", told]
+        text = table(["gap between groups", "value"], rows) if rows else "There is one group only."
+        parts += [f"### Fairness by {literal(column)}", text]
     return parts
 
 
-def _overall(metrics: Tree, shown: Sequence[str]) -> str:
+def _overall(metrics: Tree, metric_names: Sequence[str]) -> str:
     names = ["model", *_BASELINES, *(f"gain_over_{name}" for name in _BASELINES)]
     rows = [
         [metric, *(figure_text(metrics[name].get(metric), "") for name in names)]
-        for metric in shown
+        for metric in metric_names
     ]
     return table(["metric", *(name.replace("_", " ") for name in names)], rows)
 
 
-def _decisions(weighed: Tree) -> str:
+def _decisions(threshold: Tree) -> str:
     costs = [
-        [way.replace("_", " "), f"{cost:.4g}"] for way, cost in weighed["cost_per_row"].items()
+        [decision.replace("_", " "), f"{cost:.4g}"]
+        for decision, cost in threshold["cost_per_row"].items()
     ]
-    cells = ", ".join(f"{n:,} {cell.replace('_', ' ')}" for cell, n in weighed["confusion"].items())
+    cells = ", ".join(
+        f"{n:,} {cell.replace('_', ' ')}" for cell, n in threshold["confusion"].items()
+    )
     return f"{table(['decision', 'cost of a row'], costs)}\n\nAt the threshold: {cells}."
 
 
-def _by_slice(metrics: Sequence[str], found: Tree) -> str:
+def _by_slice(metrics: Sequence[str], report: Tree) -> str:
     first, *others = metrics
-    judged = found["judged"]
-    if not judged:
+    groups = report["judged"]
+    if not groups:
         return "No group has enough rows to be judged."
     rows = [
         [
@@ -79,9 +82,9 @@ def _by_slice(metrics: Sequence[str], found: Tree) -> str:
             figure_text(part.get("interval"), ""),
             *(f"{part['metrics'][m]:.4g}" if m in part["metrics"] else "" for m in others),
         ]
-        for part in judged[:_SLICES]
+        for part in groups[:_SLICES]
     ]
-    more = len(judged) - _SLICES
+    more = len(groups) - _SLICES
     return table(["group", "rows", first, *others], rows) + (
         f"\n\n{more} more groups are in `evaluation.json`." if more > 0 else ""
     )

@@ -1,4 +1,4 @@
-"""The models of two revisions on the test rows that both have: a difference with its interval."""
+"""Paired comparison of two revisions' models on the test rows that both have."""
 
 from __future__ import annotations
 
@@ -31,36 +31,36 @@ _VALIDATED = "data/validated"
 def compare_models(
     root: Path, old: str, new: str | None, *, fetch: bool, allow_missing: bool = False
 ) -> Difference:
-    """Say what differs between two revisions; the models are judged on the same rows if they can.
+    """Compare two revisions; their models are evaluated on the same test rows if possible.
 
     Parameters
     ----------
     new
         None for the workspace.
     fetch
-        Bring models and test rows that DVC's cache lacks from the remote.
+        Fetch models and test rows that DVC's cache lacks from the remote.
     allow_missing
-        See ``facts_at``; like it, this raises.
+        See ``facts_at``, also for the errors.
     """
     facts = (facts_at(root, old, allow_missing=allow_missing), facts_at(root, new))
-    paired = _paired(root, (old, new), facts, fetch=fetch)
+    paired = _compare_paired(root, (old, new), facts, fetch=fetch)
     reports = f"a report of {facts[0].name} or {facts[1].name}"
     with refuse_malformed(reports, "Make it anew with `mlops run`."):
         return compare(*facts, paired)
 
 
-def _paired(
+def _compare_paired(
     root: Path,
     revisions: tuple[str, str | None],
     facts: tuple[RevisionFacts, RevisionFacts],
     *,
     fetch: bool,
 ) -> PairedMetrics | str:
-    """Both models on the same rows; else a sentence says why not."""
-    data = {one.outputs.get(_VALIDATED) for one in facts}
-    models = {one.registration.get("bundle_sha256") for one in facts}
+    """Compare both models on the same rows; a sentence says why if that isn't possible."""
+    data = {side.outputs.get(_VALIDATED) for side in facts}
+    models = {side.registration.get("bundle_sha256") for side in facts}
     if len(data) > 1 or None in data | models or len(models) == 1:
-        return ""  # of other data the notes say that the rows differ
+        return ""  # the notes of the comparison report that the rows differ
     layout = Layout(root)
     layout.work.mkdir(exist_ok=True)
     try:
@@ -68,12 +68,12 @@ def _paired(
             refuse_malformed("a file of these revisions", "Make it anew with `mlops run`."),
             TemporaryDirectory(prefix="compare-", dir=layout.work) as scratch,
         ):
-            places = [Path(scratch) / name for name in ("old", "new")]
+            folders = [Path(scratch) / name for name in ("old", "new")]
             sides = [
-                _side(layout, revision, one, place, fetch=fetch)
-                for revision, one, place in zip(revisions, facts, places, strict=True)
+                _load_side(layout, revision, side_facts, folder, fetch=fetch)
+                for revision, side_facts, folder in zip(revisions, facts, folders, strict=True)
             ]
-            return _judged(sides[0], sides[1], facts[1])
+            return _bootstrap_difference(sides[0], sides[1], facts[1])
     except MlopsError as error:
         hint = "" if fetch else " (--fetch brings what is missing)"
         return f"the models can't be compared on the same rows: {error.message}{hint}"
@@ -81,23 +81,23 @@ def _paired(
 
 @dataclass(frozen=True)
 class _Side:
-    """A revision's model, and the rows that it was tested on."""
+    """A revision's model and test rows."""
 
     bundle: Bundle
     test: pl.DataFrame
 
 
-def _side(
-    layout: Layout, revision: str | None, facts: RevisionFacts, place: Path, *, fetch: bool
+def _load_side(
+    layout: Layout, revision: str | None, facts: RevisionFacts, folder: Path, *, fetch: bool
 ) -> _Side:
     if revision is None:
         model, test = layout.model, layout.split("test")
     else:
         commit = commit_of(layout.root, revision)
         test = output_files(layout, commit, layout.splits, fetch=fetch)["test.parquet"]
-        model = place
+        model = folder
         for name, file in output_files(layout, commit, layout.model, fetch=fetch).items():
-            target = place / name
+            target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(file)
     bundle = bundles.load(model)
@@ -106,21 +106,21 @@ def _side(
     return _Side(bundle, parquet.scan(test).collect())
 
 
-def _judged(old: _Side, new: _Side, facts: RevisionFacts) -> PairedMetrics | str:
+def _bootstrap_difference(old: _Side, new: _Side, facts: RevisionFacts) -> PairedMetrics | str:
     from mlops_cli.metrics import bootstrap
     from mlops_cli.metrics.weighted import row_weights
 
-    about = [side.test.select(ROW, TARGET) for side in (old, new)]
-    rows = about[0].join(about[1], on=[ROW, TARGET], how="inner").select(ROW).sort(ROW)
+    keys = [side.test.select(ROW, TARGET) for side in (old, new)]
+    shared_rows = keys[0].join(keys[1], on=[ROW, TARGET], how="inner").select(ROW).sort(ROW)
     if (old.bundle.task, old.bundle.labels) != (new.bundle.task, new.bundle.labels):
         return "the models predict different things, so no difference is shown to be clear"
-    if not rows.height:
+    if not shared_rows.height:
         return "no test row is one of both models with the same target"
-    tests = [rows.join(side.test, on=ROW, how="left") for side in (old, new)]
+    tests = [shared_rows.join(side.test, on=ROW, how="left") for side in (old, new)]
     settings: dict[str, Any] = dict(facts.params.get("evaluate") or {})
     weight = settings.get("weight")
-    metrics = _metrics(facts, new.bundle)
-    found = bootstrap.compare(
+    metrics = _reported_metrics(facts, new.bundle)
+    comparison = bootstrap.compare(
         metrics,
         new.bundle.labels.encode(tests[1][TARGET], "the test split"),
         {"new": new.bundle.predict(tests[1]), "old": old.bundle.predict(tests[0])},
@@ -133,17 +133,17 @@ def _judged(old: _Side, new: _Side, facts: RevisionFacts) -> PairedMetrics | str
     )
     signs = {metric.name: 1 if metric.maximise else -1 for metric in metrics}
     return PairedMetrics(
-        rows.height,
+        shared_rows.height,
         max(side.test.height for side in (old, new)),
         {
             name: MetricValue(sign * gain.value, *sorted((sign * gain.low, sign * gain.high)))
-            for name, gain in found.gains["old"].items()
+            for name, gain in comparison.gains["old"].items()
             for sign in (signs[name],)
         },
     )
 
 
-def _metrics(facts: RevisionFacts, bundle: Bundle) -> list[Metric]:
+def _reported_metrics(facts: RevisionFacts, bundle: Bundle) -> list[Metric]:
     from mlops_cli.metrics.catalog import lookup
     from mlops_cli.metrics.costs import cost_matrix
     from mlops_cli.params.modelling import Task

@@ -1,4 +1,4 @@
-"""Whether ``dvc.yaml`` at a commit is the pipeline that ``dvc.lock`` was made by."""
+"""Check that ``dvc.yaml`` and ``dvc.lock`` of a commit describe the same pipeline."""
 
 from __future__ import annotations
 
@@ -19,60 +19,60 @@ _LOOPS = ("foreach", "matrix")
 
 
 def check_pipeline(tree: Path, model: str) -> int:
-    """Compare each stage's command, inputs, outputs and parameters; give the number of stages.
+    """Compare each stage's command, inputs, outputs and parameters; return the number of stages.
 
     Parameters
     ----------
     tree
-        The project's files as Git has them at the commit.
+        The folder with the project's files at the commit.
     model
-        The path of the bundle, which one of the stages has to make.
+        Path of the bundle; no stage that ``dvc.yaml`` lacks may write it.
 
     Raises
     ------
     DataRefused
-        With what differs.
+        Naming the first difference.
     """
-    stated = _stages(tree)
+    stages = _read_stages(tree)
     lock = read_settings(tree, "dvc.lock").get("stages")
-    locked = lock if isinstance(lock, Mapping) else {}
+    lock_stages = lock if isinstance(lock, Mapping) else {}
     used = {model}
-    for name, stage in stated.items():
-        ran = locked.get(name)
-        if not isinstance(ran, Mapping):
+    for name, stage in stages.items():
+        lock_entry = lock_stages.get(name)
+        if not isinstance(lock_entry, Mapping):
             raise DataRefused(f"dvc.yaml has a stage {name}, which dvc.lock doesn't know")
-        if stage.get("cmd") != ran.get("cmd"):
+        if stage.get("cmd") != lock_entry.get("cmd"):
             raise DataRefused(
-                f"stage {name} has another command in dvc.yaml ({_short(stage.get('cmd'))}) "
-                f"than it was run with ({_short(ran.get('cmd'))})"
+                f"stage {name} has another command in dvc.yaml ({_shorten(stage.get('cmd'))}) "
+                f"than it was run with ({_shorten(lock_entry.get('cmd'))})"
             )
         for kind in _KINDS:
-            theirs, ours = _locked_paths(ran, kind), _paths(stage, kind)
-            used |= ours
-            if theirs != ours:
+            in_lock, in_yaml = _locked_paths(lock_entry, kind), _paths(stage, kind)
+            used |= in_yaml
+            if in_lock != in_yaml:
                 what = "inputs" if kind == "deps" else "outputs"
                 raise DataRefused(
                     f"stage {name} has other {what} in dvc.yaml than in dvc.lock: "
-                    f"{_few(theirs ^ ours)}"
+                    f"{_join_first(in_lock ^ in_yaml)}"
                 )
-        _check_params(name, stage, ran)
-    for name in locked.keys() - stated.keys():
-        ran = locked[name] if isinstance(locked[name], Mapping) else {}
-        if both := used & _locked_paths(ran, "outs"):
+        _check_params(name, stage, lock_entry)
+    for name in lock_stages.keys() - stages.keys():
+        lock_entry = lock_stages[name] if isinstance(lock_stages[name], Mapping) else {}
+        if paths := used & _locked_paths(lock_entry, "outs"):
             raise DataRefused(
-                f"dvc.lock has {_few(both)} from a stage {name} that is not in dvc.yaml"
+                f"dvc.lock has {_join_first(paths)} from a stage {name} that is not in dvc.yaml"
             )
     _refuse_commands(tree)
-    return len(stated)
+    return len(stages)
 
 
 def read_settings(tree: Path, name: str) -> Mapping[str, Any]:
-    """A YAML file of a commit.
+    """Read a YAML file of a commit.
 
     Raises
     ------
     DataRefused
-        If it isn't there or isn't readable, or its name or a link leads elsewhere.
+        If the file is missing or unreadable, or if its name or a link leads out of the tree.
     """
     path = path_inside(tree, data_path(name, "the pipeline"), "the pipeline")
     try:
@@ -84,19 +84,19 @@ def read_settings(tree: Path, name: str) -> Mapping[str, Any]:
     return content
 
 
-def _stages(tree: Path) -> Mapping[str, Mapping[str, Any]]:
+def _read_stages(tree: Path) -> Mapping[str, Mapping[str, Any]]:
     content = read_settings(tree, "dvc.yaml")
     stages = content.get("stages")
     if not isinstance(stages, Mapping) or not all(isinstance(s, Mapping) for s in stages.values()):
         raise DataRefused("dvc.yaml states no stages")
     text = (tree / "dvc.yaml").read_text(encoding="utf-8", errors="replace")
     if "${" in text or any(loop in stage for stage in stages.values() for loop in _LOOPS):
-        stages = _resolved(tree, content)
+        stages = _resolve_variables(tree, content)
     return stages
 
 
-def _resolved(tree: Path, content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """The stages with their variables filled in, as DVC does it."""
+def _resolve_variables(tree: Path, content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Fill in the variables of the stages with DVC's own resolver."""
     from types import SimpleNamespace
 
     from dvc.exceptions import DvcException
@@ -113,65 +113,67 @@ def _resolved(tree: Path, content: Mapping[str, Any]) -> Mapping[str, Mapping[st
     try:
         resolved = DataResolver(repo, str(tree), dict(content)).resolve()
     except (DvcException, KeyError, TypeError, AttributeError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise DataRefused(f"the variables of dvc.yaml can't be filled in: {said}") from None
-    stages_found: Mapping[str, Mapping[str, Any]] = resolved["stages"]
-    return stages_found
+        message = " ".join(str(error).split())
+        raise DataRefused(f"the variables of dvc.yaml can't be filled in: {message}") from None
+    resolved_stages: Mapping[str, Mapping[str, Any]] = resolved["stages"]
+    return resolved_stages
 
 
-def _check_params(name: str, stage: Mapping[str, Any], ran: Mapping[str, Any]) -> None:
-    stated: dict[str, set[str] | None] = {}
+def _check_params(name: str, stage: Mapping[str, Any], lock_entry: Mapping[str, Any]) -> None:
+    in_yaml: dict[str, set[str] | None] = {}
     for entry in stage.get("params") or ():
         pairs = entry.items() if isinstance(entry, Mapping) else [("params.yaml", [entry])]
         for file, keys in pairs:
-            # A file without keys stands for all that is in it.
-            known = stated.setdefault(str(file), set())
-            stated[str(file)] = (
-                None if keys is None or known is None else known | set(map(str, keys))
+            # A file without keys means all of its parameters.
+            listed = in_yaml.setdefault(str(file), set())
+            in_yaml[str(file)] = (
+                None if keys is None or listed is None else listed | set(map(str, keys))
             )
-    locked = {
-        str(file): set(map(str, keys or ())) for file, keys in (ran.get("params") or {}).items()
+    in_lock = {
+        str(file): set(map(str, keys or ()))
+        for file, keys in (lock_entry.get("params") or {}).items()
     }
-    other = stated.keys() ^ locked.keys()
-    for file, keys in stated.items():
+    differences = in_yaml.keys() ^ in_lock.keys()
+    for file, keys in in_yaml.items():
         if keys is not None:
-            other |= keys ^ locked.get(file, set())
-    if other:
+            differences |= keys ^ in_lock.get(file, set())
+    if differences:
         raise DataRefused(
-            f"stage {name} has other parameters in dvc.yaml than in dvc.lock: {_few(other)}"
+            f"stage {name} has other parameters in dvc.yaml than in dvc.lock: "
+            f"{_join_first(differences)}"
         )
 
 
 def _paths(stage: Mapping[str, Any], kind: str) -> set[str]:
     kinds = ("deps",) if kind == "deps" else ("outs", "metrics", "plots")
-    return {posixpath.normpath(p) for k in kinds for p in _entries(stage.get(k))}
+    return {posixpath.normpath(p) for k in kinds for p in _entry_paths(stage.get(k))}
 
 
-def _entries(listed: Any) -> Iterator[str]:
-    for entry in [listed] if isinstance(listed, str | Mapping) else listed or ():
+def _entry_paths(section: Any) -> Iterator[str]:
+    for entry in [section] if isinstance(section, str | Mapping) else section or ():
         yield from (map(str, entry) if isinstance(entry, Mapping) else [str(entry)])
 
 
-def _locked_paths(ran: Mapping[str, Any], kind: str) -> set[str]:
-    entries = ran.get(kind) or ()
+def _locked_paths(lock_entry: Mapping[str, Any], kind: str) -> set[str]:
+    entries = lock_entry.get(kind) or ()
     return {posixpath.normpath(str(e.get("path"))) for e in entries if isinstance(e, Mapping)}
 
 
 def _refuse_commands(tree: Path) -> None:
-    """A ``.dvc`` file tracks data; with a command it would be a stage that no check looks at."""
+    """Refuse a ``.dvc`` file with a command: it would be a stage that no check covers."""
     for path in sorted(tree.rglob("*.dvc")):
         name = path.relative_to(tree).as_posix()
         if path.is_file() and "cmd" in read_settings(tree, name):
             raise DataRefused(f"{name} has a command of its own")
 
 
-def _short(command: Any) -> str:
+def _shorten(command: Any) -> str:
     text = " ".join(str(command).split())
     return repr(text if len(text) <= 80 else f"{text[:77]}...")  # noqa: PLR2004
 
 
-def _few(names: set[str]) -> str:
-    listed = sorted(names)
-    return ", ".join(listed[:_SHOWN]) + (
-        f" and {len(listed) - _SHOWN} more" if listed[_SHOWN:] else ""
+def _join_first(names: set[str]) -> str:
+    ordered = sorted(names)
+    return ", ".join(ordered[:_SHOWN]) + (
+        f" and {len(ordered) - _SHOWN} more" if ordered[_SHOWN:] else ""
     )

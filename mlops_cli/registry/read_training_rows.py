@@ -1,4 +1,4 @@
-"""What a bundle was fitted and tuned on: by its papers, and by the splits of its version."""
+"""Read the training rows of a bundle, from its metadata and from the splits of its version."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 __all__ = ["output_files", "split_files", "training_rows_of_bundle", "training_rows_of_project"]
 
-_KNOWN = ("train", "validation")
+_TRAINING_SPLITS = ("train", "validation")
 
 
 def training_rows_of_project(
     layout: Layout, folder: Path, version: Version | None, label: str
 ) -> TrainingRows:
-    """The rows that a project's bundle has learnt from.
+    """The training rows of a project's bundle.
 
     Parameters
     ----------
     version
-        The registered version whose bundle it is; None for the workspace's.
+        The registered version of the bundle; None for the workspace's bundle.
     label
-        What it is called.
+        Its name in messages.
 
     Raises
     ------
     NotFound, DataRefused
-        If there is no bundle, or it isn't as it was written.
+        If the bundle is missing or was changed.
     """
     return training_rows_of_bundle(folder, label, lambda: split_files(layout, version))
 
@@ -48,7 +48,7 @@ def training_rows_of_project(
 def training_rows_of_bundle(
     folder: Path, label: str, splits: Callable[[], Mapping[str, Path] | None] = lambda: None
 ) -> TrainingRows:
-    """The same of a bundle in a folder, and of its splits where they can be had."""
+    """The training rows of a bundle in a folder, from its splits if they are available."""
     from mlops_cli.models.encoder import Encoder
 
     facts: Mapping[str, Any] = read_json(folder / "bundle.json").get("facts", {})
@@ -56,51 +56,51 @@ def training_rows_of_bundle(
     try:
         ordered = read_json(folder / "lineage.json").get("split") == "time"
     except NotFound:
-        # Only what was fitted is there, without the papers: its split isn't stated.
+        # A fitted bundle that isn't assembled yet has no lineage.json, so its split is unknown.
         ordered = False
 
     def read() -> RowKeys | None:
         files = splits()
-        found = None if files is None else _rows(files, kinds)
+        keys = None if files is None else _read_keys(files, kinds)
         rows = facts.get("rows")
         stated = sum(rows.values()) if isinstance(rows, Mapping) else None
         # The workspace's splits may be newer than its model.
-        return found if found is not None and len(found.numbers) == stated else None
+        return keys if keys is not None and len(keys.numbers) == stated else None
 
-    return TrainingRows(label, _until(facts), ordered, kinds, read)
+    return TrainingRows(label, _latest_time(facts), ordered, kinds, read)
 
 
 def split_files(layout: Layout, version: Version | None) -> dict[str, Path] | None:
-    """Split -> its file, in the workspace or in DVC's cache; None where they can't be had."""
+    """Split -> its file, in the workspace or in DVC's cache; None if they aren't available."""
     if version is None:
-        there = {path.stem: path for path in layout.splits.glob("*.parquet")}
+        splits = {path.stem: path for path in layout.splits.glob("*.parquet")}
     else:
         try:
-            found = output_files(layout, version.commit, layout.splits)
+            files = output_files(layout, version.commit, layout.splits)
         except MlopsError:
             return None
-        there = {name.removesuffix(".parquet"): path for name, path in found.items()}
-    return there if set(_KNOWN) <= there.keys() else None
+        splits = {name.removesuffix(".parquet"): path for name, path in files.items()}
+    return splits if set(_TRAINING_SPLITS) <= splits.keys() else None
 
 
 def output_files(
     layout: Layout, commit: str, folder: Path, *, fetch: bool = True
 ) -> dict[str, Path]:
-    """Name -> file in DVC's cache of an output folder at a commit.
+    """Name -> file in DVC's cache, for an output folder at a commit.
 
     Parameters
     ----------
     fetch
-        Bring what the cache lacks from the remote.
+        Fetch files that the cache lacks from the remote.
 
     Raises
     ------
     NotFound
-        If the commit has no such output, or it can't be had.
+        If the commit has no such output, or neither cache nor remote has it.
     SourceUnreadable
         If the remote can't be reached.
     DataRefused
-        If a file isn't what its hash says.
+        If a file doesn't match its hash.
     """
     name = folder.relative_to(layout.root).as_posix()
     lock = lock_at(layout.root, commit)
@@ -109,19 +109,19 @@ def output_files(
         raise NotFound(f"dvc.lock of {commit[:9]} has no {name}", "Run the pipeline there.")
     objects = RemoteObjects(layout.root)
     if fetch:
-        brought = objects.bring({md5: name}, lock.sizes)
-        if brought.missing:
-            raise brought.refusal(f"{name} of {commit[:9]}")
+        transfer = objects.bring({md5: name}, lock.sizes)
+        if transfer.missing:
+            raise transfer.refusal(f"{name} of {commit[:9]}")
     files = {}
-    for path, own in objects.tree(md5, name).items():
-        objects.check(own, f"{name}/{path}")
-        found = objects.had(own)
-        assert found is not None  # noqa: S101 - it was just checked
-        files[path] = found
+    for path, file_md5 in objects.tree(md5, name).items():
+        objects.check(file_md5, f"{name}/{path}")
+        cached_file = objects.had(file_md5)
+        assert cached_file is not None  # noqa: S101 - it was just checked
+        files[path] = cached_file
     return files
 
 
-def _until(facts: Mapping[str, Any]) -> dt.datetime | None:
+def _latest_time(facts: Mapping[str, Any]) -> dt.datetime | None:
     window = facts.get("window")
     if not isinstance(window, list) or len(window) != 2:  # noqa: PLR2004 - both ends
         return None
@@ -129,19 +129,19 @@ def _until(facts: Mapping[str, Any]) -> dt.datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 
-def _rows(files: Mapping[str, Path], kinds: Mapping[str, str]) -> RowKeys | None:
+def _read_keys(files: Mapping[str, Path], kinds: Mapping[str, str]) -> RowKeys | None:
     import polars as pl
 
     frames = []
-    for name in _KNOWN:
+    for name in _TRAINING_SPLITS:
         table = parquet.scan(files[name])
         columns = table.collect_schema().names()
         if not {ROW, *kinds} <= set(columns):
             return None
-        about = [pl.col(ROW).cast(pl.UInt64)]
+        key_columns = [pl.col(ROW).cast(pl.UInt64)]
         if TIME in columns:
-            about.append(pl.col(TIME).cast(pl.Datetime("us", "UTC")))
-        frame = table.select(*about, *kinds).collect()
-        frames.append(frame.select(*about, content_of(frame, kinds)))
-    whole = pl.concat(frames)
-    return RowKeys(whole["content"], whole[TIME] if TIME in whole.columns else None, whole[ROW])
+            key_columns.append(pl.col(TIME).cast(pl.Datetime("us", "UTC")))
+        frame = table.select(*key_columns, *kinds).collect()
+        frames.append(frame.select(*key_columns, content_of(frame, kinds)))
+    rows = pl.concat(frames)
+    return RowKeys(rows["content"], rows[TIME] if TIME in rows.columns else None, rows[ROW])

@@ -1,4 +1,4 @@
-"""A version's pipeline run again in a clean clone, and what came out compared with it."""
+"""Rebuild a version: run its pipeline in a clean clone and compare the outputs."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _ALLOWED = re.compile(
     "LANG|LANGUAGE|LC_[A-Z]+|TZ|LD_LIBRARY_PATH|PYTHONHASHSEED|PYTHONUTF8|SSL_CERT_(FILE|DIR)"
     "|(OMP|OPENBLAS|MKL|NUMEXPR|POLARS|RAYON)_(NUM|MAX)_THREADS"
 )
-"""Names of the environment that a rebuild keeps: language, libraries' places, threads."""
+"""Environment variables that a rebuild passes on: language, library paths, threads."""
 
 
 @dataclass(frozen=True)
 class RebuiltMetric:
-    """A test metric: as stated with its interval, and as it came out again."""
+    """A test metric: the stated value with its interval, and the value of the rebuild."""
 
     metric: str
     stated: float
@@ -52,22 +52,22 @@ class RebuiltMetric:
 
     @property
     def inside(self) -> bool:
-        """Whether what came out lies in the stated interval."""
+        """Whether the rebuild's value lies in the stated interval."""
         return self.again is not None and self.low <= self.again <= self.high
 
 
 @dataclass(frozen=True)
 class RebuildResult:
-    """What a rebuild gave.
+    """Result of a rebuild.
 
     Attributes
     ----------
     files
-        The bundle's files -> whether their bytes are the same.
+        File of the bundle -> whether its bytes are the same.
     outputs
-        Of all that the pipeline makes, what has other bytes.
+        Outputs of the pipeline whose bytes differ.
     libraries
-        (name, version then, version now) where they differ.
+        (name, version then, version now) of each library that differs.
     """
 
     verdict: Verdict
@@ -83,18 +83,17 @@ def rebuild(
 ) -> RebuildResult:
     """Run the version's pipeline in a clone of its commit, with an empty cache, and compare.
 
-    The code is the commit's where the commit holds it, the libraries are those installed here.
-    Only data that no stage makes (``*.dvc`` files) is taken from DVC's cache or remote. The
-    commands are the version's: they see no variable of the environment but a few harmless ones,
-    and an empty home. Files of whoever runs this they can read, so a version that isn't trusted
-    belongs into a container.
+    Code comes from the commit, if the commit contains it; libraries are those installed here.
+    Only data that no stage makes (``*.dvc`` files) comes from DVC's cache or remote. The commands
+    are the version's own. They get only a few harmless environment variables and an empty home
+    folder, but they can read the user's files: rebuild an untrusted version in a container.
 
     Raises
     ------
     NotFound
-        If the version's commit has no model, or such data is missing.
+        If the version's commit has no model, or data that no stage makes is missing.
     Busy
-        If another rebuild is at work.
+        If another rebuild is running.
     """
     progress = progress or Silent()
     bundle_md5(root, version)
@@ -102,26 +101,26 @@ def rebuild(
     if lock is None:
         raise NotFound(f"{version.label} has no dvc.lock", "Register another version.")
     original = pull_bundle(root, version, remote=remote, progress=progress)
-    with _cloned(root, version.commit) as clone:
-        _place(lock, clone, RemoteObjects(root, remote, progress), version)
-        failure = _reproduce(clone, len(lock.stages), progress)
+    with _clone_commit(root, version.commit) as clone:
+        _place_sources(lock, clone, RemoteObjects(root, remote, progress), version)
+        failure = _run_pipeline(clone, len(lock.stages), progress)
         if failure is not None:
             return RebuildResult("not reproduced", failure, {})
-        return _compared(lock, version, original, clone, Git(root))
+        return _compare_outputs(lock, version, original, clone, Git(root))
 
 
 @contextmanager
-def _cloned(root: Path, commit: str) -> Iterator[Path]:
+def _clone_commit(root: Path, commit: str) -> Iterator[Path]:
     """A clone at a commit, on the project's disk, with a DVC cache of its own."""
     git, work = Git(root), Layout(root).work
     top = git.run("rev-parse", "--show-toplevel").strip()
     prefix = git.run("rev-parse", "--show-prefix").strip()
     folder = work / "rebuild"
     with lock(work / "rebuild.lock", "the rebuild of a version"):
-        shutil.rmtree(folder, ignore_errors=True)  # a killed one's
+        shutil.rmtree(folder, ignore_errors=True)  # left by a killed rebuild
         folder.mkdir(parents=True)
         try:
-            # Hooks are of this clone's owner and not of the commit.
+            # Hooks come from the user's Git settings, not from the commit: run none.
             git.run("clone", "--quiet", "--no-checkout", "--shared", top, str(folder / "clone"))
             Git(folder / "clone").run(
                 "-c", "core.hooksPath=/dev/null", "checkout", "--quiet", "--detach", commit
@@ -135,17 +134,17 @@ def _cloned(root: Path, commit: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _place(lock: Lock, clone: Path, objects: RemoteObjects, version: Version) -> None:
+def _place_sources(lock: Lock, clone: Path, objects: RemoteObjects, version: Version) -> None:
     """Put the raw data where the pipeline reads it."""
-    brought = objects.bring({md5: path for path, md5 in lock.sources.items()}, lock.sizes)
-    if brought.missing:
-        raise brought.refusal(f"the data of {version.label}")
+    transfer = objects.bring({md5: path for path, md5 in lock.sources.items()}, lock.sizes)
+    if transfer.missing:
+        raise transfer.refusal(f"the data of {version.label}")
     for path, md5 in lock.sources.items():
         objects.copy(md5, clone / path, path)
 
 
-def _reproduce(clone: Path, stages: int, progress: Progress) -> str | None:
-    """Run every stage; give a sentence of what went wrong, if anything did."""
+def _run_pipeline(clone: Path, stages: int, progress: Progress) -> str | None:
+    """Run every stage; return a sentence on what went wrong, or None."""
     environment = _environment(clone)
     tail: deque[str] = deque(maxlen=_TAIL)
     done = -1
@@ -173,15 +172,15 @@ def _reproduce(clone: Path, stages: int, progress: Progress) -> str | None:
 
 
 def _environment(clone: Path) -> dict[str, str]:
-    """What the version's commands may know of here: nothing that is or leads to a secret."""
+    """Environment of the version's commands: nothing that is a secret or leads to one."""
     home = clone.parent / "home"
     for folder in (home, clone.parent / "tmp"):
         folder.mkdir(parents=True, exist_ok=True)
-    own = str(Path(sys.executable).parent)
+    bin_folder = str(Path(sys.executable).parent)
     return {
         **{name: value for name, value in os.environ.items() if _ALLOWED.fullmatch(name)},
-        "PATH": own + os.pathsep + os.environ.get("PATH", os.defpath),
-        # Code in the commit is what runs, before what is installed.
+        "PATH": bin_folder + os.pathsep + os.environ.get("PATH", os.defpath),
+        # The commit's code takes precedence over installed packages.
         "PYTHONPATH": str(clone),
         "HOME": str(home),
         "TMPDIR": str(clone.parent / "tmp"),
@@ -194,33 +193,35 @@ def _environment(clone: Path) -> dict[str, str]:
     }
 
 
-def _compared(lock: Lock, version: Version, original: Path, clone: Path, git: Git) -> RebuildResult:
-    again = Layout(clone)
-    files = _same(original, again.model)
-    made = {e.path: e.md5 for e in lock.entries if e.made}
-    outputs = tuple(sorted(p for p, md5 in made.items() if hash_of(clone, p) != md5))
-    relative = again.metrics.relative_to(clone).as_posix()
-    metrics = _figures(git.read(version.commit, relative), again.metrics)
-    libraries = _libraries(original, again.model)
+def _compare_outputs(
+    lock: Lock, version: Version, original: Path, clone: Path, git: Git
+) -> RebuildResult:
+    rebuilt = Layout(clone)
+    files = _compare_files(original, rebuilt.model)
+    hashes = {e.path: e.md5 for e in lock.entries if e.made}
+    outputs = tuple(sorted(p for p, md5 in hashes.items() if hash_of(clone, p) != md5))
+    relative = rebuilt.metrics.relative_to(clone).as_posix()
+    metrics = _compare_metrics(git.read(version.commit, relative), rebuilt.metrics)
+    libraries = _differing_libraries(original, rebuilt.model)
     same = bool(files) and all(files.values())
     if same:
         verdict: Verdict = "reproduced to the byte"
-        said = f"all {len(files)} files of the bundle are the same, byte by byte"
+        message = f"all {len(files)} files of the bundle are the same, byte by byte"
         if outputs:
-            said += f"; other bytes in {', '.join(outputs)}"
+            message += f"; other bytes in {', '.join(outputs)}"
     else:
         close = bool(metrics) and all(figure.inside for figure in metrics)
         verdict = "same metrics, other bytes" if close else "not reproduced"
-        other = sorted(name for name, equal in files.items() if not equal)
+        changed = sorted(name for name, equal in files.items() if not equal)
         figures = "all metrics lie" if close else "not all metrics lie"
-        said = f"other bytes in {', '.join(other)}; {figures} in the intervals stated"
+        message = f"other bytes in {', '.join(changed)}; {figures} in the intervals stated"
         if libraries:
-            said += f"; other libraries: {', '.join(name for name, _, _ in libraries)}"
-    return RebuildResult(verdict, said, files, outputs, metrics, libraries)
+            message += f"; other libraries: {', '.join(name for name, _, _ in libraries)}"
+    return RebuildResult(verdict, message, files, outputs, metrics, libraries)
 
 
-def _same(one: Path, other: Path) -> dict[str, bool]:
-    """Path below either folder -> whether both have the same bytes there."""
+def _compare_files(one: Path, other: Path) -> dict[str, bool]:
+    """Path below either folder -> whether the file is the same in both."""
     names = {
         path.relative_to(folder).as_posix()
         for folder in (one, other)
@@ -235,10 +236,10 @@ def _same(one: Path, other: Path) -> dict[str, bool]:
     }
 
 
-def _figures(stated: str | None, again: Path) -> tuple[RebuiltMetric, ...]:
+def _compare_metrics(stated: str | None, rebuilt: Path) -> tuple[RebuiltMetric, ...]:
     try:
         then = json.loads(stated or "{}").get("model", {})
-        now = json.loads(again.read_text(encoding="utf-8")).get("model", {})
+        now = json.loads(rebuilt.read_text(encoding="utf-8")).get("model", {})
     except (OSError, ValueError):
         return ()
     return tuple(
@@ -247,8 +248,8 @@ def _figures(stated: str | None, again: Path) -> tuple[RebuiltMetric, ...]:
     )
 
 
-def _libraries(one: Path, other: Path) -> tuple[tuple[str, str, str], ...]:
-    then, now = _versions(one), _versions(other)
+def _differing_libraries(one: Path, other: Path) -> tuple[tuple[str, str, str], ...]:
+    then, now = _library_versions(one), _library_versions(other)
     return tuple(
         (name, then.get(name, "none"), now.get(name, "none"))
         for name in sorted(then.keys() | now.keys())
@@ -256,7 +257,7 @@ def _libraries(one: Path, other: Path) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _versions(bundle: Path) -> dict[str, str]:
+def _library_versions(bundle: Path) -> dict[str, str]:
     try:
         tree: Any = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
         return dict(tree["facts"].get("versions", {}))

@@ -1,4 +1,4 @@
-"""From an approved model to a version."""
+"""Register an approved model as the next version: a commit and a Git tag."""
 
 from __future__ import annotations
 
@@ -26,7 +26,15 @@ __all__ = ["RegisterResult", "refuse_behind", "register"]
 
 @dataclass(frozen=True)
 class RegisterResult:
-    """A version, and whether it was made now."""
+    """A registered version.
+
+    Attributes
+    ----------
+    new
+        Whether this call registered it; else it was registered before.
+    champion
+        Results of the comparison with the champion; empty if there was none.
+    """
 
     version: Version
     new: bool
@@ -34,19 +42,18 @@ class RegisterResult:
 
 
 def register(session: Session, part: Part = "minor", why: str = "") -> RegisterResult:
-    """Commit what the pipeline owns, and tag it as the next version.
+    """Commit the pipeline's files and tag the commit as the next version.
 
-    Where this very bundle has a version already, nothing is done but to finish what a killed
-    run has begun.
+    If the bundle is registered already, the call only completes what a killed run has begun.
 
     Raises
     ------
     ModelRefused
-        If the gates reject the model, or the champion is better.
+        If the gates reject the model, or if it may be worse than the champion.
     NotProject
-        If a commit can't be made here: see ``registry.commit_outputs``.
-    Outdated
-        If somebody else was faster.
+        If no commit can be made here: see ``registry.commit_outputs``.
+    OutdatedTags
+        If somebody else changed the remote first.
     """
     git, layout = session.git, session.layout
     branch = commit_outputs.require_branch(git)
@@ -56,114 +63,123 @@ def register(session: Session, part: Part = "minor", why: str = "") -> RegisterR
             f"the gates reject this model of {session.name}",
             "Look at the gates above; change the model or, knowingly, register.gates.",
         )
-    registry, mine = session.registry(), commit_outputs.pipeline_files(layout)
-    if known := registry.of_bundle(record["bundle_sha256"]):
-        _finish(session, branch, known, mine.files)
-        return RegisterResult(known, new=False)
-    commit_outputs.require_clean_workspace(git, mine)
-    verdicts = _against_champion(session, registry)
+    registry, pipeline = session.registry(), commit_outputs.pipeline_files(layout)
+    if version := registry.of_bundle(record["bundle_sha256"]):
+        _complete_registration(session, branch, version, pipeline.files)
+        return RegisterResult(version, new=False)
+    commit_outputs.require_clean_workspace(git, pipeline)
+    verdicts = _check_champion(session, registry)
     number = registry.next_number(part)
     head = git.run("rev-parse", "HEAD").strip()
-    commit = commit_outputs.commit_of(git, mine.files, f"Register {session.name} {number}\n")
+    commit = commit_outputs.commit_of(git, pipeline.files, f"Register {session.name} {number}\n")
     if other := next((v for v in registry.versions if v.commit == commit), None):
         raise NotProject(
             f"the commit {commit[:9]} is {other} already, and a commit has one version only",
             "Commit what changed, then run again.",
         )
     if session.remote is not None:
-        # Data first: whoever sees the tag shall find all that `mlops verify` asks for.
+        # Data first: once others see the tag, `mlops verify` must find all data.
         publish(layout.root)
     message = _message(session, number, record, verdicts, why)
     tag = new_tag(git, version_tag(session.name, number), commit, message)
     try:
         apply(git, [tag, RefChange(f"refs/heads/{branch}", commit, head)], session.remote)
     except OutdatedTags:
-        raise _overtaken(session, branch) from None
-    commit_outputs.reset_index(git, mine.files)
+        raise _rejection_error(session, branch) from None
+    commit_outputs.reset_index(git, pipeline.files)
     return RegisterResult(session.registry().find(number), new=True, champion=verdicts)
 
 
-def _against_champion(session: Session, registry: Registry) -> tuple[GateResult, ...]:
+def _check_champion(session: Session, registry: Registry) -> tuple[GateResult, ...]:
     gate = session.params.register_.champion
     champion = registry.in_stage(gate.stage) if gate else None
-    if (
-        gate is None or champion is None
-    ):  # the first model has its baselines to beat, in the stage's own gates
+    # Without a champion, the register stage's gates compare the model with the baselines.
+    if gate is None or champion is None:
         return ()
     folder = fetch_bundle.pull_bundle(session.layout.root, champion)
     verdicts = compare_to_champion(session.params, session.layout, folder, champion)
     if not all(v.passed for v in verdicts):
-        worst = next(v for v in verdicts if not v.passed)
-        if worst.figure is None:
+        failure = next(v for v in verdicts if not v.passed)
+        if failure.figure is None:
             raise ModelRefused(
                 f"the model can't be compared with {champion}, which is in {gate.stage}: "
-                f"{worst.reason}",
+                f"{failure.reason}",
                 "Test it on rows that the champion hasn't learnt from (newer data, a later "
                 "ingest.until) or, knowingly, leave register.champion out.",
             )
         raise ModelRefused(
-            f"the model may be worse than {champion}, which is in {gate.stage}: {worst.reason}",
+            f"the model may be worse than {champion}, which is in {gate.stage}: {failure.reason}",
             "Improve the model or, knowingly, widen register.champion.margin.",
         )
     return verdicts
 
 
 def refuse_behind(session: Session) -> None:
-    """Refuse to make a version, before any work, where the remote wouldn't take it.
+    """Raise before any work if the remote's branch is ahead, so that it would reject a version.
 
     Raises
     ------
-    Outdated
-        If the remote's branch has commits that are not here, naming whose.
+    OutdatedTags
+        If the remote's branch has commits that are not here; the message names their author.
     """
     branch = session.git.branch()
-    if branch is None or (behind := _behind(session, branch)) is None:
+    if branch is None or (error := _outdated_error(session, branch)) is None:
         return
-    if not _has_only_own(session, branch):
-        raise behind
+    if not _has_only_own_version(session, branch):
+        raise error
 
 
-def _has_only_own(session: Session, branch: str) -> bool:
-    """Whether all that is new there is a version of this very model, from a run that was killed."""
+def _has_only_own_version(session: Session, branch: str) -> bool:
+    """Whether the remote's only new commit is a version of this model, from a killed run."""
     git, record = session.git, session.layout.registration
     if not record.is_file():
         return False
     version = session.registry().of_bundle(read_json(record).get("bundle_sha256"))
-    theirs = git.resolve(f"refs/remotes/{session.remote}/{branch}")
+    remote_head = git.resolve(f"refs/remotes/{session.remote}/{branch}")
     head = git.resolve("HEAD")
-    return version is not None and version.commit == theirs and git.resolve(f"{theirs}^") == head
+    return (
+        version is not None
+        and version.commit == remote_head
+        and git.resolve(f"{remote_head}^") == head
+    )
 
 
-def _behind(session: Session, branch: str) -> OutdatedTags | None:
+def _outdated_error(session: Session, branch: str) -> OutdatedTags | None:
+    """The error if the remote's branch has commits that are not here; None if it has none."""
     git = session.git
-    theirs = git.resolve(f"refs/remotes/{session.remote}/{branch}") if session.remote else None
-    if theirs is None or git.ask("merge-base", "--is-ancestor", theirs, "HEAD") is not None:
+    remote_head = git.resolve(f"refs/remotes/{session.remote}/{branch}") if session.remote else None
+    if (
+        remote_head is None
+        or git.ask("merge-base", "--is-ancestor", remote_head, "HEAD") is not None
+    ):
         return None
-    new = set(git.run("rev-list", f"HEAD..{theirs}").split())
+    new = set(git.run("rev-list", f"HEAD..{remote_head}").split())
     versions = [v for v in session.registry().versions if v.commit in new]
     if versions:
-        what = f"{versions[-1].tag.who} registered {versions[-1]}"
+        latest = f"{versions[-1].tag.who} registered {versions[-1]}"
     else:
-        what = git.run("show", "-s", "--format=the last is %h by %an, %s", theirs).strip()
+        latest = git.run("show", "-s", "--format=the last is %h by %an, %s", remote_head).strip()
     return OutdatedTags(
-        f"{branch} on {session.remote} has commits that are not here: {what}",
+        f"{branch} on {session.remote} has commits that are not here: {latest}",
         "Bring them here with `mlops pull --rebase`, which keeps your edits and commits, then run "
         "again.",
     )
 
 
-def _overtaken(session: Session, branch: str) -> MlopsError:
-    """Why the remote refused a registration: a newer version, or a branch that moved on."""
+def _rejection_error(session: Session, branch: str) -> MlopsError:
+    """The error for a registration that the remote rejected: a newer version, or new commits."""
     fetch(session.git, session.remote)
     latest = session.registry().latest
-    return _behind(session, branch) or OutdatedTags(
+    return _outdated_error(session, branch) or OutdatedTags(
         f"{latest.tag.who if latest else 'somebody'} registered {latest} at the same moment",
         "Look at `mlops models`, then run again.",
     )
 
 
-def _finish(session: Session, branch: str, version: Version, files: list[str]) -> None:
-    """Let branch and index follow a tag that was set before the run was killed."""
+def _complete_registration(
+    session: Session, branch: str, version: Version, files: list[str]
+) -> None:
+    """Move branch and index to a version whose tag was set before the run was killed."""
     git = session.git
     head = git.run("rev-parse", "HEAD").strip()
     if (
@@ -184,9 +200,11 @@ def _message(
     verdicts: tuple[GateResult, ...],
     why: str,
 ) -> str:
-    first, shown = next(iter(record["metrics"].items()), (None, None))
+    metric, estimate = next(iter(record["metrics"].items()), (None, None))
     figure = (
-        f"{first} {shown['value']:.4f} [{shown['low']:.4f}, {shown['high']:.4f}]" if shown else ""
+        f"{metric} {estimate['value']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}]"
+        if estimate
+        else ""
     )
     until = session.params.ingest.until
     facts = {
@@ -198,5 +216,5 @@ def _message(
         "Made-with": f"mlops-cli {mlops_cli.__version__}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
-    head = f"{session.name} {number}" + (f": {figure}" if figure else "")
-    return "\n\n".join(part for part in (head, why.strip(), trailers(facts)) if part)
+    headline = f"{session.name} {number}" + (f": {figure}" if figure else "")
+    return "\n\n".join(part for part in (headline, why.strip(), trailers(facts)) if part)

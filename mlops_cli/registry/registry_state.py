@@ -1,4 +1,4 @@
-"""The state that a judgement of a registry rests on: references, settings, and signers' keys."""
+"""Digest of all that a registry's content depends on: references, settings, signers' keys."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _KEYRING = (
 
 
 def registry_state(git: Git) -> str | None:
-    """A digest that changes with whatever a judgement of the registry rests on.
+    """A digest that changes whenever the versions, stages or approvals may have changed.
 
-    No tag is read, and no signature verified. None where Git doesn't answer.
+    It needs no tag to be read and no signature to be verified. None if Git fails.
     """
     references = git.ask("for-each-ref", "--format=%(HEAD)%(refname) %(objectname) %(symref)")
     settings = git.ask("config", "--list", "-z")
     if references is None or settings is None:
         return None
-    files = [_stamp(path) for path in _files(git, settings)]
+    files = [_stamp(path) for path in _key_files(git, settings)]
     # The settings may hold a password, so only a digest is kept.
     return hashlib.sha256(repr((references, settings, files)).encode()).hexdigest()
 
 
-def _files(git: Git, settings: str) -> Iterator[Path]:
+def _key_files(git: Git, settings: str) -> Iterator[Path]:
     for key in _SIGNERS:
-        # Git lists keys in small letters, and is asked for a path only where there is one.
+        # Git lists keys in lower case. Only a key that is set costs another call of Git.
         if f"{key.lower()}\n" in settings and (path := path_setting(git, key)) is not None:
             yield path
     home = Path(os.environ.get("GNUPGHOME") or Path.home() / ".gnupg")
@@ -46,7 +46,7 @@ def _files(git: Git, settings: str) -> Iterator[Path]:
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,4 +1,4 @@
-"""What a project says about its model at a Git revision, or in the workspace."""
+"""Read the reports, parameters and ``dvc.lock`` of a Git revision or of the workspace."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ WORKSPACE = "workspace"
 
 
 def facts_at(root: Path, revision: str | None, *, allow_missing: bool = False) -> RevisionFacts:
-    """Read reports, parameters and ``dvc.lock`` as they stand at a revision.
+    """Read the reports, parameters and ``dvc.lock`` of a revision.
 
     Parameters
     ----------
     revision
         A commit, branch or tag; None for the files in the workspace.
     allow_missing
-        Take a revision without reports for one that has none to tell.
+        Accept a revision without reports.
 
     Raises
     ------
     NotProject
-        If the folder is not under Git, or there was no project at that revision.
+        If the folder is not under Git, or the revision has no project.
     NotFound
         If the revision doesn't exist or isn't in this clone, or has no reports.
     DataRefused
         If a file there cannot be read.
     """
     if revision is None:
-        name, read = WORKSPACE, _from_workspace(root)
+        name, read = WORKSPACE, _workspace_reader(root)
     else:
         commit = commit_of(root, revision)
         name = commit[:7] if commit.startswith(revision) else f"{revision} ({commit[:7]})"
@@ -51,10 +51,10 @@ def facts_at(root: Path, revision: str | None, *, allow_missing: bool = False) -
         )
     facts = RevisionFacts(
         name,
-        params=_yaml(params, "params.yaml", name),
-        outputs=_outputs(_yaml(read("dvc.lock"), "dvc.lock", name)),
+        params=_parse_yaml(params, "params.yaml", name),
+        outputs=_output_hashes(_parse_yaml(read("dvc.lock"), "dvc.lock", name)),
         **{
-            part: _json(read(path), path, name)
+            part: _parse_json(read(path), path, name)
             for part, path in {
                 "metrics": _relative(layout.metrics, root),
                 "evaluation": _relative(layout.evaluation, root),
@@ -65,11 +65,11 @@ def facts_at(root: Path, revision: str | None, *, allow_missing: bool = False) -
         },
     )
     if not facts.metrics and not allow_missing:
-        raise _without_reports(name, _relative(layout.metrics, root), revision)
+        raise _no_reports_error(name, _relative(layout.metrics, root), revision)
     return facts
 
 
-def _without_reports(name: str, path: str, revision: str | None) -> NotFound:
+def _no_reports_error(name: str, path: str, revision: str | None) -> NotFound:
     if revision is None:
         return NotFound(f"the workspace has no {path}", "Make it with `mlops run`.")
     return NotFound(
@@ -79,7 +79,7 @@ def _without_reports(name: str, path: str, revision: str | None) -> NotFound:
 
 
 def commit_of(root: Path, revision: str) -> str:
-    """The commit that a revision names, 40 hexadecimal digits; see ``facts_at``."""
+    """Resolve a revision to a commit, 40 hexadecimal digits; errors as in ``facts_at``."""
     git = Git(root)
     if git.ask("rev-parse", "--git-dir") is None:
         raise NotProject(f"{git.root} is not under Git", "Run `git init` there.")
@@ -99,11 +99,11 @@ def commit_of(root: Path, revision: str) -> str:
     )
 
 
-def _from_workspace(root: Path) -> Callable[[str], str | None]:
+def _workspace_reader(root: Path) -> Callable[[str], str | None]:
     def read(path: str) -> str | None:
         try:
-            place = path_inside(root, path, "the project")
-            return place.read_text(encoding="utf-8", errors="replace")
+            file = path_inside(root, path, "the project")
+            return file.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
 
@@ -114,7 +114,7 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _json(text: str | None, path: str, name: str) -> Mapping[str, Any]:
+def _parse_json(text: str | None, path: str, name: str) -> Mapping[str, Any]:
     try:
         tree = {} if text is None else json_tree(text, path)
     except DataRefused:
@@ -127,14 +127,14 @@ def _json(text: str | None, path: str, name: str) -> Mapping[str, Any]:
     return tree
 
 
-def _yaml(text: str | None, path: str, name: str) -> Mapping[str, Any]:
+def _parse_yaml(text: str | None, path: str, name: str) -> Mapping[str, Any]:
     from mlops_cli.params.reading import read_yaml
 
     tree: Mapping[str, Any] = {} if text is None else read_yaml(text, f"{path} of {name}")
     return tree
 
 
-def _outputs(lock: Mapping[str, Any]) -> dict[str, str]:
+def _output_hashes(lock: Mapping[str, Any]) -> dict[str, str]:
     with refuse_malformed("dvc.lock", "Make it anew with `mlops run`."):
         stages = (lock.get("stages") or {}).values()
         return {

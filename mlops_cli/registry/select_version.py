@@ -1,4 +1,4 @@
-"""Which model a command works with: a registered version, or the workspace's."""
+"""Select the model for a command: a registered version, or the workspace's."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["WORKSPACE", "SelectedModel", "select_model"]
 
 WORKSPACE = "workspace"
-"""Stands for the bundle of the last run, registered or not."""
+"""Selects the bundle of the last run, registered or not."""
 
 
 @dataclass(frozen=True)
 class SelectedModel:
-    """A bundle in a folder, and what it is called.
+    """A bundle in a folder, with its name and version.
 
     Attributes
     ----------
     version
-        The registered version; None for the workspace's.
+        The registered version; None for the workspace's bundle.
     """
 
     name: str
@@ -56,9 +56,9 @@ def select_model(
     Raises
     ------
     NotFound
-        If there is no such version or stage, or its bundle is nowhere.
+        If there is no such version or stage, or neither cache nor remote has its bundle.
     DataRefused
-        If the bundle is not what its hash says.
+        If the bundle doesn't match its hash.
     """
     name = params.register_.name
     if wanted == WORKSPACE:

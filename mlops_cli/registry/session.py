@@ -1,4 +1,4 @@
-"""One command's hold on a project's registry."""
+"""Locked access of one command to a project's registry."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ["Session"]
 
 @dataclass(frozen=True)
 class Session:
-    """One command's hold on a project's registry.
+    """Locked access of one command to a project's registry.
 
     Attributes
     ----------
     remote
-        The Git remote that must agree to every change; None keeps it in this clone.
+        The Git remote that must accept every change; None: changes stay in this clone.
     note
-        Takes a sentence that the user should see.
+        Called with messages for the user.
     seen
-        Names of the tags that this clone had when the command began: what its user could know.
+        Names of the tags in this clone when the command began: those that its user could know.
     """
 
     params: Params
@@ -53,9 +53,9 @@ class Session:
         committing: bool = False,
         waiting: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Session]:
-        """Wait for other registry commands of this clone, then bring the remote's tags here.
+        """Wait for other registry commands of this clone, then fetch the remote's tags.
 
-        With ``committing``, a repository in which no version can be made is refused first.
+        With ``committing``, raise first if no version can be committed in this repository.
         """
         git = Git(layout.root)
         if committing:
@@ -76,5 +76,5 @@ class Session:
         return self.params.register_.name
 
     def registry(self) -> Registry:
-        """What the tags say now, as far as they keep to the rules of their stages."""
+        """Read the registry, with only the assignments that comply with the stage rules."""
         return read_trusted(self.layout.root, self.name)

@@ -1,9 +1,9 @@
-"""The register stage: the gates' decision about the model, on record, and the whole bundle.
+"""The register stage: checks the gates, records the decision and assembles the bundle.
 
 A rejected model is a result, not an error. The bundle is assembled whatever the decision is, and
-doesn't depend on it; the gate of size is about what is loaded, the fitted bundle.
-The record holds nothing that varies from run to run: a measured latency goes to
-``.mlops/latency.json`` and the Summary, and of it the record keeps the limit and the verdict.
+doesn't depend on it. The size gate measures the fitted bundle, which is the part that is loaded.
+The record contains nothing that varies from run to run: a measured latency goes to
+``.mlops/latency.json`` and the Summary, and the record has only its limit and verdict.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _LATENCY = "milliseconds"
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
-    """Judge the gates; write ``layout.model`` and ``layout.registration``.
+    """Check the gates; write ``layout.model`` and ``layout.registration``.
 
     Raises
     ------
     BadParams
         If a gate names a metric or slices that were not evaluated.
     DataRefused
-        If the bundle is not as it was written.
+        If the bundle was changed.
     NotFound
         If an earlier stage has not run.
     """
@@ -54,7 +54,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     latency = None
     if gates.milliseconds is not None:
         progress.update("measuring the time to score one row")
-        latency = _latency(bundle, layout)
+        latency = _measure_latency(bundle, layout)
         write_json(layout.work / "latency.json", {"median_milliseconds": round(latency, 4)})
     families = [member.family for member in bundle.members]
     evidence = Evidence(
@@ -63,7 +63,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         metrics=metrics,
         slices=evaluation["slices"],
         families=frozenset(families),
-        bytes=_size(layout.fitted),
+        bytes=_folder_size(layout.fitted),
         milliseconds=latency,
         fairness=evaluation.get("fairness", {}),
     )
@@ -81,7 +81,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     record = {
         "name": params.register_.name,
         "decision": "approved" if approved else "rejected",
-        "gates": [_recorded(result) for result in results],
+        "gates": [_gate_record(result) for result in results],
         "bundle_sha256": manifest["bundle_sha256"],
         "families": families,
         "metrics": metrics["model"],
@@ -94,7 +94,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
 
 
 def _sections(params: Params) -> dict[str, Section]:
-    """What the model and its figures follow from; not the gates, which only judge it."""
+    """Parameters that determine the model and its metrics; not the gates, which only check it."""
     return {
         "task": params.task,
         "ingest": params.ingest,
@@ -107,39 +107,41 @@ def _sections(params: Params) -> dict[str, Section]:
     }
 
 
-def _latency(bundle: Bundle, layout: Layout) -> float:
+def _measure_latency(bundle: Bundle, layout: Layout) -> float:
     """Median milliseconds to score one test row alone, after a warm-up."""
     row = parquet.scan(layout.split("test")).head(1).collect()
-    taken = []
+    durations = []
     for _ in range(_WARM_UP + _CALLS):
         start = time.perf_counter()
         bundle.predict(row)
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[_WARM_UP:]) * 1000
+        durations.append(time.perf_counter() - start)
+    return statistics.median(durations[_WARM_UP:]) * 1000
 
 
-def _size(folder: Path) -> int:
+def _folder_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _recorded(result: GateResult) -> dict[str, Any]:
+def _gate_record(result: GateResult) -> dict[str, Any]:
     if result.name == _LATENCY:
         return {"name": result.name, "limit": result.limit, "passed": result.passed}
     figure = None if result.figure is None else round(result.figure, 6) + 0.0
     return {**vars(result), "figure": figure}
 
 
-def _summary(record: dict[str, Any], results: tuple[GateResult, ...], first: str) -> Summary:
+def _summary(record: dict[str, Any], results: tuple[GateResult, ...], metric: str) -> Summary:
     headline = f"{record['decision']}: {record['name']}"
-    if shown := record["metrics"].get(first):
-        headline += f", {first} {shown['value']:.3f} [{shown['low']:.3f}, {shown['high']:.3f}]"
+    if estimate := record["metrics"].get(metric):
+        headline += (
+            f", {metric} {estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+        )
     rows = tuple((r.name, "passed" if r.passed else "refused", r.reason) for r in results)
     table = Table("Gates", ("gate", "verdict", "why"), rows)
-    none = ("no gates are set under register.gates, so any model is approved",)
+    no_gates = ("no gates are set under register.gates, so any model is approved",)
     return Summary(
         headline=headline,
         tables=(table,) if results else (),
-        warnings=() if results else none,
+        warnings=() if results else no_gates,
         facts={
             "decision": record["decision"],
             "gates": [vars(result) for result in results],

@@ -1,4 +1,4 @@
-"""Tags read from Git's own objects, so that what a tag says isn't taken from its reference."""
+"""Parse tags from Git's objects, so that a reference can't claim what its tag doesn't say."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["TagObject", "split_signature", "tags"]
 
 _LARGEST = 1 << 18
-"""Bytes of a tag or commit object; more is no message that anybody wrote."""
+"""Maximum bytes of a tag or commit object; no person writes a larger message."""
 _START = datetime.fromtimestamp(0, UTC)
 _LAST_SECOND = 253_402_214_399
-"""The day before the last one that a date can have."""
+"""One day before the latest time that Python can represent."""
 
 _HEADER = re.compile(
     rb"object ([0-9a-f]{40,64})\ntype ([a-z]+)\ntag ([^\n]*)\n"
@@ -35,14 +35,14 @@ _SIGNATURE = re.compile(
 
 @dataclass(frozen=True)
 class TagObject:
-    """An object as `git cat-file --batch` gives it."""
+    """An object as `git cat-file --batch` returns it."""
 
     kind: str
     content: bytes
 
 
 def tags(git: Git, name: str) -> list[Tag]:
-    """All tags of a model by their names, those included that are no tag of a registry.
+    """All tags whose names are of a model, also those that are no valid tags of a registry.
 
     Raises
     ------
@@ -50,8 +50,8 @@ def tags(git: Git, name: str) -> list[Tag]:
         If the folder is not under Git.
     """
     try:
-        # The objects aren't looked at here: a tag that has none would end the command.
-        listed = git.run_bytes(
+        # Don't read the objects here: a tag whose object is missing would end the command.
+        output = git.run_bytes(
             "for-each-ref",
             "--format=%(refname:strip=2)%00%(objectname)",
             f"refs/tags/{name}*",
@@ -62,38 +62,44 @@ def tags(git: Git, name: str) -> list[Tag]:
         if "not a git repository" in error.said:
             raise NotProject(f"{git.root} is not under Git", "Run `git init` there.") from None
         raise
-    pairs = [line.split(b"\0") for line in listed.splitlines()]
-    mine = {ref.decode("utf-8", "replace"): object_id.decode() for ref, object_id in pairs}
-    mine = {ref: object_id for ref, object_id in mine.items() if after_name(name, ref)}
-    objects = _objects(git, set(mine.values()))
-    read = [_tag(ref, object_id, objects[object_id]) for ref, object_id in mine.items()]
-    kinds = {c: kind for c, (kind, _) in _kinds(git, {t.commit for t in read if t.commit}).items()}
+    pairs = [line.split(b"\0") for line in output.splitlines()]
+    object_ids = {ref.decode("utf-8", "replace"): object_id.decode() for ref, object_id in pairs}
+    object_ids = {ref: object_id for ref, object_id in object_ids.items() if after_name(name, ref)}
+    objects = _read_objects(git, set(object_ids.values()))
+    parsed = [
+        _parse_tag(ref, object_id, objects[object_id]) for ref, object_id in object_ids.items()
+    ]
+    kinds = {
+        c: kind for c, (kind, _) in _kinds(git, {t.commit for t in parsed if t.commit}).items()
+    }
     return [
         tag
         if not tag.commit or kinds[tag.commit] == "commit"
-        else _refused(tag.name, tag.object_id, f"points at a commit that is {kinds[tag.commit]}")
-        for tag in read
+        else _invalid_tag(
+            tag.name, tag.object_id, f"points at a commit that is {kinds[tag.commit]}"
+        )
+        for tag in parsed
     ]
 
 
 def split_signature(content: bytes) -> tuple[bytes, bytes]:
-    """A tag object's signed part and its signature, which is empty where there is none."""
-    found = list(_SIGNATURE.finditer(content))
-    end = found[-1].start() if found else len(content)
+    """Split a tag object into its signed part and its signature, which may be empty."""
+    matches = list(_SIGNATURE.finditer(content))
+    end = matches[-1].start() if matches else len(content)
     return content[:end], content[end:]
 
 
-def _objects(git: Git, object_ids: Iterable[str]) -> dict[str, TagObject]:
-    """The content of tags and commits; of anything else, and of what is too large, the kind."""
-    found, wanted = {}, []
+def _read_objects(git: Git, object_ids: Iterable[str]) -> dict[str, TagObject]:
+    """Contents of tags and commits; only the kind of other objects and of too large ones."""
+    objects, readable = {}, []
     for object_id, (kind, size) in _kinds(git, object_ids).items():
         large = kind in {"tag", "commit"} and size > _LARGEST
-        found[object_id] = TagObject("large" if large else kind, b"")
+        objects[object_id] = TagObject("large" if large else kind, b"")
         if kind in {"tag", "commit"} and not large:
-            wanted.append(object_id)
-    asked = "".join(f"{object_id}\n" for object_id in wanted).encode()
-    content = git.run_bytes("cat-file", "--batch", given=asked) if wanted else b""
-    return found | dict(_batch(content))
+            readable.append(object_id)
+    request = "".join(f"{object_id}\n" for object_id in readable).encode()
+    content = git.run_bytes("cat-file", "--batch", given=request) if readable else b""
+    return objects | dict(_parse_batch(content))
 
 
 def _kinds(git: Git, object_ids: Iterable[str]) -> dict[str, tuple[str, int]]:
@@ -101,60 +107,60 @@ def _kinds(git: Git, object_ids: Iterable[str]) -> dict[str, tuple[str, int]]:
     ids = sorted(object_ids)
     if not ids:
         return {}
-    asked = "".join(f"{object_id}\n" for object_id in ids).encode()
-    lines = git.run_bytes("cat-file", "--batch-check", given=asked).decode().splitlines()
+    request = "".join(f"{object_id}\n" for object_id in ids).encode()
+    lines = git.run_bytes("cat-file", "--batch-check", given=request).decode().splitlines()
     parts = (line.partition(" ")[2].partition(" ") for line in lines)
     return {i: (kind, int(size or 0)) for i, (kind, _, size) in zip(ids, parts, strict=True)}
 
 
-def _batch(output: bytes) -> Iterator[tuple[str, TagObject]]:
-    place = 0
-    while place < len(output):
-        end = output.index(b"\n", place)
-        object_id, kind, size = output[place:end].decode().split()
-        place = end + 1 + int(size)
-        yield object_id, TagObject(kind, output[end + 1 : place])
-        place += 1
+def _parse_batch(output: bytes) -> Iterator[tuple[str, TagObject]]:
+    position = 0
+    while position < len(output):
+        end = output.index(b"\n", position)
+        object_id, kind, size = output[position:end].decode().split()
+        position = end + 1 + int(size)
+        yield object_id, TagObject(kind, output[end + 1 : position])
+        position += 1
 
 
 class _UnreadableError(Exception):
-    """Why an object can't be a tag of a registry."""
+    """An object can't be a tag of a registry; the message says why."""
 
 
-def _tag(name: str, object_id: str, found: TagObject) -> Tag:
+def _parse_tag(name: str, object_id: str, target: TagObject) -> Tag:
     try:
-        read = _lightweight if found.kind == "commit" else _annotated
-        return read(name, object_id, found)
+        parse = _parse_lightweight if target.kind == "commit" else _parse_annotated
+        return parse(name, object_id, target)
     except _UnreadableError as error:
-        return _refused(name, object_id, str(error))
+        return _invalid_tag(name, object_id, str(error))
 
 
-def _lightweight(name: str, object_id: str, found: TagObject) -> Tag:
-    date = _COMMITTER.search(found.content.partition(b"\n\n")[0])
+def _parse_lightweight(name: str, object_id: str, target: TagObject) -> Tag:
+    date = _COMMITTER.search(target.content.partition(b"\n\n")[0])
     if date is None:
         raise _UnreadableError("points at a commit without a date")
-    return Tag(name, object_id, _moment(date[1].decode()), annotated=False, object_id=object_id)
+    return Tag(name, object_id, _parse_time(date[1].decode()), annotated=False, object_id=object_id)
 
 
-def _annotated(name: str, object_id: str, found: TagObject) -> Tag:
+def _parse_annotated(name: str, object_id: str, target: TagObject) -> Tag:
     problems = {
         "tag": "",
         "large": f"is larger than {_LARGEST:,} bytes",
         "missing": "points at an object that is not in this clone",
     }
-    if problem := problems.get(found.kind, f"points at a {found.kind} and not at a commit"):
+    if problem := problems.get(target.kind, f"points at a {target.kind} and not at a commit"):
         raise _UnreadableError(problem)
-    header = _HEADER.match(found.content)
+    header = _HEADER.match(target.content)
     if header is None:
         raise _UnreadableError("cannot be read as Git writes a tag")
-    commit, kind, own = (header[n].decode("utf-8", "replace") for n in (1, 2, 3))
+    commit, kind, stated_name = (header[n].decode("utf-8", "replace") for n in (1, 2, 3))
     if kind != "commit":
         raise _UnreadableError(f"points at a {kind} and not at a commit")
-    if own != name:
-        raise _UnreadableError(f"was made as {own}")
+    if stated_name != name:
+        raise _UnreadableError(f"was made as {stated_name}")
     try:
         tagger = (header[4] or b"").decode()
-        message = split_signature(found.content[header.end() :])[0].decode()
+        message = split_signature(target.content[header.end() :])[0].decode()
     except UnicodeDecodeError:
         raise _UnreadableError("is not in UTF-8") from None
     person = _PERSON.fullmatch(tagger)
@@ -163,14 +169,14 @@ def _annotated(name: str, object_id: str, found: TagObject) -> Tag:
     if "\0" in message + tagger:
         raise _UnreadableError("holds a NUL")
     who = f"{person[1]} <{person[2]}>".strip()
-    return Tag(name, commit, _moment(person[3]), who, message.strip(), object_id=object_id)
+    return Tag(name, commit, _parse_time(person[3]), who, message.strip(), object_id=object_id)
 
 
-def _moment(seconds: str) -> datetime:
+def _parse_time(seconds: str) -> datetime:
     if int(seconds) > _LAST_SECOND:
         raise _UnreadableError(f"is dated {seconds} seconds after 1970")
     return datetime.fromtimestamp(int(seconds), UTC)
 
 
-def _refused(name: str, object_id: str, problem: str) -> Tag:
+def _invalid_tag(name: str, object_id: str, problem: str) -> Tag:
     return Tag(name, "", _START, object_id=object_id, problem=problem)

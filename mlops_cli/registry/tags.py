@@ -1,4 +1,4 @@
-"""Git tags of a registry: what one is, and the names that say what it is about."""
+"""Git tags of a registry: their fields, and the format of their names."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ _TRAILER = re.compile(r"([A-Z][A-Za-z-]*): (.*)")
 
 @dataclass(frozen=True)
 class Tag:
-    """An annotated tag (a lightweight one has no message, and its commit's date).
+    """An annotated tag, or a lightweight one, without a message and with its commit's date.
 
     Attributes
     ----------
     message
-        Without a signature.
+        The message without the signature.
     object_id
-        Of the tag object, which the reference pointed at when it was read.
+        ID of the tag object that the reference pointed at when it was read.
     problem
-        Why it can't be a tag of the registry, such as "points at a blob"; empty: it can.
+        Why it can't be a tag of the registry, such as "points at a blob"; empty if it can.
     """
 
     name: str
@@ -61,16 +61,16 @@ class Tag:
     @property
     def trailers(self) -> dict[str, str]:
         """``Key: value`` lines at the end of the message."""
-        return dict(self._parts[1])
+        return dict(self._body_and_trailers[1])
 
     @property
     def why(self) -> str:
         """The message without its first line and its trailers."""
-        return self._parts[0]
+        return self._body_and_trailers[0]
 
     @property
-    def _parts(self) -> tuple[str, list[tuple[str, str]]]:
-        """The body, and the trailers: the last paragraph, if each of its lines is one."""
+    def _body_and_trailers(self) -> tuple[str, list[tuple[str, str]]]:
+        """The body, and the trailers: the last paragraph, if each of its lines is a trailer."""
         body, _, last = self.message.partition("\n")[2].strip().rpartition("\n\n")
         lines = [_TRAILER.fullmatch(line) for line in last.split("\n")]
         if not all(lines):
@@ -79,7 +79,7 @@ class Tag:
 
 
 def bump(number: str, part: Part) -> str:
-    """Count one part up.
+    """Increase one part of a version number.
 
     Examples
     --------
@@ -105,18 +105,18 @@ def assignment_tag(name: str, stage: str, counter: int) -> str:
 
 
 def approval_tag(name: str, number: str, stage: str, who: str) -> str:
-    """The name of the tag of somebody's approval; ``who`` is an e-mail address."""
-    return f"{name}/approvals/{number}/{stage}/{_person(who)}"
+    """The name of the tag with a person's approval; ``who`` is an e-mail address."""
+    return f"{name}/approvals/{number}/{stage}/{_person_part(who)}"
 
 
 def is_approval_of(tag: Tag) -> bool:
-    """Whether the person in an approval's name is the one of its tagger line.
+    """Whether the person in the name of an approval's tag is its tagger.
 
-    A second approval of one person, where the first doesn't count, ends in ``=2``.
+    A person's second approval, if the first doesn't count, ends in ``=2``.
     """
     person = tag.name.rpartition("/")[2]
-    return re.sub(r"=[0-9]+$", "", person) == _person(address_of(tag.who)) or (
-        person == _person(address_of(tag.who))
+    return re.sub(r"=[0-9]+$", "", person) == _person_part(address_of(tag.who)) or (
+        person == _person_part(address_of(tag.who))
     )
 
 
@@ -125,12 +125,12 @@ def address_of(who: str) -> str:
     return who.rpartition("<")[2].rstrip(">")
 
 
-def _person(address: str) -> str:
+def _person_part(address: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]", "=", address).strip(".") or "unknown"
 
 
 def after_name(name: str, tag: str) -> str | None:
-    """What follows the model's name in a tag's name; None where the tag is not of the model."""
+    """The part of a tag's name after the model's name; None if it is no tag of the model."""
     if not tag.startswith(name):
         return None
     rest = tag[len(name) :]
@@ -138,8 +138,8 @@ def after_name(name: str, tag: str) -> str | None:
 
 
 def sort_key(number: str) -> tuple[int, int, int]:
-    """What versions are ordered by."""
-    found = NUMBER.fullmatch(number)
-    if not found:
+    """Sort key of a version number: its three parts as integers."""
+    match = NUMBER.fullmatch(number)
+    if not match:
         raise ValueError(number)
-    return int(found[1]), int(found[2]), int(found[3])
+    return int(match[1]), int(match[2]), int(match[3])

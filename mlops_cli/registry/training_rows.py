@@ -1,7 +1,7 @@
-"""Which rows a model has learnt from: it can't be judged on them.
+"""Training rows of a model, to exclude them when the model is evaluated.
 
-A row counts as unseen only where that is certain: it is later than every row that the model was
-fitted or tuned on, or those rows can be read, and it is none of them.
+A row counts as unseen only if that is certain: it is later than every row that the model was
+fitted or tuned on, or those rows can be read and it is none of them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _MOMENT = pl.Datetime("us", "UTC")
 
 @dataclass(frozen=True)
 class RowKeys:
-    """What train and validation rows are recognised by.
+    """Keys that identify train and validation rows.
 
     Attributes
     ----------
     contents
         Hashes of their features; see ``content_of``.
     moments
-        Their times; None where they have none.
+        Their times; None if they have none.
     numbers
         Their numbers in the validated base source.
     """
@@ -42,20 +42,20 @@ class RowKeys:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The rows that a version was fitted and tuned on: train and validation, never test.
+    """The train and validation rows that a version was fitted and tuned on.
 
     Attributes
     ----------
     version
         Such as v0.2.0.
     until
-        The latest time among them; None where they have no time.
+        The latest time among them; None if they have no time.
     ordered
-        Whether the split goes by time, so that all rows up to ``until`` count as learnt.
+        Whether the split goes by time, so that all rows up to ``until`` count as training rows.
     kinds
         Its features: name -> kind.
     read
-        Reads the rows; None where they aren't here.
+        Reads the rows; returns None if they aren't available.
     """
 
     version: str
@@ -66,7 +66,7 @@ class TrainingRows:
 
     @cached_property
     def rows(self) -> RowKeys | None:
-        """The rows, read when they are needed."""
+        """The rows, read on first use."""
         return self.read()
 
     def unseen(
@@ -75,38 +75,39 @@ class TrainingRows:
         features: Callable[[], pl.DataFrame],
         numbers: Callable[[], pl.Series | None] | None = None,
     ) -> pl.Series:
-        """Whether each row is certain not to be among them, (n,).
+        """Whether each row is certainly not a training row, (n,).
 
         Parameters
         ----------
         moments
             The rows' times, (n,); null where they have none.
         features
-            Gives their features as the version's own program makes them. Like ``numbers``, it is
-            asked only where times don't decide.
+            Returns the rows' features, computed by the version's own program. Like ``numbers``,
+            it is called only if the times don't decide.
         numbers
-            Gives their numbers in the table that the version learnt from; None: it is another.
+            Returns the rows' numbers in the table that the version was trained on; None if the
+            rows are of another table.
         """
         moments = moments.cast(_MOMENT)
-        none = pl.repeat(value=False, n=len(moments), eager=True)
-        later = none if self.until is None else (moments > self.until).fill_null(value=False)
+        unknown = pl.repeat(value=False, n=len(moments), eager=True)
+        later = unknown if self.until is None else (moments > self.until).fill_null(value=False)
         if later.all():
             return later
-        known = None if numbers is None else numbers()
-        if known is not None and self.rows is not None:
-            return ~known.cast(pl.UInt64).is_in(self.rows.numbers.implode())
+        row_numbers = None if numbers is None else numbers()
+        if row_numbers is not None and self.rows is not None:
+            return ~row_numbers.cast(pl.UInt64).is_in(self.rows.numbers.implode())
         if self.ordered or self.rows is None:
             return later
-        other = ~content_of(features(), self.kinds).is_in(self.rows.contents.implode())
+        new_content = ~content_of(features(), self.kinds).is_in(self.rows.contents.implode())
         if self.rows.moments is not None:
-            # A row whose features have changed since is still of its time.
-            of_a_time = moments.is_in(self.rows.moments.implode())
-            other &= ~of_a_time.fill_null(value=True)
-        return later | other
+            # The features of a training row may have changed since, but not its time.
+            same_time = moments.is_in(self.rows.moments.implode())
+            new_content &= ~same_time.fill_null(value=True)
+        return later | new_content
 
     @property
     def reason(self) -> str:
-        """Why a row that isn't unseen is left out."""
+        """Why rows that aren't certainly unseen are excluded."""
         if self.until is not None and (self.ordered or self.rows is None):
             ends = f"{self.until:%Y-%m-%d %H:%M}"
             return f"not later than {ends}, where the rows end that {self.version} has learnt from"
@@ -116,16 +117,16 @@ class TrainingRows:
 
 
 def unknown_training_rows(version: str) -> TrainingRows:
-    """What an unknown version has learnt from: perhaps any row."""
+    """Training rows of an unknown version: any row may be one."""
     return TrainingRows(version, None, ordered=False, kinds={}, read=lambda: None)
 
 
 def content_of(features: pl.DataFrame, kinds: Mapping[str, str]) -> pl.Series:
-    """A hash of each row's features (name -> kind), (n,), whichever types they have come in."""
+    """Hash each row's features (name -> kind), (n,), independent of their column types."""
     columns = []
     for name, kind in kinds.items():
         if kind == "number":
-            # A log in JSON has neither NaN nor infinity.
+            # JSON logs hold neither NaN nor infinity, so both count as missing.
             number = pl.col(name).cast(pl.Float64)
             columns.append(pl.when(number.is_finite()).then(number).alias(name))
         else:

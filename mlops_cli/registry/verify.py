@@ -1,4 +1,4 @@
-"""What a version claims, proved check by check from its tag, its commit and the data kept."""
+"""Verify a version: checks of its tag, commit, bundle, code and data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlops_cli.data.untrusted import json_tree, refuse_malformed
 from mlops_cli.errors import DataRefused, MlopsError
 from mlops_cli.layout import Layout
 from mlops_cli.models import bundle as bundles
-from mlops_cli.project.dvc_lock import Lock, hash_of, lock_at, write_lock
+from mlops_cli.project.dvc_lock import Lock, files_at_commit, hash_of, lock_at
 from mlops_cli.project.git import Git, GitFailed
 from mlops_cli.project.remote_objects import RemoteObjects
 from mlops_cli.registry.approvals.signatures import SignerUnknown, signer_of
@@ -31,12 +31,12 @@ __all__ = ["VerificationCheck", "verify_version"]
 
 _SHOWN = 5
 _UNVERIFIABLE = ("allowedSignersFile needs", "No public key", "cannot run gpg", "cannot exec")
-"""What Git says where it has no means to check a signature, other than that it is wrong."""
+"""Parts of Git's messages that mean it can't check a signature, not that it is wrong."""
 
 
 @dataclass(frozen=True)
 class VerificationCheck:
-    """One thing that was looked at, whether it is as claimed, and a sentence about it."""
+    """Name and outcome of one check, with a sentence about it."""
 
     name: str
     passed: bool
@@ -44,15 +44,15 @@ class VerificationCheck:
 
 
 @dataclass(frozen=True)
-class _Case:
-    """What the checks look at.
+class _Context:
+    """Inputs of the checks.
 
     Attributes
     ----------
     tree
-        The project's files as Git has them at the version's commit.
+        The folder with the project's files at the version's commit.
     bundle
-        The version's bundle, or the reason why there is none.
+        The version's bundle, or the error that explains why there is none.
     """
 
     root: Path
@@ -70,78 +70,82 @@ def verify_version(
     progress: Progress | None = None,
     assignment: Assignment | None = None,
 ) -> tuple[VerificationCheck, ...]:
-    """Make every check of a version; what cannot be checked has not passed.
+    """Run every check of a version; a check that can't be made fails.
 
     Parameters
     ----------
     assignment
-        The one to be checked; by default those by which the version is in its stages now.
+        The stage assignment to check; by default those that put the version into its stages now.
     """
     progress = progress or Silent()
     with (
-        write_lock(root, version.commit) as tree,
-        tempfile.TemporaryDirectory(prefix="mlops-bundle-") as aside,
+        files_at_commit(root, version.commit) as tree,
+        tempfile.TemporaryDirectory(prefix="mlops-bundle-") as scratch,
     ):
         try:
             lock = lock_at(root, version.commit)
         except MlopsError:
             lock = None
         progress.update("fetching the bundle")
-        case = _Case(
+        context = _Context(
             root,
             version,
             lock,
             tree,
             RemoteObjects(root, remote, progress),
-            _bundle(root, version, remote, progress, Path(aside)),
+            _fetch_bundle(root, version, remote, progress, Path(scratch)),
         )
         checks = []
         for number, (name, check) in enumerate(_CHECKS.items()):
             progress.update(f"checking the {name}", done=number, total=len(_CHECKS))
-            checks.append(_made(name, check, case))
-        if (stages := _stages(root, version, assignment)) is not None:
-            checks.append(stages)
+            checks.append(_run_check(name, check, context))
+        if (stage_check := _check_stages(root, version, assignment)) is not None:
+            checks.append(stage_check)
     return tuple(checks)
 
 
-def _stages(
+def _check_stages(
     root: Path, version: Version, assignment: Assignment | None
 ) -> VerificationCheck | None:
-    """Whether the version is in its stages by their rules; None: it is in none."""
+    """Check that the version's assignments comply with the stage rules; None: it has none."""
     registry = read(root, version.name)
     rules = StageRules(root, registry)
     newest = {a.stage: a for a in registry.assignments}
-    judged = [a for a in newest.values() if a.version == version]
+    assignments = [a for a in newest.values() if a.version == version]
     if assignment is not None:
-        judged = [assignment]
-    if not judged:
+        assignments = [assignment]
+    if not assignments:
         return None
-    broken = [f"{a.tag.name}: {why}" for a in judged if (why := rules.refusal(a)) is not None]
-    if broken:
-        return VerificationCheck("stage", passed=False, said="; ".join(broken))
+    violations = [
+        f"{a.tag.name}: {why}" for a in assignments if (why := rules.refusal(a)) is not None
+    ]
+    if violations:
+        return VerificationCheck("stage", passed=False, said="; ".join(violations))
     return VerificationCheck(
-        "stage", passed=True, said="; ".join(_entry(rules, a, version) for a in judged)
+        "stage",
+        passed=True,
+        said="; ".join(_describe_assignment(rules, a, version) for a in assignments),
     )
 
 
-def _entry(rules: StageRules, assignment: Assignment, version: Version) -> str:
-    """How a version came into a stage."""
+def _describe_assignment(rules: StageRules, assignment: Assignment, version: Version) -> str:
+    """Describe how a version came into a stage."""
     tag, rule = assignment.tag, rules.rule_of(assignment)
-    said = f"{tag.name} of {tag.at:%Y-%m-%d}, by {tag.who}, by the rules on {rules.branch.name}"
+    text = f"{tag.name} of {tag.at:%Y-%m-%d}, by {tag.who}, by the rules on {rules.branch.name}"
     if rules.changed(assignment):
-        said += f" ({assignment.stage} has another rule there today: promote it anew)"
+        text += f" ({assignment.stage} has another rule there today: promote it anew)"
     if rule is None or not rule.approvals or assignment.rollback:
-        return said
-    given = rules.approvals(version, assignment.stage, rule)
-    signed = "signed approvals" if rule.signed else "approvals (unsigned: taken on trust)"
-    return f"{said}; {signed} of {', '.join(given.addresses)}"
+        return text
+    approvals = rules.approvals(version, assignment.stage, rule)
+    kind = "signed approvals" if rule.signed else "approvals (unsigned: taken on trust)"
+    return f"{text}; {kind} of {', '.join(approvals.addresses)}"
 
 
-def _bundle(
-    root: Path, version: Version, remote: str | None, progress: Progress, aside: Path
+def _fetch_bundle(
+    root: Path, version: Version, remote: str | None, progress: Progress, scratch: Path
 ) -> Path | MlopsError:
-    """The bundle in its usual place; ``aside`` where the project can only be read."""
-    for target in (None, aside / "model"):
+    """Fetch the bundle to its usual folder, or to ``scratch`` if the project is read-only."""
+    for target in (None, scratch / "model"):
         try:
             return pull_bundle(root, version, target, remote, progress)
         except MlopsError as error:
@@ -151,181 +155,191 @@ def _bundle(
     return refusal
 
 
-def _made(name: str, check: Callable[[_Case], str], case: _Case) -> VerificationCheck:
+def _run_check(name: str, check: Callable[[_Context], str], context: _Context) -> VerificationCheck:
     try:
         with refuse_malformed(
             f"what the check of the {name} looks at", "Don't trust this version."
         ):
-            return VerificationCheck(name, passed=True, said=check(case))
+            return VerificationCheck(name, passed=True, said=check(context))
     except MlopsError as error:
         return VerificationCheck(name, passed=False, said=error.message)
     except OSError as error:  # a disk that can't be written, or read
         return VerificationCheck(name, passed=False, said=f"{error.filename}: {error.strerror}")
 
 
-def _tag(case: _Case) -> str:
-    tag, git = case.version.tag, Git(case.root)
+def _check_tag(context: _Context) -> str:
+    tag, git = context.version.tag, Git(context.root)
     if not tag.annotated:
-        raise _Failed(f"{tag.name} is a lightweight tag: it doesn't say who registered what")
-    said = f"{tag.name} of {tag.at:%Y-%m-%d}, by {tag.who}"
+        raise _CheckFailed(f"{tag.name} is a lightweight tag: it doesn't say who registered what")
+    description = f"{tag.name} of {tag.at:%Y-%m-%d}, by {tag.who}"
     content = git.run_bytes("cat-file", "tag", tag.object_id, given=b"")
     if not split_signature(content)[1]:
-        return f"{said}; unsigned"
+        return f"{description}; unsigned"
     try:
         git.run("verify-tag", tag.object_id)
     except GitFailed as error:
         reason = " ".join(error.said.split())
         if not any(sign in reason for sign in _UNVERIFIABLE):
-            raise _Failed(f"the signature of {tag.name} is not good: {reason}") from None
-        return f"{said}; signed, but Git here has no key to verify it"
+            raise _CheckFailed(f"the signature of {tag.name} is not good: {reason}") from None
+        return f"{description}; signed, but Git here has no key to verify it"
     try:
         signer_of(git, tag.object_id, address_of(tag.who))
     except SignerUnknown as error:
-        raise _Failed(f"{tag.name} says that it is by {tag.who}, but {error.message}") from None
-    return f"{said}; the signature is good"
+        raise _CheckFailed(
+            f"{tag.name} says that it is by {tag.who}, but {error.message}"
+        ) from None
+    return f"{description}; the signature is good"
 
 
-def _record(case: _Case) -> str:
-    """That dvc.lock doesn't contradict itself, dvc.yaml or params.yaml."""
-    lock = _lock(case)
-    check_pipeline(case.tree, _relative(case, Layout(case.root).model).as_posix())
-    seen: dict[str, str] = {}
+def _check_lock(context: _Context) -> str:
+    """Check that dvc.lock doesn't contradict itself, dvc.yaml or params.yaml."""
+    lock = _lock(context)
+    check_pipeline(context.tree, _relative(context, Layout(context.root).model).as_posix())
+    hashes: dict[str, str] = {}
     for entry in lock.entries:
-        if seen.setdefault(entry.path, entry.md5) != entry.md5:
-            raise _Failed(f"dvc.lock has two hashes of {entry.path}: a stage ran on other data")
+        if hashes.setdefault(entry.path, entry.md5) != entry.md5:
+            raise _CheckFailed(
+                f"dvc.lock has two hashes of {entry.path}: a stage ran on other data"
+            )
     files: dict[str, Any] = {}
     for stage, params in lock.params.items():
-        for file, stated in params.items():
+        for file, values in params.items():
             if file not in files:
-                files[file] = read_settings(case.tree, file)
-            for key, value in stated.items():
-                if _at(files[file], key) != value:
-                    raise _Failed(f"{file} has another {key} than stage {stage} was run with")
+                files[file] = read_settings(context.tree, file)
+            for key, value in values.items():
+                if _value_at(files[file], key) != value:
+                    raise _CheckFailed(f"{file} has another {key} than stage {stage} was run with")
     return f"{len(lock.stages)} stages in dvc.lock, run with dvc.yaml and parameters of this commit"
 
 
-def _code(case: _Case) -> str:
-    kept = _lock(case).kept
-    other = sorted(path for path, md5 in kept.items() if hash_of(case.tree, path) != md5)
-    if other:
-        raise _Failed(f"dvc.lock was made with, or of, other content than Git has: {_few(other)}")
-    return f"{len(kept)} files and folders of code and reports are as dvc.lock states"
+def _check_code(context: _Context) -> str:
+    hashes = _lock(context).kept
+    changed = sorted(path for path, md5 in hashes.items() if hash_of(context.tree, path) != md5)
+    if changed:
+        raise _CheckFailed(
+            f"dvc.lock was made with, or of, other content than Git has: {_join_first(changed)}"
+        )
+    return f"{len(hashes)} files and folders of code and reports are as dvc.lock states"
 
 
-def _data(case: _Case) -> str:
-    lock = _lock(case)
+def _check_data(context: _Context) -> str:
+    lock = _lock(context)
     if lock.unkept:
-        raise _Failed(f"neither Git nor DVC keeps what a stage read: {_few(lock.unkept)}")
-    brought = case.objects.bring({md5: path for path, md5 in lock.data.items()}, lock.sizes)
-    if brought.missing:
-        raise _Failed(brought.refusal("the data").message)
+        raise _CheckFailed(
+            f"neither Git nor DVC keeps what a stage read: {_join_first(lock.unkept)}"
+        )
+    transfer = context.objects.bring({md5: path for path, md5 in lock.data.items()}, lock.sizes)
+    if transfer.missing:
+        raise _CheckFailed(transfer.refusal("the data").message)
     files = total = 0
     for path, md5 in lock.data.items():
-        total += case.objects.check(md5, path)
+        total += context.objects.check(md5, path)
         files += 1
         if md5.endswith(".dir"):
-            inside = case.objects.tree(md5, path)
-            total += sum(case.objects.check(m, f"{path}/{name}") for name, m in inside.items())
-            files += len(inside) - 1
-    now = (
-        f"; {brought.files} came just now from {', '.join(brought.tried)}" if brought.files else ""
+            members = context.objects.tree(md5, path)
+            total += sum(context.objects.check(m, f"{path}/{name}") for name, m in members.items())
+            files += len(members) - 1
+    note = (
+        f"; {transfer.files} came just now from {', '.join(transfer.tried)}"
+        if transfer.files
+        else ""
     )
-    return f"{files} files ({total / 1e6:,.2f} MB) are in DVC's cache, each as its hash says{now}"
+    return f"{files} files ({total / 1e6:,.2f} MB) are in DVC's cache, each as its hash says{note}"
 
 
-def _objects(case: _Case) -> str:
-    if isinstance(case.bundle, MlopsError):
-        raise case.bundle
-    md5, sizes = bundle_object(case.root, case.version)
-    brought = case.objects.bring({md5: "models/model"}, sizes)
-    if brought.missing:
-        raise brought.refusal("the bundle")
-    files = case.objects.tree(md5, "models/model")
-    for name, own in files.items():
-        case.objects.check(own, f"models/model/{name}")
+def _check_objects(context: _Context) -> str:
+    if isinstance(context.bundle, MlopsError):
+        raise context.bundle
+    md5, sizes = bundle_object(context.root, context.version)
+    transfer = context.objects.bring({md5: "models/model"}, sizes)
+    if transfer.missing:
+        raise transfer.refusal("the bundle")
+    files = context.objects.tree(md5, "models/model")
+    for name, file_md5 in files.items():
+        context.objects.check(file_md5, f"models/model/{name}")
     return f"{len(files)} files, each as its hash in dvc.lock says"
 
 
-def _manifest(case: _Case) -> str:
-    folder = _folder(case)
-    found = bundles.verify(folder)["bundle_sha256"]
-    record = _json(case.tree / _relative(case, Layout(case.root).registration))
-    if case.version.bundle is None:
-        raise _Failed("the tag doesn't state a bundle")
+def _check_manifest(context: _Context) -> str:
+    folder = _bundle_folder(context)
+    actual = bundles.verify(folder)["bundle_sha256"]
+    record = _read_json(context.tree / _relative(context, Layout(context.root).registration))
+    if context.version.bundle is None:
+        raise _CheckFailed("the tag doesn't state a bundle")
     for what, stated in (
-        ("the tag", case.version.bundle),
+        ("the tag", context.version.bundle),
         ("models/registration.json", record.get("bundle_sha256")),
     ):
-        if stated != found:
-            raise _Failed(f"{what} states bundle {str(stated)[:12]}, but it is {found[:12]}")
-    return f"bundle {found[:12]}, as its manifest, the tag and models/registration.json state"
+        if stated != actual:
+            raise _CheckFailed(f"{what} states bundle {str(stated)[:12]}, but it is {actual[:12]}")
+    return f"bundle {actual[:12]}, as its manifest, the tag and models/registration.json state"
 
 
-def _decision(case: _Case) -> str:
-    record = _json(case.tree / _relative(case, Layout(case.root).registration))
+def _check_decision(context: _Context) -> str:
+    record = _read_json(context.tree / _relative(context, Layout(context.root).registration))
     if record.get("decision") != "approved":
-        raise _Failed(f"the gates' decision on record is {record.get('decision')!r}")
+        raise _CheckFailed(f"the gates' decision on record is {record.get('decision')!r}")
     return f"approved by {count_noun(len(record.get('gates', ())), 'gate')}"
 
 
-def _signature(case: _Case) -> str:
-    folder = _folder(case)
-    inputs = _json(folder / "signature.json").get("inputs", {})
-    encoder = {f["name"]: f["kind"] for f in _json(folder / "encoder.json")["features"]}
-    program = dict(_json(folder / "program.json").get("features", {}))
+def _check_signature(context: _Context) -> str:
+    folder = _bundle_folder(context)
+    inputs = _read_json(folder / "signature.json").get("inputs", {})
+    encoder = {f["name"]: f["kind"] for f in _read_json(folder / "encoder.json")["features"]}
+    program = dict(_read_json(folder / "program.json").get("features", {}))
     signature = {name: entry["kind"] for name, entry in inputs.items()}
     for what, kinds in (("the encoder", encoder), ("the feature program", program)):
         if kinds != signature:
             names = sorted(
                 n for n in kinds.keys() | signature.keys() if kinds.get(n) != signature.get(n)
             )
-            raise _Failed(f"the input signature and {what} differ in {_few(names)}")
+            raise _CheckFailed(f"the input signature and {what} differ in {_join_first(names)}")
     return f"{len(signature)} inputs, the same in signature, encoder and feature program"
 
 
-_CHECKS: dict[str, Callable[[_Case], str]] = {
-    "tag": _tag,
-    "pipeline": _record,
-    "objects": _objects,
-    "manifest": _manifest,
-    "decision": _decision,
-    "signature": _signature,
-    "code": _code,
-    "data": _data,
+_CHECKS: dict[str, Callable[[_Context], str]] = {
+    "tag": _check_tag,
+    "pipeline": _check_lock,
+    "objects": _check_objects,
+    "manifest": _check_manifest,
+    "decision": _check_decision,
+    "signature": _check_signature,
+    "code": _check_code,
+    "data": _check_data,
 }
 
 
-class _Failed(MlopsError):
-    """A check that was made and has not passed."""
+class _CheckFailed(MlopsError):
+    """A check that ran and failed."""
 
 
-def _lock(case: _Case) -> Lock:
-    if case.lock is None:
-        raise _Failed(f"commit {case.version.commit[:9]} has no readable dvc.lock")
-    return case.lock
+def _lock(context: _Context) -> Lock:
+    if context.lock is None:
+        raise _CheckFailed(f"commit {context.version.commit[:9]} has no readable dvc.lock")
+    return context.lock
 
 
-def _folder(case: _Case) -> Path:
-    if isinstance(case.bundle, MlopsError):
-        raise _Failed("there is no sound bundle to look into (see objects)")
-    return case.bundle
+def _bundle_folder(context: _Context) -> Path:
+    if isinstance(context.bundle, MlopsError):
+        raise _CheckFailed("there is no sound bundle to look into (see objects)")
+    return context.bundle
 
 
-def _relative(case: _Case, path: Path) -> Path:
-    return path.relative_to(case.root)
+def _relative(context: _Context, path: Path) -> Path:
+    return path.relative_to(context.root)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         tree = json_tree(path.read_bytes(), path.name)
     except (OSError, DataRefused):
         tree = None
     if not isinstance(tree, dict):
-        raise _Failed(f"{path.name} is missing or not readable")
+        raise _CheckFailed(f"{path.name} is missing or not readable")
     return tree
 
 
-def _at(tree: Any, key: str) -> Any:
+def _value_at(tree: Any, key: str) -> Any:
     """The value of a dotted key; None if there is none."""
     for part in key.split("."):
         if not isinstance(tree, Mapping):
@@ -334,7 +348,7 @@ def _at(tree: Any, key: str) -> Any:
     return tree
 
 
-def _few(names: list[str]) -> str:
+def _join_first(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (
         f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else ""
     )

@@ -1,4 +1,4 @@
-"""A model's versions and stages, as Git tags state them.
+"""Versions, stage assignments and approvals of a model, parsed from Git tags.
 
 The tags follow GTO's conventions (https://mlem.ai/doc/gto), so that `gto show`, DVC Studio and
 `dvc artifacts get` read the same registry:
@@ -6,13 +6,13 @@ The tags follow GTO's conventions (https://mlem.ai/doc/gto), so that `gto show`,
 - ``name@v1.2.0`` registers a version; ``name@v1.2.0!`` takes it back.
 - ``name#production#7`` puts the version of its commit into a stage; ``name#production!#8`` takes
   it out. The number counts a model's assignments.
-- ``name/approvals/v1.2.0/production/ann=example.org`` is an approval. GTO has no such thing and
-  doesn't read it as anything.
+- ``name/approvals/v1.2.0/production/ann=example.org`` is an approval. GTO has no approvals and
+  ignores these tags.
 
-What a tag doesn't say by its name stands in its message, as trailers (``Bundle: <sha256>``).
+Facts that aren't in a tag's name are trailers of its message (``Bundle: <sha256>``).
 
-Whoever can push can push any tag, so a tag counts only as far as it proves to be what its name
-says: a tag that doesn't is passed over with a note, and disturbs nothing else.
+Everybody who can push can push any tag, so a tag counts only if its content agrees with its name.
+Any other tag is skipped with a note and affects nothing else.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Version:
 
     @property
     def commit(self) -> str:
-        """The commit that gives the version, 40 hexadecimal digits."""
+        """The version's commit, 40 hexadecimal digits."""
         return self.tag.commit
 
     @property
     def bundle(self) -> str | None:
-        """The bundle's SHA-256, where the tag states one."""
+        """The bundle's SHA-256; None if the tag doesn't state it."""
         return self.tag.trailers.get("Bundle")
 
     @property
@@ -72,7 +72,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Assignment:
-    """A version that came into a stage (or, ``version`` being None, a stage left empty)."""
+    """The assignment of a version to a stage; ``version`` is None if it empties the stage."""
 
     stage: str
     version: Version | None
@@ -81,13 +81,13 @@ class Assignment:
 
     @property
     def rollback(self) -> bool:
-        """Whether it went back to an earlier version."""
+        """Whether it returned the stage to an earlier version."""
         return self.tag.trailers.get("Action") == "rollback"
 
 
 @dataclass(frozen=True)
 class Approval:
-    """Somebody's word that a version may enter a stage."""
+    """A person's approval of a version for a stage."""
 
     version: str
     stage: str
@@ -96,7 +96,7 @@ class Approval:
 
 @dataclass(frozen=True)
 class Registry:
-    """All that the tags say about one model.
+    """Versions, assignments and approvals of one model.
 
     Attributes
     ----------
@@ -105,9 +105,9 @@ class Registry:
     assignments
         Oldest first, by their number.
     counter
-        The highest number of an assignment, 0 if there is none.
+        The highest number of an assignment; 0 if there is none.
     notes
-        A sentence for each tag that was passed over.
+        A sentence for each tag that was skipped.
     """
 
     name: str
@@ -116,26 +116,26 @@ class Registry:
     approvals: tuple[Approval, ...] = ()
     counter: int = 0
     numbers: frozenset[str] = field(default=frozenset())
-    """Every number that was ever given, also to versions that were taken back."""
+    """Every number that was ever used, also by versions that were taken back."""
     names: frozenset[str] = field(default=frozenset())
-    """Every tag of the model, also those that were passed over: Git has no second of a name."""
+    """Every tag of the model, also the skipped ones: in Git a tag's name can't be used twice."""
     notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, name: str, tags: Iterable[Tag]) -> Registry:
-        """Read the tags of one model; all others are passed over."""
-        mine = [(tag, rest) for tag in tags if (rest := after_name(name, tag.name))]
-        mine.sort(key=lambda pair: pair[0].at)
-        names = frozenset(tag.name for tag, _ in mine)
-        notes = [f"the tag {tag.name} {tag.problem}" for tag, _ in mine if tag.problem]
-        sound = [(tag, rest) for tag, rest in mine if not tag.problem]
-        registered, versions = _versions(name, sound, notes)
-        assignments = sorted(_assignments(sound, versions, notes), key=lambda a: a.counter)
+        """Parse the tags of one model; tags of other models are ignored."""
+        pairs = [(tag, rest) for tag in tags if (rest := after_name(name, tag.name))]
+        pairs.sort(key=lambda pair: pair[0].at)
+        names = frozenset(tag.name for tag, _ in pairs)
+        notes = [f"the tag {tag.name} {tag.problem}" for tag, _ in pairs if tag.problem]
+        valid = [(tag, rest) for tag, rest in pairs if not tag.problem]
+        registered, versions = _parse_versions(name, valid, notes)
+        assignments = sorted(_parse_assignments(valid, versions, notes), key=lambda a: a.counter)
         return cls(
             name,
             tuple(sorted(versions.values(), key=lambda v: sort_key(v.number))),
             tuple(assignments),
-            tuple(_approvals(sound, notes)),
+            tuple(_parse_approvals(valid, notes)),
             max((a.counter for a in assignments), default=0),
             frozenset(registered),
             names,
@@ -144,7 +144,7 @@ class Registry:
 
     @property
     def latest(self) -> Version | None:
-        """The version of the highest number."""
+        """The version with the highest number."""
         return self.versions[-1] if self.versions else None
 
     def stages(self) -> Mapping[str, Version]:
@@ -158,23 +158,23 @@ class Registry:
 
     def was_in(self, version: Version, stage: str) -> bool:
         """Whether a version has ever been in a stage."""
-        held = [a for a in self.assignments if a.stage == stage and a.version is not None]
-        return any(a.version == version for a in held)
+        assignments = [a for a in self.assignments if a.stage == stage and a.version is not None]
+        return any(a.version == version for a in assignments)
 
     def before(self, stage: str) -> Version | None:
-        """Where a rollback of the stage leads: the version that the present one replaced.
+        """The version to which a rollback returns the stage: the one before the present one.
 
-        A version that was rolled back from is not come back to.
+        A rollback never returns to a version that was itself rolled back.
         """
-        held: list[Version] = []
+        history: list[Version] = []
         for a in self.assignments:
             if a.stage != stage or a.version is None:
                 continue
-            if a.rollback and a.version in held:
-                del held[held.index(a.version) + 1 :]
+            if a.rollback and a.version in history:
+                del history[history.index(a.version) + 1 :]
             else:
-                held = [v for v in held if v != a.version] + [a.version]
-        return held[-2] if len(held) > 1 else None
+                history = [v for v in history if v != a.version] + [a.version]
+        return history[-2] if len(history) > 1 else None
 
     def of_bundle(self, bundle: str) -> Version | None:
         """The version that registered a bundle, by its SHA-256."""
@@ -190,9 +190,9 @@ class Registry:
         Raises
         ------
         NotFound
-            If there is none; the nearest is suggested.
+            If there is none; the message suggests the nearest name.
         """
-        name, _, wanted = text.rpartition("@")
+        name, _, query = text.rpartition("@")
         if name and name != self.name:
             raise NotFound(f"there is no model {name!r}", f"The model here is {self.name!r}.")
         if not self.versions:
@@ -201,25 +201,25 @@ class Registry:
                 "Register one with `mlops register`, or bring tags here with `git fetch --tags`.",
             )
         by_number = {v.number: v for v in self.versions}
-        for key in (wanted, f"v{wanted}"):
+        for key in (query, f"v{query}"):
             if key in by_number:
                 return by_number[key]
-        if wanted == "latest" and self.latest is not None:
+        if query == "latest" and self.latest is not None:
             return self.latest
-        if found := self.in_stage(wanted):
-            return found
-        if any(a.stage == wanted for a in self.assignments):
-            raise NotFound(f"no version of {self.name} is in {wanted!r}", "`mlops models` lists.")
-        known = [*by_number, *self.stages(), "latest"]
-        raise NotFound(f"{self.name} has no version or stage {wanted!r}", nearest(wanted, known))
+        if version := self.in_stage(query):
+            return version
+        if any(a.stage == query for a in self.assignments):
+            raise NotFound(f"no version of {self.name} is in {query!r}", "`mlops models` lists.")
+        candidates = [*by_number, *self.stages(), "latest"]
+        raise NotFound(f"{self.name} has no version or stage {query!r}", nearest(query, candidates))
 
     def next_number(self, part: Part) -> str:
-        """The number of the next version; v0.1.0 is the first. A number is never given twice.
+        """The number of the next version, from v0.1.0 on; no number is used twice.
 
         Raises
         ------
         NotProject
-            If its digits are used up.
+            If the number would have too many digits.
         """
         number = bump(max(self.numbers, key=sort_key), part) if self.numbers else "v0.1.0"
         while version_tag(self.name, number) in self.names:
@@ -237,7 +237,7 @@ class Registry:
         Raises
         ------
         NotProject
-            If there is none.
+            If the highest possible number is used.
         """
         counter = self.counter + 1
         while assignment_tag(self.name, stage, counter) in self.names:
@@ -251,10 +251,10 @@ class Registry:
         return counter
 
 
-def _versions(
+def _parse_versions(
     name: str, tags: Iterable[tuple[Tag, str]], notes: list[str]
 ) -> tuple[dict[str, Version], dict[str, Version]]:
-    """All that were registered by their number, and those of them that weren't taken back."""
+    """All registered versions by number, and those of them that weren't taken back."""
     registered: dict[str, Version] = {}
     taken_back: dict[str, Tag] = {}
     for tag, rest in tags:
@@ -281,43 +281,43 @@ def _versions(
     for version in versions.values():
         by_commit.setdefault(version.commit, []).append(version)
     notes += [
-        f"{', '.join(v.label for v in same)} are on one commit ({commit[:9]})"
-        for commit, same in by_commit.items()
-        if same[1:]
+        f"{', '.join(v.label for v in group)} are on one commit ({commit[:9]})"
+        for commit, group in by_commit.items()
+        if group[1:]
     ]
     return registered, versions
 
 
-def _assignments(
+def _parse_assignments(
     tags: Iterable[tuple[Tag, str]], versions: Mapping[str, Version], notes: list[str]
 ) -> Iterable[Assignment]:
     for tag, rest in tags:
         if rest[0] != "#":
             continue
-        form = ASSIGNMENT.fullmatch(rest)
-        if form is None:
+        match = ASSIGNMENT.fullmatch(rest)
+        if match is None:
             notes.append(f"the tag {tag.name} names no stage and number")
         elif not tag.annotated:
             notes.append(f"the tag {tag.name} is lightweight: it doesn't say who assigns what")
-        elif form[2]:
-            yield Assignment(form[1], None, int(form[3]), tag)
+        elif match[2]:
+            yield Assignment(match[1], None, int(match[3]), tag)
         else:
             version = _assigned_version(tag, versions)
             if isinstance(version, str):
                 notes.append(f"the tag {tag.name} {version}")
             else:
-                yield Assignment(form[1], version, int(form[3]), tag)
+                yield Assignment(match[1], version, int(match[3]), tag)
 
 
 def _assigned_version(tag: Tag, versions: Mapping[str, Version]) -> Version | str:
-    """The version that an assignment names, or why there is none."""
+    """The version that an assignment names, or a phrase on why there is none."""
     number = tag.trailers.get("Version")
-    if number is None:  # GTO's own assignments don't name it
-        here = [v for v in versions.values() if v.commit == tag.commit]
-        if len(here) == 1:
-            return here[0]
-        held = ", ".join(v.number for v in here) or "no version"
-        return f"doesn't name its version, and its commit has {held}"
+    if number is None:  # GTO's own assignments don't name their version
+        candidates = [v for v in versions.values() if v.commit == tag.commit]
+        if len(candidates) == 1:
+            return candidates[0]
+        numbers = ", ".join(v.number for v in candidates) or "no version"
+        return f"doesn't name its version, and its commit has {numbers}"
     if number not in versions:
         return f"names version {number}, which is not registered"
     if versions[number].commit != tag.commit:
@@ -325,11 +325,11 @@ def _assigned_version(tag: Tag, versions: Mapping[str, Version]) -> Version | st
     return versions[number]
 
 
-def _approvals(tags: Iterable[tuple[Tag, str]], notes: list[str]) -> Iterable[Approval]:
+def _parse_approvals(tags: Iterable[tuple[Tag, str]], notes: list[str]) -> Iterable[Approval]:
     for tag, rest in tags:
         if rest[0] != "/":
             continue
-        if form := APPROVAL.fullmatch(rest):
-            yield Approval(form[1], form[5], tag)
+        if match := APPROVAL.fullmatch(rest):
+            yield Approval(match[1], match[5], tag)
         else:
             notes.append(f"the tag {tag.name} names no version, stage and person")

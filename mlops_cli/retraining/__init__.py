@@ -1,1 +1,1 @@
-"""From a monitoring report to a new candidate: trigger, retraining, recovery, the watch loop."""
+"""From a monitoring report to a new version: trigger, retraining, recovery, the watch loop."""

@@ -1,4 +1,4 @@
-"""A retraining that was interrupted: put back, or found to be one that can go on."""
+"""Recovery of an interrupted retraining: restores the project, or finds that it can resume."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["attempt_message", "is_unchanged", "restore", "version_of"]
 def restore(
     layout: Layout, attempts: Attempts, attempt: Attempt, outcome: str, detail: str | None
 ) -> Attempt:
-    """Restore after a kill, while no run is at work on the project, and end the attempt."""
+    """Restore the project after a kill, while no run is active, and end the attempt."""
     attempts.mark(attempt, step="restoring", outcome=outcome, detail=detail)
-    with _alone(layout):
+    with _hold_locks(layout):
         aside = attempts.restore(attempt)
     if aside:
         copies = f"copies of what was being written are in .mlops/retrain/aside: {', '.join(aside)}"
@@ -34,8 +34,8 @@ def restore(
 
 
 @contextmanager
-def _alone(layout: Layout) -> Iterator[None]:
-    """No `mlops run`, and no stage that a killed one has left at work."""
+def _hold_locks(layout: Layout) -> Iterator[None]:
+    """Hold the project's locks: no `mlops run` is active, nor a stage that a killed one left."""
     with (
         lock(layout.work / "run.lock", f"the project {layout.root.name}"),
         wait_for_lock(layout.work / "stage.lock", lambda _: None),
@@ -44,26 +44,26 @@ def _alone(layout: Layout) -> Iterator[None]:
 
 
 def is_unchanged(layout: Layout, attempt: Attempt) -> bool:
-    """Whether the project is the one that an attempt began in, so that it can be gone on with.
+    """Whether the project is as it was when an attempt began, so that the attempt can resume.
 
     Raises
     ------
     NotProject
-        If the project holds edits that no commit holds.
+        If the project holds uncommitted edits.
     """
     git = Git(layout.root)
     if git.resolve("HEAD") != attempt.head:
         return False
     try:
-        of = commit_outputs.pipeline_files(layout)
+        files = commit_outputs.pipeline_files(layout)
     except (NotProject, BadParams):
         return False
-    commit_outputs.require_clean_workspace(git, of, only=("ingest.until",))
+    commit_outputs.require_clean_workspace(git, files, only=("ingest.until",))
     return True
 
 
 def version_of(layout: Layout, attempt: Attempt) -> str | None:
-    """The version that an attempt has made, if it is there: then its files are the project's."""
+    """The version that an attempt has registered, if HEAD contains it; else None."""
     if attempt.step == "registered":
         return attempt.version
     git = Git(layout.root)
@@ -81,5 +81,5 @@ def version_of(layout: Layout, attempt: Attempt) -> str | None:
 
 
 def attempt_message(attempt: Attempt) -> str:
-    """For the messages of its tags."""
+    """The message of the attempt's tags."""
     return f"Retrained up to {attempt.until}: {' '.join(attempt.reason.split())}"

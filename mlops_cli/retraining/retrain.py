@@ -1,8 +1,8 @@
-"""A new model of newer data: trained, judged, registered and, if it may be, put into its stage.
+"""Retraining: moves the data clock, runs the pipeline, registers and promotes a version.
 
-The pipeline runs in the project itself. Until a version is registered, everything can be put back
-as it was; what has been done is in a journal (``project.attempts``), so that a run that was killed
-goes on. Production changes by one tag, which comes last.
+The pipeline runs in the project itself. Until a version is registered, everything can be restored.
+A journal (``project.attempts``) records the progress, so an interrupted run can resume. Production
+changes last, by one tag.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ __all__ = ["RetrainOptions", "RetrainResult", "abandon", "retrain"]
 
 @dataclass(frozen=True)
 class RetrainOptions:
-    """What is asked for.
+    """Options of a retraining.
 
     Attributes
     ----------
     until
-        Where the data clock shall go; None: as far as labels are complete.
+        The new data clock; None: the time up to which labels are complete.
     if_needed
-        Only if monitoring or the model's age says so.
+        Retrain only if monitoring or the model's age requires it.
     local
-        Ask no Git remote, tell none.
+        Neither read nor write a Git remote.
     """
 
     until: dt.datetime | None = None
@@ -69,7 +69,7 @@ class RetrainOptions:
 
 @dataclass(frozen=True)
 class RetrainResult:
-    """What came of it.
+    """Result of a retraining.
 
     Attributes
     ----------
@@ -89,86 +89,87 @@ class RetrainResult:
     detail: str | None = None
 
 
-_IN_VAIN = ("refused", "too few rows")
+_REPEATABLE = ("refused", "too few rows")
+"""Outcomes that another attempt on the same data and commit would repeat."""
 
 
-class _TooFew(MlopsError):
-    """Not enough new rows."""
+class _TooFewRows(MlopsError):
+    """There are fewer new labelled rows than required."""
 
 
 def retrain(layout: Layout, wanted: RetrainOptions, progress: Progress) -> RetrainResult:
-    """Move the data clock, run the pipeline, register what is approved, promote if allowed.
+    """Move the data clock, run the pipeline, register an approved model, promote if allowed.
 
     Raises
     ------
     Usage
         If the clock would go back, or another attempt is unfinished.
     NotProject
-        If the project holds work that no version has.
+        If the project holds uncommitted work.
     StageFailed, DataRefused, SourceUnreadable, ...
-        What went wrong; production, registry and `params.yaml` are as they were.
+        If a step failed; production, registry and `params.yaml` are unchanged.
     Busy
-        If another retraining is at work.
+        If another retraining is running.
     """
     attempts = Attempts(layout)
     with lock(layout.work / "retrain.lock", "retraining"):
-        attempt, wanted = _settled(layout, attempts, wanted, progress)
-        planned = attempt or _planned(
+        attempt, wanted = _settle_unfinished(layout, attempts, wanted, progress)
+        planned = attempt or _plan_attempt(
             parameters.load(layout.params), layout, attempts, wanted, progress
         )
         if isinstance(planned, RetrainResult):
             return planned
         if planned.step == "running":
-            planned = _made(layout, attempts, planned, wanted, progress, new=attempt is None)
+            planned = _run_attempt(layout, attempts, planned, wanted, progress, new=attempt is None)
         if planned.outcome is not None:
-            return _told(planned)
-        return _told(_promoted(layout, attempts, planned, wanted))
+            return _to_result(planned)
+        return _to_result(_promote_if_allowed(layout, attempts, planned, wanted))
 
 
-def _settled(
-    layout: Layout, attempts: Attempts, wanted: RetrainOptions, progress: Progress
+def _settle_unfinished(
+    layout: Layout, attempts: Attempts, options: RetrainOptions, progress: Progress
 ) -> tuple[Attempt | None, RetrainOptions]:
-    """The attempt to go on with, if there is one, and what is wanted then.
+    """The unfinished attempt to resume, if there is one, and the options to use.
 
-    One that had failed is put back, and so is one whose project has changed since.
+    An attempt that failed is restored, and so is one whose project has changed since.
 
     Raises
     ------
     Usage
-        If an unfinished attempt goes up to another moment than the one wanted.
+        If an unfinished attempt has another data clock than the requested one.
     NotProject
-        If the project holds edits that no commit holds.
+        If the project holds uncommitted edits.
     """
     attempt = attempts.unfinished()
     if attempt is None:
-        return None, wanted
+        return None, options
     if attempt.step == "restoring":
         restore(layout, attempts, attempt, attempt.outcome or "failed", attempt.detail)
         progress.note(f"put back what the retraining up to {attempt.until} had changed")
-        return None, wanted
-    if wanted.until is not None and format_timestamp(wanted.until) != attempt.until:
+        return None, options
+    if options.until is not None and format_timestamp(options.until) != attempt.until:
         raise Usage(
             f"a retraining up to {attempt.until} was interrupted, and isn't finished",
             "Go on with it (`mlops retrain`), or drop it: mlops retrain --abandon",
         )
     if version := version_of(layout, attempt):
         commit_outputs.reset_index(Git(layout.root), commit_outputs.pipeline_files(layout).files)
-        return attempts.mark(attempt, step="registered", version=version), wanted
+        return attempts.mark(attempt, step="registered", version=version), options
     if is_unchanged(layout, attempt):
         progress.note(f"going on with the retraining up to {attempt.until}")
-        return attempt, wanted
+        return attempt, options
     restore(layout, attempts, attempt, "abandoned", "the project has changed since")
     progress.note(f"beginning anew: the project has changed since {attempt.at}")
-    return None, replace(wanted, reason=wanted.reason or attempt.reason, if_needed=False)
+    return None, replace(options, reason=options.reason or attempt.reason, if_needed=False)
 
 
 def abandon(layout: Layout) -> RetrainResult | None:
-    """Put back what an interrupted retraining has changed; None: there is none.
+    """Restore what an interrupted retraining has changed; None if there is none.
 
     Raises
     ------
     Busy
-        If it isn't interrupted but at work.
+        If it is still running.
     NotProject
         If newer work would be lost.
     """
@@ -179,64 +180,67 @@ def abandon(layout: Layout) -> RetrainResult | None:
             return None
         if attempt.step == "restoring":
             outcome, detail = attempt.outcome or "abandoned", attempt.detail
-            return _told(restore(layout, attempts, attempt, outcome, detail))
+            return _to_result(restore(layout, attempts, attempt, outcome, detail))
         if version_of(layout, attempt):
             commit_outputs.reset_index(
                 Git(layout.root), commit_outputs.pipeline_files(layout).files
             )
-            return _told(attempts.end(attempt, "registered", "not promoted: abandoned"))
-        return _told(restore(layout, attempts, attempt, "abandoned", None))
+            return _to_result(attempts.end(attempt, "registered", "not promoted: abandoned"))
+        return _to_result(restore(layout, attempts, attempt, "abandoned", None))
 
 
-def _planned(
-    params: Params, layout: Layout, attempts: Attempts, wanted: RetrainOptions, progress: Progress
+def _plan_attempt(
+    params: Params, layout: Layout, attempts: Attempts, options: RetrainOptions, progress: Progress
 ) -> Attempt | RetrainResult:
+    """A new attempt, or the result if there is nothing to do."""
     git = Git(layout.root)
     commit_outputs.require_branch(git)
-    # The clock may have been moved for serving; a retraining brings no other change along.
+    # The clock may have been moved for serving; no other change may be part of a retraining.
     commit_outputs.require_clean_workspace(
         git, commit_outputs.pipeline_files(layout), only=("ingest.until",)
     )
     registry = read_trusted(layout.root, params.register_.name, progress.note)
     production = registry.in_stage(params.retrain.stage)
-    until = wanted.until or _newest(params, layout, progress)
-    # Where the model's data end, not where the clock stands: it may have been moved since.
+    until = options.until or _find_label_end(params, layout, progress)
+    # The end of the model's data, not the present clock, which may have been moved since.
     trained = _trained_until(git, layout)
-    told = None if trained is None else format_timestamp(trained)
+    trained_text = None if trained is None else format_timestamp(trained)
     if until is None:
         raise BadParams(
             "there is no data clock to move: the base source states no `time`",
             "Set ingest.sources.<base>.time, or run the pipeline on the new data by yourself.",
         )
     if trained is not None and until <= trained:
-        if wanted.until is not None:
+        if options.until is not None:
             raise Usage(
-                f"{format_timestamp(until)} is not after {told}, up to which the present model's "
-                "data go",
+                f"{format_timestamp(until)} is not after {trained_text}, up to which the present "
+                "model's data go",
                 "Name a later moment.",
             )
-        return RetrainResult("nothing new", wanted.reason, told, format_timestamp(until))
-    reason, head = wanted.reason, git.run("rev-parse", "HEAD").strip()
-    if wanted.if_needed:
+        return RetrainResult("nothing new", options.reason, trained_text, format_timestamp(until))
+    reason, head = options.reason, git.run("rev-parse", "HEAD").strip()
+    if options.if_needed:
         held = None if production is None else production.number
-        need = retrain_trigger(params, layout, trained, until, held)
-        found = need.reason
-        if found is None:
+        trigger = retrain_trigger(params, layout, trained, until, held)
+        trigger_reason = trigger.reason
+        if trigger_reason is None:
             return RetrainResult(
-                "not needed", reason, told, format_timestamp(until), None, need.detail
+                "not needed", reason, trained_text, format_timestamp(until), None, trigger.detail
             )
-        if again := _tried(attempts, format_timestamp(until), head):
-            detail = f"{again.outcome} before: {again.detail}"
-            return RetrainResult("nothing new", found, told, format_timestamp(until), None, detail)
-        reason = "; ".join(part for part in (reason, found) if part)
-    # Before hours of work: would the remote take it, and what is in the stage there?
-    with Session.open(params, layout, local=wanted.local, waiting=progress.note) as session:
+        if repeated := _find_repeated(attempts, format_timestamp(until), head):
+            detail = f"{repeated.outcome} before: {repeated.detail}"
+            return RetrainResult(
+                "nothing new", trigger_reason, trained_text, format_timestamp(until), None, detail
+            )
+        reason = "; ".join(part for part in (reason, trigger_reason) if part)
+    # Before hours of work: check that the remote would accept it, and what is in the stage there.
+    with Session.open(params, layout, local=options.local, waiting=progress.note) as session:
         refuse_behind(session)
         production = session.registry().in_stage(params.retrain.stage)
     return Attempt(
         at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         reason=reason or "asked for",
-        was=told,
+        was=trained_text,
         until=format_timestamp(until),
         head=head,
         held=None if production is None else production.number,
@@ -244,86 +248,92 @@ def _planned(
 
 
 def _trained_until(git: Git, layout: Layout) -> dt.datetime | None:
+    """The data clock of the committed parameters."""
     text = commit_outputs.committed_text(git, layout.params)
     return None if text is None else parameters.parse(text).ingest.until
 
 
-def _tried(attempts: Attempts, until: str, head: str) -> Attempt | None:
-    """The last attempt, if it was this very one and its model was refused: it would be again."""
+def _find_repeated(attempts: Attempts, until: str, head: str) -> Attempt | None:
+    """The last attempt, if it had this clock and commit and its model was refused; else None."""
     last = next(reversed(attempts.history()), None)
     same = last is not None and (last.until, last.head) == (until, head)
-    return last if same and last is not None and last.outcome in _IN_VAIN else None
+    return last if same and last is not None and last.outcome in _REPEATABLE else None
 
 
-def _newest(params: Params, layout: Layout, progress: Progress) -> dt.datetime | None:
+def _find_label_end(params: Params, layout: Layout, progress: Progress) -> dt.datetime | None:
+    """The time up to which labels are complete."""
     progress.update("looking how far labels are complete")
     layout.work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="retrain-", dir=layout.work) as scratch:
         return complete_until(params, layout, Path(scratch))
 
 
-def _made(
+def _run_attempt(
     layout: Layout,
     attempts: Attempts,
     attempt: Attempt,
-    wanted: RetrainOptions,
+    options: RetrainOptions,
     progress: Progress,
     *,
     new: bool,
 ) -> Attempt:
-    """Let an attempt come to a version, or to nothing: then all is as it was."""
+    """Run an attempt up to a registered version; if it fails, everything is restored."""
     with lock(layout.work / "run.lock", f"the project {layout.root.name}"):
         if new:
             attempt = attempts.begin(attempt, commit_outputs.pipeline_files(layout).files)
         try:
-            return _registered(layout, attempts, attempt, wanted, progress)
+            return _run_and_register(layout, attempts, attempt, options, progress)
         except Exception as error:
-            # Ctrl-C isn't one of these: it leaves the attempt to be gone on with.
+            # Ctrl-C isn't an Exception: it leaves the attempt unfinished, and it can resume.
             if version_of(layout, attempt):
                 raise
-            done = attempts.fail(attempt, *_failure(layout, error))
-            if isinstance(error, _TooFew):
-                return done
+            failed = attempts.fail(attempt, *_describe_failure(layout, error))
+            if isinstance(error, _TooFewRows):
+                return failed
             raise
 
 
-def _registered(
-    layout: Layout, attempts: Attempts, attempt: Attempt, wanted: RetrainOptions, progress: Progress
+def _run_and_register(
+    layout: Layout,
+    attempts: Attempts,
+    attempt: Attempt,
+    options: RetrainOptions,
+    progress: Progress,
 ) -> Attempt:
-    """Run the pipeline with the clock moved on, and make a version of what it gives."""
+    """Run the pipeline with the new data clock, and register a version of its results."""
     attempts.move_clock(attempt)
     params = parameters.load(layout.params)
-    # As it was when the attempt began: after a kill, HEAD may be the new version's already.
-    before = _rows(
+    # From the commit at the start: after a kill, HEAD may be the new version's already.
+    before = _labelled_rows(
         commit_outputs.committed_text(Git(layout.root), layout.feature_report, attempt.head)
     )
     progress.update(f"running the pipeline up to {attempt.until}")
     reproduce(layout.root, "featurize", around=attempts.at_work)
-    after = _rows(layout.feature_report.read_text(encoding="utf-8"))
-    least = params.retrain.min_rows
-    if before is not None and after is not None and after - before < least:
-        raise _TooFew(
-            f"{after - before} new labelled rows, and retrain.min_rows is {least}",
+    after = _labelled_rows(layout.feature_report.read_text(encoding="utf-8"))
+    min_rows = params.retrain.min_rows
+    if before is not None and after is not None and after - before < min_rows:
+        raise _TooFewRows(
+            f"{after - before} new labelled rows, and retrain.min_rows is {min_rows}",
             "Wait for more.",
         )
     reproduce(layout.root, "register", around=attempts.at_work)
     with Session.open(
-        params, layout, local=wanted.local, committing=True, waiting=progress.note
+        params, layout, local=options.local, committing=True, waiting=progress.note
     ) as session:
         version = register(session, "minor", attempt_message(attempt)).version
     return attempts.mark(attempt, step="registered", version=version.number)
 
 
-def _promoted(
-    layout: Layout, attempts: Attempts, attempt: Attempt, wanted: RetrainOptions
+def _promote_if_allowed(
+    layout: Layout, attempts: Attempts, attempt: Attempt, options: RetrainOptions
 ) -> Attempt:
-    """Put the version into the stage, if the parameters, its rule and other people let it."""
+    """Put the version into the stage, if parameters, rule and concurrent changes allow it."""
     params = parameters.load(layout.params)
     stage = params.retrain.stage
     assert attempt.version is not None  # noqa: S101 - it is registered
     if not params.retrain.promote:
         return attempts.end(attempt, "registered", "retrain.promote is false")
-    with Session.open(params, layout, local=wanted.local) as session:
+    with Session.open(params, layout, local=options.local) as session:
         now = session.registry().in_stage(stage)
         number = None if now is None else now.number
         if number not in {attempt.held, attempt.version}:
@@ -340,13 +350,13 @@ def _promoted(
     return attempts.end(attempt, "promoted")
 
 
-def _failure(layout: Layout, error: Exception) -> tuple[str, str]:
-    """Outcome and reason, in the words of whoever refused."""
-    if isinstance(error, _TooFew):
+def _describe_failure(layout: Layout, error: Exception) -> tuple[str, str]:
+    """Outcome and reason of a failure, with the message of whatever failed."""
+    if isinstance(error, _TooFewRows):
         return "too few rows", error.message
     if isinstance(error, StageFailed):
-        said = load_failure(layout, error.stage)
-        return "failed", f"{error.stage}: {said}" if said else error.message
+        message = load_failure(layout, error.stage)
+        return "failed", f"{error.stage}: {message}" if message else error.message
     if isinstance(error, ModelRefused):
         try:
             gates = read_json(layout.registration)["gates"]
@@ -354,16 +364,16 @@ def _failure(layout: Layout, error: Exception) -> tuple[str, str]:
             gates = []
         reasons = [f"{g['name']}: {g['reason']}" for g in gates if not g["passed"]]
         return "refused", "; ".join(reasons) or error.message
-    said = error.message if isinstance(error, MlopsError) else f"{type(error).__name__}: {error}"
-    return "failed", " ".join(said.split())
+    message = error.message if isinstance(error, MlopsError) else f"{type(error).__name__}: {error}"
+    return "failed", " ".join(message.split())
 
 
-def _rows(report: str | None) -> int | None:
-    """Labelled rows, by reports/features.json."""
+def _labelled_rows(report: str | None) -> int | None:
+    """Number of labelled rows, from the text of reports/features.json."""
     return None if report is None else int(json.loads(report)["rows"]["labelled"])
 
 
-def _told(attempt: Attempt) -> RetrainResult:
+def _to_result(attempt: Attempt) -> RetrainResult:
     return RetrainResult(
         attempt.outcome or "",
         attempt.reason,

@@ -1,4 +1,4 @@
-"""A schedule for who runs commands elsewhere: cron, systemd, GitHub."""
+"""Schedules that run `mlops watch --once`: cron, systemd, GitHub Actions."""
 
 from __future__ import annotations
 
@@ -21,69 +21,73 @@ __all__ = ["Scheduler", "schedule"]
 Scheduler = Literal["cron", "systemd", "github"]
 
 _SECOND = 1_000_000
-_PARTS = {"m": 60, "h": 24, "d": 31}
+"""In microseconds."""
+_UNITS_IN_NEXT = {"m": 60, "h": 24, "d": 31}
+"""Unit -> how many of it make up the next larger unit, which cron starts again with."""
 _CALENDAR = {"1w": "0 3 * * 1", "7d": "0 3 * * 1", "1mo": "0 3 1 * *", "1q": "0 3 1 */3 *"}
+"""Spans of whole weeks or months -> cron's five fields."""
 
 
 def schedule(kind: Scheduler, layout: Layout, every: str, name: str = "") -> str:
-    """The text that makes ``mlops watch --once`` run each ``every``.
+    """The text of a schedule that runs ``mlops watch --once`` each ``every``.
 
     Parameters
     ----------
     name
-        The project's; by default its folder's.
+        The project's name; by default its folder's.
 
     Raises
     ------
     Usage
-        If cron, or systemd, can't say such a span.
+        If cron, or systemd, has no notation for this span.
     """
     if kind == "cron":
-        return f"{_cron(every)} {_line(layout.root)}\n"
-    given = files("mlops_cli.retraining") / "templates" / f"{kind}.txt"
-    text = given.read_text(encoding="utf-8")
+        return f"{_cron_fields(every)} {_crontab_command(layout.root)}\n"
+    template = files("mlops_cli.retraining") / "templates" / f"{kind}.txt"
+    text = template.read_text(encoding="utf-8")
     name = name or layout.root.name
-    replaced = {"EVERY": every, "NAME": name}
+    values = {"EVERY": every, "NAME": name}
     if kind == "github":
-        replaced |= {"CRON": _cron(every), "PYTHON": PYTHON}
+        values |= {"CRON": _cron_fields(every), "PYTHON": PYTHON}
     else:
         span = microseconds(every)
         if span is None:
             raise Usage(f"--every {every} has no fixed length", "Give it in days: 30d.")
-        command = " ".join(_quoted(w) for w in (sys.executable, "-m", "mlops_cli"))
-        replaced |= {"SECONDS": f"{span // _SECOND}", "MLOPS": command}
-        replaced |= {"ROOT": str(layout.root).replace("%", "%%")}
-    for mark, value in replaced.items():
-        text = text.replace(f"@{mark}@", value)
+        command = " ".join(_quote_for_systemd(w) for w in (sys.executable, "-m", "mlops_cli"))
+        values |= {"SECONDS": f"{span // _SECOND}", "MLOPS": command}
+        values |= {"ROOT": str(layout.root).replace("%", "%%")}
+    for placeholder, value in values.items():
+        text = text.replace(f"@{placeholder}@", value)
     return text
 
 
-def _line(root: Path) -> str:
+def _crontab_command(root: Path) -> str:
+    """The command of a crontab line."""
     command = shlex.join([sys.executable, "-m", "mlops_cli", "watch", "--once"])
     # In a crontab a percent sign ends the command.
     return f"cd {shlex.quote(str(root))} && {command}".replace("%", r"\%")
 
 
-def _quoted(word: str) -> str:
-    """A word of a systemd command."""
+def _quote_for_systemd(word: str) -> str:
+    """A word of a systemd command, quoted."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'
 
 
-def _cron(every: str) -> str:
-    """Five fields; only what cron can say evenly."""
+def _cron_fields(every: str) -> str:
+    """The five time fields of cron; only for spans that cron can repeat evenly."""
     if every in _CALENDAR:
         return _CALENDAR[every]
-    found = re.fullmatch(r"([0-9]+)([mhd])", every)
-    if found:
-        number, unit = int(found[1]), found[2]
+    parts = re.fullmatch(r"([0-9]+)([mhd])", every)
+    if parts:
+        number, unit = int(parts[1]), parts[2]
         if unit == "m" and number and number % 60 == 0:
             number, unit = number // 60, "h"
         if unit == "h" and number and number % 24 == 0:
             number, unit = number // 24, "d"
         if unit == "d" and number == 1:
             return "0 3 * * *"
-        if number and unit != "d" and _PARTS[unit] % number == 0:
+        if number and unit != "d" and _UNITS_IN_NEXT[unit] % number == 0:
             step = "*" if number == 1 else f"*/{number}"
             return f"{step} * * * *" if unit == "m" else f"0 {step} * * *"
     raise Usage(

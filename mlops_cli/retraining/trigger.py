@@ -1,4 +1,4 @@
-"""Whether a new model is needed, and why."""
+"""Retraining triggers: the result of monitoring, and the model's age."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Trigger", "retrain_trigger"]
 
-_NAMED = 3
-"""Findings that a reason names."""
+_MAX_NAMED = 3
+"""The most findings that a reason names."""
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """Why the model should be replaced.
+    """Whether the model should be replaced.
 
     Attributes
     ----------
     reason
-        None: it needn't.
+        Why it should; None: it needn't.
     detail
-        What that rests on.
+        What this is based on.
     """
 
     reason: str | None
@@ -46,15 +46,15 @@ def retrain_trigger(
 ) -> Trigger:
     """Whether the model in ``retrain.stage`` should be replaced.
 
-    Its verdict by `mlops monitor` on the newest window counts: a look back says nothing of now, and
-    one about another version nothing of this one.
+    Only the verdict of `mlops monitor` on the newest window counts: one on an earlier window says
+    nothing about the present, and one on another version nothing about this one.
 
     Parameters
     ----------
     trained
-        Up to when its data go.
+        End of the model's data.
     until
-        Up to when a new one's would.
+        End of the data of a new model.
     version
         The version in the stage; None: there is none.
     """
@@ -73,9 +73,11 @@ def retrain_trigger(
         f"mlops monitor found {verdict['status']} in the newest window, up to {verdict['until']}, "
         f"on {verdict['at']}"
     )
-    wanted = [what for what in verdict["found"] if what in params.retrain.when]
-    if wanted:
-        why = [f["sentence"] for f in verdict["findings"] if f["means"] in wanted]
-        more = "" if len(why) <= _NAMED else f" (and {len(why) - _NAMED} more)"
-        reasons.append(f"monitor found {' and '.join(wanted)}: {'; '.join(why[:_NAMED])}{more}")
+    triggering = [kind for kind in verdict["found"] if kind in params.retrain.when]
+    if triggering:
+        sentences = [f["sentence"] for f in verdict["findings"] if f["means"] in triggering]
+        more = "" if len(sentences) <= _MAX_NAMED else f" (and {len(sentences) - _MAX_NAMED} more)"
+        reasons.append(
+            f"monitor found {' and '.join(triggering)}: {'; '.join(sentences[:_MAX_NAMED])}{more}"
+        )
     return Trigger("; ".join(reasons) or None, detail)

@@ -1,7 +1,8 @@
-"""Monitoring and retraining on a schedule, each in a process of its own.
+"""Watch loop: monitoring and retraining on a schedule, each in its own process.
 
-So a step that ends badly, or is killed, takes nothing with it; Ctrl-C at the terminal reaches the
-watch and not a retraining midway; and a newer version of the tool is used from the next step on.
+So a step that fails or is killed doesn't end the loop. Ctrl-C at the terminal reaches the loop and
+doesn't interrupt a retraining. And after an upgrade of the tool, the next step uses the new
+version.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ STEPS: dict[str, tuple[str, ...]] = {
     "monitor": ("monitor", "--json"),
     "retrain": ("retrain", "--if-needed", "--json"),
 }
-"""What is run, in this order."""
-_SAID = 2_000
-"""Characters of an error that are kept."""
+"""The commands of a round, in this order."""
+_MAX_CHARACTERS = 2_000
+"""The most characters of an error that are stored."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class WatchRound:
     began, ended
         ISO 8601.
     codes
-        Step -> exit code; of those that were run.
+        Step -> exit code, of the steps that were run.
     said
-        Step -> what it told, as JSON has it, or its error.
+        Step -> its JSON output, or its error.
     """
 
     began: str
@@ -60,47 +61,47 @@ class WatchRound:
 
 
 class StopSignal:
-    """Asked to end: between steps at the first signal, at once at the second."""
+    """Request to end: between steps at the first signal, at once at the second."""
 
     def __init__(self) -> None:
-        self._wanted = threading.Event()
+        self._requested = threading.Event()
         self._child: subprocess.Popen[str] | None = None
 
     @property
     def wanted(self) -> bool:
-        """Whether to begin nothing more."""
-        return self._wanted.is_set()
+        """Whether no further step should begin."""
+        return self._requested.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait, or until asked to end; say whether to end."""
-        return self._wanted.wait(seconds)
+        """Wait for a time, or until a request to end; return whether to end."""
+        return self._requested.wait(seconds)
 
     def ask(self) -> None:
-        """End after the present step; asked again, interrupt it."""
+        """Request the end after the present step; a second request interrupts the step."""
         child = self._child
         if self.wanted and child is not None:
-            # Its whole group: what the step has started is to stop as well.
+            # The whole process group, so that processes of the step stop as well.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGINT)
-        self._wanted.set()
+        self._requested.set()
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT ask, while the block runs."""
+        """Let SIGTERM and SIGINT request the end, while the block runs."""
 
         def ask(number: int, frame: FrameType | None) -> None:
             _ = number, frame
             self.ask()
 
-        before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
+        handlers = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
 
     def ended(self, child: subprocess.Popen[str]) -> tuple[str, str]:
-        """What a child has said, after it has ended."""
+        """Wait until a process has ended; return its stdout and stderr."""
         self._child = child
         try:
             return child.communicate()
@@ -118,34 +119,34 @@ def watch(
     once: bool = False,
     local: bool = False,
 ) -> None:
-    """Do a round, then another one each ``every`` after the last one's beginning, until stopped.
+    """Run rounds until stopped, each ``every`` after the beginning of the one before.
 
-    A round that was due while nobody watched is done at once.
+    A round that became due while no loop was running is run at once.
 
     Parameters
     ----------
     began
-        Told the name of each step.
+        Called with the name of each step.
     ended
-        Told each round.
+        Called with each round.
 
     Raises
     ------
     Busy
-        If another one watches this project.
+        If another loop watches this project.
     """
     with lock(layout.work / "watch" / "watch.lock", "watching"), stop.heard():
         while not stop.wait(0.0 if once else _seconds_until_due(layout, every)):
-            done = _round(layout, stop, began, local=local)
-            if done is not None:
-                write_json(layout.work / "watch" / "last.json", asdict(done))
-                ended(done)
+            result = _run_round(layout, stop, began, local=local)
+            if result is not None:
+                write_json(layout.work / "watch" / "last.json", asdict(result))
+                ended(result)
             if once:
                 return
 
 
 def last_round(layout: Layout) -> WatchRound | None:
-    """The last round that was completed."""
+    """The last completed round; None if there is none."""
     try:
         return WatchRound(**read_json(layout.work / "watch" / "last.json"))
     except NotFound:
@@ -153,12 +154,12 @@ def last_round(layout: Layout) -> WatchRound | None:
 
 
 def exit_code_of(done: WatchRound) -> int:
-    """The exit code that stands for a round: that of the first step that went wrong.
+    """The exit code for a round: that of the first step that failed.
 
-    What monitoring finds (10, 11) is no fault of the round: the retraining acts on it.
+    Findings of monitoring (10, 11) are no failure of the round: the retraining acts on them.
     """
-    found = {10, 11}
-    return next((c for c in done.codes.values() if c and c not in found), 0)
+    findings = {10, 11}
+    return next((c for c in done.codes.values() if c and c not in findings), 0)
 
 
 def _seconds_until_due(layout: Layout, every: str) -> float:
@@ -166,25 +167,25 @@ def _seconds_until_due(layout: Layout, every: str) -> float:
     if last is None:
         return 0.0
     due = add(dt.datetime.fromisoformat(last.began), every)
-    # A clock that was set back must not put it off for longer than that.
-    left = (due - dt.datetime.now(dt.UTC)).total_seconds()
-    most = (add(dt.datetime.now(dt.UTC), every) - dt.datetime.now(dt.UTC)).total_seconds()
-    return max(0.0, min(left, most))
+    # If the system's clock was set back, the wait must not be longer than one period.
+    remaining = (due - dt.datetime.now(dt.UTC)).total_seconds()
+    longest = (add(dt.datetime.now(dt.UTC), every) - dt.datetime.now(dt.UTC)).total_seconds()
+    return max(0.0, min(remaining, longest))
 
 
-def _round(
+def _run_round(
     layout: Layout, stop: StopSignal, began: Callable[[str], None], *, local: bool
 ) -> WatchRound | None:
     start = _now()
     codes: dict[str, int] = {}
-    said: dict[str, Any] = {}
-    for step, words in STEPS.items():
+    outputs: dict[str, Any] = {}
+    for step, arguments in STEPS.items():
         if stop.wanted:
             break
         began(step)
-        more = ("--local",) if local and step == "retrain" else ()
+        options = ("--local",) if local and step == "retrain" else ()
         child = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "mlops_cli", *words, *more],
+            [sys.executable, "-m", "mlops_cli", *arguments, *options],
             cwd=layout.root,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -192,15 +193,15 @@ def _round(
             start_new_session=True,
         )
         out, error = stop.ended(child)
-        codes[step], said[step] = child.returncode, _told(out, error)
-    return WatchRound(start, _now(), codes, said) if codes else None
+        codes[step], outputs[step] = child.returncode, _parse_output(out, error)
+    return WatchRound(start, _now(), codes, outputs) if codes else None
 
 
-def _told(out: str, error: str) -> Any:
+def _parse_output(out: str, error: str) -> Any:
     try:
         return json.loads(out)
     except ValueError:
-        return " ".join((error or out).split())[:_SAID]
+        return " ".join((error or out).split())[:_MAX_CHARACTERS]
 
 
 def _now() -> str:

@@ -1,1 +1,1 @@
-"""What `mlops init` makes of a data file: types, task, roles of columns, a whole project."""
+"""`mlops init`: infers types, task and column roles from a data file, and creates a project."""

@@ -1,4 +1,4 @@
-"""The files that make GitHub or GitLab run a project: written from templates."""
+"""CI workflows of a project for GitHub or GitLab, written from templates."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ __all__ = ["LOCK", "PYTHON", "Provider", "refuse_inside", "texts", "write"]
 Provider = Literal["github", "gitlab"]
 
 LOCK = "requirements.lock"
-"""What workflows install, with hashes; below the repository's root."""
+"""File with the packages that workflows install, with hashes; below the repository's root."""
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-"""What workflows run by: the one that the project is worked on with."""
+"""Python version of workflows: the one that the project is developed with."""
 
 
 def texts(provider: Provider) -> dict[str, str]:
-    """Path below the repository's root -> content."""
-    given = files("mlops_cli.scaffold") / "templates" / "ci" / provider
-    found = {
+    """Path of a workflow below the repository's root -> its content."""
+    templates = files("mlops_cli.scaffold") / "templates" / "ci" / provider
+    contents = {
         entry.name: entry.read_text(encoding="utf-8").replace("@PYTHON@", PYTHON)
-        for entry in sorted(given.iterdir(), key=lambda e: e.name)
+        for entry in sorted(templates.iterdir(), key=lambda e: e.name)
         if entry.name.endswith(".yml")
     }
     if provider == "gitlab":
-        return {".gitlab-ci.yml": found["gitlab-ci.yml"]}
-    return {f".github/workflows/{name}": text for name, text in found.items()}
+        return {".gitlab-ci.yml": contents["gitlab-ci.yml"]}
+    return {f".github/workflows/{name}": text for name, text in contents.items()}
 
 
 def write(root: Path, provider: Provider, *, force: bool = False) -> list[str]:
-    """Write the files into a project; give their paths.
+    """Write the workflows into a project, and return their paths.
 
     Raises
     ------
     Usage
-        If the project isn't its repository's root, or one of the files is there and differs,
+        If the project isn't its repository's root, or one of the files exists and differs,
         unless ``force``.
     """
     top = Git(root).ask("rev-parse", "--show-toplevel")
@@ -50,7 +50,7 @@ def write(root: Path, provider: Provider, *, force: bool = False) -> list[str]:
 
 
 def refuse_inside(root: Path, repository: Path) -> None:
-    """Refuse a project in a folder of a repository: nobody would run workflows from there."""
+    """Refuse a project in a folder of a repository: workflows are read only from its root."""
     raise Usage(
         f"{root} lies in the Git repository {repository}, whose root is where workflows are read",
         "Write them there by hand, with the project's folder as working directory; "

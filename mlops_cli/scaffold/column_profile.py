@@ -1,4 +1,4 @@
-"""What one bounded look at a table, and one pass over all of it, tell about each column."""
+"""Profiles of a table's columns: statistics of a bounded sample, and of all rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 SAMPLE = 100_000
-"""Rows of the look; what is counted over the whole table needs no memory for rows."""
+"""Rows of the sample. Statistics of the whole table need no memory for rows."""
 
 MAX_CATEGORIES = 30
 """Text with at most so many distinct values is a category whose values are listed."""
@@ -31,18 +31,19 @@ MAX_CATEGORIES = 30
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """One column.
+    """Profile of one column.
 
     Attributes
     ----------
     missing, low, high
-        Over the whole table.
+        Number of missing values, minimum and maximum, over the whole table.
     present, distinct, mean_length
-        In the sample: values that aren't missing, distinct ones, characters of a text.
+        In the sample: number of values that aren't missing, number of distinct ones, mean
+        number of characters of a text.
     consecutive
-        Whole numbers that grow by one from row to row.
+        Whether whole numbers grow by one from row to row.
     categories
-        All values of the whole table, sorted, where there are few.
+        All values of the whole table, sorted; empty if there are many.
     """
 
     name: str
@@ -58,83 +59,85 @@ class ColumnProfile:
 
     @property
     def unique(self) -> bool:
-        """Whether no value of the sample comes twice."""
+        """Whether no value of the sample occurs twice."""
         return self.present > 1 and self.distinct == self.present
 
 
 def pipeline_type(dtype: pl.DataType) -> TypeName | None:
-    """The pipeline's name for a Polars type; None for types that no feature can have."""
-    return next((name for name, known in DTYPES.items() if known == ingested_type(dtype)), None)
+    """The pipeline's name of a Polars type; None for types that no feature can have."""
+    return next(
+        (name for name, candidate in DTYPES.items() if candidate == ingested_type(dtype)), None
+    )
 
 
 def normalised(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """The table in the types that it will have after ingest; NaN and infinity become null."""
+    """Cast a table to its types after ingest; NaN and infinity become null."""
     import polars as pl
 
     casts = []
     for name, dtype in frame.collect_schema().items():
-        wanted, column = ingested_type(dtype), pl.col(name)
-        if not is_selectable(name) or (dtype == wanted and not dtype.is_float()):
+        ingested, column = ingested_type(dtype), pl.col(name)
+        if not is_selectable(name) or (dtype == ingested and not dtype.is_float()):
             continue
         if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
             column = column.dt.replace_time_zone("UTC")
-        column = column.cast(wanted, strict=False)
-        if wanted.is_float():
+        column = column.cast(ingested, strict=False)
+        if ingested.is_float():
             column = pl.when(column.is_finite()).then(column)
         casts.append(column.alias(name))
     return frame.with_columns(casts)
 
 
 def beyond_64_bits(frame: pl.LazyFrame) -> list[str]:
-    """Columns of whole numbers of which some don't fit into signed 64 bits."""
+    """Columns of whole numbers, some of which don't fit into signed 64 bits."""
     import polars as pl
 
     wide = (pl.UInt64, pl.Int128, pl.UInt128)
     names = [n for n, t in frame.collect_schema().items() if t in wide and is_selectable(n)]
     if not names:
         return []
-    beyond = pl.col(names).cast(pl.Int64, strict=False).null_count() > pl.col(names).null_count()
-    says = frame.select(beyond).collect(engine="streaming").row(0)
-    return [name for name, lost in zip(names, says, strict=True) if lost]
+    is_lossy = pl.col(names).cast(pl.Int64, strict=False).null_count() > pl.col(names).null_count()
+    losses = frame.select(is_lossy).collect(engine="streaming").row(0)
+    return [name for name, lost in zip(names, losses, strict=True) if lost]
 
 
 def profile_columns(frame: pl.LazyFrame, names: list[str]) -> dict[str, ColumnProfile]:
-    """Facts of the named columns of a normalised table, each of a type that has a name."""
+    """Profiles of columns of a normalised table, whose types must have a name in the pipeline."""
     if not names:
         return {}
     schema = frame.collect_schema()
     kinds = {n: cast("TypeName", pipeline_type(schema[n])) for n in names}
     sample = frame.select(names).head(SAMPLE).collect(engine="streaming")
-    asked = [e for at, n in enumerate(names) for e in _asked(at, n)]
-    whole = frame.select(asked).collect(engine="streaming").row(0, named=True)
+    statistics = [e for i, n in enumerate(names) for e in _total_statistics(i, n)]
+    totals = frame.select(statistics).collect(engine="streaming").row(0, named=True)
     present = {n: sample[n].drop_nulls() for n in names}
     distinct = {n: values.n_unique() for n, values in present.items()}
     few = [n for n in names if kinds[n] == "string" and distinct[n] <= MAX_CATEGORIES]
-    categories = _categories(frame, few)
+    categories = _find_categories(frame, few)
     return {
         name: ColumnProfile(
             name=name,
             type=kinds[name],
-            missing=whole[f"{at} missing"],
-            low=whole[f"{at} low"],
-            high=whole[f"{at} high"],
+            missing=totals[f"{i} missing"],
+            low=totals[f"{i} low"],
+            high=totals[f"{i} high"],
             present=present[name].len(),
             distinct=distinct[name],
             mean_length=_mean_length(present[name]) if kinds[name] == "string" else 0.0,
             consecutive=kinds[name] == "integer" and bool((present[name].diff() == 1).all()),
             categories=categories.get(name, ()),
         )
-        for at, name in enumerate(names)
+        for i, name in enumerate(names)
     }
 
 
-def _asked(at: int, name: str) -> list[pl.Expr]:
+def _total_statistics(i: int, name: str) -> list[pl.Expr]:
     import polars as pl
 
     return [
-        pl.col(name).null_count().alias(f"{at} missing"),
-        pl.col(name).min().alias(f"{at} low"),
-        pl.col(name).max().alias(f"{at} high"),
+        pl.col(name).null_count().alias(f"{i} missing"),
+        pl.col(name).min().alias(f"{i} low"),
+        pl.col(name).max().alias(f"{i} high"),
     ]
 
 
@@ -143,14 +146,13 @@ def _mean_length(present: pl.Series) -> float:
     return float(mean) if isinstance(mean, int | float) else 0.0
 
 
-def _categories(frame: pl.LazyFrame, names: list[str]) -> dict[str, tuple[Any, ...]]:
+def _find_categories(frame: pl.LazyFrame, names: list[str]) -> dict[str, tuple[Any, ...]]:
     import polars as pl
 
     if not names:
         return {}
     lists = frame.select(
-        pl.col(n).drop_nulls().unique().sort().implode().alias(str(at))
-        for at, n in enumerate(names)
+        pl.col(n).drop_nulls().unique().sort().implode().alias(str(i)) for i, n in enumerate(names)
     ).collect(engine="streaming")
-    found = {n: tuple(lists[str(at)][0].to_list()) for at, n in enumerate(names)}
-    return {n: values for n, values in found.items() if len(values) <= MAX_CATEGORIES}
+    categories = {n: tuple(lists[str(i)][0].to_list()) for i, n in enumerate(names)}
+    return {n: values for n, values in categories.items() if len(values) <= MAX_CATEGORIES}

@@ -1,4 +1,4 @@
-"""What becomes of each column: a feature, the target, or left out and why."""
+"""Role of each column in a new project: feature, target, time, group, or left out and why."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ __all__ = ["ColumnRole", "Role", "decide", "leaks"]
 Role = Literal["target", "feature", "time", "group", "left out"]
 
 LONG_TEXT = 40
-"""Texts of more characters than this on average are prose, not categories."""
+"""Texts with more characters on average are prose, not categories."""
 MOSTLY_UNIQUE = 0.5
 ENOUGH_ROWS = 20
-"""With fewer rows, that all values differ may be chance."""
+"""With fewer rows, all values may differ by chance."""
 
 
 @dataclass(frozen=True)
 class ColumnRole:
-    """What becomes of one column.
+    """Role of one column, and what the project states about it.
 
     Attributes
     ----------
     type
-        None where the pipeline has no name for it.
+        None if the pipeline has no name for it.
     reason
-        Why it is left out; empty for the others.
+        Why it is left out; empty if it isn't.
     features
         Name -> SQL expression.
     low, high
-        Generous limits of a number: the observed range, widened by its width on both sides.
+        Limits of a number: the observed range, widened by its width on both sides.
     categories
-        All values of a text with few.
+        All values of a text that has few of them.
     text
-        Whether it is prose, whose words count.
+        Whether it is prose, whose words become features.
     """
 
     name: str
@@ -61,47 +61,47 @@ class ColumnRole:
 
 
 def leaks(frame: pl.LazyFrame, aim: Target, facts: dict[str, ColumnProfile]) -> dict[str, str]:
-    """Columns that say the target in other words -> how, judged by a bounded sample."""
+    """Columns that leak the target -> how; a bounded sample is tested."""
     import polars as pl
 
     others = [n for n in facts if n != aim.name]
     sample = frame.filter(pl.col(aim.name).is_not_null()).head(SAMPLE).collect()
-    truth, classes = sample[aim.name], sample[aim.name].n_unique()
-    found = {}
+    labels, classes = sample[aim.name], sample[aim.name].n_unique()
+    leaking = {}
     for name in others:
         column = sample[name]
-        numbers = column.dtype.is_numeric() and truth.dtype.is_numeric()
-        kind = pl.Float64 if numbers else pl.String
-        if column.cast(kind).eq_missing(truth.cast(kind)).all():
-            found[name] = f"it equals the target {aim.name}"
+        numbers = column.dtype.is_numeric() and labels.dtype.is_numeric()
+        common_type = pl.Float64 if numbers else pl.String
+        if column.cast(common_type).eq_missing(labels.cast(common_type)).all():
+            leaking[name] = f"it equals the target {aim.name}"
         elif aim.classes and sample.height >= ENOUGH_ROWS and column.n_unique() == classes:
             pairs = pl.struct(aim.name, name).n_unique()
             if sample.select(pairs).item() == classes:
-                found[name] = f"each of its values goes with one value of the target {aim.name}"
-    return found
+                leaking[name] = f"each of its values goes with one value of the target {aim.name}"
+    return leaking
 
 
 def decide(fact: ColumnProfile, given: Role | None, leak: str, taken: set[str]) -> ColumnRole:
-    """What becomes of a column.
+    """Decide the role of a column.
 
     Parameters
     ----------
     given
-        The role that the user gave it.
+        The role that the user chose, if any.
     leak
-        How it gives the target away; empty if it doesn't.
+        How it leaks the target; empty if it doesn't.
     taken
-        Names that features cannot have any more.
+        Names that are no longer free for features.
     """
     low, high = _limits(fact)
-    reason = (leak or _useless(fact)) if given is None else ""
+    reason = (leak or _why_useless(fact)) if given is None else ""
     role: Role = given or ("left out" if reason else "feature")
     return ColumnRole(
         name=fact.name,
         type=fact.type,
         role=role,
         reason=reason,
-        features=_features(fact, taken, is_clock=role == "time")
+        features=_make_features(fact, taken, is_clock=role == "time")
         if role in ("feature", "time")
         else (),
         missing=fact.missing,
@@ -121,18 +121,18 @@ def _is_prose(fact: ColumnProfile) -> bool:
     )
 
 
-def _useless(fact: ColumnProfile) -> str:
-    """Why a column says nothing about further rows; empty if it may."""
+def _why_useless(fact: ColumnProfile) -> str:
+    """Why a column is useless for predicting new rows; empty if it may be useful."""
     if fact.distinct == 0 and fact.low is None:
         return "it has no values"
     if fact.low == fact.high and fact.low is not None and not fact.missing:
         return f"it always has the value {fact.low}"
-    if fact.type == "integer" and fact.unique and _named_like_id(fact):
+    if fact.type == "integer" and fact.unique and _is_named_like_id(fact):
         return "its numbers only tell the rows apart"
-    return _useless_text(fact) if fact.type == "string" and fact.present >= ENOUGH_ROWS else ""
+    return _why_useless_text(fact) if fact.type == "string" and fact.present >= ENOUGH_ROWS else ""
 
 
-def _useless_text(fact: ColumnProfile) -> str:
+def _why_useless_text(fact: ColumnProfile) -> str:
     share = fact.distinct / fact.present
     if _is_prose(fact):
         return ""
@@ -141,7 +141,7 @@ def _useless_text(fact: ColumnProfile) -> str:
     return f"{share:.0%} of its texts differ" if share > MOSTLY_UNIQUE else ""
 
 
-def _named_like_id(fact: ColumnProfile) -> bool:
+def _is_named_like_id(fact: ColumnProfile) -> bool:
     words = re.sub(r"([a-z])([A-Z])", r"\1 \2", fact.name).lower()
     parts = re.split(r"[\W_]+", words.strip())
     if {"id", "uuid", "guid", "key", "pk"} & set(parts) or words.endswith("id"):
@@ -158,50 +158,53 @@ def _named_like_id(fact: ColumnProfile) -> bool:
     }
 
 
-def _features(
-    fact: ColumnProfile, taken: set[str], *, is_clock: bool
+def _make_features(
+    fact: ColumnProfile, used_names: set[str], *, is_clock: bool
 ) -> tuple[tuple[str, str], ...]:
     sql = quoted(fact.name)
     if fact.type in ("date", "datetime"):
-        return _date_features(fact, sql, taken, is_clock=is_clock)
-    return ((feature_name(fact.name, taken), sql),)
+        return _make_date_features(fact, sql, used_names, is_clock=is_clock)
+    return ((feature_name(fact.name, used_names), sql),)
 
 
-def _date_features(
-    fact: ColumnProfile, sql: str, taken: set[str], *, is_clock: bool
+def _make_date_features(
+    fact: ColumnProfile, sql: str, used_names: set[str], *, is_clock: bool
 ) -> tuple[tuple[str, str], ...]:
     parts = {"month": f"EXTRACT(month FROM {sql})", "weekday": f"EXTRACT(isodow FROM {sql})"}
     if fact.type == "datetime":
         parts["hour"] = f"EXTRACT(hour FROM {sql})"
-    # Of the column that the rows are split by, later rows have years and days never seen before.
+    # If rows are split by this column, later rows have years and days that were never seen.
     if not is_clock:
         days = f"EXTRACT(epoch FROM CAST({sql} AS TIMESTAMP)) / 86400"
         parts["days"] = days
         if fact.low.year != fact.high.year:
             parts = {"year": f"EXTRACT(year FROM {sql})", **parts}
-    made: dict[str, str] = {}
+    features: dict[str, str] = {}
     for part, expression in parts.items():
-        made[feature_name(f"{fact.name}_{part}", taken | made.keys())] = expression
-    return tuple(made.items())
+        features[feature_name(f"{fact.name}_{part}", used_names | features.keys())] = expression
+    return tuple(features.items())
 
 
 def _limits(fact: ColumnProfile) -> tuple[float | int | None, float | int | None]:
     if fact.type not in ("integer", "number") or fact.low is None or fact.high is None:
         return None, None
     width = fact.high - fact.low or abs(fact.high) or 1
-    low, high = _rounded(fact.low - width, down=True), _rounded(fact.high + width, down=False)
+    low, high = (
+        _round_outwards(fact.low - width, down=True),
+        _round_outwards(fact.high + width, down=False),
+    )
     if not (math.isfinite(low) and math.isfinite(high)):
         return None, None
     if fact.low >= 0:
         low = 0
     if fact.high <= 0:
         high = 0
-    whole = fact.type == "integer"
-    return (int(low), int(high)) if whole else (float(low), float(high))
+    is_integer = fact.type == "integer"
+    return (int(low), int(high)) if is_integer else (float(low), float(high))
 
 
-def _rounded(value: Any, *, down: bool) -> float:
-    """Two significant digits, outwards."""
+def _round_outwards(value: Any, *, down: bool) -> float:
+    """Round to two significant digits, outwards."""
     # A tenth of the smallest floats is 0.
     if abs(value) < sys.float_info.min or not math.isfinite(value):
         return float(value)

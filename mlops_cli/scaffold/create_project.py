@@ -1,4 +1,4 @@
-"""A new project on the disk: files, Git and DVC, all of it or nothing."""
+"""Creates a new project on disk, with files, Git and DVC: completely or not at all."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ __all__ = ["CreatedProject", "create"]
 
 @dataclass(frozen=True)
 class CreatedProject:
-    """What was made.
+    """A project that was created.
 
     Attributes
     ----------
     notes
-        What the user may have to do by hand.
+        Steps that the user may have to do by hand.
     """
 
     root: Path
@@ -56,20 +56,20 @@ def create(
     encoding: str = "utf-8",
     ci: Provider | None = None,
 ) -> CreatedProject:
-    """Infer a project from a data file, and make its folder.
+    """Infer a project from a data file, and create its folder.
 
     The folder appears when it is complete: on any error nothing is left behind.
 
     Raises
     ------
     Usage
-        If the folder is not empty, the name is not allowed, a column isn't there, or workflows
-        (``ci``) are asked for in a folder of another repository.
+        If the folder is not empty, the name is not allowed, a column doesn't exist, or workflows
+        (``ci``) are requested in a folder of another repository.
     NotFound, SourceUnreadable, DataRefused
-        If the data file is missing, cannot be read, or cannot be learnt from.
+        If the data file is missing, can't be read, or can't be learned from.
     """
     root, data = root.resolve(), data.resolve()
-    _vacant(root)
+    _check_vacant(root)
     if name is not None and not re.fullmatch(r"[a-z][a-z0-9-]*[a-z0-9]", name):
         raise Usage(
             f"--name {name!r} is not a project's name",
@@ -79,24 +79,24 @@ def create(
     with tempfile.TemporaryDirectory(prefix="mlops-init-") as scratch:
         with open_data_file(data, Path(scratch), encoding) as file:
             proposal = infer(file.frame, problem, file.notations)
-        texts = _texts(name, file, proposal)
-    outer = _git_root(root)
+        texts = _render_files(name, file, proposal)
+    outer = _find_git_root(root)
     if ci is not None:
         if outer is not None:
             workflows.refuse_inside(root, outer)
         texts |= workflows.texts(ci)
-    # An empty folder stays the one that it is: somebody's shell may stand in it.
-    fresh = root.parent / f".{root.name}.new" if root.exists() else root
+    # An existing empty folder is filled, not replaced: it may be a shell's working directory.
+    staging = root.parent / f".{root.name}.new" if root.exists() else root
     try:
-        with atomic_write(fresh) as building:
+        with atomic_write(staging) as building:
             building.mkdir()
-            _write(building, texts, data)
-            _track(building, _raw(data), inside_git=outer is not None)
+            _write_files(building, texts, data)
+            _track(building, _raw_path(data), inside_git=outer is not None)
             committed, notes = _commit(building, outer)
-        if fresh != root:
-            for part in fresh.iterdir():
+        if staging != root:
+            for part in staging.iterdir():
                 part.rename(root / part.name)
-            fresh.rmdir()
+            staging.rmdir()
     except PermissionError as error:
         raise Usage(
             f"{error.filename or root.parent} cannot be written to",
@@ -105,62 +105,62 @@ def create(
     return CreatedProject(root, name, proposal, committed, notes)
 
 
-def _vacant(root: Path) -> None:
+def _check_vacant(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise Usage(f"{root} is a file, not a folder", "Name a new folder.")
-    inside = sorted(p.name for p in root.iterdir()) if root.exists() else []
-    if inside:
+    entries = sorted(p.name for p in root.iterdir()) if root.exists() else []
+    if entries:
         raise Usage(
-            f"{root} is not empty: it holds {inside[0]!r}"
-            + (f" and {len(inside) - 1} more" if len(inside) > 1 else ""),
+            f"{root} is not empty: it holds {entries[0]!r}"
+            + (f" and {len(entries) - 1} more" if len(entries) > 1 else ""),
             "Name a new folder; it is made for you.",
         )
 
 
-def _raw(data: Path) -> str:
-    """Where the data file comes to lie: a name without characters that mean patterns."""
+def _raw_path(data: Path) -> str:
+    """Path of the data file in the project, without characters that have a meaning in patterns."""
     return "data/raw/" + (re.sub(r"[^\w.-]+", "_", data.name).lstrip("._-") or "data")
 
 
-def _texts(name: str, file: DataFile, proposal: Proposal) -> dict[str, str]:
+def _render_files(name: str, file: DataFile, proposal: Proposal) -> dict[str, str]:
     """Path -> content of the project's text files."""
     from mlops_cli.evaluation.plots import PLOTS
     from mlops_cli.scaffold import dvc_yaml, params_yaml
 
-    uri = _raw(file.path)
+    uri = _raw_path(file.path)
     source = feature_name(Path(uri).name.split(".")[0])
     derive = {**file.derive, **proposal.derive}
     reading = params_yaml.ReadOptions(
         source, uri, file.separator, file.encoding, file.null_values, file.types, derive
     )
     task = proposal.target.task
-    given = files("mlops_cli.scaffold") / "templates" / "project"
-    readme = (given / "README.md.txt").read_text(encoding="utf-8")
+    templates = files("mlops_cli.scaffold") / "templates" / "project"
+    readme = (templates / "README.md.txt").read_text(encoding="utf-8")
     return {
         "params.yaml": params_yaml.render(name, reading, proposal),
         "dvc.yaml": dvc_yaml.render(
             name, f"Predicts {proposal.target.name}", task, uri, PLOTS[task]
         ),
-        ".gitignore": (given / "gitignore.txt").read_text(encoding="utf-8"),
-        ".gitattributes": (given / "gitattributes.txt").read_text(encoding="utf-8"),
+        ".gitignore": (templates / "gitignore.txt").read_text(encoding="utf-8"),
+        ".gitattributes": (templates / "gitattributes.txt").read_text(encoding="utf-8"),
         "README.md": Template(readme).substitute(
             name=name, target=proposal.target.name, task=task, data=uri
         ),
     }
 
 
-def _write(root: Path, texts: dict[str, str], data: Path) -> None:
+def _write_files(root: Path, texts: dict[str, str], data: Path) -> None:
     for path, text in texts.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
-    raw = root / _raw(data)
+    raw = root / _raw_path(data)
     raw.parent.mkdir(parents=True)
     shutil.copyfile(data, raw)
 
 
 def _track(root: Path, raw: str, *, inside_git: bool) -> None:
-    """Put the folder under Git and DVC, and the data file under DVC."""
-    # DVC sends usage data unless told not to.
+    """Set up Git and DVC in the folder, and track the data file with DVC."""
+    # DVC sends usage data by default.
     os.environ["DVC_NO_ANALYTICS"] = "true"
     use_site_cache()
     from dvc.exceptions import DvcException
@@ -170,7 +170,7 @@ def _track(root: Path, raw: str, *, inside_git: bool) -> None:
     if not inside_git:
         Git(root).run("init", "--quiet", "--initial-branch=main")
     try:
-        # Its commands tell what to do next; that is done here.
+        # DVC prints next steps, which are done here.
         with (
             contextlib.redirect_stdout(io.StringIO()),
             Repo.init(str(root), subdir=inside_git) as repo,
@@ -185,7 +185,7 @@ def _track(root: Path, raw: str, *, inside_git: bool) -> None:
         raise MlopsError(
             f"DVC could not do it: {' '.join(str(error).split())}", "`dvc doctor` tells more."
         ) from error
-    # It is kept by the folder's path, which is about to change.
+    # DVC names this cache by the folder's path, which is about to change.
     shutil.rmtree(site_cache, ignore_errors=True)
     shutil.rmtree(root / ".dvc" / "tmp", ignore_errors=True)
 
@@ -197,7 +197,7 @@ def _commit(root: Path, outer: Path | None) -> tuple[bool, tuple[str, ...]]:
         )
     by_hand = 'git add --all && git commit --message "Start the project"'
     git = Git(root)
-    if not _identity(git):
+    if not _has_identity(git):
         return False, (f"Git doesn't know who you are, so nothing is committed; run {by_hand}",)
     try:
         git.run("add", "--all")
@@ -207,14 +207,14 @@ def _commit(root: Path, outer: Path | None) -> tuple[bool, tuple[str, ...]]:
     return True, ()
 
 
-def _identity(git: Git) -> bool:
+def _has_identity(git: Git) -> bool:
     if os.environ.get("GIT_AUTHOR_EMAIL") or os.environ.get("EMAIL"):
         return True
     return bool(git.ask("config", "user.email"))
 
 
-def _git_root(folder: Path) -> Path | None:
-    """The Git repository that a folder lies in, or would lie in."""
-    there = next(p for p in (folder, *folder.parents) if p.is_dir())
-    top = Git(there).ask("rev-parse", "--show-toplevel")
+def _find_git_root(folder: Path) -> Path | None:
+    """The root of the Git repository of a folder, which may not exist yet; None without one."""
+    existing = next(p for p in (folder, *folder.parents) if p.is_dir())
+    top = Git(existing).ask("rev-parse", "--show-toplevel")
     return None if top is None else Path(top)

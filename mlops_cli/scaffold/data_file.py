@@ -1,4 +1,4 @@
-"""The data file of a new project: how it is to be read, and what its columns hold."""
+"""Data file of a new project: how to read it, and the types of its columns."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 __all__ = ["DataFile", "open_data_file"]
 
 HEAD = 1 << 24
-"""Bytes that are looked at for the header, which may name many columns."""
+"""Bytes that are searched for the header, which may have many columns."""
 SEPARATORS = ",;\t|"
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A readable data file.
+    """A readable data file, and how to read it.
 
     Attributes
     ----------
     types
-        Columns whose type the project states: of CSV all, else dates that are written as text.
+        Columns whose type the project states: all of CSV, else dates that are written as text.
     notations
         Text columns that hold numbers or dates in another notation.
     frame
-        The table in these types, with what is derived; to be read inside ``open_data_file`` only.
+        The table in these types, with derived columns; valid only inside ``open_data_file``.
     """
 
     path: Path
@@ -53,26 +53,26 @@ class DataFile:
 
     @property
     def derive(self) -> dict[str, str]:
-        """Columns that are made of texts in another notation: name -> SQL."""
+        """Columns that are derived from texts in another notation: name -> SQL."""
         return {n.name: n.sql for n in self.notations.values() if n.sql is not None}
 
 
 @contextmanager
 def open_data_file(path: Path, scratch: Path, encoding: str = "utf-8") -> Iterator[DataFile]:
-    """Open a CSV (also .gz), Parquet or JSON Lines file, and find the types of its columns.
+    """Open a CSV (also .gz), Parquet or JSON Lines file, and infer the types of its columns.
 
     Parameters
     ----------
     scratch
-        A folder for temporary files, which must outlive the reading.
+        A folder for temporary files, which must exist until the table has been read.
 
     Raises
     ------
     NotFound
         If there is no such file.
     SourceUnreadable
-        If it is empty, damaged, or of a format that isn't known. Also for what is only found
-        while the frame is read inside the block.
+        If it is empty, damaged, or of an unknown format. Also for errors that occur while the
+        frame is read inside the block.
     """
     import polars as pl
 
@@ -93,29 +93,29 @@ def open_data_file(path: Path, scratch: Path, encoding: str = "utf-8") -> Iterat
             "Give a file that ends in .csv, .csv.gz, .parquet, .jsonl or .jsonl.gz.",
         )
     try:
-        head = _head(path)
+        head = _read_head(path)
     except OSError as error:
         raise SourceUnreadable(
             f"{path} cannot be read: {error.strerror}", "Check the file's permissions."
         ) from None
     if form == "csv" and head[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         encoding = "utf-16"
-    separator, names = _header(head, encoding) if form == "csv" else (",", [])
+    separator, names = _guess_header(head, encoding) if form == "csv" else (",", [])
     source = Source(
         uri=path.name,
         separator=separator,
         encoding=encoding,
         types=dict.fromkeys(names, "string"),
     )
-    with _as_init_says(path.name, encoding):
-        table = _open(path, source, scratch)
+    with _reword_hints(path.name, encoding):
+        table = _open_source(path, source, scratch)
         try:
-            yield _described(path, form, source, table.frame)
+            yield _describe(path, form, source, table.frame)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise table.explain(error) from error
 
 
-def _described(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> DataFile:
+def _describe(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> DataFile:
     import polars as pl
 
     from mlops_cli.data.sql.tokens import is_selectable
@@ -124,20 +124,20 @@ def _described(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> Da
     from mlops_cli.scaffold.notations import find_notations
 
     texts = [n for n, t in frame.collect_schema().items() if t == pl.String and is_selectable(n)]
-    found = read_text_types(frame.select(texts), only_dates=form != "csv")
-    stated = {n: t for n, t in found.types.items() if form == "csv" or t != "string"}
-    # As of CSV: whole numbers that don't fit into 64 bits are codes.
+    inferred = read_text_types(frame.select(texts), only_dates=form != "csv")
+    types = {n: t for n, t in inferred.types.items() if form == "csv" or t != "string"}
+    # As in CSV: whole numbers that don't fit into 64 bits are codes.
     codes = beyond_64_bits(frame)
-    stated |= dict.fromkeys(codes, "string")
+    types |= dict.fromkeys(codes, "string")
     frame = frame.with_columns(pl.col(n).cast(pl.String) for n in codes)
-    notations = find_notations(frame, [n for n, t in found.types.items() if t == "string"])
+    notations = find_notations(frame, [n for n, t in inferred.types.items() if t == "string"])
     if form != "csv":
         # Only CSV has `null_values`.
         notations = {c: n for c, n in notations.items() if not n.missing}
-    missing = found.null_values | {
+    missing = inferred.null_values | {
         c: n.missing for c, n in notations.items() if n.missing and n.sql is not None
     }
-    made = cast_columns(frame, TextTypes(stated, missing)).with_columns(
+    typed = cast_columns(frame, TextTypes(types, missing)).with_columns(
         pl.sql_expr(n.sql).alias(n.name) for n in notations.values() if n.sql is not None
     )
     return DataFile(
@@ -145,21 +145,21 @@ def _described(path: Path, form: str, source: Source, frame: pl.LazyFrame) -> Da
         separator=source.separator,
         encoding=source.encoding,
         null_values=missing,
-        types=stated,
+        types=types,
         notations=notations,
-        frame=made,
+        frame=typed,
     )
 
 
-def _open(path: Path, source: Source, scratch: Path) -> OpenedSource:
+def _open_source(path: Path, source: Source, scratch: Path) -> OpenedSource:
     from mlops_cli.ingestion.sources import SourceRequest, open_table
 
     return open_table(SourceRequest(path.name, source, path.parent, scratch))
 
 
 @contextmanager
-def _as_init_says(name: str, encoding: str) -> Iterator[None]:
-    """Errors of sources point to ``params.yaml``, which isn't there yet."""
+def _reword_hints(name: str, encoding: str) -> Iterator[None]:
+    """Reword the hints of source errors: their ``params.yaml`` doesn't exist yet."""
     try:
         yield
     except SourceUnreadable as error:
@@ -172,19 +172,19 @@ def _as_init_says(name: str, encoding: str) -> Iterator[None]:
         raise SourceUnreadable(message, hint) from error
 
 
-def _head(path: Path) -> bytes:
-    """The first bytes, unpacked; what is wrong with the file is said when it is opened."""
+def _read_head(path: Path) -> bytes:
+    """The first bytes, unpacked; empty if the file is damaged, which is reported on opening."""
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
+        gzipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         try:
-            return gzip.GzipFile(fileobj=file).read(HEAD) if packed else file.read(HEAD)
+            return gzip.GzipFile(fileobj=file).read(HEAD) if gzipped else file.read(HEAD)
         except (OSError, EOFError, zlib.error):
             return b""
 
 
-def _header(head: bytes, encoding: str) -> tuple[str, list[str]]:
-    """The separator that stands in the header most often, and the names between."""
+def _guess_header(head: bytes, encoding: str) -> tuple[str, list[str]]:
+    """The separator that gives the most columns in the header, and the columns' names."""
     try:
         text = head.decode(encoding, errors="replace").removeprefix("\ufeff")
     except LookupError:
@@ -192,17 +192,17 @@ def _header(head: bytes, encoding: str) -> tuple[str, list[str]]:
             f"--encoding {encoding!r} is not an encoding",
             "Write one that Python knows, such as utf-8, latin-1, cp1252 or utf-16.",
         ) from None
-    best = (",", _names(text, ","))
+    best = (",", _split_header(text, ","))
     for separator in SEPARATORS[1:]:
-        names = _names(text, separator)
+        names = _split_header(text, separator)
         if len(names) > len(best[1]):
             best = (separator, names)
     return best
 
 
-def _names(text: str, separator: str) -> list[str]:
+def _split_header(text: str, separator: str) -> list[str]:
     try:
-        found = records(io.StringIO(text, newline=""), separator)
-        return name_all(next(filter(None, found), []))
+        rows = records(io.StringIO(text, newline=""), separator)
+        return name_all(next(filter(None, rows), []))
     except csv.Error:
         return []

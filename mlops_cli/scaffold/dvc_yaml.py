@@ -1,4 +1,4 @@
-"""The ``dvc.yaml`` of a new project: eight stages, and the plots of the task."""
+"""Renders the ``dvc.yaml`` of a new project: eight stages, and the plots of the task."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["render"]
 
 
 def render(name: str, desc: str, task: TaskType, data: str, plots: Iterable[Plot]) -> str:
-    """The file's text.
+    """The text of the file.
 
     Parameters
     ----------
     name
-        The model's name, as ``register.name`` has it.
+        The model's name, the same as ``register.name``.
     desc, task
-        What the model does, in a line, and its kind.
+        What the model does, in a line, and its kind of task.
     data
         The data file's path in the project.
     plots
-        What evaluate draws of this kind of task.
+        The plots that evaluate draws for this kind of task.
     """
     template = files("mlops_cli.scaffold") / "templates" / "project" / "dvc.yaml.txt"
     text = template.read_text(encoding="utf-8")

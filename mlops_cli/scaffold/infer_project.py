@@ -1,4 +1,4 @@
-"""From a table and a target column to a first project: task, roles, rules, features, split."""
+"""Infers a project from a table and a target column: task, column roles, features, split."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 __all__ = ["PredictionProblem", "Proposal", "infer"]
 
 ROWS_PER_CLASS = 10
-"""A class with fewer rows may miss from one of the splits, so it isn't stratified by."""
+"""A class with fewer rows can hardly be learned, so a warning names it."""
 _SPLITS = 3
 _LONGEST_NAME = 500
-"""YAML's keys have at most 1,024 characters."""
+"""Maximum number of characters of a column's name; YAML's keys have at most 1,024."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """All that a new project's ``params.yaml`` says about its data.
+    """An inferred project: all that its ``params.yaml`` says about its data.
 
     Attributes
     ----------
     parts
-        A date that lies in several columns.
+        A date that is split into several columns.
     derive
-        What is made of them where rows are split by it: name -> SQL.
+        The derived column for this date, if rows are split by it: name -> SQL.
     """
 
     rows: int
@@ -57,13 +57,13 @@ class Proposal:
 
     @property
     def features(self) -> dict[str, str]:
-        """Name -> SQL expression, of all columns in their order."""
+        """Name -> SQL expression, for all columns in their order."""
         return {name: sql for c in self.columns for name, sql in c.features}
 
 
 @dataclass(frozen=True)
 class PredictionProblem:
-    """What a user states of a table: the target, perhaps its task, and what rows are split by."""
+    """What the user states: the target, and optionally its task and how rows are split."""
 
     target: str
     task: TaskType | None = None
@@ -76,47 +76,47 @@ def infer(
     problem: PredictionProblem,
     notations: Mapping[str, Notation] | None = None,
 ) -> Proposal:
-    """Look at a table whose columns have their types, and decide.
+    """Infer a project from a table whose columns have their types.
 
     Parameters
     ----------
     notations
-        Text columns in another notation; the table has what is made of them, too.
+        Text columns in another notation; the table also has the columns derived from them.
 
     Raises
     ------
     Usage
-        If a named column isn't there or doesn't suit its use.
+        If a named column doesn't exist or doesn't suit its use.
     DataRefused
-        If the target cannot be learnt, or no column is left to learn from.
+        If the target can't be learned, or no column is left to learn from.
     """
     target, time, group = problem.target, problem.time, problem.group
     notations = notations or {}
-    frame, parts, derive = _with_date_parts(normalised(frame), problem)
+    frame, parts, derive = _add_date(normalised(frame), problem)
     schema = frame.collect_schema()
-    _refuse_unread(notations, target, time)
-    _named(schema, problem, parts)
+    _refuse_unparsed(notations, target, time)
+    _check_names(schema, problem, parts)
     aim = infer_task(frame, target, problem.task)
     facts = profile_columns(
         frame, [n for n, t in schema.items() if is_selectable(n) and pipeline_type(t) is not None]
     )
     _refuse_few_groups(group, facts)
     leaking = leaks(frame, aim, facts)
-    replaced = _replaced(notations, parts if derive else None, group)
+    replaced = _replaced_columns(notations, parts if derive else None, group)
     roles: dict[str | None, Role] = {time: "time", group: "group", target: "target"}
     columns: list[ColumnRole] = []
-    taken = {target, *([group] if group else [])}
+    used_names = {target, *([group] if group else [])}
     for name in schema.names():
         if name not in facts:
-            column = ColumnRole(name, None, "left out", _unnameable(name, schema[name]))
+            column = ColumnRole(name, None, "left out", _why_unusable(name, schema[name]))
         elif name in replaced:
             column = ColumnRole(name, facts[name].type, "left out", replaced[name])
         else:
-            column = decide(facts[name], roles.get(name), leaking.get(name, ""), taken)
-        taken |= {feature for feature, _ in column.features}
+            column = decide(facts[name], roles.get(name), leaking.get(name, ""), used_names)
+        used_names |= {feature for feature, _ in column.features}
         columns.append(column)
     _refuse_no_feature(target, columns)
-    strategy, why = _strategy(aim, time, group, columns)
+    strategy, why = _choose_strategy(aim, time, group, columns)
     hints = time_hints(frame, columns, target, time=time, group=group, parts=parts)
     return Proposal(
         rows=aim.labelled + aim.unlabelled,
@@ -132,24 +132,24 @@ def infer(
     )
 
 
-def _with_date_parts(
+def _add_date(
     frame: pl.LazyFrame, problem: PredictionProblem
 ) -> tuple[pl.LazyFrame, DateParts | None, dict[str, str]]:
-    """The table with the date that several columns make, if rows are split by it; with its SQL."""
+    """Add the date that several columns make, if rows are split by it; also return its SQL."""
     import polars as pl
 
-    others = [n for n in frame.collect_schema() if n not in (problem.target, problem.group)]
-    parts = find_date_parts(frame, others)
+    candidates = [n for n in frame.collect_schema() if n not in (problem.target, problem.group)]
+    parts = find_date_parts(frame, candidates)
     if parts is None or problem.time != parts.name:
         return frame, parts, {}
     frame = normalised(frame.with_columns(pl.sql_expr(parts.sql).alias(parts.name)))
     return frame, parts, {parts.name: parts.sql}
 
 
-def _replaced(
+def _replaced_columns(
     notations: Mapping[str, Notation], parts: DateParts | None, group: str | None
 ) -> dict[str, str]:
-    """Columns in whose place stands what is made of them -> why."""
+    """Columns that are replaced by a column derived from them -> why."""
     replaced = dict.fromkeys(parts.columns, f"{parts.name} is made of it") if parts else {}
     for name, n in notations.items():
         if n.sql is not None and name != group:
@@ -194,7 +194,7 @@ def _refuse_no_feature(target: str, columns: list[ColumnRole]) -> None:
         )
 
 
-def _named(schema: pl.Schema, problem: PredictionProblem, parts: DateParts | None) -> None:
+def _check_names(schema: pl.Schema, problem: PredictionProblem, parts: DateParts | None) -> None:
     """Check the columns' names, and those that the user named."""
     target, time, group = problem.target, problem.time, problem.group
     reserved = next((n for n in (PENDING, REASON, ROW, TARGET, TIME) if n in schema), None)
@@ -203,10 +203,10 @@ def _named(schema: pl.Schema, problem: PredictionProblem, parts: DateParts | Non
             f"the data has a column {reserved!r}, a name that the pipeline uses",
             "Rename the column where the table is made.",
         )
-    long = next((n for n in schema if _length(n) > _LONGEST_NAME), None)
-    if long is not None:
+    lengthy = next((n for n in schema if _yaml_length(n) > _LONGEST_NAME), None)
+    if lengthy is not None:
         raise SourceUnreadable(
-            f"the data has a column {long[:40]!r}... with a name of {len(long):,} characters",
+            f"the data has a column {lengthy[:40]!r}... with a name of {len(lengthy):,} characters",
             f"Rename the column where the table is made, to at most {_LONGEST_NAME} characters.",
         )
     if time is not None and group is not None:
@@ -236,13 +236,13 @@ def _named(schema: pl.Schema, problem: PredictionProblem, parts: DateParts | Non
         )
 
 
-def _length(name: str) -> int:
-    """Of a name as YAML writes it."""
+def _yaml_length(name: str) -> int:
+    """Length of a name as YAML writes it."""
     return sum(1 if c.isprintable() else len(r"\U0001f600") for c in name)
 
 
-def _refuse_unread(notations: Mapping[str, Notation], target: str, time: str | None) -> None:
-    """Refuse a text as target or time where what is made of it is meant."""
+def _refuse_unparsed(notations: Mapping[str, Notation], target: str, time: str | None) -> None:
+    """Refuse a text as target or time if the column derived from it is meant."""
     for option, name in (("--target", target), ("--time", time)):
         notation = notations.get(name or "")
         if notation is not None and notation.sql is not None:
@@ -252,20 +252,20 @@ def _refuse_unread(notations: Mapping[str, Notation], target: str, time: str | N
             )
 
 
-def _unnameable(name: str, dtype: pl.DataType) -> str:
+def _why_unusable(name: str, dtype: pl.DataType) -> str:
     return why_unselectable(name) or f"no feature can be of type {str(dtype).lower()}"
 
 
-def _strategy(
+def _choose_strategy(
     aim: Target, time: str | None, group: str | None, columns: list[ColumnRole]
 ) -> tuple[Literal["random", "stratified", "grouped", "time"], str]:
     if time is not None:
-        return "time", f"--time {time}: the latest rows judge"
+        return "time", f"--time {time}: the latest rows are the test set"
     if group is not None:
         return "grouped", f"--group {group}: its values stay together"
     dates = [c.name for c in columns if c.type in ("date", "datetime") and not c.missing]
-    hint = f"; --time {dates[0]} would let the latest rows judge" if len(dates) == 1 else ""
+    hint = f"; --time {dates[0]} would make the latest rows the test set" if len(dates) == 1 else ""
     if aim.classes:
-        # Also with rare classes: a class of which no training row is left can't be learnt.
+        # Also with rare classes: a class without training rows can't be learned.
         return "stratified", f"each class has its share of every split{hint}"
     return "random", f"the target is a number{hint}"

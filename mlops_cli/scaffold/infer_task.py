@@ -1,4 +1,4 @@
-"""Which task a target column poses, and why."""
+"""Infers the task (binary, multiclass, regression) from the target column."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 __all__ = ["MAX_CLASSES", "Target", "infer_task"]
 
 MAX_CLASSES = 20
-"""Whole numbers with more distinct values than this are amounts, not classes."""
+"""Whole numbers with more distinct values are amounts, not classes."""
 MAX_TEXT_CLASSES = 200
 ROWS_PER_CLASS = 5
-"""With fewer rows than this for each class on average, they are no classes."""
+"""With fewer rows per distinct value on average, values aren't classes."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """The target, and what is to be predicted about it.
+    """The target column, and the task inferred from it.
 
     Attributes
     ----------
     classes
         Class -> rows, in sorted order; empty for regression.
     positive
-        Binary: the class whose probability is given.
+        Binary: the class whose probability is predicted.
     """
 
     name: str
@@ -45,17 +45,17 @@ class Target:
 
 
 def infer_task(frame: pl.LazyFrame, name: str, task: TaskType | None = None) -> Target:
-    """What the target column's values say about the task.
+    """Infer the task from the values of the target column.
 
     Parameters
     ----------
     task
-        What the user says it is; refused if the values contradict.
+        The task that the user states; refused if the values contradict it.
 
     Raises
     ------
     DataRefused
-        If the target has no or only one value, or too few rows for each class.
+        If the target has no value or only one, or too few rows for each class.
     Usage
         If the column's type, or ``task``, doesn't suit.
     """
@@ -68,38 +68,38 @@ def infer_task(frame: pl.LazyFrame, name: str, task: TaskType | None = None) -> 
             "Choose a column of numbers, texts or booleans with --target.",
         )
     sql = quoted(name)
-    number = "rows" if name != "rows" else "count"
-    counts = frame.group_by(name).agg(pl.len().alias(number)).collect(engine="streaming")
-    rows = int(counts[number].sum())
+    count_name = "rows" if name != "rows" else "count"
+    counts = frame.group_by(name).agg(pl.len().alias(count_name)).collect(engine="streaming")
+    rows = int(counts[count_name].sum())
     present = counts.filter(pl.col(name).is_not_null())
-    labelled = int(present[number].sum())
-    _learnable(name, present[name], rows, labelled)
-    whole = dtype.is_integer() or (
+    labelled = int(present[count_name].sum())
+    _check_learnable(name, present[name], rows, labelled)
+    is_whole = dtype.is_integer() or (
         dtype.is_numeric() and bool((present[name] == present[name].round(0)).all())
     )
-    guessed, reason = _guess(name, dtype, present.height, labelled, whole=whole)
+    inferred, reason = _infer_from_values(name, dtype, present.height, labelled, is_whole=is_whole)
     if task is not None:
-        _suits(name, task, dtype, present.height)
-        guessed, reason = task, "--task says so"
+        _check_task(name, task, dtype, present.height)
+        inferred, reason = task, "--task says so"
     classes: dict[bool | int | str, int] = {}
-    if guessed != "regression":
+    if inferred != "regression":
         if dtype.is_float():
-            sql = f"CAST({sql} AS {'BIGINT' if whole else 'VARCHAR'})"
-        labels = present.select(pl.sql_expr(sql).alias(name), number)
+            sql = f"CAST({sql} AS {'BIGINT' if is_whole else 'VARCHAR'})"
+        labels = present.select(pl.sql_expr(sql).alias(name), count_name)
         classes = dict(labels.sort(name).iter_rows())
     return Target(
         name=name,
         sql=sql,
-        task=guessed,
+        task=inferred,
         reason=reason,
         classes=classes,
-        positive=next(reversed(classes)) if guessed == "binary" else None,
+        positive=next(reversed(classes)) if inferred == "binary" else None,
         labelled=labelled,
         unlabelled=rows - labelled,
     )
 
 
-def _learnable(name: str, values: pl.Series, rows: int, labelled: int) -> None:
+def _check_learnable(name: str, values: pl.Series, rows: int, labelled: int) -> None:
     if rows == 0:
         raise DataRefused("the data has a header but no rows", "Give a file with rows.")
     if values.len() == 0:
@@ -115,8 +115,8 @@ def _learnable(name: str, values: pl.Series, rows: int, labelled: int) -> None:
         )
 
 
-def _guess(
-    name: str, dtype: pl.DataType, distinct: int, rows: int, *, whole: bool
+def _infer_from_values(
+    name: str, dtype: pl.DataType, distinct: int, rows: int, *, is_whole: bool
 ) -> tuple[TaskType, str]:
     import polars as pl
 
@@ -125,7 +125,7 @@ def _guess(
     text = not dtype.is_numeric()
     few = distinct <= (MAX_TEXT_CLASSES if text else MAX_CLASSES)
     classes = few and distinct * ROWS_PER_CLASS <= rows
-    if distinct == 2 and (text or whole):  # noqa: PLR2004
+    if distinct == 2 and (text or is_whole):  # noqa: PLR2004
         return "binary", "it has two distinct values"
     if text and not classes:
         raise DataRefused(
@@ -135,13 +135,13 @@ def _guess(
         )
     if text:
         return "multiclass", f"it is text with {distinct} distinct values"
-    if whole and classes:
+    if is_whole and classes:
         return "multiclass", f"it holds whole numbers with {distinct} distinct values"
-    kind = "whole numbers" if whole else "numbers"
+    kind = "whole numbers" if is_whole else "numbers"
     return "regression", f"it holds {kind} with {distinct} distinct values"
 
 
-def _suits(name: str, task: TaskType, dtype: pl.DataType, distinct: int) -> None:
+def _check_task(name: str, task: TaskType, dtype: pl.DataType, distinct: int) -> None:
     import polars as pl
 
     if task == "regression" and not dtype.is_numeric():

@@ -1,4 +1,4 @@
-"""What type a column of text holds: decided by every value, never by the first few alone."""
+"""Infers the types of text columns: from every value, never from the first few alone."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MISSING = (
     "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NaT", "NULL", "Null", "null", "None", "none",
     "?", "-", "--", ".", "inf", "-inf",
 )  # fmt: skip
-"""Texts that stand for a missing value where all other values of a column are of one type."""
+"""Texts that mean a missing value if all other values of a column are of one type."""
 
 TRUE_FALSE = ("true", "false", "True", "False", "TRUE", "FALSE")
 
 INTEGER = r"^-?(0|[1-9][0-9]{0,18})$"
-# Whole numbers that a float can't tell apart are codes: of an account, of an order.
+# Whole numbers that a float can't distinguish are codes: of an account, of an order.
 LONG_CODE = r"^[+-]?[0-9]{19,}$"
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 # 00123 is a code (of a place, a product), and its zeros mean something.
@@ -39,35 +39,37 @@ DATETIME = (
 )
 
 HEAD = 20_000
-"""Rows that say which types are worth checking over the whole table."""
+"""Rows that decide which types are tested over the whole table."""
 
 
 @dataclass(frozen=True)
 class TextTypes:
-    """The type of each column, and the texts that mean a missing value in a column."""
+    """The type of each text column, and the texts that mean a missing value in it."""
 
     types: dict[str, TypeName]
     null_values: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_text_types(frame: pl.LazyFrame, *, only_dates: bool = False) -> TextTypes:
-    """The types of a table whose columns are all text.
+    """Infer the types of a table whose columns are all text.
 
-    Every value of a column is of the type that is given for it, or empty, or one of its
-    ``null_values``. A column of texts has none: what it says may be a value. Two streaming
-    passes: over the first rows, and over all of them for the types that are then still possible.
+    Every value of a column is of its inferred type, or empty, or one of its ``null_values``. A
+    column that stays text has none, because any text may be a value. Two streaming passes: over
+    the first rows, and over all of them for the types that are then still possible.
 
     Parameters
     ----------
     frame
         String columns only.
     only_dates
-        Look for dates and datetimes only: text that holds numbers was meant to be text.
+        Infer only dates and datetimes: text that holds numbers was meant to be text.
     """
     kinds: tuple[TypeName, ...] = ("date", "datetime") if only_dates else tuple(_TESTS)
     names = frame.collect_schema().names()
-    possible = _passing(frame.head(HEAD), {n: kinds if is_selectable(n) else () for n in names})
-    passing = _passing(frame, possible)
+    possible = _passing_types(
+        frame.head(HEAD), {n: kinds if is_selectable(n) else () for n in names}
+    )
+    passing = _passing_types(frame, possible)
     # Only a column without any value passes every test.
     types: dict[str, TypeName] = {
         n: passing[n][0] if passing[n] and passing[n] != kinds else "string" for n in names
@@ -77,7 +79,7 @@ def read_text_types(frame: pl.LazyFrame, *, only_dates: bool = False) -> TextTyp
 
 
 def cast_columns(frame: pl.LazyFrame, found: TextTypes) -> pl.LazyFrame:
-    """The table of text, with each column in its type."""
+    """Cast each text column to its inferred type."""
     import polars as pl
 
     casts = []
@@ -87,9 +89,9 @@ def cast_columns(frame: pl.LazyFrame, found: TextTypes) -> pl.LazyFrame:
         text = pl.col(name)
         text = pl.when(~text.is_in(["", *found.null_values.get(name, ())])).then(text)
         if kind == "integer":
-            text = _trimmed(text).cast(pl.Int64, strict=False)
+            text = _trim(text).cast(pl.Int64, strict=False)
         elif kind == "number":
-            text = _trimmed(text).cast(pl.Float64, strict=False)
+            text = _trim(text).cast(pl.Float64, strict=False)
         elif kind == "boolean":
             text = text.str.to_lowercase() == "true"
         elif kind == "date":
@@ -101,30 +103,30 @@ def cast_columns(frame: pl.LazyFrame, found: TextTypes) -> pl.LazyFrame:
 
 
 def to_date(text: pl.Expr) -> pl.Expr:
-    """ISO dates as dates; null where the text is none."""
+    """Parse ISO dates; null if the text is none."""
     return text.str.to_date("%Y-%m-%d", strict=False)
 
 
 def to_datetime(text: pl.Expr) -> pl.Expr:
-    """ISO datetimes as moments in UTC; without an offset they count as UTC."""
+    """Parse ISO datetimes to UTC; without an offset they are UTC."""
     import polars as pl
 
-    even = text.str.replace("T", " ", literal=True).str.replace(r"Z$", "+00:00")
-    even = even.str.replace(r"([+-][0-9]{2}):?([0-9]{2})$", "${1}${2}")
-    offset = pl.when(text.str.contains(r":[0-9.]+(Z|[+-][0-9:]+)$")).then(even)
-    plain = [
-        even.str.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone("UTC")
+    normalised = text.str.replace("T", " ", literal=True).str.replace(r"Z$", "+00:00")
+    normalised = normalised.str.replace(r"([+-][0-9]{2}):?([0-9]{2})$", "${1}${2}")
+    with_offset = pl.when(text.str.contains(r":[0-9.]+(Z|[+-][0-9:]+)$")).then(normalised)
+    without_offset = [
+        normalised.str.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone("UTC")
         for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
     ]
     zoned = [
-        offset.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
+        with_offset.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
         for form in ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
     ]
-    return pl.coalesce(*plain, *zoned)
+    return pl.coalesce(*without_offset, *zoned)
 
 
-def _trimmed(text: pl.Expr) -> pl.Expr:
-    # CSV readers pass over blanks before a number, and over nothing else.
+def _trim(text: pl.Expr) -> pl.Expr:
+    # CSV readers skip blanks before a number, and nothing else.
     return text.str.strip_chars_start(" ")
 
 
@@ -147,7 +149,7 @@ def _is_datetime(text: pl.Expr) -> pl.Expr:
     return text.str.contains(DATETIME) & to_datetime(text).is_not_null()
 
 
-# In order of preference: what reads as an integer reads as a number too.
+# In order of preference: what parses as an integer parses as a number, too.
 _TESTS: dict[TypeName, Test] = {
     "boolean": lambda text: text.is_in(TRUE_FALSE),
     "integer": _is_integer,
@@ -157,25 +159,25 @@ _TESTS: dict[TypeName, Test] = {
 }
 
 
-def _passing(
+def _passing_types(
     frame: pl.LazyFrame, kinds: dict[str, tuple[TypeName, ...]]
 ) -> dict[str, tuple[TypeName, ...]]:
-    """The types, of those asked for, that every value that isn't missing reads as."""
+    """Of the candidate types of each column, those that every value fits or is missing."""
     import polars as pl
 
-    asked = []
-    for at, (name, wanted) in enumerate(kinds.items()):
-        for kind in wanted:
+    tests = []
+    for i, (name, candidates) in enumerate(kinds.items()):
+        for kind in candidates:
             text = pl.col(name)
-            text = _trimmed(text) if kind in ("integer", "number") else text
+            text = _trim(text) if kind in ("integer", "number") else text
             missing = text.is_null() | text.is_in(["", *MISSING])
-            asked.append((missing | _TESTS[kind](text)).all().alias(f"{at} {kind}"))
-    if not asked:
+            tests.append((missing | _TESTS[kind](text)).all().alias(f"{i} {kind}"))
+    if not tests:
         return kinds
-    says = frame.select(asked).collect(engine="streaming").row(0, named=True)
+    results = frame.select(tests).collect(engine="streaming").row(0, named=True)
     return {
-        name: tuple(k for k in wanted if says[f"{at} {k}"])
-        for at, (name, wanted) in enumerate(kinds.items())
+        name: tuple(k for k in candidates if results[f"{i} {k}"])
+        for i, (name, candidates) in enumerate(kinds.items())
     }
 
 
@@ -184,9 +186,11 @@ def _missing_texts(frame: pl.LazyFrame, columns: list[str]) -> dict[str, tuple[s
 
     if not columns:
         return {}
-    asked = [
-        pl.col(name).filter(_trimmed(pl.col(name)).is_in(MISSING)).unique().implode().alias(str(at))
-        for at, name in enumerate(columns)
+    queries = [
+        pl.col(name).filter(_trim(pl.col(name)).is_in(MISSING)).unique().implode().alias(str(i))
+        for i, name in enumerate(columns)
     ]
-    says = frame.select(asked).collect(engine="streaming").row(0)
-    return {name: tuple(sorted(texts)) for name, texts in zip(columns, says, strict=True) if texts}
+    results = frame.select(queries).collect(engine="streaming").row(0)
+    return {
+        name: tuple(sorted(texts)) for name, texts in zip(columns, results, strict=True) if texts
+    }

@@ -1,4 +1,4 @@
-"""The ``params.yaml`` of a new project: every section, with comments that tell why."""
+"""Renders the ``params.yaml`` of a new project: every section, with explaining comments."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["ReadOptions", "render"]
 
 SMALL = 1000
-"""Rows below which a search can take all of them."""
+"""With fewer rows, the search uses all of them."""
 TRIED = ("linear", "mlp", "extra_trees", "lightgbm", "catboost")
-"""Families that differ from each other, as far as they are installed."""
+"""Families that the search tries if they are installed; they differ from each other."""
 SLICE_VALUES = 10
 
 METRICS = {
@@ -26,12 +26,12 @@ METRICS = {
     "multiclass": ("log_loss", "the log loss"),
     "regression": ("rmse", "the root mean squared error"),
 }
-"""Task type -> the metric that decides, and its name in words."""
+"""Task type -> the metric of the search, and its name in words."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the data file is read: what ``ingest.sources`` says of it."""
+    """How the data file is read: its entry in ``ingest.sources``."""
 
     source: str
     uri: str
@@ -43,7 +43,7 @@ class ReadOptions:
 
 
 def render(name: str, reading: ReadOptions, proposal: Proposal) -> str:
-    """The file's text."""
+    """The text of the file."""
     head = (
         f"# The settings of {name}, as `mlops init` inferred them from {reading.uri}.\n"
         "# Change what you know better; `mlops run` then reruns what depends on it."
@@ -64,11 +64,11 @@ def render(name: str, reading: ReadOptions, proposal: Proposal) -> str:
 
 
 def _project(name: str, proposal: Proposal) -> str:
-    said = f"Predicts {proposal.target.name}"
+    description = f"Predicts {proposal.target.name}"
     return (
-        f"project:\n  name: {name}\n  description: {scalar(said)}\n"
+        f"project:\n  name: {name}\n  description: {scalar(description)}\n"
         "  # Every random choice comes from this.\n  seed: 0\n"
-        "  # For the model card, models/model/README.md; what is empty, it calls not stated.\n"
+        "  # For the model card, models/model/README.md, which shows empty ones as not stated.\n"
         "  owner: ''\n  purpose: ''\n"
         "  stakeholders: []\n  out_of_scope: []\n  risks: []\n"
         "  # Such as apache-2.0 or other.\n  license: ''"
@@ -120,7 +120,7 @@ def _ingest(reading: ReadOptions, proposal: Proposal) -> str:
     if parts is not None and proposal.time is None:
         lines += [
             f"      # {comment(', '.join(parts.columns))} make a date. With these lines and",
-            "      # `strategy: time` under `split` the latest rows judge:",
+            "      # `strategy: time` under `split` the latest rows are the test set:",
             *([] if reading.derive else ["      # derive:"]),
             f"      #   {parts.name}: {scalar(parts.sql)}",
             f"      # time: {parts.name}",
@@ -129,7 +129,7 @@ def _ingest(reading: ReadOptions, proposal: Proposal) -> str:
 
 
 def _validate(source: str, proposal: Proposal) -> str:
-    # A file that lost half of its rows was cut short; the data clock may well leave a tenth.
+    # A file with half of its rows was cut short; the data clock may leave as few as a tenth.
     least = max(1, proposal.rows // (10 if proposal.time else 2))
     lines = [
         "validate:",

@@ -1,4 +1,4 @@
-"""YAML that is pleasant to read, and says exactly what was meant."""
+"""Writes YAML that is readable and unambiguous."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 __all__ = ["comment", "flow_list", "scalar"]
 
 _PLAIN = re.compile(r"[A-Za-z]([A-Za-z0-9_ ()/.+*-]*[A-Za-z0-9_)])?")
-# Of YAML 1.2 and 1.1: the file shall mean the same to any reader.
-_WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
+# Reserved words of YAML 1.2 and 1.1: the file must mean the same to any parser.
+_RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
 
 
 def scalar(value: Any) -> str:
-    """One value as it stands in YAML; texts are quoted only where they must be.
+    """One value in YAML; texts are quoted only if necessary.
 
     Examples
     --------
@@ -26,17 +26,17 @@ def scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        # YAML takes 1e+20 for a text; it needs the point.
+        # YAML reads 1e+20 as a text; a number needs the point.
         return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
     text = str(value)
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+    if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
         return text
     if text.isprintable():
         return "'" + text.replace("'", "''") + "'"
-    return '"' + "".join(_escaped(c) for c in text) + '"'
+    return '"' + "".join(_escape(c) for c in text) + '"'
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     if character in '"\\':
         return "\\" + character
     return character if character.isprintable() else f"\\U{ord(character):08x}"
@@ -48,6 +48,6 @@ def flow_list(values: Iterable[Any]) -> str:
 
 
 def comment(text: str) -> str:
-    """A text that can stand after ``# ``: on one line, and not too long."""
+    """A text for a YAML comment after ``# ``: on one line, and not too long."""
     line = "".join(c if c.isprintable() else " " for c in text)
     return line if len(line) <= 160 else line[:157] + "..."  # noqa: PLR2004  the line's length

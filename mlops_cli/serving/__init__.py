@@ -1,1 +1,1 @@
-"""A bundle that answers: as a service, for files of rows, and packed for delivery."""
+"""Serving: the HTTP service, batch prediction over files, and packaging for deployment."""

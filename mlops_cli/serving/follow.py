@@ -1,4 +1,4 @@
-"""A service that changes to what enters a stage, without a restart or a failed request."""
+"""Follow a registry stage: the service switches to each new version without a restart."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["TrustedRegistry", "follow"]
 
-_JUDGED_ANEW = 60.0
-"""Seconds after which signatures are verified again: keys expire without a change of any file."""
+_REVERIFY_SECONDS = 60.0
+"""Seconds after which signatures are verified again: a key expires without any file changing."""
 
 
 class TrustedRegistry:
-    """The registry with the assignments that count, judged again only when something changed."""
+    """The registry with trusted assignments only, verified again only when something changed."""
 
     def __init__(self, root: Path, name: str, note: Callable[[str], None] = lambda _: None) -> None:
         self._git = Git(root)
@@ -43,29 +43,33 @@ class TrustedRegistry:
         self._note = note
         self._state: str | None = None
         self._registry: Registry | None = None
-        self._at = 0.0
+        self._verified = 0.0
 
     def current(self) -> Registry:
         """The registry as it is now; see ``read_trusted`` for what it raises."""
-        # Before the tags are read: what changes meanwhile is another state at the next look.
+        # Taken before the tags are read: a change in between shows up at the next check.
         state, now = registry_state(self._git), time.monotonic()
-        if self._registry is None or state != self._state or now - self._at > _JUDGED_ANEW:
+        if (
+            self._registry is None
+            or state != self._state
+            or now - self._verified > _REVERIFY_SECONDS
+        ):
             self._registry = None
             self._registry = read_trusted(self._git.root, self._name, self._note)
-            self._state, self._at = state, now
+            self._state, self._verified = state, now
         return self._registry
 
 
 class _NotesOnce(Silent):
-    """Logs each sentence once: tags that don't count are met at each look."""
+    """Logs each note once: every check of the registry repeats the notes on untrusted tags."""
 
-    _MOST = 1_000
+    _MAX_NOTES = 1_000
 
     def __init__(self) -> None:
         self._logged: set[str] = set()
 
     def note(self, text: str) -> None:
-        if text not in self._logged and len(self._logged) < self._MOST:
+        if text not in self._logged and len(self._logged) < self._MAX_NOTES:
             self._logged.add(text)
             log("follow", problem=text)
 
@@ -74,19 +78,19 @@ class _NotesOnce(Silent):
 def follow(
     params: Params, layout: Layout, settings: Settings, fetch: str | None = None
 ) -> Iterator[Callable[[Service], None]]:
-    """Watch ``settings.follow`` while the block runs; it gives what a service is attached with.
+    """Watch the stage ``settings.follow`` inside the block; yields a function to attach a service.
 
     Parameters
     ----------
     fetch
-        How often the Git remote is asked, see ``fetching.fetcher``; by default ``serve.fetch``.
+        How often to fetch from the Git remote, see ``fetcher``; by default ``serve.fetch``.
     """
-    watching: list[Follower] = []
+    followers: list[Follower] = []
     fetching = fetcher(
         layout.root, fetch, params.serve.fetch, lambda reason: log("fetch", problem=reason)
     )
     stage = settings.follow
-    assert stage is not None  # noqa: S101 - the caller looked
+    assert stage is not None  # noqa: S101 - the caller checked
 
     notes = _NotesOnce()
     registry = TrustedRegistry(layout.root, params.register_.name, notes.note)
@@ -98,13 +102,13 @@ def follow(
         loops: list[asyncio.AbstractEventLoop] = []
 
         def switch(served: LoadedModel) -> None:
-            # In the loop's thread, between two batches.
+            # The event loop's thread makes the switch, between two batches.
             loops[0].call_soon_threadsafe(service.switch, served)
 
         follower = Follower(
-            current, service.versions.load, switch, lambda said: log("follow", problem=said)
+            current, service.versions.load, switch, lambda problem: log("follow", problem=problem)
         )
-        watching.append(follower)
+        followers.append(follower)
         service.following = lambda: {
             "stage": stage,
             "problem": follower.problem,
@@ -113,25 +117,25 @@ def follow(
         if fetching:
             service.metrics.gauges |= _gauges(fetching)
 
-        def started(loop: asyncio.AbstractEventLoop) -> None:
+        def start_following(loop: asyncio.AbstractEventLoop) -> None:
             loops.append(loop)
             follower.start(settings.model.label)
             if fetching:
                 fetching.start()
 
-        service.on_start.append(started)
+        service.on_start.append(start_following)
 
     try:
         yield attach
     finally:
-        for follower in watching:
+        for follower in followers:
             follower.stop()
         if fetching:
             fetching.stop()
 
 
 def _gauges(fetching: Fetcher) -> dict[str, tuple[str, Callable[[], float]]]:
-    """Of fetches from the Git remote, for the service's metrics."""
+    """Gauges of the fetches from the Git remote, for the service's metrics."""
     return {
         "mlops_fetch_age_seconds": (
             "Since the Git remote was last reached.",

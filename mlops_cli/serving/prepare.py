@@ -1,4 +1,4 @@
-"""From a project to the service's settings: which version, with what looked up, followed how."""
+"""Builds the service's settings from a project: versions, online store, stage to follow."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def prepare_models(
     log: bool,
     progress: Progress,
 ) -> Settings:
-    """Fetch and verify the versions, and see that the online store has what they look up."""
-    found = select_model(params, layout, wanted, progress)
+    """Fetch and verify the versions to serve, and fill the online store where it isn't current."""
+    selected = select_model(params, layout, wanted, progress)
     secrets = Secrets.of(os.environ)
-    model = model_of(found, layout, secrets, progress)
+    model = model_of(selected, layout, secrets, progress)
     others = {
         name: model_of(select_model(params, layout, version, progress), layout, secrets, progress)
         for name, version in (("shadow", shadow), ("canary", canary[0] if canary else None))
@@ -60,7 +60,7 @@ def prepare_models(
 
 
 def model_of(found: SelectedModel, layout: Layout, secrets: Secrets, progress: Progress) -> Model:
-    """A bundle to serve; the online store is filled for its feature program if it isn't yet."""
+    """A bundle to serve; fills the online store for its feature program if it isn't current."""
     from mlops_cli.online.store import open_store
 
     with refuse_malformed(f"the feature program of {found.label}", "Serve another version."):
@@ -72,7 +72,7 @@ def model_of(found: SelectedModel, layout: Layout, secrets: Secrets, progress: P
                 materialize(program, layout, store, progress=progress)
         finally:
             store.close()
-    return Model(found.name, found.number, _kept(found, layout, progress))
+    return Model(found.name, found.number, _stable_folder(found, layout, progress))
 
 
 def model_in_stage(
@@ -83,30 +83,30 @@ def model_in_stage(
     label: str | None,
     progress: Progress,
 ) -> Model | None:
-    """The model in a stage of the registry, fetched and ready; None where it is ``label``."""
+    """The model in a registry stage, fetched and ready to serve; None if it is ``label``."""
     version = registry.find(stage)
     if version.label == label:
         return None
-    found = select_model(params, layout, version.number, progress)
-    return model_of(found, layout, Secrets.of(os.environ), progress)
+    selected = select_model(params, layout, version.number, progress)
+    return model_of(selected, layout, Secrets.of(os.environ), progress)
 
 
-def _kept(found: SelectedModel, layout: Layout, progress: Progress) -> Path:
-    """Where the bundle lies; the workspace's is copied, as the next run replaces it.
+def _stable_folder(selected: SelectedModel, layout: Layout, progress: Progress) -> Path:
+    """The bundle's folder; the workspace's bundle is copied, because the next run replaces it.
 
-    By its content: services that run already go on reading theirs.
+    The copy is named by its content, so a running service keeps its own.
     """
-    if found.number != WORKSPACE:
-        return found.folder
+    if selected.number != WORKSPACE:
+        return selected.folder
     import shutil
 
     from mlops_cli.data.atomic_files import atomic_write
     from mlops_cli.project.locks import wait_for_lock
 
-    digest = read_json(found.folder / "manifest.json")["bundle_sha256"]
-    target = layout.work / "models" / f"{found.label}-{digest[:12]}"
+    digest = read_json(selected.folder / "manifest.json")["bundle_sha256"]
+    target = layout.work / "models" / f"{selected.label}-{digest[:12]}"
     with wait_for_lock(target.with_name("workspace.lock"), progress.note):
         if not target.is_dir():
             with atomic_write(target) as folder:
-                shutil.copytree(found.folder, folder)
+                shutil.copytree(selected.folder, folder)
     return target

@@ -1,4 +1,4 @@
-"""One version, ready to score: raw rows to features to predictions."""
+"""Request scorer: raw rows to features to predictions, with one model version."""
 
 from __future__ import annotations
 
@@ -39,30 +39,30 @@ if TYPE_CHECKING:
 __all__ = ["RequestScorer", "ScoredRows", "UnscorableValue", "refusing_values"]
 
 _HINT = "Use another version, or train it anew with `mlops run`."
-_FLOATS = 4_000_000
-"""Of an explanation's matrix at a time: 32 MB."""
-_MANY = 80
-"""Rows from which on a query over all features takes less time than Python's work on each."""
+_EXPLAINED_VALUES = 4_000_000
+"""Values of an explanation's matrix that are computed at once: 32 MB."""
+_QUERY_ROWS = 80
+"""From this many rows on, one Polars query over all features beats plain Python per feature."""
 
 
 class UnscorableValue(DataRefused):
-    """An expression of the feature program can't take a value of the rows."""
+    """An expression of the feature program can't be computed for a value of the rows."""
 
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """What a version says of some rows.
+    """Features and predictions of some rows.
 
     Attributes
     ----------
     features
-        Name -> value of each row, as the feature program makes them.
+        Feature -> its value for each row, as computed by the feature program.
     matrix
-        The same as the model reads them, float64.
+        The features encoded for the model, float64.
     output
         Probabilities (rows, classes), or values (rows,).
     misses
-        Table of the online store -> rows for whose key it knew nothing.
+        Table of the online store -> number of rows whose key it doesn't have.
     """
 
     features: Mapping[str, Sequence[Any]]
@@ -72,7 +72,7 @@ class ScoredRows:
 
 
 class RequestScorer:
-    """A verified bundle with its feature program and the look-ups that the program needs."""
+    """A verified bundle with its feature program and the online look-ups that the program needs."""
 
     def __init__(
         self,
@@ -105,20 +105,20 @@ class RequestScorer:
         Parameters
         ----------
         root
-            Where the project's own hook is found, if there is one.
+            Folder with the project's feature hook, if it has one.
         lookups
-            Into the online store; not needed by a program without joins and windows.
+            Look-ups in the online store; not needed by a program without joins and windows.
         carried
-            Base columns to read where they are given, besides what the features need.
+            Base columns to read if the rows have them, besides the inputs of the features.
         policies
-            What `serve.columns` says.
+            The setting `serve.columns`.
 
         Raises
         ------
         NotFound
             If there is no bundle, or the store has nothing for its feature program.
         DataRefused
-            If the bundle isn't as it was written.
+            If the bundle is damaged.
         """
         bundle = bundles.load(folder)
         with refuse_malformed(f"the model bundle in {folder}", _HINT):
@@ -128,93 +128,95 @@ class RequestScorer:
         return scorer if lookups is None else scorer.looking_into(lookups)
 
     def looking_into(self, lookups: Lookups) -> RequestScorer:
-        """The same, with what its features look up.
+        """A copy of this scorer that looks up its features' inputs in the online store.
 
         Raises
         ------
         NotFound
             If the store has nothing for its feature program.
         """
-        found = copy(self)
+        scorer = copy(self)
         if self.program.plans:
-            found.entries = lookups.entries(self.program, self._requests.tables)
-        return found
+            scorer.entries = lookups.entries(self.program, self._requests.tables)
+        return scorer
 
     @property
     def needs_store(self) -> bool:
-        """Whether its features look anything up."""
+        """Whether its features need look-ups in the online store."""
         return bool(self._requests.tables)
 
     def read(self, rows: Sequence[Mapping[str, Any]]) -> ParsedRows:
-        """Rows as JSON gives them, typed, with derived columns and the moment of prediction."""
-        return self._started(self.inputs.read(rows))
+        """Parse rows from JSON: typed values, derived columns and the prediction time."""
+        return self._start(self.inputs.read(rows))
 
     def read_frame(self, frame: pl.DataFrame, *, thorough: bool = False) -> ParsedRows:
-        """The same for a table; with ``thorough``, every error of every row."""
+        """Parse a table; with ``thorough``, report every error of every row."""
         read = self.inputs.read_frame(frame, thorough=thorough)
-        return self._started(read, thorough=thorough)
+        return self._start(read, thorough=thorough)
 
     def score(self, started: pl.DataFrame) -> ScoredRows:
-        """Features and predictions of rows that ``read`` gave.
+        """Compute features and predictions of rows that ``read`` parsed.
 
         Raises
         ------
-        Unscorable
-            If an expression of the feature program can't take a value of theirs.
+        UnscorableValue
+            If an expression of the feature program can't be computed for one of their values.
         """
         if self.entries is None:
-            remembered = LookupCache(self._requests.tables, lambda _, keys: [None] * len(keys))
+            cache = LookupCache(self._requests.tables, lambda _, keys: [None] * len(keys))
         else:
-            remembered = self.entries.refreshed()
-        if started.height < _MANY:
+            cache = self.entries.refreshed()
+        if started.height < _QUERY_ROWS:
             with refusing_values():
-                features, misses = self._requests.features(started, remembered)
+                features, misses = self._requests.features(started, cache)
             matrix = self.bundle.encoder.transform_columns(features)
         else:
             with refusing_values():
-                table, misses = self._requests.table(started, remembered)
+                table, misses = self._requests.table(started, cache)
             features = plain_columns(table)
             numbers = {name: c for name, c in table.items() if c.dtype.is_numeric()}
             matrix = self.bundle.encoder.transform_columns({**features, **numbers})
         return ScoredRows(features, matrix, self.bundle.predict_matrix(matrix), misses)
 
     def explain(self, scored: ScoredRows, between: Callable[[], None] = lambda: None) -> Floats:
-        """How much each feature adds to the output of each row, (rows, features).
+        """Contribution of each feature to the output of each row, (rows, features).
 
-        Of the predicted class (binary: the positive one) or the value: what the output loses where
-        the feature isn't known (occlusion; Zeiler and Fergus 2014). The same for all families.
+        A contribution is the drop of the output when the feature is set to missing (occlusion;
+        Zeiler and Fergus 2014). The output is the probability of the predicted class (binary: of
+        the positive one), or the predicted value. The method is the same for all families.
 
         Parameters
         ----------
         between
-            Called before each piece, of which none takes much memory; what it raises ends it.
+            Called before each chunk; an exception that it raises ends the computation. Chunks
+            bound the memory.
         """
         encoder = self.bundle.encoder
         rows, width = len(scored.matrix), len(encoder.kinds)
-        # Feature by feature all of its columns.
-        owned = np.array(encoder.owners) == np.array(list(encoder.kinds))[:, None]
-        chosen = np.ones(rows, dtype=np.int64)
+        # (features, matrix columns): whether the column encodes the feature.
+        encodes = np.array(encoder.owners) == np.array(list(encoder.kinds))[:, None]
+        class_codes = np.ones(rows, dtype=np.int64)
         if scored.output.ndim > 1 and scored.output.shape[1] != 2:  # noqa: PLR2004 - more classes
-            chosen = scored.output.argmax(axis=1)
-        without = np.zeros(rows * width)
-        step = max(1, _FLOATS // max(1, owned.shape[1]))
+            class_codes = scored.output.argmax(axis=1)
+        occluded = np.zeros(rows * width)
+        step = max(1, _EXPLAINED_VALUES // max(1, encodes.shape[1]))
         for start in range(0, rows * width, step):
             between()
             pairs = np.arange(start, min(start + step, rows * width))
             row, feature = pairs // width, pairs % width
-            blanked = scored.matrix[row]
-            blanked[owned[feature]] = np.nan
-            output = self.bundle.predict_matrix(blanked)
-            without[pairs] = (
-                output if output.ndim == 1 else output[np.arange(len(row)), chosen[row]]
+            masked = scored.matrix[row]
+            masked[encodes[feature]] = np.nan
+            output = self.bundle.predict_matrix(masked)
+            occluded[pairs] = (
+                output if output.ndim == 1 else output[np.arange(len(row)), class_codes[row]]
             )
-        given: Floats = scored.output
-        if given.ndim > 1:
-            given = given[np.arange(rows), chosen]
-        return given[:, None] - without.reshape(rows, width)
+        outputs: Floats = scored.output
+        if outputs.ndim > 1:
+            outputs = outputs[np.arange(rows), class_codes]
+        return outputs[:, None] - occluded.reshape(rows, width)
 
-    def _started(self, read: ParsedRows, *, thorough: bool = False) -> ParsedRows:
-        """Derived columns and moments; a row without a moment of prediction can't be scored."""
+    def _start(self, read: ParsedRows, *, thorough: bool = False) -> ParsedRows:
+        """Add derived columns and the prediction time; a row without that time is an error."""
         read = self._policies.apply(read, thorough=thorough)
         if not read.frame.height:
             return read
@@ -227,25 +229,25 @@ class RequestScorer:
         if outside is None and not frame.get_column(AT).null_count():
             return started
         at = self.program.predict_at
-        assert at is not None  # noqa: S101 - there is a moment
+        assert at is not None  # noqa: S101 - the frame has the column
         where = ", ".join(c for c in at.columns)
-        known = frame.get_column(AT).is_not_null()
+        valid = frame.get_column(AT).is_not_null()
         if outside is not None:
-            known &= ~outside.fill_null(value=False)
+            valid &= ~outside.fill_null(value=False)
         errors = [
             RowError(read.index[i], where, None, f"no moment of prediction follows from {at.sql!r}")
-            for i in (~known).arg_true()
+            for i in (~valid).arg_true()
         ]
-        return started.only(known, errors)
+        return started.only(valid, errors)
 
 
 @contextmanager
 def refusing_values() -> Iterator[None]:
-    """What Polars can't compute of a row's values, as a refusal of the data.
+    """Turn Polars' errors about values of the rows into a refusal of the data.
 
     Raises
     ------
-    Unscorable
+    UnscorableValue
         Instead of Polars' error.
     """
     from polars.exceptions import ComputeError, InvalidOperationError, PanicException
@@ -258,9 +260,9 @@ def refusing_values() -> Iterator[None]:
 
 
 def _rules(folder: Path) -> Mapping[str, Any]:
-    """What `validate` asks of the base source's columns; a bundle before register has none."""
+    """Validation rules of the base source's columns; none before the register stage."""
     if not (folder / "schema.json").is_file():
         return {}
     schema = read_json(folder / "schema.json")
-    found: Mapping[str, Any] = schema["sources"][schema["base"]]["rules"].get("columns", {})
-    return found
+    columns: Mapping[str, Any] = schema["sources"][schema["base"]]["rules"].get("columns", {})
+    return columns

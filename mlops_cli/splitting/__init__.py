@@ -1,1 +1,1 @@
-"""Which rows are for training, validation and test, and the folds within them."""
+"""Split of the rows into train, validation and test, and the folds within them."""

@@ -1,4 +1,4 @@
-"""Which known rows teach and which decide in the search: folds of a cross-validation, or one."""
+"""Folds of the search: cross-validation over train and validation rows, or one hold-out fold."""
 
 from __future__ import annotations
 
@@ -16,70 +16,74 @@ if TYPE_CHECKING:
 
 __all__ = ["Fold", "cross_validation", "fold_parts", "hold_out", "strata"]
 
-_STRATA = 10
-"""The values of a regression's target are spread over the folds by so many quantiles."""
+_QUANTILES = 10
+"""Number of quantiles by which folds of a regression are stratified."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows that teach and rows that decide, as positions (n,) or a slice of the matrix."""
+    """Rows to fit on and rows to score, as positions (n,) or a slice of the matrix."""
 
     fit: Ids | slice
     score: Ids | slice
 
 
 def hold_out(rows: int, validation: int) -> list[Fold]:
-    """One fold: the first rows teach, the ``validation`` rows that follow decide."""
+    """Make one fold: fit on the first rows, score on the ``validation`` rows that follow."""
     return [Fold(slice(0, rows), slice(rows, rows + validation))]
 
 
 def cross_validation(
     units: Ids, classes: Ids | None, folds: int, seed: int, *, grouped: bool
 ) -> list[Fold]:
-    """Deal rows into folds; each decides once, taught by the others.
+    """Assign rows to folds; each fold is scored once, and fitted on the others.
 
     Parameters
     ----------
     units
-        Rows of the same number stay together, (n,), numbered from 0.
+        Unit of each row, (n,), numbered from 0; rows of a unit stay in one fold.
     classes
-        Class of each row, (n,): each fold gets its share of every class.
+        Class of each row, (n,), by which folds are stratified.
     folds
-        How many; there are no more than units.
+        Number of folds; at most the number of units.
     seed
-        Of the dealing.
+        Random seed of the assignment.
     grouped
-        Units are large and of unlike sizes: folds are made alike in rows, not in classes.
+        Whether units are large and differ in size. Then folds are balanced by rows, not classes.
     """
     count = int(units.max()) + 1
     folds = max(2, min(folds, count))
     order = np.random.default_rng(seed).permutation(count)
-    where = np.empty(count, dtype=np.int64)
+    fold_of_unit = np.empty(count, dtype=np.int64)
     if grouped:
         sizes = np.bincount(units, minlength=count)
-        filled = np.zeros(folds, dtype=np.int64)
+        fold_sizes = np.zeros(folds, dtype=np.int64)
         for unit in order[np.argsort(-sizes[order], kind="stable")]:
-            where[unit] = filled.argmin()
-            filled[where[unit]] += sizes[unit]
+            fold_of_unit[unit] = fold_sizes.argmin()
+            fold_sizes[fold_of_unit[unit]] += sizes[unit]
     else:
         if classes is not None:
-            first = np.zeros(count, dtype=np.int64)
-            first[units[::-1]] = classes[::-1]
-            order = order[np.argsort(first[order], kind="stable")]
-        where[order] = np.arange(count) % folds
-    codes = where[units]
-    parts = [(codes == fold) for fold in range(folds)]
-    return [Fold(np.flatnonzero(~part), np.flatnonzero(part)) for part in parts if part.any()]
+            class_of_unit = np.zeros(count, dtype=np.int64)
+            class_of_unit[units[::-1]] = classes[::-1]
+            order = order[np.argsort(class_of_unit[order], kind="stable")]
+        fold_of_unit[order] = np.arange(count) % folds
+    fold_of_row = fold_of_unit[units]
+    masks = [(fold_of_row == fold) for fold in range(folds)]
+    return [
+        Fold(np.flatnonzero(~is_scored), np.flatnonzero(is_scored))
+        for is_scored in masks
+        if is_scored.any()
+    ]
 
 
 def strata(y: Truth, classes: int) -> Ids:
-    """What the folds shall have equal shares of: classes, or the quantiles of values, (n,)."""
+    """Compute the strata of folds, (n,): class codes, or quantiles of a regression's target."""
     if classes:
         return y.astype(np.int64)
     ranks = np.argsort(np.argsort(y, kind="stable"), kind="stable")
-    return ranks * _STRATA // max(1, len(y))
+    return ranks * _QUANTILES // max(1, len(y))
 
 
 def fold_parts(folds: Sequence[Fold]) -> tuple[Ids | slice, ...]:
-    """Each fold's place among all deciding rows."""
+    """Give the positions of each fold's rows among all scored rows."""
     return (slice(None),) if len(folds) == 1 else tuple(fold.score for fold in folds)

@@ -1,4 +1,4 @@
-"""Splits as the model stages read them: features, target, and which features there are."""
+"""Readers of the splits for the model stages: features, target, and the list of features."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ __all__ = ["feature_kinds", "read_split", "read_target"]
 
 
 def feature_kinds(program: dict[str, Any]) -> dict[str, str]:
-    """Feature -> number, boolean or category, in the model's order, from a compiled program.
+    """Map each feature of a compiled program to its kind: number, boolean or category.
+
+    The order is the model's.
 
     Raises
     ------
     DataRefused
-        If the program makes no feature.
+        If the program has no features.
     """
     kinds = dict(program["features"])
     if not kinds:
@@ -43,7 +45,7 @@ def read_split(
     seed: int = 0,
     also: Sequence[str | None] = (),
 ) -> pl.DataFrame:
-    """A split's features, target, and time where there is one, in the file's order.
+    """Read features, target and time (if there is one) of a split, in the file's order.
 
     Parameters
     ----------
@@ -52,46 +54,46 @@ def read_split(
     name
         train, validation or test.
     kinds
-        The features.
+        The features, with their kinds.
     rows
-        At most so many rows, sampled without replacement; only they are held in memory.
+        Maximum rows, sampled without replacement; only these are held in memory.
     seed
-        Of the sample.
+        Random seed of the sample.
     also
-        Further columns, where the split has them.
+        Further columns to read, if the split has them.
 
     Raises
     ------
     NotFound
-        If the split isn't there.
+        If the split doesn't exist.
     DataRefused
         If it has no rows, or lacks a feature.
     """
-    table, total = _checked(layout, name, (*kinds, TARGET))
+    table, total = _scan_split(layout, name, (*kinds, TARGET))
     names = table.collect_schema().names()
-    more = [name for name in (TIME, *also) if name in names]
-    table = table.select(list(dict.fromkeys([*kinds, TARGET, *more])))
+    extra_columns = [name for name in (TIME, *also) if name in names]
+    table = table.select(list(dict.fromkeys([*kinds, TARGET, *extra_columns])))
     if rows is not None and rows < total:
-        table = table.filter(_sample(total, rows, seed))
+        table = table.filter(_sample_mask(total, rows, seed))
     return table.collect(engine="streaming")
 
 
 def read_target(layout: Layout, name: str, kinds: dict[str, str]) -> pl.Series:
-    """The target of all rows of a split, which has all features.
+    """Read the target of all rows of a split, and check that it has all features.
 
     Raises
     ------
     NotFound
-        If the split isn't there.
+        If the split doesn't exist.
     DataRefused
         If it has no rows, or lacks a feature.
     """
-    table, _ = _checked(layout, name, (*kinds, TARGET))
+    table, _ = _scan_split(layout, name, (*kinds, TARGET))
     return table.select(TARGET).collect().to_series()
 
 
-def _checked(layout: Layout, name: str, columns: Sequence[str]) -> tuple[pl.LazyFrame, int]:
-    """A split that has rows and these columns, and how many rows."""
+def _scan_split(layout: Layout, name: str, columns: Sequence[str]) -> tuple[pl.LazyFrame, int]:
+    """Scan a split that must have rows and these columns, and count its rows."""
     path = layout.split(name)
     table = parquet.scan(path)
     names = table.collect_schema().names()
@@ -109,9 +111,9 @@ def _checked(layout: Layout, name: str, columns: Sequence[str]) -> tuple[pl.Lazy
     return table, total
 
 
-def _sample(total: int, rows: int, seed: int) -> pl.Series:
+def _sample_mask(total: int, rows: int, seed: int) -> pl.Series:
     import numpy as np
 
-    chosen = np.zeros(total, dtype=bool)
-    chosen[np.random.default_rng(seed).choice(total, rows, replace=False)] = True
-    return pl.Series(chosen)
+    mask = np.zeros(total, dtype=bool)
+    mask[np.random.default_rng(seed).choice(total, rows, replace=False)] = True
+    return pl.Series(mask)

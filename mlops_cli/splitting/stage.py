@@ -1,4 +1,4 @@
-"""Split: the feature table into train, validation and test, with proof that nothing leaks."""
+"""The split stage: the feature table into train, validation and test, with leakage checks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["run"]
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
-    """Make ``data/splits`` from ``data/features``.
+    """Write ``data/splits`` from ``data/features``.
 
     Raises
     ------
     BadParams
-        If the column to split by isn't there.
+        If the column to split by doesn't exist.
     DataRefused
         If a split is empty, or a check for leakage fails.
     """
@@ -39,24 +39,24 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         folder.mkdir()
         for code, name in enumerate(SPLITS):
             progress.update(name, code, len(SPLITS))
-            # Row numbers ascend, so the set of them can be looked up while streaming.
-            mine = rows.filter(codes == code)
-            part = table.filter(_in(mine))
-            parquet.sink(part, folder / f"{name}.parquet")
-            report["splits"][name] = _facts(folder / f"{name}.parquet")
+            # Row numbers ascend, so they can be looked up as a set while streaming.
+            split_rows = rows.filter(codes == code)
+            split = table.filter(_is_row_in(split_rows))
+            parquet.sink(split, folder / f"{name}.parquet")
+            report["splits"][name] = _describe(folder / f"{name}.parquet")
         report["left out"] = int((codes == strategies.LEFT_OUT).sum())
         write_json(layout.split_report, report)
     return _summary(report)
 
 
-def _in(rows: pl.Series) -> pl.Expr:
+def _is_row_in(rows: pl.Series) -> pl.Expr:
     import polars as pl
 
     return pl.col(ROW).is_in(rows.implode())
 
 
 def _assign(params: Params, table: pl.LazyFrame, features: list[str]) -> tuple[Any, dict[str, Any]]:
-    """The rows' codes, and the report so far."""
+    """Assign rows to splits; return their codes, and the report of the strategy and checks."""
     import polars as pl
 
     rules, seed = params.split, params.project.seed
@@ -96,28 +96,28 @@ def _assign(params: Params, table: pl.LazyFrame, features: list[str]) -> tuple[A
 
 
 def _share(value: float | str) -> float:
-    # params.yaml allows a span only for the strategy 'time'.
+    # Only the strategy 'time' allows a span in params.yaml.
     assert isinstance(value, float)  # noqa: S101
     return value
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    """Rows, time range, and class shares (or the mean) of one split."""
+def _describe(path: Path) -> dict[str, Any]:
+    """Describe a split: rows, time range, and class shares or mean of the target."""
     import polars as pl
 
     table = parquet.scan(path)
     schema = table.collect_schema()
     facts: dict[str, Any] = {"rows": parquet.count(path)}
     if TIME in schema:
-        least, most = (
+        first, last = (
             table.select(pl.min(TIME).alias("a"), pl.max(TIME).alias("b")).collect().row(0)
         )
-        facts["time"] = [_iso(least), _iso(most)]
+        facts["time"] = [_format_iso(first), _format_iso(last)]
     target = table.select(TARGET).collect()[TARGET]
-    if target.dtype.is_float() or target.n_unique() > 50:  # noqa: PLR2004 - more than one can read
+    if target.dtype.is_float() or target.n_unique() > 50:  # noqa: PLR2004 - too many to read
         values = pl.col(TARGET).cast(pl.Float64)
         mean = table.select(values.mean()).collect().item()
-        if not math.isfinite(mean):  # the sum is too large for a float
+        if not math.isfinite(mean):  # the sum overflows a float
             mean = table.select((values / facts["rows"]).sum()).collect().item()
         facts["target_mean"] = float(f"{mean:.6g}")
     else:
@@ -126,7 +126,7 @@ def _facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _iso(moment: dt.datetime) -> str:
+def _format_iso(moment: dt.datetime) -> str:
     return moment.isoformat()
 
 
@@ -135,12 +135,12 @@ def _summary(report: dict[str, Any]) -> Summary:
     for name, facts in report["splits"].items():
         start, end = facts.get("time", ("", ""))
         shares = facts.get("target")
-        label = (
+        target_text = (
             f"mean {facts['target_mean']:g}"
             if shares is None
             else ", ".join(f"{c} {s:.1%}" for c, s in list(shares.items())[:4])
         )
-        rows.append((name, facts["rows"], start[:16], end[:16], label))
+        rows.append((name, facts["rows"], start[:16], end[:16], target_text))
     sizes = " / ".join(f"{facts['rows']:,}" for facts in report["splits"].values())
     return Summary(
         f"{sizes} rows to train / validate / test, by {report['strategy']}",

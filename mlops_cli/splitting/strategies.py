@@ -1,7 +1,7 @@
-"""Which rows teach, decide and judge: assignments, and checks that nothing leaks across.
+"""Split strategies: assign rows to train, validation and test, and check for leakage.
 
-An assignment is an array of codes, one per row: 0, 1, 2 for train, validation, test (the order
-of ``layout.SPLITS``), and -1 for rows left out by a gap.
+An assignment is an array of codes, one for each row: 0, 1, 2 for train, validation, test (the
+order of ``layout.SPLITS``), and -1 for rows that a gap leaves out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LEFT_OUT = -1
 
 
 def dense_ids(values: pl.Series) -> Ids:
-    """Number equal values alike: 0 for the first distinct value, 1 for the second, ..."""
+    """Number distinct values in order of appearance: 0 for the first one, 1 for the second, ..."""
     import numpy as np
 
     _, first, inverse = np.unique(values.to_numpy(), return_index=True, return_inverse=True)
@@ -46,43 +46,43 @@ def dense_ids(values: pl.Series) -> Ids:
 
 
 def repeats_rows(units: Ids) -> bool:
-    """Whether equal rows are this table's nature rather than copies of one observation.
+    """Whether equal rows are separate observations rather than copies of one observation.
 
-    Copies must not stand on both sides of a split. But where most rows have an equal one (few
-    columns, few values), equal rows are separate observations, and keeping them together would
-    leave nothing to split.
+    Copies must not be on both sides of a split. But if most rows have an equal one (few columns
+    with few values), equal rows are separate observations, and keeping them together would leave
+    nothing to split.
     """
     return bool(len(units) and (units.max() + 1) * 2 < len(units))
 
 
 def at_random(units: Ids, classes: Ids | None, validation: float, test: float, seed: int) -> Codes:
-    """Assign at random; rows of one unit stay together, classes keep their shares if given.
+    """Assign at random: rows of a unit stay together, and classes, if given, keep their shares.
 
     Parameters
     ----------
     units
-        Row -> unit (equal rows, say), dense.
+        Unit of each row, such as equal rows, as dense numbers.
     classes
-        Row -> class, to stratify by; a unit counts for the rarest class of its rows, so that
-        the few rows of a class are dealt among themselves.
+        Class of each row, to stratify by. A unit counts for the rarest class of its rows, so that
+        the few rows of a rare class are spread over the splits.
     validation, test
         Shares of the rows.
     """
     import numpy as np
 
     size = np.bincount(units)
-    stratum = np.zeros(len(size), np.int64) if classes is None else _rarest(units, classes)
+    strata = np.zeros(len(size), np.int64) if classes is None else _rarest_class(units, classes)
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(size))
-    of_unit = np.zeros(len(size), np.int8)
-    for each in np.unique(stratum):
-        mine = shuffled[stratum[shuffled] == each]
-        of_unit[mine] = _fill(size[mine], validation, test)
-    return of_unit[units]
+    code_of_unit = np.zeros(len(size), np.int8)
+    for stratum in np.unique(strata):
+        units_of_stratum = shuffled[strata[shuffled] == stratum]
+        code_of_unit[units_of_stratum] = _assign_shares(size[units_of_stratum], validation, test)
+    return code_of_unit[units]
 
 
-def _rarest(units: Ids, classes: Ids) -> Ids:
-    """Unit -> the class of its rows that has the fewest rows of all."""
+def _rarest_class(units: Ids, classes: Ids) -> Ids:
+    """Find the rarest class among the rows of each unit."""
     import numpy as np
 
     rows = np.bincount(classes)[classes]
@@ -93,30 +93,30 @@ def _rarest(units: Ids, classes: Ids) -> Ids:
 def by_group(groups: pl.Series, validation: float, test: float, seed: int) -> Codes:
     """Assign whole groups, in the order of a seeded hash of their names.
 
-    A group's place in that order doesn't depend on the other groups, so that most groups stay
-    where they are when new data comes in. Rows without a group count as one group.
+    The hash of a group doesn't depend on the other groups, so most groups keep their split when
+    new data arrives. Rows without a group count as one group.
     """
     import numpy as np
     import polars as pl
 
-    named = groups.cast(pl.String).fill_null("").alias("g")
-    sizes = named.value_counts().sort("g")
+    names = groups.cast(pl.String).fill_null("").alias("g")
+    sizes = names.value_counts().sort("g")
     digests = [
         hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=16).digest() for name in sizes["g"]
     ]
     ordered = sizes[sorted(range(len(digests)), key=digests.__getitem__)]
-    codes = _fill(ordered["count"].to_numpy(), validation, test)
-    table = dict(zip(ordered["g"], codes.tolist(), strict=True))
-    return cast("Codes", np.array([table[name] for name in named], dtype=np.int8))
+    codes = _assign_shares(ordered["count"].to_numpy(), validation, test)
+    code_of_group = dict(zip(ordered["g"], codes.tolist(), strict=True))
+    return cast("Codes", np.array([code_of_group[name] for name in names], dtype=np.int8))
 
 
-def _fill(sizes: NDArray[np.int64], validation: float, test: float) -> Codes:
-    """Codes for units of these sizes, in order: test first, then validation, the rest train."""
+def _assign_shares(sizes: NDArray[np.int64], validation: float, test: float) -> Codes:
+    """Assign units of these sizes in order: test first, then validation, the rest to train."""
     import numpy as np
 
-    # A unit goes where its middle falls, so that a large one doesn't overshoot by all of it.
-    middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-    return np.select([middle < test, middle < test + validation], [2, 1], 0).astype(np.int8)
+    # A unit goes where its midpoint is, so a large one overshoots by at most half of its size.
+    midpoint = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
+    return np.select([midpoint < test, midpoint < test + validation], [2, 1], 0).astype(np.int8)
 
 
 def by_time(
@@ -126,23 +126,23 @@ def by_time(
     gap: str | None,
     until: dt.datetime | None,
 ) -> tuple[Codes, dict[str, dt.datetime]]:
-    """Assign by time: train, then validation, then test, each later than the one before.
+    """Assign by time: train, then validation, then test, each later than the previous one.
 
     Parameters
     ----------
     times
-        Datetime[us, UTC], one per row.
+        Time of each row, Datetime[us, UTC].
     validation, test
         A share of the rows, or a span before the end of the data.
     gap
-        Span before validation and before test whose rows are left out.
+        Span before validation and before test; its rows are left out.
     until
         The end of the data (the data clock); by default just after the newest row.
 
     Returns
     -------
     codes, boundaries
-        The first moment of validation and of test.
+        The first times of validation and of test.
     """
     import numpy as np
 
@@ -158,7 +158,7 @@ def by_time(
         )
     share = validation
     if isinstance(validation, float):
-        # A share is of all rows, and here only the earlier ones are left.
+        # The share refers to all rows, but only those before the test rows are left here.
         share = min(1.0, validation * len(ordered) / len(earlier))
     validation_from = _boundary(earlier, share, test_from)
     codes = np.select(
@@ -167,8 +167,8 @@ def by_time(
     if gap is not None:
         for boundary in (validation_from, test_from):
             start = subtract(boundary, gap)
-            within = ((times >= start) & (times < boundary)).to_numpy()
-            codes[within] = LEFT_OUT
+            in_gap = ((times >= start) & (times < boundary)).to_numpy()
+            codes[in_gap] = LEFT_OUT
     return codes, {"validation": validation_from, "test": test_from}
 
 
@@ -188,41 +188,43 @@ def check(
     groups: pl.Series | None = None,
     times: pl.Series | None = None,
 ) -> dict[str, str]:
-    """Prove that nothing leaks: each check by name, with what it found.
+    """Check that nothing leaks between splits; return the result of each check by name.
 
     Parameters
     ----------
     rows
-        The rows' numbers: none may come twice.
+        Row numbers, which must be unique.
     units
-        If given, equal units may not be on two sides.
+        If given, rows of a unit must be in one split.
     groups
-        If given, a group may not be on two sides.
+        If given, rows of a group must be in one split.
     times
-        If given, each split must lie wholly after the one before.
+        If given, each split must be later than the previous one.
 
     Raises
     ------
     DataRefused
-        For the first check that doesn't hold.
+        If a check fails; the first one is reported.
     """
     for code, name in enumerate(names):
         if not (codes == code).any():
-            many = f"{len(codes)} rows in all"
-            many += "" if groups is None else f", of {groups.n_unique()} groups"
+            detail = f"{len(codes)} rows in all"
+            detail += "" if groups is None else f", of {groups.n_unique()} groups"
             raise DataRefused(
-                f"the {name} split is empty ({many})",
+                f"the {name} split is empty ({detail})",
                 "Change split.validation or split.test, or bring more data.",
             )
     if rows.n_unique() != len(rows):
-        raise DataRefused("a row is there twice in the feature table", "Run featurize again.")
-    found = {"each row once": "holds"}
+        raise DataRefused("a row occurs twice in the feature table", "Run featurize again.")
+    results = {"each row once": "holds"}
     if units is not None:
-        _same_side(codes, units, "equal rows")
-        found["equal rows on one side"] = "holds"
+        _require_same_split(codes, units, "equal rows")
+        results["equal rows on one side"] = "holds"
     if groups is not None:
-        _same_side(codes, dense_ids(groups.cast(str).fill_null("")), f"rows of one {groups.name}")
-        found["groups on one side"] = "holds"
+        _require_same_split(
+            codes, dense_ids(groups.cast(str).fill_null("")), f"rows of one {groups.name}"
+        )
+        results["groups on one side"] = "holds"
     if times is not None:
         moments = times.to_physical().to_numpy()
         for earlier, later in ((0, 1), (1, 2)):
@@ -231,33 +233,33 @@ def check(
                     f"rows of {names[later]} are not later than all rows of {names[earlier]}",
                     "Their times overlap: check `time` of the base source.",
                 )
-        found["time order"] = "holds"
-    return found
+        results["time order"] = "holds"
+    return results
 
 
-def _same_side(codes: Codes, ids: Ids, what: str) -> None:
+def _require_same_split(codes: Codes, ids: Ids, what: str) -> None:
     import numpy as np
 
-    used = codes >= 0
+    assigned = codes >= 0
     low = np.full(int(ids.max()) + 1, 127, np.int8)
     high = np.full(int(ids.max()) + 1, -1, np.int8)
-    np.minimum.at(low, ids[used], codes[used])
-    np.maximum.at(high, ids[used], codes[used])
-    broken = int(((high >= 0) & (low != high)).sum())
-    if broken:
+    np.minimum.at(low, ids[assigned], codes[assigned])
+    np.maximum.at(high, ids[assigned], codes[assigned])
+    violations = int(((high >= 0) & (low != high)).sum())
+    if violations:
         raise DataRefused(
-            f"{what} stand on both sides of the split in {broken} cases",
-            "The model would be judged by what it has seen; split by group.",
+            f"{what} stand on both sides of the split in {violations} cases",
+            "The model would be tested on rows that it has seen; split by group.",
         )
 
 
 def require_column(column: str | None, known: Sequence[str], setting: str) -> None:
-    """Refuse a split by a column that the feature table doesn't have.
+    """Require that the feature table has the column to split by.
 
     Raises
     ------
     BadParams
-        Naming the setting.
+        If the column doesn't exist; the message names the setting.
     """
     if column is not None and column not in known:
         raise BadParams(

@@ -1,1 +1,1 @@
-"""The search for a model's settings and the fit of the candidate: stages tune and train."""
+"""Hyperparameter search and final fit of the model: the stages tune and train."""

@@ -1,4 +1,4 @@
-"""The rows that may teach or decide, train and validation, as matrices, labels and folds."""
+"""Train and validation rows as a feature matrix, labels and folds."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ __all__ = ["TrainingData", "load_training_data"]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Train and validation of a project; the test split is none of this.
+    """Train and validation rows of a project, without the test split.
 
     Parameters
     ----------
     layout
-        Where the project's files are.
+        Paths of the project's files.
     kinds
-        The features.
+        Feature -> kind.
     split
-        How the splits were made: folds are made alike.
+        Settings of the splits; folds follow the same strategy.
     rules
-        Weights, objective and monotone features.
+        Row weights, objective and monotone features.
     targets
-        Of both splits, by name.
+        Split -> labels, for train and validation.
     """
 
     layout: Layout
@@ -60,25 +60,27 @@ class TrainingData:
 
     @property
     def rows(self) -> dict[str, int]:
-        """Rows of each split."""
+        """Number of rows of each split."""
         return {name: len(target) for name, target in self.targets.items()}
 
     @cached_property
     def both(self) -> pl.DataFrame:
-        """All rows, those of train first."""
+        """The rows of both splits, train first."""
         return pl.concat(self._read(name) for name in self.targets)
 
     def _read(self, name: str, rows: int | None = None, seed: int = 0) -> pl.DataFrame:
-        also = (self.split.group, self.rules.weight)
-        return read_split(self.layout, name, self.kinds, rows, seed, also)
+        columns = (self.split.group, self.rules.weight)
+        return read_split(self.layout, name, self.kinds, rows, seed, columns)
 
     def truth(self, labels: LabelCodec, plan: SearchPlan) -> npt.NDArray[Any]:
-        """Labels of the rows that decide.
+        """Encoded labels of the rows on which trials are scored.
+
+        With cross-validation these are all rows, else the rows of the validation split.
 
         Raises
         ------
         DataRefused
-            If validation has a class that train lacks, or one class only where it decides alone.
+            If validation has a class that train lacks, or only one class without cross-validation.
         """
         y = labels.encode(self.targets["validation"], "the validation split")
         if plan.crossed:
@@ -95,16 +97,16 @@ class TrainingData:
         return y
 
     def folds(self, plan: SearchPlan, labels: LabelCodec, seed: int) -> list[Fold]:
-        """Which rows teach and which decide."""
+        """Training and validation rows of each fold; one fold without cross-validation."""
         if not plan.crossed:
             return hold_out(plan.rows, self.rows["validation"])
         classes = len(labels.classes)
         grouped = self.split.strategy == "grouped"
         strat = None if grouped else strata(self.truth(labels, plan), classes)
-        return cross_validation(self._units(), strat, plan.folds, seed, grouped=grouped)
+        return cross_validation(self._fold_units(), strat, plan.folds, seed, grouped=grouped)
 
     def judge(self, plan: SearchPlan, labels: LabelCodec, metric: Metric, seed: int) -> CvScorer:
-        """Scores a prediction for all rows that decide."""
+        """Build the scorer of predictions for all validation rows."""
         frame = self.both if plan.crossed else self._read("validation")
         weight = fit_weights(frame, self.rules.weight)
         parts = fold_parts(self.folds(plan, labels, seed))
@@ -113,7 +115,7 @@ class TrainingData:
     def problem(
         self, plan: SearchPlan, labels: LabelCodec, metric: Metric, *, seed: int, patience: int
     ) -> CvObjective:
-        """What the trials are judged on."""
+        """Build the objective of the trials, from at most ``plan.rows`` training rows."""
         import numpy as np
 
         truth = self.truth(labels, plan)
@@ -129,16 +131,16 @@ class TrainingData:
         return CvObjective(task, metric, seed, X, y, folds, patience, weight)
 
     def whole(self, problem: CvObjective, plan: SearchPlan, labels: LabelCodec) -> CvObjective:
-        """The same with all rows of train; the validation split decides."""
-        full = replace(plan, rows=self.rows["train"])
+        """The same objective with all rows of train, scored on the validation split."""
+        full_plan = replace(plan, rows=self.rows["train"])
         return self.problem(
-            full, labels, problem.metric, seed=problem.seed, patience=problem.patience
+            full_plan, labels, problem.metric, seed=problem.seed, patience=problem.patience
         )
 
     def all_of(
         self, plan: SearchPlan, labels: LabelCodec, metric: Metric, *, seed: int, patience: int
     ) -> CvObjective:
-        """The problem whose matrix has every row, for the last fits."""
+        """Build the objective whose matrix has all rows, for the final fits."""
         import numpy as np
 
         encoder = Encoder.fit(self.both, self.kinds)
@@ -149,28 +151,28 @@ class TrainingData:
         return CvObjective(task, metric, seed, X, y, folds, patience, weight)
 
     def _task(self, labels: LabelCodec, encoder: Encoder, y: npt.NDArray[Any]) -> TaskInfo:
-        """The task of these labels, after checking that the objective can learn from them."""
+        """Describe the task, after checking that the objective is defined for the labels."""
         check_target(y, self.rules.objective, "train and validation")
         return task_info(labels.type, len(labels.classes), self.rules, encoder)
 
-    def _units(self) -> npt.NDArray[np.int64]:
-        """Rows of one number stay in one fold: those of a group, or equal ones."""
+    def _fold_units(self) -> npt.NDArray[np.int64]:
+        """A number per row; rows with the same number (a group, or duplicates) share a fold."""
         import numpy as np
 
         if self.split.group is not None:
             return dense_ids(self.both[self.split.group].cast(pl.String).fill_null(""))
-        hashed = self.both.select(pl.struct(list(self.kinds)).hash(seed=0)).to_series()
-        units = dense_ids(hashed)
+        row_hashes = self.both.select(pl.struct(list(self.kinds)).hash(seed=0)).to_series()
+        units = dense_ids(row_hashes)
         return np.arange(len(units)) if repeats_rows(units) else units
 
 
 def load_training_data(split: Split, rules: Train, layout: Layout) -> TrainingData:
-    """What is known of a project that has been split.
+    """Load the train and validation rows of a project, after stage split.
 
     Raises
     ------
     NotFound
-        If a split isn't there.
+        If a split is missing.
     DataRefused
         If a split has no rows, or lacks a feature.
     """

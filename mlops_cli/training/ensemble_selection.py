@@ -1,4 +1,4 @@
-"""Which models together: greedy selection over predictions that none of them was taught by."""
+"""Greedy ensemble selection on validation predictions (Caruana et al. 2004)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["select"]
 
 _STEPS = 25
-_LEAST_GAIN = 1e-6
-"""A smaller relative gain is rounding, not a better ensemble."""
+_MIN_GAIN = 1e-6
+"""Minimum relative gain; a smaller one is a rounding error."""
 
 
 def select(
@@ -27,47 +27,49 @@ def select(
     members: int,
     cost: float,
 ) -> dict[int, float]:
-    """Add the model that makes the mean best, again and again, with replacement.
+    """Add the model that improves the mean prediction most, repeatedly and with replacement.
 
-    R. Caruana et al., "Ensemble selection from libraries of models", ICML 2004. It begins with
-    the best single model, and keeps the step at which the mean was best.
+    The method is that of R. Caruana et al., "Ensemble selection from libraries of models", ICML
+    2004. It starts with the best single model, and returns the step with the best mean.
 
     Parameters
     ----------
     predictions
-        Of each model for the same rows, the best model first.
+        Predictions of each model for the same validation rows, the best model first.
     costs
-        What each model adds to the time of a prediction.
+        Prediction time that each model adds.
     judge
-        By what a mean is judged.
+        Scorer of the mean prediction.
     members
-        The most different models.
+        Maximum number of different models.
     cost
-        The most that they may cost together; the first model is taken whatever it costs.
+        Maximum total cost; the first model is included whatever its cost.
 
     Returns
     -------
     dict of int to float
-        Number of a model -> its weight; weights are positive and sum to 1.
+        Index of a model -> its weight. Weights are positive and sum to 1.
     """
     counts = {0: 1}
     total = np.array(predictions[0], dtype=np.float64)
-    best, kept = judge.gain(total), dict(counts)
+    best, best_counts = judge.gain(total), dict(counts)
     for step in range(2, _STEPS + 1):
         models = range(len(predictions))
-        open_to = [i for i in models if i in counts or _fits(i, counts, costs, members, cost)]
-        gains = [judge.gain((total + predictions[i]) / step) for i in open_to]
+        allowed = [i for i in models if i in counts or _is_allowed(i, counts, costs, members, cost)]
+        gains = [judge.gain((total + predictions[i]) / step) for i in allowed]
         chosen = int(np.argmax(gains))
-        number = open_to[chosen]
+        number = allowed[chosen]
         counts[number] = counts.get(number, 0) + 1
         total += predictions[number]
-        if gains[chosen] > best + _LEAST_GAIN * abs(best):
-            best, kept = gains[chosen], dict(counts)
-    steps = sum(kept.values())
-    return {i: kept[i] / steps for i in sorted(kept, key=lambda i: (-kept[i], i))}
+        if gains[chosen] > best + _MIN_GAIN * abs(best):
+            best, best_counts = gains[chosen], dict(counts)
+    steps = sum(best_counts.values())
+    return {
+        i: best_counts[i] / steps for i in sorted(best_counts, key=lambda i: (-best_counts[i], i))
+    }
 
 
-def _fits(
+def _is_allowed(
     number: int, counts: dict[int, int], costs: Sequence[float], members: int, cost: float
 ) -> bool:
     return len(counts) < members and sum(costs[i] for i in counts) + costs[number] <= cost

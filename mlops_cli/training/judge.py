@@ -1,4 +1,4 @@
-"""The metric by which the search compares predictions: the mean over the folds."""
+"""Scorer with which the search compares predictions: a metric's mean over the folds."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["CvScorer"]
 
 @dataclass(frozen=True)
 class CvScorer:
-    """The metric of a prediction for all deciding rows: the mean over the folds' parts.
+    """Scores a prediction for all validation rows: the mean of the metric over the folds.
 
     Parameters
     ----------
     metric
-        By what to judge.
+        The metric.
     y
-        Truth of the deciding rows, (n,).
+        Labels of the validation rows, (n,).
     parts
-        The positions in ``y`` of each fold's rows.
+        Positions in ``y`` of each fold's validation rows.
     weight
-        How much each row counts, (n,); by default once.
+        Weight of each row, (n,); None: all rows count the same.
     """
 
     metric: Metric
@@ -38,20 +38,20 @@ class CvScorer:
     weight: Floats | None = None
 
     def __call__(self, prediction: Floats) -> float:
-        """The metric's value, NaN where it isn't defined at all."""
-        values = [self._of(prediction, part) for part in self.parts]
+        """The metric's value; NaN if it isn't defined."""
+        values = [self._score_part(prediction, part) for part in self.parts]
         if len(values) > 1 and not np.isfinite(values).all():
-            # A fold may lack a class; together they have all.
-            return self._of(prediction, slice(None))
+            # A fold may lack a class, but all folds together have every class.
+            return self._score_part(prediction, slice(None))
         return float(np.mean(values))
 
     def gain(self, prediction: Floats) -> float:
-        """The value with the sign that makes larger better; the worst of all where undefined."""
+        """The metric's value with larger being better; minus infinity if it isn't defined."""
         value = self(prediction)
         if not np.isfinite(value):
             return -np.inf
         return value if self.metric.maximise else -value
 
-    def _of(self, prediction: Floats, part: Ids | slice) -> float:
+    def _score_part(self, prediction: Floats, part: Ids | slice) -> float:
         weight = None if self.weight is None else self.weight[part]
         return float(self.metric(self.y[part], prediction[part], weight))

@@ -1,4 +1,4 @@
-"""The trials that may become the model, in the order in which they are preferred."""
+"""Candidate models: their ranking, and the choice of the ensemble."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 LINEAR = "linear"
-_RESAMPLES, _PAIRED = 100, 40
+_RESAMPLES, _PAIRED_RESAMPLES = 100, 40
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class CandidateModel:
     Parameters
     ----------
     trial
-        What was tried.
+        The finished trial.
     prediction
-        Of the rows that decide, (rows,) or (rows, classes).
+        Predictions for the validation rows, (rows,) or (rows, classes).
     seconds
-        Its fit took.
+        Time of its fit.
     """
 
     trial: Trial
@@ -53,11 +53,11 @@ class CandidateModel:
 
     @property
     def taken(self) -> tuple[str, float]:
-        """Family and seconds, by which a budget knows what its last fit takes."""
+        """Family and seconds, from which the budget estimates the time of the final fit."""
         return self.trial.family, self.seconds
 
     def entry(self) -> dict[str, Any]:
-        """What train needs to know of it."""
+        """The candidate as plain values, for stage train."""
         score = self.trial.score
         return {
             "trial": self.trial.number,
@@ -69,12 +69,12 @@ class CandidateModel:
 
 
 def seed_copies(family: str, plan: SearchPlan, bounds: Ensemble | bool) -> int | None:
-    """How many models of all rows a member is; None: it is the models of the folds."""
+    """Number of models on all rows that make up a member; None: the fold models make it up."""
     return FAMILIES[family].copies if plan.crossed and isinstance(bounds, Ensemble) else 1
 
 
 def is_bagged(family: str, plan: SearchPlan, bounds: Ensemble | bool) -> bool:
-    """Whether a member is the models of the folds, as the search has made them."""
+    """Whether a member is made up of the fold models of the search."""
     return seed_copies(family, plan, bounds) is None
 
 
@@ -88,25 +88,30 @@ def select_ensemble(
     *,
     seed: int,
 ) -> dict[int, float]:
-    """Choose members among contenders, the preferred one first; number -> weight.
+    """Choose the members of the model among the candidates.
 
-    A linear contender is the model where the members that would be chosen can't be told from it:
-    it is the simplest, and what every model is compared with in the end.
+    If the chosen members aren't better than the linear candidate by more than a standard error,
+    the linear candidate is the model: it is the simplest, and the baseline in every evaluation.
 
     Parameters
     ----------
     families, predictions
-        Of each contender.
+        Family and validation predictions of each candidate, the preferred candidate first.
     judge, plan
-        How they were judged.
+        Scorer and folds of the candidates.
     bounds
         ``train.ensemble``.
     most
-        So many members there is time to fit.
+        Maximum number of members that there is time to fit; None: no limit.
     seed
-        Of the resamples that tell two models apart.
+        Seed of the resamples that compare two models.
+
+    Returns
+    -------
+    dict of int to float
+        Index of a candidate -> its weight.
     """
-    chosen = _members(families, predictions, judge, plan, bounds, most)
+    chosen = _select_by_score(families, predictions, judge, plan, bounds, most)
     linear = next((i for i, family in enumerate(families) if family == LINEAR), None)
     if linear is None or {families[i] for i in chosen} == {LINEAR}:
         return chosen
@@ -115,7 +120,7 @@ def select_ensemble(
     return {linear: 1.0} if same else chosen
 
 
-def _members(
+def _select_by_score(
     families: Sequence[str],
     predictions: Sequence[npt.NDArray[Any]],
     judge: CvScorer,
@@ -123,7 +128,7 @@ def _members(
     bounds: Ensemble | bool,
     most: int | None,
 ) -> dict[int, float]:
-    """The members by score alone."""
+    """Choose the members by their score alone."""
     if not isinstance(bounds, Ensemble):
         return {0: 1.0}
     costs = [
@@ -137,36 +142,39 @@ def _members(
 def _clearly_better(
     judge: CvScorer, prediction: npt.NDArray[Any], other: npt.NDArray[Any], seed: int
 ) -> bool:
-    """Whether a prediction gains more than the standard error of the gain, row against row."""
+    """Whether a prediction's gain is larger than the standard error from a paired bootstrap."""
     gain = judge.gain(prediction) - judge.gain(other)
     if not gain > 0:
         return False
-    both = [judge.metric.prepare(judge.y, p.astype(np.float64)) for p in (prediction, other)]
-    drawn = draw(both, len(judge.y), resamples=_PAIRED, seed=seed, weights=judge.weight)
-    differences = drawn[:, 0] - drawn[:, 1]
-    there = differences[np.isfinite(differences)]
-    return not len(there) or gain > float(there.std())
+    statistics = [judge.metric.prepare(judge.y, p.astype(np.float64)) for p in (prediction, other)]
+    draws = draw(
+        statistics, len(judge.y), resamples=_PAIRED_RESAMPLES, seed=seed, weights=judge.weight
+    )
+    differences = draws[:, 0] - draws[:, 1]
+    finite = differences[np.isfinite(differences)]
+    return not len(finite) or gain > float(finite.std())
 
 
 def rank_candidates(
     contenders: Sequence[CandidateModel], judge: CvScorer, *, seed: int, simplest: bool
 ) -> list[CandidateModel]:
-    """Order contenders by score; or with the simplest first of those that are as good as the best.
+    """Rank candidates by score; with ``simplest`` the one-standard-error rule chooses the first.
 
-    As good is who scores at most one standard error worse (L. Breiman et al., "Classification and
-    Regression Trees", 1984, section 3.4.3), and simple is a model whose trees have few nodes on a
-    row's way (``Family.steps``); the better one of equals.
+    The rule picks the simplest candidate that scores at most one standard error worse than the
+    best (L. Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3). The
+    simplest is the one with the fewest tree nodes per row (``Family.steps``); ties go to the
+    better score.
 
     Parameters
     ----------
     contenders
-        At least one, each with a score.
+        Candidates with scores, at least one.
     judge
-        By which they were scored.
+        The scorer of the candidates.
     seed
-        Of the resamples that give the standard error.
+        Seed of the bootstrap that estimates the standard error.
     simplest
-        Whether the simplest leads.
+        Whether the one-standard-error rule applies.
     """
     sign = 1.0 if judge.metric.maximise else -1.0
     order = sorted(
@@ -175,18 +183,18 @@ def rank_candidates(
     )
     if not simplest:
         return order
-    worst = sign * _score(order[0]) - standard_error(judge, order[0].prediction, seed)
-    near = [c for c in order if c is order[0] or sign * _score(c) >= worst]
-    first = min(near, key=_steps)
+    threshold = sign * _score(order[0]) - standard_error(judge, order[0].prediction, seed)
+    as_good = [c for c in order if c is order[0] or sign * _score(c) >= threshold]
+    first = min(as_good, key=_steps)
     return [first, *(c for c in order if c is not first)]
 
 
 def standard_error(judge: CvScorer, prediction: npt.NDArray[Any], seed: int) -> float:
-    """The standard error of a metric by the bootstrap; 0 where it isn't defined."""
+    """Bootstrap standard error of the metric; 0 if it isn't defined."""
     statistic = judge.metric.prepare(judge.y, prediction.astype(np.float64))
-    drawn = draw([statistic], len(judge.y), resamples=_RESAMPLES, seed=seed, weights=judge.weight)
-    there = drawn[np.isfinite(drawn)]
-    return float(there.std()) if len(there) else 0.0
+    draws = draw([statistic], len(judge.y), resamples=_RESAMPLES, seed=seed, weights=judge.weight)
+    finite = draws[np.isfinite(draws)]
+    return float(finite.std()) if len(finite) else 0.0
 
 
 def _score(contender: CandidateModel) -> float:

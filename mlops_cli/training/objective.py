@@ -1,4 +1,4 @@
-"""What a trial fits and is judged by: a matrix, labels, folds, a metric."""
+"""Objective of the search: fits a trial on each fold and scores it on validation rows."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ __all__ = ["CvObjective", "FinalFit"]
 
 @dataclass(frozen=True)
 class FinalFit:
-    """What is fitted for the last time.
+    """A model to fit finally.
 
     Parameters
     ----------
     candidate
         The family and its settings.
     iterations
-        Rounds of a model of all rows.
+        Number of rounds of a model on all rows.
     copies
-        So many models of all rows, each with its own seed; None: the models of the folds.
+        Number of models on all rows, each with its own seed; None: one model per fold.
     """
 
     candidate: Candidate
@@ -48,24 +48,24 @@ class FinalFit:
 
 @dataclass(frozen=True)
 class CvObjective:
-    """A search's task on known rows.
+    """Evaluates candidates on the folds of the train and validation rows.
 
     Parameters
     ----------
     task
-        What is learnt.
+        The task to learn.
     metric
-        What decides.
+        The metric that is optimised.
     seed
-        Of every fit.
+        Seed of every fit.
     X, y
-        Matrix (rows, columns) and truth (rows,).
+        Matrix (rows, columns) and labels (rows,).
     folds
-        Which rows teach and which decide. Several are fitted side by side, each on one core.
+        Training and validation rows. Several folds are fitted in parallel, each on one core.
     patience
         Rounds without a better score after which a boosting family stops.
     weight
-        How much each row counts, (rows,); None: all the same.
+        Weight of each row, (rows,); None: all rows count the same.
     """
 
     task: TaskInfo
@@ -79,10 +79,10 @@ class CvObjective:
 
     @cached_property
     def judge(self) -> CvScorer:
-        """Scores a prediction for all rows that decide."""
-        deciding = self.folds[0].score if len(self.folds) == 1 else slice(None)
-        weight = None if self.weight is None else self.weight[deciding]
-        return CvScorer(self.metric, self.y[deciding], fold_parts(self.folds), weight)
+        """Scorer of predictions for all validation rows."""
+        validation_rows = self.folds[0].score if len(self.folds) == 1 else slice(None)
+        weight = None if self.weight is None else self.weight[validation_rows]
+        return CvScorer(self.metric, self.y[validation_rows], fold_parts(self.folds), weight)
 
     def evaluate(
         self,
@@ -91,29 +91,31 @@ class CvObjective:
         seconds: float = math.inf,
         rounds: int | None = None,
     ) -> Result:
-        """Fit on each fold's teaching rows and score on its deciding ones.
+        """Fit on each fold's training rows and score on its validation rows.
 
-        With one fold the fit reports its steps; with several, each fold is a step, and what is
-        reported is the mean score so far.
+        With one fold the fit reports its steps. With several folds, each fold is a step, and the
+        reported score is the mean so far.
 
         Parameters
         ----------
         candidate
             The family and its settings.
         report
-            Told the score so far; may raise ``Pruned``.
+            Called with the step and the score so far; may raise ``Pruned``.
         seconds
-            After so many no further rounds are begun; folds share them alike, as many at a time as
-            there are cores.
+            Time after which no further round is started. Folds get equal shares of it, and as many
+            folds as there are cores run in parallel.
         rounds
-            The most rounds of a model; by default the family's.
+            Maximum number of rounds of a model; None: the family's.
         """
         if len(self.folds) == 1:
             fitted, prediction = self._fit(
                 candidate, self.folds[0], report, seconds, rounds, threads=None
             )
             return self._result(prediction, [fitted])
-        whole = np.zeros((len(self.y), self.task.classes) if self.task.classes else len(self.y))
+        predictions = np.zeros(
+            (len(self.y), self.task.classes) if self.task.classes else len(self.y)
+        )
         fits, scores = [], []
         cores = min(available_cores(), len(self.folds))
         share = seconds / math.ceil(len(self.folds) / cores)
@@ -124,65 +126,71 @@ class CvObjective:
             ]
             try:
                 for step, (fold, future) in enumerate(zip(self.folds, running, strict=True), 1):
-                    fitted, whole[fold.score] = future.result()
+                    fitted, predictions[fold.score] = future.result()
                     fits.append(fitted)
-                    scores.append(self._score(whole[fold.score], fold))
+                    scores.append(self._score(predictions[fold.score], fold))
                     if report and step < len(self.folds):
                         report(step, float(np.mean(scores)))
             except BaseException:
                 for future in running:
                     future.cancel()
                 raise
-        return self._result(whole, fits)
+        return self._result(predictions, fits)
 
     def refit(
         self, wanted: Sequence[FinalFit], done: Callable[[int], None]
     ) -> list[list[FittedModel]]:
-        """Fit for the last time: the models of each.
+        """Fit the final models.
 
-        Models are fitted side by side where folds are, each on one core; else one after another.
+        With several folds, models are fitted in parallel, each on one core; else one at a time.
 
         Parameters
         ----------
         wanted
-            What is fitted.
+            The models to fit.
         done
-            Told how many of them are.
+            Called with the number of finished entries of ``wanted``.
+
+        Returns
+        -------
+        list of list of FittedModel
+            The models of each entry.
         """
-        beside = len(self.folds) > 1
-        threads = 1 if beside else None
+        parallel = len(self.folds) > 1
+        threads = 1 if parallel else None
 
         def submit(each: FinalFit) -> list[Future[FittedModel]]:
             if each.copies is None:
                 return [
-                    pool.submit(self._of_fold, each.candidate, fold, threads) for fold in self.folds
+                    pool.submit(self._fit_fold, each.candidate, fold, threads)
+                    for fold in self.folds
                 ]
             return [
-                pool.submit(self._of_all, each, self.seed + copy, threads)
+                pool.submit(self._fit_all_rows, each, self.seed + copy, threads)
                 for copy in range(each.copies)
             ]
 
-        made = []
-        with ThreadPoolExecutor(available_cores() if beside else 1) as pool:
+        models = []
+        with ThreadPoolExecutor(available_cores() if parallel else 1) as pool:
             running = [submit(each) for each in wanted]
-            for number, of in enumerate(running, 1):
-                made.append([future.result() for future in of])
+            for number, futures in enumerate(running, 1):
+                models.append([future.result() for future in futures])
                 done(number)
-        return made
+        return models
 
-    def _of_fold(self, candidate: Candidate, fold: Fold, threads: int | None) -> FittedModel:
+    def _fit_fold(self, candidate: Candidate, fold: Fold, threads: int | None) -> FittedModel:
         return self._fit(candidate, fold, None, math.inf, None, threads=threads)[0]
 
-    def _of_all(self, wanted: FinalFit, seed: int, threads: int | None) -> FittedModel:
-        return FAMILIES[wanted.candidate.family].fit(
+    def _fit_all_rows(self, final_fit: FinalFit, seed: int, threads: int | None) -> FittedModel:
+        return FAMILIES[final_fit.candidate.family].fit(
             FitRequest(
                 self.X,
                 self.y,
                 self.task,
-                wanted.candidate.settings,
+                final_fit.candidate.settings,
                 seed=seed,
                 threads=threads,
-                rounds=wanted.iterations,
+                rounds=final_fit.iterations,
                 weight=self.weight,
             )
         )
@@ -197,17 +205,19 @@ class CvObjective:
         *,
         threads: int | None,
     ) -> tuple[FittedModel, Floats]:
-        """The model of a fold, and what it predicts for the rows that decide."""
+        """The model of a fold, and its predictions for the fold's validation rows."""
         sign = 1.0 if self.metric.maximise else -1.0
 
         def score(prediction: Floats) -> float:
             return sign * self._score(prediction, fold)
 
-        def signed(step: int, value: float) -> None:
+        def report_signed(step: int, value: float) -> None:
             if report:
                 report(step, sign * value)
 
-        watch = WatchedRows(self.X[fold.score], score, signed if report else None, self.patience)
+        watch = WatchedRows(
+            self.X[fold.score], score, report_signed if report else None, self.patience
+        )
         fitted = FAMILIES[candidate.family].fit(
             FitRequest(
                 self.X[fold.fit],
@@ -231,5 +241,7 @@ class CvObjective:
     def _result(self, prediction: Floats, fits: Sequence[FittedModel]) -> Result:
         rounds = [fitted.iterations for fitted in fits if fitted.iterations]
         iterations = round(sum(rounds) / len(rounds)) if rounds else None
-        of_folds = tuple(fits) if len(self.folds) > 1 else ()
-        return Result(self.judge(prediction), iterations, prediction.astype(np.float32), of_folds)
+        fold_models = tuple(fits) if len(self.folds) > 1 else ()
+        return Result(
+            self.judge(prediction), iterations, prediction.astype(np.float32), fold_models
+        )

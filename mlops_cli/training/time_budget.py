@@ -1,4 +1,4 @@
-"""How a search spends its time: on how many folds and rows, and what is left for the end."""
+"""Time budget of tune: number of folds and rows, and the time reserved for the final fits."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ if TYPE_CHECKING:
 __all__ = ["MOST_ROWS", "Budget", "SearchPlan", "SearchShape", "plan"]
 
 MOST_ROWS = 20_000
-"""Up to so many known rows are cross-validated: beyond, one split decides as well and at less."""
-_FOLDS, _LEAST_FOLDS = 5, 3
+"""Up to this number of train and validation rows, the search cross-validates. With more rows, one
+validation split is as good and cheaper."""
+_FOLDS, _MIN_FOLDS = 5, 3
 _FEW_ROWS = 2_000
-"""Up to so many known rows are cross-validated however short the time: among the few hundred of
-one validation split, trials win by chance."""
-_TRIALS_AT_LEAST = 8
-"""So many trials a time budget shall have room for."""
-_LEAST_ROWS = 2_000
+"""Up to this number of train and validation rows, the search cross-validates whatever the time. On
+the few hundred rows of one validation split, trials would win by chance."""
+_MIN_TRIALS = 8
+"""Number of trials for which the time budget must suffice."""
+_MIN_ROWS = 2_000
 _ROUNDS = 300
-_CELLS_A_SECOND, _ROUND_SECONDS = 1e8, 1e-3
-"""What boosting does on one core, about: enough to choose between plans, not to promise times."""
-_ENDING = 2.0
-"""Seconds that go to anything but fits: starting two processes with their libraries, reading,
-judging and writing."""
-_MOST_RESERVED = 0.5
+_CELLS_PER_SECOND, _ROUND_SECONDS = 1e8, 1e-3
+"""Approximate speed of boosting on one core, for choosing a plan, not for predicting times."""
+_OVERHEAD_SECONDS = 2.0
+"""Time for everything but fits: starting two processes with their libraries, reading, scoring and
+writing."""
+_MAX_RESERVED_SHARE = 0.5
 _MEMBERS = 3
-_LAST_FITS = 2
-"""So many models of all rows are fitted for a member after a cross-validation, at most."""
+_MAX_COPIES = 2
+"""Maximum number of models on all rows per member, after a cross-validation (``Family.copies``)."""
 _SAFETY = 1.15
-_LATE = 0.03
-"""What else takes up to this share of the budget is fitted even where the time is over."""
-_LEAST_SHARE = 0.25
+_OVERTIME_SHARE = 0.03
+"""Further members are fitted in up to this share of the budget, even if the time is over."""
+_MIN_FINAL_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class SearchShape:
-    """How large a task is: rows of train and validation, columns, outputs of a model."""
+    """Size of a task: rows of train and validation, columns, outputs of a model."""
 
     train: int
     validation: int
@@ -52,20 +53,20 @@ class SearchShape:
 
     @property
     def known(self) -> int:
-        """Rows of both splits."""
+        """Number of rows of both splits."""
         return self.train + self.validation
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """How trials are judged: ``folds`` (1: the validation split), teaching ``rows`` at most."""
+    """Validation of trials: ``folds`` (1: the validation split) and at most ``rows`` to fit on."""
 
     folds: int
     rows: int
 
     @property
     def crossed(self) -> bool:
-        """Whether rows of both splits are cross-validated."""
+        """Whether trials are cross-validated on the rows of both splits."""
         return self.folds > 1
 
 
@@ -78,38 +79,40 @@ def plan(
     seconds: float | None,
     cores: int,
 ) -> SearchPlan:
-    """Choose folds and rows by the size of the data and the time that there is.
+    """Choose the number of folds and rows by the size of the data and the time budget.
 
     Parameters
     ----------
     shape
-        Of the task.
+        Size of the task.
     ordered
-        The splits follow each other in time: validation decides, as it lies after train.
+        The splits follow each other in time, so trials are scored on the later validation split.
     folds
-        As asked for; None: by size.
+        ``tune.folds``; None: chosen by size and time.
     rows
-        The most teaching rows of a trial.
+        Maximum number of training rows of a trial; None: no limit.
     seconds
-        The time budget; None: there is none, and the plan depends on the size alone.
+        The time budget; None: no limit, and the plan depends on the size alone.
     cores
-        Folds that are fitted side by side.
+        Number of folds that are fitted in parallel.
     """
     if folds is None:
         small = shape.known <= min(MOST_ROWS, rows or MOST_ROWS)
         folds = _FOLDS if small and not ordered else 1
         if seconds is not None:
-            fits = seconds * cores / (_TRIALS_AT_LEAST * _fit_seconds(shape, shape.known))
-            least = min(folds, _LEAST_FOLDS) if shape.known <= _FEW_ROWS else 1
-            folds = max([k for k in (_FOLDS, _LEAST_FOLDS) if k <= min(folds, fits)], default=least)
+            fits = seconds * cores / (_MIN_TRIALS * _fit_seconds(shape, shape.known))
+            least = min(folds, _MIN_FOLDS) if shape.known <= _FEW_ROWS else 1
+            folds = max([k for k in (_FOLDS, _MIN_FOLDS) if k <= min(folds, fits)], default=least)
     if folds > 1:
         return SearchPlan(folds, shape.known - shape.known // folds)
-    most = shape.train if rows is None else min(rows, shape.train)
+    max_rows = shape.train if rows is None else min(rows, shape.train)
     if seconds is not None:
-        a_round = seconds * cores / (1.2 * _TRIALS_AT_LEAST) / (_ROUNDS * shape.outputs)
-        affordable_rows = (a_round - _ROUND_SECONDS) * _CELLS_A_SECOND / max(1, shape.columns)
-        most = min(most, max(_LEAST_ROWS, int(affordable_rows)))
-    return SearchPlan(1, most)
+        round_seconds = seconds * cores / (1.2 * _MIN_TRIALS) / (_ROUNDS * shape.outputs)
+        affordable_rows = (
+            (round_seconds - _ROUND_SECONDS) * _CELLS_PER_SECOND / max(1, shape.columns)
+        )
+        max_rows = min(max_rows, max(_MIN_ROWS, int(affordable_rows)))
+    return SearchPlan(1, max_rows)
 
 
 def _fit_seconds(shape: SearchShape, rows: int) -> float:
@@ -117,26 +120,26 @@ def _fit_seconds(shape: SearchShape, rows: int) -> float:
 
 
 def _round_seconds(shape: SearchShape, rows: int) -> float:
-    """A round takes longer with more rows, but few rows take it some time too."""
-    return rows * shape.columns / _CELLS_A_SECOND + _ROUND_SECONDS
+    """Estimated seconds of a boosting round: a fixed part, and a part per cell."""
+    return rows * shape.columns / _CELLS_PER_SECOND + _ROUND_SECONDS
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The time of search and last fits together.
+    """Time budget of the search and the final fits together.
 
     Parameters
     ----------
     seconds
-        In all; infinite: no limit.
+        Total time; infinite: no limit.
     shape, plan
-        What is learnt, and how trials are judged.
+        Size of the task, and validation of the trials.
     kept
-        Families whose models of the folds are kept, and not fitted again.
+        Families whose fold models are reused instead of a final fit.
     starting
-        Library -> seconds until it is ready to fit in another process.
+        Library -> seconds that it takes to start in another process.
     started
-        On the monotonic clock.
+        Start of the budget on the monotonic clock.
     """
 
     seconds: float
@@ -148,91 +151,91 @@ class Budget:
 
     @property
     def left(self) -> float:
-        """Seconds until its end."""
+        """Seconds until the end of the budget."""
         return self.started + self.seconds - time.monotonic()
 
     @property
     def room(self) -> float:
-        """Seconds until its end that fits may take."""
-        return self.left - _ENDING
+        """Seconds until the end of the budget that are left for fits."""
+        return self.left - _OVERHEAD_SECONDS
 
     @property
     def finals(self) -> bool:
-        """Whether trials had fewer rows than train has, so that the best are fitted on all."""
+        """Whether the best trials are fitted again on all rows of train, as trials had fewer."""
         return not self.plan.crossed and self.plan.rows < self.shape.train
 
     @property
     def grows(self) -> float:
-        """How many trials' time a fit on all rows of train takes."""
-        return self._times(self.shape.train) if self.finals else 1.0
+        """Time of a fit on all rows of train, as a multiple of its trial's time."""
+        return self._relative_time(self.shape.train) if self.finals else 1.0
 
     def refit(self, family: str) -> float:
-        """How many trials' time the last fit of a model takes."""
-        times = self._times(self.shape.known)
+        """Time of a model's final fit, as a multiple of its trial's time."""
+        times = self._relative_time(self.shape.known)
         if not self.plan.crossed:
             return times
-        return 0.0 if family in self.kept else times * _LAST_FITS / self.plan.folds
+        return 0.0 if family in self.kept else times * _MAX_COPIES / self.plan.folds
 
     def last_fits(self, trials: Sequence[tuple[str, float]]) -> list[float]:
-        """Seconds that each last fit takes, with the start of a library that wasn't there yet.
+        """Seconds of each final fit, including the start of a library at its first use.
 
         Parameters
         ----------
         trials
-            Of each model the family, and the seconds that its trial took.
+            Family of each model, and the seconds of its trial.
         """
-        fits, there = [], set()
+        fits, loaded = [], set()
         for family, seconds in trials:
             library = FAMILIES[family].library
-            # What is kept is only read.
-            new = family not in self.kept and library not in there
-            start = self.starting.get(library, 0.0) if new else 0.0
-            there |= {library} if new else set()
+            # Fold models that are reused are only read from files.
+            must_start = family not in self.kept and library not in loaded
+            start = self.starting.get(library, 0.0) if must_start else 0.0
+            loaded |= {library} if must_start else set()
             fits.append(seconds * self.refit(family) + start)
         return fits
 
     def final(self, seconds: float, planned: Sequence[float]) -> float | None:
-        """Seconds that a fit on all rows of train may take; None: there is no time for it.
+        """Seconds that a fit on all rows of train may take; None if there is no time for it.
 
         Parameters
         ----------
         seconds
-            That its trial took.
+            Time of its trial.
         planned
-            Seconds of last fits that are to be made besides. Where there is none, fewer rounds
-            than it would take are better than no such fit.
+            Seconds of the other planned final fits. If there are none, a fit with fewer rounds is
+            better than no fit.
         """
         room = self.room - sum(planned)
-        last = self._times(self.shape.known)
-        needed = seconds * (self.grows + last)
-        if room < needed * (_SAFETY if planned else _LEAST_SHARE):
+        final_fit = self._relative_time(self.shape.known)
+        needed = seconds * (self.grows + final_fit)
+        if room < needed * (_SAFETY if planned else _MIN_FINAL_SHARE):
             return None
-        return room * self.grows / (self.grows + last)
+        return room * self.grows / (self.grows + final_fit)
 
-    def _times(self, rows: int) -> float:
+    def _relative_time(self, rows: int) -> float:
         return _round_seconds(self.shape, rows) / _round_seconds(self.shape, self.plan.rows)
 
     def reserve(self, ranked: Sequence[Trial]) -> float:
-        """Seconds to keep for the last fits, going by the best trials so far."""
+        """Seconds to reserve for the final fits, estimated from the best trials so far."""
         if math.isinf(self.seconds):
             return 0.0
         finalists = self.grows if self.finals else 0.0
         members = 1 if self.finals else _MEMBERS
-        # Members are seldom all of one family: the best of another is the second.
+        # Members are seldom all of one family, so the best trial of another family is included.
         other = next((t for t in ranked if t.family != ranked[0].family), None)
-        first = sorted(ranked, key=lambda t: t is not ranked[0] and t is not other)[:members]
-        work = finalists * sum(t.seconds for t in first)
-        work += sum(self.last_fits([(t.family, t.seconds) for t in first]))
-        return min(_ENDING + _SAFETY * work, _MOST_RESERVED * self.seconds)
+        likely = sorted(ranked, key=lambda t: t is not ranked[0] and t is not other)[:members]
+        fit_seconds = finalists * sum(t.seconds for t in likely)
+        fit_seconds += sum(self.last_fits([(t.family, t.seconds) for t in likely]))
+        return min(_OVERHEAD_SECONDS + _SAFETY * fit_seconds, _MAX_RESERVED_SHARE * self.seconds)
 
     def affordable(self, trials: Sequence[tuple[str, float]]) -> int:
-        """How many models there is time to fit for the last time: the first in any case.
+        """Number of models that there is time to fit finally; at least one.
 
         Parameters
         ----------
         trials
-            Of each model the family, and the seconds that its trial took.
+            Family of each model, and the seconds of its trial.
         """
         first, *others = (_SAFETY * each for each in self.last_fits(trials))
-        left = max(self.room - first, _LATE * self.seconds)
+        left = max(self.room - first, _OVERTIME_SHARE * self.seconds)
         return 1 + sum(end <= left for end in accumulate(others))

@@ -1,4 +1,4 @@
-"""Stage train: the best trials' models, weighted, fitted on train and validation, and bundled."""
+"""Stage train: select the ensemble, fit it on train and validation, and write the bundle."""
 
 from __future__ import annotations
 
@@ -45,12 +45,24 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _ROWS_TO_COMPARE = 500
-_SHRUNK = (0.75, 0.5, 0.25, 0.0)
+_SHRINKAGE_POWERS = (0.75, 0.5, 0.25, 0.0)
 
 
 @dataclass(frozen=True)
-class _Choice:
-    """Which contenders, with which weights, and what the rows that decide say of them together."""
+class _Selection:
+    """The selected ensemble, with its validation score, calibrator and threshold.
+
+    Attributes
+    ----------
+    numbers, contenders, weights
+        Index, entry in tune's ``best.json`` and weight of each selected candidate.
+    score
+        Validation score of the calibrated ensemble.
+    calibrator
+        Calibrator of the weighted mean; None: not calibrated.
+    threshold
+        Probability from which on a row is positive; None unless the task is binary.
+    """
 
     numbers: tuple[int, ...]
     contenders: tuple[dict[str, Any], ...]
@@ -61,21 +73,35 @@ class _Choice:
 
 
 @dataclass(frozen=True)
-class _Case:
-    """What tune found, and the rows that may teach."""
+class _Context:
+    """Settings, tune's result, and the train and validation rows.
+
+    Attributes
+    ----------
+    tuned
+        Content of tune's ``best.json``.
+    plan
+        Folds and rows of the search.
+    data
+        Train and validation rows.
+    judge
+        Scorer of predictions for the validation rows.
+    tuning
+        Folder of tune's output.
+    """
 
     params: Params
-    found: dict[str, Any]
+    tuned: dict[str, Any]
     plan: SearchPlan
     metric: Metric
-    known: TrainingData
+    data: TrainingData
     labels: LabelCodec
     judge: CvScorer
     tuning: Path
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
-    """Weigh tune's contenders, fit them on all known rows, and write the bundle.
+    """Select the ensemble, fit it on all train and validation rows, and write the bundle.
 
     Raises
     ------
@@ -84,46 +110,46 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     """
     from threadpoolctl import threadpool_limits
 
-    found = read_json(layout.tuning / "best.json")
-    metric = lookup(found["metric"], params.task.type)
+    tuned = read_json(layout.tuning / "best.json")
+    metric = lookup(tuned["metric"], params.task.type)
     program = read_json(layout.program)
-    plan = SearchPlan(found["folds"], found["rows"])
-    known = load_training_data(params.split, params.train, layout)
-    labels = LabelCodec.fit(known.targets["train"], params.task.type, params.task.positive)
-    judge = known.judge(plan, labels, metric, params.project.seed)
-    case = _Case(params, found, plan, metric, known, labels, judge, layout.tuning)
+    plan = SearchPlan(tuned["folds"], tuned["rows"])
+    data = load_training_data(params.split, params.train, layout)
+    labels = LabelCodec.fit(data.targets["train"], params.task.type, params.task.positive)
+    judge = data.judge(plan, labels, metric, params.project.seed)
+    context = _Context(params, tuned, plan, metric, data, labels, judge, layout.tuning)
     progress.update("weighing the best trials")
-    choice = _choose(case, read_predictions(layout.tuning / "predictions.npy"))
-    encoder = Encoder.fit(known.both, known.kinds)
+    selection = _select(context, read_predictions(layout.tuning / "predictions.npy"))
+    encoder = Encoder.fit(data.both, data.kinds)
     with threadpool_limits(limits=1, user_api="blas"):
-        members = _bounded(_fitted(case, choice, progress), params.train.ensemble)
+        members = _limit_size(_fit_members(context, selection, progress), params.train.ensemble)
     bundle = Bundle(
         members=tuple(members),
         encoder=encoder,
         labels=labels,
         task=params.task.type,
-        threshold=choice.threshold,
-        calibrator=choice.calibrator,
+        threshold=selection.threshold,
+        calibrator=selection.calibrator,
         program=program,
-        signature=_signature(known.both, encoder, labels),
-        facts=_facts(case, choice),
+        signature=_signature(data.both, encoder, labels),
+        facts=_facts(context, selection),
     )
     save(bundle, layout.fitted)
-    return _summary(case, choice, members)
+    return _summary(context, selection, members)
 
 
-def _choose(case: _Case, predictions: npt.NDArray[np.float32]) -> _Choice:
-    """Weights by greedy selection, then what to make of the weighted mean."""
-    params, contenders = case.params, case.found["contenders"]
+def _select(context: _Context, predictions: npt.NDArray[np.float32]) -> _Selection:
+    """Select the ensemble, then fit the calibrator and threshold of its weighted mean."""
+    params, contenders = context.params, context.tuned["contenders"]
     families = [c["family"] for c in contenders]
-    bounds, most = params.train.ensemble, case.found["members"]
+    bounds, max_members = params.train.ensemble, context.tuned["members"]
     weights = select_ensemble(
         families,
         list(predictions),
-        case.judge,
-        case.plan,
+        context.judge,
+        context.plan,
         bounds,
-        most,
+        max_members,
         seed=params.project.seed,
     )
     mean = np.zeros(predictions.shape[1:])
@@ -131,51 +157,53 @@ def _choose(case: _Case, predictions: npt.NDArray[np.float32]) -> _Choice:
         mean += weight * predictions[number]
     calibrator = None
     if params.train.calibrate:
-        # A validation split that follows in time is one season: its level isn't that of the next.
+        # With a time split, validation is one season only, whose level differs from the next.
         shifts = params.split.strategy != "time"
-        calibrator = fit_calibrator(case.judge.y, mean, seed=params.project.seed, shifts=shifts)
-    calibrator = _guarded(case, mean, calibrator)
+        calibrator = fit_calibrator(context.judge.y, mean, seed=params.project.seed, shifts=shifts)
+    calibrator = _guard_calibrator(context, mean, calibrator)
     if calibrator is not None:
         mean = calibrator(mean)
     threshold = None
     if params.task.type == "binary":
-        threshold = best_threshold(case.judge.y, mean[:, 1], params.task.cost)
-    return _Choice(
+        threshold = best_threshold(context.judge.y, mean[:, 1], params.task.cost)
+    return _Selection(
         tuple(weights),
         tuple(contenders[i] for i in weights),
         tuple(weights.values()),
-        case.judge(mean),
+        context.judge(mean),
         calibrator,
         threshold,
     )
 
 
-def _guarded(case: _Case, mean: Floats, calibrator: Calibrator | None) -> Calibrator | None:
-    """The calibrator, or one that shrinks towards a constant where that is better."""
-    y = case.labels.encode(case.known.targets["train"])
-    classes = len(case.labels.classes)
-    constant = baselines.constant(y, classes, case.metric.name, len(mean))
-    bent = mean if calibrator is None else calibrator(mean)
-    if case.judge.gain(bent) >= case.judge.gain(constant):
+def _guard_calibrator(
+    context: _Context, mean: Floats, calibrator: Calibrator | None
+) -> Calibrator | None:
+    """The calibrator, or one that shrinks towards a constant if the constant scores better."""
+    y = context.labels.encode(context.data.targets["train"])
+    classes = len(context.labels.classes)
+    constant = baselines.constant(y, classes, context.metric.name, len(mean))
+    calibrated = mean if calibrator is None else calibrator(mean)
+    if context.judge.gain(calibrated) >= context.judge.gain(constant):
         return calibrator
-    shrunk = [_shrinking(constant, power, classes) for power in _SHRUNK]
-    return max(shrunk, key=lambda each: case.judge.gain(each(mean)))
+    calibrators = [_shrinking_calibrator(constant, power, classes) for power in _SHRINKAGE_POWERS]
+    return max(calibrators, key=lambda each: context.judge.gain(each(mean)))
 
 
-def _shrinking(constant: Floats, power: float, classes: int) -> Calibrator:
+def _shrinking_calibrator(constant: Floats, power: float, classes: int) -> Calibrator:
     if classes:
         return Calibrator("prior", {"power": power, "shares": constant[0].tolist()})
-    away = (1.0 - power) * float(constant[0])
-    return Calibrator("line", {"slope": power, "intercept": away})
+    intercept = (1.0 - power) * float(constant[0])
+    return Calibrator("line", {"slope": power, "intercept": intercept})
 
 
-def _fitted(case: _Case, choice: _Choice, progress: Progress) -> list[Member]:
-    """The members: several models each where rows are few and fits are unsteady."""
-    params, known = case.params, case.known
-    problem = known.all_of(
-        case.plan,
-        case.labels,
-        case.metric,
+def _fit_members(context: _Context, selection: _Selection, progress: Progress) -> list[Member]:
+    """Fit the members; with few rows each member has several models, as single fits vary."""
+    params, data = context.params, context.data
+    objective = data.all_of(
+        context.plan,
+        context.labels,
+        context.metric,
         seed=params.project.seed,
         patience=params.train.early_stopping,
     )
@@ -183,59 +211,61 @@ def _fitted(case: _Case, choice: _Choice, progress: Progress) -> list[Member]:
         FinalFit(
             Candidate(c["family"], c["settings"]),
             c["iterations"],
-            seed_copies(c["family"], case.plan, params.train.ensemble),
+            seed_copies(c["family"], context.plan, params.train.ensemble),
         )
-        for c in choice.contenders
+        for c in selection.contenders
     ]
-    made: dict[int, list[FittedModel]] = {}
-    for i, (number, refit) in enumerate(zip(choice.numbers, refits, strict=True)):
+    models: dict[int, list[FittedModel]] = {}
+    for i, (number, refit) in enumerate(zip(selection.numbers, refits, strict=True)):
         if refit.copies is None:
-            folder, family = case.tuning / "fits" / str(number), refit.candidate.family
-            found = load_fold_models(folder, family, len(problem.folds))
-            made |= {} if found is None else {i: found}
-    missing = [i for i in range(len(refits)) if i not in made]
+            folder, family = context.tuning / "fits" / str(number), refit.candidate.family
+            fold_models = load_fold_models(folder, family, len(objective.folds))
+            models |= {} if fold_models is None else {i: fold_models}
+    missing = [i for i in range(len(refits)) if i not in models]
 
     def done(number: int) -> None:
-        progress.update(f"fitting on {len(known.both):,} rows", number, len(missing))
+        progress.update(f"fitting on {len(data.both):,} rows", number, len(missing))
 
     done(0)
-    made |= dict(zip(missing, problem.refit([refits[i] for i in missing], done), strict=True))
+    models |= dict(zip(missing, objective.refit([refits[i] for i in missing], done), strict=True))
     return [
         member
-        for i, (refit, weight) in enumerate(zip(refits, choice.weights, strict=True))
-        for member in _members(refit, made[i], weight, problem.X[:_ROWS_TO_COMPARE])
+        for i, (refit, weight) in enumerate(zip(refits, selection.weights, strict=True))
+        for member in _to_members(refit, models[i], weight, objective.X[:_ROWS_TO_COMPARE])
     ]
 
 
-def _members(
+def _to_members(
     refit: FinalFit, fits: Sequence[FittedModel], weight: float, X: Floats
 ) -> list[Member]:
-    """One for each model; models that predict the same, as nothing in them is drawn, are one."""
+    """One member per model; models without randomness predict the same and become one member."""
     distinct = list({fitted.predict(X).tobytes(): fitted for fitted in fits}.values())
     family, settings = refit.candidate.family, refit.candidate.settings
     each = weight / len(distinct)
     return [Member(family, f, each, settings, f.iterations) for f in distinct]
 
 
-def _bounded(members: list[Member], bounds: Ensemble | bool) -> list[Member]:
-    """Without the lightest members, as long as the files are too large; the last ends earlier."""
+def _limit_size(members: list[Member], bounds: Ensemble | bool) -> list[Member]:
+    """Drop members with the smallest weights, then shorten the last, until the files fit."""
     if not isinstance(bounds, Ensemble):
         return members
-    most = bounds.megabytes * 1e6
+    max_bytes = bounds.megabytes * 1e6
     sizes = [sum(map(len, m.fitted.to_files().values())) for m in members]
     order = sorted(range(len(members)), key=lambda i: (-members[i].weight, i))
-    while len(order) > 1 and sum(sizes[i] for i in order) > most:
+    while len(order) > 1 and sum(sizes[i] for i in order) > max_bytes:
         order.pop()
-    kept = [members[i] for i in sorted(order)]
-    if sizes[order[0]] > most:
-        fitted = FAMILIES[kept[0].family].shortened(kept[0].fitted, most / sizes[order[0]])
-        kept = [replace(kept[0], fitted=fitted, iterations=fitted.iterations)]
-    total = sum(m.weight for m in kept)
-    return [replace(m, weight=round(m.weight / total, 9)) for m in kept]
+    selected = [members[i] for i in sorted(order)]
+    if sizes[order[0]] > max_bytes:
+        fitted = FAMILIES[selected[0].family].shortened(
+            selected[0].fitted, max_bytes / sizes[order[0]]
+        )
+        selected = [replace(selected[0], fitted=fitted, iterations=fitted.iterations)]
+    total = sum(m.weight for m in selected)
+    return [replace(m, weight=round(m.weight / total, 9)) for m in selected]
 
 
 def _signature(frame: pl.DataFrame, encoder: Encoder, labels: LabelCodec) -> dict[str, Any]:
-    """What goes in (kind, type, and categories or range as trained on) and what comes out."""
+    """Signature: kind, type, and categories or range of each input, and the output's classes."""
     inputs: dict[str, Any] = {}
     for name, kind in encoder.kinds.items():
         column = frame[name]
@@ -254,60 +284,60 @@ def _signature(frame: pl.DataFrame, encoder: Encoder, labels: LabelCodec) -> dic
     return {"inputs": inputs, "output": output}
 
 
-def _facts(case: _Case, choice: _Choice) -> dict[str, Any]:
-    both, window = case.known.both, None
-    if TIME in both.columns:
-        times = both[TIME].drop_nulls()
+def _facts(context: _Context, selection: _Selection) -> dict[str, Any]:
+    frame, window = context.data.both, None
+    if TIME in frame.columns:
+        times = frame[TIME].drop_nulls()
         window = [t.isoformat() for t in (times.min(), times.max())] if len(times) else None  # type: ignore[union-attr]
     libraries = ("numpy", "polars", "scikit-learn", "lightgbm", "skops")
-    first = choice.contenders[0]
+    first = selection.contenders[0]
     return {
-        "project": case.params.project.name,
+        "project": context.params.project.name,
         "family": first["family"],
         "settings": first["settings"],
         "iterations": first["iterations"],
-        "seed": case.params.project.seed,
-        "rows": case.known.rows,
-        "features": len(case.known.kinds),
+        "seed": context.params.project.seed,
+        "rows": context.data.rows,
+        "features": len(context.data.kinds),
         "window": window,
-        "validation": {"metric": case.metric.name, "score": round(choice.score, 6)},
+        "validation": {"metric": context.metric.name, "score": round(selection.score, 6)},
         "versions": {"mlops-cli": mlops_cli.__version__, **{n: version(n) for n in libraries}},
     }
 
 
-def _summary(case: _Case, choice: _Choice, members: Sequence[Member]) -> Summary:
-    rows = sum(case.known.rows.values())
-    families = dict.fromkeys(c["family"] for c in choice.contenders)
+def _summary(context: _Context, selection: _Selection, members: Sequence[Member]) -> Summary:
+    rows = sum(context.data.rows.values())
+    families = dict.fromkeys(c["family"] for c in selection.contenders)
     facts: dict[str, Any] = {
-        "family": choice.contenders[0]["family"],
+        "family": selection.contenders[0]["family"],
         "members": len(members),
-        "iterations": choice.contenders[0]["iterations"],
+        "iterations": selection.contenders[0]["iterations"],
         "rows": rows,
-        "metric": case.metric.name,
-        "validation_score": round(choice.score, 6),
-        "calibrator": choice.calibrator and choice.calibrator.kind,
+        "metric": context.metric.name,
+        "validation_score": round(selection.score, 6),
+        "calibrator": selection.calibrator and selection.calibrator.kind,
     }
-    if choice.threshold is not None:
-        facts["threshold"] = round(choice.threshold, 6)
-    made = [
+    if selection.threshold is not None:
+        facts["threshold"] = round(selection.threshold, 6)
+    member_rows = [
         (c["trial"] + 1, c["family"], f"{w:.2f}", f"{c['score']:.4f}", c["iterations"] or "")
-        for c, w in zip(choice.contenders, choice.weights, strict=True)
+        for c, w in zip(selection.contenders, selection.weights, strict=True)
     ]
-    judged = "cross-validated" if case.plan.crossed else "validation"
-    columns = ("trial", "family", "weight", case.metric.name, "iterations")
+    validated = "cross-validated" if context.plan.crossed else "validation"
+    columns = ("trial", "family", "weight", context.metric.name, "iterations")
     return Summary(
-        headline=f"{' + '.join(families)} fitted on {rows:,} rows; {judged} "
-        f"{case.metric.name} {choice.score:.4f}",
-        tables=(Table("Members", columns, tuple(made)),),
-        warnings=_simpler(case, families),
+        headline=f"{' + '.join(families)} fitted on {rows:,} rows; {validated} "
+        f"{context.metric.name} {selection.score:.4f}",
+        tables=(Table("Members", columns, tuple(member_rows)),),
+        warnings=_note_linear(context, families),
         facts=facts,
     )
 
 
-def _simpler(case: _Case, families: Collection[str]) -> tuple[str, ...]:
-    """Why the model is linear where the search had another one before it."""
-    best = case.found["contenders"][0]["family"]
+def _note_linear(context: _Context, families: Collection[str]) -> tuple[str, ...]:
+    """A note why the model is linear, if the search's best trial is of another family."""
+    best = context.tuned["contenders"][0]["family"]
     if best == LINEAR or {*families} != {LINEAR}:
         return ()
-    gained = f"what {best} or several models gain over it is within a standard error"
-    return (f"the model is linear: {gained}",)
+    reason = f"what {best} or several models gain over it is within a standard error"
+    return (f"the model is linear: {reason}",)

@@ -1,4 +1,4 @@
-"""Stage tune: search model families and settings, judged by rows that taught no trial."""
+"""Stage tune: search model families and settings, and rank the trials by validation score."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_KEPT = 24
-_KEPT_BYTES = 64_000_000
-"""The predictions of so many of the best trials are kept, in at most so many bytes."""
-_SEVERAL = "searched by several processes: another run may find other trials"
-_MORE_ROUNDS = 2.5
-"""With all rows a model may grow so many times more rounds than while searching."""
+_MAX_CANDIDATES = 24
+_MAX_PREDICTION_BYTES = 64_000_000
+"""Maximum number of best trials that become candidates, and size of their predictions."""
+_WORKERS_NOTE = "searched by several processes: another run may find other trials"
+_ROUNDS_FACTOR = 2.5
+"""With all rows, a model may have this many times the search's maximum number of rounds."""
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One search: what it is about, how it is judged, and until when."""
+    """Settings, data, objective and time budget of one search."""
 
     params: Params
     layout: Layout
     metric: Metric
-    known: TrainingData
+    data: TrainingData
     labels: LabelCodec
     plan: SearchPlan
     budget: Budget
@@ -78,65 +78,67 @@ class _Task:
 
     @property
     def direction(self) -> str:
-        """As Optuna names it."""
+        """Optuna's name of the direction of the search."""
         return "maximize" if self.metric.maximise else "minimize"
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
-    """Search, and write the contenders, all trials and predictions to ``layout.tuning``.
+    """Search, and write the candidate models, all trials and predictions to ``layout.tuning``.
 
     Raises
     ------
     BadParams
         If the metric doesn't fit the task, or a range doesn't fit its setting.
     DataRefused
-        If the splits cannot be learnt from: a class is missing, a feature isn't there.
+        If a split lacks a class or a feature.
     """
     from threadpoolctl import threadpool_limits
 
     started = time.monotonic()
-    crew = PeerProcesses.of(os.environ)
-    # BLAS is held to one thread for all fits: beside each other they would change it for all.
+    peers = PeerProcesses.of(os.environ)
+    # One BLAS thread for the whole stage: parallel fits would change the limit for each other.
     with threadpool_limits(limits=1, user_api="blas"):
-        task = _open(params, layout, started, progress)
-        path = _journal(params, layout)
-        found = _alone(task, path) if crew is None else _together(task, path, crew)
-        contenders = _contenders(task, found)
-    most, members = _members(task, contenders)
-    trials = found.trials
+        task = _prepare(params, layout, started, progress)
+        path = _journal_path(params, layout)
+        result = (
+            _search_alone(task, path) if peers is None else _search_with_workers(task, path, peers)
+        )
+        contenders = _load_candidates(task, result)
+    max_members, members = _choose_members(task, contenders)
+    trials = result.trials
     states = Counter(t.state for t in trials)
-    of_state = {state: states[state] for state in ("complete", "pruned", "failed")}
-    best = _best(task, contenders, of_state, most)
+    counts = {state: states[state] for state in ("complete", "pruned", "failed")}
+    best = _describe_best(task, contenders, counts, max_members)
     with atomic_write(layout.tuning) as folder:
         folder.mkdir()
         write_json(folder / "best.json", best)
         write_json(folder / "trials.json", [t.entry() for t in trials])
-        frozen = [t for t in found.study.get_trials(deepcopy=False) if is_finished(t)]
-        write_study(folder / "study.journal", frozen, task.direction)
+        finished = [t for t in result.study.get_trials(deepcopy=False) if is_finished(t)]
+        write_study(folder / "study.journal", finished, task.direction)
         write_predictions(folder / "predictions.npy", [c.prediction for c in contenders])
         for number in members:
             trial = contenders[number].trial
             if is_bagged(trial.family, task.plan, params.train.ensemble):
-                found.outcomes.hand_over(trial.number, folder / "fits" / str(number))
+                result.outcomes.hand_over(trial.number, folder / "fits" / str(number))
     Journal.remove_all(path.parent)
     seconds = time.monotonic() - started
-    return _summary(task, found, contenders[0].trial, of_state, seconds)
+    return _summary(task, result, contenders[0].trial, counts, seconds)
 
 
-def _open(params: Params, layout: Layout, started: float, progress: Progress) -> _Task:
+def _prepare(params: Params, layout: Layout, started: float, progress: Progress) -> _Task:
     progress.update("reading train and validation")
     tune, seed, kind = params.tune, params.project.seed, params.task.type
     metric = lookup(tune.metric or search_metric(kind, params.train.objective), kind)
-    known = load_training_data(params.split, _rules(params), layout)
-    labels = LabelCodec.fit(known.targets["train"], params.task.type, params.task.positive)
+    data = load_training_data(params.split, _search_rules(params), layout)
+    labels = LabelCodec.fit(data.targets["train"], params.task.type, params.task.positive)
     classes = len(labels.classes)
     shape = SearchShape(
-        known.rows["train"],
-        known.rows["validation"],
-        len(known.kinds),
+        data.rows["train"],
+        data.rows["validation"],
+        len(data.kinds),
         classes if classes > 2 else 1,  # noqa: PLR2004 - two classes are one output
     )
-    settled = plan(
+    search_plan = plan(
         shape,
         ordered=params.split.strategy == "time",
         folds=tune.folds,
@@ -146,18 +148,28 @@ def _open(params: Params, layout: Layout, started: float, progress: Progress) ->
     )
     seconds = math.inf if tune.seconds is None else tune.seconds
     patience = params.train.early_stopping
-    problem = known.problem(settled, labels, metric, seed=seed, patience=patience)
-    families, notes = choose_families(tune.families, problem.task)
-    kept = frozenset(f for f in families if is_bagged(f, settled, params.train.ensemble))
-    starting = {} if tune.seconds is None else warm_up(families.values(), problem.task)
-    budget = Budget(seconds, shape, settled, kept, starting, started)
+    objective = data.problem(search_plan, labels, metric, seed=seed, patience=patience)
+    families, notes = choose_families(tune.families, objective.task)
+    bagged = frozenset(f for f in families if is_bagged(f, search_plan, params.train.ensemble))
+    start_seconds = {} if tune.seconds is None else warm_up(families.values(), objective.task)
+    budget = Budget(seconds, shape, search_plan, bagged, start_seconds, started)
     return _Task(
-        params, layout, metric, known, labels, settled, budget, problem, families, notes, progress
+        params,
+        layout,
+        metric,
+        data,
+        labels,
+        search_plan,
+        budget,
+        objective,
+        families,
+        notes,
+        progress,
     )
 
 
-def _rules(params: Params) -> Train:
-    """What of `train` the search depends on, and nothing else."""
+def _search_rules(params: Params) -> Train:
+    """The settings of `train` on which the search depends."""
     return Train(
         early_stopping=params.train.early_stopping,
         weight=params.train.weight,
@@ -167,16 +179,16 @@ def _rules(params: Params) -> Train:
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """The search, and what is tried first."""
+class _SearchSetup:
+    """The search, and the candidates that it tries first."""
 
     search: Search
     firsts: list[Candidate]
 
 
 @dataclass(frozen=True)
-class _Found:
-    """The trials, what came of them, and what is to be told of the search."""
+class _SearchResult:
+    """The trials, their predictions and fold models, and notes for the summary."""
 
     trials: list[Trial]
     study: optuna.Study
@@ -184,26 +196,26 @@ class _Found:
     notes: Sequence[str] = ()
 
 
-def _wanted(task: _Task) -> _Wanted:
+def _set_up_search(task: _Task) -> _SearchSetup:
     tune, maximise = task.params.tune, task.metric.maximise
     families = task.families
-    given: dict[str, Any] = {str(name): space for name, space in tune.spaces.items()}
+    ranges: dict[str, Any] = {str(name): space for name, space in tune.spaces.items()}
     spaces = {
-        name: narrow(family.space, given.get(name, {}), name) for name, family in families.items()
+        name: narrow(family.space, ranges.get(name, {}), name) for name, family in families.items()
     }
-    first = first_choices(
+    firsts = first_choices(
         spaces,
         {name: family.candidates() for name, family in families.items()},
         most=1_000 if tune.trials is None else (tune.trials + 1) // 2,
     )
-    enough = tune.good_enough
+    early_stop = tune.good_enough
     limits = Limits(
         tune.trials,
         None if tune.seconds is None else task.budget.left,
         lambda done: task.budget.reserve(ranked(done, maximise=maximise)),
-        EarlyStop(enough.score, enough.trials, enough.gain),
+        EarlyStop(early_stop.score, early_stop.trials, early_stop.gain),
     )
-    what = Search(
+    task_search = Search(
         spaces,
         task.problem.evaluate,
         limits,
@@ -212,61 +224,61 @@ def _wanted(task: _Task) -> _Wanted:
         tune.pruning,
         task.progress,
     )
-    return _Wanted(what, first)
+    return _SearchSetup(task_search, firsts)
 
 
-def _alone(task: _Task, path: Path) -> _Found:
-    """Search in this process: the same trials, whenever and however often it is interrupted."""
-    wanted = _wanted(task)
+def _search_alone(task: _Task, path: Path) -> _SearchResult:
+    """Search in this process; interruptions don't change which trials are tried."""
+    setup = _set_up_search(task)
     journal = Journal.open(path, task.direction, task.progress)
-    trials = search(wanted.search, wanted.firsts, journal)
-    return _Found(trials, journal.study, journal.outcomes)
+    trials = search(setup.search, setup.firsts, journal)
+    return _SearchResult(trials, journal.study, journal.outcomes)
 
 
-def _together(task: _Task, path: Path, crew: PeerProcesses) -> _Found:
-    """Search with helpers, and with whoever else has the same storage."""
-    wanted = _wanted(task)
+def _search_with_workers(task: _Task, path: Path, peers: PeerProcesses) -> _SearchResult:
+    """Search with worker processes, and with all other processes that use the same storage."""
+    setup = _set_up_search(task)
     params = task.params.model_dump_json(by_alias=True, exclude_unset=True)
-    given = (params, task.layout, path, crew.storage)
-    shared = _joined(task, wanted, path, crew.storage)
-    with worker_processes(crew.workers - 1, _help, *given):
-        trials = search_together(wanted.search, shared)
-    return _Found(trials, shared.study, shared.outcomes, (_SEVERAL,))
+    arguments = (params, task.layout, path, peers.storage)
+    shared = _join_study(task, setup, path, peers.storage)
+    with worker_processes(peers.workers - 1, _run_worker, *arguments):
+        trials = search_together(setup.search, shared)
+    return _SearchResult(trials, shared.study, shared.outcomes, (_WORKERS_NOTE,))
 
 
-def _help(params: str, layout: Layout, path: Path, storage: str | None) -> None:
-    """Take part in a search that another process of this machine has begun."""
+def _run_worker(params: str, layout: Layout, path: Path, storage: str | None) -> None:
+    """Run a worker process: join a search that another process of this machine started."""
     from threadpoolctl import threadpool_limits
 
     from mlops_cli.params import Params
 
     with threadpool_limits(limits=1, user_api="blas"):
-        task = _open(Params.model_validate_json(params), layout, time.monotonic(), Silent())
-        wanted = _wanted(task)
-        search_together(wanted.search, _joined(task, wanted, path, storage))
+        task = _prepare(Params.model_validate_json(params), layout, time.monotonic(), Silent())
+        setup = _set_up_search(task)
+        search_together(setup.search, _join_study(task, setup, path, storage))
 
 
-def _joined(task: _Task, wanted: _Wanted, path: Path, storage: str | None) -> SharedStudy:
-    return open_shared(path, storage, task.direction, [as_params(c) for c in wanted.firsts])
+def _join_study(task: _Task, setup: _SearchSetup, path: Path, storage: str | None) -> SharedStudy:
+    return open_shared(path, storage, task.direction, [as_params(c) for c in setup.firsts])
 
 
-def _contenders(task: _Task, searched: _Found) -> list[CandidateModel]:
-    """The best trials with their predictions, fitted on all rows where the search took fewer."""
-    done = ranked(searched.trials, maximise=task.metric.maximise)
+def _load_candidates(task: _Task, result: _SearchResult) -> list[CandidateModel]:
+    """The best trials with predictions, fitted again if the search used only a part of train."""
+    complete = ranked(result.trials, maximise=task.metric.maximise)
     size = 4 * len(task.problem.judge.y) * max(1, task.problem.task.classes)
-    found = []
-    for trial in done[: max(1, min(_KEPT, _KEPT_BYTES // size))]:
-        prediction = searched.outcomes.prediction(trial.number)
+    candidates = []
+    for trial in complete[: max(1, min(_MAX_CANDIDATES, _MAX_PREDICTION_BYTES // size))]:
+        prediction = result.outcomes.prediction(trial.number)
         if prediction is None or len(prediction) != len(task.problem.judge.y):
-            # Another machine made the trial, or a kill came between.
-            prediction = _again(task.problem, trial, math.inf).prediction
+            # The trial ran on another machine, or a kill came before its prediction was stored.
+            prediction = _reevaluate(task.problem, trial, math.inf).prediction
         assert prediction is not None  # noqa: S101 - evaluated
-        found.append(CandidateModel(trial, prediction, trial.seconds))
-    found = _preferred(task, found)
-    return _finalists(task, found) if task.budget.finals else found
+        candidates.append(CandidateModel(trial, prediction, trial.seconds))
+    candidates = _rank(task, candidates)
+    return _fit_finalists(task, candidates) if task.budget.finals else candidates
 
 
-def _preferred(task: _Task, contenders: Sequence[CandidateModel]) -> list[CandidateModel]:
+def _rank(task: _Task, contenders: Sequence[CandidateModel]) -> list[CandidateModel]:
     return rank_candidates(
         contenders,
         task.problem.judge,
@@ -275,8 +287,16 @@ def _preferred(task: _Task, contenders: Sequence[CandidateModel]) -> list[Candid
     )
 
 
-def _members(task: _Task, contenders: Sequence[CandidateModel]) -> tuple[int | None, list[int]]:
-    """The most members that there is time to fit, and who train will take with these."""
+def _choose_members(
+    task: _Task, contenders: Sequence[CandidateModel]
+) -> tuple[int | None, list[int]]:
+    """The maximum number of members that there is time to fit, and the members for train.
+
+    Returns
+    -------
+    tuple of int or None, and list of int
+        The maximum (None: no limit), and the indices of the members among the candidates.
+    """
     families = [c.trial.family for c in contenders]
     predictions = [c.prediction for c in contenders]
     judge, bounds, budget = task.problem.judge, task.params.train.ensemble, task.budget
@@ -286,62 +306,64 @@ def _members(task: _Task, contenders: Sequence[CandidateModel]) -> tuple[int | N
         weights = select_ensemble(families, predictions, judge, task.plan, bounds, most, seed=seed)
         if math.isinf(budget.seconds):
             return None, list(weights)
-        there_is_time_for = budget.affordable([contenders[i].taken for i in weights])
-        if there_is_time_for >= len(weights):
+        affordable = budget.affordable([contenders[i].taken for i in weights])
+        if affordable >= len(weights):
             return most, list(weights)
-        most = there_is_time_for
+        most = affordable
 
 
-def _finalists(task: _Task, contenders: list[CandidateModel]) -> list[CandidateModel]:
-    """The best together, each taught by all rows of train, as far as there is time."""
+def _fit_finalists(task: _Task, contenders: list[CandidateModel]) -> list[CandidateModel]:
+    """The candidates of the best ensemble, each fitted on all rows of train if time allows."""
     budget = task.budget
-    together = select(
+    weights = select(
         [c.prediction for c in contenders],
         [0.0] * len(contenders),
         task.problem.judge,
         members=task.params.tune.finalists,
         cost=0.0,
     )
-    chosen = [contenders[i] for i in together]
-    problem: CvObjective | None = None
-    found: list[CandidateModel] = []
+    chosen = [contenders[i] for i in weights]
+    objective: CvObjective | None = None
+    finalists: list[CandidateModel] = []
     for number, contender in enumerate(chosen):
-        time_for_it = budget.final(contender.seconds, budget.last_fits([c.taken for c in found]))
-        if time_for_it is None:
+        time_limit = budget.final(contender.seconds, budget.last_fits([c.taken for c in finalists]))
+        if time_limit is None:
             continue
-        if problem is None:
+        if objective is None:
             task.progress.update("reading all rows of train")
-            problem = task.known.whole(task.problem, task.plan, task.labels)
+            objective = task.data.whole(task.problem, task.plan, task.labels)
         task.progress.update(
-            f"fitting {contender.trial.family} on {task.known.rows['train']:,} rows",
+            f"fitting {contender.trial.family} on {task.data.rows['train']:,} rows",
             number,
             len(chosen),
         )
-        begun = time.monotonic()
+        started = time.monotonic()
         rounds = FAMILIES[contender.trial.family].rounds
-        most = int(rounds * _MORE_ROUNDS) if rounds else None
-        result = _again(problem, contender.trial, time_for_it, most)
-        seconds = (time.monotonic() - begun) / budget.grows
+        max_rounds = int(rounds * _ROUNDS_FACTOR) if rounds else None
+        result = _reevaluate(objective, contender.trial, time_limit, max_rounds)
+        seconds = (time.monotonic() - started) / budget.grows
         trial = replace(contender.trial, score=result.score, iterations=result.iterations)
         assert result.prediction is not None  # noqa: S101 - evaluated
-        found.append(CandidateModel(trial, result.prediction, seconds))
-    return _preferred(task, found) if found else chosen[:1]
+        finalists.append(CandidateModel(trial, result.prediction, seconds))
+    return _rank(task, finalists) if finalists else chosen[:1]
 
 
-def _again(problem: CvObjective, trial: Trial, seconds: float, rounds: int | None = None) -> Result:
-    """Evaluate a trial's settings outside the search: nothing prunes."""
-    return problem.evaluate(Candidate(trial.family, trial.settings), None, seconds, rounds)
+def _reevaluate(
+    objective: CvObjective, trial: Trial, seconds: float, rounds: int | None = None
+) -> Result:
+    """Evaluate a trial's settings again, outside the search and without pruning."""
+    return objective.evaluate(Candidate(trial.family, trial.settings), None, seconds, rounds)
 
 
-def _journal(params: Params, layout: Layout) -> Path:
-    """The journal of exactly this search; those of other ones are removed."""
+def _journal_path(params: Params, layout: Layout) -> Path:
+    """Path of the journal of exactly this search; journals of other searches are removed."""
     parts = {
         "version": mlops_cli.__version__,
         "seed": params.project.seed,
         "task": params.task.model_dump(mode="json"),
         "tune": params.tune.model_dump(mode="json"),
         "split": params.split.model_dump(mode="json"),
-        "train": _rules(params).model_dump(mode="json"),
+        "train": _search_rules(params).model_dump(mode="json"),
         "program": sha256(layout.program),
         "train split": sha256(layout.split("train")),
         "validation split": sha256(layout.split("validation")),
@@ -352,10 +374,10 @@ def _journal(params: Params, layout: Layout) -> Path:
     return path
 
 
-def _best(
+def _describe_best(
     task: _Task, contenders: Sequence[CandidateModel], counts: dict[str, int], most: int | None
 ) -> dict[str, Any]:
-    """The best trial, and what train has to know to make a model of several."""
+    """Content of ``best.json``: the best trial, and the candidates for train's ensemble."""
     first = contenders[0].trial
     return {
         "family": first.family,
@@ -372,10 +394,10 @@ def _best(
 
 
 def _summary(
-    task: _Task, found: _Found, winner: Trial, counts: dict[str, int], seconds: float
+    task: _Task, result: _SearchResult, winner: Trial, counts: dict[str, int], seconds: float
 ) -> Summary:
     metric = task.metric
-    trials, notes = found.trials, [*task.notes, *found.notes]
+    trials, notes = result.trials, [*task.notes, *result.notes]
     order = ranked(trials, maximise=metric.maximise)
     rows = [(t.number + 1, t.family, f"{t.score:.4f}", t.iterations or "") for t in order[:5]]
     failed = [t for t in trials if t.state == "failed"]

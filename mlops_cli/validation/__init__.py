@@ -1,1 +1,1 @@
-"""Rules on columns and tables: rows that break one go to quarantine, or end the pipeline."""
+"""Data validation: rules on columns and tables; rows that break one go to quarantine or fail."""

@@ -1,4 +1,4 @@
-"""Rules of ``params.yaml`` compiled to pandera schemas, and what they find in a table."""
+"""Column rules of ``params.yaml`` compiled to pandera schemas, and the findings of checks."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ __all__ = ["NOT_NULL", "ColumnRule", "RowChecks", "RuleFinding", "compile_rows"]
 
 NOT_NULL = "not null"
 """Name of the rule on nullability."""
-_LONGEST_LIST = 5
-_COLUMNS = 50
-"""Columns of one schema."""
+_LISTED_VALUES = 5
+"""Maximum allowed values in the name of a rule."""
+_SCHEMA_COLUMNS = 50
+"""Columns of one pandera schema."""
 
 
 @dataclass(frozen=True)
 class ColumnRule:
-    """One rule on one source, and what happens to rows that break it.
+    """A rule on a source, and the policy for rows that break it.
 
     Parameters
     ----------
     source, columns
-        What it is about; no columns: the table as a whole.
+        Source and columns of the rule; without columns, it is about the whole table.
     name
-        The rule as a user reads it, such as ``min 0`` or ``pattern ^[A-Z]{2}$``.
+        The rule as users see it, such as ``min 0`` or ``pattern ^[A-Z]{2}$``.
     policy, tolerate
         As in ``params.yaml``.
     """
@@ -50,17 +51,17 @@ class ColumnRule:
 
     @property
     def subject(self) -> str:
-        """The source and columns, as errors name them."""
+        """Source and columns, as in error messages."""
         return ".".join(filter(None, (self.source, "+".join(self.columns))))
 
     @property
     def label(self) -> str:
-        """The columns and the rule: unique within a source."""
+        """Columns and rule, unique within a source."""
         return " ".join(filter(None, ("+".join(self.columns), self.name)))
 
     @property
     def tolerated(self) -> float:
-        """The largest share of offending rows with which the stage passes."""
+        """Largest share of offending rows with which the rule passes."""
         if self.tolerate is not None:
             return self.tolerate
         return 0.0 if self.policy == "fail" else 1.0
@@ -68,18 +69,18 @@ class ColumnRule:
 
 @dataclass(frozen=True)
 class RuleFinding:
-    """What a check found.
+    """Result of a check.
 
     Parameters
     ----------
     check
         The check.
     count, of
-        Offending rows, and all rows.
+        Number of offending rows, and of all rows.
     examples
-        (row number from 1, value) of the first offending rows.
+        Row number from 1 and value of the first offending rows.
     message
-        The sentence for an error, where "breaks in so many rows" doesn't say it.
+        Error message, if the default one (rule, count and share) doesn't fit.
     """
 
     check: ColumnRule
@@ -90,30 +91,30 @@ class RuleFinding:
 
     @property
     def share(self) -> float:
-        """Offending rows as a share of all."""
+        """Share of offending rows."""
         return self.count / self.of if self.of else float(self.count > 0)
 
     @property
     def passed(self) -> bool:
-        """Whether the share is within what is tolerated."""
+        """Whether the share of offending rows is tolerated."""
         return self.share <= self.check.tolerated
 
     def shown(self) -> str:
-        """Give the examples' values as text."""
-        return ", ".join(_text(value) for _, value in self.examples)
+        """Format the values of the examples."""
+        return ", ".join(_format(value) for _, value in self.examples)
 
     def sentence(self) -> str:
-        """Say what is wrong, with counts and examples."""
+        """Describe the finding, with counts and examples."""
         if self.message:
             return self.message
-        shown = self.shown()
+        examples = self.shown()
         return (
             f"{self.check.subject} breaks `{self.check.name}` in {self.count} of {self.of} rows "
-            f"({self.share:.3%})" + (f": {shown}" if shown else "")
+            f"({self.share:.3%})" + (f": {examples}" if examples else "")
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for the report."""
+        """Convert to plain values for the report."""
         return {
             "rule": self.check.name,
             "column": "+".join(self.check.columns) or None,
@@ -122,28 +123,30 @@ class RuleFinding:
             "share": round(self.share, 6),
             "tolerated": self.check.tolerated,
             "passed": self.passed,
-            "examples": [{"row": row, "value": _plain(value)} for row, value in self.examples],
+            "examples": [
+                {"row": row, "value": _to_json_value(value)} for row, value in self.examples
+            ],
         }
 
 
 @dataclass(frozen=True)
 class RowChecks:
-    """The checks of one source that look at each row by itself.
+    """The checks of one source that test each row by itself.
 
     Parameters
     ----------
     types
-        Column -> the type that it is read as.
+        Column -> the type as which it is read.
     checks
-        By the name that pandera reports.
+        Name that pandera reports -> check.
     places
-        Column -> what the schemas call it. Pandera takes a column without a name for the whole
-        table, so columns have their places' names there.
+        Column -> its name in the schemas. Pandera takes a column with an empty name for the whole
+        table, so columns are named by their positions there.
     nulls
-        What the schemas call a column that must not be null -> the label of that check: Pandera
-        has one name for the nullability of every column.
+        Name in the schemas of a column that must not be null -> the label of that check. Pandera
+        reports the nullability of all columns under one name.
     schemas
-        All of them, some columns a schema: pandera's work grows with the square of a table's width.
+        Schemas of a few columns each: pandera's work grows with the square of a table's width.
     """
 
     types: dict[str, pl.DataType]
@@ -153,15 +156,15 @@ class RowChecks:
     schemas: tuple[pa.DataFrameSchema, ...]
 
     def failures(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
-        """Find the rows that break a check: its name -> their positions, ascending.
+        """Find the rows that break each check: name of the check -> positions, ascending.
 
         ``frame`` has the columns of ``types``, in those types.
         """
-        found: dict[str, pl.Series] = {}
+        positions: dict[str, pl.Series] = {}
         frame = frame.rename(self.places)
         for schema in self.schemas:
-            found |= self._failures(frame.select(list(schema.columns)), schema)
-        return found
+            positions |= self._failures(frame.select(list(schema.columns)), schema)
+        return positions
 
     def _failures(self, frame: pl.DataFrame, schema: pa.DataFrameSchema) -> dict[str, pl.Series]:
         from pandera.errors import SchemaErrors
@@ -172,11 +175,15 @@ class RowChecks:
             cases = errors.failure_cases
         else:
             return {}
-        null = pl.col("check") == "not_nullable"
-        key = pl.when(null).then(pl.col("column").replace(self.nulls)).otherwise(pl.col("check"))
+        is_null_check = pl.col("check") == "not_nullable"
+        key = (
+            pl.when(is_null_check)
+            .then(pl.col("column").replace(self.nulls))
+            .otherwise(pl.col("check"))
+        )
         cases = cases.select(key.alias("key"), pl.col("index").cast(pl.UInt32))
-        found = cases.partition_by("key", as_dict=True, include_key=False)
-        return {str(name): rows["index"].sort() for (name,), rows in found.items()}
+        groups = cases.partition_by("key", as_dict=True, include_key=False)
+        return {str(name): rows["index"].sort() for (name,), rows in groups.items()}
 
 
 def compile_rows(source: str, rules: SourceRules) -> RowChecks:
@@ -185,68 +192,77 @@ def compile_rows(source: str, rules: SourceRules) -> RowChecks:
     Raises
     ------
     BadParams
-        If a rule doesn't go with its column's type.
+        If a rule doesn't fit the type of its column.
     """
     import pandera.polars as pa
 
     checks: dict[str, ColumnRule] = {}
     columns: dict[str, pa.Column] = {}
-    places = {column: f"column_{at}" for at, column in enumerate(rules.columns)}
+    places = {column: f"column_{number}" for number, column in enumerate(rules.columns)}
     nulls: dict[str, str] = {}
-    for column, given in rules.columns.items():
+    for column, column_rules in rules.columns.items():
         place = f"validate.sources.{source}.columns.{column}"
-        made = []
-        for name, rule, test in _tests(given, place):
+        pandera_checks = []
+        for name, rule, make_check in _pandera_checks(column_rules, place):
             check = ColumnRule(source, (column,), name, rule.policy, rule.tolerate)
             checks[check.label] = check
-            made.append(test(check.label))
-        if not given.nullable.value:
-            rule = given.nullable
+            pandera_checks.append(make_check(check.label))
+        if not column_rules.nullable.value:
+            rule = column_rules.nullable
             check = ColumnRule(source, (column,), NOT_NULL, rule.policy, rule.tolerate)
             checks[check.label] = check
             nulls[places[column]] = check.label
-        columns[places[column]] = pa.Column(DTYPES[given.type], made, nullable=given.nullable.value)
+        columns[places[column]] = pa.Column(
+            DTYPES[column_rules.type], pandera_checks, nullable=column_rules.nullable.value
+        )
     types = {c: DTYPES[r.type] for c, r in rules.columns.items()}
-    named = list(columns.items())
-    blocks = (dict(named[at : at + _COLUMNS]) for at in range(0, len(named), _COLUMNS))
+    named_columns = list(columns.items())
+    blocks = (
+        dict(named_columns[start : start + _SCHEMA_COLUMNS])
+        for start in range(0, len(named_columns), _SCHEMA_COLUMNS)
+    )
     return RowChecks(types, checks, places, nulls, tuple(map(pa.DataFrameSchema, blocks)))
 
 
-def _tests(rules: ColumnRules, place: str) -> Iterator[tuple[str, Rule[Any], Any]]:
-    """Give each rule's name, the rule, and what makes its pandera check under a given name."""
+def _pandera_checks(rules: ColumnRules, place: str) -> Iterator[tuple[str, Rule[Any], Any]]:
+    """Yield name, rule, and a function that makes the pandera check with a certain error name."""
     import pandera.polars as pa
 
     if rules.min is not None:
-        least = _limit(rules.min.value, rules.type, f"{place}.min")
-        yield f"min {rules.min.value}", rules.min, lambda n: pa.Check.ge(least, error=n)
+        low = _parse_limit(rules.min.value, rules.type, f"{place}.min")
+        yield f"min {rules.min.value}", rules.min, lambda error: pa.Check.ge(low, error=error)
     if rules.max is not None:
-        most = _limit(rules.max.value, rules.type, f"{place}.max")
-        yield f"max {rules.max.value}", rules.max, lambda n: pa.Check.le(most, error=n)
+        high = _parse_limit(rules.max.value, rules.type, f"{place}.max")
+        yield f"max {rules.max.value}", rules.max, lambda error: pa.Check.le(high, error=error)
     if rules.allowed is not None:
-        given = rules.allowed.value
-        values = [_value(v, rules.type, f"{place}.allowed") for v in given]
-        more = ", ..." if len(given) > _LONGEST_LIST else ""
-        name = f"allowed {', '.join(str(v) for v in given[:_LONGEST_LIST])}{more}"
-        yield name, rules.allowed, lambda n: pa.Check.isin(values, error=n)
+        allowed = rules.allowed.value
+        values = [_parse_value(v, rules.type, f"{place}.allowed") for v in allowed]
+        ellipsis = ", ..." if len(allowed) > _LISTED_VALUES else ""
+        name = f"allowed {', '.join(str(v) for v in allowed[:_LISTED_VALUES])}{ellipsis}"
+        yield name, rules.allowed, lambda error: pa.Check.isin(values, error=error)
     if rules.pattern is not None:
         pattern = rules.pattern.value
         _check_pattern(pattern, rules.type, f"{place}.pattern")
-        yield f"pattern {pattern}", rules.pattern, lambda n: pa.Check.str_contains(pattern, error=n)
+        yield (
+            f"pattern {pattern}",
+            rules.pattern,
+            lambda error: pa.Check.str_contains(pattern, error=error),
+        )
 
 
-def _limit(value: Any, kind: TypeName, place: str) -> Any:
+def _parse_limit(value: Any, kind: TypeName, place: str) -> Any:
     if kind in {"string", "boolean"}:
         raise BadParams(
             f"{place} is {value!r}, but the column's type is {kind}, which has no order to limit",
             "Use `allowed` or `pattern`.",
         )
-    return _value(value, kind, place)
+    return _parse_value(value, kind, place)
 
 
-def _value(value: Any, kind: TypeName, place: str) -> Any:
-    """Give a value of the parameters as its column's type has it."""
+def _parse_value(value: Any, kind: TypeName, place: str) -> Any:
+    """Convert a value of the parameters to the type of its column."""
     if isinstance(value, str) and kind in {"date", "datetime"}:
-        value = _moment(value)
+        value = _parse_time(value)
     numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
     fits = {
         "integer": numeric,
@@ -266,8 +282,8 @@ def _value(value: Any, kind: TypeName, place: str) -> Any:
     return value.date() if isinstance(value, dt.datetime) else value
 
 
-def _moment(text: str) -> Any:
-    """Read a date or time; what is none stays a text, and is refused as such."""
+def _parse_time(text: str) -> Any:
+    """Parse a date or time; other texts stay as they are, and are rejected by the caller."""
     try:
         return dt.datetime.fromisoformat(text)
     except ValueError:
@@ -289,15 +305,15 @@ def _check_pattern(pattern: str, kind: TypeName, place: str) -> None:
         ) from None
 
 
-def _text(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"({', '.join(_text(v) for v in value)})"
+        return f"({', '.join(_format(v) for v in value)})"
     return str(value) if isinstance(value, dt.date) else repr(value)
 
 
-def _plain(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_plain(v) for v in value]
+        return [_to_json_value(v) for v in value]
     plain = value is None or isinstance(value, (bool, int, str))
     if isinstance(value, float):
         return value if abs(value) != float("inf") else str(value)

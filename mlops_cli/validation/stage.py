@@ -1,4 +1,4 @@
-"""Validate: each source against its rules; rows pass, go to quarantine, or fail the stage."""
+"""The validate stage: apply each source's rules; rows pass, go to quarantine, or fail the stage."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_NAMED = 5
+_LISTED_RULES = 5
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
-    """Make ``data/validated``, ``data/quarantine`` and ``reports/validation.json``.
+    """Write ``data/validated``, ``data/quarantine`` and ``reports/validation.json``.
 
     Raises
     ------
     DataRefused
-        If a rule is broken by more rows than it tolerates; the report is written all the same.
+        If a rule is broken by more rows than it tolerates; the report is still written.
     BadParams
-        If a rule doesn't go with its column.
+        If a rule doesn't fit its column.
     """
     until = None if params.ingest.until is None else in_utc(params.ingest.until)
     raw = {name: parquet.scan(layout.raw / f"{name}.parquet") for name in params.ingest.sources}
-    checked: dict[str, ValidationResult] = {}
-    for at, (name, source) in enumerate(params.ingest.sources.items()):
-        progress.update(f"checking {name}", at, len(raw))
+    results: dict[str, ValidationResult] = {}
+    for done, (name, source) in enumerate(params.ingest.sources.items()):
+        progress.update(f"checking {name}", done, len(raw))
         rules = params.validate_.sources.get(name)
-        checked[name] = check_source(
+        results[name] = check_source(
             name,
             rules,
             raw,
@@ -55,26 +55,26 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
             show_values=params.validate_.show_values,
             late=SourceSchema({}, source.time, source.known_at).late,
         )
-    report = {"sources": {name: _entry(c) for name, c in checked.items()}}
+    report = {"sources": {name: _report_entry(c) for name, c in results.items()}}
     write_json(layout.work / "validation.json", report)
-    findings = [finding for c in checked.values() for finding in c.findings]
+    findings = [finding for c in results.values() for finding in c.findings]
     failed = [finding for finding in findings if not finding.passed]
     if failed:
         write_json(layout.validation_report, report)
-        raise _refusal(failed, layout)
+        raise _build_refusal(failed, layout)
     with atomic_write(layout.valid) as valid, atomic_write(layout.quarantine) as quarantine:
         valid.mkdir()
         quarantine.mkdir()
-        for at, (name, result) in enumerate(checked.items()):
-            progress.update(f"writing {name}", at, len(raw))
+        for done, (name, result) in enumerate(results.items()):
+            progress.update(f"writing {name}", done, len(raw))
             _write(layout.raw / f"{name}.parquet", result, valid, quarantine)
     write_json(layout.validation_report, report)
-    notes = [note for c in checked.values() for note in c.notes]
+    notes = [note for c in results.values() for note in c.notes]
     notes += [f.sentence() for f in findings if f.count and f.check.policy != "quarantine"]
-    return _summary(checked, notes, report)
+    return _summary(results, notes, report)
 
 
-def _entry(result: ValidationResult) -> dict[str, Any]:
+def _report_entry(result: ValidationResult) -> dict[str, Any]:
     return {
         "rows_in": result.rows,
         "rows_out": result.rows - result.quarantined.height,
@@ -84,45 +84,49 @@ def _entry(result: ValidationResult) -> dict[str, Any]:
     }
 
 
-def _refusal(failed: list[RuleFinding], layout: Layout) -> DataRefused:
-    # A table that isn't what it should be explains broken values, not the other way round.
+def _build_refusal(failed: list[RuleFinding], layout: Layout) -> DataRefused:
+    # A wrong structure of the table explains broken values, not the other way round.
     worst = max(failed, key=lambda f: (bool(f.message), f.share))
     others = [f"{f.check.subject} {f.check.name}" for f in failed if f is not worst]
-    more = f" Also broken: {', '.join(others[:_NAMED])}" if others else ""
-    more += f" and {len(others) - _NAMED} more." if len(others) > _NAMED else "."[: len(others)]
+    other_rules = f" Also broken: {', '.join(others[:_LISTED_RULES])}" if others else ""
+    other_rules += (
+        f" and {len(others) - _LISTED_RULES} more."
+        if len(others) > _LISTED_RULES
+        else "."[: len(others)]
+    )
     report = layout.validation_report.relative_to(layout.made).as_posix()
     return DataRefused(
         worst.sentence(),
         f"{report} has each rule with examples; repair the source, or give the rule "
-        f"`tolerate` or another policy (quarantine, warn) in params.yaml.{more}",
+        f"`tolerate` or another policy (quarantine, warn) in params.yaml.{other_rules}",
     )
 
 
 def _write(path: Path, result: ValidationResult, valid: Path, quarantine: Path) -> None:
-    """Write one source's good rows and, if there are any, its bad ones, both in their order."""
-    bad = result.quarantined
-    if bad.is_empty() and not result.casts:
+    """Write the valid rows of a source and, if any, the quarantined ones, both in their order."""
+    quarantined = result.quarantined
+    if quarantined.is_empty() and not result.casts:
         shutil.copyfile(path, valid / path.name)
         return
     table = parquet.scan(path).with_columns(list(result.casts.values()))
-    if bad.is_empty():
+    if quarantined.is_empty():
         parquet.sink(table, valid / path.name)
         return
     numbered = table.with_row_index("_at")
-    is_bad = pl.col("_at").is_in(bad["_at"].implode())
+    is_bad = pl.col("_at").is_in(quarantined["_at"].implode())
     parquet.sink(numbered.filter(~is_bad).drop("_at"), valid / path.name)
-    reasons = bad.lazy().rename({"reason": REASON})
-    set_aside = numbered.filter(is_bad).join(reasons, on="_at", maintain_order="left")
-    parquet.sink(set_aside.drop("_at"), quarantine / path.name)
+    reasons = quarantined.lazy().rename({"reason": REASON})
+    offending = numbered.filter(is_bad).join(reasons, on="_at", maintain_order="left")
+    parquet.sink(offending.drop("_at"), quarantine / path.name)
 
 
 def _summary(
-    checked: dict[str, ValidationResult], notes: list[str], report: dict[str, Any]
+    results: dict[str, ValidationResult], notes: list[str], report: dict[str, Any]
 ) -> Summary:
-    findings = [finding for c in checked.values() for finding in c.findings]
+    findings = [finding for c in results.values() for finding in c.findings]
     broken = [finding for finding in findings if finding.count]
-    rows = sum(c.rows for c in checked.values())
-    aside = sum(c.quarantined.height for c in checked.values())
+    rows = sum(c.rows for c in results.values())
+    quarantined = sum(c.quarantined.height for c in results.values())
     table = Table(
         "broken rules",
         ("rule", "count", "share", "policy", "examples"),
@@ -137,6 +141,8 @@ def _summary(
             for f in broken
         ),
     )
-    held = f"{len(findings) - len(broken)} of {len(findings)} rules hold on {rows:,} rows"
-    headline = held + (f"; {aside:,} row{'s'[: aside != 1]} went to quarantine" if aside else "")
+    holding = f"{len(findings) - len(broken)} of {len(findings)} rules hold on {rows:,} rows"
+    headline = holding + (
+        f"; {quarantined:,} row{'s'[: quarantined != 1]} went to quarantine" if quarantined else ""
+    )
     return Summary(headline, (table,) if broken else (), tuple(notes), report)

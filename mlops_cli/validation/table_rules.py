@@ -1,6 +1,6 @@
-"""Checks that look at a whole table, or at two: types, keys, references, size, freshness.
+"""Table rules: structure, unique keys, references between tables, size and freshness.
 
-Row positions are counted from 0; examples number rows from 1.
+Row positions start at 0; row numbers of examples start at 1.
 """
 
 from __future__ import annotations
@@ -21,67 +21,69 @@ if TYPE_CHECKING:
 
 __all__ = ["cast", "duplicates", "freshness", "missing_references", "size", "structure"]
 
-_AT = "_at"
+_POSITION = "_at"
 
 
 def structure(source: str, rules: SourceRules, table: pl.LazyFrame, rows: int) -> list[RuleFinding]:
-    """Find columns that are missing, of another type, or without rules.
+    """Find columns that are missing, have another type, or have no rules.
 
-    An integer is a number; a number whose values are all whole is an integer; a column without any
-    value is of every type.
+    An integer column counts as number, too. A number column with only whole values counts as
+    integer. A column without any value has every type.
     """
     schema = table.collect_schema()
-    found = []
-    for column, given in rules.columns.items():
-        says = f"params.yaml says {given.type}"
+    findings = []
+    for column, column_rules in rules.columns.items():
+        expectation = f"params.yaml says {column_rules.type}"
         if column not in schema:
-            known = [c for c in schema if not c.startswith("_")]
-            message = f"{source} has no column {column!r}, {says}. {nearest(column, known)}"
+            available = [c for c in schema if not c.startswith("_")]
+            message = (
+                f"{source} has no column {column!r}, {expectation}. {nearest(column, available)}"
+            )
             check = ColumnRule(source, (column,), "present")
-            found.append(RuleFinding(check, rows, rows, (), message.strip().rstrip(".")))
-        elif not _fits(table.select(column), schema[column], DTYPES[given.type]):
-            message = f"{source}.{column} is {type_name(schema[column])}, {says}"
-            check = ColumnRule(source, (column,), f"type {given.type}")
-            found.append(RuleFinding(check, rows, rows, (), message))
+            findings.append(RuleFinding(check, rows, rows, (), message.strip().rstrip(".")))
+        elif not _fits(table.select(column), schema[column], DTYPES[column_rules.type]):
+            message = f"{source}.{column} is {type_name(schema[column])}, {expectation}"
+            check = ColumnRule(source, (column,), f"type {column_rules.type}")
+            findings.append(RuleFinding(check, rows, rows, (), message))
     others = [c for c in schema if c not in rules.columns and not c.startswith("_")]
     if others and rules.other_columns != "allow":
         check = ColumnRule(source, (), "no other columns", rules.other_columns)
         message = f"{source} has columns that params.yaml doesn't name: {', '.join(others[:5])}"
         names = tuple((None, name) for name in others[:5])
-        found.append(RuleFinding(check, len(others), len(schema), names, message))
-    return found
+        findings.append(RuleFinding(check, len(others), len(schema), names, message))
+    return findings
 
 
-def _fits(column: pl.LazyFrame, given: pl.DataType, wanted: pl.DataType) -> bool:
-    if given == wanted or (given == DTYPES["integer"] and wanted == DTYPES["number"]):
+def _fits(column: pl.LazyFrame, actual: pl.DataType, expected: pl.DataType) -> bool:
+    if actual == expected or (actual == DTYPES["integer"] and expected == DTYPES["number"]):
         return True
-    if given == DTYPES["number"] and wanted == DTYPES["integer"]:
-        whole = column.select((pl.all().round() == pl.all()).all())
-        return bool(whole.collect(engine="streaming").item())
-    empty = column.select(pl.all().is_null().all())
-    return bool(empty.collect(engine="streaming").item())
+    if actual == DTYPES["number"] and expected == DTYPES["integer"]:
+        is_whole = column.select((pl.all().round() == pl.all()).all())
+        return bool(is_whole.collect(engine="streaming").item())
+    is_empty = column.select(pl.all().is_null().all())
+    return bool(is_empty.collect(engine="streaming").item())
 
 
 def cast(column: str, given: pl.DataType, wanted: pl.DataType) -> pl.Expr:
-    """Bring a column that ``structure`` accepts to the type that its rules say."""
+    """Cast a column that ``structure`` has accepted to the type of its rules."""
     if given.is_numeric() and wanted.is_numeric():
         return pl.col(column).cast(wanted)
-    # There is no value in it, and not every pair of types has a cast.
+    # The column has no values, and not every pair of types has a cast.
     return pl.when(pl.col(column).is_null()).then(pl.lit(None, wanted)).alias(column)
 
 
 def duplicates(table: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Find rows whose key an earlier row has; a key with a null is none.
+    """Find rows with the key of an earlier row; keys with a null are ignored.
 
     Returns the positions (column ``_at``) and the key.
     """
     key = [pl.col(c) for c in columns]
-    one = key[0] if len(key) == 1 else pl.struct(key)
+    whole_key = key[0] if len(key) == 1 else pl.struct(key)
     return (
         table.select(key)
-        .with_row_index(_AT)
+        .with_row_index(_POSITION)
         .filter(c.is_not_null() for c in key)
-        .filter(~one.is_first_distinct())
+        .filter(~whole_key.is_first_distinct())
         .collect()
     )
 
@@ -89,62 +91,62 @@ def duplicates(table: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
 def missing_references(
     table: pl.LazyFrame, reference: Reference, other: pl.LazyFrame, place: str
 ) -> pl.DataFrame:
-    """Find rows whose key is not in the table that it refers to; a key with a null refers to none.
+    """Find rows whose key isn't in the referenced table; keys with a null are ignored.
 
     Returns the positions (column ``_at``) and the key.
 
     Raises
     ------
     BadParams
-        If the columns aren't there, or cannot be compared.
+        If columns don't exist, or can't be compared.
     """
     if len(reference.columns) != len(reference.to) or not reference.columns:
         raise BadParams(
             f"{place} pairs {len(reference.columns)} columns with {len(reference.to)}",
             "Give `columns` and `to` the same number of columns.",
         )
-    mine, theirs = table.collect_schema(), other.collect_schema()
+    own_schema, other_schema = table.collect_schema(), other.collect_schema()
     left, right = [], []
-    for column, to in zip(reference.columns, reference.to, strict=True):
-        for name, schema in ((column, mine), (to, theirs)):
+    for column, target in zip(reference.columns, reference.to, strict=True):
+        for name, schema in ((column, own_schema), (target, other_schema)):
             if name not in schema:
                 raise BadParams(
                     f"{place} names the column {name!r}, which is not there", nearest(name, schema)
                 )
-        types = {mine[column], theirs[to]}
+        types = {own_schema[column], other_schema[target]}
         if len(types) > 1 and not all(t.is_numeric() for t in types):
             raise BadParams(
-                f"{place} compares {column!r} ({type_name(mine[column])}) with "
-                f"{reference.source}.{to} ({type_name(theirs[to])})",
+                f"{place} compares {column!r} ({type_name(own_schema[column])}) with "
+                f"{reference.source}.{target} ({type_name(other_schema[target])})",
                 "State the same type for both under `types`.",
             )
-        common = mine[column] if len(types) == 1 else DTYPES["number"]
+        common = own_schema[column] if len(types) == 1 else DTYPES["number"]
         left.append(pl.col(column).cast(common))
-        right.append(pl.col(to).cast(common).alias(column))
-    keys = table.select(left).with_row_index(_AT).filter(c.is_not_null() for c in left)
-    known = other.select(right).unique()
-    found = keys.join(known, on=list(reference.columns), how="anti")
-    return found.sort(_AT).collect(engine="streaming")
+        right.append(pl.col(target).cast(common).alias(column))
+    keys = table.select(left).with_row_index(_POSITION).filter(c.is_not_null() for c in left)
+    other_keys = other.select(right).unique()
+    missing = keys.join(other_keys, on=list(reference.columns), how="anti")
+    return missing.sort(_POSITION).collect(engine="streaming")
 
 
 def size(source: str, rows: int, bounds: tuple[int, int | None]) -> RuleFinding:
     """Compare the number of rows with its bounds."""
-    least, most = bounds
-    text = f"rows >= {least}" if most is None else f"rows {least} to {most}"
-    wrong = rows < least or (most is not None and rows > most)
+    low, high = bounds
+    text = f"rows >= {low}" if high is None else f"rows {low} to {high}"
+    broken = rows < low or (high is not None and rows > high)
     message = f"{source} has {rows} rows, and params.yaml asks for `{text}`"
-    examples: tuple[tuple[Any, Any], ...] = ((None, rows),) if wrong else ()
-    return RuleFinding(ColumnRule(source, (), text), int(wrong), 1, examples, message)
+    examples: tuple[tuple[Any, Any], ...] = ((None, rows),) if broken else ()
+    return RuleFinding(ColumnRule(source, (), text), int(broken), 1, examples, message)
 
 
 def freshness(
     check: ColumnRule, table: pl.LazyFrame, until: dt.datetime, within: str
 ) -> RuleFinding:
-    """Compare the newest time, in the check's column, with the data clock."""
+    """Compare the newest time of the check's column with the data clock."""
     newest = pl.col(check.columns[0]).max().cast(DTYPES["datetime"])
     oldest_allowed = pl.lit(until, DTYPES["datetime"]).dt.offset_by(f"-{within}")
-    found = table.select(newest.alias("newest"), (newest < oldest_allowed).alias("stale")).collect()
-    last, stale = found.row(0)
-    wrong = stale is None or stale
+    times = table.select(newest.alias("newest"), (newest < oldest_allowed).alias("stale")).collect()
+    last, stale = times.row(0)
+    broken = stale is None or stale
     message = f"{check.subject} is at most {last}, more than {within} before the data clock {until}"
-    return RuleFinding(check, int(wrong), 1, ((None, str(last)),) if wrong else (), message)
+    return RuleFinding(check, int(broken), 1, ((None, str(last)),) if broken else (), message)

@@ -1,4 +1,4 @@
-"""All rules of one source, applied to its table in batches."""
+"""Validator: applies all rules of one source to its table, in batches."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ if TYPE_CHECKING:
 __all__ = ["BATCH_ROWS", "ValidationResult", "check_source"]
 
 BATCH_ROWS = 500_000
-"""Rows that are validated at a time: what bounds the memory."""
+"""Rows of a batch, which limits the memory."""
 
-_NONE_BAD = pl.DataFrame(schema={"_at": pl.UInt32, "reason": pl.String})
+_NO_ROWS = pl.DataFrame(schema={"_at": pl.UInt32, "reason": pl.String})
 
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """What was found in one source.
+    """Result of the validation of one source.
 
     Parameters
     ----------
     rows
-        All rows.
+        Number of rows.
     findings
-        One for each rule, also those that hold.
+        One for each rule, also for rules that hold.
     casts
-        Columns that get another type in the validated table.
+        Casts of the columns that get another type in the validated table.
     quarantined
-        Position (``_at``) and ``reason`` of rows to set aside, ascending.
+        Position (``_at``) and ``reason`` of rows for the quarantine, ascending.
     notes
-        Rules that could not be applied, and why.
+        Rules that were not applied, and why.
     """
 
     rows: int
     findings: tuple[RuleFinding, ...] = ()
     casts: Mapping[str, pl.Expr] = field(default_factory=dict)
-    quarantined: pl.DataFrame = field(default_factory=_NONE_BAD.clone)
+    quarantined: pl.DataFrame = field(default_factory=_NO_ROWS.clone)
     notes: tuple[str, ...] = ()
 
 
@@ -74,56 +74,57 @@ def check_source(
     Parameters
     ----------
     source, rules
-        The source's name and rules; None: everything passes.
+        Name and rules of the source; if the rules are None, every row passes.
     raw
         The tables of all sources, for references.
     time, until
         The source's time column and the data clock, for freshness.
     examples
-        How many offending rows a finding shows.
+        Maximum examples of a finding.
     show_values
-        Whether it shows their values, or only the shapes; of a broken limit always the value.
+        Whether examples have their values, or only masks of them. A broken ``min`` or ``max``
+        always has the value.
     late
-        Columns whose values the data clock may have emptied: where it has, they may be missing.
+        Columns whose values may be unknown at the data clock; those may be null.
 
     Raises
     ------
     BadParams
-        If a rule doesn't go with its column.
+        If a rule doesn't fit its column.
     """
     table = raw[source]
     rows = int(table.select(pl.len()).collect().item())
     if rules is None:
         return ValidationResult(rows)
     row_checks = compile_rows(source, rules)
-    found = table_rules.structure(source, rules, table, rows)
-    if any(not finding.passed for finding in found):
-        return ValidationResult(rows, tuple(found))
+    findings = table_rules.structure(source, rules, table, rows)
+    if any(not finding.passed for finding in findings):
+        return ValidationResult(rows, tuple(findings))
     schema = table.collect_schema()
     casts = {
         c: table_rules.cast(c, schema[c], t) for c, t in row_checks.types.items() if schema[c] != t
     }
-    evidence = _Evidence(rows, examples, show_values=show_values)
-    _check_rows(table.with_columns(list(casts.values())), row_checks, evidence, late)
-    _check_keys(source, rules, table, evidence)
-    _check_references(source, rules, raw, evidence)
-    bad = evidence.quarantined()
-    found += evidence.findings
-    found.append(table_rules.size(source, rows - bad.height, rules.rows))
+    offending = _OffendingRows(rows, examples, show_values=show_values)
+    _check_rows(table.with_columns(list(casts.values())), row_checks, offending, late)
+    _check_keys(source, rules, table, offending)
+    _check_references(source, rules, raw, offending)
+    quarantined = offending.quarantined()
+    findings += offending.findings
+    findings.append(table_rules.size(source, rows - quarantined.height, rules.rows))
     notes: tuple[str, ...] = ()
     if rules.fresh_within is not None:
-        freshness = _freshness(source, rules.fresh_within, table, time, until)
+        freshness = _check_freshness(source, rules.fresh_within, table, time, until)
         if freshness is None:
             notes = (f"{source}: fresh_within was not checked, as ingest.until is not set",)
         else:
-            found.append(freshness)
-    return ValidationResult(rows, tuple(found), casts, bad, notes)
+            findings.append(freshness)
+    return ValidationResult(rows, tuple(findings), casts, quarantined, notes)
 
 
-def _freshness(
+def _check_freshness(
     source: str, within: str, table: pl.LazyFrame, time: str | None, until: dt.datetime | None
 ) -> RuleFinding | None:
-    """Whether the latest row is recent enough; None: the data clock isn't set."""
+    """Check whether the latest row is recent enough; None if the data clock isn't set."""
     if time is None:
         raise BadParams(
             f"validate.sources.{source}.fresh_within needs to know the rows' time",
@@ -135,91 +136,103 @@ def _freshness(
     return table_rules.freshness(check, table, until, within)
 
 
-class _Evidence:
-    """Gathers offending rows by check."""
+class _OffendingRows:
+    """Collects the offending rows of all checks, and makes the findings."""
 
     def __init__(self, rows: int, examples: int, *, show_values: bool) -> None:
         self.show_values = show_values
         self.rows = rows
         self.examples = examples
         self.findings: list[RuleFinding] = []
-        self.aside: list[pl.DataFrame] = []
+        self.quarantine: list[pl.DataFrame] = []
 
-    def add(self, check: ColumnRule, at: pl.Series, shown: list[tuple[int | None, Any]]) -> None:
-        """Take a check's offending rows: their positions, and examples of them."""
-        shown = shown[: self.examples]
+    def add(
+        self, check: ColumnRule, positions: pl.Series, row_examples: list[tuple[int | None, Any]]
+    ) -> None:
+        """Add the offending rows of a check: their positions, and examples."""
+        row_examples = row_examples[: self.examples]
         if not (self.show_values or check.name.startswith(("min ", "max "))):
-            shown = [(row, mask(value)) for row, value in shown]
-        self.findings.append(RuleFinding(check, len(at), self.rows, tuple(shown)))
-        if check.policy == "quarantine" and len(at):
+            row_examples = [(row, mask(value)) for row, value in row_examples]
+        self.findings.append(RuleFinding(check, len(positions), self.rows, tuple(row_examples)))
+        if check.policy == "quarantine" and len(positions):
             reason = pl.lit(check.label).alias("reason")
-            self.aside.append(at.cast(pl.UInt32).alias("_at").to_frame().with_columns(reason))
+            self.quarantine.append(
+                positions.cast(pl.UInt32).alias("_at").to_frame().with_columns(reason)
+            )
 
     def add_keys(self, check: ColumnRule, offending: pl.DataFrame) -> None:
-        """Take a check's offending rows as a table of positions and keys."""
-        head = offending.head(self.examples).select("_at", *check.columns).rows()
-        shown = [(at + 1, key[0] if len(key) == 1 else tuple(key)) for at, *key in head]
-        self.add(check, offending["_at"], shown)
+        """Add the offending rows of a check as a table of positions and keys."""
+        first_rows = offending.head(self.examples).select("_at", *check.columns).rows()
+        row_examples = [
+            (position + 1, key[0] if len(key) == 1 else tuple(key)) for position, *key in first_rows
+        ]
+        self.add(check, offending["_at"], row_examples)
 
     def quarantined(self) -> pl.DataFrame:
-        """Give each row to set aside once, with all its reasons."""
-        if not self.aside:
-            return _NONE_BAD.clone()
-        rows = pl.concat(self.aside).group_by("_at", maintain_order=True)
+        """Give the rows for the quarantine, each once with all its reasons."""
+        if not self.quarantine:
+            return _NO_ROWS.clone()
+        rows = pl.concat(self.quarantine).group_by("_at", maintain_order=True)
         return rows.agg(pl.col("reason").str.join("; ")).sort("_at")
 
 
 def _check_rows(
-    table: pl.LazyFrame, row_checks: RowChecks, evidence: _Evidence, late: Collection[str]
+    table: pl.LazyFrame, row_checks: RowChecks, offending: _OffendingRows, late: Collection[str]
 ) -> None:
-    at: dict[str, list[pl.Series]] = {name: [] for name in row_checks.checks}
-    shown: dict[str, list[tuple[int | None, Any]]] = {name: [] for name in row_checks.checks}
+    positions: dict[str, list[pl.Series]] = {name: [] for name in row_checks.checks}
+    row_examples: dict[str, list[tuple[int | None, Any]]] = {name: [] for name in row_checks.checks}
     start = 0
-    masked_rows = [PENDING] if late and PENDING in table.collect_schema() else []
-    typed = table.select([*row_checks.types, *masked_rows])
+    pending_column = [PENDING] if late and PENDING in table.collect_schema() else []
+    typed = table.select([*row_checks.types, *pending_column])
     batches = typed.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
     for batch in batches if row_checks.checks else ():
         for name, rows in row_checks.failures(batch).items():
             check = row_checks.checks[name]
             column = check.columns[0]
-            if masked_rows and column in late and check.name == NOT_NULL:
+            if pending_column and column in late and check.name == NOT_NULL:
                 rows = rows.filter(~batch[PENDING].gather(rows))  # noqa: PLW2901
             if not len(rows):
                 continue
-            at[name].append(rows + start)
-            few = rows.head(evidence.examples)
-            shown[name] += [(start + r + 1, batch[column][r]) for r in few]
+            positions[name].append(rows + start)
+            first_rows = rows.head(offending.examples)
+            row_examples[name] += [(start + r + 1, batch[column][r]) for r in first_rows]
         start += batch.height
     for name, check in row_checks.checks.items():
-        positions = pl.concat(at[name]) if at[name] else pl.Series([], dtype=pl.UInt32)
-        evidence.add(check, positions, shown[name])
+        all_positions = (
+            pl.concat(positions[name]) if positions[name] else pl.Series([], dtype=pl.UInt32)
+        )
+        offending.add(check, all_positions, row_examples[name])
 
 
-def _check_keys(source: str, rules: SourceRules, table: pl.LazyFrame, evidence: _Evidence) -> None:
+def _check_keys(
+    source: str, rules: SourceRules, table: pl.LazyFrame, offending: _OffendingRows
+) -> None:
     keys = [((c,), r.unique) for c, r in rules.columns.items() if r.unique.value]
     for columns, rule in keys:
         check = ColumnRule(source, columns, "unique", rule.policy, rule.tolerate)
-        evidence.add_keys(check, table_rules.duplicates(table, columns))
+        offending.add_keys(check, table_rules.duplicates(table, columns))
     if rules.unique is not None:
-        known = table.collect_schema()
+        schema = table.collect_schema()
         key = rules.unique
         for column in key.value:
-            if column not in known:
+            if column not in schema:
                 raise BadParams(
                     f"validate.sources.{source}.unique names the column {column!r}, "
                     "which is not there",
-                    nearest(column, known),
+                    nearest(column, schema),
                 )
         check = ColumnRule(source, key.value, "unique together", key.policy, key.tolerate)
-        evidence.add_keys(check, table_rules.duplicates(table, key.value))
+        offending.add_keys(check, table_rules.duplicates(table, key.value))
 
 
 def _check_references(
-    source: str, rules: SourceRules, raw: Mapping[str, pl.LazyFrame], evidence: _Evidence
+    source: str, rules: SourceRules, raw: Mapping[str, pl.LazyFrame], offending: _OffendingRows
 ) -> None:
     for number, reference in enumerate(rules.references):
         place = f"validate.sources.{source}.references[{number}]"
-        found = table_rules.missing_references(raw[source], reference, raw[reference.source], place)
+        missing = table_rules.missing_references(
+            raw[source], reference, raw[reference.source], place
+        )
         name = f"in {reference.source}({', '.join(reference.to)})"
         check = ColumnRule(source, reference.columns, name, reference.policy, reference.tolerate)
-        evidence.add_keys(check, found)
+        offending.add_keys(check, missing)

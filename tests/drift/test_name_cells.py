@@ -103,7 +103,7 @@ def test_the_sentence_gives_the_shares_that_were_tested():
     before = reference.inputs.columns["customer"]
     share = before.counts[before.coding.names.index("c3")] / 2_000
     assert drift.sentence == (
-        f"'customer' is distributed otherwise: 'c3' in 0.0% of the rows, {share:.1%} in the "
+        f"'customer' has another distribution: 'c3' in 0.0% of the rows, {share:.1%} in the "
         f"reference; tested over 5 names (JS {column.js:.2f}, PSI {column.psi:.2f})"
     )
 

@@ -35,4 +35,4 @@ def url(request) -> str | None:
 @pytest.fixture
 def quick(monkeypatch) -> None:
     """A database that was away is looked for ten times as often."""
-    monkeypatch.setattr("mlops_cli.events.writer._AGAIN", 0.1)
+    monkeypatch.setattr("mlops_cli.events.writer._RETRY_SECONDS", 0.1)

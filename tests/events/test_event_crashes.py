@@ -25,7 +25,7 @@ from event_parts import prediction
 from mlops_cli.layout import Layout
 from mlops_cli.events import open_log
 import mlops_cli.events.writer as writer, mlops_cli.events.sqlite as sqlite
-writer._AGAIN, sqlite._PATIENCE = 0.05, 0.05
+writer._RETRY_SECONDS, sqlite._TIMEOUT = 0.05, 0.05
 log = open_log(sys.argv[3] or None, Layout(Path(sys.argv[1])))
 def work(name):
     n = 0

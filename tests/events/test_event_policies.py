@@ -81,7 +81,7 @@ def test_what_waits_is_written_together(opened, layout) -> None:
 
 
 def test_more_than_may_wait_is_refused(opened, monkeypatch) -> None:
-    monkeypatch.setattr("mlops_cli.events.writer._MOST", 10)
+    monkeypatch.setattr("mlops_cli.events.writer._MAX_WAITING", 10)
     log, database = opened()
     database.gate.clear()
     taken = log.append([prediction(i) for i in range(25)])
@@ -272,7 +272,7 @@ def test_closing_writes_what_waits_and_then_takes_no_more(opened, layout) -> Non
 
 
 def test_closing_without_a_database_spills_or_says_so(layout, opened, monkeypatch) -> None:
-    monkeypatch.setattr("mlops_cli.events.writer._LEAVE", 0.3)
+    monkeypatch.setattr("mlops_cli.events.writer._CLOSE_SECONDS", 0.3)
     log, database = opened()
     database.away = True
     future = log.append([prediction(1)])
@@ -288,7 +288,7 @@ def test_closing_without_a_database_spills_or_says_so(layout, opened, monkeypatc
 
 
 def test_a_locked_file_is_an_outage_that_ends(layout, monkeypatch) -> None:
-    monkeypatch.setattr("mlops_cli.events.sqlite._PATIENCE", 0.2)
+    monkeypatch.setattr("mlops_cli.events.sqlite._TIMEOUT", 0.2)
     log = open_log(None, layout)
     log.append([prediction(0)]).result(10)
     other = sqlite3.connect(layout.events, isolation_level=None)
@@ -371,7 +371,7 @@ def test_a_row_that_fails_again_and_again_is_taken_for_the_fault(server, layout,
 def test_a_table_that_is_locked_is_an_outage_and_no_row_s_fault(
     server, layout, monkeypatch
 ) -> None:
-    monkeypatch.setattr("mlops_cli.events.postgres._PATIENCE", 1)
+    monkeypatch.setattr("mlops_cli.events.postgres._TIMEOUT", 1)
     server.clear()
     log = open_log(server.url, layout)
     log.append([prediction(0)]).result(10)

@@ -145,7 +145,7 @@ def test_a_segment_that_another_process_writes_is_left_to_it_until_it_ends(spill
 
 
 def test_an_empty_segment_goes_with_its_process(spill, tmp_path) -> None:
-    spill._opened()
+    spill._open_segment()
     spill.close()
     assert not files(spill)
     (spill._folder / "1.events").touch()

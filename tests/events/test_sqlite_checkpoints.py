@@ -16,7 +16,7 @@ LONG = 200_000
 
 
 def test_it_begins_anew_although_it_is_never_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite_checkpoints, "_LONG", LONG)
+    monkeypatch.setattr(sqlite_checkpoints, "_MAX_LOG_BYTES", LONG)
     path = tmp_path / "events.sqlite"
     events, log = SqliteEvents(path), path.with_name("events.sqlite-wal")
     written = 0
@@ -43,15 +43,15 @@ def test_a_log_that_is_gone_keeps_no_one_from_writing(tmp_path):
 
 def test_a_log_that_began_anew_is_short_although_its_file_is_long(tmp_path, monkeypatch):
     long = 20 * LONG
-    monkeypatch.setattr(sqlite_checkpoints, "_LONG", long)
+    monkeypatch.setattr(sqlite_checkpoints, "_MAX_LOG_BYTES", long)
     begun: list[threading.Thread] = []
-    bring = sqlite_checkpoints.Checkpoints._bring
+    bring = sqlite_checkpoints.Checkpoints._checkpoint
 
     def noted(self: sqlite_checkpoints.Checkpoints) -> None:
         begun.append(threading.current_thread())
         bring(self)
 
-    monkeypatch.setattr(sqlite_checkpoints.Checkpoints, "_bring", noted)
+    monkeypatch.setattr(sqlite_checkpoints.Checkpoints, "_checkpoint", noted)
     path = tmp_path / "events.sqlite"
     events, log = SqliteEvents(path), path.with_name("events.sqlite-wal")
     written = 0

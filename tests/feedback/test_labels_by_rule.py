@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlops_cli.events import Label, Prediction, open_events
-from mlops_cli.feedback.import_labels import _labelled_by_id
+from mlops_cli.feedback.import_labels import _label_values_by_id
 from mlops_cli.layout import Layout
 
 MOMENT = 1_356_998_400.123456
@@ -35,5 +35,5 @@ def test_labels_by_id_are_found_for_labels_by_entity(tmp_path, monkeypatch) -> N
         [by_id(1, "true"), by_id(3, "true"), by_id(6, "true"), by_rule("d", "false")],
     )  # fmt: skip
     events.close()
-    found = _labelled_by_id(layout, [by_rule(entity, "true") for entity in "abcd"])
+    found = _label_values_by_id(layout, [by_rule(entity, "true") for entity in "abcd"])
     assert found == {("a", MOMENT): {"true"}, ("b", MOMENT): {"true", None}, ("c", MOMENT): {None}}

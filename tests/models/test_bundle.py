@@ -147,7 +147,7 @@ def changed(folder, name, change):
 def renew(folder):
     """Make the manifest right again."""
     (folder / "manifest.json").unlink()
-    files = store._manifest(store._files(folder))
+    files = store._manifest(store._hash_files(folder))
     (folder / "manifest.json").write_text(json_text(files))
 
 

@@ -69,6 +69,6 @@ def test_a_child_that_dies_or_hangs_is_a_refusal(
     with pytest.raises(DataRefused, match="ends the process that reads it"):
         load_trial.try_in_child(tmp_path, "dies")
     monkeypatch.setattr(load_trial, "_SCRIPT", "import time; time.sleep(60)")
-    monkeypatch.setattr(load_trial, "_SECONDS", 0.2)
+    monkeypatch.setattr(load_trial, "_TIMEOUT", 0.2)
     with pytest.raises(DataRefused, match="gave no prediction within"):
         load_trial.try_in_child(tmp_path, "hangs")

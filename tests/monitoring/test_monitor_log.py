@@ -197,7 +197,7 @@ def test_predictions_of_the_future_are_told_and_left_out(layout):
     log(layout, frame, name="q")
     report = run(layout)
     assert report.judgement.facts["rows"] == 500
-    assert "200 predictions bear a time in the future" in sentences(report, "warning")
+    assert "200 predictions have a time in the future" in sentences(report, "warning")
 
 
 def test_rows_of_another_signature_are_counted_and_left_out(layout):
@@ -520,8 +520,8 @@ def test_the_verdict_and_its_code_stand_whatever_a_channel_does(layout, monkeypa
         assert main(["monitor", "-v", "workspace", "--json"]) == 11
     out, said = capsys.readouterr()
     assert json.loads(out)["status"] == "degraded"
-    assert "! not told by webhook: " in said
-    assert "! not told by slack: " in said, "the others are told although one failed"
+    assert "! could not notify webhook: " in said
+    assert "! could not notify slack: " in said, "the others are told although one failed"
     assert "SECRET" not in said
     assert "secret" not in said
 

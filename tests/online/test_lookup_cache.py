@@ -62,7 +62,7 @@ def test_a_failure_on_the_way_leaves_no_key_half_known(call: int, monkeypatch) -
             raise MemoryError
         taking[type(self)](self, number, entry)
 
-    taking = {type(m): type(m).take for m in remembered._memories.values()}
+    taking = {type(m): type(m).take for m in remembered._lookup_tables.values()}
     with monkeypatch.context() as patched:
         for kind in taking:
             patched.setattr(kind, "take", failing)

@@ -122,8 +122,8 @@ def test_dvc_at_work_elsewhere_is_busy(project: Path) -> None:
 
 
 HOLD = (
-    "import sys\nfrom pathlib import Path\nfrom mlops_cli.project.locks import held\n"
-    "with held(Path(sys.argv[1]), 'x'):\n print('held', flush=True)\n sys.stdin.read()\n"
+    "import sys\nfrom pathlib import Path\nfrom mlops_cli.project.locks import lock\n"
+    "with lock(Path(sys.argv[1]), 'x'):\n print('held', flush=True)\n sys.stdin.read()\n"
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from mlops_cli.errors import DataRefused
 from mlops_cli.project import dvc_lock
-from mlops_cli.project.dvc_lock import lock_at, refuse_large, write_lock
+from mlops_cli.project.dvc_lock import files_at_commit, lock_at, refuse_large
 from mlops_cli.project.git import Git
 
 
@@ -36,7 +36,7 @@ def test_a_commit_of_ten_billion_files_is_refused_at_once(root: Path) -> None:
         tree, kind = git(root, "mktree", given=entries), "040000 tree"
     commit = git(root, "commit-tree", tree, "-m", "bomb")
     started = time.perf_counter()
-    for look in (lambda: lock_at(root, commit), lambda: write_lock(root, commit).__enter__()):
+    for look in (lambda: lock_at(root, commit), lambda: files_at_commit(root, commit).__enter__()):
         with pytest.raises(DataRefused, match="more than 200,000 files in Git"):
             look()
     assert time.perf_counter() - started < 20
@@ -45,12 +45,12 @@ def test_a_commit_of_ten_billion_files_is_refused_at_once(root: Path) -> None:
 def test_files_too_large_for_git_are_refused_before_they_are_written(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dvc_lock, "_BYTES", 1 << 20)
+    monkeypatch.setattr(dvc_lock, "_MAX_BYTES", 1 << 20)
     (root / "zeros").write_bytes(bytes((1 << 20) + 1))
     git(root, "add", "--all")
     git(root, "commit", "-qm", "Zeros")
     commit = git(root, "rev-parse", "HEAD")
-    with pytest.raises(DataRefused, match="of files in Git"), write_lock(root, commit):
+    with pytest.raises(DataRefused, match="of files in Git"), files_at_commit(root, commit):
         pass
     refuse_large(Git(root), commit, sizes=False)
 

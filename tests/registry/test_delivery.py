@@ -184,10 +184,10 @@ def test_a_killed_pull_leaves_nothing_in_place(project: Path) -> None:
     place.unlink()
     os.mkfifo(place)
     code = (
-        "from pathlib import Path; from mlops_cli.project import objects;"
-        "from mlops_cli.registry.git_tags import read; from mlops_cli.project import delivery;"
-        "objects.Objects.had = lambda self, md5: self._cache / md5[:2] / md5[2:];"
-        "root = Path.cwd(); delivery.pull_bundle(root, read(root, 'toy').find('latest'))"
+        "from pathlib import Path; from mlops_cli.project import dvc_objects;"
+        "from mlops_cli.registry.git_tags import read; from mlops_cli.registry import fetch_bundle;"
+        "dvc_objects.Objects.had = lambda self, md5: self._cache / md5[:2] / md5[2:];"
+        "root = Path.cwd(); fetch_bundle.pull_bundle(root, read(root, 'toy').find('latest'))"
     )
     folder = project / ".mlops" / "models"
     with subprocess.Popen([sys.executable, "-c", code], cwd=project) as running:

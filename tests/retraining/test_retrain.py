@@ -130,7 +130,7 @@ def test_an_interrupted_retraining_is_shown_gone_on_with_or_dropped(shop):
     assert process.returncode != 0
     if Attempts(Layout(shop)).unfinished() is None:
         pytest.skip("the shell between was killed, not mlops")
-    assert "goes on" in done(shop, "mlops", "status")
+    assert "continues it" in done(shop, "mlops", "status")
     assert "--abandon" in mlops(shop, "retrain", "--until", "2024-03-15").stderr
     done(shop, "mlops", "retrain", "--abandon")
     assert state(shop) == dying

@@ -116,7 +116,7 @@ def test_a_key_that_expires_is_noticed_without_a_change(root, verifications, mon
     registry = TrustedRegistry(root, "shop")
     registry.current()
     before = verifications()
-    monkeypatch.setattr(follow, "_JUDGED_ANEW", -1.0)
+    monkeypatch.setattr(follow, "_REVERIFY_SECONDS", -1.0)
     registry.current()
     assert verifications() == 2 * before
 

@@ -88,6 +88,8 @@ def bundle_(project: Path, random_: random.Random) -> str:
     md5 = hostile.output(_yaml(project / "dvc.lock"), "models/model")["md5"]
     for entry in json.loads(_object(project, md5).read_bytes()):
         target = folder / entry["relpath"]
+        if ".." in target.parts or not target.is_relative_to(folder):
+            continue  # an earlier mutation's path, which the product must refuse
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_object(project, entry["md5"]), target)
     names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
@@ -102,7 +104,7 @@ def bundle_(project: Path, random_: random.Random) -> str:
     path.write_bytes(content)
     renewed = name != "manifest.json" and random_.random() < 0.9
     if renewed:
-        manifest = bundles._manifest(bundles._files(folder))
+        manifest = bundles._manifest(bundles._hash_files(folder))
         (folder / "manifest.json").write_text(json_text(manifest))
         record = json.loads((project / "models/registration.json").read_bytes())
         record["bundle_sha256"] = manifest["bundle_sha256"]

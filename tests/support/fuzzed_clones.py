@@ -149,7 +149,7 @@ def _look(clone: Path, out: Path, commands: tuple[tuple[str, ...], ...]) -> None
     async def end(*_: Any) -> None:
         """Up to here a service would start; nothing is listened at."""
 
-    run._taken = lambda *_: contextlib.nullcontext()  # type: ignore[assignment]
+    run._bind = lambda *_: contextlib.nullcontext()  # type: ignore[assignment]
     run._serve = end  # type: ignore[assignment]
     os.chdir(clone)
     box_ = clone.parent

@@ -69,7 +69,8 @@ from mlops_cli.models.encoder import Encoder
 from mlops_cli.models.labels import LabelCodec
 from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.layout import ROW, TARGET, TIME, Layout
-from mlops_cli.project import bundle, tables
+from mlops_cli.data import parquet
+from mlops_cli.models import bundle
 
 layout = Layout(pathlib.Path.cwd())
 settings = params.load(layout.params)
@@ -79,7 +80,7 @@ frame = pl.DataFrame(rows).with_row_index(ROW).select(
     pl.col("day").str.to_datetime(time_unit="us", time_zone="UTC").alias(TIME))
 cut = len(frame) * 2 // 3
 known, test = frame[:cut], frame[cut:]
-tables.write(test, layout.split("test"))
+parquet.write(test, layout.split("test"))
 family = FAMILIES["lightgbm"]
 encoder = Encoder.fit(known, {"a": "number", "b": "number"})
 settled = {name: s.default for name, s in family.space.items()}

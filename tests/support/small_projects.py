@@ -49,7 +49,7 @@ artifacts:
 MAKE = """\
 import dataclasses, json, pathlib
 from mlops_cli import params
-from mlops_cli.project import bundle
+from mlops_cli.models import bundle
 
 settings = params.load(pathlib.Path("params.yaml"))
 seed = settings.project.seed

@@ -149,8 +149,8 @@ def claims(url):
 
 
 def test_who_dies_on_another_machine_is_replaced(tmp_path, postgres, monkeypatch):
-    monkeypatch.setattr("mlops_cli.training.search.shared_study._BEAT", 1)
-    monkeypatch.setattr("mlops_cli.training.search.shared_study._GRACE", 3)
+    monkeypatch.setattr("mlops_cli.training.search.shared_study._HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr("mlops_cli.training.search.shared_study._GRACE_SECONDS", 3)
     layout = make_splits(tmp_path, "binary")
     # Another seed is another search, in the same database.
     params = make_params("binary", tune=GIVEN, project={"name": "small", "seed": 6})

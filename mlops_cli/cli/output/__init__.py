@@ -1,1 +1,1 @@
-"""What the commands print: the console, progress, tables of comparisons, a gate's decision."""
+"""Output of the commands: console, progress, comparison tables and the gates' decision."""

@@ -1,7 +1,7 @@
-"""How things look: summaries, tables, errors, JSON. Nothing else in the package prints.
+"""Console output: summaries, tables, errors and JSON. Nothing else in the package prints.
 
-What is shown comes from outside: names of columns, people, branches, messages of Git and DVC. So
-the console shows characters that would steer a terminal as what they are, whoever prints them.
+Output contains untrusted text: names of columns, people and branches, messages of Git and DVC. So
+the console escapes all characters that could control a terminal.
 """
 
 from __future__ import annotations
@@ -35,27 +35,28 @@ __all__ = [
 ]
 
 _SHOWN_ROWS = 40
-_STEERING = re.compile(
-    # Control characters but tab and line feed, marks of direction, separators of lines,
-    # surrogates (bytes that were no UTF-8) and tags.
+_CONTROL_CHARACTERS = re.compile(
+    # Control characters except tab and line feed, text direction marks, line separators,
+    # surrogates (bytes that weren't UTF-8) and tags.
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
 
 def escape_controls(text: str) -> str:
-    """Text with the characters that would steer a terminal written out, ESC as x1b."""
-    return _STEERING.sub(lambda found: _written(found[0]), text)
+    """Escape the characters that could control a terminal, ESC as x1b."""
+    return _CONTROL_CHARACTERS.sub(lambda match: _escape_character(match[0]), text)
 
 
 def line(text: object) -> str:
-    """Text from outside for one line of rich markup: visible, unbroken, no markup of its own."""
+    """Escape untrusted text for one line of rich markup: no control characters, no markup."""
     from rich.markup import escape
 
     return escape(escape_controls(" ".join(str(text).split("\n")).replace("\t", " ")))
 
 
-def _written(character: str) -> str:
+def _escape_character(character: str) -> str:
+    """Write a character as a Python escape sequence."""
     code = ord(character)
     if code < 0x100:  # noqa: PLR2004
         return f"\\x{code:02x}"
@@ -63,7 +64,7 @@ def _written(character: str) -> str:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console; on anything but a terminal it writes plain text of full width."""
+    """Create a rich console; without a terminal, it writes plain text and doesn't wrap lines."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 160
     return _console_class()(
@@ -77,26 +78,26 @@ def _console_class() -> type[Console]:
     from rich.segment import Segment
 
     class VisibleConsole(Console):
-        """Shows what would steer a terminal; rich's own control codes are no text."""
+        """Escapes control characters in text, but not rich's own control codes."""
 
         def render(
             self, renderable: RenderableType, options: ConsoleOptions | None = None
         ) -> Iterable[Segment]:
             for segment in super().render(renderable, options):
-                if segment.control is None and _STEERING.search(segment.text):
+                if segment.control is None and _CONTROL_CHARACTERS.search(segment.text):
                     yield Segment(escape_controls(segment.text), segment.style)
                 else:
                     yield segment
 
         def render_str(self, text: str, **options: Any) -> Text:
-            # Before rich measures it, and drops some of these characters.
+            # Escape before rich measures the text and drops some of these characters.
             return super().render_str(escape_controls(text), **options)
 
     return VisibleConsole
 
 
 def draw_summary(title: str, summary: Summary, seconds: float | None, *, tables: bool) -> None:
-    """One headline with a tick, warnings below it, and the tables if asked for."""
+    """Print a headline with a tick, warnings below it and, if requested, the tables."""
     out = console()
     took = "" if seconds is None else f"  [dim]{seconds:.1f} s[/dim]"
     out.print(f"[green]✓[/green] [bold]{title:<10}[/bold] {line(summary.headline)}{took}")
@@ -108,7 +109,7 @@ def draw_summary(title: str, summary: Summary, seconds: float | None, *, tables:
 
 
 def draw_table(table: Table) -> None:
-    """A table, cut to what a screen holds."""
+    """Print the first rows of a table."""
     out = console()
     out.print(render_table(table))
     if len(table.rows) > _SHOWN_ROWS:
@@ -116,43 +117,46 @@ def draw_table(table: Table) -> None:
 
 
 def render_table(table: Table) -> RichTable:
-    """A table as rich shows it, its first rows."""
+    """Convert the first rows of a table to a rich table."""
     from rich.table import Table as RichTable
 
-    made = RichTable(title=line(table.title), title_justify="left", title_style="bold", box=None)
+    rich_table = RichTable(
+        title=line(table.title), title_justify="left", title_style="bold", box=None
+    )
     for i, column in enumerate(table.columns):
         numeric = all(isinstance(row[i], int | float) for row in table.rows)
-        made.add_column(line(column), justify="right" if numeric and table.rows else "left")
+        rich_table.add_column(line(column), justify="right" if numeric and table.rows else "left")
     for row in table.rows[:_SHOWN_ROWS]:
-        made.add_row(*(_cell(value) for value in row))
-    return made
+        rich_table.add_row(*(_format_cell(value) for value in row))
+    return rich_table
 
 
 def draw_json(content: Any, indent: int | None = 2) -> None:
-    """Plain JSON on stdout, for scripts."""
+    """Print plain JSON to stdout, for scripts."""
     text = json.dumps(content, indent=indent, ensure_ascii=False, default=str)
-    sys.stdout.write(_STEERING.sub(lambda found: _as_json(found[0]), text) + "\n")
+    sys.stdout.write(_CONTROL_CHARACTERS.sub(lambda match: _escape_json(match[0]), text) + "\n")
 
 
 def draw_note(text: str) -> None:
-    """A sentence that should be seen, on stderr."""
+    """Print a note to stderr."""
     console(stderr=True).print(f"[yellow]![/yellow] {line(text)}")
 
 
 def draw_error(error: MlopsError) -> None:
-    """What is wrong, and what to do: two lines on stderr."""
+    """Print an error to stderr: its message, and the hint what to do."""
     out = console(stderr=True)
     out.print(f"[bold red]error:[/bold red] {line(error.message)}")
     if error.hint:
         out.print(f"  [dim]→[/dim] {line(error.hint)}")
 
 
-def _as_json(character: str) -> str:
+def _escape_json(character: str) -> str:
+    """Write a character as JSON escape sequences."""
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The gates' decision, as `models/registration.json` has it: what a run ends with."""
+"""Prints the gates' decision in `models/registration.json`, at the end of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["decision", "draw_decision"]
 
 
 def decision(layout: Layout) -> dict[str, Any] | None:
-    """The record of the register stage; None before there is one."""
+    """Record of the register stage; None if there is none yet."""
     from mlops_cli.data.atomic_files import read_json
     from mlops_cli.errors import NotFound
 
@@ -27,7 +27,7 @@ def decision(layout: Layout) -> dict[str, Any] | None:
 
 @refuse_malformed("models/registration.json", "Make it anew with `mlops run`.")
 def draw_decision(layout: Layout) -> None:
-    """Approved or rejected, by which gates, with the test metrics and their intervals."""
+    """Print the decision, each gate's verdict, and the test metrics with their intervals."""
     from mlops_cli.reporting import Table, figure_text
 
     record = decision(layout)
@@ -46,6 +46,6 @@ def draw_decision(layout: Layout) -> None:
     figures = record.get("metrics", {})
     metrics = ", ".join(f"{name} {figure_text(m)}" for name, m in figures.items())
     colour = "green" if record["decision"] == "approved" else "yellow"
-    said = f"[bold {colour}]{console.line(record['decision'])}[/bold {colour}]"
-    told = console.line(f"{record['name']}, test {metrics}")
-    console.console().print(f"{said}: {told}")
+    verdict = f"[bold {colour}]{console.line(record['decision'])}[/bold {colour}]"
+    details = console.line(f"{record['name']}, test {metrics}")
+    console.console().print(f"{verdict}: {details}")

@@ -1,4 +1,4 @@
-"""Progress on a terminal (one live line) and elsewhere (a plain line now and then)."""
+"""Progress output: one live line on a terminal, plain lines at intervals in a log."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveLine", "PlainLines", "live_progress", "sparkline"]
 
-_PLAIN_EVERY = 10.0
-
-
+_PLAIN_SECONDS = 10.0
+"""Minimum time between two plain lines."""
 _SPARKS = "▁▂▃▄▅▆▇█"
-_WIDE = 60
-"""Columns of a course of values."""
+_SPARKLINE_WIDTH = 60
 
 
 class LiveLine(AbstractContextManager["LiveLine"]):
-    """A spinner, what is being done, a bar and the time; erased at the end.
+    """Live line with a spinner, a description, a bar and the time; erased at the end.
 
-    Above it, where there is a search, how it stands.
+    During a search, its leaderboard is shown above the line.
     """
 
     def __init__(self, stage: str) -> None:
@@ -67,33 +65,33 @@ class LiveLine(AbstractContextManager["LiveLine"]):
         self._bar.stop()
 
     def update(self, text: str, done: float | None = None, total: float | None = None) -> None:
-        """Show the text, and how much of how much."""
+        """Show a description and the progress."""
         count = "" if done is None or total is None else f"{done:,.0f}/{total:,.0f}"
-        shown = escape_controls(text).replace("\n", " ")
+        description = escape_controls(text).replace("\n", " ")
         self._bar.update(
             self._task,
-            description=shown,
+            description=description,
             completed=done or 0,
             total=total,
             count=count,
         )
 
     def note(self, text: str) -> None:
-        """Print a line above the live one."""
+        """Print a line above the live line."""
         self._bar.console.print(f"  [yellow]![/yellow] {line(text)}")
 
     def board(self, board: Leaderboard) -> None:
-        """Show the leaders, the course of the best value, and the time left."""
+        """Show the leaderboard, the best value over time, and the remaining time."""
         from rich.text import Text
 
-        course = Text(sparkline(board.course, _WIDE), style="cyan")
+        course = Text(sparkline(board.course, _SPARKLINE_WIDTH), style="cyan")
         if board.left is not None:
             course.append(f"  {max(board.left, 0):.0f} s left", style="dim")
         self._bar.above = (render_table(board.leaders), course)
 
 
 def sparkline(values: Sequence[float], most: int) -> str:
-    """The last values as a line of blocks, the least the lowest; nothing where there are none."""
+    """Draw the last values as a line of blocks, scaled to their range; empty without values."""
     shown = list(values[-most:])
     if not shown:
         return ""
@@ -103,11 +101,11 @@ def sparkline(values: Sequence[float], most: int) -> str:
 
 
 class PlainLines(AbstractContextManager["PlainLines"]):
-    """Lines for a log: the start, then at most one every ten seconds."""
+    """Plain lines for a log, at most one every ten seconds, and notes."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
-        self._last = time.monotonic()
+        self._last_printed = time.monotonic()
 
     def __exit__(
         self,
@@ -115,13 +113,13 @@ class PlainLines(AbstractContextManager["PlainLines"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing to clear away."""
+        """Do nothing: there is no live line to erase."""
 
     def update(self, text: str, done: float | None = None, total: float | None = None) -> None:
-        """Print a line if the last one is old enough."""
+        """Print a line if ten seconds have passed since the last one."""
         now = time.monotonic()
-        if now - self._last >= _PLAIN_EVERY:
-            self._last = now
+        if now - self._last_printed >= _PLAIN_SECONDS:
+            self._last_printed = now
             count = "" if done is None or total is None else f" ({done:,.0f} of {total:,.0f} done)"
             self._print(f"{text}{count}")
 
@@ -130,7 +128,7 @@ class PlainLines(AbstractContextManager["PlainLines"]):
         self._print(f"! {text}")
 
     def board(self, board: Leaderboard) -> None:
-        """Nothing: a log is no place for what is shown again and again."""
+        """Do nothing: a leaderboard would fill a log."""
 
     def _print(self, text: str) -> None:
         one_line = text.replace("\n", " ")
@@ -138,7 +136,7 @@ class PlainLines(AbstractContextManager["PlainLines"]):
         sys.stdout.flush()
 
 
-class _Nothing(AbstractContextManager["Progress"]):
+class _NoProgress(AbstractContextManager["Progress"]):
     def __enter__(self) -> Progress:
         from mlops_cli.reporting import Silent
 
@@ -150,13 +148,13 @@ class _Nothing(AbstractContextManager["Progress"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing to clear away."""
+        """Do nothing: there is no live line to erase."""
 
 
 def live_progress(stage: str, *, quiet: bool) -> AbstractContextManager[Progress]:
-    """The progress that fits where stdout goes."""
+    """Progress for stdout: a live line on a terminal, else plain lines; nothing if quiet."""
     if quiet:
-        return _Nothing()
+        return _NoProgress()
     if sys.stdout.isatty():
         return LiveLine(stage)
     return PlainLines(stage)

@@ -1,5 +1,5 @@
-"""Expressions of ``params.yaml``: their grammar, the allowed functions, what they may cost.
+"""SQL expressions of ``params.yaml``: grammar, allowed functions, limits of their cost.
 
-An expression is checked by this package before Polars sees it: only row-by-row functions, and
-none that grows its input without limit.
+The package checks an expression before Polars sees it. Only row-by-row functions are allowed, and
+none that makes its input longer without limit.
 """

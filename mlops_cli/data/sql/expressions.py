@@ -1,4 +1,4 @@
-"""SQL expressions of ``params.yaml`` as Polars expressions, with errors that name the place."""
+"""Compiles SQL expressions of ``params.yaml`` to Polars; errors name the parameter."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _DIVERGES = re.compile(r"/|\b(exp|ln|log\w*|pow(er)?|cotd?|tand?)\b", re.IGNOREC
 
 @dataclass(frozen=True)
 class Expression:
-    """One SQL expression and the place in ``params.yaml`` where it stands.
+    """One SQL expression, and its place in ``params.yaml``.
 
     Parameters
     ----------
     sql
-        In Polars' dialect, over columns of one table, as far as ``data.sql.grammar`` has it. It
-        must work row by row: no aggregates, no windows, no clock, because the same expression
-        later sees one row only.
+        An expression in Polars' dialect, over columns of one table, limited to the grammar of
+        ``data.sql.grammar``. It must work row by row (no aggregates, no windows, no clock),
+        because a request computes it for one row only.
     place
-        Such as ``featurize.features.hour``; errors name it.
+        The parameter, such as ``featurize.features.hour``; errors name it.
     """
 
     sql: str
@@ -40,12 +40,12 @@ class Expression:
 
     @cached_property
     def parsed(self) -> Sql:
-        """The expression as our own grammar reads it.
+        """The expression as parsed by our own grammar.
 
         Raises
         ------
         BadParams
-            If it doesn't parse, or could read anything but the columns of its row.
+            If it doesn't parse, or could read more than the columns of its row.
         """
         try:
             return parse(self.sql)
@@ -61,7 +61,7 @@ class Expression:
         Raises
         ------
         BadParams
-            If it doesn't parse, or looks at more than one row.
+            If it doesn't parse, or reads more than one row.
         """
         import polars as pl
 
@@ -75,7 +75,7 @@ class Expression:
 
     @cached_property
     def may_be_infinite(self) -> bool:
-        """Whether finite values may give infinity: by a division by zero, a logarithm, a power."""
+        """Whether finite values may give infinity, by division by zero, a logarithm or a power."""
         return _DIVERGES.search(self.parsed.text) is not None
 
     @property
@@ -89,7 +89,7 @@ class Expression:
         Raises
         ------
         BadParams
-            If it reads a column that isn't there; the nearest one is suggested.
+            If it reads a column that doesn't exist; the nearest one is suggested.
         """
         for column in self.columns:
             if column not in known:
@@ -100,18 +100,20 @@ class Expression:
         return self.expr
 
     def column(self, name: str, dtype: pl.DataType) -> pl.Expr:
-        """A table's column of a type; NaN and infinity, as of x / 0, are missing."""
-        made = self.expr.cast(dtype)
+        """The expression as a column of a type; NaN and infinity, as of x / 0, become null."""
+        values = self.expr.cast(dtype)
         if dtype.is_float():
-            made = finite(made.fill_nan(None)) if self.may_be_infinite else made.fill_nan(None)
-        return made.alias(name)
+            values = (
+                finite(values.fill_nan(None)) if self.may_be_infinite else values.fill_nan(None)
+            )
+        return values.alias(name)
 
     def feature(self, dtype: pl.DataType) -> pl.Expr:
-        """The expression, which gives this type, with infinity as a missing value."""
+        """The expression, whose values have this type; infinity becomes null."""
         return finite(self.expr) if self.may_be_infinite and dtype.is_float() else self.expr
 
     def type_in(self, schema: pl.Schema) -> pl.DataType:
-        """The type that it gives over a table of this schema.
+        """The type of its values over a table with this schema.
 
         Raises
         ------
@@ -123,21 +125,21 @@ class Expression:
         expr = self.over(schema)
         if expr.meta.is_column():
             return schema[self.columns[0]]
-        # A frame of all columns takes longer to make than the expression to check.
-        read = pl.Schema({c: schema[c] for c in self.columns})
+        # Creating a frame with all columns takes longer than checking the expression.
+        columns_read = pl.Schema({c: schema[c] for c in self.columns})
         try:
-            dtype = _type_over(expr, read or schema)
+            dtype = _type_over(expr, columns_read or schema)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise BadParams(
                 f"{self.place} cannot be computed: {self._shown} ({_first_line(error)})",
                 "Check the types of its columns; CAST(x AS DOUBLE) changes one.",
             ) from None
-        if not is_row_by_row(expr, read):
+        if not is_row_by_row(expr, columns_read):
             raise self._not_row_by_row()
         return dtype
 
     def check_condition(self, schema: pl.Schema) -> None:
-        """Check that it is true or false over a table of this schema.
+        """Check that it is boolean over a table with this schema.
 
         Raises
         ------
@@ -174,14 +176,14 @@ class Expression:
 
 
 def value_refusal(error: Exception, section: str) -> DataRefused:
-    """The refusal of data with a value that an expression of a section can't take.
+    """The error for a value of the data that an expression of a section can't convert.
 
-    The values themselves, which Polars names, are left out: they may be anybody's.
+    Polars' message has the values themselves; they are left out, as they may be personal.
     """
-    found = re.search(r"conversion from `[^`]*` to `[^`]*` failed in column '[^']*'", str(error))
-    what = found[0] if found else type(error).__name__
+    match = re.search(r"conversion from `[^`]*` to `[^`]*` failed in column '[^']*'", str(error))
+    cause = match[0] if match else type(error).__name__
     return DataRefused(
-        f"an expression of {section} can't take a value of the data ({what})",
+        f"an expression of {section} can't take a value of the data ({cause})",
         "TRY_CAST(x AS TYPE) gives null for such a value; CASE or `clean` replaces it before.",
     )
 
@@ -193,13 +195,13 @@ def _type_over(expr: pl.Expr, schema: pl.Schema) -> pl.DataType:
 
 
 def _is_separable(expr: pl.Expr) -> bool:
-    """Whether Polars itself says that a row's result depends on that row alone."""
+    """Whether, according to Polars, a row's result depends on that row alone."""
     import polars as pl
 
     try:
         return bool(expr.meta.is_row_separable())
     except pl.exceptions.ColumnNotFoundError:
-        # Polars asks for the columns' types where the meaning depends on them (number * interval).
+        # Polars needs the columns' types if the meaning depends on them (number * interval).
         return True
 
 
@@ -208,7 +210,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def finite(numbers: pl.Expr) -> pl.Expr:
-    """Floats, with null in place of infinity."""
+    """Replace infinity by null in a float expression."""
     import polars as pl
 
     return pl.when(~numbers.is_infinite()).then(numbers)

@@ -1,50 +1,50 @@
-"""The words of an expression: its functions, types and operators, and no others.
+"""Allowed words of an expression: functions, types and operators.
 
-A function stands here if its result for a row follows from that row alone: nothing that reads other
-rows, other tables, files, the clock or the session, and nothing random. docs/params.md has the same
-list, and a test compares the two.
+A function is allowed if its result for a row depends on that row alone: it must not read other
+rows, other tables, files, the clock or the session, and must not be random. docs/params.md has the
+same list, and a test compares the two.
 """
 
 from __future__ import annotations
 
 __all__ = ["CLOCK", "FUNCTIONS", "OPERATORS", "OTHER_ROWS", "RESERVED", "TYPES"]
 
-_ANY = 100
+_UNLIMITED = 100
 
 
-def _each(names: str, least: int, most: int) -> dict[str, tuple[int, int]]:
+def _args(names: str, least: int, most: int) -> dict[str, tuple[int, int]]:
     return dict.fromkeys(names.split(), (least, most))
 
 
 FUNCTIONS: dict[str, dict[str, tuple[int, int]]] = {
     "numbers": {
-        **_each("abs acos acosd asin asind atan atand bit_count bit_not cbrt ceil ceiling", 1, 1),
-        **_each("cos cosd cot cotd degrees exp floor ln log10 log1p log2 radians sign sin", 1, 1),
-        **_each("sind sqrt tan tand", 1, 1),
-        **_each("atan2 atan2d bit_and bit_or bit_xor div log mod pow power", 2, 2),
-        **_each("round trunc truncate", 1, 2),
+        **_args("abs acos acosd asin asind atan atand bit_count bit_not cbrt ceil ceiling", 1, 1),
+        **_args("cos cosd cot cotd degrees exp floor ln log10 log1p log2 radians sign sin", 1, 1),
+        **_args("sind sqrt tan tand", 1, 1),
+        **_args("atan2 atan2d bit_and bit_or bit_xor div log mod pow power", 2, 2),
+        **_args("round trunc truncate", 1, 2),
     },
     "texts": {
-        **_each("bit_length char_length character_length initcap length lower", 1, 1),
-        **_each("normalize octet_length reverse upper", 1, 1),
-        **_each("ltrim rtrim", 1, 2),
-        **_each("ends_with left right starts_with strpos", 2, 2),
-        **_each("lpad rpad regexp_like substr", 2, 3),
-        **_each("regexp_replace replace split_part", 3, 3),
-        **_each("concat", 1, _ANY),
-        **_each("concat_ws", 2, _ANY),
+        **_args("bit_length char_length character_length initcap length lower", 1, 1),
+        **_args("normalize octet_length reverse upper", 1, 1),
+        **_args("ltrim rtrim", 1, 2),
+        **_args("ends_with left right starts_with strpos", 2, 2),
+        **_args("lpad rpad regexp_like substr", 2, 3),
+        **_args("regexp_replace replace split_part", 3, 3),
+        **_args("concat", 1, _UNLIMITED),
+        **_args("concat_ws", 2, _UNLIMITED),
     },
     "times": {
-        **_each("date datetime strftime strptime time timestamp date_part", 2, 2),
-        **_each("year quarter month week day dayofweek hour minute second", 1, 1),
+        **_args("date datetime strftime strptime time timestamp date_part", 2, 2),
+        **_args("year quarter month week day dayofweek hour minute second", 1, 1),
     },
     "conditions": {
-        **_each("coalesce greatest least", 1, _ANY),
-        **_each("ifnull nullif", 2, 2),
-        **_each("if", 3, 3),
+        **_args("coalesce greatest least", 1, _UNLIMITED),
+        **_args("ifnull nullif", 2, 2),
+        **_args("if", 3, 3),
     },
 }
-"""Group -> function -> the least and most arguments."""
+"""Group -> function -> minimum and maximum number of arguments."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -55,7 +55,7 @@ TYPES = _words(
     "bigint bool boolean char character date datetime decimal double float float4 float8 int int2 "
     "int4 int8 integer numeric real smallint string text time timestamp tinyint varchar"
 )
-"""What CAST, TRY_CAST and ``::`` take."""
+"""Types that CAST, TRY_CAST and ``::`` accept."""
 
 OPERATORS = _words("+ - * / // % = == != <> < <= > >= <=> & | || ~ ~* !~ !~* ~~ ~~* !~~ !~~* ^@")
 
@@ -74,4 +74,4 @@ OTHER_ROWS = _words(
     "quantile_cont quantile_disc rank row_number std stddev stdev string_agg sum unnest var "
     "variance"
 )
-"""Functions that are refused with a sentence of their own."""
+"""Functions that read other rows; they are refused with a message of their own."""

@@ -1,8 +1,8 @@
-"""The grammar of an expression: what of SQL is read, before Polars sees any of it.
+"""Parser for SQL expressions: accepts a safe subset of SQL, before Polars sees it.
 
 Polars' own grammar has subqueries, table functions, windows and the clock. This one has none of
-them, so that an expression can read the columns of its row and nothing else. What it accepts is
-written anew, without comments and with each column in quotes, and only that reaches Polars.
+them, so an expression can read only the columns of its row. An accepted expression is written
+again, without comments and with each column in quotes, and only that text reaches Polars.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from mlops_cli.data.sql.tokens import END, GrammarError, Token, is_selectable, t
 __all__ = ["LONGEST", "MOST_NESTED", "MOST_NODES", "GrammarError", "Sql", "parse"]
 
 LONGEST = 20_000
-"""Characters of one expression."""
+"""Maximum number of characters of an expression."""
 MOST_NESTED = 32
-"""Parentheses, functions and conditions within each other."""
+"""Maximum nesting of parentheses, functions and conditions."""
 MOST_NODES = 200
-"""Operators, functions, casts and conditions: Polars' work grows with the cube of a chain."""
+"""Maximum number of operators, functions, casts and conditions.
+
+Polars' time grows with the cube of the length of a chain.
+"""
 WIDEST_PAD = 1_000
-"""Characters to which LPAD and RPAD fill up, and parts that SPLIT_PART counts."""
+"""Maximum width for LPAD and RPAD, and maximum part for SPLIT_PART."""
 
 _ARITIES = {name: bounds for group in FUNCTIONS.values() for name, bounds in group.items()}
 _MATCHES = ("like", "ilike", "rlike", "regexp")
@@ -30,19 +33,19 @@ _MATCHES = ("like", "ilike", "rlike", "regexp")
 
 @dataclass(frozen=True)
 class Sql:
-    """An accepted expression: its text for Polars, and the columns that it names, in order."""
+    """An accepted expression: its text for Polars, and its columns in order."""
 
     text: str
     columns: tuple[str, ...]
 
 
 def parse(sql: str) -> Sql:
-    """Read an expression.
+    """Parse an expression.
 
     Raises
     ------
     GrammarError
-        If it isn't one: by its words, its functions, its length or its depth.
+        If its words, functions, length or depth aren't allowed.
     """
     if len(sql) > LONGEST:
         raise GrammarError(f"it has {len(sql):,} characters, and may have {LONGEST:,}")
@@ -55,10 +58,10 @@ def parse(sql: str) -> Sql:
 
 @dataclass
 class _Parser:
-    """Recursive descent; how operators bind is left to Polars, as it changes nothing here."""
+    """Recursive descent; operator precedence is left to Polars, as it doesn't matter here."""
 
     tokens: list[Token]
-    at: int = 0
+    index: int = 0
     nodes: int = 0
     growth: int = 1
     out: list[str] = field(default_factory=list)
@@ -66,23 +69,23 @@ class _Parser:
 
     @property
     def now(self) -> Token:
-        return self.tokens[self.at] if self.at < len(self.tokens) else END
+        return self.tokens[self.index] if self.index < len(self.tokens) else END
 
     @property
     def following(self) -> Token:
-        return self.tokens[self.at + 1] if self.at + 1 < len(self.tokens) else END
+        return self.tokens[self.index + 1] if self.index + 1 < len(self.tokens) else END
 
     def take(self, *words: str) -> Token:
-        """The next token, which has to be one of these words or signs (any, if none is given)."""
+        """Consume the next token, which must be one of these words or signs (any, if none)."""
         token = self.now
         if token is END or (words and token.low not in words):
             raise self.unexpected(words)
-        self.at += 1
+        self.index += 1
         self.out.append(token.text)
         return token
 
-    def goes_on(self, *words: str) -> bool:
-        """Take the next token if it is one of these."""
+    def accept(self, *words: str) -> bool:
+        """Consume the next token if it is one of these."""
         if self.now.low and self.now.low in words:
             self.take()
             return True
@@ -98,12 +101,12 @@ class _Parser:
             )
         if low in {"over", "distinct", "any", "all", "some"}:
             return GrammarError(f"{self.now.text.upper()} reads other rows", other_rows=True)
-        wanted = f" where {' or '.join(w.upper() for w in words)} should stand" if words else ""
-        what = "it ends" if self.now is END else f"{self.now.text[:40]!r} is not expected"
-        return GrammarError(f"{what}{wanted or (' too early' if self.now is END else '')}")
+        expected = f" where {' or '.join(w.upper() for w in words)} should stand" if words else ""
+        problem = "it ends" if self.now is END else f"{self.now.text[:40]!r} is not expected"
+        return GrammarError(f"{problem}{expected or (' too early' if self.now is END else '')}")
 
     def count(self, depth: int = 0) -> None:
-        """Count one more node, at a depth."""
+        """Count one more node, and check the limits of size and depth."""
         self.nodes += 1
         if self.nodes > MOST_NODES:
             raise GrammarError(
@@ -113,10 +116,10 @@ class _Parser:
         if depth > MOST_NESTED:
             raise GrammarError(f"it is nested more than {MOST_NESTED} deep")
 
-    # -- what stands between operators -------------------------------------------------------
+    # -- operators and operands --------------------------------------------------------------
 
     def expression(self, depth: int) -> int:
-        """Operands with operators between them; gives by how much a text may grow."""
+        """Parse operands joined by operators; return the factor by which a text may grow."""
         before, self.growth = self.growth, 1
         self.operand(depth)
         while self.operator(depth):
@@ -129,7 +132,10 @@ class _Parser:
         return here
 
     def operator(self, depth: int) -> bool:
-        """An operator that an operand follows; those that end by themselves are taken whole."""
+        """Parse operators up to one that needs an operand after it; return whether there is one.
+
+        Operators without a second operand (``::``, IS NULL) or with a list (IN) are complete.
+        """
         while True:
             low = self.now.low
             if low in OPERATORS or low in {"and", "or", "xor"}:
@@ -143,14 +149,14 @@ class _Parser:
             elif low == "is":
                 self.count()
                 self.take()
-                self.goes_on("not")
-                if self.goes_on("distinct"):
+                self.accept("not")
+                if self.accept("distinct"):
                     self.take("from")
                     return True
                 self.take("null", "true", "false", "distinct")
             elif low in {"not", "in", "between", *_MATCHES}:
                 self.count(depth + 1)
-                self.goes_on("not")
+                self.accept("not")
                 if self.take("in", "between", *_MATCHES).low != "in":
                     return True
                 self.arguments(depth + 1)
@@ -158,7 +164,7 @@ class _Parser:
                 return False
 
     def operand(self, depth: int) -> None:
-        """A value: a literal, a column, a function, a condition, or what stands in parentheses."""
+        """Parse a literal, a column, a function, a condition, or an expression in parentheses."""
         while self.now.low in {"not", "-", "+"}:
             depth += 1
             self.count(depth)
@@ -170,7 +176,7 @@ class _Parser:
         if token.kind in {"text", "number"}:
             self.take()
             if token.kind == "number" and "." in token.text and "e" not in token.text.lower():
-                # Polars would make a decimal of it, whose division by zero is an error.
+                # Polars would read a decimal, for which division by zero is an error.
                 self.out[-1] = f"{token.text.rstrip('.')}e0"
         elif token.kind == "name":
             self.column(token.text[1:-1].replace(token.text[0] * 2, token.text[0]))
@@ -183,7 +189,7 @@ class _Parser:
             raise self.unexpected()
 
     def word(self, depth: int) -> None:
-        """What begins with a bare word."""
+        """Parse an operand that begins with a bare word."""
         token, low = self.now, self.now.low
         if low in {"null", "true", "false"}:
             self.take()
@@ -199,20 +205,20 @@ class _Parser:
         elif self.following.low == "(":
             self.call(low, depth + 1)
         elif low in CLOCK:
-            raise _clock(token.text)
+            raise _clock_error(token.text)
         else:
             self.column(token.text)
 
     def column(self, name: str) -> None:
-        """A column, which is written in quotes."""
+        """Parse a column, and write it in quotes."""
         if not is_selectable(name):
             raise GrammarError(f"{name!r} stands for many columns", "Name one column.")
-        self.at += 1
+        self.index += 1
         self.columns.append(name)
         self.out.append('"' + name.replace('"', '""') + '"')
 
     def interval(self) -> None:
-        """INTERVAL '2 hours', or INTERVAL 2 hours."""
+        """Parse ``INTERVAL '2 hours'`` or ``INTERVAL 2 hours``."""
         self.take()
         if self.take().kind == "number":
             if self.now.kind != "word":
@@ -220,7 +226,7 @@ class _Parser:
             self.take()
 
     def case(self, depth: int) -> None:
-        """CASE [x] WHEN y THEN z [ELSE w] END."""
+        """Parse ``CASE [x] WHEN y THEN z [ELSE w] END``."""
         self.count(depth)
         self.take()
         if self.now.low != "when":
@@ -231,14 +237,14 @@ class _Parser:
             self.expression(depth)
             self.take("then")
             self.expression(depth)
-            if not self.goes_on("when"):
+            if not self.accept("when"):
                 break
-        if self.goes_on("else"):
+        if self.accept("else"):
             self.expression(depth)
         self.take("end")
 
     def type(self) -> None:
-        """A type's name, with its size in parentheses."""
+        """Parse the name of a type, with its size in parentheses."""
         low = self.now.low
         if low not in TYPES:
             raise GrammarError(
@@ -247,19 +253,19 @@ class _Parser:
             )
         self.take()
         if low == "double":
-            self.goes_on("precision")
+            self.accept("precision")
         if self.now.low == "(":
             self.take()
             self.number()
-            if self.goes_on(","):
+            if self.accept(","):
                 self.number()
             self.take(")")
-        if low in {"timestamp", "time"} and self.goes_on("with", "without"):
+        if low in {"timestamp", "time"} and self.accept("with", "without"):
             self.take("time")
             self.take("zone")
 
     def number(self) -> None:
-        """A number as it stands."""
+        """Parse a number."""
         if self.now.kind != "number":
             raise self.unexpected()
         self.take()
@@ -267,7 +273,7 @@ class _Parser:
     # -- functions -----------------------------------------------------------------------------
 
     def call(self, name: str, depth: int) -> None:
-        """A function of the list, with as many arguments as it takes."""
+        """Parse a call of an allowed function, and check its number of arguments."""
         self.count(depth)
         special = {
             "cast": self.cast,
@@ -284,12 +290,12 @@ class _Parser:
             self.take(")")
             return
         if name not in _ARITIES:
-            raise _refused(name)
+            raise _function_error(name)
         self.take()
         arguments = self.arguments(depth)
-        begins = [at for at, _, _ in arguments]
+        starts = [start for start, _, _ in arguments]
         least, most = _ARITIES[name]
-        if not least <= len(begins) <= most:
+        if not least <= len(starts) <= most:
             takes = f"{least} to {most}" if most != least else f"{least}"
             takes = f"at least {least}" if most == _ARITIES["concat"][1] else takes
             hint = (
@@ -299,49 +305,49 @@ class _Parser:
                 else ""
             )
             raise GrammarError(
-                f"{name.upper()} has {len(begins)} arguments, and takes {takes}", hint
+                f"{name.upper()} has {len(starts)} arguments, and takes {takes}", hint
             )
         if name in {"lpad", "rpad"}:
-            self.check_width(name, begins[1])
+            self.check_width(name, starts[1])
         if name == "split_part":
-            self.check_part(begins[2])
-        grown = [(growth, self.tokens[at:end]) for at, end, growth in arguments]
+            self.check_part(starts[2])
+        grown = [(growth, self.tokens[start:end]) for start, end, growth in arguments]
         self.growth = max(self.growth, growth_of_call(name, grown))
 
-    def check_part(self, at: int) -> None:
-        """Refuse a part that isn't written as a number: a column of them is read across rows."""
-        at += self.tokens[at].low == "-"
-        part, after = self.tokens[at], self.tokens[at + 1]
+    def check_part(self, start: int) -> None:
+        """Refuse a part that isn't a literal number: Polars reads a column of parts across rows."""
+        start += self.tokens[start].low == "-"
+        part, after = self.tokens[start], self.tokens[start + 1]
         if not (part.text.isdecimal() and after.low == ")" and int(part.text) <= WIDEST_PAD):
             raise GrammarError(f"SPLIT_PART takes its part as a number of at most {WIDEST_PAD:,}")
 
-    def check_width(self, name: str, at: int) -> None:
-        width, after = self.tokens[at], self.tokens[at + 1]
-        plain = width.text.isdecimal() and after.low in {",", ")"}
-        if not plain or int(width.text) > WIDEST_PAD:
+    def check_width(self, name: str, start: int) -> None:
+        width, after = self.tokens[start], self.tokens[start + 1]
+        is_literal = width.text.isdecimal() and after.low in {",", ")"}
+        if not is_literal or int(width.text) > WIDEST_PAD:
             raise GrammarError(f"{name.upper()} fills up to a number of at most {WIDEST_PAD:,}")
 
     def arguments(self, depth: int) -> list[tuple[int, int, int]]:
-        """Expressions in parentheses, at least one: where each begins and ends, and its growth."""
+        """Parse expressions in parentheses, at least one: the begin, end and growth of each."""
         self.take("(")
         if self.now.low == ")":
             raise GrammarError("there is nothing between the parentheses")
-        read = list[tuple[int, int, int]]()
-        while not read or self.goes_on(","):
-            begin = self.at
+        spans = list[tuple[int, int, int]]()
+        while not spans or self.accept(","):
+            begin = self.index
             growth = self.expression(depth)
-            read.append((begin, self.at, growth))
+            spans.append((begin, self.index, growth))
         self.take(")")
-        return read
+        return spans
 
     def cast(self, depth: int) -> None:
-        """X AS type."""
+        """Parse ``x AS type``."""
         self.expression(depth)
         self.take("as")
         self.type()
 
     def extract(self, depth: int) -> None:
-        """Field FROM x."""
+        """Parse ``field FROM x``."""
         if self.now.kind != "word":
             raise self.unexpected()
         self.take()
@@ -349,33 +355,33 @@ class _Parser:
         self.expression(depth)
 
     def trim(self, depth: int) -> None:
-        """[BOTH | LEADING | TRAILING] [characters] FROM x, or x."""
+        """Parse ``[BOTH | LEADING | TRAILING] [characters] FROM x``, or ``x``."""
         if self.following.low != ")":
-            self.goes_on("both", "leading", "trailing")
-        if not self.goes_on("from"):
+            self.accept("both", "leading", "trailing")
+        if not self.accept("from"):
             self.expression(depth)
-            if not self.goes_on("from"):
+            if not self.accept("from"):
                 return
         self.expression(depth)
 
     def position(self, depth: int) -> None:
-        """X IN y."""
+        """Parse ``x IN y``."""
         self.operand(depth)
         self.take("in")
         self.expression(depth)
 
     def substring(self, depth: int) -> None:
-        """X FROM y [FOR z]."""
+        """Parse ``x FROM y [FOR z]``."""
         self.expression(depth)
-        if self.goes_on("from", ","):
+        if self.accept("from", ","):
             self.expression(depth)
-            if self.goes_on("for", ","):
+            if self.accept("for", ","):
                 self.expression(depth)
 
 
-def _refused(name: str) -> GrammarError:
+def _function_error(name: str) -> GrammarError:
     if name in CLOCK:
-        return _clock(name)
+        return _clock_error(name)
     if name in OTHER_ROWS or name == "columns":
         return GrammarError(f"{name.upper()} reads other rows or columns", other_rows=True)
     return GrammarError(
@@ -384,7 +390,7 @@ def _refused(name: str) -> GrammarError:
     )
 
 
-def _clock(name: str) -> GrammarError:
+def _clock_error(name: str) -> GrammarError:
     return GrammarError(
         f"{name.upper()} reads the clock",
         "The same data must give the same features: use a column with a time.",

@@ -1,7 +1,8 @@
-"""Whether an expression gives a row the same value alone as among others, tried on made-up rows.
+"""Tests on sample rows whether an expression computes each row from that row alone.
 
-The grammar of expressions has only functions that do. This is the proof by trying: what reads other
-rows, the clock or chance gives other values in another order, in a smaller table or a second time.
+The grammar of expressions has only functions that do. This checks it by experiment: an expression
+that reads other rows, the clock or random numbers gives other values in another order, in a
+smaller table, or the second time.
 """
 
 from __future__ import annotations
@@ -21,37 +22,37 @@ _DAYS = (dt.date(2024, 2, 29), dt.date(1969, 12, 31), None, dt.date(2023, 1, 1))
 
 
 def is_row_by_row(expr: pl.Expr, schema: pl.Schema) -> bool:
-    """Whether each row's value, to the bit, is the row's own.
+    """Whether each row's value, to the bit, depends on that row alone.
 
-    Values that the expression cannot take, such as a text that is no number, are passed over.
+    Rows that the expression can't evaluate, such as a text that is no number, are skipped.
     """
     import polars as pl
 
     rows = sample_rows(schema)
     try:
-        together = _values(expr, rows)
+        values = _evaluate(expr, rows)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return _without_misfits(expr, rows)
+        return _is_row_by_row_where_valid(expr, rows)
     try:
-        return _values(expr, rows.reverse()) == together[::-1] and all(
-            _values(expr, rows[at : at + 1]) == together[at : at + 1] for at in range(rows.height)
+        return _evaluate(expr, rows.reverse()) == values[::-1] and all(
+            _evaluate(expr, rows[i : i + 1]) == values[i : i + 1] for i in range(rows.height)
         )
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        # Such as REPLACE by a column: a missing value is taken among others, and not alone.
+        # Such as REPLACE by a column: it accepts a missing value among others, but not alone.
         return False
 
 
 def sample_rows(schema: pl.Schema) -> pl.DataFrame:
-    """Some rows of odd values, no two columns of a type alike."""
+    """Rows of edge cases; no two columns of a type are alike."""
     import polars as pl
 
     return pl.DataFrame(
-        [_column(name, dtype, shift) for shift, (name, dtype) in enumerate(schema.items())]
+        [_sample_column(name, dtype, shift) for shift, (name, dtype) in enumerate(schema.items())]
         or [pl.Series("", _NUMBERS)]
     )
 
 
-def _column(name: str, dtype: pl.DataType, shift: int) -> pl.Series:
+def _sample_column(name: str, dtype: pl.DataType, shift: int) -> pl.Series:
     import polars as pl
 
     values: tuple[Any, ...] = (None,)
@@ -69,24 +70,24 @@ def _column(name: str, dtype: pl.DataType, shift: int) -> pl.Series:
     return column.cast(dtype, strict=False)
 
 
-def _values(expr: pl.Expr, rows: pl.DataFrame) -> list[str]:
-    # Beside the rows' own columns: a single value, as of an aggregate, stands in every row then.
+def _evaluate(expr: pl.Expr, rows: pl.DataFrame) -> list[str]:
+    # With the rows' own columns: a single value, as of an aggregate, is then repeated in each row.
     column = rows.lazy().with_columns_seq(expr.alias("_value")).collect(engine="in-memory")
     return [repr(value) for value in column["_value"].to_list()]
 
 
-def _without_misfits(expr: pl.Expr, rows: pl.DataFrame) -> bool:
-    """The same for the rows that the expression can take."""
+def _is_row_by_row_where_valid(expr: pl.Expr, rows: pl.DataFrame) -> bool:
+    """The same test for the rows that the expression can evaluate."""
     import polars as pl
 
-    fit, alone = [], []
-    for at in range(rows.height):
+    valid, values = [], []
+    for i in range(rows.height):
         try:
-            alone += _values(expr, rows[at : at + 1])
+            values += _evaluate(expr, rows[i : i + 1])
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
             continue
-        fit.append(at)
+        valid.append(i)
     try:
-        return _values(expr, rows[fit[::-1]]) == alone[::-1]
+        return _evaluate(expr, rows[valid[::-1]]) == values[::-1]
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return False

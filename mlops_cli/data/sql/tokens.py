@@ -1,4 +1,4 @@
-"""The words and signs of an expression: texts and names in quotes, numbers, and no others."""
+"""Tokenizer for SQL expressions: words, quoted texts and names, numbers and signs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""What no expression holds, not even within quotes."""
+"""Control characters that no expression may have, not even within quotes."""
 
 
 class GrammarError(Exception):
-    """Why a text is no expression; ``hint`` says what to write instead, where one can tell."""
+    """The reason why a text is no expression; ``hint`` suggests what to write, if possible."""
 
     def __init__(self, reason: str, hint: str = "", *, other_rows: bool = False) -> None:
         super().__init__(reason)
@@ -42,14 +42,14 @@ class GrammarError(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    """One of them: its kind (word, name, text, number, sign) and how it was written."""
+    """A token: its kind (word, name, text, number, sign), and the text as written."""
 
     kind: str
     text: str
 
     @property
     def low(self) -> str:
-        """A bare word in small letters, a sign as it is, and nothing for what is quoted."""
+        """A bare word in lower case, a sign as it is, and empty for other kinds."""
         return (
             self.text.lower() if self.kind == "word" else "" if self.kind != "sign" else self.text
         )
@@ -59,29 +59,33 @@ END = Token("end", "")
 
 
 def tokens_of(sql: str) -> list[Token]:
-    """The tokens of a text, without blanks and comments.
+    """Split an expression into tokens, without blanks and comments.
 
     Raises
     ------
     GrammarError
-        Where something else stands.
+        If a character belongs to no token.
     """
-    if found := CONTROL.search(sql):
-        raise GrammarError(f"it has the control character {found[0]!r}")
-    tokens, at = [], 0
-    while at < len(sql):
-        match = _TOKEN.match(sql, at)
+    if control := CONTROL.search(sql):
+        raise GrammarError(f"it has the control character {control[0]!r}")
+    tokens, position = [], 0
+    while position < len(sql):
+        match = _TOKEN.match(sql, position)
         if match is None:
-            what = "a text without its end" if sql[at] in "'\"`" else f"{sql[at : at + 12]!r}"
-            raise GrammarError(f"{what} at character {at + 1}")
+            problem = (
+                "a text without its end"
+                if sql[position] in "'\"`"
+                else f"{sql[position : position + 12]!r}"
+            )
+            raise GrammarError(f"{problem} at character {position + 1}")
         kind = str(match.lastgroup)
-        at = _after_comment(sql, at) if kind == "comment" else match.end()
+        position = _skip_comment(sql, position) if kind == "comment" else match.end()
         if kind not in {"blank", "comment"}:
             tokens.append(Token(kind, match[0]))
     return tokens
 
 
-def _after_comment(sql: str, start: int) -> int:
+def _skip_comment(sql: str, start: int) -> int:
     depth = 0
     for mark in re.finditer(r"/\*|\*/", sql[start:]):
         depth += 1 if mark[0] == "/*" else -1
@@ -96,9 +100,9 @@ def is_selectable(name: str) -> bool:
 
 
 def why_unselectable(name: str) -> str:
-    """Why an expression can't name this column; empty where it can.
+    """Why an expression can't name this column; empty if it can.
 
-    ``*`` and ``^...$`` stand for many columns.
+    ``*`` and ``^...$`` are patterns for many columns.
     """
     if name == "*" or (name.startswith("^") and name.endswith("$")):
         return "SQL takes its name for a pattern of many columns"

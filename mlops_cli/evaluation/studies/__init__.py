@@ -1,4 +1,4 @@
-"""Studies of a model that cost refits, by name; never part of the pipeline."""
+"""Studies of a model that need refits, such as ablation; they are not part of the pipeline."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ STUDIES = ("ablation", "learning", "staleness", "adversarial")
 def study(
     name: str, params: Params, layout: Layout, options: Options, progress: Progress
 ) -> Summary:
-    """Run one, and write ``reports/studies/<name>.json`` (``ablation-feature.json`` by feature).
+    """Run a study and write its report, ``reports/studies/<name>.json``.
+
+    The report of an ablation by feature is ``ablation-feature.json``.
 
     Raises
     ------
     Usage
         If there is no study of that name.
     NotFound
-        If there is no model, or no splits.
+        If there is no model, or there are no splits.
     DataRefused
-        If the rows don't allow the study: too few, or without a time.
+        If the rows don't allow the study: there are too few, or they have no time.
     """
     if name not in STUDIES:
         raise Usage(f"there is no study {name!r}", nearest(name, STUDIES))
@@ -41,9 +43,9 @@ def study(
     run = dict(zip(STUDIES, (ablation, learning, staleness, adversarial), strict=True))[name]
     from threadpoolctl import threadpool_limits
 
-    # BLAS rounds otherwise with another number of threads.
+    # The rounding of BLAS depends on the number of threads.
     with threadpool_limits(limits=1, user_api="blas"):
-        found = run(load_context(params, layout, options), progress)
+        result = run(load_context(params, layout, options), progress)
     by_feature = name == "ablation" and options.by == "feature"
-    write_report(layout, "ablation-feature" if by_feature else name, found.report)
-    return found.summary
+    write_report(layout, "ablation-feature" if by_feature else name, result.report)
+    return result.summary

@@ -1,7 +1,7 @@
-"""What each source of features, or each feature, is worth: the model fitted without it.
+"""Ablation study: how much the model loses without each source of features, or each feature.
 
-A paired comparison: both models are fitted on the same rows and judged on the same resamples of
-the test rows. Features that say the same are each worth little; a source takes them out together.
+A paired comparison: all models are fitted on the same rows, and compared on the same resamples of
+the test rows. Redundant features are each worth little; a source removes them together.
 """
 
 from __future__ import annotations
@@ -28,46 +28,46 @@ if TYPE_CHECKING:
 __all__ = ["ablation", "sources"]
 
 BASE = "(base)"
-"""Features that need no join and no window."""
+"""Name of the group of features that need no join and no window."""
 
 
 def ablation(case: StudyContext, progress: Progress) -> StudyResult:
-    """Fit without each group of features, and compare with the model that has them all."""
+    """Refit without each group of features, and compare with the model of all features."""
     if case.options.by not in ("source", "feature"):
         raise Usage(f"--by is {case.options.by!r}", "Give source or feature.")
-    program = _program(case.bundle) if case.options.by == "source" else None
+    program = _load_program(case.bundle) if case.options.by == "source" else None
     groups = _groups(case, program)
     frame = case.drawn(case.known, case.options.rows)
-    models = _fit(case, frame, groups, progress)
+    models = _fit_models(case, frame, groups, progress)
     progress.update("comparing")
-    compared = case.judged({name: model.predict(case.test) for name, model in models.items()})
+    comparison = case.judged({name: model.predict(case.test) for name, model in models.items()})
     progress.update("measuring times")
-    scoring = of_models(models, case.test.head(1))
-    lookups = {} if program is None else of_lookups(program, case.layout, case.test)
+    scoring_ms = of_models(models, case.test.head(1))
+    lookup_ms = {} if program is None else of_lookups(program, case.layout, case.test)
     metric = case.metric.name
-    whole = compared.figures["all"].get(metric)
-    worth = {name: compared.gains[f"without {name}"].get(metric) for name in groups}
+    full = comparison.figures["all"].get(metric)
+    worth = {name: comparison.gains[f"without {name}"].get(metric) for name in groups}
     report = {
         "metric": metric,
         "by": case.options.by,
         "fitted_on": len(frame),
         "judged_on": len(case.test),
-        "all": None if whole is None else whole.rounded(),
-        "groups": _ranked(groups, worth),
+        "all": None if full is None else full.rounded(),
+        "groups": _rank_groups(groups, worth),
     }
-    saved = {name: scoring["all"] - scoring[f"without {name}"] for name in groups}
+    saved_ms = {name: scoring_ms["all"] - scoring_ms[f"without {name}"] for name in groups}
     return StudyResult(
         report,
         Summary(
-            headline=f"{metric} {format_cell(whole)} with all features; "
-            f"{scoring['all']:.3f} ms to score a row",
-            tables=(_table(report, worth, saved, lookups),),
+            headline=f"{metric} {format_cell(full)} with all features; "
+            f"{scoring_ms['all']:.3f} ms to score a row",
+            tables=(_table(report, worth, saved_ms, lookup_ms),),
             facts=report
             | {
                 "milliseconds": {
-                    "scoring": scoring["all"],
-                    "scoring_saved": saved,
-                    "look_up": lookups,
+                    "scoring": scoring_ms["all"],
+                    "scoring_saved": saved_ms,
+                    "look_up": lookup_ms,
                 }
             },
         ),
@@ -75,12 +75,12 @@ def ablation(case: StudyContext, progress: Progress) -> StudyResult:
 
 
 def _groups(case: StudyContext, program: FeatureProgram | None) -> dict[str, list[str]]:
-    """Source, or feature, -> the features that are left out together."""
+    """Map each source, or feature, to the features that are left out together."""
     features = list(case.bundle.encoder.kinds)
     groups = {name: [name] for name in features}
     if case.options.by == "source":
         groups = sources(case.bundle, program)
-    groups = {name: held for name, held in groups.items() if len(held) < len(features)}
+    groups = {name: group for name, group in groups.items() if len(group) < len(features)}
     if not groups:
         raise Usage(
             f"all {len(features)} features come from one source, so there is nothing to leave out",
@@ -91,56 +91,59 @@ def _groups(case: StudyContext, program: FeatureProgram | None) -> dict[str, lis
     return groups
 
 
-def _fit(
+def _fit_models(
     case: StudyContext, frame: pl.DataFrame, groups: Mapping[str, list[str]], progress: Progress
 ) -> dict[str, Bundle]:
-    """The model with all features (``all``), and ``without`` each group."""
+    """Fit the model with all features (``all``), and one ``without`` each group."""
     features, total = list(case.bundle.encoder.kinds), len(groups) + 1
     progress.update("fitting with all features", 0, total)
     models = {"all": case.refitted(frame, features)}
-    for done, (name, held) in enumerate(groups.items(), 1):
+    for done, (name, group) in enumerate(groups.items(), 1):
         progress.update(f"fitting without {name}", done, total)
-        others = [feature for feature in features if feature not in held]
-        models[f"without {name}"] = case.refitted(frame, others)
+        remaining = [feature for feature in features if feature not in group]
+        models[f"without {name}"] = case.refitted(frame, remaining)
     return models
 
 
-def _ranked(
+def _rank_groups(
     groups: Mapping[str, list[str]], worth: Mapping[str, Interval | None]
 ) -> list[dict[str, Any]]:
-    """The report's entries: who is worth most comes first, who has no figure last."""
+    """Make the report's entries: most worth first, undefined figures last."""
     entries = []
     for name, features in groups.items():
         gain = worth[name]
         figure = {} if gain is None else {"worth": gain.rounded()}
         entries.append((-math.inf if gain is None else gain.value, name, features, figure))
     entries.sort(key=lambda entry: -entry[0])
-    return [{"group": name, "features": of} | figure for _, name, of, figure in entries]
+    return [
+        {"group": name, "features": group_features} | figure
+        for _, name, group_features, figure in entries
+    ]
 
 
 def _table(
     report: Mapping[str, Any],
     worth: Mapping[str, Interval | None],
-    saved: Mapping[str, float],
-    lookups: Mapping[str, float],
+    saved_ms: Mapping[str, float],
+    lookup_ms: Mapping[str, float],
 ) -> Table:
-    """What each group is worth, and what it costs in time."""
+    """Make the table of worth, scoring time and lookup time by group."""
     rows = []
     for entry in report["groups"]:
         name = entry["group"]
-        row = (name, len(entry["features"]), format_cell(worth[name]), round(saved[name], 3))
-        rows.append((*row, _rounded(lookups.get(name))) if lookups else row)
+        row = (name, len(entry["features"]), format_cell(worth[name]), round(saved_ms[name], 3))
+        rows.append((*row, _round(lookup_ms.get(name))) if lookup_ms else row)
     columns = (report["by"], "features", f"worth in {report['metric']}", "ms of scoring saved")
-    more = ("ms to look up",) if lookups else ()
-    return Table("What the model loses without", columns + more, tuple(rows))
+    lookup_column = ("ms to look up",) if lookup_ms else ()
+    return Table("What the model loses without", columns + lookup_column, tuple(rows))
 
 
-def _rounded(milliseconds: float | None) -> float | None:
+def _round(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else round(milliseconds, 3)
 
 
-def _program(bundle: Bundle) -> FeatureProgram | None:
-    """The feature program; None where a project's own hook hides what features read."""
+def _load_program(bundle: Bundle) -> FeatureProgram | None:
+    """Load the feature program; None if a project's hook hides what features read."""
     from mlops_cli.features.program import FeatureProgram
 
     rules = bundle.program.get("rules", {})
@@ -150,23 +153,23 @@ def _program(bundle: Bundle) -> FeatureProgram | None:
 
 
 def sources(bundle: Bundle, program: FeatureProgram | None) -> dict[str, list[str]]:
-    """Join or window, or ``BASE``, -> the features that cannot be made without it.
+    """Map each join or window, or ``BASE``, to the features that need it.
 
-    A feature of two joins counts with both.
+    A feature that needs two joins is listed under both.
     """
     from mlops_cli.online.online_entries import online_tables
 
     if program is None:
         return {BASE: list(bundle.encoder.kinds)}
     tables = online_tables(program)
-    made = {column: table.plan.name for table in tables for column in table.columns}
-    reads = {
-        name: {made[c] for c in expression.expr.meta.root_names() if c in made}
+    source_of = {column: table.plan.name for table in tables for column in table.columns}
+    sources_of = {
+        name: {source_of[c] for c in expression.expr.meta.root_names() if c in source_of}
         for name, expression in program.features.items()
     }
     groups: dict[str, list[str]] = {BASE: []}
     groups |= {table.plan.name: [] for table in tables}
     for name in bundle.encoder.kinds:
-        for source in reads.get(name) or {BASE}:
+        for source in sources_of.get(name) or {BASE}:
             groups[source].append(name)
-    return {source: held for source, held in groups.items() if held}
+    return {source: features for source, features in groups.items() if features}

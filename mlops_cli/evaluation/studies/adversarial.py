@@ -1,8 +1,8 @@
-"""Whether test rows can be told from training rows: a model that tries to.
+"""Adversarial validation: a classifier that separates test rows from training rows.
 
-Adversarial validation: if it can (ROC AUC well above a half), the test rows are of another
-population, and its most important features say in what. By time some of it is natural: features
-that count the time always tell.
+If it succeeds (ROC AUC well above 0.5), the test rows are from another population, and its most
+important features show the difference. With a split by time, some difference is natural: features
+that count time always differ.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ __all__ = ["adversarial"]
 
 _FOLDS = 2
 _ROUNDS = 60
-_LEAST = 20
-_SHOWN = 10
+_MIN_ROWS = 20
+_MAX_FEATURES = 10
 
 
 def adversarial(case: StudyContext, progress: Progress) -> StudyResult:
-    """Cross-fit LightGBM on train against test rows, and rank what tells them apart."""
+    """Cross-fit LightGBM on training against test rows, and rank the features that differ."""
     import numpy as np
     import polars as pl
 
@@ -40,9 +40,9 @@ def adversarial(case: StudyContext, progress: Progress) -> StudyResult:
     from mlops_cli.metrics.catalog import METRICS
     from mlops_cli.models.encoder import Encoder
 
-    most = max(1, case.options.rows // 2)
-    train, test = (case.drawn(frame, most, 2) for frame in (case.known, case.test))
-    if min(len(train), len(test)) < _LEAST:
+    max_rows = max(1, case.options.rows // 2)
+    train, test = (case.drawn(frame, max_rows, 2) for frame in (case.known, case.test))
+    if min(len(train), len(test)) < _MIN_ROWS:
         raise DataRefused(
             f"there are {len(train)} training and {len(test)} test rows, too few to tell "
             "them apart",
@@ -64,7 +64,7 @@ def adversarial(case: StudyContext, progress: Progress) -> StudyResult:
     report: dict[str, Any] = {
         "roc_auc": auc.rounded(),
         "rows": {"train": len(train), "test": len(test)},
-        "telling": _telling(encoder, shares, X[y == 0], X[y == 1]),
+        "telling": _rank_features(encoder, shares, X[y == 0], X[y == 1]),
     }
     return StudyResult(report, _summary(report, auc))
 
@@ -72,26 +72,28 @@ def adversarial(case: StudyContext, progress: Progress) -> StudyResult:
 def _cross_fit(
     X: Floats, y: NDArray[np.int_], encoder: Encoder, seed: list[int], progress: Progress
 ) -> tuple[Floats, Floats]:
-    """Probabilities (n, 2) by models of the other folds, and the share of each column's gain."""
+    """Compute out-of-fold probabilities (n, 2), and each column's share of the gain."""
     import numpy as np
 
     from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo
 
     task = TaskInfo("binary", 2, encoder.categorical)
-    fold = np.random.default_rng(seed).permutation(len(y)) % _FOLDS
+    fold_of_row = np.random.default_rng(seed).permutation(len(y)) % _FOLDS
     prediction, shares = np.zeros((len(y), 2)), np.zeros(X.shape[1])
-    for out in range(_FOLDS):
-        progress.update("telling test rows from training rows", out, _FOLDS)
-        rows = fold != out
-        request = FitRequest(X[rows], y[rows], task, seed=out, rounds=_ROUNDS)
+    for fold in range(_FOLDS):
+        progress.update("telling test rows from training rows", fold, _FOLDS)
+        is_training = fold_of_row != fold
+        request = FitRequest(X[is_training], y[is_training], task, seed=fold, rounds=_ROUNDS)
         fitted = FAMILIES["lightgbm"].fit(request)
-        prediction[~rows] = fitted.predict(X[~rows])
+        prediction[~is_training] = fitted.predict(X[~is_training])
         shares += fitted.importances / _FOLDS
     return prediction, shares
 
 
-def _telling(encoder: Encoder, shares: Floats, train: Floats, test: Floats) -> list[dict[str, Any]]:
-    """The features that tell test rows from training rows, those of the largest share first."""
+def _rank_features(
+    encoder: Encoder, shares: Floats, train: Floats, test: Floats
+) -> list[dict[str, Any]]:
+    """Rank the features that separate test rows from training rows, largest share first."""
     import numpy as np
 
     names, shares = list(encoder.kinds), encoder.by_feature(shares)
@@ -99,36 +101,39 @@ def _telling(encoder: Encoder, shares: Floats, train: Floats, test: Floats) -> l
         {
             "feature": names[j],
             "share": round(float(shares[j]), 6) + 0.0,
-            "train": _typical(encoder, names[j], train[:, encoder.starts[j]]),
-            "test": _typical(encoder, names[j], test[:, encoder.starts[j]]),
+            "train": _typical_value(encoder, names[j], train[:, encoder.starts[j]]),
+            "test": _typical_value(encoder, names[j], test[:, encoder.starts[j]]),
         }
-        for j in np.argsort(-shares, kind="stable")[:_SHOWN]
+        for j in np.argsort(-shares, kind="stable")[:_MAX_FEATURES]
         if shares[j] > 0
     ]
 
 
 def _summary(report: dict[str, Any], auc: Interval) -> Summary:
-    differ = "can't be told from" if auc.low <= 0.5 else "differ from"  # noqa: PLR2004
-    rows = tuple((t["feature"], t["share"], t["train"], t["test"]) for t in report["telling"])
+    verdict = "can't be told from" if auc.low <= 0.5 else "differ from"  # noqa: PLR2004
+    entries = tuple(
+        (feature["feature"], feature["share"], feature["train"], feature["test"])
+        for feature in report["telling"]
+    )
     columns = ("feature", "share of the gain", "typical in train", "typical in test")
     return Summary(
-        headline=f"test rows {differ} training rows: roc_auc {format_cell(auc)}",
-        tables=(Table("What tells them apart", columns, rows),),
+        headline=f"test rows {verdict} training rows: roc_auc {format_cell(auc)}",
+        tables=(Table("What tells them apart", columns, entries),),
         facts=report,
     )
 
 
-def _typical(encoder: Encoder, name: str, values: Floats) -> Any:
-    """The median, or the most frequent category; None where all are missing."""
+def _typical_value(encoder: Encoder, name: str, values: Floats) -> Any:
+    """Give the median, or the most frequent category; None if all values are missing."""
     import numpy as np
 
-    there = values[~np.isnan(values)]
-    if not len(there):
+    present = values[~np.isnan(values)]
+    if not len(present):
         return None
     if name in encoder.texts:
         return "(text)"
     if name not in encoder.categories:
-        return round(float(np.median(there)), 6) + 0.0
-    code = int(np.argmax(np.bincount(there.astype(np.intp))))
-    known = encoder.categories[name]
-    return known[code] if code < len(known) else "(rare)"
+        return round(float(np.median(present)), 6) + 0.0
+    code = int(np.argmax(np.bincount(present.astype(np.intp))))
+    categories = encoder.categories[name]
+    return categories[code] if code < len(categories) else "(rare)"

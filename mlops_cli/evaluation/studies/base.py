@@ -1,4 +1,4 @@
-"""What all studies share: the rows, the model fitted anew on some of them, and its judgement."""
+"""Shared parts of all studies: loading the rows, refitting the model, comparing predictions."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ __all__ = ["Options", "StudyContext", "StudyResult", "format_cell", "load_contex
 
 @dataclass(frozen=True)
 class Options:
-    """How much work a study may be.
+    """Settings of a study that limit its work.
 
     Attributes
     ----------
     rows
-        The most rows to fit on; drawn, or the latest before a moment.
+        Maximum rows of a fit; more are sampled.
     by
-        Of the ablation: ``source`` or ``feature``.
+        For the ablation: ``source`` or ``feature``.
     step
-        Of staleness: how much older each training set is, such as 1mo.
+        For staleness: how much older each training set is, such as 1mo.
     steps
-        Of staleness and learning: how many points there are besides the whole.
+        For staleness and learning: the number of points besides the newest or largest set.
     """
 
     rows: int = 50_000
@@ -51,7 +51,7 @@ class Options:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What is written, and what is shown (which may also hold measured times)."""
+    """The report that is written, and the summary, which may also contain measured times."""
 
     report: dict[str, Any]
     summary: Summary
@@ -59,14 +59,14 @@ class StudyResult:
 
 @dataclass(frozen=True)
 class StudyContext:
-    """The last run's model, the rows that it was fitted on, and those that judge it.
+    """The model of the last run, with its training rows and the test rows.
 
     Attributes
     ----------
     known
-        Train and validation rows.
+        Train and validation rows, on which the model was fitted.
     test
-        Test rows, with their truth ``y`` (n,).
+        Test rows, with their labels ``y`` (n,).
     """
 
     params: Params
@@ -79,20 +79,20 @@ class StudyContext:
     metric: Metric
 
     def seed(self, stream: int) -> list[int]:
-        """Seed a random stream of the studies."""
+        """Seed of a random stream of the studies."""
         return [self.params.project.seed, 100 + stream]
 
     def drawn(self, frame: pl.DataFrame, rows: int, stream: int = 0) -> pl.DataFrame:
-        """At most so many rows, in their order."""
+        """Sample at most ``rows`` rows, in their original order."""
         import numpy as np
 
         if rows >= len(frame):
             return frame
-        chosen = np.random.default_rng(self.seed(stream)).choice(len(frame), rows, replace=False)
-        return frame[np.sort(chosen)]
+        sample = np.random.default_rng(self.seed(stream)).choice(len(frame), rows, replace=False)
+        return frame[np.sort(sample)]
 
     def refitted(self, frame: pl.DataFrame, features: list[str]) -> Bundle:
-        """The model with the same settings and rounds, fitted on other rows or features."""
+        """Refit the model with the same settings and rounds on other rows or features."""
         from mlops_cli.models.encoder import Encoder
         from mlops_cli.models.families import FAMILIES, FitRequest
         from mlops_cli.models.objectives import fit_weights, task_info
@@ -103,9 +103,9 @@ class StudyContext:
         y = self.bundle.labels.encode(frame[TARGET], "the training rows")
         classes = len(self.bundle.labels.classes)
         train = self.params.train
-        held = {name: sign for name, sign in train.monotone.items() if name in kinds}
-        wanted = train.model_copy(update={"monotone": held})
-        task = task_info(self.bundle.task, classes, wanted, encoder)
+        monotone = {name: sign for name, sign in train.monotone.items() if name in kinds}
+        train_settings = train.model_copy(update={"monotone": monotone})
+        task = task_info(self.bundle.task, classes, train_settings, encoder)
         members = tuple(
             replace(
                 member,
@@ -126,32 +126,32 @@ class StudyContext:
         return replace(self.bundle, members=members, encoder=encoder)
 
     def judged(self, predictions: Mapping[str, Floats]) -> Comparison:
-        """Judge predictions of the test rows on the same resamples."""
+        """Compare predictions of the test rows on the same bootstrap resamples."""
         from mlops_cli.metrics.bootstrap import Bootstrap, compare
         from mlops_cli.metrics.weighted import row_weights
 
-        wanted = self.params.evaluate
-        weight = wanted.weight
+        rules = self.params.evaluate
+        weight = rules.weight
         return compare(
             [self.metric],
             self.y,
             predictions,
-            Bootstrap(wanted.resamples, wanted.confidence, self.seed(1)),
+            Bootstrap(rules.resamples, rules.confidence, self.seed(1)),
             weights=None if weight is None else row_weights(self.test[weight], weight),
         )
 
     def learnable(self, frame: pl.DataFrame) -> bool:
-        """Whether every class is there (a value has none)."""
+        """Whether rows contain every class; for regression, more than one value."""
         return frame[TARGET].n_unique() >= max(2, len(self.bundle.labels.classes))
 
 
 def load_context(params: Params, layout: Layout, options: Options) -> StudyContext:
-    """Load the last run's model and rows.
+    """Load the model and the rows of the last run.
 
     Raises
     ------
     NotFound, DataRefused
-        If there is no model, or it isn't as it was written; if there are no test rows.
+        If there is no model, or its files have changed, or there are no test rows.
     """
     import polars as pl
 
@@ -167,7 +167,7 @@ def load_context(params: Params, layout: Layout, options: Options) -> StudyConte
     )
     if not len(test):
         raise DataRefused(
-            "the test split has no rows, so nothing can be judged",
+            "the test split has no rows, so nothing can be evaluated",
             "Give the test split a share or a time range that holds rows, under `split`.",
         )
     y = bundle.labels.encode(test[TARGET], "the test split")
@@ -176,10 +176,10 @@ def load_context(params: Params, layout: Layout, options: Options) -> StudyConte
 
 
 def write_report(layout: Layout, name: str, report: dict[str, Any]) -> None:
-    """Write a study's report; the same inputs give the same bytes."""
+    """Write the report of a study; the same inputs give the same bytes."""
     write_json(layout.study(name), report)
 
 
 def format_cell(found: Interval | None) -> str:
-    """A figure with its interval, for a table."""
+    """Format a figure with its interval for a table."""
     return figure_text(None if found is None else vars(found))

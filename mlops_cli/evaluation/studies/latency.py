@@ -1,4 +1,7 @@
-"""What models and look-ups take for one row: measured, so never in a file that is kept."""
+"""Latency measurements: scoring one row, and looking it up in the online store.
+
+Measured times differ between runs, so they are never in a file that is kept.
+"""
 
 from __future__ import annotations
 
@@ -24,25 +27,25 @@ _CALLS = 200
 
 
 def of_models(bundles: Mapping[str, Bundle], row: pl.DataFrame) -> dict[str, float]:
-    """Median milliseconds to encode and score one row.
+    """Measure the median milliseconds to encode and score one row.
 
-    They take turns, so that whatever else the machine does slows all of them alike.
+    Models take turns, so that other load on the machine slows all of them equally.
     """
-    taken: dict[str, list[float]] = {name: [] for name in bundles}
+    seconds: dict[str, list[float]] = {name: [] for name in bundles}
     for _ in range(_CALLS):
         for name, bundle in bundles.items():
             start = time.perf_counter()
             bundle.predict(row)
-            taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) * 1000 for name, times in taken.items()}
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) * 1000 for name, times in seconds.items()}
 
 
 def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> dict[str, float]:
-    """Join or window -> median milliseconds to look a row up in the online store.
+    """Measure the median milliseconds to look a row up, by join or window.
 
-    It goes through the service's cache, which begins empty: a key that comes again is answered
-    from there. Empty where the store holds nothing for this program. Tables whose key another
-    join brings are left out.
+    Lookups in the online store go through the service's cache, which is empty at first: a repeated
+    key is read from it. The result is empty if the store has nothing for this program. Tables
+    whose key comes from another join are left out.
     """
     from mlops_cli.data import parquet
     from mlops_cli.features.windows import AT
@@ -57,24 +60,24 @@ def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> d
         return {}
     try:
         store = open_store(os.environ.get("MLOPS_ONLINE_URL"), layout.online)
-        remembered = CachedEntries(store, program_id(program), requests.tables).refreshed()
+        cache = CachedEntries(store, program_id(program), requests.tables).refreshed()
     except NotFound:
         return {}
-    wanted = test.select(ROW).head(_CALLS).lazy()
-    raw = parquet.scan(base).with_row_index(ROW).join(wanted, on=ROW, how="semi").collect()
+    row_numbers = test.select(ROW).head(_CALLS).lazy()
+    raw = parquet.scan(base).with_row_index(ROW).join(row_numbers, on=ROW, how="semi").collect()
     rows = requests.start(requests.inputs.read_frame(raw).frame)
-    at = rows.get_column(AT) if AT in rows.columns else None
-    found: dict[str, float] = {}
+    times = rows.get_column(AT) if AT in rows.columns else None
+    milliseconds: dict[str, float] = {}
     for table in requests.tables:
         if not set(table.keys) <= set(rows.columns):
             continue
-        taken = []
+        seconds = []
         for i, key in enumerate(rows.select(table.keys).iter_rows()):
-            asked = QueryTimes(1, None if at is None else at[i : i + 1])
+            query_times = QueryTimes(1, None if times is None else times[i : i + 1])
             start = time.perf_counter()
-            remembered.of_table(table, [[value] for value in key], asked)
-            taken.append(time.perf_counter() - start)
-        if taken:
+            cache.of_table(table, [[value] for value in key], query_times)
+            seconds.append(time.perf_counter() - start)
+        if seconds:
             name = table.plan.name
-            found[name] = found.get(name, 0.0) + statistics.median(taken) * 1000
-    return found
+            milliseconds[name] = milliseconds.get(name, 0.0) + statistics.median(seconds) * 1000
+    return milliseconds

@@ -1,4 +1,4 @@
-"""What more rows, or newer ones, are worth: the model fitted on fewer, or on older ones."""
+"""Learning curve (fewer training rows) and staleness (older training rows) of a model."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 __all__ = ["learning", "staleness"]
 
-_LEAST = 30
-"""On fewer rows nothing is fitted."""
+_MIN_ROWS = 30
+"""Minimum rows of a fit."""
 
 
 def learning(case: StudyContext, progress: Progress) -> StudyResult:
-    """Halve the rows again and again; each training set is part of the next larger one."""
+    """Refit on repeatedly halved rows; each training set is part of the next larger one."""
     total = min(case.options.rows, len(case.known))
-    sizes = [total // 2**halved for halved in range(max(0, case.options.steps), -1, -1)]
+    sizes = [total // 2**halvings for halvings in range(max(0, case.options.steps), -1, -1)]
     parts, frame = [], case.known
     for size in reversed(sizes):
         frame = case.drawn(frame, size)
         parts.append((str(size), frame))
-    points, found = _fitted(case, list(reversed(parts)), progress)
+    points, comparison = _fit_on_parts(case, list(reversed(parts)), progress)
     half = points[-2]["rows"] if len(points) > 1 else None
-    gain = found.gains.get(str(half), {}).get(case.metric.name) if half else None
+    gain = comparison.gains.get(str(half), {}).get(case.metric.name) if half else None
     headline = f"{case.metric.name} {points[-1]['shown']} on {points[-1]['rows']:,} rows"
     if gain:
         headline += f"; better by {format_cell(gain)} than on half of them"
@@ -44,12 +44,12 @@ def learning(case: StudyContext, progress: Progress) -> StudyResult:
 
 
 def staleness(case: StudyContext, progress: Progress) -> StudyResult:
-    """Move the training rows back in time, over a span of the same length each.
+    """Refit on older and older training rows, each set over a span of the same length.
 
     Raises
     ------
     DataRefused
-        If rows have no time, or the training rows don't span so many steps.
+        If rows have no time, or the training rows span too few steps.
     """
     import polars as pl
 
@@ -58,14 +58,14 @@ def staleness(case: StudyContext, progress: Progress) -> StudyResult:
             "rows have no time, so none are older than others",
             "Name the base source's time under ingest.sources.",
         )
-    known = case.known.filter(pl.col(TIME).is_not_null()).sort(TIME, maintain_order=True)
+    timed_rows = case.known.filter(pl.col(TIME).is_not_null()).sort(TIME, maintain_order=True)
     steps = case.options.steps
     if steps < 1:
         raise Usage(f"--steps is {steps}", "Give at least 1.")
-    ends = _moments(known[TIME].max(), case.options.step, steps)
-    first: Any = known[TIME].min()
-    oldest = known.filter(pl.col(TIME) <= ends[-1])
-    if len(oldest) < _LEAST:
+    ends = _end_times(timed_rows[TIME].max(), case.options.step, steps)
+    first: Any = timed_rows[TIME].min()
+    oldest = timed_rows.filter(pl.col(TIME) <= ends[-1])
+    if len(oldest) < _MIN_ROWS:
         raise DataRefused(
             f"the training rows begin at {first}, too late for {steps} steps of "
             f"{case.options.step} back from {ends[0]}",
@@ -74,15 +74,15 @@ def staleness(case: StudyContext, progress: Progress) -> StudyResult:
     parts = []
     for step, end in enumerate(ends):
         begin = first + (end - ends[-1])
-        held = known.filter(pl.col(TIME).is_between(begin, end))
-        parts.append((f"{step} x {case.options.step}", case.drawn(held, case.options.rows)))
-    points, found = _fitted(case, list(reversed(parts)), progress)
+        rows = timed_rows.filter(pl.col(TIME).is_between(begin, end))
+        parts.append((f"{step} x {case.options.step}", case.drawn(rows, case.options.rows)))
+    points, comparison = _fit_on_parts(case, list(reversed(parts)), progress)
     for point, end in zip(points, reversed(ends), strict=True):
         point["until"] = end.isoformat()
     points.reverse()
     metric = case.metric.name
     for point in points[1:]:
-        gain = found.gains[point["training"]].get(metric)
+        gain = comparison.gains[point["training"]].get(metric)
         if gain:
             point["loss"] = gain.rounded()
     worst = points[-1]
@@ -91,28 +91,28 @@ def staleness(case: StudyContext, progress: Progress) -> StudyResult:
     return StudyResult(report, _summary(case, "Staleness", headline, points, report, "until"))
 
 
-def _moments(last: Any, step: str, steps: int) -> Sequence[dt.datetime]:
+def _end_times(last: Any, step: str, steps: int) -> Sequence[dt.datetime]:
     import polars as pl
 
     try:
         column = pl.Series([last]).to_frame("t")
-        moments = [last]
+        ends = [last]
         for _ in range(steps):
             column = column.select(pl.col("t").dt.offset_by(f"-{step}"))
-            moments.append(column.item())
+            ends.append(column.item())
     except pl.exceptions.PolarsError:
         raise Usage(
             f"--step is {step!r}, which is no span", "Give one such as 7d or 1mo."
         ) from None
-    return moments
+    return ends
 
 
-def _fitted(
+def _fit_on_parts(
     case: StudyContext, parts: list[tuple[str, pl.DataFrame]], progress: Progress
 ) -> tuple[list[dict[str, Any]], Comparison]:
-    """Fit on each part; the last is what the others are compared with."""
+    """Refit on each part, and compare the others with the last one."""
     features = list(case.bundle.encoder.kinds)
-    parts = [(n, part) for n, part in parts if len(part) >= _LEAST and case.learnable(part)]
+    parts = [(n, part) for n, part in parts if len(part) >= _MIN_ROWS and case.learnable(part)]
     if not parts:
         raise DataRefused(
             "there are too few training rows, or a class is missing among them",
@@ -123,15 +123,15 @@ def _fitted(
         progress.update(f"fitting on {len(part):,} rows", done, len(parts))
         predictions[name] = case.refitted(part, features).predict(case.test)
     progress.update("comparing")
-    found = case.judged(predictions)
+    comparison = case.judged(predictions)
     points: list[dict[str, Any]] = []
     for name, part in parts:
-        figure = found.figures[name].get(case.metric.name)
+        figure = comparison.figures[name].get(case.metric.name)
         points.append(
             {"training": name, "rows": len(part), "shown": format_cell(figure)}
             | (figure.rounded() if figure else {})
         )
-    return points, found
+    return points, comparison
 
 
 def _report(case: StudyContext, points: list[dict[str, Any]]) -> dict[str, Any]:
@@ -148,5 +148,8 @@ def _summary(
     first: str,
 ) -> Summary:
     columns = (first, *(["rows"] if first != "rows" else []), case.metric.name)
-    rows = tuple((p[first], *([p["rows"]] if first != "rows" else []), p["shown"]) for p in points)
+    rows = tuple(
+        (point[first], *([point["rows"]] if first != "rows" else []), point["shown"])
+        for point in points
+    )
     return Summary(headline=headline, tables=(Table(title, columns, rows),), facts=report)

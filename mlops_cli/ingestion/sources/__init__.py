@@ -1,4 +1,4 @@
-"""Where tables come from: a table of source kinds with one signature.
+"""Kinds of sources (CSV, Parquet, JSON Lines, HTTP, Python), behind one ``open_table``.
 
 A further kind is one module with ``open_table`` and one row in ``KINDS``.
 """
@@ -28,14 +28,14 @@ KINDS = {
 
 
 class SourceKind(Protocol):
-    """What each kind's module offers."""
+    """Interface of the module of a kind."""
 
     def open_table(self, request: SourceRequest) -> OpenedSource:
-        """Look at the source and give a lazy table over it; reading comes later, in a stream."""
+        """Check the source and return its lazy table, which is read later, in a stream."""
 
 
 def source_kind(source: Source) -> str:
-    """Tell a source's kind by its URI and ``format``."""
+    """The kind of a source, by its URI and ``format``."""
     scheme, colon, _ = source.uri.partition(":")
     if colon and scheme.lower() in {"http", "https"}:
         return "http"
@@ -55,7 +55,7 @@ def open_table(request: SourceRequest) -> OpenedSource:
     Raises
     ------
     SourceUnreadable
-        If it isn't there, is empty, or isn't what its name or ``format`` says.
+        If it doesn't exist, is empty, or isn't what its name or ``format`` says.
     """
     kind = source_kind(request.source)
     if kind == "file":

@@ -1,4 +1,4 @@
-"""Blank lines of a CSV file: looked for, and left out of a copy."""
+"""Blank lines of a CSV file: detection, and a copy without them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ if TYPE_CHECKING:
 __all__ = ["BLOCK", "has_blank_lines", "skip_mark", "without_blank_lines"]
 
 BLOCK = 1 << 20
-"""Bytes that are read at once."""
+"""Bytes that are read at a time."""
 _BOM = b"\xef\xbb\xbf"
 
 
 def skip_mark(file: BinaryIO) -> None:
-    """Go behind the byte order mark of a UTF-8 file, or stay at its beginning."""
+    """Skip the byte order mark of a UTF-8 file, if it has one."""
     if file.read(len(_BOM)) != _BOM:
         file.seek(0)
 
 
 def has_blank_lines(path: Path) -> bool:
-    """Whether there may be a line without a character; one within quotes counts too."""
-    before = b"\n"
+    """Whether there may be an empty line; one within quotes counts, too."""
+    carried = b"\n"
     with path.open("rb") as file:
         skip_mark(file)
         while block := file.read(BLOCK):
-            joined = before + block
+            joined = carried + block
             if b"\n\n" in joined or b"\n\r\n" in joined:
                 return True
-            before = joined[-2:]
+            carried = joined[-2:]
     return False
 
 
 def without_blank_lines(path: Path, target: Path) -> Path:
-    """Copy a CSV file without the blank lines that lie outside of quotes."""
+    """Copy a CSV file without its blank lines outside of quotes."""
     inside = False
     with path.open("rb") as file, target.open("wb") as copy:
         skip_mark(file)

@@ -1,8 +1,8 @@
 """CSV files, plain or gzipped, in any encoding.
 
-Polars fills a short row with nulls in silence, so the fields are counted first. Counting is cheap:
+Polars silently fills a short row with nulls, so the fields are counted first. Counting is cheap:
 Polars refuses a row with too many fields, so if the file has as many separators as its number of
-lines asks for, no row has too few. The rows that are read are compared with the lines, too.
+lines requires, no row has too few. The number of rows read is compared with the lines, too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["diagnose", "open_table", "scan"]
 
 INFER_ROWS = 10_000
-"""Rows by which the types are inferred where `types` doesn't state them."""
+"""Rows from which types are inferred if `types` doesn't state them."""
 
 _NATIVE = ("integer", "number", "string")
 
@@ -47,7 +47,7 @@ def open_table(request: SourceRequest) -> OpenedSource:
 
 
 def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
-    """Check a file's header and rows, and give its lazy table.
+    """Check a file's header and rows, and return its lazy table.
 
     Raises
     ------
@@ -63,14 +63,14 @@ def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
         )
     _check_magic(path, shown, request)
     plain = plain_copy(path, shown, request)
-    header = _header(plain, shown, request)
+    header = _read_header(plain, shown, request)
     compact = plain
     if len(header) > 1 and has_blank_lines(plain):
-        # Polars would make a row of nulls of each.
+        # Polars would read a blank line as a row of nulls.
         compact = without_blank_lines(plain, scratch_file(request))
     counts = survey_file(compact, separator)
     if counts.stray_quote is not None or counts.open_quote:
-        raise _stray_quote(survey_file(plain, separator).stray_quote, shown, request)
+        raise _stray_quote_error(survey_file(plain, separator).stray_quote, shown, request)
     if counts.lone_return is not None:
         raise SourceUnreadable(
             f"record {counts.lone_return} of {shown} of source {request.name!r} has a carriage "
@@ -79,18 +79,18 @@ def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
             "carriage returns in quotes.",
         )
     if counts.may_be_ragged(len(header)):
-        problem = _ragged_row(plain, shown, request, len(header))
+        problem = _find_ragged_row(plain, shown, request, len(header))
         if problem is not None:
             raise problem
-    return ScannedFile(_lazy(compact, request, header), counts.records - 1)
+    return ScannedFile(_scan_lazily(compact, request, header), counts.records - 1)
 
 
-def _lazy(plain: Path, request: SourceRequest, header: list[str]) -> pl.LazyFrame:
+def _scan_lazily(plain: Path, request: SourceRequest, header: list[str]) -> pl.LazyFrame:
     types = {c: t for c, t in request.source.types.items() if c in header}
     stated = request.source.null_values
-    everywhere = () if isinstance(stated, dict) else stated
+    for_all_columns = () if isinstance(stated, dict) else stated
     by_column = {c: t for c, t in stated.items() if c in header} if isinstance(stated, dict) else {}
-    # Types that Polars doesn't read from text as we do are read as text, and converted later.
+    # Types that Polars parses differently than we do are read as text, and converted later.
     texts = {c for c, t in types.items() if t not in _NATIVE} | by_column.keys()
     table = pl.scan_csv(
         plain,
@@ -98,7 +98,7 @@ def _lazy(plain: Path, request: SourceRequest, header: list[str]) -> pl.LazyFram
         schema_overrides={c: DTYPES[t] for c, t in types.items() if c not in texts}
         | dict.fromkeys(texts, pl.String()),
         # A quoted value may be empty, too.
-        null_values=["", *everywhere],
+        null_values=["", *for_all_columns],
         infer_schema_length=INFER_ROWS,
         glob=False,
         # Polars leaves doubled quotes in names as they are.
@@ -108,42 +108,42 @@ def _lazy(plain: Path, request: SourceRequest, header: list[str]) -> pl.LazyFram
 
 
 def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
-    """Find what Polars stumbled over: a byte, a row's fields, or a value of another type."""
+    """Find what Polars failed on: a byte, a row's fields, or a value of another type."""
     plain = plain_copy(path, shown, request)
     problem = check_utf8(plain, shown, request)
     if problem is not None:
         return problem
-    header = _header(plain, shown, request)
-    problem = _ragged_row(plain, shown, request, len(header))
+    header = _read_header(plain, shown, request)
+    problem = _find_ragged_row(plain, shown, request, len(header))
     if problem is not None:
         return problem
     try:
-        _lazy(plain, request, header).collect(engine="streaming")
+        _scan_lazily(plain, request, header).collect(engine="streaming")
     except pl.exceptions.ComputeError as error:
-        return _misfit(str(error), plain, shown, request)
+        return _find_misfit(str(error), plain, shown, request)
     return None
 
 
-def _misfit(
+def _find_misfit(
     message: str, plain: Path, shown: str, request: SourceRequest
 ) -> SourceUnreadable | None:
-    found = re.search(
+    match = re.search(
         r"could not parse `(.*)` as dtype `(\w+)` at column '(.*)' \(", message, re.DOTALL
     )
-    if found is None:
+    if match is None:
         return None
-    value, dtype, column = found.groups()
+    value, dtype, column = match.groups()
     kind = {"i64": "an integer", "f64": "a number", "bool": "true or false"}.get(dtype, dtype)
-    # Its name may be a pattern of many to Polars.
-    at = str(_header(plain, shown, request).index(column))
+    # By position, because Polars treats some names as patterns for many columns.
+    position = str(_read_header(plain, shown, request).index(column))
     texts = pl.scan_csv(
         plain,
         separator=request.source.separator,
         infer_schema=False,
         glob=False,
-        with_column_names=lambda names: [str(place) for place in range(len(names))],
+        with_column_names=lambda names: [str(i) for i in range(len(names))],
     )
-    rows = texts.select(at).with_row_index("row").filter(pl.col(at) == value)
+    rows = texts.select(position).with_row_index("row").filter(pl.col(position) == value)
     first = rows.head(1).collect(engine="streaming")
     row = f", row {first['row'][0] + 1}" if first.height else ""
     stated = column in request.source.types
@@ -160,7 +160,7 @@ def _misfit(
     )
 
 
-def _stray_quote(line: int | None, shown: str, request: SourceRequest) -> SourceUnreadable:
+def _stray_quote_error(line: int | None, shown: str, request: SourceRequest) -> SourceUnreadable:
     where = f"line {line} of {shown}" if line is not None else shown
     return SourceUnreadable(
         f"{where} of source {request.name!r} has a quote without its pair, or one inside of a "
@@ -185,17 +185,19 @@ def _check_magic(path: Path, shown: str, request: SourceRequest) -> None:
         )
 
 
-def _records(plain: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Give each record with the number of its last line."""
+def _numbered_records(plain: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each record with the number of its last line."""
     with plain.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = records(file, separator)
         for record in reader:
             yield reader.line_num, record
 
 
-def _header(plain: Path, shown: str, request: SourceRequest) -> list[str]:
-    filled = (record for _, record in _records(plain, request.source.separator) if record)
-    names = name_all(next(filled, []))
+def _read_header(plain: Path, shown: str, request: SourceRequest) -> list[str]:
+    non_empty = (
+        record for _, record in _numbered_records(plain, request.source.separator) if record
+    )
+    names = name_all(next(non_empty, []))
     if any("\ufffd" in name for name in names):
         problem = check_utf8(plain, shown, request)
         if problem is not None:
@@ -204,26 +206,26 @@ def _header(plain: Path, shown: str, request: SourceRequest) -> list[str]:
         raise SourceUnreadable(
             f"{shown} of source {request.name!r} is empty", "Give a file with rows in it."
         )
-    for at, name in enumerate(names):
-        if name in names[:at]:
+    for i, name in enumerate(names):
+        if name in names[:i]:
             raise SourceUnreadable(
                 f"{shown} of source {request.name!r} has two columns named {name!r} "
-                f"(the {names.index(name) + 1}. and the {at + 1}.)",
+                f"(the {names.index(name) + 1}. and the {i + 1}.)",
                 "Give each column a name of its own in the first line.",
             )
     return names
 
 
-def _ragged_row(
+def _find_ragged_row(
     plain: Path, shown: str, request: SourceRequest, width: int
 ) -> SourceUnreadable | None:
     """Find the first record whose number of fields isn't the header's."""
-    for line, record in _records(plain, request.source.separator):
+    for line, record in _numbered_records(plain, request.source.separator):
         if len(record) == width or not record:
             continue
-        says = f"has {len(record)} fields" if len(record) > 1 else "has 1 field"
+        fields = f"has {len(record)} fields" if len(record) > 1 else "has 1 field"
         return SourceUnreadable(
-            f"line {line} of {shown} of source {request.name!r} {says}; "
+            f"line {line} of {shown} of source {request.name!r} {fields}; "
             f"the header names {width} columns",
             f"Repair the line, or correct `{request.place}.separator` "
             f"(now {request.source.separator!r}).",

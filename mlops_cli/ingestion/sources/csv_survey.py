@@ -1,7 +1,7 @@
-"""Records, separators and quotes of a CSV file, counted without parsing its values.
+"""Counts records, separators and quotes of a CSV file without parsing its values.
 
-The counts don't come from the reader that parses the file, so that the two can be compared: a row
-that one of them doesn't see is noticed.
+The counts are independent of the reader that parses the file, so comparing the two reveals a row
+that one of them misses.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Survey:
     Attributes
     ----------
     records
-        Lines outside of quotes, the header among them.
+        Number of lines outside of quotes, including the header.
     separators
-        Separators outside of quotes.
+        Number of separators outside of quotes.
     stray_quote
         Line, from 1, of the first quote that neither begins nor ends a value; None if all do.
     open_quote
@@ -56,7 +56,7 @@ class Survey:
 
 
 def survey_file(path: Path, separator: str, size: int = BLOCK) -> Survey:
-    """Count a UTF-8 file, a block of ``size`` bytes at a time."""
+    """Count a UTF-8 file, in blocks of ``size`` bytes."""
     with path.open("rb") as file:
         skip_mark(file)
         return survey(iter(lambda: file.read(size), b""), separator)
@@ -65,28 +65,29 @@ def survey_file(path: Path, separator: str, size: int = BLOCK) -> Survey:
 def survey(blocks: Iterable[bytes], separator: str) -> Survey:
     """Count the bytes of a UTF-8 text without a byte order mark, given in blocks.
 
-    A byte is within quotes if an odd number of quotes comes before it. A quote begins a value if
-    a separator, a line end or a closing quote comes before it, and ends one if any of these comes
-    after it.
+    A byte is within quotes if an odd number of quotes precedes it. A quote begins a value if a
+    separator, a line end or a closing quote precedes it, and ends one if any of these follows it.
     """
     edge = np.zeros(256, bool)
     edge[[ord(separator), _NEWLINE, _RETURN, _QUOTE]] = True
     records = separators = lines = 0
     inside, stray_quote, lone_return = False, None, None
-    last = _NEWLINE  # a file begins like a line
+    last = _NEWLINE  # the file begins like a new line
     for block in blocks:
         data = np.frombuffer(block, np.uint8)
         quotes = np.flatnonzero(data == _QUOTE)
         if stray_quote is None:
-            # The byte before shows whether the block before ended with a closing quote.
+            # Whether the block before ended with a closing quote.
             closed = last == _QUOTE and not inside
-            at = _stray(data, quotes, last, edge, inside=inside, closed=closed)
-            if at is not None:
-                stray_quote = lines + block.count(b"\n", 0, at) + 1
+            position = _find_stray_quote(data, quotes, last, edge, inside=inside, closed=closed)
+            if position is not None:
+                stray_quote = lines + block.count(b"\n", 0, position) + 1
         outside = b"".join(block.split(b'"')[int(inside) :: 2])
         if lone_return is None:
-            at = _lone_return(outside, 0 if inside else last)
-            lone_return = None if at is None else records + outside.count(b"\n", 0, at) + 1
+            position = _find_lone_return(outside, 0 if inside else last)
+            lone_return = (
+                None if position is None else records + outside.count(b"\n", 0, position) + 1
+            )
         records += outside.count(b"\n")
         separators += outside.count(separator.encode())
         inside ^= bool(len(quotes) & 1)
@@ -98,20 +99,21 @@ def survey(blocks: Iterable[bytes], separator: str) -> Survey:
     return Survey(records, separators, stray_quote, open_quote=inside, lone_return=lone_return)
 
 
-def _lone_return(outside: bytes, before: int) -> int | None:
-    """Where a carriage return stands without a line feed behind it; that of the end may have one.
+def _find_lone_return(outside: bytes, before: int) -> int | None:
+    """Position of a carriage return that no line feed follows; None if there is none.
 
-    ``before`` is the byte before the block.
+    ``before`` is the byte before the block. A carriage return at the end isn't reported, as the
+    next block may begin with its line feed.
     """
     if before == _RETURN and not outside.startswith(b"\n"):
         return 0
     if outside.count(b"\r", 0, -1) <= outside.count(b"\r\n"):
         return None
-    found = re.search(rb"\r(?!\n|\Z)", outside)
-    return None if found is None else found.start()
+    match = re.search(rb"\r(?!\n|\Z)", outside)
+    return None if match is None else match.start()
 
 
-def _stray(
+def _find_stray_quote(
     data: npt.NDArray[np.uint8],
     quotes: npt.NDArray[np.int64],
     before: int,
@@ -120,7 +122,7 @@ def _stray(
     inside: bool,
     closed: bool,
 ) -> int | None:
-    """Where in the block a quote stands inside of a value; None if none does."""
+    """Position in the block of a quote inside of a value; None if there is none."""
     if closed and not edge[data[0]]:
         return 0
     if not len(quotes):
@@ -128,7 +130,7 @@ def _stray(
     begins = (np.arange(len(quotes)) + inside) % 2 == 0
     previous = np.where(quotes > 0, data[quotes - 1], before)
     following = data[np.minimum(quotes + 1, len(data) - 1)]
-    # Of a quote at the block's end, the next block's first byte is looked at.
+    # For a quote at the block's end, the next block's first byte decides.
     ends = ~begins & (quotes < len(data) - 1)
     misplaced = np.flatnonzero((begins & ~edge[previous]) | (ends & ~edge[following]))
     return int(quotes[misplaced[0]]) if len(misplaced) else None

@@ -1,4 +1,4 @@
-"""What all kinds of files share: unpacking, one schema for many files, errors that name one."""
+"""Shared by all file formats: unpacking, one schema for many files, errors that name a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["FileFormat", "ScannedFile", "check_utf8", "open_files", "plain_copy", "scratch_file"]
 
 BLOCK = 1 << 20
-"""Bytes that are looked at at a time."""
+"""Bytes that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ScannedFile:
     Attributes
     ----------
     rows
-        How many rows the file has by another count than the table's own; None if there is none.
+        Number of rows by a count that is independent of the table; None if there is none.
     """
 
     frame: pl.LazyFrame
@@ -43,13 +43,13 @@ class ScannedFile:
 
 
 class FileFormat(Protocol):
-    """How one format of files is read."""
+    """Interface of a file format."""
 
     def scan(self, path: Path, shown: str, request: SourceRequest) -> ScannedFile:
-        """Check a file and give its lazy table; ``shown`` is its name for errors."""
+        """Check a file and return its lazy table; ``shown`` is its name for errors."""
 
     def diagnose(self, path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
-        """Say what is wrong with a file that could not be read to its end; None: nothing found."""
+        """The fault of a file that couldn't be read completely; None if none was found."""
 
 
 def open_files(
@@ -63,9 +63,9 @@ def open_files(
     Parameters
     ----------
     request, reader
-        The source, and how its format is read.
+        The source, and the reader of its format.
     files, show
-        The files and how errors show them, if the source's URI doesn't say.
+        The files, and how errors show them, if they don't follow from the source's URI.
 
     Raises
     ------
@@ -85,69 +85,71 @@ def open_files(
             )
         try:
             scanned = reader.scan(path, shown, request)
-            inside = scanned.frame.collect_schema()
-            stated = [c for name, c in partitions[path].items() if name not in inside]
-            tables[path] = ScannedFile(scanned.frame.with_columns(stated), scanned.rows)
+            file_schema = scanned.frame.collect_schema()
+            partition_values = [
+                c for name, c in partitions[path].items() if name not in file_schema
+            ]
+            tables[path] = ScannedFile(scanned.frame.with_columns(partition_values), scanned.rows)
             schemas[path] = tables[path].frame.collect_schema()
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise _explained(error, path, shown, request, reader) from error
+            raise _reading_error(error, path, shown, request, reader) from error
 
     def explain(error: Exception) -> SourceUnreadable:
         for path in files[:-1]:
-            found = reader.diagnose(path, show(path), request)
-            if found is not None:
-                return found
-        return _explained(error, files[-1], show(files[-1]), request, reader)
+            problem = reader.diagnose(path, show(path), request)
+            if problem is not None:
+                return problem
+        return _reading_error(error, files[-1], show(files[-1]), request, reader)
 
     counts = [tables[path].rows for path in files]
     rows = None if None in counts else sum(count or 0 for count in counts)
     if len(files) == 1:
         return OpenedSource(tables[files[0]].frame, explain, rows)
     common = _common_schema(schemas, show)
-    same = [pl.col(c).cast(t) for c, t in common.items()]
+    casts = [pl.col(c).cast(t) for c, t in common.items()]
     return OpenedSource(
-        pl.concat([tables[path].frame.select(same) for path in files]), explain, rows
+        pl.concat([tables[path].frame.select(casts) for path in files]), explain, rows
     )
 
 
-def _explained(
+def _reading_error(
     error: Exception, path: Path, shown: str, request: SourceRequest, reader: FileFormat
 ) -> SourceUnreadable:
-    found = reader.diagnose(path, shown, request)
-    first = str(error).strip().split("\n")[0][:200]
-    return found or SourceUnreadable(
-        f"{shown} of source {request.name!r} cannot be read: {first}",
+    problem = reader.diagnose(path, shown, request)
+    reason = str(error).strip().split("\n")[0][:200]
+    return problem or SourceUnreadable(
+        f"{shown} of source {request.name!r} cannot be read: {reason}",
         f"Look at the file, or correct `{request.place}`.",
     )
 
 
 def _common_schema(schemas: dict[Path, pl.Schema], show: Callable[[Path], str]) -> pl.Schema:
-    """Find one schema for all files: the same columns, and integers beside numbers as numbers."""
+    """One schema for all files: the same columns; integers and floats combine to floats."""
     first_path, first = next(iter(schemas.items()))
     common = dict(first)
     for path, schema in schemas.items():
         missing = [c for c in first if c not in schema]
-        more = [c for c in schema if c not in first]
-        if missing or more:
-            difference = f"has no {missing[0]!r}" if missing else f"has {more[0]!r} besides"
+        extra = [c for c in schema if c not in first]
+        if missing or extra:
+            difference = f"has no {missing[0]!r}" if missing else f"has {extra[0]!r} besides"
             raise SourceUnreadable(
                 f"{show(path)} {difference}, unlike {show(first_path)}",
                 "Files of one source have the same columns; make two sources of them.",
             )
         for column, dtype in schema.items():
-            both = _common_type(common[column], dtype)
-            if both is None:
+            combined = _common_type(common[column], dtype)
+            if combined is None:
                 raise SourceUnreadable(
                     f"column {column!r} is {str(dtype).lower()} in {show(path)} and "
                     f"{str(common[column]).lower()} in {show(first_path)}",
                     f"State its type: `types: {{{column}: string}}`.",
                 )
-            common[column] = both
+            common[column] = combined
     return pl.Schema(common)
 
 
 def _common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    """The type that holds both; None: no number and text, say, is read as one column."""
+    """The type that holds both; None if there is none, as for a number and a text."""
     if other in {one, pl.Null()}:
         return one
     if one == pl.Null:
@@ -158,12 +160,12 @@ def _common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
 
 
 def plain_copy(path: Path, shown: str, request: SourceRequest) -> Path:
-    """Give the file itself, or a plain UTF-8 copy of it if it is gzipped or otherwise encoded.
+    """The file itself, or a plain UTF-8 copy if it is gzipped or has another encoding.
 
     Raises
     ------
     BadParams
-        If the encoding has no such name.
+        If the encoding is unknown.
     SourceUnreadable
         If it isn't in that encoding, or the gzip is damaged.
     """
@@ -176,21 +178,21 @@ def plain_copy(path: Path, shown: str, request: SourceRequest) -> Path:
             "Write one that Python knows, such as utf-8, latin-1, cp1252 or utf-16.",
         ) from None
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    if not packed and codec in {"utf-8", "ascii"}:
+        gzipped = file.read(2) == b"\x1f\x8b"
+    if not gzipped and codec in {"utf-8", "ascii"}:
         return path
     plain = scratch_file(request)
     try:
         with path.open("rb") as file, plain.open("wb") as copy:
-            given = BoundedGzip(fileobj=file) if packed else file
-            _transcode(given, copy, codec, lambda: check_room(request.scratch, shown))
+            stream = BoundedGzip(fileobj=file) if gzipped else file
+            _transcode(stream, copy, codec, lambda: check_room(request.scratch, shown))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         plain.unlink()
         raise SourceUnreadable(
             f"{shown} of source {request.name!r} is a damaged gzip file ({error})",
             "It may have been cut short when it was copied; fetch it again.",
         ) from None
-    except UnicodeError as error:  # not only of a byte: UTF-16 has to begin with its mark
+    except UnicodeError as error:  # not only for a byte: UTF-16 must begin with a byte order mark
         raise SourceUnreadable(
             f"{shown} of source {request.name!r} is not {encoding}: "
             f"{getattr(error, 'reason', error)}",
@@ -200,16 +202,16 @@ def plain_copy(path: Path, shown: str, request: SourceRequest) -> Path:
 
 
 def scratch_file(request: SourceRequest) -> Path:
-    """A path in the scratch folder that isn't there yet."""
+    """An unused path in the scratch folder."""
     return request.scratch / f"{request.name}-{len(list(request.scratch.iterdir()))}"
 
 
 def _transcode(
-    file: BinaryIO | gzip.GzipFile, copy: BinaryIO, codec: str, look: Callable[[], None]
+    file: BinaryIO | gzip.GzipFile, copy: BinaryIO, codec: str, check: Callable[[], None]
 ) -> None:
     decoder = None if codec == "utf-8" else codecs.getincrementaldecoder(codec)()
     while block := file.read(BLOCK):
-        look()
+        check()
         copy.write(block if decoder is None else decoder.decode(block).encode())
     if decoder is not None:
         copy.write(decoder.decode(b"", final=True).encode())
@@ -218,23 +220,23 @@ def _transcode(
 def check_utf8(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
     """Find the first byte that isn't UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    lines = before = 0
+    lines = bytes_before = 0
     with path.open("rb") as file:
         while True:
             block = file.read(BLOCK)
-            held = len(decoder.getstate()[0])
+            undecoded = len(decoder.getstate()[0])
             try:
                 decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
-                at = before - held + error.start
-                line = lines + block.count(b"\n", 0, max(0, error.start - held)) + 1
+                offset = bytes_before - undecoded + error.start
+                line = lines + block.count(b"\n", 0, max(0, error.start - undecoded)) + 1
                 byte = error.object[error.start]
                 return SourceUnreadable(
                     f"{shown} of source {request.name!r} is not UTF-8: byte 0x{byte:02x} at "
-                    f"offset {at}, line {line}",
+                    f"offset {offset}, line {line}",
                     f"State its encoding, such as `{request.place}.encoding: latin-1`.",
                 )
             if not block:
                 return None
             lines += block.count(b"\n")
-            before += len(block)
+            bytes_before += len(block)

@@ -1,4 +1,4 @@
-"""What is wrong with a JSON Lines file that Polars doesn't read."""
+"""Finds the fault in a JSON Lines file that Polars can't read."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["diagnose"]
 _KINDS = {
     bool: "a truth value", int: "a number", float: "a number", list: "a list", dict: "an object",
 }  # fmt: skip
-"""Kinds of values that can't be in one column; beside texts, which all can become."""
+"""Kinds of values that can't be mixed in one column; text isn't one, as all can become text."""
 
 
 def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
-    """Find the first line that is no JSON object, or has a value of another kind than before."""
+    """Find the first line that isn't a JSON object, or has a value of another kind than before."""
     plain = plain_copy(path, shown, request)
     problem = check_utf8(plain, shown, request)
     if problem is not None:
@@ -34,7 +34,7 @@ def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            reason = _wrong_with(line)
+            reason = _line_problem(line)
             if reason:
                 return SourceUnreadable(
                     f"line {number} of {shown} of source {request.name!r} is not a JSON object: "
@@ -43,21 +43,23 @@ def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable
                 )
             for key, value in json.loads(line).items():
                 kind = _KINDS.get(type(value))
-                before, first = kinds.setdefault(key, (kind, number)) if kind else (kind, number)
-                if kind != before:
+                first_kind, first_line = (
+                    kinds.setdefault(key, (kind, number)) if kind else (kind, number)
+                )
+                if kind != first_kind:
                     return SourceUnreadable(
                         f"{key!r} is {kind} in line {number} of {shown} of source "
-                        f"{request.name!r}, and {before} in line {first}",
+                        f"{request.name!r}, and {first_kind} in line {first_line}",
                         f"Give it one kind of values, or set `types: {{{key}: string}}` under "
                         f"{request.place}.",
                     )
     return None
 
 
-def _wrong_with(line: str) -> str:
+def _line_problem(line: str) -> str:
     """Why a line isn't one JSON object that Polars reads; empty if it is."""
     try:
-        value = json.loads(line, parse_constant=_no_number)
+        value = json.loads(line, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         return f"{error.msg}, column {error.colno}"
     except ValueError as error:
@@ -72,6 +74,6 @@ def _wrong_with(line: str) -> str:
     return ""
 
 
-def _no_number(word: str) -> None:
+def _refuse_constant(word: str) -> None:
     msg = f"{word} is no number of JSON: write null"
     raise ValueError(msg)

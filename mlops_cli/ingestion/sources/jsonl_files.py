@@ -1,4 +1,4 @@
-"""JSON Lines files, plain or gzipped: one JSON object a line, one row each."""
+"""JSON Lines files, plain or gzipped: one JSON object per line, one row each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["diagnose", "open_table", "scan"]
 
 _NATIVE = ("integer", "number", "boolean")
-_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def open_table(request: SourceRequest) -> OpenedSource:
@@ -31,9 +31,9 @@ def open_table(request: SourceRequest) -> OpenedSource:
 
 
 def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
-    """Check that a file looks like JSON Lines, and give its lazy table.
+    """Check that a file looks like JSON Lines, and return its lazy table.
 
-    The types come from all of its lines: a key that first appears late is a column, too.
+    Types are inferred from all of its lines: a key that first appears late is a column, too.
 
     Raises
     ------
@@ -52,37 +52,38 @@ def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
     with plain.open("rb") as file:
         for number, line in enumerate(file, 1):
             rows += not line.isspace()
-            wrong = ""
+            problem = ""
             if text_is_deep(line):
-                wrong = f"is nested deeper than {DEEPEST} lists and objects"
-            elif _HALF_PAIR.search(line) and _has_half_pair(line):
-                # Polars would put another character in its place.
-                wrong = r"has half of a surrogate pair, such as \ud800, which is no character"
-            if wrong:
+                problem = f"is nested deeper than {DEEPEST} lists and objects"
+            elif _SURROGATE.search(line) and _has_lone_surrogate(line):
+                # Polars would replace it by another character.
+                problem = r"has half of a surrogate pair, such as \ud800, which is no character"
+            if problem:
                 raise SourceUnreadable(
-                    f"line {number} of {shown} of source {request.name!r} {wrong}: {line[:40]!r}",
+                    f"line {number} of {shown} of source {request.name!r} {problem}: {line[:40]!r}",
                     "Each line is one JSON object; repair or remove the line.",
                 )
     stated = [c for c, t in request.source.types.items() if t not in _NATIVE]
-    found = pl.scan_ndjson(plain, infer_schema_length=None).collect_schema()
-    # What is stated isn't read otherwise first; Parquet has no objects without keys.
-    wanted = {c: pl.String() if c in stated else _with_keys(t) for c, t in found.items()}
-    return ScannedFile(pl.scan_ndjson(plain, schema=pl.Schema(wanted)), rows)
+    inferred = pl.scan_ndjson(plain, infer_schema_length=None).collect_schema()
+    # Columns with a stated type are read as text, without inference, and converted later.
+    # Parquet can't store objects without keys.
+    types = {c: pl.String() if c in stated else _add_fields(t) for c, t in inferred.items()}
+    return ScannedFile(pl.scan_ndjson(plain, schema=pl.Schema(types)), rows)
 
 
-def _with_keys(dtype: pl.DataType) -> pl.DataType:
-    """The type with a key of nulls in each object that has none."""
+def _add_fields(dtype: pl.DataType) -> pl.DataType:
+    """The type, with a field of nulls in each object type without fields."""
     if isinstance(dtype, pl.Struct):
-        fields = [pl.Field(f.name, _with_keys(f.dtype)) for f in dtype.fields]  # type: ignore[arg-type]
+        fields = [pl.Field(f.name, _add_fields(f.dtype)) for f in dtype.fields]  # type: ignore[arg-type]
         return pl.Struct(fields or [pl.Field("_", pl.Null())])
-    return pl.List(_with_keys(dtype.inner)) if isinstance(dtype, pl.List) else dtype  # type: ignore[arg-type]
+    return pl.List(_add_fields(dtype.inner)) if isinstance(dtype, pl.List) else dtype  # type: ignore[arg-type]
 
 
-def _has_half_pair(line: bytes) -> bool:
+def _has_lone_surrogate(line: bytes) -> bool:
     try:
         json.dumps(json.loads(line), ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return True
-    except ValueError:  # no JSON: Polars says so
+    except ValueError:  # not JSON: Polars reports it
         return False
     return False

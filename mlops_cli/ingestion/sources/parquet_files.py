@@ -1,4 +1,4 @@
-"""Parquet files."""
+"""Parquet files as a source."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def open_table(request: SourceRequest) -> OpenedSource:
 
 
 def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
-    """Check that a file begins and ends as Parquet does, and give its lazy table.
+    """Check that a file begins and ends like Parquet, and return its lazy table.
 
     Raises
     ------
     SourceUnreadable
-        If it isn't Parquet, or was cut short.
+        If it isn't Parquet, or is truncated.
     """
     with path.open("rb") as file:
         head = file.read(4)
@@ -52,7 +52,7 @@ def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
 
 
 def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
-    """Find out whether this is the damaged file, by reading it in a stream."""
+    """Check whether this file is damaged, by reading it in a stream."""
     try:
         for _ in pl.scan_parquet(path, glob=False).collect_batches(engine="streaming"):
             pass

@@ -1,4 +1,4 @@
-"""Columns that the folders of a partitioned table state: ``region=north/part-0.parquet``."""
+"""Hive partitions: columns in the names of folders, as in ``region=north/part-0.parquet``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
 def partition_columns(files: Iterable[Path], top: Path) -> dict[Path, dict[str, pl.Expr]]:
-    """File -> name and value of the columns that the folders below ``top`` state.
+    """File -> name and value of the columns in the names of its folders below ``top``.
 
-    A column is of whole numbers if all of its values are, else of text.
+    A column is of integers if all of its values are integers, else of text.
     """
-    values = {path: dict(_pairs(path, top)) for path in files}
+    values = {path: dict(_parse_folders(path, top)) for path in files}
     names = dict.fromkeys(name for pairs in values.values() for name in pairs)
-    types = {name: _type(name, values) for name in names}
+    types = {name: _column_type(name, values) for name in names}
     return {
         path: {
             name: pl.lit(value, pl.String()).cast(types[name]).alias(name)
@@ -33,7 +33,7 @@ def partition_columns(files: Iterable[Path], top: Path) -> dict[Path, dict[str, 
     }
 
 
-def _pairs(path: Path, top: Path) -> Iterable[tuple[str, str | None]]:
+def _parse_folders(path: Path, top: Path) -> Iterable[tuple[str, str | None]]:
     if path.is_relative_to(top):
         for part in path.relative_to(top).parts[:-1]:
             name, equals, value = part.partition("=")
@@ -41,8 +41,10 @@ def _pairs(path: Path, top: Path) -> Iterable[tuple[str, str | None]]:
                 yield unquote(name), None if value == _MISSING else unquote(value)
 
 
-def _type(name: str, values: Mapping[Path, Mapping[str, str | None]]) -> pl.DataType:
+def _column_type(name: str, values: Mapping[Path, Mapping[str, str | None]]) -> pl.DataType:
     texts = [pairs[name] for pairs in values.values() if pairs.get(name) is not None]
-    whole = all(text is not None and str(text).lstrip("-").isdecimal() for text in texts)
-    plain = all(text == "0" or not str(text).lstrip("-").startswith("0") for text in texts)
-    return pl.Int64() if texts and whole and plain else pl.String()
+    all_integers = all(text is not None and str(text).lstrip("-").isdecimal() for text in texts)
+    no_leading_zeros = all(
+        text == "0" or not str(text).lstrip("-").startswith("0") for text in texts
+    )
+    return pl.Int64() if texts and all_integers and no_leading_zeros else pl.String()

@@ -1,7 +1,7 @@
-"""Tables that Python code gives: ``python:module:attribute``.
+"""Tables from Python code: ``python:module:attribute``.
 
-The attribute is a pandas or Polars frame, anything that speaks Arrow (a table, a stream of
-record batches, a query's result), or a callable without arguments that gives one.
+The attribute is a pandas or Polars frame, an object with an Arrow stream (a table, a stream of
+record batches, a query's result), or a callable without arguments that returns one of these.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ __all__ = ["open_table"]
 
 
 def open_table(request: SourceRequest) -> OpenedSource:
-    """Import the module, and give its table.
+    """Import the module, and open its table.
 
     Raises
     ------
     BadParams
         If the URI isn't ``python:module:attribute``.
     SourceUnreadable
-        If the module or attribute isn't there, fails, or is no table.
+        If the module or attribute doesn't exist, fails, or is no table.
     """
     uri = request.source.uri
     _, _, rest = uri.partition(":")
@@ -47,9 +47,9 @@ def open_table(request: SourceRequest) -> OpenedSource:
     with _importable(request.root), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = _attribute(_module(module_name, request), path, request)
-            if callable(found) and not _is_table(found):
-                found = found()
+            value = _get_attribute(_import_module(module_name, request), path, request)
+            if callable(value) and not _is_table(value):
+                value = value()
         except SourceUnreadable:
             raise
         except Exception as error:
@@ -57,12 +57,12 @@ def open_table(request: SourceRequest) -> OpenedSource:
                 f"{uri} of source {request.name!r} fails: {type(error).__name__}: {error}",
                 "Run it in Python by itself to see where.",
             ) from error
-    return OpenedSource(_frame(found, request), lambda error: _explained(error, request))
+    return OpenedSource(_to_frame(value, request), lambda error: _conversion_error(error, request))
 
 
 @contextmanager
 def _importable(root: Path) -> Iterator[None]:
-    """Let modules of the project be imported, for as long as the block runs."""
+    """Allow imports of the project's modules inside the block."""
     importlib.invalidate_caches()
     sys.path.insert(0, str(root))
     try:
@@ -71,7 +71,7 @@ def _importable(root: Path) -> Iterator[None]:
         sys.path.remove(str(root))
 
 
-def _module(name: str, request: SourceRequest) -> Any:
+def _import_module(name: str, request: SourceRequest) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -84,58 +84,58 @@ def _module(name: str, request: SourceRequest) -> Any:
         ) from None
 
 
-def _attribute(module: Any, path: str, request: SourceRequest) -> Any:
-    found = module
+def _get_attribute(module: Any, path: str, request: SourceRequest) -> Any:
+    value = module
     for part in path.split("."):
-        if not hasattr(found, part):
-            known = [n for n in dir(found) if not n.startswith("_")]
+        if not hasattr(value, part):
+            names = [n for n in dir(value) if not n.startswith("_")]
             raise SourceUnreadable(
                 f"{request.source.uri} of source {request.name!r} is not there: no {part!r}",
-                nearest(part, known),
+                nearest(part, names),
             )
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
-def _is_table(thing: Any) -> bool:
-    return isinstance(thing, (pl.DataFrame, pl.LazyFrame)) or hasattr(thing, "__arrow_c_stream__")
+def _is_table(value: Any) -> bool:
+    return isinstance(value, (pl.DataFrame, pl.LazyFrame)) or hasattr(value, "__arrow_c_stream__")
 
 
-def _frame(thing: Any, request: SourceRequest) -> pl.LazyFrame:
-    if isinstance(thing, (pl.DataFrame, pl.LazyFrame)):
-        return thing.lazy()
-    if not _is_table(thing):
+def _to_frame(value: Any, request: SourceRequest) -> pl.LazyFrame:
+    if isinstance(value, (pl.DataFrame, pl.LazyFrame)):
+        return value.lazy()
+    if not _is_table(value):
         raise SourceUnreadable(
-            f"{request.source.uri} of source {request.name!r} gives a {type(thing).__name__}, "
+            f"{request.source.uri} of source {request.name!r} gives a {type(value).__name__}, "
             "not a table",
             "Give a pandas or Polars DataFrame, or anything with an Arrow stream.",
         )
-    names = [str(c) for c in getattr(thing, "columns", ()) if not callable(c)]
-    twice = next((n for n in names if names.count(n) > 1), None)
-    if twice is not None and type(thing).__module__.startswith("pandas"):
+    names = [str(c) for c in getattr(value, "columns", ()) if not callable(c)]
+    duplicate = next((n for n in names if names.count(n) > 1), None)
+    if duplicate is not None and type(value).__module__.startswith("pandas"):
         raise SourceUnreadable(
-            f"{request.source.uri} of source {request.name!r} has two columns named {twice!r}",
+            f"{request.source.uri} of source {request.name!r} has two columns named {duplicate!r}",
             "Give each column a name of its own.",
         )
     try:
-        if type(thing).__module__.startswith("pandas"):
-            frame: pl.DataFrame = pl.from_pandas(thing.set_axis(names, axis=1), nan_to_null=True)
+        if type(value).__module__.startswith("pandas"):
+            frame: pl.DataFrame = pl.from_pandas(value.set_axis(names, axis=1), nan_to_null=True)
             return frame.lazy()
-        return _arrow(thing)
+        return _scan_arrow(value)
     except Exception as error:
-        # pandas holds anything in a column, and Arrow has an error class for each way it can't.
-        raise _explained(error, request) from error
+        # A pandas column can hold anything, and Arrow has many error classes for what it can't.
+        raise _conversion_error(error, request) from error
 
 
-def _arrow(thing: Any) -> pl.LazyFrame:
+def _scan_arrow(value: Any) -> pl.LazyFrame:
     import pyarrow as pa
     from polars.io.plugins import register_io_source
 
-    if isinstance(thing, pa.Table):
-        table = pl.DataFrame(thing)
-        table.columns = thing.column_names  # as Polars names a column that has no name
+    if isinstance(value, pa.Table):
+        table = pl.DataFrame(value)
+        table.columns = value.column_names  # because Polars renames a column without a name
         return table.lazy()
-    stream = pa.RecordBatchReader.from_stream(thing)
+    stream = pa.RecordBatchReader.from_stream(value)
     schema = pl.Schema(stream.schema)
 
     def batches(
@@ -145,24 +145,24 @@ def _arrow(thing: Any) -> pl.LazyFrame:
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
         del batch_size  # the stream has batches of its own
-        left = n_rows
+        remaining = n_rows
         for batch in stream:
             frame = pl.DataFrame(batch)
-            if left is not None:
-                frame = frame.head(left)
-                left -= frame.height
+            if remaining is not None:
+                frame = frame.head(remaining)
+                remaining -= frame.height
             frame = frame.select(with_columns) if with_columns is not None else frame
             yield frame.filter(predicate) if predicate is not None else frame
-            if left == 0:
+            if remaining == 0:
                 return
 
     lazy: pl.LazyFrame = register_io_source(batches, schema=schema)
     return lazy
 
 
-def _explained(error: Exception, request: SourceRequest) -> SourceUnreadable:
-    first = str(error).strip().split("\n")[0][:200]
+def _conversion_error(error: Exception, request: SourceRequest) -> SourceUnreadable:
+    reason = str(error).strip().split("\n")[0][:200]
     return SourceUnreadable(
-        f"{request.source.uri} of source {request.name!r} cannot be made a table: {first}",
+        f"{request.source.uri} of source {request.name!r} cannot be made a table: {reason}",
         "Give each column values of one type.",
     )

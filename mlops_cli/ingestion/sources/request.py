@@ -1,4 +1,4 @@
-"""What is asked of a source, what comes back, and which files and format it means."""
+"""Request to open a source, the opened source, and the files and format of its URI."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["OpenedSource", "SourceRequest", "files_of", "format_of"]
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """One source of ``params.yaml``, to be opened.
+    """Request to open one source of ``params.yaml``.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class SourceRequest:
     root
         The project's folder; relative paths start there.
     scratch
-        A folder for temporary files, which must outlive the reading.
+        A folder for temporary files, which must exist until the table has been read.
     """
 
     name: str
@@ -43,11 +43,11 @@ class SourceRequest:
 
     @property
     def place(self) -> str:
-        """Where the source stands in ``params.yaml``."""
+        """The source's place in ``params.yaml``."""
         return f"ingest.sources.{self.name}"
 
     def shown(self, path: Path) -> str:
-        """A file's path as errors show it: from the project's folder, where it is below that."""
+        """A file's path for errors: relative to the project's folder, if it is below that."""
         return (
             path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
         )
@@ -55,12 +55,12 @@ class SourceRequest:
 
 @dataclass(frozen=True)
 class OpenedSource:
-    """A source's lazy table, and how to explain an error of Polars while it is read.
+    """A source's lazy table, and a function that explains an error while it is read.
 
     Attributes
     ----------
     rows
-        How many rows the source has by another count than the table's own; None if there is none.
+        Number of rows by a count that is independent of the table; None if there is none.
     """
 
     frame: pl.LazyFrame
@@ -69,34 +69,34 @@ class OpenedSource:
 
 
 def format_of(request: SourceRequest) -> str:
-    """Tell the format of a source of files by their names.
+    """The format of a source of files, by their names.
 
     Raises
     ------
     SourceUnreadable
-        If there are no files, their endings say nothing, or they say different things.
+        If there are no files, their endings are unknown, or they have different formats.
     """
     uri = request.source.uri
-    found = {format_of_name(path.name): path for path in files_of(request)}
-    if None in found:
+    paths_by_format = {format_of_name(path.name): path for path in files_of(request)}
+    if None in paths_by_format:
         raise SourceUnreadable(
-            f"the format of {request.shown(found[None])} cannot be told by its name",
+            f"the format of {request.shown(paths_by_format[None])} cannot be told by its name",
             f"Set `{request.place}.format` to csv, parquet or jsonl.",
         )
-    if len(found) > 1:
+    if len(paths_by_format) > 1:
         raise SourceUnreadable(
             f"{uri} holds files of different formats: "
-            + ", ".join(request.shown(path) for path in found.values()),
+            + ", ".join(request.shown(path) for path in paths_by_format.values()),
             "Write a glob that matches one format, such as data/*.csv.",
         )
-    return str(next(iter(found)))
+    return str(next(iter(paths_by_format)))
 
 
 def files_of(request: SourceRequest) -> list[Path]:
-    """List the files that a path, glob or folder means, in the order of their names.
+    """The files of a path, glob or folder, in the order of their names.
 
-    In a folder (searched with its subfolders) these are the files of the source's ``format``, or
-    of any known ending; hidden ones are passed over.
+    A folder is searched with its subfolders, for files of the source's ``format`` or else of any
+    known ending; hidden files are skipped.
 
     Raises
     ------
@@ -108,9 +108,9 @@ def files_of(request: SourceRequest) -> list[Path]:
     if target.is_file():
         return [target]
     if target.is_dir():
-        files = [p for p in target.rglob("*") if p.is_file() and not _hidden(p, target)]
-        known = [p for p in files if format_of_name(p.name) is not None]
-        fitting = [p for p in known if request.source.format in (None, format_of_name(p.name))]
+        files = [p for p in target.rglob("*") if p.is_file() and not _is_hidden(p, target)]
+        tables = [p for p in files if format_of_name(p.name) is not None]
+        fitting = [p for p in tables if request.source.format in (None, format_of_name(p.name))]
         if fitting:
             return sorted(fitting, key=lambda p: p.relative_to(target).as_posix())
         raise SourceUnreadable(
@@ -118,7 +118,7 @@ def files_of(request: SourceRequest) -> list[Path]:
             f"Known endings: {', '.join(ENDINGS)} (also .csv.gz and .jsonl.gz).",
         )
     if glob.has_magic(uri):
-        # Unlike Path.glob, this takes absolute patterns, too.
+        # Unlike Path.glob, this accepts absolute patterns, too.
         matches = sorted(glob.glob(uri, root_dir=request.root, recursive=True))  # noqa: PTH207
         files = [request.root / m for m in matches if (request.root / m).is_file()]
         if files:
@@ -134,5 +134,5 @@ def files_of(request: SourceRequest) -> list[Path]:
     )
 
 
-def _hidden(path: Path, top: Path) -> bool:
+def _is_hidden(path: Path, top: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(top).parts)

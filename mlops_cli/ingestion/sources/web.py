@@ -1,4 +1,4 @@
-"""Files at http(s) URLs: fetched to a temporary file, then read as a local one."""
+"""Files at http(s) URLs: downloaded to a temporary file, then read like a local one."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ PAUSE = 0.5
 """Seconds before the second try; twice that before the third."""
 TIMEOUT = 30.0
 """Seconds without a byte after which a try is given up."""
-_NOT_FOR_US = range(400, 500)
-_BUSY = (408, 429)
+_CLIENT_ERRORS = range(400, 500)
+_RETRIED = (408, 429)
 
 
 def open_table(request: SourceRequest) -> OpenedSource:
-    """Fetch a URL and open what came.
+    """Download a URL, and open the file.
 
     Raises
     ------
     BadParams
         If a password in it has characters that aren't escaped.
     SourceUnreadable
-        If it cannot be fetched (with the status), or its format cannot be told.
+        If it can't be downloaded (with the status), or its format is unknown.
     """
     url = request.source.uri
     check_url(url, f"`{request.place}.uri`", "https://USER:PASSWORD@HOST/FILE")
@@ -54,22 +54,22 @@ def open_table(request: SourceRequest) -> OpenedSource:
             f"Set `{request.place}.format` to csv, parquet or jsonl.",
         )
     target = request.scratch / f"{request.name}-download"
-    _fetch_patiently(url, target, request)
-    # The kinds of files stand beside this one; the table of kinds stands above it.
+    _download_with_retries(url, target, request)
+    # By name: the table of kinds is in the package above, which isn't imported from here.
     reader = import_module(f"mlops_cli.ingestion.sources.{kind}_files")
     return open_files(request, reader, [target], lambda _: mask_url(url))
 
 
-def _fetch_patiently(url: str, target: Path, request: SourceRequest) -> None:
+def _download_with_retries(url: str, target: Path, request: SourceRequest) -> None:
     reason = ""
     for attempt in range(TRIES):
         if attempt:
             time.sleep(PAUSE * 2 ** (attempt - 1))
         try:
-            _fetch(url, target)
+            _download(url, target)
         except urllib.error.HTTPError as error:
             reason = f"status {error.code} {error.reason}"
-            if error.code in _NOT_FOR_US and error.code not in _BUSY:
+            if error.code in _CLIENT_ERRORS and error.code not in _RETRIED:
                 break
         except (
             urllib.error.URLError,
@@ -86,17 +86,17 @@ def _fetch_patiently(url: str, target: Path, request: SourceRequest) -> None:
     )
 
 
-def _fetch(url: str, target: Path) -> None:
+def _download(url: str, target: Path) -> None:
     parts = urllib.parse.urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     plain = urllib.parse.urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
-    asked = urllib.request.Request(plain, headers={"User-Agent": "mlops-cli"})  # noqa: S310 - http(s) only
+    request = urllib.request.Request(plain, headers={"User-Agent": "mlops-cli"})  # noqa: S310 - http(s) only
     if user:
         token = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
-        # Unredirected: another host must not see it.
-        asked.add_unredirected_header("Authorization", f"Basic {token}")
-    with urllib.request.urlopen(asked, timeout=TIMEOUT) as answer, target.open("wb") as file:  # noqa: S310
-        shutil.copyfileobj(answer, file, 1 << 20)
-        promised = answer.headers.get("Content-Length")
-        if promised is not None and file.tell() != int(promised):
-            raise ConnectionError(f"{file.tell()} of {promised} bytes came")
+        # Not sent after a redirect: another host must not see it.
+        request.add_unredirected_header("Authorization", f"Basic {token}")
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response, target.open("wb") as file:  # noqa: S310
+        shutil.copyfileobj(response, file, 1 << 20)
+        length = response.headers.get("Content-Length")
+        if length is not None and file.tell() != int(length):
+            raise ConnectionError(f"{file.tell()} of {length} bytes came")

@@ -1,4 +1,4 @@
-"""Model families: one table, one contract. A further family is one module and one row here."""
+"""Registry of model families. A new family is one module and one row in ``FAMILIES``."""
 
 from __future__ import annotations
 
@@ -39,45 +39,54 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         )
     }
 )
-"""By name, the cheapest first."""
+"""Model families by name, the cheapest first."""
 
 
 def choose_families(
     names: Sequence[str] | None, task: TaskInfo
 ) -> tuple[dict[str, Family], list[str]]:
-    """The families to search, in the table's order, and a note on each that can't learn this.
+    """The families to search, and a note on each family that doesn't support the task.
 
     Parameters
     ----------
     names
-        ``tune.families``; None: all that are installed.
+        ``tune.families``; None: all installed families.
+    task
+        The task to learn.
+
+    Returns
+    -------
+    tuple of dict and list
+        Name -> family, in the order of ``FAMILIES``, and the notes.
 
     Raises
     ------
     BadParams
-        If a named family isn't installed, or none can learn this.
+        If a named family isn't installed, or no family supports the task.
     """
-    wanted = [f for f in FAMILIES.values() if (f.installed if names is None else f.name in names)]
-    for family in wanted:
+    requested = [
+        f for f in FAMILIES.values() if (f.installed if names is None else f.name in names)
+    ]
+    for family in requested:
         if not family.installed:
             raise BadParams(
                 f"tune.families names {family.name!r}, and the package {family.needs} is not "
                 "installed (params.yaml)",
                 f"{install_hint(str(family.needs))} Or leave the family out.",
             )
-    reasons = {family.name: family.unfit(task) for family in wanted}
+    reasons = {family.name: family.unfit(task) for family in requested}
     notes = [f"{name} is left out: it {reason}" for name, reason in reasons.items() if reason]
-    able = {family.name: family for family in wanted if reasons[family.name] is None}
-    if not able:
+    suitable = {family.name: family for family in requested if reasons[family.name] is None}
+    if not suitable:
         raise BadParams(
             f"none of the families can learn this: {'; '.join(notes)} (params.yaml)",
             "Name others under tune.families, or change train.objective or train.monotone.",
         )
-    return able, notes
+    return suitable, notes
 
 
 def warm_up(families: Iterable[Family], task: TaskInfo) -> dict[str, float]:
-    """Fit each to a few rows, so that what its library needs to start isn't a trial's time.
+    """Fit each family to a few rows, so that a library's import doesn't count as a trial's time.
 
     Returns
     -------
@@ -88,11 +97,13 @@ def warm_up(families: Iterable[Family], task: TaskInfo) -> dict[str, float]:
 
     X = np.arange(40.0).reshape(20, 2)
     y = np.arange(20) % (task.classes or 20)
-    bare = TaskInfo(task.type, task.classes, objective=task.objective)
-    starting: dict[str, float] = {}
+    plain_task = TaskInfo(task.type, task.classes, objective=task.objective)
+    start_seconds: dict[str, float] = {}
     for family in families:
         began = time.monotonic()
-        family.fit(FitRequest(X, y, bare, seed=0, threads=1, rounds=1 if family.rounds else None))
-        took = time.monotonic() - began
-        starting[family.library] = starting.get(family.library, 0.0) + took
-    return starting
+        family.fit(
+            FitRequest(X, y, plain_task, seed=0, threads=1, rounds=1 if family.rounds else None)
+        )
+        seconds = time.monotonic() - began
+        start_seconds[family.library] = start_seconds.get(family.library, 0.0) + seconds
+    return start_seconds

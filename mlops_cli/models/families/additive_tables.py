@@ -1,8 +1,9 @@
-"""Additive models as tables: what each value of a feature adds to the score.
+"""Additive models as look-up tables: the contribution of each feature value to the score.
 
-Whatever a linear model was given of a feature (scaled, by quantiles, as splines, one-hot, or as
-smoothed log-odds), its part of the score is a function of that feature alone: a line, a broken
-line, or one number per category. As such it is scored without the library that fitted it.
+However a linear model encodes a feature (scaled, by quantiles, as splines, one-hot, or as smoothed
+log-odds), the feature's contribution to the score depends on that feature alone. It is a line, a
+piecewise linear function, or one number per category. So the model is scored without the library
+that fitted it.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ __all__ = ["Additive", "FeatureTable"]
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """What one feature adds.
+    """The contribution of one feature to the score.
 
     Attributes
     ----------
     missing
-        Where it is missing, (outputs,).
+        Contribution of a missing value, (outputs,).
     knots, values
-        Of a number: between knots (n,) the values (n, outputs) are joined by lines, outside they
-        go on as they end.
+        For a number: knots (n,) and their contributions (n, outputs), interpolated linearly
+        between the knots and constant outside.
     table
-        Of a category: by code, (codes + 1, outputs); the last is for all other codes.
+        For a category: contribution by code, (codes + 1, outputs); the last row is for all other
+        codes.
     """
 
     missing: Floats
@@ -40,20 +42,22 @@ class FeatureTable:
     table: Floats | None = None
 
     def of(self, column: Floats) -> Floats:
-        """What each row (n,) gets, (n, outputs)."""
+        """The contribution to the score of each row (n,), as (n, outputs)."""
         empty = np.isnan(column)
         if self.table is not None:
             last = len(self.table) - 1
             codes = np.where(empty | (column < 0) | (column > last), last, column).astype(np.intp)
-            found = self.table[codes]
+            contributions = self.table[codes]
         else:
-            assert self.knots is not None  # noqa: S101 - a number has them
+            assert self.knots is not None  # noqa: S101 - always set for numbers
             assert self.values is not None  # noqa: S101
-            found = np.column_stack([np.interp(column, self.knots, v) for v in self.values.T])
-        return np.where(empty[:, None], self.missing, found)
+            contributions = np.column_stack(
+                [np.interp(column, self.knots, v) for v in self.values.T]
+            )
+        return np.where(empty[:, None], self.missing, contributions)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The table as plain values, which ``from_json`` reads."""
         named = {
             "missing": self.missing,
             "knots": self.knots,
@@ -64,21 +68,21 @@ class FeatureTable:
 
     @classmethod
     def from_json(cls, tree: dict[str, Any], outputs: int) -> FeatureTable:
-        """From what ``to_json`` gave; ValueError where the shapes don't fit."""
+        """Build a table from the values of ``to_json``; ValueError if the shapes don't fit."""
         arrays = {name: np.array(value, dtype=np.float64) for name, value in tree.items()}
         part = cls(**arrays)
         if part.table is not None:
-            sound = part.table.ndim == 2 and part.table.shape[1] == outputs  # noqa: PLR2004
+            valid = part.table.ndim == 2 and part.table.shape[1] == outputs  # noqa: PLR2004
         else:
             knots, values = part.knots, part.values
-            sound = (
+            valid = (
                 knots is not None
                 and values is not None
                 and knots.ndim == 1
                 and len(knots) > 0
                 and values.shape == (len(knots), outputs)
             )
-        if not sound or part.missing.shape != (outputs,):
+        if not valid or part.missing.shape != (outputs,):
             msg = "a part of another shape"
             raise ValueError(msg)
         return part
@@ -86,7 +90,7 @@ class FeatureTable:
 
 @dataclass(frozen=True)
 class Additive:
-    """A base score (outputs,), and what each feature adds to it."""
+    """An additive model: a base score (outputs,) and one table per feature."""
 
     base: Floats
     parts: tuple[FeatureTable, ...]
@@ -97,17 +101,17 @@ class Additive:
             msg = f"a matrix of shape {X.shape} for {len(self.parts)} features"
             raise ValueError(msg)
         if len(X) == 1:
-            return self._alone(X)
+            return self._score_row(X)
         total = np.tile(self.base, (len(X), 1))
         for part, column in zip(self.parts, X.T, strict=True):
             total += part.of(column)
         return total
 
-    def _alone(self, row: Floats) -> Floats:
-        """The same sums in plain numbers: for one row, arrays take longer than the work."""
-        total = self._plain[0].copy()
+    def _score_row(self, row: Floats) -> Floats:
+        """The score of one row in plain Python numbers, which are faster than arrays here."""
+        total = self._plain_tables[0].copy()
         for value, (missing, knots, values, table) in zip(
-            row[0].tolist(), self._plain[1], strict=True
+            row[0].tolist(), self._plain_tables[1], strict=True
         ):
             if value != value:  # noqa: PLR0124 - missing
                 adds = missing
@@ -121,7 +125,7 @@ class Additive:
         return np.array([total])
 
     @cached_property
-    def _plain(self) -> tuple[list[float], list[tuple[Any, ...]]]:
+    def _plain_tables(self) -> tuple[list[float], list[tuple[Any, ...]]]:
         parts = [
             (
                 p.missing.tolist(),
@@ -134,15 +138,21 @@ class Additive:
         return self.base.tolist(), parts
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The model as plain values, which ``from_json`` reads."""
         return {"base": self.base.tolist(), "parts": [part.to_json() for part in self.parts]}
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> Additive:
-        """From what ``to_json`` gave; ValueError, KeyError or TypeError where it isn't that."""
+        """Build a model from the values of ``to_json``.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            If the values are malformed.
+        """
         base = np.array(tree["base"], dtype=np.float64)
         return cls(base, tuple(FeatureTable.from_json(part, len(base)) for part in tree["parts"]))
 
     def to_bytes(self, **more: Any) -> bytes:
-        """As a file of JSON, with further facts."""
+        """The model as a JSON file, with more top-level entries."""
         return json.dumps({**self.to_json(), **more}, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""What every model family offers: settings to search as data, fit, predict, files."""
+"""Interface of a model family: search space, fit, predict, and model files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mlops_cli.params.modelling import Dimension
 __all__ = ["Family", "FittedModel", "Setting", "steps_of_joint_trees", "steps_of_trees"]
 
 
-_SHOWN = 200
-"""Characters of a library's message."""
+_MESSAGE_LENGTH = 200
+"""Characters of a library's error message that are shown."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a family: where to search, and what the first trial takes."""
+    """One setting of a family: its search range, and its value in the first trial."""
 
     dimension: Dimension
     default: bool | int | float | str
@@ -34,11 +34,11 @@ class FittedModel(Protocol):
 
     @property
     def iterations(self) -> int | None:
-        """The best number of rounds (trees), or None where the family has none."""
+        """The best number of rounds (trees); None if the family has no rounds."""
 
     @property
     def importances(self) -> Floats:
-        """Per feature (features,), none negative, summing to 1 or all 0."""
+        """Feature importances (features,): non-negative, with sum 1 or all 0."""
 
     def predict(self, X: Floats) -> Floats:
         """Probabilities (rows, classes), or values (rows,) for regression."""
@@ -48,12 +48,12 @@ class FittedModel(Protocol):
 
 
 def steps_of_trees(settings: Settings, rounds: int | None, classes: int) -> float:
-    """``Family.steps`` of boosting with a tree a class; 0 where there are no rounds."""
+    """``Family.steps`` of boosting with one tree per class; 0 without rounds."""
     return steps_of_joint_trees(settings, rounds, classes) * (classes if classes > 2 else 1)  # noqa: PLR2004
 
 
 def steps_of_joint_trees(settings: Settings, rounds: int | None, classes: int) -> float:  # noqa: ARG001
-    """``Family.steps`` where one tree answers for all classes."""
+    """``Family.steps`` of models whose trees each predict all classes; 0 without rounds."""
     if not rounds:
         return 0.0
     depths = [float(settings[name]) for name in ("depth", "max_depth") if name in settings]
@@ -62,44 +62,45 @@ def steps_of_joint_trees(settings: Settings, rounds: int | None, classes: int) -
 
 @dataclass(frozen=True)
 class Family:
-    """A row of the table of families.
+    """A model family, such as ``lightgbm``.
 
     Attributes
     ----------
     space
-        What there is to search.
+        The search space: setting -> range and default.
     fitter
-        Its own fit, of a request with all settings; ``fit`` calls it.
+        The family's own fit of a request with all settings; ``fit`` calls it.
     reader
-        Builds its own model back, of no object that is not on our list. Whatever it raises of
-        damaged bytes, ``from_files`` turns into DataRefused.
+        Loads the family's own model, and builds only objects of an allowed type. ``from_files``
+        turns its exceptions for damaged bytes into DataRefused.
     portfolio
-        Settings to try after the defaults, the most promising first; each names what differs.
+        Settings to try after the defaults, the most promising first; each has only the settings
+        that differ from the defaults.
     rounds
-        The most rounds in a search; None where the family has none.
+        The maximum number of rounds in a search; None if the family has no rounds.
     needs
-        The package that fits and scores; None where every install has it.
+        The package that fits and scores; None if it is always installed.
     library
-        What its fit has to import, which takes time once in a process.
+        The library that a fit imports, which takes time once in a process.
     losses
-        What its fit can make small.
+        Losses that a fit can minimise.
     monotone
-        Losses with which it takes monotone constraints.
+        Losses with which monotone constraints are supported.
     milliseconds
-        About what one row costs, measured once with its defaults; the same on all machines, so
-        that what is chosen by it is, too.
+        Approximate time to predict one row, measured once with the defaults. It is the same on all
+        machines, so that choices based on it are, too.
     steps
-        Settings, rounds and classes -> how many nodes of trees (or their like) a row passes: how
-        simple a model is, and how soon it answers among many rows.
+        Settings, rounds and classes -> number of tree nodes (or similar steps) that a row passes.
+        It measures how simple a model is, and how fast it predicts many rows.
     copies
-        After a cross-validation a member of an ensemble is the mean of so many models of all rows,
-        each with a seed of its own; None: of the models of the folds, where a single fit is so
-        unsteady that fewer rows and more models are better.
+        After a cross-validation a member of an ensemble is the mean of this number of models of all
+        rows, each with its own seed. None: it is the mean of the fold models, for families whose
+        single fits vary so much that more models of fewer rows are better.
     opaque
-        Whether its library reads a file that we can't check before: a bundle of others with such a
-        model is tried in a child process first.
+        Whether its library reads a file that we can't check before. A bundle with such a model,
+        which may come from others, is loaded in a child process first.
     shortener
-        Own model, rounds -> the model as it was after so many; None where it can't say.
+        Model and rounds -> the model after this number of rounds; None if not supported.
     """
 
     name: str
@@ -123,25 +124,25 @@ class Family:
 
     @property
     def installed(self) -> bool:
-        """Whether its package is there; it is not imported."""
+        """Whether its package is installed; the package isn't imported."""
         return self.needs is None or importlib.util.find_spec(self.needs) is not None
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Setting -> what the first trial takes."""
+        """Setting -> its value in the first trial."""
         return {name: setting.default for name, setting in self.space.items()}
 
     def fit(self, request: FitRequest) -> FittedModel:
-        """Fit a model; a constant where all rows or all truths are alike.
+        """Fit a model, or a constant if all rows or all labels are equal.
 
-        Settings that the request doesn't give are the family's defaults.
+        Settings that are missing in the request take the family's defaults.
         """
         constant = only_constant(request.X, request.y, request.task, request.weight)
         settings = self.defaults | dict(request.settings)
         return constant or self.fitter(replace(request, settings=settings))
 
     def from_files(self, files: Mapping[str, bytes]) -> FittedModel:
-        """The model that ``to_files`` wrote.
+        """Load the model that ``to_files`` wrote.
 
         Raises
         ------
@@ -160,7 +161,7 @@ class Family:
         except (MlopsError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - libraries raise what they like of damaged bytes
-            reason = (str(error).splitlines() or [""])[0][:_SHOWN]
+            reason = (str(error).splitlines() or [""])[0][:_MESSAGE_LENGTH]
             raise DataRefused(
                 f"{', '.join(files) or 'nothing'} is not a model of the family {self.name} that "
                 f"can be read ({type(error).__name__}: {reason})",
@@ -168,23 +169,23 @@ class Family:
             ) from None
 
     def shortened(self, fitted: FittedModel, part: float) -> FittedModel:
-        """The model with about such a part of its rounds, the first ones; else as it is."""
+        """The model with about the first ``part`` of its rounds, or unchanged if not supported."""
         rounds = fitted.iterations
         if self.shortener is None or not rounds:
             return fitted
         return self.shortener(fitted, max(1, int(rounds * part)))
 
     def candidates(self) -> list[dict[str, Any]]:
-        """Whole settings to try first: the defaults, then the portfolio."""
-        return [self.defaults, *(self.defaults | dict(given) for given in self.portfolio)]
+        """Complete settings to try first: the defaults, then the portfolio."""
+        return [self.defaults, *(self.defaults | dict(settings) for settings in self.portfolio)]
 
     def unfit(self, task: TaskInfo) -> str | None:
-        """Why it cannot learn this, in a few words; None where it can."""
+        """Why the family doesn't support the task, in a few words; None if it does."""
         if task.type not in self.tasks:
             return f"is not for {task.type} tasks"
         if task.loss not in self.losses:
             return f"has no objective {task.objective}"
         if any(task.monotone) and task.loss not in self.monotone:
-            also = f" with the objective {task.objective}" if self.monotone else ""
-            return f"takes no monotone constraints{also}"
+            condition = f" with the objective {task.objective}" if self.monotone else ""
+            return f"takes no monotone constraints{condition}"
         return None

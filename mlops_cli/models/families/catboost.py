@@ -1,4 +1,4 @@
-"""CatBoost, deterministic on any number of threads, saved in its own binary format."""
+"""CatBoost family: deterministic on any number of threads, saved in its own binary format."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ __all__ = ["FAMILY"]
 
 _FILE, _FACTS = "model.cbm", "facts.json"
 _ROUNDS = 1000
-_LOOKS = 60
-_FEW = 64
-"""Up to so many rows, lists are faster than a table."""
+_EVALUATIONS = 60
+_FEW_ROWS = 64
+"""Up to this number of rows, lists are faster than a table."""
 _LARGEST = 3e38
-_COLUMNS = 200
-"""Columns from which on a level looks at so many of them only."""
-_BORDERS, _LEAST_BORDERS = 254, 32
-_LEVELS = 6
+_MAX_LEVEL_COLUMNS = 200
+"""Maximum number of columns that a level of a tree considers."""
+_BORDERS, _MIN_BORDERS = 254, 32
+_MAX_WIDE_DEPTH = 6
 _LOSSES = {"squared": "RMSE", "absolute": "MAE", "poisson": "Poisson", "quantile": "Quantile"}
 
 
 @dataclass(frozen=True)
 class _Catboost:
     content: bytes
-    """CatBoost's own format: what is scored is what is saved."""
+    """The model in CatBoost's own format, which is both scored and saved."""
     loss: str
     classes: int
     present: tuple[int, ...]
     categorical: tuple[int, ...]
     gains: tuple[float, ...]
-    """Importances are saved with the model, as CatBoost asks for the training data otherwise."""
+    """Importances, saved with the model as CatBoost needs the training data to compute them."""
 
     @cached_property
     def _model(self) -> Any:
@@ -60,7 +60,7 @@ class _Catboost:
 
     @property
     def importances(self) -> Floats:
-        """How much predictions change with a feature (CatBoost's PredictionValuesChange)."""
+        """Change of the predictions with each feature (CatBoost's PredictionValuesChange)."""
         return normalise(np.array(self.gains))
 
     def predict(self, X: Floats) -> Floats:
@@ -68,12 +68,12 @@ class _Catboost:
             raise ValueError(f"a matrix of shape {X.shape} for {len(self.gains)} features")
         if not len(X):
             return np.zeros((0, self.classes) if self.classes else 0)
-        if len(X) <= _FEW:
-            given, threads = _few(X.tobytes(), X.shape, self.categorical), 1
+        if len(X) <= _FEW_ROWS:
+            pool, threads = _small_pool(X.tobytes(), X.shape, self.categorical), 1
         else:
-            given, threads = _pool(X, self.categorical), cores(None, X)
-        found = self._model.predict(given, prediction_type="RawFormulaVal", thread_count=threads)
-        scores = np.asarray(found, dtype=np.float64).reshape(len(X), -1)
+            pool, threads = _pool(X, self.categorical), cores(None, X)
+        raw = self._model.predict(pool, prediction_type="RawFormulaVal", thread_count=threads)
+        scores = np.asarray(raw, dtype=np.float64).reshape(len(X), -1)
         return to_predictions(scores, self.loss, np.array(self.present), self.classes)
 
     def to_files(self) -> dict[str, bytes]:
@@ -88,17 +88,17 @@ class _Catboost:
 
 
 class _HeldOutMetric:
-    """Scores the running prediction; CatBoost takes it for a metric of its own."""
+    """Scores the running prediction; CatBoost calls it as a custom metric."""
 
     def __init__(self, rounds: Rounds, task: TaskInfo, present: npt.NDArray[np.int64]) -> None:
         self.rounds, self._task, self._present = rounds, task, present
-        self._every = max(1, rounds.total // _LOOKS)
+        self._interval = max(1, rounds.total // _EVALUATIONS)
         self._calls = 0
         self.over = False
         self.pruned: Pruned | None = None
 
     def __deepcopy__(self, _: dict[int, Any]) -> _HeldOutMetric:
-        # CatBoost copies its parameters; the fit needs the metric that CatBoost calls.
+        # CatBoost copies its parameters, but the fit needs the instance that CatBoost calls.
         return self
 
     def is_max_optimal(self) -> bool:
@@ -109,10 +109,10 @@ class _HeldOutMetric:
 
     def evaluate(self, scores: Any, target: Any, weight: Any) -> tuple[float, float]:  # noqa: ARG002
         self._calls += 1
-        # Called for the training rows, then for those held out.
+        # Called for the training rows, then for the held-out rows.
         if self._calls % 2 == 0 and not self.over:
-            # Called after rounds 1, every + 1, 2 * every + 1, ... and the last.
-            done = min(self.rounds.total, (self._calls // 2 - 1) * self._every + 1)
+            # Called after rounds 1, interval + 1, 2 * interval + 1, ... and the last.
+            done = min(self.rounds.total, (self._calls // 2 - 1) * self._interval + 1)
             raw = np.column_stack([np.asarray(s, dtype=np.float64) for s in scores])
             task = self._task
             prediction = to_predictions(raw, task.loss, self._present, task.classes)
@@ -124,13 +124,13 @@ class _HeldOutMetric:
 
 
 class _StopCallback:
-    """Ends the fit when there is no reason to go on."""
+    """Ends the fit at early stopping, pruning or the deadline."""
 
     def __init__(self, metric: _HeldOutMetric | None, seconds: float | None) -> None:
-        self._metric, self._late = metric, deadline(seconds)
+        self._metric, self._is_late = metric, deadline(seconds)
 
     def after_iteration(self, info: Any) -> bool:  # noqa: ARG002
-        return not (self._late() or (self._metric is not None and self._metric.over))
+        return not (self._is_late() or (self._metric is not None and self._metric.over))
 
 
 def _fit(request: FitRequest) -> _Catboost:
@@ -139,26 +139,29 @@ def _fit(request: FitRequest) -> _Catboost:
     X, task, watch = request.X, request.task, request.watch
     total = request.rounds or _ROUNDS
     present, y = request.present_classes()
-    parameters = _parameters(request, len(present)) | _bounds(request.settings, X.shape[1])
+    parameters = _parameters(request, len(present)) | _limits(request.settings, X.shape[1])
     parameters |= {"iterations": total, "thread_count": cores(request.threads, X)}
     data = _pool(X, task.categorical, y, request.weight)
-    metric, more = None, {}
+    metric, options = None, {}
     if watch:
         metric = _HeldOutMetric(Rounds(watch, total), task, present)
         placeholder = np.resize(np.unique(y)[:50], len(watch.X))
-        more = {"eval_set": _pool(watch.X, task.categorical, placeholder), "use_best_model": False}
-        parameters |= {"eval_metric": metric, "metric_period": max(1, total // _LOOKS)}
+        options = {
+            "eval_set": _pool(watch.X, task.categorical, placeholder),
+            "use_best_model": False,
+        }
+        parameters |= {"eval_metric": metric, "metric_period": max(1, total // _EVALUATIONS)}
     model = catboost.CatBoost(parameters)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that Numba would be faster
-        model.fit(data, callbacks=[_StopCallback(metric, request.seconds)], **more)
+        warnings.simplefilter("ignore")  # a hint that Numba would be faster
+        model.fit(data, callbacks=[_StopCallback(metric, request.seconds)], **options)
     if metric is not None and metric.pruned is not None:
         raise metric.pruned
     if metric is not None:
         model.shrink(min(metric.rounds.best, model.tree_count_))
     gains = model.get_feature_importance(data, type="PredictionValuesChange")
     return _Catboost(
-        _bytes(model),
+        _canonical_bytes(model),
         task.loss,
         task.classes,
         tuple(present.tolist()),
@@ -173,7 +176,7 @@ def _shortened(fitted: _Catboost, rounds: int) -> _Catboost:
     model = catboost.CatBoost()
     model.load_model(blob=fitted.content)
     model.shrink(rounds)
-    return replace(fitted, content=_bytes(model))
+    return replace(fitted, content=_canonical_bytes(model))
 
 
 def _parameters(request: FitRequest, classes: int) -> dict[str, Any]:
@@ -181,12 +184,12 @@ def _parameters(request: FitRequest, classes: int) -> dict[str, Any]:
     loss = _LOSSES.get(task.loss, "MultiClass" if classes > 2 else "Logloss")  # noqa: PLR2004
     if task.loss == "quantile":
         loss += f":alpha={task.quantile}"
-    # Rare positives would need many rounds to get from a half to their share.
-    starts = {"boost_from_average": True} if loss not in ("MultiClass", "Poisson") else {}
-    bound = {"monotone_constraints": list(task.monotone)} if any(task.monotone) else {}
+    # Without it, rare positives would need many rounds to get from 0.5 to their share.
+    start = {"boost_from_average": True} if loss not in ("MultiClass", "Poisson") else {}
+    constraints = {"monotone_constraints": list(task.monotone)} if any(task.monotone) else {}
     return {
-        **starts,
-        **bound,
+        **start,
+        **constraints,
         "loss_function": loss,
         "learning_rate": float(settings["learning_rate"]),
         "depth": int(settings["depth"]),
@@ -203,15 +206,15 @@ def _parameters(request: FitRequest, classes: int) -> dict[str, Any]:
     }
 
 
-def _bounds(settings: Settings, columns: int) -> dict[str, Any]:
-    """What a tree's time grows with: of a wide table fewer columns, borders and levels."""
-    features, share = float(settings["features"]), min(1.0, _COLUMNS / columns)
+def _limits(settings: Settings, columns: int) -> dict[str, Any]:
+    """Limits of a tree's training time: fewer columns, borders and levels for wide tables."""
+    features, share = float(settings["features"]), min(1.0, _MAX_LEVEL_COLUMNS / columns)
     if share == 1.0:
         return {"colsample_bylevel": features}
     return {
         "colsample_bylevel": features * share,
-        "border_count": max(_LEAST_BORDERS, int(_BORDERS * share)),
-        "depth": min(int(settings["depth"]), _LEVELS),
+        "border_count": max(_MIN_BORDERS, int(_BORDERS * share)),
+        "depth": min(int(settings["depth"]), _MAX_WIDE_DEPTH),
     }
 
 
@@ -228,35 +231,38 @@ def _pool(
     if not categorical:
         return catboost.Pool(numbers, y, weight=weight)
     columns = pd.DataFrame(
-        {i: _codes(X[:, i]) if i in categorical else numbers[:, i] for i in range(X.shape[1])}
+        {
+            i: _category_codes(X[:, i]) if i in categorical else numbers[:, i]
+            for i in range(X.shape[1])
+        }
     )
     return catboost.Pool(columns, y, weight=weight, cat_features=list(categorical))
 
 
-def _codes(column: Floats) -> npt.NDArray[np.int64]:
-    """Category codes as whole numbers; missing is one of its own."""
+def _category_codes(column: Floats) -> npt.NDArray[np.int64]:
+    """Category codes as integers; missing has its own code."""
     return np.clip(np.nan_to_num(column, nan=-1.0), -1.0, 2.0**31).astype(np.int64)
 
 
 @lru_cache(maxsize=1)
-def _few(content: bytes, shape: tuple[int, int], categorical: tuple[int, ...]) -> Any:
-    """The pool of a few rows: what it costs is had once for all folds' models of a bundle."""
+def _small_pool(content: bytes, shape: tuple[int, int], categorical: tuple[int, ...]) -> Any:
+    """The pool of a few rows, cached so that a bundle's fold models share it."""
     import catboost
 
     X = np.frombuffer(content).reshape(shape)
-    return catboost.Pool(_lists(X, categorical), cat_features=list(categorical) or None)
+    return catboost.Pool(_to_lists(X, categorical), cat_features=list(categorical) or None)
 
 
-def _lists(X: Floats, categorical: tuple[int, ...]) -> list[list[Any]]:
+def _to_lists(X: Floats, categorical: tuple[int, ...]) -> list[list[Any]]:
     rows: list[list[Any]] = np.clip(X, -_LARGEST, _LARGEST).tolist()
-    for row, codes in zip(rows, _codes(X[:, categorical]).tolist(), strict=True):
+    for row, codes in zip(rows, _category_codes(X[:, categorical]).tolist(), strict=True):
         for i, code in zip(categorical, codes, strict=True):
             row[i] = code
     return rows
 
 
-def _bytes(model: Any) -> bytes:
-    """The model's file without what it says of its making: times, a random name, threads."""
+def _canonical_bytes(model: Any) -> bytes:
+    """The model's file without metadata of the training: times, a random name, threads."""
     facts = model.get_metadata()
     for key in list(facts.keys()):
         del facts[key]

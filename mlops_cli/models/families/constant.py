@@ -1,4 +1,4 @@
-"""The model where there is nothing to tell rows apart: one answer for all of them."""
+"""Constant model, for data in which all rows or all labels are equal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONSTANT = "constant.json"
 
 @dataclass(frozen=True)
 class Constant:
-    """Class shares, or a value, whatever the row."""
+    """Predicts the same class shares, or the same value, for every row."""
 
     answer: tuple[float, ...]
     features: int
@@ -29,7 +29,7 @@ class Constant:
 
     @property
     def importances(self) -> Floats:
-        """None has any."""
+        """Importances (features,): all 0."""
         return np.zeros(self.features)
 
     def predict(self, X: Floats) -> Floats:
@@ -39,18 +39,18 @@ class Constant:
         return np.tile(np.asarray(self.answer), (len(X), 1))
 
     def to_files(self) -> dict[str, bytes]:
-        """One file of JSON."""
+        """One JSON file: file name -> content."""
         tree = {"answer": self.answer, "features": self.features, "classes": self.classes}
         return {CONSTANT: json.dumps(tree).encode()}
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Constant:
-        """From what ``to_files`` gave.
+        """Load the model from the file of ``to_files``.
 
         Raises
         ------
         DataRefused
-            If it is something else.
+            If the file is malformed.
         """
         try:
             tree = json.loads(content)
@@ -66,31 +66,31 @@ class Constant:
 def only_constant(
     X: Floats, y: npt.NDArray[np.generic], task: TaskInfo, weight: Floats | None
 ) -> Constant | None:
-    """The constant model if all rows are alike, or all truths are; None where they aren't.
+    """The constant model if all rows or all labels are equal, else None.
 
-    Boosters answer such data with errors, each with another one.
+    Each booster library raises its own error for such data.
     """
-    if not (len(y) < 2 or (y[0] == y).all() or not _varies(X)):  # noqa: PLR2004 - one row is alike
+    if not (len(y) < 2 or (y[0] == y).all() or not _varies(X)):  # noqa: PLR2004 - a single row
         return None
     weight = np.ones(len(y)) if weight is None else weight
     if task.classes:
-        # One more row, shared by the classes: what the sample lacks is not impossible.
+        # Smoothing by one more row, shared by the classes: a class without rows is possible, too.
         counts = np.bincount(y.astype(np.intp), weights=weight, minlength=task.classes)
         answer = (counts + 1 / task.classes) / (counts.sum() + 1)
         return Constant(tuple(answer.tolist()), X.shape[1], task.classes)
     values = y.astype(np.float64)
     if task.loss in ("absolute", "quantile"):
         order = np.argsort(values, kind="stable")
-        below = np.cumsum(weight[order])
-        place = int(np.searchsorted(below, task.quantile * below[-1]))
-        centre = float(values[order][min(place, len(values) - 1)])
+        cumulative = np.cumsum(weight[order])
+        position = int(np.searchsorted(cumulative, task.quantile * cumulative[-1]))
+        centre = float(values[order][min(position, len(values) - 1)])
     else:
         centre = float((values * weight).sum() / weight.sum())
     return Constant((centre,), X.shape[1], 0)
 
 
 def _varies(X: Floats) -> bool:
-    """Whether any column has two values, missing being one."""
+    """Whether any column has two different values; missing counts as a value."""
     return any(
         not (np.isnan(column).all() if np.isnan(column[0]) else (column == column[0]).all())
         for column in X.T

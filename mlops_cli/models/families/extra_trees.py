@@ -1,4 +1,4 @@
-"""Extremely randomised trees (Geurts, Ernst and Wehenkel 2006): splits at random, then averaged."""
+"""Extra-trees (Geurts, Ernst and Wehenkel 2006): averages of trees with random splits."""
 
 from __future__ import annotations
 

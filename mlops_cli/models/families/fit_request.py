@@ -1,4 +1,4 @@
-"""What a model family is asked to fit."""
+"""Input of a model family's fit: rows, labels, task, settings and limits."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class Pruned(Exception):  # not an error: a decision to stop
 
 @dataclass(frozen=True)
 class WatchedRows:
-    """Data outside the fit, by which it may say how good it is and stop early.
+    """Held-out rows for early stopping and pruning of a fit.
 
     Parameters
     ----------
     X
         The matrix (rows, features) to predict.
     score
-        Prediction -> score, larger is better.
+        Prediction -> score; larger is better.
     report
-        Called with the step (1 to 10) and the score so far; may raise ``Pruned``.
+        Called with the step (1 to 10) and the best score so far; may raise ``Pruned``.
     patience
         Rounds without a better score after which to stop; None: never.
     seen
-        Gets the prediction of the model that the fit gives back, where the fit knows it already.
+        Receives the returned model's prediction for these rows, if the fit has computed it.
     """
 
     X: Floats
@@ -48,30 +48,30 @@ class WatchedRows:
 
 @dataclass(frozen=True)
 class FitRequest:
-    """Rows, task and settings of one fit, and its limits.
+    """Rows, task, settings and limits of one fit.
 
     Attributes
     ----------
     X
-        The matrix (rows, features); missing is NaN.
+        The matrix (rows, features); NaN means missing.
     y
         Class codes or values (rows,).
     task
-        What is learnt.
+        The task to learn.
     settings
-        Of the family, by name; those left out take its defaults.
+        Settings of the family by name; missing settings take the family's defaults.
     seed
-        Of every random choice.
+        Seed of every random choice.
     weight
-        How much each row counts (rows,); None: all the same.
+        Weight of each row (rows,); None: all rows count the same.
     watch
-        Held-out rows by which the fit stops early; None: it doesn't.
+        Held-out rows for early stopping; None: no early stopping.
     rounds
-        The exact number of rounds without a watch, and the most with one; None: the family's.
+        The number of rounds without ``watch``, or the maximum with it; None: the family's.
     seconds
-        After so many no further rounds are begun; None: no limit.
+        Time after which no further round is started; None: no limit.
     threads
-        How many the fit may use; None: as many as pay off. It changes the speed, never the result.
+        Number of threads; None: as many as pay off. It changes the speed, never the result.
     """
 
     X: Floats
@@ -89,7 +89,7 @@ class FitRequest:
     def present_classes(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
         """Codes of the classes in ``y``, ascending, and ``y`` as positions among them.
 
-        For regression there are none, and ``y`` is as it is.
+        For regression there are no codes, and ``y`` is unchanged.
         """
         if not self.task.classes:
             return np.zeros(0, dtype=np.int64), self.y

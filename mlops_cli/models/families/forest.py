@@ -1,4 +1,4 @@
-"""Random forests: averages over bounded trees (Breiman 2001)."""
+"""Random forests (Breiman 2001) with a bounded number of rows and leaves per tree."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["FAMILY", "forest_family"]
 
 _FILE = "model.skops"
 _TREES = 50
-_MOST_TREES = 125
+_MAX_TREES = 125
 _ROWS_PER_TREE = 20_000
-"""Each tree sees a bootstrap of at most so many rows: time stays bounded as rows grow."""
-_BYTES = 16_000_000
-"""A model file stays below about this: leaves are bounded accordingly."""
-_BLOCK = 4096
+"""Maximum size of a tree's bootstrap sample, so that time stays bounded as rows grow."""
+_MAX_BYTES = 16_000_000
+"""Approximate maximum size of a model file; it limits the number of leaves."""
+_BLOCK_ROWS = 4096
 _LEAF = -1
 _LARGEST = 1e30
-"""Trees compare in float32."""
+"""Numbers are clipped to this, as trees compare in float32."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Forest:
         return normalise(np.nan_to_num(np.asarray(self.forest.feature_importances_)))
 
     def predict(self, X: Floats) -> Floats:
-        total = _sum(self.forest.estimators_, X, threads=None)
+        total = _sum_predictions(self.forest.estimators_, X, threads=None)
         return self._finish(total, len(self.forest.estimators_))
 
     def _finish(self, total: Floats, trees: int) -> Floats:
@@ -66,42 +66,44 @@ class _Forest:
 
 def _fit(request: FitRequest, kind: str) -> _Forest:
     watch = request.watch
-    total, late = request.rounds or _TREES, deadline(request.seconds)
-    forest = _new(kind, request)
+    total, is_late = request.rounds or _TREES, deadline(request.seconds)
+    forest = _new_forest(kind, request)
     model = _Forest(forest, request.task.classes)
     X = np.clip(request.X, -_LARGEST, _LARGEST)
     rounds = Rounds(watch, total, cuts=False) if watch else None
-    seen: Floats | float = 0.0
+    prediction_sum: Floats | float = 0.0
     done = 0
-    # Grown in parts, a forest has the same trees as one grown at once.
+    # A forest that is grown in parts has the same trees as one that is grown at once.
     part = total if watch is None and request.seconds is None else max(1, -(-total // STEPS))
-    while done < total and not (done and late()):
+    while done < total and not (done and is_late()):
         grown = min(total, done + part)
         forest.set_params(n_estimators=grown)
-        # Its threads each change the process's warning filters, and put them back in any order.
+        # Each of its threads changes and restores the process's warning filters, in any order.
         with warnings.catch_warnings():
             forest.fit(X, request.y, sample_weight=request.weight)
         if watch and rounds:
-            seen = seen + _sum(forest.estimators_[done:], watch.X, request.threads)
-            # More trees are never worse but by chance: told for pruning, not for stopping.
-            rounds.see(grown, model._finish(np.asarray(seen), grown))  # noqa: SLF001
+            prediction_sum = prediction_sum + _sum_predictions(
+                forest.estimators_[done:], watch.X, request.threads
+            )
+            # More trees are worse only by chance: the score is for pruning, not early stopping.
+            rounds.see(grown, model._finish(np.asarray(prediction_sum), grown))  # noqa: SLF001
         done = grown
     forest.set_params(n_jobs=None, warm_start=False)
     return model
 
 
-def _new(kind: str, request: FitRequest) -> Any:
+def _new_forest(kind: str, request: FitRequest) -> Any:
     from sklearn import ensemble
 
     task, settings, rows = request.task, request.settings, len(request.X)
     criterion = {"poisson": {"criterion": "poisson"}}.get(task.loss, {})
-    # Extra trees are better off with all rows (TabArena), as long as these are few.
+    # Extra trees are better without a bootstrap (TabArena), as long as rows are few.
     bootstrap = kind == "RandomForest" or rows > _ROWS_PER_TREE
     role = "Regressor" if task.type == "regression" else "Classifier"
-    most_leaves = _BYTES // (_MOST_TREES * 2 * (64 + 8 * max(1, task.classes)))
+    max_leaves = _MAX_BYTES // (_MAX_TREES * 2 * (64 + 8 * max(1, task.classes)))
     return getattr(ensemble, kind + role)(
         n_estimators=1,
-        max_leaf_nodes=max(2, min(int(settings["max_leaves"]), most_leaves)),
+        max_leaf_nodes=max(2, min(int(settings["max_leaves"]), max_leaves)),
         min_samples_leaf=int(settings["min_leaf"]),
         max_features=float(settings["features"]),
         bootstrap=bootstrap,
@@ -113,22 +115,22 @@ def _new(kind: str, request: FitRequest) -> Any:
     )
 
 
-def _sum(trees: Sequence[Any], X: Floats, threads: int | None) -> Floats:
-    """Sum of the trees' predictions (rows, outputs), always added up in the trees' order.
+def _sum_predictions(trees: Sequence[Any], X: Floats, threads: int | None) -> Floats:
+    """Sum of the trees' predictions (rows, outputs), always added in the order of the trees.
 
-    scikit-learn's own sum is in the order in which its threads end.
+    scikit-learn itself adds them in the order in which its threads finish.
     """
-    narrow = np.clip(X, -_LARGEST, _LARGEST).astype(np.float32)
+    clipped = np.clip(X, -_LARGEST, _LARGEST).astype(np.float32)
 
     def block(start: int) -> Floats:
-        rows = narrow[start : start + _BLOCK]
+        rows = clipped[start : start + _BLOCK_ROWS]
         total = 0.0
         for tree in trees:
             values = tree.tree_.predict(rows)
             total = total + values.reshape(len(rows), -1)
         return np.asarray(total, dtype=np.float64)
 
-    starts = range(0, max(1, len(narrow)), _BLOCK)
+    starts = range(0, max(1, len(clipped)), _BLOCK_ROWS)
     if len(starts) == 1:
         return block(0)
     with ThreadPoolExecutor(cores(threads, X)) as pool:
@@ -143,12 +145,12 @@ def _from_files(files: Mapping[str, bytes]) -> _Forest:
     for estimator in forest.estimators_:
         tree = estimator.tree_
         left, right = tree.children_left, tree.children_right
-        # scikit-learn takes a node for a leaf by this very number.
+        # scikit-learn recognises leaves by this number.
         leaf = left == _LEAF
         check_tree(left, right, tree.feature, leaf, int(forest.n_features_in_))
         shape = (tree.n_features, tree.n_outputs, tree.max_n_classes)
-        sound = shape == (forest.n_features_in_, 1, outputs)
-        if not sound or tree.value.shape != (len(left), 1, outputs):
+        valid = shape == (forest.n_features_in_, 1, outputs)
+        if not valid or tree.value.shape != (len(left), 1, outputs):
             raise DataRefused(
                 f"{_FILE} has a tree of {tree.value.shape} values for {outputs} outputs",
                 "Fetch the model again, or train it anew.",
@@ -159,7 +161,7 @@ def _from_files(files: Mapping[str, bytes]) -> _Forest:
 def forest_family(
     name: str, kind: str, space: Mapping[str, Setting], portfolio: tuple[Mapping[str, Any], ...]
 ) -> Family:
-    """A family of scikit-learn's forests; ``kind`` is RandomForest or ExtraTrees."""
+    """Build a family of scikit-learn forests; ``kind`` is RandomForest or ExtraTrees."""
     return Family(
         name=name,
         space=space,

@@ -1,4 +1,4 @@
-"""LightGBM, deterministic on any number of threads, saved and scored in its own text format."""
+"""LightGBM family: deterministic on any number of threads, saved and scored as its own text."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = ["FAMILY"]
 
 _FILE = "model.txt"
 _ROUNDS = 1000
-_LOOKS = 100
-"""How often the score is taken: at each of so many parts of the rounds."""
+_EVALUATIONS = 100
+"""Number of evaluations on held-out rows, evenly spaced over the rounds."""
 _OBJECTIVES = {
     "squared": "regression",
     "absolute": "regression_l1",
@@ -38,7 +38,7 @@ _OBJECTIVES = {
 @dataclass(frozen=True)
 class _Lightgbm:
     text: str
-    """LightGBM's own format: what is scored is what is saved."""
+    """The model in LightGBM's own format, which is both scored and saved."""
     classes: int
 
     @cached_property
@@ -51,11 +51,11 @@ class _Lightgbm:
 
     @property
     def importances(self) -> Floats:
-        """Gain of the splits, summed by feature."""
+        """Gain of the splits, summed per feature."""
         return normalise(np.maximum(self._predictor.gains(), 0.0))
 
     def predict(self, X: Floats) -> Floats:
-        return _as_promised(self._predictor.predict(X), self.classes)
+        return _to_probabilities(self._predictor.predict(X), self.classes)
 
     def to_files(self) -> dict[str, bytes]:
         return {_FILE: self.text.encode()}
@@ -64,7 +64,7 @@ class _Lightgbm:
 def _fit(request: FitRequest) -> _Lightgbm:
     lightgbm = package()
     task, watch = request.task, request.watch
-    total, late = request.rounds or _ROUNDS, deadline(request.seconds)
+    total, is_late = request.rounds or _ROUNDS, deadline(request.seconds)
     parameters = _parameters(request)
     data = lightgbm.Dataset(
         request.X,
@@ -81,38 +81,38 @@ def _fit(request: FitRequest) -> _Lightgbm:
         placeholder = np.zeros(len(watch.X))
         held_out = lightgbm.Dataset(watch.X, placeholder, reference=data, params=parameters)
         booster.add_valid(held_out, "validation")
-    every = max(1, total // _LOOKS)
+    interval = max(1, total // _EVALUATIONS)
     for done in range(1, total + 1):
-        exhausted = booster.update() or late()
-        look = done % every == 0 or done == total or exhausted
-        if rounds and look and rounds.see(done, _held_out_prediction(booster, task.classes)):
+        exhausted = booster.update() or is_late()
+        evaluate = done % interval == 0 or done == total or exhausted
+        if rounds and evaluate and rounds.see(done, _held_out_prediction(booster, task.classes)):
             break
         if exhausted:
             break
     best = rounds.best if rounds else booster.current_iteration()
-    return _saved(booster, min(best, booster.current_iteration()) or 1, task.classes)
+    return _to_model(booster, min(best, booster.current_iteration()) or 1, task.classes)
 
 
-def _saved(booster: lightgbm.Booster, rounds: int, classes: int) -> _Lightgbm:
+def _to_model(booster: lightgbm.Booster, rounds: int, classes: int) -> _Lightgbm:
     text = booster.model_to_string(num_iteration=rounds)
-    # The number of threads is no part of the model.
+    # The same model shall have the same bytes on any number of threads.
     return _Lightgbm(re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", text), classes)
 
 
 def _shortened(fitted: _Lightgbm, rounds: int) -> _Lightgbm:
-    return _saved(package().Booster(model_str=fitted.text), rounds, fitted.classes)
+    return _to_model(package().Booster(model_str=fitted.text), rounds, fitted.classes)
 
 
 def _parameters(request: FitRequest) -> dict[str, Any]:
     task, settings = request.task, request.settings
-    more: dict[str, Any] = {"num_class": task.classes} if task.type == "multiclass" else {}
+    options: dict[str, Any] = {"num_class": task.classes} if task.type == "multiclass" else {}
     if task.loss == "quantile":
-        more["alpha"] = task.quantile
+        options["alpha"] = task.quantile
     if any(task.monotone):
-        more["monotone_constraints"] = list(task.monotone)
+        options["monotone_constraints"] = list(task.monotone)
     return {
         "objective": _OBJECTIVES.get(task.loss, task.type),
-        **more,
+        **options,
         "metric": "None",
         "learning_rate": float(settings["learning_rate"]),
         "num_leaves": int(settings["max_leaves"]),
@@ -132,19 +132,19 @@ def _parameters(request: FitRequest) -> dict[str, Any]:
 
 
 def _held_out_prediction(booster: lightgbm.Booster, classes: int) -> Floats:
-    """The running prediction on the watched rows: LightGBM keeps it, so it costs no trees."""
-    seen: list[Floats] = []
+    """The running prediction for the held-out rows; LightGBM caches it, so no tree runs twice."""
+    predictions: list[Floats] = []
 
     def catch(prediction: Floats, _: Any) -> tuple[str, float, bool]:
-        seen.append(np.array(prediction, dtype=np.float64))
+        predictions.append(np.array(prediction, dtype=np.float64))
         return "seen", 0.0, True
 
     booster.eval_valid(catch)
-    return _as_promised(seen[0], classes)
+    return _to_probabilities(predictions[0], classes)
 
 
-def _as_promised(prediction: Floats, classes: int) -> Floats:
-    """LightGBM gives a binary task one column."""
+def _to_probabilities(prediction: Floats, classes: int) -> Floats:
+    """Two columns for a binary task, for which LightGBM predicts one."""
     if classes == 2 and prediction.ndim == 1:  # noqa: PLR2004
         return two_columns(prediction)
     return prediction

@@ -1,8 +1,8 @@
-"""LightGBM without what its Python package imports but training and scoring don't need.
+"""LightGBM scoring with its C library, and a lighter import of its Python package.
 
-Scoring goes by the C library: the package imports scikit-learn, pandas and SciPy, more than a
-second and 100 MB that a service and a register stage have no use for. Its C API is documented and
-stable: https://lightgbm.readthedocs.io/en/stable/C-API.html
+The package imports scikit-learn, pandas and SciPy, which take more than a second and 100 MB. A
+service and the register stage don't need them, so they score with the C library. Its C API is
+documented and stable: https://lightgbm.readthedocs.io/en/stable/C-API.html
 """
 
 from __future__ import annotations
@@ -42,44 +42,44 @@ _NORMAL, _CONTRIBUTIONS = 0, 3
 _FROM_FIRST, _TO_LAST = ctypes.c_int(0), ctypes.c_int(-1)
 _BY_GAIN = ctypes.c_int(1)
 _SILENT = b"verbosity=-1"
-_ALONE = b"verbosity=-1 num_threads=1"
-_BESIDE = 400
-"""From so many rows on two threads of ours, each with one of LightGBM's, take half of them each."""
-_NOT_NEEDED = ("sklearn", "pandas", "matplotlib", "dask")
-_IMPORTING = threading.Lock()
+_SINGLE_THREAD = b"verbosity=-1 num_threads=1"
+_MIN_SPLIT_ROWS = 400
+"""From this number of rows, two threads of ours predict half each, on one LightGBM thread each."""
+_UNNEEDED = ("sklearn", "pandas", "matplotlib", "dask")
+_IMPORT_LOCK = threading.Lock()
 
 
 def package() -> ModuleType:
     """LightGBM's Python package, imported without the libraries that only its wrappers need.
 
-    It imports scikit-learn, SciPy's statistics and pandas if they are installed: a second in a
-    process that has none of them.
+    If scikit-learn, SciPy's statistics and pandas are installed, the package imports them, which
+    takes a second in a process that hasn't loaded them.
     """
-    with _IMPORTING:
+    with _IMPORT_LOCK:
         if "lightgbm" not in sys.modules:
-            missing = _Missing()
-            sys.meta_path.insert(0, missing)
+            finder = _UnneededFinder()
+            sys.meta_path.insert(0, finder)
             try:
                 importlib.import_module("lightgbm")
             finally:
-                sys.meta_path.remove(missing)
+                sys.meta_path.remove(finder)
     return importlib.import_module("lightgbm")
 
 
-class _Missing(MetaPathFinder):
-    """Finds no library that isn't needed, in the thread that made it: others may import them."""
+class _UnneededFinder(MetaPathFinder):
+    """Import hook that hides unneeded libraries, only from the thread that created it."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
 
     def find_spec(self, fullname: str, *_: object) -> None:
-        """Refuse a library that isn't needed; the next finder looks for any other."""
-        if fullname in _NOT_NEEDED and threading.get_ident() == self._thread:
+        """Refuse unneeded libraries; the next finder looks for all others."""
+        if fullname in _UNNEEDED and threading.get_ident() == self._thread:
             raise ModuleNotFoundError(f"{fullname} isn't needed", name=fullname)
 
 
 class BoosterPredictor:
-    """A booster that was read from LightGBM's text format.
+    """A booster loaded from LightGBM's text format.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class BoosterPredictor:
     Raises
     ------
     NativeLibraryError
-        If it isn't one.
+        If ``text`` is no model.
     """
 
     def __init__(self, text: str) -> None:
@@ -108,7 +108,7 @@ class BoosterPredictor:
         self.iterations = rounds.value
         self.features = _LIBRARY.number("LGBM_BoosterGetNumFeature", self._handle)
         self.outputs = _LIBRARY.number("LGBM_BoosterGetNumClasses", self._handle)
-        # A row alone is scored with all settings read beforehand.
+        # Single rows are scored with settings that are parsed once, here.
         self._row = ctypes.c_void_p()
         _LIBRARY.call(
             "LGBM_BoosterPredictForMatSingleRowFastInit",
@@ -118,13 +118,13 @@ class BoosterPredictor:
             _TO_LAST,
             ctypes.c_int(_DOUBLES),
             ctypes.c_int32(self.features),
-            ctypes.c_char_p(_ALONE),
+            ctypes.c_char_p(_SINGLE_THREAD),
             ctypes.byref(self._row),
         )
         weakref.finalize(self, _LIBRARY.functions.LGBM_FastConfigFree, self._row)
 
     def predict(self, X: Floats) -> Floats:
-        """Of (rows, features): (rows,), or (rows, classes) where there are several outputs."""
+        """Predict (rows, features) as (rows,), or as (rows, classes) with several outputs."""
         rows = as_rows(X, self.features)
         if len(rows) == 1:
             scores = self._predict_row(rows)
@@ -135,14 +135,14 @@ class BoosterPredictor:
     def contributions(self, X: Floats) -> Floats:
         """Tree SHAP values (Lundberg et al. 2020), (rows, outputs, features + 1).
 
-        The last of each is the expected value; they sum to the raw score.
+        The last value per row and output is the expected value. The values sum to the raw score.
         """
         width = self.features + 1
         values = self._predict(as_rows(X, self.features), _CONTRIBUTIONS, self.outputs * width)
         return values.reshape(len(X), self.outputs, width)
 
     def gains(self) -> Floats:
-        """Gain of the splits, summed by feature."""
+        """Gain of the splits, summed per feature."""
         gains = np.empty(self.features)
         _LIBRARY.call(
             "LGBM_BoosterFeatureImportance", self._handle, _TO_LAST, _BY_GAIN, _address(gains)
@@ -160,18 +160,22 @@ class BoosterPredictor:
         )
         return scores
 
-    def _predict(self, rows: Floats, what: int, width: int) -> Floats:
+    def _predict(self, rows: Floats, kind: int, width: int) -> Floats:
         result = np.empty((len(rows), width))
-        half = len(rows) // 2 if _BESIDE <= len(rows) <= FEW_ROWS and available_cores() > 1 else 0
+        half = (
+            len(rows) // 2
+            if _MIN_SPLIT_ROWS <= len(rows) <= FEW_ROWS and available_cores() > 1
+            else 0
+        )
         if half:
-            other = _beside().submit(self._fill, result[half:], rows[half:], what)
-            self._fill(result[:half], rows[:half], what)
-            other.result()
+            second_half = _second_thread().submit(self._fill, result[half:], rows[half:], kind)
+            self._fill(result[:half], rows[:half], kind)
+            second_half.result()
         elif len(rows):
-            self._fill(result, rows, what)
+            self._fill(result, rows, kind)
         return result
 
-    def _fill(self, result: Floats, rows: Floats, what: int) -> None:
+    def _fill(self, result: Floats, rows: Floats, kind: int) -> None:
         length = ctypes.c_int64()
         _LIBRARY.call(
             "LGBM_BoosterPredictForMat",
@@ -181,19 +185,19 @@ class BoosterPredictor:
             ctypes.c_int32(len(rows)),
             ctypes.c_int32(self.features),
             ctypes.c_int(_ROW_MAJOR),
-            ctypes.c_int(what),
+            ctypes.c_int(kind),
             _FROM_FIRST,
             _TO_LAST,
-            # LightGBM has one number of threads for the whole process: were it changed beside a
-            # fit in another thread, that fit would write past its buffers.
-            ctypes.c_char_p(_ALONE if len(rows) <= FEW_ROWS else _SILENT),
+            # LightGBM has one thread count for the whole process. If it changed during a fit in
+            # another thread, that fit would write past its buffers.
+            ctypes.c_char_p(_SINGLE_THREAD if len(rows) <= FEW_ROWS else _SILENT),
             ctypes.byref(length),
             _address(result),
         )
 
 
 @cache
-def _beside() -> ThreadPoolExecutor:
+def _second_thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="lightgbm")
 
 

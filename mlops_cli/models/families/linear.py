@@ -1,4 +1,4 @@
-"""Regularised linear models: logistic, ridge or Poisson regression, scored as additive tables."""
+"""Linear family: logistic, ridge or Poisson regression, scored as an additive model."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ __all__ = ["FAMILY"]
 
 _FILE = "model.json"
 _ONE_HOT_COLUMNS = 300
-"""All category features together become about so many columns; rarer categories share one."""
+"""Approximate number of one-hot columns of all features; rarer categories share a column."""
 _DENSE_NEWTON_COLUMNS = 500
-_CELLS = 20_000_000
-"""Rows are drawn so that the columns made of them have at most so many cells: 160 MB."""
+_MAX_CELLS = 20_000_000
+"""Maximum cells (rows times columns) of the training matrix, 160 MB; more rows are subsampled."""
 _FOLDS = 5
 
 
@@ -41,14 +41,14 @@ class _Linear:
     loss: str
     classes: int
     present: tuple[int, ...]
-    """Codes of the classes that the fit saw."""
+    """Codes of the classes in the training rows."""
     weights: tuple[float, ...]
 
     iterations: int | None = None
 
     @property
     def importances(self) -> Floats:
-        """How much each feature's part of the score varies over the training rows."""
+        """Standard deviation of each feature's contribution over the training rows."""
         return normalise(np.array(self.weights))
 
     def predict(self, X: Floats) -> Floats:
@@ -71,38 +71,43 @@ def _fit(request: FitRequest) -> _Linear:
     codes, y = request.present_classes()
     present = tuple(codes.tolist())
     rng = np.random.default_rng(request.seed)
-    rows = _drawn(len(X), X.shape[1], task, settings, rng)
+    rows = _sample_rows(len(X), X.shape[1], task, settings, rng)
     if rows is not None:
         X, y = X[rows], y[rows]
         weight = None if weight is None else weight[rows]
-    columns = _columns(X, y, task, settings, weight, rng)
-    wide = np.hstack([c.made for c in columns])
-    # BLAS splits sums by the number of threads, and so rounds otherwise with another number.
+    columns = _make_columns(X, y, task, settings, weight, rng)
+    design = np.hstack([c.made for c in columns])
+    # BLAS splits sums by the number of threads, so rounding depends on that number.
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a fit that isn't quite converged is judged by its score
-        model = _model(task, len(present), settings, wide, weight, request.seed)
-        model.fit(wide, y, sample_weight=weight)
+        warnings.simplefilter("ignore")  # a fit that hasn't quite converged shows in its score
+        model = _new_model(task, len(present), settings, design, weight, request.seed)
+        model.fit(design, y, sample_weight=weight)
     coefficients = np.atleast_2d(model.coef_).T
     ends = np.cumsum([c.made.shape[1] for c in columns])
-    each = np.split(coefficients, ends[:-1])
-    parts = tuple(c.part(weights) for c, weights in zip(columns, each, strict=True))
-    varies = tuple(
+    column_weights = np.split(coefficients, ends[:-1])
+    parts = tuple(c.part(weights) for c, weights in zip(columns, column_weights, strict=True))
+    deviations = tuple(
         float((c.made @ weights).std(axis=0).sum())
-        for c, weights in zip(columns, each, strict=True)
+        for c, weights in zip(columns, column_weights, strict=True)
     )
     base = np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64))
-    return _Linear(Additive(base, parts), task.loss, task.classes, present, varies)
+    return _Linear(Additive(base, parts), task.loss, task.classes, present, deviations)
 
 
-def _model(
-    task: TaskInfo, classes: int, settings: Settings, wide: Floats, weight: Floats | None, seed: int
+def _new_model(
+    task: TaskInfo,
+    classes: int,
+    settings: Settings,
+    design: Floats,
+    weight: Floats | None,
+    seed: int,
 ) -> Any:
     from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 
     penalty = float(settings["penalty"])
-    newton = wide.shape[1] <= _DENSE_NEWTON_COLUMNS
+    newton = design.shape[1] <= _DENSE_NEWTON_COLUMNS
     if task.loss == "poisson":
-        total = len(wide) if weight is None else float(weight.sum())
+        total = len(design) if weight is None else float(weight.sum())
         solver = "newton-cholesky" if newton else "lbfgs"
         return PoissonRegressor(alpha=penalty / total, solver=solver, max_iter=200)
     if not task.classes:
@@ -116,18 +121,18 @@ def _model(
     )
 
 
-def _drawn(
+def _sample_rows(
     rows: int, width: int, task: TaskInfo, settings: Settings, rng: np.random.Generator
 ) -> npt.NDArray[np.intp] | None:
-    """Rows to learn from, in their order; None: all."""
+    """Positions of the training rows, ascending; None: all rows."""
     numbers = width - len(task.categorical)
-    made = numbers * (10 if settings["scale"] == "spline" else 2)
-    made += min(_ONE_HOT_COLUMNS, 64 * len(task.categorical))
-    most = max(1_000, _CELLS // max(1, made))
-    return None if rows <= most else np.sort(rng.choice(rows, most, replace=False))
+    columns = numbers * (10 if settings["scale"] == "spline" else 2)
+    columns += min(_ONE_HOT_COLUMNS, 64 * len(task.categorical))
+    max_rows = max(1_000, _MAX_CELLS // max(1, columns))
+    return None if rows <= max_rows else np.sort(rng.choice(rows, max_rows, replace=False))
 
 
-def _columns(
+def _make_columns(
     X: Floats,
     y: npt.NDArray[Any],
     task: TaskInfo,
@@ -135,11 +140,11 @@ def _columns(
     weight: Floats | None,
     rng: np.random.Generator,
 ) -> list[LinearColumns]:
-    most = max(5, min(64, _ONE_HOT_COLUMNS // max(1, len(task.categorical))))
-    encoded = TargetEncoding.of(y, weight, task) if settings["categories"] == "target" else None
+    max_categories = max(5, min(64, _ONE_HOT_COLUMNS // max(1, len(task.categorical))))
+    encoding = TargetEncoding.of(y, weight, task) if settings["categories"] == "target" else None
     folds = rng.permutation(len(X)) % _FOLDS
     return [
-        category_columns(column, most, encoded, folds)
+        category_columns(column, max_categories, encoding, folds)
         if i in task.categorical
         else number_columns(column, settings["scale"])
         for i, column in enumerate(X.T)

@@ -1,4 +1,4 @@
-"""The columns that a linear model learns from, and how its coefficients become tables."""
+"""Design-matrix columns of a linear model, and their coefficients as additive tables."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ __all__ = ["LinearColumns", "TargetEncoding", "category_columns", "number_column
 _QUANTILES = 100
 _KNOTS = 8
 _SMOOTHING = 20.0
-"""A category's mean counts as much as that of all after so many rows (m-estimate; Micci-Barreca
-2001)."""
+"""Number of rows at which a category's own mean and the overall mean weigh the same (m-estimate;
+Micci-Barreca 2001)."""
 _FOLDS = 5
 _LARGEST = 1e100
-"""Of numbers beyond this, sums and squares may not fit into a float."""
+"""Numbers are clipped to this, as sums and squares of larger ones may overflow a float."""
 _FEW_CATEGORIES = 10
-"""Up to so many are one-hot in any case."""
+"""Up to this number of categories, a feature is always one-hot encoded."""
 
 
 class LinearColumns(Protocol):
-    """Columns made of one feature."""
+    """The columns of the design matrix for one feature."""
 
     @property
     def made(self) -> Floats:
-        """Of the training rows, (n, columns)."""
+        """The columns for the training rows, (n, columns)."""
 
     def part(self, weights: Floats) -> FeatureTable:
-        """What the feature adds, from its columns' coefficients (columns, outputs)."""
+        """The feature's contribution to the score, from coefficients (columns, outputs)."""
 
 
 @dataclass(frozen=True)
 class _Number:
-    """Values of the columns at knots (knots, columns), and where the feature is missing."""
+    """Values of the columns at knots (knots, columns), and for a missing value (columns,)."""
 
     made: Floats
     knots: Floats
@@ -55,7 +55,7 @@ class _Number:
 
 @dataclass(frozen=True)
 class _Category:
-    """Values of the columns by code (codes + 1, columns), and where the feature is missing."""
+    """Values of the columns by code (codes + 1, columns), and for a missing value (columns,)."""
 
     made: Floats
     by_code: Floats
@@ -66,63 +66,65 @@ class _Category:
 
 
 def number_columns(column: Floats, scale: str) -> LinearColumns:
-    """A number (n,), scaled, with a column that says where it is missing.
+    """Scaled columns of a number (n,), with an indicator column if values are missing.
 
     Parameters
     ----------
+    column
+        The feature's values; NaN means missing.
     scale
-        ``standard``: less the mean, by the standard deviation. ``quantile``: as the normal
-        distribution has it at its rank. ``spline``: standard, and linear B-splines beside it.
+        ``standard``: subtract the mean and divide by the standard deviation. ``quantile``: the
+        normal quantile of the value's rank. ``spline``: as standard, plus linear B-splines.
     """
     empty = np.isnan(column)
     column = np.clip(column, -_LARGEST, _LARGEST)
-    known = column[~empty]
-    if not len(known):
-        known = np.zeros(1)
-    centre = float(np.median(known))
+    present = column[~empty]
+    if not len(present):
+        present = np.zeros(1)
+    centre = float(np.median(present))
     filled = np.where(empty, centre, column)
-    low, high = float(known.min()), float(known.max())
+    low, high = float(present.min()), float(present.max())
     mean, spread = float(filled.mean()), float(filled.std()) or 1.0
     if scale == "quantile":
-        steps = np.linspace(0.0, 1.0, min(_QUANTILES, len(known)) or 1)
-        knots, ranks = _distinct(np.quantile(known, steps), steps)
+        steps = np.linspace(0.0, 1.0, min(_QUANTILES, len(present)) or 1)
+        knots, ranks = _distinct(np.quantile(present, steps), steps)
         at_knots = np.array([[NormalDist().inv_cdf(min(max(r, 0.005), 0.995))] for r in ranks])
     elif scale == "spline":
-        knots, _ = _distinct(np.quantile(known, np.linspace(0.0, 1.0, _KNOTS)), np.zeros(_KNOTS))
+        knots, _ = _distinct(np.quantile(present, np.linspace(0.0, 1.0, _KNOTS)), np.zeros(_KNOTS))
         at_knots = np.column_stack([(knots - mean) / spread, np.eye(len(knots))])
     else:
-        # Far outside of what was seen the line ends, so that a wild value can't decide alone.
+        # The line is flat far outside the training range, so that an outlier can't dominate.
         knots = np.unique([low - (high - low), high + (high - low)])
         at_knots = (knots[:, None] - mean) / spread
-    made = np.column_stack([np.interp(filled, knots, values) for values in at_knots.T])
+    columns = np.column_stack([np.interp(filled, knots, values) for values in at_knots.T])
     at_missing = np.array([np.interp(centre, knots, values) for values in at_knots.T])
     if empty.any():
-        made = np.column_stack([made, empty])
+        columns = np.column_stack([columns, empty])
         at_knots = np.column_stack([at_knots, np.zeros(len(knots))])
         at_missing = np.append(at_missing, 1.0)
-    return _Number(made, knots, at_knots, at_missing)
+    return _Number(columns, knots, at_knots, at_missing)
 
 
 def _distinct(knots: Floats, ranks: Floats) -> tuple[Floats, Floats]:
-    """Each knot once, with the mean of its ranks."""
-    once, place = np.unique(knots, return_inverse=True)
-    return once, np.bincount(place, weights=ranks) / np.bincount(place)
+    """The distinct knots, each with the mean of its ranks."""
+    distinct, index = np.unique(knots, return_inverse=True)
+    return distinct, np.bincount(index, weights=ranks) / np.bincount(index)
 
 
 @dataclass(frozen=True)
 class TargetEncoding:
-    """What categories are replaced by: the truth as numbers (n, outputs), and each row's weight."""
+    """Target encoding of categories, from labels as numbers (n, outputs) and row weights (n,)."""
 
     truth: Floats
     weight: Floats
     odds: bool
-    """Whether the numbers are shares, whose log-odds are meant."""
+    """Whether the numbers are class indicators, so that means are encoded as log-odds."""
 
     @classmethod
     def of(
         cls, y: npt.NDArray[np.int64] | Floats, weight: Floats | None, task: TaskInfo
     ) -> TargetEncoding:
-        """From class codes from 0, or values."""
+        """Prepare the encoding of class codes, numbered from 0, or of values."""
         counts = np.ones(len(y)) if weight is None else weight
         if not task.classes:
             return cls(y.astype(np.float64)[:, None], counts, odds=False)
@@ -133,7 +135,7 @@ class TargetEncoding:
     def by_code(
         self, codes: npt.NDArray[np.intp], size: int, rows: npt.NDArray[np.bool_]
     ) -> Floats:
-        """Smoothed means (or their log-odds) by code (size, outputs), learnt from some rows."""
+        """Smoothed means (or their log-odds) by code (size, outputs), fitted on the given rows."""
         weight, truth = self.weight[rows], self.truth[rows]
         counts = np.bincount(codes[rows], weights=weight, minlength=size)[:, None]
         sums = np.column_stack(
@@ -150,15 +152,19 @@ class TargetEncoding:
 def category_columns(
     column: Floats, most: int, encoded: TargetEncoding | None, folds: npt.NDArray[np.intp]
 ) -> LinearColumns:
-    """A category (n,): one-hot, or with ``encoded`` and many codes by its smoothed mean.
+    """Columns of a category (n,): one-hot, or target-encoded if it has many codes.
 
     Parameters
     ----------
+    column
+        The feature's codes; NaN means missing.
     most
-        One-hot: so many codes have columns of their own; rarer and unseen ones share one.
+        One-hot: maximum number of codes with their own column; rarer and unseen codes share one.
+    encoded
+        The target encoding; None: one-hot.
     folds
-        Per row: the part of the rows that it belongs to. Its mean is learnt from the other parts:
-        learnt with it, the column would give the truth of rare categories away.
+        Fold of each row, (n,). Each fold's means are computed on the other folds, as the column
+        would otherwise leak the labels of rare categories.
     """
     empty = np.isnan(column)
     size = int(np.nanmax(column)) + 1 if not empty.all() else 0
@@ -166,22 +172,22 @@ def category_columns(
     if encoded is None or size <= _FEW_CATEGORIES:
         return _one_hot(codes, size, most)
     rows = np.ones(len(codes), dtype=bool)
-    whole = encoded.by_code(codes, size + 2, rows)
-    made = np.empty((len(codes), whole.shape[1]))
+    by_code = encoded.by_code(codes, size + 2, rows)
+    columns = np.empty((len(codes), by_code.shape[1]))
     for fold in range(_FOLDS):
-        inside = folds == fold
-        made[inside] = encoded.by_code(codes, size + 2, ~inside)[codes[inside]]
-    mean, spread = made.mean(axis=0), made.std(axis=0)
+        in_fold = folds == fold
+        columns[in_fold] = encoded.by_code(codes, size + 2, ~in_fold)[codes[in_fold]]
+    mean, spread = columns.mean(axis=0), columns.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
-    made, whole = (made - mean) / spread, (whole - mean) / spread
-    return _Category(made, whole[: size + 1], whole[size + 1])
+    columns, by_code = (columns - mean) / spread, (by_code - mean) / spread
+    return _Category(columns, by_code[: size + 1], by_code[size + 1])
 
 
 def _one_hot(codes: npt.NDArray[np.intp], size: int, most: int) -> LinearColumns:
     counts = np.bincount(codes, minlength=size + 2)
     frequent = np.argsort(-counts[:size], kind="stable")[:most]
-    place = np.full(size + 2, len(frequent))
-    place[frequent] = np.arange(len(frequent))
-    place[size + 1] = len(frequent) + 1
-    table = np.eye(len(frequent) + 2)[place]
+    column_of_code = np.full(size + 2, len(frequent))
+    column_of_code[frequent] = np.arange(len(frequent))
+    column_of_code[size + 1] = len(frequent) + 1
+    table = np.eye(len(frequent) + 2)[column_of_code]
     return _Category(table[codes], table[: size + 1], table[size + 1])

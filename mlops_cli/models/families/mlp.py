@@ -1,8 +1,8 @@
-"""A multilayer perceptron: scikit-learn's Adam fits it, plain arrays score it.
+"""Multilayer perceptron, fitted with scikit-learn's Adam and scored with NumPy.
 
-Inputs and the falling step size are those of RealMLP (D. Holzmüller et al., "Better by default:
-strong pre-tuned MLPs and boosted trees on tabular data", NeurIPS 2024): numbers less their median,
-by their quartiles' distance, softly clipped; categories one-hot.
+Inputs and learning rate schedule are those of RealMLP (D. Holzmüller et al., "Better by default:
+strong pre-tuned MLPs and boosted trees on tabular data", NeurIPS 2024). Numbers are centred on the
+median, divided by the interquartile range and softly clipped. Categories are one-hot encoded.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ Layer = tuple[Floats, Floats]
 _FACTS, _ARRAYS = "model.json", "weights.npz"
 _EPOCHS = 30
 _LAYERS = 2
-_BATCHES, _LEAST_BATCH, _MOST_BATCH = 40, 64, 512
-"""About so many steps make an epoch, of so many rows."""
-_ROWS_OCCLUDED = 500
+_BATCHES, _MIN_BATCH, _MAX_BATCH = 40, 64, 512
+"""Approximate number of batches in an epoch, and the range of their sizes in rows."""
+_OCCLUSION_ROWS = 500
 
 
 @dataclass(frozen=True)
-class _Meaning:
-    """What raw scores stand for.
+class _OutputScale:
+    """Conversion between raw scores and labels or predictions.
 
     Attributes
     ----------
     loss, classes
         As in ``TaskInfo``.
     present
-        Codes of the classes that the fit saw.
+        Codes of the classes in the training rows.
     centre, scale
-        The value that a score of 0 stands for, and how far from it a score of 1 is.
+        For regression: mean and standard deviation of the target, with which scores are scaled.
     """
 
     loss: str
@@ -63,21 +63,21 @@ class _Meaning:
     scale: float = 1.0
 
     @classmethod
-    def of(cls, y: npt.NDArray[Any], task: TaskInfo) -> _Meaning:
-        """Of a network that learns class codes or values (n,)."""
+    def of(cls, y: npt.NDArray[Any], task: TaskInfo) -> _OutputScale:
+        """Build the conversion from class codes or values (n,)."""
         if task.classes:
             present = tuple(np.unique(y.astype(np.int64)).tolist())
             return cls(task.loss, task.classes, present)
         return cls(task.loss, 0, (), float(np.mean(y)), float(np.std(y)) or 1.0)
 
     def taught(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """What the network learns (n,): class numbers from 0, or scaled values."""
+        """Labels for the network (n,): class numbers from 0, or scaled values."""
         if self.classes:
             return np.searchsorted(self.present, y)
         return ((y - self.centre) / self.scale).astype(np.float32)
 
     def read(self, scores: Floats) -> Floats:
-        """Raw scores (n, outputs) as ``FittedModel.predict``."""
+        """Turn raw scores (n, outputs) into predictions, as in ``FittedModel.predict``."""
         if not self.classes:
             scores = scores * self.scale + self.centre
         return to_predictions(scores, self.loss, np.array(self.present), self.classes)
@@ -85,27 +85,27 @@ class _Meaning:
 
 @dataclass(frozen=True)
 class _Network:
-    """Layers from inputs to raw scores, what the scores mean, and what each feature weighs."""
+    """A fitted network: layers from inputs to raw scores, output scale, feature importances."""
 
     inputs: MlpInputs
     layers: tuple[Layer, ...]
-    meaning: _Meaning
+    meaning: _OutputScale
     weights: tuple[float, ...]
     iterations: int
 
     @property
     def importances(self) -> Floats:
-        """How much raw scores change if a feature isn't known (occlusion; Zeiler, Fergus 2014)."""
+        """Mean change of raw scores without a feature (occlusion; Zeiler and Fergus 2014)."""
         return normalise(np.array(self.weights))
 
     @cached_property
-    def _first(self) -> Callable[[Floats], Floats]:
+    def _first_layer(self) -> Callable[[Floats], Floats]:
         return self.inputs.layer(*self.layers[0])
 
     def predict(self, X: Floats) -> Floats:
-        values = self._first(X)
+        values = self._first_layer(X)
         for weights, biases in self.layers[1:]:
-            # Not BLAS: its sums depend on how many rows there are, and a row shall be scored alike.
+            # Not BLAS: its sums depend on the number of rows, and a row's score must not.
             values = np.einsum("ij,jk->ik", np.maximum(values, 0.0), weights) + biases
         return self.meaning.read(values)
 
@@ -128,32 +128,40 @@ def _fit(request: FitRequest) -> _Network:
     X, task, watch, seconds = request.X, request.task, request.watch, request.seconds
     total = request.rounds or _EPOCHS
     began = time.monotonic()
-    inputs, meaning = MlpInputs.fit(X, task.categorical), _Meaning.of(request.y, task)
-    made, taught = inputs.transform(X), meaning.taught(request.y)
-    held_out = inputs.transform(watch.X) if watch else made[:0]
+    inputs, meaning = MlpInputs.fit(X, task.categorical), _OutputScale.of(request.y, task)
+    train_inputs, targets = inputs.transform(X), meaning.taught(request.y)
+    held_out = inputs.transform(watch.X) if watch else train_inputs[:0]
     rounds = Rounds(watch, total) if watch else None
-    model = _model(request)
+    model = _new_model(request)
     rate, best = float(request.settings["learning_rate"]), 0
     layers: tuple[Layer, ...] = ()
-    # BLAS splits sums by the number of threads, and so rounds otherwise with another number.
+    # BLAS splits sums by the number of threads, so rounding depends on that number.
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what doesn't converge is judged by its score
+        warnings.simplefilter("ignore")  # a fit that hasn't converged shows in its score
         for done in range(1, total + 1):
-            _epoch(model, made, taught, request.weight, rate * _falling((done - 1) / total))
+            _run_epoch(
+                model,
+                train_inputs,
+                targets,
+                request.weight,
+                rate * _cosine_schedule((done - 1) / total),
+            )
             if done == 1 and seconds is not None:
-                # With the step size at its end, fewer epochs are worth more than a part of many.
+                # A short schedule that ends is better than a long one that is cut off.
                 total = max(1, min(total, int(seconds / (time.monotonic() - began))))
-            over = done == total
+            stop = done == total
             if rounds is not None:
-                over |= rounds.see(done, meaning.read(_scores(_layers(model), held_out)))
-            if over if rounds is None else rounds.best == done:
-                best, layers = done, _layers(model)
-            if over:
+                stop |= rounds.see(done, meaning.read(_raw_scores(_copy_layers(model), held_out)))
+            if stop if rounds is None else rounds.best == done:
+                best, layers = done, _copy_layers(model)
+            if stop:
                 break
-        return _Network(inputs, layers, meaning, _changes(inputs, made, layers), best)
+        return _Network(
+            inputs, layers, meaning, _occlusion_changes(inputs, train_inputs, layers), best
+        )
 
 
-def _model(request: FitRequest) -> Any:
+def _new_model(request: FitRequest) -> Any:
     from sklearn import neural_network
 
     settings, rows = request.settings, len(request.X)
@@ -161,32 +169,32 @@ def _model(request: FitRequest) -> Any:
     return getattr(neural_network, "MLP" + role)(
         hidden_layer_sizes=(int(settings["width"]),) * _LAYERS,
         alpha=float(settings["penalty"]),
-        batch_size=min(rows, max(_LEAST_BATCH, min(rows // _BATCHES, _MOST_BATCH))),
-        # One generator for all epochs: with a number each would take the rows in the same order.
+        batch_size=min(rows, max(_MIN_BATCH, min(rows // _BATCHES, _MAX_BATCH))),
+        # One generator for all epochs: with a seed, each epoch would shuffle rows the same way.
         random_state=np.random.RandomState(request.seed),
     )
 
 
-def _epoch(
-    model: Any, made: Any, taught: npt.NDArray[Any], weight: Floats | None, rate: float
+def _run_epoch(
+    model: Any, inputs: Any, targets: npt.NDArray[Any], weight: Floats | None, rate: float
 ) -> None:
-    """One pass over all rows with a step size."""
-    more = {"classes": np.unique(taught)} if hasattr(model, "predict_proba") else {}
+    """One pass over all rows with a learning rate."""
+    more = {"classes": np.unique(targets)} if hasattr(model, "predict_proba") else {}
     if hasattr(model, "_optimizer"):
         model._optimizer.learning_rate_init = rate  # noqa: SLF001  # it has no public schedule
         more = {}
     else:
         model.set_params(learning_rate_init=rate)
-    model.partial_fit(made, taught, sample_weight=weight, **more)
+    model.partial_fit(inputs, targets, sample_weight=weight, **more)
 
 
-def _falling(share: float) -> float:
-    """The step size after a share of the epochs, from 1 along a cosine to 0."""
+def _cosine_schedule(share: float) -> float:
+    """Learning rate after a share of the epochs: from 1 along a cosine to 0."""
     return (1.0 + math.cos(math.pi * share)) / 2
 
 
-def _layers(model: Any) -> tuple[Layer, ...]:
-    """A copy as it will be saved: in single precision."""
+def _copy_layers(model: Any) -> tuple[Layer, ...]:
+    """A copy of the layers, rounded to single precision as in the saved model."""
     pairs = zip(model.coefs_, model.intercepts_, strict=True)
     return tuple(
         (np.array(w, np.float32).astype(np.float64), np.array(b, np.float32).astype(np.float64))
@@ -194,55 +202,55 @@ def _layers(model: Any) -> tuple[Layer, ...]:
     )
 
 
-def _scores(layers: Sequence[Layer], made: npt.NDArray[Any]) -> Floats:
-    """Raw scores (n, outputs) of inputs, by BLAS."""
+def _raw_scores(layers: Sequence[Layer], inputs: npt.NDArray[Any]) -> Floats:
+    """Raw scores (n, outputs) of inputs, computed with BLAS."""
     weights, biases = layers[0]
-    return _behind(made @ weights + biases, layers)
+    return _remaining_layers(inputs @ weights + biases, layers)
 
 
-def _behind(first: Floats, layers: Sequence[Layer]) -> Floats:
-    """Raw scores (n, outputs) of the first layer's values, by BLAS."""
+def _remaining_layers(first: Floats, layers: Sequence[Layer]) -> Floats:
+    """Raw scores (n, outputs) from the first layer's values, computed with BLAS."""
     values = first
     for weights, biases in layers[1:]:
         values = np.maximum(values, 0.0) @ weights + biases
     return values
 
 
-def _changes(
-    inputs: MlpInputs, made: npt.NDArray[Any], layers: Sequence[Layer]
+def _occlusion_changes(
+    inputs: MlpInputs, all_inputs: npt.NDArray[Any], layers: Sequence[Layer]
 ) -> tuple[float, ...]:
-    """Per feature: the mean change of the scores where its inputs are at their mean."""
-    some = made[:: len(made) // _ROWS_OCCLUDED + 1].astype(np.float64)
+    """Mean change of the scores if a feature's inputs are set to their mean, per feature."""
+    sample = all_inputs[:: len(all_inputs) // _OCCLUSION_ROWS + 1].astype(np.float64)
     weights, biases = layers[0]
-    away = made.mean(axis=0) - some
-    first = some @ weights + biases
-    before = _behind(first, layers)
+    deviations = all_inputs.mean(axis=0) - sample
+    first = sample @ weights + biases
+    before = _remaining_layers(first, layers)
     by_feature = np.argsort(inputs.owners, kind="stable")
     ends = np.searchsorted(inputs.owners[by_feature], np.arange(inputs.features + 1))
-    found = []
+    changes = []
     for start, end in pairwise(ends):
-        own = by_feature[start:end]
-        # Only its part of the first layer is another: the whole would take as long for each.
-        after = _behind(first + away[:, own] @ weights[own], layers)
-        found.append(float(np.abs(after - before).mean()))
-    return tuple(round(change, 9) for change in found)
+        columns = by_feature[start:end]
+        # Only the feature's part of the first layer changes; the rest isn't computed again.
+        after = _remaining_layers(first + deviations[:, columns] @ weights[columns], layers)
+        changes.append(float(np.abs(after - before).mean()))
+    return tuple(round(change, 9) for change in changes)
 
 
 def _from_files(files: Mapping[str, bytes]) -> _Network:
     facts = json.loads(files[_FACTS])
-    meaning = _Meaning(**facts["meaning"])
+    meaning = _OutputScale(**facts["meaning"])
     meaning = replace(meaning, present=tuple(map(int, meaning.present)))
     with np.load(io.BytesIO(files[_ARRAYS]), allow_pickle=False) as stored:
         arrays = [stored[f"arr_{i}"].astype(np.float64) for i in range(len(stored.files))]
     layers = tuple(zip(arrays[::2], arrays[1::2], strict=True))
     inputs = MlpInputs.from_json(facts["inputs"])
-    _check(inputs, layers, meaning)
+    _check_shapes(inputs, layers, meaning)
     weights = tuple(map(float, facts["weights"]))
     return _Network(inputs, layers, meaning, weights, int(facts["iterations"]))
 
 
-def _check(inputs: MlpInputs, layers: Sequence[Layer], meaning: _Meaning) -> None:
-    """ValueError where layers don't fit the inputs, each other or the classes."""
+def _check_shapes(inputs: MlpInputs, layers: Sequence[Layer], meaning: _OutputScale) -> None:
+    """Raise ValueError if the layers don't fit the inputs, each other or the classes."""
     width = len(inputs.owners)
     for weights, biases in layers:
         if weights.shape != (width, *biases.shape) or not np.isfinite(weights).all():
@@ -254,7 +262,7 @@ def _check(inputs: MlpInputs, layers: Sequence[Layer], meaning: _Meaning) -> Non
         raise ValueError(msg)
 
 
-def _steps(settings: Settings, rounds: int | None, classes: int) -> float:  # noqa: ARG001
+def _count_steps(settings: Settings, rounds: int | None, classes: int) -> float:  # noqa: ARG001
     return float(settings["width"]) * _LAYERS
 
 
@@ -274,5 +282,5 @@ FAMILY = Family(
     rounds=_EPOCHS,
     milliseconds=0.05,
     copies=None,
-    steps=_steps,
+    steps=_count_steps,
 )

@@ -1,6 +1,7 @@
-"""A booster's C library, called without its Python package.
+"""Calls to a booster's C library without its Python package.
 
-The packages take a second to import and 100 MB, and most of a single row's time.
+The Python packages take a second to import and 100 MB of memory. They also take most of the time
+that a prediction of a single row needs.
 """
 
 from __future__ import annotations
@@ -18,26 +19,24 @@ from mlops_cli.models.families.fit_request import Floats
 __all__ = ["FEW_ROWS", "NativeLibrary", "NativeLibraryError", "as_rows"]
 
 FEW_ROWS = 20_000
-"""Up to so many rows are predicted on one thread: starting others would take longer."""
+"""Up to this number of rows, one thread predicts: starting more would take longer."""
 
 
 class NativeLibraryError(Exception):
-    """A C library's own error message, or that there is no such library."""
+    """Error message of a C library, or the message that the library is missing."""
 
 
 class NativeLibrary:
-    """The C library in an installed package.
-
-    It is loaded at the first call.
+    """The C library of an installed package, loaded at the first call.
 
     Parameters
     ----------
     package
-        The package that carries it.
+        The package that contains the library.
     files
-        Where it lies in the package on the platforms, the first that exists counts.
+        The library's paths in the package, one per platform; the first that exists is used.
     last_error
-        The function that returns the last error's message.
+        The library's function that returns the last error message.
     """
 
     def __init__(self, package: str, files: tuple[str, ...], last_error: str) -> None:
@@ -45,7 +44,7 @@ class NativeLibrary:
 
     @cached_property
     def functions(self) -> ctypes.CDLL:
-        """The functions of the library, which return 0 where all went well."""
+        """The functions of the library; they return 0 on success."""
         spec = importlib.util.find_spec(self._package)
         if spec is None:
             raise NativeLibraryError(f"the package {self._package} is not installed")
@@ -58,31 +57,31 @@ class NativeLibrary:
         raise NativeLibraryError(f"the library of {self._package} is not in {folder}")
 
     def call(self, function: str, *arguments: Any) -> None:
-        """Call a function.
+        """Call a function of the library.
 
         Raises
         ------
         NativeLibraryError
-            With the first line of the library's message, if the function fails.
+            If the function fails, with the first line of the library's message.
         """
         if getattr(self.functions, function)(*arguments) != 0:
             message = getattr(self.functions, self._last_error)().decode(errors="replace")
             raise NativeLibraryError((message.strip().splitlines() or ["unknown"])[0])
 
     def number(self, function: str, handle: ctypes.c_void_p, kind: Any = ctypes.c_int) -> int:
-        """Call a function that gives a number of a model."""
+        """Call a function that returns an integer property of a model."""
         result = kind()
         self.call(function, handle, ctypes.byref(result))
         return int(result.value)
 
 
 def as_rows(X: Floats, features: int) -> Floats:
-    """A matrix (rows, features) as the libraries read it: contiguous, of doubles.
+    """A matrix (rows, features) in the layout of the libraries: contiguous, double precision.
 
     Raises
     ------
     NativeLibraryError
-        If it has another shape: the library would read past the end of a narrower matrix.
+        If it has another shape. The library would read past the end of a narrower matrix.
     """
     if X.ndim != 2 or X.shape[1] != features:  # noqa: PLR2004
         raise NativeLibraryError(f"a matrix of shape {X.shape} for {features} features")

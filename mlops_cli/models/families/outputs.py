@@ -1,4 +1,4 @@
-"""From a model's raw scores to what ``FittedModel`` promises: probabilities, values, shares."""
+"""Link functions: raw scores to probabilities or values; normalised feature importances."""
 
 from __future__ import annotations
 
@@ -13,19 +13,33 @@ __all__ = ["normalise", "sigmoid", "softmax", "spread_classes", "to_predictions"
 
 
 def spread_classes(probabilities: Floats, present: npt.NDArray[Any], classes: int) -> Floats:
-    """Probabilities (n, present) as (n, classes): 0 for a class that the fit never saw."""
+    """Probabilities (n, present) as (n, classes), with 0 for classes without training rows."""
     if probabilities.shape[1] == classes:
         return probabilities
-    wide = np.zeros((len(probabilities), classes))
-    wide[:, np.asarray(present, dtype=np.int64)] = probabilities
-    return wide
+    padded = np.zeros((len(probabilities), classes))
+    padded[:, np.asarray(present, dtype=np.int64)] = probabilities
+    return padded
 
 
 def to_predictions(scores: Floats, loss: str, present: npt.NDArray[Any], classes: int) -> Floats:
-    """Raw scores (rows, outputs) of a model fitted by ``loss``: see ``FittedModel.predict``."""
+    """Turn raw scores (rows, outputs) into predictions, as in ``FittedModel.predict``.
+
+    Parameters
+    ----------
+    scores
+        Raw scores of a model.
+    loss
+        The loss that the model was fitted with.
+    present
+        Codes of the classes in the training rows.
+    classes
+        Number of all classes.
+    """
     if loss == "log":
-        known = two_columns(sigmoid(scores[:, 0])) if scores.shape[1] == 1 else softmax(scores)
-        return spread_classes(known, present, classes)
+        probabilities = (
+            two_columns(sigmoid(scores[:, 0])) if scores.shape[1] == 1 else softmax(scores)
+        )
+        return spread_classes(probabilities, present, classes)
     return np.exp(np.clip(scores[:, 0], None, 700.0)) if loss == "poisson" else scores[:, 0]
 
 
@@ -41,8 +55,8 @@ def sigmoid(score: Floats) -> Floats:
 
 def softmax(scores: Floats) -> Floats:
     """Raw scores (n, classes) as probabilities."""
-    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def normalise(weights: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""What a model that grows round by round follows: its score on held-out rows, and the clock."""
+"""Early stopping of boosting rounds: held-out score, patience and deadline."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from mlops_cli.models.families.fit_request import Floats, WatchedRows
 __all__ = ["STEPS", "Rounds", "deadline"]
 
 STEPS = 10
-"""A fit says at most so many times how good it is: at each tenth of its budget."""
+"""Maximum number of score reports of a fit: one per tenth of its rounds."""
 
 
 class Rounds:
-    """Follows the score of a model that grows round by round.
+    """Tracks the held-out score of a model over its rounds, and finds the best round.
 
     Parameters
     ----------
     watch
-        Whom to tell.
+        Held-out rows, and the report of their score.
     total
-        The most rounds.
+        The maximum number of rounds.
     cuts
-        Whether the model will end with the best round, and so predict what it predicted there.
+        Whether the model will be cut after the best round, so that its prediction is that round's.
     """
 
     def __init__(self, watch: WatchedRows, total: int, *, cuts: bool = True) -> None:
@@ -38,7 +38,7 @@ class Rounds:
         self._step = 0
 
     def see(self, done: int, prediction: Floats) -> bool:
-        """Take the prediction after ``done`` rounds; say whether to stop."""
+        """Score the prediction after ``done`` rounds; return whether to stop."""
         score = self.watch.score(prediction)
         if score > self.best_score or self.best == 0:
             self.best, self.best_score = done, score
@@ -52,6 +52,6 @@ class Rounds:
 
 
 def deadline(seconds: float | None) -> Callable[[], bool]:
-    """A function that says whether so many seconds have passed since now."""
-    ends = math.inf if seconds is None else time.monotonic() + seconds
-    return lambda: time.monotonic() >= ends
+    """A function that returns whether the seconds, counted from now, have passed."""
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    return lambda: time.monotonic() >= end

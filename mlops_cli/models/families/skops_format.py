@@ -1,8 +1,8 @@
-"""scikit-learn models as bytes: no pickle, the same bytes for the same model, audited first.
+"""Canonical skops files of scikit-learn models: no pickle, reproducible bytes, checked types.
 
-A skops file is a zip with a tree in JSON and arrays beside it. As skops writes it, names and
-ids come from memory addresses and dates from the clock; and structured arrays carry whatever was
-in their padding. Here all of that is put in a canonical form.
+A skops file is a zip with a JSON tree and array files. In files that skops itself writes, names
+and ids come from memory addresses, dates from the clock, and the padding of structured arrays from
+uninitialised memory. This module puts all of them into a canonical form.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ TRUSTED = frozenset(
         "sklearn.tree._tree.Tree",
     }
 )
-"""Every type that our models consist of. skops' own list is wider; only this one counts here."""
+"""Every type that our models consist of. skops trusts more types; only these are allowed here."""
 
 
 def dumps(model: object) -> bytes:
     """A fitted scikit-learn model as the bytes of a canonical skops file."""
     import skops.io
 
-    raw = skops.io.dumps(model)
-    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+    skops_bytes = skops.io.dumps(model)
+    with zipfile.ZipFile(io.BytesIO(skops_bytes)) as archive:
         tree = json.loads(archive.read(_SCHEMA))
         names = _renumber(tree)
-        members = {new: _clean(archive.read(old)) for old, new in names.items()}
+        members = {new: _clear_padding(archive.read(old)) for old, new in names.items()}
     members = {_SCHEMA: json.dumps(tree, separators=(",", ":")).encode(), **members}
     buffer = io.BytesIO()
-    # Stored, not deflated: what zlib gives differs from one build of it to another.
+    # Stored, not deflated, as the output of zlib differs between its builds.
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in members.items():
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
@@ -65,35 +65,35 @@ def dumps(model: object) -> bytes:
 
 
 def loads(data: bytes, where: str) -> Any:
-    """The model that ``dumps`` wrote: read the tree, check every type, only then build.
+    """Load the model that ``dumps`` wrote, after checking every type in the file.
 
     Raises
     ------
     DataRefused
-        If the file is no skops file, or holds a type that is not on ``TRUSTED``.
+        If the file is no skops file, or holds a type that is not in ``TRUSTED``.
     """
     import skops.io
 
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             tree = json.loads(archive.read(_SCHEMA))
-        strange = sorted(set(_types(tree)) - TRUSTED)
-        strange += sorted(set(skops.io.get_untrusted_types(data=data)) - TRUSTED)
+        untrusted = sorted(set(_types(tree)) - TRUSTED)
+        untrusted += sorted(set(skops.io.get_untrusted_types(data=data)) - TRUSTED)
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise DataRefused(
             f"{where} is not a model file that can be read: {error}",
             "Fetch the model again, or train it anew.",
         ) from None
-    if strange:
+    if untrusted:
         raise DataRefused(
-            f"{where} holds an object of type {strange[0]}, which no model of ours has",
+            f"{where} holds an object of type {untrusted[0]}, which no model of ours has",
             "Don't use this file; train the model anew from your own data.",
         )
     return skops.io.loads(data, trusted=sorted(TRUSTED))
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every mapping of the tree, parents first, in the order of the file."""
+    """Every mapping in the tree, parents first, in the order of the file."""
     if isinstance(tree, dict):
         yield tree
         for value in tree.values():
@@ -110,12 +110,12 @@ def _types(tree: Any) -> Iterator[str]:
 
 
 def _renumber(tree: Any) -> dict[str, str]:
-    """Replace ids and file names by their rank of first use; return old -> new file names."""
+    """Replace ids and file names by the rank of their first use; return old -> new file names."""
     ids: dict[object, int] = {}
     files: dict[str, str] = {}
     for node in _nodes(tree):
         if isinstance(node.get("__id__"), int):
-            # Python shares equal numbers and strings as it likes, so each gets an id of its own.
+            # Python may or may not share equal numbers and strings, so each gets its own id.
             plain = node.get("__loader__") == "JsonNode"
             key = object() if plain else node["__id__"]
             node["__id__"] = ids.setdefault(key, len(ids))
@@ -125,8 +125,8 @@ def _renumber(tree: Any) -> dict[str, str]:
     return files
 
 
-def _clean(content: bytes) -> bytes:
-    """An array file without what was left in memory between and inside its records."""
+def _clear_padding(content: bytes) -> bytes:
+    """An array file whose padding and unset fields are 0."""
     if not content.startswith(b"\x93NUMPY"):
         return content
     array = np.load(io.BytesIO(content), allow_pickle=False)
@@ -136,7 +136,7 @@ def _clean(content: bytes) -> bytes:
     for name in array.dtype.names:
         clean[name] = array[name]
     if "left_child" in array.dtype.names and "missing_go_to_left" in array.dtype.names:
-        # scikit-learn never sets this field in a leaf.
+        # scikit-learn doesn't set this field in leaves.
         clean["missing_go_to_left"][clean["left_child"] < 0] = 0
     buffer = io.BytesIO()
     np.save(buffer, clean, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""What a model family is told of the task."""
+"""Description of the task for the model families."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ __all__ = ["TaskInfo"]
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """What is learnt.
+    """Type, classes and objective of a task, and the matrix columns with special handling.
 
     Attributes
     ----------
     type
         binary, multiclass or regression.
     classes
-        How many there are; 0 for regression.
+        Number of classes; 0 for regression.
     categorical
-        Columns of the matrix that hold category codes.
+        Matrix columns with category codes.
     objective
-        Of regression: squared, absolute, poisson, or a quantile such as ``quantile:0.9``.
+        For regression: squared, absolute, poisson, or a quantile such as ``quantile:0.9``.
     monotone
-        Per column of the matrix: 1 where the output may only rise with it, -1 where it may only
-        fall, else 0. Empty: no column is bound.
+        Per matrix column: 1 if the output may only rise with it, -1 if it may only fall, else 0.
+        Empty: no constraints.
     """
 
     type: str
@@ -34,10 +34,10 @@ class TaskInfo:
 
     @property
     def loss(self) -> str:
-        """What a fit makes small: log, squared, absolute, poisson or quantile."""
+        """The loss that a fit minimises: log, squared, absolute, poisson or quantile."""
         return "log" if self.classes else self.objective.partition(":")[0]
 
     @property
     def quantile(self) -> float:
-        """The quantile that is predicted: a half where the objective is none."""
+        """The predicted quantile; 0.5 if the objective is no quantile."""
         return float(self.objective.partition(":")[2] or 0.5)

@@ -1,4 +1,4 @@
-"""Checks of tree arrays that came from a file, before compiled code walks along them."""
+"""Bounds checks of tree arrays that were read from a file, before compiled code traverses them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def check_tree(
     leaf: npt.NDArray[np.bool_],
     features: int,
 ) -> None:
-    """Refuse a tree whose walk could leave its arrays or never end.
+    """Refuse a tree whose traversal could leave its arrays or never end.
 
-    scikit-learn follows these indices without looking at the bounds. A child always stands after
-    its parent, so a walk that obeys this ends.
+    scikit-learn follows these indices without bounds checks. Each child must have a larger index
+    than its parent, so that every traversal ends.
 
     Parameters
     ----------
     left, right, feature
-        Per node (nodes,): positions of the children and the feature asked.
+        Per node (nodes,): positions of the children, and the split feature.
     leaf
-        Per node (nodes,): has no children.
+        Per node (nodes,): whether it is a leaf.
     features
-        Columns of the matrix.
+        Number of matrix columns.
 
     Raises
     ------
@@ -39,12 +39,12 @@ def check_tree(
         If an index is out of range.
     """
     nodes = len(leaf)
-    inner = np.flatnonzero(~leaf)
-    sound = nodes > 0
-    for child in (left[inner].astype(np.int64), right[inner].astype(np.int64)):
-        sound = sound and bool(((child > inner) & (child < nodes)).all())
-    asked = feature[inner].astype(np.int64)
-    if not (sound and bool(((asked >= 0) & (asked < features)).all())):
+    inner_nodes = np.flatnonzero(~leaf)
+    valid = nodes > 0
+    for child in (left[inner_nodes].astype(np.int64), right[inner_nodes].astype(np.int64)):
+        valid = valid and bool(((child > inner_nodes) & (child < nodes)).all())
+    split_features = feature[inner_nodes].astype(np.int64)
+    if not (valid and bool(((split_features >= 0) & (split_features < features)).all())):
         raise DataRefused(
             "a tree of the model points outside itself: the model file is damaged or forged",
             "Don't use this file; train the model anew from your own data.",

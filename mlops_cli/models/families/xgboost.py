@@ -1,7 +1,8 @@
-"""XGBoost, fitted on one thread and scored by its C library, saved in its own binary format.
+"""XGBoost family, fitted on one thread and scored with its C library.
 
-Its sums depend on the number of threads, in the last digits and so now and then in a split; the
-same model on any machine needs the same number.
+XGBoost's sums depend on the number of threads, in their last digits and so occasionally in a split.
+With one thread the same data gives the same model on any machine. Models are saved in XGBoost's own
+binary format.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ __all__ = ["FAMILY"]
 
 _FILE = "model.ubj"
 _ROUNDS = 800
-_LOOKS = 80
+_EVALUATIONS = 80
 _LARGEST = 3e38
-"""It compares in 32 bits, and refuses what is infinite there."""
+"""XGBoost compares in 32 bits, and refuses numbers that are infinite there."""
 _OBJECTIVES = {
     "squared": "reg:squarederror",
     "absolute": "reg:absoluteerror",
@@ -44,7 +45,7 @@ _OBJECTIVES = {
 @dataclass(frozen=True)
 class _Xgboost:
     content: bytes
-    """XGBoost's own format: what is scored is what is saved."""
+    """The model in XGBoost's own format, which is both scored and saved."""
 
     @cached_property
     def _predictor(self) -> BoosterPredictor:
@@ -56,7 +57,7 @@ class _Xgboost:
 
     @cached_property
     def _present(self) -> npt.NDArray[np.int64]:
-        """Codes of the classes that the fit saw."""
+        """Codes of the classes in the training rows."""
         return np.array(self._predictor.attribute("present").split(), dtype=np.int64)
 
     @cached_property
@@ -69,11 +70,11 @@ class _Xgboost:
 
     @property
     def importances(self) -> Floats:
-        """Gain of the splits, summed by feature."""
+        """Gain of the splits, summed per feature."""
         return normalise(np.maximum(self._predictor.gains(), 0.0))
 
     def predict(self, X: Floats) -> Floats:
-        scores = self._predictor.predict(_bounded(X))
+        scores = self._predictor.predict(_clip(X))
         return to_predictions(scores, self._loss, self._present, self._classes)
 
     def to_files(self) -> dict[str, bytes]:
@@ -84,39 +85,39 @@ def _fit(request: FitRequest) -> _Xgboost:
     import xgboost
 
     X, task, watch = request.X, request.task, request.watch
-    total, late = request.rounds or _ROUNDS, deadline(request.seconds)
+    total, is_late = request.rounds or _ROUNDS, deadline(request.seconds)
     present, y = request.present_classes()
     types = ["c" if i in task.categorical else "q" for i in range(X.shape[1])]
-    same: dict[str, Any] = {"feature_types": types, "enable_categorical": True, "nthread": 1}
-    data = xgboost.QuantileDMatrix(_bounded(X), y, weight=request.weight, **same)
+    options: dict[str, Any] = {"feature_types": types, "enable_categorical": True, "nthread": 1}
+    data = xgboost.QuantileDMatrix(_clip(X), y, weight=request.weight, **options)
     held_out = None
     if watch:
-        # A quantile's fit refuses a matrix without labels, and looks at none of them.
-        held_out = xgboost.DMatrix(_bounded(watch.X), np.zeros(len(watch.X)), **same)
+        # A quantile fit refuses a matrix without labels, but doesn't use them.
+        held_out = xgboost.DMatrix(_clip(watch.X), np.zeros(len(watch.X)), **options)
     parameters = _parameters(request, len(present))
-    # A matrix that the booster was told of has its running prediction kept: it costs no trees.
+    # The booster caches the running prediction of these matrices, so no tree is evaluated twice.
     booster = xgboost.Booster(parameters, [data] if held_out is None else [data, held_out])
     rounds = Rounds(watch, total) if watch else None
-    every = max(1, total // _LOOKS)
+    interval = max(1, total // _EVALUATIONS)
     for done in range(1, total + 1):
         booster.update(data, done - 1)
-        ends = done == total or late()
-        if rounds and held_out is not None and (ends or done % every == 0):
+        stop = done == total or is_late()
+        if rounds and held_out is not None and (stop or done % interval == 0):
             scores = booster.predict(held_out, output_margin=True).astype(np.float64)
-            found = to_predictions(
+            prediction = to_predictions(
                 scores.reshape(len(scores), -1), task.loss, present, task.classes
             )
-            ends |= rounds.see(done, found)
-        if ends:
+            stop |= rounds.see(done, prediction)
+        if stop:
             break
-    return _saved(booster[: rounds.best] if rounds else booster, task, present)
+    return _to_model(booster[: rounds.best] if rounds else booster, task, present)
 
 
-def _saved(booster: xgboost.Booster, task: TaskInfo, present: npt.NDArray[np.int64]) -> _Xgboost:
+def _to_model(booster: xgboost.Booster, task: TaskInfo, present: npt.NDArray[np.int64]) -> _Xgboost:
     booster.set_attr(
         classes=str(task.classes), present=" ".join(map(str, present.tolist())), loss=task.loss
     )
-    # Types of the features are in the trees; without names and types, a bare matrix is taken.
+    # The trees contain the feature types; without names and types, a plain matrix can be scored.
     booster.feature_names = None
     booster.feature_types = None
     return _Xgboost(bytes(booster.save_raw("ubj")))
@@ -131,10 +132,10 @@ def _parameters(request: FitRequest, classes: int) -> dict[str, Any]:
         objective = {"objective": "binary:logistic"}
         if classes > 2:  # noqa: PLR2004
             objective = {"objective": "multi:softprob", "num_class": classes}
-    bound = {"monotone_constraints": str(tuple(task.monotone))} if any(task.monotone) else {}
+    constraints = {"monotone_constraints": str(tuple(task.monotone))} if any(task.monotone) else {}
     return {
         **objective,
-        **bound,
+        **constraints,
         "tree_method": "hist",
         "learning_rate": float(settings["learning_rate"]),
         "max_depth": int(settings["max_depth"]),
@@ -150,8 +151,8 @@ def _parameters(request: FitRequest, classes: int) -> dict[str, Any]:
     }
 
 
-def _bounded(X: Floats) -> Floats:
-    """Numbers that 32 bits can hold; categories that no row can have are missing."""
+def _clip(X: Floats) -> Floats:
+    """Clip numbers to what 32 bits can hold; impossible categories then count as missing."""
     return np.clip(X, -_LARGEST, _LARGEST)
 
 

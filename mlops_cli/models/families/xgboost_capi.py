@@ -1,6 +1,6 @@
-"""Scoring with XGBoost's C library, without its Python package: see ``native_library``.
+"""XGBoost scoring with its C library, without its Python package (see ``native_library``).
 
-https://xgboost.readthedocs.io/en/stable/c.html
+The C API is documented at https://xgboost.readthedocs.io/en/stable/c.html.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _GAIN = b'{"importance_type": "total_gain"}'
 
 
 class BoosterPredictor:
-    """A booster that was read from XGBoost's UBJSON format.
+    """A booster loaded from XGBoost's UBJSON format.
 
     Parameters
     ----------
     content
         The model, as XGBoost saves it.
     threads
-        For many rows.
+        Number of threads for many rows.
 
     Raises
     ------
     NativeLibraryError
-        If it isn't one.
+        If ``content`` is no model.
     """
 
     def __init__(self, content: bytes, threads: int) -> None:
@@ -58,11 +58,11 @@ class BoosterPredictor:
         _LIBRARY.call("XGBoosterLoadModelFromBuffer", self._handle, content, size)
         self.iterations = _LIBRARY.number("XGBoosterBoostedRounds", self._handle)
         self.features = _LIBRARY.number("XGBoosterGetNumFeature", self._handle, ctypes.c_uint64)
-        self._threads, self._now = threads, 0
+        self._threads, self._current_threads = threads, 0
         self._lock = threading.Lock()
 
     def attribute(self, name: str) -> str:
-        """A text that was saved with the model; empty where there is none of that name."""
+        """An attribute that was saved with the model; empty if there is none of this name."""
         value, exists = ctypes.c_char_p(), ctypes.c_int()
         _LIBRARY.call(
             "XGBoosterGetAttr",
@@ -74,7 +74,7 @@ class BoosterPredictor:
         return (value.value or b"").decode() if exists.value else ""
 
     def predict(self, X: Floats) -> Floats:
-        """Raw scores, (rows, outputs)."""
+        """Raw scores (rows, outputs)."""
         rows = as_rows(X, self.features)
         matrix = (
             f'{{"data": [{rows.ctypes.data}, true], "shape": [{len(rows)}, {rows.shape[1]}], '
@@ -98,26 +98,26 @@ class BoosterPredictor:
             return np.ctypeslib.as_array(scores, (len(rows), outputs)).astype(np.float64)
 
     def gains(self) -> Floats:
-        """Gain of the splits, summed by feature."""
-        many, dimensions = ctypes.c_uint64(), ctypes.c_uint64()
+        """Gain of the splits, summed per feature."""
+        count, dimensions = ctypes.c_uint64(), ctypes.c_uint64()
         names = ctypes.POINTER(ctypes.c_char_p)()
         shape, scores = ctypes.POINTER(ctypes.c_uint64)(), ctypes.POINTER(ctypes.c_float)()
         _LIBRARY.call(
             "XGBoosterFeatureScore",
             self._handle,
             _GAIN,
-            ctypes.byref(many),
+            ctypes.byref(count),
             ctypes.byref(names),
             ctypes.byref(dimensions),
             ctypes.byref(shape),
             ctypes.byref(scores),
         )
         total = np.zeros(self.features)
-        for i in range(many.value):
+        for i in range(count.value):
             total[int((names[i] or b"f0").decode().removeprefix("f"))] = scores[i]
         return total
 
     def _use_threads(self, threads: int) -> None:
-        if threads != self._now:
+        if threads != self._current_threads:
             _LIBRARY.call("XGBoosterSetParam", self._handle, b"nthread", str(threads).encode())
-            self._now = threads
+            self._current_threads = threads

@@ -1,6 +1,6 @@
-"""The online store: what joins and windows need at the moment of a request, by key.
+"""The online store: entries by key that joins and windows need when a request arrives.
 
-Derived from the validated tables by `mlops materialize`; it may be deleted at any time.
+`mlops materialize` computes it from the validated tables, so it may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -20,22 +20,29 @@ __all__ = ["Entry", "OnlineStore", "open_store", "program_id"]
 
 
 def program_id(program: FeatureProgram) -> str:
-    """By which a program's entries are kept: programs with the same rules share them."""
+    """Identifier of a program's entries: programs with the same rules share entries."""
     text = json.dumps(program.to_json(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def open_store(url: str | None, default: Path, *, create: bool = False) -> OnlineStore:
-    """The store at a URL (``redis://``, ``rediss://``, or a SQLite file's path), or the default.
+    """Open the store at a URL (``redis://``, ``rediss://``, or the path of a SQLite file).
+
+    Parameters
+    ----------
+    url
+        The URL; None for the SQLite file ``default``.
+    create
+        Create a SQLite file that doesn't exist.
 
     Raises
     ------
     SourceUnreadable
-        If it can't be reached.
+        If the store can't be reached or read.
     NotFound
-        If there is no such file, unless it may be created.
+        If the SQLite file doesn't exist, and ``create`` is false.
     BadParams
-        If the URL is of another kind, may be read in two ways, or its client isn't installed.
+        If the URL has another scheme or is ambiguous, or the Redis client isn't installed.
     """
     from mlops_cli.data.urls import scheme_of, sqlite_path
 

@@ -1,4 +1,4 @@
-"""What an online store offers, whichever database it is."""
+"""Protocol of the online stores."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Any, Protocol
 __all__ = ["Entry", "OnlineStore"]
 
 Entry = tuple[str, str, str]
-"""Table, key, and the entry as JSON."""
+"""Table, key, and entry as JSON."""
 
 
 class OnlineStore(Protocol):
-    """Entries of one or several feature programs, each replaced as a whole."""
+    """Stores the entries of feature programs; all entries of a program are replaced at once."""
 
     def facts(self, program: str) -> dict[str, Any] | None:
-        """What was said of a program's entries when they came, with their ``generation``."""
+        """Facts of a program's entries, with their ``generation``; None if there are no entries."""
 
     def get(self, generation: int, table: str, keys: Sequence[str]) -> list[str | None]:
-        """The entries of these keys, None where there is none."""
+        """Return the entries of these keys, None for a key without an entry."""
 
     def keys(self, generation: int, table: str, most: int) -> list[str]:
-        """The first keys that have an entry, in any order."""
+        """Return up to ``most`` keys that have an entry, in any order."""
 
     def replace(self, program: str, facts: Mapping[str, Any], entries: Iterable[Entry]) -> int:
-        """Put entries in the place of the program's former ones, at once; give their number."""
+        """Replace all entries of a program at once; return the number of new entries."""
 
     def count(self, keys: Sequence[str]) -> int:
-        """How many entries have one of these keys, in all tables of all programs."""
+        """Count the entries with one of these keys, in all tables of all programs."""
 
     def erase(self, keys: Sequence[str]) -> int:
-        """Erase those; a service that has them in memory forgets them with the next ``replace``."""
+        """Erase the entries with these keys; services cache them until the next ``replace``."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""

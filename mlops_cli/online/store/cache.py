@@ -1,4 +1,4 @@
-"""A program's entries as the service reads them: kept in memory, renewed when replaced."""
+"""The service's cache of the online store, refreshed when the entries are replaced."""
 
 from __future__ import annotations
 
@@ -29,45 +29,47 @@ if TYPE_CHECKING:
 
 __all__ = ["CachedEntries", "Lookups"]
 
-_LOOK = 1.0
-"""Seconds after which to ask whether the entries were replaced."""
-_MOST = 50_000_000
-"""Characters of keys and entries that are kept, which take about as many bytes; then all is
-forgotten."""
-_BEFOREHAND = 5_000_000
-"""Characters that are fetched before anyone asks: half a second's work."""
-_KEYS = 50_000
-"""Keys of a table that are fetched so."""
-_AT_ONCE = 50
-"""Keys that are fetched together beforehand; who asks meanwhile waits for no more than these."""
-_BREATH = 0.005
-"""Seconds between them, where others ask meanwhile: they have Python's lock then."""
+_REFRESH_SECONDS = 1.0
+"""Interval in seconds at which to check whether the entries were replaced."""
+_MAX_CHARACTERS = 50_000_000
+"""Limit of the cache, in characters of keys and entries (about as many bytes); a full cache is
+emptied."""
+_PREFETCH_CHARACTERS = 5_000_000
+"""Limit of the prefetch, in characters of keys and entries: half a second's work."""
+_PREFETCH_KEYS = 50_000
+"""Limit of the prefetch, in keys of one table."""
+_PREFETCH_BATCH = 50
+"""Keys that are prefetched at a time. A request may have to wait for one such batch."""
+_PREFETCH_PAUSE = 0.005
+"""Seconds between batches during a refresh, in which requests can take the GIL."""
 
 
 class Lookups:
-    """A store for several versions: those with the same feature program share what is in memory."""
+    """Caches of a store for several versions; those with the same feature program share a cache."""
 
     def __init__(self, store: OnlineStore) -> None:
         self._store = store
-        # Entries go with the last version that looks into them.
+        # A cache is freed with the last version that uses it.
         self._entries: WeakValueDictionary[str, CachedEntries] = WeakValueDictionary()
 
     def entries(self, program: FeatureProgram, tables: Sequence[Table]) -> CachedEntries:
-        """Those of a program, which looks into these tables; see ``CachedEntries`` for errors."""
+        """Return the cache of a program with these tables; see ``CachedEntries`` for errors."""
         key = program_id(program)
-        found = self._entries.get(key)
-        if found is None:
-            found = self._entries[key] = CachedEntries(self._store, key, tables)
-        return found
+        cached = self._entries.get(key)
+        if cached is None:
+            cached = self._entries[key] = CachedEntries(self._store, key, tables)
+        return cached
 
 
 class CachedEntries:
-    """Look-ups in a store, for one feature program.
+    """Cached entries of a store, for one feature program.
 
     Parameters
     ----------
+    program
+        Identifier of the program in the store, see ``program_id``.
     tables
-        What the program looks into.
+        The tables in which the program looks rows up.
 
     Raises
     ------
@@ -79,24 +81,24 @@ class CachedEntries:
         self._program = program
         self._store = store
         self._tables = {table.name: table for table in tables}
-        self._looked = float("-inf")
+        self._refreshed_at = float("-inf")
         self.facts: dict[str, Any] = {}
-        self._renew()
-        self._source.fill(self._remembered)
+        self._refresh()
+        self._source.fill(self._cache)
 
     def refreshed(self) -> LookupCache:
-        """What is known of the entries; asks the store at most once a second for newer ones."""
-        if self._source.characters > _MOST:
-            # Another thread may still read what is forgotten here, so that it stays as it is.
-            self._begin()
-        if time.monotonic() - self._looked >= _LOOK and self._renew():
-            fill = partial(self._source.fill, self._remembered, pause=_BREATH)
+        """Return the cache, after checking the store for newer entries at most once a second."""
+        if self._source.characters > _MAX_CHARACTERS:
+            # Start a new cache instead of emptying this one: another thread may still read it.
+            self._reset()
+        if time.monotonic() - self._refreshed_at >= _REFRESH_SECONDS and self._refresh():
+            fill = partial(self._source.fill, self._cache, pause=_PREFETCH_PAUSE)
             threading.Thread(target=fill, name="look-ups", daemon=True).start()
-        return self._remembered
+        return self._cache
 
-    def _renew(self) -> bool:
-        """Take up entries that have been replaced; whether they have."""
-        self._looked = time.monotonic()
+    def _refresh(self) -> bool:
+        """Start a new cache if the store's entries were replaced; return whether they were."""
+        self._refreshed_at = time.monotonic()
         facts = self._store.facts(self._program)
         if facts is None:
             raise NotFound(
@@ -106,20 +108,20 @@ class CachedEntries:
         if facts["generation"] == self.facts.get("generation"):
             return False
         self.facts = facts
-        self._begin()
+        self._reset()
         return True
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._source = _Source(self._store, self._tables, self.facts["generation"])
-        self._remembered = LookupCache([*self._tables.values()], self._source.fetched)
+        self._cache = LookupCache([*self._tables.values()], self._source.fetch)
 
 
 @dataclass
 class _Source:
-    """Where what is remembered gets what it lacks.
+    """Fetches entries from the store for the cache.
 
-    It knows no more than this: in a circle with what holds it, an old version's entries would stay
-    until the garbage collector comes by.
+    It has no reference to ``CachedEntries``. A reference cycle would keep the entries of an old
+    version in memory until the next garbage collection.
     """
 
     store: OnlineStore
@@ -127,32 +129,32 @@ class _Source:
     generation: int
     characters: int = 0
 
-    def fetched(self, table: str, keys: Sequence[Key]) -> list[Any]:
-        """The decoded entries of some keys."""
+    def fetch(self, table: str, keys: Sequence[Key]) -> list[Any]:
+        """Fetch and decode the entries of some keys."""
         decode = self.tables[table].decode
         names = list(map(entry_key, keys))
         texts = self.store.get(self.generation, table, names)
         self.characters += sum(map(len, names)) + sum(len(text) for text in texts if text)
         return [None if text is None else decode(text) for text in texts]
 
-    def fill(self, remembered: LookupCache, pause: float = 0.0) -> None:
-        """Fetch what there is, as far as it isn't much, before it is asked for."""
-        # What fails, such as when the store is closed meanwhile, is told to who asks.
+    def fill(self, cache: LookupCache, pause: float = 0.0) -> None:
+        """Prefetch entries up to the limits, before requests need them."""
+        # Errors, such as of a closed store, are raised by the requests that need the entries.
         with suppress(Exception):
             for table in self.tables.values():
-                if not all(map(_said_by_json, table.key_types)):
+                if not all(map(_round_trips_json, table.key_types)):
                     continue
-                keys = self.store.keys(self.generation, table.name, _KEYS)
-                for start in range(0, len(keys), _AT_ONCE):
-                    if self.characters > _BEFOREHAND:
+                keys = self.store.keys(self.generation, table.name, _PREFETCH_KEYS)
+                for start in range(0, len(keys), _PREFETCH_BATCH):
+                    if self.characters > _PREFETCH_CHARACTERS:
                         return
-                    some = keys[start : start + _AT_ONCE]
-                    remembered.learn(table.keys, [tuple(json.loads(key)) for key in some])
+                    batch = keys[start : start + _PREFETCH_BATCH]
+                    cache.learn(table.keys, [tuple(json.loads(key)) for key in batch])
                     time.sleep(pause)
 
 
-def _said_by_json(dtype: pl.DataType) -> bool:
-    """Whether a key's value can be read back from its text."""
+def _round_trips_json(dtype: pl.DataType) -> bool:
+    """Whether a value of a key is the same after it was written as JSON and read."""
     import polars as pl
 
     return dtype.is_integer() or dtype in (pl.String, pl.Boolean)

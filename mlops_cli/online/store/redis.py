@@ -15,13 +15,14 @@ __all__ = ["RedisStore"]
 
 _FORM = "redis://USER:PASSWORD@HOST:PORT/0"
 _PREFIX = "mlops:online"
-_AT_ONCE = 1_000
-_FORMER = 3_600
-"""Seconds for which a replaced generation stays, for readers that are still at it."""
+_BATCH = 1_000
+"""Entries of one write, and keys of one scan."""
+_EXPIRY_SECONDS = 3_600
+"""Seconds after which a replaced generation is deleted; readers may still use it meanwhile."""
 
 
 class RedisStore:
-    """Entries as one hash for each table; a program's key says which generation counts."""
+    """Stores each table of a generation as a hash; a program's key names its current generation."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -35,12 +36,12 @@ class RedisStore:
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         self._url = mask_url(url)
         try:
-            # Typed for both of its kinds, blocking and not.
+            # Any, because its methods have types for the blocking and the asynchronous client.
             self._db: Any = redis.Redis.from_url(
                 url, decode_responses=True, socket_timeout=5, socket_connect_timeout=5
             )
         except (ValueError, TypeError):
-            # Its text quotes the part that it can't read.
+            # The error's text isn't shown: it quotes a part of the URL, which may have a password.
             raise BadParams(
                 "MLOPS_ONLINE_URL is not a URL that Redis can read", f"Give {_FORM}."
             ) from None
@@ -69,8 +70,8 @@ class RedisStore:
     def keys(self, generation: int, table: str, most: int) -> list[str]:
         """See ``OnlineStore.keys``."""
         try:
-            found = self._db.hscan_iter(_table(generation, table), count=_AT_ONCE)
-            return [key for key, _ in islice(found, most)]
+            pairs = self._db.hscan_iter(_table(generation, table), count=_BATCH)
+            return [key for key, _ in islice(pairs, most)]
         except self._errors as error:
             raise self._unreachable(error) from None
 
@@ -78,22 +79,22 @@ class RedisStore:
         """See ``OnlineStore.replace``."""
         count = 0
         try:
-            before = self.facts(program)
+            former = self.facts(program)
             generation = int(self._db.incr(f"{_PREFIX}:generations"))
             tables: dict[str, dict[str, str]] = {}
             for table, key, entry in entries:
                 count += 1
-                some = tables.setdefault(table, {})
-                some[key] = entry
-                if len(some) >= _AT_ONCE:
+                batch = tables.setdefault(table, {})
+                batch[key] = entry
+                if len(batch) >= _BATCH:
                     self._db.hset(_table(generation, table), mapping=tables.pop(table))
-            for table, some in tables.items():
-                self._db.hset(_table(generation, table), mapping=some)
-            stated = {**facts, "generation": generation}
-            self._db.set(f"{_PREFIX}:{program}", json.dumps(stated))
-            if before is not None:
-                for key in self._db.scan_iter(_table(before["generation"], "*"), count=100):
-                    self._db.expire(key, _FORMER)
+            for table, batch in tables.items():
+                self._db.hset(_table(generation, table), mapping=batch)
+            stored_facts = {**facts, "generation": generation}
+            self._db.set(f"{_PREFIX}:{program}", json.dumps(stored_facts))
+            if former is not None:
+                for key in self._db.scan_iter(_table(former["generation"], "*"), count=100):
+                    self._db.expire(key, _EXPIRY_SECONDS)
         except self._errors as error:
             raise self._unreachable(error) from None
         return count

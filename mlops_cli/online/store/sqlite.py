@@ -1,4 +1,4 @@
-"""The online store as one SQLite file."""
+"""The online store in one SQLite file."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ CREATE TABLE IF NOT EXISTS entries (
     PRIMARY KEY (generation, tab, key)
 ) WITHOUT ROWID;
 """
-_PATIENCE = 10.0
-"""Seconds to wait for another process that is writing."""
-_AT_ONCE = 500
-"""Keys of one query."""
-_NAMES = 64
-_NAMED = f"generation = ? AND tab = ? AND key IN ({','.join('?' * _NAMES)})"
+_BUSY_SECONDS = 10.0
+"""Seconds to wait for a lock that another process holds."""
+_BATCH = 500
+"""Keys of one look-up query."""
+_ERASE_BATCH = 64
+"""Keys of one query that counts or erases."""
+_HAS_KEY = f"generation = ? AND tab = ? AND key IN ({','.join('?' * _ERASE_BATCH)})"
 
 
 class SqliteStore:
-    """Entries in a file; readers see the former ones until the new ones are complete."""
+    """Stores entries in a file; readers see the former entries until the new ones are complete."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
-        self._asking = threading.Lock()
+        self._lock = threading.Lock()
         if create:
             private_database(path)
         elif not path.is_file():
@@ -46,9 +47,9 @@ class SqliteStore:
                 "Make it with `mlops materialize`, which `mlops serve` does by itself.",
             )
         try:
-            # Read by the thread that scores, made by the one that starts.
+            # The thread that starts the service opens the connection, and scoring threads use it.
             self._db = sqlite3.connect(
-                path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             if create:
                 self._db.execute("PRAGMA journal_mode = WAL")
@@ -59,32 +60,32 @@ class SqliteStore:
 
     def facts(self, program: str) -> dict[str, Any] | None:
         """See ``OnlineStore.facts``."""
-        found = self._asked("SELECT generation, facts FROM programs WHERE program = ?", program)
-        return {**json.loads(found[0][1]), "generation": found[0][0]} if found else None
+        rows = self._query("SELECT generation, facts FROM programs WHERE program = ?", program)
+        return {**json.loads(rows[0][1]), "generation": rows[0][0]} if rows else None
 
     def get(self, generation: int, table: str, keys: Sequence[str]) -> list[str | None]:
         """See ``OnlineStore.get``."""
-        found: dict[str, str] = {}
-        for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
-            marks = ",".join("?" * len(some))
+        entries: dict[str, str] = {}
+        for start in range(0, len(keys), _BATCH):
+            batch = keys[start : start + _BATCH]
+            placeholders = ",".join("?" * len(batch))
             query = (
                 "SELECT key, entry FROM entries "  # noqa: S608 - only question marks are added
-                f"WHERE generation = ? AND tab = ? AND key IN ({marks})"
+                f"WHERE generation = ? AND tab = ? AND key IN ({placeholders})"
             )
-            found.update(self._asked(query, generation, table, *some))
-        return [found.get(key) for key in keys]
+            entries.update(self._query(query, generation, table, *batch))
+        return [entries.get(key) for key in keys]
 
     def keys(self, generation: int, table: str, most: int) -> list[str]:
         """See ``OnlineStore.keys``."""
         query = "SELECT key FROM entries WHERE generation = ? AND tab = ? LIMIT ?"
-        return [key for (key,) in self._asked(query, generation, table, most)]
+        return [key for (key,) in self._query(query, generation, table, most)]
 
     def replace(self, program: str, facts: Mapping[str, Any], entries: Iterable[Entry]) -> int:
         """See ``OnlineStore.replace``."""
         db, count = self._db, 0
 
-        def counted(generation: int) -> Iterator[tuple[int, str, str, str]]:
+        def numbered(generation: int) -> Iterator[tuple[int, str, str, str]]:
             nonlocal count
             for entry in entries:
                 count += 1
@@ -95,19 +96,19 @@ class SqliteStore:
             try:
                 (last,) = db.execute("SELECT MAX(generation) FROM programs").fetchone()
                 generation = (last or 0) + 1
-                before = db.execute(
+                former = db.execute(
                     "SELECT generation FROM programs WHERE program = ?", (program,)
                 ).fetchone()
-                db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", counted(generation))
+                db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", numbered(generation))
                 db.execute(
                     "INSERT OR REPLACE INTO programs VALUES (?, ?, ?)",
                     (program, generation, json.dumps(dict(facts))),
                 )
-                # A reader may still be at those that are replaced, but not at any before them.
+                # Readers may still use the generation that is replaced, but none before it.
                 db.execute(
                     "DELETE FROM entries WHERE generation IS NOT ? "
                     "AND generation NOT IN (SELECT generation FROM programs)",
-                    before or (None,),
+                    former or (None,),
                 )
             except BaseException:
                 db.execute("ROLLBACK")
@@ -121,8 +122,8 @@ class SqliteStore:
     def count(self, keys: Sequence[str]) -> int:
         """See ``OnlineStore.count``."""
         return sum(
-            self._asked(f"SELECT count(*) FROM entries WHERE {_NAMED}", *place, *some)[0][0]  # noqa: S608
-            for place, some in self._places(keys)
+            self._query(f"SELECT count(*) FROM entries WHERE {_HAS_KEY}", *table, *batch)[0][0]  # noqa: S608
+            for table, batch in self._key_batches(keys)
         )
 
     def erase(self, keys: Sequence[str]) -> int:
@@ -131,32 +132,32 @@ class SqliteStore:
         count = 0
         try:
             self._db.execute("PRAGMA secure_delete = ON")
-            for place, some in self._places(keys):
-                query = f"DELETE FROM entries WHERE {_NAMED}"  # noqa: S608
-                count += self._db.execute(query, (*place, *some)).rowcount
-            # Copies in rearranged pages go only when the file is written anew.
+            for table, batch in self._key_batches(keys):
+                query = f"DELETE FROM entries WHERE {_HAS_KEY}"  # noqa: S608
+                count += self._db.execute(query, (*table, *batch)).rowcount
+            # Only writing the file anew removes copies in rearranged pages.
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             raise self._unreadable(error) from None
         return count
 
-    def _places(self, keys: Sequence[str]) -> Iterator[tuple[tuple[int, str], list[str]]]:
-        """Each generation's table, with some keys, as ``_NAMED`` takes them."""
-        for generation, table in self._asked("SELECT DISTINCT generation, tab FROM entries"):
-            for start in range(0, len(keys), _NAMES):
-                some = [*keys[start : start + _NAMES]]
-                yield (generation, table), [*some, *[some[-1]] * (_NAMES - len(some))]
+    def _key_batches(self, keys: Sequence[str]) -> Iterator[tuple[tuple[int, str], list[str]]]:
+        """Yield each generation's tables, with batches of keys: the arguments of ``_HAS_KEY``."""
+        for generation, table in self._query("SELECT DISTINCT generation, tab FROM entries"):
+            for start in range(0, len(keys), _ERASE_BATCH):
+                batch = [*keys[start : start + _ERASE_BATCH]]
+                yield (generation, table), [*batch, *[batch[-1]] * (_ERASE_BATCH - len(batch))]
 
     def close(self) -> None:
         """See ``OnlineStore.close``."""
-        with self._asking:
+        with self._lock:
             self._db.close()
 
-    def _asked(self, query: str, *values: Any) -> list[Any]:
+    def _query(self, query: str, *values: Any) -> list[Any]:
         try:
-            # A connection that is closed while another thread asks ends the process.
-            with self._asking:
+            # Closing a connection while another thread uses it would crash the process.
+            with self._lock:
                 return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise self._unreadable(error) from None

@@ -1,1 +1,1 @@
-"""Who may promote what: signed approvals, and the rules of each stage."""
+"""Approvals of versions: signatures, and the rules of each registry stage."""

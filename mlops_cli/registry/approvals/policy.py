@@ -1,4 +1,4 @@
-"""How many people approvals are of."""
+"""Count the people behind approvals."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ __all__ = ["people"]
 
 
 def people(names: Iterable[Iterable[str]]) -> int:
-    """Count people, each known by some names: addresses, and the key that was signed with.
+    """Count people, each known by some names: addresses, and the keys that they sign with.
 
-    Whoever shares a name is one person, so that a key of several addresses, or an address with
-    several keys, doesn't count twice.
+    Groups with a name in common are one person, so that a key with several addresses, or an
+    address with several keys, doesn't count twice.
 
     Examples
     --------
     >>> people([{"key 1", "ann@example.org"}, {"key 1", "bo@example.org"}, {"cy@example.org"}])
     2
     """
-    found: list[set[str]] = []
-    for each in names:
-        person = set(each)
+    persons: list[set[str]] = []
+    for group in names:
+        person = set(group)
         others = []
-        for other in found:
+        for other in persons:
             if person & other:
                 person |= other
             else:
                 others.append(other)
-        found = [*others, person]
-    return len(found)
+        persons = [*others, person]
+    return len(persons)

@@ -1,9 +1,9 @@
-"""Who signed a tag, as far as GnuPG or OpenSSH and this clone's Git settings can tell.
+"""Verify who signed a tag, with GnuPG or OpenSSH and this clone's Git settings.
 
-Git itself only says that some key it knows has signed. Here the key has to be the person's whose
-address the tag states: for SSH, the key stands in ``gpg.ssh.allowedSignersFile`` with that very
-address (a pattern such as ``*@example.org`` says nothing of who it is), or has a certificate for
-it; for GnuPG, a user ID with that address is valid by the keyring's own trust.
+Git itself only says that one of the keys that it knows has signed. Here the key has to belong to
+the address that the tag states. For SSH, ``gpg.ssh.allowedSignersFile`` lists the key with exactly
+this address (a pattern such as ``*@example.org`` identifies nobody), or the key has a certificate
+for it. For GnuPG, a user ID with this address is valid by the keyring's own trust.
 """
 
 from __future__ import annotations
@@ -43,17 +43,19 @@ _FAULTS = {
 
 
 class SignerUnknown(MlopsError):
-    """A tag's signature doesn't say that it is of the person whom the tag names."""
+    """A tag's signature doesn't prove that the person named by the tag has signed it."""
 
 
 @dataclass(frozen=True)
 class Signer:
-    """Whoever signed.
+    """The signer of a tag.
 
     Attributes
     ----------
+    key
+        The key's fingerprint.
     names
-        The key's fingerprint, and all addresses that the key is known to be of.
+        The fingerprint and all addresses that the key belongs to.
     """
 
     key: str
@@ -61,38 +63,41 @@ class Signer:
 
 
 def signer_of(git: Git, object_id: str, address: str) -> Signer:
-    """The signer of a tag object, who has to be the one with the address.
+    """Verify that the owner of an address has signed a tag object; return the signer.
 
     Raises
     ------
     SignerUnknown
-        With the reason.
+        If the tag is unsigned, the signature is invalid, or somebody else has signed; with the
+        reason.
     """
-    asked = f"{object_id}\n".encode()
-    output = git.run_bytes("cat-file", "--batch", given=asked)
+    request = f"{object_id}\n".encode()
+    output = git.run_bytes("cat-file", "--batch", given=request)
     content = output.partition(b"\n")[2][:-1]
-    signed, signature = split_signature(content)
+    payload, signature = split_signature(content)
     if not signature:
         raise SignerUnknown("it is not signed")
     if signature.startswith(_SSH):
-        return _by_ssh(git, signed, signature, address)
+        return _verify_ssh(git, payload, signature, address)
     if signature.startswith(_PGP):
-        return _by_gpg(git, object_id, address)
+        return _verify_gpg(git, object_id, address)
     raise SignerUnknown("its signature is of a kind that isn't counted (SSH and GnuPG are)")
 
 
 @dataclass(frozen=True)
-class _Allowed:
-    """A line of the file of allowed signers.
+class _AllowedSigner:
+    """One line of the allowed signers file.
 
     Attributes
     ----------
+    names
+        Addresses and patterns that the key belongs to.
     rest
         Options and key.
     key
-        Its fingerprint.
+        The key's fingerprint.
     authority
-        Whether the key is of a certificate authority.
+        Whether the key belongs to a certificate authority.
     """
 
     names: tuple[str, ...]
@@ -101,31 +106,33 @@ class _Allowed:
     authority: bool
 
 
-def _by_ssh(git: Git, signed: bytes, signature: bytes, address: str) -> Signer:
+def _verify_ssh(git: Git, payload: bytes, signature: bytes, address: str) -> Signer:
     if set('*?!,"') & set(address):  # ssh-keygen would take it for a pattern, or for several
         raise SignerUnknown("an address with a pattern doesn't say who has signed it")
-    allowed = path_setting(git, "gpg.ssh.allowedSignersFile")
-    if allowed is None or not allowed.is_file():
+    allowed_file = path_setting(git, "gpg.ssh.allowedSignersFile")
+    if allowed_file is None or not allowed_file.is_file():
         raise SignerUnknown("Git here knows no signers (gpg.ssh.allowedSignersFile)")
     program = git.ask("config", "gpg.ssh.program") or "ssh-keygen"
-    revoked = path_setting(git, "gpg.ssh.revocationFile")
-    lines = list(_allowed(allowed))
-    # A pattern doesn't say who it is, so a key has to stand there with the address itself. A
-    # certificate names its owner, and ssh-keygen takes no pattern from it.
-    own = [line for line in lines if not line.authority and _lists(line, address)]
-    text = "".join(f"{address} {line.rest}\n" for line in own) + "".join(
+    revocations = path_setting(git, "gpg.ssh.revocationFile")
+    lines = list(_read_allowed_signers(allowed_file))
+    # A pattern identifies nobody, so a key has to be listed with the address itself. A certificate
+    # names its owner, and ssh-keygen accepts no pattern in it.
+    key_lines = [line for line in lines if not line.authority and _lists(line, address)]
+    accepted = "".join(f"{address} {line.rest}\n" for line in key_lines) + "".join(
         f"{','.join(line.names)} {line.rest}\n" for line in lines if line.authority
     )
     with tempfile.TemporaryDirectory(prefix="mlops-signature-") as folder:
         file, signers = Path(folder) / "signature", Path(folder) / "signers"
         file.write_bytes(signature)
-        signers.write_text(text, encoding="utf-8")
+        signers.write_text(accepted, encoding="utf-8")
         command = [program, "-Y", "verify", "-n", "git", "-s", str(file), "-f", str(signers)]
-        command += ["-I", address] if revoked is None else ["-I", address, "-r", str(revoked)]
-        code, out, said = _run(command, signed)
+        command += (
+            ["-I", address] if revocations is None else ["-I", address, "-r", str(revocations)]
+        )
+        code, out, err = _run(command, payload)
     good = _GOOD.fullmatch(out.strip())
     if code or good is None:
-        reason = " ".join((said or out).replace(folder, "").split())
+        reason = " ".join((err or out).replace(folder, "").split())
         raise SignerUnknown(
             f"no valid key of {address} in gpg.ssh.allowedSignersFile has signed it ({reason})"
         )
@@ -135,12 +142,12 @@ def _by_ssh(git: Git, signed: bytes, signature: bytes, address: str) -> Signer:
     return Signer(key, frozenset({key, address.casefold(), *plain}))
 
 
-def _lists(line: _Allowed, address: str) -> bool:
+def _lists(line: _AllowedSigner, address: str) -> bool:
     names = {name.casefold() for name in line.names}
     return address.casefold() in names and f"!{address.casefold()}" not in names
 
 
-def _allowed(file: Path) -> Iterator[_Allowed]:
+def _read_allowed_signers(file: Path) -> Iterator[_AllowedSigner]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         parts = line.strip().split(maxsplit=1)
         key = _KEY.search(parts[1]) if parts[1:] and not parts[0].startswith("#") else None
@@ -153,39 +160,39 @@ def _allowed(file: Path) -> Iterator[_Allowed]:
         digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
         names = tuple(parts[0].strip('"').split(","))
         authority = "cert-authority" in parts[1][: key.start()].lower()
-        yield _Allowed(names, parts[1], f"SHA256:{digest}", authority)
+        yield _AllowedSigner(names, parts[1], f"SHA256:{digest}", authority)
 
 
-def _by_gpg(git: Git, object_id: str, address: str) -> Signer:
-    _, _, said = git.attempt("verify-tag", "--raw", object_id)
-    status = [line.split()[1:] for line in said.splitlines() if line.startswith("[GNUPG:] ")]
-    words = [line[0] for line in status if line]
-    for fault, means in _FAULTS.items():
-        if fault in words:
-            raise SignerUnknown(f"its signature {means}")
-    keys = [line for line in status if line and line[0] == "VALIDSIG"]
-    if words.count("GOODSIG") != 1 or len(keys) != 1:
-        reason = " ".join(line for line in said.splitlines() if "[GNUPG:]" not in line)
+def _verify_gpg(git: Git, object_id: str, address: str) -> Signer:
+    _, _, output = git.attempt("verify-tag", "--raw", object_id)
+    status = [line.split()[1:] for line in output.splitlines() if line.startswith("[GNUPG:] ")]
+    keywords = [line[0] for line in status if line]
+    for fault, meaning in _FAULTS.items():
+        if fault in keywords:
+            raise SignerUnknown(f"its signature {meaning}")
+    valid = [line for line in status if line and line[0] == "VALIDSIG"]
+    if keywords.count("GOODSIG") != 1 or len(valid) != 1:
+        reason = " ".join(line for line in output.splitlines() if "[GNUPG:]" not in line)
         raise SignerUnknown(f"its signature can't be checked: {reason[:200] or 'no gpg'}")
-    key = keys[0][-1]
+    key = valid[0][-1]
     names = _user_ids(git, key)
     if address.casefold() not in names:
-        theirs = ", ".join(sorted(names)) or "nobody whom the keyring trusts"
-        raise SignerUnknown(f"its key is of {theirs}, and not of {address}")
+        owners = ", ".join(sorted(names)) or "nobody whom the keyring trusts"
+        raise SignerUnknown(f"its key is of {owners}, and not of {address}")
     return Signer(key, frozenset({key, *names}))
 
 
 def _user_ids(git: Git, key: str) -> set[str]:
-    """The addresses of a key's user IDs that the keyring holds for valid."""
+    """The addresses of a key's user IDs that are valid by the keyring's trust."""
     program = git.ask("config", "gpg.openpgp.program") or git.ask("config", "gpg.program") or "gpg"
-    _, listed, _ = _run([program, "--batch", "--with-colons", "--list-keys", key], b"")
-    rows = [line.split(":") for line in listed.splitlines()]
+    _, output, _ = _run([program, "--batch", "--with-colons", "--list-keys", key], b"")
+    rows = [line.split(":") for line in output.splitlines()]
     names = (row[9] for row in rows if row[0] == "uid" and row[1] in _VALID and len(row) > 9)  # noqa: PLR2004
     return {name.rpartition("<")[2].rstrip(">").strip().casefold() for name in names}
 
 
 def path_setting(git: Git, key: str) -> Path | None:
-    """A path from Git's settings; a relative one is seen from the repository's top, as by Git."""
+    """A path from Git's settings; a relative one starts at the repository's top, as in Git."""
     value = git.ask("config", "--type=path", key)
     if not value:
         return None
@@ -193,13 +200,13 @@ def path_setting(git: Git, key: str) -> Path | None:
     return Path(top) / value
 
 
-def _run(command: list[str], given: bytes) -> tuple[int, str, str]:
+def _run(command: list[str], stdin: bytes) -> tuple[int, str, str]:
     try:
-        done = subprocess.run(command, input=given, capture_output=True, check=False)  # noqa: S603
+        process = subprocess.run(command, input=stdin, capture_output=True, check=False)  # noqa: S603
     except OSError as error:
         return 127, "", f"{command[0]}: {error.strerror}"
     return (
-        done.returncode,
-        done.stdout.decode(errors="replace"),
-        done.stderr.decode(errors="replace"),
+        process.returncode,
+        process.stdout.decode(errors="replace"),
+        process.stderr.decode(errors="replace"),
     )

@@ -1,10 +1,10 @@
-"""Stage rules as the team has agreed on them, and which assignments keep to them.
+"""Stage rules that the team has agreed on, and which stage assignments comply with them.
 
-The rules are those of `params.yaml` as it is committed on the default branch (the remote's, where
-there is one), not those of somebody's workspace. An assignment is judged by the rules of its time:
-the commit that its message states, if that one is on the branch, else the branch at its date. Both
-are the assigner's word, so the rules are never older than what must have been there before: the
-version's commit, its tag, and each valid assignment of a lower number, to whatever stage.
+The rules are those of `params.yaml` as committed on the default branch (the remote's, if there is
+one), not those of somebody's workspace. An assignment is checked by the rules of its time: those of
+the commit that its message states, if this commit is on the branch, else those of the branch at its
+date. The assigner could forge both, so the rules are never older than what must have existed
+before: the version's commit, its tag, and each valid assignment with a lower number, to any stage.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 _SHOWN = 5
 
 RULES = "Rules"
-"""The trailer of an assignment that names the commit whose rules it kept to."""
+"""Trailer of an assignment that names the commit whose rules applied to it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Approvals:
     Attributes
     ----------
     count
-        Of how many people they are.
+        Number of people who approved.
     addresses
-        Of those whose approvals count.
+        Addresses of the people whose approvals count.
     refused
         A sentence for each approval that doesn't count.
     """
@@ -74,7 +74,7 @@ class Approvals:
 
 
 class StageRules:
-    """The rules of one project's stages, and a judgement of each assignment by them."""
+    """The stage rules of one project, and checks of the assignments by them."""
 
     def __init__(self, root: Path, registry: Registry) -> None:
         self.registry = registry
@@ -85,17 +85,17 @@ class StageRules:
 
     @cached_property
     def branch(self) -> Branch:
-        """The branch that the team agrees on.
+        """The branch whose rules the team has agreed on.
 
         Raises
         ------
         NotProject
-            If it isn't known.
+            If the branch isn't known.
         """
         return agreed_branch(self._git)
 
     def current(self) -> Mapping[str, StageRule]:
-        """The rules that hold now.
+        """The rules that apply now.
 
         Raises
         ------
@@ -104,14 +104,14 @@ class StageRules:
         BadParams
             If they can't be read.
         """
-        return self._at(self.branch.commit)
+        return self._rules_at(self.branch.commit)
 
     def in_force(self) -> Registry:
-        """The registry without the assignments that break a rule and are the last of a stage.
+        """The registry without the latest assignments of each stage that break its rule.
 
-        Nothing before a stage's last valid assignment is looked at.
+        Assignments before a stage's last valid one are not checked.
         """
-        broken, notes = [], []
+        invalid, notes = [], []
         for stage in dict.fromkeys(a.stage for a in self.registry.assignments):
             for assignment in reversed(self.registry.assignments):
                 if assignment.stage != stage:
@@ -119,43 +119,43 @@ class StageRules:
                 reason = self.refusal(assignment)
                 if reason is None:
                     break
-                broken.append(assignment)
+                invalid.append(assignment)
                 notes.append(f"{assignment.tag.name} doesn't count: {reason}")
-        return self._without(broken, notes)
+        return self._without(invalid, notes)
 
     def history(self, stage: str) -> Registry:
-        """The registry without any assignment to a stage that breaks its rule."""
-        judged = [a for a in self.registry.assignments if a.stage == stage]
-        return self._without([a for a in judged if self.refusal(a) is not None], [])
+        """The registry without those assignments to a stage that break its rule."""
+        assignments = [a for a in self.registry.assignments if a.stage == stage]
+        return self._without([a for a in assignments if self.refusal(a) is not None], [])
 
     def refusal(self, assignment: Assignment) -> str | None:
-        """Why an assignment doesn't count; None: it does."""
+        """Why an assignment doesn't count; None if it does."""
         name = assignment.tag.name
         if name not in self._verdicts:
             try:
-                self._verdicts[name] = self._judged(assignment)
+                self._verdicts[name] = self._check(assignment)
             except MlopsError as error:
                 self._verdicts[name] = error.message
         return self._verdicts[name]
 
     def rule_of(self, assignment: Assignment) -> StageRule | None:
-        """The rule that held for an assignment; None where there was no such stage."""
-        return self._at(self._commit_of(assignment)).get(assignment.stage)
+        """The rule that applied to an assignment; None if there was no such stage."""
+        return self._rules_at(self._rules_commit(assignment)).get(assignment.stage)
 
     def changed(self, assignment: Assignment) -> bool:
-        """Whether the rule that held for an assignment is another one now."""
+        """Whether the rule that applied to an assignment has changed since."""
         try:
             return self.current().get(assignment.stage) != self.rule_of(assignment)
         except MlopsError:
             return True
 
     def approvals(self, version: Version, stage: str, rule: StageRule) -> Approvals:
-        """Count the approvals of a version for a stage, as a rule wants them."""
+        """Count the approvals of a version for a stage that meet a rule."""
         names, addresses, refused = [], [], []
         for approval in self.registry.approved_by(version, stage):
             address = address_of(approval.tag.who)
             try:
-                names.append(self._signers(approval.tag, version, rule))
+                names.append(self._approver_names(approval.tag, version, rule))
                 addresses.append(address)
             except SignerUnknown as error:
                 refused.append(f"the approval of {address} doesn't count: {error.message}")
@@ -164,16 +164,16 @@ class StageRules:
     def refused_approval(
         self, tag: Tag, version: Version, stage: str, rule: StageRule
     ) -> str | None:
-        """Why an approval doesn't count; None: it does."""
+        """Why an approval doesn't count; None if it does."""
         if not any(a.tag == tag for a in self.registry.approved_by(version, stage)):
             return f"it is not of {version} and {stage}"
         try:
-            self._signers(tag, version, rule)
+            self._approver_names(tag, version, rule)
         except SignerUnknown as error:
             return error.message
         return None
 
-    def _judged(self, assignment: Assignment) -> str | None:
+    def _check(self, assignment: Assignment) -> str | None:
         version, stage = assignment.version, assignment.stage
         if version is None:
             return None
@@ -185,27 +185,27 @@ class StageRules:
             return None if back else f"it is a rollback, and {version} was not in {stage} before"
         if rule.after is not None and not self._was_in(version, rule.after, assignment.counter):
             return f"{version} had not been in {rule.after}, which comes before {stage}"
-        return self._lacking(version, stage, rule)
+        return self._missing_approvals(version, stage, rule)
 
-    def _lacking(self, version: Version, stage: str, rule: StageRule) -> str | None:
-        """Which approvals are lacking; None: none are."""
-        given = self.approvals(version, stage, rule) if rule.approvals else None
-        if given is None or given.count >= rule.approvals:
+    def _missing_approvals(self, version: Version, stage: str, rule: StageRule) -> str | None:
+        """A sentence on the approvals that are missing; None if there are enough."""
+        approvals = self.approvals(version, stage, rule) if rule.approvals else None
+        if approvals is None or approvals.count >= rule.approvals:
             return None
         signed = " signed" if rule.signed else ""
-        why = f" ({'; '.join(given.refused)})" if given.refused else ""
-        return f"it has {given.count} of the {rule.approvals}{signed} approvals{why}"
+        why = f" ({'; '.join(approvals.refused)})" if approvals.refused else ""
+        return f"it has {approvals.count} of the {rule.approvals}{signed} approvals{why}"
 
     def _was_in(self, version: Version, stage: str, before: int) -> bool:
-        # From the oldest on: a chain of rollbacks is then judged without recursion.
+        # Oldest first, so that a chain of rollbacks is checked without recursion.
         return any(
             self.refusal(a) is None
             for a in self.registry.assignments
             if a.counter < before and a.stage == stage and a.version == version
         )
 
-    def _signers(self, tag: Tag, version: Version, rule: StageRule) -> set[str]:
-        """By which names the approver is known; SignerUnknown where the approval doesn't count."""
+    def _approver_names(self, tag: Tag, version: Version, rule: StageRule) -> set[str]:
+        """Names of the approver; raises SignerUnknown if the approval doesn't count."""
         address = address_of(tag.who)
         if not tag.annotated:
             raise SignerUnknown("its tag is lightweight")
@@ -221,85 +221,93 @@ class StageRules:
             return {address.casefold()}
         return set(signer_of(self._git, tag.object_id, address).names)
 
-    def _without(self, broken: list[Assignment], notes: list[str]) -> Registry:
-        kept = tuple(a for a in self.registry.assignments if a not in broken)
+    def _without(self, invalid: list[Assignment], notes: list[str]) -> Registry:
+        valid = tuple(a for a in self.registry.assignments if a not in invalid)
         return dataclasses.replace(
-            self.registry, assignments=kept, notes=(*self.registry.notes, *notes)
+            self.registry, assignments=valid, notes=(*self.registry.notes, *notes)
         )
 
     @cached_property
-    def _line(self) -> tuple[tuple[str, int], ...]:
-        """The commits that the agreed branch has been at, newest first, and their seconds."""
+    def _branch_commits(self) -> tuple[tuple[str, int], ...]:
+        """First-parent commits of the agreed branch with their times in seconds, newest first."""
         tip = self.branch.commit
-        words = self._listed("--first-parent", "--timestamp", "--end-of-options", tip)
+        words = self._rev_list("--first-parent", "--timestamp", "--end-of-options", tip)
         return tuple(zip(words[1::2], map(int, words[::2]), strict=True))
 
     @cached_property
-    def _places(self) -> Mapping[str, int]:
-        return {commit: place for place, (commit, _) in enumerate(self._line)}
+    def _positions(self) -> Mapping[str, int]:
+        return {commit: position for position, (commit, _) in enumerate(self._branch_commits)}
 
     @cached_property
-    def _on_branch(self) -> frozenset[str]:
-        return frozenset(self._listed("--end-of-options", self.branch.commit))
+    def _reachable(self) -> frozenset[str]:
+        return frozenset(self._rev_list("--end-of-options", self.branch.commit))
 
-    def _commit_of(self, assignment: Assignment) -> str:
-        """The commit of the agreed branch whose rules hold for an assignment."""
-        own = self._age_of(assignment)
-        before = [a for a in self.registry.assignments if a.counter < assignment.counter]
-        if any(self._age_of(a) < own for a in before):
-            # All of them, from the oldest on: none is then judged by way of a later one.
-            valid = [a for a in before if self.refusal(a) is None]
-            own = min([own, *(self._age_of(a) for a in valid)])
-        return self._line[own][0]
+    def _rules_commit(self, assignment: Assignment) -> str:
+        """The commit of the agreed branch whose rules apply to an assignment."""
+        age = self._rules_age(assignment)
+        earlier = [a for a in self.registry.assignments if a.counter < assignment.counter]
+        if any(self._rules_age(a) < age for a in earlier):
+            # All of them, oldest first: then each check finds the earlier verdicts in the cache.
+            valid = [a for a in earlier if self.refusal(a) is None]
+            age = min([age, *(self._rules_age(a) for a in valid)])
+        return self._branch_commits[age][0]
 
-    def _age_of(self, assignment: Assignment) -> int:
-        """How many commits the branch is ahead of the rules of an assignment by itself."""
+    def _rules_age(self, assignment: Assignment) -> int:
+        """How many commits old an assignment's rules are, by its own message, date and version."""
         tag, version = assignment.tag, assignment.version
         if tag.name not in self._ages:
-            age = self._entered(tag.trailers.get(RULES, ""))
+            age = self._branch_position(tag.trailers.get(RULES, ""))
             if age is None:
-                age = self._at_second(int(tag.at.timestamp())) or 0
+                age = self._position_at(int(tag.at.timestamp())) or 0
             self._ages[tag.name] = age
         age = self._ages[tag.name]
-        return age if version is None else min(age, self._age_of_version(version))
+        return age if version is None else min(age, self._version_age(version))
 
-    def _age_of_version(self, version: Version) -> int:
-        """How many commits the branch is ahead of what a version came after."""
+    def _version_age(self, version: Version) -> int:
+        """How many commits old a version's rules may be: it was made after that branch state."""
         name = version.tag.name
         if name not in self._ages:
-            past = self._listed("--end-of-options", version.commit)
-            forked = next((self._places[c] for c in past if c in self._places), None)
-            # What was committed in the very second of the tag may have come after it.
-            dated = self._at_second(int(version.tag.at.timestamp()) - 1)
+            past = self._rev_list("--end-of-options", version.commit)
+            forked = next((self._positions[c] for c in past if c in self._positions), None)
+            # A commit in the same second as the tag may be later than the tag.
+            dated = self._position_at(int(version.tag.at.timestamp()) - 1)
             self._ages[name] = min(
-                (age for age in (forked, dated) if age is not None), default=len(self._line) - 1
+                (age for age in (forked, dated) if age is not None),
+                default=len(self._branch_commits) - 1,
             )
         return self._ages[name]
 
-    def _entered(self, stated: str) -> int | None:
-        """The place of the commit by which a stated one came to the branch; None: it is not there.
+    def _branch_position(self, stated: str) -> int | None:
+        """Position at which a stated commit came to the branch; None if it isn't there.
 
-        A commit of a branch that was merged counts as the merge: its own rules never held.
+        A commit of a merged branch counts as the merge: its own rules never applied.
         """
-        if stated in self._places or stated not in self._on_branch:
-            return self._places.get(stated)
+        if stated in self._positions or stated not in self._reachable:
+            return self._positions.get(stated)
         span = f"{stated}..{self.branch.commit}"
-        later = self._listed("--ancestry-path", "--end-of-options", span)
-        return max(self._places[commit] for commit in later if commit in self._places)
+        later = self._rev_list("--ancestry-path", "--end-of-options", span)
+        return max(self._positions[commit] for commit in later if commit in self._positions)
 
-    def _at_second(self, second: int) -> int | None:
-        """The place where the branch was at a time; None: nowhere yet."""
-        return next((n for n, (_, at) in enumerate(self._line) if at <= second), None)
+    def _position_at(self, second: int) -> int | None:
+        """Position of the branch at a time; None if it had no commit yet."""
+        return next(
+            (
+                position
+                for position, (_, committed_at) in enumerate(self._branch_commits)
+                if committed_at <= second
+            ),
+            None,
+        )
 
-    def _listed(self, *arguments: str) -> list[str]:
+    def _rev_list(self, *arguments: str) -> list[str]:
         return self._git.run("rev-list", *arguments).split()
 
-    def _at(self, commit: str) -> Mapping[str, StageRule]:
+    def _rules_at(self, commit: str) -> Mapping[str, StageRule]:
         if commit not in self._rules:
-            self._rules[commit] = self._read(commit)
+            self._rules[commit] = self._read_rules(commit)
         return self._rules[commit]
 
-    def _read(self, commit: str) -> Mapping[str, StageRule]:
+    def _read_rules(self, commit: str) -> Mapping[str, StageRule]:
         from pydantic import ValidationError
 
         from mlops_cli.params.modelling import Register
@@ -322,12 +330,12 @@ class StageRules:
 
 
 def read_trusted(root: Path, name: str, note: Callable[[str], None] = lambda _: None) -> Registry:
-    """The registry of a model, with only those assignments in force that keep to the rules.
+    """Read a model's registry, with only the assignments that comply with the stage rules.
 
     Parameters
     ----------
     note
-        Takes a sentence for each tag that was passed over, the first few of them.
+        Called with a sentence for each of the first few tags that were skipped.
 
     Raises
     ------
@@ -345,7 +353,7 @@ def read_trusted(root: Path, name: str, note: Callable[[str], None] = lambda _: 
 def find_trusted(
     root: Path, name: str, text: str, note: Callable[[str], None] = lambda _: None
 ) -> Version:
-    """A version by its number, ``latest``, its stage, or the tag that put it into one.
+    """Find a version by its number, ``latest``, its stage, or the tag of an assignment.
 
     Raises
     ------
@@ -367,7 +375,7 @@ def find_trusted(
 
 
 def named_assignment(registry: Registry, text: str) -> Assignment:
-    """The assignment of a tag's name.
+    """Find an assignment by the name of its tag.
 
     Raises
     ------
@@ -376,9 +384,9 @@ def named_assignment(registry: Registry, text: str) -> Assignment:
     DataRefused
         If the tag is no assignment of a version.
     """
-    found = next((a for a in registry.assignments if a.tag.name == text), None)
-    if found is not None and found.version is not None:
-        return found
+    assignment = next((a for a in registry.assignments if a.tag.name == text), None)
+    if assignment is not None and assignment.version is not None:
+        return assignment
     if text not in registry.names:
         names = [a.tag.name for a in registry.assignments]
         raise NotFound(f"{registry.name} has no assignment {text!r}", nearest(text, names))

@@ -1,1 +1,1 @@
-"""The exchange with a team's remote: push, pull, fast-forward, rebase; all of it or nothing."""
+"""Synchronisation with a team's remotes: push, pull, fast-forward and rebase, all or nothing."""

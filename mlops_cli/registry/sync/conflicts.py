@@ -1,4 +1,4 @@
-"""What both sides of a pull changed in the same place, as an error that names it."""
+"""Error for a pull in which both sides changed the same place of a file."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ _SHOWN = 5
 def overlap(
     git: Git, prefix: str, path: str, found: BranchEnds, target: str, theirs: str
 ) -> NotProject:
-    """The refusal of a path that both sides changed, with keys and values of `params.yaml`."""
+    """The error for a path that both sides changed; for `params.yaml`, with keys and values."""
     name = path.removeprefix(prefix)
-    what = ""
+    detail = ""
     if name == "params.yaml":
-        keys = _keys_of_both(git, found, target)
-        what = f" ({'; '.join(keys[:_SHOWN])}{'; ...' if keys[_SHOWN:] else ''})" if keys else ""
+        keys = _conflicting_keys(git, found, target)
+        detail = f" ({'; '.join(keys[:_SHOWN])}{'; ...' if keys[_SHOWN:] else ''})" if keys else ""
     return NotProject(
-        f"{name} was changed in the same place here and in {theirs}{what}, so nothing was changed",
+        f"{name} was changed in the same place here and in {theirs}{detail}, "
+        "so nothing was changed",
         "`mlops pull --rebase --prefer mine` keeps your lines there, `--prefer theirs` theirs.",
     )
 
 
-def _keys_of_both(git: Git, found: BranchEnds, target: str) -> list[str]:
-    """What both sides set otherwise in `params.yaml`: ``tune.trials: 30 here, 20 there``."""
-    base = git.ask("merge-base", found.head, target) or found.head
+def _conflicting_keys(git: Git, ends: BranchEnds, target: str) -> list[str]:
+    """Keys of `params.yaml` that both sides changed: ``tune.trials: 30 here, 20 there``."""
+    base = git.ask("merge-base", ends.head, target) or ends.head
     text = git.root / "params.yaml"
     try:
         before, there = (

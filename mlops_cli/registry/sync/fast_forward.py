@@ -1,4 +1,4 @@
-"""A branch brought up to its remote's: looked at first, moved only when nothing can be lost."""
+"""Fast-forward a branch to its remote's, only if no local work would be lost."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _SHORT = 7
 
 @dataclass(frozen=True)
 class FastForward:
-    """Where a branch goes.
+    """A planned move of a branch.
 
     Attributes
     ----------
     head, target
-        Commits; the same where there is nothing new.
+        Commit of the branch before and after; the same if there is nothing new.
     said
-        Such as ``main: 1a2b3c4..5d6e7f8``; None where there is nothing new.
+        Such as ``main: 1a2b3c4..5d6e7f8``; None if there is nothing new.
     """
 
     git: Git
@@ -43,14 +43,14 @@ class FastForward:
     said: str | None
 
     def apply(self) -> list[str]:
-        """Move the branch and put the commit's data in place; give the outputs that lack data.
+        """Move the branch and check out the commit's data; return the outputs that lack data.
 
         Raises
         ------
         NotProject
             If a file would be overwritten after all; the branch is then where it was.
         DataRefused, BadParams
-            If the commit would lead DVC, or us, out of the project.
+            If the commit has paths that lead DVC, or this program, out of the project.
         """
         if self.target != self.head:
             refuse_large(self.git, self.target)
@@ -64,16 +64,16 @@ class FastForward:
                 ) from None
         try:
             with open_repo(self.git.root) as repo, refuse_dvc_errors(self.git.root):
-                done = repo.checkout(allow_missing=True)
+                result = repo.checkout(allow_missing=True)
         except UnsavedOutputs:
             if self.target != self.head:
                 self.git.attempt("reset", "--keep", "--quiet", self.head)
             raise
-        return sorted(done.get("failed", []))
+        return sorted(result.get("failed", []))
 
 
 def git_remote(git: Git) -> str:
-    """The Git remote to exchange with.
+    """The name of the Git remote for push and pull.
 
     Raises
     ------
@@ -95,10 +95,12 @@ def git_remote(git: Git) -> str:
 
 @dataclass(frozen=True)
 class BranchEnds:
-    """Where a branch is here, and where it is at the remote.
+    """Commits of a branch in this clone and on the remote.
 
     Attributes
     ----------
+    head
+        The commit in this clone.
     target
         The remote's commit; None if it has no such branch.
     """
@@ -109,7 +111,7 @@ class BranchEnds:
 
 
 def fetch_ends(git: Git, remote: str) -> BranchEnds:
-    """Bring the branch's commits here.
+    """Fetch the commits of the current branch.
 
     Raises
     ------
@@ -124,11 +126,11 @@ def fetch_ends(git: Git, remote: str) -> BranchEnds:
     head = git.resolve("HEAD")
     if head is None:
         raise NotProject(f"{branch} has no commit yet", f"Run `git pull {remote} {branch}` once.")
-    return BranchEnds(branch, head, _fetched(git, remote, branch))
+    return BranchEnds(branch, head, _fetch_branch(git, remote, branch))
 
 
 def plan_fast_forward(git: Git, remote: str) -> FastForward:
-    """Bring the branch's commits here, and see whether the branch can follow them.
+    """Fetch the commits of the current branch, and check that it can be fast-forwarded.
 
     Raises
     ------
@@ -137,35 +139,35 @@ def plan_fast_forward(git: Git, remote: str) -> FastForward:
     SourceUnreadable
         If the remote cannot be reached.
     """
-    found = fetch_ends(git, remote)
-    branch, head, target = found.branch, found.head, found.target
+    ends = fetch_ends(git, remote)
+    branch, head, target = ends.branch, ends.head, ends.target
     if target is None or git.ask("merge-base", "--is-ancestor", target, head) is not None:
         refuse_unsaved(git.root)
         return FastForward(git, head, head, None)
     if git.ask("merge-base", "--is-ancestor", head, target) is None:
-        mine, theirs = (
+        ahead, behind = (
             git.run("rev-list", "--count", f"{a}..{b}").strip()
             for a, b in ((target, head), (head, target))
         )
         raise NotProject(
-            f"{branch} and {remote}/{branch} have diverged: {mine} commits are only here, "
-            f"{theirs} only there",
+            f"{branch} and {remote}/{branch} have diverged: {ahead} commits are only here, "
+            f"{behind} only there",
             "Put yours on top of theirs: mlops pull --rebase",
         )
     _refuse_overwriting(git, head, target)
     refuse_unsaved(git.root)
     with open_repo(git.root) as repo, refuse_dvc_errors(git.root):
-        # What the branch leaves behind may be nowhere but in the workspace.
+        # Outputs of the old commit may exist only in the workspace: save them in the cache.
         keep_outputs(repo, git.root)
     return FastForward(git, head, target, f"{branch}: {head[:_SHORT]}..{target[:_SHORT]}")
 
 
-def _fetched(git: Git, remote: str, branch: str) -> str | None:
-    """The commit of the remote's branch; None if it has no such branch."""
-    theirs = git.ask("config", f"branch.{branch}.merge") or f"refs/heads/{branch}"
-    own = f"refs/remotes/{remote}/{theirs.removeprefix('refs/heads/')}"
+def _fetch_branch(git: Git, remote: str, branch: str) -> str | None:
+    """Fetch the remote's branch; return its commit, or None if there is no such branch."""
+    remote_ref = git.ask("config", f"branch.{branch}.merge") or f"refs/heads/{branch}"
+    tracking_ref = f"refs/remotes/{remote}/{remote_ref.removeprefix('refs/heads/')}"
     try:
-        git.run("fetch", "--quiet", "--no-tags", remote, f"+{theirs}:{own}")
+        git.run("fetch", "--quiet", "--no-tags", remote, f"+{remote_ref}:{tracking_ref}")
     except GitFailed as error:
         if "couldn't find remote ref" in error.said:
             return None
@@ -173,13 +175,13 @@ def _fetched(git: Git, remote: str, branch: str) -> str | None:
             f"the Git remote {remote!r} cannot be reached: {' '.join(error.said.split())}",
             f"See that its address is right: git remote get-url {remote}",
         ) from None
-    return git.resolve(own)
+    return git.resolve(tracking_ref)
 
 
 def _refuse_overwriting(git: Git, head: str, target: str) -> None:
     changed = set(git.run("diff", "--name-only", "--no-renames", "-z", head, target).split("\0"))
-    listed = git.run("status", "--porcelain", "--no-renames", "--untracked-files=all", "-z")
-    dirty = {line[3:] for line in listed.split("\0") if line}
+    status = git.run("status", "--porcelain", "--no-renames", "--untracked-files=all", "-z")
+    dirty = {line[3:] for line in status.split("\0") if line}
     _refuse(
         sorted((changed & dirty) - {""}),
         "`mlops pull --rebase` keeps your edits, and drops what the pipeline makes anew; or commit "
@@ -188,12 +190,12 @@ def _refuse_overwriting(git: Git, head: str, target: str) -> None:
 
 
 def refuse_unsaved(root: Path) -> None:
-    """Refuse where outputs hold bytes that neither `dvc.lock` knows nor DVC's cache has.
+    """Raise if outputs have content that neither `dvc.lock` nor DVC's cache has.
 
     Raises
     ------
     NotProject
-        Naming them.
+        Naming these outputs.
     """
     with open_repo(root) as repo, refuse_dvc_errors(root):
         names = unsaved_outputs(repo)

@@ -1,7 +1,7 @@
-"""The Git remote's tags and branches, brought here again and again while a service runs.
+"""Periodic fetch of the Git remote's tags and branches while a service runs.
 
-In a thread of its own, so that neither requests nor the look at this clone's tags ever wait for
-the network. Only remote-tracking branches and tags change; what failed is tried again.
+It runs in a thread of its own, so that neither requests nor reads of this clone's tags ever wait
+for the network. Only remote-tracking branches and tags change. A failed fetch is tried again.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from mlops_cli.project.git import Git
 __all__ = ["Fetcher", "fetcher"]
 
 _LONGEST = 60.0
-"""Seconds that one fetch may take."""
+"""Maximum seconds of one fetch."""
 _LEAST, _MOST = 1.0, 86_400.0
 
 
 def fetcher(
     root: Path, wanted: str | None, default: str | None, note: Callable[[str], None]
 ) -> Fetcher | None:
-    """The fetcher of a project; None where only this clone's own tags count.
+    """Create the fetcher of a project; None if only this clone's own tags count.
 
     Parameters
     ----------
     wanted
-        A span such as ``30s``, or ``off``; None: ``default``, if there is a Git remote.
+        An interval such as ``30s``, or ``off``; None: ``default``, if there is a Git remote.
 
     Raises
     ------
     Usage, BadParams
-        If it is no span from 1s to 1d.
+        If it is no interval from 1s to 1d.
     NotFound
-        If it is wanted, and there is no Git remote.
+        If ``wanted`` is an interval and there is no Git remote.
     """
     span = default if wanted is None else wanted
     if span is None or span == "off":
         return None
-    seconds = _seconds(span)
+    seconds = _parse_interval(span)
     if seconds is None:
         where = "serve.fetch in params.yaml" if wanted is None else "--fetch"
         hint = "Write it as 30s or 5m; `off` (null in params.yaml): only this clone's own tags."
@@ -63,7 +63,7 @@ def fetcher(
     return Fetcher(git, remote, seconds, note)
 
 
-def _seconds(span: str) -> float | None:
+def _parse_interval(span: str) -> float | None:
     if not re.fullmatch("(?:[0-9]+(?:ms|s|m|h|d))+", span):
         return None
     length = (microseconds(span) or 0) / 1e6
@@ -71,72 +71,74 @@ def _seconds(span: str) -> float | None:
 
 
 class Fetcher:
-    """Fetches from a remote every so many seconds.
+    """Fetches from a remote at a fixed interval.
 
     Parameters
     ----------
     note
-        Takes a sentence when it begins to fail, and when it works again.
+        Called with a message when fetches begin to fail, and when they work again.
 
     Attributes
     ----------
     failures
-        How many fetches have failed.
+        Number of fetches that have failed.
     problem
-        Why the last one did; None if it didn't.
+        Why the last fetch failed; None if it succeeded.
     """
 
     def __init__(
         self, git: Git, remote: str, seconds: float, note: Callable[[str], None] = lambda _: None
     ) -> None:
         self._git, self._remote, self._seconds, self._note = git, remote, seconds, note
-        self._ended = threading.Event()
+        self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fetch", daemon=True)
-        self._last: float | None = None
-        self._began = time.monotonic()
+        self._last_success: float | None = None
+        self._start_time = time.monotonic()
         self.failures = 0
         self.problem: str | None = None
 
     @property
     def age(self) -> float:
-        """Seconds since the last fetch that went well or, before it, since the start."""
-        return time.monotonic() - (self._began if self._last is None else self._last)
+        """Seconds since the last successful fetch or, before the first one, since the start."""
+        return time.monotonic() - (
+            self._start_time if self._last_success is None else self._last_success
+        )
 
     def state(self) -> dict[str, Any]:
-        """What `/readyz` shows."""
+        """The state that `/readyz` shows."""
         return {
             "remote": self._remote,
             "every_seconds": self._seconds,
-            "age_seconds": None if self._last is None else round(self.age, 1),
+            "age_seconds": None if self._last_success is None else round(self.age, 1),
             "failures": self.failures,
             "problem": self.problem,
         }
 
     def start(self) -> None:
-        """Begin, with a first fetch at once."""
+        """Start the thread, with a first fetch at once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End it, and a fetch that is under way."""
-        self._ended.set()
+        """Stop the thread, and a fetch in progress."""
+        self._stop_event.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        while not self._ended.is_set():
+        while not self._stop_event.is_set():
             try:
                 problem = self._fetch()
             except MlopsError as error:
                 problem = error.message
-            except Exception as error:  # noqa: BLE001 - it goes on, whatever happens
+            except Exception as error:  # noqa: BLE001 - the thread must survive any error
                 problem = f"{type(error).__name__}: {error}"
-            if not self._ended.is_set():
-                self._settle(problem)
-            self._ended.wait(self._seconds)
+            if not self._stop_event.is_set():
+                self._record_outcome(problem)
+            self._stop_event.wait(self._seconds)
 
-    def _settle(self, problem: str | None) -> None:
+    def _record_outcome(self, problem: str | None) -> None:
         if problem is None:
-            self._last = time.monotonic()
+            self._last_success = time.monotonic()
             if self.problem is not None:
                 self._note(f"the Git remote {self._remote} is reached again")
         else:
@@ -146,10 +148,12 @@ class Fetcher:
         self.problem = problem
 
     def _fetch(self) -> str | None:
-        """Fetch once; give what went wrong."""
-        words = ("fetch", "--quiet", "--tags", "--no-recurse-submodules", "--no-write-fetch-head")
-        code, reason = self._git.bounded(*words, self._remote, seconds=_LONGEST, ended=self._ended)
-        # Another command of this clone may just be bringing the same.
+        """Fetch once; return what went wrong, or None."""
+        command = ("fetch", "--quiet", "--tags", "--no-recurse-submodules", "--no-write-fetch-head")
+        code, reason = self._git.bounded(
+            *command, self._remote, seconds=_LONGEST, ended=self._stop_event
+        )
+        # Another command of this clone may be fetching the same references right now.
         if code == 0 or "cannot lock ref" in reason:
             return None
         if code is None:

@@ -1,4 +1,4 @@
-"""Own work in a clone: files as they are, the index, and commits that the remote doesn't have."""
+"""The user's own work in a clone: edited files, the index, and commits that aren't pushed."""
 
 from __future__ import annotations
 
@@ -20,33 +20,36 @@ def tree_of(git: Git, commit: str) -> str:
 
 
 def list_files(top: Git, commit: str, folders: set[str]) -> set[str]:
-    """Files that a commit has at or below some paths."""
-    words = ("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit, "--", *sorted(folders))
-    return {name for name in top.run(*words).split("\0") if name}
+    """Files of a commit at or below some paths."""
+    command = ("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit, "--", *sorted(folders))
+    return {name for name in top.run(*command).split("\0") if name}
 
 
 def worktree_states(top: Git, besides: set[str]) -> tuple[str, str]:
-    """Trees of the files as they are, and of the index.
+    """Write the working tree and the index as Git trees; return both.
 
     Parameters
     ----------
     besides
-        Files that count also where they are not tracked yet.
+        Files to include even if they are not tracked yet.
     """
     index = top.root / top.run("rev-parse", "--git-path", "index").strip()
     with tempfile.TemporaryDirectory(prefix="mlops-index-") as folder:
-        beside = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        own_index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         if index.is_file():
-            shutil.copyfile(index, beside["GIT_INDEX_FILE"])
-        staged = top.run("write-tree", environment=beside).strip()
-        top.run("add", "--update", "--", ".", environment=beside)
+            shutil.copyfile(index, own_index["GIT_INDEX_FILE"])
+        staged = top.run("write-tree", environment=own_index).strip()
+        top.run("add", "--update", "--", ".", environment=own_index)
         if names := sorted(name for name in besides if (top.root / name).is_file()):
-            top.run("add", "--force", "--", *names, environment=beside)
-        return top.run("write-tree", environment=beside).strip(), staged
+            top.run("add", "--force", "--", *names, environment=own_index)
+        return top.run("write-tree", environment=own_index).strip(), staged
 
 
 def rebase_commits(top: Git, head: str, target: str, merger: Merger) -> tuple[str, int]:
-    """Own commits on top of the target: the last one, and how many hold more than results."""
+    """Rebase own commits onto the target; return the new tip and the number of commits.
+
+    Commits that change nothing but generated files are dropped.
+    """
     base = top.ask("merge-base", head, target)
     if base is None:
         raise NotProject(
@@ -64,17 +67,17 @@ def rebase_commits(top: Git, head: str, target: str, merger: Merger) -> tuple[st
             )
         tree = merger.merged(tree_of(top, parents[0]), tree_of(top, commit), tree_of(top, tip))
         if tree != tree_of(top, tip):
-            tip, count = _recommitted(top, commit, tree, tip), count + 1
+            tip, count = _recommit(top, commit, tree, tip), count + 1
     return tip, count
 
 
-def _recommitted(top: Git, commit: str, tree: str, parent: str) -> str:
-    """A commit with another's author, date and message."""
+def _recommit(top: Git, commit: str, tree: str, parent: str) -> str:
+    """Create a commit with the author, date and message of another one."""
     name, address, date = top.run(
         "show", "-s", "--format=%an%n%ae%n%ad", "--date=raw", commit
     ).splitlines()[:3]
     author = {"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": address, "GIT_AUTHOR_DATE": date}
     message = top.run("show", "-s", "--format=%B", commit)
     signed = ["-S"] if signs_by_default(top, "commit") else []
-    words = ("commit-tree", tree, "-p", parent, *signed, "-F", "-")
-    return top.run(*words, given=message, environment=author).strip()
+    command = ("commit-tree", tree, "-p", parent, *signed, "-F", "-")
+    return top.run(*command, given=message, environment=author).strip()

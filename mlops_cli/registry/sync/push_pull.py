@@ -1,6 +1,6 @@
-"""Data and registry to and from where a team keeps them: a DVC remote and a Git remote.
+"""Push and pull: data by a DVC remote, tags and branches by a Git remote.
 
-Data goes first and Git last, so that whoever sees a tag finds its bundle.
+Data is sent first and Git references last, so that a published tag always has its bundle.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ _HEADS, _TAGS = "refs/heads/", "refs/tags/"
 
 @dataclass(frozen=True)
 class Transferred:
-    """What went from here to there, or from there to here.
+    """Result of a push or a pull.
 
     Attributes
     ----------
     files, bytes
-        Of data.
+        Amount of data.
     data, git
-        The remotes' names; ``data`` is empty where none had to be asked.
+        Names of the remotes; ``data`` is empty if no DVC remote was needed.
     tags
         Names of the registry's tags.
     branch
         Such as ``main: 1a2b3c4..5d6e7f8``; None if it was up to date.
     missing
-        Data of the commit that is nowhere to be had.
+        Data of the commit that is neither here nor on a remote.
     commits
-        Own commits that were put on top of the remote's.
+        Number of own commits that were rebased onto the remote's.
     kept, dropped, decided
-        Files: with edits of one's own; of the pipeline, given up here; both sides changed in the
-        same place.
+        Files with own edits; generated files whose local content was dropped; files that both
+        sides changed in the same place.
     """
 
     files: int
@@ -76,23 +76,23 @@ def push(
 ) -> Transferred:
     """Send data and bundles, then the branch and the tags.
 
-    Data are those of HEAD and of versions that the Git remote doesn't have yet, bundles those of
-    every version: so whoever sees a tag can verify its version, and data that were removed from
-    the remote since don't come back.
+    It sends the data of HEAD and of versions that the Git remote doesn't have yet, and the bundles
+    of every version. So a version can be verified as soon as its tag is published, and data that
+    were deleted from the remote don't come back.
 
     Parameters
     ----------
     name
-        The model's name: its tags go.
+        The name of the model whose tags are pushed.
     remote
-        The DVC remote; by default the default one.
+        The DVC remote; by default DVC's default remote.
 
     Raises
     ------
     NotFound
-        If there is no Git or DVC remote, or a version's bundle is nowhere.
+        If there is no Git or DVC remote, or if neither cache nor remote has a version's bundle.
     NotProject
-        If the Git remote has what is not here; nothing was sent.
+        If the Git remote has commits or tags that are not here; nothing was sent.
     DataRefused
         If an object in the cache was changed.
     SourceUnreadable
@@ -100,38 +100,38 @@ def push(
     """
     progress = progress or Silent()
     git = Git(root)
-    to = git_remote(git)
-    specs = _specs(git, name)
+    git_name = git_remote(git)
+    specs = _refspecs(git, name)
     progress.update("asking Git")
-    planned = {ref for ref, _ in _git_push(git, to, specs, "--dry-run")}
+    new_refs = {ref for ref, _ in _git_push(git, git_name, specs, "--dry-run")}
     versions = read(root, name).versions
     bundles = _bundles(root, versions)
-    new = _data(root, [v for v in versions if f"{_TAGS}{v.tag.name}" in planned])
-    sent = upload(root, bundles, remote, progress, new)
-    if lost := sorted(name for md5, name in sent.missing.items() if md5 in bundles):
+    data = _data(root, [v for v in versions if f"{_TAGS}{v.tag.name}" in new_refs])
+    result = upload(root, bundles, remote, progress, data)
+    if absent := sorted(name for md5, name in result.missing.items() if md5 in bundles):
         raise NotFound(
-            f"neither DVC's cache nor the remote {sent.remote!r} has {', '.join(lost[:_SHOWN])}, "
-            "so no tag was published",
+            f"neither DVC's cache nor the remote {result.remote!r} has "
+            f"{', '.join(absent[:_SHOWN])}, so no tag was published",
             "Push from the clone that registered it, or delete its tag (git tag -d TAG).",
         )
     progress.update("pushing branch and tags")
-    moved = _git_push(git, to, specs)
-    heads = [f"{ref.removeprefix(_HEADS)}: {how}" for ref, how in moved if ref.startswith(_HEADS)]
+    moves = _git_push(git, git_name, specs)
+    heads = [f"{ref.removeprefix(_HEADS)}: {how}" for ref, how in moves if ref.startswith(_HEADS)]
     return Transferred(
-        files=sent.files,
-        bytes=sent.bytes,
-        data=sent.remote,
-        git=to,
-        tags=tuple(ref.removeprefix(_TAGS) for ref, _ in moved if ref.startswith(_TAGS)),
+        files=result.files,
+        bytes=result.bytes,
+        data=result.remote,
+        git=git_name,
+        tags=tuple(ref.removeprefix(_TAGS) for ref, _ in moves if ref.startswith(_TAGS)),
         branch=heads[0] if heads else None,
-        missing=tuple(sorted(sent.missing.values())),
+        missing=tuple(sorted(result.missing.values())),
     )
 
 
 def pull(
     root: Path, name: str, remote: str | None = None, progress: Progress | None = None
 ) -> Transferred:
-    """Bring tags, branch (fast-forward only) and the data of its commit here.
+    """Fetch tags, branch (fast-forward only) and the data of its commit.
 
     Raises
     ------
@@ -147,7 +147,9 @@ def pull(
     git = Git(root)
     source = git_remote(git)
     (progress or Silent()).update("asking Git")
-    return _brought(git, name, source, remote, plan_fast_forward(git, source), progress or Silent())
+    return _fetch_and_apply(
+        git, name, source, remote, plan_fast_forward(git, source), progress or Silent()
+    )
 
 
 def pull_rebased(
@@ -157,17 +159,17 @@ def pull_rebased(
     prefer: Prefer | None = None,
     progress: Progress | None = None,
 ) -> Transferred:
-    """Bring everything here as ``pull``, with own edits and commits on top of what came.
+    """Pull as ``pull`` does, but rebase own edits and commits onto the remote's branch.
 
     Parameters
     ----------
     prefer
-        Whose lines count where both sides changed the same ones; None: that is refused.
+        Whose lines to keep where both sides changed the same ones; None: that is an error.
 
     Raises
     ------
     Busy
-        If a run is at work here.
+        If a run of this project is in progress.
     NotFound, NotProject, SourceUnreadable
         As for ``pull``; nothing was changed.
     """
@@ -177,9 +179,9 @@ def pull_rebased(
         source = git_remote(git)
         progress.update("asking Git")
         update = plan_rebase(layout, git, source, prefer)
-        moved = _brought(git, name, source, remote, update, progress)
+        result = _fetch_and_apply(git, name, source, remote, update, progress)
     return replace(
-        moved,
+        result,
         commits=update.commits,
         kept=update.kept,
         dropped=update.dropped,
@@ -187,7 +189,7 @@ def pull_rebased(
     )
 
 
-def _brought(
+def _fetch_and_apply(
     git: Git,
     name: str,
     source: str,
@@ -195,51 +197,51 @@ def _brought(
     update: FastForward | RebasedWork,
     progress: Progress,
 ) -> Transferred:
-    """Bring data and tags here, then put the branch in its new place."""
+    """Fetch data and tags, then move the branch."""
     root = git.root
-    lock = lock_at(root, update.target)
-    data = {} if lock is None else {md5: path for path, md5 in lock.data.items()}
-    sizes = {} if lock is None else lock.sizes
-    brought = RemoteObjects(root, remote, progress).bring(data, sizes)
-    if brought.missing and not brought.tried:
-        raise brought.refusal("the data of the branch")
-    before = {tag.name for tag in tags(git, name)}
+    dvc_lock = lock_at(root, update.target)
+    data = {} if dvc_lock is None else {md5: path for path, md5 in dvc_lock.data.items()}
+    sizes = {} if dvc_lock is None else dvc_lock.sizes
+    transfer = RemoteObjects(root, remote, progress).bring(data, sizes)
+    if transfer.missing and not transfer.tried:
+        raise transfer.refusal("the data of the branch")
+    old_tags = {tag.name for tag in tags(git, name)}
     fetch(git, source)
     progress.update("putting data in place")
-    lacking = update.apply()
+    missing = update.apply()
     return Transferred(
-        files=brought.files,
-        bytes=brought.bytes,
-        data=", ".join(brought.tried),
+        files=transfer.files,
+        bytes=transfer.bytes,
+        data=", ".join(transfer.tried),
         git=source,
-        tags=tuple(sorted({tag.name for tag in tags(git, name)} - before)),
+        tags=tuple(sorted({tag.name for tag in tags(git, name)} - old_tags)),
         branch=update.said,
-        missing=tuple(lacking),
+        missing=tuple(missing),
     )
 
 
 def _bundles(root: Path, versions: Iterable[Version]) -> dict[str, str]:
-    """MD5 -> name of the bundles of versions."""
-    found = {}
+    """MD5 -> description of each version's bundle."""
+    bundles = {}
     for version in versions:
         try:
-            found[bundle_md5(root, version)] = f"the bundle of {version.label}"
+            bundles[bundle_md5(root, version)] = f"the bundle of {version.label}"
         except MlopsError as error:
             raise NotProject(
                 f"{error.message}, so it is not published",
                 f"Delete the tag (git tag -d {version.tag.name}), then push again.",
             ) from None
-    return found
+    return bundles
 
 
 def _data(root: Path, versions: Iterable[Version]) -> dict[str, str]:
-    """MD5 -> path of all data of versions, so that each of them can be verified."""
+    """MD5 -> path of all data that verifying the versions needs."""
     locks = (lock_at(root, version.commit) for version in versions)
     return {md5: path for lock in locks if lock for path, md5 in lock.data.items()}
 
 
-def _specs(git: Git, name: str) -> list[str]:
-    """What goes: the branch, if HEAD is on one, and all tags of the model."""
+def _refspecs(git: Git, name: str) -> list[str]:
+    """Refspecs to push: the branch, if HEAD is on one, and all tags of the model."""
     branch = git.branch()
     if git.resolve("HEAD") is None:
         raise NotProject("there is no commit to push", "Commit the project first.")
@@ -250,36 +252,36 @@ def _specs(git: Git, name: str) -> list[str]:
 
 
 def _git_push(git: Git, remote: str, specs: list[str], *options: str) -> list[tuple[str, str]]:
-    """Push all or nothing; give (reference, how) of what moved."""
+    """Push all or nothing; return (reference, how) of each update."""
     if not specs:
         return []
     try:
-        said = git.run("push", "--atomic", "--porcelain", *options, remote, *specs)
+        output = git.run("push", "--atomic", "--porcelain", *options, remote, *specs)
     except GitFailed:
-        raise _refused(git, remote, specs) from None
-    # A line: a sign, then from:to, then what was done, with tabs between.
-    lines = [line.split("\t") for line in said.splitlines() if line.count("\t") > 1]
+        raise _push_error(git, remote, specs) from None
+    # A line has a flag, from:to, and what was done, with tabs between.
+    lines = [line.split("\t") for line in output.splitlines() if line.count("\t") > 1]
     return [
         (reference.partition(":")[2], how.strip("[] "))
-        for sign, reference, how in lines
-        if sign.strip() != "="
+        for flag, reference, how in lines
+        if flag.strip() != "="
     ]
 
 
-def _refused(git: Git, remote: str, specs: list[str]) -> MlopsError:
-    """Why Git refuses, asked again without --porcelain: its reasons are then on stderr."""
+def _push_error(git: Git, remote: str, specs: list[str]) -> MlopsError:
+    """Find why Git rejects a push, by a dry run without --porcelain: its reasons are on stderr."""
     try:
         git.run("push", "--atomic", "--dry-run", remote, *specs)
     except GitFailed as error:
-        said = [" ".join(line.split()) for line in error.said.splitlines()]
-        rejected = [line.removeprefix("! [rejected] ") for line in said if "[rejected]" in line]
+        lines = [" ".join(line.split()) for line in error.said.splitlines()]
+        rejected = [line.removeprefix("! [rejected] ") for line in lines if "[rejected]" in line]
         if rejected:
             return NotProject(
                 f"{remote} has what is not here, so nothing was pushed: {'; '.join(rejected[:3])}",
                 "Bring it here with `mlops pull`; a tag that differs was moved by hand.",
             )
         return SourceUnreadable(
-            f"the Git remote {remote!r} cannot be reached: {' '.join(said)[:300]}",
+            f"the Git remote {remote!r} cannot be reached: {' '.join(lines)[:300]}",
             f"See that its address is right: git remote get-url {remote}",
         )
     return NotProject(

@@ -1,8 +1,8 @@
-"""Own work put on top of what others have pushed: edits, staged edits and commits.
+"""Rebase own work onto the remote's branch: edits, staged edits and commits.
 
-What the pipeline makes (`dvc.lock`, reports, `models/registration.json`) is taken as the remote
-has it, as the next run makes it anew; all else is merged in Git's object store. Nothing here
-changes before it is clear how everything ends.
+Generated files (`dvc.lock`, reports, `models/registration.json`) are taken from the remote, as the
+next run writes them anew. All other files are merged in Git's object store. The clone changes only
+after the complete result is known.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class RebasedWork:
-    """Own work on top of the remote's branch, ready to be put in place.
+    """Own work rebased onto the remote's branch, ready to be checked out.
 
     Attributes
     ----------
     target
         The remote's commit.
     said
-        Such as ``main: 1a2b3c4..5d6e7f8``; None where there is nothing new.
+        Such as ``main: 1a2b3c4..5d6e7f8``; None if there is nothing new.
     commits
-        How many own commits are on top of the remote's.
+        Number of own commits on top of the remote's.
     kept
         Files with own edits.
     dropped
-        Files of the pipeline whose content here is given up.
+        Generated files whose local content is dropped.
     decided
-        Files in which ``prefer`` has decided.
+        Files with conflicts that ``prefer`` resolved.
     """
 
     root: Path
@@ -63,29 +63,29 @@ class RebasedWork:
     decided: tuple[str, ...] = ()
 
     def apply(self) -> list[str]:
-        """Put files, index, branch and data in place; give the outputs that lack data.
+        """Check out files, index, branch and data; return the outputs that lack data.
 
         Raises
         ------
         NotProject
-            If a file of yours is in the place of another; everything is then as it was.
+            If a file of the user is in the way; everything is then as it was.
         """
         if self.switch is None:
-            return _data_in_place(self.root)
+            return _checkout_data(self.root)
         git = Git(self.root)
         git.run("update-ref", "ORIG_HEAD", self.switch.head)
         self.switch.begin(self.root)
-        return _completed(self.root, self.switch)
+        return _complete(self.root, self.switch)
 
 
 def plan_rebase(layout: Layout, git: Git, remote: str, prefer: Prefer | None = None) -> RebasedWork:
-    """See how own work comes on top of the remote's branch; an interrupted call is completed first.
+    """Rebase own work in Git's object store, after completing an interrupted rebase.
 
     Raises
     ------
     NotProject
         If both sides changed the same lines (see ``prefer``), if there are merges among the own
-        commits, or outputs that are nowhere else.
+        commits, or if outputs exist only in the workspace.
     SourceUnreadable
         If the remote cannot be reached.
     """
@@ -94,49 +94,54 @@ def plan_rebase(layout: Layout, git: Git, remote: str, prefer: Prefer | None = N
     if conflict := git.run("ls-files", "--unmerged"):
         file = conflict.splitlines()[0].partition("\t")[2]
         raise NotProject(f"a merge is unfinished: {file} is in conflict", "Finish it first.")
-    found = fetch_ends(git, remote)
+    ends = fetch_ends(git, remote)
     refuse_unsaved(layout.root)
-    head, target = found.head, found.target
+    head, target = ends.head, ends.target
     if target is None or git.ask("merge-base", "--is-ancestor", target, head) is not None:
         return RebasedWork(layout.root, None, head, None)
     refuse_large(git, target)
     refuse_unsafe(layout.root, target)
     with open_repo(layout.root) as repo, refuse_dvc_errors(layout.root):
         keep_outputs(repo, layout.root)
-    return _planned(layout, git, found, target, f"{remote}/{found.branch}", prefer)
+    return _plan(layout, git, ends, target, f"{remote}/{ends.branch}", prefer)
 
 
-def _planned(
-    layout: Layout, git: Git, found: BranchEnds, target: str, theirs: str, prefer: Prefer | None
+def _plan(
+    layout: Layout,
+    git: Git,
+    ends: BranchEnds,
+    target: str,
+    remote_branch: str,
+    prefer: Prefer | None,
 ) -> RebasedWork:
     top = worktree_top(git.root)
     prefix = git.run("rev-parse", "--show-prefix").rstrip("\n")
-    generated, lists = _paths_of_pipeline(git, layout, target, prefix)
+    generated, lists = _pipeline_paths(git, layout, target, prefix)
     merger = Merger(top, lambda path: _inside(path, generated), lists.__contains__, prefer)
-    theirs_too = list_files(top, target, generated)
-    now, staged_now = worktree_states(top, lists | theirs_too)
-    head_tree = tree_of(top, found.head)
+    remote_files = list_files(top, target, generated)
+    worktree, staged = worktree_states(top, lists | remote_files)
+    head_tree = tree_of(top, ends.head)
     try:
-        tip, commits = rebase_commits(top, found.head, target, merger)
-        after = merger.merged(head_tree, now, tree_of(top, tip))
+        tip, commits = rebase_commits(top, ends.head, target, merger)
+        after = merger.merged(head_tree, worktree, tree_of(top, tip))
     except Overlap as error:
-        raise overlap(git, prefix, error.path, found, target, theirs) from None
-    # What is staged and differs from the file may overlap where the file doesn't.
+        raise overlap(git, prefix, error.path, ends, target, remote_branch) from None
+    # Staged content that differs from the file may conflict where the file doesn't.
     staging = Merger(top, merger.generated, merger.lists, prefer or "theirs")
-    index = staging.merged(head_tree, staged_now, tree_of(top, tip))
-    _remember(top, found.head, now, staged_now)
-    own = changed_paths(top, head_tree, now)
+    index = staging.merged(head_tree, staged, tree_of(top, tip))
+    _save_state(top, ends.head, worktree, staged)
+    edited = changed_paths(top, head_tree, worktree)
     switch = Switch(
-        found.branch, found.head, tip, now, after, staged_now, index, tuple(sorted(generated))
+        ends.branch, ends.head, tip, worktree, after, staged, index, tuple(sorted(generated))
     )
     return RebasedWork(
         layout.root,
         switch,
         target,
-        f"{found.branch}: {found.head[:_SHORT]}..{tip[:_SHORT]}",
+        f"{ends.branch}: {ends.head[:_SHORT]}..{tip[:_SHORT]}",
         commits,
         tuple(sorted(changed_paths(top, tree_of(top, tip), after))),
-        tuple(sorted(path for path in own if _inside(path, generated))),
+        tuple(sorted(path for path in edited if _inside(path, generated))),
         tuple(sorted(merger.overlaps)),
     )
 
@@ -146,15 +151,15 @@ def _complete_interrupted(root: Path, git: Git) -> None:
     if switch is None:
         return
     if git.branch() == switch.branch and git.resolve("HEAD") in {switch.head, switch.tip}:
-        _completed(root, switch)
-    else:  # somebody went on with Git's own commands: what is here now is their work
+        _complete(root, switch)
+    else:  # the user went on with Git's own commands: keep the present state
         switch.end(root)
 
 
-def _completed(root: Path, switch: Switch) -> list[str]:
+def _complete(root: Path, switch: Switch) -> list[str]:
     switch.apply(root)
     try:
-        lacking = _data_in_place(root)
+        lacking = _checkout_data(root)
     except UnsavedOutputs:
         switch.reversed().apply(root)
         switch.end(root)
@@ -163,24 +168,24 @@ def _completed(root: Path, switch: Switch) -> list[str]:
     return lacking
 
 
-def _data_in_place(root: Path) -> list[str]:
+def _checkout_data(root: Path) -> list[str]:
     with open_repo(root) as repo, refuse_dvc_errors(root):
         return sorted(repo.checkout(allow_missing=True).get("failed", []))
 
 
-def _paths_of_pipeline(
+def _pipeline_paths(
     git: Git, layout: Layout, target: str, prefix: str
 ) -> tuple[set[str], set[str]]:
-    """What runs make, and DVC's `.gitignore` files, by the pipelines of both sides."""
+    """Generated files and DVC's `.gitignore` files, by the pipelines of both sides."""
     generated: set[str] = set()
     lists: set[str] = set()
     texts = [git.read(target, "dvc.yaml")]
     if layout.dvc_yaml.is_file():
         texts.append(layout.dvc_yaml.read_text(encoding="utf-8", errors="replace"))
     for text in texts:
-        owned = PipelineFiles(read_yaml(text or "", "dvc.yaml") or {}, {})
-        generated |= {_from_top(prefix, name) for name in owned.generated}
-        lists |= {_from_top(prefix, name) for name in owned.lists}
+        files = PipelineFiles(read_yaml(text or "", "dvc.yaml") or {}, {})
+        generated |= {_from_top(prefix, name) for name in files.generated}
+        lists |= {_from_top(prefix, name) for name in files.lists}
     return generated, lists
 
 
@@ -194,9 +199,9 @@ def _inside(path: str, folders: set[str]) -> bool:
     )
 
 
-def _remember(top: Git, head: str, now: str, staged: str) -> None:
-    """Name what is here before it changes, in the form that `git stash apply` takes."""
+def _save_state(top: Git, head: str, worktree: str, staged: str) -> None:
+    """Save the present state under a reference, in the form that `git stash apply` takes."""
     message = "Before mlops pull --rebase\n"
     index = top.run("commit-tree", staged, "-p", head, "-F", "-", given=message).strip()
-    words = ("commit-tree", now, "-p", head, "-p", index, "-F", "-")
-    top.run("update-ref", BEFORE, top.run(*words, given=message).strip())
+    command = ("commit-tree", worktree, "-p", head, "-p", index, "-F", "-")
+    top.run("update-ref", BEFORE, top.run(*command, given=message).strip())

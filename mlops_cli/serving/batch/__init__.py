@@ -1,1 +1,1 @@
-"""Predictions and explanations for whole files, in parts that can be resumed."""
+"""Batch prediction of whole files, resumable after an interruption, and explanations of rows."""

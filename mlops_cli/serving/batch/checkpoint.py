@@ -1,4 +1,4 @@
-"""A long result in parts: a folder beside the output from which a killed run goes on."""
+"""Checkpoints of a batch prediction: complete slices beside the output, to resume a killed run."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ if TYPE_CHECKING:
 __all__ = ["ENDINGS", "DonePart", "OutputParts", "file_fingerprint", "rejects_path"]
 
 ENDINGS = (".parquet", ".csv", ".jsonl")
-"""What can be written."""
-_ENDS = 1 << 20
+"""File name endings of the output formats."""
+_END_BYTES = 1 << 20
+"""Bytes at each end of a file that its fingerprint covers."""
 _STATE = "state.json"
 
 
 @dataclass(frozen=True)
 class DonePart:
-    """What is done.
+    """Progress of a batch prediction, up to the last complete slice.
 
     Attributes
     ----------
     slices
-        Parts that are complete.
+        How many slices are complete.
     rows, rejected
-        Input rows behind, and how many of them were set aside.
+        How many input rows they cover, and how many of these were rejected.
     position
-        Where in the input to go on: number of the file, and place in it.
+        Where to resume reading the input: number of the file, and position in it.
     """
 
     slices: int = 0
@@ -47,14 +48,14 @@ class DonePart:
 
 
 class OutputParts:
-    """The folder ``.OUT.parts``; who uses it holds a lock.
+    """The checkpoint folder ``.OUT.parts``, with one file for each slice; the caller holds a lock.
 
     Parameters
     ----------
     out
-        The output.
+        The output file.
     job
-        What the result depends on: parts of another job are thrown away.
+        Everything that the result depends on. Slices of another job aren't used.
     """
 
     def __init__(self, out: Path, job: Mapping[str, Any]) -> None:
@@ -63,7 +64,7 @@ class OutputParts:
         self._job = json.loads(json.dumps(job))
 
     def found(self) -> DonePart | None:
-        """What an earlier run of the same job has done; None if there is none."""
+        """Return the progress of an earlier run of the same job; None if there is none."""
         try:
             state = read_json(self.folder / _STATE)
             if state["job"] != self._job:
@@ -75,41 +76,41 @@ class OutputParts:
 
     @property
     def started(self) -> bool:
-        """Whether any run, of whatever job, left something."""
+        """Whether an earlier run, of any job, left a checkpoint."""
         return self.folder.exists()
 
     def discard(self) -> None:
-        """Start over."""
+        """Delete the checkpoint, to start over."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def add(
         self, done: DonePart, made: pl.DataFrame, rejected: Iterable[Mapping[str, Any]]
     ) -> None:
-        """Keep one more slice; it counts when the state says so, and not before."""
+        """Save one more slice. It counts only once the state file, written last, includes it."""
         private_folder(self.folder)
         number = done.slices - 1
         lines = [json.dumps(line, ensure_ascii=False, default=str) + "\n" for line in rejected]
-        aside = self._aside(number)
-        aside.unlink(missing_ok=True)
+        rejects = self._rejects_file(number)
+        rejects.unlink(missing_ok=True)
         if lines:
-            with atomic_write(aside) as temporary:
+            with atomic_write(rejects) as temporary:
                 temporary.write_text("".join(lines), encoding="utf-8")
-        parquet.write(made, self._part(number))
+        parquet.write(made, self._slice_file(number))
         write_json(self.folder / _STATE, {"job": self._job, "done": asdict(done)})
 
     def finish(self, done: DonePart) -> Path | None:
-        """Put all parts in the output's place; give the file of what was set aside, if any."""
+        """Combine the slices into the output; return the file of rejected rows, if any."""
         import polars as pl
 
         rejects = rejects_path(self.out)
-        asides = [p for i in range(done.slices) if (p := self._aside(i)).is_file()]
-        if asides:
+        rejects_files = [p for i in range(done.slices) if (p := self._rejects_file(i)).is_file()]
+        if rejects_files:
             with atomic_write(rejects) as temporary, private_file(temporary, "wb") as file:
-                for path in asides:
+                for path in rejects_files:
                     file.write(path.read_bytes())
         else:
             rejects.unlink(missing_ok=True)
-        rows = pl.scan_parquet([self._part(i) for i in range(done.slices)], glob=False)
+        rows = pl.scan_parquet([self._slice_file(i) for i in range(done.slices)], glob=False)
         with atomic_write(self.out) as temporary:
             if self.out.suffix == ".csv":
                 rows.sink_csv(temporary, maintain_order=True, engine="streaming")
@@ -118,22 +119,22 @@ class OutputParts:
             else:
                 parquet.sink(rows, temporary)
         self.discard()
-        return rejects if asides else None
+        return rejects if rejects_files else None
 
-    def _part(self, number: int) -> Path:
+    def _slice_file(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.parquet"
 
-    def _aside(self, number: int) -> Path:
+    def _rejects_file(self, number: int) -> Path:
         return self.folder / f"rejected-{number:06d}.jsonl"
 
 
 def rejects_path(out: Path) -> Path:
-    """Where rows go that are set aside.
+    """Check the name of the output; return the path of the file for rejected rows.
 
     Raises
     ------
     Usage
-        If the output can't be written: its name says no format, or its folder isn't there.
+        If the output's format is unknown, its folder doesn't exist, or it is a folder.
     """
     if out.suffix not in ENDINGS:
         raise Usage(
@@ -148,10 +149,10 @@ def rejects_path(out: Path) -> Path:
 
 
 def file_fingerprint(path: Path) -> list[Any]:
-    """By which a file is known again, without reading it whole: size, time of change, its ends."""
-    facts = path.stat()
+    """Fingerprint of a file: path, size, modification time, hash of its first and last bytes."""
+    stat = path.stat()
     with path.open("rb") as file:
-        ends = hashlib.sha256(file.read(_ENDS))
-        file.seek(max(0, facts.st_size - _ENDS))
-        ends.update(file.read())
-    return [str(path), facts.st_size, facts.st_mtime_ns, ends.hexdigest()]
+        digest = hashlib.sha256(file.read(_END_BYTES))
+        file.seek(max(0, stat.st_size - _END_BYTES))
+        digest.update(file.read())
+    return [str(path), stat.st_size, stat.st_mtime_ns, digest.hexdigest()]

@@ -1,4 +1,4 @@
-"""Why a row is predicted as it is: its features, and what each adds to the score."""
+"""Explanations of single predictions: the features of a row and their contributions (SHAP)."""
 
 from __future__ import annotations
 
@@ -37,33 +37,34 @@ if TYPE_CHECKING:
 __all__ = ["MOST_ROWS", "ExplainedRow", "Explanation", "explain_file", "explain_row"]
 
 MOST_ROWS = 1000
-"""A file of more rows is not explained: `mlops predict --explain` is for those."""
+"""Limit of rows in a file; `mlops predict --explain` explains more."""
 ORDERS = 16
-"""Where contributions are sampled: so many random orders, each both ways."""
+"""Random feature orders where contributions are sampled; each is used in both directions."""
 
 
 @dataclass(frozen=True)
 class ExplainedRow:
-    """One row.
+    """The explanation of one row's prediction.
 
     Attributes
     ----------
     row
-        Its number: in the base source, or in the file.
+        The row's number in the base source, or in the file.
     prediction
-        The value, or the most probable class.
+        The predicted value, or the most probable class.
     decision
-        Of two classes, the one by the threshold; None for other tasks.
+        The class by the threshold, for two classes; None for other tasks.
     threshold
-        What the positive class's probability has to reach for it to be the decision.
+        The least probability of the positive class for which it is the decision.
     probability
-        Of the class that is explained; None for a value.
+        Probability of the explained class; None for regression.
     explained
-        The class whose score is explained: the positive one, or the predicted one of several.
+        The class whose score is explained: the positive one of two, or the predicted one of
+        several.
     base, raw
-        The score that no feature adds to, and with all contributions added.
+        The score without any contribution, and with all contributions.
     contributions
-        Feature, its value, and what it adds; the most first.
+        Feature, its value, and its contribution to the score; the largest contributions first.
     """
 
     row: int
@@ -79,7 +80,7 @@ class ExplainedRow:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Rows of one version; ``method`` and ``scale`` are those of ``evaluation.shap``."""
+    """Explained rows; ``method`` and ``scale`` are described in ``evaluation.shap``."""
 
     version: str
     method: str
@@ -90,19 +91,19 @@ class Explanation:
 def explain_row(
     params: Params, layout: Layout, wanted: str, row: int, progress: Progress
 ) -> Explanation:
-    """Explain a row of the base source that is in one of the splits.
+    """Explain the prediction of a train, validation or test row.
 
     Parameters
     ----------
     wanted
         A version, a stage, or ``workspace``.
     row
-        Its number in the validated base source, from 0.
+        The row's number in the validated base source, from 0.
 
     Raises
     ------
     NotFound
-        If there is no such row or version.
+        If the version doesn't exist, or the row is in no split.
     """
     import polars as pl
 
@@ -119,7 +120,9 @@ def explain_row(
             "into a file and explain that.",
         )
     frame = champion_features(bundle, bundles.load(layout.fitted), frame, layout)
-    return _explained(choice, bundle, bundle.encoder.transform(frame), [row], params.project.seed)
+    return _explain_matrix(
+        choice, bundle, bundle.encoder.transform(frame), [row], params.project.seed
+    )
 
 
 def explain_file(
@@ -131,14 +134,22 @@ def explain_file(
     *,
     features: bool = False,
 ) -> Explanation:
-    """Explain every row of a file of raw columns, or of features.
+    """Explain the predictions of all rows of a file.
+
+    Parameters
+    ----------
+    wanted
+        A version, a stage, or ``workspace``.
+    features
+        The file holds the features, not the raw columns of the base source.
 
     Raises
     ------
     Usage
         If the file has more than ``MOST_ROWS`` rows.
     NotFound
-        If there is no such file or version, or nothing for joins and windows to look into.
+        If the file or the version doesn't exist, or joins and windows have neither validated
+        tables nor an online store.
     DataRefused
         If a row can't be scored.
     """
@@ -153,36 +164,36 @@ def explain_file(
         text = TextOptions.of(params.ingest.sources.get(scorer.program.rules.base))
         batch = BatchRequest(str(file), layout.work / "explain", wanted)
         scoring, _ = choose_scoring(batch, scorer, layout)
-    frame, index = _rows(path, text, scoring)
+    frame, index = _read_rows(path, text, scoring)
     matrix, _ = scoring.score(frame)
-    return _explained(choice, bundle, matrix, index, params.project.seed)
+    return _explain_matrix(choice, bundle, matrix, index, params.project.seed)
 
 
-def _rows(path: Path, text: TextOptions, scoring: Scoring) -> tuple[pl.DataFrame, list[int]]:
-    """A file's rows as the model's inputs, and their numbers."""
+def _read_rows(path: Path, text: TextOptions, scoring: Scoring) -> tuple[pl.DataFrame, list[int]]:
+    """Read and parse a file's rows; return them with their row numbers."""
     import polars as pl
 
     frames, index, before = [], [], 0
-    for part in _parts(path, text, scoring):
-        read = scoring.read(part.frame)
-        wrong = [(part.index[e.row or 0], f"{e.column}: {e.message}") for e in read.errors]
-        wrong += [(broken.row, broken.reason) for broken in part.broken]
-        if wrong:
-            place, reason = min(wrong)
+    for batch in _read_batches(path, text, scoring):
+        read = scoring.read(batch.frame)
+        problems = [(batch.index[e.row or 0], f"{e.column}: {e.message}") for e in read.errors]
+        problems += [(broken.row, broken.reason) for broken in batch.broken]
+        if problems:
+            position, reason = min(problems)
             raise DataRefused(
-                f"row {before + place} of {path} can't be scored: {reason}",
+                f"row {before + position} of {path} can't be scored: {reason}",
                 "Correct the row, or take it out.",
             )
         frames.append(read.frame)
-        index += [before + part.index[i] for i in read.index]
-        before += part.rows
+        index += [before + batch.index[i] for i in read.index]
+        before += batch.rows
     if not frames:
         raise DataRefused(f"{path} has no rows", "Give at least one.")
     return pl.concat(frames), index
 
 
-def _parts(path: Path, text: TextOptions, scoring: Scoring) -> list[RowBatch]:
-    """The file's rows as they are, of the columns that the model reads."""
+def _read_batches(path: Path, text: TextOptions, scoring: Scoring) -> list[RowBatch]:
+    """Read the columns of a file that the model needs, unparsed."""
     file = open_row_file(path, text)
     for column in scoring.inputs.needed:
         if column not in file.schema:
@@ -192,39 +203,42 @@ def _parts(path: Path, text: TextOptions, scoring: Scoring) -> list[RowBatch]:
             )
     columns = dict.fromkeys((*scoring.inputs.needed, *scoring.inputs.optional))
     rows = RowFiles([file], list(columns))
-    parts = rows.take(MOST_ROWS + 1)
+    batches = rows.take(MOST_ROWS + 1)
     rows.close()
-    if sum(part.rows for part in parts) > MOST_ROWS:
+    if sum(batch.rows for batch in batches) > MOST_ROWS:
         raise Usage(
             f"{path} has more than {MOST_ROWS:,} rows",
             "Use `mlops predict FILE --explain N`, which is made for many rows.",
         )
-    return parts
+    return batches
 
 
-def _explained(
+def _explain_matrix(
     choice: SelectedModel, bundle: Bundle, matrix: Floats, index: list[int], seed: int
 ) -> Explanation:
-    found = contributions(bundle, matrix, orders=ORDERS, seed=seed)
+    shap = contributions(bundle, matrix, orders=ORDERS, seed=seed)
     output = bundle.predict_matrix(matrix)
-    rows = [_one(bundle, matrix[i], output[i], found, i, row) for i, row in enumerate(index)]
-    return Explanation(choice.number, found.method, found.scale, rows)
+    rows = [
+        _explain_matrix_row(bundle, matrix[i], output[i], shap, i, row)
+        for i, row in enumerate(index)
+    ]
+    return Explanation(choice.number, shap.method, shap.scale, rows)
 
 
-def _one(
-    bundle: Bundle, given: Floats, output: Any, found: Contributions, i: int, row: int
+def _explain_matrix_row(
+    bundle: Bundle, inputs: Floats, output: Any, shap: Contributions, i: int, row: int
 ) -> ExplainedRow:
     classes = bundle.labels.classes
-    chosen = 0 if found.values.shape[1] == 1 else int(output.argmax())
-    adds = found.values[i, chosen]
+    output_index = 0 if shap.values.shape[1] == 1 else int(output.argmax())
+    values = shap.values[i, output_index]
     listed = [
-        (name, _value(bundle, name, given[start]), float(adds[j]))
+        (name, _decoded_value(bundle, name, inputs[start]), float(values[j]))
         for j, (name, start) in enumerate(
             zip(bundle.encoder.kinds, bundle.encoder.starts, strict=True)
         )
     ]
     listed.sort(key=lambda entry: -abs(entry[2]))
-    base, raw = float(found.base[chosen]), float(found.raw[i, chosen])
+    base, raw = float(shap.base[output_index]), float(shap.raw[i, output_index])
     if not classes:
         return ExplainedRow(row, float(output), None, None, None, None, base, raw, listed)
     code = int(output.argmax())
@@ -248,14 +262,14 @@ def _one(
     )
 
 
-def _value(bundle: Bundle, name: str, value: float) -> Any:
-    """A feature's value as it was before encoding."""
+def _decoded_value(bundle: Bundle, name: str, value: float) -> Any:
+    """A feature's value before encoding."""
     if isnan(value):
         return None
     kind = bundle.encoder.kinds[name]
     if kind == "text":
         return "(text)"
     if kind == "category":
-        known = bundle.encoder.categories[name]
-        return known[int(value)] if value < len(known) else "(rare)"
+        categories = bundle.encoder.categories[name]
+        return categories[int(value)] if value < len(categories) else "(rare)"
     return bool(value) if kind == "boolean" else float(value)

@@ -1,4 +1,4 @@
-"""What batch prediction tells of rows: warnings of scored ones, reasons of rejected ones."""
+"""Per-row messages of a batch prediction: warnings of scored rows, reasons of rejected rows."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ __all__ = ["rejected_rows", "warning_texts"]
 
 
 def warning_texts(read: ParsedRows) -> list[str | None]:
-    """What is told of each row that has a prediction; None of most."""
-    told: dict[int, list[str]] = {}
+    """Return the warnings of each scored row as one text; None for rows without warnings."""
+    messages: dict[int, list[str]] = {}
     for warning in read.warnings:
-        told.setdefault(warning.row, []).append(warning.message)
+        messages.setdefault(warning.row, []).append(warning.message)
     for row, count in read.unlisted().items():
-        told.setdefault(row, []).append(f"and {count} more")
-    return ["; ".join(told[row]) if row in told else None for row in read.index]
+        messages.setdefault(row, []).append(f"and {count} more")
+    return ["; ".join(messages[row]) if row in messages else None for row in read.index]
 
 
 def rejected_rows(part: RowBatch, errors: Sequence[Any], before: int) -> list[dict[str, Any]]:
-    """What is told of each row without a prediction: which one, why, and what it holds."""
+    """Return a record for each rejected row: its number, file, reason, columns and input values."""
     reasons: dict[int, list[Any]] = {}
     for error in errors:
         reasons.setdefault(error.row, []).append(error)
-    told = [
+    records = [
         {
             "row": before + part.index[row],
             "file": str(part.file),
-            "reason": "; ".join(e.message for e in found),
-            "columns": [e.column for e in found],
-            "input": _plain(given),
+            "reason": "; ".join(e.message for e in row_errors),
+            "columns": [e.column for e in row_errors],
+            "input": _json_values(values),
         }
-        for (row, found), given in zip(
+        for (row, row_errors), values in zip(
             reasons.items(), part.whole(list(reasons)) if reasons else [], strict=True
         )
     ]
-    told += [
+    records += [
         {
             "row": before + broken.row,
             "file": str(part.file),
@@ -51,11 +51,11 @@ def rejected_rows(part: RowBatch, errors: Sequence[Any], before: int) -> list[di
         }
         for broken in part.broken
     ]
-    return sorted(told, key=lambda line: int(line["row"]))
+    return sorted(records, key=lambda record: int(record["row"]))
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as JSON can hold it."""
+def _json_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace what JSON can't represent: NaN and infinity become texts."""
     return {
         name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in row.items()

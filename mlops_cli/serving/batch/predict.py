@@ -1,4 +1,4 @@
-"""Predictions of whole files: a slice at a time, in bounded memory, going on after a kill."""
+"""Batch prediction of whole files: slice by slice in bounded memory, resumable after a kill."""
 
 from __future__ import annotations
 
@@ -51,30 +51,34 @@ if TYPE_CHECKING:
 __all__ = ["SLICE", "BatchRequest", "BatchResult", "choose_scoring", "predict"]
 
 SLICE = 100_000
-"""Rows that are worked on at a time."""
+"""Rows that are scored at a time."""
 _MEGABYTE = 2**20
 
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """What is to be predicted, and how.
+    """Options of a batch prediction.
 
     Attributes
     ----------
     pattern
-        A file, or a glob.
+        Path or glob of the input files.
+    out
+        Path of the output file.
     wanted
         A version, a stage, or ``workspace``.
     features
-        The input holds the features themselves.
+        The input holds the features, not the raw columns of the base source.
     keep
-        Columns that come along.
+        Input columns that are copied to the output.
     explain
-        So many features that count most are told of each row.
+        How many features to explain in each row, by size of their contributions.
     fail_on_bad
-        Refuse it all if a row can't be scored.
+        Stop without an output if a row can't be scored.
     force
-        Start over, whatever an earlier run has done.
+        Start over, even if an earlier run can be resumed.
+    slice_rows
+        Rows that are scored at a time.
     """
 
     pattern: str
@@ -90,12 +94,16 @@ class BatchRequest:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """How many rows were predicted and set aside, and where they are.
+    """Counts and output files of a batch prediction.
 
     Attributes
     ----------
+    rows, rejected
+        How many rows were predicted, and how many were rejected.
+    rejects
+        The file with the rejected rows; None if there are none.
     resumed
-        Rows that an earlier run had done.
+        How many rows an earlier run had completed.
     """
 
     version: str
@@ -107,18 +115,19 @@ class BatchResult:
 
 
 def predict(params: Params, layout: Layout, batch: BatchRequest, progress: Progress) -> BatchResult:
-    """Predict all rows, and put them in the output's place.
+    """Predict all rows of the input files, and write the output.
 
     Raises
     ------
     Usage
-        If the output can't be written, or is part of the input.
+        If the output can't be written, or is one of the input files.
     NotFound
-        If there is no such file or version, or nothing for joins and windows to look into.
+        If the file or the version doesn't exist, or joins and windows have neither validated
+        tables nor an online store.
     SourceUnreadable
         If a file can't be read.
     DataRefused
-        If the bundle isn't as it was written, a column is missing, or with ``fail_on_bad`` a row
+        If the bundle's checksums don't match, a column is missing, or with ``fail_on_bad`` a row
         can't be scored.
     Busy
         If another run writes the same output.
@@ -134,7 +143,7 @@ def predict(params: Params, layout: Layout, batch: BatchRequest, progress: Progr
         known_columns(policies, scorer.inputs)
     text = TextOptions.of(params.ingest.sources.get(scorer.program.rules.base))
     files = [open_row_file(path, text) for path in paths]
-    scoring, looked_into = choose_scoring(batch, scorer, layout)
+    scoring, table_ids = choose_scoring(batch, scorer, layout)
     run = _Run(batch, choice, scorer, scoring, files, progress)
     run.check()
     job = {
@@ -142,7 +151,7 @@ def predict(params: Params, layout: Layout, batch: BatchRequest, progress: Progr
         "version": choice.label,
         "bundle": scorer.bundle.sha256,
         "files": [file_fingerprint(path) for path in paths],
-        "looked into": looked_into,
+        "looked into": table_ids,
         "text": vars(text),
         "options": [batch.features, batch.keep, batch.explain, batch.slice_rows],
         "policies": {name: vars(policy) for name, policy in policies.items()},
@@ -150,37 +159,39 @@ def predict(params: Params, layout: Layout, batch: BatchRequest, progress: Progr
     name = hashlib.sha256(str(batch.out.resolve()).encode()).hexdigest()[:16]
     with lock(layout.work / "predict" / f"{name}.lock", f"the output {batch.out}"):
         parts = OutputParts(batch.out, job)
-        begun = run.begun(parts)
-        done = begun
-        for done in run.slices(parts, begun):
+        resumed = run.resume(parts)
+        done = resumed
+        for done in run.slices(parts, resumed):
             progress.update(f"{done.rows:,} rows; MB", *run.megabytes())
-        found = parts.finish(done)
+        rejects_file = parts.finish(done)
     return BatchResult(
         choice.label,
         done.rows - done.rejected,
         done.rejected,
         batch.out,
-        rejects if found else None,
-        begun.rows,
+        rejects if rejects_file else None,
+        resumed.rows,
     )
 
 
 def choose_scoring(
     batch: BatchRequest, scorer: RequestScorer, layout: Layout
 ) -> tuple[Scoring, list[Any]]:
-    """How rows are scored, and by what the tables are known that they look into."""
+    """Choose how to score; also return the fingerprints of the tables, or the store's facts."""
     if batch.features:
         return FeatureScoring(scorer.bundle), []
     program = scorer.program
-    used = {name: layout.valid / f"{name}.parquet" for name in program.used_sources}
-    absent = [path for path in used.values() if not path.is_file()]
+    paths = {name: layout.valid / f"{name}.parquet" for name in program.used_sources}
+    absent = [path for path in paths.values() if not path.is_file()]
     if not absent:
-        tables = {name: read_validated(program, name, layout) for name in used}
-        return TableScoring(scorer, tables), [file_fingerprint(path) for path in used.values()]
-    return _from_store(scorer, layout, absent[0])
+        tables = {name: read_validated(program, name, layout) for name in paths}
+        return TableScoring(scorer, tables), [file_fingerprint(path) for path in paths.values()]
+    return _store_scoring(scorer, layout, absent[0])
 
 
-def _from_store(scorer: RequestScorer, layout: Layout, absent: Path) -> tuple[Scoring, list[Any]]:
+def _store_scoring(
+    scorer: RequestScorer, layout: Layout, absent: Path
+) -> tuple[Scoring, list[Any]]:
     import datetime as dt
 
     from mlops_cli.online.store import open_store, program_id
@@ -198,13 +209,13 @@ def _from_store(scorer: RequestScorer, layout: Layout, absent: Path) -> tuple[Sc
         ) from None
     facts = store.facts(program_id(scorer.program)) or {}
     since = facts.get("since")
-    begin = None if since is None else dt.datetime.fromisoformat(since)
-    return StoreScoring(scorer, begin), [facts]
+    earliest = None if since is None else dt.datetime.fromisoformat(since)
+    return StoreScoring(scorer, earliest), [facts]
 
 
 @dataclass
 class _Run:
-    """One run over the files."""
+    """A batch prediction: reads the files and yields its progress after each slice."""
 
     batch: BatchRequest
     choice: SelectedModel
@@ -214,29 +225,29 @@ class _Run:
     progress: Progress
 
     def __post_init__(self) -> None:
-        self._rows: RowFiles | None = None
-        self._kept: dict[str, pl.DataType] = {}
+        self._row_files: RowFiles | None = None
+        self._kept_types: dict[str, pl.DataType] = {}
 
     def check(self) -> None:
-        """See that each file has what is needed, and settle the types of the kept columns."""
+        """Check that each file has the columns it needs, and set the types of the kept columns."""
         inputs = self.scoring.inputs
         for file in self.files:
             for column in (*inputs.needed, *self.batch.keep):
                 if column not in file.schema:
-                    raise self._lacking(file, column)
-        taken = reserved_columns(self.scorer.bundle, self.batch.explain)
-        found = columns_of(self.files)
+                    raise self._missing_column(file, column)
+        reserved = reserved_columns(self.scorer.bundle, self.batch.explain)
+        types = columns_of(self.files)
         for column in self.batch.keep:
-            if column in taken or self.batch.keep.count(column) > 1:
+            if column in reserved or self.batch.keep.count(column) > 1:
                 raise Usage(
                     f"--keep names {column!r}, which the output has already",
                     "Leave it out, or rename it in the input.",
                 )
-            if found[column].is_nested():
+            if types[column].is_nested():
                 raise Usage(f"--keep names {column!r}, which holds lists or structs", "Leave it.")
-            self._kept[column] = inputs.columns.get(column) or ingested_type(found[column])
+            self._kept_types[column] = inputs.columns.get(column) or ingested_type(types[column])
 
-    def _lacking(self, file: RowFile, column: str) -> DataRefused:
+    def _missing_column(self, file: RowFile, column: str) -> DataRefused:
         kept = column in self.batch.keep
         hint = nearest(column, file.schema)
         features = self.scorer.bundle.encoder.kinds
@@ -245,33 +256,33 @@ class _Run:
         needs = "--keep names" if kept else "the model needs"
         return DataRefused(f"{file.path} has no column {column!r}, which {needs}", hint)
 
-    def begun(self, parts: OutputParts) -> DonePart:
-        """What an earlier run of the same has done."""
-        found = None if self.batch.force else parts.found()
-        if found is None:
+    def resume(self, parts: OutputParts) -> DonePart:
+        """Return the progress of an earlier run of the same job; discard that of any other."""
+        done = None if self.batch.force else parts.found()
+        if done is None:
             if parts.started and not self.batch.force:
                 self.progress.note("an earlier run was of another input or version: starting over")
             parts.discard()
             return DonePart()
-        if found.rejected and self.batch.fail_on_bad:
+        if done.rejected and self.batch.fail_on_bad:
             parts.discard()
             return DonePart()
-        if found.rows:
-            self.progress.note(f"going on after row {found.rows:,}")
-        return found
+        if done.rows:
+            self.progress.note(f"going on after row {done.rows:,}")
+        return done
 
     def megabytes(self) -> tuple[float, float]:
-        """How much of the files is read, and how large they are."""
-        read = 0 if self._rows is None else self._rows.bytes_read
+        """Return how many megabytes of the files have been read, and how many there are."""
+        read = 0 if self._row_files is None else self._row_files.bytes_read
         return read / _MEGABYTE, sum(f.size for f in self.files) / _MEGABYTE
 
     def slices(self, parts: OutputParts, done: DonePart) -> Iterator[DonePart]:
-        """Score what is left, and keep each slice."""
+        """Score the remaining rows; save each slice and yield the progress."""
         inputs = self.scoring.inputs
-        columns = dict.fromkeys((*inputs.needed, *inputs.optional, *self._kept))
-        self._rows = RowFiles(self.files, list(columns), done.position)
-        while taken := self._rows.take(self.batch.slice_rows):
-            made, rejected = self._slice(taken, done.rows)
+        columns = dict.fromkeys((*inputs.needed, *inputs.optional, *self._kept_types))
+        self._row_files = RowFiles(self.files, list(columns), done.position)
+        while batches := self._row_files.take(self.batch.slice_rows):
+            predictions, rejected = self._score_slice(batches, done.rows)
             if rejected and self.batch.fail_on_bad:
                 parts.discard()
                 first = rejected[0]
@@ -282,94 +293,94 @@ class _Run:
                 )
             done = DonePart(
                 done.slices + 1,
-                done.rows + sum(part.rows for part in taken),
+                done.rows + sum(batch.rows for batch in batches),
                 done.rejected + len(rejected),
-                self._rows.position,
+                self._row_files.position,
             )
-            parts.add(done, made, rejected)
+            parts.add(done, predictions, rejected)
             yield done
         if not done.slices:
             done = replace(done, slices=1)
-            parts.add(done, self._empty(), [])
+            parts.add(done, self._empty_output(), [])
             yield done
 
-    def _slice(
-        self, taken: Sequence[RowBatch], before: int
+    def _score_slice(
+        self, batches: Sequence[RowBatch], before: int
     ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
-        """Predictions of one slice's rows, and what is told of those that have none."""
+        """Return the predictions of one slice, and a record for each rejected row."""
         try:
-            return self._scored(taken, before, self.scoring.read)
+            return self._score_batches(batches, before, self.scoring.read)
         except UnscorableValue:
-            return self._scored(taken, before, partial(read_scorable, self.scoring))
+            return self._score_batches(batches, before, partial(read_scorable, self.scoring))
 
-    def _scored(
+    def _score_batches(
         self,
-        taken: Sequence[RowBatch],
+        batches: Sequence[RowBatch],
         before: int,
         read_rows: Callable[[pl.DataFrame], ParsedRows],
     ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
-        """The same, by a way to read them.
+        """Score the rows of one slice, parsed with ``read_rows``; see ``_score_slice``.
 
         Raises
         ------
-        Unscorable
-            If a row is not scored that was read.
+        UnscorableValue
+            If a row that was parsed can't be scored.
         """
         import polars as pl
 
-        typed: list[pl.DataFrame] = []
+        frames: list[pl.DataFrame] = []
         warnings: list[str | None] = []
-        beginnings: list[pl.DataFrame] = []
+        leading: list[pl.DataFrame] = []
         rejected: list[dict[str, Any]] = []
-        for part in taken:
-            read = read_rows(part.frame)
+        for batch in batches:
+            read = read_rows(batch.frame)
             if read.frame.height:
-                typed.append(read.frame)
-                beginnings.append(self._beginning(part, read.index, before))
+                frames.append(read.frame)
+                leading.append(self._leading_columns(batch, read.index, before))
                 warnings += warning_texts(read)
-            rejected += rejected_rows(part, read.errors, before)
-            before += part.rows
-        if not typed:
-            return self._empty(), rejected
-        matrix, output = self.scoring.score(pl.concat(typed))
-        return self._answered(pl.concat(beginnings), matrix, output, warnings), rejected
+            rejected += rejected_rows(batch, read.errors, before)
+            before += batch.rows
+        if not frames:
+            return self._empty_output(), rejected
+        matrix, output = self.scoring.score(pl.concat(frames))
+        return self._output_table(pl.concat(leading), matrix, output, warnings), rejected
 
-    def _beginning(self, part: RowBatch, index: Sequence[int], before: int) -> pl.DataFrame:
-        """Row numbers and kept columns of the rows that are scored."""
+    def _leading_columns(self, batch: RowBatch, index: Sequence[int], before: int) -> pl.DataFrame:
+        """Return the row numbers and the kept columns of scored rows."""
         import polars as pl
 
-        rows = pl.Series("row", part.index, dtype=pl.Int64) + before
+        rows = pl.Series("row", batch.index, dtype=pl.Int64) + before
         places = pl.Series(index, dtype=pl.UInt32)
         columns = [rows.gather(places)]
-        for name, dtype in self._kept.items():
-            made, lost = convert_or_null(part.frame.get_column(name).gather(places), dtype)
+        for name, dtype in self._kept_types.items():
+            values, lost = convert_or_null(batch.frame.get_column(name).gather(places), dtype)
             if lost is not None:
                 raise DataRefused(
-                    f"column {name!r} of {part.file} is of another type than in the first file",
+                    f"column {name!r} of {batch.file} is of another type than in the first file",
                     "Files of one run have the same columns; predict them one by one.",
                 )
-            columns.append(made)
+            columns.append(values)
         return table_of(columns)
 
-    def _answered(
-        self, beginning: pl.DataFrame, matrix: Any, output: Any, warnings: Sequence[str | None] = ()
+    def _output_table(
+        self, leading: pl.DataFrame, matrix: Any, output: Any, warnings: Sequence[str | None] = ()
     ) -> pl.DataFrame:
         import polars as pl
 
         columns = prediction_columns(self.scorer.bundle, output)
         if self.batch.explain:
             columns += explanations(self.scorer, matrix, output, self.batch.explain)
-        version = pl.repeat(self.choice.number, beginning.height, dtype=pl.String, eager=True)
-        told = pl.Series("warnings", warnings, dtype=pl.String)
-        return beginning.hstack([*columns, version.alias("version"), told])
+        version = pl.repeat(self.choice.number, leading.height, dtype=pl.String, eager=True)
+        warning_column = pl.Series("warnings", warnings, dtype=pl.String)
+        return leading.hstack([*columns, version.alias("version"), warning_column])
 
-    def _empty(self) -> pl.DataFrame:
-        """The output of no rows."""
+    def _empty_output(self) -> pl.DataFrame:
+        """Return the output for no rows, with all columns."""
         import numpy as np
         import polars as pl
 
         bundle = self.scorer.bundle
         classes = len(bundle.labels.classes)
         output = np.zeros((0, classes) if classes else (0,))
-        beginning = pl.DataFrame(schema={"row": pl.Int64(), **self._kept})
-        return self._answered(beginning, np.zeros((0, len(bundle.encoder.owners))), output)
+        leading = pl.DataFrame(schema={"row": pl.Int64(), **self._kept_types})
+        return self._output_table(leading, np.zeros((0, len(bundle.encoder.owners))), output)

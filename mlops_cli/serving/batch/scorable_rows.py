@@ -1,4 +1,4 @@
-"""Rows of a table with a value that the feature program can't take, found by halves."""
+"""Bisection for the rows whose values make the feature program fail, so that others are scored."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 __all__ = ["read_scorable"]
 
-_MOST = 1_000
-"""Such rows of one slice; with more, it is not the rows that are at fault."""
+_MAX_UNSCORABLE = 1_000
+"""Limit of unscorable rows in one slice; if there are more, the cause isn't the rows."""
 
 
 def read_scorable(scoring: Scoring, frame: pl.DataFrame) -> ParsedRows:
-    """What ``scoring.read`` gives, with such rows among its errors.
+    """Parse rows like ``scoring.read``, and add an error for each row that can't be scored.
 
     Raises
     ------
-    Unscorable
-        If there are more than a thousand.
+    UnscorableValue
+        If more than a thousand rows can't be scored.
     """
     reasons: dict[int, str] = {}
-    _find(scoring, frame, 0, reasons)
+    _find_unscorable(scoring, frame, 0, reasons)
     places = [row for row in range(frame.height) if row not in reasons]
     read = scoring.read(frame[places])
     errors = [replace(e, row=None if e.row is None else places[e.row]) for e in read.errors]
@@ -42,8 +42,10 @@ def read_scorable(scoring: Scoring, frame: pl.DataFrame) -> ParsedRows:
     )
 
 
-def _find(scoring: Scoring, frame: pl.DataFrame, start: int, reasons: dict[int, str]) -> None:
-    """Row -> why it can't be scored."""
+def _find_unscorable(
+    scoring: Scoring, frame: pl.DataFrame, start: int, reasons: dict[int, str]
+) -> None:
+    """Add the rows that can't be scored to ``reasons``: row number -> message."""
     try:
         read = scoring.read(frame)
         if read.frame.height:
@@ -51,9 +53,9 @@ def _find(scoring: Scoring, frame: pl.DataFrame, start: int, reasons: dict[int, 
     except UnscorableValue as error:
         if frame.height == 1:
             reasons[start] = error.message
-            if len(reasons) > _MOST:
+            if len(reasons) > _MAX_UNSCORABLE:
                 raise
             return
         half = frame.height // 2
-        _find(scoring, frame[:half], start, reasons)
-        _find(scoring, frame[half:], start + half, reasons)
+        _find_unscorable(scoring, frame[:half], start, reasons)
+        _find_unscorable(scoring, frame[half:], start + half, reasons)

@@ -1,4 +1,4 @@
-"""How a slice of rows is scored: from features as given, from tables, or from the online store."""
+"""Scoring of a slice of rows: from features, from validated tables, or from the online store."""
 
 from __future__ import annotations
 
@@ -39,25 +39,26 @@ _TYPES: dict[str, TypeName] = {
     "category": "string",
     "text": "string",
 }
+"""Kind of a feature -> type of its column in the file."""
 
 
 class Scoring(Protocol):
-    """Rows of a table to predictions."""
+    """Turns rows of a table into predictions."""
 
     @property
     def inputs(self) -> RequestRows:
-        """What the table must have."""
+        """The columns that the table must or may have, with their types."""
 
     def read(self, frame: pl.DataFrame) -> ParsedRows:
-        """The good rows, typed, and what is wrong with the others."""
+        """Parse rows: valid rows as typed columns, and the errors of the others."""
 
     def score(self, read: pl.DataFrame) -> tuple[Floats, Floats]:
-        """The model's matrix of rows that were read, and its output."""
+        """Compute the model's feature matrix and its output for rows that ``read`` parsed."""
 
 
 @dataclass(frozen=True)
 class FeatureScoring:
-    """The table holds the features themselves."""
+    """Scores a table that holds the model's features."""
 
     bundle: Bundle
 
@@ -81,7 +82,7 @@ class FeatureScoring:
 
 @dataclass(frozen=True)
 class TableScoring:
-    """Raw rows; joins and windows look into whole tables, as featurize does."""
+    """Scores raw rows; joins and windows read the validated tables, as featurize does."""
 
     scorer: RequestScorer
     tables: Mapping[str, pl.LazyFrame]
@@ -105,12 +106,12 @@ class TableScoring:
 
 @dataclass(frozen=True)
 class StoreScoring:
-    """Raw rows; joins and windows look into the online store, as the service does.
+    """Scores raw rows; joins and windows read the online store, as the service does.
 
     Parameters
     ----------
     since
-        The store answers nothing older.
+        The earliest prediction time that the store covers; None if it covers all.
     """
 
     scorer: RequestScorer
@@ -126,18 +127,18 @@ class StoreScoring:
         read = self.scorer.read_frame(frame, thorough=True)
         if self.since is None or AT not in read.frame.columns:
             return read
-        old = read.frame.get_column(AT) < self.since
-        moments = read.frame.get_column(AT).to_list()
+        too_old = read.frame.get_column(AT) < self.since
+        times = read.frame.get_column(AT).to_list()
         errors = [
             RowError(
                 read.index[i],
                 AT,
-                str(moments[i]),
-                f"the online store begins at {self.since}, and this row is of {moments[i]}",
+                str(times[i]),
+                f"the online store begins at {self.since}, and this row is of {times[i]}",
             )
-            for i in old.arg_true().to_list()
+            for i in too_old.arg_true().to_list()
         ]
-        return read.only(~old, errors)
+        return read.only(~too_old, errors)
 
     def score(self, read: pl.DataFrame) -> tuple[Floats, Floats]:
         """See ``Scoring.score``."""
@@ -146,14 +147,14 @@ class StoreScoring:
 
 
 def prediction_columns(bundle: Bundle, output: Floats) -> list[pl.Series]:
-    """Columns of predictions (rows, classes) or (rows,), as the service names them."""
+    """Prediction columns, named like the service's; ``output`` is (rows, classes) or (rows,)."""
     import polars as pl
 
     if bundle.task == "regression":
         return [pl.Series("prediction", output, dtype=pl.Float64)]
     classes = pl.Series("prediction", list(bundle.labels.classes))
     columns = [classes.gather(output.argmax(axis=1))]
-    for code, name in enumerate(_probabilities(bundle)):
+    for code, name in enumerate(_probability_columns(bundle)):
         columns.append(pl.Series(name, output[:, code], dtype=pl.Float64))
     if bundle.threshold is not None:
         columns.append(classes.gather(bundle.decide(output)).alias("decision"))
@@ -163,32 +164,32 @@ def prediction_columns(bundle: Bundle, output: Floats) -> list[pl.Series]:
 def explanations(
     scorer: RequestScorer, matrix: Floats, output: Floats, most: int
 ) -> list[pl.Series]:
-    """``feature_1``, ``contribution_1`` and so on: what counts most in each row.
+    """Columns ``feature_1``, ``contribution_1`` and so on: each row's largest contributions.
 
-    See ``RequestScorer.explain``; null where fewer features count.
+    See ``RequestScorer.explain``. Null where a row has fewer contributions that aren't zero.
     """
     import polars as pl
 
-    found = scorer.explain(ScoredRows({}, matrix, output, {}))
-    order = np.argsort(-np.abs(found), axis=1, kind="stable")[:, :most]
+    shap = scorer.explain(ScoredRows({}, matrix, output, {}))
+    order = np.argsort(-np.abs(shap), axis=1, kind="stable")[:, :most]
     names = pl.Series(list(scorer.bundle.encoder.kinds), dtype=pl.String)
     columns = []
-    for place in range(order.shape[1]):
-        chosen = order[:, place]
-        values = pl.Series(f"contribution_{place + 1}", found[np.arange(len(found)), chosen])
-        features = names.gather(chosen).alias(f"feature_{place + 1}")
-        counts = pl.DataFrame([features, values]).with_columns(pl.when(values != 0).then(pl.all()))
-        columns += counts.get_columns()
+    for rank in range(order.shape[1]):
+        positions = order[:, rank]
+        values = pl.Series(f"contribution_{rank + 1}", shap[np.arange(len(shap)), positions])
+        features = names.gather(positions).alias(f"feature_{rank + 1}")
+        nonzero = pl.DataFrame([features, values]).with_columns(pl.when(values != 0).then(pl.all()))
+        columns += nonzero.get_columns()
     return columns
 
 
 def reserved_columns(bundle: Bundle, explain: int) -> list[str]:
-    """The columns that a prediction has, besides those that are kept."""
+    """Names of the output columns that predictions may have, other than those of ``--keep``."""
     explained = [f"{c}_{i + 1}" for i in range(explain) for c in ("feature", "contribution")]
     return [
         "row",
         "prediction",
-        *_probabilities(bundle),
+        *_probability_columns(bundle),
         "decision",
         *explained,
         "version",
@@ -196,5 +197,5 @@ def reserved_columns(bundle: Bundle, explain: int) -> list[str]:
     ]
 
 
-def _probabilities(bundle: Bundle) -> Sequence[str]:
+def _probability_columns(bundle: Bundle) -> Sequence[str]:
     return [f"probability_{name}" for name in bundle.labels.names]

@@ -1,1 +1,1 @@
-"""A version as a Bento: built, containerized, and described for where it is deployed."""
+"""Deployment of a version: builds a Bento, its container image, and manifests for running it."""

@@ -1,4 +1,4 @@
-"""The service inside a Bento: the application that `mlops serve` runs, and nothing around it."""
+"""BentoML service that runs the application of `mlops serve` without BentoML's own web layer."""
 
 from __future__ import annotations
 
@@ -14,41 +14,42 @@ __all__ = ["service_of"]
 
 
 def service_of(source: Path) -> Any:
-    """The BentoML service of a Bento's source folder.
+    """Create the BentoML service of a Bento's source folder.
 
-    BentoML answers through a Starlette application with tracing, metrics and access log around
-    every request, which costs several times what the answer does (docs/benchmarks.md has figures).
-    ``to_asgi`` is where its worker asks for the application that uvicorn runs: this service gives
-    its own, which has metrics and a log already. What is left to `bentoml serve` is uvicorn, which
-    makes a task of each request, where the server of `mlops serve` makes a batch of many.
+    By default BentoML wraps every request in a Starlette application with tracing, metrics and an
+    access log. That costs several times as much as the response itself (docs/benchmarks.md has
+    figures). BentoML's worker calls ``to_asgi`` for the application that uvicorn runs. This service
+    returns its own application there, which has metrics and a log already. `bentoml serve` is still
+    slower than `mlops serve`: uvicorn starts a task for each request, while the server of
+    `mlops serve` combines many requests into a batch.
     """
     import bentoml
 
-    told = read_json(source / SETTINGS)
-    name, _, _ = told["model"].partition(":")
+    settings = read_json(source / SETTINGS)
+    name, _, _ = settings["model"].partition(":")
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
     settle_threads()
-    model = type("Model", (), {"place": bentoml.on_deployment(_place)})
-    plain = bentoml.service(name=name, workers=1)(model)
+    model = type("Model", (), {"place": bentoml.on_deployment(_set_root)})
+    base = bentoml.service(name=name, workers=1)(model)
 
-    class Direct(type(plain)):  # type: ignore[misc]
-        """A service that gives its own application to the server."""
+    class Direct(type(base)):  # type: ignore[misc]
+        """A service that runs its own ASGI application."""
 
         def to_asgi(self, is_main: bool = True) -> Any:  # noqa: ARG002 - BentoML's signature
             from mlops_cli.serving.service.app import create_app
             from mlops_cli.serving.service.settings import Settings
 
-            stored = bentoml.models.get(told["model"])
+            stored = bentoml.models.get(settings["model"])
             bundle = Path(stored.path) / "bundle"
             return create_app(Settings.of({**environment(source, bundle), **os.environ}))
 
-    return Direct(name=name, config=plain.config, inner=plain.inner)
+    return Direct(name=name, config=base.config, inner=base.inner)
 
 
-def _place() -> None:
-    """Keep events where `bentoml serve` was called.
+def _set_root() -> None:
+    """Keep events in the folder where `bentoml serve` was called.
 
-    BentoML calls this there, before it starts the worker, which works in the Bento's own folder and
-    inherits the environment.
+    BentoML calls this hook in that folder, before it starts the worker. The worker runs in the
+    Bento's own folder, and inherits the environment.
     """
     os.environ.setdefault("MLOPS_ROOT", str(Path.cwd()))

@@ -1,4 +1,4 @@
-"""`mlops serve build`: a version becomes a Bento in the project's own BentoML store."""
+"""`mlops serve build`: builds a version as a Bento in the project's own BentoML store."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class BuiltBento:
     tag
         NAME:VERSION, as BentoML's commands take it.
     new
-        False where this very Bento was there already.
+        False if the store had an identical Bento.
     """
 
     tag: str
@@ -50,42 +50,42 @@ class BuiltBento:
 
 
 def bento_home(layout: Layout) -> Path:
-    """The project's BentoML store; derived from the registry, it may be deleted at any time."""
+    """Path of the project's BentoML store. It is derived data and may be deleted at any time."""
     return layout.work / "bentoml"
 
 
 def environment(layout: Layout) -> dict[str, str]:
-    """The environment in which BentoML works in the project's store, and tells nobody."""
-    ours = {"BENTOML_HOME": str(bento_home(layout)), "BENTOML_DO_NOT_TRACK": "true"}
-    return {k: v for k, v in os.environ.items() if not k.startswith("BENTOML_")} | ours
+    """Environment variables for BentoML: the project's store, and no telemetry."""
+    settings = {"BENTOML_HOME": str(bento_home(layout)), "BENTOML_DO_NOT_TRACK": "true"}
+    return {k: v for k, v in os.environ.items() if not k.startswith("BENTOML_")} | settings
 
 
 def build(
     params: Params, layout: Layout, selected: SelectedModel, progress: Progress | None = None
 ) -> BuiltBento:
-    """Import a verified bundle into the store, and build its Bento if it isn't there.
+    """Import a verified bundle into the store and build its Bento, unless it exists.
 
     Raises
     ------
     NotInstalled
         If a package that serving needs is missing.
     NotFound
-        If the features look something up and the project has no validated tables.
+        If the features need look-ups and the project has no validated tables.
     BadParams
-        If BentoML can't take the name or the version.
+        If BentoML doesn't accept the name or the version.
     MlopsError
         If the store can't be written, or BentoML fails.
     """
     progress = progress or Silent()
-    scorer = _opened(selected, layout.root)
+    scorer = _open_scorer(selected, layout.root)
     tokens = params.serve.jwt is not None
     families = [member.family for member in scorer.bundle.members]
     tables = not {"arrow", "parquet"}.isdisjoint(params.serve.formats)
     requirements = serving(families, tokens=tokens, tables=tables)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     name, tag = tag_of(selected)
-    with _alone(layout, progress) as context:
-        told = {
+    with _locked_context(layout, progress) as context:
+        settings = {
             "name": selected.name,
             "number": selected.number,
             "model": f"{name}:{tag}",
@@ -94,19 +94,19 @@ def build(
         base = params.ingest.sources.get(scorer.program.rules.base)
         if base is not None:
             csv = {"separator": base.separator, "null_values": list(base.null_values)}
-            told["csv"] = csv
+            settings["csv"] = csv
         card = (selected.folder / "README.md").read_text(encoding="utf-8")
-        build_context.write(context, layout.root, scorer.program, told, card)
+        build_context.write(context, layout.root, scorer.program, settings, card)
         progress.update("the online store")
-        online = _fill(scorer, layout, context, progress)
+        online = _fill_store(scorer, layout, context, progress)
         build_context.write_dockerfile(context, _image_environment(context, name, tag))
         content = build_context.digest(context, [f"python=={python}", *requirements], online)
-        labels = _labels(selected, scorer, content)
+        labels = _bento_labels(selected, scorer, content)
         folder = bento_home(layout) / "bentos" / name / tag
         new = labels_of(folder) != labels
         if new:
             progress.update("the Bento")
-            _pack(
+            _run_build_process(
                 layout,
                 {
                     "home": str(bento_home(layout)),
@@ -123,7 +123,7 @@ def build(
 
 
 def tag_of(selected: SelectedModel) -> tuple[str, str]:
-    """What BentoML calls a version, name and tag: small letters, digits, ``-_.`` between them."""
+    """Name and tag of a version in BentoML, in lower case."""
     name = selected.name.lower().replace("/", "-")
     if selected.version is not None:
         return name, selected.number.lower()
@@ -133,7 +133,7 @@ def tag_of(selected: SelectedModel) -> tuple[str, str]:
 
 
 def labels_of(folder: Path) -> dict[str, str] | None:
-    """The labels of a complete Bento, or None where there is none."""
+    """Read the labels of a complete Bento; None if there is none."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -145,8 +145,8 @@ def labels_of(folder: Path) -> dict[str, str] | None:
 
 
 @contextmanager
-def _alone(layout: Layout, progress: Progress) -> Iterator[Path]:
-    """An empty folder to build from, while nobody else builds in this project.
+def _locked_context(layout: Layout, progress: Progress) -> Iterator[Path]:
+    """Lock the project's builds, and give an empty folder to build from.
 
     BentoML reads no files below a folder whose name begins with a dot, so it is not in .mlops.
     """
@@ -155,16 +155,16 @@ def _alone(layout: Layout, progress: Progress) -> Iterator[Path]:
     try:
         store.mkdir(parents=True, exist_ok=True)
         with wait_for_lock(store / "build.lock", progress.note):
-            # A build that was killed has left its own.
-            for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-                shutil.rmtree(left, ignore_errors=True)
+            # Folders of builds that were killed.
+            for leftover in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=prefix) as temporary:
                 context = Path(temporary).resolve() / "source"
                 context.mkdir()
                 yield context
     except OSError as error:
         if is_full(error):
-            raise _full(store) from error
+            raise _disk_full(store) from error
         raise MlopsError(
             f"the Bento can't be built in {store}: {error.strerror or error} "
             f"({error.filename or store})",
@@ -172,7 +172,7 @@ def _alone(layout: Layout, progress: Progress) -> Iterator[Path]:
         ) from error
 
 
-def _full(store: Path) -> DiskFull:
+def _disk_full(store: Path) -> DiskFull:
     return DiskFull(
         f"no space is left on the disk of {store} or of {tempfile.gettempdir()}",
         "Free some space and run again; the next build removes what this one left.",
@@ -180,23 +180,23 @@ def _full(store: Path) -> DiskFull:
 
 
 def _image_environment(context: Path, name: str, tag: str) -> dict[str, str]:
-    """The same settings as paths are in the image, where BentoML puts the Bento."""
+    """The service's environment variables in the image, with the paths that BentoML uses there."""
     bento = PurePosixPath("/home/bentoml/bento")
     return build_context.environment(
         context, bento / "models" / name / tag / "bundle", bento / "src"
     )
 
 
-def _opened(selected: SelectedModel, root: Path) -> RequestScorer:
+def _open_scorer(selected: SelectedModel, root: Path) -> RequestScorer:
     from mlops_cli.serving.scorer import RequestScorer
 
     return RequestScorer.open(selected.folder, root)
 
 
-def _fill(
+def _fill_store(
     scorer: RequestScorer, layout: Layout, context: Path, progress: Progress
 ) -> dict[str, Any] | None:
-    """Put the online store beside the service, if its features look anything up."""
+    """Write the online store into the context, if features need look-ups; return its identity."""
     from mlops_cli.online.materialize import materialize
     from mlops_cli.online.store import open_store
 
@@ -214,7 +214,7 @@ def _fill(
     return facts
 
 
-def _labels(selected: SelectedModel, scorer: RequestScorer, content: str) -> dict[str, str]:
+def _bento_labels(selected: SelectedModel, scorer: RequestScorer, content: str) -> dict[str, str]:
     window = scorer.bundle.facts.get("window")
     version = selected.version
     return {
@@ -227,29 +227,30 @@ def _labels(selected: SelectedModel, scorer: RequestScorer, content: str) -> dic
     }
 
 
-def _pack(layout: Layout, order: dict[str, Any]) -> None:
+def _run_build_process(layout: Layout, order: dict[str, Any]) -> None:
+    """Build the Bento in a child process (see ``build_process``)."""
     context = Path(order["context"])
-    paper = context.with_name("order.json")
-    paper.write_text(json.dumps(order), encoding="utf-8")
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "mlops_cli.serving.deployment.build_process", str(paper)],
+    order_file = context.with_name("order.json")
+    order_file.write_text(json.dumps(order), encoding="utf-8")
+    process = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "mlops_cli.serving.deployment.build_process", str(order_file)],
         cwd=context,
         env=environment(layout) | {"PYTHONPATH": str(context)},
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode == 0:
+    if process.returncode == 0:
         return
-    said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-    if "tag's name or version" in said[0]:
+    last_lines = process.stderr.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+    if "tag's name or version" in last_lines[0]:
         raise BadParams(
-            f"BentoML can't take {order['name']}:{order['tag']}: {said[0]}",
+            f"BentoML can't take {order['name']}:{order['tag']}: {last_lines[0]}",
             "Change register.name in params.yaml.",
         )
-    if is_full(OSError(done.stderr)):
-        raise _full(Path(order["home"]))
+    if is_full(OSError(process.stderr)):
+        raise _disk_full(Path(order["home"]))
     raise MlopsError(
-        f"BentoML could not build {order['name']}:{order['tag']}: {said[0]}",
+        f"BentoML could not build {order['name']}:{order['tag']}: {last_lines[0]}",
         f"Try again after removing {order['home']}; all in it is derived.",
     )

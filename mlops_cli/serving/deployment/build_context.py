@@ -1,4 +1,4 @@
-"""What a Bento is built from: the package, the project's hook, the settings, the online store."""
+"""Build context of a Bento: the package, the project's hook, settings, and the online store."""
 
 from __future__ import annotations
 
@@ -35,43 +35,43 @@ __all__ = [
 DOCKERFILE = "Dockerfile.template"
 
 SETTINGS = "serving.json"
-"""What the service is told: name, number, the model's tag, and the section ``serve``."""
+"""Settings of the service: name, version, the model's tag, and the section ``serve``."""
 ONLINE = "online.sqlite"
-"""The online store as of the build, where the features look anything up."""
-_TOOL = {
+"""Snapshot of the online store at build time, if features need look-ups."""
+_EXCLUDED = {
     "": {
         *("__main__.py", "cli", "scaffold", "registry", "project", "validation", "training"),
         *("evaluation", "monitoring", "feedback", "promotion", "backtest", "retraining"),
     },
     "serving/deployment": {"templates"},
 }
-"""Parts of the package that no service needs, by their folder."""
+"""Folder of the package -> its parts that the service doesn't need."""
 
 
 def write(
     context: Path, root: Path, program: FeatureProgram, settings: Mapping[str, Any], card: str
 ) -> None:
-    """Fill an empty folder with everything but the online store.
+    """Write the build context, except for the online store, to an empty folder.
 
     Parameters
     ----------
     root
         The project's folder, where the hook is.
     settings
-        What goes to ``serving.json``.
+        Content of ``serving.json``.
     card
         The model card, which becomes the Bento's description.
 
     Raises
     ------
     BadParams
-        If the hook that the feature program names isn't there.
+        If the project doesn't have the hook that the feature program names.
     """
     package = Path(str(files("mlops_cli")))
 
     def unneeded(folder: str, names: list[str]) -> set[str]:
         place = Path(folder).relative_to(package).as_posix()
-        return {"__pycache__", *_TOOL.get("" if place == "." else place, set())} & {*names}
+        return {"__pycache__", *_EXCLUDED.get("" if place == "." else place, set())} & {*names}
 
     shutil.copytree(package, context / "mlops_cli", ignore=unneeded)
     for path in local_modules(program.rules.hook, root):
@@ -80,65 +80,66 @@ def write(
         shutil.copyfile(path, target)
     (context / SETTINGS).write_text(json_text(settings), encoding="utf-8")
     (context / "README.md").write_text(card, encoding="utf-8")
-    given = files("mlops_cli.serving.deployment") / "templates"
-    entry = (given / "service.py.txt").read_text(encoding="utf-8")
+    templates = files("mlops_cli.serving.deployment") / "templates"
+    entry = (templates / "service.py.txt").read_text(encoding="utf-8")
     (context / "service.py").write_text(entry, encoding="utf-8")
 
 
 def write_dockerfile(context: Path, environment: Mapping[str, str]) -> None:
-    """Write the template by which BentoML makes the Dockerfile.
+    """Write the template of the Dockerfile that BentoML makes.
 
     Parameters
     ----------
     environment
-        What the image sets; a container may set it to something else.
+        Environment variables of the image; a container may override them.
     """
-    given = files("mlops_cli.serving.deployment") / "templates" / "Dockerfile.template.txt"
-    # JSON's escapes are the Dockerfile's, which also fills in variables.
+    template = files("mlops_cli.serving.deployment") / "templates" / "Dockerfile.template.txt"
+    # A Dockerfile has the escapes of JSON, and also replaces variables.
     lines = [
         f"ENV {name}={json.dumps(value, ensure_ascii=False)}".replace("$", "\\$")
         for name, value in environment.items()
     ]
-    text = given.read_text(encoding="utf-8").replace("@ENVIRONMENT@", "\n".join(lines))
+    text = template.read_text(encoding="utf-8").replace("@ENVIRONMENT@", "\n".join(lines))
     (context / DOCKERFILE).write_text(text, encoding="utf-8")
 
 
 def local_modules(hook: str | None, root: Path) -> list[Path]:
-    """The project's own files that ``module:function`` runs: its module, and what that imports.
+    """Find the project's files that ``module:function`` needs: its module, and what it imports.
 
     Raises
     ------
     BadParams
-        If there is no such module in the project.
+        If the project has no such module.
     """
     if hook is None:
         return []
     module = hook.partition(":")[0]
-    open_, found = list(_files(module, root)), set()
-    if not open_:
+    queue, modules = list(_module_files(module, root)), set()
+    if not queue:
         raise BadParams(
             f"featurize.hook {hook!r}: there is no module {module} in {root}",
             "Write `module:function`, with module.py in the project's folder.",
         )
-    while open_:
-        path = open_.pop()
-        if path not in found:
-            found.add(path)
-            open_ += [p for name in _imported(path, root) for p in _files(name, root)]
-    return sorted(found)
+    while queue:
+        path = queue.pop()
+        if path not in modules:
+            modules.add(path)
+            queue += [p for name in _imported_names(path, root) for p in _module_files(name, root)]
+    return sorted(modules)
 
 
-def _files(module: str, root: Path) -> Iterator[Path]:
-    """The files of a dotted name below a folder: the module's, and its packages' own."""
+def _module_files(module: str, root: Path) -> Iterator[Path]:
+    """Yield the files of a dotted name: the module, and the ``__init__.py`` of its packages."""
     parts = module.split(".")
     for depth in range(1, len(parts) + 1):
-        place = root.joinpath(*parts[:depth])
-        for path in (place.with_name(f"{place.name}.py"), place / "__init__.py"):
+        folder = root.joinpath(*parts[:depth])
+        for path in (folder.with_name(f"{folder.name}.py"), folder / "__init__.py"):
             if path.is_file():
                 yield path
 
 
-def _imported(path: Path, root: Path) -> Iterator[str]:
+def _imported_names(path: Path, root: Path) -> Iterator[str]:
+    """Yield the absolute names of everything that a module imports."""
     package = list(path.relative_to(root).parent.parts)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -147,12 +148,12 @@ def _imported(path: Path, root: Path) -> Iterator[str]:
             base = package[: len(package) - node.level + 1] if node.level else []
             start = ".".join([*base, *([node.module] if node.module else [])])
             yield from ([start] if start else [])
-            # What is imported may be a module of its own.
+            # An imported name may itself be a module.
             yield from (".".join(filter(None, (start, alias.name))) for alias in node.names)
 
 
 def close_store(store_path: Path) -> None:
-    """Let a filled store be read from a disk on which nothing can be written."""
+    """Turn WAL mode off, so that the store can be read from a read-only disk."""
     connection = sqlite3.connect(store_path)
     try:
         connection.execute("PRAGMA journal_mode = DELETE")
@@ -161,12 +162,12 @@ def close_store(store_path: Path) -> None:
 
 
 def digest(context: Path, requirements: list[str], online: Mapping[str, Any] | None) -> str:
-    """One hash of all that the Bento is made from.
+    """Hash everything that the Bento is built from.
 
     Parameters
     ----------
     online
-        What the online store says of its entries; its file differs from one making to the next.
+        Identity of the online store's entries. Its file isn't hashed: it differs with each build.
     """
     paths = sorted(p for p in context.rglob("*") if p.is_file() and p.name != ONLINE)
     content = {
@@ -178,7 +179,7 @@ def digest(context: Path, requirements: list[str], online: Mapping[str, Any] | N
 
 
 def store_identity(store: OnlineStore, program: FeatureProgram) -> dict[str, Any]:
-    """What identifies the entries of a feature program in a store."""
+    """Return what identifies a feature program's entries in a store."""
     from mlops_cli.online.store import program_id
 
     name = program_id(program)
@@ -187,23 +188,23 @@ def store_identity(store: OnlineStore, program: FeatureProgram) -> dict[str, Any
 
 
 def environment(source: Path, bundle: PurePath, at: PurePath | None = None) -> dict[str, str]:
-    """The environment that tells the service what a Bento's source folder says.
+    """Return the service's environment variables, from a Bento's source folder.
 
     Parameters
     ----------
     bundle
-        Where the model is.
+        Path of the model where the service runs.
     at
-        What the source folder is called where the service runs; by default as here.
+        Path of the source folder where the service runs; by default ``source``.
     """
-    told = read_json(source / SETTINGS)
-    found = {
+    settings = read_json(source / SETTINGS)
+    variables = {
         "MLOPS_BUNDLE": str(bundle),
-        "MLOPS_VERSION": f"{told['name']}@{told['number']}",
-        "MLOPS_SERVE": json.dumps(told["serve"], ensure_ascii=False),
+        "MLOPS_VERSION": f"{settings['name']}@{settings['number']}",
+        "MLOPS_SERVE": json.dumps(settings["serve"], ensure_ascii=False),
     }
-    if told.get("csv"):
-        found["MLOPS_CSV"] = json.dumps(told["csv"], ensure_ascii=False)
+    if settings.get("csv"):
+        variables["MLOPS_CSV"] = json.dumps(settings["csv"], ensure_ascii=False)
     if (source / ONLINE).is_file():
-        found["MLOPS_ONLINE_URL"] = str((at or source) / ONLINE)
-    return found
+        variables["MLOPS_ONLINE_URL"] = str((at or source) / ONLINE)
+    return variables

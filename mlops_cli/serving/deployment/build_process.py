@@ -1,8 +1,9 @@
-"""Puts a bundle into the project's BentoML store and builds the Bento: a process of its own.
+"""Child process that imports a bundle into the project's BentoML store and builds the Bento.
 
-`python -m mlops_cli.serving.deployment.build_process ORDER`, with BENTOML_HOME and the folder to
-build from in the environment: BentoML reads its settings when it is imported, imports the service
-from the folder, and sets up logging; none of that should reach the command line's process.
+It is started as `python -m mlops_cli.serving.deployment.build_process ORDER`, with BENTOML_HOME and
+the folder to build from in the environment. It is a separate process because BentoML reads its
+settings when it is imported, imports the service from the folder, and sets up logging. None of that
+should affect the process of the command line.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ __all__ = ["pack"]
 
 
 def pack(order: dict[str, Any]) -> None:
-    """Import the model, then build the Bento; both replace what an interrupted call left.
+    """Import the model and build the Bento; what an interrupted call left is replaced.
 
     Parameters
     ----------
     order
-        ``home``, ``context`` and ``bundle`` (folders), ``name``, ``tag`` (BentoML's), ``labels``,
-        ``requirements``, ``python`` (its version).
+        The folders ``home`` (of the BentoML store), ``context`` and ``bundle``; ``name`` and
+        ``tag`` of the Bento; ``labels``; ``requirements``; ``python`` (the version).
     """
     import bentoml
 
     name, tag = order["name"], f"{order['name']}:{order['tag']}"
     home = Path(order["home"])
-    for left in (*home.glob("tmp/*"), *home.glob(f"*/{name}/{order['tag']}")):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in (*home.glob("tmp/*"), *home.glob(f"*/{name}/{order['tag']}")):
+        shutil.rmtree(leftover, ignore_errors=True)
     labels = order["labels"]
     with bentoml.models.create(tag, module="mlops_cli", labels=labels) as model:
         shutil.copytree(order["bundle"], Path(model.path) / "bundle", copy_function=shutil.copyfile)
@@ -43,12 +44,12 @@ def pack(order: dict[str, Any]) -> None:
         labels=labels,
         description="file:README.md",
         models=[tag],
-        # They are exact, and a lock would ask an index.
+        # The versions are exact already, and locking would query a package index.
         python={"packages": order["requirements"], "lock_packages": False},
         docker={
             "distro": "debian",
             "python_version": order["python"],
-            # LightGBM's wheel doesn't bring it.
+            # LightGBM needs it, and its wheel doesn't include it.
             "system_packages": ["libgomp1"],
             "dockerfile_template": "Dockerfile.template",
         },
@@ -57,9 +58,9 @@ def pack(order: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Carry out the order in a file."""
+    """Read the order from a file and build the Bento."""
     order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    # Who gave it may have been killed since, and given the same order again.
+    # If the parent process was killed and started again, the first child may still be running.
     with wait_for_lock(Path(order["home"]) / "packing.lock", lambda _: None):
         pack(order)
 

@@ -1,4 +1,4 @@
-"""`mlops serve containerize`: BentoML makes a Bento's image, with the engine that is here."""
+"""`mlops serve containerize`: builds a Bento's image with BentoML and a local container engine."""
 
 from __future__ import annotations
 
@@ -21,53 +21,55 @@ if TYPE_CHECKING:
 __all__ = ["ENGINES", "containerize", "engine"]
 
 ENGINES = ("docker", "podman", "nerdctl", "buildah")
-"""Those that BentoML knows how to call, the first one that answers is taken."""
+"""Container engines that BentoML supports; the first one that works is used."""
 
 
 def containerize(layout: Layout, tag: str, image: str, progress: Progress | None = None) -> str:
-    """Make the image of a Bento in the store; give the engine that did it.
+    """Build the image of a Bento in the store; return the name of the engine.
 
     Parameters
     ----------
+    tag
+        The Bento's tag, NAME:VERSION.
     image
-        What the image is called, NAME:TAG.
+        Name of the image, NAME:TAG.
 
     Raises
     ------
     NotInstalled
-        If no engine answers.
+        If no container engine works.
     MlopsError
-        If it can't make the image.
+        If the engine can't build the image.
     """
     progress = progress or Silent()
     chosen = engine()
-    words = ["containerize", tag, "--backend", chosen, "--image-tag", image]
+    arguments = ["containerize", tag, "--backend", chosen, "--image-tag", image]
     progress.update(f"the image, by {chosen}")
     with tempfile.TemporaryDirectory(prefix="mlops-image-") as folder:
-        code, said = _run(words, folder, environment(layout), progress)
+        code, last_lines = _run_bentoml(arguments, folder, environment(layout), progress)
     if code:
         raise MlopsError(
-            f"{chosen} could not make the image {image}: {' / '.join(said)[-400:]}",
+            f"{chosen} could not make the image {image}: {' / '.join(last_lines)[-400:]}",
             "See all that it says: cd /tmp && "
             f"BENTOML_DO_NOT_TRACK=true BENTOML_HOME={shlex.quote(str(bento_home(layout)))} "
-            f"bentoml {shlex.join(words)}",
+            f"bentoml {shlex.join(arguments)}",
         )
     return chosen
 
 
-def _run(
-    words: list[str], folder: str, given: dict[str, str], progress: Progress
+def _run_bentoml(
+    arguments: list[str], folder: str, variables: dict[str, str], progress: Progress
 ) -> tuple[int, list[str]]:
-    """Run BentoML; give its exit code and the last lines that it wrote.
+    """Run BentoML; return its exit code and the last lines of its output.
 
-    BentoML unpacks the Bento into a temporary folder, and refuses to read the Dockerfile's template
-    there unless that lies below the current one (github.com/bentoml/BentoML/issues/5566).
+    BentoML unpacks the Bento into a temporary folder. It reads the Dockerfile's template there only
+    if that folder is below the current one (github.com/bentoml/BentoML/issues/5566).
     """
     folder = str(Path(folder).resolve())
     with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-W", "ignore", "-m", "bentoml", *words],
+        [sys.executable, "-W", "ignore", "-m", "bentoml", *arguments],
         cwd=folder,
-        env=given | {"TMPDIR": folder},
+        env=variables | {"TMPDIR": folder},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -75,35 +77,35 @@ def _run(
         errors="replace",
     ) as process:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
-        said: deque[str] = deque(maxlen=3)
+        last_lines: deque[str] = deque(maxlen=3)
         for line in process.stdout:
             if line.strip():
-                said.append(line.strip())
+                last_lines.append(line.strip())
                 progress.update(line.strip()[:100])
-    return process.returncode, list(said)
+    return process.returncode, list(last_lines)
 
 
 def engine() -> str:
-    """The first engine that answers.
+    """Return the first container engine that works.
 
     Raises
     ------
     NotInstalled
-        If none does, with what each says that is installed.
+        If none works; the message has the error of each installed engine.
     """
-    silent = []
+    failures = []
     for name in ENGINES:
         binary = shutil.which(name)
         if binary is None:
             continue
-        asked = subprocess.run(  # noqa: S603
+        process = subprocess.run(  # noqa: S603
             [binary, "version"], capture_output=True, text=True, errors="replace", check=False
         )
-        if asked.returncode == 0:
+        if process.returncode == 0:
             return name
-        said = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
-        silent.append(f"{name} says: {said[-1]}")
+        lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
+        failures.append(f"{name} says: {lines[-1]}")
     raise NotInstalled(
-        f"no container engine answers ({'; '.join(silent) or 'none of them is installed'})",
+        f"no container engine answers ({'; '.join(failures) or 'none of them is installed'})",
         f"Install or start one of {', '.join(ENGINES)}, then run this again.",
     )

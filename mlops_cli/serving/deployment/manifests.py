@@ -1,4 +1,4 @@
-"""`mlops serve manifests`: files that run an image, with Docker Compose or on Kubernetes."""
+"""`mlops serve manifests`: files for running an image with Docker Compose or on Kubernetes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,25 @@ if TYPE_CHECKING:
 __all__ = ["image_of", "texts", "write"]
 
 _IMAGE = re.compile(r"([a-z0-9][a-z0-9._/-]*(?::\d+/[a-z0-9._/-]+)?)(?::([\w][\w.-]{0,127}))?")
-_PAUSE = 20
-"""Seconds at a service's end, besides those of a request: so that nobody asks it any more, and to
-write what waits for the database."""
+_GRACE_SECONDS = 20
+"""Seconds of the grace period at shutdown, besides the time limit of a request: until clients stop
+sending requests, and for writing the events that wait for the database."""
 
 
 def image_of(tag: str, given: str | None) -> str:
-    """What a Bento's image is called, NAME:TAG; by default as the Bento, NAME:VERSION.
+    """Return the name of a Bento's image, NAME:TAG.
+
+    Parameters
+    ----------
+    tag
+        The Bento's tag, NAME:VERSION; the default for both parts.
+    given
+        NAME or NAME:TAG, from the command line.
 
     Raises
     ------
     Usage
-        If ``given`` is no name of an image.
+        If ``given`` is not the name of an image.
 
     Examples
     --------
@@ -40,51 +47,56 @@ def image_of(tag: str, given: str | None) -> str:
     """
     if given is None:
         return tag
-    found = _IMAGE.fullmatch(given)
-    if found is None:
+    match = _IMAGE.fullmatch(given)
+    if match is None:
         raise Usage(
             f"--image is {given!r}", "Write NAME or NAME:TAG, such as registry.example.org/shop:1."
         )
-    return f"{found[1]}:{found[2] or tag.partition(':')[2]}"
+    return f"{match[1]}:{match[2] or tag.partition(':')[2]}"
 
 
 def texts(name: str, image: str, serve: Serve) -> dict[str, str]:
-    """Path below the folder -> content.
+    """Return the files: path below the folder -> content.
 
     Parameters
     ----------
     name
-        The model's; what is made is called so, as far as Kubernetes allows.
+        The model's name. The deployed objects get it, in the form that Kubernetes allows.
+    image
+        The image, NAME:TAG.
+    serve
+        The section ``serve`` of params.yaml.
     """
-    title, _, version = image.rpartition(":")
-    marks = {
-        "@NAME@": _label(name),
+    image_name, _, image_tag = image.rpartition(":")
+    placeholders = {
+        "@NAME@": _kubernetes_name(name),
         "@IMAGE@": image,
-        "@IMAGE_NAME@": title,
-        "@IMAGE_TAG@": version,
-        "@GRACE@": str(math.ceil(serve.limits.seconds) + _PAUSE),
+        "@IMAGE_NAME@": image_name,
+        "@IMAGE_TAG@": image_tag,
+        "@GRACE@": str(math.ceil(serve.limits.seconds) + _GRACE_SECONDS),
         "@SPILL@": str(serve.events.spill_megabytes + 100),
     }
     folder = files("mlops_cli.serving.deployment") / "templates" / "manifests"
     return {
-        path: re.sub("|".join(marks), lambda mark: marks[mark[0]], text)
+        path: re.sub("|".join(placeholders), lambda match: placeholders[match[0]], text)
         for path, text in _templates(folder)
     }
 
 
 def write(folder: Path, name: str, image: str, serve: Serve, *, force: bool = False) -> list[str]:
-    """Write the files; give their paths. See ``write_files`` for what is refused."""
+    """Write the files and return their paths; see ``write_files`` for errors."""
     return write_files(folder, texts(name, image, serve), force=force)
 
 
-def _label(name: str) -> str:
-    """A name that Kubernetes takes: 63 small letters, digits and dashes, a letter first."""
+def _kubernetes_name(name: str) -> str:
+    """Convert to a name for Kubernetes: at most 63 lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower())[:63].strip("-")
 
 
-def _templates(folder: Traversable, place: str = "") -> Iterator[tuple[str, str]]:
+def _templates(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path and content of each template, sorted by name."""
     for entry in sorted(folder.iterdir(), key=lambda e: e.name):
-        path = f"{place}{entry.name}"
+        path = f"{prefix}{entry.name}"
         if entry.is_dir():
             yield from _templates(entry, f"{path}/")
         else:

@@ -1,4 +1,4 @@
-"""The packages that serving needs, in the exact versions that are installed here."""
+"""Requirements of a Bento: the packages that serving needs, in the installed versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["exact", "serving"]
 
-_SERVICE = (
+_SERVICE_PACKAGES = (
     "bentoml",
     "httptools",
     "numpy",
@@ -25,80 +25,80 @@ _SERVICE = (
     "ruamel.yaml",
     "uvloop",
 )
-_FAMILIES = {"lightgbm": ("lightgbm",)}
-_SKLEARN = ("scikit-learn", "skops")
-"""What scores the families that name no package of their own."""
+_FAMILY_PACKAGES = {"lightgbm": ("lightgbm",)}
+_DEFAULT_PACKAGES = ("scikit-learn", "skops")
+"""Packages for scoring the families without an entry above."""
 
 
 def serving(families: Iterable[str], *, tokens: bool = False, tables: bool = False) -> list[str]:
-    """What a service with models of these families needs, as ``name==version``, by name.
+    """Requirements of a service with these model families, as ``name==version``, sorted by name.
 
     Parameters
     ----------
     tokens
-        Whether requests may carry JSON Web Tokens.
+        Whether requests may have JSON Web Tokens.
     tables
-        Whether bodies may be Arrow or Parquet.
+        Whether request bodies may be Arrow or Parquet.
 
     Raises
     ------
     NotInstalled
-        If one of the packages is missing here.
+        If one of the packages isn't installed.
     """
-    roots = {*_SERVICE, *(("pyjwt[crypto]",) if tokens else ())}
+    roots = {*_SERVICE_PACKAGES, *(("pyjwt[crypto]",) if tokens else ())}
     if tables:
         roots.add("pyarrow")
     for family in families:
-        roots.update(_scoring(family))
+        roots.update(_family_packages(family))
     if _is_installed("redis"):
-        # The online store may be moved to Redis without a new Bento.
+        # The online store can then be moved to Redis without a new Bento.
         roots.add("redis")
     return exact(roots)
 
 
-def _scoring(family: str) -> Iterable[str]:
-    """The packages that score a family; one module may come from packages of several names."""
+def _family_packages(family: str) -> Iterable[str]:
+    """Packages for scoring a family; several packages may provide the same module."""
     from mlops_cli.models.families import FAMILIES
 
     module = FAMILIES[family].needs
     if module is None:
-        return _FAMILIES.get(family, _SKLEARN)
+        return _FAMILY_PACKAGES.get(family, _DEFAULT_PACKAGES)
     return importlib.metadata.packages_distributions().get(module, [module])
 
 
 def exact(roots: Iterable[str]) -> list[str]:
-    """These packages and all that they need here, as ``name==version``, by name.
+    """These packages and their dependencies, as ``name==version``, sorted by name.
 
     Raises
     ------
     NotInstalled
-        If one is missing.
+        If one of them isn't installed.
     """
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    found: dict[str, str] = {}
-    open_, seen = [Requirement(root) for root in sorted(roots)], set()
-    while open_:
-        wanted = open_.pop()
-        name = canonicalize_name(wanted.name)
-        for extra in ("", *sorted(wanted.extras)):
+    versions: dict[str, str] = {}
+    queue, seen = [Requirement(root) for root in sorted(roots)], set()
+    while queue:
+        requirement = queue.pop()
+        name = canonicalize_name(requirement.name)
+        for extra in ("", *sorted(requirement.extras)):
             if (name, extra) in seen:
                 continue
             seen.add((name, extra))
-            found[name] = _version(name)
-            open_ += _needs(name, extra)
-    return [f"{name}=={version}" for name, version in sorted(found.items())]
+            versions[name] = _installed_version(name)
+            queue += _dependencies(name, extra)
+    return [f"{name}=={version}" for name, version in sorted(versions.items())]
 
 
-def _needs(name: str, extra: str) -> list[Requirement]:
+def _dependencies(name: str, extra: str) -> list[Requirement]:
     from packaging.requirements import Requirement
 
-    stated = map(Requirement, importlib.metadata.requires(name) or ())
-    return [r for r in stated if r.marker is None or r.marker.evaluate({"extra": extra})]
+    requirements = map(Requirement, importlib.metadata.requires(name) or ())
+    return [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": extra})]
 
 
-def _version(name: str) -> str:
+def _installed_version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

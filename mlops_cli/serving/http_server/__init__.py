@@ -1,1 +1,1 @@
-"""An HTTP/1.1 server for one ASGI application; limits hold before memory is used."""
+"""An HTTP/1.1 server for one application, which enforces limits before memory is used."""

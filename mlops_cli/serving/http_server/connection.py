@@ -1,4 +1,4 @@
-"""A client's connection: its requests, and the answers to them."""
+"""A client's connection: parses requests and writes the responses to them."""
 
 from __future__ import annotations
 
@@ -37,39 +37,40 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-_HEAD = 65_536
-"""Bytes of a request's line and headers."""
-_FRAMED = 8
-"""How much more than its body a request sent in chunks may be."""
-_PATIENCE = 60.0
-"""Seconds in which a request must have come in, and an answer must have been read."""
-_IDLE = 75.0
-"""Seconds for which a connection without a request is kept."""
-_LINGER = 2.0
-"""Seconds in which what still comes of a refused request is read: who is cut off while sending
-doesn't get to see the answer."""
-_SLOW = 2.0
-"""Seconds after which a request that isn't whole may be given up for a new connection."""
-_QUEUED = 2_048
-"""Bytes for which a request counts that waits for the one before it, beside its body."""
+_HEAD_BYTES = 65_536
+"""Most bytes of a request line and its headers, or of trailers."""
+_CHUNKED_GROWTH = 8
+"""Size of a request sent in chunks, as a multiple of the body limit."""
+_IO_SECONDS = 60.0
+"""Seconds within which a request must arrive, and a response must be read."""
+_IDLE_SECONDS = 75.0
+"""Seconds for which a connection without a request is kept open."""
+_LINGER_SECONDS = 2.0
+"""Seconds for which the rest of a refused request is read: a client that is cut off while sending
+doesn't see the response."""
+_SLOW_SECONDS = 2.0
+"""Seconds after which an incomplete request may be dropped for a new connection."""
+_QUEUED_BYTES = 2_048
+"""Bytes that a pipelined request counts in the memory budget, in addition to its body."""
 _NEVER = float("inf")
 
 
 class Connection(asyncio.Protocol):
-    """A client's connection; its requests are answered in their order, one at a time.
+    """A client's connection; its requests are processed in their order, one at a time.
 
     Attributes
     ----------
     transport
-        To the client.
+        The transport to the client.
     since
-        When the last thing happened that a client is waited for.
+        Time from which the client is waited for: of its last request, response or pause.
     """
 
     __slots__ = (
-        "_body", "_busy", "_busy_since", "_full", "_held", "_idle", "_in_head", "_late", "_lingers",
-        "_parser", "_part", "_read", "_request", "_server", "_size", "_still", "_stopped",
-        "_unread", "_url", "_waiting", "since", "transport",
+        "_body", "_body_size", "_current", "_current_since", "_delayed", "_held", "_idle",
+        "_in_head", "_linger_until", "_parser", "_partial", "_queue", "_received", "_request",
+        "_server", "_stopped", "_trailing", "_unread", "_url", "_write_paused", "since",
+        "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -80,21 +81,21 @@ class Connection(asyncio.Protocol):
         self._request = HttpRequest(self)
         self._body: bytes | bytearray = b""
         self._url = b""
-        self._size = self._read = self._still = 0
-        # Bytes that count: of the request that isn't whole, also of those that wait, of answers.
-        self._part = self._held = self._unread = 0
+        self._body_size = self._received = self._trailing = 0
+        # Bytes in the memory budget: of the incomplete request; of it and the queue; of responses.
+        self._partial = self._held = self._unread = 0
         self._idle = self._in_head = True
-        # Requests that are there while another one is answered; an answer is a refusal.
-        self._waiting: deque[HttpRequest | Response] = deque()
-        self._busy: HttpRequest | None = None
-        self._busy_since = 0.0
-        self._full = self._stopped = False
-        self._late: Response | None = None
-        self._lingers = _NEVER
+        # Pipelined requests, which wait for the current one; a response is a refusal.
+        self._queue: deque[HttpRequest | Response] = deque()
+        self._current: HttpRequest | None = None
+        self._current_since = 0.0
+        self._write_paused = self._stopped = False
+        self._delayed: Response | None = None
+        self._linger_until = _NEVER
         self.since = server.now
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or say that there are too many."""
+        """Accept the connection, or refuse it if there are too many."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's has another base
         if not self._server.admit(self):
             self._stopped = True
@@ -102,31 +103,31 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
-        """Hold nothing any more."""
+        """Free everything that the connection holds."""
         self._server.forget(self)
         self._stopped = True
-        self._let_go()
-        if self._busy is not None and self._busy.leave is not None:
-            self._busy.leave()
-        # They hold this object, and are needed no more.
+        self._release()
+        if self._current is not None and self._current.leave is not None:
+            self._current.leave()
+        # Both refer to this object: break the cycles.
         self._parser, self._request = None, cast("HttpRequest", None)
 
     def eof_received(self) -> bool:
-        """Read no more; whether the connection stays open for an answer."""
-        waits = self._busy is not None or bool(self._waiting) or self._late is not None
+        """The client sends no more; returns whether the connection stays open for a response."""
+        stays_open = self._current is not None or bool(self._queue) or self._delayed is not None
         self._stopped = True
-        self._drop_part()
-        return waits
+        self._drop_partial()
+        return stays_open
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come in."""
+        """Parse received bytes, and enforce the size limits."""
         if self._stopped:
             return
-        self._read += len(data)
-        before = self._size
+        self._received += len(data)
+        size_before = self._body_size
         self._feed(data)
         if self._idle:
-            self._read = 0
+            self._received = 0
             return
         if self._stopped:
             return
@@ -134,46 +135,48 @@ class Connection(asyncio.Protocol):
             if len(self._request.headers) > FIELDS:
                 self._refuse(many_headers())
                 return
-            self._hold(max(self._read, len(data)) - self._part)
-        elif self._size == before:
-            # Ends of a body in chunks (trailers), which nobody reads.
-            self._still += len(data)
+            self._hold(max(self._received, len(data)) - self._partial)
+        elif self._body_size == size_before:
+            # Trailers of a body in chunks, which are ignored.
+            self._trailing += len(data)
         else:
-            self._still = 0  # what came before was the frame of a chunk
-        if self._read > (_HEAD if self._in_head else _HEAD + _FRAMED * self._server.most):
+            self._trailing = 0  # the bytes before were the framing of a chunk
+        if self._received > (
+            _HEAD_BYTES if self._in_head else _HEAD_BYTES + _CHUNKED_GROWTH * self._server.most
+        ):
             status = 431 if self._in_head else 413
             self._refuse(Problem(status, "the request is larger than what is taken"))
-        elif self._still > _HEAD:
+        elif self._trailing > _HEAD_BYTES:
             self._refuse(Problem(431, "the request's trailers are larger than what is taken"))
 
     def pause_writing(self) -> None:
-        """Count the answers that the client doesn't read."""
-        self._full = True
+        """Count the responses that the client doesn't read."""
+        self._write_paused = True
         self.since = self._server.now
         self._unread = self.transport.get_write_buffer_size()
         self._server.budget.held += self._unread
         self._server.make_room()
 
     def resume_writing(self) -> None:
-        """Go on with what waits."""
-        self._full = False
+        """Continue with the queue."""
+        self._write_paused = False
         self._server.budget.held -= self._unread
         self._unread = 0
-        self._next()
+        self._process_next()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._request, self._body, self._url = HttpRequest(self), b"", b""
-        self._size = self._still = 0
+        self._body_size = self._trailing = 0
         self._idle = False
         self.since = self._server.now
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the request's target."""
+        """Add a part of the request target."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Add a header."""
         if not self._in_head:
             return  # a trailer
         name, headers = name.lower(), self._request.headers
@@ -183,7 +186,7 @@ class Connection(asyncio.Protocol):
             headers[name] = value
 
     def on_headers_complete(self) -> None:
-        """Refuse what can be refused by its head."""
+        """Check the head, and refuse the request if it is invalid or not permitted."""
         self._in_head = False
         if self._stopped:
             return
@@ -201,7 +204,7 @@ class Connection(asyncio.Protocol):
         if answer is None and int(headers.get(b"content-length", b"0")) > self._server.most:
             self._refuse(too_large(self._server.most))
         elif answer is None:
-            if b"expect" in headers and self._busy is None and not self._waiting:
+            if b"expect" in headers and self._current is None and not self._queue:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         elif answer.status == TOO_MANY or request.has_body:
             self._refuse(answer)
@@ -209,15 +212,15 @@ class Connection(asyncio.Protocol):
             request.answer = answer
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Add a part of the body."""
         if self._stopped:
             return
-        self._size += len(body)
-        if self._size > self._server.most:
+        self._body_size += len(body)
+        if self._body_size > self._server.most:
             self._refuse(too_large(self._server.most))
             return
         if self._request.method != "POST":
-            return  # a body that no path of ours looks at
+            return  # no route reads the body of another method
         if not self._body:
             self._body = body
         else:
@@ -227,26 +230,26 @@ class Connection(asyncio.Protocol):
         self._hold(len(body))
 
     def on_message_complete(self) -> None:
-        """Have the request answered, when its turn comes."""
+        """Process the request, or queue it behind the current one."""
         parser = self._parser
         if parser.should_upgrade():
-            return  # see _without_upgrade
-        self._idle, self._in_head, self._read = True, True, 0
+            return  # see _ignore_upgrade
+        self._idle, self._in_head, self._received = True, True, 0
         if self._stopped:
             return
         request = self._request
         request.content = bytes(self._body)
         self._body = b""
-        request.held, self._part = self._part, 0
+        request.held, self._partial = self._partial, 0
         request.keep = parser.should_keep_alive()
-        if self._busy is None and not self._full and not self._waiting:
-            self._begin(request)
+        if self._current is None and not self._write_paused and not self._queue:
+            self._process(request)
         else:
-            request.held += _QUEUED
-            self._waiting.append(request)
+            request.held += _QUEUED_BYTES
+            self._queue.append(request)
             self.transport.pause_reading()
-            self._hold(_QUEUED)
-            self._part = 0
+            self._hold(_QUEUED_BYTES)
+            self._partial = 0
 
     def _feed(self, data: bytes | memoryview) -> None:
         while True:
@@ -256,7 +259,7 @@ class Connection(asyncio.Protocol):
                 if self._stopped:
                     return
                 data = memoryview(data)[upgrade.args[0] :]
-                self._without_upgrade()
+                self._ignore_upgrade()
                 continue
             except HttpParserCallbackError:
                 self._refuse(Problem(500, "the request can't be taken"))
@@ -264,149 +267,149 @@ class Connection(asyncio.Protocol):
                 self._refuse(Problem(400, f"this is not HTTP/1.1: {error}"))
             return
 
-    def _without_upgrade(self) -> None:
-        """Go on with a request that offers another protocol as if it didn't (RFC 9110, 7.8).
+    def _ignore_upgrade(self) -> None:
+        """Parse a request that offers an upgrade as if it didn't (RFC 9110, 7.8).
 
-        llhttp takes what comes after such a head for the other protocol.
+        llhttp takes the bytes after such a head for the other protocol.
         """
         rest = BodyParser(self)
         self._parser = HttpRequestParser(rest)
         rest.skip_head(self._parser, self._request)
 
     def pending(self) -> int:
-        """Bytes that the client keeps us holding."""
+        """Bytes in the memory budget that depend on the client."""
         return self._held + self._unread
 
     def give_room(self) -> None:
-        """Hold nothing more for the client."""
+        """Free the client's bytes, and refuse its request or close the connection."""
         if self._unread:
-            self._let_go()
+            self._release()
             self.abort()
         else:
-            self._let_go()
+            self._release()
             self._refuse(no_room())
 
     def _hold(self, size: int) -> None:
-        self._part += size
+        self._partial += size
         self._held += size
         budget = self._server.budget
         budget.held += size
         if budget.held > budget.most:
             self._server.make_room()
 
-    def _drop_part(self) -> None:
-        """Hold nothing of a request that isn't whole and won't be."""
-        self._server.budget.held -= self._part
-        self._held -= self._part
-        self._part, self._body = 0, b""
+    def _drop_partial(self) -> None:
+        """Free the bytes of a request that will not be completed."""
+        self._server.budget.held -= self._partial
+        self._held -= self._partial
+        self._partial, self._body = 0, b""
 
-    def _let_go(self) -> None:
-        """Hold nothing but the request at work."""
+    def _release(self) -> None:
+        """Free all bytes but those of the current request."""
         self._server.budget.held -= self._held + self._unread
-        self._part = self._held = self._unread = 0
+        self._partial = self._held = self._unread = 0
         self._body = b""
-        self._waiting.clear()
+        self._queue.clear()
 
-    def _begin(self, request: HttpRequest) -> None:
-        self._busy = request
-        self._busy_since = self._server.now
+    def _process(self, request: HttpRequest) -> None:
+        self._current = request
+        self._current_since = self._server.now
         self._held -= request.held
         if request.answer is None:
-            self._server.handler.take(request, self._answered)
+            self._server.handler.take(request, self._respond)
         else:
-            self._answered(request.answer)
+            self._respond(request.answer)
 
-    def _answered(self, answer: Response) -> None:
-        request, self._busy = self._busy, None
+    def _respond(self, answer: Response) -> None:
+        request, self._current = self._current, None
         if request is None:
             return
         self._server.budget.held -= request.held
-        if self._lingers != _NEVER or self.transport.is_closing():
+        if self._linger_until != _NEVER or self.transport.is_closing():
             return
         goes_on = request.keep and not self._server.ending
         self.transport.write(self._server.written(answer, request, goes_on=goes_on))
         self.since = self._server.now
-        if not goes_on or (self._stopped and not self._waiting and self._late is None):
+        if not goes_on or (self._stopped and not self._queue and self._delayed is None):
             self._stopped = True
             self.transport.close()
-        elif self._waiting:
-            # Not from here: many that are answered at once would go deep.
-            asyncio.get_running_loop().call_soon(self._next)
+        elif self._queue:
+            # Not called directly: many immediate responses would recurse deeply.
+            asyncio.get_running_loop().call_soon(self._process_next)
 
-    def _next(self) -> None:
-        if not self._waiting or self._busy is not None or self._full:
+    def _process_next(self) -> None:
+        if not self._queue or self._current is not None or self._write_paused:
             return
-        one = self._waiting.popleft()
-        if isinstance(one, Response):
-            self._end_with(one)
+        queued = self._queue.popleft()
+        if isinstance(queued, Response):
+            self._respond_last(queued)
             return
-        if not self._waiting:
+        if not self._queue:
             self.transport.resume_reading()
-        self._begin(one)
+        self._process(queued)
 
     def _refuse(self, refusal: Problem | Response) -> None:
-        """Answer what can't be taken, when its turn comes; nothing more is read as a request."""
+        """Refuse the incomplete request, in its turn; no further request is read."""
         if self._stopped:
             return
         self._stopped = True
-        self._drop_part()
+        self._drop_partial()
         answer = problem(refusal) if isinstance(refusal, Problem) else refusal
-        if self._busy is None and not self._waiting:
-            self._end_with(answer)
+        if self._current is None and not self._queue:
+            self._respond_last(answer)
         else:
-            self._waiting.append(answer)
+            self._queue.append(answer)
 
-    def _end_with(self, answer: Response) -> None:
-        if answer.status == TOO_MANY and self._late is None:
-            self._late = answer  # at the next tick, so that guessing takes its time
+    def _respond_last(self, answer: Response) -> None:
+        if answer.status == TOO_MANY and self._delayed is None:
+            self._delayed = answer  # sent at the next tick, to slow down the guessing of keys
             return
         self.transport.write(self._server.written(answer, self._request, goes_on=False))
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._lingers = time.monotonic() + _LINGER
+        self._linger_until = time.monotonic() + _LINGER_SECONDS
 
     def rank(self) -> int | None:
-        """How soon the connection is given up for a new one; None: not at all."""
-        if self._lingers != _NEVER or self._late is not None:
+        """Order in which connections are dropped for a new one; None: not at all."""
+        if self._linger_until != _NEVER or self._delayed is not None:
             return 0
-        if self._busy is not None or self._waiting or self._full:
+        if self._current is not None or self._queue or self._write_paused:
             return None
         waited = self._server.now - self.since
         if self._idle:
             return 1 if waited > 0 else None
-        return 2 if waited > _SLOW else None
+        return 2 if waited > _SLOW_SECONDS else None
 
     def look(self) -> None:
-        """End what takes too long; called every second."""
+        """Enforce the time limits; called every second."""
         now = self._server.now
-        if now > self._lingers or (self._full and now > self.since + _PATIENCE):
+        if now > self._linger_until or (self._write_paused and now > self.since + _IO_SECONDS):
             self.abort()
-        elif self._lingers != _NEVER:
+        elif self._linger_until != _NEVER:
             return
-        elif self._late is not None:
-            self._end_with(self._late)
-        elif self._busy is not None:
-            if now > self._busy_since + self._server.patience:
-                self._give_up(self._busy)
-        elif self._waiting or self._stopped:
+        elif self._delayed is not None:
+            self._respond_last(self._delayed)
+        elif self._current is not None:
+            if now > self._current_since + self._server.patience:
+                self._time_out(self._current)
+        elif self._queue or self._stopped:
             return
         elif self._idle:
-            if now > self.since + _IDLE:
+            if now > self.since + _IDLE_SECONDS:
                 self.transport.close()
-        elif now > self.since + _PATIENCE:
-            self._refuse(Problem(408, f"the request did not come in within {_PATIENCE:g} s"))
+        elif now > self.since + _IO_SECONDS:
+            self._refuse(Problem(408, f"the request did not come in within {_IO_SECONDS:g} s"))
 
-    def _give_up(self, request: HttpRequest) -> None:
-        """End a request that is at work for too long; its place in the budget isn't free yet."""
+    def _time_out(self, request: HttpRequest) -> None:
+        """Respond to a request that takes too long; its bytes in the budget aren't free yet."""
         self._stopped = True
-        self._let_go()
+        self._release()
         if request.leave is not None:
             request.leave()
-        self._end_with(problem(Problem(504, "the request was not answered in its time")))
+        self._respond_last(problem(Problem(504, "the request was not answered in its time")))
 
     def finish(self) -> None:
-        """Close when what was asked is answered."""
-        if self._busy is None and not self._waiting and self._idle:
+        """Close the connection if it is idle; a busy one closes after its responses."""
+        if self._current is None and not self._queue and self._idle:
             self.transport.close()
 
     def abort(self) -> None:

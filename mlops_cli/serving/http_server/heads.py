@@ -1,4 +1,4 @@
-"""A request of the own server, and what its head must say (RFC 9112)."""
+"""Requests to the own server, and checks of their heads (RFC 9112)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["FIELDS", "BodyParser", "HttpRequest", "head_fault", "many_headers", "request_target"]
 
 FIELDS = 128
-"""Headers of a request."""
+"""Most headers of a request."""
 
 
 class Client(Protocol):
-    """A client's connection: the way to it, and the calls of its parser (see ``Connection``)."""
+    """A client's connection: its transport and the callbacks of its parser (see ``Connection``)."""
 
     transport: asyncio.Transport
 
@@ -31,39 +31,39 @@ class Client(Protocol):
         """A request begins."""
 
     def on_url(self, url: bytes) -> None:
-        """A part of what is asked for."""
+        """A part of the request target."""
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """The head is complete."""
 
     def on_body(self, part: bytes) -> None:
         """A part of the body."""
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The request is complete."""
 
 
 class HttpRequest:
-    """A request that has come in whole (see ``Request``).
+    """A complete request (see ``Request``).
 
     Attributes
     ----------
     faulty
-        Whether its head can't be right.
+        Whether its head is invalid.
     repeated
-        Headers that came more than once.
+        How often a header was repeated.
     held
-        Bytes of it that count in the budget.
+        Its bytes that count in the memory budget.
     answer
-        The refusal, where its head is already enough for one.
+        The response, if the request is refused by its head.
     leave
-        Is called when nobody waits for the answer any more.
+        Called when the client doesn't wait for the response any more.
     """
 
-    # Of the class, so that a request sets only what isn't so.
+    # Defaults are class attributes, so that a request sets only what differs.
     method = path = query = ""
     content = b""
     keep = old = faulty = False
@@ -76,7 +76,7 @@ class HttpRequest:
         self.headers: dict[bytes, bytes] = {}
 
     def repeat(self, name: bytes, value: bytes) -> None:
-        """Take a header that was there already: they are one list (RFC 9110, 5.3)."""
+        """Add a repeated header: its values are joined to one list (RFC 9110, 5.3)."""
         self.repeated += 1
         if name == b"host" or self.repeated > FIELDS:
             self.faulty = True
@@ -90,31 +90,31 @@ class HttpRequest:
 
     @property
     def has_body(self) -> bool:
-        """Whether something comes after the head."""
+        """Whether a body follows the head."""
         headers = self.headers
         return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
     @property
     def address(self) -> str:
         """See ``Request.address``."""
-        return self._end("peername")
+        return self._host_of("peername")
 
     @property
     def local(self) -> str:
         """See ``Request.local``."""
-        return self._end("sockname")
+        return self._host_of("sockname")
 
-    def _end(self, which: str) -> str:
-        found = self._connection.transport.get_extra_info(which)
-        return str(found[0]) if isinstance(found, tuple) and found else ""
+    def _host_of(self, which: str) -> str:
+        address = self._connection.transport.get_extra_info(which)
+        return str(address[0]) if isinstance(address, tuple) and address else ""
 
-    async def body(self, most: int) -> bytes:  # noqa: ARG002 - the connection has seen to it
+    async def body(self, most: int) -> bytes:  # noqa: ARG002 - the connection enforces it
         """See ``Request.body``."""
         return self.content
 
 
 class BodyParser:
-    """The calls of a parser for what comes after a head that another one has parsed."""
+    """Parser callbacks for the body of a request whose head was parsed by another parser."""
 
     __slots__ = ("_connection", "_in_rest", "on_body", "on_message_complete")
 
@@ -125,7 +125,7 @@ class BodyParser:
         self.on_message_complete = connection.on_message_complete
 
     def skip_head(self, parser: Any, request: HttpRequest) -> None:
-        """Feed the parser a head that says as much of the body, and nothing of an upgrade."""
+        """Feed the parser a head with the same framing of the body, and without the upgrade."""
         headers = request.headers
         options = [o.strip() for o in headers.get(b"connection", b"").lower().split(b",")]
         lines = [b"POST / HTTP/1.0" if request.old else b"POST / HTTP/1.1"]
@@ -158,12 +158,12 @@ class BodyParser:
 
 
 def many_headers() -> Problem:
-    """What is said of a head with more headers than are taken."""
+    """431: the head has too many headers."""
     return Problem(431, f"there are more than {FIELDS} headers")
 
 
 def head_fault(request: HttpRequest, version: str) -> Problem | None:
-    """Why a head is none of HTTP/1.1 as it is spoken here (RFC 9112; RFC 9110, 10.1.1)."""
+    """Why a head is invalid or unsupported, or None (RFC 9112; RFC 9110, 10.1.1)."""
     headers = request.headers
     if version not in {"1.1", "1.0"}:
         return Problem(505, f"HTTP/{version} is not spoken here")
@@ -184,13 +184,13 @@ def head_fault(request: HttpRequest, version: str) -> Problem | None:
 
 
 def request_target(url: bytes, headers: dict[bytes, bytes]) -> tuple[str, str]:
-    """Path and query of what was asked for, which may be a whole URL; it then says the host."""
+    """Path and query of a request target; if it is a URL, its host replaces the header."""
     if not url.startswith(b"/"):
         with suppress(HttpParserInvalidURLError):
-            whole = parse_url(url)
-            url = b"?".join(part for part in (whole.path or b"/", whole.query) if part is not None)
-            if whole.host is not None:
-                port = b"" if whole.port is None else b":%d" % whole.port
-                headers[b"host"] = whole.host + port
+            parts = parse_url(url)
+            url = b"?".join(part for part in (parts.path or b"/", parts.query) if part is not None)
+            if parts.host is not None:
+                port = b"" if parts.port is None else b":%d" % parts.port
+                headers[b"host"] = parts.host + port
     path, _, query = url.decode("latin-1").partition("?")
     return unquote(path) if "%" in path else path, query

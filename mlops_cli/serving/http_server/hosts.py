@@ -1,7 +1,8 @@
-"""Which web pages may reach the service: it may listen where a browser of its user can reach it.
+"""Host and origin checks: protect a service without keys from other sites' web pages.
 
-A page of another site can have a browser send requests here; and a name of its own that suddenly
-means this machine (DNS rebinding) makes its requests look like those of a page of ours.
+The service may listen where the browser of its user can reach it. A page of another site can make
+the browser send requests to it. If the site's host name is then resolved to this machine (DNS
+rebinding), its requests look like those of the service's own page.
 """
 
 from __future__ import annotations
@@ -17,32 +18,32 @@ if TYPE_CHECKING:
 
 __all__ = ["Hosts", "is_loopback"]
 
-_REMEMBERED = 256
-"""Host headers of which it is remembered that they are right."""
+_MAX_CACHED = 256
+"""Accepted Host headers that are cached."""
 
 
 class Hosts:
-    """The names by which the service may be called where no key is asked for.
+    """Host names that a service without keys responds to.
 
-    Those of this machine's loopback always, and the address at which a request came in: a name
-    can be made to mean another machine, an address can't.
+    Loopback names and the address that a request was sent to are always accepted: a name can be
+    made to resolve to another machine, an address can't.
 
     Parameters
     ----------
     names
-        Further ones; ``*.example.org`` stands for all below, ``*`` for any.
+        Further names; ``*.example.org`` matches all its subdomains, ``*`` matches any name.
 
     Attributes
     ----------
     right
-        Host headers that were found right.
+        Cache of accepted Host headers.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        named = {name.lower().rstrip(".") for name in names}
-        self._any = "*" in named
-        self._below = tuple(name[1:] for name in named if name.startswith("*."))
-        self._names = named
+        lowered = {name.lower().rstrip(".") for name in names}
+        self._any = "*" in lowered
+        self._subdomains = tuple(name[1:] for name in lowered if name.startswith("*."))
+        self._names = lowered
         self.right: set[bytes] = set()
 
     def add(self, name: str) -> None:
@@ -50,25 +51,25 @@ class Hosts:
         self._names.add(name.lower())
 
     def check(self, request: Request) -> None:
-        """Let a request pass that calls the service by one of its names, or raise Problem 421."""
+        """Accept a request that has one of the service's names as host, or raise Problem 421."""
         host = request.header("host")
         if host is None or self._any or host.encode("latin-1") in self.right:
-            return  # without a name it is no browser
+            return  # without a Host header it is no browser
         name = _name(host)
-        if not self._accepts(name) and not _same(name, request.local):
+        if not self._accepts(name) and not _same_address(name, request.local):
             raise Problem(
                 421,
                 f"the host {host[:100]!r} is not one of this service; without API keys it answers "
                 "to localhost, to its own address, and to names in serve.hosts or MLOPS_HOSTS",
             )
-        if len(self.right) < _REMEMBERED:
+        if len(self.right) < _MAX_CACHED:
             self.right.add(host.encode("latin-1"))
 
     def check_origin(self, request: Request) -> None:
-        """Let a request pass that no page of another site made, or raise Problem 403."""
+        """Accept a request unless a page of another site made it, or raise Problem 403."""
         site = request.header("sec-fetch-site")
         if site is not None:
-            # The browser says it, and no page can change that.
+            # The browser sets this header, and no page can change it.
             if site not in {"same-origin", "none"}:
                 raise Problem(403, f"a page of another site asks (sec-fetch-site: {site[:20]!r})")
             return
@@ -77,7 +78,7 @@ class Hosts:
             return
         authority = origin.partition("://")[2].lower()
         ours = (request.header("host"), request.header("x-forwarded-host"))
-        if authority not in {name.lower() for name in ours if name} and not self._named(authority):
+        if authority not in {name.lower() for name in ours if name} and not self._knows(authority):
             raise Problem(
                 403,
                 f"a page of another site asks (origin: {origin[:100]!r}); behind a proxy, let it "
@@ -89,15 +90,15 @@ class Hosts:
             is_loopback(name)
         )  # fmt: skip
 
-    def _named(self, authority: str) -> bool:
+    def _knows(self, authority: str) -> bool:
         return bool(authority) and self._lists(_name(authority))
 
     def _lists(self, name: str) -> bool:
-        return name in self._names or (bool(self._below) and name.endswith(self._below))
+        return name in self._names or (bool(self._subdomains) and name.endswith(self._subdomains))
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a host's name or address is this machine's own, for itself only."""
+    """Whether a host name or address is this machine's loopback."""
     if name == "localhost":
         return True
     address = _address(name)
@@ -106,20 +107,20 @@ def is_loopback(name: str) -> bool:
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        found = ipaddress.ip_address(name)
+        address = ipaddress.ip_address(name)
     except ValueError:
         return None
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return mapped or found
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
-def _same(name: str, local: str) -> bool:
-    found = _address(name)
-    return found is not None and found == _address(local)
+def _same_address(name: str, local: str) -> bool:
+    address = _address(name)
+    return address is not None and address == _address(local)
 
 
 def _name(host: str) -> str:
-    """A host without its port."""
+    """A Host header without its port."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].rstrip(".").lower()

@@ -1,4 +1,4 @@
-"""Requests and answers: bodies with a limit, JSON, problems (RFC 9457)."""
+"""HTTP requests and responses: body limits, JSON, problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 JSON = "application/json"
 """The content type of a JSON text."""
 TOO_MANY = 429
-"""Is answered a moment later, so that guessing takes its time."""
-_PATIENCE = 60.0
-"""Seconds in which a body must have come in."""
+"""A status whose response is delayed, to slow down the guessing of keys."""
+_BODY_SECONDS = 60.0
+"""Seconds within which a body must arrive."""
 
 
-class Problem(Exception):  # not an error of ours: an answer to the client
-    """Why a request is refused.
+class Problem(Exception):  # no error of the service: a response to the client
+    """The reason why a request is refused.
 
     Parameters
     ----------
@@ -66,16 +66,16 @@ class Problem(Exception):  # not an error of ours: an answer to the client
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """The client closed the connection."""
 
 
 class MemoryBudget:
-    """Bytes that all requests may hold together: what has come in, and answers nobody reads.
+    """Memory limit of all requests together: received bytes, and responses that nobody reads.
 
     Attributes
     ----------
     held
-        How many they hold now.
+        Bytes that are held now.
     """
 
     __slots__ = ("held", "most")
@@ -86,13 +86,13 @@ class MemoryBudget:
 
     @property
     def fits(self) -> bool:
-        """Whether no more is held than may be."""
+        """Whether the limit is kept."""
         return self.held <= self.most
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What goes back."""
+    """An HTTP response."""
 
     status: int
     body: bytes
@@ -101,14 +101,14 @@ class Response:
 
 
 class Request(Protocol):
-    """What comes in.
+    """An HTTP request.
 
     Attributes
     ----------
     query
         The query string, as it was sent.
     headers
-        By their names in lower case; several of one name are one list.
+        By names in lower case; several headers of one name are joined to one list.
     """
 
     method: str
@@ -117,15 +117,15 @@ class Request(Protocol):
     headers: dict[bytes, bytes]
 
     def header(self, name: str) -> str | None:
-        """A header's value; None where it isn't there. Names are in lower case."""
+        """A header's value, or None; the name is in lower case."""
 
     @property
     def address(self) -> str:
-        """The client's address, or that of the proxy before it."""
+        """The address of the client, or of the proxy in front of the service."""
 
     @property
     def local(self) -> str:
-        """The address at which the request came in."""
+        """The service's address that the request was sent to."""
 
     async def body(self, most: int) -> bytes:
         """The whole body.
@@ -133,18 +133,18 @@ class Request(Protocol):
         Raises
         ------
         Problem
-            413 as soon as it is known to be larger than ``most`` bytes, 503 where all bodies
-            together are more than may be held.
+            413 as soon as it is known to be larger than ``most`` bytes, 503 if all bodies together
+            exceed the memory budget.
         """
 
 
 class AsgiRequest:
-    """A request as ASGI servers give it (see ``Request``).
+    """A request from an ASGI server (see ``Request``).
 
     Attributes
     ----------
     held
-        Bytes of it that count in the budget.
+        Its bytes that count in the memory budget.
     """
 
     __slots__ = ("_budget", "_receive", "_scope", "headers", "held", "method", "path", "query")
@@ -183,17 +183,17 @@ class AsgiRequest:
         content = bytearray()
         more = True
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_BODY_SECONDS):
                 while more:
                     message = await self._receive()
                     if message["type"] == "http.disconnect":
                         raise ClientGone
                     more = bool(message.get("more_body"))
-                    content += self._counted(message.get("body", b""))
+                    content += self._hold(message.get("body", b""))
                     if len(content) > most:
                         raise too_large(most)
         except TimeoutError:
-            raise Problem(408, f"the body did not come in within {_PATIENCE:g} s") from None
+            raise Problem(408, f"the body did not come in within {_BODY_SECONDS:g} s") from None
         offer = self.header("upgrade")
         if not content and offer is not None and stated not in {"", "0"}:
             raise Problem(
@@ -203,7 +203,7 @@ class AsgiRequest:
             )
         return bytes(content)
 
-    def _counted(self, part: bytes) -> bytes:
+    def _hold(self, part: bytes) -> bytes:
         self.held += len(part)
         self._budget.held += len(part)
         if not self._budget.fits:
@@ -212,12 +212,12 @@ class AsgiRequest:
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    """An answer in JSON."""
+    """A response in JSON."""
     return Response(status, orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def problem(error: Problem) -> Response:
-    """A problem document."""
+    """The response to a refused request, a problem document."""
     content = {
         "type": "about:blank",
         "title": HTTPStatus(error.status).phrase,
@@ -234,15 +234,15 @@ def problem(error: Problem) -> Response:
 
 
 def no_room() -> Problem:
-    """What is said where all requests together are too large."""
+    """503: all requests together are too large."""
     text = "the requests that are being sent are together larger than what is taken at a time"
     return Problem(503, text, {"retry-after": "1"})
 
 
 FULL = problem(Problem(503, "there are too many connections", {"retry-after": "1"}))
-"""What a connection is answered for which there is no place."""
+"""503: the response to a connection beyond the limit of connections."""
 
 
 def too_large(most: int) -> Problem:
-    """What is said of a body of more than ``most`` bytes."""
+    """413: the body has more than ``most`` bytes."""
     return Problem(413, f"the body is larger than {most / 1e6:g} MB")

@@ -1,4 +1,4 @@
-"""What the own server and its connections need of the service, and of each other."""
+"""Protocols between the service, its HTTP server and the server's connections."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ C_contra = TypeVar("C_contra", contravariant=True)
 
 
 class Handler(Protocol):
-    """The service, as its server sees it."""
+    """Interface of the service to its server."""
 
     def refusal(self, request: HttpRequest) -> Response | None:
-        """The answer to a request that is refused by its head; None where its body may come."""
+        """The response that refuses a request by its head; None if its body may follow."""
 
     def take(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
-        """Call ``reply`` with the answer, now or later; it never raises."""
+        """Call ``reply`` with the response, now or later; never raises."""
 
 
 class ConnectionHost(Protocol[C_contra]):
-    """The server, as its connections see it; see ``Server``."""
+    """Interface of the server to its connections; see ``Server``."""
 
     handler: Handler
     most: int
@@ -36,13 +36,13 @@ class ConnectionHost(Protocol[C_contra]):
     now: float
 
     def admit(self, connection: C_contra) -> bool:
-        """Whether a new connection may stay."""
+        """Whether a new connection is accepted."""
 
     def forget(self, connection: C_contra) -> None:
-        """A connection is no more."""
+        """Remove a closed connection."""
 
     def make_room(self) -> None:
-        """Refuse the largest requests that aren't whole yet, until the budget holds."""
+        """Refuse the largest incomplete requests, until the memory budget is kept."""
 
     def written(self, answer: Response, request: HttpRequest, *, goes_on: bool) -> bytes:
-        """An answer as it is sent."""
+        """The bytes of a response."""

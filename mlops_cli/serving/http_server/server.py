@@ -1,8 +1,8 @@
-"""HTTP/1.1 in the event loop's own thread, for many small requests.
+"""HTTP/1.1 server in the event loop's thread, for many small requests.
 
-A request that is handed from thread to thread, or gets a task of its own, costs more than its
-prediction. Here it doesn't: connections read, requests are parsed by httptools (llhttp, the parser
-of Node.js), and the service is given whole ones. TLS and HTTP/2 are a reverse proxy's business.
+Handing a request from thread to thread, or a task for each, would cost more than the prediction.
+So connections parse requests directly with httptools (llhttp, the parser of Node.js), and pass
+complete requests to the service. TLS and HTTP/2 are left to a reverse proxy.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 _BACKLOG = 2048
-"""Connections that wait in the kernel."""
-_FILES = 64
-"""Open files that are not connections: databases, what is spilled, libraries."""
-_MORE = 2.0
-"""Seconds that a request may be at work beyond its limit; the service answers before."""
-_TICK = 1.0
+"""Connections that may wait in the kernel to be accepted."""
+_RESERVED_FILES = 64
+"""Open files reserved for other uses than connections: databases, spill files, libraries."""
+_GRACE_SECONDS = 2.0
+"""Seconds that a request may take beyond its time limit; normally the service responds before."""
+_TICK_SECONDS = 1.0
 
 
 class Server:
-    """Connections of one listening socket.
+    """Server for one listening socket, and its connections.
 
     Parameters
     ----------
     most
-        Bytes of the largest body.
+        Most bytes of a body.
     budget
-        Bytes that all connections may hold together.
+        Memory budget of all connections together.
     connections
-        How many there may be; fewer where the system's limit of open files is lower.
+        Most connections; fewer if the system's limit of open files is lower.
     seconds
-        After which a request is given up.
+        Time limit of a request.
 
     Attributes
     ----------
     now
-        The time of the last tick, which is exact enough for what takes too long.
+        The time of the last tick, which is exact enough for time limits.
     """
 
     def __init__(
@@ -67,21 +67,21 @@ class Server:
         self.handler = handler
         self.most = most
         self.budget = budget
-        self.patience = seconds + _MORE
+        self.patience = seconds + _GRACE_SECONDS
         self.ending = False
         self.connections: set[Connection] = set()
         self.now = time.monotonic()
-        self._left = asyncio.Event()
+        self._all_closed = asyncio.Event()
         self._heads: dict[tuple[int, str], bytes] = {}
-        self._backlog, self._places = _places(connections)
+        self._backlog, self._max_connections = _connection_limits(connections)
 
     async def serve(self, listening: socket.socket, until: asyncio.Event, seconds: float) -> None:
-        """Serve until the event is set; who has asked before is answered, for so many seconds."""
+        """Serve until the event is set; then finish pending requests, for at most ``seconds``."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
             lambda: Connection(self), sock=listening, backlog=self._backlog
         )
-        ticking = loop.create_task(self._ticking())
+        ticker = loop.create_task(self._tick())
         await until.wait()
         self.ending = True
         server.close()
@@ -89,31 +89,31 @@ class Server:
             connection.finish()
         if self.connections:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._left.wait(), seconds)
+                await asyncio.wait_for(self._all_closed.wait(), seconds)
         for connection in list(self.connections):
             connection.abort()
-        ticking.cancel()
+        ticker.cancel()
 
     def admit(self, connection: Connection) -> bool:
-        """Whether a new connection may stay; those that do nothing are given up for it."""
-        if len(self.connections) >= self._places:
-            self._give_up_quiet()
-            if len(self.connections) >= self._places:
+        """Whether a new connection is accepted; inactive ones may be dropped for it."""
+        if len(self.connections) >= self._max_connections:
+            self._drop_inactive()
+            if len(self.connections) >= self._max_connections:
                 return False
         self.connections.add(connection)
         return True
 
     def forget(self, connection: Connection) -> None:
-        """A connection is no more."""
+        """Remove a closed connection."""
         self.connections.discard(connection)
         if self.ending and not self.connections:
-            self._left.set()
+            self._all_closed.set()
 
     def make_room(self) -> None:
-        """Refuse the largest requests that aren't whole yet, until the budget holds.
+        """Refuse the largest incomplete requests, until the memory budget is kept.
 
-        So a small request finds room where others have sent much of a large body and wait. Answers
-        that nobody reads count likewise.
+        So a small request gets memory while others have sent part of a large body and stall.
+        Responses that nobody reads count in the same way.
         """
         while not self.budget.fits:
             largest = max(self.connections, key=Connection.pending, default=None)
@@ -122,7 +122,7 @@ class Server:
             largest.give_room()
 
     def written(self, answer: Response, request: HttpRequest, *, goes_on: bool) -> bytes:
-        """An answer as it is sent; then the connection goes on, or ends."""
+        """The bytes of a response; ``goes_on`` says whether the connection stays open after it."""
         parts = [self._head(answer), b"%d" % len(answer.body)]
         if not goes_on:
             parts.append(b"\r\nconnection: close")
@@ -134,11 +134,11 @@ class Server:
         return b"".join(parts)
 
     def _head(self, answer: Response) -> bytes:
-        """An answer's status line and headers up to the number of its bytes."""
+        """A response's status line and headers, up to the value of content-length."""
         if not answer.headers:
-            known = self._heads.get((answer.status, answer.kind))
-            if known is not None:
-                return known
+            head = self._heads.get((answer.status, answer.kind))
+            if head is not None:
+                return head
         lines = [
             f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
             f"date: {formatdate(usegmt=True)}",
@@ -146,42 +146,43 @@ class Server:
             f"content-type: {answer.kind}",
             "content-length: ",
         ]
-        made = "\r\n".join(lines).encode("latin-1")
+        head = "\r\n".join(lines).encode("latin-1")
         if not answer.headers:
-            self._heads[answer.status, answer.kind] = made
-        return made
+            self._heads[answer.status, answer.kind] = head
+        return head
 
-    def _give_up_quiet(self) -> None:
-        """Close connections that wait for nothing of ours: refused, idle, then slow ones.
+    def _drop_inactive(self) -> None:
+        """Close connections that wait for no response: refused, idle, then slow ones.
 
-        Several at once, so that a flood of new ones doesn't look through all of them each time.
+        Several at once, so that a flood of new connections doesn't scan all of them each time.
         """
-        quiet = [
+        inactive = [
             (rank, connection.since, number, connection)
             for number, connection in enumerate(self.connections)
             if (rank := connection.rank()) is not None
         ]
-        for *_, connection in heapq.nsmallest(max(1, self._places // 16), quiet):
+        for *_, connection in heapq.nsmallest(max(1, self._max_connections // 16), inactive):
             self.connections.discard(connection)
             connection.abort()
 
-    async def _ticking(self) -> None:
+    async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(_TICK_SECONDS)
             self.now = time.monotonic()
-            self._heads.clear()  # they name the second
+            self._heads.clear()  # they contain the date
             for connection in list(self.connections):
                 connection.look()
 
 
-def _places(connections: int) -> tuple[int, int]:
-    """How many connections may wait in the kernel, and how many there may be.
+def _connection_limits(connections: int) -> tuple[int, int]:
+    """Size of the kernel's backlog, and the most connections.
 
-    All that wait are accepted at once, so both have to be below the limit of open files.
+    All waiting connections are accepted at once, so both together must stay below the limit of open
+    files.
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
         return _BACKLOG, connections
-    free = max(8, limit - _FILES)
+    free = max(8, limit - _RESERVED_FILES)
     backlog = min(_BACKLOG, free // 4)
     return backlog, max(1, min(connections, free - backlog))

@@ -1,7 +1,7 @@
-"""Rows of files, some at a time and from any position on: what reads more than memory holds.
+"""Row-wise readers of files that may be larger than memory; they can resume at any position.
 
-Unlike a source (`store.sources`), which is refused as a whole, a row that can't be read is set
-apart. A further format is one module with ``open_file`` and one row in ``FORMATS``.
+A row that can't be read is reported, and the others are used. (A source of `ingestion.sources` is
+refused as a whole.) To add a format, write a module with ``open_file``, and add it to ``FORMATS``.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ FORMATS = {"csv": "csv_rows", "jsonl": "jsonl_rows", "parquet": "parquet_rows"}
 """Format -> module of this package."""
 
 Position = tuple[int, int]
-"""Number of the file, and where in it; what it counts is the format's business."""
+"""Number of the file, and position in it: bytes or rows, depending on the format."""
 
 
 def find_files(pattern: str) -> list[Path]:
-    """The files that a path or glob means, in the order of their names.
+    """Return the files that match a path or glob, sorted by name.
 
     Raises
     ------
     NotFound
-        If there are none.
+        If no file matches.
     SourceUnreadable
         If it is a folder.
     """
@@ -57,7 +57,7 @@ def find_files(pattern: str) -> list[Path]:
         )
     if not glob.has_magic(pattern):
         raise NotFound(f"there is no file {pattern}", "Paths start at the current folder.")
-    # Unlike Path.glob, this takes absolute patterns, too.
+    # Unlike Path.glob, glob.glob takes absolute patterns, too.
     files = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
     files = [file for file in files if file.is_file()]
     if not files:
@@ -69,12 +69,12 @@ def find_files(pattern: str) -> list[Path]:
 
 
 def open_row_file(path: Path, text: TextOptions) -> RowFile:
-    """Look at a file of rows; reading comes later.
+    """Open a file of rows and read its columns, but no rows yet.
 
     Raises
     ------
     SourceUnreadable
-        If its name doesn't tell the format, or it isn't of that format.
+        If the file's name has no known ending, or its content is of another format.
     """
     kind = format_of_name(path.name)
     if kind is None:
@@ -89,16 +89,16 @@ def open_row_file(path: Path, text: TextOptions) -> RowFile:
 
 
 class RowFiles:
-    """The rows of some files, one after the other.
+    """Reads the rows of several files, one file after the other.
 
     Parameters
     ----------
     files
-        What ``open_row_file`` gave.
+        Files from ``open_row_file``.
     columns
-        Those to read; where a file lacks one, its frames do.
+        Columns to read. A file's batches don't have the columns that the file lacks.
     start
-        Where to begin.
+        Position of the first row to read.
     """
 
     def __init__(
@@ -106,49 +106,49 @@ class RowFiles:
     ) -> None:
         self._files = files
         self._columns = columns
-        self._number, self._at = start
+        self._number, self._offset = start
         self._cursor: Cursor | None = None
-        self._before = sum(file.size for file in files[: self._number])
+        self._finished_bytes = sum(file.size for file in files[: self._number])
 
     @property
     def position(self) -> Position:
-        """Where to begin, to go on from here."""
-        return self._number, self._at
+        """Position from which another reader continues."""
+        return self._number, self._offset
 
     @property
     def bytes_read(self) -> int:
-        """How much of the files is behind, as they are on the disk."""
-        return self._before + (0 if self._cursor is None else self._cursor.bytes_read)
+        """Bytes of the files on disk that have been read so far."""
+        return self._finished_bytes + (0 if self._cursor is None else self._cursor.bytes_read)
 
     def take(self, rows: int) -> list[RowBatch]:
-        """About so many rows, in parts by file; empty at the end."""
-        taken: list[RowBatch] = []
-        wanted = rows
-        while wanted > 0 and self._number < len(self._files):
+        """Read about so many rows, in batches of one file each; empty at the end."""
+        batches: list[RowBatch] = []
+        remaining = rows
+        while remaining > 0 and self._number < len(self._files):
             file = self._files[self._number]
             if self._cursor is None:
-                self._cursor = file.cursor(self._at, self._columns)
-            part = self._cursor.take(wanted)
-            self._at = self._cursor.at
-            if part is None:
+                self._cursor = file.cursor(self._offset, self._columns)
+            batch = self._cursor.take(remaining)
+            self._offset = self._cursor.at
+            if batch is None:
                 self._cursor.close()
                 self._cursor = None
-                self._before += file.size
-                self._number, self._at = self._number + 1, 0
+                self._finished_bytes += file.size
+                self._number, self._offset = self._number + 1, 0
                 continue
-            wanted -= part.rows
-            taken.append(part)
-        return taken
+            remaining -= batch.rows
+            batches.append(batch)
+        return batches
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the current file."""
         if self._cursor is not None:
             self._cursor.close()
 
 
 def columns_of(files: Sequence[RowFile]) -> dict[str, pl.DataType]:
-    """Column -> type in the first file that has it."""
-    found: dict[str, pl.DataType] = {}
+    """Columns of all files, each with its type in the first file that has it."""
+    types: dict[str, pl.DataType] = {}
     for file in files:
-        found = {**file.schema, **found}
-    return found
+        types = {**file.schema, **types}
+    return types

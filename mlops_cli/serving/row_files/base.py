@@ -1,4 +1,4 @@
-"""What each format of row files offers."""
+"""Protocols of the row file readers, their text options and their batches of rows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["BrokenRow", "Cursor", "RowBatch", "RowFile", "TextOptions"]
 
 @dataclass(frozen=True)
 class TextOptions:
-    """How text files are read.
+    """Options for reading text files.
 
     Attributes
     ----------
     null_values
-        Texts that mean a missing value, besides the empty one: of all columns, or by column.
+        Texts that mean a missing value, besides the empty text: for all columns, or by column.
     """
 
     separator: str = ","
@@ -31,13 +31,13 @@ class TextOptions:
 
     @classmethod
     def of(cls, source: Source | None) -> TextOptions:
-        """As a section of ``ingest.sources`` says."""
+        """Options from a section of ``ingest.sources``; defaults for None."""
         if source is None:
             return cls()
         return cls(source.separator, source.encoding, source.null_values)
 
     def missing(self, column: str) -> tuple[str, ...]:
-        """Texts that mean a missing value in a column."""
+        """Return the texts that mean a missing value in a column."""
         if isinstance(self.null_values, Mapping):
             return ("", *self.null_values.get(column, ()))
         return ("", *self.null_values)
@@ -45,12 +45,16 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class BrokenRow:
-    """A row that can't be read, as it stands in the file.
+    """A row that can't be read.
 
     Attributes
     ----------
     row
-        Its position among the rows that were taken with it.
+        Position of the row in its batch.
+    given
+        Content of the row in the file: the line, or the fields.
+    reason
+        Why the row can't be read.
     """
 
     row: int
@@ -60,18 +64,20 @@ class BrokenRow:
 
 @dataclass(frozen=True)
 class RowBatch:
-    """Some rows of one file.
+    """A batch of rows of one file.
 
     Attributes
     ----------
     frame
-        Those that could be read, with the columns that were asked for.
+        The readable rows, with the requested columns.
     index
-        Their positions among all that were taken.
+        Position in the batch of each row of ``frame``.
     rows
-        How many were taken, with the broken ones.
+        Number of rows of the batch, including the broken ones.
+    broken
+        The rows that can't be read.
     whole
-        Gives rows of ``frame`` by position, with all columns that the file has.
+        Function that returns rows of ``frame``, by position, with all columns of the file.
     """
 
     file: Path
@@ -83,36 +89,36 @@ class RowBatch:
 
 
 class RowFile(Protocol):
-    """A file that has been looked at."""
+    """A file of rows whose columns are known."""
 
     path: Path
     size: int
     """Bytes on the disk."""
     schema: Mapping[str, pl.DataType]
-    """Its columns; of text files, String."""
+    """The columns of the file with their types; String in text files."""
 
     def cursor(self, at: int, columns: Sequence[str]) -> Cursor:
-        """Begin to read at a position that a cursor gave, or 0."""
+        """Start reading at a position that an earlier cursor had, or at 0."""
 
 
 class Cursor(Protocol):
-    """A place in a file that is being read."""
+    """Reads batches of rows from one file."""
 
     at: int
-    """Where to begin, to go on from here."""
+    """Position from which another cursor continues."""
 
     @property
     def bytes_read(self) -> int:
-        """How much of the file is behind, as it is on the disk."""
+        """Bytes of the file on disk that have been read so far."""
 
     def take(self, rows: int) -> RowBatch | None:
-        """About so many rows; None at the end.
+        """Read about so many rows; None at the end.
 
         Raises
         ------
         SourceUnreadable
-            If the file is damaged from here on.
+            If the file is damaged at this position.
         """
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""

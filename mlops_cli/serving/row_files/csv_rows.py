@@ -1,4 +1,4 @@
-"""CSV, plain or gzipped: values stay text, as their types are the model's business."""
+"""Row-wise reader of CSV, plain or gzipped; values stay text, as the model decides their types."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mlops_cli.serving.row_files.text_records import BOM, Records, RecordsCursor
 
 __all__ = ["PACKED", "of_body", "open_file"]
 
-_BODY = Path("the body")
-"""What stands for the file's name where there is none."""
+_BODY_NAME = Path("the body")
+"""Name in error messages for CSV that is not in a file, such as the body of a request."""
 PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda", b"\x28\xb5\x2f\xfd")
-"""How what is gzip, zlib or zstd begins: Polars unpacks by itself what looks like it."""
+"""First bytes of gzip, zlib and zstd data, which Polars decompresses by itself."""
 
 
 def open_file(path: Path, text: TextOptions) -> _CsvFile:
-    """Read a file's header.
+    """Open a CSV file and read its header.
 
     Raises
     ------
@@ -35,32 +35,34 @@ def open_file(path: Path, text: TextOptions) -> _CsvFile:
         If it isn't CSV, or two columns have the same name.
     """
     records = Records(path, text.encoding, quoted=True)
-    first = _first(records)
+    first = _read_header_line(records)
     records.close()
-    return _CsvFile(path, path.stat().st_size, _header(path, first, text), records.at, text)
+    return _CsvFile(path, path.stat().st_size, _parse_header(path, first, text), records.at, text)
 
 
 def of_body(body: bytes, text: TextOptions) -> _CsvFile:
-    """The same for what is in memory, in UTF-8, which is never unpacked; see ``open_file``."""
+    """Open CSV in memory, see ``open_file``; it is UTF-8 and never decompressed."""
     text = replace(text, encoding="utf-8")
-    records = Records(_BODY, text.encoding, quoted=True, plain=io.BytesIO(body))
-    first = _first(records)
-    return _CsvFile(_BODY, len(body), _header(_BODY, first, text), records.at, text, body)
+    records = Records(_BODY_NAME, text.encoding, quoted=True, plain=io.BytesIO(body))
+    first = _read_header_line(records)
+    return _CsvFile(
+        _BODY_NAME, len(body), _parse_header(_BODY_NAME, first, text), records.at, text, body
+    )
 
 
-def _first(records: Records) -> bytes:
-    """The first line that isn't blank."""
+def _read_header_line(records: Records) -> bytes:
+    """Read up to the first line that isn't blank, and return that line."""
     while (line := records.take(1)) and not line.removeprefix(BOM).strip(b"\r\n"):
         pass
     return line
 
 
-def _header(path: Path, first: bytes, text: TextOptions) -> tuple[str, ...]:
-    """The columns that a first line names."""
+def _parse_header(path: Path, first: bytes, text: TextOptions) -> tuple[str, ...]:
+    """Parse the names of the columns from the header line."""
     if first.startswith(b"PAR1") or first.count(0) > len(first) // 4:
-        what = "Parquet" if first.startswith(b"PAR1") else "binary"
+        kind = "Parquet" if first.startswith(b"PAR1") else "binary"
         raise SourceUnreadable(
-            f"{path} is not CSV but {what}: it begins with {first[:12]!r}",
+            f"{path} is not CSV but {kind}: it begins with {first[:12]!r}",
             "Rename it by what it is, or state the base source's `encoding` in params.yaml.",
         )
     try:
@@ -77,14 +79,14 @@ def _header(path: Path, first: bytes, text: TextOptions) -> tuple[str, ...]:
             f"the first line of {path} is no header ({error})",
             "The first line gives each column a name of its own.",
         ) from None
-    before: set[str] = set()
-    for at, name in enumerate(names):
-        if name in before:
+    seen: set[str] = set()
+    for i, name in enumerate(names):
+        if name in seen:
             raise SourceUnreadable(
-                f"column {at + 1} of {path} is named {name!r} like another one",
+                f"column {i + 1} of {path} is named {name!r} like another one",
                 "The first line gives each column a name of its own.",
             )
-        before.add(name)
+        seen.add(name)
     if not names:
         raise SourceUnreadable(
             f"every line of {path} is blank", "The first one that isn't names the columns."
@@ -98,24 +100,24 @@ class _CsvFile:
     size: int
     names: tuple[str, ...]
     begin: int
-    """Where the first row is."""
+    """Position of the first row, in bytes."""
     text: TextOptions
     plain: bytes | None = field(default=None, repr=False)
-    """Its bytes, where they aren't in a file."""
+    """The content, if it isn't in a file."""
 
     @property
     def schema(self) -> Mapping[str, pl.DataType]:
         return {name: pl.String() for name in self.names}
 
     def count(self, most: int) -> int:
-        """How many rows there are, at most so many."""
+        """Count the rows, up to ``most``."""
         records = self.records(self.begin)
-        found = records.count(most)
+        count = records.count(most)
         records.close()
-        return found
+        return count
 
     def records(self, at: int) -> Records:
-        """The file's records from a byte on."""
+        """Open the file's records, from a position on."""
         plain = None if self.plain is None else io.BytesIO(self.plain)
         return Records(self.path, self.text.encoding, at, quoted=True, plain=plain)
 
@@ -134,29 +136,29 @@ class _CsvCursor(RecordsCursor):
         if not block:
             return None
         file = self._file
-        frame = _parsed(block, file, self._columns)
+        frame = _parse_block(block, file, self._columns)
         if frame is None:
-            whole, index, broken = _record_by_record(block, file)
+            table, index, broken = _parse_records(block, file)
             total = len(index) + len(broken)
-            part = whole.select(self._columns)
-            return RowBatch(file.path, part, index, total, broken, partial(_rows, whole))
+            selected = table.select(self._columns)
+            return RowBatch(file.path, selected, index, total, broken, partial(_row_dicts, table))
 
-        def again(places: Sequence[int]) -> list[dict[str, Any]]:
-            everything = _parsed(block, file, file.names)
+        def reread(places: Sequence[int]) -> list[dict[str, Any]]:
+            everything = _parse_block(block, file, file.names)
             assert everything is not None  # noqa: S101 - some of its columns were read
-            return _rows(everything, places)
+            return _row_dicts(everything, places)
 
-        return RowBatch(file.path, frame, range(frame.height), frame.height, (), again)
+        return RowBatch(file.path, frame, range(frame.height), frame.height, (), reread)
 
 
-def _rows(frame: pl.DataFrame, places: Sequence[int]) -> list[dict[str, Any]]:
+def _row_dicts(frame: pl.DataFrame, places: Sequence[int]) -> list[dict[str, Any]]:
     return frame[list(places)].to_dicts()
 
 
-def _parsed(block: bytes, file: _CsvFile, columns: Sequence[str]) -> pl.DataFrame | None:
-    """Records as a table of texts; None where one may not be as it should.
+def _parse_block(block: bytes, file: _CsvFile, columns: Sequence[str]) -> pl.DataFrame | None:
+    """Parse records with Polars as a table of texts; None if one of them may be malformed.
 
-    Polars fills a short record with nulls in silence, so the separators are counted.
+    Polars silently fills a short record with nulls, so the separators are counted.
     """
     width = len(file.names)
     if width == 1 or block.startswith(PACKED):
@@ -187,10 +189,10 @@ def _has_stray_quote(lines: Sequence[str], separator: str) -> bool:
     return survey(["".join(lines).encode()], separator).stray_quote is not None
 
 
-def _record_by_record(
+def _parse_records(
     block: bytes, file: _CsvFile
 ) -> tuple[pl.DataFrame, list[int], tuple[BrokenRow, ...]]:
-    """Records as a table of texts with the positions of its rows, and those that are broken."""
+    """Parse records one by one; return a table of texts, positions of its rows, and broken rows."""
     text, bad_bytes = block.decode(errors="replace"), False
     try:
         block.decode()

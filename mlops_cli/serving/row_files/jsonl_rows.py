@@ -1,4 +1,4 @@
-"""JSON Lines, plain or gzipped: one JSON object a line, one row each."""
+"""Row-wise reader of JSON Lines, plain or gzipped: each line is one JSON object, one row."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from mlops_cli.serving.row_files.text_records import BOM, Records, RecordsCursor
 
 __all__ = ["open_file"]
 
-_FIRST = 1000
-"""Rows whose keys are the file's columns."""
+_HEADER_ROWS = 1000
+"""Number of first rows whose keys are the columns of the file."""
 _SHOWN = 2000
 
 
 def open_file(path: Path, text: TextOptions) -> _JsonFile:
-    """Look at a file's first lines: their keys are its columns.
+    """Open a JSON Lines file; the keys of its first lines are its columns.
 
     Raises
     ------
     SourceUnreadable
-        If it doesn't begin with a JSON object.
+        If the file doesn't begin with a JSON object.
     """
     records = Records(path, text.encoding, quoted=False)
-    block = records.take(_FIRST)
+    block = records.take(_HEADER_ROWS)
     records.close()
     if not block.removeprefix(BOM).lstrip().startswith(b"{"):
         raise SourceUnreadable(
             f"{path} is not JSON Lines: it begins with {block[:12]!r}",
             "Each line is one JSON object; rename the file if it is CSV or Parquet.",
         )
-    rows, _, _ = _line_by_line(block)
+    rows, _, _ = _parse_lines(block)
     names = dict.fromkeys(name for row in rows for name in row)
     return _JsonFile(path, path.stat().st_size, tuple(names), text)
 
@@ -65,32 +65,37 @@ class _JsonCursor(RecordsCursor):
         self._columns = columns
 
     def take(self, rows: int) -> RowBatch | None:
-        """The next rows."""
+        """See ``Cursor.take``."""
         block = self._records.take(rows)
         if not block:
             return None
         block = block.removeprefix(BOM)
         path = self._file.path
-        frame = _parsed(block, self._columns)
+        frame = _parse_block(block, self._columns)
         if frame is not None:
 
-            def again(places: Sequence[int]) -> list[dict[str, Any]]:
+            def reread(places: Sequence[int]) -> list[dict[str, Any]]:
                 lines = [line for line in block.split(b"\n") if line.strip()]
                 return [json.loads(lines[place]) for place in places]
 
-            return RowBatch(path, frame, range(frame.height), frame.height, (), again)
-        good, index, broken = _line_by_line(block)
+            return RowBatch(path, frame, range(frame.height), frame.height, (), reread)
+        objects, index, broken = _parse_lines(block)
         frame = pl.DataFrame(
-            [_series(c, [row.get(c) for row in good]) for c in self._columns],
-            height=len(good),
+            [_json_column(c, [row.get(c) for row in objects]) for c in self._columns],
+            height=len(objects),
         )
         return RowBatch(
-            path, frame, index, len(index) + len(broken), broken, lambda at: [good[i] for i in at]
+            path,
+            frame,
+            index,
+            len(index) + len(broken),
+            broken,
+            lambda places: [objects[i] for i in places],
         )
 
 
-def _parsed(block: bytes, columns: Sequence[str]) -> pl.DataFrame | None:
-    """Lines as a table; None where Polars can't read them as one, or would take long for it."""
+def _parse_block(block: bytes, columns: Sequence[str]) -> pl.DataFrame | None:
+    """Parse lines with Polars as a table; None if it can't, or would be slow (deep nesting)."""
     if any(map(text_is_deep, block.split(b"\n"))):
         return None
     try:
@@ -104,8 +109,8 @@ def _parsed(block: bytes, columns: Sequence[str]) -> pl.DataFrame | None:
     return frame.with_columns(absent).select(columns)
 
 
-def _line_by_line(block: bytes) -> tuple[list[dict[str, Any]], list[int], tuple[BrokenRow, ...]]:
-    """Objects with their positions, and the lines that are none."""
+def _parse_lines(block: bytes) -> tuple[list[dict[str, Any]], list[int], tuple[BrokenRow, ...]]:
+    """Parse lines one by one; return the objects, their positions, and broken rows."""
     rows: list[dict[str, Any]] = []
     index: list[int] = []
     broken: list[BrokenRow] = []
@@ -117,22 +122,22 @@ def _line_by_line(block: bytes) -> tuple[list[dict[str, Any]], list[int], tuple[
                 reason = f"it is nested deeper than {DEEPEST}"
             else:
                 value = json.loads(line)
-                if b"\\u" in line:  # half of a surrogate pair is no text: a ValueError
+                if b"\\u" in line:  # half of a surrogate pair can't be encoded: a ValueError
                     json.dumps(value, ensure_ascii=False).encode()
                 reason = "" if isinstance(value, dict) else "it is no object"
         except ValueError as error:
             reason = f"it is not JSON: {error}"
         if reason:
-            shown = line.decode(errors="replace").rstrip("\r")
-            broken.append(BrokenRow(number, shown, reason))
+            text = line.decode(errors="replace").rstrip("\r")
+            broken.append(BrokenRow(number, text, reason))
         else:
             index.append(number)
             rows.append(value)
     return rows, index, tuple(broken)
 
 
-def _series(name: str, values: list[Any]) -> pl.Series:
-    """Values of one type as they are; of several, as JSON writes them."""
+def _json_column(name: str, values: list[Any]) -> pl.Series:
+    """Make a column: values of one type unchanged, of several types as JSON texts."""
     kinds = {type(value) for value in values} - {type(None)}
     if kinds <= {int, float} or len(kinds) == 1:
         try:

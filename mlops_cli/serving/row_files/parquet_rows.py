@@ -1,4 +1,4 @@
-"""Parquet, by pyarrow: it reads row groups of any size in steps, Polars only whole ones."""
+"""Row-wise reader of Parquet, with pyarrow: unlike Polars, it reads a row group in small steps."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["open_file"]
 
 _BUFFER = 1 << 20
 _STEP = 65_536
-"""Rows that are decoded at once."""
+"""Rows that are decoded at a time."""
 
 
 def open_file(path: Path, text: TextOptions) -> _ParquetFile:
-    """Read a file's footer.
+    """Open a Parquet file and read its schema from the footer.
 
     Raises
     ------
     SourceUnreadable
-        If it isn't Parquet, or is damaged.
+        If the file isn't Parquet, or is damaged.
     """
-    _ = text  # Parquet says itself how it is written
+    _ = text  # Parquet needs no text options
     with path.open("rb") as file:
         head = file.read(4)
     if head != b"PAR1":
@@ -38,8 +38,8 @@ def open_file(path: Path, text: TextOptions) -> _ParquetFile:
             f"{path} is not Parquet: it begins with {head!r}",
             "Rename it to .csv or .jsonl if that is what it is.",
         )
-    with _explained(path):
-        schema = pl.Schema(_reader(path).schema_arrow)
+    with _read_errors(path):
+        schema = pl.Schema(_open_reader(path).schema_arrow)
     return _ParquetFile(path, path.stat().st_size, schema)
 
 
@@ -54,15 +54,15 @@ class _ParquetFile:
 
 
 class _ParquetCursor:
-    """``at`` counts rows."""
+    """See ``Cursor``; the position ``at`` is a number of rows."""
 
     def __init__(self, file: _ParquetFile, at: int, columns: Sequence[str]) -> None:
         self.at = at
         self._file = file
-        self._reader = _reader(file.path)
+        self._reader = _open_reader(file.path)
         self._total = int(self._reader.metadata.num_rows)
-        self._left = pl.DataFrame()
-        self._batches = self._from(at, columns)
+        self._remainder = pl.DataFrame()
+        self._batches = self._batches_from(at, columns)
 
     @property
     def bytes_read(self) -> int:
@@ -72,23 +72,23 @@ class _ParquetCursor:
         self._reader.close()
 
     def take(self, rows: int) -> RowBatch | None:
-        parts = [self._left] if self._left.height else []
-        height = self._left.height
-        with _explained(self._file.path):
+        parts = [self._remainder] if self._remainder.height else []
+        height = self._remainder.height
+        with _read_errors(self._file.path):
             while height < rows and (batch := next(self._batches, None)) is not None:
                 parts.append(batch)
                 height += batch.height
         if not height:
             return None
         frame = pl.concat(parts, rechunk=False)
-        self._left = frame[rows:]
+        self._remainder = frame[rows:]
         frame = frame[:rows]
         start, self.at = self.at, self.at + frame.height
-        again = partial(_again, self._file.path, start)
-        return RowBatch(self._file.path, frame, range(frame.height), frame.height, (), again)
+        reread = partial(_reread_rows, self._file.path, start)
+        return RowBatch(self._file.path, frame, range(frame.height), frame.height, (), reread)
 
-    def _from(self, at: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Batches from a row on; row groups before it aren't read."""
+    def _batches_from(self, at: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield batches from a row on; the row groups before it aren't read."""
         groups = [
             self._reader.metadata.row_group(i).num_rows for i in range(self._reader.num_row_groups)
         ]
@@ -98,10 +98,10 @@ class _ParquetCursor:
             first += 1
         if first == len(groups):
             return
-        found = self._reader.iter_batches(
+        batches = self._reader.iter_batches(
             _STEP, row_groups=list(range(first, len(groups))), columns=list(columns)
         )
-        for batch in found:
+        for batch in batches:
             if at >= batch.num_rows:
                 at -= batch.num_rows
                 continue
@@ -109,30 +109,31 @@ class _ParquetCursor:
             at = 0
 
 
-def _reader(path: Path) -> Any:
+def _open_reader(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)
 
 
-def _again(path: Path, start: int, places: Sequence[int]) -> list[dict[str, Any]]:
-    """Rows with all columns, which takes a second look at the file."""
+def _reread_rows(path: Path, start: int, places: Sequence[int]) -> list[dict[str, Any]]:
+    """Read rows again from the file, with all columns."""
     last = max(places) + 1
-    with _explained(path):
+    with _read_errors(path):
         frame = pl.scan_parquet(path, glob=False, hive_partitioning=False).slice(start, last)
         rows = frame.collect()[list(places)]
         return rows.with_columns(map(printable, rows.get_columns())).to_dicts()
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _read_errors(path: Path) -> Iterator[None]:
+    """Raise SourceUnreadable for errors of pyarrow and Polars."""
     import pyarrow as pa
 
     try:
         yield
     except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
-        first = str(error).strip().split("\n")[0][:200]
+        message = str(error).strip().split("\n")[0][:200]
         raise SourceUnreadable(
-            f"{path} is a damaged Parquet file ({first})",
+            f"{path} is a damaged Parquet file ({message})",
             "It was changed or cut short after it was written; fetch it again.",
         ) from None

@@ -1,1 +1,1 @@
-"""The service: one ASGI application over registered models."""
+"""The prediction service: one ASGI application over registered models."""

@@ -17,9 +17,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m mlops_cli.serving.service")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=3000)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        run(Settings.of(), given.host, given.port)
+        run(Settings.of(), arguments.host, arguments.port)
     except MlopsError as error:
         sys.stderr.write(f"{error.message}\n{error.hint or ''}\n")
         return error.exit_code

@@ -1,4 +1,4 @@
-"""What the service says of itself: its model, its state, its documents."""
+"""GET endpoints: model, health, metrics, OpenAPI document and HTML page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["About"]
 
 
 class ServiceState(Protocol):
-    """What a service says of itself is taken from these parts of it."""
+    """The parts of the service that these endpoints read."""
 
     settings: Settings
     versions: Versions
@@ -42,14 +42,14 @@ class ServiceState(Protocol):
 
 
 class About:
-    """Answers to GET of a service."""
+    """Handlers of the service's GET endpoints."""
 
     def __init__(self, service: ServiceState) -> None:
         self._service = service
         self._document: tuple[LoadedModel, bytes] | None = None
 
     async def model(self, _request: Request) -> Response:
-        """The model: card, signature, lineage and figures."""
+        """The model: card, signature, lineage and metrics."""
         served = self._service.versions.main
         folder, program = served.model.folder, served.scorer.bundle.program
         content: dict[str, Any] = {"name": served.model.name, "version": served.model.number}
@@ -71,11 +71,11 @@ class About:
         return json_response(content)
 
     async def alive(self, _request: Request) -> Response:
-        """That the process is alive."""
+        """Liveness probe: the process is alive."""
         return json_response({"alive": True})
 
     async def ready(self, request: Request) -> Response:
-        """Whether predictions are answered; details only for who may ask for them."""
+        """Readiness probe: whether the service can predict; details only for permitted clients."""
         service, events = self._service, self._service.log
         behind = events is not None and events.lag_seconds > service.settings.serve.limits.seconds
         problem = None if events is None else events.problem
@@ -109,5 +109,5 @@ class About:
         return Response(200, self._document[1])
 
     async def page(self, _request: Request) -> Response:
-        """The human page."""
+        """The HTML page."""
         return Response(200, page.html(), "text/html; charset=utf-8", page.headers())

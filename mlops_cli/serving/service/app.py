@@ -1,7 +1,7 @@
-"""The application: its routes, its start and its end.
+"""The service's application: routes, startup and shutdown.
 
-Without a framework: one request's routing would otherwise cost as much as its model. It is an
-ASGI application for any server; its own one, which asks for less, gives it whole requests.
+It uses no web framework, whose routing would cost as much time as the model. It is an ASGI
+application for any server; its own server passes complete requests instead, which is cheaper.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mlops_cli.serving.http_server.http import (
 from mlops_cli.serving.scorer import UnscorableValue
 from mlops_cli.serving.service.about import About
 from mlops_cli.serving.service.auth import Authenticator
-from mlops_cli.serving.service.feedback import taken
+from mlops_cli.serving.service.feedback import handle_feedback
 from mlops_cli.serving.service.gate import PathAccess, RequestGate, Route, media_type
 from mlops_cli.serving.service.ids import Ids
 from mlops_cli.serving.service.logs import log
@@ -52,29 +52,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Service", "create_app"]
 
-_TICK = 0.25
-"""Seconds between two looks for requests that have waited too long."""
+_GIVE_UP_SECONDS = 0.25
+"""Seconds between two checks for requests that have waited too long."""
 
 
 _JSON = JSON.encode()
-_LEAVE = 15.0
-"""Seconds in which at the end all has to be answered; the log gives up before."""
-_ENDED = problem(Problem(503, "the request was given up", {"retry-after": "1"}))
+_DRAIN_SECONDS = 15.0
+"""Seconds for responses to pending requests at shutdown; the event log gives up before."""
+_GIVEN_UP = problem(Problem(503, "the request was given up", {"retry-after": "1"}))
 
 
 def create_app(settings: Settings | None = None) -> Service:
-    """The application for some settings; by default those of the environment."""
+    """Create the application; by default with settings from the environment."""
     return Service(settings or Settings.of())
 
 
 class Service:
-    """One application over the loaded versions, the online store and the event log."""
+    """The ASGI application over the loaded versions, the online store and the event log."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.guard = Authenticator(settings)
         self.metrics = Metrics()
-        self.store = _store(settings)
+        self.store = _open_store(settings)
         self.versions = Versions(settings, self.store)
         self.log = _event_log(settings)
         limits = settings.serve.limits
@@ -84,7 +84,7 @@ class Service:
         self.budget = MemoryBudget(int(max(limits.megabytes, limits.total_megabytes) * 1e6))
         self.ending = False
         self._tasks: set[asyncio.Task[Response]] = set()
-        self._tick: asyncio.Task[None] | None = None
+        self._ticker: asyncio.Task[None] | None = None
         self.following: Callable[[], dict[str, Any] | None] = lambda: None
         self.on_start: list[Callable[[asyncio.AbstractEventLoop], None]] = []
         about = About(self)
@@ -103,10 +103,10 @@ class Service:
             "/": Route("GET", about.page, PathAccess.PAGE),
         }
         self.gate = RequestGate(self.routes, self.guard, self.hosts)
-        self._gauges()
+        self._add_gauges()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request of an ASGI server, or start and end the service."""
+        """Respond to one request of an ASGI server, or start and stop the service."""
         if scope["type"] == "http":
             request = AsgiRequest(scope, receive, self.budget)
             try:
@@ -131,92 +131,94 @@ class Service:
             await send({"type": "websocket.close"})
 
     def refusal(self, request: Request) -> Response | None:
-        """The answer to a request that is refused by its head; None where its body may come."""
+        """The response that refuses a request by its head; None if its body may follow."""
         try:
             self.gate.check(request)
         except BaseException as error:  # noqa: BLE001 - see `answer`
-            answer = _failed(request.path, error)
+            answer = _error_response(request.path, error)
             self._count(request.path, answer, time.perf_counter())
             return answer
         return None
 
     def take(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
-        """Answer a request of the own server by a call of ``reply``, now or later.
+        """Respond to a request of the own server by a call of ``reply``, now or later.
 
-        A few rows go into a batch at once: a task for each would cost as much as their features.
+        A few rows go into a batch directly: a task per request would cost as much as its features.
         """
         is_prediction = request.path == "/predict" and request.method == "POST"
         if is_prediction and not request.query and len(request.content) <= SMALL:
-            self._quick(request, reply)
+            self._queue_rows(request, reply)
         else:
-            self._by_task(request, reply)
+            self._run_task(request, reply)
 
     def switch(self, served: LoadedModel) -> None:
-        """Answer from another version from now on."""
+        """Respond with another version from now on."""
         log("version", version=served.model.number, before=self.versions.main.model.number)
         self.versions.main = served
 
     # -- requests --------------------------------------------------------------------------
 
     async def answer(self, request: Request) -> Response:
-        """The answer to a request whose head is right, whatever happens."""
+        """Respond to a request whose head was accepted; errors become responses, too."""
         started, path = time.perf_counter(), request.path
         try:
             answer = await self.routes[path].handler(request)
         except (ClientGone, asyncio.CancelledError):
             raise
-        # The last resort: no traceback to a client. Panics of libraries in Rust are no Exception.
+        # The last resort: no traceback reaches a client. Panics of Rust libraries are no Exception.
         except BaseException as error:  # noqa: BLE001
-            answer = _failed(path, error)
+            answer = _error_response(path, error)
         self._count(path, answer, started)
         return answer
 
     def _count(self, path: str, answer: Response, started: float) -> None:
-        known = path if path in self.routes else "other"
+        endpoint = path if path in self.routes else "other"
         version = self.versions.main.model.number
-        self.metrics.answered(known, answer.status, version, time.perf_counter() - started)
+        self.metrics.answered(endpoint, answer.status, version, time.perf_counter() - started)
         if answer.status >= 500:  # noqa: PLR2004 - a fault of the service
-            log("answer", path=known, status=answer.status)
+            log("answer", path=endpoint, status=answer.status)
 
-    def _by_task(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
+    def _run_task(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
         task = asyncio.get_running_loop().create_task(self.answer(request))
-        self._tasks.add(task)  # the loop itself would let go of it
+        self._tasks.add(task)  # the loop itself holds only a weak reference
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda done: reply(_ENDED if done.cancelled() else done.result()))
+        task.add_done_callback(lambda done: reply(_GIVEN_UP if done.cancelled() else done.result()))
         request.leave = task.cancel
 
-    def _quick(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
-        """Have a few rows predicted, without a task."""
+    def _queue_rows(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
+        """Queue a few rows for a batch, without a task; any other body gets a task."""
         started = time.perf_counter()
 
-        def told(outcome: RequestOutcome | BaseException) -> None:
+        def respond(outcome: RequestOutcome | BaseException) -> None:
             if isinstance(outcome, RequestOutcome):
-                answer = _predictions(outcome)
+                answer = _prediction_response(outcome)
             else:
-                answer = _failed(request.path, outcome)
+                answer = _error_response(request.path, outcome)
             self._count(request.path, answer, started)
             reply(answer)
 
         try:
-            rows = self.bodies.small(request.content, _kind(request))
+            rows = self.bodies.small(request.content, _content_type(request))
             if rows is not None and self.batcher.takes(rows):
-                self.batcher.put(rows, told)  # type: ignore[arg-type]
+                self.batcher.put(rows, respond)  # type: ignore[arg-type]
                 return
         except BaseException as error:  # noqa: BLE001 - see `answer`
-            told(error)
+            respond(error)
             return
-        self._by_task(request, reply)
+        self._run_task(request, reply)
 
     async def _predict(self, request: Request) -> Response:
         body = await request.body(self._most_bytes)
-        explain = "explain" in request.query and _asked(request.query, "explain")
-        async with self.bodies.opened(body, _kind(request)) as rows:
-            return _predictions(await self.batcher.ask(rows, explain=explain))
+        explain = "explain" in request.query and _parse_flag(request.query, "explain")
+        async with self.bodies.opened(body, _content_type(request)) as rows:
+            return _prediction_response(await self.batcher.ask(rows, explain=explain))
 
     async def _feedback(self, request: Request) -> Response:
         body = await request.body(self._most_bytes)
         content = await self.bodies.document(body)
-        results = await taken(content, self.log, self.versions.main, self.settings.serve.limits)
+        results = await handle_feedback(
+            content, self.log, self.versions.main, self.settings.serve.limits
+        )
         for result in results:
             self.metrics.labels[result] += 1
         return json_response({"results": results})
@@ -224,35 +226,35 @@ class Service:
     # -- start and end ---------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin in the running event loop."""
-        # What is loaded stays: the collector need not look at it again and again.
+        """Start in the running event loop."""
+        # What is loaded stays: the garbage collector needn't scan it again and again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        # The threads that log and that speak HTTP wait for Python's lock while rows are scored.
-        # With the usual 5 ms they would wait too long; with much less, the lock's way there and
-        # back would take most of the time.
+        # The threads for the log and for HTTP wait for the GIL while rows are scored. With the
+        # default of 5 ms they would wait too long; with much less, handing over the GIL would take
+        # most of the time.
         sys.setswitchinterval(0.001)
         loop = asyncio.get_running_loop()
-        self._tick = loop.create_task(self._ticking())
-        self._ready_bodies = loop.create_task(self.bodies.start())
+        self._ticker = loop.create_task(self._give_up_periodically())
+        self._starting_bodies = loop.create_task(self.bodies.start())
         self.metrics.watch.start()
         for call in self.on_start:
             call(loop)
 
     def begin_end(self) -> None:
-        """Take it that the service ends: the log gives up soon what it can't write."""
+        """Begin the shutdown: the event log soon gives up on events that it can't write."""
         if not self.ending:
             self.ending = True
             if self.log is not None:
                 self.log.expire()
 
     async def end(self) -> None:
-        """Answer what was asked, and leave nothing in the log's queue."""
+        """Shut down: respond to pending requests, and write the event log's queue."""
         self.begin_end()
-        await self.batcher.drain(_LEAVE)
-        if self._tick is not None:
-            self._tick.cancel()
+        await self.batcher.drain(_DRAIN_SECONDS)
+        if self._ticker is not None:
+            self._ticker.cancel()
         await self.bodies.close()
         await asyncio.to_thread(self.metrics.watch.stop)
         if self.log is not None:
@@ -271,12 +273,12 @@ class Service:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def _ticking(self) -> None:
+    async def _give_up_periodically(self) -> None:
         while True:
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(_GIVE_UP_SECONDS)
             self.batcher.give_up()
 
-    def _gauges(self) -> None:
+    def _add_gauges(self) -> None:
         gauges = self.metrics.gauges
         gauges["mlops_waiting_rows"] = ("Rows that wait to be scored.", lambda: self.batcher.queued)
         events = self.log
@@ -290,21 +292,21 @@ class Service:
             )  # fmt: skip
             for name in events.counters():
                 gauges[f"mlops_log_{name}"] = (
-                    f"Events {name} since the start.", partial(_count, events, name),
+                    f"Events {name} since the start.", partial(_event_counter, events, name),
                 )  # fmt: skip
 
 
-def _count(log: EventLog, name: str) -> float:
+def _event_counter(log: EventLog, name: str) -> float:
     return log.counters()[name]
 
 
-def _failed(path: str, error: BaseException) -> Response:
-    """The answer where a request couldn't be served.
+def _error_response(path: str, error: BaseException) -> Response:
+    """The response for an error in a request.
 
     Raises
     ------
     KeyboardInterrupt, SystemExit
-        As they are: they end the process.
+        Unchanged: they end the process.
     """
     if isinstance(error, Problem):
         return problem(error)
@@ -312,22 +314,22 @@ def _failed(path: str, error: BaseException) -> Response:
         return problem(Problem(422, error.message))
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         raise error
-    log("fault", path=path, kind=type(error).__name__, said=_where(error))
+    log("fault", path=path, kind=type(error).__name__, said=_fault_location(error))
     return problem(Problem(500, "an unexpected fault; the service's log says where"))
 
 
-def _kind(request: Request) -> str:
+def _content_type(request: Request) -> str:
     kind = request.headers.get(b"content-type", b"")
     return JSON if kind == _JSON else media_type(kind.decode("latin-1"))
 
 
-def _predictions(outcome: RequestOutcome) -> Response:
+def _prediction_response(outcome: RequestOutcome) -> Response:
     answers = ",".join(outcome.answers)
     return Response(200, f'{outcome.served.head},"predictions":[{answers}]}}'.encode())
 
 
-def _asked(query: str, name: str) -> bool:
-    """A switch of the query string.
+def _parse_flag(query: str, name: str) -> bool:
+    """A boolean parameter of the query string.
 
     Raises
     ------
@@ -342,8 +344,8 @@ def _asked(query: str, name: str) -> bool:
     return bool(values[-1] == "true")
 
 
-def _where(error: BaseException) -> str:
-    """The place of a fault; its text may hold a payload's values, so only ours is shown."""
+def _fault_location(error: BaseException) -> str:
+    """An error's file and line; its message only if it is ours, without values of a payload."""
     if isinstance(error, MlopsError):
         return error.message
     trace = error.__traceback__
@@ -352,8 +354,8 @@ def _where(error: BaseException) -> str:
     return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
-def _store(settings: Settings) -> OnlineStore | None:
-    """The online store, where a version looks anything up."""
+def _open_store(settings: Settings) -> OnlineStore | None:
+    """The online store; None if no version needs look-ups."""
     from mlops_cli.online.store import open_store
 
     models = [settings.model, settings.shadow, settings.canary[0] if settings.canary else None]

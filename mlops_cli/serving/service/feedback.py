@@ -1,4 +1,4 @@
-"""Labels from outside: what really happened to what was predicted."""
+"""The feedback endpoint: labels of earlier predictions, into the event log."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from mlops_cli.params.serving import Limits
     from mlops_cli.serving.service.loaded_model import LoadedModel
 
-__all__ = ["taken"]
+__all__ = ["handle_feedback"]
 
 
-async def taken(
+async def handle_feedback(
     content: Any, log: EventLog | None, served: LoadedModel, limits: Limits
 ) -> list[str]:
-    """Keep labels, and say of each what became of it: new, same, changed or unknown.
+    """Store labels; returns a result for each: new, same, changed or unknown.
 
     Raises
     ------
     Problem
-        404 without a log, 422 for a label that can't be understood.
+        404 without a log, 413 for too many labels, 422 for a label that is invalid or refused by
+        the database, 503 if the log is full, 504 if it takes too long.
     """
     if log is None:
         raise Problem(404, "this service keeps no log, so it takes no labels")
@@ -42,8 +43,8 @@ async def taken(
     if len(content) > limits.rows:
         raise Problem(413, f"there are {len(content)} labels, and at most {limits.rows} are taken")
     at = time.time()
-    labelling = LabelParser(served)
-    labels = [_label(one, number, labelling, at) for number, one in enumerate(content)]
+    parser = LabelParser(served)
+    labels = [_label(label, number, parser, at) for number, label in enumerate(content)]
     try:
         async with asyncio.timeout(limits.seconds):
             results = await asyncio.wrap_future(log.take(labels))
@@ -56,13 +57,13 @@ async def taken(
     return results
 
 
-def _label(content: Any, number: int, labelling: LabelParser, at: float) -> Label:
+def _label(content: Any, number: int, parser: LabelParser, at: float) -> Label:
     if not isinstance(content, dict) or "label" not in content:
         raise Problem(422, f"label {number}: it is not an object with `label`")
     try:
         if "id" in content:
-            return labelling.by_id(content["id"], content["label"], at)
-        moment = labelling.moment(content.get("time", ""))
-        return labelling.by_entity(content.get("entity"), moment, content["label"], at)
+            return parser.by_id(content["id"], content["label"], at)
+        moment = parser.moment(content.get("time", ""))
+        return parser.by_entity(content.get("entity"), moment, content["label"], at)
     except InvalidLabel as error:
         raise Problem(422, f"label {number}: {error}") from None

@@ -1,4 +1,4 @@
-"""What a request's head must say before its body is read: where, by whom, what, how much."""
+"""Checks of a request's head before its body is read: path, method, client, content type."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
 __all__ = ["PathAccess", "RequestGate", "Route"]
 
 
-_UNUSUAL = frozenset({b"origin", b"sec-fetch-site", b"content-encoding"})
-"""Headers that need a closer look."""
+_SLOW_HEADERS = frozenset({b"origin", b"sec-fetch-site", b"content-encoding"})
+"""Headers that rule out the fast path of ``RequestGate.check``."""
 
 
 class PathAccess(Enum):
-    """Who may ask for a path."""
+    """Access rule of a path."""
 
     PROBE = auto()
-    """Whoever reaches the service: what orchestrators ask."""
+    """For everybody who reaches the service: the probes of orchestrators."""
     PAGE = auto()
-    """Whoever calls it by its name: it holds nothing of the model."""
+    """For everybody who uses the service's host name: the page holds nothing of the model."""
     METRICS = auto()
-    """Who has a key, or the key for the metrics only."""
+    """With a key, or with the key that is only for metrics."""
     KEY = auto()
-    """Who has a key."""
+    """With a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a path takes.
+    """A path's method, handler, access rule and content types.
 
     Attributes
     ----------
     method
         GET (and with it HEAD) or POST.
     kinds
-        With POST: the content types of a body.
+        With POST: the accepted content types.
     refuse
         Raises Problem 415 for another content type.
     """
@@ -56,17 +56,17 @@ class Route:
 
 
 class RequestGate:
-    """Refuses what can be refused by a request's head."""
+    """Refuses requests by their heads, before their bodies are read."""
 
     def __init__(self, routes: Mapping[str, Route], guard: Authenticator, hosts: Hosts) -> None:
         self._routes, self._guard, self._hosts = routes, guard, hosts
-        self._plain = {
+        self._fast_kinds = {
             path: frozenset() if guard.closed else frozenset(kind.encode() for kind in route.kinds)
             for path, route in routes.items()
         }
 
     def check(self, request: Request) -> None:
-        """Let a request pass.
+        """Accept a request, or raise a Problem.
 
         Raises
         ------
@@ -76,11 +76,11 @@ class RequestGate:
         path, method, headers = request.path, request.method, request.headers
         if (
             method == "POST"
-            and headers.get(b"content-type") in self._plain.get(path, ())
+            and headers.get(b"content-type") in self._fast_kinds.get(path, ())
             and headers.get(b"host") in self._hosts.right
-            and _UNUSUAL.isdisjoint(headers)
+            and _SLOW_HEADERS.isdisjoint(headers)
         ):
-            return  # as nearly all are: nothing else would be looked at
+            return  # the fast path, of nearly all requests: no other check would apply
         route = self._routes.get(path)
         if route is None:
             raise Problem(404, f"there is nothing at {path[:200]!r}; / has a page to try it out")
@@ -93,7 +93,7 @@ class RequestGate:
             _check_content(request, route)
 
     def shows_details(self, request: Request) -> bool:
-        """Whether who asks may see more than a probe does."""
+        """Whether the client may see more than a probe does."""
         if self._guard.closed:
             return self._guard.knows(request)
         try:
@@ -106,11 +106,11 @@ class RequestGate:
     def _check_client(self, request: Request, access: PathAccess) -> None:
         metrics = access is PathAccess.METRICS
         if access is not PathAccess.PAGE and self._guard.closes(metrics):
-            # No page of another site has a key, nor can it have a browser send one.
+            # Then origins need no check: a page of another site can't make a browser send a key.
             self._guard.check(request, metrics=metrics)
         elif not self._guard.closed:
             self._hosts.check(request)
-            if access is not PathAccess.PAGE:  # which a link may lead to
+            if access is not PathAccess.PAGE:  # other sites may link to the page
                 self._hosts.check_origin(request)
 
 
@@ -131,9 +131,9 @@ def _check_content(request: Request, route: Route) -> None:
     kind = stated if stated in route.kinds else media_type(stated)
     if kind in route.kinds:
         return
-    known = ", ".join(sorted(route.kinds))
+    accepted = ", ".join(sorted(route.kinds))
     if not kind:
-        raise Problem(415, f"the request has no content type; there are {known}")
+        raise Problem(415, f"the request has no content type; there are {accepted}")
     if route.refuse is not None:
         route.refuse(kind)
-    raise Problem(415, f"the content type {kind[:80]!r} is not taken here; there are {known}")
+    raise Problem(415, f"the content type {kind[:80]!r} is not taken here; there are {accepted}")

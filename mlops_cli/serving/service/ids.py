@@ -1,4 +1,4 @@
-"""Ids of predictions: unique over processes and restarts, in order of time, cheap to make."""
+"""Prediction ids: UUIDv7, unique across processes and restarts, ordered by time, cheap to make."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ __all__ = ["Ids"]
 
 
 class Ids:
-    """A source of UUIDs of version 7 (RFC 9562).
+    """Generator of UUIDs of version 7 (RFC 9562).
 
-    The first part is the millisecond at which the source was made or renewed, then come 62 random
-    bits of the process, to which a counter is added: two never meet.
+    An id consists of the millisecond at which the generator was created or renewed, a counter of 12
+    bits, and 62 random bits, which are renewed with the millisecond. So two ids never collide.
     """
 
-    _RENEWED = 4096
+    _IDS_PER_RENEWAL = 4096
 
     def __init__(self) -> None:
-        self._numbers = itertools.count()
+        self._counter = itertools.count()
         self._renew()
 
     def some(self, count: int) -> list[str]:
-        """The next ids."""
+        """The next ``count`` ids."""
         return [self._next() for _ in range(count)]
 
     def _next(self) -> str:
-        number = next(self._numbers)
-        if number % self._RENEWED == 0:
+        number = next(self._counter)
+        if number % self._IDS_PER_RENEWAL == 0:
             self._renew()
         return f"{self._prefix}{number & 0xFFF:03x}{self._suffix}"
 
@@ -42,5 +42,5 @@ class Ids:
                 | secrets.randbits(62)
             )
         )
-        # The twelve bits after the version count.
+        # The twelve bits after the version are the counter.
         self._prefix, self._suffix = text[:15], text[18:]

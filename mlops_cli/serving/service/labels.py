@@ -1,4 +1,4 @@
-"""A label as the event log keeps it, whoever brings it: the service or an import."""
+"""Validates labels for the event log, from the feedback endpoint or an import."""
 
 from __future__ import annotations
 
@@ -16,91 +16,92 @@ if TYPE_CHECKING:
 
 __all__ = ["InvalidLabel", "LabelParser"]
 
-_ID = 100
-"""Characters of the longest id."""
-_SHOWN = 10
+_MAX_ID = 100
+"""Most characters of a prediction id."""
+_MAX_LISTED = 10
+"""Classes that an error message lists."""
 
 
 class InvalidLabel(Exception):
-    """Why a label can't be understood, as the rest of a sentence that begins with its place."""
+    """A label is invalid; the message completes a sentence that starts with its position."""
 
 
 @dataclass(frozen=True)
 class LabelParser:
-    """What a version's labels look like.
+    """Parser of the labels for one version's predictions.
 
     Attributes
     ----------
     served
-        The version: its classes, and how its columns are read.
+        The version, with its classes and the types of its columns.
     """
 
     served: LoadedModel
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The entity's columns without the time, which is kept beside them."""
+        """The entity's columns without the time column, which is logged separately."""
         time = self.served.scorer.program.base.time
         return tuple(c for c in self.served.entity if c != time)
 
     def by_id(self, given: Any, label: Any, at: float) -> Label:
-        """A label of a prediction.
+        """The label of a prediction, by its id.
 
         Raises
         ------
-        Unfit
-            If the id can be none, or the label is none of the model's.
+        InvalidLabel
+            If the id isn't valid, or the label isn't one of the model's.
         """
         value = self.value(label)
-        if not isinstance(given, str) or not 0 < len(given) <= _ID:
+        if not isinstance(given, str) or not 0 < len(given) <= _MAX_ID:
             raise InvalidLabel("`id` is not an id that a prediction has")
         return Label(given, given, None, None, value, at)
 
     def by_entity(self, given: Any, moment: float, label: Any, at: float) -> Label:
-        """A label of an entity at a moment, in seconds since 1970; see ``by_id``."""
+        """The label of an entity at a time in seconds since 1970; see ``by_id``."""
         value = self.value(label)
         return self.labelled(self._entity(given), moment, value, at)
 
     def labelled(self, entity: str, moment: float, value: str, at: float) -> Label:
-        """The same of parts that are as the log has them."""
+        """The label of an entity, whose parts are in the event log's format already."""
         return Label(entity_key(entity, moment), None, entity, moment, value, at)
 
     def moment(self, given: Any) -> float:
-        """Seconds since 1970 of ISO 8601 text; without a zone it is UTC.
+        """Seconds since 1970 of a time as ISO 8601; without a zone it is UTC.
 
         Raises
         ------
-        Unfit
-            If it isn't one.
+        InvalidLabel
+            If it isn't such a time.
         """
         try:
             moment = dt.datetime.fromisoformat(given)
             moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-            # In another zone it may lie outside of the years 1 to 9999.
+            # In UTC it may be outside of the years 1 to 9999.
             return moment.astimezone(dt.UTC).timestamp()
         except (TypeError, ValueError, OverflowError):
             raise InvalidLabel("`time` is not a moment as ISO 8601") from None
 
     def value(self, label: Any) -> str:
-        """The label as JSON, as the model's classes have it; see ``by_id``."""
+        """The label as JSON, written like the model's class; see ``by_id``."""
         classes = self.served.scorer.bundle.labels.classes
         if not classes:
             if isinstance(label, bool) or not isinstance(label, (int, float)):
                 raise InvalidLabel("it is not a number")
             return orjson.dumps(label).decode()
-        for known in classes:
-            if known is label or (type(known) is type(label) and known == label):
-                return orjson.dumps(known).decode()
-        shown = ", ".join(map(repr, classes[:_SHOWN]))
-        raise InvalidLabel(f"it is not one of the model's classes: {shown}")
+        for class_ in classes:
+            if class_ is label or (type(class_) is type(label) and class_ == label):
+                return orjson.dumps(class_).decode()
+        names = ", ".join(map(repr, classes[:_MAX_LISTED]))
+        raise InvalidLabel(f"it is not one of the model's classes: {names}")
 
-    def _entity(self, given: Any) -> str:
-        wanted = self.columns
-        if not wanted:
+    def _entity(self, entity: Any) -> str:
+        columns = self.columns
+        if not columns:
             raise InvalidLabel("this model names no entity (serve.entity); give an id")
-        if not isinstance(given, Mapping) or any(c not in given for c in wanted):
-            raise InvalidLabel(f"`entity` needs the columns {', '.join(wanted)}")
-        read = self.served.scorer.inputs.values({c: given[c] for c in wanted})
+        if not isinstance(entity, Mapping) or any(c not in entity for c in columns):
+            raise InvalidLabel(f"`entity` needs the columns {', '.join(columns)}")
+        read = self.served.scorer.inputs.values({c: entity[c] for c in columns})
         if read is None:
             raise InvalidLabel("`entity` has a value of another type than its column")
         text = orjson.dumps(read)

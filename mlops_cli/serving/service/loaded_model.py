@@ -1,4 +1,4 @@
-"""One loaded version: rows to answers and events."""
+"""A loaded model version: turns rows into responses and log events."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadedModel", "default_entity"]
 
-_SECOND = 1e-6
+_MICROSECOND = 1e-6
+"""In seconds."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A version, ready to answer."""
+    """A loaded version, and the columns that identify an entity."""
 
     model: Model
     scorer: RequestScorer
@@ -47,14 +48,14 @@ class LoadedModel:
     def open(cls, model: Model, root: Path, lookups: Lookups | None, serve: Serve) -> LoadedModel:
         """Verify, load and warm up a bundle; see ``RequestScorer.open`` for what it raises."""
         with refuse_malformed(f"the model bundle in {model.folder}", "Serve another version."):
-            named = serve.entity or default_entity(model.folder)
-            time = read_json(model.folder / "schema.json")
-            time = time["sources"][time["base"]]["time"]
-            carried = [*named, *([time] if time else [])]
+            entity = serve.entity or default_entity(model.folder)
+            schema = read_json(model.folder / "schema.json")
+            time = schema["sources"][schema["base"]]["time"]
+            carried = [*entity, *([time] if time else [])]
             scorer = RequestScorer.open(model.folder, root, lookups, carried, serve.columns)
-            served = cls(model, scorer, named)
+            served = cls(model, scorer, entity)
             if served.example is not None:
-                # The first query of a process takes longer than a thousand later ones.
+                # Warm-up: the first query of a process takes longer than a thousand later ones.
                 for _ in range(3):
                     read = scorer.read([served.example] * 2)
                     if read.frame.height:
@@ -63,17 +64,17 @@ class LoadedModel:
 
     @property
     def example(self) -> dict[str, Any] | None:
-        """A made-up row that a caller could send."""
-        found = self.scorer.bundle.program.get("example")
-        return dict(found) if found else None
+        """A synthetic row that a client could send; None if the bundle has none."""
+        row = self.scorer.bundle.program.get("example")
+        return dict(row) if row else None
 
     def answers(self, scored: ScoredRows, read: ParsedRows) -> list[dict[str, Any]]:
-        """What is said of each row that was read, without its id."""
+        """The answer to each parsed row, without its id."""
         answers = self._outputs(scored.output)
         for w in read.warnings:
-            told = {"column": w.column, "value": w.value, "message": w.message}
-            told |= {"kind": w.kind, "policy": w.policy}
-            answers[w.row].setdefault("warnings", []).append(told)
+            warning = {"column": w.column, "value": w.value, "message": w.message}
+            warning |= {"kind": w.kind, "policy": w.policy}
+            answers[w.row].setdefault("warnings", []).append(warning)
         for row, count in read.unlisted().items():
             answers[row]["more_warnings"] = count
         return answers
@@ -95,7 +96,7 @@ class LoadedModel:
 
     @cached_property
     def head(self) -> str:
-        """How each answer begins: the model, and where it draws the line."""
+        """Start of each response: name, version and threshold of the model, as JSON."""
         content: dict[str, Any] = {"model": self.model.name, "version": self.model.number}
         threshold = self.scorer.bundle.threshold
         if threshold is not None:
@@ -104,29 +105,30 @@ class LoadedModel:
 
     @cached_property
     def mark(self) -> str:
-        """What each prediction begins with where several versions answer, after its id."""
+        """Version and threshold as JSON, for each prediction where several versions respond."""
         return self.head.partition(",")[2] + ","
 
     def names(self, rows: Rows | pl.DataFrame) -> list[str]:
-        """A text for each raw row that is the same for the same entity, however it is written.
+        """A text for each raw row that is equal for equal entities, however values are written.
 
-        The row itself is its name where the entity's columns aren't given, or don't fit.
+        It is the text of the whole row where the entity's columns are missing or have invalid
+        values.
         """
         columns = self.scorer.inputs.columns
-        asked = RequestRows(columns, (), tuple(c for c in self._entity if c in columns))
+        reader = RequestRows(columns, (), tuple(c for c in self._entity if c in columns))
         listed = isinstance(rows, list)
-        read = asked.read(rows) if listed else asked.read_frame(rows)  # type: ignore[arg-type]
-        values = zip(read.index, read.frame.iter_rows(), strict=True) if asked.optional else ()
-        named = {i: repr(found) for i, found in values if any(v is not None for v in found)}
+        read = reader.read(rows) if listed else reader.read_frame(rows)  # type: ignore[arg-type]
+        keys = zip(read.index, read.frame.iter_rows(), strict=True) if reader.optional else ()
+        named = {i: repr(key) for i, key in keys if any(v is not None for v in key)}
         if len(named) == len(rows):
             return list(named.values())
-        whole = rows if listed else rows.to_dicts()  # type: ignore[union-attr]
-        return [named.get(i) or repr(sorted(row.items())) for i, row in enumerate(whole)]
+        raw = rows if listed else rows.to_dicts()  # type: ignore[union-attr]
+        return [named.get(i) or repr(sorted(row.items())) for i, row in enumerate(raw)]
 
     def explanations(
         self, scored: ScoredRows, between: Callable[[], None], most: int = 10
     ) -> list[list[dict[str, Any]]]:
-        """The features that count most in each row, with values; see ``RequestScorer.explain``."""
+        """The largest contributions to each row, with values; see ``RequestScorer.explain``."""
         contributions = self.scorer.explain(scored, between)
         names = list(scored.features)
         order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :most]
@@ -144,14 +146,14 @@ class LoadedModel:
         ]
 
     def entities(self, frame: pl.DataFrame) -> list[str | None]:
-        """The text that names what each row is about; None where the columns aren't there."""
+        """Each row's entity as JSON; None where its columns are missing."""
         columns = [frame.get_column(c).to_list() for c in self._entity if c in frame.columns]
         if not self._entity or len(columns) < len(self._entity):
             return [None] * frame.height
         return [orjson.dumps(values).decode() for values in zip(*columns, strict=True)]
 
     def fitting(self, read: ParsedRows) -> ParsedRows:
-        """Without the rows of which the log can't keep the entity: its text is too long."""
+        """Refuse rows whose entity is longer than the event log can store."""
         import polars as pl
 
         frame = read.frame
@@ -161,14 +163,15 @@ class LoadedModel:
             for column in columns
             if column.dtype == pl.String
         )
-        # Escaped, a character takes up to six bytes; numbers, quotes and commas come to it.
+        # An upper bound: an escaped character takes up to six bytes; 40 more for each column cover
+        # numbers, quotes and commas.
         if 6 * longest + 40 * len(columns) <= LONGEST_ENTITY:
             return read
         lengths = [len(entity.encode()) if entity else 0 for entity in self.entities(frame)]
-        named = ", ".join(self._entity)
+        names = ", ".join(self._entity)
         errors = [
             RowError(
-                row, named, None, f"an entity of {length:,} bytes; {LONGEST_ENTITY:,} are kept"
+                row, names, None, f"an entity of {length:,} bytes; {LONGEST_ENTITY:,} are kept"
             )
             for row, length in zip(read.index, lengths, strict=True)
             if length > LONGEST_ENTITY
@@ -176,14 +179,14 @@ class LoadedModel:
         return read.only(pl.Series([length <= LONGEST_ENTITY for length in lengths]), errors)
 
     def moments(self, frame: pl.DataFrame) -> list[float | None]:
-        """When what each row is about happens, in seconds since 1970; else when it is predicted."""
+        """Event time of each row in seconds since 1970, or else its prediction time."""
         import polars as pl
 
         time = self.scorer.program.base.time
         for column in (time, AT):
             if column is not None and column in frame.columns:
                 values = frame.get_column(column).cast(pl.Datetime("us")).cast(pl.Int64).to_list()
-                return [None if v is None else v * _SECOND for v in values]
+                return [None if v is None else v * _MICROSECOND for v in values]
         return [None] * frame.height
 
     def events(
@@ -198,12 +201,12 @@ class LoadedModel:
         milliseconds: float,
         role: str,
     ) -> list[Prediction]:
-        """What is kept of each row that was scored; ``rows`` are those that were read well."""
+        """Log events of scored rows; ``rows`` are the raw rows that were parsed without error."""
         features = zip(*scored.features.values(), strict=True)
         count = len(ids)
         columns = (
             ids, [at] * count, self.moments(read.frame), [self.model.number] * count,
-            [role] * count, self.entities(read.frame), map(_kept, rows),
+            [role] * count, self.entities(read.frame), map(_row_json, rows),
             [orjson.dumps(values, default=str).decode() for values in features], answers,
             [milliseconds] * count,
         )  # fmt: skip
@@ -220,21 +223,21 @@ class LoadedModel:
 
     @cached_property
     def _entity(self) -> tuple[str, ...]:
-        """The entity's columns without the time, which is kept beside it."""
+        """The entity's columns without the time column, which is logged separately."""
         return tuple(c for c in self.entity if c != self.scorer.program.base.time)
 
 
-def _kept(row: Mapping[str, Any]) -> str:
-    """A row as the log keeps it; as text where JSON has no place for a value."""
+def _row_json(row: Mapping[str, Any]) -> str:
+    """A raw row as JSON for the log, with values as text if JSON can't express one."""
     try:
         return orjson.dumps(row, default=str).decode()
     except TypeError:
-        # Integers of a table beyond 64 bits, and what is nested deeply.
+        # Integers of a table beyond 64 bits, and deeply nested values.
         return orjson.dumps({c: shorten_value(v) for c, v in row.items()}).decode()
 
 
 def default_entity(folder: Path) -> tuple[str, ...]:
-    """The columns that are unique in the base source, as the bundle's schema says."""
+    """The columns that are unique in the base source, from the bundle's schema."""
     schema = read_json(folder / "schema.json")
     unique = schema["sources"][schema["base"]]["rules"].get("unique")
     return tuple(unique["value"]) if unique else ()

@@ -13,10 +13,10 @@ __all__ = ["log"]
 
 
 def log(event: str, **facts: Any) -> None:
-    """Write a line: when, what, and facts such as version, status and milliseconds."""
+    """Write a log line: time, event, and facts such as version, status and milliseconds."""
     now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     line = orjson.dumps({"time": now, "event": event, **facts}, default=str)
-    # A log that nobody takes any more must not end what is logged.
+    # A closed stderr must not end what is logged.
     with suppress(OSError, ValueError):
         sys.stderr.buffer.write(line + b"\n")
         sys.stderr.buffer.flush()

@@ -1,4 +1,4 @@
-"""Counters of the service, kept as plain numbers and shown in Prometheus' format."""
+"""Prometheus metrics of the service, counted as plain numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TENTHS = tuple(i / 10 for i in range(1, 11))
 
 
 class Histogram:
-    """Counts of values up to each bound."""
+    """Histogram: counts of values up to each bound."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -35,28 +35,28 @@ class Histogram:
         self.total = 0.0
 
     def add(self, value: float, times: int = 1) -> None:
-        """Count a value."""
+        """Count a value, ``times`` times."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.total += value * times
 
     def add_all(self, values: npt.NDArray[np.float64]) -> None:
         """Count values (n,)."""
-        places = np.searchsorted(self.bounds, values)
-        for place, count in enumerate(np.bincount(places, minlength=len(self.counts)).tolist()):
-            self.counts[place] += count
+        indices = np.searchsorted(self.bounds, values)
+        for index, count in enumerate(np.bincount(indices, minlength=len(self.counts)).tolist()):
+            self.counts[index] += count
         self.total += float(values.sum())
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative counts, as Prometheus wants them."""
-        running, shown = 0, []
+        """Upper bounds and cumulative counts, in Prometheus' format."""
+        running, cumulative = 0, []
         for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
             running += count
-            shown.append(("+Inf" if bound == float("inf") else f"{bound:g}", float(running)))
-        return shown
+            cumulative.append(("+Inf" if bound == float("inf") else f"{bound:g}", float(running)))
+        return cumulative
 
 
 class Metrics:
-    """What has happened since the start; only the event loop's thread counts."""
+    """Counters since the start; only the event loop's thread updates them."""
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int, str], int] = defaultdict(int)
@@ -71,7 +71,7 @@ class Metrics:
         self.watch = DriftGauges()
 
     def answered(self, path: str, code: int, version: str, seconds: float) -> None:
-        """Count an answer."""
+        """Count a response."""
         self.requests[path, code, version] += 1
         self.latency[path].add(seconds)
 
@@ -84,7 +84,7 @@ class Metrics:
         return generate_latest(registry)
 
     def collect(self) -> Iterable[Metric]:
-        """As prometheus_client asks for it."""
+        """Metric families, by prometheus_client's protocol for collectors."""
         from prometheus_client import core
 
         kinds: dict[str, Any] = {
@@ -107,7 +107,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class _Family:
-    """A metric family: what it is called, its labels, and its series by their label values."""
+    """A metric family: name, help text, labels, and its series by label values."""
 
     kind: Literal["counter", "gauge", "histogram"]
     name: str

@@ -1,7 +1,7 @@
-"""Micro-batches: what arrives while a batch is scored makes the next one.
+"""Micro-batching: requests that arrive while a batch is scored form the next batch.
 
-One evaluation of the features, one call of the model and one commit of the log serve all of its
-requests. An answer goes out only after its events are durable.
+One evaluation of the features, one call of the model and one commit of the log serve all requests
+of a batch. A response is sent only after its events are durable.
 """
 
 from __future__ import annotations
@@ -50,87 +50,87 @@ if TYPE_CHECKING:
 
 __all__ = ["Batcher"]
 
-_SMALL = 64
-"""Up to so many rows, a request is scored with others, in the loop's own thread."""
-_BATCH = 512
-"""Rows of a batch, beyond which the next one begins."""
-_ENOUGH = 128
-"""Rows that are scored although the batch before isn't durable yet."""
-_GATHER = 0.0005
-"""Seconds that a batch waits for those who were in the last ones and come back with their next
-request: without it, few and many take turns, and each batch costs much the same."""
-_MUCH = 0.75
-"""Part of the usual size from which on a batch doesn't wait."""
-_WAITING = 20_000
-"""Rows that may wait to be scored or logged; more are refused until it gets better."""
+_SHARED_ROWS = 64
+"""Most rows of a request that shares a batch with others, in the event loop's thread."""
+_FULL_ROWS = 512
+"""Rows at which a batch is full; further requests go into the next one."""
+_EAGER_ROWS = 128
+"""Waiting rows from which on a batch is scored although the previous one isn't durable yet."""
+_GATHER_SECONDS = 0.0005
+"""Seconds that a small batch waits for clients of the last batches to send their next request.
+Without it, small and large batches alternate, and each batch has much the same cost."""
+_USUAL_SHARE = 0.75
+"""Share of the usual batch size from which on a batch doesn't wait."""
+_MAX_WAITING = 20_000
+"""Rows that may wait to be scored or logged; above it, requests are refused with 503."""
 
 
 @dataclass(slots=True)
 class _Work:
-    """What a request by itself asks for, and whether anybody still waits for it."""
+    """A request that is scored by itself, and whether its client still waits for it."""
 
     explain: bool
     started: float
-    ended: threading.Event = field(default_factory=threading.Event)
+    abandoned: threading.Event = field(default_factory=threading.Event)
 
-    def go_on(self) -> None:
-        """End the work if nobody waits for it any more."""
-        if self.ended.is_set():
+    def raise_if_abandoned(self) -> None:
+        """Stop the work, by an exception, if the client doesn't wait any more."""
+        if self.abandoned.is_set():
             raise Problem(503, "the request was given up")
 
 
 class Batcher:
-    """Scores rows in batches, and logs them."""
+    """Scores rows in batches, and logs the predictions."""
 
     def __init__(
         self, versions: Versions, log: EventLog | None, metrics: Metrics, ids: Ids, seconds: float
     ) -> None:
         self._versions = versions
         self._log = log
-        self._teller = ResponseWriter(versions, metrics, ids, keeps=log is not None)
+        self._writer = ResponseWriter(versions, metrics, ids, keeps=log is not None)
         self._seconds = seconds
-        self._asked: deque[PendingRequest] = deque()
+        self._queue: deque[PendingRequest] = deque()
         self._unanswered: deque[PendingRequest] = deque()
-        self._rows = 0
+        self._waiting = 0
         self._scheduled = False
-        self._away = 0
-        self._usual = 0.0
-        self._gathering: asyncio.TimerHandle | None = None
+        self._in_flight = 0
+        self._usual_rows = 0.0
+        self._gather_timer: asyncio.TimerHandle | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="score")
 
     @property
     def queued(self) -> int:
-        """Rows that wait."""
-        return self._rows
+        """Number of rows that wait to be scored."""
+        return self._waiting
 
     @staticmethod
     def takes(rows: Rows | pl.DataFrame) -> bool:
-        """Whether rows are few enough to be scored with those of others."""
-        return isinstance(rows, list) and len(rows) <= _SMALL
+        """Whether a request has few enough rows to share a batch with other requests."""
+        return isinstance(rows, list) and len(rows) <= _SHARED_ROWS
 
     def put(self, rows: Rows, reply: Reply) -> None:
-        """Score a few rows with those of others; ``reply`` is called when their events are durable.
+        """Queue a few rows for a shared batch; ``reply`` is called when their events are durable.
 
         Raises
         ------
         Problem
-            503 if too many wait; whatever else goes wrong is told.
+            503 if too many rows wait; any other error is passed to ``reply``.
         """
         self._admit()
         now = time.perf_counter()
-        asked = PendingRequest(rows, reply, now + self._seconds, now)
-        self._asked.append(asked)
-        self._unanswered.append(asked)
-        self._rows += len(rows)
+        request = PendingRequest(rows, reply, now + self._seconds, now)
+        self._queue.append(request)
+        self._unanswered.append(request)
+        self._waiting += len(rows)
         self._schedule(asyncio.get_running_loop())
 
     async def ask(self, rows: Rows | pl.DataFrame, *, explain: bool) -> RequestOutcome:
-        """Score rows, and answer when their events are durable.
+        """Score rows; returns the outcome when their events are durable.
 
         Raises
         ------
         Problem
-            422 for rows that can't be scored, 503 if too many wait, 504 if it takes too long.
+            422 for rows that can't be scored, 503 if too many rows wait, 504 if it takes too long.
         """
         loop = asyncio.get_running_loop()
         if self.takes(rows) and not explain:
@@ -139,25 +139,27 @@ class Batcher:
             try:
                 return await future
             finally:
-                # Its error knows this frame: together they would keep the rows for long.
+                # Its exception refers to this frame: the cycle would keep the rows alive for long.
                 del future
         self._admit()
-        self._rows += len(rows)
+        self._waiting += len(rows)
         work = _Work(explain, time.perf_counter())
         try:
             async with asyncio.timeout(self._seconds):
-                outcome, durable = await loop.run_in_executor(self._worker, self._alone, rows, work)
-                await _kept(durable)
+                outcome, durable = await loop.run_in_executor(
+                    self._worker, self._score_alone, rows, work
+                )
+                await _wait_durable(durable)
                 return outcome
         except TimeoutError:
             raise too_late(self._seconds) from None
         finally:
-            # Nobody waits for what is left of it.
-            work.ended.set()
-            self._rows -= len(rows)
+            # The client is gone: what is left of the work isn't needed.
+            work.abandoned.set()
+            self._waiting -= len(rows)
 
     def give_up(self) -> None:
-        """Refuse what has waited too long; to be called now and then."""
+        """Refuse requests that have waited too long; to be called periodically."""
         now = time.perf_counter()
         self._forget_answered()
         while self._unanswered and self._unanswered[0].deadline < now:
@@ -165,168 +167,170 @@ class Batcher:
             self._forget_answered()
 
     async def drain(self, seconds: float) -> None:
-        """Wait until everything that was asked is answered, at most for so many seconds."""
-        ends = time.perf_counter() + seconds
-        while (self._asked or self._rows or self._away) and time.perf_counter() < ends:
+        """Wait until all requests are responded to, for at most ``seconds``."""
+        end = time.perf_counter() + seconds
+        while (self._queue or self._waiting or self._in_flight) and time.perf_counter() < end:
             await asyncio.sleep(0.01)
-        for asked in self._unanswered:
-            asked.answer(too_late(self._seconds))
+        for request in self._unanswered:
+            request.answer(too_late(self._seconds))
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _admit(self) -> None:
         logged = 0 if self._log is None else self._log.waiting
-        if self._rows + logged > _WAITING:
+        if self._waiting + logged > _MAX_WAITING:
             raise Problem(503, "too many rows are waiting", {"retry-after": "1"})
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Score soon, if it is worth it: a batch costs much the same, whatever its size.
+        """Schedule a batch, unless it is better to wait: a batch costs much the same at any size.
 
-        So what comes while a batch is on its way to the disk waits for it, or until it is enough;
-        and a batch that is much smaller than usual waits for a moment.
+        While the previous batch is committed, rows wait for it, or until there are enough of them.
+        A batch that is much smaller than usual waits for a moment.
         """
-        if not self._asked or self._scheduled or (self._away and self._rows < _ENOUGH):
+        if not self._queue or self._scheduled or (self._in_flight and self._waiting < _EAGER_ROWS):
             return
-        if self._rows >= _MUCH * self._usual:
-            self._soon(loop)
-        elif self._gathering is None:
-            self._gathering = loop.call_later(_GATHER, self._soon, loop)
+        if self._waiting >= _USUAL_SHARE * self._usual_rows:
+            self._schedule_now(loop)
+        elif self._gather_timer is None:
+            self._gather_timer = loop.call_later(_GATHER_SECONDS, self._schedule_now, loop)
 
-    def _soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._gathering is not None:
-            self._gathering.cancel()
-            self._gathering = None
+    def _schedule_now(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._gather_timer is not None:
+            self._gather_timer.cancel()
+            self._gather_timer = None
         if not self._scheduled:
             self._scheduled = True
-            loop.call_soon(self._run)
+            loop.call_soon(self._run_batch)
 
-    def _run(self) -> None:
-        """Score what has come in since the last time."""
+    def _run_batch(self) -> None:
+        """Score the requests that were queued since the last batch."""
         self._scheduled = False
         batch, size = [], 0
-        while self._asked and size < _BATCH:
-            batch.append(self._asked.popleft())
+        while self._queue and size < _FULL_ROWS:
+            batch.append(self._queue.popleft())
             size += len(batch[-1].rows)
-        self._rows -= size
-        self._usual = max(float(size), 0.9 * self._usual)
-        batch = [asked for asked in batch if not asked.done]
+        self._waiting -= size
+        self._usual_rows = max(float(size), 0.9 * self._usual_rows)
+        batch = [request for request in batch if not request.done]
         if batch:
-            self._score(batch)
+            self._score_batch(batch)
         self._schedule(asyncio.get_running_loop())
 
-    def _score(self, batch: list[PendingRequest]) -> None:
-        done = ScoredBatch()
-        self._apart(batch, done)
-        if self._log is None or not done.events:
-            respond(done, None)
+    def _score_batch(self, batch: list[PendingRequest]) -> None:
+        scored = ScoredBatch()
+        self._score_or_split(batch, scored)
+        if self._log is None or not scored.events:
+            respond(scored, None)
             return
         loop = asyncio.get_running_loop()
-        self._away += 1
-        durable = self._log.append(done.events)
+        self._in_flight += 1
+        durable = self._log.append(scored.events)
         durable.add_done_callback(
-            lambda f: loop.call_soon_threadsafe(self._back, done, f.exception())
+            lambda f: loop.call_soon_threadsafe(self._on_durable, scored, f.exception())
         )
 
-    def _apart(self, batch: list[PendingRequest], done: ScoredBatch) -> None:
-        """Score requests together; where that fails, by halves, so that only one is at fault."""
+    def _score_or_split(self, batch: list[PendingRequest], scored: ScoredBatch) -> None:
+        """Score requests together; if that fails, in halves, so that only the faulty one fails."""
         try:
-            self._together(batch, done)
-        # One batch's fault must not end the service; panics of libraries are no Exception.
+            self._score_together(batch, scored)
+        # A fault in one batch must not end the service; panics of Rust libraries are no Exception.
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
-            left = [asked for asked in batch if not asked.done]
-            if len(left) < 2:  # noqa: PLR2004 - there is none to be parted from
-                for asked in left:
-                    asked.answer(error)
+            unanswered = [request for request in batch if not request.done]
+            if len(unanswered) < 2:  # noqa: PLR2004 - one can't be split
+                for request in unanswered:
+                    request.answer(error)
                 return
-            half = len(left) // 2
-            self._apart(left[:half], done)
-            self._apart(left[half:], done)
+            half = len(unanswered) // 2
+            self._score_or_split(unanswered[:half], scored)
+            self._score_or_split(unanswered[half:], scored)
 
-    def _back(self, done: ScoredBatch, error: BaseException | None) -> None:
-        """A batch's events are durable, or can't be."""
-        self._away -= 1
-        respond(done, error)
+    def _on_durable(self, scored: ScoredBatch, error: BaseException | None) -> None:
+        """Respond to a batch, as its events are durable or failed with ``error``."""
+        self._in_flight -= 1
+        respond(scored, error)
         self._forget_answered()
         self._schedule(asyncio.get_running_loop())
 
     def _forget_answered(self) -> None:
-        """Let go of the oldest requests that have their answers.
+        """Free the oldest requests that were responded to.
 
-        Soon after, while the processor still has their memory at hand for the next ones.
+        They are freed at once: the next requests then reuse memory that is still in the CPU cache.
         """
         while self._unanswered and self._unanswered[0].done:
             self._unanswered.popleft()
 
-    def _together(self, batch: list[PendingRequest], done: ScoredBatch) -> None:
-        """Score the rows of several requests at once."""
-        rows = [row for asked in batch for row in asked.rows]
+    def _score_together(self, batch: list[PendingRequest], scored: ScoredBatch) -> None:
+        """Score the rows of several requests in one batch."""
+        rows = [row for request in batch for row in request.rows]
         parts = route(self._versions, rows)
         if errors := row_errors(parts):
             batch = good_requests(batch, errors)
             if batch:
-                self._together(batch, done)
+                self._score_together(batch, scored)
             return
         for part in parts:
             try:
                 part.scored = part.served.scorer.score(part.read.frame)
             except BaseException as error:
-                own = (KeyboardInterrupt, SystemExit, UnscorableValue)
-                if part.places is None or isinstance(error, own):
+                reraised = (KeyboardInterrupt, SystemExit, UnscorableValue)
+                if part.places is None or isinstance(error, reraised):
                     raise
-                # The other version's requests are answered.
+                # The requests that the other version scores still get responses.
                 rest = drop_rows(batch, part.places, error)
                 if rest:
-                    self._together(rest, done)
+                    self._score_together(rest, scored)
                 return
         answers: list[str] = [""] * len(rows)
-        every: list[Prediction] = []
+        events: list[Prediction] = []
         for part in parts:
-            told, events = self._teller.told(part, batch[0].started)
-            every += events
-            part.place(told, answers)
-        done.events += every
+            part_answers, part_events = self._writer.told(part, batch[0].started)
+            events += part_events
+            part.place(part_answers, answers)
+        scored.events += events
         start = 0
-        for asked in batch:
-            end = start + len(asked.rows)
+        for request in batch:
+            end = start + len(request.rows)
             served = response_model(parts, range(start, end))
-            done.requests.append((asked, RequestOutcome(served, answers[start:end])))
+            scored.requests.append((request, RequestOutcome(served, answers[start:end])))
             start = end
 
-    def _alone(
+    def _score_alone(
         self, rows: Rows | pl.DataFrame, work: _Work
     ) -> tuple[RequestOutcome, list[Future[list[str]]]]:
-        """One request by itself, in the worker's thread."""
-        work.go_on()
+        """Score one request by itself, in the worker thread."""
+        work.raise_if_abandoned()
         parts = route(self._versions, rows)
         if errors := row_errors(parts):
             raise faulty_rows(errors, 0)
         answers, durable = [""] * len(rows), []
         for part in parts:
-            told: list[str] = []
-            for piece in part.pieces():
-                work.go_on()
-                piece.scored = piece.served.scorer.score(piece.read.frame)
-                some, events = self._teller.told(piece, work.started)
+            part_answers: list[str] = []
+            for chunk in part.pieces():
+                work.raise_if_abandoned()
+                chunk.scored = chunk.served.scorer.score(chunk.read.frame)
+                chunk_answers, events = self._writer.told(chunk, work.started)
                 if self._log is not None:
                     durable.append(self._log.append(events))
                 if work.explain:
-                    reasons = piece.served.explanations(piece.scored, work.go_on)
-                    some = [
-                        f'{answer[:-1]},"explanation":{reason}}}'
-                        for answer, reason in zip(some, map(as_json, reasons), strict=True)
+                    explanations = chunk.served.explanations(chunk.scored, work.raise_if_abandoned)
+                    chunk_answers = [
+                        f'{answer[:-1]},"explanation":{explanation}}}'
+                        for answer, explanation in zip(
+                            chunk_answers, map(as_json, explanations), strict=True
+                        )
                     ]
-                told += some
-            part.place(told, answers)
+                part_answers += chunk_answers
+            part.place(part_answers, answers)
         return RequestOutcome(response_model(parts, range(len(rows))), answers), durable
 
 
-async def _kept(durable: list[Future[list[str]]]) -> None:
-    """Wait until events are durable."""
+async def _wait_durable(durable: list[Future[list[str]]]) -> None:
+    """Wait until events are durable; raises Problem 422 or 503 if they can't be."""
     results = await asyncio.gather(*map(asyncio.wrap_future, durable), return_exceptions=True)
     for error in results:
         if isinstance(error, RefusedEvents):
             if unkept_ids(error):
                 raise event_refused()
-        elif isinstance(error, BaseException):  # a driver's own
+        elif isinstance(error, BaseException):  # such as of a database driver
             raise events_unavailable() from error

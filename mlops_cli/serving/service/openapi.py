@@ -1,4 +1,4 @@
-"""The OpenAPI document of a service, made from its model."""
+"""The OpenAPI document of a service, generated from its model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _TYPES: dict[str, dict[str, Any]] = {
     "date": {"type": ["string", "null"]},
     "datetime": {"type": ["string", "null"]},
 }
-"""What is taken for each type: as ingest does, a text that says a number is one."""
-_SAID = {
+"""JSON types accepted for each column type: as in ingest, a text may hold a number."""
+_TYPE_TEXT = {
     "integer": "A whole number.",
     "number": "A number.",
     "string": "A text.",
@@ -36,7 +36,7 @@ _SAID = {
 
 
 def document(served: LoadedModel, serve: Serve, *, closed: bool) -> dict[str, Any]:
-    """OpenAPI 3.1, with a made-up row as the example of /predict where the bundle has one."""
+    """OpenAPI 3.1, with the bundle's synthetic row (if any) as the example of /predict."""
     content: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -44,7 +44,7 @@ def document(served: LoadedModel, serve: Serve, *, closed: bool) -> dict[str, An
             "version": served.model.number,
             "description": f"Predictions of {served.model.label} (mlops-cli {__version__}).",
         },
-        # Where the document lies: the service may be behind a prefix.
+        # Relative to the document: a proxy may serve the service under a prefix.
         "servers": [{"url": "."}],
         "paths": {
             "/predict": {"post": _predict(served, serve)},
@@ -80,10 +80,10 @@ def document(served: LoadedModel, serve: Serve, *, closed: bool) -> dict[str, An
 
 def _row(served: LoadedModel) -> dict[str, Any]:
     inputs = served.scorer.inputs
-    asked = (*inputs.needed, *inputs.optional)
+    names = (*inputs.needed, *inputs.optional)
     row: dict[str, Any] = {
         "type": "object",
-        "properties": {c: _column(inputs.columns[c]) for c in asked},
+        "properties": {c: _column(inputs.columns[c]) for c in names},
         "required": list(inputs.needed),
         "additionalProperties": True,
     }
@@ -94,7 +94,7 @@ def _row(served: LoadedModel) -> dict[str, Any]:
 
 def _column(dtype: pl.DataType) -> dict[str, Any]:
     name = type_name(dtype)
-    return {**_TYPES.get(name, {}), "description": _SAID.get(name, f"A value of type {name}.")}
+    return {**_TYPES.get(name, {}), "description": _TYPE_TEXT.get(name, f"A value of type {name}.")}
 
 
 def _predict(served: LoadedModel, serve: Serve) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _json(text: str, schema: str) -> dict[str, Any]:
 
 def _problems(*codes: int) -> dict[str, Any]:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {str(code): {"description": _WHY[code], "content": content} for code in codes}
+    return {str(code): {"description": _STATUS_TEXT[code], "content": content} for code in codes}
 
 
 def _prediction(served: LoadedModel) -> dict[str, Any]:
@@ -208,11 +208,11 @@ def _prediction(served: LoadedModel) -> dict[str, Any]:
     return {"type": "object", "required": required, "properties": properties}
 
 
-_WHY = {
+_STATUS_TEXT = {
     400: "The body is not what its content type says.",
     401: "The API key or token is missing or not valid.",
     404: "There is no event log.",
-    405: "Another method is asked for; Allow names it.",
+    405: "The path has another method; the header Allow names it.",
     413: "The body is too large, or has too many rows.",
     415: "The content type is not known.",
     422: "A row can't be scored; `errors` names row, column and value.",
@@ -221,7 +221,7 @@ _WHY = {
 }
 _WARNING = {
     "type": "object",
-    "description": "A value that the model has no ground to judge, by the policies of its column.",
+    "description": "A value that is missing or outside of the training data, and its policy.",
     "required": ["column", "value", "message", "kind", "policy"],
     "properties": {
         "column": {"type": "string"},

@@ -1,7 +1,7 @@
-"""The human page at `/`: a form with the model's inputs, and what it answers.
+"""The HTML page at `/`: a form with the model's inputs, to try out predictions.
 
-It is the same for each model, and needs no key: what it shows it asks the service for, with the key
-that its reader enters. Nothing of a model thus becomes part of its text.
+The page is the same for each model, and needs no key: its script requests what it shows, with the
+key that the reader enters. So no text of a model becomes part of the HTML.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["headers", "html"]
 
 @cache
 def html() -> bytes:
-    """The page, with nothing fetched from elsewhere."""
+    """The page's HTML, which loads nothing from other hosts."""
     return files("mlops_cli.serving.service").joinpath("templates/page.html").read_bytes()
 
 
 @cache
 def headers() -> tuple[tuple[str, str], ...]:
-    """The page's headers: its own script runs and its own style holds, and no other."""
+    """Security headers: only the page's own script and style are allowed (CSP)."""
     policy = (
         f"default-src 'none'; style-src {_hash('style')}; script-src {_hash('script')}; "
         "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -36,6 +36,6 @@ def headers() -> tuple[tuple[str, str], ...]:
 
 
 def _hash(tag: str) -> str:
-    """An element's content as the policy names it."""
+    """An element's content as a CSP source: its SHA-256."""
     (content,) = re.findall(rb"<%b>(.*?)</%b>" % (tag.encode(), tag.encode()), html(), re.DOTALL)
     return f"'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""Requests that wait for their batch, and what they are answered."""
+"""Requests that wait for their batch, and the responses to them."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RequestOutcome:
-    """What became of a request: its version, and each row's answer in JSON."""
+    """The outcome of a request: the responding version, and each row's answer as JSON."""
 
     served: LoadedModel
     answers: list[str]
 
 
 Reply = Callable[[RequestOutcome | BaseException], None]
-"""Is called once, with what became of a request."""
+"""Callback, called once with the outcome or the error of a request."""
 
 
 @dataclass(slots=True)
 class PendingRequest:
-    """A request that waits for its answer.
+    """A request that waits for its response.
 
     Attributes
     ----------
     reply
-        None once it was called.
+        None after it was called.
     deadline, started
         Seconds of `time.perf_counter`.
     """
@@ -64,14 +64,14 @@ class PendingRequest:
     started: float
 
     def answer(self, outcome: RequestOutcome | BaseException) -> None:
-        """Give it its answer, if it has none yet."""
+        """Respond with an outcome or an error, unless that was done before."""
         if self.reply is not None:
             reply, self.reply = self.reply, None
             reply(outcome)
 
     @property
     def done(self) -> bool:
-        """Whether it has its answer."""
+        """Whether the request was responded to."""
         return self.reply is None
 
 
@@ -84,22 +84,22 @@ class ScoredBatch:
 
 
 def respond(batch: ScoredBatch, error: BaseException | None) -> None:
-    """Answer the requests of a batch whose events are durable, or can't be (the error)."""
-    bad = unkept_ids(error) if isinstance(error, RefusedEvents) else None
+    """Respond to a batch's requests once its events are durable, or failed with ``error``."""
+    refused_ids = unkept_ids(error) if isinstance(error, RefusedEvents) else None
     for request, outcome in batch.requests:
-        if error is None or (bad is not None and not _has(outcome, bad)):
+        if error is None or (refused_ids is not None and not _has_any(outcome, refused_ids)):
             request.answer(outcome)
         else:
-            request.answer(events_unavailable() if bad is None else event_refused())
+            request.answer(events_unavailable() if refused_ids is None else event_refused())
 
 
 def unkept_ids(error: RefusedEvents) -> set[str]:
-    """Ids of the predictions that can't be kept; without a shadow's, whose faults are its own."""
+    """Ids of predictions that the log refused, without the shadow's: those affect no response."""
     return {i for i in error.ids if not i.endswith("-shadow")}
 
 
-def _has(outcome: RequestOutcome, ids: Collection[str]) -> bool:
-    """Whether one of these predictions is among its answers, which begin with the id."""
+def _has_any(outcome: RequestOutcome, ids: Collection[str]) -> bool:
+    """Whether an outcome has one of these predictions; its answers begin with their ids."""
     start = len('{"id":"')
     return any(answer[start : answer.index('"', start)] in ids for answer in outcome.answers)
 
@@ -107,7 +107,7 @@ def _has(outcome: RequestOutcome, ids: Collection[str]) -> bool:
 def resolve(
     future: asyncio.Future[RequestOutcome], outcome: RequestOutcome | BaseException
 ) -> None:
-    """Give a future its outcome, where somebody still waits for it."""
+    """Set a future's outcome or error, unless the future was cancelled."""
     if future.done():
         return
     if isinstance(outcome, RequestOutcome):
@@ -117,48 +117,48 @@ def resolve(
 
 
 def events_unavailable() -> Problem:
-    """The answer where events can't be written."""
+    """503: the event log can't write events."""
     return Problem(503, "the event log can't take the prediction", {"retry-after": "5"})
 
 
 def event_refused() -> Problem:
-    """The answer to a row that the log's database refuses."""
+    """422: the event log's database refuses a value of the row."""
     return Problem(422, "a value of the row can't be kept: the event log's database refuses it")
 
 
 def good_requests(
     batch: Sequence[PendingRequest], errors: Sequence[RowError]
 ) -> list[PendingRequest]:
-    """The requests of which every row is good; the others get the reason."""
-    good, start = [], 0
+    """The requests without errors in their rows; responds to the others with their errors."""
+    valid, start = [], 0
     for request in batch:
         end = start + len(request.rows)
-        wrong = [e for e in errors if e.row is None or start <= e.row < end]
-        if wrong:
-            request.answer(faulty_rows(wrong, start))
+        own_errors = [e for e in errors if e.row is None or start <= e.row < end]
+        if own_errors:
+            request.answer(faulty_rows(own_errors, start))
         else:
-            good.append(request)
+            valid.append(request)
         start = end
-    return good
+    return valid
 
 
 def drop_rows(
     batch: Sequence[PendingRequest], places: Sequence[int], error: BaseException
 ) -> list[PendingRequest]:
-    """The requests that have none of these rows; the others get the error."""
-    left, start, failed = [], 0, set(places)
+    """The requests that have none of these rows; responds to the others with ``error``."""
+    others, start, failed = [], 0, set(places)
     for request in batch:
         end = start + len(request.rows)
         if failed.isdisjoint(range(start, end)):
-            left.append(request)
+            others.append(request)
         else:
             request.answer(error)
         start = end
-    return left
+    return others
 
 
 def faulty_rows(errors: Sequence[RowError], start: int) -> Problem:
-    """The answer to a request with faulty rows, which begins at a row of the batch."""
+    """422: rows have errors; ``start`` is the request's first row in the batch."""
     shown = [
         {
             "row": None if e.row is None else e.row - start,
@@ -174,5 +174,5 @@ def faulty_rows(errors: Sequence[RowError], start: int) -> Problem:
 
 
 def too_late(seconds: float) -> Problem:
-    """The answer to a request that has waited too long."""
+    """504: the request waited too long."""
     return Problem(504, f"the request was not answered in {seconds:g} s", {"retry-after": "1"})

@@ -1,4 +1,4 @@
-"""What becomes of scored rows: answers to who asked, events for the log, figures for metrics."""
+"""Turns scored rows into responses, log events and metrics."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = ["ResponseWriter", "as_json"]
 
 
 class ResponseWriter:
-    """Gives rows their ids, writes their answers, and counts them.
+    """Assigns ids to rows, writes their answers as JSON, and counts them.
 
     Parameters
     ----------
     keeps
-        Whether there is a log that events are made for.
+        Whether there is an event log, which needs events.
     """
 
     def __init__(self, versions: Versions, metrics: Metrics, ids: Ids, *, keeps: bool) -> None:
@@ -40,9 +40,9 @@ class ResponseWriter:
         self._keeps = keeps
 
     def told(self, part: RoutedRows, started: float) -> tuple[list[str], list[Prediction]]:
-        """Answers with ids, and the events of answering and shadow."""
+        """Answers with ids, and the log events of the responding version and the shadow."""
         served, rows, read, scored = part.served, part.rows, part.read, part.scored
-        assert scored is not None  # noqa: S101 - the callers did it
+        assert scored is not None  # noqa: S101 - the callers scored it
         answers = [as_json(answer) for answer in served.answers(scored, read)]
         ids = self._ids.some(len(answers))
         events: list[Prediction] = []
@@ -55,31 +55,33 @@ class ResponseWriter:
             )
             shadow = self._versions.shadow
             if shadow is not None:
-                events += self._shadowed(shadow, ids, rows, at)
+                events += self._shadow_events(shadow, ids, rows, at)
         self._count(served, scored, role)
         for f in read.flagged:
             self._metrics.warnings[f.column, f.kind, f.policy] += int(f.rows.sum())
-        # Written once, for the log and, with its id, for the client.
+        # The JSON is written once: for the log, and with the id for the client.
         mark = "" if part.places is None else served.mark
-        told = [f'{{"id":"{i}",{mark}{answer[1:]}' for i, answer in zip(ids, answers, strict=True)]
-        return told, events
+        responses = [
+            f'{{"id":"{i}",{mark}{answer[1:]}' for i, answer in zip(ids, answers, strict=True)
+        ]
+        return responses, events
 
-    def _shadowed(
+    def _shadow_events(
         self, shadow: LoadedModel, ids: Sequence[str], rows: Rows, at: float
     ) -> list[Prediction]:
-        """What the shadow says; its faults are its own."""
+        """Score rows with the shadow, for its log events; its failures affect no response."""
         started = time.perf_counter()
         try:
             read = shadow.scorer.read(rows)
             scored = shadow.scorer.score(read.frame)
-        except Exception:  # noqa: BLE001 - who asked isn't answered from it
+        except Exception:  # noqa: BLE001 - no response depends on the shadow
             self._metrics.rows[shadow.model.number, "shadow-failed"] += len(rows)
             return []
         spent = (time.perf_counter() - started) * 1e3
-        own = [f"{ids[i]}-shadow" for i in read.index]
+        shadow_ids = [f"{ids[i]}-shadow" for i in read.index]
         self._count(shadow, scored, "shadow")
         return shadow.events(
-            own, [rows[i] for i in read.index], read, scored,
+            shadow_ids, [rows[i] for i in read.index], read, scored,
             [as_json(answer) for answer in shadow.answers(scored, ParsedRows(read.frame, ()))],
             at=at, milliseconds=spent, role="shadow",
         )  # fmt: skip
@@ -105,5 +107,5 @@ class ResponseWriter:
 
 
 def as_json(content: Any) -> str:
-    """Plain values as JSON text."""
+    """Serialise plain values as JSON text."""
     return orjson.dumps(content, default=str).decode()

@@ -1,4 +1,4 @@
-"""Rows by the version that answers them: one for all, or a canary for some."""
+"""Routes rows to the production or canary version."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 __all__ = ["RoutedRows", "response_model", "route", "row_errors"]
 
-_PIECE = 1024
-"""Rows of a large request that are scored and written together: each further piece costs a batch's
-fixed time and a commit, and more rows than that keep others waiting."""
+_CHUNK_ROWS = 1024
+"""Rows of a large request that are scored and logged together: each chunk has a batch's fixed cost
+and a commit, and larger chunks would keep other requests waiting."""
 
 
 @dataclass(slots=True)
 class RoutedRows:
-    """Rows that one version answers.
+    """Rows that one version responds to.
 
     Attributes
     ----------
     places
-        Where they stand among all rows; None where the version answers all.
+        Their positions among all rows; None if the version responds to all.
     table
-        The rows, where they came as one; then only its pieces have them as objects, which take ten
-        times the memory.
+        The rows, if they came as a table. Only its chunks become objects, which take ten times the
+        memory.
     """
 
     served: LoadedModel
@@ -44,7 +44,7 @@ class RoutedRows:
     table: pl.DataFrame | None = None
 
     def place(self, told: list[str], answers: list[str]) -> None:
-        """Put what is told of the rows where they stand."""
+        """Put the answers ``told`` to these rows at their positions among all answers."""
         if self.places is None:
             answers[:] = told
             return
@@ -52,23 +52,25 @@ class RoutedRows:
             answers[place] = answer
 
     def pieces(self) -> Iterator[RoutedRows]:
-        """Pieces to score one after the other; while one is scored, the one before is written."""
+        """Chunks to score in turn; while one is scored, the previous one is written to the log."""
         size = len(self.rows) if self.table is None else self.table.height
-        for start in range(0, size, _PIECE):
+        for start in range(0, size, _CHUNK_ROWS):
             if self.table is None:
-                rows = self.rows[start : start + _PIECE]
+                rows = self.rows[start : start + _CHUNK_ROWS]
             else:
-                rows = self.table[start : start + _PIECE].to_dicts()
+                rows = self.table[start : start + _CHUNK_ROWS].to_dicts()
             yield RoutedRows(self.served, self.places, rows, self.read.part(start, len(rows)))
 
 
 def route(versions: Versions, rows: Rows | pl.DataFrame) -> list[RoutedRows]:
-    """Raw rows by the version that answers them, read by it."""
+    """Group raw rows by the version that responds to them, parsed by that version."""
     parts = []
     for served, places in versions.answering(rows):
         if isinstance(rows, list):
-            some = rows if places is None else [rows[i] for i in places]
-            parts.append(RoutedRows(served, places, some, served.fitting(served.scorer.read(some))))
+            own_rows = rows if places is None else [rows[i] for i in places]
+            parts.append(
+                RoutedRows(served, places, own_rows, served.fitting(served.scorer.read(own_rows)))
+            )
         else:
             frame: pl.DataFrame = rows if places is None else rows[places]  # type: ignore[assignment, call-overload]
             read = served.fitting(served.scorer.read_frame(frame))
@@ -77,7 +79,7 @@ def route(versions: Versions, rows: Rows | pl.DataFrame) -> list[RoutedRows]:
 
 
 def row_errors(parts: Sequence[RoutedRows]) -> list[RowError]:
-    """What is wrong with rows, by where they stand among all."""
+    """Errors of the rows, by their positions among all rows."""
     if len(parts) == 1 and parts[0].places is None:
         return list(parts[0].read.errors)
     errors = [
@@ -89,7 +91,7 @@ def row_errors(parts: Sequence[RoutedRows]) -> list[RowError]:
 
 
 def response_model(parts: Sequence[RoutedRows], rows: range) -> LoadedModel:
-    """In whose name an answer is headed: the version of all of its rows, else the first."""
+    """The version named in a response's head: the one that scored all its rows, else the first."""
     for part in parts[1:]:
         if part.places is not None and set(rows) <= set(part.places):
             return part.served

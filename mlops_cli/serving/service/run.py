@@ -1,4 +1,4 @@
-"""The application with its own server, in this process, until it is told to end."""
+"""Runs the service in the foreground with its own HTTP server, until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["run", "settle_threads"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_LEAVE = 30.0
-"""Seconds in which the process ends, besides those for requests that are at work."""
+_EXIT_SECONDS = 30.0
+"""Seconds in which the process exits, in addition to the time for requests in progress."""
 
 
 def settle_threads() -> None:
-    """Set how libraries use threads in a service; to be called before they are loaded."""
-    # Rows come a few at a time: Polars' threads would wait for each other longer than they work.
+    """Configure the threads of libraries for a service; must be called before they are imported."""
+    # Batches are small: Polars' threads would wait for each other longer than they work.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
 
@@ -38,23 +38,23 @@ def run(
     port: int,
     ready: Callable[[Service], None] = lambda _: None,
 ) -> None:
-    """Serve in the foreground; returns after SIGTERM or SIGINT, when all is answered.
+    """Serve in the foreground; returns after SIGTERM or SIGINT, once all requests are responded to.
 
     Parameters
     ----------
     ready
-        Called when the port is taken and the model loaded, before the first request.
+        Called when the port is bound and the model loaded, before the first request.
 
     Raises
     ------
     Busy
-        If the port is taken.
+        If the port is in use.
     BadParams
         If the packages for serving aren't installed.
     """
     settle_threads()
     try:
-        import httptools  # noqa: F401 - the application would only say so when it starts
+        import httptools  # noqa: F401 - else reported only when the application starts
         import orjson  # noqa: F401
         import uvloop
     except ModuleNotFoundError as error:
@@ -64,7 +64,7 @@ def run(
         ) from None
     from mlops_cli.serving.service.app import create_app
 
-    with _taken(host, port) as listening:
+    with _bind(host, port) as listening:
         service = create_app(settings)
         service.hosts.add(host)
         ready(service)
@@ -85,11 +85,11 @@ async def _serve(service: Service, listening: socket.socket) -> None:
     limits = service.settings.serve.limits
 
     def end() -> None:
-        # The next one ends the process at once, by the system: also where this thread is stuck.
+        # A second signal has its default action: it ends the process even if this thread hangs.
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
-        _end_within(2 * limits.seconds + _LEAVE)
+        _exit_within(2 * limits.seconds + _EXIT_SECONDS)
         service.begin_end()
         ending.set()
 
@@ -106,8 +106,8 @@ async def _serve(service: Service, listening: socket.socket) -> None:
     await service.end()
 
 
-def _end_within(seconds: float) -> None:
-    """End the process after that time, whatever still holds it."""
+def _exit_within(seconds: float) -> None:
+    """Exit after that time, even if threads are still running."""
 
     def end() -> None:
         time.sleep(seconds)
@@ -117,8 +117,8 @@ def _end_within(seconds: float) -> None:
     threading.Thread(target=end, name="end", daemon=True).start()
 
 
-def _taken(host: str, port: int) -> socket.socket:
-    """The address, bound before anything is loaded; nothing is accepted there yet."""
+def _bind(host: str, port: int) -> socket.socket:
+    """A bound socket that doesn't listen yet, to find a port in use before anything is loaded."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the service is told: by `mlops serve`, or by the environment in a container."""
+"""Service settings, from `mlops serve` or from environment variables in a container."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Model", "Secrets", "Settings", "parse_list", "parse_share"]
 
 @dataclass(frozen=True)
 class Model:
-    """A verified bundle's folder, and what the version is called."""
+    """A verified bundle's folder, and the name and number of the version."""
 
     name: str
     number: str
@@ -28,13 +28,13 @@ class Model:
 
     @property
     def label(self) -> str:
-        """Such as flight-delays@v0.2.0."""
+        """Name and number, such as flight-delays@v0.2.0."""
         return f"{self.name}@{self.number}"
 
 
 @dataclass(frozen=True, repr=False)
 class Secrets:
-    """What only the environment knows; never printed."""
+    """Keys and database URLs, read only from the environment and never printed."""
 
     api_keys: tuple[str, ...] = ()
     jwt_key: str | None = None
@@ -64,19 +64,19 @@ class Settings:
     Attributes
     ----------
     root
-        The folder of the project, or of the container: `.mlops` lies in it, and the hook.
+        The folder of the project, or of the container, with `.mlops` and the feature hook.
     shadow
-        A version that scores the same rows, and doesn't answer.
+        A version that scores the same rows, and doesn't respond.
     canary
-        A version, and the share of entities that it answers.
+        A version, and the share of entities that it responds to.
     follow
-        The stage whose version is answered from, as it changes; needs the Git repository.
+        The registry stage whose current version responds; needs the Git repository.
     log
-        Whether predictions and labels are kept.
+        Whether predictions and labels are written to the event log.
     hosts
-        Names by which the service may be called, besides those in ``serve``.
+        Host names of the service, besides those in ``serve``.
     text
-        How the project writes CSV.
+        The project's CSV dialect.
     """
 
     model: Model
@@ -92,7 +92,7 @@ class Settings:
 
     @property
     def layout(self) -> Layout:
-        """The paths of online store and event log."""
+        """The paths of the online store and the event log."""
         from mlops_cli.layout import Layout
 
         return Layout(self.root)
@@ -101,7 +101,7 @@ class Settings:
     def of(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read MLOPS_BUNDLE (a folder), MLOPS_VERSION (name@number), MLOPS_ROOT, MLOPS_SERVE.
 
-        And MLOPS_CSV, with ``separator`` and ``null_values`` of the base source as JSON.
+        Also MLOPS_CSV, with ``separator`` and ``null_values`` of the base source as JSON.
 
         Raises
         ------
@@ -111,8 +111,8 @@ class Settings:
         from pydantic import ValidationError
 
         bundle, label = environment.get("MLOPS_BUNDLE"), environment.get("MLOPS_VERSION", "")
-        name, at, number = label.partition("@")
-        if not bundle or not at:
+        name, separator, number = label.partition("@")
+        if not bundle or not separator:
             raise BadParams(
                 "MLOPS_BUNDLE and MLOPS_VERSION don't say which model to serve",
                 "Set the folder of a bundle, and NAME@VERSION; or use `mlops serve`.",
@@ -121,25 +121,25 @@ class Settings:
             serve = Serve.model_validate_json(environment.get("MLOPS_SERVE", "{}"))
         except ValidationError as error:
             reason = error.errors()[0]
-            place = ".".join(map(str, ("serve", *reason["loc"])))
+            location = ".".join(map(str, ("serve", *reason["loc"])))
             raise BadParams(
-                f"MLOPS_SERVE is wrong at {place}: {reason['msg']}",
+                f"MLOPS_SERVE is wrong at {location}: {reason['msg']}",
                 "It is the section `serve` of params.yaml as JSON.",
             ) from None
         root = Path(environment.get("MLOPS_ROOT", "."))
         model = Model(name, number, Path(bundle))
         hosts = parse_list(environment, "MLOPS_HOSTS")
         secrets = Secrets.of(environment)
-        text = _text(environment.get("MLOPS_CSV", "{}"))
+        text = _text_options(environment.get("MLOPS_CSV", "{}"))
         return cls(model, root.resolve(), serve, secrets, hosts=hosts, text=text)
 
 
 def parse_list(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """What a variable lists, separated by commas."""
+    """The items of a variable, separated by commas."""
     return tuple(part.strip() for part in environment.get(name, "").split(",") if part.strip())
 
 
-def _text(content: str) -> TextOptions:
+def _text_options(content: str) -> TextOptions:
     import json
 
     from pydantic import ValidationError

@@ -1,11 +1,12 @@
-"""The process that reads Arrow and Parquet for the service: `python -m` this module.
+"""Isolated process that parses Arrow and Parquet bodies: `python -m` this module.
 
-Foreign binary formats can end the process that reads them, or unpack to any size. So each body is
-read in a fork of this process, with limits of its own. What ends a fork ends nothing else, and what
-a body made of its fork's memory doesn't reach the next body. Only plain JSON comes back.
+A body in these binary formats can crash its parser, or unpack to any size. So each body is parsed
+in a fork of this process, with resource limits of its own. A crash ends only the fork, and a body
+that corrupts its fork's memory can't affect the next body. Only plain JSON comes back.
 
-A question on stdin is a ``QUESTION`` and the body; an answer on stdout an ``ANSWER`` and lines of
-JSON: ``{"name", "type", "values"}`` of each column, and ``{"status", "detail"}`` at the end.
+A request on stdin is a ``QUESTION`` header and the body. A response on stdout is an ``ANSWER``
+header and lines of JSON: ``{"name", "type", "values"}`` for each column, then ``{"status",
+"detail"}``.
 """
 
 from __future__ import annotations
@@ -31,31 +32,31 @@ if TYPE_CHECKING:
 __all__ = ["ANSWER", "DAYS", "FORMATS", "LONGEST_NAME", "MOMENTS", "QUESTION", "WIDEST", "main"]
 
 QUESTION = struct.Struct("!BIIII")
-"""Format (an index of ``FORMATS``), bytes of the body, most rows, most values, most bytes."""
+"""Format (an index of ``FORMATS``), bytes of the body; limits of rows, values and bytes."""
 ANSWER = struct.Struct("!BI")
-"""Whether the fork came to an end by itself, and bytes of the JSON."""
+"""Whether the fork completed, and bytes of the JSON."""
 FORMATS = (
     "application/vnd.apache.arrow.stream",
     "application/vnd.apache.arrow.file",
     "application/vnd.apache.parquet",
 )
 WIDEST = 10_000
-"""Columns of a table."""
+"""Most columns of a table."""
 LONGEST_NAME = 1_000
-"""Characters of a column's name."""
+"""Most characters of a column's name."""
 DAYS = (-719_162, 2_932_896)
-"""The first day of the year 1 and the last one of 9999, from 1970 on: what Python has, too."""
+"""First day of year 1 and last day of 9999, in days since 1970: the range of Python's dates."""
 MOMENTS = (DAYS[0] * 86_400_000_000, (DAYS[1] + 1) * 86_400_000_000 - 1)
 """The same in microseconds."""
 _CPU_SECONDS = 1
-_SECONDS = 5.0
-"""Until a fork is ended that neither works nor answers."""
-_MEMORY = 160 << 20
-"""Bytes of address space that a fork may take besides what it begins with."""
+_WALL_SECONDS = 5.0
+"""Seconds until a fork is killed that neither responds nor uses CPU time."""
+_FORK_BYTES = 160 << 20
+"""Bytes of address space that a fork may allocate in addition to what it starts with."""
 
 
 class RefusedBody(Exception):
-    """Why a body isn't taken.
+    """The reason why a body is refused.
 
     Parameters
     ----------
@@ -71,75 +72,75 @@ class RefusedBody(Exception):
 
 
 def main() -> int:
-    """Answer questions until stdin ends."""
+    """Process requests until stdin ends."""
     import gc
 
-    # Arrow would load it, if it is there, and needs it for nothing that is done here.
+    # Arrow would load pandas if it is installed, and doesn't need it here.
     sys.modules["pandas"] = None  # type: ignore[assignment]
     import pyarrow.compute
     import pyarrow.ipc
-    import pyarrow.parquet  # noqa: F401 - once here, and not in each fork
+    import pyarrow.parquet  # noqa: F401 - loaded once here, not in each fork
 
     gc.freeze()
-    while len(head := _exactly(0, QUESTION.size)) == QUESTION.size:
+    while len(head := _read_exactly(0, QUESTION.size)) == QUESTION.size:
         form, size, *limits = QUESTION.unpack(head)
-        body = _exactly(0, size)
+        body = _read_exactly(0, size)
         if len(body) < size:
             break
-        whole, content = _in_fork(body, FORMATS[form], *limits)
-        _write(1, ANSWER.pack(whole, len(content)) + content)
+        completed, content = _in_fork(body, FORMATS[form], *limits)
+        _write_all(1, ANSWER.pack(completed, len(content)) + content)
     return 0
 
 
 def _in_fork(body: bytes, form: str, rows: int, values: int, most: int) -> tuple[bool, bytes]:
-    """Whether a fork came to its own end, and what it wrote."""
-    near, far = os.pipe()
+    """Parse a body in a fork; returns whether the fork completed, and its output."""
+    read_end, write_end = os.pipe()
     pid = os.fork()
     if not pid:
         code = 1
         try:
-            for own in (near, 0, 1):
-                os.close(own)
-            _limit()
-            for line in _answer(body, form, rows, values, most):
-                _write(far, line + b"\n")
+            for inherited in (read_end, 0, 1):
+                os.close(inherited)
+            _set_limits()
+            for line in _response_lines(body, form, rows, values, most):
+                _write_all(write_end, line + b"\n")
             code = 0
         finally:
             os._exit(code)
-    os.close(far)
+    os.close(write_end)
     content = bytearray()
-    until = time.monotonic() + _SECONDS
-    while select.select([near], [], [], max(0.0, until - time.monotonic()))[0]:
-        part = os.read(near, 1 << 20)
+    deadline = time.monotonic() + _WALL_SECONDS
+    while select.select([read_end], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        part = os.read(read_end, 1 << 20)
         content += part
         if not part or len(content) > most + 1_000:
             break
-    os.close(near)
-    # Dead or alive: its time is over.
+    os.close(read_end)
+    # Killed in any case, as it may hang.
     os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    whole = status == 0 and len(content) <= most + 1_000
-    return whole, bytes(content) if whole else b""
+    completed = status == 0 and len(content) <= most + 1_000
+    return completed, bytes(content) if completed else b""
 
 
-def _limit() -> None:
-    """Hold this process to its limits: memory, time, files, no core."""
-    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - nothing more is loaded here
+def _set_limits() -> None:
+    """Set resource limits of this process: memory, CPU time, no file writes, no core dump."""
+    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - pathlib isn't needed otherwise
         size = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + _MEMORY,) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (size + _FORK_BYTES,) * 2)
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _answer(body: bytes, form: str, rows: int, values: int, most: int) -> Iterator[bytes]:
-    """A line for each column, and one that says how it ended."""
+def _response_lines(body: bytes, form: str, rows: int, values: int, most: int) -> Iterator[bytes]:
+    """JSON lines of a body: one for each column, and a last one with the status."""
     import pyarrow as pa
 
-    readers = dict(zip(FORMATS, (_stream, _file, _parquet), strict=True))
+    readers = dict(zip(FORMATS, (_read_stream, _read_file, _read_parquet), strict=True))
     status, detail = 200, ""
     try:
-        yield from _lines(readers[form](body, rows, most), values, most)
+        yield from _column_lines(readers[form](body, rows, most), values, most)
     except RefusedBody as error:
         status, detail = error.status, error.detail
     except (MemoryError, pa.ArrowMemoryError):
@@ -154,45 +155,45 @@ def _answer(body: bytes, form: str, rows: int, values: int, most: int) -> Iterat
 # -- reading --------------------------------------------------------------------------------
 
 
-def _stream(body: bytes, rows: int, most: int) -> Any:
+def _read_stream(body: bytes, rows: int, most: int) -> Any:
     import pyarrow as pa
 
     options = pa.ipc.IpcReadOptions(use_threads=False)
     reader = pa.ipc.open_stream(pa.py_buffer(body), options=options)
-    return _table(reader.schema, iter(reader), rows, most)
+    return _read_table(reader.schema, iter(reader), rows, most)
 
 
-def _file(body: bytes, rows: int, most: int) -> Any:
+def _read_file(body: bytes, rows: int, most: int) -> Any:
     import pyarrow as pa
 
     options = pa.ipc.IpcReadOptions(use_threads=False)
     reader = pa.ipc.open_file(pa.py_buffer(body), options=options)
     batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
-    return _table(reader.schema, batches, rows, most)
+    return _read_table(reader.schema, batches, rows, most)
 
 
-def _table(schema: Any, batches: Iterator[Any], rows: int, most: int) -> Any:
+def _read_table(schema: Any, batches: Iterator[Any], rows: int, most: int) -> Any:
     import pyarrow as pa
 
     _check_schema(schema)
-    kept, height, size = [], 0, 0
+    parts, height, size = [], 0, 0
     for batch in batches:
         height += batch.num_rows
         size += batch.get_total_buffer_size()
         _check_size(height, rows, size, most)
-        kept.append(batch)
-    return pa.Table.from_batches(kept, schema)
+        parts.append(batch)
+    return pa.Table.from_batches(parts, schema)
 
 
-def _parquet(body: bytes, rows: int, most: int) -> Any:
+def _read_parquet(body: bytes, rows: int, most: int) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(pa.BufferReader(body), pre_buffer=False)
-    found = file.metadata
-    _check_width(found.num_columns)
-    groups = [found.row_group(i) for i in range(found.num_row_groups)]
-    height = max(found.num_rows, sum(g.num_rows for g in groups))
+    metadata = file.metadata
+    _check_width(metadata.num_columns)
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    height = max(metadata.num_rows, sum(g.num_rows for g in groups))
     _check_size(height, rows, sum(g.total_byte_size for g in groups), most)
     _check_schema(file.schema_arrow)
     return file.read(use_threads=False)
@@ -231,8 +232,8 @@ def _check_schema(schema: Any) -> None:
 # -- writing --------------------------------------------------------------------------------
 
 
-def _lines(table: Any, values: int, most: int) -> Iterator[bytes]:
-    """A table's columns, in a form that needs no more than a look at each value."""
+def _column_lines(table: Any, values: int, most: int) -> Iterator[bytes]:
+    """A table's columns as lines of plain JSON, which are easy to check value by value."""
     import pyarrow as pa
 
     try:
@@ -245,7 +246,7 @@ def _lines(table: Any, values: int, most: int) -> Iterator[bytes]:
     size = 0
     for field, column in zip(table.schema, table.columns, strict=True):
         writer = _writer(field.type)
-        assert writer is not None  # noqa: S101 - looked at before anything was read
+        assert writer is not None  # noqa: S101 - the schema was checked before
         kind, plain = writer(field.name, column)
         line = orjson.dumps({"name": field.name, "type": kind, "values": plain})
         size += len(line)
@@ -254,7 +255,7 @@ def _lines(table: Any, values: int, most: int) -> Iterator[bytes]:
 
 
 def _writer(dtype: Any) -> _Writer | None:
-    """What writes values of a type; None for types that aren't taken, such as nested ones."""
+    """The writer for values of a type; None for unsupported types, such as nested ones."""
     import pyarrow.types as kinds
 
     if kinds.is_dictionary(dtype):
@@ -270,7 +271,7 @@ def _writer(dtype: Any) -> _Writer | None:
         ((kinds.is_boolean,), lambda _, c: ("boolean", c.to_pylist())),
         ((kinds.is_timestamp,), _moments),
         ((kinds.is_date,), _dates),
-        ((kinds.is_time, kinds.is_duration), _spans),
+        ((kinds.is_time, kinds.is_duration), _times),
         ((kinds.is_decimal,), lambda _, c: ("text", [v if v is None else f"{v:f}"
                                                      for v in c.to_pylist()])),
         (bytes_, lambda _, c: ("binary", [v if v is None else b64encode(v).decode()
@@ -284,13 +285,13 @@ def _dictionary_writer(dtype: Any) -> _Writer | None:
     import pyarrow.types as kinds
 
     inner = None if kinds.is_dictionary(dtype) else _writer(dtype)
-    if inner is None or kinds.is_string_view(dtype):  # what Arrow can't look up by itself
+    if inner is None or kinds.is_string_view(dtype):  # Arrow can't cast a dictionary of these
         return None if inner is None else lambda _, c: ("text", c.to_pylist())
     return lambda name, c: inner(name, c.cast(dtype))
 
 
 def _floats(_name: str, column: Any) -> tuple[str, list[Any]]:
-    """Numbers; as text where JSON has no form for them."""
+    """Numbers; NaN and infinities as text, as JSON doesn't have them."""
     import pyarrow as pa
 
     numbers = column.cast(pa.float64()).to_pylist()
@@ -304,7 +305,7 @@ def _moments(name: str, column: Any) -> tuple[str, list[Any]]:
     try:
         exact = column.cast(pa.timestamp("us", zone), safe=unit != "ns").cast(pa.int64())
     except pa.ArrowInvalid:
-        raise _beyond(name) from None
+        raise _out_of_range(name) from None
     _check_range(name, exact, MOMENTS)
     return "clock" if zone is None else "moment", exact.to_pylist()
 
@@ -317,8 +318,8 @@ def _dates(name: str, column: Any) -> tuple[str, list[Any]]:
     return "date", days.to_pylist()
 
 
-def _spans(name: str, column: Any) -> tuple[str, list[Any]]:
-    """Times of the day and durations, as Python writes them."""
+def _times(name: str, column: Any) -> tuple[str, list[Any]]:
+    """Times of the day and durations, as text in Python's format."""
     import pyarrow as pa
 
     is_time = pa.types.is_time(column.type)
@@ -328,26 +329,26 @@ def _spans(name: str, column: Any) -> tuple[str, list[Any]]:
             _check_range(name, exact.cast(pa.int64()), (0, 86_399_999_999))
         return "text", [None if v is None else str(v) for v in exact.to_pylist()]
     except (pa.ArrowInvalid, OverflowError):
-        raise _beyond(name) from None
+        raise _out_of_range(name) from None
 
 
 def _check_range(name: str, numbers: Any, limits: tuple[int, int]) -> None:
     import pyarrow.compute as pc
 
-    found = pc.min_max(numbers).as_py()
-    if found["min"] is not None and not limits[0] <= found["min"] <= found["max"] <= limits[1]:
-        raise _beyond(name)
+    bounds = pc.min_max(numbers).as_py()
+    if bounds["min"] is not None and not limits[0] <= bounds["min"] <= bounds["max"] <= limits[1]:
+        raise _out_of_range(name)
 
 
-def _beyond(name: str) -> RefusedBody:
+def _out_of_range(name: str) -> RefusedBody:
     return RefusedBody(422, f"a moment in column {name!r} lies outside of the years 1 to 9999")
 
 
 # -- pipes ----------------------------------------------------------------------------------
 
 
-def _exactly(file: int, size: int) -> bytes:
-    """So many bytes; fewer at the end."""
+def _read_exactly(file: int, size: int) -> bytes:
+    """Read ``size`` bytes; fewer at the end of the file."""
     parts, left = [], size
     while left and (part := os.read(file, min(left, 1 << 20))):
         parts.append(part)
@@ -355,7 +356,7 @@ def _exactly(file: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _write(file: int, content: bytes) -> None:
+def _write_all(file: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(file, view) :]

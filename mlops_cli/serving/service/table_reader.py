@@ -1,4 +1,4 @@
-"""Arrow and Parquet as tables, by way of a process that may die of them (`table_process`)."""
+"""Reads Arrow and Parquet bodies as tables, in a process that may crash (`table_process`)."""
 
 from __future__ import annotations
 
@@ -20,61 +20,61 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "TableReader", "table_of"]
 
-_SECONDS = 10.0
-"""Until the process itself is replaced; it ends what takes long by itself before that."""
-_WAITING = 32
-"""Bodies that may wait for it."""
+_TIMEOUT = 10.0
+"""Seconds until the process itself is replaced; before that, it ends a fork that takes too long."""
+_MAX_WAITING = 32
+"""Bodies that may wait for the process."""
 _REFUSALS = {400, 413, 422}
 
 
 class TableReader:
-    """The process, started with the first body and anew when it is gone.
+    """Client of the process, which is started on demand and again after it ended.
 
     Parameters
     ----------
     rows, values, size
-        The most of a table: rows, values, and bytes of its plain form.
+        Limits of a table: rows, values, and bytes of its plain form.
     """
 
     def __init__(self, rows: int, values: int, size: int) -> None:
         self._limits = rows, values, size
         self._process: asyncio.subprocess.Process | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._waiting = 0
 
     @property
     def pid(self) -> int | None:
-        """Of the process, if it runs."""
+        """The id of the process, if it was started."""
         return None if self._process is None else self._process.pid
 
     async def read(self, body: bytes, form: str) -> bytes:
-        """The table's plain form, for ``table_of``.
+        """Parse a body to the table's plain form, for ``table_of``.
 
         Raises
         ------
         Problem
-            400, 413 or 422 if the body isn't what its type says, or is too much; 503 if too many
-            wait.
+            400, 413 or 422 if the body doesn't match its content type or is too large; 503 if too
+            many bodies wait.
         """
-        if self._waiting >= _WAITING:
+        if self._waiting >= _MAX_WAITING:
             raise Problem(503, "too many tables are waiting to be read", {"retry-after": "1"})
         self._waiting += 1
         try:
-            async with self._turn:
-                # What ended between two bodies ended of neither.
-                whole, content = await self._ask(body, form) or await self._ask(body, form) or (
+            async with self._lock:
+                # Tried twice: a process that ended between two bodies is no fault of either.
+                ok, content = await self._send(body, form) or await self._send(body, form) or (
                     False, b""
                 )  # fmt: skip
         finally:
             self._waiting -= 1
-        if not whole:
+        if not ok:
             raise Problem(400, f"the body is not {form}: its reader ended, or took too long")
         return content
 
     async def start(self) -> None:
-        """Have the process ready before it is needed."""
-        async with self._turn:
-            await self._running()
+        """Start the process before it is needed."""
+        async with self._lock:
+            await self._ensure_running()
 
     async def close(self) -> None:
         """End the process."""
@@ -84,11 +84,11 @@ class TableReader:
                 process.kill()
             await process.wait()
 
-    async def _ask(self, body: bytes, form: str) -> tuple[bool, bytes] | None:
-        """What the process answers; None where it was gone."""
-        process = await self._running()
+    async def _send(self, body: bytes, form: str) -> tuple[bool, bytes] | None:
+        """Send a body to the process; its response, or None if the process was gone."""
+        process = await self._ensure_running()
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(_TIMEOUT):
                 return await self._exchange(process, body, form)
         except (TimeoutError, ValueError):
             await self.close()
@@ -97,7 +97,7 @@ class TableReader:
             await self.close()
             return None
         except BaseException:
-            # Who asked is gone: what comes would be taken for the next one's.
+            # The client is gone: its response would be read as that to the next body.
             await asyncio.shield(self.close())
             raise
 
@@ -109,17 +109,17 @@ class TableReader:
         process.stdin.write(QUESTION.pack(FORMATS.index(form), len(body), *self._limits))
         process.stdin.write(body)
         await process.stdin.drain()
-        whole, size = ANSWER.unpack(await process.stdout.readexactly(ANSWER.size))
+        completed, size = ANSWER.unpack(await process.stdout.readexactly(ANSWER.size))
         if size > self._limits[2] + 1_000:
             raise ValueError(size)
-        return bool(whole), await process.stdout.readexactly(size)
+        return bool(completed), await process.stdout.readexactly(size)
 
-    async def _running(self) -> asyncio.subprocess.Process:
+    async def _ensure_running(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-s", "-P", "-m", "mlops_cli.serving.service.table_process",
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                # Its readers' last words may hold a payload's values.
+                # The parsers' error messages may contain values of a payload.
                 stderr=asyncio.subprocess.DEVNULL,
                 start_new_session=True, cwd="/", env=_environment(),
             )  # fmt: skip
@@ -127,12 +127,12 @@ class TableReader:
 
 
 def table_of(content: bytes, rows: int, values: int) -> pl.DataFrame:
-    """A table of its plain form, which is believed in nothing.
+    """Build a table from its plain form, which is untrusted input.
 
     Raises
     ------
     Problem
-        As the process refused the body; 400 where its answer is none.
+        With the status of the process if it refused the body; 400 for an invalid response.
     """
     import polars as pl
 
@@ -143,9 +143,9 @@ def table_of(content: bytes, rows: int, values: int) -> pl.DataFrame:
         end = orjson.loads(last)
         if end["status"] in _REFUSALS:
             raise Problem(int(end["status"]), str(end["detail"])[:1_000])
-        if end["status"] == 200:  # noqa: PLR2004 - all is well
+        if end["status"] == 200:  # noqa: PLR2004 - OK
             return table_of(list(_columns(lines, rows, values)))
-    # Whatever it wrote: it had read a stranger's body.
+    # The process parsed an untrusted body, so its output may be anything.
     except (ArithmeticError, LookupError, TypeError, ValueError, pl.exceptions.PolarsError):
         pass
     raise Problem(400, "the body can't be read as a table")
@@ -155,13 +155,13 @@ def _columns(lines: list[bytes], rows: int, values: int) -> Iterator[pl.Series]:
     height: int | None = None
     for line in lines:
         column = orjson.loads(line)
-        its = column["values"]
-        height = len(its) if height is None else height
-        if not isinstance(its, list) or len(its) != height:
+        cells = column["values"]
+        height = len(cells) if height is None else height
+        if not isinstance(cells, list) or len(cells) != height:
             raise ValueError(height)
         if height > rows or height * len(lines) > values:
             raise ValueError(height)
-        yield _column(str(column["name"]), column["type"], its)
+        yield _column(str(column["name"]), column["type"], cells)
 
 
 def _column(name: str, kind: str, values: list[Any]) -> pl.Series:
@@ -186,17 +186,17 @@ def _column(name: str, kind: str, values: list[Any]) -> pl.Series:
         "moment": (pl.Int64(), pl.Datetime("us", "UTC")),
         "clock": (pl.Int64(), pl.Datetime("us")),
     }[kind]
-    made = pl.Series(name, values, dtype=stored, strict=True)
-    return made if stored == final else made.cast(final)
+    column = pl.Series(name, values, dtype=stored, strict=True)
+    return column if stored == final else column.cast(final)
 
 
 def _environment() -> dict[str, str]:
-    """What the process needs to find its modules, and nothing that is secret."""
+    """Environment of the process: what it needs to find its modules, and no secrets."""
     return {
         "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
         "LANG": "C.UTF-8",
         "ARROW_DEFAULT_MEMORY_POOL": "system",
-        # A thread's own arena would take up a fork's limit.
+        # A malloc arena for each thread would use up a fork's memory limit.
         "MALLOC_ARENA_MAX": "1",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

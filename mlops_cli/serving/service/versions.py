@@ -1,4 +1,4 @@
-"""Which versions are loaded, who answers what, and the change from one to the next."""
+"""Loaded versions: which one responds to which rows, and the switch to a new version."""
 
 from __future__ import annotations
 
@@ -22,67 +22,71 @@ if TYPE_CHECKING:
 
 __all__ = ["Follower", "Versions"]
 
-_PARTS = 10_000
-_LOOK = 1.0
-"""Seconds between two looks at the registry."""
+_BUCKETS = 10_000
+"""Hash buckets of entities: the canary's share is rounded to a multiple of 1/10,000."""
+_POLL_SECONDS = 1.0
+"""Seconds between two checks of the registry."""
 
 
 class Versions:
-    """The version that answers, and beside it a canary and a shadow.
+    """The version that responds, with a canary and a shadow if there are any.
 
-    They are replaced as a whole by one assignment, so a batch sees either the old or the new one.
+    A version is replaced by one assignment, so a batch sees either the old or the new one.
     """
 
     def __init__(self, settings: Settings, store: OnlineStore | None) -> None:
         self._settings = settings
         self._lookups = None if store is None else Lookups(store)
         self.main = self.load(settings.model)
-        # Only here: a rollback must not fail because the version before had other columns.
+        # Only at startup: a rollback must not fail because an older version had other columns.
         known_columns(settings.serve.columns, self.main.scorer.inputs)
         self.shadow = None if settings.shadow is None else self.load(settings.shadow)
         self.canary: LoadedModel | None = None
-        self._share = 0
+        self._canary_buckets = 0
         if settings.canary is not None:
             model, share = settings.canary
-            self.canary, self._share = self.load(model), round(share * _PARTS)
+            self.canary, self._canary_buckets = self.load(model), round(share * _BUCKETS)
 
     def load(self, model: Model) -> LoadedModel:
-        """Load a version beside those that answer."""
+        """Load a version in addition to those in use."""
         settings = self._settings
         return LoadedModel.open(model, settings.root, self._lookups, settings.serve)
 
     @property
     def all(self) -> list[LoadedModel]:
-        """Every loaded version, the answering one first."""
+        """Every loaded version, the main one first."""
         return [s for s in (self.main, self.canary, self.shadow) if s is not None]
 
     def role(self, served: LoadedModel) -> str:
-        """As what a version answers: answered or canary."""
+        """A version's role in the event log: answered or canary."""
         return "canary" if served is self.canary else "answered"
 
     def answering(self, rows: Rows | pl.DataFrame) -> list[tuple[LoadedModel, list[int] | None]]:
-        """Each version that answers some of the rows, and which; None for all of them."""
+        """Each version that responds to some rows, and their positions (None: all rows)."""
         main, canary = self.main, self.canary
         if canary is None:
             return [(main, None)]
-        # By a stable hash of the entity: the same one always gets the same version.
-        its = [zlib.crc32(name.encode()) % _PARTS < self._share for name in main.names(rows)]
-        parts = [(main, [i for i, one in enumerate(its) if not one]),
-                 (canary, [i for i, one in enumerate(its) if one])]  # fmt: skip
+        # By a stable hash of the entity, so that an entity always gets the same version.
+        in_canary = [
+            zlib.crc32(name.encode()) % _BUCKETS < self._canary_buckets for name in main.names(rows)
+        ]
+        parts = [(main, [i for i, is_canary in enumerate(in_canary) if not is_canary]),
+                 (canary, [i for i, is_canary in enumerate(in_canary) if is_canary])]  # fmt: skip
         return [(served, places) for served, places in parts if places]
 
 
 class Follower:
-    """Watches a stage in the Git repository from a thread, and hands over what enters it.
+    """Watches a registry stage from a thread, and loads each version that enters it.
 
     Parameters
     ----------
     current
-        Gives the model in the stage now; it fetches the bundle and fills the online store.
+        Returns the model now in the stage, if it isn't the one with this label; fetches its bundle
+        and fills the online store.
     switch
-        Called with the loaded version, in this thread.
+        Called with the loaded version, in this thread, to respond with it from then on.
     told
-        Called with a sentence where something went wrong; what answers stays.
+        Called with a message when an update fails; the version in use stays.
     """
 
     def __init__(
@@ -95,23 +99,23 @@ class Follower:
         self._current = current
         self._load = load
         self._switch = switch
-        self._told = told
+        self._notify = told
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="follow", daemon=True)
         self.problem: str | None = None
 
     def start(self, label: str) -> None:
-        """Begin to watch, from the version that is served now."""
+        """Start watching; ``label`` is the version that is served now."""
         self._label = label
         self._thread.start()
 
     def stop(self) -> None:
-        """End the watch."""
+        """Stop watching."""
         self._ended.set()
         self._thread.join(timeout=5)
 
     def _watch(self) -> None:
-        while not self._ended.wait(_LOOK):
+        while not self._ended.wait(_POLL_SECONDS):
             try:
                 model = self._current(self._label)
                 if model is not None and model.label != self._label:
@@ -119,11 +123,11 @@ class Follower:
                     self._label = model.label
                 self.problem = None
             except MlopsError as error:
-                self._say(error.message)
-            except Exception as error:  # noqa: BLE001 - the watch goes on, whatever happens
-                self._say(f"{type(error).__name__}: {error}")
+                self._report(error.message)
+            except Exception as error:  # noqa: BLE001 - one failure must not end the watch
+                self._report(f"{type(error).__name__}: {error}")
 
-    def _say(self, problem: str) -> None:
+    def _report(self, problem: str) -> None:
         if problem != self.problem:
             self.problem = problem
-            self._told(problem)
+            self._notify(problem)

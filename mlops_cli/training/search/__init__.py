@@ -1,1 +1,1 @@
-"""Trials of settings: search space, sampler, history, and how processes share one search."""
+"""Hyperparameter search: search space, sampler, trials, journal and worker processes."""

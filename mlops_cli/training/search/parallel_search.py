@@ -1,8 +1,8 @@
-"""One search by several processes, which claim trials in a study that all of them see.
+"""Parallel search by several processes, which claim trials in a shared study.
 
-A trial counts from the moment it is claimed, so that together they make exactly as many as one
-would alone. Who dies leaves a claim behind; it is given up once its owner is known to be gone, and
-another trial takes its place: none is lost, and none counted twice.
+A trial counts from the moment it is claimed, so that all processes together run exactly as many
+trials as one process would. If a process dies, its claim is given up and another trial takes its
+place. So no trial is lost, and none is counted twice.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedSearch", "finished_trials", "is_finished", "search_together"]
 
-_LOOK = 0.1
-"""Seconds between looks at what others do, when there is nothing left to claim."""
+_POLL_SECONDS = 0.1
+"""Interval at which other processes' trials are checked when there is nothing left to claim."""
 
 
 class SharedSearch(Protocol):
-    """A study that several processes see.
+    """A study that several processes share.
 
     Attributes
     ----------
     study
-        With the first candidates waiting in it.
+        The study, with the first candidates enqueued.
     worker
-        A number that no other process has.
+        Unique number of this process.
     """
 
     @property
@@ -53,13 +53,13 @@ class SharedSearch(Protocol):
     def worker(self) -> int: ...  # noqa: D102
 
     def claimed(self, trial: optuna.Trial) -> AbstractContextManager[None]:
-        """Let the others know, within the block, that the trial is being worked on."""
+        """Show the other processes, within the block, that the trial is running."""
 
     def give_up(self) -> None:
-        """End the claims of those who are gone; such a trial has failed without a reason."""
+        """Mark the trials of dead processes as failed, without a reason."""
 
     def keep(self, number: int, family: str, result: Result) -> None:
-        """Keep what a trial made, for the processes of this machine."""
+        """Store a trial's artifacts for the processes of this machine."""
 
 
 def search_together(what: Search, shared: SharedSearch) -> list[Trial]:
@@ -68,7 +68,7 @@ def search_together(what: Search, shared: SharedSearch) -> list[Trial]:
     Returns
     -------
     list of Trial
-        Of all processes, in order of their numbers, which may have gaps.
+        The trials of all processes, in the order of their numbers, which may have gaps.
     """
     import optuna
 
@@ -85,14 +85,14 @@ def search_together(what: Search, shared: SharedSearch) -> list[Trial]:
 
 @dataclass
 class _Peer:
-    """One process's part in a search.
+    """The part of one process in a shared search.
 
     Attributes
     ----------
     trials
-        The finished ones of all processes.
+        The finished trials of all processes.
     family
-        What the next trial shall be of, after one that was too dear; None: any.
+        Family of the next trial, after a proposal that was too expensive; None: any family.
     """
 
     what: Search
@@ -102,32 +102,32 @@ class _Peer:
     family: str | None = None
 
     def run(self) -> None:
-        """Take trial after trial, until the search is over or no family is affordable."""
+        """Run trial after trial, until the search is over or no family is affordable."""
         study, affordable = self.shared.study, True
         while affordable:
             self.shared.give_up()
-            found = study.get_trials(deepcopy=False)
-            self.trials = finished_trials(found)
+            frozen = study.get_trials(deepcopy=False)
+            self.trials = finished_trials(frozen)
             if self.what.over(self.trials, self.clock):
                 return
-            if _all_claimed(found, self.what.limits, len(found)):
-                time.sleep(_LOOK)
+            if _all_claimed(frozen, self.what.limits, len(frozen)):
+                time.sleep(_POLL_SECONDS)
             else:
-                affordable = self._take_trial(len(found))
+                affordable = self._take_trial(len(frozen))
 
     def _take_trial(self, number: int) -> bool:
-        """Evaluate a trial, or let it go where it isn't ours; whether there is another to take."""
+        """Evaluate a trial, or release it; return whether to take another trial."""
         what, study = self.what, self.shared.study
-        # Two that ask at once see the same trials, and shall not propose the same.
+        # Processes that ask at the same time see the same trials, but must not propose the same.
         study.sampler = sampler(what.seed + self.shared.worker, number, self.family)
         trial = study.ask()
         with self.shared.claimed(trial):
             candidate = suggest(trial, what.spaces)
             if _all_claimed(study.get_trials(deepcopy=False), what.limits, trial.number):
-                _let_go(study, trial)
+                _release(study, trial)
                 return True
             if what.too_dear(candidate.family, self.trials, self.clock):
-                _let_go(study, trial)
+                _release(study, trial)
                 self.family = what.affordable(self.trials, self.clock)
                 return self.family is not None
             self.family = None
@@ -140,27 +140,27 @@ class _Peer:
 
 
 def finished_trials(found: Sequence[optuna.trial.FrozenTrial]) -> list[Trial]:
-    """The finished trials; those that were given up or let go have no reason, and don't count."""
+    """The finished trials, without those that were given up or released."""
     return [plain_trial(t) for t in found if is_finished(t)]
 
 
 def is_finished(trial: optuna.trial.FrozenTrial) -> bool:
-    """Whether a trial is finished, and wasn't given up or let go."""
-    done = trial.state.name in ("COMPLETE", "PRUNED")
-    return done or (trial.state.name == "FAIL" and "reason" in trial.user_attrs)
+    """Whether a trial is finished, and wasn't given up or released (failed without a reason)."""
+    succeeded = trial.state.name in ("COMPLETE", "PRUNED")
+    return succeeded or (trial.state.name == "FAIL" and "reason" in trial.user_attrs)
 
 
-def _all_claimed(found: Sequence[optuna.trial.FrozenTrial], limits: Limits, before: int) -> bool:
-    """Whether the trials before a number are as many as there shall be."""
+def _all_claimed(frozen: Sequence[optuna.trial.FrozenTrial], limits: Limits, before: int) -> bool:
+    """Whether the trials before a number reach the limit of trials."""
     if limits.trials is None:
         return False
-    taken = [
-        t for t in found if t.number < before and (is_finished(t) or t.state.name == "RUNNING")
+    claims = [
+        t for t in frozen if t.number < before and (is_finished(t) or t.state.name == "RUNNING")
     ]
-    return len(taken) >= limits.trials
+    return len(claims) >= limits.trials
 
 
-def _let_go(study: optuna.Study, trial: optuna.Trial) -> None:
+def _release(study: optuna.Study, trial: optuna.Trial) -> None:
     from optuna.trial import TrialState
 
     study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)

@@ -1,8 +1,8 @@
-"""The search over model families and their settings: deterministic, prunes, survives a kill.
+"""Search over model families and settings: deterministic, with pruning, resumable after a kill.
 
-A finished trial is one line of a journal; a trial that was under way leaves no trace in it. The
-sampler is seeded anew for each trial from the search's seed and the number of trials before it,
-so a search that goes on after a kill makes the same trials as one that was never disturbed.
+Only finished trials are in the journal. The sampler of each trial is seeded from the search's seed
+and the number of earlier trials, so a resumed search tries the same settings as one that wasn't
+interrupted.
 """
 
 from __future__ import annotations
@@ -50,50 +50,50 @@ __all__ = [
     "tell_study",
 ]
 
-_TRIALS_TO_COMPARE = 5
+_MIN_TRIALS_TO_PRUNE = 5
 _STEPS_BEFORE_PRUNING = 2
-_GRACE = 1.2
+_OVERTIME_FACTOR = 1.2
 
 
 class History(Protocol):
-    """Where finished trials are kept."""
+    """Storage of finished trials."""
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        """Those of an earlier, unfinished search, in order."""
+        """Trials of an earlier, unfinished search, in order."""
 
     def add(self, trial: optuna.trial.FrozenTrial) -> None:
-        """Keep one more, for good."""
+        """Store one more trial durably."""
 
     def keep(self, number: int, family: str, result: Result) -> None:
-        """Keep what a trial made; it is there before the trial is."""
+        """Store a trial's artifacts; it is called before ``add``."""
 
 
 Report = Callable[[int, float], None]
-"""Called back with (step from 1, score so far); may raise Pruned."""
+"""Callback with (step, counted from 1; score so far); may raise Pruned."""
 Objective = Callable[[Candidate, Report, float], Result]
-"""Evaluate a candidate in about so many seconds."""
+"""Evaluates a candidate, with a report callback and a time limit in seconds."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched, how it is judged, and when it ends.
+    """Search space, objective and limits of a search.
 
     Parameters
     ----------
     spaces
-        Family -> its settings.
+        Family -> its search space.
     objective
-        What is optimised.
+        The function that is optimised.
     limits
-        When it ends.
+        Limits at which the search ends.
     maximise
         Whether a larger score is better.
     seed
-        Of the sampler.
+        Seed of the sampler.
     pruning
-        Whether a trial ends early that is worse than the median of the others at its step.
+        Whether a trial is pruned that is worse than the other trials' median at the same step.
     progress
-        Told which trial runs, and how the search stands.
+        Receives the running trial and the leaderboard.
     """
 
     spaces: Mapping[str, Space]
@@ -105,58 +105,58 @@ class Search:
     progress: Progress
 
     def over(self, trials: list[Trial], clock: Clock) -> bool:
-        """Whether no further trial is wanted after these."""
+        """Whether the search is over after these trials."""
         return is_over(trials, self.limits, clock, maximise=self.maximise)
 
     def tell_of(self, candidate: Candidate, trials: Sequence[Trial], clock: Clock) -> None:
-        """Say which trial begins, and how the search stands."""
-        words = trial_message(candidate, trials, maximise=self.maximise)
-        self.progress.update(words, len(trials), self.limits.trials)
+        """Report the trial that starts, and the leaderboard."""
+        message = trial_message(candidate, trials, maximise=self.maximise)
+        self.progress.update(message, len(trials), self.limits.trials)
         self.progress.board(leaderboard(trials, clock, maximise=self.maximise))
 
     def work(
         self, trial: optuna.Trial, candidate: Candidate, trials: Sequence[Trial], clock: Clock
     ) -> Result | None:
-        """Evaluate what a trial tries; None: it was pruned."""
-        late, time_for_it = any_complete(trials), self.time_for(candidate.family, trials, clock)
-        return _work(trial, candidate, self.objective, time_for_it, late=late)
+        """Evaluate a trial's candidate; None if it was pruned."""
+        late, seconds = any_complete(trials), self.time_for(candidate.family, trials, clock)
+        return _evaluate(trial, candidate, self.objective, seconds, late=late)
 
     def time_for(self, family: str, trials: Sequence[Trial], clock: Clock) -> float:
         """Seconds that a trial may take."""
         return time_share(family, trials, clock.left(trials), maximise=self.maximise)
 
     def too_dear(self, family: str, trials: Sequence[Trial], clock: Clock) -> bool:
-        """Whether a trial is expected to take longer than it may; the first never is."""
+        """Whether a trial would probably exceed its time limit; False until one is complete."""
         needed = expected_seconds(family, trials)
         return any_complete(trials) and needed > self.time_for(family, trials, clock)
 
     def affordable(self, trials: Sequence[Trial], clock: Clock) -> str | None:
-        """The family with the best trial of those that aren't too dear; None: all are."""
+        """The family with the best trial among those with enough time; None if there is none."""
         order = dict.fromkeys(t.family for t in ranked(trials, maximise=self.maximise))
         return next((f for f in order if not self.too_dear(f, trials, clock)), None)
 
 
 def search(what: Search, firsts: Sequence[Candidate], history: History) -> list[Trial]:
-    """Try the first candidates, then what a tree-structured Parzen estimator proposes.
+    """Try the first candidates, then proposals of a tree-structured Parzen estimator (TPE).
 
     Parameters
     ----------
     what
         The search.
     firsts
-        What is tried first, in this order.
+        Candidates to try first, in this order.
     history
-        Where finished trials are kept; if it holds some, the search goes on after them.
+        Storage of finished trials; the search resumes after those that it contains.
 
     Returns
     -------
     list of Trial
-        In order, failed ones too.
+        All trials in order, including failed ones.
 
     Raises
     ------
     MlopsError
-        If every trial failed, with the first one's reason.
+        If every trial failed, with the first trial's reason.
     """
     import optuna
 
@@ -174,31 +174,32 @@ def search(what: Search, firsts: Sequence[Candidate], history: History) -> list[
         tried = [t.params for t in study.trials]
         pending = [c for c in firsts if as_params(c) not in tried]
         while not what.over(trials, clock):
-            asked = _ask(study, what, pending, trials, clock)
-            if asked is None:
+            proposal = _next_trial(study, what, pending, trials, clock)
+            if proposal is None:
                 break
-            trial, candidate = asked
+            trial, candidate = proposal
             what.tell_of(candidate, trials, clock)
             result = what.work(trial, candidate, trials, clock)
             if result is not None:
                 history.keep(len(trials), candidate.family, result)
-            told = tell_study(study, trial, result)
-            history.add(told)
-            # The study also counts proposals that were too dear.
-            trials.append(replace(plain_trial(told), number=len(trials)))
+            ended = tell_study(study, trial, result)
+            history.add(ended)
+            # The study also counts proposals that were too expensive.
+            trials.append(replace(plain_trial(ended), number=len(trials)))
     refuse_failures(trials)
     return trials
 
 
-def _work(
+def _evaluate(
     trial: optuna.Trial, candidate: Candidate, objective: Objective, seconds: float, *, late: bool
 ) -> Result | None:
-    """Evaluate what a trial tries, and note on it why there is no score; None: it was pruned.
+    """Evaluate a trial's candidate; None if it was pruned.
 
-    ``late`` says whether a trial that takes longer is given up.
+    If there is no score, the reason is stored as an attribute of the trial. ``late`` says whether
+    a trial that takes too long is pruned.
     """
-    # Boosting ends in time by itself, and what it has got by then counts.
-    ends = time.monotonic() + _GRACE * seconds
+    # Boosting ends at its time limit by itself, with a score; this later end is for other fits.
+    ends = time.monotonic() + _OVERTIME_FACTOR * seconds
 
     def report(step: int, score: float) -> None:
         trial.report(score, step)
@@ -211,7 +212,7 @@ def _work(
         return None
     except MlopsError:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever a learner can't do, others may
+    except Exception as error:  # noqa: BLE001  # other candidates may work
         reason = " ".join([f"{type(error).__name__}:", *str(error).strip().splitlines()[:1]])
     else:
         if math.isfinite(result.score):
@@ -223,60 +224,64 @@ def _work(
 
 
 def pruner(*, pruning: bool) -> optuna.pruners.BasePruner:
-    """What ends poor trials early."""
+    """The pruner, which ends poor trials early."""
     import optuna
 
     if not pruning:
         return optuna.pruners.NopPruner()
     return optuna.pruners.MedianPruner(
-        n_startup_trials=_TRIALS_TO_COMPARE,
+        n_startup_trials=_MIN_TRIALS_TO_PRUNE,
         n_warmup_steps=_STEPS_BEFORE_PRUNING,
         n_min_trials=3,
     )
 
 
 def sampler(seed: int, number: int, family: str | None = None) -> optuna.samplers.BaseSampler:
-    """What proposes the trial of a number: the same one, whatever was asked of others before.
+    """The sampler of one trial, seeded by the trial's number.
 
     Parameters
     ----------
+    seed
+        Seed of the search.
+    number
+        Number of the trial.
     family
-        Whose settings; None: the sampler chooses the family too.
+        Family whose settings are sampled; None: the sampler chooses the family, too.
     """
     import numpy as np
     import optuna
 
-    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    free = optuna.samplers.TPESampler(
-        n_startup_trials=RANDOM_TRIALS, multivariate=True, group=True, seed=own
+    trial_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    tpe = optuna.samplers.TPESampler(
+        n_startup_trials=RANDOM_TRIALS, multivariate=True, group=True, seed=trial_seed
     )
-    return free if family is None else optuna.samplers.PartialFixedSampler({"family": family}, free)
+    return tpe if family is None else optuna.samplers.PartialFixedSampler({"family": family}, tpe)
 
 
-def _ask(
+def _next_trial(
     study: optuna.Study,
     what: Search,
     pending: list[Candidate],
     trials: Sequence[Trial],
     clock: Clock,
 ) -> tuple[optuna.Trial, Candidate] | None:
-    """The next trial; None if whatever is proposed takes longer than the time that is left."""
+    """The next trial; None if no proposal can be evaluated in the remaining time."""
     from optuna.trial import TrialState
 
     while pending:
         candidate = pending.pop(0)
         if not what.too_dear(candidate.family, trials, clock):
             study.enqueue_trial(as_params(candidate))
-            return _proposed(study, what, None)
-    trial, candidate = _proposed(study, what, None)
+            return _propose(study, what, None)
+    trial, candidate = _propose(study, what, None)
     if what.too_dear(candidate.family, trials, clock):
         study.tell(trial, state=TrialState.FAIL)
         family = what.affordable(trials, clock)
-        return None if family is None else _proposed(study, what, family)
+        return None if family is None else _propose(study, what, family)
     return trial, candidate
 
 
-def _proposed(
+def _propose(
     study: optuna.Study, what: Search, family: str | None
 ) -> tuple[optuna.Trial, Candidate]:
     study.sampler = sampler(what.seed, len(study.trials), family)
@@ -287,7 +292,7 @@ def _proposed(
 def tell_study(
     study: optuna.Study, trial: optuna.Trial, result: Result | None
 ) -> optuna.trial.FrozenTrial:
-    """End a trial with what came of it; None: it was pruned."""
+    """Tell the study a trial's result; a result of None means that it was pruned."""
     from optuna.trial import TrialState
 
     if result is None:

@@ -1,4 +1,4 @@
-"""What a search may try: families' settings with their ranges, and settings to try first."""
+"""Search space: settings of the families with their ranges, and candidates to try first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Candidate", "Space", "as_params", "first_choices", "narrow", "round_
 
 Space = Mapping[str, Setting]
 
-_WORTH = (
+_PRIORITY = (
     "lightgbm",
     "linear",
     "catboost",
@@ -27,25 +27,26 @@ _WORTH = (
     "xgboost",
     "forest",
 )
-"""Families by what their first trial is worth for its time (after N. Erickson et al., "TabArena",
-NeurIPS 2025, and the two that differ most from trees and from each other early)."""
+"""Families in the order of their first trials, by expected score for the time (after N. Erickson et
+al., "TabArena", NeurIPS 2025; linear and mlp are early, as they differ most from trees and from
+each other)."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a trial tries."""
+    """A family and its settings, which a trial evaluates."""
 
     family: str
     settings: dict[str, Any]
 
 
 def narrow(space: Space, given: Mapping[str, Dimension], family: str) -> dict[str, Setting]:
-    """A family's space with the ranges that ``tune.spaces`` gives in place of its own.
+    """A family's search space, with its ranges replaced by those of ``tune.spaces``.
 
     Raises
     ------
     BadParams
-        If the family has no such setting, or it cannot take such values.
+        If the family has no such setting, or the setting doesn't allow such values.
     """
     result = dict(space)
     for name, dimension in given.items():
@@ -54,51 +55,55 @@ def narrow(space: Space, given: Mapping[str, Dimension], family: str) -> dict[st
                 f"tune.spaces.{family} names {name!r}, which is not a setting of {family}",
                 nearest(name, space),
             )
-        _check(dimension, space[name], f"tune.spaces.{family}.{name}")
-        result[name] = Setting(dimension, _within(dimension, space[name].default))
+        _check_range(dimension, space[name], f"tune.spaces.{family}.{name}")
+        result[name] = Setting(dimension, _clip(dimension, space[name].default))
     return result
 
 
 def first_choices(
     spaces: Mapping[str, Space], portfolios: Mapping[str, Iterable[Mapping[str, Any]]], most: int
 ) -> list[Candidate]:
-    """What is tried before anything is proposed: every family's first choice, then the second.
+    """The first candidates: every family's first choice, then every family's second, and so on.
 
     Parameters
     ----------
     spaces
-        Family -> its settings, whose ranges the choices are moved into.
+        Family -> its search space; choices are clipped to its ranges.
     portfolios
         Family -> settings that are good on many data sets, the best first.
     most
-        So many at most, but each family's first in any case.
+        Maximum number of candidates; each family's first choice is always included.
     """
-    order = sorted(spaces, key=lambda name: _WORTH.index(name) if name in _WORTH else len(_WORTH))
-    by_family = [[_into(spaces[n], n, settings) for settings in portfolios[n]] for n in order]
-    found: list[Candidate] = []
-    for turn in zip_longest(*by_family):
-        for candidate in turn:
-            if candidate is not None and candidate not in found:
-                if len(found) >= max(most, len(spaces)):
-                    return found
-                found.append(candidate)
-    return found
+    order = sorted(
+        spaces, key=lambda name: _PRIORITY.index(name) if name in _PRIORITY else len(_PRIORITY)
+    )
+    by_family = [
+        [_clipped_candidate(spaces[n], n, settings) for settings in portfolios[n]] for n in order
+    ]
+    candidates: list[Candidate] = []
+    for choices in zip_longest(*by_family):
+        for candidate in choices:
+            if candidate is not None and candidate not in candidates:
+                if len(candidates) >= max(most, len(spaces)):
+                    return candidates
+                candidates.append(candidate)
+    return candidates
 
 
 def as_params(candidate: Candidate) -> dict[str, Any]:
-    """A candidate as the study knows it: each setting under its family's name."""
+    """A candidate as Optuna parameters: ``family``, and each setting as ``family.setting``."""
     settings = {f"{candidate.family}.{n}": value for n, value in candidate.settings.items()}
     return {"family": candidate.family, **settings}
 
 
-def _into(space: Space, family: str, settings: Mapping[str, Any]) -> Candidate:
-    moved: dict[str, Any] = {}
+def _clipped_candidate(space: Space, family: str, settings: Mapping[str, Any]) -> Candidate:
+    clipped: dict[str, Any] = {}
     for name, setting in space.items():
         value = settings.get(name, setting.default)
         if setting.dimension.choices is None:
             value = type(setting.default)(value)
-        moved[name] = _within(setting.dimension, value)
-    return Candidate(family, moved)
+        clipped[name] = _clip(setting.dimension, value)
+    return Candidate(family, clipped)
 
 
 def suggest(trial: optuna.Trial, spaces: Mapping[str, Space]) -> Candidate:
@@ -119,28 +124,28 @@ def suggest(trial: optuna.Trial, spaces: Mapping[str, Space]) -> Candidate:
 
 
 def round_setting(value: Any) -> Any:
-    """A proposed value as it is used: a float to six digits.
+    """Round a proposed float to six significant digits; other values are unchanged.
 
     NumPy's logarithms and exponentials, which samplers use, differ in the last bit between
-    processors; a search shall try the same on all of them.
+    processors. With rounding, a search tries the same settings on all of them.
     """
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _check(dimension: Dimension, own: Setting, where: str) -> None:
-    """Refuse a given range that the setting cannot take."""
-    known = own.dimension.choices
-    if known is not None:
-        strange = [c for c in dimension.choices or (dimension.low,) if c not in known]
-        if strange:
+def _check_range(dimension: Dimension, own: Setting, where: str) -> None:
+    """Refuse a range with values that the setting doesn't allow."""
+    choices = own.dimension.choices
+    if choices is not None:
+        invalid = [c for c in dimension.choices or (dimension.low,) if c not in choices]
+        if invalid:
             raise BadParams(
-                f"{where} gives {strange[0]!r}, which is not one of its choices",
-                nearest(str(strange[0]), [str(c) for c in known]),
+                f"{where} gives {invalid[0]!r}, which is not one of its choices",
+                nearest(str(invalid[0]), [str(c) for c in choices]),
             )
         return
-    given = dimension.choices or (dimension.low, dimension.high)
+    values = dimension.choices or (dimension.low, dimension.high)
     kinds = (int,) if isinstance(own.default, int) else (int, float)
-    for value in given:
+    for value in values:
         if isinstance(value, bool) or not isinstance(value, kinds):
             what = "whole numbers" if kinds == (int,) else "numbers"
             raise BadParams(
@@ -149,8 +154,8 @@ def _check(dimension: Dimension, own: Setting, where: str) -> None:
             )
 
 
-def _within(dimension: Dimension, default: Any) -> Any:
-    """The family's default where the given range allows it, else the nearest that it does."""
+def _clip(dimension: Dimension, default: Any) -> Any:
+    """The default if the range contains it, else the nearest value in the range."""
     if dimension.choices is not None:
         return default if default in dimension.choices else dimension.choices[0]
     # The default's type decides whether the setting is a whole number.

@@ -1,4 +1,4 @@
-"""A search's study where several processes see it: a journal file, or a PostgreSQL database."""
+"""Shared Optuna study of a search: a journal file or a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ if TYPE_CHECKING:
 __all__ = ["STORAGE", "WORKERS", "PeerProcesses", "SharedStudy", "open_shared"]
 
 STORAGE, WORKERS = "MLOPS_TUNE_STORAGE", "MLOPS_TUNE_WORKERS"
-"""How `mlops tune`, and who calls `dvc repro`, tell the stage who takes part in its search."""
+"""Environment variables with the trial storage and the number of workers, which `mlops tune` or the
+caller of `dvc repro` sets for the stage."""
 
 _WORKER, _TOKEN = "worker", "token"
-_BEAT, _GRACE = 5, 30
-"""Seconds between the signs of life that a process of another machine gives, and after which one
-that has given none is gone."""
-_NAMELESS = 60.0
-"""Seconds after which a claim without its owner's name is given up: a kill came between."""
+_HEARTBEAT_SECONDS, _GRACE_SECONDS = 5, 30
+"""Interval of the heartbeats in a database, and time without one after which a process is dead."""
+_OWNERLESS_SECONDS = 60.0
+"""Time after which a running trial without a worker is given up, as its process was killed."""
 _TRIES = 4
-_FORM = "postgresql://USER:PASSWORD@HOST/DATABASE"
-_ENQUEUE = 5.0
-"""Seconds in which who made a study has written its first candidates."""
+_URL_FORM = "postgresql://USER:PASSWORD@HOST/DATABASE"
+_ENQUEUE_SECONDS = 5.0
+"""Time in which the process that created a study enqueues its first candidates."""
 
 
 @dataclass(frozen=True)
 class PeerProcesses:
-    """How many processes of this machine search, and where the trials are (see ``open_shared``)."""
+    """Number of search processes on this machine, and the trial storage (see ``open_shared``)."""
 
     workers: int
     storage: str | None
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> PeerProcesses | None:
-        """What the environment says; None: one process searches by itself.
+        """Read the environment variables; None if one process searches alone.
 
         Raises
         ------
         Usage
-            If the number of workers is none.
+            If the number of workers is invalid.
         """
         text, storage = environment.get(WORKERS) or "1", environment.get(STORAGE) or None
         if not text.isdecimal() or int(text) < 1:
@@ -64,8 +64,8 @@ class PeerProcesses:
         return None if int(text) == 1 and storage is None else cls(int(text), storage)
 
 
-class _Life(Protocol):
-    """How processes know of each other whether they live."""
+class _Liveness(Protocol):
+    """Detects dead processes and gives up their trials."""
 
     def claimed(self, trial: optuna.Trial) -> contextlib.AbstractContextManager[None]: ...
 
@@ -79,7 +79,7 @@ class SharedStudy:
     study: optuna.Study
     worker: int
     outcomes: TrialArtifacts
-    life: _Life
+    life: _Liveness
 
     @contextmanager
     def claimed(self, trial: optuna.Trial) -> Iterator[None]:
@@ -91,8 +91,11 @@ class SharedStudy:
     def give_up(self) -> None:
         """See ``SharedSearch.give_up``."""
         self.life.give_up(self.study)
-        for trial in _running(self.study):
-            if _WORKER not in trial.user_attrs and _age(trial.datetime_start) > _NAMELESS:
+        for trial in _running_trials(self.study):
+            if (
+                _WORKER not in trial.user_attrs
+                and _age_seconds(trial.datetime_start) > _OWNERLESS_SECONDS
+            ):
                 _fail(self.study, trial)
 
     def keep(self, number: int, family: str, result: Result) -> None:
@@ -103,71 +106,73 @@ class SharedStudy:
 def open_shared(
     path: Path, url: str | None, direction: str, firsts: Sequence[Mapping[str, Any]]
 ) -> SharedStudy:
-    """Join a search, or begin it.
+    """Join a shared search, or start it.
 
     Parameters
     ----------
     path
-        The journal of the search; its name without the ending tells one search from others.
+        The journal of the search; its stem identifies the search.
     url
-        ``postgresql://...``; None: a file beside the journal.
+        ``postgresql://...``; None: a file next to the journal.
+    direction
+        minimize or maximize.
     firsts
-        What is tried first.
+        Candidates to try first.
 
     Raises
     ------
     BadParams
-        If the URL is of another kind.
+        If the URL has another scheme.
     SourceUnreadable
         If the database can't be used.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # Heartbeats are meant to change, and to be used by Optuna's own loop.
+    # Optuna warns that heartbeats are experimental, and meant for its own optimisation loop.
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     warnings.filterwarnings("ignore", message="Heartbeat of storage")
     path.parent.mkdir(parents=True, exist_ok=True)
     worker = secrets.randbits(31)
-    life: _Life
+    life: _Liveness
     if url is None:
         file = path.with_suffix(".shared")
         storage: BaseStorage = _journal(file)
-        life = _Locks(path.with_suffix(".workers"), worker)
+        life = _FileLocks(path.with_suffix(".workers"), worker)
     else:
         storage = _database(url)
-        life = _Beats(storage)
-    study = _joined(storage, f"mlops-{path.stem}", direction, firsts)
-    # Numbers of trials begin anew with each study.
-    kept = path.with_suffix(f".{study.user_attrs[_TOKEN]}")
-    return SharedStudy(study, worker, TrialArtifacts(kept), life)
+        life = _Heartbeats(storage)
+    study = _join_study(storage, f"mlops-{path.stem}", direction, firsts)
+    # Each study numbers its trials from 0, so its artifacts need their own folder.
+    artifacts = path.with_suffix(f".{study.user_attrs[_TOKEN]}")
+    return SharedStudy(study, worker, TrialArtifacts(artifacts), life)
 
 
-def _joined(
+def _join_study(
     storage: BaseStorage, name: str, direction: str, firsts: Sequence[Mapping[str, Any]]
 ) -> optuna.Study:
-    """The study, with its first candidates waiting, which only who made it writes."""
+    """Load or create the study; the process that creates it enqueues the first candidates."""
     import optuna
 
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction=direction)
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage)
-        ends = time.monotonic() + _ENQUEUE
-        while _TOKEN not in study.user_attrs and time.monotonic() < ends:
+        end = time.monotonic() + _ENQUEUE_SECONDS
+        while _TOKEN not in study.user_attrs and time.monotonic() < end:
             time.sleep(0.05)
-    if _TOKEN not in study.user_attrs:  # also where a kill came between
+    if _TOKEN not in study.user_attrs:  # also if the process that created it was killed
         for candidate in firsts:
             study.enqueue_trial(dict(candidate), skip_if_exists=True)
         study.set_user_attr(_TOKEN, secrets.token_hex(4))
     return study
 
 
-# -- a file of this machine ----------------------------------------------------------------
+# -- journal file on this machine ----------------------------------------------------------------
 
 
-class _WholeLines:
-    """A lock that the system frees, and that drops what a kill cut off from the last line."""
+class _RepairingLock:
+    """Journal lock that is freed at process exit, and that drops a last line cut off by a kill."""
 
     def __init__(self, path: Path) -> None:
         from filelock import FileLock
@@ -193,11 +198,11 @@ def _journal(path: Path) -> BaseStorage:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=_WholeLines(path)))
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=_RepairingLock(path)))
 
 
-class _Locks:
-    """Who lives holds a file's lock."""
+class _FileLocks:
+    """Liveness on one machine: each process holds a lock file while it lives."""
 
     def __init__(self, folder: Path, worker: int) -> None:
         from filelock import FileLock
@@ -208,13 +213,13 @@ class _Locks:
         self._own.acquire()
 
     @contextmanager
-    def claimed(self, trial: optuna.Trial) -> Iterator[None]:  # noqa: ARG002 - the lock says it
+    def claimed(self, trial: optuna.Trial) -> Iterator[None]:  # noqa: ARG002 - the lock suffices
         yield
 
     def give_up(self, study: optuna.Study) -> None:
         from filelock import FileLock, Timeout
 
-        for trial in _running(study):
+        for trial in _running_trials(study):
             owner = trial.user_attrs.get(_WORKER)
             if owner is None or str(owner) == Path(self._own.lock_file).name:
                 continue
@@ -225,26 +230,28 @@ class _Locks:
                 continue
 
 
-# -- a database ----------------------------------------------------------------------------
+# -- database ----------------------------------------------------------------------------
 
 
-class _Beats:
-    """Who lives says so every few seconds."""
+class _Heartbeats:
+    """Liveness in a database: processes record a heartbeat every few seconds."""
 
     def __init__(self, storage: Any) -> None:
         self._storage = storage
 
     @contextmanager
     def claimed(self, trial: optuna.Trial) -> Iterator[None]:
-        number = trial._trial_id  # noqa: SLF001 - what Optuna's own loop beats with
-        self._storage.record_heartbeat(number)
-        ended = threading.Event()
-        thread = threading.Thread(target=self._beat, args=(number, ended), daemon=True)
+        trial_id = trial._trial_id  # noqa: SLF001 - as in Optuna's own loop
+        self._storage.record_heartbeat(trial_id)
+        stopped = threading.Event()
+        thread = threading.Thread(
+            target=self._send_heartbeats, args=(trial_id, stopped), daemon=True
+        )
         thread.start()
         try:
             yield
         finally:
-            ended.set()
+            stopped.set()
             thread.join()
 
     def give_up(self, study: optuna.Study) -> None:
@@ -252,45 +259,45 @@ class _Beats:
 
         optuna.storages.fail_stale_trials(study)
 
-    def _beat(self, number: int, ended: threading.Event) -> None:
-        while not ended.wait(_BEAT):
-            # A database that is away for a moment is tried again at the next beat.
+    def _send_heartbeats(self, trial_id: int, stopped: threading.Event) -> None:
+        while not stopped.wait(_HEARTBEAT_SECONDS):
+            # If the database is unavailable, the next heartbeat tries again.
             with contextlib.suppress(Exception):
-                self._storage.record_heartbeat(number)
+                self._storage.record_heartbeat(trial_id)
 
 
 def _database(url: str) -> BaseStorage:
     import optuna
 
-    rest = url.partition("://")[2]
-    if scheme_of(url) not in ("postgresql", "postgres") or not rest:
-        # It isn't shown: who forgot the scheme has a password in front.
+    address = url.partition("://")[2]
+    if scheme_of(url) not in ("postgresql", "postgres") or not address:
+        # The URL isn't shown: without a scheme, it may start with a password.
         raise BadParams(
             "the storage of a search is no URL of a PostgreSQL",
-            f"Give {_FORM}, or none for a file of this machine.",
+            f"Give {_URL_FORM}, or none for a file of this machine.",
         )
-    check_url(url, "the storage of a search", _FORM)
+    check_url(url, "the storage of a search", _URL_FORM)
     try:
-        import psycopg  # noqa: F401 - SQLAlchemy would only say so in a long traceback
+        import psycopg  # noqa: F401 - without it, SQLAlchemy fails with a long traceback
     except ModuleNotFoundError:
         raise BadParams(
             "a search in PostgreSQL needs psycopg, which isn't installed",
             install_hint("postgres"),
         ) from None
-    for left in reversed(range(_TRIES)):
+    for tries_left in reversed(range(_TRIES)):
         try:
             return optuna.storages.RDBStorage(
-                f"postgresql+psycopg://{rest}",
+                f"postgresql+psycopg://{address}",
                 engine_kwargs={"pool_pre_ping": True},
-                heartbeat_interval=_BEAT,
-                grace_period=_GRACE,
+                heartbeat_interval=_HEARTBEAT_SECONDS,
+                grace_period=_GRACE_SECONDS,
             )
         except Exception as error:  # noqa: BLE001 - SQLAlchemy's and the driver's
-            # Two that come first at once both make the tables, and one of them can't.
-            if left and type(error).__name__ in ("IntegrityError", "ProgrammingError"):
+            # If two processes create the tables at the same time, one of them fails.
+            if tries_left and type(error).__name__ in ("IntegrityError", "ProgrammingError"):
                 time.sleep(0.5)
                 continue
-            # What the driver says may name the password.
+            # The driver's message may contain the password.
             raise SourceUnreadable(
                 f"the database of the search can't be used: {type(error).__name__}",
                 "See that it runs, and that MLOPS_TUNE_STORAGE is right.",
@@ -298,7 +305,7 @@ def _database(url: str) -> BaseStorage:
     raise AssertionError
 
 
-def _running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+def _running_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return [t for t in study.get_trials(deepcopy=False) if t.state.name == "RUNNING"]
 
 
@@ -308,5 +315,5 @@ def _fail(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def _age(begun: dt.datetime | None) -> float:
-    return 0.0 if begun is None else time.time() - begun.timestamp()
+def _age_seconds(started: dt.datetime | None) -> float:
+    return 0.0 if started is None else time.time() - started.timestamp()

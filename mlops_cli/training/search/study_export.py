@@ -1,4 +1,4 @@
-"""A finished search as a journal of Optuna's, which its dashboard opens."""
+"""Export of a finished search as an Optuna journal, for ``optuna-dashboard``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["write_study"]
 
 _NAME, _WRITER = "search", "mlops"
-_BEGUN, _STEP = dt.datetime(2000, 1, 1), dt.timedelta(minutes=1)  # noqa: DTZ001 - as Optuna has it
-"""Trials are dated a minute apart: when they were really made would give other bytes each time."""
+_START, _STEP = dt.datetime(2000, 1, 1), dt.timedelta(minutes=1)  # noqa: DTZ001 - as Optuna has it
+"""Trials are dated a minute apart, as their real times would change the file's bytes."""
 
 
 def write_study(path: Path, trials: Sequence[optuna.trial.FrozenTrial], direction: str) -> None:
@@ -25,9 +25,9 @@ def write_study(path: Path, trials: Sequence[optuna.trial.FrozenTrial], directio
     Parameters
     ----------
     path
-        A file, such as ``optuna-dashboard`` takes.
+        The journal file, for ``optuna-dashboard``.
     trials
-        In order.
+        Trials in order.
     direction
         minimize or maximize.
     """
@@ -45,13 +45,15 @@ def write_study(path: Path, trials: Sequence[optuna.trial.FrozenTrial], directio
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             self.lines += logs
 
-    kept = Lines()
-    study = optuna.create_study(storage=JournalStorage(kept), study_name=_NAME, direction=direction)
+    backend = Lines()
+    study = optuna.create_study(
+        storage=JournalStorage(backend), study_name=_NAME, direction=direction
+    )
     for number, trial in enumerate(trials):
         dated = copy(trial)
-        dated.datetime_start = _BEGUN + number * _STEP
+        dated.datetime_start = _START + number * _STEP
         dated.datetime_complete = dated.datetime_start + _STEP
         study.add_trial(dated)
-    # Who wrote a line is a random name.
-    lines = [json.dumps({**line, "worker_id": _WRITER}, sort_keys=True) for line in kept.lines]
+    # Optuna's worker id is random.
+    lines = [json.dumps({**line, "worker_id": _WRITER}, sort_keys=True) for line in backend.lines]
     path.write_text("\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""Trials of a search as plain data: what they found, how they stand, when there are enough."""
+"""Trials of a search as plain data: results, ranking, leaderboard, limits and early stopping."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ __all__ = [
 ]
 
 RANDOM_TRIALS = 8
-"""So many trials, the first choices among them, before the sampler has enough to go by."""
+"""Number of trials, including the first choices, before the sampler learns from their scores."""
 _LEADERS = 5
-_OTHERS = 3
+_WEAK_FAMILY_DIVISOR = 3
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a trial found.
+    """Result of a trial.
 
     Attributes
     ----------
     score
         The metric's value.
     iterations
-        The best number of rounds where there are any.
+        The best number of rounds; None if the family has no rounds.
     prediction
-        Of the rows that decide, none of which taught it; float32.
+        Predictions for the validation rows, on which the models weren't fitted; float32.
     fits
-        The models of the folds, where there are several.
+        The fold models, if there are several folds.
     """
 
     score: float
@@ -69,7 +69,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Trial:
-    """A finished trial. ``state`` is complete, pruned or failed; ``steps`` are scores under way."""
+    """A finished trial, with the state complete, pruned or failed.
+
+    ``steps`` are the scores that were reported while it ran.
+    """
 
     number: int
     family: str
@@ -82,7 +85,7 @@ class Trial:
     seconds: float = field(default=0.0, compare=False)
 
     def entry(self) -> dict[str, Any]:
-        """As plain values, for a report."""
+        """The trial as plain values, for reports."""
         entry = {
             "number": self.number,
             "family": self.family,
@@ -96,13 +99,13 @@ class Trial:
 
 
 def round_score(score: float | None) -> float | None:
-    """A score as reports have it; None where there is none, as of a fold without a class."""
+    """Round a score for reports; None if it isn't finite, as for a fold without a class."""
     return None if score is None or not math.isfinite(score) else round(score, 6)
 
 
 @dataclass(frozen=True)
 class EarlyStop:
-    """What is enough: a score, or so many trials that bettered the best by too little."""
+    """Early stopping of a search: at a score, or after trials that improved it too little."""
 
     score: float | None = None
     trials: int | None = None
@@ -124,18 +127,18 @@ class EarlyStop:
 
 @dataclass(frozen=True)
 class Limits:
-    """When the search ends: after so many trials, so many seconds, or whichever comes first.
+    """Limits of a search, which ends at the first limit that it reaches.
 
     Parameters
     ----------
     trials
-        At most so many.
+        Maximum number of trials.
     seconds
-        Of all trials together, those before a kill included.
+        Maximum time of all trials together, including those before a kill.
     reserve
-        Given the trials: how many of the seconds are needed after the search.
+        Trials -> seconds of this time that are needed after the search.
     good_enough
-        What ends it before.
+        Condition for ending earlier.
     """
 
     trials: int | None = None
@@ -146,18 +149,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Clock:
-    """How much time is left for trials."""
+    """Clock that measures the time left for trials."""
 
     limits: Limits
     ends: float
 
     def left(self, trials: Sequence[Trial]) -> float:
-        """Seconds for further trials, after these."""
+        """Seconds that are left for more trials after these."""
         return self.ends - time.monotonic() - self.limits.reserve(trials)
 
 
 def refuse_failures(trials: Sequence[Trial]) -> None:
-    """Raise the first trial's reason if no trial came to an end."""
+    """Raise an error with the first trial's reason if all trials failed."""
     if all(t.state == "failed" for t in trials):
         raise MlopsError(
             f"all {len(trials)} trials of the search failed; the first ({trials[0].family}): "
@@ -167,41 +170,47 @@ def refuse_failures(trials: Sequence[Trial]) -> None:
 
 
 def best(trials: Sequence[Trial], *, maximise: bool) -> Trial:
-    """The complete trial with the best score, the first of equals."""
+    """The complete trial with the best score; the first one if several are equal."""
     return ranked(trials, maximise=maximise)[0]
 
 
 def ranked(trials: Sequence[Trial], *, maximise: bool) -> list[Trial]:
     """The complete trials, the best first."""
-    done = [t for t in trials if t.state == "complete" and t.score is not None]
+    complete = [t for t in trials if t.state == "complete" and t.score is not None]
     sign = -1.0 if maximise else 1.0
-    return sorted(done, key=lambda t: (sign * (t.score or 0.0), t.number))
+    return sorted(complete, key=lambda t: (sign * (t.score or 0.0), t.number))
 
 
 def leaderboard(trials: Sequence[Trial], clock: Clock, *, maximise: bool) -> Leaderboard:
-    """How a search stands, for who watches it."""
-    course: list[float] = []
+    """Leaderboard of the search."""
+    best_scores: list[float] = []
     choose = max if maximise else min
     for trial in trials:
         if trial.state == "complete" and trial.score is not None:
-            course.append(choose([trial.score, *course[-1:]]))
+            best_scores.append(choose([trial.score, *best_scores[-1:]]))
     rows = tuple(
-        (t.number + 1, t.family, round(t.score or 0.0, 4), t.iterations or "", _brief(t.settings))
+        (
+            t.number + 1,
+            t.family,
+            round(t.score or 0.0, 4),
+            t.iterations or "",
+            _format_settings(t.settings),
+        )
         for t in ranked(trials, maximise=maximise)[:_LEADERS]
     )
     columns = ("trial", "family", "score", "iterations", "settings")
     left = clock.left(trials)
     table = Table("Leaders", columns, rows)
-    return Leaderboard(table, tuple(course), None if math.isinf(left) else left)
+    return Leaderboard(table, tuple(best_scores), None if math.isinf(left) else left)
 
 
-def _brief(settings: Mapping[str, Any]) -> str:
-    shown = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in settings.items())
-    return ", ".join(shown)
+def _format_settings(settings: Mapping[str, Any]) -> str:
+    parts = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in settings.items())
+    return ", ".join(parts)
 
 
 def plain_trial(trial: optuna.trial.FrozenTrial) -> Trial:
-    """A finished trial without Optuna."""
+    """Convert a finished Optuna trial."""
     states = {"COMPLETE": "complete", "PRUNED": "pruned"}
     state = states.get(trial.state.name, "failed")
     return Trial(
@@ -222,12 +231,12 @@ def plain_trial(trial: optuna.trial.FrozenTrial) -> Trial:
 
 
 def is_over(trials: list[Trial], limits: Limits, clock: Clock, *, maximise: bool) -> bool:
-    """Whether no further trial is wanted after these."""
+    """Whether the search is over after these trials."""
     if limits.trials is not None and len(trials) >= limits.trials:
         return True
     if limits.good_enough.reached(trials, maximise=maximise):
         return True
-    # However short the time, there is one result; unless nothing works at all.
+    # However short the time, the search ends only with a score, or after many failures.
     enough = any_complete(trials) or len(trials) >= RANDOM_TRIALS
     return enough and clock.left(trials) <= 0
 
@@ -238,23 +247,23 @@ def any_complete(trials: Sequence[Trial]) -> bool:
 
 
 def expected_seconds(family: str, trials: Sequence[Trial]) -> float:
-    """Seconds that a trial of the family takes, going by those that there were; 0: unknown."""
+    """Mean seconds of the family's complete trials; 0 if there are none."""
     own = [t.seconds for t in trials if t.family == family and t.state == "complete"]
     return sum(own) / len(own) if own else 0.0
 
 
 def time_share(family: str, trials: Sequence[Trial], left: float, *, maximise: bool) -> float:
-    """Seconds of those that are left that a trial of a family may take.
+    """Time limit in seconds of a family's next trial.
 
-    All for a family of the better half; for any other so many that there is time for others, and
-    so if how good it is isn't known yet.
+    It is all of the time left for a family in the better half of the ranking. For other families,
+    including those without a score, it is a part, so that there is time for others.
     """
     order = list(dict.fromkeys(t.family for t in ranked(trials, maximise=maximise)))
-    return left if family in order[: (len(order) + 1) // 2] else left / _OTHERS
+    return left if family in order[: (len(order) + 1) // 2] else left / _WEAK_FAMILY_DIVISOR
 
 
 def trial_message(candidate: Candidate, trials: Sequence[Trial], *, maximise: bool) -> str:
-    """Which trial this is, of which family, and the best score up to now."""
+    """Progress message: number and family of the trial, and the best score so far."""
     scores = [t.score for t in trials if t.score is not None]
     leading = f"  best {max(scores) if maximise else min(scores):.4f}" if scores else ""
     return f"trial {len(trials) + 1}: {candidate.family}{leading}"

@@ -1,4 +1,4 @@
-"""Processes that share the cores, and end with the one that started them."""
+"""Worker processes pinned to CPU cores; they exit with their parent."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 
 __all__ = ["init_worker", "split_cores", "worker_processes"]
 
-_PATIENCE = 10.0
-"""Seconds in which a helper ends by itself, when there is nothing left to do."""
+_JOIN_SECONDS = 10.0
+"""Time in which a worker exits by itself, when there is nothing left to do."""
 
 
 def split_cores(count: int) -> list[list[int]]:
-    """The cores of each of so many processes; all of them where there are fewer cores."""
-    cores = _cores()
+    """Split the cores among ``count`` processes; processes without a core get all cores."""
+    cores = _allowed_cores()
     return [cores[number::count] or cores for number in range(count)]
 
 
 def init_worker(cores: list[int]) -> None:
-    """Keep to one's cores, leave Ctrl-C to the parent, and end when it is gone."""
+    """Pin this process to its cores, ignore Ctrl-C, and exit when the parent exits."""
     import multiprocessing
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _keep_to(cores)
+    _pin_to(cores)
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -39,42 +39,44 @@ def init_worker(cores: list[int]) -> None:
 
 @contextmanager
 def worker_processes(count: int, work: Callable[..., None], *given: Any) -> Iterator[None]:
-    """So many further processes do ``work(*given)``, and this one keeps to its share meanwhile.
+    """Run ``work(*given)`` in ``count`` worker processes, with this process on its own cores.
 
-    At the end they are waited for; after an error, or where one is stuck, they are ended.
+    At the end of the block the workers are joined. After an error, or if one is stuck, they are
+    killed.
     """
     import multiprocessing
 
     own, *others = split_cores(count + 1)
     context = multiprocessing.get_context("spawn")
-    before = _cores()
-    helpers = [
-        context.Process(target=_help, args=(cores, work, given), daemon=True) for cores in others
+    original_cores = _allowed_cores()
+    processes = [
+        context.Process(target=_run_worker, args=(cores, work, given), daemon=True)
+        for cores in others
     ]
-    for helper in helpers:
-        helper.start()
+    for process in processes:
+        process.start()
     try:
-        if helpers:
-            _keep_to(own)
+        if processes:
+            _pin_to(own)
         yield
-        for helper in helpers:
-            helper.join(_PATIENCE)
+        for process in processes:
+            process.join(_JOIN_SECONDS)
     finally:
-        _keep_to(before)
-        for helper in helpers:
-            helper.kill()
-            helper.join()
+        _pin_to(original_cores)
+        for process in processes:
+            process.kill()
+            process.join()
 
 
-def _help(cores: list[int], work: Callable[..., None], given: tuple[Any, ...]) -> None:
+def _run_worker(cores: list[int], work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     init_worker(cores)
-    work(*given)
+    work(*arguments)
 
 
-def _cores() -> list[int]:
+def _allowed_cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
-def _keep_to(cores: list[int]) -> None:
+def _pin_to(cores: list[int]) -> None:
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)

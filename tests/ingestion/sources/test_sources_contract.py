@@ -350,7 +350,7 @@ def test_gzip_that_unpacks_to_far_more_than_a_table_is_refused(tmp_path, name):
 
 def test_unpacking_stops_before_the_disk_is_full(tmp_path, monkeypatch):
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a\n1\n"))
-    monkeypatch.setattr("mlops_cli.data.unpacking._LEFT", 1 << 60)
+    monkeypatch.setattr("mlops_cli.data.unpacking._MIN_FREE", 1 << 60)
     with pytest.raises(DiskFull, match=r"unpacking t\.csv\.gz leaves less than"):
         ingest(tmp_path, "t.csv.gz")
 

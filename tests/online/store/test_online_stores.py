@@ -112,9 +112,9 @@ def looked_up(cache: CachedEntries, keys: list[str]) -> tuple[list[int | None], 
 
 
 def test_the_cache_takes_up_what_is_new_and_stays_small(store: OnlineStore, monkeypatch) -> None:
-    monkeypatch.setattr(caching, "_LOOK", 0.0)
-    monkeypatch.setattr(caching, "_MOST", 1050)
-    monkeypatch.setattr(caching, "_BEFOREHAND", -1)
+    monkeypatch.setattr(caching, "_REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(caching, "_MAX_CHARACTERS", 1050)
+    monkeypatch.setattr(caching, "_PREFETCH_CHARACTERS", -1)
     tables = online_tables(a_join())
     with pytest.raises(NotFound, match="nothing for this version's feature program"):
         CachedEntries(store, "p", tables)
@@ -154,8 +154,8 @@ def hundred_buses() -> list[tuple[str, str, str]]:
 
 
 def test_what_there_is_is_fetched_before_it_is_asked_for(store: OnlineStore, monkeypatch) -> None:
-    monkeypatch.setattr(caching, "_LOOK", 0.0)
-    monkeypatch.setattr(caching, "_AT_ONCE", 10)
+    monkeypatch.setattr(caching, "_REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(caching, "_PREFETCH_BATCH", 10)
     store.replace("p", {}, iter(hundred_buses()))
     cache = CachedEntries(store, "p", online_tables(a_join()))
     assert cache._source.characters == 1080
@@ -173,12 +173,12 @@ def test_what_there_is_is_fetched_before_it_is_asked_for(store: OnlineStore, mon
 
 
 def test_only_so_much_is_fetched_beforehand(store: OnlineStore, monkeypatch) -> None:
-    monkeypatch.setattr(caching, "_AT_ONCE", 10)
-    monkeypatch.setattr(caching, "_BEFOREHAND", 500)
+    monkeypatch.setattr(caching, "_PREFETCH_BATCH", 10)
+    monkeypatch.setattr(caching, "_PREFETCH_CHARACTERS", 500)
     store.replace("p", {}, iter(hundred_buses()))
     cache = CachedEntries(store, "p", online_tables(a_join()))
     assert 500 < cache._source.characters < 650
-    monkeypatch.setattr(caching, "_KEYS", 20)
+    monkeypatch.setattr(caching, "_PREFETCH_KEYS", 20)
     assert CachedEntries(store, "p", online_tables(a_join()))._source.characters < 240
 
 

@@ -282,7 +282,7 @@ def killed_at(monkeypatch, point):
     monkeypatch.setattr(Git, "run", git)
     monkeypatch.setattr(Path, "replace", replace)
     if point == "checkout":
-        monkeypatch.setattr("mlops_cli.registry.sync.rebase._data_in_place", _killed)
+        monkeypatch.setattr("mlops_cli.registry.sync.rebase._checkout_data", _killed)
 
 
 def _killed(_):

@@ -109,14 +109,14 @@ class Refusing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Refusing)
 from mlops_cli.serving.service.app import create_app
-from mlops_cli.serving.service import running
-from mlops_cli.serving.scorer import Scorer
+from mlops_cli.serving.service import run
+from mlops_cli.serving.scorer import RequestScorer
 service = create_app()
 served = service.versions.main
 scored = served.scorer.score(served.scorer.read([served.example]).frame)
 print(scored.output.tolist())
 import psycopg, uvloop
-from mlops_cli.serving.service import server
+from mlops_cli.serving.http_server import server
 """
 
 
@@ -242,7 +242,7 @@ def test_without_an_engine_the_bento_is_made_and_it_is_said(packed: Packed) -> N
     done = mlops(packed.project, "serve", "containerize", "-v", "workspace", PATH=str(tools))
     assert done.returncode == NotInstalled.exit_code
     assert "no container engine answers (none of them is installed)" in done.stderr
-    assert f"{packed.tag} is there already" in done.stdout
+    assert f"{packed.tag} exists already" in done.stdout
 
 
 def test_an_engine_that_does_not_answer_is_quoted(packed: Packed, tmp_path: Path) -> None:
@@ -296,4 +296,4 @@ def test_after_a_kill_and_by_two_at_once_it_is_built_once(packed: Packed) -> Non
     said = sorted(process.communicate()[0] for process in both)
     assert [process.returncode for process in both] == [0, 0]
     assert (packed.bento / "env/python/requirements.txt").read_bytes() == before
-    assert any("is there already, and would be the same" in text for text in said)
+    assert any("exists already; a new build would be the same" in text for text in said)

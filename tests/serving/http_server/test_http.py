@@ -71,8 +71,13 @@ async def serving(one: Server | None = None) -> AsyncIterator[tuple[int, asyncio
 
 def quickened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have what takes a minute take a moment."""
-    for name in ("connection._PATIENCE", "connection._IDLE", "connection._LINGER", "server._TICK"):
-        monkeypatch.setattr(f"mlops_cli.serving.service.{name}", 0.05)
+    for name in (
+        "connection._IO_SECONDS",
+        "connection._IDLE_SECONDS",
+        "connection._LINGER_SECONDS",
+        "server._TICK_SECONDS",
+    ):
+        monkeypatch.setattr(f"mlops_cli.serving.http_server.{name}", 0.05)
 
 
 def said(*parts: bytes, pause: float = 0.0) -> bytes:
@@ -413,7 +418,7 @@ def test_trailers_without_end_are_refused() -> None:
 def test_frames_that_come_apart_from_their_chunks_are_no_trailers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mlops_cli.serving.http_server.connection._HEAD", 300)
+    monkeypatch.setattr("mlops_cli.serving.http_server.connection._HEAD_BYTES", 300)
     pieces = [piece for _ in range(120) for piece in (b"1\r\n", b"a\r\n")]
     head = POST + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n"
     answer = said(head, *pieces, b"0\r\n\r\n", pause=0.001)
@@ -448,8 +453,8 @@ def test_who_does_not_read_its_answers_makes_room() -> None:
 def test_idle_and_slow_clients_make_room_for_new_ones(
     text: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlops_cli.serving.http_server.server._TICK", 0.05)
-    monkeypatch.setattr("mlops_cli.serving.http_server.connection._SLOW", 0.05)
+    monkeypatch.setattr("mlops_cli.serving.http_server.server._TICK_SECONDS", 0.05)
+    monkeypatch.setattr("mlops_cli.serving.http_server.connection._SLOW_SECONDS", 0.05)
     one = server(connections=8)
 
     async def talk() -> list[bytes]:
@@ -488,7 +493,7 @@ def test_where_all_are_at_work_a_new_client_is_told_so() -> None:
 
 def test_a_request_at_work_for_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     quickened(monkeypatch)
-    monkeypatch.setattr("mlops_cli.serving.http_server.server._MORE", 0.05)
+    monkeypatch.setattr("mlops_cli.serving.http_server.server._GRACE_SECONDS", 0.05)
     one = server(seconds=0.1)
     assert asyncio.run(asked(one, GET.replace(b"/ ", b"/never "))).startswith(b"HTTP/1.1 504 ")
     assert one.handler.left[0] == "/never"  # type: ignore[attr-defined]

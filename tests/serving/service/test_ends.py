@@ -128,7 +128,7 @@ def test_a_service_whose_log_blocks_is_not_ready_and_a_second_signal_ends_it(bin
 
 
 def test_what_blocks_is_given_up_at_the_end(binary: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlops_cli.events.writer._LEAVE", 0.5)
+    monkeypatch.setattr("mlops_cli.events.writer._CLOSE_SECONDS", 0.5)
     settings = Settings.of(blocked(binary, 0.5))
     service = Service(settings)
 

@@ -14,7 +14,7 @@ from served_models import Made, make
 
 from mlops_cli.models.bundle import load
 from mlops_cli.serving.http_server.http import Problem
-from mlops_cli.serving.service.app import Service, _store
+from mlops_cli.serving.service.app import Service, _open_store
 from mlops_cli.serving.service.pending import RequestOutcome
 from mlops_cli.serving.service.settings import Model, Settings
 
@@ -135,4 +135,4 @@ def test_without_a_canary_a_prediction_names_no_version(binary: Made, tmp_path: 
 
 def test_a_program_may_leave_out_joins_and_windows(tmp_path) -> None:
     (tmp_path / "program.json").write_text('{"rules": {"base": "rows"}}')
-    assert _store(Settings(Model("shop", "v0.1.0", tmp_path), tmp_path)) is None
+    assert _open_store(Settings(Model("shop", "v0.1.0", tmp_path), tmp_path)) is None
