@@ -56,7 +56,7 @@ def reference(frame: pl.DataFrame, kinds: dict[str, str]) -> Reference:
     """Of January to August."""
     known = frame.filter(pl.col(TIME) < KNOWN)
     stand_in = known.select(probability=pl.col("distance"))
-    return Reference.of(known, kinds, known[TARGET], stand_in, "binary", seed=1)
+    return Reference.from_rows(known, kinds, known[TARGET], stand_in, "binary", seed=1)
 
 
 def by_month(frame: pl.DataFrame, known: Reference) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def windows(frame: pl.DataFrame, every: str) -> list[tuple[dt.datetime, pl.DataF
 
 def judged(known: Reference, frame: pl.DataFrame) -> DriftReport:
     """A window's drift of features; labels come later."""
-    return compare(known, inputs=known.inputs.of(frame), seed=1)
+    return compare(known, inputs=known.inputs.profile_frame(frame), seed=1)
 
 
 def delays(frame: pl.DataFrame, known: Reference) -> dict[str, str]:

@@ -62,7 +62,7 @@ class Case:
         rows = self.draw(self.reference, rng)
         kinds = {COLUMN: "category", "x": "number"}
         outputs = pl.DataFrame({"probability": rng.random(500)})
-        return Reference.of(rows, kinds, rows[COLUMN].head(1), outputs, "multiclass", seed=1)
+        return Reference.from_rows(rows, kinds, rows[COLUMN].head(1), outputs, "multiclass", seed=1)
 
 
 def _some(share: float, name: str) -> Any:
@@ -104,7 +104,10 @@ def judged(
         if change is not None:
             frame = change(frame, rng)
         yield compare(
-            reference, inputs=reference.inputs.of(frame), rules=DriftRules(joint=joint), seed=number
+            reference,
+            inputs=reference.inputs.profile_frame(frame),
+            rules=DriftRules(joint=joint),
+            seed=number,
         )
 
 

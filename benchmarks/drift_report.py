@@ -57,7 +57,7 @@ def reference(log: str, out: str) -> None:
         name: "boolean" if t == pl.Boolean else "category" if t == pl.String else "number"
         for name, t in frame.schema.items()
     }
-    made = Reference.of(frame, kinds, frame["flag0"], frame.select("normal0"), "binary")
+    made = Reference.from_rows(frame, kinds, frame["flag0"], frame.select("normal0"), "binary")
     Path(out).write_text(reference_text(made))
 
 
@@ -71,7 +71,7 @@ def ours(log: str, profile: str, out: str) -> None:
 
     known = Reference.from_json(read_json(Path(profile)))
     batches = pl.scan_parquet(log).collect_batches(chunk_size=BATCH, maintain_order=True)
-    report = compare(known, inputs=known.inputs.over(batches))
+    report = compare(known, inputs=known.inputs.profile_batches(batches))
     Path(out).write_text(json.dumps(report.to_json()))
 
 

@@ -67,14 +67,16 @@ class World:
         """The profile of so many rows."""
         known = self.draw(rows, rng)
         outputs = output_frame(self.predict(self.draw(rows, rng)), self.classes)
-        return Reference.of(known, self.kinds, known[TARGET], outputs, self.task, seed=1)
+        return Reference.from_rows(known, self.kinds, known[TARGET], outputs, self.task, seed=1)
 
     def window(self, reference: Reference, frame: pl.DataFrame) -> dict[str, Any]:
         """The profiles of a window, as ``compare`` takes them."""
         return {
-            "inputs": reference.inputs.of(frame),
-            "outputs": reference.outputs.of(output_frame(self.predict(frame), self.classes)),
-            "labels": reference.labels.of(label_frame(frame[TARGET], self.task)),
+            "inputs": reference.inputs.profile_frame(frame),
+            "outputs": reference.outputs.profile_frame(
+                output_frame(self.predict(frame), self.classes)
+            ),
+            "labels": reference.labels.profile_frame(label_frame(frame[TARGET], self.task)),
         }
 
 

@@ -98,7 +98,7 @@ class Model:
             name: {m: interval.rounded() for m, interval in of.items()}
             for name, of in found.figures.items()
         }
-        self.basis = Baseline(LABELS, kinds, [AUC], figures, evaluation, trained=month(clock))
+        self.basis = Baseline(LABELS, kinds, [AUC], figures, evaluation, trained_until=month(clock))
 
     def predict(self, rows: pl.DataFrame) -> Any:
         """Probabilities (n, 2)."""
@@ -117,13 +117,13 @@ def main(folder: Path) -> None:
         for number in range(clock, min(clock + AHEAD, 13)):
             rows = between(table, number, number + 1)
             p, features = model.predict(rows), rows.select(list(kinds))
-            blind = Window.of(model.basis, rows[TIME], features, p)
-            seen = Window.of(model.basis, rows[TIME], features, p, rows[TARGET])
-            estimate = evaluate_window(blind, model.basis, Monitor(), former=former).facts[
-                "estimate"
-            ]
+            blind = Window.from_frames(model.basis, rows[TIME], features, p)
+            seen = Window.from_frames(model.basis, rows[TIME], features, p, rows[TARGET])
+            estimate = evaluate_window(
+                blind, model.basis, Monitor(), previous_check=former
+            ).results["estimate"]
             told = evaluate_window(seen, model.basis, Monitor())
-            former = told.facts["estimate"]["check"]
+            former = told.results["estimate"]["check"]
             guess, real = estimate["figures"]["roc_auc"], former["realised"]
             error = guess["value"] - real
             outside += abs(error) > 0.02 and estimate["trusted"]
@@ -131,7 +131,7 @@ def main(folder: Path) -> None:
             print(
                 f"{month(clock):%b}    {month(number):%b}    {evaluated:.4f}     {real:.4f}    "
                 f"{guess['value']:.4f} [{guess['low']:.4f}, {guess['high']:.4f}]  {error:+.4f} "
-                f"  {'yes' if estimate['trusted'] else 'no':<7}  {' '.join(told.found) or '-'}",
+                f"  {'yes' if estimate['trusted'] else 'no':<7}  {' '.join(told.problems) or '-'}",
                 flush=True,
             )
     print(f"trusted and off by more than 0.02: {outside}")

@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("families", nargs="*")
     given = parser.parse_args()
-    names = [n for n, f in FAMILIES.items() if f.installed and not f.opaque]
+    names = [n for n, f in FAMILIES.items() if f.installed and not f.unsafe_format]
     for family in given.families or names:
         counts = collections.Counter(hostile(family, given.times, given.seed))
         print(family, dict(sorted(counts.items())), flush=True)

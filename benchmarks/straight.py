@@ -118,23 +118,25 @@ def searched(
     )
 
 
-def preferred_of(contenders: list[CandidateModel], judge: CvScorer) -> list[CandidateModel]:
+def preferred_of(contenders: list[CandidateModel], scorer: CvScorer) -> list[CandidateModel]:
     simplest = PARAMS.tune.choose == "simplest"
-    return rank_candidates(contenders, judge, seed=SEED, simplest=simplest)
+    return rank_candidates(contenders, scorer, seed=SEED, prefer_simplest=simplest)
 
 
 def finalists(
     problem: CvObjective, whole: CvObjective, trials: list[Trial], journal: Journal
 ) -> list[CandidateModel]:
     """The trials that are best together, each taught by all rows of train."""
-    kept = [(t, journal.outcomes.prediction(t.number)) for t in ranked(trials, maximise=True)[:24]]
+    kept = [
+        (t, journal.artifacts.read_prediction(t.number)) for t in ranked(trials, maximise=True)[:24]
+    ]
     leading = preferred_of(
-        [CandidateModel(t, p, 0.0) for t, p in kept if p is not None], problem.judge
+        [CandidateModel(t, p, 0.0) for t, p in kept if p is not None], problem.scorer
     )
     costs, most = [0.0] * len(leading), PARAMS.tune.finalists
     found = []
     for number in select(
-        [c.prediction for c in leading], costs, problem.judge, members=most, cost=0
+        [c.prediction for c in leading], costs, problem.scorer, max_members=most, max_cost=0
     ):
         trial = leading[number].trial
         rounds = FAMILIES[trial.family].rounds
@@ -145,7 +147,7 @@ def finalists(
         )
         refitted = replace(trial, score=again.score, iterations=again.iterations)
         found.append(CandidateModel(refitted, again.prediction, 0.0))
-    return preferred_of(found, whole.judge)
+    return preferred_of(found, whole.scorer)
 
 
 def main(folder: Path) -> None:
@@ -169,20 +171,20 @@ def main(folder: Path) -> None:
     first = first_choices(
         spaces,
         {f: FAMILIES[f].candidates() for f in spaces},
-        most=((tune.trials or 1) + 1) // 2,
+        max_candidates=((tune.trials or 1) + 1) // 2,
     )
     trials = search(what, first, journal)
     whole = searched(train, validation, kinds, labels)
     last = finalists(problem, whole, trials, journal)
 
-    judge, predictions = whole.judge, [c.prediction for c in last]
+    scorer, predictions = whole.scorer, [c.prediction for c in last]
     families = [c.trial.family for c in last]
     one_split = SearchPlan(1, len(train))
-    weights = select_ensemble(families, predictions, judge, one_split, PARAMS.train.ensemble)
+    weights = select_ensemble(families, predictions, scorer, one_split, PARAMS.train.ensemble)
     mean = np.sum([w * predictions[i] for i, w in weights.items()], axis=0)
-    calibrator = fit_calibrator(judge.y, mean, seed=SEED, shifts=False)
+    calibrator = fit_calibrator(scorer.y, mean, seed=SEED, allow_shift=False)
     mean = calibrator(mean) if calibrator and PARAMS.train.calibrate else mean
-    threshold = best_threshold(judge.y, mean[:, 1], PARAMS.task.cost)
+    threshold = best_threshold(scorer.y, mean[:, 1], PARAMS.task.cost)
     both = pl.concat([train, validation])
     encoder = Encoder.fit(both, kinds)
     X, y = encoder.transform(both), labels.encode(both["late"], "train")

@@ -120,8 +120,8 @@ class StageFailed(MlopsError):
         self.exit_code = status if status > 0 else 1  # type: ignore[misc]
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that suggests the known name closest to ``name``, or lists all known names.
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """A sentence that suggests the candidate closest to ``name``, or lists all candidates.
 
     Examples
     --------
@@ -130,12 +130,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("x", ["carrier", "origin"])
     'Known: carrier, origin.'
     """
-    known = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    candidates = [str(c) for c in candidates]
+    close = difflib.get_close_matches(str(name), candidates, n=1, cutoff=0.6)
     if close:
         return f"Did you mean {close[0]!r}?"
-    names = ", ".join(known[:_MAX_SHOWN]) + (", ..." if len(known) > _MAX_SHOWN else "")
-    return f"Known: {names}." if known else ""
+    names = ", ".join(candidates[:_MAX_SHOWN]) + (", ..." if len(candidates) > _MAX_SHOWN else "")
+    return f"Known: {names}." if candidates else ""
 
 
 def install_hint(extra: str) -> str:

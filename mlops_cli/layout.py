@@ -32,17 +32,17 @@ class Layout:
     ----------
     root
         The folder with ``params.yaml``; paths in it, and in a hook, are relative to this folder.
-    aside
+    output_override
         Another folder for all generated files, for a run apart from the project's own.
     """
 
     root: Path
-    aside: Path | None = None
+    output_override: Path | None = None
 
     @property
-    def made(self) -> Path:
+    def output_root(self) -> Path:
         """The folder that contains all generated files."""
-        return self.aside or self.root
+        return self.output_override or self.root
 
     @property
     def params(self) -> Path:
@@ -57,7 +57,7 @@ class Layout:
     @property
     def work(self) -> Path:
         """Untracked working files: locks, temporary files, unfinished searches, measured times."""
-        return self.made / ".mlops"
+        return self.output_root / ".mlops"
 
     @property
     def online(self) -> Path:
@@ -70,54 +70,54 @@ class Layout:
         return self.work / "events.sqlite"
 
     @property
-    def raw(self) -> Path:
+    def ingested(self) -> Path:
         """Ingested sources: a ``<source>.parquet`` for each, and ``manifest.json``."""
-        return self.made / "data" / "ingested"
+        return self.output_root / "data" / "ingested"
 
     @property
     def ingest_manifest(self) -> Path:
         """Rows, columns, types, time range and content hash of each ingested source."""
-        return self.raw / "manifest.json"
+        return self.ingested / "manifest.json"
 
     @property
-    def valid(self) -> Path:
+    def validated(self) -> Path:
         """Validated sources: a ``<source>.parquet`` for each."""
-        return self.made / "data" / "validated"
+        return self.output_root / "data" / "validated"
 
     @property
     def quarantine(self) -> Path:
         """Rows that validation rejected: ``<source>.parquet``, with the column ``_reason``."""
-        return self.made / "data" / "quarantine"
+        return self.output_root / "data" / "quarantine"
 
     @property
     def validation_report(self) -> Path:
         """Each validation rule with count, share and examples of the rows that break it."""
-        return self.made / "reports" / "validation.json"
+        return self.output_root / "reports" / "validation.json"
 
     @property
     def features(self) -> Path:
         """The feature table: ``part-00000.parquet`` and so on, in the base source's row order."""
-        return self.made / "data" / "features"
+        return self.output_root / "data" / "features"
 
     @property
     def program(self) -> Path:
         """The compiled feature program: rules, source schemas, feature names and kinds."""
-        return self.made / "data" / "program.json"
+        return self.output_root / "data" / "program.json"
 
     @property
     def feature_report(self) -> Path:
         """Number of rows with and without a label, with reasons, and a profile of each feature."""
-        return self.made / "reports" / "features.json"
+        return self.output_root / "reports" / "features.json"
 
     @property
     def splits(self) -> Path:
         """``train.parquet``, ``validation.parquet``, ``test.parquet``."""
-        return self.made / "data" / "splits"
+        return self.output_root / "data" / "splits"
 
     @property
     def split_report(self) -> Path:
         """Rows, time range and class shares of each split, and the leakage checks."""
-        return self.made / "reports" / "split.json"
+        return self.output_root / "reports" / "split.json"
 
     def split(self, name: str) -> Path:
         """The Parquet file of one split: train, validation or test."""
@@ -126,51 +126,51 @@ class Layout:
     @property
     def tuning(self) -> Path:
         """``best.json`` (family, settings, iterations, score) and ``trials.json``."""
-        return self.made / "models" / "tuning"
+        return self.output_root / "models" / "tuning"
 
     @property
     def fitted(self) -> Path:
         """The bundle that train writes: what a prediction needs, and ``manifest.json``."""
-        return self.made / "models" / "fitted"
+        return self.output_root / "models" / "fitted"
 
     @property
     def model(self) -> Path:
         """The complete bundle: the fitted one with metrics, schema, lineage and model card."""
-        return self.made / "models" / "model"
+        return self.output_root / "models" / "model"
 
     @property
     def metrics(self) -> Path:
         """Test metrics with intervals; kept in Git."""
-        return self.made / "reports" / "metrics.json"
+        return self.output_root / "reports" / "metrics.json"
 
     @property
     def headline(self) -> Path:
         """The first test metrics without intervals, for `dvc exp show`; kept in Git."""
-        return self.made / "reports" / "headline.json"
+        return self.output_root / "reports" / "headline.json"
 
     @property
     def evaluation(self) -> Path:
         """The other results of the evaluation: slices, threshold, costs, importance."""
-        return self.made / "reports" / "evaluation.json"
+        return self.output_root / "reports" / "evaluation.json"
 
     @property
     def plots(self) -> Path:
         """Data for ``dvc plots``."""
-        return self.made / "reports" / "plots"
+        return self.output_root / "reports" / "plots"
 
     def study(self, name: str) -> Path:
         """Result of a study by `mlops study`."""
-        return self.made / "reports" / "studies" / f"{name}.json"
+        return self.output_root / "reports" / "studies" / f"{name}.json"
 
     @property
     def backtest(self) -> Path:
         """Result of `mlops backtest`; ``.html`` and ``-plot.json`` are beside it."""
-        return self.made / "reports" / "backtest.json"
+        return self.output_root / "reports" / "backtest.json"
 
     @property
     def registration(self) -> Path:
         """The gates' decision with the figures; kept in Git."""
-        return self.made / "models" / "registration.json"
+        return self.output_root / "models" / "registration.json"
 
     def record(self, stage: str) -> Path:
         """The small JSON file that identifies a stage's result: another result has other bytes."""

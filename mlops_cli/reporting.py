@@ -30,15 +30,15 @@ class Leaderboard:
     ----------
     leaders
         The best results so far.
-    course
+    best_values
         The best value after each trial that had one.
-    left
+    seconds_left
         Seconds until the search has to end; None: there is no limit.
     """
 
     leaders: Table
-    course: tuple[float, ...]
-    left: float | None = None
+    best_values: tuple[float, ...]
+    seconds_left: float | None = None
 
 
 class Progress(Protocol):
@@ -50,7 +50,7 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Report a message that stays on the screen (a warning, a decision)."""
 
-    def board(self, board: Leaderboard) -> None:
+    def show_leaderboard(self, leaderboard: Leaderboard) -> None:
         """Show the results of a search, in the place of the ones shown before."""
 
 
@@ -63,7 +63,7 @@ class Silent:
     def note(self, text: str) -> None:
         """Ignore."""
 
-    def board(self, board: Leaderboard) -> None:
+    def show_leaderboard(self, leaderboard: Leaderboard) -> None:
         """Ignore."""
 
 

@@ -69,12 +69,12 @@ class BacktestResult:
 
     steps: tuple[Period, ...]
     delay: str | None
-    courses: tuple[PolicyRun, ...]
+    runs: tuple[PolicyRun, ...]
     notes: tuple[str, ...] = ()
 
 
 def backtest(
-    params: Params, layout: Layout, asked: BacktestRequest, progress: Progress
+    params: Params, layout: Layout, request: BacktestRequest, progress: Progress
 ) -> BacktestResult:
     """Simulate each policy on past data, with the data clock at each period's start.
 
@@ -96,17 +96,17 @@ def backtest(
     with lock(base / "run.lock", "the backtest"):
         history = Layout(layout.root, base / "history")
         last = _prepare_history(params, history, progress)
-        steps, note = _cut_periods(asked, last)
+        steps, note = _cut_periods(request, last)
         folder = base / _cache_key(params, layout, history, settings)
-        if asked.force:
+        if request.force:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         _remove_old_caches(base, folder)
         params_text = layout.params.read_text(encoding="utf-8")
-        case = BacktestConfig(
-            params_text, layout.root, folder, base / "history", steps, asked.delay, **settings
+        config = BacktestConfig(
+            params_text, layout.root, folder, base / "history", steps, request.delay, **settings
         )
-        result = _simulate_all(case, asked, progress)
+        result = _simulate_all(config, request, progress)
         return replace(result, notes=(*result.notes, note)) if note else result
 
 
@@ -140,7 +140,7 @@ def _prepare_history(params: Params, history: Layout, progress: Progress) -> dt.
     for name in ("ingest", "validate"):
         progress.update(f"the whole history: {name}")
         load(name).run(without_clock, history, Silent())
-    return Requests.open(params, history).last()
+    return Requests.open(params, history).last_request_time()
 
 
 def _cut_periods(
@@ -167,7 +167,7 @@ def _cache_key(
     content = {
         "version": mlops_cli.__version__,
         "params": parameters,
-        "sources": {p.stem: sha256(p) for p in sorted(history.valid.glob("*.parquet"))},
+        "sources": {p.stem: sha256(p) for p in sorted(history.validated.glob("*.parquet"))},
         "settings": model_settings,
         "hook": _hash_hook(params, layout),
     }
@@ -192,8 +192,8 @@ def _remove_old_caches(base: Path, folder: Path) -> None:
 class _CachedResults:
     """Task results from the cache; those that are requested but not there are in ``missing``."""
 
-    def __init__(self, case: BacktestConfig) -> None:
-        self._case = case
+    def __init__(self, config: BacktestConfig) -> None:
+        self._config = config
         self._loaded: dict[BacktestTask, Any] = {}
         self.missing: dict[BacktestTask, None] = {}
 
@@ -202,7 +202,7 @@ class _CachedResults:
         return None if result is None else TrainedModel(**result)
 
     def score(self, model: int, step: int) -> PeriodScore | None:
-        if self.model(model) is None or not self.period(step):
+        if self.model(model) is None or not self.has_requests(step):
             return None
         result = self._load(BacktestTask("score", model, step))
         if result is None:
@@ -210,9 +210,9 @@ class _CachedResults:
         tuples = {name: tuple(result[name]) for name in ("found", "findings")}
         return PeriodScore(**{**result, **tuples})
 
-    def period(self, step: int) -> bool:
+    def has_requests(self, step: int) -> bool:
         """Whether the requests of a period are in the cache."""
-        is_cached = self._case.period(step).is_file()
+        is_cached = self._config.period_file(step).is_file()
         if not is_cached:
             self.missing[BacktestTask("period", step)] = None
         return is_cached
@@ -223,7 +223,7 @@ class _CachedResults:
 
     def _load(self, task: BacktestTask) -> Any | None:
         if task not in self._loaded:
-            path = self._case.result(task)
+            path = self._config.result_file(task)
             if not path.is_file():
                 self.missing[task] = None
                 return None
@@ -232,9 +232,9 @@ class _CachedResults:
 
 
 def _simulate_all(
-    case: BacktestConfig, request: BacktestRequest, progress: Progress
+    config: BacktestConfig, request: BacktestRequest, progress: Progress
 ) -> BacktestResult:
-    results, min_rows = _CachedResults(case), case.params.retrain.min_rows
+    results, min_rows = _CachedResults(config), config.params.retrain.min_rows
     runs: dict[str, PolicyRun] = {}
     done = 0
 
@@ -242,42 +242,42 @@ def _simulate_all(
         results.missing.clear()
         for policy in request.policies:
             if policy.name not in runs:
-                run = simulate(policy, case.steps, results, min_rows)
+                run = simulate(policy, config.steps, results, min_rows)
                 if run is not None:
                     runs[policy.name] = run
-            _require_first_model(case, results)
+            _require_first_model(config, results)
         if len(runs) < len(request.policies):
-            for number in range(len(case.steps)):
-                results.period(number)
+            for number in range(len(config.steps)):
+                results.has_requests(number)
         return list(results.missing)
 
     def report_done(task: BacktestTask) -> None:
         nonlocal done
         done += 1
-        progress.update(_describe_task(case, task), done, done + len(results.missing))
+        progress.update(_describe_task(config, task), done, done + len(results.missing))
 
-    run_tasks(case, request.jobs, find_missing, report_done)
+    run_tasks(config, request.jobs, find_missing, report_done)
     first_model = results.model(0)
     notes = []
     if first_model is not None and first_model.outcome == "rejected":
         notes.append(f"the first model serves although its gates reject it: {first_model.reason}")
     return BacktestResult(
-        case.steps, case.delay, tuple(runs[p.name] for p in request.policies), tuple(notes)
+        config.steps, config.delay, tuple(runs[p.name] for p in request.policies), tuple(notes)
     )
 
 
-def _require_first_model(case: BacktestConfig, results: _CachedResults) -> None:
+def _require_first_model(config: BacktestConfig, results: _CachedResults) -> None:
     first_model = results.model(0)
     if first_model is not None and first_model.outcome == "failed":
         raise DataRefused(
-            f"no model can be trained on what was known on {format_timestamp(case.clock(0))}: "
+            f"no model can be trained on what was known on {format_timestamp(config.clock(0))}: "
             f"{first_model.reason}",
             "Begin later (--from).",
         )
 
 
-def _describe_task(case: BacktestConfig, task: BacktestTask) -> str:
-    start = format_timestamp(case.steps[task.model].start)
+def _describe_task(config: BacktestConfig, task: BacktestTask) -> str:
+    start = format_timestamp(config.steps[task.step].start)
     return {
         "train": f"trained as of {start}",
         "period": f"requests from {start} on",

@@ -16,11 +16,11 @@ from mlops_cli.layout import Layout
 from mlops_cli.params import Params
 from mlops_cli.params.modelling import Dimension, Tune
 
-__all__ = ["ARRIVES", "ASKED", "BacktestConfig", "BacktestTask", "as_of"]
+__all__ = ["LABEL_ARRIVAL", "REQUEST_TIME", "BacktestConfig", "BacktestTask", "as_of"]
 
-ASKED = "_asked"
+REQUEST_TIME = "_asked"
 """Column of requests: time of the request."""
-ARRIVES = "_arrives"
+LABEL_ARRIVAL = "_arrives"
 """Column of requests: time at which the label arrives; null: never."""
 
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -40,13 +40,14 @@ class BacktestTask:
     ----------
     kind
         period (compute its requests), train, score, or contest (with the champion).
-    model, other
-        Numbers of steps: that of the model; that of the scored period, or of the champion.
+    step, other_step
+        Numbers of steps: that of the model, or of the requests to compute; that of the scored
+        period, or of the champion.
     """
 
     kind: str
-    model: int
-    other: int = -1
+    step: int
+    other_step: int = -1
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class BacktestConfig:
 
     Attributes
     ----------
-    text
+    params_text
         The project's ``params.yaml``.
     folder
         Cache folder of the results; its name is a hash of all that they depend on.
@@ -67,7 +68,7 @@ class BacktestConfig:
         Family and settings of each model, if ``backtest.trials`` is 0 (no search).
     """
 
-    text: str
+    params_text: str
     root: Path
     folder: Path
     history: Path
@@ -79,7 +80,7 @@ class BacktestConfig:
     @property
     def params(self) -> Params:
         """The project's parameters."""
-        return _parse(self.text)
+        return _parse(self.params_text)
 
     @property
     def layout(self) -> Layout:
@@ -90,24 +91,28 @@ class BacktestConfig:
         """Data clock at the start of a step: labels of earlier rows have arrived."""
         return subtract(self.steps[step].start, self.delay)
 
-    def model(self, step: int) -> Path:
+    def model_folder(self, step: int) -> Path:
         """Folder of the result of training at a step."""
         return self.folder / "models" / self.clock(step).strftime(_STAMP)
 
-    def period(self, step: int) -> Path:
+    def period_file(self, step: int) -> Path:
         """File with the requests of a step's period, with features and labels."""
         return self.folder / "periods" / f"{self._span(step)}.parquet"
 
-    def result(self, task: BacktestTask) -> Path:
+    def result_file(self, task: BacktestTask) -> Path:
         """File that exists when a task is done."""
         if task.kind == "period":
-            return self.period(task.model)
-        model = self.model(task.model)
+            return self.period_file(task.step)
+        model = self.model_folder(task.step)
         if task.kind == "train":
             return model / "facts.json"
         if task.kind == "score":
-            return self.folder / "scores" / f"{model.name}-{self._span(task.other)}.json"
-        return self.folder / "contests" / f"{model.name}-{self.model(task.other).name}.json"
+            return self.folder / "scores" / f"{model.name}-{self._span(task.other_step)}.json"
+        return (
+            self.folder
+            / "contests"
+            / f"{model.name}-{self.model_folder(task.other_step).name}.json"
+        )
 
     def _span(self, step: int) -> str:
         period = self.steps[step]
@@ -115,29 +120,29 @@ class BacktestConfig:
         return "-".join((*stamps, self.delay or "0"))
 
 
-def as_of(case: BacktestConfig, step: int) -> Params:
+def as_of(config: BacktestConfig, step: int) -> Params:
     """Set the data clock of a step in the parameters, and drop what is only for people to read.
 
     The gate on measured time is dropped, too, as its result would differ between runs.
     """
-    params = case.params
+    params = config.params
     gates = params.register_.gates.model_copy(update={"milliseconds": None})
     return params.model_copy(
         update={
-            "ingest": params.ingest.model_copy(update={"until": case.clock(step)}),
-            "tune": _search(case, params),
+            "ingest": params.ingest.model_copy(update={"until": config.clock(step)}),
+            "tune": _search(config, params),
             "evaluate": params.evaluate.model_copy(update={"shap_rows": 0, "segments": 0}),
             "register_": params.register_.model_copy(update={"gates": gates}),
         }
     )
 
 
-def _search(case: BacktestConfig, params: Params) -> Tune:
+def _search(config: BacktestConfig, params: Params) -> Tune:
     """Make the parameters of the search: with a number of trials, or with fixed settings."""
-    if case.family is None:
+    if config.family is None:
         trials = {"trials": params.backtest.trials, "seconds": None}
         return params.tune.model_copy(update=trials)
     # One trial in a search space with one point, on all rows: so the stage itself fits it.
-    point = {name: Dimension(choices=(value,)) for name, value in case.settings.items()}
-    search_space = {"families": (case.family,), "spaces": {case.family: point}, "rows": None}
+    point = {name: Dimension(choices=(value,)) for name, value in config.settings.items()}
+    search_space = {"families": (config.family,), "spaces": {config.family: point}, "rows": None}
     return params.tune.model_copy(update={**search_space, "trials": 1, "seconds": None})

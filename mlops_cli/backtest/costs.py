@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +12,14 @@ import numpy as np
 if TYPE_CHECKING:
     from mlops_cli.backtest.policies import Period, PeriodOutcome, PolicyRun
 
-__all__ = ["compare_costs"]
+__all__ = ["compare_costs", "costs_so_far"]
 
 _Z = 1.96
 """Half width of a 95% interval, in standard errors."""
 
 
 def compare_costs(
-    courses: Sequence[PolicyRun],
+    runs: Sequence[PolicyRun],
     steps: Sequence[Period],
     *,
     error_cost: float,
@@ -29,55 +30,66 @@ def compare_costs(
     The interval of the difference to the best policy treats days, not rows, as independent: rows
     of a day have much in common.
     """
-    costs = {c.policy.name: _cost(c, error_cost, retrain_cost) for c in courses}
-    names = [c.policy.name for c in courses]
+    costs = {c.policy.name: _cost(c, error_cost, retrain_cost) for c in runs}
+    names = [c.policy.name for c in runs]
     # Among equally cheap policies, the one that trains least, then the first one.
-    trainings = {c.policy.name: c.trained for c in courses}
+    trainings = {c.policy.name: c.trainings for c in runs}
     best = min(names, key=lambda n: (costs[n]["total"], trainings[n], names.index(n)))
-    errors_by_day = {c.policy.name: _errors_by_day(c) for c in courses}
+    errors_by_day = {c.policy.name: _errors_by_day(c) for c in runs}
     policies = []
-    for run in courses:
+    for run in runs:
         name = run.policy.name
-        periods = [_report_period(r, run, steps) for r in run.rounds]
+        periods = [_report_period(r, run, steps) for r in run.outcomes]
         entry: dict[str, Any] = {
             "name": name,
             "metric": _mean_metric(run),
             "cost": costs[name],
-            "trained": run.trained,
-            "deployed": run.deployed,
-            "rows": sum(r.score.labelled for r in run.rounds),
-            "alarms": run.alarms() if run.policy.watches else None,
+            "trained": run.trainings,
+            "deployed": run.deployments,
+            "rows": sum(r.score.labelled for r in run.outcomes),
+            "alarms": run.count_alarms() if run.policy.triggers else None,
             "rounds": periods,
         }
         if name != best:
-            training_cost = retrain_cost * (run.trained - trainings[best])
+            training_cost = retrain_cost * (run.trainings - trainings[best])
             entry["over_best"] = _difference(
                 errors_by_day[name], errors_by_day[best], error_cost, training_cost
             )
         policies.append(entry)
     return {
         "best": best,
-        "best_by_retrain_cost": _best_by_price(courses, error_cost),
+        "best_by_retrain_cost": _best_by_price(runs, error_cost),
         "policies": policies,
     }
 
 
+def costs_so_far(report: Mapping[str, Any], policy: Mapping[str, Any]) -> list[float]:
+    """Sum up what a policy of a report has cost up to the end of each period."""
+    return list(
+        accumulate(
+            report["error_cost"] * r["error"]
+            + report["retrain_cost"] * (r["outcome"] not in {None, "too few rows"})
+            for r in policy["rounds"]
+        )
+    )
+
+
 def _cost(run: PolicyRun, error_cost: float, retrain_cost: float) -> dict[str, float]:
-    errors, training = error_cost * run.error, retrain_cost * run.trained
+    errors, training = error_cost * run.total_error, retrain_cost * run.trainings
     parts = {"errors": errors, "training": training, "total": errors + training}
     return {name: _round(value) for name, value in parts.items()}
 
 
 def _mean_metric(run: PolicyRun) -> float | None:
     """Compute the mean metric over periods, weighted by their labelled rows."""
-    values = [(r.score.metric["value"], r.score.labelled) for r in run.rounds if r.score.metric]
+    values = [(r.score.metric["value"], r.score.labelled) for r in run.outcomes if r.score.metric]
     rows = sum(n for _, n in values)
     return _round(sum(v * n for v, n in values) / rows) if rows else None
 
 
 def _errors_by_day(run: PolicyRun) -> dict[str, float]:
     errors: dict[str, float] = {}
-    for r in run.rounds:
+    for r in run.outcomes:
         for day, value in r.score.by_day.items():
             errors[day] = errors.get(day, 0.0) + value
     return errors
@@ -97,12 +109,12 @@ def _difference(
     }
 
 
-def _best_by_price(courses: Sequence[PolicyRun], error_cost: float) -> list[dict[str, Any]]:
+def _best_by_price(runs: Sequence[PolicyRun], error_cost: float) -> list[dict[str, Any]]:
     """Find the best policy for each price of a training: the lower envelope of lines.
 
     Costs are ``errors + price * trained``, so each policy is a straight line over the price.
     """
-    lines = {c.policy.name: (error_cost * c.error, c.trained) for c in courses}
+    lines = {c.policy.name: (error_cost * c.total_error, c.trainings) for c in runs}
     names = list(lines)
     price, ranges = 0.0, []
     best = min(names, key=lambda n: (*lines[n], names.index(n)))
@@ -136,13 +148,13 @@ def _report_period(
         "metric": score.metric or None,
         "error": score.error,
         "found": list(score.found),
-        "alarm": bool(run.policy.watches & {*score.found}),
+        "alarm": bool(run.policy.triggers & {*score.found}),
         "degraded": score.degraded,
         "findings": list(score.findings),
-        "trained_because": outcome.why or None,
+        "trained_because": outcome.training_reason or None,
         "outcome": outcome.outcome or None,
         "detail": outcome.detail or None,
-        "error_saved": None if outcome.saved is None else _round(outcome.saved),
+        "error_saved": None if outcome.error_saved is None else _round(outcome.error_saved),
     }
 
 

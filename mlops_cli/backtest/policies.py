@@ -37,13 +37,13 @@ class Policy:
     ----------
     every
         Time after the last training at which to retrain; None: not by the calendar.
-    watches
+    triggers
         Findings of monitoring that also trigger a retraining: drift, degraded.
     """
 
     name: str
     every: str | None = None
-    watches: frozenset[str] = frozenset()
+    triggers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class ChampionContest:
 
 
 class TaskResults(Protocol):
-    """Results of backtest tasks; None if a task isn't done, which then becomes wanted.
+    """Results of backtest tasks; None if a task isn't done, which is then noted as missing.
 
     Models and periods are identified by the number of their step. A model is trained at the start
     of its step.
@@ -135,21 +135,21 @@ class PeriodOutcome:
     ----------
     model
         Step at whose start the model in use was trained.
-    why
+    training_reason
         Reason for a training at the start of the period; empty without a training.
     outcome
         Outcome of that training: deployed, refused, rejected, failed, too few rows.
-    saved
+    error_saved
         Error units that the new model has saved in this period; None without a new model.
     """
 
     step: int
     model: int
     score: PeriodScore
-    why: str = ""
+    training_reason: str = ""
     outcome: str = ""
     detail: str = ""
-    saved: float | None = None
+    error_saved: float | None = None
 
 
 @dataclass
@@ -157,27 +157,27 @@ class PolicyRun:
     """Simulation of a policy: the outcomes of all periods."""
 
     policy: Policy
-    rounds: list[PeriodOutcome] = field(default_factory=list)
+    outcomes: list[PeriodOutcome] = field(default_factory=list)
 
     @property
-    def trained(self) -> int:
+    def trainings(self) -> int:
         """Number of trainings, whatever their outcome."""
-        return sum(bool(r.outcome) and r.outcome != "too few rows" for r in self.rounds)
+        return sum(bool(r.outcome) and r.outcome != "too few rows" for r in self.outcomes)
 
     @property
-    def deployed(self) -> int:
+    def deployments(self) -> int:
         """Number of new models in use."""
-        return sum(r.outcome == "deployed" for r in self.rounds)
+        return sum(r.outcome == "deployed" for r in self.outcomes)
 
     @property
-    def error(self) -> float:
+    def total_error(self) -> float:
         """Sum of error units over all periods."""
-        return sum(r.score.error for r in self.rounds)
+        return sum(r.score.error for r in self.outcomes)
 
-    def alarms(self) -> dict[str, int]:
+    def count_alarms(self) -> dict[str, int]:
         """Count true and false alarms, and missed ones: degraded periods without an alarm."""
         periods = [
-            (bool(self.policy.watches & {*r.score.found}), r.score.degraded) for r in self.rounds
+            (bool(self.policy.triggers & {*r.score.found}), r.score.degraded) for r in self.outcomes
         ]
         return {
             "true": sum(alarm and degraded for alarm, degraded in periods),
@@ -194,10 +194,10 @@ def policy_of(text: str) -> Policy:
     Usage
         If there is no such policy.
     """
-    every, watches = None, set()
+    every, triggers = None, set()
     for part in text.split("+"):
         if part in _TRIGGERS:
-            watches.add(_TRIGGERS[part])
+            triggers.add(_TRIGGERS[part])
         elif part in _SCHEDULES or _SPAN.fullmatch(part):
             every = _SCHEDULES.get(part, part)
         elif part != "never" or text != "never":
@@ -206,11 +206,11 @@ def policy_of(text: str) -> Policy:
                 f"Known: never, {', '.join(_SCHEDULES)}, a span such as 14d, drift, performance; "
                 "several by a plus sign, such as monthly+performance.",
             )
-    return Policy(text, every, frozenset(watches))
+    return Policy(text, every, frozenset(triggers))
 
 
 def simulate(
-    policy: Policy, steps: Sequence[Period], known: TaskResults, least_rows: int = 1
+    policy: Policy, steps: Sequence[Period], results: TaskResults, min_rows: int = 1
 ) -> PolicyRun | None:
     """Simulate a policy; None if some results are still missing.
 
@@ -218,40 +218,40 @@ def simulate(
 
     Parameters
     ----------
-    least_rows
+    min_rows
         Minimum new labelled rows; with fewer, a training is stopped (``retrain.min_rows``).
     """
-    if not policy.watches:
+    if not policy.triggers:
         for step in _scheduled_steps(policy, steps):
-            known.model(step)
+            results.model(step)
     run, is_complete = PolicyRun(policy), True
     serving = tried = 0
-    if known.model(0) is None:
+    if results.model(0) is None:
         return None
     for number in range(len(steps)):
         reason = "" if number == 0 else _reason(policy, steps, number, tried, run)
         outcome, detail, former = "", "", serving
         if reason:
-            result = _training_outcome(known, number, serving, tried, least_rows)
+            result = _training_outcome(results, number, serving, tried, min_rows)
             if result is None:
                 return None
             outcome, detail = result
             tried = number
             serving = number if outcome == "deployed" else serving
-        score = known.score(serving, number)
+        score = results.score(serving, number)
         saved = None
         if serving != former:
-            former_score = known.score(former, number)
+            former_score = results.score(former, number)
             saved = (
                 None if former_score is None or score is None else former_score.error - score.error
             )
             is_complete = is_complete and former_score is not None
         if score is None:
             is_complete = False
-            if policy.watches:
+            if policy.triggers:
                 return None
             continue
-        run.rounds.append(PeriodOutcome(number, serving, score, reason, outcome, detail, saved))
+        run.outcomes.append(PeriodOutcome(number, serving, score, reason, outcome, detail, saved))
     return run if is_complete else None
 
 
@@ -274,13 +274,13 @@ def _reason(policy: Policy, steps: Sequence[Period], number: int, last: int, run
     reasons = []
     if _is_due(policy, steps, number, last):
         reasons.append(f"{policy.every} have passed")
-    if policy.watches:
-        reasons += [f for f in run.rounds[-1].score.found if f in policy.watches]
+    if policy.triggers:
+        reasons += [f for f in run.outcomes[-1].score.found if f in policy.triggers]
     return ", ".join(reasons)
 
 
 def _training_outcome(
-    results: TaskResults, number: int, serving: int, tried: int, least_rows: int
+    results: TaskResults, number: int, serving: int, tried: int, min_rows: int
 ) -> tuple[str, str] | None:
     """Get outcome and reason of the training at a step; None if results are missing."""
     model, last = results.model(number), results.model(tried)
@@ -288,7 +288,7 @@ def _training_outcome(
         return None
     if model.outcome != "approved":
         return model.outcome, model.reason
-    if model.rows - last.rows < least_rows:
+    if model.rows - last.rows < min_rows:
         return "too few rows", f"{model.rows - last.rows} new labelled rows"
     contest = results.contest(number, serving)
     if contest is None:

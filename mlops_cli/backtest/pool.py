@@ -16,16 +16,19 @@ from mlops_cli.training.search.workers import init_worker, split_cores
 if TYPE_CHECKING:
     from mlops_cli.backtest.case import BacktestConfig, BacktestTask
 
-__all__ = ["Wanted", "run_tasks"]
+__all__ = ["FindMissingTasks", "run_tasks"]
 
-Wanted = Callable[[], Iterable["BacktestTask"]]
+FindMissingTasks = Callable[[], Iterable["BacktestTask"]]
 """Function that lists the tasks whose results are missing; called again after each task."""
 
 
 def run_tasks(
-    case: BacktestConfig, jobs: int, wanted: Wanted, told: Callable[[BacktestTask], None]
+    config: BacktestConfig,
+    jobs: int,
+    find_missing: FindMissingTasks,
+    on_done: Callable[[BacktestTask], None],
 ) -> None:
-    """Run the wanted tasks, ``jobs`` at a time, until no more are wanted.
+    """Run the missing tasks, ``jobs`` at a time, until none is missing.
 
     Raises
     ------
@@ -33,16 +36,16 @@ def run_tasks(
         The error of a task, or if its process was killed.
     """
     if jobs == 1:
-        while task := next(iter(wanted()), None):
-            run_task(case, task)
-            told(task)
+        while task := next(iter(find_missing()), None):
+            run_task(config, task)
+            on_done(task)
         return
     with _process_pool(jobs) as pool:
         running: dict[Future[None], BacktestTask] = {}
         while True:
-            for task in wanted():
+            for task in find_missing():
                 if task not in running.values():
-                    running[pool.submit(run_task, case, task)] = task
+                    running[pool.submit(run_task, config, task)] = task
             if not running:
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -54,7 +57,7 @@ def run_tasks(
                         "a process of the backtest was killed, perhaps for lack of memory",
                         "Run it again with fewer --jobs; finished tasks are kept.",
                     ) from None
-                told(running.pop(future))
+                on_done(running.pop(future))
 
 
 @contextmanager

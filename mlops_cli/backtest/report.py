@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.backtest.costs import compare_costs
+from mlops_cli.backtest.costs import compare_costs, costs_so_far
 from mlops_cli.backtest.html_report import page
 from mlops_cli.backtest.score_period import metric_of
 from mlops_cli.data.atomic_files import atomic_write, write_json
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 __all__ = ["make_report", "write_report"]
 
 
-def make_report(params: Params, walked: BacktestResult, every: str) -> dict[str, Any]:
+def make_report(params: Params, result: BacktestResult, every: str) -> dict[str, Any]:
     """Collect all figures as plain values; same data and parameters give the same report."""
     rules = params.backtest
     figures = compare_costs(
-        walked.courses,
-        walked.steps,
+        result.runs,
+        result.steps,
         error_cost=rules.error_cost,
         retrain_cost=rules.retrain_cost,
     )
     return {
         "project": params.project.name,
-        "from": format_timestamp(walked.steps[0].start),
-        "to": format_timestamp(walked.steps[-1].end),
+        "from": format_timestamp(result.steps[0].start),
+        "to": format_timestamp(result.steps[-1].end),
         "every": every,
-        "label_delay": walked.delay,
+        "label_delay": result.delay,
         "metric": metric_of(params),
         "error_cost": rules.error_cost,
         "retrain_cost": rules.retrain_cost,
         "search_trials": rules.trials,
-        "notes": [*walked.notes, *_note_on_free_training(figures, rules.retrain_cost)],
+        "notes": [*result.notes, *_note_on_free_training(figures, rules.retrain_cost)],
         **figures,
     }
 
@@ -77,19 +77,13 @@ def write_report(layout: Layout, report: dict[str, Any]) -> tuple[Path, Path, Pa
 
 def _points(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Make one point for each policy and period, for ``dvc plots``."""
-    points = []
-    for policy in report["policies"]:
-        cost = 0.0
-        for entry in policy["rounds"]:
-            is_training = entry["outcome"] not in {None, "too few rows"}
-            cost += report["error_cost"] * entry["error"] + report["retrain_cost"] * is_training
-            figure = entry["metric"] or {}
-            points.append(
-                {
-                    "policy": policy["name"],
-                    "period": entry["from"],
-                    report["metric"]: figure.get("value"),
-                    "cost": round(cost, 6),
-                }
-            )
-    return points
+    return [
+        {
+            "policy": policy["name"],
+            "period": entry["from"],
+            report["metric"]: (entry["metric"] or {}).get("value"),
+            "cost": round(cost, 6),
+        }
+        for policy in report["policies"]
+        for entry, cost in zip(policy["rounds"], costs_so_far(report, policy), strict=True)
+    ]

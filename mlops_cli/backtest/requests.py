@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlops_cli.backtest.case import ARRIVES, ASKED
+from mlops_cli.backtest.case import LABEL_ARRIVAL, REQUEST_TIME
 from mlops_cli.data import parquet
 from mlops_cli.data.source_schema import utc_moment
 from mlops_cli.errors import BadParams
@@ -42,7 +42,7 @@ class Requests:
         BadParams
             If rows have no prediction time, or a rule can't work.
         """
-        scans = {n: parquet.scan(layout.valid / f"{n}.parquet") for n in params.ingest.sources}
+        scans = {n: parquet.scan(layout.validated / f"{n}.parquet") for n in params.ingest.sources}
         schemas = {name: scan.collect_schema() for name, scan in scans.items()}
         hook = load_hook(params.featurize.hook, layout.root)
         program = FeatureProgram.compile(params.featurize, params.ingest, schemas, hook)
@@ -56,15 +56,15 @@ class Requests:
         request_time = utc_moment(
             program.predict_at.over(schema), program.predict_at.type_in(schema)
         )
-        base = program.cleaned(name, scans[name]).with_columns(request_time.alias(ASKED))
-        cleaned = {n: program.cleaned(n, scans[n]) for n in program.used_sources}
+        base = program.clean(name, scans[name]).with_columns(request_time.alias(REQUEST_TIME))
+        cleaned = {n: program.clean(n, scans[n]) for n in program.used_sources}
         return cls(program, base, cleaned)
 
-    def last(self) -> dt.datetime | None:
+    def last_request_time(self) -> dt.datetime | None:
         """Find the time of the last request."""
         import polars as pl
 
-        last: dt.datetime | None = self.base.select(pl.max(ASKED)).collect().item()
+        last: dt.datetime | None = self.base.select(pl.max(REQUEST_TIME)).collect().item()
         return last
 
     def between(self, start: dt.datetime, end: dt.datetime, delay: str | None) -> pl.DataFrame:
@@ -72,19 +72,22 @@ class Requests:
         import polars as pl
 
         program = self.program
-        rows = self.base.filter(pl.col(ASKED) >= start, pl.col(ASKED) < end).collect()
-        rows = rows.sort(ASKED, maintain_order=True)
+        rows = self.base.filter(pl.col(REQUEST_TIME) >= start, pl.col(REQUEST_TIME) < end).collect()
+        rows = rows.sort(REQUEST_TIME, maintain_order=True)
         label_time = program.base.known(program.target.columns)
-        arrives = pl.col(ASKED) if label_time is None else label_time
+        arrives = pl.col(REQUEST_TIME) if label_time is None else label_time
         if delay is not None:
             arrives = arrives.dt.offset_by(delay)
         request_columns = rows.select(
-            ASKED, program.target.expr.alias(TARGET), arrives.alias(ARRIVES), *program.rules.keep
+            REQUEST_TIME,
+            program.target.expr.alias(TARGET),
+            arrives.alias(LABEL_ARRIVAL),
+            *program.rules.keep,
         )
         size = program.rules.slice_rows
         batches = [
-            program.transform(rows[i : i + size].drop(ASKED), self.sources)
+            program.transform(rows[i : i + size].drop(REQUEST_TIME), self.sources)
             for i in range(0, rows.height, size)
-        ] or [program.transform(rows.drop(ASKED), self.sources)]
+        ] or [program.transform(rows.drop(REQUEST_TIME), self.sources)]
         features = pl.concat(batches)
         return request_columns.drop(features.columns, strict=False).hstack(features)

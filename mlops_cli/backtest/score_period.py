@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mlops_cli.backtest.case import ARRIVES, ASKED
+from mlops_cli.backtest.case import LABEL_ARRIVAL, REQUEST_TIME
 from mlops_cli.backtest.policies import PeriodScore
 from mlops_cli.layout import TARGET
 from mlops_cli.metrics.bootstrap import Bootstrap, compare
@@ -34,7 +34,7 @@ _MAX_FINDINGS = 5
 
 
 def score_period(
-    case: BacktestConfig, model: Path, frame: pl.DataFrame, end: dt.datetime
+    config: BacktestConfig, model: Path, frame: pl.DataFrame, end: dt.datetime
 ) -> PeriodScore:
     """Score the requests of a period with a model.
 
@@ -51,7 +51,7 @@ def score_period(
 
     if not frame.height:
         return PeriodScore(0, 0, 0, {}, 0.0, {}, (), degraded=False)
-    params = case.params
+    params = config.params
     bundle = bundles.load(model)
     output = bundle.predict(frame)
     classes = list(bundle.labels.classes)
@@ -62,7 +62,7 @@ def score_period(
     requests = frame.with_columns(pl.when(~unseen_class).then(pl.col(TARGET)).alias(TARGET))
     labels = requests[TARGET]
     arrived_labels = requests.select(
-        pl.when(pl.col(ARRIVES) < end).then(pl.col(TARGET))
+        pl.when(pl.col(LABEL_ARRIVAL) < end).then(pl.col(TARGET))
     ).to_series()
     baseline = load_baseline(model, params)
     features = frame.select(list(bundle.encoder.kinds))
@@ -70,22 +70,24 @@ def score_period(
     def monitor(seen_labels: pl.Series, *, drift: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
         used_baseline = baseline if drift else replace(baseline, reference=None)
         slices = params.monitor.slices
-        window = Window.of(
-            used_baseline, frame[ASKED], features, output, labels=seen_labels, slices=slices
+        window = Window.from_frames(
+            used_baseline, frame[REQUEST_TIME], features, output, labels=seen_labels, slices=slices
         )
         verdict = evaluate_window(
-            window, used_baseline, params.monitor, seed=params.project.seed, former=None
+            window, used_baseline, params.monitor, seed=params.project.seed, previous_check=None
         )
-        sentences = [f.sentence for f in verdict.findings if f.means in _ALARMS]
-        return tuple(f for f in verdict.found if f in _ALARMS), tuple(sentences[:_MAX_FINDINGS])
+        sentences = [f.sentence for f in verdict.findings if f.severity in _ALARMS]
+        return tuple(f for f in verdict.problems if f in _ALARMS), tuple(sentences[:_MAX_FINDINGS])
 
     found_kinds, findings = monitor(arrived_labels, drift=True)
     hindsight, _ = monitor(labels, drift=False)
     is_labelled = labels.is_not_null().to_numpy()
     errors = unseen_class.cast(pl.Float64).to_numpy().copy()
     errors[is_labelled] = _row_errors(params, bundle, labels.drop_nulls(), output[is_labelled])
-    row_errors = frame.select(pl.col(ASKED).dt.date().cast(pl.String), pl.Series("error", errors))
-    by_day = row_errors.group_by(ASKED).sum().sort(ASKED)
+    row_errors = frame.select(
+        pl.col(REQUEST_TIME).dt.date().cast(pl.String), pl.Series("error", errors)
+    )
+    by_day = row_errors.group_by(REQUEST_TIME).sum().sort(REQUEST_TIME)
     return PeriodScore(
         rows=frame.height,
         labelled=int(is_labelled.sum()),

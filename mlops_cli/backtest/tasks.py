@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 __all__ = ["run_task"]
 
 
-def run_task(case: BacktestConfig, task: BacktestTask) -> None:
+def run_task(config: BacktestConfig, task: BacktestTask) -> None:
     """Run a task, unless its result exists."""
-    if case.result(task).is_file():
+    if config.result_file(task).is_file():
         return
     {
         "period": _compute_requests,
         "train": _train_model,
         "score": _score_model,
         "contest": _compare_with_champion,
-    }[task.kind](case, task)
+    }[task.kind](config, task)
 
 
-def _train_model(case: BacktestConfig, task: BacktestTask) -> None:
+def _train_model(config: BacktestConfig, task: BacktestTask) -> None:
     """Run the pipeline's stages on the data known at that time, in a scratch folder."""
-    target = case.model(task.model)
+    target = config.model_folder(task.step)
     scratch = target.with_name(f".{target.name}.work")
     shutil.rmtree(scratch, ignore_errors=True)
-    layout = Layout(case.root, scratch)
-    params = as_of(case, task.model)
+    layout = Layout(config.root, scratch)
+    params = as_of(config, task.step)
     facts: dict[str, Any] = {"outcome": "", "reason": "", "rows": 0}
     try:
         for name in STAGES:
@@ -68,46 +68,56 @@ def _read_facts(layout: Layout) -> dict[str, Any]:
     }
 
 
-def _compute_requests(case: BacktestConfig, task: BacktestTask) -> None:
+def _compute_requests(config: BacktestConfig, task: BacktestTask) -> None:
     """Write the requests of a period in order of time, with features as known then."""
     from mlops_cli.backtest.requests import Requests
 
-    step = case.steps[task.model]
-    requests = Requests.open(case.params, case.layout).between(step.start, step.end, case.delay)
-    parquet.write(requests, case.period(task.model))
+    step = config.steps[task.step]
+    requests = Requests.open(config.params, config.layout).between(
+        step.start, step.end, config.delay
+    )
+    parquet.write(requests, config.period_file(task.step))
 
 
-def _score_model(case: BacktestConfig, task: BacktestTask) -> None:
+def _score_model(config: BacktestConfig, task: BacktestTask) -> None:
     """Score the requests of a period with a model, and run monitoring on them."""
     from mlops_cli.backtest.score_period import score_period
 
-    model = case.model(task.model) / "model"
-    frame = parquet.scan(case.period(task.other)).collect()
-    score = score_period(case, model, frame, case.steps[task.other].end)
-    path = case.result(task)
+    model = config.model_folder(task.step) / "model"
+    frame = parquet.scan(config.period_file(task.other_step)).collect()
+    score = score_period(config, model, frame, config.steps[task.other_step].end)
+    path = config.result_file(task)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(score))
 
 
-def _compare_with_champion(case: BacktestConfig, task: BacktestTask) -> None:
+def _compare_with_champion(config: BacktestConfig, task: BacktestTask) -> None:
     """Compare the candidate with the champion, as `mlops register` does."""
     from mlops_cli.registry.champion import contest, unseen_rows
     from mlops_cli.registry.read_training_rows import training_rows_of_bundle
 
-    params, gate = case.params, case.params.register_.champion
-    path = case.result(task)
+    params, gate = config.params, config.params.register_.champion
+    path = config.result_file(task)
     path.parent.mkdir(parents=True, exist_ok=True)
     if gate is None:
         write_json(path, {"passed": True, "reason": ""})
         return
     candidate, champion = (
-        bundles.load(case.model(step) / "model") for step in (task.model, task.other)
+        bundles.load(config.model_folder(step) / "model") for step in (task.step, task.other_step)
     )
-    test: pl.DataFrame = parquet.scan(case.model(task.model) / "test.parquet").collect()
-    training_rows = training_rows_of_bundle(case.model(task.other) / "model", "the champion")
+    test: pl.DataFrame = parquet.scan(config.model_folder(task.step) / "test.parquet").collect()
+    training_rows = training_rows_of_bundle(
+        config.model_folder(task.other_step) / "model", "the champion"
+    )
     unseen = unseen_rows(training_rows, test, test)
     verdicts = contest(
-        params, gate, candidate, test, champion.predict(test), unseen, training_rows.reason
+        params,
+        gate,
+        candidate,
+        test,
+        champion.predict(test),
+        unseen,
+        training_rows.exclusion_reason,
     )
     reasons = [v.reason for v in verdicts if not v.passed]
     write_json(path, {"passed": not reasons, "reason": "; ".join(reasons)})

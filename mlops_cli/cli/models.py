@@ -156,9 +156,9 @@ def _entry(registry: Registry, version: Version) -> dict[str, Any]:
         "stages": [stage for stage, v in registry.stages().items() if v == version],
         "metric": trailers.get("Metric"),
         "data_until": trailers.get("Data-until"),
-        "at": version.tag.at.isoformat(),
-        "by": version.tag.who,
-        "why": version.tag.why,
+        "at": version.tag.date.isoformat(),
+        "by": version.tag.tagger,
+        "why": version.tag.body,
         "commit": version.commit,
         "bundle_sha256": version.bundle,
     }

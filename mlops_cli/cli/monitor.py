@@ -97,7 +97,7 @@ def monitor(
         from mlops_cli.monitoring.prometheus import write
 
         write(report.to_json(), Path(prometheus))
-    codes = [_EXIT_CODES[verdict] for verdict in report.found if verdict in failing]
+    codes = [_EXIT_CODES[verdict] for verdict in report.problems if verdict in failing]
     if codes:
         raise typer.Exit(max(codes))
 
@@ -117,7 +117,7 @@ def _write_page(report: MonitoringReport, path: Path) -> None:
     from mlops_cli.monitoring.html_report import html
 
     with atomic_write(path) as temporary:
-        temporary.write_text(html(report.to_json(), report.former), encoding="utf-8")
+        temporary.write_text(html(report.to_json(), report.previous_verdicts), encoding="utf-8")
 
 
 def _draw_alert(channel: str, count: int, trouble: str | None) -> None:
@@ -133,7 +133,7 @@ def _draw_alert(channel: str, count: int, trouble: str | None) -> None:
 
 
 def _draw(report: MonitoringReport) -> None:
-    facts, out = report.judgement.facts, console.console()
+    facts, out = report.evaluation.results, console.console()
     colour = {"ok": "green", "not judged": "yellow"}.get(report.status, "red")
     out.print(f"[{colour}]{report.status}[/{colour}] ", end="")
     out.print(
@@ -142,12 +142,14 @@ def _draw(report: MonitoringReport) -> None:
         markup=False,
     )
     marks = {"degraded": "red", "drift": "red", "warning": "yellow", "note": "dim"}
-    for finding in report.judgement.findings:
-        mark = marks[finding.means]
-        out.print(f"  [{mark}]{finding.means:<8}[/{mark}] ", end="")
+    for finding in report.evaluation.findings:
+        mark = marks[finding.severity]
+        out.print(f"  [{mark}]{finding.severity:<8}[/{mark}] ", end="")
         out.print(finding.sentence, markup=False)
-    for number, judgement in report.others.items():
-        verdicts = " and ".join({"degraded": "lost performance"}.get(f, f) for f in judgement.found)
+    for number, evaluation in report.other_versions.items():
+        verdicts = " and ".join(
+            {"degraded": "lost performance"}.get(f, f) for f in evaluation.problems
+        )
         out.print(f"  {number} alone: {verdicts or 'no findings'}", markup=False)
     _draw_performance(facts)
     _draw_drift(facts)

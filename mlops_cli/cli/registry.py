@@ -178,7 +178,7 @@ def _session(local: bool, *, committing: bool = False) -> Iterator[Session]:
 
     layout, settings = open_project()
     with Session.open(
-        settings, layout, local=local, committing=committing, waiting=console.draw_note
+        settings, layout, local=local, will_commit=committing, note=console.draw_note
     ) as session:
         yield session
 

@@ -41,10 +41,10 @@ def tune(
     """
     import os
 
-    from mlops_cli.training.search.shared_study import STORAGE, WORKERS
+    from mlops_cli.training.search.shared_study import STORAGE_VARIABLE, WORKERS_VARIABLE
 
     if workers > 1:
-        os.environ[WORKERS] = str(workers)
+        os.environ[WORKERS_VARIABLE] = str(workers)
     if storage is not None:
-        os.environ[STORAGE] = storage
+        os.environ[STORAGE_VARIABLE] = storage
     run_stage("tune", force=force, as_json=as_json)

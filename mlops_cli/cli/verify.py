@@ -111,7 +111,7 @@ def _draw_rebuilt(result: RebuildResult) -> None:
 
     if result.metrics and result.verdict != "reproduced to the byte":
         rows = tuple(
-            (m.metric, m.stated, f"[{m.low:.4g}, {m.high:.4g}]", m.again, m.inside)
+            (m.metric, m.stated, f"[{m.low:.4g}, {m.high:.4g}]", m.again, m.in_interval)
             for m in result.metrics
         )
         columns = ("metric", "stated", "interval", "again", "inside")
@@ -136,7 +136,7 @@ def _plain(
     if result is not None:
         rebuilt = {
             **vars(result),
-            "metrics": [{**vars(m), "inside": m.inside} for m in result.metrics],
+            "metrics": [{**vars(m), "inside": m.in_interval} for m in result.metrics],
         }
     return {
         "version": version.label,

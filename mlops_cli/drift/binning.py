@@ -25,15 +25,15 @@ __all__ = [
     "ABOVE",
     "BELOW",
     "GROUPS",
+    "MAX_NAMES",
     "MISSING",
-    "MOST_NAMES",
     "OTHER",
     "BinnedColumn",
     "Binning",
     "bin_group",
 ]
 
-MOST_NAMES = 250
+MAX_NAMES = 250
 """Categories with a code of their own; rarer ones share ``OTHER``."""
 BELOW, ABOVE, OTHER, MISSING = 0, 253, 254, 255
 """Codes outside of a number's bins (1 to 64) and of the categories (from 0)."""
@@ -86,9 +86,9 @@ class Binning:
         Categories by falling frequency, ties by spelling.
     complete
         Whether every category of the reference has a code.
-    strangers
+    unseen_rate
         Expected share of later rows whose category has no code.
-    grouped
+    has_groups
         Whether names are also counted by hash group. That is done where later rows will have other
         names, because it is then chance which names have a code.
     """
@@ -97,8 +97,8 @@ class Binning:
     breaks: tuple[float, ...] = ()
     names: tuple[str, ...] = ()
     complete: bool = True
-    strangers: float = 0.0
-    grouped: bool = False
+    unseen_rate: float = 0.0
+    has_groups: bool = False
 
     @classmethod
     def fit(cls, column: pl.Series, kind: str) -> Binning:
@@ -110,10 +110,12 @@ class Binning:
             return cls(kind, names=("false", "true"))
         text = _to_texts(column)[0].drop_nulls()
         ranked = _rank_names(text)
-        names, complete = tuple(ranked[:MOST_NAMES]), len(ranked) <= MOST_NAMES
-        strangers = _unseen_rate(text)
-        grouped = not complete or strangers > 0
-        return cls(kind, names=names, complete=complete, strangers=strangers, grouped=grouped)
+        names, complete = tuple(ranked[:MAX_NAMES]), len(ranked) <= MAX_NAMES
+        unseen_rate = _unseen_rate(text)
+        has_groups = not complete or unseen_rate > 0
+        return cls(
+            kind, names=names, complete=complete, unseen_rate=unseen_rate, has_groups=has_groups
+        )
 
     @property
     def bins(self) -> int:
@@ -126,16 +128,16 @@ class Binning:
         return len(self.breaks) > 1 and self.breaks[-1] == self.breaks[-2]
 
     @property
-    def untested(self) -> bool:
+    def untestable(self) -> bool:
         """Whether names can't be tested, because an older version didn't count them by group."""
-        return not self.grouped and (not self.complete or self.strangers > 0)
+        return not self.has_groups and (not self.complete or self.unseen_rate > 0)
 
     @property
     def centre(self) -> float:
         """The value that is subtracted before summing, so that sums don't lose digits."""
         return self.breaks[len(self.breaks) // 2] if self.breaks else 0.0
 
-    def read(self, column: pl.Series) -> BinnedColumn:
+    def count_values(self, column: pl.Series) -> BinnedColumn:
         """Count a column's values; values that aren't of its kind are misfits."""
         dtype = str(column.dtype)
         if self.kind == "number":
@@ -162,7 +164,7 @@ class Binning:
         codes[np.isnan(values)] = MISSING
         return codes.astype(np.uint8)
 
-    def numbers(self, column: pl.Series) -> npt.NDArray[np.float64]:
+    def to_numbers(self, column: pl.Series) -> npt.NDArray[np.float64]:
         """The numbers of a column, NaN where there is none, (rows,)."""
         return _to_numbers(column)[0].fill_null(math.nan).to_numpy()
 
@@ -178,9 +180,9 @@ class Binning:
             return f"below {self.breaks[0]:g}"
         if code == ABOVE:
             return f"above {self.breaks[-1]:g}"
-        return self.span(code, code)
+        return self.range_label(code, code)
 
-    def span(self, first: int, last: int) -> str:
+    def range_label(self, first: int, last: int) -> str:
         """The range of a number's bins from ``first`` to ``last``, in words."""
         low, high = self.breaks[first - 1], self.breaks[last - 1 if self.discrete else last]
         return f"{low:g}" if low == high else f"{low:g} to {high:g}"
@@ -193,8 +195,8 @@ class Binning:
             "kind": self.kind,
             "names": list(self.names),
             "complete": self.complete,
-            "strangers": self.strangers,
-            **({"grouped": True} if self.grouped else {}),
+            "strangers": self.unseen_rate,
+            **({"grouped": True} if self.has_groups else {}),
         }
 
     @classmethod
@@ -216,7 +218,7 @@ class Binning:
 
     @cached_property
     def _grid(self) -> Grid:
-        return Grid.over(self._limits)
+        return Grid.from_limits(self._limits)
 
     def _count_numbers(self, values: npt.NDArray[np.float64], rows: int) -> npt.NDArray[np.int64]:
         counts = np.zeros(256, dtype=np.int64)
@@ -234,7 +236,7 @@ class Binning:
     ) -> tuple[npt.NDArray[np.int64], dict[str, int], npt.NDArray[np.int64] | None]:
         """Count names: by code, by name for those without a code, and by group."""
         counts = np.zeros(256, dtype=np.int64)
-        groups = np.zeros(GROUPS, dtype=np.int64) if self.grouped else None
+        groups = np.zeros(GROUPS, dtype=np.int64) if self.has_groups else None
         others: dict[str, int] = {}
         for name, n in text.alias("name").value_counts(name="n").iter_rows():
             # A boolean is its own code.
@@ -264,10 +266,10 @@ class Binning:
         text, _ = _to_booleans(column) if self.kind == "boolean" else _to_texts(column)
         text = text.cast(pl.String)
         if not self.complete:
-            return self._hash_codes(text, MOST_NAMES)
+            return self._hash_codes(text, MAX_NAMES)
         codes = text.cast(pl.Enum(self.names), strict=False).to_physical().cast(pl.UInt8)
         if codes.null_count():
-            filler = self._hash_codes(text, len(self.names)) if self.grouped else OTHER
+            filler = self._hash_codes(text, len(self.names)) if self.has_groups else OTHER
             codes = codes.fill_null(filler)
             if text.null_count():
                 codes = codes.zip_with(text.is_not_null(), _repeat(MISSING, len(text)))
@@ -308,7 +310,7 @@ def _unseen_rate(text: pl.Series) -> float:
     for number in range(blocks):
         distant = (pl.col("block") < number - 1) | (pl.col("block") > number + 1)
         totals = rows.filter(distant).group_by("name").agg(pl.col("n").sum())
-        names = totals.sort(["n", "name"], descending=[True, False])["name"].head(MOST_NAMES)
+        names = totals.sort(["n", "name"], descending=[True, False])["name"].head(MAX_NAMES)
         held_out = rows.filter(block=number)
         last = int(held_out.filter(~pl.col("name").is_in(names.implode()))["n"].sum())
         unseen += last

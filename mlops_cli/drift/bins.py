@@ -39,7 +39,7 @@ class Grid:
         The bin of values below the cell's limit, by cell.
     limit
         The limit in the cell, infinite where there is none, by cell.
-    unsure
+    needs_search
         Whether the values need a search, by cell.
     """
 
@@ -48,10 +48,10 @@ class Grid:
     scale: float
     code: npt.NDArray[np.intp]
     limit: npt.NDArray[np.float64]
-    unsure: npt.NDArray[np.bool_]
+    needs_search: npt.NDArray[np.bool_]
 
     @classmethod
-    def over(cls, limits: npt.NDArray[np.float64]) -> Grid:
+    def from_limits(cls, limits: npt.NDArray[np.float64]) -> Grid:
         """Build the cells over rising limits."""
         # The outermost bins may be far wider than all others, so the cells don't cover them.
         inner = limits[1:] if len(limits) == BINS else limits
@@ -81,12 +81,12 @@ class Grid:
         cells = position.astype(np.intp)
         above = values >= self.limit[cells]
         by_cell = np.bincount(2 * cells + above, minlength=2 * _CELLS)
-        by_cell[np.repeat(self.unsure, 2)] = 0
+        by_cell[np.repeat(self.needs_search, 2)] = 0
         codes = np.repeat(self.code, 2)
         codes[1::2] += 1
         counts = np.bincount(codes, weights=by_cell, minlength=size + 1)[:size].astype(np.int64)
-        if self.unsure.any():
-            counts += self._count_by_search(values[self.unsure[cells]], size)
+        if self.needs_search.any():
+            counts += self._count_by_search(values[self.needs_search[cells]], size)
         return counts
 
     def _count_by_search(self, values: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.int64]:

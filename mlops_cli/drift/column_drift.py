@@ -48,10 +48,10 @@ class Column:
         Effective rows with a value, of the reference and of the window.
     all_m, all_n
         Effective rows, with or without a value, for the test of missing values.
-    run
+    longest_run
         Longest run of one value in the reference.
-    trend
-        Whether the reference has a trend (``DesignEffect.trend``).
+    has_trend
+        Whether the reference has a trend (``DesignEffect.has_trend``).
     values
         A sample of the window's numbers.
     """
@@ -65,25 +65,25 @@ class Column:
     n: float
     all_m: float
     all_n: float
-    run: int
-    trend: bool
+    longest_run: int
+    has_trend: bool
     values: np.ndarray[Any, np.dtype[np.float64]]
 
     @classmethod
-    def of(
+    def from_profiles(
         cls, part: str, name: str, reference: Profile, window: Profile, rules: DriftRules
     ) -> Column:
         """Take a column from two profiles."""
         ours, theirs = reference.columns[name], window.columns[name]
-        design_effect = reference.dependence.get(name, DesignEffect())
-        ordered = ours.coding.kind == "number"
+        design_effect = reference.design_effects.get(name, DesignEffect())
+        ordered = ours.binning.kind == "number"
         own_effect = 1.0
         if not theirs.absent and window.rows:
             own_effect = cluster_design_effect(
-                window.sample.column(name), window.rows, ordered=ordered
+                window.sample.column_codes(name), window.rows, ordered=ordered
             )
         effective_share = min(
-            design_effect.effective(window.rows) / max(window.rows, 1), 1 / own_effect
+            design_effect.effective_rows(window.rows) / max(window.rows, 1), 1 / own_effect
         )
         return cls(
             part,
@@ -91,25 +91,27 @@ class Column:
             ours,
             theirs,
             rules,
-            m=max(design_effect.effective(reference.rows) / reference.rows * ours.present, 1.0),
+            m=max(
+                design_effect.effective_rows(reference.rows) / reference.rows * ours.present, 1.0
+            ),
             n=max(effective_share * theirs.present, min(theirs.present, 1.0)),
-            all_m=design_effect.effective(reference.rows, gaps=True),
-            all_n=design_effect.effective(window.rows, gaps=True),
-            run=design_effect.run,
-            trend=design_effect.trend,
-            values=window.sample.numbers_of(name) if ordered else np.zeros(0),
+            all_m=design_effect.effective_rows(reference.rows, for_missing=True),
+            all_n=design_effect.effective_rows(window.rows, for_missing=True),
+            longest_run=design_effect.longest_run,
+            has_trend=design_effect.has_trend,
+            values=window.sample.column_values(name) if ordered else np.zeros(0),
         )
 
     @property
     def distances(self) -> ColumnDrift:
         """Distances between reference and window, without a verdict."""
         ours, theirs = self.reference, self.window
-        is_number = ours.coding.kind == "number"
+        is_number = ours.binning.kind == "number"
         cell_counts = cells(ours, theirs)
         drift = ColumnDrift(
             self.part,
             self.name,
-            ours.coding.kind,
+            ours.binning.kind,
             theirs.present,
             self.n,
             _share(theirs.missing, theirs.rows),
@@ -137,9 +139,9 @@ class Column:
     @cached_property
     def cells(self) -> NameCells:
         """Cells over which names are compared."""
-        return NameCells.of(self.reference, self.window, self.m, self.n)
+        return NameCells.choose(self.reference, self.window, self.m, self.n)
 
-    def broken(self) -> Candidate | None:
+    def find_failure(self) -> Candidate | None:
         """A failure of the whole column, after which no test makes sense; None if there is none."""
         ours, theirs, name = self.reference, self.window, self.name
         if theirs.absent:
@@ -149,7 +151,7 @@ class Column:
         if misfits > _share(ours.misfits, ours.rows) + self.rules.outside:
             sentence = (
                 f"{misfits:.1%} of the rows have a value in {name!r} that can't be read as a "
-                f"{ours.coding.kind} (type {theirs.dtype})"
+                f"{ours.binning.kind} (type {theirs.dtype})"
             )
             details = {"type": theirs.dtype, "reference_type": ours.dtype}
             return Candidate(
@@ -158,7 +160,7 @@ class Column:
             )  # fmt: skip
         return None
 
-    def tested(self, distances: ColumnDrift) -> Iterator[Candidate]:
+    def find_candidates(self, distances: ColumnDrift) -> Iterator[Candidate]:
         """Candidates that a test decides on."""
         yield self._test_missing()
         if not self.window.present or not self.reference.present:
@@ -167,7 +169,7 @@ class Column:
             yield constant
         if (outside := self._test_outside()) is not None:
             yield outside
-        if not self.reference.coding.untested:
+        if not self.reference.binning.untestable:
             yield self._test_drift(distances)
 
     def _test_missing(self) -> Candidate:
@@ -205,17 +207,24 @@ class Column:
         sentence = (
             f"{self.name!r} is {value} in all {theirs.present:,} rows that have it; in the "
             f"reference {ours.counts[code] / ours.present:.1%} are like this, and at most "
-            f"{self.run:,} in a row"
+            f"{self.longest_run:,} in a row"
         )
         return Candidate(
-            "constant", self.name, "equal rows", theirs.present, 2 * self.run,
-            float(share**self.n), theirs.present > 2 * self.run, sentence, details={"value": value},
-        )  # fmt: skip
+            "constant",
+            self.name,
+            "equal rows",
+            theirs.present,
+            2 * self.longest_run,
+            float(share**self.n),
+            theirs.present > 2 * self.longest_run,
+            sentence,
+            details={"value": value},
+        )
 
     def _constant_name(self, code: int) -> str:
         if self.window.others:
             return next(iter(self.window.others))
-        return self.reference.coding.label(code)
+        return self.reference.binning.label(code)
 
     def _test_outside(self) -> Candidate | None:
         """Test numbers outside the reference's range, or categories that the reference lacks."""
@@ -223,12 +232,12 @@ class Column:
         share = theirs.outside / theirs.present
         if not share:
             return None
-        if ours.coding.kind == "number":
+        if ours.binning.kind == "number":
             p_value = min(
                 significance.outside_range_p_value(share, self.n, 2.0, self.m),
                 self._far_outside_p_value(),
             )
-            low, high = ours.coding.breaks[0], ours.coding.breaks[-1]
+            low, high = ours.binning.breaks[0], ours.binning.breaks[-1]
             sentence = (
                 f"{share:.2%} of the values of {self.name!r} lie outside {low:.6g} to {high:.6g}, "
                 f"the range of the reference; they go from {theirs.low:.6g} to {theirs.high:.6g}"
@@ -243,23 +252,23 @@ class Column:
                 "range", self.name, "share outside", share, rules.outside, p_value,
                 share >= rules.outside, sentence, details=details,
             )  # fmt: skip
-        unseen_rows = ours.coding.strangers * self.m + 1
+        unseen_rows = ours.binning.unseen_rate * self.m + 1
         p_value = significance.outside_range_p_value(share, self.n, unseen_rows, self.m)
         # A category of few rows may identify a person.
         frequent = [name for name, count in theirs.others.items() if count >= _NAMED_ROWS]
         examples = sorted(frequent, key=lambda name: (-theirs.others[name], name))[:3]
         sentence = (
             f"{share:.2%} of the values of {self.name!r} are categories that the reference lacks"
-            f"{'' if ours.coding.complete else ' or has rarely'}"
+            f"{'' if ours.binning.complete else ' or has rarely'}"
             f"{', such as ' if examples else ''}{', '.join(map(repr, examples))}"
         )
-        if ours.coding.strangers:
-            sentence += f"; {ours.coding.strangers:.2%} were to be expected"
+        if ours.binning.unseen_rate:
+            sentence += f"; {ours.binning.unseen_rate:.2%} were to be expected"
         # As large a change as from 0 to ``rules.unseen``, by Cohen's h.
-        least = significance.shifted_share(ours.coding.strangers, rules.unseen)
+        least = significance.shifted_share(ours.binning.unseen_rate, rules.unseen)
         return Candidate(
             "unseen", self.name, "share unseen", share, least, p_value, share >= least, sentence,
-            details={"examples": examples, "expected": ours.coding.strangers},
+            details={"examples": examples, "expected": ours.binning.unseen_rate},
         )  # fmt: skip
 
     def _far_outside_p_value(self) -> float:
@@ -269,14 +278,14 @@ class Column:
         in so many rows that the model has to extrapolate, whatever the cause. A column with a
         trend, such as the month in a model's first year, leaves the range by itself.
         """
-        low, high = self.reference.coding.breaks[0], self.reference.coding.breaks[-1]
+        low, high = self.reference.binning.breaks[0], self.reference.binning.breaks[-1]
         width = high - low
         if not len(self.values) or not width > 0:
             return 1.0
-        far = width * (_TREND_FAR if self.trend else 1)
+        far = width * (_TREND_FAR if self.has_trend else 1)
         share = float(((self.values < low - far) | (self.values > high + far)).mean())
         if share < self.rules.outside:
-            if self.trend:
+            if self.has_trend:
                 return 1.0
             share = self.window.outside / self.window.present
             if share < _LARGE_SHARE:
@@ -288,13 +297,13 @@ class Column:
     def _distribution_p_value(self) -> float | None:
         """P-value of equal distributions; None if they can't be tested."""
         ours, theirs = self.reference, self.window
-        if ours.coding.kind == "number":
+        if ours.binning.kind == "number":
             distance = kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
             return significance.ks_p_value(distance, self.m, self.n)
-        return None if ours.coding.untested else self.cells.p_value
+        return None if ours.binning.untestable else self.cells.p_value
 
     def _test_drift(self, distances: ColumnDrift) -> Candidate:
-        is_number = self.reference.coding.kind == "number"
+        is_number = self.reference.binning.kind == "number"
         statistic = "Kolmogorov-Smirnov distance" if is_number else "Jensen-Shannon distance"
         value = (distances.ks if is_number else distances.js) or 0.0
         least = self.rules.ks if is_number else self.rules.js
@@ -316,7 +325,7 @@ class Column:
 
     def _classify_drift(self, distance: float) -> tuple[str, str, dict[str, Any]]:
         name = self.name
-        if self.reference.coding.kind == "number":
+        if self.reference.binning.kind == "number":
             return self._classify_shift_or_scale(distance)
         swap = find_swap(self.reference, self.window, distance)
         if swap is None:
@@ -333,7 +342,7 @@ class Column:
         details: dict[str, Any] = {
             "factor": change.factor,
             "offset": change.offset,
-            "left": change.left,
+            "left": change.remaining_distance,
         }
         if change.kind == "shift":
             deviations = change.offset / (self.reference.deviation or 1.0)
@@ -363,16 +372,16 @@ class Column:
 
     def _describe_drift(self, distances: ColumnDrift) -> str:
         """Describe drift of no known type, by a number's means or the name that changed most."""
-        if self.reference.coding.kind == "number":
+        if self.reference.binning.kind == "number":
             return (
                 f"{self.name!r} has another distribution: mean {self.window.mean:.4g}, "
                 f"{self.reference.mean:.4g} in the reference (KS {distances.ks:.2f}, "
                 f"PSI {distances.psi:.2f})"
             )
-        label, now, before = self.cells.most()
+        label, now, before = self.cells.most_changed()
         return (
             f"{self.name!r} has another distribution: {label} in {now:.1%} of the rows, "
-            f"{before:.1%} in the reference; tested over {self.cells.tested()} "
+            f"{before:.1%} in the reference; tested over {self.cells.describe_cells()} "
             f"(JS {distances.js:.2f}, PSI {distances.psi:.2f})"
         )
 

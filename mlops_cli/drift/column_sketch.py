@@ -29,14 +29,14 @@ class Sketch:
 
     Parameters
     ----------
-    coding
+    binning
         The binning, which defines the codes.
     counts
         Rows by code, (256,).
     misfits
         Values that can't be read as the column's kind; they also count as missing.
     total, squares
-        Sums of ``x - coding.centre`` and of its square, over the finite numbers.
+        Sums of ``x - binning.centre`` and of its square, over the finite numbers.
     low, high
         Minimum and maximum of the numbers; None if there is none.
     others
@@ -50,7 +50,7 @@ class Sketch:
         Rows by hash group of the name (``binning.bin_group``), where the binning has groups.
     """
 
-    coding: Binning
+    binning: Binning
     counts: npt.NDArray[np.int64]
     misfits: int = 0
     total: float = 0.0
@@ -63,48 +63,53 @@ class Sketch:
     groups: npt.NDArray[np.int64] | None = None
 
     @classmethod
-    def of(cls, coding: Binning, read: BinnedColumn) -> Sketch:
+    def from_binned(cls, binning: Binning, binned: BinnedColumn) -> Sketch:
         """Sketch values that a binning has counted."""
         counts = np.zeros(256, dtype=np.int64)
-        counts[: len(read.counts)] = read.counts
-        others = _most_frequent(read.others)
-        if coding.kind != "number" or not len(read.values):
+        counts[: len(binned.counts)] = binned.counts
+        others = _most_frequent(binned.others)
+        if binning.kind != "number" or not len(binned.values):
             return cls(
-                coding, counts, read.misfits, others=others, dtype=read.dtype, groups=read.groups
+                binning,
+                counts,
+                binned.misfits,
+                others=others,
+                dtype=binned.dtype,
+                groups=binned.groups,
             )
         # Sums of huge numbers overflow to infinity, which JSON can't represent.
         with np.errstate(over="ignore", invalid="ignore"):
-            centred = read.values - coding.centre
+            centred = binned.values - binning.centre
             sums = np.nan_to_num([centred.sum(), (centred * centred).sum()])
         return cls(
-            coding,
+            binning,
             counts,
-            read.misfits,
+            binned.misfits,
             float(sums[0]),
             float(sums[1]),
-            float(read.values.min()),
-            float(read.values.max()),
-            dtype=read.dtype,
+            float(binned.values.min()),
+            float(binned.values.max()),
+            dtype=binned.dtype,
         )
 
     @classmethod
-    def nothing(cls, coding: Binning, rows: int = 0) -> Sketch:
+    def of_absent_column(cls, binning: Binning, rows: int = 0) -> Sketch:
         """Sketch rows that lack the column."""
         counts = np.zeros(256, dtype=np.int64)
         counts[MISSING] = rows
-        groups = np.zeros(GROUPS, dtype=np.int64) if coding.grouped else None
-        return cls(coding, counts, absent=True, groups=groups)
+        groups = np.zeros(GROUPS, dtype=np.int64) if binning.has_groups else None
+        return cls(binning, counts, absent=True, groups=groups)
 
     def merge(self, other: Sketch) -> Sketch:
         """Sketch the rows of both."""
-        if self.coding != other.coding:
+        if self.binning != other.binning:
             msg = "sketches of different codings can't be merged"
             raise ValueError(msg)
         names = {*self.others, *other.others}
         lows = [v for v in (self.low, other.low) if v is not None]
         highs = [v for v in (self.high, other.high) if v is not None]
         return Sketch(
-            self.coding,
+            self.binning,
             self.counts + other.counts,
             self.misfits + other.misfits,
             self.total + other.total,
@@ -135,7 +140,7 @@ class Sketch:
     @property
     def outside(self) -> int:
         """Number of rows outside the reference's range, or with a category without a code."""
-        if self.coding.kind == "number":
+        if self.binning.kind == "number":
             return int(self.counts[BELOW] + self.counts[ABOVE])
         return int(self.counts[OTHER])
 
@@ -152,7 +157,7 @@ class Sketch:
     @property
     def mean(self) -> float:
         """Mean of the numbers; NaN if there is none."""
-        return self.coding.centre + self.total / self.present if self.present else math.nan
+        return self.binning.centre + self.total / self.present if self.present else math.nan
 
     @property
     def deviation(self) -> float:
@@ -164,11 +169,11 @@ class Sketch:
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
-        tree: dict[str, Any] = {"coding": self.coding.to_json()}
+        tree: dict[str, Any] = {"coding": self.binning.to_json()}
         codes = np.flatnonzero(self.counts)
         tree["counts"] = {str(code): int(self.counts[code]) for code in codes}
         tree |= {"misfits": self.misfits, "dtype": self.dtype, "absent": self.absent}
-        if self.coding.kind == "number":
+        if self.binning.kind == "number":
             tree |= {"total": self.total, "squares": self.squares}
             tree |= {"low": self.low, "high": self.high}
         else:

@@ -72,7 +72,7 @@ def compare(
         candidates += part_candidates
     rows = max((window.rows for window in windows.values()), default=0)
     notes = (*_size_notes(windows, rules), *_untested_notes(reference, windows))
-    if inputs is not None and rules.joint and inputs.rows >= rules.least_rows:
+    if inputs is not None and rules.joint and inputs.rows >= rules.min_rows:
         candidates += _find_joint_drift(reference.inputs, inputs, candidates, rules, seed)
     return _make_report(candidates, distances, rows, notes, rules)
 
@@ -82,16 +82,16 @@ def _compare_columns(
 ) -> tuple[list[ColumnDrift], list[Candidate]]:
     distances, candidates = [], []
     for name in reference.columns:
-        column = Column.of(part, name, reference, window, rules)
+        column = Column.from_profiles(part, name, reference, window, rules)
         drift = column.distances
         distances.append(drift)
         if not window.rows:
             continue
-        failure = column.broken()
+        failure = column.find_failure()
         if failure is not None:
             candidates.append(replace(failure, part=part))
-        elif window.rows >= rules.least_rows:
-            candidates += [replace(c, part=part) for c in column.tested(drift)]
+        elif window.rows >= rules.min_rows:
+            candidates += [replace(c, part=part) for c in column.find_candidates(drift)]
     return distances, candidates
 
 
@@ -114,7 +114,7 @@ def _find_joint_drift(
     names = [
         name
         for name, sketch in reference.columns.items()
-        if name not in suspicious and not sketch.coding.untested
+        if name not in suspicious and not sketch.binning.untestable
     ]
     candidate = joint_drift(reference, window, names, rules, seed=seed)
     return [] if candidate is None else [candidate]
@@ -169,9 +169,9 @@ def _make_finding(c: Candidate, rate: float | None) -> Finding:
 
 def _size_notes(windows: dict[str, Profile], rules: DriftRules) -> tuple[str, ...]:
     notes = [
-        f"{part}: {window.rows:,} rows are too few to test anything; {rules.least_rows} are needed"
+        f"{part}: {window.rows:,} rows are too few to test anything; {rules.min_rows} are needed"
         for part, window in windows.items()
-        if window.rows < rules.least_rows
+        if window.rows < rules.min_rows
     ]
     return tuple(notes)
 
@@ -182,5 +182,5 @@ def _untested_notes(reference: Reference, parts: Iterable[str]) -> list[str]:
         "count them by groups: its drift isn't tested until a model is registered anew"
         for part in parts
         for name, sketch in getattr(reference, part).columns.items()
-        if sketch.coding.untested
+        if sketch.binning.untestable
     ]

@@ -73,15 +73,15 @@ def wasserstein(reference: Sketch, window: Sketch) -> float:
     functions. These are known at the bins' limits, and interpolated linearly between them. Where
     each value has its own bin, the distance is exact.
     """
-    deviation, breaks = reference.deviation, np.array(reference.coding.breaks)
+    deviation, breaks = reference.deviation, np.array(reference.binning.breaks)
     if not len(breaks) or not reference.present or not window.present or not deviation > 0:
         return float("nan")
     ours, theirs = reference.shares, window.shares
-    bins = reference.coding.bins
+    bins = reference.binning.bins
     # The distribution functions before each break, and at the last bin's end.
     f, g = (np.concatenate(([s[0]], s[0] + np.cumsum(s[1 : bins + 1]))) for s in (ours, theirs))
     gap = np.abs(f - g)
-    if reference.coding.discrete:
+    if reference.binning.discrete:
         area = float(np.sum(gap[1:] * np.diff(breaks)))
     else:
         area = float(np.sum((gap[:-1] + gap[1:]) / 2 * np.diff(breaks)))
@@ -98,35 +98,37 @@ def cells(reference: Sketch, window: Sketch) -> list[tuple[str, int, int]]:
     PSI and the Jensen-Shannon distance of numbers are computed over these cells, and plots show
     them.
     """
-    if reference.coding.kind == "number":
+    if reference.binning.kind == "number":
         return _decile_cells(reference, window)
     ours, theirs = reference.counts[:255], window.counts[:255]
     codes = np.argsort(-ours, kind="stable")
     codes = codes[(ours[codes] + theirs[codes]) > 0]
     named, others = codes[codes != OTHER], codes[codes == OTHER]
     shown, rest = named[:_GROUPS], np.append(named[_GROUPS:], others)
-    entries = [(reference.coding.label(int(c)), int(ours[c]), int(theirs[c])) for c in shown]
+    entries = [(reference.binning.label(int(c)), int(ours[c]), int(theirs[c])) for c in shown]
     if len(rest):
         entries.append(("all others", int(ours[rest].sum()), int(theirs[rest].sum())))
     return entries
 
 
 def _decile_cells(reference: Sketch, window: Sketch) -> list[tuple[str, int, int]]:
-    coding = reference.coding
+    binning = reference.binning
     ours, theirs = reference.counts, window.counts
     entries: list[tuple[str, int, int]] = []
     share = max(reference.present, 1) / _GROUPS
     first, total = 1, 0
-    for code in range(1, coding.bins + 1):
+    for code in range(1, binning.bins + 1):
         total += int(ours[code])
-        if total < share * (len(entries) + 1) and code < coding.bins:
+        if total < share * (len(entries) + 1) and code < binning.bins:
             continue
         span = slice(first, code + 1)
-        entries.append((coding.span(first, code), int(ours[span].sum()), int(theirs[span].sum())))
+        entries.append(
+            (binning.range_label(first, code), int(ours[span].sum()), int(theirs[span].sum()))
+        )
         first = code + 1
     for code in (0, 253):
         if ours[code] + theirs[code]:
-            entry = (coding.label(code), int(ours[code]), int(theirs[code]))
+            entry = (binning.label(code), int(ours[code]), int(theirs[code]))
             entries.insert(0, entry) if code == 0 else entries.append(entry)
     return entries
 

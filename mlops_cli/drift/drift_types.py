@@ -36,12 +36,15 @@ _MIN_EXPLAINED = 0.75
 
 
 class ShiftOrScale(NamedTuple):
-    """Values are ``factor`` times the old ones, plus ``offset``; ``left`` is the remaining KS."""
+    """Values are ``factor`` times the old ones, plus ``offset``.
+
+    ``remaining_distance`` is the Kolmogorov-Smirnov distance after the change is undone.
+    """
 
     kind: Literal["shift", "scale"]
     factor: float
     offset: float
-    left: float
+    remaining_distance: float
 
 
 class CategorySwap(NamedTuple):
@@ -49,7 +52,7 @@ class CategorySwap(NamedTuple):
 
     first: str
     second: str
-    explained: float
+    explained_share: float
 
 
 def find_shift_or_scale(reference: Sketch, values: Floats, distance: float) -> ShiftOrScale | None:
@@ -64,7 +67,7 @@ def find_shift_or_scale(reference: Sketch, values: Floats, distance: float) -> S
     distance
         The Kolmogorov-Smirnov distance to explain.
     """
-    if len(values) < _MIN_VALUES or not reference.coding.bins:
+    if len(values) < _MIN_VALUES or not reference.binning.bins:
         return None
     before, after = _quantiles(reference), np.quantile(values, _LEVELS)
     if not _spread(before) > 0 or not _spread(after) > 0:
@@ -80,7 +83,7 @@ def find_shift_or_scale(reference: Sketch, values: Floats, distance: float) -> S
         )
         for factor, offset in _candidate_changes(before, after)
     ]
-    changes = [change for change in changes if change.left <= limits[change.kind]]
+    changes = [change for change in changes if change.remaining_distance <= limits[change.kind]]
     return _choose_simplest(changes) if changes else None
 
 
@@ -108,11 +111,13 @@ def _candidate_changes(before: Floats, after: Floats) -> Iterator[tuple[float, f
 
 def _choose_simplest(changes: Sequence[ShiftOrScale]) -> ShiftOrScale:
     """Choose the closest change; a plain shift or a plain factor wins if it is about as close."""
-    closest = min(change.left for change in changes)
-    close = [change for change in changes if change.left <= closest + _MAX_SHIFT_LEFT / 3]
+    closest = min(change.remaining_distance for change in changes)
+    close = [
+        change for change in changes if change.remaining_distance <= closest + _MAX_SHIFT_LEFT / 3
+    ]
     shifts = [change for change in close if change.factor == 1.0]
     plain = [change for change in close if change.offset == 0.0]
-    return (shifts or plain or sorted(close, key=lambda change: change.left))[0]
+    return (shifts or plain or sorted(close, key=lambda change: change.remaining_distance))[0]
 
 
 def median_ratio(
@@ -136,7 +141,7 @@ def find_swap(reference: Sketch, window: Sketch, distance: float) -> CategorySwa
     """Find the two categories whose swap explains most of a column's drift; None if none do."""
     p, q = reference.shares, window.shares
     total = float(np.abs(p - q).sum())
-    codes = [int(c) for c in np.flatnonzero((p + q)[: len(reference.coding.names)])]
+    codes = [int(c) for c in np.flatnonzero((p + q)[: len(reference.binning.names)])]
     most_changed = sorted(codes, key=lambda c: -abs(p[c] - q[c]))[:6]
     best: CategorySwap | None = None
     for position, i in enumerate(most_changed):
@@ -146,20 +151,20 @@ def find_swap(reference: Sketch, window: Sketch, distance: float) -> CategorySwa
             change = abs(p[i] - q[i]) + abs(p[j] - q[j])
             swapped_change = abs(p[i] - q[j]) + abs(p[j] - q[i])
             explained = (change - swapped_change) / total if total else 0.0
-            if explained > max(_MIN_EXPLAINED, best.explained if best else 0.0):
-                names = reference.coding.names
+            if explained > max(_MIN_EXPLAINED, best.explained_share if best else 0.0):
+                names = reference.binning.names
                 best = CategorySwap(names[i], names[j], explained)
     return best if distance > 0 else None
 
 
 def _quantiles(reference: Sketch) -> Floats:
     """The reference's quantiles at ``_LEVELS``, from its bins."""
-    coding = reference.coding
-    shares = reference.shares[1 : coding.bins + 1]
+    binning = reference.binning
+    shares = reference.shares[1 : binning.bins + 1]
     cumulative = np.cumsum(shares) / max(float(shares.sum()), 1e-300)
-    breaks = np.array(coding.breaks)
-    if coding.discrete:
-        bins = np.minimum(np.searchsorted(cumulative, _LEVELS), coding.bins - 1)
+    breaks = np.array(binning.breaks)
+    if binning.discrete:
+        bins = np.minimum(np.searchsorted(cumulative, _LEVELS), binning.bins - 1)
         quantiles: Floats = breaks[bins]
     else:
         quantiles = np.interp(_LEVELS, np.concatenate(([0.0], cumulative)), breaks)
@@ -168,17 +173,17 @@ def _quantiles(reference: Sketch) -> Floats:
 
 def _remaining_distance(reference: Sketch, values: Floats, factor: float, offset: float) -> float:
     """Kolmogorov-Smirnov distance that remains after the change is undone."""
-    coding = reference.coding
+    binning = reference.binning
     original = (values - offset) / factor
-    limits = np.array(coding.breaks[:-1])
-    if coding.discrete and len(limits) > 1:
+    limits = np.array(binning.breaks[:-1])
+    if binning.discrete and len(limits) > 1:
         # Assign each number to the closest value of the reference, so that rounding has no effect.
         midpoints = (limits[1:] + limits[:-1]) / 2
         codes = np.searchsorted(midpoints, original) + 1
     else:
         # Rounding must not push a value across the limit that it is equal to.
-        slack = 1e-9 * max(abs(coding.breaks[0]), abs(coding.breaks[-1]))
+        slack = 1e-9 * max(abs(binning.breaks[0]), abs(binning.breaks[-1]))
         codes = np.searchsorted(limits, original + slack, side="right")
-        codes[original > coding.breaks[-1] + slack] = 253
+        codes[original > binning.breaks[-1] + slack] = 253
     counts = np.bincount(codes, minlength=MISSING)[:MISSING]
     return kolmogorov_smirnov(reference.counts[:MISSING], counts)

@@ -38,23 +38,23 @@ class DesignEffect:
 
     Parameters
     ----------
-    blocks
+    block_lengths
         Lengths of blocks of consecutive rows, rising.
-    values
+    value_effects
         Design effect of the values, by length of block.
-    gaps
+    missing_effects
         Design effect of whether a value is missing, by length of block.
-    run
+    longest_run
         Longest run of one value, among the rows that have a value.
     """
 
-    blocks: tuple[int, ...] = ()
-    values: tuple[float, ...] = ()
-    gaps: tuple[float, ...] = ()
-    run: int = 0
+    block_lengths: tuple[int, ...] = ()
+    value_effects: tuple[float, ...] = ()
+    missing_effects: tuple[float, ...] = ()
+    longest_run: int = 0
 
     @classmethod
-    def of(cls, codes: npt.NDArray[np.uint8], *, ordered: bool) -> DesignEffect:
+    def measure(cls, codes: npt.NDArray[np.uint8], *, ordered: bool) -> DesignEffect:
         """Measure the design effects on the codes of reference rows in their order.
 
         Parameters
@@ -71,29 +71,31 @@ class DesignEffect:
         gaps = _design_effects(missing.astype(np.uint8), blocks, ordered=False)
         return cls(blocks, values, gaps, _longest_run(present))
 
-    def effective(self, rows: int, *, gaps: bool = False) -> float:
+    def effective_rows(self, rows: int, *, for_missing: bool = False) -> float:
         """Effective number of ``rows`` consecutive rows, 1 to ``rows``."""
-        if not self.blocks or rows <= 1:
+        if not self.block_lengths or rows <= 1:
             return float(rows)
-        effects = (1.0, *(self.gaps if gaps else self.values))
-        if not gaps and self.trend and rows > self.blocks[-1]:
+        effects = (1.0, *(self.missing_effects if for_missing else self.value_effects))
+        if not for_missing and self.has_trend and rows > self.block_lengths[-1]:
             return 1.0
         # Interpolated over the logarithm of the length; constant beyond the longest block.
-        effect = np.interp(np.log(rows), np.log((1, *self.blocks)), effects)
+        effect = np.interp(np.log(rows), np.log((1, *self.block_lengths)), effects)
         return max(rows / max(float(effect), 1.0), 1.0)
 
     @property
-    def trend(self) -> bool:
+    def has_trend(self) -> bool:
         """Whether each of the longest blocks is worth about one row: a month, a year, a counter."""
-        return bool(self.blocks) and self.values[-1] >= _TREND * self.blocks[-1]
+        return (
+            bool(self.block_lengths) and self.value_effects[-1] >= _TREND * self.block_lengths[-1]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
         return {
-            "blocks": list(self.blocks),
-            "values": list(self.values),
-            "gaps": list(self.gaps),
-            "run": self.run,
+            "blocks": list(self.block_lengths),
+            "values": list(self.value_effects),
+            "gaps": list(self.missing_effects),
+            "run": self.longest_run,
         }
 
     @classmethod

@@ -77,8 +77,8 @@ def joint_drift(
     X = np.concatenate(sides).astype(np.float64)
     X[X == MISSING] = np.nan
     y = np.repeat([0, 1], [len(side) for side in sides])
-    codings = [reference.columns[name].coding for name in names]
-    categorical = [i for i, coding in enumerate(codings) if coding.kind != "number"]
+    binnings = [reference.columns[name].binning for name in names]
+    categorical = [i for i, binning in enumerate(binnings) if binning.kind != "number"]
     classifier = _Classifier.train(X, y, categorical, seed)
     auc, gains = classifier.auc(X), classifier.gains
     p_value = _p_value(
@@ -97,11 +97,11 @@ def joint_drift(
     )
     if not large or p_value > rules.alpha:
         return joint
-    swap_columns = [i for i in categorical if names[i] in ranked and codings[i].complete]
-    exchange = classifier.exchange(X, swap_columns)
+    swap_columns = [i for i in categorical if names[i] in ranked and binnings[i].complete]
+    exchange = classifier.find_exchange(X, swap_columns)
     if exchange is None:
         return joint
-    return _describe_swap(joint, names[exchange.column], codings[exchange.column], exchange)
+    return _describe_swap(joint, names[exchange.column], binnings[exchange.column], exchange)
 
 
 def _p_value(auc: float, m: float, n: float) -> float:
@@ -111,17 +111,17 @@ def _p_value(auc: float, m: float, n: float) -> float:
 
 
 def _describe_swap(
-    joint: Candidate, column: str, coding: Binning, exchange: _Exchange
+    joint: Candidate, column: str, binning: Binning, exchange: _Exchange
 ) -> Candidate:
     """Describe joint drift as a swap of two categories."""
-    first, second = coding.label(exchange.first), coding.label(exchange.second)
+    first, second = binning.label(exchange.first), binning.label(exchange.second)
     return replace(
         joint,
         kind="swap",
         column=column,
         sentence=f"{first!r} and {second!r} have changed places in {column!r}: each is as frequent "
         "as ever, but goes with what the other one went with in the reference",
-        details={**joint.details, "swapped": [first, second], "left": exchange.left},
+        details={**joint.details, "swapped": [first, second], "left": exchange.remaining_auc},
     )
 
 
@@ -131,7 +131,7 @@ class _Exchange(NamedTuple):
     column: int
     first: int
     second: int
-    left: float
+    remaining_auc: float
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class _Classifier:
             areas.append(area(np.ones(len(p))))
         return float(np.mean(areas))
 
-    def exchange(self, X: npt.NDArray[np.float64], columns: list[int]) -> _Exchange | None:
+    def find_exchange(self, X: npt.NDArray[np.float64], columns: list[int]) -> _Exchange | None:
         """Find the exchange after which the window looks most like the reference, if one does."""
         best: _Exchange | None = None
         full_auc = self.auc(X)
@@ -190,7 +190,9 @@ class _Classifier:
                     X[(self.y == 1) & (original == code), position] = other
                 left = self.auc(X)
                 X[:, position] = original
-                if left - 0.5 < min(_MAX_LEFT * (full_auc - 0.5), best.left - 0.5 if best else 1.0):
+                if left - 0.5 < min(
+                    _MAX_LEFT * (full_auc - 0.5), best.remaining_auc - 0.5 if best else 1.0
+                ):
                     best = _Exchange(position, int(i), int(j), left)
         return best
 
@@ -205,10 +207,12 @@ def _effective_rows(
     """
     rows = {}
     for name in names:
-        design_effect = reference.dependence.get(name, DesignEffect())
-        ordered = reference.columns[name].coding.kind == "number"
-        own_effect = cluster_design_effect(window.sample.column(name), window.rows, ordered=ordered)
-        n = min(design_effect.effective(window.rows), window.rows / own_effect)
-        rows[name] = (design_effect.effective(reference.rows), n)
+        design_effect = reference.design_effects.get(name, DesignEffect())
+        ordered = reference.columns[name].binning.kind == "number"
+        own_effect = cluster_design_effect(
+            window.sample.column_codes(name), window.rows, ordered=ordered
+        )
+        n = min(design_effect.effective_rows(window.rows), window.rows / own_effect)
+        rows[name] = (design_effect.effective_rows(reference.rows), n)
     most = max((n for _, n in rows.values()), default=0.0)
     return {name: pair for name, pair in rows.items() if pair[1] >= _MIN_WORTH * most}

@@ -58,14 +58,14 @@ class NameCells:
     cells: npt.NDArray[np.intp]
 
     @classmethod
-    def of(cls, reference: Sketch, window: Sketch, m: float, n: float) -> NameCells:
+    def choose(cls, reference: Sketch, window: Sketch, m: float, n: float) -> NameCells:
         """Choose the cells by the rows of both samples together."""
-        coding = reference.coding
-        if coding.grouped:
+        binning = reference.binning
+        if binning.has_groups:
             units = np.arange(GROUPS)
         else:
-            codes = [*range(len(coding.names)), OTHER]
-            units = np.array(sorted(codes, key=lambda code: bin_group(coding.label(code))))
+            codes = [*range(len(binning.names)), OTHER]
+            units = np.array(sorted(codes, key=lambda code: bin_group(binning.label(code))))
         ours, theirs = (_unit_counts(s)[units] for s in (reference, window))
         pooled = (m * _shares(ours) + n * _shares(theirs)) / (m + n)
         return cls(reference, window, m, n, units, _assign_cells(pooled * min(m, n)))
@@ -108,10 +108,12 @@ class NameCells:
         one, other = (np.array([rows[cell], rows.sum() - rows[cell]]) for rows in self.rows)
         return max(
             measure(p, q, significance.distance_by_chance(size, self.m, self.n)),
-            measure(one, other, significance.distance_by_chance(2, self.m, self.n, of=size)),
+            measure(
+                one, other, significance.distance_by_chance(2, self.m, self.n, comparisons=size)
+            ),
         )
 
-    def most(self) -> tuple[str, float, float]:
+    def most_changed(self) -> tuple[str, float, float]:
         """Label of the most significant cell, and its shares in the window and the reference.
 
         These are the shares that were tested.
@@ -120,11 +122,11 @@ class NameCells:
         cell, _ = self._most_changed
         return self._label_cell(cell), float(q[cell]), float(p[cell])
 
-    def tested(self) -> str:
+    def describe_cells(self) -> str:
         """Number and kind of the cells, in words."""
         size = int(np.count_nonzero(sum(self.rows)))
         names = np.count_nonzero(_unit_counts(self.reference) + _unit_counts(self.window))
-        one_per_name = size == names and not self.reference.coding.grouped
+        one_per_name = size == names and not self.reference.binning.has_groups
         return f"{size:,} {'names' if one_per_name else 'groups of names'}"
 
     @cached_property
@@ -147,13 +149,13 @@ class NameCells:
 
     def _names(self, cell: int) -> Iterator[tuple[str, int, int]]:
         """Names of a cell with known counts, and their rows in the reference and the window."""
-        coding, units = self.reference.coding, set(self.units[self.cells == cell].tolist())
+        binning, units = self.reference.binning, set(self.units[self.cells == cell].tolist())
         ours, theirs = self.reference.counts, self.window.counts
-        for code, name in enumerate(coding.names):
-            if (bin_group(name) if coding.grouped else code) in units:
+        for code, name in enumerate(binning.names):
+            if (bin_group(name) if binning.has_groups else code) in units:
                 yield name, int(ours[code]), int(theirs[code])
         for name, count in self.window.others.items():
-            if (bin_group(name) if coding.grouped else OTHER) in units:
+            if (bin_group(name) if binning.has_groups else OTHER) in units:
                 yield name, self.reference.others.get(name, 0), count
 
 

@@ -21,7 +21,7 @@ from mlops_cli.drift.row_sample import Sample
 if TYPE_CHECKING:
     import polars as pl
 
-    Each = Callable[[Callable[[str], Sketch], Iterable[str]], Iterable[Sketch]]
+    ColumnMapper = Callable[[Callable[[str], Sketch], Iterable[str]], Iterable[Sketch]]
 
 __all__ = ["Profile"]
 
@@ -39,7 +39,7 @@ class Profile:
         Name -> sketch.
     sample
         Some of the rows.
-    dependence
+    design_effects
         Name -> design effect of consecutive rows; only in a reference.
     seed
         Seed of the sample.
@@ -47,11 +47,11 @@ class Profile:
 
     columns: Mapping[str, Sketch]
     sample: Sample
-    dependence: Mapping[str, DesignEffect] = field(default_factory=dict)
+    design_effects: Mapping[str, DesignEffect] = field(default_factory=dict)
     seed: int = 0
 
     @classmethod
-    def reference(cls, frame: pl.DataFrame, kinds: Mapping[str, str], *, seed: int = 0) -> Profile:
+    def fit(cls, frame: pl.DataFrame, kinds: Mapping[str, str], *, seed: int = 0) -> Profile:
         """Profile reference rows, which fix the binnings.
 
         Parameters
@@ -63,28 +63,32 @@ class Profile:
         seed
             Seed of the sample.
         """
-        codings = {name: Binning.fit(frame[name], kind) for name, kind in kinds.items()}
+        binnings = {name: Binning.fit(frame[name], kind) for name, kind in kinds.items()}
         empty = cls(
-            {n: Sketch.nothing(c) for n, c in codings.items()}, Sample.none(codings), seed=seed
+            {n: Sketch.of_absent_column(c) for n, c in binnings.items()},
+            Sample.empty(binnings),
+            seed=seed,
         )
-        profile = empty.of(frame)
-        dependence = {
-            name: DesignEffect.of(c.codes(frame[name]), ordered=c.kind == "number")
-            for name, c in codings.items()
+        profile = empty.profile_frame(frame)
+        design_effects = {
+            name: DesignEffect.measure(c.codes(frame[name]), ordered=c.kind == "number")
+            for name, c in binnings.items()
         }
-        return replace(profile, dependence=dependence)
+        return replace(profile, design_effects=design_effects)
 
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return self.sample.seen
+        return self.sample.stream_rows
 
     @property
-    def codings(self) -> dict[str, Binning]:
+    def binnings(self) -> dict[str, Binning]:
         """Column -> binning."""
-        return {name: sketch.coding for name, sketch in self.columns.items()}
+        return {name: sketch.binning for name, sketch in self.columns.items()}
 
-    def of(self, frame: pl.DataFrame, start: int = 0, each: Each | None = None) -> Profile:
+    def profile_frame(
+        self, frame: pl.DataFrame, start: int = 0, map_columns: ColumnMapper | None = None
+    ) -> Profile:
         """Profile other rows in the same binnings.
 
         Parameters
@@ -93,20 +97,22 @@ class Profile:
             The rows; columns without a binning are ignored.
         start
             Number of the first row in its stream; parts of one stream need different ones.
-        each
+        map_columns
             Applies a function to each column, like ``map``; None: in several threads.
         """
-        if each is not None:
-            return self._profile_rows(frame, start, each)
+        if map_columns is not None:
+            return self._profile_rows(frame, start, map_columns)
         with ThreadPoolExecutor(_thread_count()) as pool:
             return self._profile_rows(frame, start, pool.map)
 
-    def over(self, batches: Iterable[pl.DataFrame]) -> Profile:
+    def profile_batches(self, batches: Iterable[pl.DataFrame]) -> Profile:
         """Profile a stream of rows, with one batch at a time in memory."""
-        total = self.of(self._empty_frame())
+        total = self.profile_frame(self._empty_frame())
         with ThreadPoolExecutor(_thread_count()) as pool:
             for batch in batches:
-                part = self._profile_rows(batch, total.rows, pool.map, below=total.sample.bar)
+                part = self._profile_rows(
+                    batch, total.rows, pool.map, rank_limit=total.sample.rank_limit
+                )
                 total = total.merge(part)
         return total
 
@@ -127,8 +133,8 @@ class Profile:
             name: {
                 **sketch.to_json(),
                 **(
-                    {"dependence": self.dependence[name].to_json()}
-                    if name in self.dependence
+                    {"dependence": self.design_effects[name].to_json()}
+                    if name in self.design_effects
                     else {}
                 ),
             }
@@ -145,13 +151,15 @@ class Profile:
     def from_json(cls, tree: Mapping[str, Any]) -> Profile:
         """Restore from the result of ``to_json``."""
         columns = {name: Sketch.from_json(entry) for name, entry in tree["columns"].items()}
-        dependence = {
+        design_effects = {
             name: DesignEffect.from_json(entry["dependence"])
             for name, entry in tree["columns"].items()
             if "dependence" in entry
         }
-        codings = {name: sketch.coding for name, sketch in columns.items()}
-        return cls(columns, Sample.from_json(tree["sample"], codings), dependence, tree["seed"])
+        binnings = {name: sketch.binning for name, sketch in columns.items()}
+        return cls(
+            columns, Sample.from_json(tree["sample"], binnings), design_effects, tree["seed"]
+        )
 
     def _empty_frame(self) -> pl.DataFrame:
         import polars as pl
@@ -162,20 +170,22 @@ class Profile:
         self,
         frame: pl.DataFrame,
         start: int,
-        each: Each,
+        map_columns: ColumnMapper,
         *,
-        below: int | None = None,
+        rank_limit: int | None = None,
     ) -> Profile:
         frame_columns = dict.fromkeys(frame.columns)
 
         def sketch(name: str) -> Sketch:
-            coding = self.columns[name].coding
+            binning = self.columns[name].binning
             if name not in frame_columns:
-                return Sketch.nothing(coding, frame.height)
-            return Sketch.of(coding, coding.read(frame[name]))
+                return Sketch.of_absent_column(binning, frame.height)
+            return Sketch.from_binned(binning, binning.count_values(frame[name]))
 
-        sketches = dict(zip(self.columns, each(sketch, self.columns), strict=True))
-        sample = Sample.of(frame, self.codings, start=start, seed=self.seed, below=below)
+        sketches = dict(zip(self.columns, map_columns(sketch, self.columns), strict=True))
+        sample = Sample.draw(
+            frame, self.binnings, start=start, seed=self.seed, rank_limit=rank_limit
+        )
         return Profile(sketches, sample, seed=self.seed)
 
 

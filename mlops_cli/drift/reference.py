@@ -39,9 +39,9 @@ class Reference:
     labels: Profile
 
     @classmethod
-    def of(
+    def from_rows(
         cls,
-        fitted: pl.DataFrame,
+        fitted_rows: pl.DataFrame,
         kinds: Mapping[str, str],
         target: pl.Series,
         outputs: pl.DataFrame,
@@ -53,7 +53,7 @@ class Reference:
 
         Parameters
         ----------
-        fitted
+        fitted_rows
             The rows that the model was fitted on, in order of time if they have one.
         kinds
             Feature -> number, boolean or category.
@@ -71,11 +71,9 @@ class Reference:
         }
         labels = label_frame(target, task)
         return cls(
-            Profile.reference(fitted, kinds, seed=seed),
-            Profile.reference(outputs, output_kinds, seed=seed),
-            Profile.reference(
-                labels, {LABEL: _NUMBER if task == "regression" else _CATEGORY}, seed=seed
-            ),
+            Profile.fit(fitted_rows, kinds, seed=seed),
+            Profile.fit(outputs, output_kinds, seed=seed),
+            Profile.fit(labels, {LABEL: _NUMBER if task == "regression" else _CATEGORY}, seed=seed),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def make_reference(bundle: Bundle, layout: Layout, seed: int) -> Reference:
         fitted = fitted.sort(TIME, maintain_order=True)
     test = read_split(layout, "test", kinds)
     outputs = output_frame(bundle.predict(test), bundle.labels.classes)
-    return Reference.of(fitted, kinds, fitted[TARGET], outputs, bundle.task, seed=seed)
+    return Reference.from_rows(fitted, kinds, fitted[TARGET], outputs, bundle.task, seed=seed)
 
 
 def reference_text(reference: Reference) -> str:

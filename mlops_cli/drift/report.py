@@ -27,7 +27,7 @@ class DriftRules:
         Minimum ROC AUC of a classifier that separates the window's rows from the reference's.
     joint
         Whether to train that classifier.
-    least_rows
+    min_rows
         Minimum rows of a window; with fewer nothing is tested.
     """
 
@@ -39,7 +39,7 @@ class DriftRules:
     outside: float = 0.005
     auc: float = 0.6
     joint: bool = True
-    least_rows: int = 50
+    min_rows: int = 50
 
 
 @dataclass(frozen=True)

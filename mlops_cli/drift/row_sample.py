@@ -32,9 +32,9 @@ class Sample:
 
     Parameters
     ----------
-    codings
+    binnings
         Column -> binning.
-    numbers
+    row_numbers
         The rows' numbers in the stream, rising, (rows,).
     codes
         The rows' values as codes, (rows, columns).
@@ -43,122 +43,122 @@ class Sample:
         profile that was read from a file.
     ranks
         The rows' hashes, (rows,).
-    seen
+    stream_rows
         Number of rows in the stream.
     """
 
-    codings: Mapping[str, Binning]
-    numbers: npt.NDArray[np.int64]
+    binnings: Mapping[str, Binning]
+    row_numbers: npt.NDArray[np.int64]
     codes: npt.NDArray[np.uint8]
     values: npt.NDArray[np.float64]
     ranks: npt.NDArray[np.uint64]
-    seen: int
+    stream_rows: int
 
     @classmethod
-    def none(cls, codings: Mapping[str, Binning]) -> Sample:
+    def empty(cls, binnings: Mapping[str, Binning]) -> Sample:
         """Sample of no rows."""
         return cls(
-            codings,
+            binnings,
             np.zeros(0, np.int64),
-            np.zeros((0, len(codings)), np.uint8),
-            np.zeros((0, len(_number_columns(codings)))),
+            np.zeros((0, len(binnings)), np.uint8),
+            np.zeros((0, len(_number_columns(binnings)))),
             np.zeros(0, np.uint64),
             0,
         )
 
     @classmethod
-    def of(
+    def draw(
         cls,
         frame: pl.DataFrame,
-        codings: Mapping[str, Binning],
+        binnings: Mapping[str, Binning],
         *,
         start: int,
         seed: int,
-        below: int | None = None,
+        rank_limit: int | None = None,
     ) -> Sample:
         """Sample a part of a stream that begins with row number ``start``.
 
-        Only rows with a rank less than ``below`` are considered: others can't be kept any more.
+        Only rows with a rank less than ``rank_limit`` are considered: others can't be kept.
         """
         if not frame.height:
-            return cls.none(codings)
+            return cls.empty(binnings)
         ranks = _hash_ranks(start, frame.height, seed)
-        if below is None:
-            positions = _select_least(ranks, _sample_size(codings))
+        if rank_limit is None:
+            positions = _select_least(ranks, _sample_size(binnings))
         else:
-            positions = np.flatnonzero(ranks < np.uint64(below))
+            positions = np.flatnonzero(ranks < np.uint64(rank_limit))
         rows = frame[positions]
-        codes = np.full((len(positions), len(codings)), MISSING, np.uint8)
-        number_columns = _number_columns(codings)
+        codes = np.full((len(positions), len(binnings)), MISSING, np.uint8)
+        number_columns = _number_columns(binnings)
         values = np.full((len(positions), len(number_columns)), math.nan)
-        for column, (name, coding) in enumerate(codings.items()):
+        for column, (name, binning) in enumerate(binnings.items()):
             if name in frame.columns:
-                codes[:, column] = coding.codes(rows[name])
+                codes[:, column] = binning.codes(rows[name])
         for column, name in enumerate(number_columns):
             if name in frame.columns:
-                values[:, column] = codings[name].numbers(rows[name])
-        return cls(codings, positions + start, codes, values, ranks[positions], frame.height)
+                values[:, column] = binnings[name].to_numbers(rows[name])
+        return cls(binnings, positions + start, codes, values, ranks[positions], frame.height)
 
     def merge(self, other: Sample) -> Sample:
         """Sample both parts; the other one continues the row numbers."""
-        numbers = np.concatenate([self.numbers, other.numbers])
+        numbers = np.concatenate([self.row_numbers, other.row_numbers])
         ranks = np.concatenate([self.ranks, other.ranks])
-        positions = _select_least(ranks, _sample_size(self.codings))
+        positions = _select_least(ranks, _sample_size(self.binnings))
         positions = positions[np.argsort(numbers[positions], kind="stable")]
         return Sample(
-            self.codings,
+            self.binnings,
             numbers[positions],
             np.concatenate([self.codes, other.codes])[positions],
             np.concatenate([self.values, other.values])[positions],
             ranks[positions],
-            self.seen + other.seen,
+            self.stream_rows + other.stream_rows,
         )
 
     @property
-    def bar(self) -> int | None:
+    def rank_limit(self) -> int | None:
         """Rank that a further row must stay below; None while there is room for any row."""
-        return int(self.ranks.max()) if len(self.ranks) == _sample_size(self.codings) else None
+        return int(self.ranks.max()) if len(self.ranks) == _sample_size(self.binnings) else None
 
-    def column(self, name: str) -> npt.NDArray[np.uint8]:
+    def column_codes(self, name: str) -> npt.NDArray[np.uint8]:
         """Codes of a column, in the rows' order."""
-        return self.codes[:, list(self.codings).index(name)]
+        return self.codes[:, list(self.binnings).index(name)]
 
-    def numbers_of(self, name: str) -> npt.NDArray[np.float64]:
+    def column_values(self, name: str) -> npt.NDArray[np.float64]:
         """Values of a number column, without missing ones."""
         if not len(self.values):
             return np.zeros(0)
-        values = self.values[:, _number_columns(self.codings).index(name)]
+        values = self.values[:, _number_columns(self.binnings).index(name)]
         return values[~np.isnan(values)]
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for JSON: the codes, row by row, as base64."""
         return {
-            "seen": self.seen,
+            "seen": self.stream_rows,
             "rows": len(self.codes),
             "codes": base64.b64encode(self.codes.tobytes()).decode("ascii"),
         }
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any], codings: Mapping[str, Binning]) -> Sample:
+    def from_json(cls, tree: Mapping[str, Any], binnings: Mapping[str, Binning]) -> Sample:
         """Restore from the result of ``to_json``, for comparison but not for merging."""
         codes = np.frombuffer(base64.b64decode(tree["codes"]), np.uint8)
         rows = tree["rows"]
         return cls(
-            codings,
+            binnings,
             np.arange(rows),
-            codes.reshape(rows, len(codings)),
-            np.zeros((0, len(_number_columns(codings)))),
+            codes.reshape(rows, len(binnings)),
+            np.zeros((0, len(_number_columns(binnings)))),
             np.zeros(rows, np.uint64),
             tree["seen"],
         )
 
 
-def _number_columns(codings: Mapping[str, Binning]) -> list[str]:
-    return [name for name, coding in codings.items() if coding.kind == "number"]
+def _number_columns(binnings: Mapping[str, Binning]) -> list[str]:
+    return [name for name, binning in binnings.items() if binning.kind == "number"]
 
 
-def _sample_size(codings: Mapping[str, Binning]) -> int:
-    return min(_MAX_ROWS, max(_MIN_ROWS, _CELLS // max(len(codings), 1)))
+def _sample_size(binnings: Mapping[str, Binning]) -> int:
+    return min(_MAX_ROWS, max(_MIN_ROWS, _CELLS // max(len(binnings), 1)))
 
 
 def _select_least(ranks: npt.NDArray[np.uint64], size: int) -> npt.NDArray[np.int64]:

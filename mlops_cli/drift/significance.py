@@ -99,7 +99,7 @@ def most_changed_cell(
     return cell, min(1.0, 2 * len(p) * float(p_values[cell]))
 
 
-def distance_by_chance(cells: int, m: float, n: float, *, of: int = 1) -> float:
+def distance_by_chance(cells: int, m: float, n: float, *, comparisons: int = 1) -> float:
     """Distance of shares that 19 of 20 samples without drift stay below.
 
     It is in the unit of the sum of ``(p - q)^2 / mean`` over the cells: the chi-squared statistic
@@ -112,12 +112,12 @@ def distance_by_chance(cells: int, m: float, n: float, *, of: int = 1) -> float:
         Number of cells.
     m, n
         Effective rows of the samples.
-    of
+    comparisons
         Number of such distances, of which the greatest stays below.
     """
     from scipy.special import chdtri
 
-    return float(chdtri(cells - 1, 0.05 / of)) / effective_n(m, n) if cells > 1 else 0.0
+    return float(chdtri(cells - 1, 0.05 / comparisons)) / effective_n(m, n) if cells > 1 else 0.0
 
 
 def cohen_h(p: float, q: float) -> float:
@@ -125,9 +125,9 @@ def cohen_h(p: float, q: float) -> float:
     return 2 * math.asin(math.sqrt(min(q, 1.0))) - 2 * math.asin(math.sqrt(min(p, 1.0)))
 
 
-def shifted_share(p: float, least: float) -> float:
-    """Share that is as far above ``p`` as ``least`` is above 0, by Cohen's h."""
-    angle = math.asin(math.sqrt(p)) + math.asin(math.sqrt(least))
+def shifted_share(p: float, min_share: float) -> float:
+    """Share that is as far above ``p`` as ``min_share`` is above 0, by Cohen's h."""
+    angle = math.asin(math.sqrt(p)) + math.asin(math.sqrt(min_share))
     return math.sin(min(angle, math.pi / 2)) ** 2
 
 
@@ -136,13 +136,15 @@ def proportions_p_value(p: float, q: float, m: float, n: float) -> float:
     return math.erfc(abs(cohen_h(p, q)) * math.sqrt(effective_n(m, n)) / math.sqrt(2))
 
 
-def outside_range_p_value(share: float, rows: float, known: float, of: float) -> float:
+def outside_range_p_value(
+    share: float, rows: float, unseen_rows: float, reference_rows: float
+) -> float:
     """P-value of a share of rows outside of what the reference has shown.
 
     If all rows have one distribution, the part of it that the reference hasn't shown has a Beta
     distribution, and the number of later rows in that part a beta-binomial one. For the two ends of
-    a range this is exact with ``known`` 2. For categories ``known`` is the number of rows whose
-    category occurred once (Good 1953).
+    a range this is exact with ``unseen_rows`` 2. For categories ``unseen_rows`` is the number of
+    rows whose category occurred once (Good 1953).
 
     Parameters
     ----------
@@ -150,9 +152,9 @@ def outside_range_p_value(share: float, rows: float, known: float, of: float) ->
         Share of the window's rows that are outside.
     rows
         Effective rows of the window.
-    known
+    unseen_rows
         Rows of the reference that are as good as outside.
-    of
+    reference_rows
         Effective rows of the reference.
     """
     from scipy.special import betaln, gammaln
@@ -161,11 +163,11 @@ def outside_range_p_value(share: float, rows: float, known: float, of: float) ->
     hits = round(share * n)
     if hits < 1:
         return 1.0
-    known = min(max(known, 1e-9), of)
-    rest = max(of - known + 1, 1e-9)
+    unseen_rows = min(max(unseen_rows, 1e-9), reference_rows)
+    rest = max(reference_rows - unseen_rows + 1, 1e-9)
     k = np.arange(hits, n + 1)
     logs = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
-    logs += betaln(known + k, rest + n - k) - betaln(known, rest)
+    logs += betaln(unseen_rows + k, rest + n - k) - betaln(unseen_rows, rest)
     return float(min(np.exp(logs).sum(), 1.0))
 
 

@@ -84,7 +84,7 @@ def contributions(
         tree_shap = BoosterPredictor(model_text.decode()).contributions(X)
         base = tree_shap[0, :, -1] if len(tree_shap) else np.zeros(tree_shap.shape[1])
         return Contributions(
-            "tree SHAP", scale, base, bundle.encoder.by_feature(tree_shap[:, :, :-1])
+            "tree SHAP", scale, base, bundle.encoder.sum_by_feature(tree_shap[:, :, :-1])
         )
     additive = _is_single_linear_model(bundle)
     base, values = shapley_values(
@@ -94,7 +94,7 @@ def contributions(
         seed=seed,
     )
     method = "additive" if additive else "sampled Shapley"
-    return Contributions(method, scale, base, bundle.encoder.by_feature(values))
+    return Contributions(method, scale, base, bundle.encoder.sum_by_feature(values))
 
 
 def mean_contributions(

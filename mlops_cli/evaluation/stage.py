@@ -220,7 +220,7 @@ def _model_importance(case: _Case) -> dict[str, float]:
     members = case.bundle.members
     total = sum(member.weight for member in members)
     shares = sum(m.fitted.importances * (m.weight / total) for m in members)
-    by_feature = case.bundle.encoder.by_feature(np.asarray(shares))
+    by_feature = case.bundle.encoder.sum_by_feature(np.asarray(shares))
     return dict(zip(case.bundle.encoder.kinds, by_feature.tolist(), strict=True))
 
 

@@ -41,7 +41,7 @@ class Aggregate:
     value: Expression | None
 
     @classmethod
-    def parse(cls, name: str, text: str, place: str) -> Aggregate:
+    def parse(cls, name: str, text: str, setting: str) -> Aggregate:
         """Parse ``function(argument)``.
 
         Raises
@@ -52,34 +52,34 @@ class Aggregate:
         match = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text, flags=re.DOTALL)
         if match is None:
             raise BadParams(
-                f"{place} is {text!r}; an aggregate is a function of an expression",
+                f"{setting} is {text!r}; an aggregate is a function of an expression",
                 "Write for example mean(delay), count(*), max(price / size).",
             )
         function, argument = match[1].lower(), match[2].strip()
         if function not in _FUNCTIONS:
             raise BadParams(
-                f"{place} uses the aggregate {match[1]!r}", nearest(function, _FUNCTIONS)
+                f"{setting} uses the aggregate {match[1]!r}", nearest(function, _FUNCTIONS)
             )
         if argument == "*":
             if function != "count":
-                raise BadParams(f"{place} is {text!r}; only count takes a star", "Name a column.")
+                raise BadParams(f"{setting} is {text!r}; only count takes a star", "Name a column.")
             return cls(name, function, None)
-        return cls(name, function, Expression(argument, place))
+        return cls(name, function, Expression(argument, setting))
 
     @property
-    def width(self) -> int:
-        """Number of columns that ``running`` returns."""
+    def column_count(self) -> int:
+        """Number of columns that ``prefix_sums`` returns."""
         return {"mean": 2, "sum": 2, "std": 3}.get(self.function, 1)
 
-    def running(self, values: Sequence[float | None]) -> list[list[Any]]:
-        """Prefix sums of usable values, like those of ``components``, but starting with 0.
+    def prefix_sums(self, values: Sequence[float | None]) -> list[list[Any]]:
+        """Prefix sums of valid values, like those of ``summands``, but starting with 0.
 
         For minimum and maximum, these are the values themselves.
         """
         if self.function in EXTREMES:
             return [list(values)]
         columns = [_prefix_sums(v is not None for v in values)]
-        if self.width > 1:
+        if self.column_count > 1:
             # Python and Polars both round halves to even.
             fixed = [0 if v is None else round(v * self._scale) for v in values]
             columns.append(_prefix_sums(fixed))
@@ -87,7 +87,7 @@ class Aggregate:
                 columns.append(_prefix_sums(f * f for f in fixed))
         return columns
 
-    def column(self) -> pl.Expr:
+    def event_values(self) -> pl.Expr:
         """Column of event values, float64: the expression's value, or 1 if events are counted."""
         import polars as pl
 
@@ -97,7 +97,7 @@ class Aggregate:
             return pl.when(self.value.expr.is_not_null()).then(1.0).alias(self.name)
         return self.value.expr.cast(pl.Float64).alias(self.name)
 
-    def usable(self) -> pl.Expr:
+    def valid_values(self) -> pl.Expr:
         """Column of event values, with null for each that doesn't count."""
         import polars as pl
 
@@ -108,33 +108,33 @@ class Aggregate:
         normalised = pl.when(value == 0.0).then(0.0).when(value.is_finite()).then(value)
         return normalised.alias(self.name)
 
-    def components(self) -> list[pl.Expr]:
+    def summands(self) -> list[pl.Expr]:
         """Integer columns whose prefix sums give the aggregate: the count, and sums if needed."""
         import polars as pl
 
-        value, usable = pl.col(self.name), self._is_summable
-        parts = [usable.fill_null(value=False).cast(pl.Int64).alias(f"_n_{self.name}")]
-        if self.width > 1:
-            fixed = pl.when(usable).then((value * self._scale).round()).otherwise(0.0)
+        value, summable = pl.col(self.name), self._is_summable
+        parts = [summable.fill_null(value=False).cast(pl.Int64).alias(f"_n_{self.name}")]
+        if self.column_count > 1:
+            fixed = pl.when(summable).then((value * self._scale).round()).otherwise(0.0)
             fixed = fixed.cast(pl.Int128)
             parts.append(fixed.alias(f"_s_{self.name}"))
             if self.function == "std":
                 parts.append((fixed * fixed).alias(f"_q_{self.name}"))
         return parts
 
-    def finish(self, within: Mapping[str, pl.Expr]) -> pl.Expr:
+    def from_sums(self, sums: Mapping[str, pl.Expr]) -> pl.Expr:
         """The aggregate from its window's integer sums; null if it has no value."""
         import polars as pl
 
-        n = within[f"_n_{self.name}"]
+        n = sums[f"_n_{self.name}"]
         if self.function == "count":
             return n.cast(pl.Int64)
-        total = within[f"_s_{self.name}"].cast(pl.Float64) / self._scale
+        total = sums[f"_s_{self.name}"].cast(pl.Float64) / self._scale
         if self.function == "sum":
             return total
         if self.function == "mean":
             return pl.when(n > 0).then(total / n)
-        squares = within[f"_q_{self.name}"].cast(pl.Float64) / (self._scale * self._scale)
+        squares = sums[f"_q_{self.name}"].cast(pl.Float64) / (self._scale * self._scale)
         variance = (squares - total * total / n) / (n - 1)
         return pl.when(n > 1).then(variance.clip(lower_bound=0.0).sqrt())
 

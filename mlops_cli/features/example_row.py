@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-__all__ = ["SHARED", "example_row"]
+__all__ = ["MIN_SHARED_ROWS", "example_row"]
 
-SHARED = 10
+MIN_SHARED_ROWS = 10
 """Minimum number of rows with a value for it to appear in the example as it is."""
 _SHARE = 100
 """And at least one in so many rows must have it."""
@@ -33,7 +33,7 @@ def example_row(rows: pl.LazyFrame, columns: Sequence[str]) -> dict[str, Any] | 
     total = int(rows.select(pl.len()).collect().item())
     if not total:
         return None
-    min_rows = max(SHARED, total // _SHARE)
+    min_rows = max(MIN_SHARED_ROWS, total // _SHARE)
     # In groups: single columns would each read the file again, and all together need memory.
     return {
         column.name: _example_value(column, column.dtype, min_rows)

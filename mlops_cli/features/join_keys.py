@@ -22,7 +22,7 @@ def check_keys(
     base: Mapping[str, pl.DataType],
     joins: Iterable[JoinPlan],
     windows: Iterable[WindowPlan],
-    facts: Mapping[str, SourceSchema],
+    source_schemas: Mapping[str, SourceSchema],
 ) -> None:
     """Check the keys of joins, in their order, and then of windows.
 
@@ -33,11 +33,11 @@ def check_keys(
     """
     available = dict(base)
     for join in joins:
-        schema = facts[join.source].schema
+        schema = source_schemas[join.source].schema
         _check_pairs(f"featurize.joins.{join.name}.on", join.on, available, schema)
         available |= {f"{join.name}_{column}": schema[column] for column in join.columns}
     for window in windows:
-        schema = facts[window.source].schema
+        schema = source_schemas[window.source].schema
         _check_pairs(f"featurize.windows.{window.name}.by", window.by, available, schema)
 
 

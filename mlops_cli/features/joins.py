@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlops_cli.errors import BadParams, DataRefused, nearest
-from mlops_cli.features.windows import AT, Span
+from mlops_cli.features.windows import PREDICTION_TIME, Span
 from mlops_cli.layout import ROW
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class JoinPlan:
     within: str | None
 
     @classmethod
-    def compile(cls, name: str, join: AsOfJoin, facts: SourceSchema) -> JoinPlan:
+    def compile(cls, name: str, join: AsOfJoin, source_schema: SourceSchema) -> JoinPlan:
         """Check the join against its source.
 
         Raises
@@ -42,12 +42,12 @@ class JoinPlan:
         """
         place = f"featurize.joins.{name}"
         for column in [*join.on.values(), *join.columns]:
-            if column not in facts.schema:
+            if column not in source_schema.schema:
                 raise BadParams(
                     f"{place} names the column {column!r}, which {join.source} doesn't have",
-                    nearest(column, facts.schema),
+                    nearest(column, source_schema.schema),
                 )
-        if join.as_of and facts.time is None:
+        if join.as_of and source_schema.time is None:
             raise BadParams(
                 f"{place} takes the latest row of {join.source!r}, which has no time",
                 f"Say with `ingest.sources.{join.source}.time` when its rows happen.",
@@ -82,11 +82,11 @@ class JoinPlan:
             )
 
     @property
-    def reads(self) -> list[str]:
+    def source_columns(self) -> list[str]:
         """The source's columns that it reads, besides those that say when they are known."""
         return list(dict.fromkeys([*(column for _, column in self.on), *self.columns]))
 
-    def reach(self, span: Span) -> tuple[pl.Expr, pl.Expr] | None:
+    def known_interval(self, span: Span) -> tuple[pl.Expr, pl.Expr] | None:
         """When a row must have become known to count (end excluded); None: at any time."""
         import polars as pl
 
@@ -95,7 +95,7 @@ class JoinPlan:
         return pl.lit(span[0]).dt.offset_by(f"-{self.within}"), pl.lit(span[1])
 
     def add(
-        self, frame: pl.LazyFrame, table: pl.LazyFrame, facts: SourceSchema, span: Span
+        self, frame: pl.LazyFrame, table: pl.LazyFrame, source_schema: SourceSchema, span: Span
     ) -> pl.LazyFrame:
         """Add ``<name>_<column>`` to ``frame`` (sorted by ``_at`` if it has that column).
 
@@ -103,7 +103,7 @@ class JoinPlan:
         """
         import polars as pl
 
-        known_at = facts.known(self.columns)
+        known_at = source_schema.known(self.columns)
         values = [pl.col(c).alias(f"{self.name}_{c}") for c in self.columns]
         keys = [pl.col(c).alias(f"_key{i}") for i, (_, c) in enumerate(self.on)]
         left, right = [b for b, _ in self.on], [f"_key{i}" for i in range(len(self.on))]
@@ -116,7 +116,7 @@ class JoinPlan:
             )
             return frame.join_asof(
                 latest,
-                left_on=AT,
+                left_on=PREDICTION_TIME,
                 right_on=_KNOWN,
                 by_left=left,
                 by_right=right,
@@ -133,7 +133,8 @@ class JoinPlan:
         )
         names = [f"{self.name}_{c}" for c in self.columns]
         return joined.with_columns(
-            pl.when(pl.col(_KNOWN) < pl.col(AT)).then(pl.col(n)).alias(n) for n in names
+            pl.when(pl.col(_KNOWN) < pl.col(PREDICTION_TIME)).then(pl.col(n)).alias(n)
+            for n in names
         ).drop(_KNOWN)
 
     def _is_within_reach(self, span: Span) -> pl.Expr:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from mlops_cli.data.source_schema import dtype_name, utc_moment
 from mlops_cli.errors import BadParams
-from mlops_cli.features.windows import AT, Span
+from mlops_cli.features.windows import PREDICTION_TIME, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["blank_late_values", "check_prediction_time", "prediction_span"]
 
 
-def check_prediction_time(at: Expression, base: SourceSchema, source: str) -> None:
+def check_prediction_time(expression: Expression, base: SourceSchema, source: str) -> None:
     """Check the expression over the base source that gives the prediction time.
 
     Raises
@@ -30,34 +30,34 @@ def check_prediction_time(at: Expression, base: SourceSchema, source: str) -> No
     """
     import polars as pl
 
-    late = [c for c in at.columns if c in base.late]
+    late = [c for c in expression.columns if c in base.late]
     if late:
         raise BadParams(
-            f"{at.place} reads {late[0]!r}, which is known only at {base.late[late[0]]!r}",
+            f"{expression.place} reads {late[0]!r}, which is known only at {base.late[late[0]]!r}",
             "The moment of prediction must follow from what is known before it.",
         )
-    dtype = at.type_in(pl.Schema(base.schema))
+    dtype = expression.type_in(pl.Schema(base.schema))
     if not dtype.is_temporal():
         raise BadParams(
-            f"{at.place} is of type {dtype_name(dtype)}; it must be a moment",
+            f"{expression.place} is of type {dtype_name(dtype)}; it must be a moment",
             f"State its type under `ingest.sources.{source}.types`.",
         )
 
 
 def blank_late_values(
-    columns: Iterable[str], base: SourceSchema, *, timed: bool = True
+    columns: Iterable[str], base: SourceSchema, *, has_prediction_time: bool = True
 ) -> list[pl.Expr]:
     """Base columns with null for values that become known at or after the prediction time.
 
-    Without a prediction time (``timed`` is false), all of their values are null.
+    Without a prediction time (``has_prediction_time`` is false), all of their values are null.
     """
     import polars as pl
 
     schema, known_at = base.schema, base.late
-    if not timed:
+    if not has_prediction_time:
         return [pl.lit(None, dtype=schema[c]).alias(c) for c in columns]
     return [
-        pl.when(utc_moment(pl.col(known_at[c]), schema[known_at[c]]) < pl.col(AT))
+        pl.when(utc_moment(pl.col(known_at[c]), schema[known_at[c]]) < pl.col(PREDICTION_TIME))
         .then(pl.col(c))
         .alias(c)
         for c in columns
@@ -66,7 +66,7 @@ def blank_late_values(
 
 def prediction_span(frame: pl.DataFrame) -> Span:
     """First and last prediction time; 1970 as a placeholder if there is none."""
-    moments = frame[AT].drop_nulls() if AT in frame.columns else None
+    moments = frame[PREDICTION_TIME].drop_nulls() if PREDICTION_TIME in frame.columns else None
     if moments is None or not len(moments):
         placeholder = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
         return placeholder, placeholder

@@ -22,7 +22,7 @@ from mlops_cli.features.prediction_time import (
     check_prediction_time,
     prediction_span,
 )
-from mlops_cli.features.windows import AT, Span, WindowPlan
+from mlops_cli.features.windows import PREDICTION_TIME, Span, WindowPlan
 from mlops_cli.params.data import Featurize, Ingest
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class FeatureProgram:
     ----------
     rules
         The section ``featurize``.
-    facts
+    source_schemas
         Source -> schema and knowledge times.
     hook
         The project's own function, already imported, or None.
@@ -75,7 +75,7 @@ class FeatureProgram:
     """
 
     rules: Featurize
-    facts: Mapping[str, SourceSchema]
+    source_schemas: Mapping[str, SourceSchema]
     hook: Hook | None = None
     derive: Mapping[str, str] = field(default_factory=dict)
 
@@ -94,7 +94,7 @@ class FeatureProgram:
         BadParams
             For the first rule that can't work, with its place in ``params.yaml``.
         """
-        facts = {
+        source_schemas = {
             # No model accepts a list or an object, and no request has one.
             name: SourceSchema(
                 {c: t for c, t in schemas[name].items() if not t.is_nested()},
@@ -104,7 +104,7 @@ class FeatureProgram:
             for name, source in ingest.sources.items()
             if name in schemas
         }
-        program = cls(rules, facts, hook, dict(ingest.sources[rules.base].derive))
+        program = cls(rules, source_schemas, hook, dict(ingest.sources[rules.base].derive))
         program._check_rules()
         return program
 
@@ -113,7 +113,7 @@ class FeatureProgram:
     @property
     def base(self) -> SourceSchema:
         """The source with one row for each prediction."""
-        return self.facts[self.rules.base]
+        return self.source_schemas[self.rules.base]
 
     @property
     def used_sources(self) -> list[str]:
@@ -129,7 +129,7 @@ class FeatureProgram:
     def joins(self) -> tuple[JoinPlan, ...]:
         """The joins, in order."""
         return tuple(
-            JoinPlan.compile(name, join, self.facts[join.source])
+            JoinPlan.compile(name, join, self.source_schemas[join.source])
             for name, join in self.rules.joins.items()
         )
 
@@ -137,7 +137,7 @@ class FeatureProgram:
     def windows(self) -> tuple[WindowPlan, ...]:
         """The windows, in order."""
         return tuple(
-            WindowPlan.compile(name, window, self.facts[window.source])
+            WindowPlan.compile(name, window, self.source_schemas[window.source])
             for name, window in self.rules.windows.items()
         )
 
@@ -167,7 +167,7 @@ class FeatureProgram:
         """Feature -> number, boolean, category or text, in the model's order."""
         import polars as pl
 
-        empty = {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in self.facts.items()}
+        empty = {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in self.source_schemas.items()}
         schema = self._prepare(pl.DataFrame(schema=dict(self.base.schema)), empty).schema
         kinds = {name: feature_kind(name, e.type_in(schema)) for name, e in self.features.items()}
         for name in self.rules.text:
@@ -198,26 +198,29 @@ class FeatureProgram:
         return None
 
     @cached_property
-    def repairs(self) -> dict[str, list[dict[str, pl.Expr]]]:
+    def replacements(self) -> dict[str, list[dict[str, pl.Expr]]]:
         """Source -> for each rule, the columns that ``featurize.clean`` replaces."""
         return {
-            n: cleaning_expressions(n, self.rules.clean, f.schema) for n, f in self.facts.items()
+            n: cleaning_expressions(n, self.rules.clean, f.schema)
+            for n, f in self.source_schemas.items()
         }
 
     # -- computation -----------------------------------------------------------------------
 
-    def repaired(self, source: str, table: pl.LazyFrame) -> pl.LazyFrame:
+    def replace_values(self, source: str, table: pl.LazyFrame) -> pl.LazyFrame:
         """``table`` with values replaced by ``featurize.clean``."""
-        for replaced in self.repairs[source]:
+        for replaced in self.replacements[source]:
             table = table.with_columns(replaced.values())
         return table
 
-    def cleaned(self, source: str, table: pl.LazyFrame) -> pl.LazyFrame:
-        """``table`` repaired, with only the rows that ``featurize.clean`` keeps."""
-        table = self.repaired(source, table)
+    def clean(self, source: str, table: pl.LazyFrame) -> pl.LazyFrame:
+        """``table`` with values replaced, and only the rows that ``featurize.clean`` keeps."""
+        table = self.replace_values(source, table)
         for i, rule in enumerate(self.rules.clean):
             if rule.source == source and rule.keep is not None:
-                table = table.filter(self._keep_condition(i).over(self.facts[source].schema))
+                table = table.filter(
+                    self._keep_condition(i).over(self.source_schemas[source].schema)
+                )
         return table
 
     def _keep_condition(self, rule: int) -> Expression:
@@ -229,7 +232,8 @@ class FeatureProgram:
         Parameters
         ----------
         base
-            Repaired rows of the base source; columns that become known late may be missing.
+            Rows of the base source, after ``replace_values``; columns that become known late may be
+            missing.
         tables
             Source -> cleaned rows, for the sources that joins and windows read. Values that
             became known at or after a row's prediction time are never used.
@@ -247,11 +251,11 @@ class FeatureProgram:
             e.over(available)
         return self.select_features(frame).cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
 
-    def select_features(self, made: pl.DataFrame) -> pl.DataFrame:
+    def select_features(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Compute the features of rows that have all columns which the features read."""
         import polars as pl
 
-        features = made.select(e.expr.alias(name) for name, e in self.features.items())
+        features = frame.select(e.expr.alias(name) for name, e in self.features.items())
         types = features.schema
         return features.with_columns(
             finite(pl.col(name)).alias(name)
@@ -268,28 +272,32 @@ class FeatureProgram:
         visible = {s: self._read_reachable(s, tables[s], span) for s in self.used_sources}
         frame = start.lazy()
         for join in self.joins:
-            frame = join.add(frame, visible[join.source], self.facts[join.source], span)
+            frame = join.add(frame, visible[join.source], self.source_schemas[join.source], span)
         joined = frame.collect(engine="in-memory")
         queries = [
             answer
             for w in self.windows
-            for answer in w.answers(joined, visible[w.source], self.facts[w.source], span)
+            for answer in w.compute_columns(
+                joined, visible[w.source], self.source_schemas[w.source], span
+            )
         ]
         result = joined.hstack(
             [c for answer in pl.collect_all(queries, engine="in-memory") for c in answer]
         ).sort(_ORDER)
-        return result if self.hook is None else self.hooked(result)
+        return result if self.hook is None else self.apply_hook(result)
 
     def _read_reachable(self, source: str, table: pl.LazyFrame, span: Span) -> pl.LazyFrame:
         """The rows of a source that joins and windows can see, read once for all of them."""
         plans = [plan for plan in self.plans if plan.source == source]
-        facts = self.facts[source]
-        columns = dict.fromkeys([*facts.times, *(c for plan in plans for c in plan.reads)])
-        spans = [plan.reach(span) for plan in plans]
-        if facts.times and None not in spans:
+        source_schema = self.source_schemas[source]
+        columns = dict.fromkeys(
+            [*source_schema.times, *(c for plan in plans for c in plan.source_columns)]
+        )
+        spans = [plan.known_interval(span) for plan in plans]
+        if source_schema.times and None not in spans:
             # Only stored columns are compared, so that parts of a file that can't matter are
             # skipped by their statistics.
-            table = table.filter(facts.may_be_known([s for s in spans if s is not None]))
+            table = table.filter(source_schema.may_be_known([s for s in spans if s is not None]))
         return table.select(list(columns)).collect().lazy()
 
     def _sort_by_prediction_time(self, base: pl.DataFrame) -> pl.DataFrame:
@@ -301,15 +309,17 @@ class FeatureProgram:
         frame = base.lazy().with_columns(missing).with_row_index(_ORDER)
         late = [c for c in self.base.late if c in schema]
         if self.predict_at is None:
-            return frame.with_columns(blank_late_values(late, self.base, timed=False)).collect()
+            return frame.with_columns(
+                blank_late_values(late, self.base, has_prediction_time=False)
+            ).collect()
         prediction_time = utc_moment(
             self.predict_at.over(schema), self.predict_at.type_in(pl.Schema(schema))
         )
-        frame = frame.with_columns(prediction_time.alias(AT))
+        frame = frame.with_columns(prediction_time.alias(PREDICTION_TIME))
         frame = frame.with_columns(blank_late_values(late, self.base))
-        return frame.sort(AT, maintain_order=True).collect()
+        return frame.sort(PREDICTION_TIME, maintain_order=True).collect()
 
-    def hooked(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def apply_hook(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Apply the project's own function to a frame.
 
         Raises
@@ -338,12 +348,14 @@ class FeatureProgram:
 
         schema = self.base.schema
         for i, rule in enumerate(self.rules.clean):
-            if rule.keep is not None and rule.source in self.facts:
-                self._keep_condition(i).check_condition(pl.Schema(self.facts[rule.source].schema))
-        for name, facts in self.facts.items():
-            self.cleaned(name, pl.LazyFrame(schema=dict(facts.schema))).collect_schema()
+            if rule.keep is not None and rule.source in self.source_schemas:
+                self._keep_condition(i).check_condition(
+                    pl.Schema(self.source_schemas[rule.source].schema)
+                )
+        for name, source_schema in self.source_schemas.items():
+            self.clean(name, pl.LazyFrame(schema=dict(source_schema.schema))).collect_schema()
         self._check_base(schema)
-        check_keys(schema, self.joins, self.windows, self.facts)
+        check_keys(schema, self.joins, self.windows, self.source_schemas)
         for join in self.joins:
             self._check_has_prediction_time(join.name, join.as_of, "joins")
         for window in self.windows:
@@ -384,7 +396,9 @@ class FeatureProgram:
             "features": self.kinds,
             "rules": self.rules.model_dump(mode="json"),
             "derive": dict(self.derive),
-            "sources": {name: facts.to_json() for name, facts in self.facts.items()},
+            "sources": {
+                name: source_schema.to_json() for name, source_schema in self.source_schemas.items()
+            },
         }
 
     @classmethod
@@ -393,5 +407,5 @@ class FeatureProgram:
         import json
 
         rules = Featurize.model_validate_json(json.dumps(content["rules"]))
-        facts = {name: SourceSchema.from_json(f) for name, f in content["sources"].items()}
-        return cls(rules, facts, hook, content.get("derive", {}))
+        source_schemas = {name: SourceSchema.from_json(f) for name, f in content["sources"].items()}
+        return cls(rules, source_schemas, hook, content.get("derive", {}))

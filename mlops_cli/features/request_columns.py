@@ -25,18 +25,20 @@ class RequestColumns:
     ----------
     derived
         All columns of ``derive``.
-    necessary, wanted
-        Columns that features need; the same with the carried ones.
+    feature_columns, all_columns
+        Columns that features need; the same with the extra ones.
     """
 
     program: FeatureProgram
     derived: Mapping[str, Expression]
-    necessary: set[str]
-    wanted: set[str]
+    feature_columns: set[str]
+    all_columns: set[str]
 
     @classmethod
-    def of(cls, program: FeatureProgram, carried: Sequence[str] = ()) -> RequestColumns:
-        """The columns of a program; ``carried`` columns are read if they are sent."""
+    def for_program(
+        cls, program: FeatureProgram, extra_columns: Sequence[str] = ()
+    ) -> RequestColumns:
+        """The columns of a program; ``extra_columns`` are read if they are sent."""
         import polars as pl
 
         base = program.rules.base
@@ -44,16 +46,16 @@ class RequestColumns:
             name: Expression(sql, f"ingest.sources.{base}.derive.{name}")
             for name, sql in program.derive.items()
         }
-        necessary = _closure(_columns_of_features(program), program, derived)
-        wanted = necessary | _closure(carried, program, derived)
-        for name in wanted & set(derived):
+        feature_columns = _closure(_columns_of_features(program), program, derived)
+        all_columns = feature_columns | _closure(extra_columns, program, derived)
+        for name in all_columns & set(derived):
             derived[name].type_in(pl.Schema(program.base.schema))
-        return cls(program, derived, necessary, wanted)
+        return cls(program, derived, feature_columns, all_columns)
 
     @property
-    def own(self) -> list[str]:
+    def in_source_order(self) -> list[str]:
         """The columns that are read, in the source's order."""
-        return [c for c in self.program.base.schema if c in self.wanted and c != PENDING]
+        return [c for c in self.program.base.schema if c in self.all_columns and c != PENDING]
 
     def types(self) -> dict[str, pl.DataType]:
         """Column -> type of everything that a caller may send."""
@@ -62,20 +64,20 @@ class RequestColumns:
             c: t for c, t in schema.items() if (c not in self.derived and c != PENDING) or c in raw
         }
 
-    def needed(self) -> tuple[str, ...]:
+    def required(self) -> tuple[str, ...]:
         """Raw columns that each row must have."""
         late = self.program.base.late
-        return tuple(c for c in self._raw_columns() if c in self.necessary and c not in late)
+        return tuple(c for c in self._raw_columns() if c in self.feature_columns and c not in late)
 
     def optional(self) -> tuple[str, ...]:
-        """Raw columns that may be missing: carried ones, and those known only later."""
+        """Raw columns that may be missing: extra ones, and those known only later."""
         late = self.program.base.late
-        return tuple(c for c in self._raw_columns() if c not in self.necessary or c in late)
+        return tuple(c for c in self._raw_columns() if c not in self.feature_columns or c in late)
 
     def _raw_columns(self) -> list[str]:
-        stored = [c for c in self.own if c not in self.derived]
+        stored = [c for c in self.in_source_order if c not in self.derived]
         # A derived column may replace a raw one of the same name.
-        replaced = (c for c, e in self.derived.items() if c in self.wanted and c in e.columns)
+        replaced = (c for c, e in self.derived.items() if c in self.all_columns and c in e.columns)
         return [*stored, *replaced]
 
 

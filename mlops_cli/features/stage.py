@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-NOT_YET = "not known yet"
-OTHER = "no label"
+PENDING_REASON = "not known yet"
+OTHER_REASON = "no label"
 _TEXTS = ("category", "text")
 _EXAMPLE_ROWS = 200_000
 """Number of last rows from which the example row is made."""
@@ -43,7 +43,9 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     DataRefused
         If no row has a label, a join would multiply rows, or a feature is the label.
     """
-    scans = {name: parquet.scan(layout.valid / f"{name}.parquet") for name in params.ingest.sources}
+    scans = {
+        name: parquet.scan(layout.validated / f"{name}.parquet") for name in params.ingest.sources
+    }
     schemas = {name: scan.collect_schema() for name, scan in scans.items()}
     hook = load_hook(params.featurize.hook, layout.root)
     program = FeatureProgram.compile(params.featurize, params.ingest, schemas, hook)
@@ -52,7 +54,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         params.task.type,
         program.target.sql,
     )
-    cleaned = {name: program.cleaned(name, scans[name]) for name in program.used_sources}
+    cleaned = {name: program.clean(name, scans[name]) for name in program.used_sources}
     for join in program.joins:
         join.check_unique(cleaned[join.source])
     base = scans[params.featurize.base]
@@ -66,7 +68,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
                 tally.add(features, rows[TARGET])
                 table = _bookkeeping_columns(program, rows, features).hstack(features)
                 parquet.sink(table, folder / f"part-{number:05d}.parquet")
-                progress.update("rows", tally.read, total)
+                progress.update("rows", tally.rows_read, total)
         except _polars_error_type() as error:
             raise value_refusal(error, "featurize") from None
         tally.check(program)
@@ -98,10 +100,10 @@ def _slices(
     size = program.rules.slice_rows
     name = program.rules.base
     for start in range(0, total, size):
-        rows = program.cleaned(name, base.slice(start, size).with_row_index(ROW, start)).collect()
+        rows = program.clean(name, base.slice(start, size).with_row_index(ROW, start)).collect()
         rows = rows.with_columns(program.target.expr.alias(TARGET))
-        tally.read += min(size, total - start)
-        tally.after_clean += rows.height
+        tally.rows_read += min(size, total - start)
+        tally.rows_kept += rows.height
         tally.count_unlabelled(program, rows.filter(pl.col(TARGET).is_null()))
         labelled = rows.filter(pl.col(TARGET).is_not_null())
         yield labelled
@@ -109,8 +111,8 @@ def _slices(
 
 def _make_example(program: FeatureProgram, base: pl.LazyFrame, total: int) -> dict[str, Any] | None:
     """Example row for a request, made up from the last rows of the base."""
-    rows = program.cleaned(program.rules.base, base.slice(max(0, total - _EXAMPLE_ROWS)))
-    return example_row(rows, RequestColumns.of(program).needed())
+    rows = program.clean(program.rules.base, base.slice(max(0, total - _EXAMPLE_ROWS)))
+    return example_row(rows, RequestColumns.for_program(program).required())
 
 
 def _bookkeeping_columns(
@@ -139,16 +141,16 @@ def _bookkeeping_columns(
 class _Tally:
     """Counts of all slices so far."""
 
-    read: int = 0
-    after_clean: int = 0
+    rows_read: int = 0
+    rows_kept: int = 0
     labelled: int = 0
     not_finite: int = 0
     """Rows whose target is infinite or not a number."""
     unlabelled: dict[str, int] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
-    least: dict[str, Any] = field(default_factory=dict)
-    most: dict[str, Any] = field(default_factory=dict)
-    equal: set[str] | None = None
+    minima: dict[str, Any] = field(default_factory=dict)
+    maxima: dict[str, Any] = field(default_factory=dict)
+    leaking: set[str] | None = None
 
     def count_unlabelled(self, program: FeatureProgram, rows: pl.DataFrame) -> None:
         """Count rows without a label by the first reason that applies."""
@@ -159,12 +161,12 @@ class _Tally:
             for name, sql in program.rules.unlabelled.items()
         }
         if PENDING in rows.columns:
-            reasons = {NOT_YET: pl.col(PENDING), **reasons}
+            reasons = {PENDING_REASON: pl.col(PENDING), **reasons}
         choices = [pl.when(holds).then(pl.lit(name)) for name, holds in reasons.items()]
         # With the rows' columns, because a select of only literals has one row.
-        first_reasons = rows.with_columns(pl.coalesce(*choices, pl.lit(OTHER)).alias(REASON))[
-            REASON
-        ]
+        first_reasons = rows.with_columns(
+            pl.coalesce(*choices, pl.lit(OTHER_REASON)).alias(REASON)
+        )[REASON]
         for name, count in first_reasons.value_counts().sort(REASON).iter_rows():
             self.unlabelled[name] = self.unlabelled.get(name, 0) + count
 
@@ -176,22 +178,22 @@ class _Tally:
         if target.dtype.is_float():
             self.not_finite += int((~target.is_finite()).sum())
         leaking = set(equal_to_target(features, target))
-        self.equal = leaking if self.equal is None else self.equal & leaking
+        self.leaking = leaking if self.leaking is None else self.leaking & leaking
         for feature in features:
             name = feature.name
             self.missing[name] = self.missing.get(name, 0) + feature.null_count()
             least: Any = feature.min()
             most: Any = feature.max()
             if least is not None:
-                self.least[name] = min(self.least.get(name, least), least)
-                self.most[name] = max(self.most.get(name, most), most)
+                self.minima[name] = min(self.minima.get(name, least), least)
+                self.maxima[name] = max(self.maxima.get(name, most), most)
 
     def check(self, program: FeatureProgram) -> None:
         """Refuse data that can't be learned from."""
         if not self.labelled:
             reasons = ", ".join(f"{count} {name}" for name, count in self.unlabelled.items())
             raise DataRefused(
-                f"none of {self.after_clean} rows of {program.rules.base} has a label "
+                f"none of {self.rows_kept} rows of {program.rules.base} has a label "
                 f"({reasons or 'no rows'})",
                 f"featurize.target is {program.rules.target!r}: check it, and ingest.until.",
             )
@@ -201,7 +203,7 @@ class _Tally:
                 f"{self.labelled} rows: featurize.target is {program.rules.target!r}",
                 "Give null where there is no label, such as CASE WHEN x > 0 THEN LN(x) END.",
             )
-        for name in sorted(self.equal or ()):
+        for name in sorted(self.leaking or ()):
             raise DataRefused(
                 f"the feature {name!r} equals the target in every row "
                 f"({program.features[name].sql!r})",
@@ -221,8 +223,8 @@ class _Tally:
         constant = self._constant_features()
         return {
             "rows": {
-                "read": self.read,
-                "removed by clean": self.read - self.after_clean,
+                "read": self.rows_read,
+                "removed by clean": self.rows_read - self.rows_kept,
                 "unlabelled": dict(sorted(self.unlabelled.items())),
                 "labelled": self.labelled,
             },
@@ -230,8 +232,8 @@ class _Tally:
                 name: {
                     "kind": kind,
                     "missing": round(self.missing[name] / self.labelled, 6),
-                    "min": None if kind in _TEXTS else _round(self.least.get(name)),
-                    "max": None if kind in _TEXTS else _round(self.most.get(name)),
+                    "min": None if kind in _TEXTS else _round(self.minima.get(name)),
+                    "max": None if kind in _TEXTS else _round(self.maxima.get(name)),
                     "constant": name in constant,
                 }
                 for name, kind in program.kinds.items()
@@ -239,13 +241,13 @@ class _Tally:
         }
 
     def _constant_features(self) -> list[str]:
-        return [n for n in self.missing if self.least.get(n) == self.most.get(n)]
+        return [n for n in self.missing if self.minima.get(n) == self.maxima.get(n)]
 
     def summary(self, program: FeatureProgram, path: Path) -> Summary:
         """The stage's summary."""
-        rows = [("read", self.read)]
-        if self.read != self.after_clean:
-            rows.append(("removed by clean", self.read - self.after_clean))
+        rows = [("read", self.rows_read)]
+        if self.rows_read != self.rows_kept:
+            rows.append(("removed by clean", self.rows_read - self.rows_kept))
         rows += [(f"unlabelled: {k}", v) for k, v in sorted(self.unlabelled.items())]
         rows.append(("labelled", self.labelled))
         constant = self._constant_features()

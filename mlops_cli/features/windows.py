@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from mlops_cli.data.source_schema import SourceSchema
     from mlops_cli.params.data import Window
 
-__all__ = ["AT", "KNOWN", "Span", "WindowPlan"]
+__all__ = ["KNOWN_AT", "PREDICTION_TIME", "Span", "WindowPlan"]
 
 Span = tuple["dt.datetime", "dt.datetime"]
 """First and last prediction time of some rows."""
 
-AT = "_at"
+PREDICTION_TIME = "_at"
 """Datetime[us, UTC]: the prediction time of a base row."""
-KNOWN = "_known"
+KNOWN_AT = "_known"
 """Datetime[us, UTC]: when an event's values became known."""
 _ORDER = "_window_order"
 
@@ -52,7 +52,7 @@ class WindowPlan:
     aggregates: tuple[Aggregate, ...]
 
     @classmethod
-    def compile(cls, name: str, window: Window, facts: SourceSchema) -> WindowPlan:
+    def compile(cls, name: str, window: Window, source_schema: SourceSchema) -> WindowPlan:
         """Check a window's expressions against its source.
 
         Raises
@@ -68,10 +68,10 @@ class WindowPlan:
         else:
             by = tuple((column, column) for column in window.by)
         for _, column in by:
-            if column not in facts.schema:
+            if column not in source_schema.schema:
                 raise BadParams(
                     f"{place}.by names the column {column!r}, which {window.source} doesn't have",
-                    nearest(column, facts.schema),
+                    nearest(column, source_schema.schema),
                 )
         aggregates = tuple(
             Aggregate.parse(key, text, f"{place}.aggregates.{key}")
@@ -80,11 +80,11 @@ class WindowPlan:
         where = Expression(window.where, f"{place}.where") if window.where else None
         plan = cls(name, window.source, by, window.over, window.delay, where, aggregates)
         if where is not None:
-            where.check_condition(pl.Schema(facts.schema))
+            where.check_condition(pl.Schema(source_schema.schema))
         for expression in (a.value for a in aggregates):
             if expression is not None:
-                expression.type_in(pl.Schema(facts.schema))
-        if facts.time is None:
+                expression.type_in(pl.Schema(source_schema.schema))
+        if source_schema.time is None:
             raise BadParams(
                 f"{place} counts past rows of {window.source!r}, which has no time",
                 f"Say with `ingest.sources.{window.source}.time` when its rows happen.",
@@ -97,22 +97,22 @@ class WindowPlan:
         return [f"{self.name}_{a.name}" for a in self.aggregates]
 
     @property
-    def reads(self) -> list[str]:
+    def source_columns(self) -> list[str]:
         """The source's columns that it reads, besides those that say when they are known."""
         expressions = [self.where, *(a.value for a in self.aggregates)]
         read = [c for e in expressions if e is not None for c in e.columns]
         return list(dict.fromkeys([*(column for _, column in self.by), *read]))
 
-    def reach(self, span: Span) -> tuple[pl.Expr, pl.Expr]:
+    def known_interval(self, span: Span) -> tuple[pl.Expr, pl.Expr]:
         """When a value must have become known to count in any row (end excluded)."""
         import polars as pl
 
-        first = self.begin(span[0])
+        first = self.earliest_time(span[0])
         return first if self.delay is None else first.dt.offset_by(f"-{self.delay}"), pl.lit(
             span[1]
         )
 
-    def begin(self, at: dt.datetime) -> pl.Expr:
+    def earliest_time(self, prediction_time: dt.datetime) -> pl.Expr:
         """The earliest time of an event that may count in a row at or after a moment.
 
         A month before the 29th, 30th and 31st of March is the 28th of February, each at its own
@@ -120,15 +120,15 @@ class WindowPlan:
         """
         import polars as pl
 
-        first = pl.lit(at).dt.offset_by(f"-{self.over}")
+        first = pl.lit(prediction_time).dt.offset_by(f"-{self.over}")
         return first.dt.offset_by("-1d") if self._by_calendar else first
 
     @property
     def _by_calendar(self) -> bool:
         return microseconds(self.over) is None
 
-    def answers(
-        self, frame: pl.DataFrame, table: pl.LazyFrame, facts: SourceSchema, span: Span
+    def compute_columns(
+        self, frame: pl.DataFrame, table: pl.LazyFrame, source_schema: SourceSchema, span: Span
     ) -> list[pl.LazyFrame]:
         """The window's columns for ``frame`` (sorted by ``_at``), as lazy frames of the same rows.
 
@@ -138,10 +138,12 @@ class WindowPlan:
         import polars as pl
 
         keys = [pl.col(b).alias(k) for (b, _), k in zip(self.by, self.key_names, strict=True)]
-        queries = frame.lazy().select(AT, *keys)
+        queries = frame.lazy().select(PREDICTION_TIME, *keys)
         results = []
-        for late, aggregates in self.groups(facts).items():
-            events = self._filter_to_reach(self.history(table, facts, late, aggregates), span)
+        for late, aggregates in self.group_aggregates(source_schema).items():
+            events = self._filter_to_reach(
+                self.select_events(table, source_schema, late, aggregates), span
+            )
             sums = [a for a in aggregates if a.function not in EXTREMES]
             extremes = [a for a in aggregates if a.function in EXTREMES]
             if sums:
@@ -150,7 +152,9 @@ class WindowPlan:
                 results.append(self._compute_extremes(queries, events, extremes))
         return results
 
-    def groups(self, facts: SourceSchema) -> dict[tuple[str, ...], list[Aggregate]]:
+    def group_aggregates(
+        self, source_schema: SourceSchema
+    ) -> dict[tuple[str, ...], list[Aggregate]]:
         """Aggregates by the columns that say when their values become known.
 
         Each group has its own window. The column for the whole row isn't part of the key.
@@ -159,41 +163,43 @@ class WindowPlan:
         for aggregate in self.aggregates:
             read = [] if aggregate.value is None else list(aggregate.value.columns)
             read += [] if self.where is None else list(self.where.columns)
-            late = tuple(sorted({facts.late[c] for c in read if c in facts.late}))
+            late = tuple(sorted({source_schema.late[c] for c in read if c in source_schema.late}))
             groups.setdefault(late, []).append(aggregate)
         return groups
 
     @property
     def key_names(self) -> list[str]:
-        """Names of the key columns in ``history``."""
+        """Names of the key columns in ``select_events``."""
         return [f"_by{i}" for i in range(len(self.by))]
 
-    def history(
+    def select_events(
         self,
         table: pl.LazyFrame,
-        facts: SourceSchema,
-        late: Sequence[str],
+        source_schema: SourceSchema,
+        time_columns: Sequence[str],
         aggregates: Sequence[Aggregate],
     ) -> pl.LazyFrame:
         """One row per row of ``table``: when it is known, its key, and the aggregates' values."""
         import polars as pl
 
-        known_at = facts.known(late)
+        known_at = source_schema.known(time_columns)
         assert known_at is not None  # noqa: S101 - compile refused sources without time
         if self.delay is not None:
             known_at = known_at.dt.offset_by(self.delay)
         if self.where is not None:
             table = table.filter(self.where.expr)
         keys = [pl.col(c).alias(k) for (_, c), k in zip(self.by, self.key_names, strict=True)]
-        return table.select(known_at.alias(KNOWN), *keys, *(a.column() for a in aggregates))
+        return table.select(
+            known_at.alias(KNOWN_AT), *keys, *(a.event_values() for a in aggregates)
+        )
 
     def _filter_to_reach(self, events: pl.LazyFrame, span: Span) -> pl.LazyFrame:
         import polars as pl
 
         # The comparison also drops rows that are never known (null).
-        first, last = self.begin(span[0]), pl.lit(span[1])
-        reachable = events.filter(pl.col(KNOWN) >= first, pl.col(KNOWN) < last)
-        return reachable.sort(KNOWN, maintain_order=True)
+        first, last = self.earliest_time(span[0]), pl.lit(span[1])
+        reachable = events.filter(pl.col(KNOWN_AT) >= first, pl.col(KNOWN_AT) < last)
+        return reachable.sort(KNOWN_AT, maintain_order=True)
 
     def _compute_sums(
         self, queries: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
@@ -201,31 +207,33 @@ class WindowPlan:
         import polars as pl
 
         keys = self.key_names
-        running = [_over_keys(p.cum_sum(), keys) for a in aggregates for p in a.components()]
-        prefix = events.select(KNOWN, *keys, *running)
+        running = [_over_keys(s.cum_sum(), keys) for a in aggregates for s in a.summands()]
+        prefix = events.select(KNOWN_AT, *keys, *running)
         columns = prefix.collect_schema().names()[1 + len(keys) :]
-        frame = queries.with_columns(pl.col(AT).dt.offset_by(f"-{self.over}").alias("_from"))
+        frame = queries.with_columns(
+            pl.col(PREDICTION_TIME).dt.offset_by(f"-{self.over}").alias("_from")
+        )
         if self._by_calendar:
             frame = frame.with_row_index(_ORDER)
-        for left, suffix in ((AT, "_to"), ("_from", "_before")):
+        for left, suffix in ((PREDICTION_TIME, "_to"), ("_from", "_before")):
             if self._by_calendar:
                 frame = frame.sort(left, maintain_order=True)
             frame = frame.join_asof(
                 prefix.rename({c: c + suffix for c in columns}),
                 left_on=left,
-                right_on=KNOWN,
+                right_on=KNOWN_AT,
                 by=keys or None,
                 strategy="backward",
                 allow_exact_matches=False,
                 check_sortedness=False,
                 coalesce=True,
-            ).drop(KNOWN, strict=False)
+            ).drop(KNOWN_AT, strict=False)
         if self._by_calendar:
             frame = frame.sort(_ORDER)
-        within = {
+        sums = {
             c: pl.col(f"{c}_to").fill_null(0) - pl.col(f"{c}_before").fill_null(0) for c in columns
         }
-        return frame.select(a.finish(within).alias(f"{self.name}_{a.name}") for a in aggregates)
+        return frame.select(a.from_sums(sums).alias(f"{self.name}_{a.name}") for a in aggregates)
 
     def _compute_extremes(
         self, queries: pl.LazyFrame, events: pl.LazyFrame, aggregates: Sequence[Aggregate]
@@ -233,20 +241,20 @@ class WindowPlan:
         import polars as pl
 
         keys = self.key_names
-        numbered = queries.rename({AT: KNOWN}).with_row_index(_ORDER)
+        numbered = queries.rename({PREDICTION_TIME: KNOWN_AT}).with_row_index(_ORDER)
         combined = pl.concat([events, numbered], how="diagonal")
         columns = []
         for a in aggregates:
-            value = a.usable()
+            value = a.valid_values()
             rolling = value.rolling_min_by if a.function == "min" else value.rolling_max_by
-            extreme = rolling(KNOWN, window_size=self.over, closed="left")
+            extreme = rolling(KNOWN_AT, window_size=self.over, closed="left")
             columns.append(_over_keys(extreme, keys).alias(f"{self.name}_{a.name}"))
         # A row with a missing key has no past; without the filter, nulls would be a group.
         has_keys = (
             pl.all_horizontal([pl.col(k).is_not_null() for k in keys]) if keys else pl.lit(True)
         )
         results = (
-            combined.filter(pl.col(KNOWN).is_not_null() & has_keys)
+            combined.filter(pl.col(KNOWN_AT).is_not_null() & has_keys)
             .select(_ORDER, *columns)
             .filter(pl.col(_ORDER).is_not_null())
         )

@@ -46,7 +46,7 @@ def ingest_to_scratch(
     for name in names:
         request = SourceRequest(name, params.ingest.sources[name], layout.root, scratch)
         files[name] = scratch / f"{name}.parquet"
-        SourceTable.of(request, until).write(files[name])
+        SourceTable.open(request, until).write(files[name])
     return files
 
 
@@ -72,7 +72,7 @@ def labels_known_at(program: FeatureProgram, base: Path, columns: Iterable[str])
                 "version's labels need",
                 "Use a version of the present sources.",
             )
-    rows = program.repaired(program.rules.base, table)
+    rows = program.replace_values(program.rules.base, table)
     labelled = rows.with_columns(program.target.expr.alias(TARGET))
     return labelled.select(*columns, TARGET).filter(pl.col(TARGET).is_not_null()).collect()
 

@@ -30,16 +30,16 @@ _RESERVED = (PENDING, REASON, ROW, TARGET, TIME)
 
 @dataclass
 class SourceTable:
-    """An opened and checked source, ready to be written; create it with ``SourceTable.of``.
+    """An opened and checked source, ready to be written; create it with ``SourceTable.open``.
 
     Batches of the stream pass through Python on several threads at once, so a lock guards the
     counts, which don't depend on the order of batches.
     """
 
     request: SourceRequest
-    opened: OpenedSource
+    opened_source: OpenedSource
     clock: Clock
-    converted: dict[str, pl.DataType]
+    conversions: dict[str, pl.DataType]
     """Column -> type, for the columns whose values are converted."""
     columns: pl.Schema
     """Schema of the table after types and derived columns."""
@@ -47,7 +47,7 @@ class SourceTable:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
-    def of(cls, request: SourceRequest, until: dt.datetime | None) -> SourceTable:
+    def open(cls, request: SourceRequest, until: dt.datetime | None) -> SourceTable:
         """Open a source, and check its settings against its columns.
 
         Raises
@@ -71,10 +71,10 @@ class SourceTable:
         stated_types = {c: DTYPES[t] for c, t in request.source.types.items()}
         target = pl.Schema({c: stated_types.get(c, ingested_type(t)) for c, t in schema.items()})
         # Floats are always converted: NaN becomes null.
-        converted = {c: t for c, t in target.items() if schema[c] != t or t.is_float()}
+        conversions = {c: t for c, t in target.items() if schema[c] != t or t.is_float()}
         columns = _add_derived(request, target)
-        clock = Clock.of(request.source, until, columns, request.place)
-        return cls(request, opened, clock, converted, columns)
+        clock = Clock.of(request.source, until, columns, request.setting)
+        return cls(request, opened, clock, conversions, columns)
 
     def write(self, path: Path) -> Tally:
         """Stream the table to a Parquet file, and return the counts.
@@ -92,13 +92,13 @@ class SourceTable:
             # Arrow streams raise errors that are ValueErrors.
             if is_full(error):
                 raise
-            raise self.opened.explain(error) from error
+            raise self.opened_source.explain(error) from error
         self._compare_counts()
         return self.tally
 
     def _compare_counts(self) -> None:
         """Refuse a table if rows were lost or added while it was read."""
-        counted = self.opened.rows
+        counted = self.opened_source.rows
         if counted is not None and counted != self.tally.rows_in:
             raise SourceUnreadable(
                 f"source {self.request.name!r} has {counted} rows by its lines, and "
@@ -107,16 +107,16 @@ class SourceTable:
             )
 
     def _lazy_table(self) -> pl.LazyFrame:
-        typed = pl.Schema({**self.opened.frame.collect_schema(), **self.converted})
-        table = self.opened.frame
-        if self.converted:
+        typed = pl.Schema({**self.opened_source.frame.collect_schema(), **self.conversions})
+        table = self.opened_source.frame
+        if self.conversions:
             table = table.map_batches(self._convert, streamable=True, schema=typed)
         for name, expression in _expressions(self.request).items():
             table = table.with_columns(expression.column(name, self.columns[name]))
         return table.map_batches(self._cut, streamable=True, schema=self.clock.schema(self.columns))
 
     def _convert(self, frame: pl.DataFrame) -> pl.DataFrame:
-        columns = [convert(frame[c], t) for c, t in self.converted.items()]
+        columns = [convert(frame[c], t) for c, t in self.conversions.items()]
         finite_columns = [finite(column) for column in columns]
         infinite = {
             column.name: lost
@@ -140,7 +140,9 @@ class SourceTable:
         row = ""
         if not request.source.uri.startswith("python:"):
             has_value = pl.col(column).eq(pl.lit(misfit.value, self._source_type(column)))
-            misfits = self.opened.frame.select(column).with_row_index("row").filter(has_value)
+            misfits = (
+                self.opened_source.frame.select(column).with_row_index("row").filter(has_value)
+            )
             first = misfits.head(1).collect(engine="streaming")
             row = f", row {first['row'][0] + 1}" if first.height else ""
         hint = {
@@ -157,24 +159,24 @@ class SourceTable:
         )
         return SourceUnreadable(
             f"{shown} in column {column!r} of source {request.name!r}{row} {why}",
-            f"Correct the value, or `types: {{{column}: {hint}}}` under {request.place}.",
+            f"Correct the value, or `types: {{{column}: {hint}}}` under {request.setting}.",
         )
 
     def _source_type(self, column: str) -> pl.DataType:
-        return self.opened.frame.collect_schema()[column]
+        return self.opened_source.frame.collect_schema()[column]
 
 
 def _check_names(request: SourceRequest, key: str, names: Iterable[str], schema: pl.Schema) -> None:
     for column in names:
         if column not in schema:
             raise BadParams(
-                f"{request.place}.{key} names the column {column!r}, which is not there",
+                f"{request.setting}.{key} names the column {column!r}, which is not there",
                 nearest(column, schema),
             )
 
 
 def _expressions(request: SourceRequest) -> dict[str, Expression]:
-    place = f"{request.place}.derive"
+    place = f"{request.setting}.derive"
     return {name: Expression(sql, f"{place}.{name}") for name, sql in request.source.derive.items()}
 
 

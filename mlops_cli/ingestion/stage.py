@@ -44,13 +44,13 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     warnings: list[str] = []
     with (
         TemporaryDirectory(prefix="ingest-", dir=layout.work) as scratch,
-        atomic_write(layout.raw) as folder,
+        atomic_write(layout.ingested) as folder,
     ):
         folder.mkdir()
         for number, (name, source) in enumerate(sources.items()):
             progress.update(f"reading {name}", number, len(sources))
             request = SourceRequest(name, source, layout.root, Path(scratch))
-            source_table = SourceTable.of(request, until)
+            source_table = SourceTable.open(request, until)
             path = folder / f"{name}.parquet"
             tally = source_table.write(path)
             _check_rows(tally, request, until)
@@ -65,14 +65,14 @@ def _check_rows(tally: Tally, request: SourceRequest, until: dt.datetime | None)
     if tally.rows_in == 0:
         raise SourceUnreadable(
             f"source {name!r} ({mask_url(request.source.uri)}) is empty: it has no rows",
-            f"Correct `{request.place}.uri`.",
+            f"Correct `{request.setting}.uri`.",
         )
     if tally.rows:
         return
     if tally.undated == tally.rows_in or tally.span_in is None:
         raise DataRefused(
             f"none of the {tally.rows_in} rows of source {name!r} says when it was known",
-            f"Correct `{request.place}.time` (now {time!r}) or `known_at`.",
+            f"Correct `{request.setting}.time` (now {time!r}) or `known_at`.",
         )
     first, last = (_format_moment(moment) for moment in tally.span_in)
     raise DataRefused(

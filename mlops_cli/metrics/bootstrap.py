@@ -109,9 +109,9 @@ def draw(
     return drawn
 
 
-def percentile_interval(value: float, drawn: Floats, confidence: float) -> Interval:
+def percentile_interval(value: float, resampled: Floats, confidence: float) -> Interval:
     """Compute the central ``confidence`` interval of resampled values (resamples,), without NaN."""
-    defined = drawn[~np.isnan(drawn)]
+    defined = resampled[~np.isnan(resampled)]
     if not len(defined):
         return Interval(value, math.nan, math.nan)
     tail = (1 - confidence) / 2

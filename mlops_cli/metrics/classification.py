@@ -31,21 +31,21 @@ Prepare = Callable[[Truth, Floats], Statistic]
 class _Counts:
     """Weights by class, (k,) each: rightly predicted rows, actual rows, predicted rows."""
 
-    right: Floats
+    correct: Floats
     actual: Floats
     predicted: Floats
 
     def precision(self) -> Floats:
-        return _divide(self.right, self.predicted)
+        return _divide(self.correct, self.predicted)
 
     def recall(self) -> Floats:
-        return _divide(self.right, self.actual)
+        return _divide(self.correct, self.actual)
 
     def f1(self) -> Floats:
-        return _divide(2 * self.right, self.actual + self.predicted)
+        return _divide(2 * self.correct, self.actual + self.predicted)
 
     def jaccard(self) -> Floats:
-        return _divide(self.right, self.actual + self.predicted - self.right)
+        return _divide(self.correct, self.actual + self.predicted - self.correct)
 
 
 _CLASS_FIGURES: dict[str, Callable[[_Counts], Floats]] = {
@@ -155,7 +155,7 @@ def matthews_corrcoef(y: Truth, prediction: Floats) -> Statistic:
     def statistic(w: Floats) -> float:
         c = count(w)
         total = float(c.actual.sum())
-        covariance = float(c.right.sum()) * total - float((c.actual * c.predicted).sum())
+        covariance = float(c.correct.sum()) * total - float((c.actual * c.predicted).sum())
         var_truth = total**2 - float((c.actual**2).sum())
         var_decision = total**2 - float((c.predicted**2).sum())
         if var_truth <= 0:
@@ -173,7 +173,7 @@ def cohen_kappa(y: Truth, prediction: Floats) -> Statistic:
         c = count(w)
         total = float(c.actual.sum())
         chance = ratio(float((c.actual * c.predicted).sum()), total**2)
-        return ratio(ratio(float(c.right.sum()), total) - chance, 1 - chance)
+        return ratio(ratio(float(c.correct.sum()), total) - chance, 1 - chance)
 
     return statistic
 
@@ -200,19 +200,19 @@ def cost(matrix: Floats | None = None) -> Prepare:
     return prepare
 
 
-def _divide(above: Floats, below: Floats) -> Floats:
+def _divide(numerator: Floats, denominator: Floats) -> Floats:
     """Divide; the result is 0 where the denominator is 0, as in scikit-learn."""
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
 def _class_counter(y: Truth, prediction: Floats) -> Callable[[Floats], _Counts]:
     k, actual, predicted = prediction.shape[1], y.astype(np.intp), decide(prediction)
-    right = actual == predicted
+    correct = actual == predicted
 
     def by_class(code: NDArray[np.intp], w: Floats) -> Floats:
         return np.asarray(np.bincount(code, w, k), dtype=np.float64)
 
     def count(w: Floats) -> _Counts:
-        return _Counts(by_class(actual, w * right), by_class(actual, w), by_class(predicted, w))
+        return _Counts(by_class(actual, w * correct), by_class(actual, w), by_class(predicted, w))
 
     return count

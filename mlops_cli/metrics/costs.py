@@ -51,9 +51,11 @@ def cost_matrix(task: Task, classes: Sequence[Label]) -> Floats | None:
     return matrix
 
 
-def confusion_counts(y: Truth, yes: Truth, weights: Floats | None = None) -> dict[str, float]:
-    """Count the outcomes of decisions ``yes`` (n,) for class codes ``y`` (n,), 1 is positive."""
-    cells = np.bincount(2 * (y == 1).astype(np.intp) + yes.astype(np.intp), weights, minlength=4)
+def confusion_counts(y: Truth, decisions: Truth, weights: Floats | None = None) -> dict[str, float]:
+    """Count the outcomes of ``decisions`` (n,) for class codes ``y`` (n,), 1 is positive."""
+    cells = np.bincount(
+        2 * (y == 1).astype(np.intp) + decisions.astype(np.intp), weights, minlength=4
+    )
     names = ("true_negative", "false_positive", "false_negative", "true_positive")
     return dict(zip(names, cells.tolist(), strict=True))
 
@@ -69,7 +71,11 @@ def _rates(counts: dict[str, float]) -> dict[str, float]:
         "prevalence": (tp + fn, sum(counts.values())),
         "decided_positive": (tp + fp, sum(counts.values())),
     }
-    return {name: round(above / below, 6) for name, (above, below) in fractions.items() if below}
+    return {
+        name: round(numerator / denominator, 6)
+        for name, (numerator, denominator) in fractions.items()
+        if denominator
+    }
 
 
 def weigh_threshold(
@@ -94,8 +100,8 @@ def weigh_threshold(
     """
     rows = len(y) if weights is None else float(weights.sum())
 
-    def count(yes: Truth) -> dict[str, float]:
-        return confusion_counts(y, yes, weights)
+    def count(decisions: Truth) -> dict[str, float]:
+        return confusion_counts(y, decisions, weights)
 
     def per_row(counts: dict[str, float]) -> float:
         total = (

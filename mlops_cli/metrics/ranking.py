@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 Bools = NDArray[np.bool_]
-Places = NDArray[np.intp]
+Positions = NDArray[np.intp]
 
 
 def roc_auc(y: Truth, prediction: Floats) -> Statistic:
@@ -71,7 +71,7 @@ def _mean_over_classes(statistics: Sequence[Statistic]) -> Statistic:
 
 
 def _by_descending_score(
-    figure: Callable[[Floats, Bools, Places], float], positive: Bools, score: Floats
+    figure: Callable[[Floats, Bools, Positions], float], positive: Bools, score: Floats
 ) -> Statistic:
     """Sort rows by descending score, and make a statistic of their weights.
 
@@ -84,7 +84,7 @@ def _by_descending_score(
 
 
 def _roc_area(positive: Bools, score: Floats) -> Statistic:
-    def figure(w: Floats, positive: Bools, starts: Places) -> float:
+    def figure(w: Floats, positive: Bools, starts: Positions) -> float:
         positives = np.add.reduceat(w * positive, starts)
         negatives = np.add.reduceat(w * ~positive, starts)
         ranked_below = negatives.sum() - np.cumsum(negatives)
@@ -95,7 +95,7 @@ def _roc_area(positive: Bools, score: Floats) -> Statistic:
 
 
 def _precision_area(positive: Bools, score: Floats) -> Statistic:
-    def figure(w: Floats, positive: Bools, starts: Places) -> float:
+    def figure(w: Floats, positive: Bools, starts: Positions) -> float:
         positives = np.add.reduceat(w * positive, starts)
         hits = np.cumsum(positives)
         selected = np.cumsum(np.add.reduceat(w, starts))

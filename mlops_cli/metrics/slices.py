@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["DISTINCT", "Slice", "slices"]
+__all__ = ["MAX_DISTINCT_VALUES", "Slice", "slices"]
 
-DISTINCT = 24
+MAX_DISTINCT_VALUES = 24
 """A numeric or time column with more values than this is cut at its quartiles."""
 
 
@@ -38,7 +38,7 @@ class Slice:
 def slices(column: pl.Series) -> list[Slice]:
     """Group rows by the column's values, in ascending order; missing values (or NaN) come last.
 
-    A numeric or time column with more than ``DISTINCT`` values is cut at its quartiles.
+    A numeric or time column with more than ``MAX_DISTINCT_VALUES`` values is cut at its quartiles.
     """
     import polars as pl
 
@@ -46,7 +46,7 @@ def slices(column: pl.Series) -> list[Slice]:
         column = column.fill_nan(None)
     ordered = column.dtype.is_numeric() or column.dtype.is_temporal()
     labels: list[str] | None = None
-    if ordered and column.n_unique() > DISTINCT:
+    if ordered and column.n_unique() > MAX_DISTINCT_VALUES:
         column, labels = _quartiles(column)
     groups = (
         pl.DataFrame({"value": column})

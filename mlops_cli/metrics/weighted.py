@@ -22,9 +22,9 @@ Statistic = Callable[[Floats], float]
 """Function from weights (n,), at least 0, to the metric's value; NaN where it isn't defined."""
 
 
-def ratio(above: float, below: float) -> float:
-    """Divide; NaN where ``below`` isn't above 0."""
-    return above / below if below > 0 else float("nan")
+def ratio(numerator: float, denominator: float) -> float:
+    """Divide; NaN where ``denominator`` isn't above 0."""
+    return numerator / denominator if denominator > 0 else float("nan")
 
 
 def mean(terms: Floats) -> Statistic:
@@ -40,7 +40,7 @@ def mean_where(valid: NDArray[np.bool_], terms: Floats) -> Statistic:
     return lambda w: float("nan") if w[~valid].any() else masked_mean(w)
 
 
-def row_weights(column: pl.Series, name: str, place: str = "evaluate.weight") -> Floats:
+def row_weights(column: pl.Series, name: str, setting: str = "evaluate.weight") -> Floats:
     """Read the weight of each row, (n,), from a column.
 
     Raises
@@ -48,10 +48,10 @@ def row_weights(column: pl.Series, name: str, place: str = "evaluate.weight") ->
     DataRefused
         If a weight is missing, negative or no finite number, or all are 0.
     """
-    hint = f"Name a column of numbers from 0 on under {place}, or clean it."
+    hint = f"Name a column of numbers from 0 on under {setting}, or clean it."
     if not (column.dtype.is_numeric() or column.dtype.is_decimal()):
         raise DataRefused(
-            f"the weights in {name!r} are of type {column.dtype}, not numbers ({place})",
+            f"the weights in {name!r} are of type {column.dtype}, not numbers ({setting})",
             hint,
         )
     weights = column.cast(float).to_numpy().astype(np.float64)
@@ -59,9 +59,9 @@ def row_weights(column: pl.Series, name: str, place: str = "evaluate.weight") ->
     if len(invalid):
         raise DataRefused(
             f"{len(invalid):,} weights in {name!r} are missing or negative, the first of them "
-            f"{column[int(invalid[0])]} ({place})",
+            f"{column[int(invalid[0])]} ({setting})",
             hint,
         )
     if not weights.any():
-        raise DataRefused(f"all weights in {name!r} are 0 ({place})", hint)
+        raise DataRefused(f"all weights in {name!r} are 0 ({setting})", hint)
     return weights

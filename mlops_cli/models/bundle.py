@@ -129,7 +129,7 @@ def save(bundle: Bundle, folder: Path) -> None:
         write_json(temporary / _MANIFEST, _manifest(_hash_files(temporary)))
 
 
-def extend(folder: Path, target: Path, more: Mapping[str, str]) -> dict[str, Any]:
+def extend(folder: Path, target: Path, extra_files: Mapping[str, str]) -> dict[str, Any]:
     """Copy a verified bundle, add files, and return the new manifest.
 
     Parameters
@@ -138,7 +138,7 @@ def extend(folder: Path, target: Path, more: Mapping[str, str]) -> dict[str, Any
         The bundle to copy; it isn't changed.
     target
         The folder of the extended bundle, written atomically.
-    more
+    extra_files
         Name -> text of each added file; loading a bundle doesn't read them.
 
     Raises
@@ -153,7 +153,7 @@ def extend(folder: Path, target: Path, more: Mapping[str, str]) -> dict[str, Any
             path.parent.mkdir(parents=True, exist_ok=True)
             # Copies the content only, as a file that DVC linked from its cache is read-only.
             shutil.copyfile(folder / name, path)
-        for name, text in more.items():
+        for name, text in extra_files.items():
             (temporary / name).write_text(text, encoding="utf-8", newline="\n")
         manifest = _manifest(_hash_files(temporary))
         write_json(temporary / _MANIFEST, manifest)
@@ -195,7 +195,7 @@ def verify(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def load(folder: Path, *, tried: bool = False) -> Bundle:
+def load(folder: Path, *, in_child_process: bool = False) -> Bundle:
     """Verify a bundle and load it.
 
     If only a model's own library can read its file, a child process loads the bundle first.
@@ -204,7 +204,7 @@ def load(folder: Path, *, tried: bool = False) -> Bundle:
     ----------
     folder
         Folder of the bundle.
-    tried
+    in_child_process
         Skip the child process, as this process is the child.
 
     Raises
@@ -226,7 +226,9 @@ def load(folder: Path, *, tried: bool = False) -> Bundle:
         calibrator = description["calibrator"]
         _refuse_mistyped(description)
         families = [FAMILIES.get(entry["family"]) for entry in description["members"]]
-        if not tried and any(f is not None and f.opaque and f.installed for f in families):
+        if not in_child_process and any(
+            f is not None and f.unsafe_format and f.installed for f in families
+        ):
             try_in_child(folder, manifest["bundle_sha256"])
         bundle = Bundle(
             members=tuple(
@@ -252,7 +254,7 @@ def _refuse_misshapen(bundle: Bundle) -> None:
     labels = bundle.labels
     if labels.type != bundle.task:
         raise TypeError(f"labels of the task {labels.type!r}, and a model of {bundle.task!r}")
-    row = np.full((1, len(bundle.encoder.owners)), np.nan)
+    row = np.full((1, len(bundle.encoder.feature_of_column)), np.nan)
     expected = (1, len(labels.classes)) if labels.classes else (1,)
     predictors = [*(member.fitted.predict for member in bundle.members), bundle.predict_matrix]
     for predict in predictors:

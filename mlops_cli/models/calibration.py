@@ -56,7 +56,7 @@ class Calibrator:
 
 
 def fit_calibrator(
-    y: Truth, prediction: Floats, *, seed: int, shifts: bool, weight: Floats | None = None
+    y: Truth, prediction: Floats, *, seed: int, allow_shift: bool, weight: Floats | None = None
 ) -> Calibrator | None:
     """The calibrator with the smallest cross-validated loss; None if none lowers the loss.
 
@@ -71,7 +71,7 @@ def fit_calibrator(
         Predictions of a model for rows that it was not fitted on.
     seed
         Seed of the folds.
-    shifts
+    allow_shift
         Whether the level may be shifted. It may not if the rows are from one season only.
     weight
         Weight of each row, (n,).
@@ -81,7 +81,7 @@ def fit_calibrator(
     weight = np.ones(len(y)) if weight is None else weight
     classes = prediction.shape[1] if prediction.ndim > 1 else 0
     kinds = ["line"] if not classes else ["prior"]
-    if classes == 2 and shifts:  # noqa: PLR2004
+    if classes == 2 and allow_shift:  # noqa: PLR2004
         kinds += ["logistic", *(["isotonic"] if len(y) >= _ISOTONIC_ROWS else [])]
     strata = y.astype(np.int64) if classes else None
     folds = cross_validation(np.arange(len(y)), strata, _FOLDS, seed, grouped=False)
@@ -90,8 +90,10 @@ def fit_calibrator(
     for kind in kinds:
         calibrated = np.array(prediction, dtype=np.float64)
         for fold in folds:
-            parameters = _FIT[kind](y[fold.fit], prediction[fold.fit], weight[fold.fit])
-            calibrated[fold.score] = Calibrator(kind, parameters)(prediction[fold.score])
+            parameters = _FIT[kind](
+                y[fold.fit_rows], prediction[fold.fit_rows], weight[fold.fit_rows]
+            )
+            calibrated[fold.score_rows] = Calibrator(kind, parameters)(prediction[fold.score_rows])
         kind_losses = _row_losses(y, calibrated)
         gains = (losses - kind_losses) * weight / weight.mean()
         if gains.mean() > gains.std() / np.sqrt(len(y)):

@@ -15,9 +15,9 @@ import polars as pl
 from mlops_cli.errors import DataRefused, nearest
 from mlops_cli.models.text_encoder import TextEncoder
 
-__all__ = ["MOST_CATEGORIES", "Encoder"]
+__all__ = ["MAX_CATEGORIES", "Encoder"]
 
-MOST_CATEGORIES = 254
+MAX_CATEGORIES = 254
 """Categories kept per column: with the shared code 255, the limit of boosters' 8-bit histograms."""
 _FEW_ROWS = 8
 """Up to this number of rows, look-ups in Python are faster than starting a Polars query."""
@@ -29,7 +29,7 @@ class Encoder:
 
     Numbers are unchanged, except that infinities are missing. Booleans are 0 and 1. The code of a
     category is its rank by descending frequency, ties by value. A column with more than
-    ``MOST_CATEGORIES`` categories keeps the most frequent; all others, seen or unseen, share the
+    ``MAX_CATEGORIES`` categories keeps the most frequent; all others, seen or unseen, share the
     next code. In other columns an unseen category is missing. A free text becomes several
     columns.
 
@@ -72,13 +72,13 @@ class Encoder:
                 continue
             column = frame.get_column(name).cast(pl.String).drop_nulls().alias("value")
             counts = column.value_counts(name="n").sort(["n", "value"], descending=[True, False])
-            categories[name] = tuple(counts["value"].head(MOST_CATEGORIES).to_list())
-            if len(counts) > MOST_CATEGORIES:
+            categories[name] = tuple(counts["value"].head(MAX_CATEGORIES).to_list())
+            if len(counts) > MAX_CATEGORIES:
                 pooled.add(name)
         return cls(dict(kinds), categories, frozenset(pooled), texts)
 
     @cached_property
-    def owners(self) -> tuple[str, ...]:
+    def feature_of_column(self) -> tuple[str, ...]:
         """The feature of each matrix column; a text has several columns."""
         widths = {name: text.width for name, text in self.texts.items()}
         return tuple(name for name in self.kinds for _ in range(widths.get(name, 1)))
@@ -86,21 +86,23 @@ class Encoder:
     @property
     def categorical(self) -> tuple[int, ...]:
         """Positions of the category features among the matrix columns."""
-        return tuple(i for i, name in enumerate(self.owners) if self.kinds[name] == "category")
+        return tuple(
+            i for i, name in enumerate(self.feature_of_column) if self.kinds[name] == "category"
+        )
 
     @cached_property
-    def starts(self) -> list[int]:
+    def first_columns(self) -> list[int]:
         """The first matrix column of each feature."""
         first: dict[str, int] = {}
-        for position, name in enumerate(self.owners):
+        for position, name in enumerate(self.feature_of_column):
             first.setdefault(name, position)
         return list(first.values())
 
-    def by_feature(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def sum_by_feature(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Values per matrix column (..., columns), summed by feature."""
         if not self.texts or not values.shape[-1]:
             return values
-        return np.asarray(np.add.reduceat(values, self.starts, axis=-1))
+        return np.asarray(np.add.reduceat(values, self.first_columns, axis=-1))
 
     def transform(self, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
         """The matrix (rows, features), float64, row-major.
@@ -126,7 +128,7 @@ class Encoder:
         self, plain: npt.NDArray[np.float64], frame: pl.DataFrame
     ) -> npt.NDArray[np.float64]:
         """The matrix from the columns of the other features and the encoded texts."""
-        owner = np.array(self.owners)
+        owner = np.array(self.feature_of_column)
         matrix = np.empty((len(frame), len(owner)))
         matrix[:, ~np.isin(owner, list(self.texts))] = plain
         for name, text in self.texts.items():
@@ -145,7 +147,7 @@ class Encoder:
         )
         if not castless:
             return None
-        matrix = np.full((len(frame), len(self.owners)), np.nan)
+        matrix = np.full((len(frame), len(self.feature_of_column)), np.nan)
         for row, values in enumerate(frame.iter_rows(named=True)):
             matrix[row] = self.encode(values)
         return matrix
@@ -178,8 +180,8 @@ class Encoder:
         With many rows, pass numbers as a Series.
         """
         rows = len(columns[next(iter(self.kinds))])
-        matrix = np.empty((len(self.owners), rows))
-        for start, name in zip(self.starts, self.kinds, strict=True):
+        matrix = np.empty((len(self.feature_of_column), rows))
+        for start, name in zip(self.first_columns, self.kinds, strict=True):
             values = columns[name]
             if self.texts and name in self.texts:
                 encoded = self.texts[name].transform(list(values)).T

@@ -15,9 +15,9 @@ from mlops_cli.errors import DataRefused, nearest
 if TYPE_CHECKING:
     from mlops_cli.metrics.costs import Label
 
-__all__ = ["MOST_CLASSES", "LabelCodec"]
+__all__ = ["MAX_CLASSES", "LabelCodec"]
 
-MOST_CLASSES = 1000
+MAX_CLASSES = 1000
 """A target with more distinct values than this is a quantity, not a class."""
 _LARGEST = 1e15
 """The largest regression target, in absolute value."""
@@ -58,9 +58,9 @@ class LabelCodec:
                 f"target has one class: {classes[0]!r} in all {len(target)} training rows",
                 "Check the target expression, and that each split has rows of every class.",
             )
-        if len(classes) > MOST_CLASSES:
+        if len(classes) > MAX_CLASSES:
             raise DataRefused(
-                f"target has {len(classes)} classes, and at most {MOST_CLASSES} can be learnt",
+                f"target has {len(classes)} classes, and at most {MAX_CLASSES} can be learnt",
                 "If it is a quantity, set task.type to regression.",
             )
         if task_type == "binary":
@@ -115,7 +115,7 @@ class LabelCodec:
         """
         task_type, classes = tree["type"], tuple(tree["classes"])
         types = {type(label) for label in classes}
-        least, most = {"regression": (0, 0), "binary": (2, 2)}.get(task_type, (1, MOST_CLASSES))
+        least, most = {"regression": (0, 0), "binary": (2, 2)}.get(task_type, (1, MAX_CLASSES))
         if (
             not least <= len(set(classes)) == len(classes) <= most
             or not (len(types) <= 1 or types == {int, float})

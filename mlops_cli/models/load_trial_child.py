@@ -17,8 +17,8 @@ _UNUSUAL = (0.0, 1.0, -1.0, 7.0, 1e30, -1e30, 0.5, 100.0)
 def main(folder: str) -> None:
     """Exit with 0, or with 3 if the bundle can't be loaded or can't predict."""
     try:
-        bundle = bundles.load(Path(folder), tried=True)
-        width = len(bundle.encoder.owners)
+        bundle = bundles.load(Path(folder), in_child_process=True)
+        width = len(bundle.encoder.feature_of_column)
         uniform = [np.full(width, value) for value in (*_UNUSUAL, np.nan)]
         rng = np.random.default_rng(0)
         mixed = rng.choice([*_UNUSUAL, 2.0, 3.0, 5.0, np.nan], (60, width))

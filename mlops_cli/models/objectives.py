@@ -65,7 +65,7 @@ def _monotone_signs(monotone: Mapping[str, int], encoder: Encoder) -> tuple[int,
                 f"train.monotone names {name!r}, which is a {kinds[name]} (params.yaml)",
                 "Only along a number can the output rise or fall.",
             )
-    return tuple(monotone.get(name, 0) for name in encoder.owners)
+    return tuple(monotone.get(name, 0) for name in encoder.feature_of_column)
 
 
 def search_metric(task_type: str, objective: str) -> str:

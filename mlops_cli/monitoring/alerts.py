@@ -19,39 +19,39 @@ if TYPE_CHECKING:
     from mlops_cli.monitoring.monitor import MonitoringReport
     from mlops_cli.params.monitoring import Alerts, Email
 
-__all__ = ["Told", "send_alerts"]
+__all__ = ["ChannelResult", "send_alerts"]
 
 _SHOWN = 20
 
-Told = tuple[str, int, str | None]
+ChannelResult = tuple[str, int, str | None]
 """Channel, number of findings that were sent to it, and why sending failed, wholly or partly."""
 
 _Send = Callable[[Sequence["MonitoringFinding"]], str | None]
 """Sends findings; returns what went wrong although they were sent, or None."""
 
 
-def send_alerts(wanted: Alerts, layout: Layout, report: MonitoringReport) -> list[Told]:
+def send_alerts(settings: Alerts, layout: Layout, report: MonitoringReport) -> list[ChannelResult]:
     """Send new findings to every channel; a channel that fails gets them again the next time.
 
     A finding that has disappeared is forgotten, and sent again when it returns. If the window
     wasn't evaluated, no finding is forgotten, because nothing is known about it.
     """
-    verdicts = MonitoringHistory(layout)
-    sent_at = verdicts.told()
+    history = MonitoringHistory(layout)
+    sent_at = history.sent_times()
     version = f"{report.name}@{report.version}"
-    findings = {f.key: f for f in report.judgement.findings if f.means in wanted.when}
+    findings = {f.key: f for f in report.evaluation.findings if f.severity in settings.when}
     if report.status != "not judged":
         sent_at = {
             key: moment
             for key, moment in sent_at.items()
             if not (finding_key := _finding_key(key, version)) or finding_key in findings
         }
-    results: list[Told] = []
-    for channel, send in _channels(wanted, report).items():
+    results: list[ChannelResult] = []
+    for channel, send in _channels(settings, report).items():
         due = [
             finding
             for key, finding in findings.items()
-            if _is_due(sent_at.get(f"{channel}|{version}|{key}"), report.at, wanted.repeat)
+            if _is_due(sent_at.get(f"{channel}|{version}|{key}"), report.run_at, settings.repeat)
         ]
         if not due:
             continue
@@ -60,10 +60,10 @@ def send_alerts(wanted: Alerts, layout: Layout, report: MonitoringReport) -> lis
         except MlopsError as error:
             results.append((channel, 0, error.message))
             continue
-        sent_at |= {f"{channel}|{version}|{f.key}": report.at.isoformat() for f in due}
+        sent_at |= {f"{channel}|{version}|{f.key}": report.run_at.isoformat() for f in due}
         results.append((channel, len(due), failure))
     try:
-        verdicts.tell(sent_at)
+        history.record_sent(sent_at)
     except (OSError, MlopsError) as error:
         results.append((".mlops/monitor", 0, f"sent alerts can't be recorded: {error}"))
     return results
@@ -123,7 +123,7 @@ def _send_email(
 
 
 def _headline(report: MonitoringReport) -> str:
-    return f"{report.name} {report.version}: {' and '.join(report.found) or report.status}"
+    return f"{report.name} {report.version}: {' and '.join(report.problems) or report.status}"
 
 
 def _list_findings(due: Sequence[MonitoringFinding]) -> str:

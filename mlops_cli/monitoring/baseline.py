@@ -52,7 +52,7 @@ class Baseline:
         ``evaluation.json``; its ``reliability`` recalibrates probabilities.
     reference
         Reference profiles; None: drift isn't evaluated.
-    trained
+    trained_until
         Time at which the model's data end.
     """
 
@@ -63,17 +63,17 @@ class Baseline:
     evaluation: Mapping[str, Any]
     reference: Reference | None = None
     threshold: float | None = None
-    trained: dt.datetime | None = None
+    trained_until: dt.datetime | None = None
 
     @property
-    def curves(self) -> Sequence[Mapping[str, Any]]:
+    def reliability_curves(self) -> Sequence[Mapping[str, Any]]:
         """Reliability curves of the evaluation; none in bundles that are older than the curves."""
         curves: Sequence[Mapping[str, Any]] = self.evaluation.get("reliability", ())
         return curves
 
-    def figure(self, metric: Metric, of: str = "model") -> Interval | None:
-        """Figure of a metric in the evaluation."""
-        entry = self.figures.get(of, {}).get(metric.name)
+    def figure(self, metric: Metric, predictor: str = "model") -> Interval | None:
+        """Figure of a metric in the evaluation, of the model or of a trivial baseline."""
+        entry = self.figures.get(predictor, {}).get(metric.name)
         return None if entry is None else Interval(entry["value"], entry["low"], entry["high"])
 
     def slice_figure(self, column: str, value: Any, metric: Metric) -> Interval | None:

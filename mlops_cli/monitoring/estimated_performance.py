@@ -66,13 +66,13 @@ class EstimatedPerformance:
 
 def estimate_performance(
     window: Window,
-    basis: Baseline,
+    baseline: Baseline,
     rules: Monitor,
     findings: Sequence[MonitoringFinding],
     rows: NDArray[np.intp],
     *,
     seed: Sequence[int],
-    former: Mapping[str, float] | None = None,
+    previous_check: Mapping[str, float] | None = None,
 ) -> EstimatedPerformance:
     """Estimate a window as if it had no labels, and check the estimate on the labels it has.
 
@@ -82,16 +82,16 @@ def estimate_performance(
         Findings of drift; some kinds make every estimate invalid.
     rows
         Labelled rows on which the estimate is checked.
-    former
+    previous_check
         ``check`` of the last window that had one, for a window without labels.
     """
-    confidence = float(basis.evaluation.get("confidence", 0.95))
-    curves = basis.curves
+    confidence = float(baseline.evaluation.get("confidence", 0.95))
+    curves = baseline.reliability_curves
     estimates = estimate_metrics(
-        basis.metrics, window.output, curves, confidence=confidence, seed=[*seed, 1]
+        baseline.metrics, window.output, curves, confidence=confidence, seed=[*seed, 1]
     )
-    backtests = _backtested_estimates(basis)
-    length = _length_in_parts(window, basis)
+    backtests = _backtested_estimates(baseline)
+    length = _length_in_parts(window, baseline)
     figures = {
         name: e.widened(backtests[name].spread(length), backtests[name].parts, confidence)
         if name in backtests
@@ -100,20 +100,20 @@ def estimate_performance(
     }
     check = None
     if len(rows) >= rules.min_labels:
-        check = _check_estimate(window, basis, rows, [*seed, 2])
-    metric = basis.metrics[0]
+        check = _check_estimate(window, baseline, rows, [*seed, 2])
+    metric = baseline.metrics[0]
     if metric.name not in figures:
         return EstimatedPerformance(figures, check, [f"{metric.name} can't be estimated"])
-    allowed = allowed_loss(basis, metric, rules.tolerance)
+    allowed = allowed_loss(baseline, metric, rules.tolerance)
     if metric.name not in backtests:
-        reasons = [_unvalidated_reason(basis, metric.name)]
+        reasons = [_unvalidated_reason(baseline, metric.name)]
     else:
         reasons = [*_width_reasons(figures[metric.name], allowed)]
-    last_check = check or former
+    last_check = check or previous_check
     if last_check is not None and abs(last_check["error"]) > allowed:
         where = "on this window's labels" if check else "on the last labels before"
         reasons.append(f"{where} it was off by {last_check['error']:+.3g}")
-    reasons += [*_feature_reasons(findings), *_age_reasons(window, basis)]
+    reasons += [*_feature_reasons(findings), *_age_reasons(window, baseline)]
     return EstimatedPerformance(figures, check, reasons)
 
 
@@ -133,14 +133,14 @@ def _feature_reasons(findings: Sequence[MonitoringFinding]) -> Iterator[str]:
         (_BROKEN_KINDS, "features are broken"),
         ({"scale"}, "features have another scale, as in another unit"),
     ):
-        columns = {f.column or "" for f in findings if f.means == "drift" and f.kind in kinds}
+        columns = {f.column or "" for f in findings if f.severity == "drift" and f.kind in kinds}
         if columns:
             yield f"{text}: {', '.join(sorted(columns))}"
 
 
-def _unvalidated_reason(basis: Baseline, metric: str) -> str:
+def _unvalidated_reason(baseline: Baseline, metric: str) -> str:
     """Why the error of estimates is unknown, and how to change that."""
-    rows = int(basis.evaluation["rows"])
+    rows = int(baseline.evaluation["rows"])
     go_by = "; till then go by labels as they come in"
     if rows < LEAST_ROWS:
         return (
@@ -148,7 +148,7 @@ def _unvalidated_reason(basis: Baseline, metric: str) -> str:
             f"takes {LEAST_ROWS:,}: give `split.test` more of the rows, or train on more data"
             f"{go_by}"
         )
-    if "estimates" not in basis.evaluation:
+    if "estimates" not in baseline.evaluation:
         return (
             "the evaluation was made by a version that didn't measure how far off estimates are: "
             f"register anew{go_by}"
@@ -159,22 +159,27 @@ def _unvalidated_reason(basis: Baseline, metric: str) -> str:
     )
 
 
-def _backtested_estimates(basis: Baseline) -> dict[str, BacktestedEstimate]:
+def _backtested_estimates(baseline: Baseline) -> dict[str, BacktestedEstimate]:
     return {
         name: BacktestedEstimate(**entry)
-        for name, entry in basis.evaluation.get("estimates", {}).items()
+        for name, entry in baseline.evaluation.get("estimates", {}).items()
     }
 
 
 def _check_estimate(
-    window: Window, basis: Baseline, rows: NDArray[np.intp], seed: Sequence[int]
+    window: Window, baseline: Baseline, rows: NDArray[np.intp], seed: Sequence[int]
 ) -> dict[str, float] | None:
     import math
 
-    metric = basis.metrics[0]
-    realised = metric(*window.to(rows))
+    metric = baseline.metrics[0]
+    realised = metric(*window.labels_and_output(rows))
     estimates = estimate_metrics(
-        [metric], window.output[rows], basis.curves, confidence=0.95, seed=seed, draws=20
+        [metric],
+        window.output[rows],
+        baseline.reliability_curves,
+        confidence=0.95,
+        seed=seed,
+        draws=20,
     )
     if metric.name not in estimates or math.isnan(realised):
         return None
@@ -187,32 +192,32 @@ def _check_estimate(
     }
 
 
-def _length_in_parts(window: Window, basis: Baseline) -> float:
+def _length_in_parts(window: Window, baseline: Baseline) -> float:
     """Length of the window in parts of the evaluation: by time, or by rows without times."""
-    parts = max((p.parts for p in _backtested_estimates(basis).values()), default=1)
-    span = _evaluation_span(basis)
+    parts = max((p.parts for p in _backtested_estimates(baseline).values()), default=1)
+    span = _evaluation_span(baseline)
     if span is None:
-        return len(window) * parts / max(int(basis.evaluation["rows"]), 1)
-    seconds = (window.about[1] - window.about[0]).total_seconds()
+        return len(window) * parts / max(int(baseline.evaluation["rows"]), 1)
+    seconds = (window.moment_range[1] - window.moment_range[0]).total_seconds()
     return float(seconds * parts / max(span.total_seconds(), 1.0))
 
 
-def _evaluation_span(basis: Baseline) -> dt.timedelta | None:
+def _evaluation_span(baseline: Baseline) -> dt.timedelta | None:
     import datetime as dt
 
-    period = basis.evaluation.get("window")
+    period = baseline.evaluation.get("window")
     if not period:
         return None
     first, last = (dt.datetime.fromisoformat(period[end]) for end in ("first", "last"))
     return last - first
 
 
-def _age_reasons(window: Window, basis: Baseline) -> Iterator[str]:
+def _age_reasons(window: Window, baseline: Baseline) -> Iterator[str]:
     """Reason against a window that begins later than the evaluation covers."""
-    span = _evaluation_span(basis)
-    if span is None or basis.trained is None:
+    span = _evaluation_span(baseline)
+    if span is None or baseline.trained_until is None:
         return
-    ahead = window.about[0] - basis.trained
+    ahead = window.moment_range[0] - baseline.trained_until
     if ahead > _MAX_AHEAD * span:
         yield (
             f"the window begins {ahead.days} days after the model's data end, and the evaluation "

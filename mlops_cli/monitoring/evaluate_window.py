@@ -38,34 +38,34 @@ class WindowEvaluation:
     ----------
     findings
         The most severe first.
-    facts
+    results
         Plain values: ``rows``, ``window``, ``evaluation``, ``drift``, ``performance``,
         ``estimate``, ``calibration``, ``latency``, ``age``, ``over_time``; None for what isn't
         evaluated.
     """
 
     findings: Sequence[MonitoringFinding]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def found(self) -> tuple[str, ...]:
+    def problems(self) -> tuple[str, ...]:
         """``drift``, ``degraded``, both or none."""
         return overall_verdict(self.findings)
 
-    def with_more(self, findings: Sequence[MonitoringFinding], **facts: Any) -> WindowEvaluation:
-        """A copy with further findings and facts of the caller."""
+    def with_more(self, findings: Sequence[MonitoringFinding], **results: Any) -> WindowEvaluation:
+        """A copy with further findings and results of the caller."""
         return WindowEvaluation(
-            _sort_by_severity([*self.findings, *findings]), {**self.facts, **facts}
+            _sort_by_severity([*self.findings, *findings]), {**self.results, **results}
         )
 
 
 def evaluate_window(
     window: Window,
-    basis: Baseline,
+    baseline: Baseline,
     rules: Monitor,
     *,
     seed: int = 0,
-    former: Mapping[str, float] | None = None,
+    previous_check: Mapping[str, float] | None = None,
 ) -> WindowEvaluation:
     """Evaluate the predictions of one version in a window.
 
@@ -73,18 +73,18 @@ def evaluate_window(
     ----------
     window
         The version's rows; fewer than ``rules.min_rows`` are reported and not evaluated.
-    basis
+    baseline
         The baseline that the version is compared with.
-    former
+    previous_check
         The last check of an estimate (``estimated_performance.estimate_performance``).
     """
-    facts: dict[str, Any] = {
+    results: dict[str, Any] = {
         "rows": len(window),
         "window": None,
         "evaluation": {
             metric.name: figure.rounded()
-            for metric in basis.metrics
-            if (figure := basis.figure(metric)) is not None
+            for metric in baseline.metrics
+            if (figure := baseline.figure(metric)) is not None
         },
         "drift": None,
         "performance": None,
@@ -96,64 +96,71 @@ def evaluate_window(
     }
     if not len(window):
         return WindowEvaluation(
-            [MonitoringFinding("rows", "note", "There is no prediction in the window.")], facts
+            [MonitoringFinding("rows", "note", "There is no prediction in the window.")], results
         )
-    facts["window"] = {
+    results["window"] = {
         "first": window.times[0].isoformat(),
         "last": window.times[-1].isoformat(),
     }
-    facts["over_time"] = over_time(window, basis)
-    findings = [*_check_latency(window, rules, facts), *_check_age(window, basis, rules, facts)]
+    results["over_time"] = over_time(window, baseline)
+    findings = [
+        *_check_latency(window, rules, results),
+        *_check_age(window, baseline, rules, results),
+    ]
     if len(window) < rules.min_rows:
         message = (
             f"There are {len(window):,} predictions in the window, and monitor.min_rows is "
             f"{rules.min_rows:,}: drift and performance aren't judged."
         )
         return WindowEvaluation(
-            _sort_by_severity([*findings, MonitoringFinding("rows", "note", message)]), facts
+            _sort_by_severity([*findings, MonitoringFinding("rows", "note", message)]), results
         )
-    drift = _find_drift(window, basis, rules, seed, facts)
+    drift = _find_drift(window, baseline, rules, seed, results)
     coverage = measure_coverage(window)
-    rows = coverage.used(window.labelled)
+    rows = coverage.usable_rows(window.has_label)
     findings += drift
-    findings += _evaluate_performance(window, basis, rules, coverage, [seed, 1], facts)
-    facts["estimate"] = estimate_performance(
-        window, basis, rules, drift, rows, seed=[seed, 2], former=former
+    findings += _evaluate_performance(window, baseline, rules, coverage, [seed, 1], results)
+    results["estimate"] = estimate_performance(
+        window, baseline, rules, drift, rows, seed=[seed, 2], previous_check=previous_check
     ).to_json()
-    findings += _check_calibration(window, rules, rows, [seed, 3], facts)
-    return WindowEvaluation(_sort_by_severity(findings), facts)
+    findings += _check_calibration(window, rules, rows, [seed, 3], results)
+    return WindowEvaluation(_sort_by_severity(findings), results)
 
 
 def _sort_by_severity(findings: Sequence[MonitoringFinding]) -> list[MonitoringFinding]:
     order = ("degraded", "drift", "warning", "note")
-    return sorted(findings, key=lambda finding: order.index(finding.means))
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
 def _find_drift(
-    window: Window, basis: Baseline, rules: Monitor, seed: int, facts: dict[str, Any]
+    window: Window, baseline: Baseline, rules: Monitor, seed: int, results: dict[str, Any]
 ) -> list[MonitoringFinding]:
     from mlops_cli.drift.compare import DriftRules, compare
     from mlops_cli.drift.reference import label_frame, output_frame
 
-    reference = basis.reference
+    reference = baseline.reference
     if reference is None or window.inputs is None:
         message = (
             "The model has no reference profile, so drift isn't judged: train a newer version."
         )
         return [MonitoringFinding("reference", "note", message)]
     labels = None
-    labelled = window.labelled
+    labelled = window.has_label
     if labelled.sum() >= rules.min_labels:
-        labels = reference.labels.of(label_frame(_decode_labels(window, basis), basis.labels.type))
+        labels = reference.labels.profile_frame(
+            label_frame(_decode_labels(window, baseline), baseline.labels.type)
+        )
     report = compare(
         reference,
         inputs=window.inputs,
-        outputs=reference.outputs.of(output_frame(window.output, basis.labels.classes)),
+        outputs=reference.outputs.profile_frame(
+            output_frame(window.output, baseline.labels.classes)
+        ),
         labels=labels,
         rules=DriftRules(alpha=rules.false_discoveries, joint=rules.joint),
         seed=seed,
     )
-    facts["drift"] = report.to_json()
+    results["drift"] = report.to_json()
     return [
         MonitoringFinding(
             finding.kind,
@@ -166,49 +173,49 @@ def _find_drift(
     ]
 
 
-def _decode_labels(window: Window, basis: Baseline) -> Any:
+def _decode_labels(window: Window, baseline: Baseline) -> Any:
     import polars as pl
 
-    values = window.labels[window.labelled]
-    if not basis.labels.classes:
+    values = window.labels[window.has_label]
+    if not baseline.labels.classes:
         return pl.Series("label", values)
-    return pl.Series("label", basis.labels.decode(values.astype(np.int64)))
+    return pl.Series("label", baseline.labels.decode(values.astype(np.int64)))
 
 
 def _evaluate_performance(
     window: Window,
-    basis: Baseline,
+    baseline: Baseline,
     rules: Monitor,
     coverage: LabelCoverage,
     seed: Sequence[int],
-    facts: dict[str, Any],
+    results: dict[str, Any],
 ) -> list[MonitoringFinding]:
-    rows = coverage.used(window.labelled)
+    rows = coverage.usable_rows(window.has_label)
     performance: dict[str, Any] = {
-        "labelled": coverage.labelled,
-        "coverage": round(coverage.labelled / coverage.rows, 6),
-        "complete_rows": coverage.complete,
-        "complete_coverage": round(coverage.share, 6),
+        "labelled": coverage.labelled_rows,
+        "coverage": round(coverage.labelled_rows / coverage.rows, 6),
+        "complete_rows": coverage.complete_rows,
+        "complete_coverage": round(coverage.complete_share, 6),
         "complete_until": None,
         "judged": False,
         "figures": {},
         "slices": {},
     }
-    facts["performance"] = performance
-    if not coverage.labelled:
+    results["performance"] = performance
+    if not coverage.labelled_rows:
         return [MonitoringFinding("labels", "note", "No prediction of the window has a label yet.")]
-    performance["complete_until"] = window.times[coverage.complete - 1].isoformat()
+    performance["complete_until"] = window.times[coverage.complete_rows - 1].isoformat()
     findings = _find_label_bias(coverage, performance)
-    width = float(basis.evaluation.get("confidence", 0.95))
-    y, output = window.to(rows)
-    now = measure_metrics(basis.metrics, y, output, confidence=width, seed=[*seed, 0])
-    for metric in basis.metrics:
+    width = float(baseline.evaluation.get("confidence", 0.95))
+    y, output = window.labels_and_output(rows)
+    now = measure_metrics(baseline.metrics, y, output, confidence=width, seed=[*seed, 0])
+    for metric in baseline.metrics:
         if metric.name not in now:
             continue
         entry: dict[str, Any] = {"figure": now[metric.name].figure.rounded()}
-        then = basis.figure(metric)
+        then = baseline.figure(metric)
         if then is not None:
-            allowed = allowed_loss(basis, metric, rules.tolerance)
+            allowed = allowed_loss(baseline, metric, rules.tolerance)
             loss = compare_with_former(
                 metric, now[metric.name], then, rules.confidence, width, allowed
             )
@@ -217,32 +224,36 @@ def _evaluate_performance(
     if len(rows) < rules.min_labels:
         message = f"{len(rows):,} labels are too few to judge performance (monitor.min_labels is "
         return [*findings, MonitoringFinding("labels", "note", f"{message}{rules.min_labels:,}).")]
-    if coverage.share < rules.coverage:
+    if coverage.complete_share < rules.coverage:
         message = (
-            f"Only {coverage.share:.0%} of the predictions have a label: performance is shown "
+            f"Only {coverage.complete_share:.0%} of the predictions have a label: performance is "
         )
         return [
             *findings,
-            MonitoringFinding("labels", "note", f"{message}and not judged (monitor.coverage)."),
+            MonitoringFinding(
+                "labels", "note", f"{message}shown and not judged (monitor.coverage)."
+            ),
         ]
     performance["judged"] = True
-    performance["slices"] = by_slice(window.sliced(rows), y, output, basis, rules, [*seed, 1])
-    return [*findings, *_find_degradation(basis, performance)]
+    performance["slices"] = by_slice(
+        window.slice_values(rows), y, output, baseline, rules, [*seed, 1]
+    )
+    return [*findings, *_find_degradation(baseline, performance)]
 
 
 def _find_label_bias(
     coverage: LabelCoverage, performance: dict[str, Any]
 ) -> list[MonitoringFinding]:
     findings = []
-    if coverage.complete < coverage.rows:
-        rest = coverage.rows - coverage.complete
+    if coverage.complete_rows < coverage.rows:
+        rest = coverage.rows - coverage.complete_rows
         message = (
             f"Labels are incomplete after {performance['complete_until']}: the last {rest:,} "
             "predictions are left out of performance, as labels that are known early differ from "
             "the rest."
         )
         findings.append(MonitoringFinding("labels", "note", message))
-    if coverage.different:
+    if coverage.is_biased:
         message = (
             "Predictions without a label differ from those with one, so performance on labelled "
             "rows may not be that of all."
@@ -251,8 +262,10 @@ def _find_label_bias(
     return findings
 
 
-def _find_degradation(basis: Baseline, performance: Mapping[str, Any]) -> list[MonitoringFinding]:
-    metric, findings = basis.metrics[0], []
+def _find_degradation(
+    baseline: Baseline, performance: Mapping[str, Any]
+) -> list[MonitoringFinding]:
+    metric, findings = baseline.metrics[0], []
     entry = performance["figures"].get(metric.name)
     if entry is None or "loss" not in entry:
         message = f"{metric.name} isn't defined on the window's labels or not in the evaluation."
@@ -285,13 +298,13 @@ def _find_degradation(basis: Baseline, performance: Mapping[str, Any]) -> list[M
 
 
 def _check_calibration(
-    window: Window, rules: Monitor, rows: Any, seed: Sequence[int], facts: dict[str, Any]
+    window: Window, rules: Monitor, rows: Any, seed: Sequence[int], results: dict[str, Any]
 ) -> list[MonitoringFinding]:
     if window.output.ndim == 1 or len(rows) < rules.min_labels:
         return []
-    y, output = window.to(rows)
+    y, output = window.labels_and_output(rows)
     result = calibration_error(y, output, confidence=0.95, seed=seed)
-    facts["calibration"] = {
+    results["calibration"] = {
         "rows": len(rows),
         "error": result.error.rounded(),
         "by_chance": round(result.chance, 6),
@@ -317,13 +330,13 @@ _WARNING_ERROR = 0.05
 
 
 def _check_latency(
-    window: Window, rules: Monitor, facts: dict[str, Any]
+    window: Window, rules: Monitor, results: dict[str, Any]
 ) -> list[MonitoringFinding]:
     if window.milliseconds is None:
         return []
     levels = (0.5, 0.95, 0.99)
     p50, p95, p99 = (round(float(x), 3) for x in np.quantile(window.milliseconds, levels))
-    facts["latency"] = {"p50": p50, "p95": p95, "p99": p99,
+    results["latency"] = {"p50": p50, "p95": p95, "p99": p99,
                         "max": round(float(window.milliseconds.max()), 3)}  # fmt: skip
     limit = rules.milliseconds
     if limit is None or p95 <= limit:
@@ -336,19 +349,19 @@ def _check_latency(
 
 
 def _check_age(
-    window: Window, basis: Baseline, rules: Monitor, facts: dict[str, Any]
+    window: Window, baseline: Baseline, rules: Monitor, results: dict[str, Any]
 ) -> list[MonitoringFinding]:
-    if basis.trained is None:
+    if baseline.trained_until is None:
         return []
     # A window may end before the model's data: old requests that a newer model has scored.
-    days = max(0.0, (window.about[1] - basis.trained).total_seconds() / 86_400)
-    facts["age"] = {"trained_until": basis.trained.isoformat(), "days": round(days, 3)}
+    days = max(0.0, (window.moment_range[1] - baseline.trained_until).total_seconds() / 86_400)
+    results["age"] = {"trained_until": baseline.trained_until.isoformat(), "days": round(days, 3)}
     if rules.age is None:
         return []
     import polars as pl
 
-    limit = pl.Series([basis.trained]).dt.offset_by(rules.age)[0]
-    if window.about[1] <= limit:
+    limit = pl.Series([baseline.trained_until]).dt.offset_by(rules.age)[0]
+    if window.moment_range[1] <= limit:
         return []
     message = f"The model's data end {days:.0f} days before the window's end, over {rules.age}."
     return [MonitoringFinding("age", "warning", message)]

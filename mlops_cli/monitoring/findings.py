@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Means", "MonitoringFinding", "overall_verdict"]
+__all__ = ["MonitoringFinding", "Severity", "overall_verdict"]
 
-Means = Literal["drift", "degraded", "warning", "note"]
+Severity = Literal["drift", "degraded", "warning", "note"]
 """drift and degraded decide exit codes, alerts and retraining; a warning is for people."""
 
 
@@ -27,7 +27,7 @@ class MonitoringFinding:
     """
 
     kind: str
-    means: Means
+    severity: Severity
     sentence: str
     column: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -35,13 +35,13 @@ class MonitoringFinding:
     @property
     def key(self) -> str:
         """Identifier of the finding, the same in later runs."""
-        return f"{self.means}/{self.kind}/{self.column or self.details.get('of', '')}"
+        return f"{self.severity}/{self.kind}/{self.column or self.details.get('of', '')}"
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
         return {
             "kind": self.kind,
-            "means": self.means,
+            "means": self.severity,
             "column": self.column,
             "sentence": self.sentence,
             "details": dict(self.details),
@@ -54,6 +54,6 @@ class MonitoringFinding:
 
 
 def overall_verdict(findings: Iterable[MonitoringFinding]) -> tuple[str, ...]:
-    """``drift``, ``degraded``, both or none, by the findings' meanings."""
-    meanings = {finding.means for finding in findings}
-    return tuple(name for name in ("drift", "degraded") if name in meanings)
+    """``drift``, ``degraded``, both or none, by the findings' severities."""
+    severities = {finding.severity for finding in findings}
+    return tuple(name for name in ("drift", "degraded") if name in severities)

@@ -27,27 +27,27 @@ class MonitoringHistory:
         self._history = self._folder / "history.jsonl"
         self._alerts = self._folder / "alerts.json"
 
-    def history(self) -> list[dict[str, Any]]:
+    def verdicts(self) -> list[dict[str, Any]]:
         """Former verdicts, oldest first; a line that a kill left incomplete is skipped."""
         return [e for e in read_json_lines(self._history) if e.get("format") == _FORMAT]
 
-    def latest(self, version: str, least_rows: int = 0) -> dict[str, Any] | None:
+    def latest(self, version: str, min_rows: int = 0) -> dict[str, Any] | None:
         """A version's verdict on its newest window, even if it ran on older ones since.
 
         Only windows by the kind of time of the last run count. Of several verdicts on one window
-        the last one counts. A window with fewer rows than ``least_rows`` wasn't evaluated, and
+        the last one counts. A window with fewer rows than ``min_rows`` wasn't evaluated, and
         counts only if there is no other.
         """
-        entries = [e for e in self.history() if e.get("version") == version]
+        entries = [e for e in self.verdicts() if e.get("version") == version]
         entries = [e for e in entries if e.get("time") == entries[-1].get("time")]
-        large_enough = [e for e in entries if e.get("rows", 0) >= least_rows]
+        large_enough = [e for e in entries if e.get("rows", 0) >= min_rows]
         return max(reversed(large_enough or entries), key=_end, default=None)
 
     def add(self, verdict: Mapping[str, Any]) -> None:
         """Append a verdict, durably."""
         append_json_line(self._history, {"format": _FORMAT, **verdict})
 
-    def told(self) -> dict[str, str]:
+    def sent_times(self) -> dict[str, str]:
         """Finding's key -> when it was last sent, as ISO 8601."""
         if not self._alerts.exists():
             return {}
@@ -57,9 +57,9 @@ class MonitoringHistory:
             return {}
         return {str(k): str(v) for k, v in times.items()} if isinstance(times, dict) else {}
 
-    def tell(self, told: Mapping[str, str]) -> None:
+    def record_sent(self, times: Mapping[str, str]) -> None:
         """Record when findings were sent."""
-        write_json(self._alerts, dict(told))
+        write_json(self._alerts, dict(times))
 
 
 def _end(entry: dict[str, Any]) -> dt.datetime:

@@ -33,41 +33,41 @@ class LabelCoverage:
 
     Attributes
     ----------
-    rows, labelled
+    rows, labelled_rows
         Rows of the whole window, and those of them with a label.
-    complete
+    complete_rows
         Number of rows, from the window's start, up to which labels are complete.
-    share
+    complete_share
         Share of the complete part that has labels.
-    different
+    is_biased
         Whether predictions without a label differ there from those with one. If so, labels aren't
         missing at random, and performance on all rows may be different.
     """
 
     rows: int
-    labelled: int
-    complete: int
-    share: float
-    different: bool
+    labelled_rows: int
+    complete_rows: int
+    complete_share: float
+    is_biased: bool
 
-    def used(self, labelled: NDArray[np.bool_]) -> NDArray[np.intp]:
+    def usable_rows(self, has_label: NDArray[np.bool_]) -> NDArray[np.intp]:
         """Positions of the labelled rows in the complete part."""
-        return np.flatnonzero(labelled[: self.complete])
+        return np.flatnonzero(has_label[: self.complete_rows])
 
 
 def measure_coverage(window: Window) -> LabelCoverage:
     """Find the first part of a window, in order of time, in which labels are complete."""
-    labelled = window.labelled
+    labelled = window.has_label
     rows, count = len(labelled), int(labelled.sum())
     if not count:
-        return LabelCoverage(rows, 0, 0, 0.0, different=False)
+        return LabelCoverage(rows, 0, 0, 0.0, is_biased=False)
     complete = _count_complete(labelled)
     part = labelled[:complete]
     share = float(part.mean())
     score = window.output[:complete]
     if score.ndim > 1:
         score = score[:, 1] if score.shape[1] == 2 else score.max(axis=1)  # noqa: PLR2004
-    return LabelCoverage(rows, count, complete, share, different=_differ(score[part], score[~part]))
+    return LabelCoverage(rows, count, complete, share, is_biased=_differ(score[part], score[~part]))
 
 
 def _count_complete(labelled: NDArray[np.bool_]) -> int:

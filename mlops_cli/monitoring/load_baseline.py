@@ -54,7 +54,7 @@ def load_baseline(folder: Path, params: Params) -> Baseline:
         evaluation,
         reference=reference,
         threshold=description["threshold"],
-        trained=_read_data_clock(read_json(folder / "lineage.json")),
+        trained_until=_read_data_clock(read_json(folder / "lineage.json")),
     )
 
 

@@ -57,51 +57,51 @@ class MonitorOptions:
 class MonitoringReport:
     """A verdict with its evidence; ``to_json`` is its stable form."""
 
-    at: dt.datetime
+    run_at: dt.datetime
     name: str
     version: str
     since: dt.datetime
     until: dt.datetime
-    time: str
-    judgement: WindowEvaluation
-    mix: Sequence[VersionCounts] = ()
-    others: dict[str, WindowEvaluation] = field(default_factory=dict)
-    former: Sequence[dict[str, Any]] = ()
+    time_kind: str
+    evaluation: WindowEvaluation
+    version_counts: Sequence[VersionCounts] = ()
+    other_versions: dict[str, WindowEvaluation] = field(default_factory=dict)
+    previous_verdicts: Sequence[dict[str, Any]] = ()
 
     @property
-    def found(self) -> tuple[str, ...]:
+    def problems(self) -> tuple[str, ...]:
         """``drift``, ``degraded``, both or none."""
-        return self.judgement.found
+        return self.evaluation.problems
 
     @property
     def status(self) -> str:
         """``ok``, ``drift``, ``degraded``, ``drift and degraded``, or ``not judged``."""
-        rows = self.judgement.facts["rows"]
-        unjudged = self.judgement.facts.get("estimate") is None
-        return " and ".join(self.found) or ("not judged" if unjudged or not rows else "ok")
+        rows = self.evaluation.results["rows"]
+        unjudged = self.evaluation.results.get("estimate") is None
+        return " and ".join(self.problems) or ("not judged" if unjudged or not rows else "ok")
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
         return {
             "format": 1,
-            "at": self.at.isoformat(timespec="seconds"),
+            "at": self.run_at.isoformat(timespec="seconds"),
             "model": self.name,
             "version": self.version,
             "since": self.since.isoformat(),
             "until": self.until.isoformat(),
-            "time": self.time,
+            "time": self.time_kind,
             "status": self.status,
-            "found": list(self.found),
-            "findings": [finding.to_json() for finding in self.judgement.findings],
-            **self.judgement.facts,
-            "versions": [counts._asdict() for counts in self.mix],
+            "found": list(self.problems),
+            "findings": [finding.to_json() for finding in self.evaluation.findings],
+            **self.evaluation.results,
+            "versions": [counts._asdict() for counts in self.version_counts],
             "others": {
                 number: {
-                    "found": list(evaluation.found),
+                    "found": list(evaluation.problems),
                     "findings": [finding.to_json() for finding in evaluation.findings],
-                    **evaluation.facts,
+                    **evaluation.results,
                 }
-                for number, evaluation in self.others.items()
+                for number, evaluation in self.other_versions.items()
             },
         }
 
@@ -122,7 +122,7 @@ class MonitoringReport:
 
 
 def monitor(
-    params: Params, layout: Layout, wanted: MonitorOptions, progress: Progress
+    params: Params, layout: Layout, options: MonitorOptions, progress: Progress
 ) -> MonitoringReport:
     """Evaluate a window, and append the verdict to the history.
 
@@ -137,17 +137,19 @@ def monitor(
     """
     now = time.time()
     reader = open_reader(log_url(), layout)
-    verdicts = MonitoringHistory(layout)
+    history = MonitoringHistory(layout)
     try:
         rules = params.monitor
         by = rules.by
-        span, notes = _choose_span(reader, rules, wanted, by, now)
+        span, notes = _choose_span(reader, rules, options, by, now)
         version_counts = reader.mix(span.since, span.until, by=by)
-        main = _select_main(params, layout, wanted, version_counts, progress)
-        former = [v for v in verdicts.history() if v["version"] == main.number]
-        evaluation = _evaluate_version(params, layout, reader, span, main, progress, former)
+        main = _select_main(params, layout, options, version_counts, progress)
+        previous_verdicts = [v for v in history.verdicts() if v["version"] == main.number]
+        evaluation = _evaluate_version(
+            params, layout, reader, span, main, progress, previous_verdicts
+        )
         others = _evaluate_others(
-            params, layout, reader, span, version_counts, main, wanted, progress
+            params, layout, reader, span, version_counts, main, options, progress
         )
         conflicts = reader.apart(span.since if by == "at" else None)
     finally:
@@ -164,9 +166,9 @@ def monitor(
         evaluation.with_more(notes, labels=labels),
         version_counts,
         others,
-        former,
+        previous_verdicts,
     )
-    verdicts.add(report.verdict())
+    history.add(report.verdict())
     return report
 
 
@@ -201,7 +203,7 @@ def _select_main(
     params: Params,
     layout: Layout,
     options: MonitorOptions,
-    mix: Sequence[VersionCounts],
+    version_counts: Sequence[VersionCounts],
     progress: Progress,
 ) -> SelectedModel:
     """Select the version whose verdict counts."""
@@ -211,7 +213,7 @@ def _select_main(
         return select_model(params, layout, params.retrain.stage, progress)
     except NotFound:
         # The stage is empty: take the version that responded most, because people rely on it.
-        versions = [m.version for m in mix if m.role != "shadow"]
+        versions = [m.version for m in version_counts if m.role != "shadow"]
         if not versions:
             raise
         return select_model(params, layout, versions[0], progress)
@@ -224,38 +226,38 @@ def _evaluate_version(
     span: Span,
     version: SelectedModel,
     progress: Progress,
-    former: Sequence[dict[str, Any]] = (),
+    previous_verdicts: Sequence[dict[str, Any]] = (),
 ) -> WindowEvaluation:
-    basis = load_baseline(version.folder, params)
+    baseline = load_baseline(version.folder, params)
     rules = params.monitor
-    _check_slices(rules, basis)
+    _check_slices(rules, baseline)
     data = read_window(
         reader,
         span,
         version.number,
-        basis,
+        baseline,
         slices=rules.slices,
-        sample=rules.skew_rows,
+        sample_rows=rules.skew_rows,
         progress=progress,
     )
     progress.update(f"judging {len(data.window):,} predictions of {version.number}")
-    checks = [v["estimate"]["check"] for v in former if v["estimate"].get("check")]
+    checks = [v["estimate"]["check"] for v in previous_verdicts if v["estimate"].get("check")]
     evaluation = evaluate_window(
         data.window,
-        basis,
+        baseline,
         rules,
         seed=params.project.seed,
-        former=checks[-1] if checks else None,
+        previous_check=checks[-1] if checks else None,
     )
     findings = []
-    if data.unread:
+    if data.unreadable_rows:
         message = (
-            f"{data.unread:,} predictions don't have the {len(basis.kinds)} features and the "
-            f"output of {version.number}, and are left out."
+            f"{data.unreadable_rows:,} predictions don't have the {len(baseline.kinds)} features "
+            f"and the output of {version.number}, and are left out."
         )
         findings.append(MonitoringFinding("unread", "warning", message))
-    if data.strange:
-        labels = count_noun(data.strange, "label")
+    if data.unknown_labels:
+        labels = count_noun(data.unknown_labels, "label")
         message = f"{labels} of none of the model's classes: taken as missing."
         findings.append(MonitoringFinding("labels", "warning", message, details={"of": "strange"}))
     skew = None
@@ -266,12 +268,12 @@ def _evaluate_version(
     return evaluation.with_more(findings, skew=None if skew is None else skew.to_json())
 
 
-def _check_slices(rules: Monitor, basis: Baseline) -> None:
+def _check_slices(rules: Monitor, baseline: Baseline) -> None:
     for name in rules.slices:
-        if name not in basis.kinds:
+        if name not in baseline.kinds:
             raise BadParams(
                 f"monitor.slices names {name!r}, which is no feature (params.yaml)",
-                nearest(name, basis.kinds),
+                nearest(name, baseline.kinds),
             )
 
 
@@ -280,7 +282,7 @@ def _evaluate_others(
     layout: Layout,
     reader: Reader,
     span: Span,
-    mix: Sequence[VersionCounts],
+    version_counts: Sequence[VersionCounts],
     main: SelectedModel,
     options: MonitorOptions,
     progress: Progress,
@@ -289,12 +291,12 @@ def _evaluate_others(
     if options.version is not None:
         return {}
     evaluations = {}
-    for number in dict.fromkeys(m.version for m in mix if m.version != main.number):
+    for number in dict.fromkeys(m.version for m in version_counts if m.version != main.number):
         try:
             other = select_model(params, layout, number, progress)
             evaluations[number] = _evaluate_version(params, layout, reader, span, other, progress)
         except (NotFound, BadParams) as error:
-            rows = sum(m.rows for m in mix if m.version == number)
+            rows = sum(m.rows for m in version_counts if m.version == number)
             message = (
                 f"{number} made {rows:,} predictions and isn't judged: {_without_period(error)}."
             )
@@ -309,7 +311,7 @@ def _without_period(error: MlopsError) -> str:
 
 
 def _make_notes(
-    contradicting: int, unknown: int, mix: Sequence[VersionCounts], version: str
+    contradicting: int, unknown: int, version_counts: Sequence[VersionCounts], version: str
 ) -> list[MonitoringFinding]:
     notes = []
     if contradicting:
@@ -320,9 +322,9 @@ def _make_notes(
     if unknown:
         message = f"{count_noun(unknown, 'label')} of no prediction in the log."
         notes.append(MonitoringFinding("labels", "note", message, details={"of": "unknown"}))
-    if len({m.version for m in mix}) > 1:
-        rows = sum(m.rows for m in mix)
-        own = sum(m.rows for m in mix if m.version == version)
+    if len({m.version for m in version_counts}) > 1:
+        rows = sum(m.rows for m in version_counts)
+        own = sum(m.rows for m in version_counts if m.version == version)
         message = (
             f"Several versions made predictions; the verdict is of {version} ({own:,} of "
             f"{rows:,}), the others are judged by themselves."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.monitoring.window import UNKNOWN
+from mlops_cli.monitoring.window import NO_LABEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,17 +26,17 @@ class Parser:
 
     Attributes
     ----------
-    basis
+    baseline
         The version's baseline.
-    unread
+    unreadable_rows
         Number of predictions that don't have this version's features or task.
     """
 
-    basis: Baseline
-    unread: int = 0
+    baseline: Baseline
+    unreadable_rows: int = 0
     _class_codes: dict[str, float] = field(default_factory=dict)
 
-    def predictions(
+    def parse_predictions(
         self, page: pl.DataFrame
     ) -> tuple[pl.DataFrame, pl.DataFrame, NDArray[np.float64]]:
         """Parse a page's readable rows: their log columns, features and outputs."""
@@ -44,7 +44,7 @@ class Parser:
         import polars as pl
 
         loads = _json_loads()
-        width = len(self.basis.kinds)
+        width = len(self.baseline.kinds)
         keep, rows, outputs = [], [], []
         texts = zip(page["features"].to_list(), page["output"].to_list(), strict=True)
         for number, (features, output) in enumerate(texts):
@@ -53,24 +53,24 @@ class Parser:
                 keep.append(number)
                 rows.append(row)
                 outputs.append(prediction)
-        self.unread += len(page) - len(keep)
+        self.unreadable_rows += len(page) - len(keep)
         columns = zip(*rows, strict=True) if rows else [()] * width
         frame = pl.DataFrame(
             [
                 _make_series(name, kind, values)
-                for (name, kind), values in zip(self.basis.kinds.items(), columns, strict=True)
+                for (name, kind), values in zip(self.baseline.kinds.items(), columns, strict=True)
             ]
         )
         return page[keep], frame, np.array(outputs, dtype=np.float64)
 
-    def labels(self, values: Sequence[str]) -> list[float]:
+    def parse_labels(self, values: Sequence[str]) -> list[float]:
         """Parse labels in JSON to class codes or numbers; NaN for labels the model doesn't have."""
         return [self._parse_label(text) for text in values]
 
     def _parse_output(self, content: Any) -> Any:
         if not isinstance(content, dict):
             return None
-        classes = self.basis.labels.classes
+        classes = self.baseline.labels.classes
         if not classes:
             value = content.get("prediction")
             return value if isinstance(value, int | float) else None
@@ -80,14 +80,14 @@ class Parser:
         return list(probabilities.values())
 
     def _parse_label(self, text: str) -> float:
-        if not self._class_codes and self.basis.labels.classes:
-            self._class_codes = _encode_classes(self.basis.labels)
+        if not self._class_codes and self.baseline.labels.classes:
+            self._class_codes = _encode_classes(self.baseline.labels)
         try:
             if self._class_codes:
                 return self._class_codes[text]
             return float(json.loads(text))
         except (KeyError, TypeError, ValueError):
-            return UNKNOWN
+            return NO_LABEL
 
 
 def _encode_classes(labels: LabelCodec) -> dict[str, float]:

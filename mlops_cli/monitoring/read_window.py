@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.monitoring.parse_events import Parser
-from mlops_cli.monitoring.window import UNKNOWN, Window
+from mlops_cli.monitoring.window import NO_LABEL, Window
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -48,16 +48,16 @@ class WindowData:
         The window to evaluate.
     sample
         Some rows, with ``inputs`` and ``features`` as logged, and their ``moment``.
-    unread
+    unreadable_rows
         Number of predictions that don't fit this version's features or task.
-    strange
+    unknown_labels
         Number of labels that are no number, or none of the model's classes.
     """
 
     window: Window
     sample: pl.DataFrame
-    unread: int
-    strange: int
+    unreadable_rows: int
+    unknown_labels: int
 
 
 @dataclass
@@ -66,33 +66,33 @@ class _PageCollector:
 
     parser: Parser
     slices: Sequence[str]
-    most: int
+    max_sample_rows: int
     frames: list[pl.DataFrame] = field(default_factory=list)
-    sliced: list[pl.DataFrame] = field(default_factory=list)
+    slice_columns: list[pl.DataFrame] = field(default_factory=list)
     outputs: list[NDArray[np.float64]] = field(default_factory=list)
     samples: list[pl.DataFrame] = field(default_factory=list)
 
     def features(self, pages: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the features of page after page, and collect the rest."""
         for page in pages:
-            rows, features, output = self.parser.predictions(page)
+            rows, features, output = self.parser.parse_predictions(page)
             if not len(rows):
                 continue
             self.frames.append(rows.select(_row_facts()))
-            self.sliced.append(features.select(self.slices))
+            self.slice_columns.append(features.select(self.slices))
             self.outputs.append(output)
             self._add_sample(rows)
             yield features
 
     def _add_sample(self, page: pl.DataFrame) -> None:
         """Sample a few rows of each page; thin the sample if there are many pages."""
-        if self.most:
+        if self.max_sample_rows:
             self.samples.append(
                 page.select("inputs", "features", "moment").gather_every(
-                    max(len(page) // self.most, 1)
-                )[: self.most]
+                    max(len(page) // self.max_sample_rows, 1)
+                )[: self.max_sample_rows]
             )
-        if sum(map(len, self.samples)) > 4 * self.most:
+        if sum(map(len, self.samples)) > 4 * self.max_sample_rows:
             self.samples = [self.sample]
 
     @property
@@ -102,17 +102,17 @@ class _PageCollector:
         if not self.samples:
             return pl.DataFrame(schema={"inputs": pl.String, "features": pl.String})
         rows = pl.concat(self.samples)
-        return rows.gather_every(max(-(-len(rows) // max(self.most, 1)), 1))
+        return rows.gather_every(max(-(-len(rows) // max(self.max_sample_rows, 1)), 1))
 
 
 def read_window(
     reader: Reader,
     span: Span,
     version: str,
-    basis: Baseline,
+    baseline: Baseline,
     *,
     slices: Sequence[str],
-    sample: int,
+    sample_rows: int,
     progress: Progress,
 ) -> WindowData:
     """Read a version's predictions in a span, with the latest label of each prediction.
@@ -125,37 +125,37 @@ def read_window(
     import numpy as np
     import polars as pl
 
-    parser = Parser(basis)
-    collector = _PageCollector(parser, [s for s in slices if s in basis.kinds], sample)
+    parser = Parser(baseline)
+    collector = _PageCollector(parser, [s for s in slices if s in baseline.kinds], sample_rows)
     pages = reader.predictions(
         span.since, span.until, version=version, columns=_COLUMNS, by=span.by
     )
     features = collector.features(_count_rows(pages, progress))
     profile = None
-    if basis.reference is None:
+    if baseline.reference is None:
         for _ in features:
             pass
     else:
-        profile = basis.reference.inputs.over(features)
+        profile = baseline.reference.inputs.profile_batches(features)
     if not collector.frames:
-        no_output = np.zeros((0, len(basis.labels.classes)) if basis.labels.classes else 0)
+        no_output = np.zeros((0, len(baseline.labels.classes)) if baseline.labels.classes else 0)
         times = pl.Series("time", [], dtype=pl.Datetime("us", "UTC"))
         window = Window(times, no_output, np.zeros(0), None, pl.DataFrame())
-        return WindowData(window, collector.sample, parser.unread, 0)
+        return WindowData(window, collector.sample, parser.unreadable_rows, 0)
     frame = pl.concat(collector.frames)
     time = "at" if span.by == "at" else "moment"
     order = frame[time].arg_sort()
-    labels, strange = _find_labels(reader, frame, parser, progress)
+    labels, unknown_labels = _find_labels(reader, frame, parser, progress)
     window = Window(
         frame[time][order],
         np.concatenate(collector.outputs)[order.to_numpy()],
         labels[order.to_numpy()],
         profile,
-        _sort_rows(collector.sliced, order),
+        _sort_rows(collector.slice_columns, order),
         frame["milliseconds"][order].to_numpy(),
         _first_and_last(frame["moment"].drop_nulls().sort()),
     )
-    return WindowData(window, collector.sample, parser.unread, strange)
+    return WindowData(window, collector.sample, parser.unreadable_rows, unknown_labels)
 
 
 def _sort_rows(parts: Sequence[pl.DataFrame], order: pl.Series) -> pl.DataFrame:
@@ -230,7 +230,7 @@ def _find_labels(
         for name, pages in parts.items()
         if pages
     ]
-    values_by_row = np.full(len(frame), UNKNOWN)
+    values_by_row = np.full(len(frame), NO_LABEL)
     if not matches:
         return values_by_row, 0
     last = (
@@ -240,7 +240,7 @@ def _find_labels(
     )
     latest = last.agg(pl.col("value").last())
     values = latest["value"].unique()
-    codes = dict(zip(values.to_list(), parser.labels(values.to_list()), strict=True))
+    codes = dict(zip(values.to_list(), parser.parse_labels(values.to_list()), strict=True))
     codes_by_row = np.array([codes[v] for v in latest["value"].to_list()], dtype=np.float64)
     values_by_row[latest["row"].to_numpy()] = codes_by_row
     return values_by_row, int(np.isnan(codes_by_row).sum())

@@ -46,7 +46,7 @@ class MeasuredMetric:
     """A metric on labelled rows, and its standard error."""
 
     figure: Interval
-    error: float
+    standard_error: float
 
 
 @dataclass(frozen=True)
@@ -106,35 +106,42 @@ def measure_metrics(
     return measured
 
 
-def allowed_loss(basis: Baseline, metric: Metric, tolerance: float) -> float:
+def allowed_loss(baseline: Baseline, metric: Metric, tolerance: float) -> float:
     """Allowed loss: a share of the model's gain over a constant in the evaluation."""
-    ours, constant = basis.figure(metric), basis.figure(metric, "constant")
+    ours, constant = baseline.figure(metric), baseline.figure(metric, "constant")
     if ours is None or constant is None:
         return 0.0
     return tolerance * max(metric.gain(ours.value, constant.value), 0.0)
 
 
 def compare_with_former(
-    metric: Metric, now: MeasuredMetric, then: Interval, confidence: float, width: float, may: float
+    metric: Metric,
+    current: MeasuredMetric,
+    previous: Interval,
+    confidence: float,
+    interval_confidence: float,
+    allowed: float,
 ) -> PerformanceLoss:
     """Compare with a former figure.
 
     Parameters
     ----------
-    then
+    previous
         The former figure with its interval.
     confidence
         Confidence of the lower bound of the loss.
-    width
+    interval_confidence
         Confidence of the former figure's interval.
-    may
+    allowed
         The allowed loss.
     """
     normal = NormalDist()
-    before = (then.high - then.low) / 2 / normal.inv_cdf((1 + width) / 2)
-    value = metric.gain(then.value, now.figure.value)
+    before = (previous.high - previous.low) / 2 / normal.inv_cdf((1 + interval_confidence) / 2)
+    value = metric.gain(previous.value, current.figure.value)
     return PerformanceLoss(
-        value, value - normal.inv_cdf(confidence) * math.hypot(now.error, before), may
+        value,
+        value - normal.inv_cdf(confidence) * math.hypot(current.standard_error, before),
+        allowed,
     )
 
 
@@ -142,7 +149,7 @@ def by_slice(
     columns: pl.DataFrame,
     y: Truth,
     output: Floats,
-    basis: Baseline,
+    baseline: Baseline,
     rules: Monitor,
     seed: Sequence[int],
 ) -> dict[str, list[dict[str, Any]]]:
@@ -150,7 +157,7 @@ def by_slice(
 
     The confidence is corrected for the number of slices (C. Bonferroni, 1936).
     """
-    metric = basis.metrics[:1]
+    metric = baseline.metrics[:1]
     parts = [
         (name, part.value, part.rows)
         for name in columns.columns
@@ -165,24 +172,24 @@ def by_slice(
             metric,
             y[rows],
             output[rows],
-            confidence=_interval_confidence(basis),
+            confidence=_interval_confidence(baseline),
             seed=[*seed, number],
         ).get(metric[0].name)
         if now is not None:
             entry["figure"] = now.figure.rounded()
-            then = basis.slice_figure(name, value, metric[0])
+            then = baseline.slice_figure(name, value, metric[0])
             if then is not None:
-                allowed = allowed_loss(basis, metric[0], rules.tolerance)
+                allowed = allowed_loss(baseline, metric[0], rules.tolerance)
                 entry["evaluation"] = then.rounded()
                 entry["loss"] = compare_with_former(
-                    metric[0], now, then, loss_confidence, _interval_confidence(basis), allowed
+                    metric[0], now, then, loss_confidence, _interval_confidence(baseline), allowed
                 ).to_json()
         entries[name].append(entry)
     return entries
 
 
-def _interval_confidence(basis: Baseline) -> float:
-    return float(basis.evaluation.get("confidence", 0.95))
+def _interval_confidence(baseline: Baseline) -> float:
+    return float(baseline.evaluation.get("confidence", 0.95))
 
 
 def degraded_slices(parts: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -25,7 +25,7 @@ _MIN_ROWS = 50
 """Minimum rows of a part for a metric."""
 
 
-def over_time(window: Window, basis: Baseline) -> dict[str, Any]:
+def over_time(window: Window, baseline: Baseline) -> dict[str, Any]:
     """Rows, mean output, labels, first metric (realised and expected) and latency of each part.
 
     Returns
@@ -37,9 +37,9 @@ def over_time(window: Window, basis: Baseline) -> dict[str, Any]:
     span = float(times[-1] - times[0])
     seconds = next((s for s in _STEPS if span / s < _MAX_PARTS), _STEPS[-1])
     part_of_row = (times // seconds).astype(np.int64)
-    metric = basis.metrics[0]
+    metric = baseline.metrics[0]
     binary = window.output.ndim == 2 and window.output.shape[1] == 2  # noqa: PLR2004
-    labelled, parts = window.labelled, []
+    labelled, parts = window.has_label, []
     for start in np.unique(part_of_row).tolist():
         rows = np.flatnonzero(part_of_row == start)
         output = window.output[rows]
@@ -55,10 +55,10 @@ def over_time(window: Window, basis: Baseline) -> dict[str, Any]:
             "p95_milliseconds": None,
         }
         if len(labelled_rows) >= _MIN_ROWS:
-            part["figure"] = _round_value(metric(*window.to(labelled_rows)))
+            part["figure"] = _round_value(metric(*window.labels_and_output(labelled_rows)))
         if len(rows) >= _MIN_ROWS and output.ndim > 1:
             part["expected"] = _round_value(
-                expected_metric(metric, output, recalibrate(output, basis.curves))
+                expected_metric(metric, output, recalibrate(output, baseline.reliability_curves))
             )
         if window.milliseconds is not None:
             part["p95_milliseconds"] = _round_value(

@@ -112,7 +112,7 @@ def _select_covered(program: FeatureProgram, layout: Layout, sample: pl.DataFram
     if not program.plans or not len(sample):
         return sample
     for name in program.used_sources:
-        if not (layout.valid / f"{name}.parquet").is_file():
+        if not (layout.validated / f"{name}.parquet").is_file():
             raise NotFound(f"data/validated/{name}.parquet is not there", "Run the pipeline.")
     until = read_json(layout.ingest_manifest).get("until")
     if until is None:
@@ -131,8 +131,8 @@ def _compare(program: FeatureProgram, layout: Layout, rows: pl.DataFrame) -> Tra
         return TrainServeSkew(0, reason="the logged inputs aren't those of this version's program")
     query_rows = requests.start(parsed.frame)
     base = query_rows.select([c for c in query_rows.columns if c in program.base.schema])
-    scans = {s: parquet.scan(layout.valid / f"{s}.parquet") for s in program.used_sources}
-    offline = program.transform(base, {s: program.cleaned(s, t) for s, t in scans.items()})
+    scans = {s: parquet.scan(layout.validated / f"{s}.parquet") for s in program.used_sources}
+    offline = program.transform(base, {s: program.clean(s, t) for s, t in scans.items()})
     logged = [json.loads(rows["features"][i]) for i in parsed.index]
     differences: dict[str, Any] = {}
     for position, name in enumerate(program.features):

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from mlops_cli.metrics.weighted import Floats
     from mlops_cli.monitoring.baseline import Baseline
 
-__all__ = ["UNKNOWN", "Window"]
+__all__ = ["NO_LABEL", "Window"]
 
-UNKNOWN = np.nan
+NO_LABEL = np.nan
 """Label of a row that has none yet."""
 
 
@@ -55,9 +55,9 @@ class Window:
     moments: tuple[dt.datetime, dt.datetime] | None = None
 
     @classmethod
-    def of(
+    def from_frames(
         cls,
-        basis: Baseline,
+        baseline: Baseline,
         times: pl.Series,
         features: pl.DataFrame,
         output: Floats,
@@ -73,15 +73,17 @@ class Window:
         """
         order = times.arg_sort()
         features = features[order]
-        values = np.full(len(times), UNKNOWN)
+        values = np.full(len(times), NO_LABEL)
         if labels is not None:
             has_label = labels.is_not_null().to_numpy()
-            values[has_label] = basis.labels.encode(labels.drop_nulls(), "the window")
+            values[has_label] = baseline.labels.encode(labels.drop_nulls(), "the window")
         return cls(
             times[order],
             output[order.to_numpy()],
             values[order.to_numpy()],
-            None if basis.reference is None else basis.reference.inputs.of(features),
+            None
+            if baseline.reference is None
+            else baseline.reference.inputs.profile_frame(features),
             features.select([name for name in slices if name in features.columns]),
         )
 
@@ -89,24 +91,24 @@ class Window:
         return len(self.output)
 
     @property
-    def about(self) -> tuple[dt.datetime, dt.datetime]:
+    def moment_range(self) -> tuple[dt.datetime, dt.datetime]:
         """First and last moment that the rows are about."""
         return self.moments or (self.times[0], self.times[-1])
 
     @property
-    def labelled(self) -> NDArray[np.bool_]:
+    def has_label(self) -> NDArray[np.bool_]:
         """Which rows have a label, (n,)."""
         return ~np.isnan(self.labels)
 
-    def truth(self, rows: NDArray[Any]) -> NDArray[Any]:
+    def true_labels(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Labels of labelled rows: class codes, or values."""
         values: NDArray[Any] = self.labels[rows]
         return values if self.output.ndim == 1 else values.astype(np.intp)
 
-    def sliced(self, rows: NDArray[Any]) -> pl.DataFrame:
+    def slice_values(self, rows: NDArray[Any]) -> pl.DataFrame:
         """Slice columns of rows; Polars can't select rows of a table without columns."""
         return self.slices[rows] if self.slices.width else self.slices
 
-    def to(self, rows: NDArray[Any]) -> tuple[NDArray[Any], Floats]:
+    def labels_and_output(self, rows: NDArray[Any]) -> tuple[NDArray[Any], Floats]:
         """Labels and outputs of labelled rows."""
-        return self.truth(rows), self.output[rows]
+        return self.true_labels(rows), self.output[rows]

@@ -103,23 +103,23 @@ def read_validated(program: FeatureProgram, name: str, layout: Layout) -> pl.Laz
     BadParams
         If the table lacks a column that the program reads.
     """
-    table = parquet.scan(layout.valid / f"{name}.parquet")
+    table = parquet.scan(layout.validated / f"{name}.parquet")
     schema = table.collect_schema()
-    for column, dtype in program.facts[name].schema.items():
+    for column, dtype in program.source_schemas[name].schema.items():
         if schema.get(column) != dtype:
             problem = "lacks it" if column not in schema else f"has it as {schema[column]}"
             raise BadParams(
                 f"the version reads {name}.{column} as {dtype}, but data/validated {problem}",
                 "Bring the data of that version (`dvc checkout`), or use a newer version.",
             )
-    return program.cleaned(name, table)
+    return program.clean(name, table)
 
 
 def _table_hashes(layout: Layout) -> dict[str, str]:
     """Content hash of each validated table."""
     from mlops_cli.data.atomic_files import sha256
 
-    return {p.stem: sha256(p) for p in sorted(layout.valid.glob("*.parquet"))}
+    return {p.stem: sha256(p) for p in sorted(layout.validated.glob("*.parquet"))}
 
 
 def _data_clock(layout: Layout) -> dt.datetime | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.features.aggregates import EXTREMES, Aggregate
 from mlops_cli.features.joins import JoinPlan
-from mlops_cli.features.windows import KNOWN, WindowPlan
+from mlops_cli.features.windows import KNOWN_AT, WindowPlan
 from mlops_cli.online.lookup_tables import AsOfRows, KeyedRows, WindowEvents
 from mlops_cli.online.window_aggregates import aggregate_row, aggregate_rows
 
@@ -47,11 +47,11 @@ def entry_key(values: Sequence[Any]) -> str:
 
 def online_tables(program: FeatureProgram) -> list[JoinEntries | WindowEntries]:
     """Tables in which a program looks rows up, in the order in which they add their columns."""
-    joins = [JoinEntries(plan, program.facts[plan.source]) for plan in program.joins]
+    joins = [JoinEntries(plan, program.source_schemas[plan.source]) for plan in program.joins]
     windows = [
-        WindowEntries(plan, program.facts[plan.source], late, tuple(aggregates))
+        WindowEntries(plan, program.source_schemas[plan.source], late, tuple(aggregates))
         for plan in program.windows
-        for late, aggregates in plan.groups(program.facts[plan.source]).items()
+        for late, aggregates in plan.group_aggregates(program.source_schemas[plan.source]).items()
     ]
     return [*joins, *windows]
 
@@ -109,12 +109,12 @@ class JoinEntries:
             for row in rows.iter_rows():
                 yield entry_key(row[: len(keys)]), json.dumps(row[len(keys) :])
             return
-        events = table.select(known_at.alias(KNOWN), *columns, *value_columns)
-        events = events.drop_nulls([*keys, KNOWN]).sort(KNOWN, maintain_order=True)
+        events = table.select(known_at.alias(KNOWN_AT), *columns, *value_columns)
+        events = events.drop_nulls([*keys, KNOWN_AT]).sort(KNOWN_AT, maintain_order=True)
         if since is not None:
-            next_known = pl.col(KNOWN).shift(-1).over(keys)
+            next_known = pl.col(KNOWN_AT).shift(-1).over(keys)
             events = events.filter(next_known.is_null() | (next_known >= pl.lit(since)))
-        grouped = events.with_columns(pl.col(KNOWN).cast(pl.Int64))
+        grouped = events.with_columns(pl.col(KNOWN_AT).cast(pl.Int64))
         for row in grouped.group_by(keys, maintain_order=True).all().collect().iter_rows():
             times, *values = row[len(keys) :]
             entry = [_time_deltas(times), list(zip(*values, strict=True))]
@@ -177,13 +177,13 @@ class WindowEntries:
         import polars as pl
 
         keys = self.plan.key_names
-        events = self.plan.history(table, self.facts, self.late, self.aggregates)
-        events = events.drop_nulls([*keys, KNOWN])
+        events = self.plan.select_events(table, self.facts, self.late, self.aggregates)
+        events = events.drop_nulls([*keys, KNOWN_AT])
         if since is not None:
-            events = events.filter(pl.col(KNOWN) >= self.plan.begin(since))
-        events = events.sort(KNOWN, maintain_order=True)
-        usable = (a.usable() for a in self.aggregates)
-        events = events.with_columns(pl.col(KNOWN).cast(pl.Int64), *usable)
+            events = events.filter(pl.col(KNOWN_AT) >= self.plan.earliest_time(since))
+        events = events.sort(KNOWN_AT, maintain_order=True)
+        usable = (a.valid_values() for a in self.aggregates)
+        events = events.with_columns(pl.col(KNOWN_AT).cast(pl.Int64), *usable)
         grouped = (
             events.group_by(keys, maintain_order=True).all()
             if keys
@@ -200,7 +200,7 @@ class WindowEntries:
         deltas, *arguments = orjson.loads(text)
         columns: list[Sequence[Any]] = []
         for a, values in zip(self.aggregates, arguments, strict=True):
-            columns += a.running(values)
+            columns += a.prefix_sums(values)
         return list(accumulate(deltas)), columns
 
     def memory(self, timeline: EventIndex) -> WindowEvents:
@@ -209,7 +209,7 @@ class WindowEntries:
         for a in self.aggregates:
             one.append(aggregate_row(a, len(kinds)))
             several.append(aggregate_rows(a, len(kinds)))
-            kinds += "d" if a.function in EXTREMES else "q" * a.width
+            kinds += "d" if a.function in EXTREMES else "q" * a.column_count
         return WindowEvents(self.columns, timeline, self.plan.over, kinds, one, several)
 
 

@@ -12,7 +12,7 @@ from mlops_cli.data.column_types import DTYPES
 from mlops_cli.data.source_schema import utc_moment
 from mlops_cli.features.prediction_time import blank_late_values
 from mlops_cli.features.request_columns import RequestColumns
-from mlops_cli.features.windows import AT
+from mlops_cli.features.windows import PREDICTION_TIME
 from mlops_cli.online.lookup_tables import restore_type
 from mlops_cli.online.online_entries import online_tables
 from mlops_cli.online.query_times import QueryTimes
@@ -52,8 +52,8 @@ class RequestProgram:
     def __init__(self, program: FeatureProgram, carried: Sequence[str] = ()) -> None:
         self.program = program
         self.tables = online_tables(program)
-        columns = RequestColumns.of(program, carried)
-        self.inputs = RequestRows(columns.types(), columns.needed(), columns.optional())
+        columns = RequestColumns.for_program(program, carried)
+        self.inputs = RequestRows(columns.types(), columns.required(), columns.optional())
         self._base = _BaseSteps.of(program, columns)
         self._features = _FeatureSteps.of(program, self.tables)
 
@@ -108,7 +108,9 @@ class RequestProgram:
 
     def _run_hook(self, started: pl.DataFrame, looked_up: Mapping[str, Column]) -> pl.DataFrame:
         """Compute the features with the project's hook."""
-        return self.program.select_features(self.program.hooked(self._frame(started, looked_up)))
+        return self.program.select_features(
+            self.program.apply_hook(self._frame(started, looked_up))
+        )
 
     def _frame(
         self,
@@ -146,17 +148,17 @@ class _BaseSteps:
 
     @classmethod
     def of(cls, program: FeatureProgram, columns: RequestColumns) -> _BaseSteps:
-        schema, needed = program.base.schema, columns.wanted
+        schema, needed = program.base.schema, columns.all_columns
         repairs = [
             [e for c, e in replaced.items() if c in needed]
-            for replaced in program.repairs[program.rules.base]
+            for replaced in program.replacements[program.rules.base]
         ]
         at = _prediction_time_step(program)
-        late = [c for c in columns.own if c in program.base.late]
-        blanked = blank_late_values(late, program.base, timed=bool(at))
+        late = [c for c in columns.in_source_order if c in program.base.late]
+        blanked = blank_late_values(late, program.base, has_prediction_time=bool(at))
         return cls(
             {c: e.column(c, schema[c]) for c, e in columns.derived.items() if c in needed},
-            {c: pl.lit(None, dtype=schema[c]).alias(c) for c in columns.own},
+            {c: pl.lit(None, dtype=schema[c]).alias(c) for c in columns.in_source_order},
             [*repairs, at, blanked],
         )
 
@@ -208,11 +210,11 @@ def _prediction_time_step(program: FeatureProgram) -> list[pl.Expr]:
     if at is None:
         return []
     schema = pl.Schema(program.base.schema)
-    return [utc_moment(at.expr, at.type_in(schema)).cast(DTYPES["datetime"]).alias(AT)]
+    return [utc_moment(at.expr, at.type_in(schema)).cast(DTYPES["datetime"]).alias(PREDICTION_TIME)]
 
 
 def _query_times(started: pl.DataFrame, *, many: bool) -> QueryTimes:
-    at = started.get_column(AT) if AT in started.columns else None
+    at = started.get_column(PREDICTION_TIME) if PREDICTION_TIME in started.columns else None
     return QueryTimes(started.height, at, many=many)
 
 

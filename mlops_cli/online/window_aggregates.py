@@ -19,7 +19,7 @@ from mlops_cli.online.growable_array import GrowableArray, Places
 __all__ = ["One", "Several", "aggregate_row", "aggregate_rows"]
 
 One = Callable[[Sequence[Any], int, int], Any]
-"""Function for one row: columns (see ``Aggregate.running``), first event, end -> value."""
+"""Function for one row: columns (see ``Aggregate.prefix_sums``), first event, end -> value."""
 Several = Callable[[Sequence[GrowableArray], Places, Places], npt.NDArray[Any]]
 """Function for many rows: the same arguments as arrays -> array; NaN where there is no value."""
 

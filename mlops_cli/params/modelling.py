@@ -274,6 +274,8 @@ class Register(Section):
     """The model's name, its gates, and its registry stages."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-/]*[a-z0-9]$", max_length=LONGEST_NAME)]
+    card: str | None = None
+    """Template of the model card, as a path in the project; by default the package's own."""
     gates: Gates = Gates()
     champion: ChampionGate | None = None
     """Applied by `mlops register`, not by the DVC stage, because Git tags name the champion."""

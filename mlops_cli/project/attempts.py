@@ -93,7 +93,7 @@ class Attempts:
         NotProject
             If outputs differ from `dvc.lock`: their content would be lost.
         """
-        with open_repo(self._root, outside=True) as repo:
+        with open_repo(self._root, allow_outside=True) as repo:
             status = repo.data_status()["uncommitted"]
             unsaved = sorted({*status.get("modified", ()), *status.get("added", ())})
             if unsaved:
@@ -103,22 +103,24 @@ class Attempts:
                 )
             absent = keep_outputs(repo, self._root)
         self._snapshot.take({*files, *absent})
-        return self.mark(attempt)
+        return self.update(attempt)
 
     def move_clock(self, attempt: Attempt) -> None:
         """Write the attempt's data clock into ``params.yaml``."""
-        self._snapshot.expect(self._params, replace_until(self._params, attempt.until))
+        self._snapshot.record_expected_text(
+            self._params, replace_until(self._params, attempt.until)
+        )
         set_until(self._params, attempt.until)
 
     @contextmanager
-    def at_work(self, paths: Iterable[str]) -> Iterator[None]:
+    def record_writes(self, paths: Iterable[str]) -> Iterator[None]:
         """Record that a stage writes these paths, which are its outputs, while the block runs."""
         names = {"dvc.lock", *paths, *(str(PurePath(path).parent / ".gitignore") for path in paths)}
-        self._snapshot.working(names)
+        self._snapshot.record_write_start(names)
         yield
-        self._snapshot.worked(names)
+        self._snapshot.record_write_end(names)
 
-    def mark(self, attempt: Attempt, **changes: Any) -> Attempt:
+    def update(self, attempt: Attempt, **changes: Any) -> Attempt:
         """Change fields of the attempt, and write it to the journal."""
         attempt = replace(attempt, **changes)
         write_json(self._journal, asdict(attempt))
@@ -140,38 +142,38 @@ class Attempts:
         NotProject
             If uncommitted work would be lost; nothing was restored.
         """
-        self.mark(attempt, step="restoring")
+        self.update(attempt, step="restoring")
         plan = self._snapshot.plan(attempt.head)
-        plan.refuse_newer(
+        plan.refuse_uncommitted(
             f"files were edited since the retraining up to {attempt.until} began",
             "Commit it (git commit), or undo it (git checkout -- FILE), then: "
             "mlops retrain --abandon",
         )
-        self._snapshot.put_back(plan)
-        with open_repo(self._root, outside=True) as repo:
+        self._snapshot.restore(plan)
+        with open_repo(self._root, allow_outside=True) as repo:
             # Only results of the attempt are overwritten: `begin` put earlier ones in the cache.
             repo.checkout(force=True, allow_missing=True)
-        return plan.aside
+        return plan.to_back_up
 
     def fail(self, attempt: Attempt, outcome: str, detail: str) -> Attempt:
         """Record the failure, restore everything, and end; all stages of the attempt have ended."""
-        attempt = self.mark(attempt, outcome=outcome, detail=detail)
-        self._snapshot.worked()
+        attempt = self.update(attempt, outcome=outcome, detail=detail)
+        self._snapshot.record_write_end()
         self.restore(attempt)
         return self.end(attempt, outcome, detail)
 
     def end(self, attempt: Attempt, outcome: str, detail: str | None = None) -> Attempt:
         """Add the attempt with its outcome to the history; remove the journal and the copies."""
         final = replace(attempt, outcome=outcome, detail=detail)
-        self.note(final)
+        self.add_to_history(final)
         self._journal.unlink(missing_ok=True)
         self._snapshot.drop()
         return final
 
-    def note(self, done: Attempt) -> None:
+    def add_to_history(self, attempt: Attempt) -> None:
         """Append the attempt to the history, unless it is the last line already (after a kill)."""
-        if self.history()[-1:] != [done]:
-            append_json_line(self._history, asdict(done))
+        if self.history()[-1:] != [attempt]:
+            append_json_line(self._history, asdict(attempt))
 
 
 def refuse_unfinished(layout: Layout) -> None:

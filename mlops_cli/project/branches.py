@@ -33,7 +33,7 @@ def agreed_branch(git: Git) -> Branch:
     """
     remote = git.remote()
     if remote is not None and (remote_branches := _list_branches(git, f"refs/remotes/{remote}/")):
-        head = git.ask("symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD") or ""
+        head = git.try_run("symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD") or ""
         name = _choose_default(remote_branches, head.removeprefix(f"refs/remotes/{remote}/"))
         if name is None:
             raise NotProject(
@@ -42,7 +42,7 @@ def agreed_branch(git: Git) -> Branch:
             )
         return Branch(f"{remote}/{name}", remote_branches[name])
     local_branches = _list_branches(git, "refs/heads/")
-    configured = git.ask("config", "init.defaultBranch") or ""
+    configured = git.try_run("config", "init.defaultBranch") or ""
     name = _choose_default(local_branches, configured) or git.branch()
     if name not in local_branches:
         raise NotProject(
@@ -55,9 +55,9 @@ def agreed_branch(git: Git) -> Branch:
 def remember_default(git: Git, remote: str) -> None:
     """Look up a remote's default branch and fetch it, unless this clone knows it."""
     head = f"refs/remotes/{remote}/HEAD"
-    if git.ask("rev-parse", "--verify", "--quiet", head) is not None:
+    if git.try_run("rev-parse", "--verify", "--quiet", head) is not None:
         return
-    output = git.ask("ls-remote", "--symref", remote, "HEAD") or ""
+    output = git.try_run("ls-remote", "--symref", remote, "HEAD") or ""
     name = next(
         (
             line.removeprefix("ref: refs/heads/").partition("\t")[0]
@@ -69,15 +69,15 @@ def remember_default(git: Git, remote: str) -> None:
     if name is None:
         return
     ref = f"refs/remotes/{remote}/{name}"
-    if git.ask("rev-parse", "--verify", "--quiet", ref) is None:  # a clone of a single branch
-        git.ask("fetch", "--quiet", "--no-tags", remote, f"+refs/heads/{name}:{ref}")
-    if git.ask("rev-parse", "--verify", "--quiet", ref) is not None:
-        git.ask("symbolic-ref", head, ref)
+    if git.try_run("rev-parse", "--verify", "--quiet", ref) is None:  # a clone of a single branch
+        git.try_run("fetch", "--quiet", "--no-tags", remote, f"+refs/heads/{name}:{ref}")
+    if git.try_run("rev-parse", "--verify", "--quiet", ref) is not None:
+        git.try_run("symbolic-ref", head, ref)
 
 
 def _list_branches(git: Git, prefix: str) -> dict[str, str]:
     """Branch -> commit, of the refs below a prefix."""
-    output = git.ask("for-each-ref", "--format=%(refname) %(objectname)", prefix) or ""
+    output = git.try_run("for-each-ref", "--format=%(refname) %(objectname)", prefix) or ""
     pairs = (line.rpartition(" ") for line in output.splitlines())
     commits = {ref.removeprefix(prefix): commit for ref, _, commit in pairs}
     return {name: commit for name, commit in commits.items() if name != "HEAD"}

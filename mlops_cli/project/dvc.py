@@ -48,7 +48,7 @@ __all__ = [
 
 _MAX_SHOWN = 5
 
-Around = Callable[[Sequence[str]], AbstractContextManager[None]]
+StageContext = Callable[[Sequence[str]], AbstractContextManager[None]]
 
 
 class UnsavedOutputs(NotProject):
@@ -64,14 +64,14 @@ class UnsavedOutputs(NotProject):
 
 
 @contextmanager
-def open_repo(root: Path, *, index: bool = True, outside: bool = False) -> Iterator[Repo]:
+def open_repo(root: Path, *, index: bool = True, allow_outside: bool = False) -> Iterator[Repo]:
     """The DVC repository of a project, with DVC's errors translated into ours.
 
     Parameters
     ----------
     index
         Whether the project's stages and data are needed. They are checked at their first use.
-    outside
+    allow_outside
         Whether stages may read paths outside of the repository, as in commands that run them.
 
     Raises
@@ -103,7 +103,10 @@ def open_repo(root: Path, *, index: bool = True, outside: bool = False) -> Itera
         refuse_files(root, names)
     try:
         # DVC reads params.yaml from the current folder, not from its root.
-        with contextlib.chdir(root), _make_repo(root, index=index, outside=outside) as repo:
+        with (
+            contextlib.chdir(root),
+            _make_repo(root, index=index, allow_outside=allow_outside) as repo,
+        ):
             if isinstance(repo.scm, NoSCM):
                 raise NotProject(f"{root} is not under Git", "Run `git init` there.")
             yield repo
@@ -120,10 +123,10 @@ def open_repo(root: Path, *, index: bool = True, outside: bool = False) -> Itera
         raise _translate(error, root) from error
 
 
-def _make_repo(root: Path, *, index: bool, outside: bool) -> Repo:
+def _make_repo(root: Path, *, index: bool, allow_outside: bool) -> Repo:
     from dvc.repo import Repo
 
-    return checked_repo(root, outside=outside) if index else Repo(str(root))
+    return checked_repo(root, allow_outside=allow_outside) if index else Repo(str(root))
 
 
 def use_site_cache() -> None:
@@ -150,13 +153,17 @@ def use_site_cache() -> None:
 
 
 def reproduce(
-    root: Path, target: str | None, *, force: bool = False, around: Around | None = None
+    root: Path,
+    target: str | None,
+    *,
+    force: bool = False,
+    stage_context: StageContext | None = None,
 ) -> list[str]:
     """Bring a stage and its dependencies (by default all stages) up to date.
 
     Parameters
     ----------
-    around
+    stage_context
         Makes a context from the outputs of a stage; the stage is brought up to date in it.
 
     Returns
@@ -173,15 +180,15 @@ def reproduce(
 
     def run_stage(stage: Any, **options: Any) -> Any:
         outputs = [_relative_path(out, root) for out in stage.outs if out.is_in_repo]
-        with around(outputs) if around else contextlib.nullcontext():
+        with stage_context(outputs) if stage_context else contextlib.nullcontext():
             result = stage.reproduce(**options)
             if result:
                 stage.dump(update_pipeline=False)
         return result
 
-    with open_repo(root, outside=True) as repo:
+    with open_repo(root, allow_outside=True) as repo:
         stages = repo.reproduce(
-            targets=target, force=force, **({"repro_fn": run_stage} if around else {})
+            targets=target, force=force, **({"repro_fn": run_stage} if stage_context else {})
         )
         return [stage.addressing for stage in stages]
 

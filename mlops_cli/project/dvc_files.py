@@ -186,7 +186,7 @@ def _scalars(tree: Any) -> Iterator[str]:
         yield from (value for value in node.values() if isinstance(value, str))
 
 
-def checked_repo(root: Path, *, outside: bool) -> Repo:
+def checked_repo(root: Path, *, allow_outside: bool) -> Repo:
     """DVC's repository of a project, whose index is checked whenever DVC builds it.
 
     The index is DVC's view of stages and data, and all its commands use it. At its first use they
@@ -195,7 +195,7 @@ def checked_repo(root: Path, *, outside: bool) -> Repo:
 
     Parameters
     ----------
-    outside
+    allow_outside
         Whether stages may read paths outside of this repository.
     """
     from dvc.repo import Repo
@@ -207,14 +207,14 @@ def checked_repo(root: Path, *, outside: bool) -> Repo:
             with refuse_dvc_errors(root):
                 index = Index.from_repo(self)
                 outs, deps = list(index.outs), [d for stage in index.stages for d in stage.deps]
-            _refuse_outside(self, outs, deps, root, outside=outside)
+            _refuse_outside(self, outs, deps, root, allow_outside=allow_outside)
             return index
 
     return Checked(str(root))
 
 
 def _refuse_outside(
-    repo: Repo, outs: Sequence[Output], deps: Sequence[Output], root: Path, *, outside: bool
+    repo: Repo, outs: Sequence[Output], deps: Sequence[Output], root: Path, *, allow_outside: bool
 ) -> None:
     """Refuse stages and data that lead out of the project, or out of the commit that DVC reads."""
     from dvc.fs import GitFileSystem
@@ -223,9 +223,9 @@ def _refuse_outside(
     below = Path(repo.root_dir) if committed else root
     for out in outs:
         _refuse_path(out, below, below)
-        if not outside:  # else DVC replaces a listing that was changed
+        if not allow_outside:  # else DVC replaces a listing that was changed
             _refuse_objects(repo, root, out)
-    if outside:
+    if allow_outside:
         return
     git = Git(root)
     top = Path("/") if committed else Path(git.run("rev-parse", "--show-toplevel").strip())
@@ -269,8 +269,8 @@ def _refuse_objects(repo: Repo, root: Path, out: Output) -> None:
         return
     md5 = data_hash(info.value, place)
     objects = Objects(root)
-    objects.use(Path((repo.cache.local if info.name == "md5" else repo.cache.legacy).path))
-    if md5.endswith(".dir") and objects.had(md5) is not None:
+    objects.use_cache(Path((repo.cache.local if info.name == "md5" else repo.cache.legacy).path))
+    if md5.endswith(".dir") and objects.cached_path(md5) is not None:
         objects.tree(md5, str(out))
 
 

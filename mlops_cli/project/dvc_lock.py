@@ -37,7 +37,7 @@ class Entry:
     stage: str
     path: str
     md5: str
-    made: bool
+    is_output: bool
     """Whether the stage writes it; else the stage reads it."""
     size: int | None = None
     """Bytes, if stated; of a folder, those of all its files."""
@@ -57,7 +57,7 @@ class Lock:
         Stage -> file -> dotted key -> value.
     sources
         Path -> MD5 of the data that ``*.dvc`` files track: no stage makes it.
-    in_git
+    git_paths
         Paths that Git has at the commit.
     sizes
         MD5 -> bytes, if stated; of a folder, those of all its files.
@@ -67,28 +67,28 @@ class Lock:
     entries: tuple[Entry, ...]
     params: Mapping[str, Mapping[str, Mapping[str, Any]]]
     sources: Mapping[str, str]
-    in_git: frozenset[str]
+    git_paths: frozenset[str]
     sizes: Mapping[str, int]
 
-    def made(self, path: str) -> str | None:
+    def output_md5(self, path: str) -> str | None:
         """The MD5 of an output; None if no stage makes it."""
-        return next((e.md5 for e in self.entries if e.made and e.path == path), None)
+        return next((e.md5 for e in self.entries if e.is_output and e.path == path), None)
 
     @property
-    def data(self) -> dict[str, str]:
+    def dvc_hashes(self) -> dict[str, str]:
         """Path -> MD5 of everything in DVC: outputs that aren't in Git, and sources."""
-        outs = {e.path: e.md5 for e in self.entries if e.made and not self._in_git(e.path)}
+        outs = {e.path: e.md5 for e in self.entries if e.is_output and not self._in_git(e.path)}
         return outs | dict(self.sources)
 
     @property
-    def kept(self) -> dict[str, str]:
+    def git_hashes(self) -> dict[str, str]:
         """Path -> MD5 of inputs and outputs that are in Git, such as code and reports."""
         return {e.path: e.md5 for e in self.entries if self._in_git(e.path)}
 
     @property
-    def unkept(self) -> list[str]:
+    def unsaved_inputs(self) -> list[str]:
         """Inputs that are neither in Git nor in DVC."""
-        data = self.data
+        data = self.dvc_hashes
         return sorted(
             {
                 e.path
@@ -98,7 +98,7 @@ class Lock:
         )
 
     def _in_git(self, path: str) -> bool:
-        return path in self.in_git or any(name.startswith(f"{path}/") for name in self.in_git)
+        return path in self.git_paths or any(name.startswith(f"{path}/") for name in self.git_paths)
 
 
 def lock_at(root: Path, commit: str) -> Lock | None:
@@ -138,12 +138,12 @@ def _read_lock(root: Path, commit: str) -> Lock | None:
     if text is None:
         return None
     names = git.run("ls-tree", "-r", "-z", "--name-only", commit).split("\0")
-    in_git = frozenset(name for name in names if name)
+    git_paths = frozenset(name for name in names if name)
     with refuse_malformed(f"dvc.lock of commit {commit[:9]}", _HINT):
         stages = _load_mapping(text, "dvc.lock", commit).get("stages") or {}
         entries = tuple(_iterate_entries(stages, _read_wdirs(git, commit)))
         sources = tuple(
-            _iterate_sources(git, commit, sorted(n for n in in_git if n.endswith(".dvc")))
+            _iterate_sources(git, commit, sorted(n for n in git_paths if n.endswith(".dvc")))
         )
         return Lock(
             tuple(str(name) for name in stages),
@@ -156,7 +156,7 @@ def _read_lock(root: Path, commit: str) -> Lock | None:
                 for name, stage in stages.items()
             },
             {e.path: e.md5 for e in sources},
-            in_git,
+            git_paths,
             {e.md5: e.size for e in (*entries, *sources) if e.size is not None},
         )
 
@@ -250,7 +250,7 @@ def _iterate_sources(git: Git, commit: str, files: list[str]) -> Iterator[Entry]
                 if "md5" in out:
                     md5 = data_hash(out["md5"], place)
                     path = data_path(out["path"], place, folder)
-                    yield Entry(file, path, md5, made=False, size=_size(out))
+                    yield Entry(file, path, md5, is_output=False, size=_size(out))
 
 
 def _size(entry: Mapping[str, Any]) -> int | None:

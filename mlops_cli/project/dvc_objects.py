@@ -32,14 +32,14 @@ class Objects:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        # A guess without DVC. If something is missing, `use` sets the folder that DVC names.
+        # A guess without DVC. If something is missing, `use_cache` sets the folder that DVC names.
         self._cache = _guess_cache(root)
 
-    def use(self, cache: Path) -> None:
+    def use_cache(self, cache: Path) -> None:
         """Use this folder as the cache: the one that DVC names."""
         self._cache = cache
 
-    def had(self, md5: str) -> Path | None:
+    def cached_path(self, md5: str) -> Path | None:
         """The object's path in the cache; None if it isn't there."""
         path = self._cache / data_hash(md5, "an object of DVC's")[:2] / md5[2:]
         return path if path.is_file() else None
@@ -97,13 +97,13 @@ class Objects:
             raise _changed_error(name, source)
 
     def _existing_path(self, md5: str, name: str) -> Path:
-        path = self.had(md5)
+        path = self.cached_path(md5)
         if path is None:
             raise NotFound(f"{name} is not in DVC's cache", "Bring it with `mlops pull`.")
         return path
 
     @contextlib.contextmanager
-    def placed(self, md5: str, target: Path, name: str) -> Iterator[Path]:
+    def copy_atomically(self, md5: str, target: Path, name: str) -> Iterator[Path]:
         """A copy at a temporary path, which replaces the target when the block succeeds."""
         with atomic_write(target) as temporary:
             self.copy(md5, temporary, name)

@@ -49,7 +49,7 @@ def publish(root: Path, progress: Progress | None = None) -> SentObjects | None:
             return None
         keep_outputs(repo, root)
         objects = Objects(root)
-        objects.use(Path(repo.cache.local.path))
+        objects.use_cache(Path(repo.cache.local.path))
         outs = [out for out in repo.index.outs if out.use_cache and out.can_push and out.hash_info]
         current = {data_hash(out.hash_info.value, str(out)): str(out) for out in outs}
         _add_files(objects, current)
@@ -93,7 +93,7 @@ def upload(
     objects = Objects(root)
     with open_repo(root) as repo:
         sent = SentObjects(_choose_remote(repo, remote))
-        objects.use(Path(repo.cache.local.path))
+        objects.use_cache(Path(repo.cache.local.path))
         progress.update("looking what the remote lacks")
         try:
             for own_remote, names in _select_objects(repo, objects, bundles, data or {}).items():
@@ -140,7 +140,7 @@ def _select_objects(
     """Remote (None: the chosen one) -> MD5 -> name, of the objects to upload."""
     selections: dict[str | None, dict[str, str]] = {None: dict(bundles)}
     head = lock_at(objects.root, "HEAD")
-    committed = {} if head is None else head.data
+    committed = {} if head is None else head.dvc_hashes
     others: dict[str, set[str]] = {}
     for md5, path in data.items():
         others.setdefault(path, set()).add(md5)
@@ -165,7 +165,7 @@ def _select_objects(
 def _add_files(objects: Objects, names: dict[str, str]) -> None:
     """Add the files of folders to MD5 -> name."""
     for md5, name in list(names.items()):
-        if md5.endswith(".dir") and objects.had(md5) is not None:
+        if md5.endswith(".dir") and objects.cached_path(md5) is not None:
             names |= {
                 child_md5: f"{name}/{path}" for path, child_md5 in objects.tree(md5, name).items()
             }

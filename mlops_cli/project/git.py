@@ -28,13 +28,13 @@ _MAX_SHOWN = 40
 
 
 class GitFailed(MlopsError):
-    """A Git command failed; ``said`` is what it wrote to stderr."""
+    """A Git command failed; ``stderr`` is what it wrote there."""
 
-    def __init__(self, command: str, said: str, code: int) -> None:
-        said = scrub(said)  # a remote's address may hold a password
-        line = " ".join(said.split()) or f"exit code {code}"
+    def __init__(self, command: str, stderr: str, exit_code: int) -> None:
+        stderr = scrub(stderr)  # a remote's address may hold a password
+        line = " ".join(stderr.split()) or f"exit code {exit_code}"
         super().__init__(f"`git {command}` failed: {line}", "Correct it, then run again.")
-        self.said = said
+        self.stderr = stderr
 
 
 class GitMissing(MlopsError):
@@ -53,7 +53,7 @@ class Git:
     def run(
         self,
         *arguments: str,
-        given: str | None = None,
+        stdin: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> str:
         """Run a Git command; return its stdout unchanged.
@@ -63,12 +63,12 @@ class Git:
         GitFailed
             If its exit code isn't 0.
         """
-        result = self._run(arguments, given, environment)
+        result = self._run(arguments, stdin, environment)
         if result.returncode:
             raise GitFailed(_subcommand(arguments), _decode(result.stderr), result.returncode)
         return _decode(result.stdout)
 
-    def run_bytes(self, *arguments: str, given: bytes) -> bytes:
+    def run_bytes(self, *arguments: str, stdin: bytes) -> bytes:
         """Run a Git command with binary output; return its stdout unchanged.
 
         Raises
@@ -76,13 +76,13 @@ class Git:
         GitFailed
             If its exit code isn't 0.
         """
-        result = self._run_bytes(arguments, given, None)
+        result = self._run_bytes(arguments, stdin, None)
         if result.returncode:
             raise GitFailed(_subcommand(arguments), _decode(result.stderr), result.returncode)
         return result.stdout
 
-    def ask(self, *arguments: str) -> str | None:
-        """Run a query; return its stripped stdout, or None if the command fails."""
+    def try_run(self, *arguments: str) -> str | None:
+        """Run a command; return its stripped stdout, or None if it fails."""
         result = self._run(arguments, None, None)
         return None if result.returncode else _decode(result.stdout).strip()
 
@@ -101,19 +101,19 @@ class Git:
             finally:
                 process.kill()
 
-    def attempt(
+    def run_unchecked(
         self, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> tuple[int, str, str]:
         """Run a command that may fail; return its exit code, stdout and stderr."""
         result = self._run(arguments, None, environment)
         return result.returncode, _decode(result.stdout), _decode(result.stderr)
 
-    def bounded(
-        self, *arguments: str, seconds: float, ended: threading.Event
+    def run_with_timeout(
+        self, *arguments: str, timeout: float, stop_event: threading.Event
     ) -> tuple[int | None, str]:
         """Run a command and its children for a limited time; return its exit code and stderr.
 
-        The exit code is None if the time was over, or ``ended`` was set.
+        The exit code is None if ``timeout`` seconds were over, or ``stop_event`` was set.
         """
         # A file, because children of a killed Git would keep a pipe open.
         with tempfile.TemporaryFile() as errors:
@@ -121,8 +121,8 @@ class Git:
                 arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
                 start_new_session=True,
             )  # fmt: skip
-            deadline, code = time.monotonic() + seconds, None
-            while code is None and time.monotonic() < deadline and not ended.is_set():
+            deadline, code = time.monotonic() + timeout, None
+            while code is None and time.monotonic() < deadline and not stop_event.is_set():
                 with suppress(subprocess.TimeoutExpired):
                     code = process.wait(_POLL_SECONDS)
             if code is None:
@@ -209,14 +209,14 @@ class Git:
 
     def resolve(self, revision: str) -> str | None:
         """The commit hash of a revision, 40 hexadecimal digits; None if there is none."""
-        return self.ask(
+        return self.try_run(
             "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}"
         )
 
     def read(self, revision: str, path: str) -> str | None:
         """The stripped text of a file below this folder at a revision; None if it isn't there."""
         # With ./ a path is relative to this folder, not to the repository's top.
-        return self.ask("show", f"{revision}:./{path}")
+        return self.try_run("show", f"{revision}:./{path}")
 
     def identity(self) -> str:
         """The committer, as ``Name <address>``.
@@ -226,9 +226,9 @@ class Git:
         NotProject
             If no name or address is configured.
         """
-        identity = self.ask("var", "GIT_COMMITTER_IDENT")
+        identity = self.try_run("var", "GIT_COMMITTER_IDENT")
         email = os.environ.get("GIT_COMMITTER_EMAIL") or os.environ.get("EMAIL")
-        if not identity or not (email or self.ask("config", "user.email")):
+        if not identity or not (email or self.try_run("config", "user.email")):
             raise NotProject(
                 "Git doesn't know who you are, and a registry says who did what",
                 "Tell it: git config user.name NAME; git config user.email ADDRESS",
@@ -237,17 +237,17 @@ class Git:
 
     def branch(self) -> str | None:
         """The checked-out branch; None on a detached HEAD."""
-        return self.ask("symbolic-ref", "--quiet", "--short", "HEAD")
+        return self.try_run("symbolic-ref", "--quiet", "--short", "HEAD")
 
-    def shallow(self) -> bool:
+    def is_shallow(self) -> bool:
         """Whether the clone lacks part of its history."""
-        return self.ask("rev-parse", "--is-shallow-repository") == "true"
+        return self.try_run("rev-parse", "--is-shallow-repository") == "true"
 
     def remote(self) -> str | None:
         """The branch's remote, else ``origin``, else the only one; None if none of these exists."""
-        remotes = (self.ask("remote") or "").split()
+        remotes = (self.try_run("remote") or "").split()
         branch = self.branch()
-        configured = self.ask("config", f"branch.{branch}.remote") if branch else None
+        configured = self.try_run("config", f"branch.{branch}.remote") if branch else None
         for name in (configured, "origin"):
             if name in remotes:
                 return name

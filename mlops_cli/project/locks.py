@@ -15,7 +15,7 @@ __all__ = ["lock", "wait_for_lock"]
 
 
 @contextmanager
-def lock(path: Path, what: str) -> Iterator[None]:
+def lock(path: Path, resource: str) -> Iterator[None]:
     """Hold a lock while the block runs; if another process holds it, raise at once.
 
     Raises
@@ -31,7 +31,7 @@ def lock(path: Path, what: str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise Busy(
-            f"{what} is held by another run (process {_read_holder(path)})",
+            f"{resource} is held by another run (process {_read_holder(path)})",
             "Wait until it has ended, then run again.",
         ) from None
     try:
@@ -42,8 +42,8 @@ def lock(path: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def wait_for_lock(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock while the block runs; ``waiting`` is called once if it has to wait for it."""
+def wait_for_lock(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Hold a lock while the block runs; ``on_wait`` is called once if it has to wait for it."""
     from filelock import FileLock, Timeout
 
     private_parent(path)
@@ -51,7 +51,7 @@ def wait_for_lock(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        waiting(f"waiting for process {_read_holder(path)}, which is still at work on this project")
+        on_wait(f"waiting for process {_read_holder(path)}, which is still at work on this project")
         lock.acquire()
     try:
         _write_holder(path)

@@ -44,22 +44,22 @@ class Merger:
     ----------
     git
         Git at the top of the repository: paths are relative to it.
-    generated
+    is_generated
         Whether the pipeline generates a path: its changes are never applied.
-    lists
+    is_line_list
         Whether a file is a list of lines in any order, such as ``.gitignore``: the lines of both
         sides are kept.
-    overlaps
+    resolved_paths
         Paths for which ``prefer`` decided.
     """
 
     git: Git
-    generated: Callable[[str], bool]
-    lists: Callable[[str], bool]
+    is_generated: Callable[[str], bool]
+    is_line_list: Callable[[str], bool]
     prefer: Prefer | None = None
-    overlaps: set[str] = field(default_factory=set)
+    resolved_paths: set[str] = field(default_factory=set)
 
-    def merged(self, base: str, mine: str, theirs: str) -> str:
+    def merge(self, base: str, mine: str, theirs: str) -> str:
         """The tree ``theirs`` with the changes from ``base`` to ``mine``.
 
         Raises
@@ -71,7 +71,7 @@ class Merger:
         their_changes = changed_paths(self.git, base, theirs)
         entries: dict[str, tuple[str, str]] = {}
         for path, change in my_changes.items():
-            if self.generated(path):
+            if self.is_generated(path):
                 continue
             if path not in their_changes:
                 entries[path] = change.after
@@ -83,7 +83,7 @@ class Merger:
             for path, (mode, oid) in sorted(entries.items(), key=lambda e: e[1][0] != _ABSENT):
                 line = f"{'0' if mode == _ABSENT else mode} {oid}\t{path}\0"
                 command = ("update-index", "-z", "--index-info")
-                self.git.run(*command, given=line, environment=index)
+                self.git.run(*command, stdin=line, environment=index)
                 paths = paths - {path} if mode == _ABSENT else paths | {path}
             # Git drops a folder if a file is added in its place, and the other way round.
             if dropped := paths ^ set(self._list_paths(index)):
@@ -108,8 +108,8 @@ class Merger:
             for file, content in zip(files, contents, strict=True):
                 file.write_bytes(content)
             names = [str(file) for file in files]
-            option = ["--union"] if self.lists(path) else []
-            code, _, _ = self.git.attempt("merge-file", "--quiet", *option, *names)
+            option = ["--union"] if self.is_line_list(path) else []
+            code, _, _ = self.git.run_unchecked("merge-file", "--quiet", *option, *names)
             if code:
                 return self._merge_preferred(path, mode, contents, files, mine, theirs)
             return mode, self._store_blob(files[0])
@@ -127,7 +127,7 @@ class Merger:
         self._choose_side(path, mine, theirs)
         files[0].write_bytes(contents[0])
         side = "--ours" if self.prefer == "mine" else "--theirs"
-        code, _, _ = self.git.attempt("merge-file", "--quiet", side, *map(str, files))
+        code, _, _ = self.git.run_unchecked("merge-file", "--quiet", side, *map(str, files))
         if code:  # it is binary
             return self._choose_side(path, mine, theirs)
         return mode, self._store_blob(files[0])
@@ -137,11 +137,11 @@ class Merger:
     ) -> tuple[str, str]:
         if self.prefer is None:
             raise Overlap(path)
-        self.overlaps.add(path)
+        self.resolved_paths.add(path)
         return mine if self.prefer == "mine" else theirs
 
     def _read_blob(self, oid: str) -> bytes:
-        return self.git.run_bytes("cat-file", "blob", oid, given=b"")
+        return self.git.run_bytes("cat-file", "blob", oid, stdin=b"")
 
     def _store_blob(self, file: Path) -> str:
         return self.git.run("hash-object", "-w", "--no-filters", str(file)).strip()

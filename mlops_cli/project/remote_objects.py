@@ -41,27 +41,28 @@ class FetchedObjects:
         How much was fetched; 0 if everything was in the cache.
     missing
         MD5 -> name of what is neither in the cache nor in a remote.
-    tried
+    tried_remotes
         Remote -> its address.
     """
 
     files: int = 0
     bytes: int = 0
     missing: dict[str, str] = field(default_factory=dict)
-    tried: dict[str, str] = field(default_factory=dict)
+    tried_remotes: dict[str, str] = field(default_factory=dict)
 
-    def refusal(self, what: str) -> NotFound:
+    def missing_error(self, description: str) -> NotFound:
         """The error that names what is missing, the remotes that were tried, and a remedy."""
         names = sorted(self.missing.values())
         listed = ", ".join(names[:_MAX_SHOWN]) + (", ..." if len(names) > _MAX_SHOWN else "")
-        if not self.tried:
+        if not self.tried_remotes:
             return NotFound(
-                f"{what} is not all in DVC's cache ({listed}), and the project has no DVC remote",
+                f"{description} is not all in DVC's cache ({listed}), and the project has no DVC "
+                "remote",
                 "Name where the data is kept: dvc remote add --default NAME URL",
             )
-        remotes = ", ".join(f"{name} ({url})" for name, url in self.tried.items())
+        remotes = ", ".join(f"{name} ({url})" for name, url in self.tried_remotes.items())
         return NotFound(
-            f"{what} is neither in DVC's cache nor in {remotes}: {listed}",
+            f"{description} is neither in DVC's cache nor in {remotes}: {listed}",
             "Run `mlops push` in the clone that has it, or name another remote with --remote.",
         )
 
@@ -84,8 +85,8 @@ class RemoteObjects(Objects):
         self.remote = remote
         self.progress: Progress = progress or Silent()
 
-    def bring(
-        self, wanted: Mapping[str, str], sizes: Mapping[str, int] = MappingProxyType({})
+    def fetch(
+        self, objects: Mapping[str, str], sizes: Mapping[str, int] = MappingProxyType({})
     ) -> FetchedObjects:
         """Fetch the objects (MD5 -> name), and the files of folders, that the cache lacks.
 
@@ -104,26 +105,26 @@ class RemoteObjects(Objects):
             If there is no remote of that name.
         """
         fetched = FetchedObjects()
-        if not self._find_missing(wanted):
+        if not self._find_missing(objects):
             return fetched
         with open_repo(self.root, index=False) as repo:
-            self.use(Path(repo.cache.local.path))
+            self.use_cache(Path(repo.cache.local.path))
             unreachable = []
             for name in self._choose_remotes(repo):
-                if not (missing := self._find_missing(wanted)):
+                if not (missing := self._find_missing(objects)):
                     break
                 try:
-                    self._fetch_from(repo, name, missing, wanted, sizes, fetched)
+                    self._fetch_from(repo, name, missing, objects, sizes, fetched)
                 except MlopsError:
                     raise
                 except Exception as error:
                     if is_full(error):
                         raise
                     # Each kind of remote raises its own errors.
-                    url = fetched.tried.setdefault(name, mask_url(_address(repo, name)))
+                    url = fetched.tried_remotes.setdefault(name, mask_url(_address(repo, name)))
                     message = scrub(" ".join(str(error).split()), _address(repo, name))[:300]
                     unreachable.append(f"{name} ({url}): {message or type(error).__name__}")
-        fetched.missing = self._find_missing(wanted)
+        fetched.missing = self._find_missing(objects)
         if fetched.missing and unreachable:
             raise SourceUnreadable(
                 f"the DVC remote cannot be read: {'; '.join(unreachable)}",
@@ -148,11 +149,11 @@ class RemoteObjects(Objects):
         """The objects that the cache lacks; for a folder that it has, the folder's files."""
         missing: dict[str, str] = {}
         for md5, name in objects.items():
-            if self.had(md5) is None:
+            if self.cached_path(md5) is None:
                 missing[md5] = name
             elif md5.endswith(".dir"):
                 files = self.tree(md5, name).items()
-                missing |= {m: f"{name}/{path}" for path, m in files if self.had(m) is None}
+                missing |= {m: f"{name}/{path}" for path, m in files if self.cached_path(m) is None}
         return missing
 
     def _fetch_from(
@@ -166,7 +167,7 @@ class RemoteObjects(Objects):
     ) -> None:
         """Fetch from one remote: what is missing, then the files of the folders that arrived."""
         source = repo.cloud.get_remote_odb(remote, "pull")
-        fetched.tried[remote] = mask_url(_address(repo, remote))
+        fetched.tried_remotes[remote] = mask_url(_address(repo, remote))
         _refuse_missing_folder(source)
         self._download(repo, source, missing, self._size_limits(objects, sizes), fetched)
         remaining = {m: n for m, n in self._find_missing(objects).items() if m not in missing}
@@ -177,7 +178,7 @@ class RemoteObjects(Objects):
         """MD5 -> the most bytes; a file may not be larger than its whole folder's stated size."""
         limits = {md5: size for md5, size in sizes.items() if not md5.endswith(".dir")}
         for md5, name in objects.items():
-            if md5.endswith(".dir") and md5 in sizes and self.had(md5) is not None:
+            if md5.endswith(".dir") and md5 in sizes and self.cached_path(md5) is not None:
                 for child_md5 in self.tree(md5, name).values():
                     limits.setdefault(child_md5, sizes[md5])
         return limits

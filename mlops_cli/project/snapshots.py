@@ -49,23 +49,23 @@ class Plan:
 
     Attributes
     ----------
-    replace
+    to_replace
         Paths that get their old content.
-    aside
+    to_back_up
         Those of them that may contain somebody's work: a stage was writing them when it was killed.
-    keep
+    to_keep
         Paths that stay, because their present content is committed.
-    newer
+    uncommitted
         Paths with uncommitted work, which restoring would lose.
     """
 
     def __init__(self) -> None:
-        self.replace: list[str] = []
-        self.aside: list[str] = []
-        self.keep: list[str] = []
-        self.newer: list[str] = []
+        self.to_replace: list[str] = []
+        self.to_back_up: list[str] = []
+        self.to_keep: list[str] = []
+        self.uncommitted: list[str] = []
 
-    def refuse_newer(self, what: str, remedy: str) -> None:
+    def refuse_uncommitted(self, reason: str, hint: str) -> None:
         """Refuse if work would be lost.
 
         Raises
@@ -73,11 +73,12 @@ class Plan:
         NotProject
             With the paths.
         """
-        if self.newer:
-            more = len(self.newer) - _MAX_SHOWN
-            names = ", ".join(self.newer[:_MAX_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        if self.uncommitted:
+            more = len(self.uncommitted) - _MAX_SHOWN
+            names = ", ".join(self.uncommitted[:_MAX_SHOWN])
+            names += f" and {more} more" if more > 0 else ""
             raise NotProject(
-                f"{what}, and putting back would lose what changed in: {names}", remedy
+                f"{reason}, and putting back would lose what changed in: {names}", hint
             )
 
 
@@ -114,18 +115,18 @@ class Snapshot:
         shutil.rmtree(self._copies, ignore_errors=True)
         self._writes.unlink(missing_ok=True)
 
-    def expect(self, path: Path, text: str) -> None:
+    def record_expected_text(self, path: Path, text: str) -> None:
         """Record beforehand which text will be written to a file."""
         self._add_to_record(
             {self._key(path.resolve()): text_fingerprint(text)}, self._paths_at_work()
         )
 
-    def working(self, names: Iterable[str]) -> None:
+    def record_write_start(self, names: Iterable[str]) -> None:
         """Record beforehand which paths will change."""
         self._add_to_record({}, self._paths_at_work() | self._keys(names))
 
-    def worked(self, names: Iterable[str] | None = None) -> None:
-        """Record that these paths (None: all that ``working`` recorded) have been written."""
+    def record_write_end(self, names: Iterable[str] | None = None) -> None:
+        """Record that these paths have been written (None: all from ``record_write_start``)."""
         at_work = self._paths_at_work()
         keys = at_work if names is None else self._keys(names)
         marks = {key: fingerprint(self._root / key) for key in keys}
@@ -133,8 +134,8 @@ class Snapshot:
             {key: mark for key, mark in marks.items() if mark is not None}, at_work - keys
         )
 
-    def plan(self, since: str) -> Plan:
-        """What restoring would do; the snapshot was taken at the commit ``since``."""
+    def plan(self, commit: str) -> Plan:
+        """What restoring would do; the snapshot was taken at this commit."""
         git, plan = Git(self._root), Plan()
         record = self._read_record()
         for key, entry in self._read_entries().items():
@@ -143,26 +144,26 @@ class Snapshot:
                 continue
             ours = current is None or current in record["writes"].get(key, ())
             committed = self._is_committed(git, key)
-            if committed and (not ours or self._changed_since(git, key, since)):
-                plan.keep.append(key)
+            if committed and (not ours or self._changed_since(git, key, commit)):
+                plan.to_keep.append(key)
             elif ours or key in record["at_work"]:
-                plan.replace.append(key)
-                plan.aside += [] if ours else [key]
+                plan.to_replace.append(key)
+                plan.to_back_up += [] if ours else [key]
             else:
-                plan.newer.append(key)
+                plan.uncommitted.append(key)
         return plan
 
-    def put_back(self, plan: Plan) -> None:
+    def restore(self, plan: Plan) -> None:
         """Carry out a plan; after a kill, the same plan can be made and carried out again."""
-        for key in plan.aside:
+        for key in plan.to_back_up:
             _copy(self._root / key, self._aside / key)
         git, index = Git(self._root), self._read_index()
         entries = index["entries"]
         # Somebody may have staged a path that is replaced now.
-        newly_staged = set(_list_staged(git, plan.replace)) - set(index["staged"])
+        newly_staged = set(_list_staged(git, plan.to_replace)) - set(index["staged"])
         if newly_staged:
             git.run("reset", "--quiet", "HEAD", "--", *sorted(newly_staged))
-        for key in plan.replace:
+        for key in plan.to_replace:
             target, entry = self._root / key, entries[key]
             if entry["was"] is None:
                 _remove(target)
@@ -226,15 +227,15 @@ class Snapshot:
         """Whether the present content of a path is HEAD's."""
         if Path(key).is_absolute():
             return False
-        entry = git.ask("ls-tree", "HEAD", "--", f"./{key}")
+        entry = git.try_run("ls-tree", "HEAD", "--", f"./{key}")
         if fingerprint(self._root / key) is None:
             return not entry
-        same = git.ask("diff", "--quiet", "HEAD", "--", key) is not None
-        untracked = git.ask("ls-files", "--others", "--", key)
+        same = git.try_run("diff", "--quiet", "HEAD", "--", key) is not None
+        untracked = git.try_run("ls-files", "--others", "--", key)
         return bool(entry) and same and not untracked
 
     def _changed_since(self, git: Git, key: str, since: str) -> bool:
-        return git.ask("diff", "--quiet", since, "HEAD", "--", key) is None
+        return git.try_run("diff", "--quiet", since, "HEAD", "--", key) is None
 
 
 def _list_staged(git: Git, keys: Iterable[str]) -> list[str]:

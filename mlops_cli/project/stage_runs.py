@@ -13,7 +13,7 @@ from mlops_cli.reporting import Summary, Table
 
 __all__ = ["load_failure", "load_summary", "save_failure", "save_summary"]
 
-KEPT = 20
+MAX_SUMMARIES = 20
 """Summaries kept for each stage."""
 
 
@@ -25,7 +25,7 @@ def save_summary(layout: Layout, stage: str, summary: Summary, seconds: float) -
     content = {"seconds": round(seconds, 3), "summary": asdict(summary)}
     write_json(_path(layout, stage), content)
     summaries = sorted(_folder(layout).glob(f"{stage}-*.json"), key=lambda p: p.stat().st_mtime)
-    for old in summaries[:-KEPT]:
+    for old in summaries[:-MAX_SUMMARIES]:
         old.unlink(missing_ok=True)
 
 

@@ -18,9 +18,9 @@ from mlops_cli.project.git import Git
 from mlops_cli.project.merge import changed_paths, index_of
 from mlops_cli.project.worktree import changed_files, find_obstacle, remove, worktree_top
 
-__all__ = ["BEFORE", "Switch", "refuse_half_pulled", "unfinished_switch"]
+__all__ = ["BEFORE_PULL_REF", "Switch", "refuse_half_pulled", "unfinished_switch"]
 
-BEFORE = "refs/mlops/before-pull"
+BEFORE_PULL_REF = "refs/mlops/before-pull"
 """The ref of the state before the last pull that rebased local work."""
 
 _MAX_SHOWN = 10
@@ -86,7 +86,7 @@ class Switch:
         self._refuse_lost_work(git)
         self._write_files(git, _journal(root).parent)
         git.run("read-tree", "--reset", self.index)
-        git.attempt("update-index", "-q", "--refresh")
+        git.run_unchecked("update-index", "-q", "--refresh")
         if git.resolve(f"refs/heads/{self.branch}") != self.tip:
             reason = "mlops pull --rebase"
             git.run("update-ref", "-m", reason, f"refs/heads/{self.branch}", self.tip, self.head)
@@ -107,7 +107,7 @@ class Switch:
         ):
             names = "\0".join(new) + "\0" if new else ""
             prefix = f"--prefix={folder}/"
-            git.run("checkout-index", "-z", "--stdin", prefix, given=names, environment=index)
+            git.run("checkout-index", "-z", "--stdin", prefix, stdin=names, environment=index)
             for path in new:
                 source, target = Path(folder) / path, git.root / path
                 if os.path.lexists(source):  # a submodule has no file

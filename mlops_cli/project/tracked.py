@@ -141,12 +141,12 @@ def _list_folders(root: Path, *folders: str) -> Iterator[Path]:
 
 def _list_entries(git: Git, commit: str | None) -> str | None:
     if commit is not None:
-        return git.ask("ls-tree", "-r", "-z", "--full-tree", commit)
+        return git.try_run("ls-tree", "-r", "-z", "--full-tree", commit)
     # A command lists the files several times. Only Git's listing is cached, and only as long as its
     # index is the same file; the listed files themselves are examined each time.
     state = _index_state(git.root)
     if state is None or _LISTINGS.get(git.root, (None, ""))[0] != state:
-        listing = git.ask("ls-files", "--stage", "--full-name", "-z", ":/")
+        listing = git.try_run("ls-files", "--stage", "--full-name", "-z", ":/")
         if state is None or listing is None:
             return listing
         _LISTINGS.clear()
@@ -172,7 +172,7 @@ def _index_state(root: Path) -> tuple[int, ...] | None:
 
 
 def _prefix(git: Git) -> str:
-    return "" if (git.root / ".git").exists() else git.ask("rev-parse", "--show-prefix") or ""
+    return "" if (git.root / ".git").exists() else git.try_run("rev-parse", "--show-prefix") or ""
 
 
 def _top(git: Git) -> Path:
@@ -191,7 +191,7 @@ def _refuse_local_path(name: str) -> None:
 
 def _read_target(git: Git, path: Path, blob: str, commit: str | None) -> str | None:
     if commit is not None:
-        return git.ask("cat-file", "blob", blob)
+        return git.try_run("cat-file", "blob", blob)
     try:
         return os.fspath(path.readlink())
     except OSError:  # gone, or no link any more

@@ -11,31 +11,31 @@ from mlops_cli.errors import DataRefused
 __all__ = ["receive"]
 
 
-def receive(files: Any, place: str, target: Path, name: str, most: int) -> None:
+def receive(filesystem: Any, remote_path: str, target: Path, name: str, max_bytes: int) -> None:
     """Download a file; what has arrived of one that is too large is removed.
 
     Parameters
     ----------
-    files
+    filesystem
         The remote's file system.
-    most
-        The most bytes.
+    max_bytes
+        The size limit.
 
     Raises
     ------
     DataRefused
-        If it has more than ``most`` bytes.
+        If it has more than ``max_bytes`` bytes.
     """
     from fsspec.callbacks import Callback
 
     refusals: list[DataRefused] = []
 
     def check(size: int | None, value: int, **_: Any) -> None:
-        if max(size or 0, value) > most:
+        if max(size or 0, value) > max_bytes:
             refusals.append(
                 DataRefused(
-                    f"{name} is larger in the remote than the {most:,} bytes that it may have: "
-                    f"{mask_url(place)}",
+                    f"{name} is larger in the remote than the {max_bytes:,} bytes that it may "
+                    f"have: {mask_url(remote_path)}",
                     "Restore it there: remove it, and run `mlops push` in a clone that has it.",
                 )
             )
@@ -43,7 +43,7 @@ def receive(files: Any, place: str, target: Path, name: str, most: int) -> None:
 
     try:
         # The hook runs as bytes arrive, and if the remote states the size.
-        files.get_file(place, str(target), callback=Callback(hooks={"check": check}))
+        filesystem.get_file(remote_path, str(target), callback=Callback(hooks={"check": check}))
         # Not every file system calls the hook.
         check(None, target.stat().st_size)
     except Exception:

@@ -19,7 +19,7 @@ def worktree_top(root: Path) -> Git:
 def changed_files(git: Git, tree: str, paths: set[str]) -> set[str]:
     """The paths whose files differ from a tree."""
     with index_of(git, tree) as index:
-        git.attempt("update-index", "-q", "--refresh", environment=index)
+        git.run_unchecked("update-index", "-q", "--refresh", environment=index)
         modified = git.run("diff-files", "-z", "--name-only", environment=index)
         tracked = set(git.run("ls-files", "-z", environment=index).split("\0"))
     dirty = set(modified.split("\0"))

@@ -12,7 +12,7 @@ from mlops_cli.errors import Usage
 __all__ = ["write_files"]
 
 
-def write_files(folder: Path, wanted: Mapping[str, str], *, force: bool = False) -> list[str]:
+def write_files(folder: Path, texts: Mapping[str, str], *, force: bool = False) -> list[str]:
     """Write texts by their path below a folder; return these paths.
 
     Raises
@@ -21,13 +21,13 @@ def write_files(folder: Path, wanted: Mapping[str, str], *, force: bool = False)
         If a file exists with other content, unless ``force``; or if the folder can't be written to.
     """
     try:
-        conflicts = [path for path, text in wanted.items() if _differs(folder / path, text)]
+        conflicts = [path for path, text in texts.items() if _differs(folder / path, text)]
         if conflicts and not force:
             raise Usage(
                 f"{', '.join(conflicts)} would be overwritten in {folder}",
                 "Keep it, or add --force to replace it.",
             )
-        for path, text in wanted.items():
+        for path, text in texts.items():
             with atomic_write(folder / path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -35,7 +35,7 @@ def write_files(folder: Path, wanted: Mapping[str, str], *, force: bool = False)
             f"{error.filename or folder} can't be written: {error.strerror or error}",
             "Name another folder, or make room for it there.",
         ) from error
-    return list(wanted)
+    return list(texts)
 
 
 def _differs(path: Path, text: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mlops_cli.errors import Busy, ModelRefused, NotFound, NotProject, nearest
 from mlops_cli.promotion.stale_stage import refuse_unseen
-from mlops_cli.registry.approvals.stage_rules import RULES, StageRules
+from mlops_cli.registry.approvals.stage_rules import RULES_TRAILER, StageRules
 from mlops_cli.registry.git_tags import OutdatedTags, apply, fetch, new_tag, read, trailers
 from mlops_cli.registry.tags import Tag, address_of, approval_tag, assignment_tag, is_approval_of
 from mlops_cli.registry.versions import Assignment, Registry, Version
@@ -26,13 +26,17 @@ _MAX_TRIES = 8
 
 
 def promote(
-    session: Session, wanted: str, stage: str, why: str = "", since: str | None = None
+    session: Session,
+    version_or_stage: str,
+    stage: str,
+    why: str = "",
+    expected_version: str | None = None,
 ) -> tuple[Assignment, bool]:
     """Put a version into a stage; the second value is False if it was there already.
 
     Parameters
     ----------
-    since
+    expected_version
         The version that the stage has to hold now; None: what it held when this clone last looked,
         unless a newer version follows an older one.
 
@@ -47,14 +51,14 @@ def promote(
     """
     rule = _read_rule(session, stage)
     _note_difference(session, stage, rule)
-    _refuse_unpublished(session, session.registry().find(wanted))
+    _refuse_unpublished(session, session.registry().find(version_or_stage))
     replayed: set[str] = set()
 
     def choose(registry: Registry) -> Version:
-        version = registry.find(wanted)
+        version = registry.find(version_or_stage)
         current = registry.in_stage(stage)
         if current != version:
-            refuse_unseen(registry, stage, session.seen, since, version)
+            refuse_unseen(registry, stage, session.known_tags, expected_version, version)
             _check_rule(session, rule, version, stage)
             # For the first version of a stage there are no responses to compare with.
             if current is not None and version.number not in replayed:
@@ -66,13 +70,17 @@ def promote(
 
 
 def rollback(
-    session: Session, stage: str, to: str | None = None, why: str = "", since: str | None = None
+    session: Session,
+    stage: str,
+    to: str | None = None,
+    why: str = "",
+    expected_version: str | None = None,
 ) -> tuple[Assignment, bool]:
     """Put the previous version of a stage, or an earlier one, into the stage again.
 
     Parameters
     ----------
-    since
+    expected_version
         The version to be replaced; None: the one that was in the stage when this clone last looked.
 
     Raises
@@ -86,10 +94,10 @@ def rollback(
 
     def choose(registry: Registry) -> Version:
         if to is None or registry.find(to) != registry.in_stage(stage):
-            refuse_unseen(registry, stage, session.seen, since)
+            refuse_unseen(registry, stage, session.known_tags, expected_version)
         registry = _read_rules(session).history(stage)
         if to is None:
-            previous = registry.before(stage)
+            previous = registry.previous_version(stage)
             if previous is None:
                 raise NotFound(
                     f"{session.name} has no earlier version in {stage} to go back to",
@@ -107,7 +115,9 @@ def rollback(
     return _assign(session, _Change("rollback", stage, choose, why))
 
 
-def approve(session: Session, wanted: str, stage: str, why: str = "", *, sign: bool = False) -> str:
+def approve(
+    session: Session, version_or_stage: str, stage: str, why: str = "", *, sign: bool = False
+) -> str:
     """Approve a version for a stage, in the user's own name; return the tag's name.
 
     Raises
@@ -120,7 +130,7 @@ def approve(session: Session, wanted: str, stage: str, why: str = "", *, sign: b
         If the approval can't be signed.
     """
     rule, registry = _read_rule(session, stage), session.registry()
-    version = registry.find(wanted)
+    version = registry.find(version_or_stage)
     _note_difference(session, stage, rule)
     identity = session.git.identity()
     address = address_of(identity)
@@ -134,7 +144,7 @@ def approve(session: Session, wanted: str, stage: str, why: str = "", *, sign: b
     base = approval_tag(session.name, version.number, stage, address)
     approvals = {a.tag.name: a.tag for a in registry.approvals if is_approval_of(a.tag)}
     tag, count = base, 1
-    while tag in registry.names:
+    while tag in registry.tag_names:
         if tag in approvals and _is_counted(
             session, rule, approvals[tag], version, stage, signed=sign
         ):
@@ -155,7 +165,7 @@ def _is_counted(
 ) -> bool:
     """Whether an approval counts already; with ``signed``, only if its signature counts too."""
     strict = rule.model_copy(update={"signed": signed or rule.signed})
-    return _read_rules(session).refused_approval(tag, version, stage, strict) is None
+    return _read_rules(session).approval_refusal_reason(tag, version, stage, strict) is None
 
 
 def _note_if_uncounted(
@@ -163,7 +173,9 @@ def _note_if_uncounted(
 ) -> None:
     rules = _read_rules(session)
     approval = next((a.tag for a in rules.registry.approvals if a.tag.name == tag), None)
-    reason = None if approval is None else rules.refused_approval(approval, version, stage, rule)
+    reason = (
+        None if approval is None else rules.approval_refusal_reason(approval, version, stage, rule)
+    )
     if reason is not None:
         session.note(f"this approval doesn't count in this clone: {reason}")
 
@@ -204,7 +216,7 @@ def _check_rule(session: Session, rule: StageRule, version: Version, stage: str)
     if approvals.count < rule.approvals:
         by = f" of {', '.join(rule.approvers)}" if rule.approvers else ""
         signed = " signed" if rule.signed else ""
-        reasons = f"; {'; '.join(approvals.refused)}" if approvals.refused else ""
+        reasons = f"; {'; '.join(approvals.refusals)}" if approvals.refusals else ""
         raise ModelRefused(
             f"{version} has {approvals.count} of the {rule.approvals}{signed} approvals{by} that "
             f"{stage} asks for{reasons}",
@@ -224,7 +236,7 @@ def _refuse_unpublished(session: Session, version: Version) -> None:
     if session.remote is None:
         return
     ref = f"refs/tags/{version.tag.name}"
-    published = session.git.ask("ls-remote", session.remote, ref)
+    published = session.git.try_run("ls-remote", session.remote, ref)
     if published is not None and not published.startswith(
         session.git.run("rev-parse", ref).strip()
     ):
@@ -256,7 +268,9 @@ class _Change:
     choose: Callable[[Registry], Version]
     why: str
 
-    def message(self, version: Version, held: Version | None, who: str, rules: StageRules) -> str:
+    def message(
+        self, version: Version, previous: Version | None, identity: str, rules: StageRules
+    ) -> str:
         """The message of its tag."""
         title = f"Promote {version} to {self.stage}"
         if self.action == "rollback":
@@ -264,9 +278,9 @@ class _Change:
         fields = {
             "Action": self.action,
             "Version": version.number,
-            "Replaces": held.number if held else None,
-            "By": who,
-            RULES: rules.branch.commit,
+            "Replaces": previous.number if previous else None,
+            "By": identity,
+            RULES_TRAILER: rules.branch.commit,
         }
         return "\n\n".join(part for part in (title, self.why.strip(), trailers(fields)) if part)
 
@@ -304,10 +318,10 @@ def _new_assignment(
     message = change.message(version, registry.in_stage(stage), identity, rules)
     counter = registry.next_counter(stage)
     name = assignment_tag(session.name, stage, counter)
-    last = registry.assignments[-1].tag.at if registry.assignments else None
-    tag = new_tag(session.git, name, version.commit, message, after=last)
+    last = registry.assignments[-1].tag.date if registry.assignments else None
+    tag = new_tag(session.git, name, version.commit, message, later_than=last)
     planned = Tag(name, version.commit, datetime.now(UTC), identity, message)
-    reason = rules.refusal(Assignment(stage, version, counter, planned))
+    reason = rules.refusal_reason(Assignment(stage, version, counter, planned))
     if reason is not None:
         raise ModelRefused(f"{version} is not let into {stage}: {reason}", "Run it again.")
     return name, tag
@@ -320,7 +334,7 @@ def _last_assignment(registry: Registry, stage: str) -> Assignment:
 def _conflict(registry: Registry, stage: str) -> Busy:
     last = _last_assignment(registry, stage)
     return Busy(
-        f"{last.tag.who} put {last.version or 'nothing'} into {stage} at the same moment "
+        f"{last.tag.tagger} put {last.version or 'nothing'} into {stage} at the same moment "
         f"({last.tag.name}), so nothing was done",
         "Look at `mlops models`, then decide again.",
     )

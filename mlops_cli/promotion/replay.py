@@ -91,7 +91,7 @@ class ReplayResult:
 def replay(
     params: Params,
     layout: Layout,
-    wanted: str,
+    version_or_stage: str,
     *,
     since: dt.datetime | None = None,
     until: dt.datetime | None = None,
@@ -113,7 +113,7 @@ def replay(
     BadParams
         If the gate's metric doesn't fit the task.
     """
-    model = select_model(params, layout, wanted, progress)
+    model = select_model(params, layout, version_or_stage, progress)
     scorer = RequestScorer.open(model.folder, layout.root, policies=params.serve.columns)
     run = _ReplayRun(params, layout, model, scorer)
     reader, by = reader_for(layout, "nothing to replay"), params.monitor.by
@@ -151,12 +151,14 @@ def gate_of(params: Params, stage: str) -> ReplayGate:
     return rule.replay
 
 
-def replay_gate(params: Params, layout: Layout, wanted: str, gate: ReplayGate) -> GateResult:
+def replay_gate(
+    params: Params, layout: Layout, version_or_stage: str, gate: ReplayGate
+) -> GateResult:
     """The gate's verdict on a version; it refuses if there is nothing to compare."""
     from mlops_cli.registry.gates import GateResult
 
     try:
-        verdict = replay(params, layout, wanted, gate=gate, progress=Silent()).gate
+        verdict = replay(params, layout, version_or_stage, gate=gate, progress=Silent()).gate
     except NotFound as error:
         return GateResult("replay", None, -gate.margin, passed=False, reason=error.message)
     assert verdict is not None  # noqa: S101 - a gate was passed
@@ -211,7 +213,7 @@ class _ReplayRun:
         compared, inputs = rows.filter(comparable), features.filter(comparable)
         new = responses_of(self.bundle, self.bundle.predict(inputs))
         labels = labels_of(self.bundle, compared, reader)
-        self._replay.add(compared["id"], inputs, old.where(comparable), new, labels)
+        self._replay.add(compared["id"], inputs, old.filter(comparable), new, labels)
 
     def result(self, gate: ReplayGate | None) -> ReplayResult:
         """The report, and the gate's verdict."""
@@ -236,13 +238,13 @@ class _ReplayRun:
             "time": params.monitor.time,
             "answered_by": dict(sorted(self._rows_by_version.items())),
             "features_made_anew": self._recomputed,
-            "learnt": self._unseen.left_out.total(),
-            "left_out": dict(sorted({**self._left_out, **self._unseen.left_out}.items())),
+            "learnt": self._unseen.exclusion_counts.total(),
+            "left_out": dict(sorted({**self._left_out, **self._unseen.exclusion_counts}.items())),
             **self._replay.report(settings),
         }
         verdict = None
         if gate is not None:
-            verdict = self._replay.judged(gate, settings, self._unseen.left_out)
+            verdict = self._replay.judge(gate, settings, self._unseen.exclusion_counts)
         return ReplayResult(self._model.label, report, verdict)
 
     def _features(
@@ -300,7 +302,7 @@ class _ReplayRun:
         import orjson
         import polars as pl
 
-        from mlops_cli.features.windows import AT
+        from mlops_cli.features.windows import PREDICTION_TIME
 
         requests = pl.DataFrame(
             [orjson.loads(text) for text in part["inputs"].to_list()],
@@ -323,7 +325,7 @@ class _ReplayRun:
         program: FeatureProgram = self._scorer.program
         tables = getattr(scoring, "tables", None)
         if tables is not None:
-            features = program.transform(parsed.frame.drop(AT, strict=False), tables)
+            features = program.transform(parsed.frame.drop(PREDICTION_TIME, strict=False), tables)
         else:
             features = pl.DataFrame(dict(self._scorer.score(parsed.frame).features))
         self._recomputed += features.height

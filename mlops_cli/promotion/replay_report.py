@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from mlops_cli.params.modelling import ReplayGate
     from mlops_cli.registry.gates import GateResult
 
-__all__ = ["KEPT", "LoggedResponses", "Replay", "ReplayRules", "Sample"]
+__all__ = ["MAX_SAMPLE_ROWS", "LoggedResponses", "Replay", "ReplayRules", "Sample"]
 
-KEPT = 100_000
+MAX_SAMPLE_ROWS = 100_000
 """The most rows kept for figures that need all rows at once; of more rows, a sample."""
 _MAX_SHOWN = 5
 _OLD, _NEW, _LABEL, _SAMPLE_KEY = "_old", "_new", "_label", "_drawn"
@@ -41,29 +41,29 @@ class LoggedResponses:
     ----------
     output
         Probabilities (n, classes), or values (n,).
-    decided
+    decisions
         Code of the class that was decided, (n,); None for values.
     """
 
     output: Floats
-    decided: NDArray[np.intp] | None = None
+    decisions: NDArray[np.intp] | None = None
 
     @property
     def score(self) -> Floats:
         """One number for each row: the value, or the probability of the last class."""
         return self.output if self.output.ndim == 1 else self.output[:, -1]
 
-    def where(self, good: NDArray[np.bool_]) -> LoggedResponses:
+    def filter(self, mask: NDArray[np.bool_]) -> LoggedResponses:
         """The responses in a mask (n,)."""
-        decided = None if self.decided is None else self.decided[good]
-        return LoggedResponses(self.output[good], decided)
+        decisions = None if self.decisions is None else self.decisions[mask]
+        return LoggedResponses(self.output[mask], decisions)
 
 
 class Sample:
     """A uniform sample of a stream's rows, of limited size, chosen by a hash of their ids."""
 
-    def __init__(self, most: int = KEPT) -> None:
-        self._max_rows = most
+    def __init__(self, max_rows: int = MAX_SAMPLE_ROWS) -> None:
+        self._max_rows = max_rows
         self._parts: list[pl.DataFrame] = []
         self._size = 0
 
@@ -107,7 +107,7 @@ class ReplayRules:
     metrics: Sequence[Metric]
     columns: Sequence[str]
     features: Sequence[str]
-    least_rows: int
+    min_rows: int
     resamples: int
     confidence: float
     seed: int
@@ -122,14 +122,14 @@ class Replay:
     ----------
     rows, flips
         Number of requests, and of those whose decision would have been another one.
-    moved
+    score_shift
         Sum of the differences of scores, new minus old, and of their absolute values.
     """
 
     rows: int = 0
     labelled: int = 0
     flips: int = 0
-    moved: tuple[float, float] = (0.0, 0.0)
+    score_shift: tuple[float, float] = (0.0, 0.0)
     _sample: Sample = field(default_factory=Sample)
     _labelled_sample: Sample = field(default_factory=Sample)
 
@@ -150,12 +150,12 @@ class Replay:
         """
         change = new.score - old.score
         self.rows += len(change)
-        self.moved = (
-            self.moved[0] + float(change.sum()),
-            self.moved[1] + float(np.abs(change).sum()),
+        self.score_shift = (
+            self.score_shift[0] + float(change.sum()),
+            self.score_shift[1] + float(np.abs(change).sum()),
         )
-        if new.decided is not None and old.decided is not None:
-            self.flips += int((new.decided != old.decided).sum())
+        if new.decisions is not None and old.decisions is not None:
+            self.flips += int((new.decisions != old.decisions).sum())
         table = features.with_columns(
             *_to_columns(_OLD, old), *_to_columns(_NEW, new), labels.alias(_LABEL)
         )
@@ -164,7 +164,7 @@ class Replay:
         self._sample.add(ids, table)
         self._labelled_sample.add(ids.filter(labelled), table.filter(labelled))
 
-    def report(self, judging: ReplayRules) -> dict[str, Any]:
+    def report(self, rules: ReplayRules) -> dict[str, Any]:
         """What would have been different, where, and whether it was better."""
         if not self.rows:
             return {"rows": 0, "labelled": 0}
@@ -176,37 +176,37 @@ class Replay:
             "labelled": self.labelled,
             "judged_on": labelled.height,
             "shift": {
-                "mean": _round(self.moved[0] / self.rows),
-                "mean_absolute": _round(self.moved[1] / self.rows),
+                "mean": _round(self.score_shift[0] / self.rows),
+                "mean_absolute": _round(self.score_shift[1] / self.rows),
                 "quantiles": {
                     str(q): _round(float(np.quantile(change, q))) for q in (0.05, 0.5, 0.95)
                 },
             },
         }
-        if new.decided is not None and old.decided is not None:
+        if new.decisions is not None and old.decisions is not None:
             report["flips"] = {"rows": self.flips, "share": _round(self.flips / self.rows)}
         report["slices"] = {
-            name: _slices(sample[name], old, new, judging.least_rows) for name in judging.columns
+            name: _slices(sample[name], old, new, rules.min_rows) for name in rules.columns
         }
-        report["changed_most"] = _segments(sample, np.abs(change), judging, stream=1)
+        report["changed_most"] = _segments(sample, np.abs(change), rules, stream=1)
         if labelled.height:
-            report |= self._compare_labelled(labelled, judging)
+            report |= self._compare_labelled(labelled, rules)
         return report
 
-    def judged(
-        self, gate: ReplayGate, judging: ReplayRules, learnt: Mapping[str, int]
+    def judge(
+        self, gate: ReplayGate, rules: ReplayRules, exclusion_counts: Mapping[str, int]
     ) -> GateResult:
         """The gate's verdict on the new model.
 
         Parameters
         ----------
-        learnt
+        exclusion_counts
             Reason -> number of requests left out because one of both models was trained on them.
         """
         from mlops_cli.params.modelling import ChampionGate
         from mlops_cli.registry.gates import GateResult
 
-        note = "".join(f"; {rows:,} left out: {why}" for why, rows in learnt.items())
+        note = "".join(f"; {rows:,} left out: {why}" for why, rows in exclusion_counts.items())
         if self.labelled < gate.rows:
             reason = (
                 f"{self.labelled:,} labelled requests are left to judge by, and {gate.rows:,} "
@@ -217,31 +217,31 @@ class Replay:
         rule = ChampionGate(metric=gate.metric, margin=gate.margin, confidence=gate.confidence)
         (verdict,) = judge_paired(
             rule,
-            lookup(gate.metric, judging.task, judging.costs),
+            lookup(gate.metric, rules.task, rules.costs),
             PairedPredictions(
                 labelled[_LABEL].to_numpy(),
                 _from_columns(labelled, _NEW).output,
                 _from_columns(labelled, _OLD).output,
             ),
             {},
-            least_rows=gate.rows,
-            resamples=judging.resamples,
-            seed=judging.seed,
-            other="that of the answers",
+            min_rows=gate.rows,
+            resamples=rules.resamples,
+            seed=rules.seed,
+            champion_label="that of the answers",
         )
         reason = f"on {self.labelled:,} labelled requests {verdict.reason}{note}"
         return replace(verdict, name="replay", reason=reason)
 
-    def _compare_labelled(self, labelled: pl.DataFrame, judging: ReplayRules) -> dict[str, Any]:
+    def _compare_labelled(self, labelled: pl.DataFrame, rules: ReplayRules) -> dict[str, Any]:
         y = labelled[_LABEL].to_numpy()
         old, new = _from_columns(labelled, _OLD), _from_columns(labelled, _NEW)
         comparison = compare(
-            judging.metrics,
+            rules.metrics,
             y,
             {"new": new.output, "old": old.output},
-            Bootstrap(judging.resamples, judging.confidence, (judging.seed, 11)),
+            Bootstrap(rules.resamples, rules.confidence, (rules.seed, 11)),
         )
-        metric = judging.metrics[0].name
+        metric = rules.metrics[0].name
         loss, new_losses = row_losses(metric, y, new.output)
         worse = new_losses - row_losses(metric, y, old.output)[1]
         report: dict[str, Any] = {
@@ -251,18 +251,18 @@ class Replay:
                     "new": comparison.figures["new"][m.name].rounded(),
                     "gain": comparison.gains["old"][m.name].rounded(),
                 }
-                for m in judging.metrics
+                for m in rules.metrics
                 if m.name in comparison.gains["old"]
             },
             "loss": loss,
-            "worse_where": _segments(labelled, worse, judging, stream=2),
-            "better_where": _segments(labelled, -worse, judging, stream=3),
+            "worse_where": _segments(labelled, worse, rules, stream=2),
+            "better_where": _segments(labelled, -worse, rules, stream=3),
         }
-        if new.decided is not None and old.decided is not None:
-            flipped = new.decided != old.decided
+        if new.decisions is not None and old.decisions is not None:
+            flipped = new.decisions != old.decisions
             report["flips_judged"] = {
-                "to_right": int((flipped & (new.decided == y)).sum()),
-                "to_wrong": int((flipped & (old.decided == y)).sum()),
+                "to_right": int((flipped & (new.decisions == y)).sum()),
+                "to_wrong": int((flipped & (old.decisions == y)).sum()),
             }
         return report
 
@@ -270,8 +270,8 @@ class Replay:
 def _to_columns(prefix: str, responses: LoggedResponses) -> list[pl.Series]:
     matrix = responses.output.reshape(len(responses.output), -1)
     columns = [pl.Series(f"{prefix}{i}", matrix[:, i]) for i in range(matrix.shape[1])]
-    if responses.decided is not None:
-        columns.append(pl.Series(f"{prefix}_decided", responses.decided))
+    if responses.decisions is not None:
+        columns.append(pl.Series(f"{prefix}_decided", responses.decisions))
     return columns
 
 
@@ -294,20 +294,20 @@ def _slices(
             continue
         entry: dict[str, Any] = {"value": part.value, "rows": len(part.rows)}
         entry["shift"] = _round(float(change[part.rows].mean()))
-        if new.decided is not None and old.decided is not None:
-            flipped = new.decided[part.rows] != old.decided[part.rows]
+        if new.decisions is not None and old.decisions is not None:
+            flipped = new.decisions[part.rows] != old.decisions[part.rows]
             entry["flips"] = _round(float(flipped.mean()))
         entries.append(entry)
     return entries
 
 
 def _segments(
-    table: pl.DataFrame, loss: Floats, judging: ReplayRules, stream: int
+    table: pl.DataFrame, loss: Floats, rules: ReplayRules, stream: int
 ) -> list[dict[str, Any]]:
     """Segments of the features where the loss is credibly higher than elsewhere."""
-    seed = (judging.seed, 11, stream)
-    search = SegmentSearch(judging.least_rows, _MAX_SHOWN, judging.confidence, seed)
-    segments, _ = search.run({name: table[name] for name in judging.features}, loss)
+    seed = (rules.seed, 11, stream)
+    search = SegmentSearch(rules.min_rows, _MAX_SHOWN, rules.confidence, seed)
+    segments, _ = search.run({name: table[name] for name in rules.features}, loss)
     return [_describe(segment) for segment in segments]
 
 

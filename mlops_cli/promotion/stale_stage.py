@@ -17,18 +17,18 @@ __all__ = ["refuse_unseen"]
 def refuse_unseen(
     registry: Registry,
     stage: str,
-    seen: Collection[str],
-    since: str | None,
+    known_tags: Collection[str],
+    expected_version: str | None,
     version: Version | None = None,
 ) -> None:
     """Refuse to change a stage whose present version the caller may not know.
 
     Parameters
     ----------
-    seen
+    known_tags
         Names of the tags that this clone had when the command began.
-    since
-        The version that the caller expects in the stage; None: ``seen`` decides.
+    expected_version
+        The version that the caller expects in the stage; None: ``known_tags`` decides.
     version
         The version to be promoted; None for a rollback. A newer version may follow older ones that
         the caller hasn't seen.
@@ -40,14 +40,14 @@ def refuse_unseen(
     """
     current = registry.in_stage(stage)
     changes = [a for a in registry.assignments if a.stage == stage]
-    if since is not None:
-        if current == registry.find(since):
+    if expected_version is not None:
+        if current == registry.find(expected_version):
             return
-        contrast = f"and not {since}"
+        contrast = f"and not {expected_version}"
     else:
-        seen_changes = [a for a in changes if a.tag.name in seen]
+        seen_changes = [a for a in changes if a.tag.name in known_tags]
         last_seen = seen_changes[-1].version if seen_changes else None
-        unseen_changes = [a for a in changes if a.tag.name not in seen]
+        unseen_changes = [a for a in changes if a.tag.name not in known_tags]
         if current == last_seen or (
             version is not None and _is_newer_than_all(version, unseen_changes)
         ):
@@ -55,7 +55,9 @@ def refuse_unseen(
         contrast = (
             f"and when this clone last looked it was {last_seen.number if last_seen else 'none'}"
         )
-    author = f", since {changes[-1].tag.who} changed it ({changes[-1].tag.name})" if changes else ""
+    author = (
+        f", since {changes[-1].tag.tagger} changed it ({changes[-1].tag.name})" if changes else ""
+    )
     number = current.number if current else "no version"
     command = f"mlops promote {version.number} --to {stage}" if version else "mlops rollback"
     option = f" --stage {stage}" if version is None and stage != "production" else ""

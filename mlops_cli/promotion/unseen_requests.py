@@ -25,48 +25,52 @@ class UnseenRequests:
 
     Attributes
     ----------
-    left_out
+    exclusion_counts
         Reason -> number of requests that don't count.
     """
 
-    def __init__(self, params: Params, layout: Layout, trial: SelectedModel) -> None:
-        self._params, self._layout, self._candidate = params, layout, trial
+    def __init__(self, params: Params, layout: Layout, candidate: SelectedModel) -> None:
+        self._params, self._layout, self._candidate = params, layout, candidate
         self._training_rows = {
-            trial.number: training_rows_of_project(
-                layout, trial.folder, trial.version, trial.number
+            candidate.number: training_rows_of_project(
+                layout, candidate.folder, candidate.version, candidate.number
             )
         }
         self._feature_names: dict[str, list[str]] = {}
-        self.left_out: Counter[str] = Counter()
+        self.exclusion_counts: Counter[str] = Counter()
 
-    def mask(self, answerer: str, rows: pl.DataFrame, features: pl.DataFrame) -> pl.Series:
+    def mask(
+        self, responding_version: str, rows: pl.DataFrame, features: pl.DataFrame
+    ) -> pl.Series:
         """Mask of the requests that count, (n,).
 
         Parameters
         ----------
-        answerer
+        responding_version
             The version that responded.
         rows
             Rows of the log.
         features
             Their features for the candidate.
         """
-        candidate = self._training_rows[self._candidate.number]
-        unseen = self._count_left_out(candidate, candidate.unseen(rows["moment"], lambda: features))
-        if answerer == self._candidate.number:
+        candidate_rows = self._training_rows[self._candidate.number]
+        unseen = self._count_left_out(
+            candidate_rows, candidate_rows.unseen_mask(rows["moment"], lambda: features)
+        )
+        if responding_version == self._candidate.number:
             return unseen
-        responder = self._training_rows_of(answerer)
-        fair = responder.unseen(
+        responder = self._training_rows_of(responding_version)
+        fair = responder.unseen_mask(
             rows["moment"],
             lambda: logged_features(
-                responder.kinds, self._feature_names[answerer], rows["features"].to_list()
+                responder.kinds, self._feature_names[responding_version], rows["features"].to_list()
             ),
         )
         return unseen & self._count_left_out(responder, fair | ~unseen)
 
     def _count_left_out(self, training_rows: TrainingRows, unseen: pl.Series) -> pl.Series:
         if rows := len(unseen) - int(unseen.sum()):
-            self.left_out[training_rows.reason] += rows
+            self.exclusion_counts[training_rows.exclusion_reason] += rows
         return unseen
 
     def _training_rows_of(self, version: str) -> TrainingRows:

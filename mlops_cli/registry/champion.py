@@ -37,7 +37,7 @@ __all__ = ["champion_features", "compare_to_champion", "contest", "unseen_rows"]
 
 
 def compare_to_champion(
-    params: Params, layout: Layout, champion: Path, version: Version | None = None
+    params: Params, layout: Layout, champion_folder: Path, version: Version | None = None
 ) -> tuple[GateResult, ...]:
     """Check the gate ``register.champion`` against a champion's bundle in a folder.
 
@@ -56,7 +56,7 @@ def compare_to_champion(
     gate = params.register_.champion
     if gate is None:
         return ()
-    candidate_bundle, champion_bundle = bundles.load(layout.model), bundles.load(champion)
+    candidate_bundle, champion_bundle = bundles.load(layout.model), bundles.load(champion_folder)
     test = parquet.scan(layout.split("test")).collect()
     for name in gate.slices:
         if name not in test.columns:
@@ -75,37 +75,39 @@ def compare_to_champion(
         champion_rows = champion_features(champion_bundle, candidate_bundle, test, layout)
         prediction = champion_bundle.predict(champion_rows)
         splits = (lambda: None) if version is None else (lambda: split_files(layout, version))
-        training_rows = training_rows_of_bundle(champion, "the champion", splits)
+        training_rows = training_rows_of_bundle(champion_folder, "the champion", splits)
         unseen = unseen_rows(
             training_rows, test, champion_rows, lambda: _same_table(layout, version)
         )
     except MlopsError as error:
         reason = f"the champion cannot score these rows: {error.message}"
         return (GateResult("champion", None, -gate.margin, passed=False, reason=reason),)
-    return contest(params, gate, candidate_bundle, test, prediction, unseen, training_rows.reason)
+    return contest(
+        params, gate, candidate_bundle, test, prediction, unseen, training_rows.exclusion_reason
+    )
 
 
 def _same_table(layout: Layout, version: Version | None) -> bool:
     """Whether a version was trained on the workspace's table, so that row numbers agree."""
-    name = layout.valid.relative_to(layout.root).as_posix()
+    name = layout.validated.relative_to(layout.root).as_posix()
     lock = None if version is None else lock_at(layout.root, version.commit)
-    version_hash = None if lock is None else lock.made(name)
+    version_hash = None if lock is None else lock.output_md5(name)
     return version_hash is not None and version_hash == hash_of(layout.root, name)
 
 
 def unseen_rows(
-    learnt: TrainingRows,
+    training_rows: TrainingRows,
     test: pl.DataFrame,
-    seen: pl.DataFrame,
+    champion_rows: pl.DataFrame,
     same_table: Callable[[], bool] = lambda: False,
 ) -> pl.Series:
     """Whether each test row is certainly no training row of the champion, (n,).
 
     Parameters
     ----------
-    learnt
+    training_rows
         The champion's training rows.
-    test, seen
+    test, champion_rows
         The candidate's test rows, and the same rows with the champion's own features.
     same_table
         Returns whether the row numbers of both models refer to the same table.
@@ -115,13 +117,13 @@ def unseen_rows(
     no_times = pl.Series([None] * test.height, dtype=pl.Datetime("us", "UTC"))
     times = test[TIME] if TIME in test.columns else no_times
     numbers = (lambda: test[ROW] if same_table() else None) if ROW in test.columns else None
-    return learnt.unseen(times, lambda: seen, numbers)
+    return training_rows.unseen_mask(times, lambda: champion_rows, numbers)
 
 
 def contest(
     params: Params,
     gate: ChampionGate,
-    ours: Bundle,
+    candidate: Bundle,
     test: pl.DataFrame,
     prediction: Floats,
     unseen: pl.Series,
@@ -131,7 +133,7 @@ def contest(
 
     Parameters
     ----------
-    ours
+    candidate
         The candidate's bundle.
     prediction
         The champion's predictions for the test rows.
@@ -146,28 +148,28 @@ def contest(
         too_few_reason = f"{usable:,} test rows are left to judge by, which are too few; {note}"
         return (GateResult("champion", None, -gate.margin, passed=False, reason=too_few_reason),)
     if usable == total:
-        return _check_gate(params, gate, ours, test, prediction)
+        return _check_gate(params, gate, candidate, test, prediction)
     first, *others = _check_gate(
-        params, gate, ours, test.filter(unseen), prediction[unseen.to_numpy()]
+        params, gate, candidate, test.filter(unseen), prediction[unseen.to_numpy()]
     )
     return (replace(first, reason=f"{first.reason}; {note}"), *others)
 
 
 def _check_gate(
-    params: Params, gate: ChampionGate, ours: Bundle, test: pl.DataFrame, prediction: Floats
+    params: Params, gate: ChampionGate, candidate: Bundle, test: pl.DataFrame, prediction: Floats
 ) -> tuple[GateResult, ...]:
     weight = params.evaluate.weight
     return judge_paired(
         gate,
-        lookup(gate.metric, ours.task, cost_matrix(params.task, ours.labels.classes)),
+        lookup(gate.metric, candidate.task, cost_matrix(params.task, candidate.labels.classes)),
         PairedPredictions(
-            ours.labels.encode(test[TARGET], "the test split"),
-            ours.predict(test),
+            candidate.labels.encode(test[TARGET], "the test split"),
+            candidate.predict(test),
             prediction,
             None if weight is None else row_weights(test[weight], weight),
         ),
         {name: test[name] for name in gate.slices},
-        least_rows=params.evaluate.slice_rows,
+        min_rows=params.evaluate.slice_rows,
         resamples=params.evaluate.resamples,
         seed=params.project.seed,
     )
@@ -185,10 +187,12 @@ def champion_features(
     hook = load_hook(content["rules"].get("hook"), layout.root)
     program = FeatureProgram.from_json(content, hook)
     name = program.rules.base
-    scans = {s: parquet.scan(layout.valid / f"{s}.parquet") for s in (*program.used_sources, name)}
-    cleaned = {s: program.cleaned(s, scans[s]) for s in program.used_sources}
+    scans = {
+        s: parquet.scan(layout.validated / f"{s}.parquet") for s in (*program.used_sources, name)
+    }
+    cleaned = {s: program.clean(s, scans[s]) for s in program.used_sources}
     row_ids = test.select(ROW)
-    base = program.repaired(name, scans[name].with_row_index(ROW))
+    base = program.replace_values(name, scans[name].with_row_index(ROW))
     rows = base.join(row_ids.lazy(), on=ROW, how="semi").sort(ROW).collect()
     features = rows.select(ROW).hstack(program.transform(rows, cleaned))
     return (

@@ -52,10 +52,10 @@ def judge_paired(
     paired: PairedPredictions,
     columns: Mapping[str, pl.Series],
     *,
-    least_rows: int,
+    min_rows: int,
     resamples: int,
     seed: int,
-    other: str = "the champion's",
+    champion_label: str = "the champion's",
 ) -> tuple[GateResult, ...]:
     """Compare on all rows, and on each slice that is large enough.
 
@@ -65,9 +65,9 @@ def judge_paired(
         The gate's metric.
     columns
         The columns that define the slices, each (n,).
-    least_rows
+    min_rows
         Slices with fewer rows are skipped.
-    other
+    champion_label
         How reasons call the predictions in ``paired.champion``.
     """
     # A one-sided bound is the end of a two-sided interval with twice the error.
@@ -87,20 +87,20 @@ def judge_paired(
         if gain is None:
             reason = f"{where}the gain in {metric.name} is not defined on the test rows"
             return GateResult(name, None, -margin, passed=False, reason=reason)
-        reason = where + describe_gain(metric.name, gain, margin, other)
+        reason = where + describe_gain(metric.name, gain, margin, champion_label)
         return GateResult(name, gain.low, -margin, gain.low >= -margin, reason)
 
     results = [result("champion", compare_rows(slice(None)), gate.margin, "")]
     margin = gate.margin if gate.slice_margin is None else gate.slice_margin
     for name, column in columns.items():
         for part in slices(column):
-            if len(part.rows) >= least_rows:
+            if len(part.rows) >= min_rows:
                 where = f"where {name} is {part.value}: "
                 results.append(result(f"champion.{name}", compare_rows(part.rows), margin, where))
     return tuple(results)
 
 
-def describe_gain(metric: str, gain: Interval, margin: float, other: str) -> str:
+def describe_gain(metric: str, gain: Interval, margin: float, champion_label: str) -> str:
     """Describe a gain with its interval, and how much worse is accepted.
 
     Examples
@@ -112,23 +112,23 @@ def describe_gain(metric: str, gain: Interval, margin: float, other: str) -> str
     value, low, high = (x + 0.0 for x in (gain.value, gain.low, gain.high))
     accepted = f"up to {margin:.4g}" if margin else "none"
     if low > 0:
-        return f"{metric} is better than {other} by {value:.4g} [{low:.4g}, {high:.4g}]"
+        return f"{metric} is better than {champion_label} by {value:.4g} [{low:.4g}, {high:.4g}]"
     if high < 0:
         span = f"{-value:.4g} [{-high:.4g}, {-low:.4g}]"
-        return f"{metric} is worse than {other} by {span} (accepted: {accepted})"
+        return f"{metric} is worse than {champion_label} by {span} (accepted: {accepted})"
     if low == high:
-        return f"{metric} is the same as {other}"
-    unclear = f"{metric} shows no clear difference from {other}: gain {value:.4g}"
+        return f"{metric} is the same as {champion_label}"
+    unclear = f"{metric} shows no clear difference from {champion_label}: gain {value:.4g}"
     worse = f"worse by up to {-low:.4g} is possible, {accepted} accepted"
     return f"{unclear} [{low:.4g}, {high:.4g}] ({worse})"
 
 
-def too_few(rows: int, total: int, least: int) -> bool:
+def too_few(rows: int, total: int, min_rows: int) -> bool:
     """Whether too few rows remain for a comparison, after the others had to be excluded.
 
     Parameters
     ----------
-    least
+    min_rows
         This many rows are always enough, however many were excluded.
     """
-    return rows < total and rows < least and 2 * rows < total
+    return rows < total and rows < min_rows and 2 * rows < total

@@ -44,7 +44,7 @@ class PipelineFiles:
         Dotted keys of `params.yaml` that some stage reads.
     generated
         Those of ``files`` that every run writes anew, `dvc.lock` among them.
-    lists
+    gitignore_files
         `.gitignore` files to which DVC adds lines.
     """
 
@@ -69,11 +69,11 @@ class PipelineFiles:
         inputs = {
             p for p in dependencies if not any(p == m or p.startswith(f"{m}/") for m in outputs)
         }
-        self.generated, self.lists = sorted(generated), sorted(lists)
+        self.generated, self.gitignore_files = sorted(generated), sorted(lists)
         self.files = sorted({"params.yaml", *generated, *lists})
         self.inputs = sorted({"dvc.yaml", *inputs, *(f"{p}.dvc" for p in inputs)})
 
-    def reads(self, key: str) -> bool:
+    def reads_param(self, key: str) -> bool:
         """Whether some stage reads a dotted key of `params.yaml`, or a part of it."""
         return any(
             key == p or key.startswith(f"{p}.") or p.startswith(f"{key}.") for p in self.params
@@ -124,7 +124,7 @@ def require_branch(git: Git) -> str:
             "HEAD is detached, so the version's commit would be on no branch",
             "Go to a branch: git switch BRANCH",
         )
-    if git.shallow():
+    if git.is_shallow():
         raise NotProject(
             "this clone is shallow, so that earlier versions may be missing in it",
             "Complete it: git fetch --unshallow --tags",
@@ -136,12 +136,14 @@ def require_branch(git: Git) -> str:
     return branch
 
 
-def require_clean_workspace(git: Git, of: PipelineFiles, only: Iterable[str] | None = None) -> None:
+def require_clean_workspace(
+    git: Git, pipeline: PipelineFiles, allowed_keys: Iterable[str] | None = None
+) -> None:
     """Raise if the commit of a version would include, or lack, edits of the user.
 
     Parameters
     ----------
-    only
+    allowed_keys
         Keys of `params.yaml` that may differ from HEAD; None: all that some stage reads.
 
     Raises
@@ -150,14 +152,14 @@ def require_clean_workspace(git: Git, of: PipelineFiles, only: Iterable[str] | N
         If an input of the pipeline isn't committed, or if a file of the pipeline has edits that
         the pipeline didn't make.
     """
-    if dirty := _dirty(git, of.inputs):
+    if dirty := _dirty(git, pipeline.inputs):
         raise NotProject(
             f"the model was made with what no commit holds: {_join_first(dirty)}",
             "Commit these yourself (the version's commit must give this model), then run again.",
         )
-    edits = [f"{path} (staged, then changed)" for path in _half_staged(git, of.files)]
-    allowed = of.reads if only is None else set(only).__contains__
-    edits += [f"params.yaml: {key}" for key in _changed_keys(git) if not allowed(key)]
+    edits = [f"{path} (staged, then changed)" for path in _half_staged(git, pipeline.files)]
+    is_allowed = pipeline.reads_param if allowed_keys is None else set(allowed_keys).__contains__
+    edits += [f"params.yaml: {key}" for key in _changed_keys(git) if not is_allowed(key)]
     if edits:
         raise NotProject(
             f"files of the pipeline hold edits that are not the pipeline's: {_join_first(edits)}",
@@ -192,16 +194,16 @@ def commit_of(git: Git, files: Sequence[str], message: str) -> str:
         return head
     signed = ["-S"] if signs_by_default(git, "commit") else []
     try:
-        return git.run("commit-tree", tree, "-p", head, *signed, "-F", "-", given=message).strip()
+        return git.run("commit-tree", tree, "-p", head, *signed, "-F", "-", stdin=message).strip()
     except GitFailed as error:
         if signed:
-            raise unsigned(git, "the version's commit", error.said) from None
+            raise unsigned(git, "the version's commit", error.stderr) from None
         raise
 
 
 def reset_index(git: Git, files: Iterable[str]) -> None:
     """Reset the index to HEAD for files that were committed with another index."""
-    in_head = [f for f in files if git.ask("ls-tree", "HEAD", "--", f)]
+    in_head = [f for f in files if git.try_run("ls-tree", "HEAD", "--", f)]
     if in_head:
         git.run("reset", "--quiet", "HEAD", "--", *in_head)
 
@@ -218,14 +220,14 @@ def _entries(
 
 
 def _dirty(git: Git, files: Sequence[str]) -> list[str]:
-    relevant = [f for f in files if (git.root / f).exists() or git.ask("ls-files", "--", f)]
+    relevant = [f for f in files if (git.root / f).exists() or git.try_run("ls-files", "--", f)]
     status = git.run("status", "--porcelain", "--no-renames", "--", *relevant) if relevant else ""
     return [line[3:] for line in status.splitlines()]
 
 
 def _half_staged(git: Git, files: Sequence[str]) -> list[str]:
     """Files whose index differs from both HEAD and the working tree."""
-    tracked = [f for f in files if git.ask("ls-files", "--", f)]
+    tracked = [f for f in files if git.try_run("ls-files", "--", f)]
     staged = _diff_names(git, tracked, "--cached", "HEAD")
     # A run that was killed before `reset_index` leaves an index that is older than HEAD and the
     # working tree, which agree: it is no work of the user.

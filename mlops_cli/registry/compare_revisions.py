@@ -68,14 +68,14 @@ class PairedMetrics:
 
     Attributes
     ----------
-    rows, most
+    rows, split_rows
         Number of these rows, and of the rows in the larger test split.
     differences
         Metric -> new minus old on these rows, with its interval.
     """
 
     rows: int
-    most: int
+    split_rows: int
     differences: Mapping[str, MetricValue]
 
 
@@ -331,10 +331,10 @@ def _notes(old: RevisionFacts, new: RevisionFacts, paired: PairedMetrics | str) 
         level = ""
     if isinstance(paired, PairedMetrics):
         yield f"differences are of both models on the same {paired.rows:,} test rows: paired"
-        if paired.rows < paired.most:
+        if paired.rows < paired.split_rows:
             yield (
-                f"the test splits differ; of up to {paired.most:,} rows those are left out that "
-                "one of the models may have learnt from"
+                f"the test splits differ; of up to {paired.split_rows:,} rows those are left out "
+                "that one of the models may have learnt from"
             )
         return
     yield (

@@ -48,10 +48,10 @@ def pull_bundle(
         return target
     name = _bundle_path(root)
     objects = RemoteObjects(root, remote, progress)
-    transfer = objects.bring({md5: name}, sizes)
+    transfer = objects.fetch({md5: name}, sizes)
     if transfer.missing:
-        raise transfer.refusal(f"the bundle of {version.label}")
-    with objects.placed(md5, target, name) as temporary:
+        raise transfer.missing_error(f"the bundle of {version.label}")
+    with objects.copy_atomically(md5, target, name) as temporary:
         try:
             manifest = bundles.verify(temporary)
         except MlopsError as error:
@@ -78,7 +78,7 @@ def bundle_md5(root: Path, version: Version) -> str:
 def bundle_object(root: Path, version: Version) -> tuple[str, Mapping[str, int]]:
     """``bundle_md5`` with the sizes that the commit's ``dvc.lock`` states (see ``Lock.sizes``)."""
     lock = lock_at(root, version.commit)
-    md5 = None if lock is None else lock.made(_bundle_path(root))
+    md5 = None if lock is None else lock.output_md5(_bundle_path(root))
     if lock is None or md5 is None:
         lacks = "has no dvc.lock" if lock is None else f"names no {_bundle_path(root)} in dvc.lock"
         raise NotFound(

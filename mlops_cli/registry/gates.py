@@ -57,7 +57,7 @@ class Evidence:
     ----------
     task
         binary, multiclass or regression.
-    evaluated
+    metric_names
         Names of the metrics that the evaluation was configured with.
     metrics
         ``model``, ``gain_over_constant`` and ``gain_over_linear``: metric -> value, low, high.
@@ -65,7 +65,7 @@ class Evidence:
         Column -> ``judged``: slices with ``value``, ``rows`` and ``metrics``.
     families
         The families of the model's members.
-    bytes
+    bundle_bytes
         Size of the bundle.
     milliseconds
         Median time to score one row; None if it wasn't measured.
@@ -74,11 +74,11 @@ class Evidence:
     """
 
     task: str
-    evaluated: Sequence[str]
+    metric_names: Sequence[str]
     metrics: Mapping[str, Any]
     slices: Mapping[str, Any]
     families: frozenset[str]
-    bytes: int
+    bundle_bytes: int
     milliseconds: float | None = None
     fairness: Mapping[str, Any] = field(default_factory=dict)
 
@@ -101,7 +101,9 @@ def check_gates(gates: Gates, evidence: Evidence) -> tuple[GateResult, ...]:
         )
     results += [_check_fairness(name, limit, evidence) for name, limit in gates.fairness.items()]
     if gates.megabytes is not None:
-        results.append(_check_at_most("megabytes", evidence.bytes / 1e6, gates.megabytes, "MB"))
+        results.append(
+            _check_at_most("megabytes", evidence.bundle_bytes / 1e6, gates.megabytes, "MB")
+        )
     if gates.milliseconds is not None:
         measured = evidence.milliseconds
         results.append(
@@ -112,10 +114,10 @@ def check_gates(gates: Gates, evidence: Evidence) -> tuple[GateResult, ...]:
 
 def _find_metric(name: str, place: str, evidence: Evidence) -> Metric:
     metric = lookup(name, evidence.task)
-    if name not in evidence.evaluated:
+    if name not in evidence.metric_names:
         raise BadParams(
             f"register.gates.{place} names {name!r}, which was not evaluated (params.yaml)",
-            nearest(name, evidence.evaluated) + f" Or add {name!r} to evaluate.metrics.",
+            nearest(name, evidence.metric_names) + f" Or add {name!r} to evaluate.metrics.",
         )
     return metric
 

@@ -71,7 +71,7 @@ def read(root: Path, name: str) -> Registry:
     NotProject
         If the folder is not under Git.
     """
-    return Registry.of(name, tags(Git(root), name))
+    return Registry.from_tags(name, tags(Git(root), name))
 
 
 def fetch(git: Git, remote: str | None) -> None:
@@ -90,7 +90,7 @@ def fetch(git: Git, remote: str | None) -> None:
         git.run("fetch", "--quiet", "--tags", remote)
         remember_default(git, remote)
     except GitFailed as error:
-        message = " ".join(error.said.split())
+        message = " ".join(error.stderr.split())
         if "would clobber existing tag" in message:
             raise NotProject(
                 f"tags here and on {remote} differ: {message}",
@@ -110,26 +110,26 @@ def new_tag(
     commit: str,
     message: str,
     *,
-    after: datetime | None = None,
+    later_than: datetime | None = None,
     sign: bool = False,
 ) -> RefChange:
     """Create the object of an annotated tag, without a reference yet.
 
     Parameters
     ----------
-    after
-        The tag is dated at least a second later: GTO orders assignments by whole seconds.
+    later_than
+        The tag is dated at least a second later than this: GTO orders assignments by whole seconds.
     sign
         Sign with the key that Git is configured for (``user.signingkey``). If Git is set to sign
         every tag (``tag.gpgsign``), the tag is signed in any case.
     """
     now = int(time.time())
     # At most a day ahead, so that a date far in the future doesn't spread from tag to tag.
-    moment = max(now, min(int(after.timestamp()) + 1, now + _DAY) if after else 0)
+    moment = max(now, min(int(later_than.timestamp()) + 1, now + _DAY) if later_than else 0)
     ref = f"refs/tags/{tag}"
     if not (sign or signs_by_default(git, "tag")):
         head = f"object {commit}\ntype commit\ntag {tag}\ntagger {git.identity()} {moment} +0000\n"
-        return RefChange(ref, git.run("mktag", given=f"{head}\n{message.strip()}\n").strip())
+        return RefChange(ref, git.run("mktag", stdin=f"{head}\n{message.strip()}\n").strip())
     return RefChange(ref, _create_signed_tag(git, tag, commit, message, moment))
 
 
@@ -139,7 +139,7 @@ def _create_signed_tag(git: Git, tag: str, commit: str, message: str, moment: in
     settings = [
         part
         for key in _SIGNING
-        if (value := git.ask("config", key))
+        if (value := git.try_run("config", key))
         for part in ("-c", f"{key}={_absolute_key(git, key, value)}")
     ]
     git.identity()
@@ -152,7 +152,7 @@ def _create_signed_tag(git: Git, tag: str, commit: str, message: str, moment: in
         scratch.run("init", "--quiet", ".")
         tag_command = ("tag", "--sign", "--cleanup=whitespace", tag, commit, "--message", message)
         command = (*settings, *tag_command)
-        code, _, stderr = scratch.attempt(*command, environment=environment)
+        code, _, stderr = scratch.run_unchecked(*command, environment=environment)
         content = "" if code else scratch.run("cat-file", "tag", tag, environment=environment)
         # Some versions of Git silently make an unsigned tag if an SSH key is missing.
         if not split_signature(content.encode())[1]:
@@ -183,9 +183,9 @@ def apply(git: Git, changes: Sequence[RefChange], remote: str | None) -> None:
     )
     for last in (False, True):
         try:
-            git.run("update-ref", "--stdin", given=f"start\n{script}prepare\ncommit\n")
+            git.run("update-ref", "--stdin", stdin=f"start\n{script}prepare\ncommit\n")
         except GitFailed as error:
-            if not last and ".lock'" in error.said and _remove_stale_locks(git, changes):
+            if not last and ".lock'" in error.stderr and _remove_stale_locks(git, changes):
                 continue
             raise OutdatedTags(
                 f"another command changed {changes[0].ref} in this clone at the same moment",
@@ -199,8 +199,8 @@ def _push(git: Git, changes: Sequence[RefChange], remote: str) -> None:
     try:
         git.run("push", "--quiet", "--atomic", remote, *specs)
     except GitFailed as error:
-        message = " ".join(error.said.split())
-        if reason := _forbidding_rule(error.said):
+        message = " ".join(error.stderr.split())
+        if reason := _forbidding_rule(error.stderr):
             raise SourceUnreadable(
                 f"the Git remote {remote!r} refused it: {reason}",
                 "A rule there forbids it (a hook, a protected or checked out branch): change it, "
@@ -236,12 +236,12 @@ def _forbidding_rule(message: str) -> str | None:
 
 
 def _is_set(git: Git, change: RefChange) -> bool:
-    return git.ask("rev-parse", "--verify", "--quiet", change.ref) == change.new
+    return git.try_run("rev-parse", "--verify", "--quiet", change.ref) == change.new
 
 
 def _remove_stale_locks(git: Git, changes: Sequence[RefChange]) -> bool:
     """Remove lock files that a killed Git has left for these references; return if any were."""
-    common = git.ask("rev-parse", "--git-common-dir")
+    common = git.try_run("rev-parse", "--git-common-dir")
     removed = False
     for change in changes:
         lock = git.root / (common or ".git") / f"{change.ref}.lock"

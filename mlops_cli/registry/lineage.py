@@ -25,8 +25,8 @@ def lineage(
     facts: Mapping[str, Any],
     manifest: Mapping[str, Any],
     split: Mapping[str, Any],
-    settings: Mapping[str, str],
-    fitted: str,
+    params_sha256: Mapping[str, str],
+    fitted_sha256: str,
 ) -> dict[str, Any]:
     """Hashes and counts from the sources through the settings to the fitted model.
 
@@ -38,9 +38,9 @@ def lineage(
         Manifest of ingest: the sources by name, and the data clock.
     split
         Report of the split stage: rows, time range and target of each split.
-    settings
+    params_sha256
         Section of the parameters -> its fingerprint.
-    fitted
+    fitted_sha256
         ``bundle_sha256`` of the bundle that train wrote.
     """
     return {
@@ -56,8 +56,8 @@ def lineage(
             for name, part in split["splits"].items()
         },
         "seed": facts.get("seed"),
-        "params_sha256": dict(settings),
-        "fitted_sha256": fitted,
+        "params_sha256": dict(params_sha256),
+        "fitted_sha256": fitted_sha256,
         "versions": facts.get("versions", {}),
     }
 

@@ -1,12 +1,11 @@
-"""Render Markdown and its YAML front matter from values that may hold any character."""
+"""Markdown, and YAML of its front matter, from values that may hold any character."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["bullets", "code", "front_matter", "line", "literal", "table"]
+__all__ = ["code", "line", "literal", "yaml"]
 
 _MARKS = str.maketrans({c: f"\\{c}" for c in "\\`*[]|~#"} | {"&": "&amp;", "<": "&lt;"})
 # An underscore inside of a word is no markup.
@@ -41,44 +40,11 @@ def code(text: str) -> str:
     return f"{fence} {text} {fence}"
 
 
-def bullets(items: Iterable[str]) -> str:
-    """A list with one item per line."""
-    return "\n".join(f"- {line(item)}" for item in items)
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose cells are Markdown already."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def front_matter(tree: Mapping[str, Any]) -> str:
-    """Nested mappings, lists, texts and numbers as a block of YAML between lines of dashes.
+def yaml(value: str | float) -> str:
+    """A text or a number as a scalar of YAML, on one line.
 
     Texts are always quoted, so parsers of YAML 1.1 and 1.2 read the same values.
     """
-    return "\n".join(["---", *_yaml_lines(tree), "---"]) + "\n"
-
-
-def _yaml_lines(node: Mapping[str, Any] | Sequence[Any], indent: str = "") -> Iterator[str]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if isinstance(value, Mapping | list):
-                yield f"{indent}{key}:"
-                yield from _yaml_lines(value, indent + "  ")
-            else:
-                yield f"{indent}{key}: {_scalar(value)}"
-        return
-    for item in node:
-        if isinstance(item, Mapping):
-            first, *rest = _yaml_lines(item, indent + "  ")
-            yield f"{indent}- {first.lstrip()}"
-            yield from rest
-        else:
-            yield f"{indent}- {_scalar(item)}"
-
-
-def _scalar(value: str | float) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlops_cli.params import Project
     from mlops_cli.params.base import Section
     from mlops_cli.params.data import SourceRules
+    from mlops_cli.registry.card_template import CardTemplate
 
 __all__ = ["assemble"]
 
@@ -29,6 +30,7 @@ def assemble(
     project: Project,
     rules: Mapping[str, SourceRules],
     sections: Mapping[str, Section],
+    template: CardTemplate | None = None,
 ) -> dict[str, Any]:
     """Write ``layout.model`` from ``layout.fitted`` and the reports; return its manifest.
 
@@ -46,9 +48,13 @@ def assemble(
         Validation rules by source.
     sections
         Sections of the parameters that determine the model, for their fingerprints.
+    template
+        The project's own template of the model card, if it has one.
 
     Raises
     ------
+    BadParams
+        If the project's own template can't be rendered.
     NotFound
         If an earlier stage has not run.
     DataRefused
@@ -67,12 +73,13 @@ def assemble(
         evaluation=evaluation,
         rows=read_json(layout.feature_report)["rows"],
     )
+    card = render(name, project, facts, template)
     texts = {
         "metrics.json": json_text(metrics),
         "evaluation.json": json_text(evaluation),
         "schema.json": json_text(schema(program, rules)),
         "lineage.json": json_text(origin),
         PROFILE: reference_text(make_reference(bundle, layout, project.seed)),
-        "README.md": render(name, project, facts),
+        "README.md": card,
     }
     return bundles.extend(layout.fitted, layout.model, texts)

@@ -11,21 +11,21 @@ from mlops_cli.data.untrusted import data_path, path_inside
 from mlops_cli.errors import DataRefused
 from mlops_cli.params.reading import BadYaml, load_yaml
 
-__all__ = ["check_pipeline", "read_settings"]
+__all__ = ["check_pipeline", "read_settings", "read_stages", "stage_params", "stage_paths"]
 
 _SHOWN = 5
 _KINDS = ("deps", "outs")
 _LOOPS = ("foreach", "matrix")
 
 
-def check_pipeline(tree: Path, model: str) -> int:
+def check_pipeline(tree: Path, bundle_path: str) -> int:
     """Compare each stage's command, inputs, outputs and parameters; return the number of stages.
 
     Parameters
     ----------
     tree
         The folder with the project's files at the commit.
-    model
+    bundle_path
         Path of the bundle; no stage that ``dvc.yaml`` lacks may write it.
 
     Raises
@@ -33,10 +33,10 @@ def check_pipeline(tree: Path, model: str) -> int:
     DataRefused
         Naming the first difference.
     """
-    stages = _read_stages(tree)
+    stages = read_stages(tree)
     lock = read_settings(tree, "dvc.lock").get("stages")
     lock_stages = lock if isinstance(lock, Mapping) else {}
-    used = {model}
+    used = {bundle_path}
     for name, stage in stages.items():
         lock_entry = lock_stages.get(name)
         if not isinstance(lock_entry, Mapping):
@@ -47,7 +47,7 @@ def check_pipeline(tree: Path, model: str) -> int:
                 f"than it was run with ({_shorten(lock_entry.get('cmd'))})"
             )
         for kind in _KINDS:
-            in_lock, in_yaml = _locked_paths(lock_entry, kind), _paths(stage, kind)
+            in_lock, in_yaml = _locked_paths(lock_entry, kind), stage_paths(stage, kind)
             used |= in_yaml
             if in_lock != in_yaml:
                 what = "inputs" if kind == "deps" else "outputs"
@@ -84,7 +84,14 @@ def read_settings(tree: Path, name: str) -> Mapping[str, Any]:
     return content
 
 
-def _read_stages(tree: Path) -> Mapping[str, Mapping[str, Any]]:
+def read_stages(tree: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Stages of ``dvc.yaml`` by name, with variables filled in.
+
+    Raises
+    ------
+    DataRefused
+        If the file is missing or unreadable, or has no stages.
+    """
     content = read_settings(tree, "dvc.yaml")
     stages = content.get("stages")
     if not isinstance(stages, Mapping) or not all(isinstance(s, Mapping) for s in stages.values()):
@@ -120,15 +127,7 @@ def _resolve_variables(tree: Path, content: Mapping[str, Any]) -> Mapping[str, M
 
 
 def _check_params(name: str, stage: Mapping[str, Any], lock_entry: Mapping[str, Any]) -> None:
-    in_yaml: dict[str, set[str] | None] = {}
-    for entry in stage.get("params") or ():
-        pairs = entry.items() if isinstance(entry, Mapping) else [("params.yaml", [entry])]
-        for file, keys in pairs:
-            # A file without keys means all of its parameters.
-            listed = in_yaml.setdefault(str(file), set())
-            in_yaml[str(file)] = (
-                None if keys is None or listed is None else listed | set(map(str, keys))
-            )
+    in_yaml = stage_params(stage)
     in_lock = {
         str(file): set(map(str, keys or ()))
         for file, keys in (lock_entry.get("params") or {}).items()
@@ -144,7 +143,21 @@ def _check_params(name: str, stage: Mapping[str, Any], lock_entry: Mapping[str, 
         )
 
 
-def _paths(stage: Mapping[str, Any], kind: str) -> set[str]:
+def stage_params(stage: Mapping[str, Any]) -> dict[str, set[str] | None]:
+    """File -> keys of the parameters that a stage of ``dvc.yaml`` lists; None: all of them."""
+    listed: dict[str, set[str] | None] = {}
+    for entry in stage.get("params") or ():
+        pairs = entry.items() if isinstance(entry, Mapping) else [("params.yaml", [entry])]
+        for file, keys in pairs:
+            before = listed.setdefault(str(file), set())
+            listed[str(file)] = (
+                None if keys is None or before is None else before | set(map(str, keys))
+            )
+    return listed
+
+
+def stage_paths(stage: Mapping[str, Any], kind: str) -> set[str]:
+    """Normalised paths that a stage of ``dvc.yaml`` lists: its ``deps`` or its ``outs``."""
     kinds = ("deps",) if kind == "deps" else ("outs", "metrics", "plots")
     return {posixpath.normpath(p) for k in kinds for p in _entry_paths(stage.get(k))}
 

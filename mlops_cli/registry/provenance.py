@@ -46,7 +46,7 @@ def provenance(root: Path, registry: Registry, version: Version) -> dict[str, An
         "version": version.label,
         "registered": _registration(version),
         "stages": [
-            {"stage": a.stage, "tag": a.tag.name, "by": a.tag.who, "at": a.tag.at.isoformat()}
+            {"stage": a.stage, "tag": a.tag.name, "by": a.tag.tagger, "at": a.tag.date.isoformat()}
             for a in registry.assignments
             if a.version == version
         ],
@@ -81,7 +81,7 @@ def _pipeline_and_inputs(stages: Mapping[str, Any]) -> tuple[dict[str, Any], dic
 def _registration(version: Version) -> dict[str, Any]:
     tag = version.tag
     made_with = tag.trailers.get("Made-with")
-    return {"by": tag.who, "at": tag.at.isoformat(), "why": tag.why, "with": made_with}
+    return {"by": tag.tagger, "at": tag.date.isoformat(), "why": tag.body, "with": made_with}
 
 
 def _commit_facts(git: Git, sha: str) -> dict[str, str]:

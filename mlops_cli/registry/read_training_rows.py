@@ -54,20 +54,20 @@ def training_rows_of_bundle(
     facts: Mapping[str, Any] = read_json(folder / "bundle.json").get("facts", {})
     kinds = Encoder.from_json(read_json(folder / "encoder.json")).kinds
     try:
-        ordered = read_json(folder / "lineage.json").get("split") == "time"
+        split_by_time = read_json(folder / "lineage.json").get("split") == "time"
     except NotFound:
         # A fitted bundle that isn't assembled yet has no lineage.json, so its split is unknown.
-        ordered = False
+        split_by_time = False
 
-    def read() -> RowKeys | None:
+    def read_keys() -> RowKeys | None:
         files = splits()
         keys = None if files is None else _read_keys(files, kinds)
         rows = facts.get("rows")
         stated = sum(rows.values()) if isinstance(rows, Mapping) else None
         # The workspace's splits may be newer than its model.
-        return keys if keys is not None and len(keys.numbers) == stated else None
+        return keys if keys is not None and len(keys.row_numbers) == stated else None
 
-    return TrainingRows(label, _latest_time(facts), ordered, kinds, read)
+    return TrainingRows(label, _latest_time(facts), split_by_time, kinds, read_keys)
 
 
 def split_files(layout: Layout, version: Version | None) -> dict[str, Path] | None:
@@ -104,18 +104,18 @@ def output_files(
     """
     name = folder.relative_to(layout.root).as_posix()
     lock = lock_at(layout.root, commit)
-    md5 = None if lock is None else lock.made(name)
+    md5 = None if lock is None else lock.output_md5(name)
     if lock is None or md5 is None:
         raise NotFound(f"dvc.lock of {commit[:9]} has no {name}", "Run the pipeline there.")
     objects = RemoteObjects(layout.root)
     if fetch:
-        transfer = objects.bring({md5: name}, lock.sizes)
+        transfer = objects.fetch({md5: name}, lock.sizes)
         if transfer.missing:
-            raise transfer.refusal(f"{name} of {commit[:9]}")
+            raise transfer.missing_error(f"{name} of {commit[:9]}")
     files = {}
     for path, file_md5 in objects.tree(md5, name).items():
         objects.check(file_md5, f"{name}/{path}")
-        cached_file = objects.had(file_md5)
+        cached_file = objects.cached_path(file_md5)
         assert cached_file is not None  # noqa: S101 - it was just checked
         files[path] = cached_file
     return files

@@ -51,7 +51,7 @@ class RebuiltMetric:
     again: float | None
 
     @property
-    def inside(self) -> bool:
+    def in_interval(self) -> bool:
         """Whether the rebuild's value lies in the stated interval."""
         return self.again is not None and self.low <= self.again <= self.high
 
@@ -136,9 +136,9 @@ def _clone_commit(root: Path, commit: str) -> Iterator[Path]:
 
 def _place_sources(lock: Lock, clone: Path, objects: RemoteObjects, version: Version) -> None:
     """Put the raw data where the pipeline reads it."""
-    transfer = objects.bring({md5: path for path, md5 in lock.sources.items()}, lock.sizes)
+    transfer = objects.fetch({md5: path for path, md5 in lock.sources.items()}, lock.sizes)
     if transfer.missing:
-        raise transfer.refusal(f"the data of {version.label}")
+        raise transfer.missing_error(f"the data of {version.label}")
     for path, md5 in lock.sources.items():
         objects.copy(md5, clone / path, path)
 
@@ -198,7 +198,7 @@ def _compare_outputs(
 ) -> RebuildResult:
     rebuilt = Layout(clone)
     files = _compare_files(original, rebuilt.model)
-    hashes = {e.path: e.md5 for e in lock.entries if e.made}
+    hashes = {e.path: e.md5 for e in lock.entries if e.is_output}
     outputs = tuple(sorted(p for p, md5 in hashes.items() if hash_of(clone, p) != md5))
     relative = rebuilt.metrics.relative_to(clone).as_posix()
     metrics = _compare_metrics(git.read(version.commit, relative), rebuilt.metrics)
@@ -210,7 +210,7 @@ def _compare_outputs(
         if outputs:
             message += f"; other bytes in {', '.join(outputs)}"
     else:
-        close = bool(metrics) and all(figure.inside for figure in metrics)
+        close = bool(metrics) and all(figure.in_interval for figure in metrics)
         verdict = "same metrics, other bytes" if close else "not reproduced"
         changed = sorted(name for name, equal in files.items() if not equal)
         figures = "all metrics lie" if close else "not all metrics lie"

@@ -14,7 +14,7 @@ from mlops_cli.project.dvc_push import publish
 from mlops_cli.registry import commit_outputs, fetch_bundle
 from mlops_cli.registry.champion import compare_to_champion
 from mlops_cli.registry.git_tags import OutdatedTags, RefChange, apply, fetch, new_tag, trailers
-from mlops_cli.registry.tags import Part, version_tag
+from mlops_cli.registry.tags import VersionPart, version_tag
 from mlops_cli.registry.versions import Registry, Version
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class RegisterResult:
     champion: tuple[GateResult, ...] = ()
 
 
-def register(session: Session, part: Part = "minor", why: str = "") -> RegisterResult:
+def register(session: Session, part: VersionPart = "minor", why: str = "") -> RegisterResult:
     """Commit the pipeline's files and tag the commit as the next version.
 
     If the bundle is registered already, the call only completes what a killed run has begun.
@@ -64,7 +64,7 @@ def register(session: Session, part: Part = "minor", why: str = "") -> RegisterR
             "Look at the gates above; change the model or, knowingly, register.gates.",
         )
     registry, pipeline = session.registry(), commit_outputs.pipeline_files(layout)
-    if version := registry.of_bundle(record["bundle_sha256"]):
+    if version := registry.version_of_bundle(record["bundle_sha256"]):
         _complete_registration(session, branch, version, pipeline.files)
         return RegisterResult(version, new=False)
     commit_outputs.require_clean_workspace(git, pipeline)
@@ -134,7 +134,7 @@ def _has_only_own_version(session: Session, branch: str) -> bool:
     git, record = session.git, session.layout.registration
     if not record.is_file():
         return False
-    version = session.registry().of_bundle(read_json(record).get("bundle_sha256"))
+    version = session.registry().version_of_bundle(read_json(record).get("bundle_sha256"))
     remote_head = git.resolve(f"refs/remotes/{session.remote}/{branch}")
     head = git.resolve("HEAD")
     return (
@@ -150,13 +150,13 @@ def _outdated_error(session: Session, branch: str) -> OutdatedTags | None:
     remote_head = git.resolve(f"refs/remotes/{session.remote}/{branch}") if session.remote else None
     if (
         remote_head is None
-        or git.ask("merge-base", "--is-ancestor", remote_head, "HEAD") is not None
+        or git.try_run("merge-base", "--is-ancestor", remote_head, "HEAD") is not None
     ):
         return None
     new = set(git.run("rev-list", f"HEAD..{remote_head}").split())
     versions = [v for v in session.registry().versions if v.commit in new]
     if versions:
-        latest = f"{versions[-1].tag.who} registered {versions[-1]}"
+        latest = f"{versions[-1].tag.tagger} registered {versions[-1]}"
     else:
         latest = git.run("show", "-s", "--format=the last is %h by %an, %s", remote_head).strip()
     return OutdatedTags(
@@ -171,7 +171,7 @@ def _rejection_error(session: Session, branch: str) -> MlopsError:
     fetch(session.git, session.remote)
     latest = session.registry().latest
     return _outdated_error(session, branch) or OutdatedTags(
-        f"{latest.tag.who if latest else 'somebody'} registered {latest} at the same moment",
+        f"{latest.tag.tagger if latest else 'somebody'} registered {latest} at the same moment",
         "Look at `mlops models`, then run again.",
     )
 
@@ -184,7 +184,7 @@ def _complete_registration(
     head = git.run("rev-parse", "HEAD").strip()
     if (
         git.resolve(f"{version.commit}^") == head
-        and git.ask("diff", "--quiet", version.commit, "--", *files) is not None
+        and git.try_run("diff", "--quiet", version.commit, "--", *files) is not None
     ):
         ref = f"refs/heads/{branch}"
         apply(git, [RefChange(ref, version.commit, head)], None)

@@ -26,8 +26,8 @@ def registry_state(git: Git) -> str | None:
 
     It needs no tag to be read and no signature to be verified. None if Git fails.
     """
-    references = git.ask("for-each-ref", "--format=%(HEAD)%(refname) %(objectname) %(symref)")
-    settings = git.ask("config", "--list", "-z")
+    references = git.try_run("for-each-ref", "--format=%(HEAD)%(refname) %(objectname) %(symref)")
+    settings = git.try_run("config", "--list", "-z")
     if references is None or settings is None:
         return None
     files = [_stamp(path) for path in _key_files(git, settings)]

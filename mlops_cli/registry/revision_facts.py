@@ -81,17 +81,17 @@ def _no_reports_error(name: str, path: str, revision: str | None) -> NotFound:
 def commit_of(root: Path, revision: str) -> str:
     """Resolve a revision to a commit, 40 hexadecimal digits; errors as in ``facts_at``."""
     git = Git(root)
-    if git.ask("rev-parse", "--git-dir") is None:
+    if git.try_run("rev-parse", "--git-dir") is None:
         raise NotProject(f"{git.root} is not under Git", "Run `git init` there.")
     commit = git.resolve(revision)
     if commit is not None:
         return commit
-    if git.shallow():
+    if git.is_shallow():
         raise NotFound(
             f"{revision!r} is not in this shallow clone, which holds only part of the history",
             "Bring the rest with `git fetch --unshallow` (in CI: check out with full depth).",
         )
-    names = git.ask("for-each-ref", "--format=%(refname:lstrip=2)", "refs")
+    names = git.try_run("for-each-ref", "--format=%(refname:lstrip=2)", "refs")
     hint = nearest(revision, (names or "").split())
     raise NotFound(
         f"there is no revision {revision!r} in this repository",

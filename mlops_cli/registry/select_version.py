@@ -49,7 +49,7 @@ class SelectedModel:
 
 
 def select_model(
-    params: Params, layout: Layout, wanted: str, progress: Progress | None = None
+    params: Params, layout: Layout, version_or_stage: str, progress: Progress | None = None
 ) -> SelectedModel:
     """Find a version by its number, by ``latest`` or by its stage, and fetch its bundle.
 
@@ -61,12 +61,12 @@ def select_model(
         If the bundle doesn't match its hash.
     """
     name = params.register_.name
-    if wanted == WORKSPACE:
+    if version_or_stage == WORKSPACE:
         from mlops_cli.models.bundle import verify
 
         verify(layout.model)
         return SelectedModel(name, layout.model, None)
     progress = progress or Silent()
-    version = find_trusted(layout.root, name, wanted, progress.note)
+    version = find_trusted(layout.root, name, version_or_stage, progress.note)
     folder = pull_bundle(layout.root, version, progress=progress)
     return SelectedModel(name, folder, version)

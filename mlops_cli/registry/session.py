@@ -31,7 +31,7 @@ class Session:
         The Git remote that must accept every change; None: changes stay in this clone.
     note
         Called with messages for the user.
-    seen
+    known_tags
         Names of the tags in this clone when the command began: those that its user could know.
     """
 
@@ -40,7 +40,7 @@ class Session:
     git: Git
     remote: str | None
     note: Callable[[str], None] = lambda _: None
-    seen: frozenset[str] = frozenset()
+    known_tags: frozenset[str] = frozenset()
 
     @classmethod
     @contextmanager
@@ -50,25 +50,25 @@ class Session:
         layout: Layout,
         *,
         local: bool = False,
-        committing: bool = False,
-        waiting: Callable[[str], None] = lambda _: None,
+        will_commit: bool = False,
+        note: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Session]:
         """Wait for other registry commands of this clone, then fetch the remote's tags.
 
-        With ``committing``, raise first if no version can be committed in this repository.
+        With ``will_commit``, raise first if no version can be committed in this repository.
         """
         git = Git(layout.root)
-        if committing:
+        if will_commit:
             commit_outputs.require_branch(git)
             if (layout.root / "dvc.lock").is_file():
                 commit_outputs.require_clean_workspace(git, commit_outputs.pipeline_files(layout))
         # Before waiting: another command of this clone may be changing them.
-        seen = frozenset((git.ask("tag", "--list") or "").splitlines())
-        with wait_for_lock(layout.work / "registry.lock", waiting):
+        known_tags = frozenset((git.try_run("tag", "--list") or "").splitlines())
+        with wait_for_lock(layout.work / "registry.lock", note):
             remote = None if local else git.remote()
             fetch(git, remote)
-            read_trusted(layout.root, params.register_.name, waiting)
-            yield cls(params, layout, git, remote, waiting, seen)
+            read_trusted(layout.root, params.register_.name, note)
+            yield cls(params, layout, git, remote, note, known_tags)
 
     @property
     def name(self) -> str:

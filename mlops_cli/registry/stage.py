@@ -16,6 +16,7 @@ from mlops_cli import __version__
 from mlops_cli.data import parquet
 from mlops_cli.data.atomic_files import read_json, write_json
 from mlops_cli.models import bundle as bundles
+from mlops_cli.registry.card_template import find_template
 from mlops_cli.registry.gates import Evidence, GateResult, check_gates
 from mlops_cli.registry.model_bundle import assemble
 from mlops_cli.reporting import Summary, Table
@@ -41,12 +42,14 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     Raises
     ------
     BadParams
-        If a gate names a metric or slices that were not evaluated.
+        If a gate names a metric or slices that were not evaluated, or if the project's own template
+        of the model card has an error.
     DataRefused
         If the bundle was changed.
     NotFound
         If an earlier stage has not run.
     """
+    template = find_template(layout, params.register_.card)
     progress.update("checking the model's files")
     bundle = bundles.load(layout.fitted)
     metrics, evaluation = read_json(layout.metrics), read_json(layout.evaluation)
@@ -59,11 +62,11 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     families = [member.family for member in bundle.members]
     evidence = Evidence(
         task=evaluation["task"],
-        evaluated=evaluation["metrics"],
+        metric_names=evaluation["metrics"],
         metrics=metrics,
         slices=evaluation["slices"],
         families=frozenset(families),
-        bytes=_folder_size(layout.fitted),
+        bundle_bytes=_folder_size(layout.fitted),
         milliseconds=latency,
         fairness=evaluation.get("fairness", {}),
     )
@@ -77,6 +80,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         params.project,
         params.validate_.sources,
         _sections(params),
+        template,
     )
     record = {
         "name": params.register_.name,

@@ -56,10 +56,10 @@ def tags(git: Git, name: str) -> list[Tag]:
             "--format=%(refname:strip=2)%00%(objectname)",
             f"refs/tags/{name}*",
             f"refs/tags/{name}/**",
-            given=b"",
+            stdin=b"",
         )
     except GitFailed as error:
-        if "not a git repository" in error.said:
+        if "not a git repository" in error.stderr:
             raise NotProject(f"{git.root} is not under Git", "Run `git init` there.") from None
         raise
     pairs = [line.split(b"\0") for line in output.splitlines()]
@@ -98,7 +98,7 @@ def _read_objects(git: Git, object_ids: Iterable[str]) -> dict[str, TagObject]:
         if kind in {"tag", "commit"} and not large:
             readable.append(object_id)
     request = "".join(f"{object_id}\n" for object_id in readable).encode()
-    content = git.run_bytes("cat-file", "--batch", given=request) if readable else b""
+    content = git.run_bytes("cat-file", "--batch", stdin=request) if readable else b""
     return objects | dict(_parse_batch(content))
 
 
@@ -108,7 +108,7 @@ def _kinds(git: Git, object_ids: Iterable[str]) -> dict[str, tuple[str, int]]:
     if not ids:
         return {}
     request = "".join(f"{object_id}\n" for object_id in ids).encode()
-    lines = git.run_bytes("cat-file", "--batch-check", given=request).decode().splitlines()
+    lines = git.run_bytes("cat-file", "--batch-check", stdin=request).decode().splitlines()
     parts = (line.partition(" ")[2].partition(" ") for line in lines)
     return {i: (kind, int(size or 0)) for i, (kind, _, size) in zip(ids, parts, strict=True)}
 
@@ -159,17 +159,17 @@ def _parse_annotated(name: str, object_id: str, target: TagObject) -> Tag:
     if stated_name != name:
         raise _UnreadableError(f"was made as {stated_name}")
     try:
-        tagger = (header[4] or b"").decode()
+        tagger_line = (header[4] or b"").decode()
         message = split_signature(target.content[header.end() :])[0].decode()
     except UnicodeDecodeError:
         raise _UnreadableError("is not in UTF-8") from None
-    person = _PERSON.fullmatch(tagger)
+    person = _PERSON.fullmatch(tagger_line)
     if person is None:
         raise _UnreadableError("doesn't say who made it, and when")
-    if "\0" in message + tagger:
+    if "\0" in message + tagger_line:
         raise _UnreadableError("holds a NUL")
-    who = f"{person[1]} <{person[2]}>".strip()
-    return Tag(name, commit, _parse_time(person[3]), who, message.strip(), object_id=object_id)
+    tagger = f"{person[1]} <{person[2]}>".strip()
+    return Tag(name, commit, _parse_time(person[3]), tagger, message.strip(), object_id=object_id)
 
 
 def _parse_time(seconds: str) -> datetime:

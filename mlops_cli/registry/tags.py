@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Literal
 
 __all__ = [
-    "APPROVAL",
-    "ASSIGNMENT",
-    "MOST_ASSIGNMENTS",
-    "NUMBER",
-    "Part",
+    "APPROVAL_PATTERN",
+    "ASSIGNMENT_PATTERN",
+    "MAX_ASSIGNMENT_NUMBER",
+    "NUMBER_PATTERN",
     "Tag",
+    "VersionPart",
     "address_of",
     "after_name",
     "approval_tag",
@@ -24,14 +24,14 @@ __all__ = [
     "version_tag",
 ]
 
-Part = Literal["major", "minor", "patch"]
+VersionPart = Literal["major", "minor", "patch"]
 
 _COUNT = "(0|[1-9][0-9]{0,8})"
-NUMBER = re.compile(rf"v{_COUNT}\.{_COUNT}\.{_COUNT}")
+NUMBER_PATTERN = re.compile(rf"v{_COUNT}\.{_COUNT}\.{_COUNT}")
 _STAGE = "[A-Za-z0-9](?:[A-Za-z0-9/_-]*[A-Za-z0-9])?"
-ASSIGNMENT = re.compile(rf"#({_STAGE})(!?)#([1-9][0-9]{{0,17}})")
-APPROVAL = re.compile(rf"/approvals/({NUMBER.pattern})/({_STAGE})/([^/]+)")
-MOST_ASSIGNMENTS = 10**18 - 1
+ASSIGNMENT_PATTERN = re.compile(rf"#({_STAGE})(!?)#([1-9][0-9]{{0,17}})")
+APPROVAL_PATTERN = re.compile(rf"/approvals/({NUMBER_PATTERN.pattern})/({_STAGE})/([^/]+)")
+MAX_ASSIGNMENT_NUMBER = 10**18 - 1
 _TRAILER = re.compile(r"([A-Z][A-Za-z-]*): (.*)")
 
 
@@ -51,8 +51,8 @@ class Tag:
 
     name: str
     commit: str
-    at: datetime
-    who: str = ""
+    date: datetime
+    tagger: str = ""
     message: str = ""
     annotated: bool = True
     object_id: str = ""
@@ -64,7 +64,7 @@ class Tag:
         return dict(self._body_and_trailers[1])
 
     @property
-    def why(self) -> str:
+    def body(self) -> str:
         """The message without its first line and its trailers."""
         return self._body_and_trailers[0]
 
@@ -78,7 +78,7 @@ class Tag:
         return body.strip(), [(line[1], line[2]) for line in lines if line]
 
 
-def bump(number: str, part: Part) -> str:
+def bump(number: str, part: VersionPart) -> str:
     """Increase one part of a version number.
 
     Examples
@@ -104,9 +104,9 @@ def assignment_tag(name: str, stage: str, counter: int) -> str:
     return f"{name}#{stage}#{counter}"
 
 
-def approval_tag(name: str, number: str, stage: str, who: str) -> str:
-    """The name of the tag with a person's approval; ``who`` is an e-mail address."""
-    return f"{name}/approvals/{number}/{stage}/{_person_part(who)}"
+def approval_tag(name: str, number: str, stage: str, address: str) -> str:
+    """The name of the tag with a person's approval; ``address`` is an e-mail address."""
+    return f"{name}/approvals/{number}/{stage}/{_person_part(address)}"
 
 
 def is_approval_of(tag: Tag) -> bool:
@@ -115,14 +115,14 @@ def is_approval_of(tag: Tag) -> bool:
     A person's second approval, if the first doesn't count, ends in ``=2``.
     """
     person = tag.name.rpartition("/")[2]
-    return re.sub(r"=[0-9]+$", "", person) == _person_part(address_of(tag.who)) or (
-        person == _person_part(address_of(tag.who))
+    return re.sub(r"=[0-9]+$", "", person) == _person_part(address_of(tag.tagger)) or (
+        person == _person_part(address_of(tag.tagger))
     )
 
 
-def address_of(who: str) -> str:
+def address_of(identity: str) -> str:
     """The address of ``Name <address>``."""
-    return who.rpartition("<")[2].rstrip(">")
+    return identity.rpartition("<")[2].rstrip(">")
 
 
 def _person_part(address: str) -> str:
@@ -139,7 +139,7 @@ def after_name(name: str, tag: str) -> str | None:
 
 def sort_key(number: str) -> tuple[int, int, int]:
     """Sort key of a version number: its three parts as integers."""
-    match = NUMBER.fullmatch(number)
+    match = NUMBER_PATTERN.fullmatch(number)
     if not match:
         raise ValueError(number)
     return int(match[1]), int(match[2]), int(match[3])

@@ -27,17 +27,17 @@ class RowKeys:
 
     Attributes
     ----------
-    contents
+    feature_hashes
         Hashes of their features; see ``content_of``.
-    moments
+    times
         Their times; None if they have none.
-    numbers
+    row_numbers
         Their numbers in the validated base source.
     """
 
-    contents: pl.Series
-    moments: pl.Series | None
-    numbers: pl.Series
+    feature_hashes: pl.Series
+    times: pl.Series | None
+    row_numbers: pl.Series
 
 
 @dataclass(frozen=True)
@@ -48,30 +48,30 @@ class TrainingRows:
     ----------
     version
         Such as v0.2.0.
-    until
+    last_time
         The latest time among them; None if they have no time.
-    ordered
-        Whether the split goes by time, so that all rows up to ``until`` count as training rows.
+    split_by_time
+        Whether the split goes by time, so that all rows up to ``last_time`` count as training rows.
     kinds
         Its features: name -> kind.
-    read
+    read_keys
         Reads the rows; returns None if they aren't available.
     """
 
     version: str
-    until: dt.datetime | None
-    ordered: bool
+    last_time: dt.datetime | None
+    split_by_time: bool
     kinds: Mapping[str, str]
-    read: Callable[[], RowKeys | None]
+    read_keys: Callable[[], RowKeys | None]
 
     @cached_property
-    def rows(self) -> RowKeys | None:
-        """The rows, read on first use."""
-        return self.read()
+    def keys(self) -> RowKeys | None:
+        """The keys of the rows, read on first use."""
+        return self.read_keys()
 
-    def unseen(
+    def unseen_mask(
         self,
-        moments: pl.Series,
+        times: pl.Series,
         features: Callable[[], pl.DataFrame],
         numbers: Callable[[], pl.Series | None] | None = None,
     ) -> pl.Series:
@@ -79,7 +79,7 @@ class TrainingRows:
 
         Parameters
         ----------
-        moments
+        times
             The rows' times, (n,); null where they have none.
         features
             Returns the rows' features, computed by the version's own program. Like ``numbers``,
@@ -88,37 +88,39 @@ class TrainingRows:
             Returns the rows' numbers in the table that the version was trained on; None if the
             rows are of another table.
         """
-        moments = moments.cast(_MOMENT)
-        unknown = pl.repeat(value=False, n=len(moments), eager=True)
-        later = unknown if self.until is None else (moments > self.until).fill_null(value=False)
+        times = times.cast(_MOMENT)
+        unknown = pl.repeat(value=False, n=len(times), eager=True)
+        later = (
+            unknown if self.last_time is None else (times > self.last_time).fill_null(value=False)
+        )
         if later.all():
             return later
         row_numbers = None if numbers is None else numbers()
-        if row_numbers is not None and self.rows is not None:
-            return ~row_numbers.cast(pl.UInt64).is_in(self.rows.numbers.implode())
-        if self.ordered or self.rows is None:
+        if row_numbers is not None and self.keys is not None:
+            return ~row_numbers.cast(pl.UInt64).is_in(self.keys.row_numbers.implode())
+        if self.split_by_time or self.keys is None:
             return later
-        new_content = ~content_of(features(), self.kinds).is_in(self.rows.contents.implode())
-        if self.rows.moments is not None:
+        new_content = ~content_of(features(), self.kinds).is_in(self.keys.feature_hashes.implode())
+        if self.keys.times is not None:
             # The features of a training row may have changed since, but not its time.
-            same_time = moments.is_in(self.rows.moments.implode())
+            same_time = times.is_in(self.keys.times.implode())
             new_content &= ~same_time.fill_null(value=True)
         return later | new_content
 
     @property
-    def reason(self) -> str:
+    def exclusion_reason(self) -> str:
         """Why rows that aren't certainly unseen are excluded."""
-        if self.until is not None and (self.ordered or self.rows is None):
-            ends = f"{self.until:%Y-%m-%d %H:%M}"
+        if self.last_time is not None and (self.split_by_time or self.keys is None):
+            ends = f"{self.last_time:%Y-%m-%d %H:%M}"
             return f"not later than {ends}, where the rows end that {self.version} has learnt from"
-        if self.rows is None:
+        if self.keys is None:
             return f"the rows that {self.version} has learnt from can't be read here"
         return f"{self.version} has learnt from them, or from rows of equal features or time"
 
 
 def unknown_training_rows(version: str) -> TrainingRows:
     """Training rows of an unknown version: any row may be one."""
-    return TrainingRows(version, None, ordered=False, kinds={}, read=lambda: None)
+    return TrainingRows(version, None, split_by_time=False, kinds={}, read_keys=lambda: None)
 
 
 def content_of(features: pl.DataFrame, kinds: Mapping[str, str]) -> pl.Series:

@@ -117,7 +117,7 @@ def _check_stages(
     if not assignments:
         return None
     violations = [
-        f"{a.tag.name}: {why}" for a in assignments if (why := rules.refusal(a)) is not None
+        f"{a.tag.name}: {why}" for a in assignments if (why := rules.refusal_reason(a)) is not None
     ]
     if violations:
         return VerificationCheck("stage", passed=False, said="; ".join(violations))
@@ -131,8 +131,10 @@ def _check_stages(
 def _describe_assignment(rules: StageRules, assignment: Assignment, version: Version) -> str:
     """Describe how a version came into a stage."""
     tag, rule = assignment.tag, rules.rule_of(assignment)
-    text = f"{tag.name} of {tag.at:%Y-%m-%d}, by {tag.who}, by the rules on {rules.branch.name}"
-    if rules.changed(assignment):
+    text = (
+        f"{tag.name} of {tag.date:%Y-%m-%d}, by {tag.tagger}, by the rules on {rules.branch.name}"
+    )
+    if rules.rule_changed(assignment):
         text += f" ({assignment.stage} has another rule there today: promote it anew)"
     if rule is None or not rule.approvals or assignment.rollback:
         return text
@@ -171,22 +173,22 @@ def _check_tag(context: _Context) -> str:
     tag, git = context.version.tag, Git(context.root)
     if not tag.annotated:
         raise _CheckFailed(f"{tag.name} is a lightweight tag: it doesn't say who registered what")
-    description = f"{tag.name} of {tag.at:%Y-%m-%d}, by {tag.who}"
-    content = git.run_bytes("cat-file", "tag", tag.object_id, given=b"")
+    description = f"{tag.name} of {tag.date:%Y-%m-%d}, by {tag.tagger}"
+    content = git.run_bytes("cat-file", "tag", tag.object_id, stdin=b"")
     if not split_signature(content)[1]:
         return f"{description}; unsigned"
     try:
         git.run("verify-tag", tag.object_id)
     except GitFailed as error:
-        reason = " ".join(error.said.split())
+        reason = " ".join(error.stderr.split())
         if not any(sign in reason for sign in _UNVERIFIABLE):
             raise _CheckFailed(f"the signature of {tag.name} is not good: {reason}") from None
         return f"{description}; signed, but Git here has no key to verify it"
     try:
-        signer_of(git, tag.object_id, address_of(tag.who))
+        signer_of(git, tag.object_id, address_of(tag.tagger))
     except SignerUnknown as error:
         raise _CheckFailed(
-            f"{tag.name} says that it is by {tag.who}, but {error.message}"
+            f"{tag.name} says that it is by {tag.tagger}, but {error.message}"
         ) from None
     return f"{description}; the signature is good"
 
@@ -213,7 +215,7 @@ def _check_lock(context: _Context) -> str:
 
 
 def _check_code(context: _Context) -> str:
-    hashes = _lock(context).kept
+    hashes = _lock(context).git_hashes
     changed = sorted(path for path, md5 in hashes.items() if hash_of(context.tree, path) != md5)
     if changed:
         raise _CheckFailed(
@@ -224,15 +226,17 @@ def _check_code(context: _Context) -> str:
 
 def _check_data(context: _Context) -> str:
     lock = _lock(context)
-    if lock.unkept:
+    if lock.unsaved_inputs:
         raise _CheckFailed(
-            f"neither Git nor DVC keeps what a stage read: {_join_first(lock.unkept)}"
+            f"neither Git nor DVC keeps what a stage read: {_join_first(lock.unsaved_inputs)}"
         )
-    transfer = context.objects.bring({md5: path for path, md5 in lock.data.items()}, lock.sizes)
+    transfer = context.objects.fetch(
+        {md5: path for path, md5 in lock.dvc_hashes.items()}, lock.sizes
+    )
     if transfer.missing:
-        raise _CheckFailed(transfer.refusal("the data").message)
+        raise _CheckFailed(transfer.missing_error("the data").message)
     files = total = 0
-    for path, md5 in lock.data.items():
+    for path, md5 in lock.dvc_hashes.items():
         total += context.objects.check(md5, path)
         files += 1
         if md5.endswith(".dir"):
@@ -240,7 +244,7 @@ def _check_data(context: _Context) -> str:
             total += sum(context.objects.check(m, f"{path}/{name}") for name, m in members.items())
             files += len(members) - 1
     note = (
-        f"; {transfer.files} came just now from {', '.join(transfer.tried)}"
+        f"; {transfer.files} came just now from {', '.join(transfer.tried_remotes)}"
         if transfer.files
         else ""
     )
@@ -251,9 +255,9 @@ def _check_objects(context: _Context) -> str:
     if isinstance(context.bundle, MlopsError):
         raise context.bundle
     md5, sizes = bundle_object(context.root, context.version)
-    transfer = context.objects.bring({md5: "models/model"}, sizes)
+    transfer = context.objects.fetch({md5: "models/model"}, sizes)
     if transfer.missing:
-        raise transfer.refusal("the bundle")
+        raise transfer.missing_error("the bundle")
     files = context.objects.tree(md5, "models/model")
     for name, file_md5 in files.items():
         context.objects.check(file_md5, f"models/model/{name}")

@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 
 from mlops_cli.errors import NotFound, NotProject, nearest
 from mlops_cli.registry.tags import (
-    APPROVAL,
-    ASSIGNMENT,
-    MOST_ASSIGNMENTS,
-    NUMBER,
-    Part,
+    APPROVAL_PATTERN,
+    ASSIGNMENT_PATTERN,
+    MAX_ASSIGNMENT_NUMBER,
+    NUMBER_PATTERN,
     Tag,
+    VersionPart,
     after_name,
     assignment_tag,
     bump,
@@ -115,17 +115,17 @@ class Registry:
     assignments: tuple[Assignment, ...] = ()
     approvals: tuple[Approval, ...] = ()
     counter: int = 0
-    numbers: frozenset[str] = field(default=frozenset())
+    used_numbers: frozenset[str] = field(default=frozenset())
     """Every number that was ever used, also by versions that were taken back."""
-    names: frozenset[str] = field(default=frozenset())
+    tag_names: frozenset[str] = field(default=frozenset())
     """Every tag of the model, also the skipped ones: in Git a tag's name can't be used twice."""
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, tags: Iterable[Tag]) -> Registry:
+    def from_tags(cls, name: str, tags: Iterable[Tag]) -> Registry:
         """Parse the tags of one model; tags of other models are ignored."""
         pairs = [(tag, rest) for tag in tags if (rest := after_name(name, tag.name))]
-        pairs.sort(key=lambda pair: pair[0].at)
+        pairs.sort(key=lambda pair: pair[0].date)
         names = frozenset(tag.name for tag, _ in pairs)
         notes = [f"the tag {tag.name} {tag.problem}" for tag, _ in pairs if tag.problem]
         valid = [(tag, rest) for tag, rest in pairs if not tag.problem]
@@ -161,7 +161,7 @@ class Registry:
         assignments = [a for a in self.assignments if a.stage == stage and a.version is not None]
         return any(a.version == version for a in assignments)
 
-    def before(self, stage: str) -> Version | None:
+    def previous_version(self, stage: str) -> Version | None:
         """The version to which a rollback returns the stage: the one before the present one.
 
         A rollback never returns to a version that was itself rolled back.
@@ -176,11 +176,11 @@ class Registry:
                 history = [v for v in history if v != a.version] + [a.version]
         return history[-2] if len(history) > 1 else None
 
-    def of_bundle(self, bundle: str) -> Version | None:
+    def version_of_bundle(self, bundle: str) -> Version | None:
         """The version that registered a bundle, by its SHA-256."""
         return next((v for v in self.versions if v.bundle == bundle), None)
 
-    def approved_by(self, version: Version, stage: str) -> tuple[Approval, ...]:
+    def approvals_of(self, version: Version, stage: str) -> tuple[Approval, ...]:
         """The approvals of one version for one stage."""
         return tuple(a for a in self.approvals if a.version == version.number and a.stage == stage)
 
@@ -213,7 +213,7 @@ class Registry:
         candidates = [*by_number, *self.stages(), "latest"]
         raise NotFound(f"{self.name} has no version or stage {query!r}", nearest(query, candidates))
 
-    def next_number(self, part: Part) -> str:
+    def next_number(self, part: VersionPart) -> str:
         """The number of the next version, from v0.1.0 on; no number is used twice.
 
         Raises
@@ -221,12 +221,12 @@ class Registry:
         NotProject
             If the number would have too many digits.
         """
-        number = bump(max(self.numbers, key=sort_key), part) if self.numbers else "v0.1.0"
-        while version_tag(self.name, number) in self.names:
+        number = bump(max(self.used_numbers, key=sort_key), part) if self.used_numbers else "v0.1.0"
+        while version_tag(self.name, number) in self.tag_names:
             number = bump(number, part)
-        if not NUMBER.fullmatch(number):
+        if not NUMBER_PATTERN.fullmatch(number):
             raise NotProject(
-                f"no version of {self.name} can come after {max(self.numbers, key=sort_key)}",
+                f"no version of {self.name} can come after {max(self.used_numbers, key=sort_key)}",
                 "Delete that tag, if it was made by mistake: git tag -d TAG.",
             )
         return number
@@ -240,9 +240,9 @@ class Registry:
             If the highest possible number is used.
         """
         counter = self.counter + 1
-        while assignment_tag(self.name, stage, counter) in self.names:
+        while assignment_tag(self.name, stage, counter) in self.tag_names:
             counter += 1
-        if counter > MOST_ASSIGNMENTS:
+        if counter > MAX_ASSIGNMENT_NUMBER:
             last = self.assignments[-1].tag.name
             raise NotProject(
                 f"the tag {last} has the highest number that an assignment may have",
@@ -261,7 +261,7 @@ def _parse_versions(
         number = rest[1:].removesuffix("!")
         if rest[0] != "@":
             continue
-        if not NUMBER.fullmatch(number):
+        if not NUMBER_PATTERN.fullmatch(number):
             notes.append(f"the tag {tag.name} names no version such as {name}@v1.2.0")
         elif rest[-1] != "!":
             registered[number] = Version(name, number, tag)
@@ -294,7 +294,7 @@ def _parse_assignments(
     for tag, rest in tags:
         if rest[0] != "#":
             continue
-        match = ASSIGNMENT.fullmatch(rest)
+        match = ASSIGNMENT_PATTERN.fullmatch(rest)
         if match is None:
             notes.append(f"the tag {tag.name} names no stage and number")
         elif not tag.annotated:
@@ -329,7 +329,7 @@ def _parse_approvals(tags: Iterable[tuple[Tag, str]], notes: list[str]) -> Itera
     for tag, rest in tags:
         if rest[0] != "/":
             continue
-        if match := APPROVAL.fullmatch(rest):
+        if match := APPROVAL_PATTERN.fullmatch(rest):
             yield Approval(match[1], match[5], tag)
         else:
             notes.append(f"the tag {tag.name} names no version, stage and person")

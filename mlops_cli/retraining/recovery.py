@@ -24,7 +24,7 @@ def restore(
     layout: Layout, attempts: Attempts, attempt: Attempt, outcome: str, detail: str | None
 ) -> Attempt:
     """Restore the project after a kill, while no run is active, and end the attempt."""
-    attempts.mark(attempt, step="restoring", outcome=outcome, detail=detail)
+    attempts.update(attempt, step="restoring", outcome=outcome, detail=detail)
     with _hold_locks(layout):
         aside = attempts.restore(attempt)
     if aside:
@@ -58,7 +58,7 @@ def is_unchanged(layout: Layout, attempt: Attempt) -> bool:
         files = commit_outputs.pipeline_files(layout)
     except (NotProject, BadParams):
         return False
-    commit_outputs.require_clean_workspace(git, files, only=("ingest.until",))
+    commit_outputs.require_clean_workspace(git, files, allowed_keys=("ingest.until",))
     return True
 
 
@@ -73,8 +73,8 @@ def version_of(layout: Layout, attempt: Attempt) -> str | None:
             version.number
             for version in reversed(read_trusted(layout.root, name).versions)
             if git.resolve(f"{version.commit}^") == attempt.head
-            and version.tag.why == attempt_message(attempt)
-            and git.ask("merge-base", "--is-ancestor", version.commit, "HEAD") is not None
+            and version.tag.body == attempt_message(attempt)
+            and git.try_run("merge-base", "--is-ancestor", version.commit, "HEAD") is not None
         ),
         None,
     )

@@ -97,7 +97,7 @@ class _TooFewRows(MlopsError):
     """There are fewer new labelled rows than required."""
 
 
-def retrain(layout: Layout, wanted: RetrainOptions, progress: Progress) -> RetrainResult:
+def retrain(layout: Layout, options: RetrainOptions, progress: Progress) -> RetrainResult:
     """Move the data clock, run the pipeline, register an approved model, promote if allowed.
 
     Raises
@@ -113,17 +113,19 @@ def retrain(layout: Layout, wanted: RetrainOptions, progress: Progress) -> Retra
     """
     attempts = Attempts(layout)
     with lock(layout.work / "retrain.lock", "retraining"):
-        attempt, wanted = _settle_unfinished(layout, attempts, wanted, progress)
+        attempt, options = _settle_unfinished(layout, attempts, options, progress)
         planned = attempt or _plan_attempt(
-            parameters.load(layout.params), layout, attempts, wanted, progress
+            parameters.load(layout.params), layout, attempts, options, progress
         )
         if isinstance(planned, RetrainResult):
             return planned
         if planned.step == "running":
-            planned = _run_attempt(layout, attempts, planned, wanted, progress, new=attempt is None)
+            planned = _run_attempt(
+                layout, attempts, planned, options, progress, new=attempt is None
+            )
         if planned.outcome is not None:
             return _to_result(planned)
-        return _to_result(_promote_if_allowed(layout, attempts, planned, wanted))
+        return _to_result(_promote_if_allowed(layout, attempts, planned, options))
 
 
 def _settle_unfinished(
@@ -154,7 +156,7 @@ def _settle_unfinished(
         )
     if version := version_of(layout, attempt):
         commit_outputs.reset_index(Git(layout.root), commit_outputs.pipeline_files(layout).files)
-        return attempts.mark(attempt, step="registered", version=version), options
+        return attempts.update(attempt, step="registered", version=version), options
     if is_unchanged(layout, attempt):
         progress.note(f"going on with the retraining up to {attempt.until}")
         return attempt, options
@@ -197,7 +199,7 @@ def _plan_attempt(
     commit_outputs.require_branch(git)
     # The clock may have been moved for serving; no other change may be part of a retraining.
     commit_outputs.require_clean_workspace(
-        git, commit_outputs.pipeline_files(layout), only=("ingest.until",)
+        git, commit_outputs.pipeline_files(layout), allowed_keys=("ingest.until",)
     )
     registry = read_trusted(layout.root, params.register_.name, progress.note)
     production = registry.in_stage(params.retrain.stage)
@@ -234,7 +236,7 @@ def _plan_attempt(
             )
         reason = "; ".join(part for part in (reason, trigger_reason) if part)
     # Before hours of work: check that the remote would accept it, and what is in the stage there.
-    with Session.open(params, layout, local=options.local, waiting=progress.note) as session:
+    with Session.open(params, layout, local=options.local, note=progress.note) as session:
         refuse_behind(session)
         production = session.registry().in_stage(params.retrain.stage)
     return Attempt(
@@ -308,7 +310,7 @@ def _run_and_register(
         commit_outputs.committed_text(Git(layout.root), layout.feature_report, attempt.head)
     )
     progress.update(f"running the pipeline up to {attempt.until}")
-    reproduce(layout.root, "featurize", around=attempts.at_work)
+    reproduce(layout.root, "featurize", stage_context=attempts.record_writes)
     after = _labelled_rows(layout.feature_report.read_text(encoding="utf-8"))
     min_rows = params.retrain.min_rows
     if before is not None and after is not None and after - before < min_rows:
@@ -316,12 +318,12 @@ def _run_and_register(
             f"{after - before} new labelled rows, and retrain.min_rows is {min_rows}",
             "Wait for more.",
         )
-    reproduce(layout.root, "register", around=attempts.at_work)
+    reproduce(layout.root, "register", stage_context=attempts.record_writes)
     with Session.open(
-        params, layout, local=options.local, committing=True, waiting=progress.note
+        params, layout, local=options.local, will_commit=True, note=progress.note
     ) as session:
         version = register(session, "minor", attempt_message(attempt)).version
-    return attempts.mark(attempt, step="registered", version=version.number)
+    return attempts.update(attempt, step="registered", version=version.number)
 
 
 def _promote_if_allowed(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
-from importlib.resources import files
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from mlops_cli.data.column_names import project_name
 from mlops_cli.data.durations import microseconds
+from mlops_cli.data.templates import Filters, render
 from mlops_cli.errors import Usage
 from mlops_cli.scaffold.ci import PYTHON
 
@@ -20,6 +22,11 @@ __all__ = ["Scheduler", "schedule"]
 
 Scheduler = Literal["cron", "systemd", "github"]
 
+_TEMPLATES = {
+    "cron": "cron.jinja",
+    "systemd": "systemd.jinja",
+    "github": "github.yml.angle.jinja",
+}
 _SECOND = 1_000_000
 """In microseconds."""
 _UNITS_IN_NEXT = {"m": 60, "h": 24, "d": 31}
@@ -39,39 +46,47 @@ def schedule(kind: Scheduler, layout: Layout, every: str, name: str = "") -> str
     Raises
     ------
     Usage
-        If cron, or systemd, has no notation for this span.
+        If cron, or systemd, has no notation for this span or for the folder's path.
     """
-    if kind == "cron":
-        return f"{_cron_fields(every)} {_crontab_command(layout.root)}\n"
-    template = files("mlops_cli.retraining") / "templates" / f"{kind}.txt"
-    text = template.read_text(encoding="utf-8")
-    name = name or layout.root.name
-    values = {"EVERY": every, "NAME": name}
-    if kind == "github":
-        values |= {"CRON": _cron_fields(every), "PYTHON": PYTHON}
-    else:
-        span = microseconds(every)
-        if span is None:
-            raise Usage(f"--every {every} has no fixed length", "Give it in days: 30d.")
-        command = " ".join(_quote_for_systemd(w) for w in (sys.executable, "-m", "mlops_cli"))
-        values |= {"SECONDS": f"{span // _SECOND}", "MLOPS": command}
-        values |= {"ROOT": str(layout.root).replace("%", "%%")}
-    for placeholder, value in values.items():
-        text = text.replace(f"@{placeholder}@", value)
-    return text
+    root = str(layout.root)
+    if kind != "github" and re.search(r"[\x00-\x1f\x7f]", root):
+        raise Usage(f"{kind} can't say the project's folder, {root!r}", "Rename the folder.")
+    return render(
+        "mlops_cli.retraining",
+        _TEMPLATES[kind],
+        _FILTERS,
+        every=every,
+        name=name or project_name(layout.root.name),
+        root=root,
+        python=sys.executable,
+        python_version=PYTHON,
+        **({"seconds": _seconds(every)} if kind == "systemd" else {"cron": _cron_fields(every)}),
+    )
 
 
-def _crontab_command(root: Path) -> str:
-    """The command of a crontab line."""
-    command = shlex.join([sys.executable, "-m", "mlops_cli", "watch", "--once"])
-    # In a crontab a percent sign ends the command.
-    return f"cd {shlex.quote(str(root))} && {command}".replace("%", r"\%")
+def _cron_word(word: str) -> str:
+    """A word of a crontab's command, where a percent sign ends the command."""
+    return shlex.quote(word).replace("%", r"\%")
 
 
-def _quote_for_systemd(word: str) -> str:
+def _systemd_word(word: str) -> str:
     """A word of a systemd command, quoted."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'
+
+
+_FILTERS: Filters = {
+    "cron_word": _cron_word,
+    "systemd_word": _systemd_word,
+    "quoted": partial(json.dumps, ensure_ascii=False),
+}
+
+
+def _seconds(every: str) -> int:
+    span = microseconds(every)
+    if span is None:
+        raise Usage(f"--every {every} has no fixed length", "Give it in days: 30d.")
+    return span // _SECOND
 
 
 def _cron_fields(every: str) -> str:

@@ -40,7 +40,7 @@ class Trigger:
 def retrain_trigger(
     params: Params,
     layout: Layout,
-    trained: dt.datetime | None,
+    trained_until: dt.datetime | None,
     until: dt.datetime,
     version: str | None,
 ) -> Trigger:
@@ -51,7 +51,7 @@ def retrain_trigger(
 
     Parameters
     ----------
-    trained
+    trained_until
         End of the model's data.
     until
         End of the data of a new model.
@@ -60,9 +60,9 @@ def retrain_trigger(
     """
     reasons = []
     every = params.retrain.every
-    if every is not None and trained is not None and trained <= subtract(until, every):
+    if every is not None and trained_until is not None and trained_until <= subtract(until, every):
         reasons.append(
-            f"the model's data end {format_timestamp(trained)}, over {every} before "
+            f"the model's data end {format_timestamp(trained_until)}, over {every} before "
             f"{format_timestamp(until)}"
         )
     rows = params.monitor.min_rows

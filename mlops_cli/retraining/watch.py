@@ -68,7 +68,7 @@ class StopSignal:
         self._child: subprocess.Popen[str] | None = None
 
     @property
-    def wanted(self) -> bool:
+    def requested(self) -> bool:
         """Whether no further step should begin."""
         return self._requested.is_set()
 
@@ -76,31 +76,31 @@ class StopSignal:
         """Wait for a time, or until a request to end; return whether to end."""
         return self._requested.wait(seconds)
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Request the end after the present step; a second request interrupts the step."""
         child = self._child
-        if self.wanted and child is not None:
+        if self.requested and child is not None:
             # The whole process group, so that processes of the step stop as well.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGINT)
         self._requested.set()
 
     @contextlib.contextmanager
-    def heard(self) -> Iterator[None]:
+    def handle_signals(self) -> Iterator[None]:
         """Let SIGTERM and SIGINT request the end, while the block runs."""
 
-        def ask(number: int, frame: FrameType | None) -> None:
+        def request(number: int, frame: FrameType | None) -> None:
             _ = number, frame
-            self.ask()
+            self.request()
 
-        handlers = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
+        handlers = {s: signal.signal(s, request) for s in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
-    def ended(self, child: subprocess.Popen[str]) -> tuple[str, str]:
+    def communicate(self, child: subprocess.Popen[str]) -> tuple[str, str]:
         """Wait until a process has ended; return its stdout and stderr."""
         self._child = child
         try:
@@ -113,8 +113,8 @@ def watch(
     layout: Layout,
     every: str,
     stop: StopSignal,
-    began: Callable[[str], None],
-    ended: Callable[[WatchRound], None],
+    on_step: Callable[[str], None],
+    on_round: Callable[[WatchRound], None],
     *,
     once: bool = False,
     local: bool = False,
@@ -125,9 +125,9 @@ def watch(
 
     Parameters
     ----------
-    began
+    on_step
         Called with the name of each step.
-    ended
+    on_round
         Called with each round.
 
     Raises
@@ -135,12 +135,12 @@ def watch(
     Busy
         If another loop watches this project.
     """
-    with lock(layout.work / "watch" / "watch.lock", "watching"), stop.heard():
+    with lock(layout.work / "watch" / "watch.lock", "watching"), stop.handle_signals():
         while not stop.wait(0.0 if once else _seconds_until_due(layout, every)):
-            result = _run_round(layout, stop, began, local=local)
+            result = _run_round(layout, stop, on_step, local=local)
             if result is not None:
                 write_json(layout.work / "watch" / "last.json", asdict(result))
-                ended(result)
+                on_round(result)
             if once:
                 return
 
@@ -153,13 +153,13 @@ def last_round(layout: Layout) -> WatchRound | None:
         return None
 
 
-def exit_code_of(done: WatchRound) -> int:
+def exit_code_of(watch_round: WatchRound) -> int:
     """The exit code for a round: that of the first step that failed.
 
     Findings of monitoring (10, 11) are no failure of the round: the retraining acts on them.
     """
     findings = {10, 11}
-    return next((c for c in done.codes.values() if c and c not in findings), 0)
+    return next((c for c in watch_round.codes.values() if c and c not in findings), 0)
 
 
 def _seconds_until_due(layout: Layout, every: str) -> float:
@@ -174,15 +174,15 @@ def _seconds_until_due(layout: Layout, every: str) -> float:
 
 
 def _run_round(
-    layout: Layout, stop: StopSignal, began: Callable[[str], None], *, local: bool
+    layout: Layout, stop: StopSignal, on_step: Callable[[str], None], *, local: bool
 ) -> WatchRound | None:
     start = _now()
     codes: dict[str, int] = {}
     outputs: dict[str, Any] = {}
     for step, arguments in STEPS.items():
-        if stop.wanted:
+        if stop.requested:
             break
-        began(step)
+        on_step(step)
         options = ("--local",) if local and step == "retrain" else ()
         child = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "mlops_cli", *arguments, *options],
@@ -192,7 +192,7 @@ def _run_round(
             text=True,
             start_new_session=True,
         )
-        out, error = stop.ended(child)
+        out, error = stop.communicate(child)
         codes[step], outputs[step] = child.returncode, _parse_output(out, error)
     return WatchRound(start, _now(), codes, outputs) if codes else None
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from mlops_cli.data.templates import render
 from mlops_cli.errors import Usage
 from mlops_cli.project.git import Git
 from mlops_cli.project.write_files import write_files
@@ -20,18 +20,21 @@ LOCK = "requirements.lock"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """Python version of workflows: the one that the project is developed with."""
 
+_TEMPLATES = {
+    "github": {
+        f".github/workflows/{name}.yml": f"{name}.yml.angle.jinja"
+        for name in ("delivery", "pipeline", "retrain")
+    },
+    "gitlab": {".gitlab-ci.yml": "gitlab-ci.yml.jinja"},
+}
+
 
 def texts(provider: Provider) -> dict[str, str]:
     """Path of a workflow below the repository's root -> its content."""
-    templates = files("mlops_cli.scaffold") / "templates" / "ci" / provider
-    contents = {
-        entry.name: entry.read_text(encoding="utf-8").replace("@PYTHON@", PYTHON)
-        for entry in sorted(templates.iterdir(), key=lambda e: e.name)
-        if entry.name.endswith(".yml")
+    return {
+        path: render("mlops_cli.scaffold", f"ci/{provider}/{template}", python=PYTHON)
+        for path, template in _TEMPLATES[provider].items()
     }
-    if provider == "gitlab":
-        return {".gitlab-ci.yml": contents["gitlab-ci.yml"]}
-    return {f".github/workflows/{name}": text for name, text in contents.items()}
 
 
 def write(root: Path, provider: Provider, *, force: bool = False) -> list[str]:
@@ -43,7 +46,7 @@ def write(root: Path, provider: Provider, *, force: bool = False) -> list[str]:
         If the project isn't its repository's root, or one of the files exists and differs,
         unless ``force``.
     """
-    top = Git(root).ask("rev-parse", "--show-toplevel")
+    top = Git(root).try_run("rev-parse", "--show-toplevel")
     if top is not None and Path(top).resolve() != root.resolve():
         refuse_inside(root, Path(top))
     return write_files(root, texts(provider), force=force)

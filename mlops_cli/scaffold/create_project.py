@@ -10,24 +10,32 @@ import re
 import shutil
 import tempfile
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING
 
 from mlops_cli.data.atomic_files import atomic_write
 from mlops_cli.data.column_names import feature_name, project_name
+from mlops_cli.data.templates import render
 from mlops_cli.errors import MlopsError, Usage
 from mlops_cli.project.dvc import use_site_cache
 from mlops_cli.project.git import Git
 from mlops_cli.scaffold import ci as workflows
 from mlops_cli.scaffold.data_file import DataFile, open_data_file
 from mlops_cli.scaffold.infer_project import PredictionProblem, Proposal, infer
+from mlops_cli.scaffold.yaml_text import FILTERS
 
 if TYPE_CHECKING:
     from mlops_cli.scaffold.ci import Provider
 
 __all__ = ["CreatedProject", "create"]
+
+_TEMPLATES = {
+    "dvc.yaml": "dvc.yaml.jinja",
+    ".gitignore": "gitignore.jinja",
+    ".gitattributes": "gitattributes.jinja",
+    "README.md": "README.md.jinja",
+}
+"""Path in a new project -> template."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ def _raw_path(data: Path) -> str:
 def _render_files(name: str, file: DataFile, proposal: Proposal) -> dict[str, str]:
     """Path -> content of the project's text files."""
     from mlops_cli.evaluation.plots import PLOTS
-    from mlops_cli.scaffold import dvc_yaml, params_yaml
+    from mlops_cli.scaffold import params_yaml
 
     uri = _raw_path(file.path)
     source = feature_name(Path(uri).name.split(".")[0])
@@ -133,20 +141,13 @@ def _render_files(name: str, file: DataFile, proposal: Proposal) -> dict[str, st
     reading = params_yaml.ReadOptions(
         source, uri, file.separator, file.encoding, file.null_values, file.types, derive
     )
-    task = proposal.target.task
-    templates = files("mlops_cli.scaffold") / "templates" / "project"
-    readme = (templates / "README.md.txt").read_text(encoding="utf-8")
-    return {
-        "params.yaml": params_yaml.render(name, reading, proposal),
-        "dvc.yaml": dvc_yaml.render(
-            name, f"Predicts {proposal.target.name}", task, uri, PLOTS[task]
-        ),
-        ".gitignore": (templates / "gitignore.txt").read_text(encoding="utf-8"),
-        ".gitattributes": (templates / "gitattributes.txt").read_text(encoding="utf-8"),
-        "README.md": Template(readme).substitute(
-            name=name, target=proposal.target.name, task=task, data=uri
-        ),
+    target, task = proposal.target.name, proposal.target.task
+    values = {"name": name, "target": target, "task": task, "data": uri, "plots": PLOTS[task]}
+    texts = {
+        path: render("mlops_cli.scaffold", f"project/{template}", FILTERS, **values)
+        for path, template in _TEMPLATES.items()
     }
+    return {"params.yaml": params_yaml.render(name, reading, proposal), **texts}
 
 
 def _write_files(root: Path, texts: dict[str, str], data: Path) -> None:
@@ -210,11 +211,11 @@ def _commit(root: Path, outer: Path | None) -> tuple[bool, tuple[str, ...]]:
 def _has_identity(git: Git) -> bool:
     if os.environ.get("GIT_AUTHOR_EMAIL") or os.environ.get("EMAIL"):
         return True
-    return bool(git.ask("config", "user.email"))
+    return bool(git.try_run("config", "user.email"))
 
 
 def _find_git_root(folder: Path) -> Path | None:
     """The root of the Git repository of a folder, which may not exist yet; None without one."""
     existing = next(p for p in (folder, *folder.parents) if p.is_dir())
-    top = Git(existing).ask("rev-parse", "--show-toplevel")
+    top = Git(existing).try_run("rev-parse", "--show-toplevel")
     return None if top is None else Path(top)

@@ -19,7 +19,7 @@ from mlops_cli.data.untrusted import refuse_malformed
 from mlops_cli.errors import DataRefused
 from mlops_cli.features.hook import load_hook
 from mlops_cli.features.program import FeatureProgram
-from mlops_cli.features.windows import AT
+from mlops_cli.features.windows import PREDICTION_TIME
 from mlops_cli.models import bundle as bundles
 from mlops_cli.online.lookup_cache import LookupCache
 from mlops_cli.online.request_program import RequestProgram, plain_columns
@@ -194,7 +194,7 @@ class RequestScorer:
         encoder = self.bundle.encoder
         rows, width = len(scored.matrix), len(encoder.kinds)
         # (features, matrix columns): whether the column encodes the feature.
-        encodes = np.array(encoder.owners) == np.array(list(encoder.kinds))[:, None]
+        encodes = np.array(encoder.feature_of_column) == np.array(list(encoder.kinds))[:, None]
         class_codes = np.ones(rows, dtype=np.int64)
         if scored.output.ndim > 1 and scored.output.shape[1] != 2:  # noqa: PLR2004 - more classes
             class_codes = scored.output.argmax(axis=1)
@@ -223,15 +223,15 @@ class RequestScorer:
         with refusing_values():
             frame = self._requests.start(read.frame)
         started = replace(read, frame=frame)
-        if AT not in frame.columns:
+        if PREDICTION_TIME not in frame.columns:
             return started
-        outside = outside_years(frame.get_column(AT))
-        if outside is None and not frame.get_column(AT).null_count():
+        outside = outside_years(frame.get_column(PREDICTION_TIME))
+        if outside is None and not frame.get_column(PREDICTION_TIME).null_count():
             return started
         at = self.program.predict_at
         assert at is not None  # noqa: S101 - the frame has the column
         where = ", ".join(c for c in at.columns)
-        valid = frame.get_column(AT).is_not_null()
+        valid = frame.get_column(PREDICTION_TIME).is_not_null()
         if outside is not None:
             valid &= ~outside.fill_null(value=False)
         errors = [

@@ -24,8 +24,8 @@ _QUANTILES = 10
 class Fold:
     """Rows to fit on and rows to score, as positions (n,) or a slice of the matrix."""
 
-    fit: Ids | slice
-    score: Ids | slice
+    fit_rows: Ids | slice
+    score_rows: Ids | slice
 
 
 def hold_out(rows: int, validation: int) -> list[Fold]:
@@ -86,4 +86,4 @@ def strata(y: Truth, classes: int) -> Ids:
 
 def fold_parts(folds: Sequence[Fold]) -> tuple[Ids | slice, ...]:
     """Give the positions of each fold's rows among all scored rows."""
-    return (slice(None),) if len(folds) == 1 else tuple(fold.score for fold in folds)
+    return (slice(None),) if len(folds) == 1 else tuple(fold.score_rows for fold in folds)

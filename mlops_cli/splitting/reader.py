@@ -43,7 +43,7 @@ def read_split(
     kinds: dict[str, str],
     rows: int | None = None,
     seed: int = 0,
-    also: Sequence[str | None] = (),
+    extra_columns: Sequence[str | None] = (),
 ) -> pl.DataFrame:
     """Read features, target and time (if there is one) of a split, in the file's order.
 
@@ -59,7 +59,7 @@ def read_split(
         Maximum rows, sampled without replacement; only these are held in memory.
     seed
         Random seed of the sample.
-    also
+    extra_columns
         Further columns to read, if the split has them.
 
     Raises
@@ -71,8 +71,8 @@ def read_split(
     """
     table, total = _scan_split(layout, name, (*kinds, TARGET))
     names = table.collect_schema().names()
-    extra_columns = [name for name in (TIME, *also) if name in names]
-    table = table.select(list(dict.fromkeys([*kinds, TARGET, *extra_columns])))
+    available = [name for name in (TIME, *extra_columns) if name in names]
+    table = table.select(list(dict.fromkeys([*kinds, TARGET, *available])))
     if rows is not None and rows < total:
         table = table.filter(_sample_mask(total, rows, seed))
     return table.collect(engine="streaming")

@@ -253,7 +253,7 @@ def _require_same_split(codes: Codes, ids: Ids, what: str) -> None:
         )
 
 
-def require_column(column: str | None, known: Sequence[str], setting: str) -> None:
+def require_column(column: str | None, columns: Sequence[str], setting: str) -> None:
     """Require that the feature table has the column to split by.
 
     Raises
@@ -261,8 +261,8 @@ def require_column(column: str | None, known: Sequence[str], setting: str) -> No
     BadParams
         If the column doesn't exist; the message names the setting.
     """
-    if column is not None and column not in known:
+    if column is not None and column not in columns:
         raise BadParams(
             f"{setting} is {column!r}, which the feature table doesn't have",
-            nearest(column, known) + " A base column is carried along by `featurize.keep`.",
+            nearest(column, columns) + " A base column is carried along by `featurize.keep`.",
         )

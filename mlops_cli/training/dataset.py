@@ -46,7 +46,7 @@ class TrainingData:
         Feature -> kind.
     split
         Settings of the splits; folds follow the same strategy.
-    rules
+    train_settings
         Row weights, objective and monotone features.
     targets
         Split -> labels, for train and validation.
@@ -55,24 +55,24 @@ class TrainingData:
     layout: Layout
     kinds: dict[str, str]
     split: Split
-    rules: Train
+    train_settings: Train
     targets: dict[str, pl.Series]
 
     @property
-    def rows(self) -> dict[str, int]:
+    def row_counts(self) -> dict[str, int]:
         """Number of rows of each split."""
         return {name: len(target) for name, target in self.targets.items()}
 
     @cached_property
-    def both(self) -> pl.DataFrame:
+    def all_rows(self) -> pl.DataFrame:
         """The rows of both splits, train first."""
         return pl.concat(self._read(name) for name in self.targets)
 
     def _read(self, name: str, rows: int | None = None, seed: int = 0) -> pl.DataFrame:
-        columns = (self.split.group, self.rules.weight)
+        columns = (self.split.group, self.train_settings.weight)
         return read_split(self.layout, name, self.kinds, rows, seed, columns)
 
-    def truth(self, labels: LabelCodec, plan: SearchPlan) -> npt.NDArray[Any]:
+    def validation_labels(self, labels: LabelCodec, plan: SearchPlan) -> npt.NDArray[Any]:
         """Encoded labels of the rows on which trials are scored.
 
         With cross-validation these are all rows, else the rows of the validation split.
@@ -83,7 +83,7 @@ class TrainingData:
             If validation has a class that train lacks, or only one class without cross-validation.
         """
         y = labels.encode(self.targets["validation"], "the validation split")
-        if plan.crossed:
+        if plan.cross_validated:
             import numpy as np
 
             return np.concatenate([labels.encode(self.targets["train"], "the train split"), y])
@@ -98,75 +98,80 @@ class TrainingData:
 
     def folds(self, plan: SearchPlan, labels: LabelCodec, seed: int) -> list[Fold]:
         """Training and validation rows of each fold; one fold without cross-validation."""
-        if not plan.crossed:
-            return hold_out(plan.rows, self.rows["validation"])
+        if not plan.cross_validated:
+            return hold_out(plan.rows, self.row_counts["validation"])
         classes = len(labels.classes)
         grouped = self.split.strategy == "grouped"
-        strat = None if grouped else strata(self.truth(labels, plan), classes)
+        strat = None if grouped else strata(self.validation_labels(labels, plan), classes)
         return cross_validation(self._fold_units(), strat, plan.folds, seed, grouped=grouped)
 
-    def judge(self, plan: SearchPlan, labels: LabelCodec, metric: Metric, seed: int) -> CvScorer:
+    def scorer(self, plan: SearchPlan, labels: LabelCodec, metric: Metric, seed: int) -> CvScorer:
         """Build the scorer of predictions for all validation rows."""
-        frame = self.both if plan.crossed else self._read("validation")
-        weight = fit_weights(frame, self.rules.weight)
-        parts = fold_parts(self.folds(plan, labels, seed))
-        return CvScorer(metric, self.truth(labels, plan), parts, weight)
+        frame = self.all_rows if plan.cross_validated else self._read("validation")
+        weight = fit_weights(frame, self.train_settings.weight)
+        fold_rows = fold_parts(self.folds(plan, labels, seed))
+        return CvScorer(metric, self.validation_labels(labels, plan), fold_rows, weight)
 
-    def problem(
+    def search_objective(
         self, plan: SearchPlan, labels: LabelCodec, metric: Metric, *, seed: int, patience: int
     ) -> CvObjective:
         """Build the objective of the trials, from at most ``plan.rows`` training rows."""
         import numpy as np
 
-        truth = self.truth(labels, plan)
+        truth = self.validation_labels(labels, plan)
         folds = self.folds(plan, labels, seed)
-        if plan.crossed:
-            return self.all_of(plan, labels, metric, seed=seed, patience=patience)
+        if plan.cross_validated:
+            return self.final_objective(plan, labels, metric, seed=seed, patience=patience)
         train, validation = self._read("train", plan.rows, seed), self._read("validation")
         encoder = Encoder.fit(train, self.kinds)
         X = np.concatenate([encoder.transform(train), encoder.transform(validation)])
         y = np.concatenate([labels.encode(train[TARGET], "the train split"), truth])
         task = self._task(labels, encoder, y)
-        weight = fit_weights(pl.concat([train, validation]), self.rules.weight)
+        weight = fit_weights(pl.concat([train, validation]), self.train_settings.weight)
         return CvObjective(task, metric, seed, X, y, folds, patience, weight)
 
-    def whole(self, problem: CvObjective, plan: SearchPlan, labels: LabelCodec) -> CvObjective:
+    def full_train_objective(
+        self, objective: CvObjective, plan: SearchPlan, labels: LabelCodec
+    ) -> CvObjective:
         """The same objective with all rows of train, scored on the validation split."""
-        full_plan = replace(plan, rows=self.rows["train"])
-        return self.problem(
-            full_plan, labels, problem.metric, seed=problem.seed, patience=problem.patience
+        full_plan = replace(plan, rows=self.row_counts["train"])
+        return self.search_objective(
+            full_plan, labels, objective.metric, seed=objective.seed, patience=objective.patience
         )
 
-    def all_of(
+    def final_objective(
         self, plan: SearchPlan, labels: LabelCodec, metric: Metric, *, seed: int, patience: int
     ) -> CvObjective:
         """Build the objective whose matrix has all rows, for the final fits."""
         import numpy as np
 
-        encoder = Encoder.fit(self.both, self.kinds)
+        encoder = Encoder.fit(self.all_rows, self.kinds)
         y = np.concatenate([labels.encode(self.targets[name], name) for name in self.targets])
         folds = self.folds(plan, labels, seed)
-        X = encoder.transform(self.both)
-        task, weight = self._task(labels, encoder, y), fit_weights(self.both, self.rules.weight)
+        X = encoder.transform(self.all_rows)
+        task, weight = (
+            self._task(labels, encoder, y),
+            fit_weights(self.all_rows, self.train_settings.weight),
+        )
         return CvObjective(task, metric, seed, X, y, folds, patience, weight)
 
     def _task(self, labels: LabelCodec, encoder: Encoder, y: npt.NDArray[Any]) -> TaskInfo:
         """Describe the task, after checking that the objective is defined for the labels."""
-        check_target(y, self.rules.objective, "train and validation")
-        return task_info(labels.type, len(labels.classes), self.rules, encoder)
+        check_target(y, self.train_settings.objective, "train and validation")
+        return task_info(labels.type, len(labels.classes), self.train_settings, encoder)
 
     def _fold_units(self) -> npt.NDArray[np.int64]:
         """A number per row; rows with the same number (a group, or duplicates) share a fold."""
         import numpy as np
 
         if self.split.group is not None:
-            return dense_ids(self.both[self.split.group].cast(pl.String).fill_null(""))
-        row_hashes = self.both.select(pl.struct(list(self.kinds)).hash(seed=0)).to_series()
+            return dense_ids(self.all_rows[self.split.group].cast(pl.String).fill_null(""))
+        row_hashes = self.all_rows.select(pl.struct(list(self.kinds)).hash(seed=0)).to_series()
         units = dense_ids(row_hashes)
         return np.arange(len(units)) if repeats_rows(units) else units
 
 
-def load_training_data(split: Split, rules: Train, layout: Layout) -> TrainingData:
+def load_training_data(split: Split, train_settings: Train, layout: Layout) -> TrainingData:
     """Load the train and validation rows of a project, after stage split.
 
     Raises
@@ -179,5 +184,5 @@ def load_training_data(split: Split, rules: Train, layout: Layout) -> TrainingDa
     kinds = feature_kinds(read_json(layout.program))
     names = ("train", "validation")
     return TrainingData(
-        layout, kinds, split, rules, {n: read_target(layout, n, kinds) for n in names}
+        layout, kinds, split, train_settings, {n: read_target(layout, n, kinds) for n in names}
     )

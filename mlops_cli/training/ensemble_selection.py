@@ -22,10 +22,10 @@ _MIN_GAIN = 1e-6
 def select(
     predictions: Sequence[npt.NDArray[np.floating[Any]]],
     costs: Sequence[float],
-    judge: CvScorer,
+    scorer: CvScorer,
     *,
-    members: int,
-    cost: float,
+    max_members: int,
+    max_cost: float,
 ) -> dict[int, float]:
     """Add the model that improves the mean prediction most, repeatedly and with replacement.
 
@@ -38,11 +38,11 @@ def select(
         Predictions of each model for the same validation rows, the best model first.
     costs
         Prediction time that each model adds.
-    judge
+    scorer
         Scorer of the mean prediction.
-    members
+    max_members
         Maximum number of different models.
-    cost
+    max_cost
         Maximum total cost; the first model is included whatever its cost.
 
     Returns
@@ -52,11 +52,13 @@ def select(
     """
     counts = {0: 1}
     total = np.array(predictions[0], dtype=np.float64)
-    best, best_counts = judge.gain(total), dict(counts)
+    best, best_counts = scorer.gain(total), dict(counts)
     for step in range(2, _STEPS + 1):
         models = range(len(predictions))
-        allowed = [i for i in models if i in counts or _is_allowed(i, counts, costs, members, cost)]
-        gains = [judge.gain((total + predictions[i]) / step) for i in allowed]
+        allowed = [
+            i for i in models if i in counts or _is_allowed(i, counts, costs, max_members, max_cost)
+        ]
+        gains = [scorer.gain((total + predictions[i]) / step) for i in allowed]
         chosen = int(np.argmax(gains))
         number = allowed[chosen]
         counts[number] = counts.get(number, 0) + 1
@@ -70,6 +72,6 @@ def select(
 
 
 def _is_allowed(
-    number: int, counts: dict[int, int], costs: Sequence[float], members: int, cost: float
+    number: int, counts: dict[int, int], costs: Sequence[float], max_members: int, max_cost: float
 ) -> bool:
-    return len(counts) < members and sum(costs[i] for i in counts) + costs[number] <= cost
+    return len(counts) < max_members and sum(costs[i] for i in counts) + costs[number] <= max_cost

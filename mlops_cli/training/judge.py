@@ -26,7 +26,7 @@ class CvScorer:
         The metric.
     y
         Labels of the validation rows, (n,).
-    parts
+    fold_rows
         Positions in ``y`` of each fold's validation rows.
     weight
         Weight of each row, (n,); None: all rows count the same.
@@ -34,12 +34,12 @@ class CvScorer:
 
     metric: Metric
     y: Truth
-    parts: tuple[Ids | slice, ...]
+    fold_rows: tuple[Ids | slice, ...]
     weight: Floats | None = None
 
     def __call__(self, prediction: Floats) -> float:
         """The metric's value; NaN if it isn't defined."""
-        values = [self._score_part(prediction, part) for part in self.parts]
+        values = [self._score_part(prediction, part) for part in self.fold_rows]
         if len(values) > 1 and not np.isfinite(values).all():
             # A fold may lack a class, but all folds together have every class.
             return self._score_part(prediction, slice(None))

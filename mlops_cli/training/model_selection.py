@@ -52,11 +52,11 @@ class CandidateModel:
     seconds: float
 
     @property
-    def taken(self) -> tuple[str, float]:
+    def family_seconds(self) -> tuple[str, float]:
         """Family and seconds, from which the budget estimates the time of the final fit."""
         return self.trial.family, self.seconds
 
-    def entry(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The candidate as plain values, for stage train."""
         score = self.trial.score
         return {
@@ -68,23 +68,23 @@ class CandidateModel:
         }
 
 
-def seed_copies(family: str, plan: SearchPlan, bounds: Ensemble | bool) -> int | None:
+def seed_copies(family: str, plan: SearchPlan, ensemble: Ensemble | bool) -> int | None:
     """Number of models on all rows that make up a member; None: the fold models make it up."""
-    return FAMILIES[family].copies if plan.crossed and isinstance(bounds, Ensemble) else 1
+    return FAMILIES[family].copies if plan.cross_validated and isinstance(ensemble, Ensemble) else 1
 
 
-def is_bagged(family: str, plan: SearchPlan, bounds: Ensemble | bool) -> bool:
+def is_bagged(family: str, plan: SearchPlan, ensemble: Ensemble | bool) -> bool:
     """Whether a member is made up of the fold models of the search."""
-    return seed_copies(family, plan, bounds) is None
+    return seed_copies(family, plan, ensemble) is None
 
 
 def select_ensemble(
     families: Sequence[str],
     predictions: Sequence[npt.NDArray[Any]],
-    judge: CvScorer,
+    scorer: CvScorer,
     plan: SearchPlan,
-    bounds: Ensemble | bool,
-    most: int | None = None,
+    ensemble: Ensemble | bool,
+    max_members: int | None = None,
     *,
     seed: int,
 ) -> dict[int, float]:
@@ -97,11 +97,11 @@ def select_ensemble(
     ----------
     families, predictions
         Family and validation predictions of each candidate, the preferred candidate first.
-    judge, plan
+    scorer, plan
         Scorer and folds of the candidates.
-    bounds
+    ensemble
         ``train.ensemble``.
-    most
+    max_members
         Maximum number of members that there is time to fit; None: no limit.
     seed
         Seed of the resamples that compare two models.
@@ -111,44 +111,46 @@ def select_ensemble(
     dict of int to float
         Index of a candidate -> its weight.
     """
-    chosen = _select_by_score(families, predictions, judge, plan, bounds, most)
+    chosen = _select_by_score(families, predictions, scorer, plan, ensemble, max_members)
     linear = next((i for i, family in enumerate(families) if family == LINEAR), None)
     if linear is None or {families[i] for i in chosen} == {LINEAR}:
         return chosen
     mean = sum(weight * predictions[i].astype(np.float64) for i, weight in chosen.items())
-    same = not _clearly_better(judge, np.asarray(mean), predictions[linear], seed)
+    same = not _clearly_better(scorer, np.asarray(mean), predictions[linear], seed)
     return {linear: 1.0} if same else chosen
 
 
 def _select_by_score(
     families: Sequence[str],
     predictions: Sequence[npt.NDArray[Any]],
-    judge: CvScorer,
+    scorer: CvScorer,
     plan: SearchPlan,
-    bounds: Ensemble | bool,
-    most: int | None,
+    ensemble: Ensemble | bool,
+    max_members: int | None,
 ) -> dict[int, float]:
     """Choose the members by their score alone."""
-    if not isinstance(bounds, Ensemble):
+    if not isinstance(ensemble, Ensemble):
         return {0: 1.0}
     costs = [
-        FAMILIES[family].milliseconds * (seed_copies(family, plan, bounds) or plan.folds)
+        FAMILIES[family].milliseconds * (seed_copies(family, plan, ensemble) or plan.folds)
         for family in families
     ]
-    members = min(bounds.members, most or bounds.members)
-    return select(predictions, costs, judge, members=members, cost=bounds.milliseconds)
+    members = min(ensemble.members, max_members or ensemble.members)
+    return select(predictions, costs, scorer, max_members=members, max_cost=ensemble.milliseconds)
 
 
 def _clearly_better(
-    judge: CvScorer, prediction: npt.NDArray[Any], other: npt.NDArray[Any], seed: int
+    scorer: CvScorer, prediction: npt.NDArray[Any], other: npt.NDArray[Any], seed: int
 ) -> bool:
     """Whether a prediction's gain is larger than the standard error from a paired bootstrap."""
-    gain = judge.gain(prediction) - judge.gain(other)
+    gain = scorer.gain(prediction) - scorer.gain(other)
     if not gain > 0:
         return False
-    statistics = [judge.metric.prepare(judge.y, p.astype(np.float64)) for p in (prediction, other)]
+    statistics = [
+        scorer.metric.prepare(scorer.y, p.astype(np.float64)) for p in (prediction, other)
+    ]
     draws = draw(
-        statistics, len(judge.y), resamples=_PAIRED_RESAMPLES, seed=seed, weights=judge.weight
+        statistics, len(scorer.y), resamples=_PAIRED_RESAMPLES, seed=seed, weights=scorer.weight
     )
     differences = draws[:, 0] - draws[:, 1]
     finite = differences[np.isfinite(differences)]
@@ -156,9 +158,9 @@ def _clearly_better(
 
 
 def rank_candidates(
-    contenders: Sequence[CandidateModel], judge: CvScorer, *, seed: int, simplest: bool
+    candidates: Sequence[CandidateModel], scorer: CvScorer, *, seed: int, prefer_simplest: bool
 ) -> list[CandidateModel]:
-    """Rank candidates by score; with ``simplest`` the one-standard-error rule chooses the first.
+    """Rank candidates by score; with ``prefer_simplest`` the one-standard-error rule chooses the first.
 
     The rule picks the simplest candidate that scores at most one standard error worse than the
     best (L. Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3). The
@@ -167,41 +169,41 @@ def rank_candidates(
 
     Parameters
     ----------
-    contenders
+    candidates
         Candidates with scores, at least one.
-    judge
+    scorer
         The scorer of the candidates.
     seed
         Seed of the bootstrap that estimates the standard error.
-    simplest
+    prefer_simplest
         Whether the one-standard-error rule applies.
     """
-    sign = 1.0 if judge.metric.maximise else -1.0
+    sign = 1.0 if scorer.metric.maximise else -1.0
     order = sorted(
-        contenders,
+        candidates,
         key=lambda c: (-sign * _score(c), c.trial.family != LINEAR, c.trial.number),
     )
-    if not simplest:
+    if not prefer_simplest:
         return order
-    threshold = sign * _score(order[0]) - standard_error(judge, order[0].prediction, seed)
+    threshold = sign * _score(order[0]) - standard_error(scorer, order[0].prediction, seed)
     as_good = [c for c in order if c is order[0] or sign * _score(c) >= threshold]
     first = min(as_good, key=_steps)
     return [first, *(c for c in order if c is not first)]
 
 
-def standard_error(judge: CvScorer, prediction: npt.NDArray[Any], seed: int) -> float:
+def standard_error(scorer: CvScorer, prediction: npt.NDArray[Any], seed: int) -> float:
     """Bootstrap standard error of the metric; 0 if it isn't defined."""
-    statistic = judge.metric.prepare(judge.y, prediction.astype(np.float64))
-    draws = draw([statistic], len(judge.y), resamples=_RESAMPLES, seed=seed, weights=judge.weight)
+    statistic = scorer.metric.prepare(scorer.y, prediction.astype(np.float64))
+    draws = draw([statistic], len(scorer.y), resamples=_RESAMPLES, seed=seed, weights=scorer.weight)
     finite = draws[np.isfinite(draws)]
     return float(finite.std()) if len(finite) else 0.0
 
 
-def _score(contender: CandidateModel) -> float:
-    return contender.trial.score or 0.0
+def _score(candidate: CandidateModel) -> float:
+    return candidate.trial.score or 0.0
 
 
-def _steps(contender: CandidateModel) -> float:
-    trial, shape = contender.trial, contender.prediction.shape
+def _steps(candidate: CandidateModel) -> float:
+    trial, shape = candidate.trial, candidate.prediction.shape
     classes = shape[1] if len(shape) > 1 else 0
     return FAMILIES[trial.family].steps(trial.settings, trial.iterations, classes)

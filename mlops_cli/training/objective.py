@@ -78,9 +78,9 @@ class CvObjective:
     weight: Floats | None = None
 
     @cached_property
-    def judge(self) -> CvScorer:
+    def scorer(self) -> CvScorer:
         """Scorer of predictions for all validation rows."""
-        validation_rows = self.folds[0].score if len(self.folds) == 1 else slice(None)
+        validation_rows = self.folds[0].score_rows if len(self.folds) == 1 else slice(None)
         weight = None if self.weight is None else self.weight[validation_rows]
         return CvScorer(self.metric, self.y[validation_rows], fold_parts(self.folds), weight)
 
@@ -126,9 +126,9 @@ class CvObjective:
             ]
             try:
                 for step, (fold, future) in enumerate(zip(self.folds, running, strict=True), 1):
-                    fitted, predictions[fold.score] = future.result()
+                    fitted, predictions[fold.score_rows] = future.result()
                     fits.append(fitted)
-                    scores.append(self._score(predictions[fold.score], fold))
+                    scores.append(self._score(predictions[fold.score_rows], fold))
                     if report and step < len(self.folds):
                         report(step, float(np.mean(scores)))
             except BaseException:
@@ -138,7 +138,7 @@ class CvObjective:
         return self._result(predictions, fits)
 
     def refit(
-        self, wanted: Sequence[FinalFit], done: Callable[[int], None]
+        self, final_fits: Sequence[FinalFit], report: Callable[[int], None]
     ) -> list[list[FittedModel]]:
         """Fit the final models.
 
@@ -146,10 +146,10 @@ class CvObjective:
 
         Parameters
         ----------
-        wanted
+        final_fits
             The models to fit.
-        done
-            Called with the number of finished entries of ``wanted``.
+        report
+            Called with the number of finished entries of ``final_fits``.
 
         Returns
         -------
@@ -172,10 +172,10 @@ class CvObjective:
 
         models = []
         with ThreadPoolExecutor(available_cores() if parallel else 1) as pool:
-            running = [submit(each) for each in wanted]
+            running = [submit(each) for each in final_fits]
             for number, futures in enumerate(running, 1):
                 models.append([future.result() for future in futures])
-                done(number)
+                report(number)
         return models
 
     def _fit_fold(self, candidate: Candidate, fold: Fold, threads: int | None) -> FittedModel:
@@ -216,12 +216,12 @@ class CvObjective:
                 report(step, sign * value)
 
         watch = WatchedRows(
-            self.X[fold.score], score, report_signed if report else None, self.patience
+            self.X[fold.score_rows], score, report_signed if report else None, self.patience
         )
         fitted = FAMILIES[candidate.family].fit(
             FitRequest(
-                self.X[fold.fit],
-                self.y[fold.fit],
+                self.X[fold.fit_rows],
+                self.y[fold.fit_rows],
                 self.task,
                 candidate.settings,
                 seed=self.seed,
@@ -229,19 +229,19 @@ class CvObjective:
                 watch=watch,
                 rounds=rounds,
                 seconds=None if math.isinf(seconds) else max(0.0, seconds),
-                weight=None if self.weight is None else self.weight[fold.fit],
+                weight=None if self.weight is None else self.weight[fold.fit_rows],
             )
         )
-        return fitted, watch.seen[0] if watch.seen else fitted.predict(watch.X)
+        return fitted, watch.predictions[0] if watch.predictions else fitted.predict(watch.X)
 
     def _score(self, prediction: Floats, fold: Fold) -> float:
-        weight = None if self.weight is None else self.weight[fold.score]
-        return float(self.metric(self.y[fold.score], prediction, weight))
+        weight = None if self.weight is None else self.weight[fold.score_rows]
+        return float(self.metric(self.y[fold.score_rows], prediction, weight))
 
     def _result(self, prediction: Floats, fits: Sequence[FittedModel]) -> Result:
         rounds = [fitted.iterations for fitted in fits if fitted.iterations]
         iterations = round(sum(rounds) / len(rounds)) if rounds else None
         fold_models = tuple(fits) if len(self.folds) > 1 else ()
         return Result(
-            self.judge(prediction), iterations, prediction.astype(np.float32), fold_models
+            self.scorer(prediction), iterations, prediction.astype(np.float32), fold_models
         )

@@ -14,9 +14,9 @@ from mlops_cli.models.families import FAMILIES
 if TYPE_CHECKING:
     from mlops_cli.training.search.trials import Trial
 
-__all__ = ["MOST_ROWS", "Budget", "SearchPlan", "SearchShape", "plan"]
+__all__ = ["MAX_CROSS_VALIDATED_ROWS", "Budget", "SearchPlan", "SearchShape", "plan"]
 
-MOST_ROWS = 20_000
+MAX_CROSS_VALIDATED_ROWS = 20_000
 """Up to this number of train and validation rows, the search cross-validates. With more rows, one
 validation split is as good and cheaper."""
 _FOLDS, _MIN_FOLDS = 5, 3
@@ -46,15 +46,15 @@ _MIN_FINAL_SHARE = 0.25
 class SearchShape:
     """Size of a task: rows of train and validation, columns, outputs of a model."""
 
-    train: int
-    validation: int
+    train_rows: int
+    validation_rows: int
     columns: int
     outputs: int = 1
 
     @property
-    def known(self) -> int:
+    def total_rows(self) -> int:
         """Number of rows of both splits."""
-        return self.train + self.validation
+        return self.train_rows + self.validation_rows
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class SearchPlan:
     rows: int
 
     @property
-    def crossed(self) -> bool:
+    def cross_validated(self) -> bool:
         """Whether trials are cross-validated on the rows of both splits."""
         return self.folds > 1
 
@@ -97,15 +97,15 @@ def plan(
         Number of folds that are fitted in parallel.
     """
     if folds is None:
-        small = shape.known <= min(MOST_ROWS, rows or MOST_ROWS)
+        small = shape.total_rows <= min(MAX_CROSS_VALIDATED_ROWS, rows or MAX_CROSS_VALIDATED_ROWS)
         folds = _FOLDS if small and not ordered else 1
         if seconds is not None:
-            fits = seconds * cores / (_MIN_TRIALS * _fit_seconds(shape, shape.known))
-            least = min(folds, _MIN_FOLDS) if shape.known <= _FEW_ROWS else 1
+            fits = seconds * cores / (_MIN_TRIALS * _fit_seconds(shape, shape.total_rows))
+            least = min(folds, _MIN_FOLDS) if shape.total_rows <= _FEW_ROWS else 1
             folds = max([k for k in (_FOLDS, _MIN_FOLDS) if k <= min(folds, fits)], default=least)
     if folds > 1:
-        return SearchPlan(folds, shape.known - shape.known // folds)
-    max_rows = shape.train if rows is None else min(rows, shape.train)
+        return SearchPlan(folds, shape.total_rows - shape.total_rows // folds)
+    max_rows = shape.train_rows if rows is None else min(rows, shape.train_rows)
     if seconds is not None:
         round_seconds = seconds * cores / (1.2 * _MIN_TRIALS) / (_ROUNDS * shape.outputs)
         affordable_rows = (
@@ -134,49 +134,49 @@ class Budget:
         Total time; infinite: no limit.
     shape, plan
         Size of the task, and validation of the trials.
-    kept
+    bagged_families
         Families whose fold models are reused instead of a final fit.
-    starting
+    library_start_seconds
         Library -> seconds that it takes to start in another process.
-    started
+    start_time
         Start of the budget on the monotonic clock.
     """
 
     seconds: float
     shape: SearchShape
     plan: SearchPlan
-    kept: frozenset[str] = frozenset()
-    starting: Mapping[str, float] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
+    bagged_families: frozenset[str] = frozenset()
+    library_start_seconds: Mapping[str, float] = field(default_factory=dict)
+    start_time: float = field(default_factory=time.monotonic)
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the end of the budget."""
-        return self.started + self.seconds - time.monotonic()
+        return self.start_time + self.seconds - time.monotonic()
 
     @property
-    def room(self) -> float:
+    def seconds_for_fits(self) -> float:
         """Seconds until the end of the budget that are left for fits."""
-        return self.left - _OVERHEAD_SECONDS
+        return self.seconds_left - _OVERHEAD_SECONDS
 
     @property
-    def finals(self) -> bool:
+    def refits_finalists(self) -> bool:
         """Whether the best trials are fitted again on all rows of train, as trials had fewer."""
-        return not self.plan.crossed and self.plan.rows < self.shape.train
+        return not self.plan.cross_validated and self.plan.rows < self.shape.train_rows
 
     @property
-    def grows(self) -> float:
+    def finalist_factor(self) -> float:
         """Time of a fit on all rows of train, as a multiple of its trial's time."""
-        return self._relative_time(self.shape.train) if self.finals else 1.0
+        return self._relative_time(self.shape.train_rows) if self.refits_finalists else 1.0
 
-    def refit(self, family: str) -> float:
+    def final_fit_factor(self, family: str) -> float:
         """Time of a model's final fit, as a multiple of its trial's time."""
-        times = self._relative_time(self.shape.known)
-        if not self.plan.crossed:
+        times = self._relative_time(self.shape.total_rows)
+        if not self.plan.cross_validated:
             return times
-        return 0.0 if family in self.kept else times * _MAX_COPIES / self.plan.folds
+        return 0.0 if family in self.bagged_families else times * _MAX_COPIES / self.plan.folds
 
-    def last_fits(self, trials: Sequence[tuple[str, float]]) -> list[float]:
+    def final_fit_seconds(self, trials: Sequence[tuple[str, float]]) -> list[float]:
         """Seconds of each final fit, including the start of a library at its first use.
 
         Parameters
@@ -188,13 +188,13 @@ class Budget:
         for family, seconds in trials:
             library = FAMILIES[family].library
             # Fold models that are reused are only read from files.
-            must_start = family not in self.kept and library not in loaded
-            start = self.starting.get(library, 0.0) if must_start else 0.0
+            must_start = family not in self.bagged_families and library not in loaded
+            start = self.library_start_seconds.get(library, 0.0) if must_start else 0.0
             loaded |= {library} if must_start else set()
-            fits.append(seconds * self.refit(family) + start)
+            fits.append(seconds * self.final_fit_factor(family) + start)
         return fits
 
-    def final(self, seconds: float, planned: Sequence[float]) -> float | None:
+    def finalist_time_limit(self, seconds: float, planned: Sequence[float]) -> float | None:
         """Seconds that a fit on all rows of train may take; None if there is no time for it.
 
         Parameters
@@ -205,12 +205,12 @@ class Budget:
             Seconds of the other planned final fits. If there are none, a fit with fewer rounds is
             better than no fit.
         """
-        room = self.room - sum(planned)
-        final_fit = self._relative_time(self.shape.known)
-        needed = seconds * (self.grows + final_fit)
+        room = self.seconds_for_fits - sum(planned)
+        final_fit = self._relative_time(self.shape.total_rows)
+        needed = seconds * (self.finalist_factor + final_fit)
         if room < needed * (_SAFETY if planned else _MIN_FINAL_SHARE):
             return None
-        return room * self.grows / (self.grows + final_fit)
+        return room * self.finalist_factor / (self.finalist_factor + final_fit)
 
     def _relative_time(self, rows: int) -> float:
         return _round_seconds(self.shape, rows) / _round_seconds(self.shape, self.plan.rows)
@@ -219,16 +219,16 @@ class Budget:
         """Seconds to reserve for the final fits, estimated from the best trials so far."""
         if math.isinf(self.seconds):
             return 0.0
-        finalists = self.grows if self.finals else 0.0
-        members = 1 if self.finals else _MEMBERS
+        finalists = self.finalist_factor if self.refits_finalists else 0.0
+        members = 1 if self.refits_finalists else _MEMBERS
         # Members are seldom all of one family, so the best trial of another family is included.
         other = next((t for t in ranked if t.family != ranked[0].family), None)
         likely = sorted(ranked, key=lambda t: t is not ranked[0] and t is not other)[:members]
         fit_seconds = finalists * sum(t.seconds for t in likely)
-        fit_seconds += sum(self.last_fits([(t.family, t.seconds) for t in likely]))
+        fit_seconds += sum(self.final_fit_seconds([(t.family, t.seconds) for t in likely]))
         return min(_OVERHEAD_SECONDS + _SAFETY * fit_seconds, _MAX_RESERVED_SHARE * self.seconds)
 
-    def affordable(self, trials: Sequence[tuple[str, float]]) -> int:
+    def affordable_fits(self, trials: Sequence[tuple[str, float]]) -> int:
         """Number of models that there is time to fit finally; at least one.
 
         Parameters
@@ -236,6 +236,6 @@ class Budget:
         trials
             Family of each model, and the seconds of its trial.
         """
-        first, *others = (_SAFETY * each for each in self.last_fits(trials))
-        left = max(self.room - first, _OVERTIME_SHARE * self.seconds)
+        first, *others = (_SAFETY * each for each in self.final_fit_seconds(trials))
+        left = max(self.seconds_for_fits - first, _OVERTIME_SHARE * self.seconds)
         return 1 + sum(end <= left for end in accumulate(others))

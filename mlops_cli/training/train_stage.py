@@ -54,7 +54,7 @@ class _Selection:
 
     Attributes
     ----------
-    numbers, contenders, weights
+    numbers, candidates, weights
         Index, entry in tune's ``best.json`` and weight of each selected candidate.
     score
         Validation score of the calibrated ensemble.
@@ -65,7 +65,7 @@ class _Selection:
     """
 
     numbers: tuple[int, ...]
-    contenders: tuple[dict[str, Any], ...]
+    candidates: tuple[dict[str, Any], ...]
     weights: tuple[float, ...]
     score: float
     calibrator: Calibrator | None
@@ -78,26 +78,26 @@ class _Context:
 
     Attributes
     ----------
-    tuned
+    tune_result
         Content of tune's ``best.json``.
     plan
         Folds and rows of the search.
     data
         Train and validation rows.
-    judge
+    scorer
         Scorer of predictions for the validation rows.
-    tuning
+    tune_folder
         Folder of tune's output.
     """
 
     params: Params
-    tuned: dict[str, Any]
+    tune_result: dict[str, Any]
     plan: SearchPlan
     metric: Metric
     data: TrainingData
     labels: LabelCodec
-    judge: CvScorer
-    tuning: Path
+    scorer: CvScorer
+    tune_folder: Path
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
@@ -110,17 +110,17 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     """
     from threadpoolctl import threadpool_limits
 
-    tuned = read_json(layout.tuning / "best.json")
-    metric = lookup(tuned["metric"], params.task.type)
+    tune_result = read_json(layout.tuning / "best.json")
+    metric = lookup(tune_result["metric"], params.task.type)
     program = read_json(layout.program)
-    plan = SearchPlan(tuned["folds"], tuned["rows"])
+    plan = SearchPlan(tune_result["folds"], tune_result["rows"])
     data = load_training_data(params.split, params.train, layout)
     labels = LabelCodec.fit(data.targets["train"], params.task.type, params.task.positive)
-    judge = data.judge(plan, labels, metric, params.project.seed)
-    context = _Context(params, tuned, plan, metric, data, labels, judge, layout.tuning)
+    scorer = data.scorer(plan, labels, metric, params.project.seed)
+    context = _Context(params, tune_result, plan, metric, data, labels, scorer, layout.tuning)
     progress.update("weighing the best trials")
     selection = _select(context, read_predictions(layout.tuning / "predictions.npy"))
-    encoder = Encoder.fit(data.both, data.kinds)
+    encoder = Encoder.fit(data.all_rows, data.kinds)
     with threadpool_limits(limits=1, user_api="blas"):
         members = _limit_size(_fit_members(context, selection, progress), params.train.ensemble)
     bundle = Bundle(
@@ -131,7 +131,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         threshold=selection.threshold,
         calibrator=selection.calibrator,
         program=program,
-        signature=_signature(data.both, encoder, labels),
+        signature=_signature(data.all_rows, encoder, labels),
         facts=_facts(context, selection),
     )
     save(bundle, layout.fitted)
@@ -140,15 +140,15 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
 
 def _select(context: _Context, predictions: npt.NDArray[np.float32]) -> _Selection:
     """Select the ensemble, then fit the calibrator and threshold of its weighted mean."""
-    params, contenders = context.params, context.tuned["contenders"]
-    families = [c["family"] for c in contenders]
-    bounds, max_members = params.train.ensemble, context.tuned["members"]
+    params, candidates = context.params, context.tune_result["contenders"]
+    families = [c["family"] for c in candidates]
+    ensemble, max_members = params.train.ensemble, context.tune_result["members"]
     weights = select_ensemble(
         families,
         list(predictions),
-        context.judge,
+        context.scorer,
         context.plan,
-        bounds,
+        ensemble,
         max_members,
         seed=params.project.seed,
     )
@@ -158,19 +158,21 @@ def _select(context: _Context, predictions: npt.NDArray[np.float32]) -> _Selecti
     calibrator = None
     if params.train.calibrate:
         # With a time split, validation is one season only, whose level differs from the next.
-        shifts = params.split.strategy != "time"
-        calibrator = fit_calibrator(context.judge.y, mean, seed=params.project.seed, shifts=shifts)
+        allow_shift = params.split.strategy != "time"
+        calibrator = fit_calibrator(
+            context.scorer.y, mean, seed=params.project.seed, allow_shift=allow_shift
+        )
     calibrator = _guard_calibrator(context, mean, calibrator)
     if calibrator is not None:
         mean = calibrator(mean)
     threshold = None
     if params.task.type == "binary":
-        threshold = best_threshold(context.judge.y, mean[:, 1], params.task.cost)
+        threshold = best_threshold(context.scorer.y, mean[:, 1], params.task.cost)
     return _Selection(
         tuple(weights),
-        tuple(contenders[i] for i in weights),
+        tuple(candidates[i] for i in weights),
         tuple(weights.values()),
-        context.judge(mean),
+        context.scorer(mean),
         calibrator,
         threshold,
     )
@@ -184,10 +186,10 @@ def _guard_calibrator(
     classes = len(context.labels.classes)
     constant = baselines.constant(y, classes, context.metric.name, len(mean))
     calibrated = mean if calibrator is None else calibrator(mean)
-    if context.judge.gain(calibrated) >= context.judge.gain(constant):
+    if context.scorer.gain(calibrated) >= context.scorer.gain(constant):
         return calibrator
     calibrators = [_shrinking_calibrator(constant, power, classes) for power in _SHRINKAGE_POWERS]
-    return max(calibrators, key=lambda each: context.judge.gain(each(mean)))
+    return max(calibrators, key=lambda each: context.scorer.gain(each(mean)))
 
 
 def _shrinking_calibrator(constant: Floats, power: float, classes: int) -> Calibrator:
@@ -200,7 +202,7 @@ def _shrinking_calibrator(constant: Floats, power: float, classes: int) -> Calib
 def _fit_members(context: _Context, selection: _Selection, progress: Progress) -> list[Member]:
     """Fit the members; with few rows each member has several models, as single fits vary."""
     params, data = context.params, context.data
-    objective = data.all_of(
+    objective = data.final_objective(
         context.plan,
         context.labels,
         context.metric,
@@ -213,18 +215,18 @@ def _fit_members(context: _Context, selection: _Selection, progress: Progress) -
             c["iterations"],
             seed_copies(c["family"], context.plan, params.train.ensemble),
         )
-        for c in selection.contenders
+        for c in selection.candidates
     ]
     models: dict[int, list[FittedModel]] = {}
     for i, (number, refit) in enumerate(zip(selection.numbers, refits, strict=True)):
         if refit.copies is None:
-            folder, family = context.tuning / "fits" / str(number), refit.candidate.family
+            folder, family = context.tune_folder / "fits" / str(number), refit.candidate.family
             fold_models = load_fold_models(folder, family, len(objective.folds))
             models |= {} if fold_models is None else {i: fold_models}
     missing = [i for i in range(len(refits)) if i not in models]
 
     def done(number: int) -> None:
-        progress.update(f"fitting on {len(data.both):,} rows", number, len(missing))
+        progress.update(f"fitting on {len(data.all_rows):,} rows", number, len(missing))
 
     done(0)
     models |= dict(zip(missing, objective.refit([refits[i] for i in missing], done), strict=True))
@@ -245,11 +247,11 @@ def _to_members(
     return [Member(family, f, each, settings, f.iterations) for f in distinct]
 
 
-def _limit_size(members: list[Member], bounds: Ensemble | bool) -> list[Member]:
+def _limit_size(members: list[Member], ensemble: Ensemble | bool) -> list[Member]:
     """Drop members with the smallest weights, then shorten the last, until the files fit."""
-    if not isinstance(bounds, Ensemble):
+    if not isinstance(ensemble, Ensemble):
         return members
-    max_bytes = bounds.megabytes * 1e6
+    max_bytes = ensemble.megabytes * 1e6
     sizes = [sum(map(len, m.fitted.to_files().values())) for m in members]
     order = sorted(range(len(members)), key=lambda i: (-members[i].weight, i))
     while len(order) > 1 and sum(sizes[i] for i in order) > max_bytes:
@@ -285,19 +287,19 @@ def _signature(frame: pl.DataFrame, encoder: Encoder, labels: LabelCodec) -> dic
 
 
 def _facts(context: _Context, selection: _Selection) -> dict[str, Any]:
-    frame, window = context.data.both, None
+    frame, window = context.data.all_rows, None
     if TIME in frame.columns:
         times = frame[TIME].drop_nulls()
         window = [t.isoformat() for t in (times.min(), times.max())] if len(times) else None  # type: ignore[union-attr]
     libraries = ("numpy", "polars", "scikit-learn", "lightgbm", "skops")
-    first = selection.contenders[0]
+    first = selection.candidates[0]
     return {
         "project": context.params.project.name,
         "family": first["family"],
         "settings": first["settings"],
         "iterations": first["iterations"],
         "seed": context.params.project.seed,
-        "rows": context.data.rows,
+        "rows": context.data.row_counts,
         "features": len(context.data.kinds),
         "window": window,
         "validation": {"metric": context.metric.name, "score": round(selection.score, 6)},
@@ -306,12 +308,12 @@ def _facts(context: _Context, selection: _Selection) -> dict[str, Any]:
 
 
 def _summary(context: _Context, selection: _Selection, members: Sequence[Member]) -> Summary:
-    rows = sum(context.data.rows.values())
-    families = dict.fromkeys(c["family"] for c in selection.contenders)
+    rows = sum(context.data.row_counts.values())
+    families = dict.fromkeys(c["family"] for c in selection.candidates)
     facts: dict[str, Any] = {
-        "family": selection.contenders[0]["family"],
+        "family": selection.candidates[0]["family"],
         "members": len(members),
-        "iterations": selection.contenders[0]["iterations"],
+        "iterations": selection.candidates[0]["iterations"],
         "rows": rows,
         "metric": context.metric.name,
         "validation_score": round(selection.score, 6),
@@ -321,9 +323,9 @@ def _summary(context: _Context, selection: _Selection, members: Sequence[Member]
         facts["threshold"] = round(selection.threshold, 6)
     member_rows = [
         (c["trial"] + 1, c["family"], f"{w:.2f}", f"{c['score']:.4f}", c["iterations"] or "")
-        for c, w in zip(selection.contenders, selection.weights, strict=True)
+        for c, w in zip(selection.candidates, selection.weights, strict=True)
     ]
-    validated = "cross-validated" if context.plan.crossed else "validation"
+    validated = "cross-validated" if context.plan.cross_validated else "validation"
     columns = ("trial", "family", "weight", context.metric.name, "iterations")
     return Summary(
         headline=f"{' + '.join(families)} fitted on {rows:,} rows; {validated} "
@@ -336,7 +338,7 @@ def _summary(context: _Context, selection: _Selection, members: Sequence[Member]
 
 def _note_linear(context: _Context, families: Collection[str]) -> tuple[str, ...]:
     """A note why the model is linear, if the search's best trial is of another family."""
-    best = context.tuned["contenders"][0]["family"]
+    best = context.tune_result["contenders"][0]["family"]
     if best == LINEAR or {*families} != {LINEAR}:
         return ()
     reason = f"what {best} or several models gain over it is within a standard error"

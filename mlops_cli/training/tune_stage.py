@@ -71,7 +71,7 @@ class _Task:
     labels: LabelCodec
     plan: SearchPlan
     budget: Budget
-    problem: CvObjective
+    objective: CvObjective
     families: Mapping[str, Family]
     notes: Sequence[str]
     progress: Progress
@@ -95,7 +95,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     from threadpoolctl import threadpool_limits
 
     started = time.monotonic()
-    peers = PeerProcesses.of(os.environ)
+    peers = PeerProcesses.from_environment(os.environ)
     # One BLAS thread for the whole stage: parallel fits would change the limit for each other.
     with threadpool_limits(limits=1, user_api="blas"):
         task = _prepare(params, layout, started, progress)
@@ -103,26 +103,26 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         result = (
             _search_alone(task, path) if peers is None else _search_with_workers(task, path, peers)
         )
-        contenders = _load_candidates(task, result)
-    max_members, members = _choose_members(task, contenders)
+        candidates = _load_candidates(task, result)
+    max_members, members = _choose_members(task, candidates)
     trials = result.trials
     states = Counter(t.state for t in trials)
     counts = {state: states[state] for state in ("complete", "pruned", "failed")}
-    best = _describe_best(task, contenders, counts, max_members)
+    best = _describe_best(task, candidates, counts, max_members)
     with atomic_write(layout.tuning) as folder:
         folder.mkdir()
         write_json(folder / "best.json", best)
-        write_json(folder / "trials.json", [t.entry() for t in trials])
+        write_json(folder / "trials.json", [t.to_json() for t in trials])
         finished = [t for t in result.study.get_trials(deepcopy=False) if is_finished(t)]
         write_study(folder / "study.journal", finished, task.direction)
-        write_predictions(folder / "predictions.npy", [c.prediction for c in contenders])
+        write_predictions(folder / "predictions.npy", [c.prediction for c in candidates])
         for number in members:
-            trial = contenders[number].trial
+            trial = candidates[number].trial
             if is_bagged(trial.family, task.plan, params.train.ensemble):
-                result.outcomes.hand_over(trial.number, folder / "fits" / str(number))
+                result.artifacts.move_models(trial.number, folder / "fits" / str(number))
     Journal.remove_all(path.parent)
     seconds = time.monotonic() - started
-    return _summary(task, result, contenders[0].trial, counts, seconds)
+    return _summary(task, result, candidates[0].trial, counts, seconds)
 
 
 def _prepare(params: Params, layout: Layout, started: float, progress: Progress) -> _Task:
@@ -133,8 +133,8 @@ def _prepare(params: Params, layout: Layout, started: float, progress: Progress)
     labels = LabelCodec.fit(data.targets["train"], params.task.type, params.task.positive)
     classes = len(labels.classes)
     shape = SearchShape(
-        data.rows["train"],
-        data.rows["validation"],
+        data.row_counts["train"],
+        data.row_counts["validation"],
         len(data.kinds),
         classes if classes > 2 else 1,  # noqa: PLR2004 - two classes are one output
     )
@@ -148,7 +148,7 @@ def _prepare(params: Params, layout: Layout, started: float, progress: Progress)
     )
     seconds = math.inf if tune.seconds is None else tune.seconds
     patience = params.train.early_stopping
-    objective = data.problem(search_plan, labels, metric, seed=seed, patience=patience)
+    objective = data.search_objective(search_plan, labels, metric, seed=seed, patience=patience)
     families, notes = choose_families(tune.families, objective.task)
     bagged = frozenset(f for f in families if is_bagged(f, search_plan, params.train.ensemble))
     start_seconds = {} if tune.seconds is None else warm_up(families.values(), objective.task)
@@ -183,7 +183,7 @@ class _SearchSetup:
     """The search, and the candidates that it tries first."""
 
     search: Search
-    firsts: list[Candidate]
+    first_candidates: list[Candidate]
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class _SearchResult:
 
     trials: list[Trial]
     study: optuna.Study
-    outcomes: TrialArtifacts
+    artifacts: TrialArtifacts
     notes: Sequence[str] = ()
 
 
@@ -203,36 +203,36 @@ def _set_up_search(task: _Task) -> _SearchSetup:
     spaces = {
         name: narrow(family.space, ranges.get(name, {}), name) for name, family in families.items()
     }
-    firsts = first_choices(
+    first_candidates = first_choices(
         spaces,
         {name: family.candidates() for name, family in families.items()},
-        most=1_000 if tune.trials is None else (tune.trials + 1) // 2,
+        max_candidates=1_000 if tune.trials is None else (tune.trials + 1) // 2,
     )
     early_stop = tune.good_enough
     limits = Limits(
         tune.trials,
-        None if tune.seconds is None else task.budget.left,
+        None if tune.seconds is None else task.budget.seconds_left,
         lambda done: task.budget.reserve(ranked(done, maximise=maximise)),
         EarlyStop(early_stop.score, early_stop.trials, early_stop.gain),
     )
     task_search = Search(
         spaces,
-        task.problem.evaluate,
+        task.objective.evaluate,
         limits,
         maximise,
         task.params.project.seed,
         tune.pruning,
         task.progress,
     )
-    return _SearchSetup(task_search, firsts)
+    return _SearchSetup(task_search, first_candidates)
 
 
 def _search_alone(task: _Task, path: Path) -> _SearchResult:
     """Search in this process; interruptions don't change which trials are tried."""
     setup = _set_up_search(task)
     journal = Journal.open(path, task.direction, task.progress)
-    trials = search(setup.search, setup.firsts, journal)
-    return _SearchResult(trials, journal.study, journal.outcomes)
+    trials = search(setup.search, setup.first_candidates, journal)
+    return _SearchResult(trials, journal.study, journal.artifacts)
 
 
 def _search_with_workers(task: _Task, path: Path, peers: PeerProcesses) -> _SearchResult:
@@ -243,7 +243,7 @@ def _search_with_workers(task: _Task, path: Path, peers: PeerProcesses) -> _Sear
     shared = _join_study(task, setup, path, peers.storage)
     with worker_processes(peers.workers - 1, _run_worker, *arguments):
         trials = search_together(setup.search, shared)
-    return _SearchResult(trials, shared.study, shared.outcomes, (_WORKERS_NOTE,))
+    return _SearchResult(trials, shared.study, shared.artifacts, (_WORKERS_NOTE,))
 
 
 def _run_worker(params: str, layout: Layout, path: Path, storage: str | None) -> None:
@@ -259,36 +259,38 @@ def _run_worker(params: str, layout: Layout, path: Path, storage: str | None) ->
 
 
 def _join_study(task: _Task, setup: _SearchSetup, path: Path, storage: str | None) -> SharedStudy:
-    return open_shared(path, storage, task.direction, [as_params(c) for c in setup.firsts])
+    return open_shared(
+        path, storage, task.direction, [as_params(c) for c in setup.first_candidates]
+    )
 
 
 def _load_candidates(task: _Task, result: _SearchResult) -> list[CandidateModel]:
     """The best trials with predictions, fitted again if the search used only a part of train."""
     complete = ranked(result.trials, maximise=task.metric.maximise)
-    size = 4 * len(task.problem.judge.y) * max(1, task.problem.task.classes)
+    size = 4 * len(task.objective.scorer.y) * max(1, task.objective.task.classes)
     candidates = []
     for trial in complete[: max(1, min(_MAX_CANDIDATES, _MAX_PREDICTION_BYTES // size))]:
-        prediction = result.outcomes.prediction(trial.number)
-        if prediction is None or len(prediction) != len(task.problem.judge.y):
+        prediction = result.artifacts.read_prediction(trial.number)
+        if prediction is None or len(prediction) != len(task.objective.scorer.y):
             # The trial ran on another machine, or a kill came before its prediction was stored.
-            prediction = _reevaluate(task.problem, trial, math.inf).prediction
+            prediction = _reevaluate(task.objective, trial, math.inf).prediction
         assert prediction is not None  # noqa: S101 - evaluated
         candidates.append(CandidateModel(trial, prediction, trial.seconds))
     candidates = _rank(task, candidates)
-    return _fit_finalists(task, candidates) if task.budget.finals else candidates
+    return _fit_finalists(task, candidates) if task.budget.refits_finalists else candidates
 
 
-def _rank(task: _Task, contenders: Sequence[CandidateModel]) -> list[CandidateModel]:
+def _rank(task: _Task, candidates: Sequence[CandidateModel]) -> list[CandidateModel]:
     return rank_candidates(
-        contenders,
-        task.problem.judge,
+        candidates,
+        task.objective.scorer,
         seed=task.params.project.seed,
-        simplest=task.params.tune.choose == "simplest",
+        prefer_simplest=task.params.tune.choose == "simplest",
     )
 
 
 def _choose_members(
-    task: _Task, contenders: Sequence[CandidateModel]
+    task: _Task, candidates: Sequence[CandidateModel]
 ) -> tuple[int | None, list[int]]:
     """The maximum number of members that there is time to fit, and the members for train.
 
@@ -297,52 +299,56 @@ def _choose_members(
     tuple of int or None, and list of int
         The maximum (None: no limit), and the indices of the members among the candidates.
     """
-    families = [c.trial.family for c in contenders]
-    predictions = [c.prediction for c in contenders]
-    judge, bounds, budget = task.problem.judge, task.params.train.ensemble, task.budget
-    most = None
+    families = [c.trial.family for c in candidates]
+    predictions = [c.prediction for c in candidates]
+    scorer, ensemble, budget = task.objective.scorer, task.params.train.ensemble, task.budget
+    max_members = None
     while True:
         seed = task.params.project.seed
-        weights = select_ensemble(families, predictions, judge, task.plan, bounds, most, seed=seed)
+        weights = select_ensemble(
+            families, predictions, scorer, task.plan, ensemble, max_members, seed=seed
+        )
         if math.isinf(budget.seconds):
             return None, list(weights)
-        affordable = budget.affordable([contenders[i].taken for i in weights])
+        affordable = budget.affordable_fits([candidates[i].family_seconds for i in weights])
         if affordable >= len(weights):
-            return most, list(weights)
-        most = affordable
+            return max_members, list(weights)
+        max_members = affordable
 
 
-def _fit_finalists(task: _Task, contenders: list[CandidateModel]) -> list[CandidateModel]:
+def _fit_finalists(task: _Task, candidates: list[CandidateModel]) -> list[CandidateModel]:
     """The candidates of the best ensemble, each fitted on all rows of train if time allows."""
     budget = task.budget
     weights = select(
-        [c.prediction for c in contenders],
-        [0.0] * len(contenders),
-        task.problem.judge,
-        members=task.params.tune.finalists,
-        cost=0.0,
+        [c.prediction for c in candidates],
+        [0.0] * len(candidates),
+        task.objective.scorer,
+        max_members=task.params.tune.finalists,
+        max_cost=0.0,
     )
-    chosen = [contenders[i] for i in weights]
+    chosen = [candidates[i] for i in weights]
     objective: CvObjective | None = None
     finalists: list[CandidateModel] = []
-    for number, contender in enumerate(chosen):
-        time_limit = budget.final(contender.seconds, budget.last_fits([c.taken for c in finalists]))
+    for number, candidate in enumerate(chosen):
+        time_limit = budget.finalist_time_limit(
+            candidate.seconds, budget.final_fit_seconds([c.family_seconds for c in finalists])
+        )
         if time_limit is None:
             continue
         if objective is None:
             task.progress.update("reading all rows of train")
-            objective = task.data.whole(task.problem, task.plan, task.labels)
+            objective = task.data.full_train_objective(task.objective, task.plan, task.labels)
         task.progress.update(
-            f"fitting {contender.trial.family} on {task.data.rows['train']:,} rows",
+            f"fitting {candidate.trial.family} on {task.data.row_counts['train']:,} rows",
             number,
             len(chosen),
         )
         started = time.monotonic()
-        rounds = FAMILIES[contender.trial.family].rounds
+        rounds = FAMILIES[candidate.trial.family].rounds
         max_rounds = int(rounds * _ROUNDS_FACTOR) if rounds else None
-        result = _reevaluate(objective, contender.trial, time_limit, max_rounds)
-        seconds = (time.monotonic() - started) / budget.grows
-        trial = replace(contender.trial, score=result.score, iterations=result.iterations)
+        result = _reevaluate(objective, candidate.trial, time_limit, max_rounds)
+        seconds = (time.monotonic() - started) / budget.finalist_factor
+        trial = replace(candidate.trial, score=result.score, iterations=result.iterations)
         assert result.prediction is not None  # noqa: S101 - evaluated
         finalists.append(CandidateModel(trial, result.prediction, seconds))
     return _rank(task, finalists) if finalists else chosen[:1]
@@ -370,15 +376,18 @@ def _journal_path(params: Params, layout: Layout) -> Path:
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     path = layout.work / "tune" / f"{key}.journal"
-    Journal.remove_all(path.parent, but=path.stem)
+    Journal.remove_all(path.parent, except_stem=path.stem)
     return path
 
 
 def _describe_best(
-    task: _Task, contenders: Sequence[CandidateModel], counts: dict[str, int], most: int | None
+    task: _Task,
+    candidates: Sequence[CandidateModel],
+    counts: dict[str, int],
+    max_members: int | None,
 ) -> dict[str, Any]:
     """Content of ``best.json``: the best trial, and the candidates for train's ensemble."""
-    first = contenders[0].trial
+    first = candidates[0].trial
     return {
         "family": first.family,
         "settings": first.settings,
@@ -388,8 +397,8 @@ def _describe_best(
         "rows": task.plan.rows,
         "folds": task.plan.folds,
         "trials": counts,
-        "members": most,
-        "contenders": [c.entry() for c in contenders],
+        "members": max_members,
+        "contenders": [c.to_json() for c in candidates],
     }
 
 

@@ -60,7 +60,7 @@ class ColumnRule:
         return " ".join(filter(None, ("+".join(self.columns), self.name)))
 
     @property
-    def tolerated(self) -> float:
+    def tolerated_share(self) -> float:
         """Largest share of offending rows with which the rule passes."""
         if self.tolerate is not None:
             return self.tolerate
@@ -73,9 +73,9 @@ class RuleFinding:
 
     Parameters
     ----------
-    check
-        The check.
-    count, of
+    rule
+        The rule that was checked.
+    count, total
         Number of offending rows, and of all rows.
     examples
         Row number from 1 and value of the first offending rows.
@@ -83,45 +83,45 @@ class RuleFinding:
         Error message, if the default one (rule, count and share) doesn't fit.
     """
 
-    check: ColumnRule
+    rule: ColumnRule
     count: int
-    of: int
+    total: int
     examples: tuple[tuple[int | None, Any], ...] = ()
     message: str = ""
 
     @property
     def share(self) -> float:
         """Share of offending rows."""
-        return self.count / self.of if self.of else float(self.count > 0)
+        return self.count / self.total if self.total else float(self.count > 0)
 
     @property
     def passed(self) -> bool:
         """Whether the share of offending rows is tolerated."""
-        return self.share <= self.check.tolerated
+        return self.share <= self.rule.tolerated_share
 
-    def shown(self) -> str:
+    def format_examples(self) -> str:
         """Format the values of the examples."""
         return ", ".join(_format(value) for _, value in self.examples)
 
-    def sentence(self) -> str:
+    def describe(self) -> str:
         """Describe the finding, with counts and examples."""
         if self.message:
             return self.message
-        examples = self.shown()
+        examples = self.format_examples()
         return (
-            f"{self.check.subject} breaks `{self.check.name}` in {self.count} of {self.of} rows "
+            f"{self.rule.subject} breaks `{self.rule.name}` in {self.count} of {self.total} rows "
             f"({self.share:.3%})" + (f": {examples}" if examples else "")
         )
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for the report."""
         return {
-            "rule": self.check.name,
-            "column": "+".join(self.check.columns) or None,
-            "policy": self.check.policy,
+            "rule": self.rule.name,
+            "column": "+".join(self.rule.columns) or None,
+            "policy": self.rule.policy,
             "count": self.count,
             "share": round(self.share, 6),
-            "tolerated": self.check.tolerated,
+            "tolerated": self.rule.tolerated_share,
             "passed": self.passed,
             "examples": [
                 {"row": row, "value": _to_json_value(value)} for row, value in self.examples
@@ -139,10 +139,10 @@ class RowChecks:
         Column -> the type as which it is read.
     checks
         Name that pandera reports -> check.
-    places
+    schema_names
         Column -> its name in the schemas. Pandera takes a column with an empty name for the whole
         table, so columns are named by their positions there.
-    nulls
+    not_null_labels
         Name in the schemas of a column that must not be null -> the label of that check. Pandera
         reports the nullability of all columns under one name.
     schemas
@@ -151,8 +151,8 @@ class RowChecks:
 
     types: dict[str, pl.DataType]
     checks: dict[str, ColumnRule]
-    places: dict[str, str]
-    nulls: dict[str, str]
+    schema_names: dict[str, str]
+    not_null_labels: dict[str, str]
     schemas: tuple[pa.DataFrameSchema, ...]
 
     def failures(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
@@ -161,7 +161,7 @@ class RowChecks:
         ``frame`` has the columns of ``types``, in those types.
         """
         positions: dict[str, pl.Series] = {}
-        frame = frame.rename(self.places)
+        frame = frame.rename(self.schema_names)
         for schema in self.schemas:
             positions |= self._failures(frame.select(list(schema.columns)), schema)
         return positions
@@ -178,7 +178,7 @@ class RowChecks:
         is_null_check = pl.col("check") == "not_nullable"
         key = (
             pl.when(is_null_check)
-            .then(pl.col("column").replace(self.nulls))
+            .then(pl.col("column").replace(self.not_null_labels))
             .otherwise(pl.col("check"))
         )
         cases = cases.select(key.alias("key"), pl.col("index").cast(pl.UInt32))
@@ -198,12 +198,12 @@ def compile_rows(source: str, rules: SourceRules) -> RowChecks:
 
     checks: dict[str, ColumnRule] = {}
     columns: dict[str, pa.Column] = {}
-    places = {column: f"column_{number}" for number, column in enumerate(rules.columns)}
-    nulls: dict[str, str] = {}
+    schema_names = {column: f"column_{number}" for number, column in enumerate(rules.columns)}
+    not_null_labels: dict[str, str] = {}
     for column, column_rules in rules.columns.items():
-        place = f"validate.sources.{source}.columns.{column}"
+        setting = f"validate.sources.{source}.columns.{column}"
         pandera_checks = []
-        for name, rule, make_check in _pandera_checks(column_rules, place):
+        for name, rule, make_check in _pandera_checks(column_rules, setting):
             check = ColumnRule(source, (column,), name, rule.policy, rule.tolerate)
             checks[check.label] = check
             pandera_checks.append(make_check(check.label))
@@ -211,8 +211,8 @@ def compile_rows(source: str, rules: SourceRules) -> RowChecks:
             rule = column_rules.nullable
             check = ColumnRule(source, (column,), NOT_NULL, rule.policy, rule.tolerate)
             checks[check.label] = check
-            nulls[places[column]] = check.label
-        columns[places[column]] = pa.Column(
+            not_null_labels[schema_names[column]] = check.label
+        columns[schema_names[column]] = pa.Column(
             DTYPES[column_rules.type], pandera_checks, nullable=column_rules.nullable.value
         )
     types = {c: DTYPES[r.type] for c, r in rules.columns.items()}
@@ -221,28 +221,30 @@ def compile_rows(source: str, rules: SourceRules) -> RowChecks:
         dict(named_columns[start : start + _SCHEMA_COLUMNS])
         for start in range(0, len(named_columns), _SCHEMA_COLUMNS)
     )
-    return RowChecks(types, checks, places, nulls, tuple(map(pa.DataFrameSchema, blocks)))
+    return RowChecks(
+        types, checks, schema_names, not_null_labels, tuple(map(pa.DataFrameSchema, blocks))
+    )
 
 
-def _pandera_checks(rules: ColumnRules, place: str) -> Iterator[tuple[str, Rule[Any], Any]]:
+def _pandera_checks(rules: ColumnRules, setting: str) -> Iterator[tuple[str, Rule[Any], Any]]:
     """Yield name, rule, and a function that makes the pandera check with a certain error name."""
     import pandera.polars as pa
 
     if rules.min is not None:
-        low = _parse_limit(rules.min.value, rules.type, f"{place}.min")
+        low = _parse_limit(rules.min.value, rules.type, f"{setting}.min")
         yield f"min {rules.min.value}", rules.min, lambda error: pa.Check.ge(low, error=error)
     if rules.max is not None:
-        high = _parse_limit(rules.max.value, rules.type, f"{place}.max")
+        high = _parse_limit(rules.max.value, rules.type, f"{setting}.max")
         yield f"max {rules.max.value}", rules.max, lambda error: pa.Check.le(high, error=error)
     if rules.allowed is not None:
         allowed = rules.allowed.value
-        values = [_parse_value(v, rules.type, f"{place}.allowed") for v in allowed]
+        values = [_parse_value(v, rules.type, f"{setting}.allowed") for v in allowed]
         ellipsis = ", ..." if len(allowed) > _LISTED_VALUES else ""
         name = f"allowed {', '.join(str(v) for v in allowed[:_LISTED_VALUES])}{ellipsis}"
         yield name, rules.allowed, lambda error: pa.Check.isin(values, error=error)
     if rules.pattern is not None:
         pattern = rules.pattern.value
-        _check_pattern(pattern, rules.type, f"{place}.pattern")
+        _check_pattern(pattern, rules.type, f"{setting}.pattern")
         yield (
             f"pattern {pattern}",
             rules.pattern,
@@ -250,16 +252,16 @@ def _pandera_checks(rules: ColumnRules, place: str) -> Iterator[tuple[str, Rule[
         )
 
 
-def _parse_limit(value: Any, kind: TypeName, place: str) -> Any:
+def _parse_limit(value: Any, kind: TypeName, setting: str) -> Any:
     if kind in {"string", "boolean"}:
         raise BadParams(
-            f"{place} is {value!r}, but the column's type is {kind}, which has no order to limit",
+            f"{setting} is {value!r}, but the column's type is {kind}, which has no order to limit",
             "Use `allowed` or `pattern`.",
         )
-    return _parse_value(value, kind, place)
+    return _parse_value(value, kind, setting)
 
 
-def _parse_value(value: Any, kind: TypeName, place: str) -> Any:
+def _parse_value(value: Any, kind: TypeName, setting: str) -> Any:
     """Convert a value of the parameters to the type of its column."""
     if isinstance(value, str) and kind in {"date", "datetime"}:
         value = _parse_time(value)
@@ -274,7 +276,7 @@ def _parse_value(value: Any, kind: TypeName, place: str) -> Any:
     }[kind]
     if not fits:
         raise BadParams(
-            f"{place} has {value!r}, which is not of the column's type {kind}",
+            f"{setting} has {value!r}, which is not of the column's type {kind}",
             "Quote a text that looks like something else, or correct the column's `type`.",
         )
     if kind == "datetime":
@@ -290,17 +292,18 @@ def _parse_time(text: str) -> Any:
         return text
 
 
-def _check_pattern(pattern: str, kind: TypeName, place: str) -> None:
+def _check_pattern(pattern: str, kind: TypeName, setting: str) -> None:
     if kind != "string":
         raise BadParams(
-            f"{place} is {pattern!r}, but the column's type is {kind}", "Patterns are for strings."
+            f"{setting} is {pattern!r}, but the column's type is {kind}",
+            "Patterns are for strings.",
         )
     try:
         pl.Series([""]).str.contains(pattern)
     except pl.exceptions.ComputeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise BadParams(
-            f"{place} is {pattern!r}, which is not a regular expression ({reason})",
+            f"{setting} is {pattern!r}, which is not a regular expression ({reason})",
             "Correct it; a backslash before a character takes it literally.",
         ) from None
 

@@ -40,7 +40,9 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         If a rule doesn't fit its column.
     """
     until = None if params.ingest.until is None else in_utc(params.ingest.until)
-    raw = {name: parquet.scan(layout.raw / f"{name}.parquet") for name in params.ingest.sources}
+    raw = {
+        name: parquet.scan(layout.ingested / f"{name}.parquet") for name in params.ingest.sources
+    }
     results: dict[str, ValidationResult] = {}
     for done, (name, source) in enumerate(params.ingest.sources.items()):
         progress.update(f"checking {name}", done, len(raw))
@@ -53,7 +55,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
             until=until,
             examples=params.validate_.examples,
             show_values=params.validate_.show_values,
-            late=SourceSchema({}, source.time, source.known_at).late,
+            late_columns=SourceSchema({}, source.time, source.known_at).late,
         )
     report = {"sources": {name: _report_entry(c) for name, c in results.items()}}
     write_json(layout.work / "validation.json", report)
@@ -62,15 +64,15 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     if failed:
         write_json(layout.validation_report, report)
         raise _build_refusal(failed, layout)
-    with atomic_write(layout.valid) as valid, atomic_write(layout.quarantine) as quarantine:
+    with atomic_write(layout.validated) as valid, atomic_write(layout.quarantine) as quarantine:
         valid.mkdir()
         quarantine.mkdir()
         for done, (name, result) in enumerate(results.items()):
             progress.update(f"writing {name}", done, len(raw))
-            _write(layout.raw / f"{name}.parquet", result, valid, quarantine)
+            _write(layout.ingested / f"{name}.parquet", result, valid, quarantine)
     write_json(layout.validation_report, report)
     notes = [note for c in results.values() for note in c.notes]
-    notes += [f.sentence() for f in findings if f.count and f.check.policy != "quarantine"]
+    notes += [f.describe() for f in findings if f.count and f.rule.policy != "quarantine"]
     return _summary(results, notes, report)
 
 
@@ -87,16 +89,16 @@ def _report_entry(result: ValidationResult) -> dict[str, Any]:
 def _build_refusal(failed: list[RuleFinding], layout: Layout) -> DataRefused:
     # A wrong structure of the table explains broken values, not the other way round.
     worst = max(failed, key=lambda f: (bool(f.message), f.share))
-    others = [f"{f.check.subject} {f.check.name}" for f in failed if f is not worst]
+    others = [f"{f.rule.subject} {f.rule.name}" for f in failed if f is not worst]
     other_rules = f" Also broken: {', '.join(others[:_LISTED_RULES])}" if others else ""
     other_rules += (
         f" and {len(others) - _LISTED_RULES} more."
         if len(others) > _LISTED_RULES
         else "."[: len(others)]
     )
-    report = layout.validation_report.relative_to(layout.made).as_posix()
+    report = layout.validation_report.relative_to(layout.output_root).as_posix()
     return DataRefused(
-        worst.sentence(),
+        worst.describe(),
         f"{report} has each rule with examples; repair the source, or give the rule "
         f"`tolerate` or another policy (quarantine, warn) in params.yaml.{other_rules}",
     )
@@ -132,11 +134,11 @@ def _summary(
         ("rule", "count", "share", "policy", "examples"),
         tuple(
             (
-                f"{f.check.subject} {f.check.name}",
+                f"{f.rule.subject} {f.rule.name}",
                 f.count,
                 f"{f.share:.3%}",
-                f.check.policy,
-                f.shown(),
+                f.rule.policy,
+                f.format_examples(),
             )
             for f in broken
         ),

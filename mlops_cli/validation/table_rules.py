@@ -64,12 +64,12 @@ def _fits(column: pl.LazyFrame, actual: pl.DataType, expected: pl.DataType) -> b
     return bool(is_empty.collect(engine="streaming").item())
 
 
-def cast(column: str, given: pl.DataType, wanted: pl.DataType) -> pl.Expr:
+def cast(column: str, actual: pl.DataType, expected: pl.DataType) -> pl.Expr:
     """Cast a column that ``structure`` has accepted to the type of its rules."""
-    if given.is_numeric() and wanted.is_numeric():
-        return pl.col(column).cast(wanted)
+    if actual.is_numeric() and expected.is_numeric():
+        return pl.col(column).cast(expected)
     # The column has no values, and not every pair of types has a cast.
-    return pl.when(pl.col(column).is_null()).then(pl.lit(None, wanted)).alias(column)
+    return pl.when(pl.col(column).is_null()).then(pl.lit(None, expected)).alias(column)
 
 
 def duplicates(table: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -89,7 +89,7 @@ def duplicates(table: pl.LazyFrame, columns: Sequence[str]) -> pl.DataFrame:
 
 
 def missing_references(
-    table: pl.LazyFrame, reference: Reference, other: pl.LazyFrame, place: str
+    table: pl.LazyFrame, reference: Reference, other: pl.LazyFrame, setting: str
 ) -> pl.DataFrame:
     """Find rows whose key isn't in the referenced table; keys with a null are ignored.
 
@@ -102,7 +102,7 @@ def missing_references(
     """
     if len(reference.columns) != len(reference.to) or not reference.columns:
         raise BadParams(
-            f"{place} pairs {len(reference.columns)} columns with {len(reference.to)}",
+            f"{setting} pairs {len(reference.columns)} columns with {len(reference.to)}",
             "Give `columns` and `to` the same number of columns.",
         )
     own_schema, other_schema = table.collect_schema(), other.collect_schema()
@@ -111,12 +111,13 @@ def missing_references(
         for name, schema in ((column, own_schema), (target, other_schema)):
             if name not in schema:
                 raise BadParams(
-                    f"{place} names the column {name!r}, which is not there", nearest(name, schema)
+                    f"{setting} names the column {name!r}, which is not there",
+                    nearest(name, schema),
                 )
         types = {own_schema[column], other_schema[target]}
         if len(types) > 1 and not all(t.is_numeric() for t in types):
             raise BadParams(
-                f"{place} compares {column!r} ({type_name(own_schema[column])}) with "
+                f"{setting} compares {column!r} ({type_name(own_schema[column])}) with "
                 f"{reference.source}.{target} ({type_name(other_schema[target])})",
                 "State the same type for both under `types`.",
             )

@@ -67,7 +67,7 @@ def check_source(
     until: dt.datetime | None,
     examples: int,
     show_values: bool = True,
-    late: Collection[str] = (),
+    late_columns: Collection[str] = (),
 ) -> ValidationResult:
     """Apply a source's rules to its table.
 
@@ -84,7 +84,7 @@ def check_source(
     show_values
         Whether examples have their values, or only masks of them. A broken ``min`` or ``max``
         always has the value.
-    late
+    late_columns
         Columns whose values may be unknown at the data clock; those may be null.
 
     Raises
@@ -105,7 +105,7 @@ def check_source(
         c: table_rules.cast(c, schema[c], t) for c, t in row_checks.types.items() if schema[c] != t
     }
     offending = _OffendingRows(rows, examples, show_values=show_values)
-    _check_rows(table.with_columns(list(casts.values())), row_checks, offending, late)
+    _check_rows(table.with_columns(list(casts.values())), row_checks, offending, late_columns)
     _check_keys(source, rules, table, offending)
     _check_references(source, rules, raw, offending)
     quarantined = offending.quarantined()
@@ -177,19 +177,22 @@ class _OffendingRows:
 
 
 def _check_rows(
-    table: pl.LazyFrame, row_checks: RowChecks, offending: _OffendingRows, late: Collection[str]
+    table: pl.LazyFrame,
+    row_checks: RowChecks,
+    offending: _OffendingRows,
+    late_columns: Collection[str],
 ) -> None:
     positions: dict[str, list[pl.Series]] = {name: [] for name in row_checks.checks}
     row_examples: dict[str, list[tuple[int | None, Any]]] = {name: [] for name in row_checks.checks}
     start = 0
-    pending_column = [PENDING] if late and PENDING in table.collect_schema() else []
+    pending_column = [PENDING] if late_columns and PENDING in table.collect_schema() else []
     typed = table.select([*row_checks.types, *pending_column])
     batches = typed.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
     for batch in batches if row_checks.checks else ():
         for name, rows in row_checks.failures(batch).items():
             check = row_checks.checks[name]
             column = check.columns[0]
-            if pending_column and column in late and check.name == NOT_NULL:
+            if pending_column and column in late_columns and check.name == NOT_NULL:
                 rows = rows.filter(~batch[PENDING].gather(rows))  # noqa: PLW2901
             if not len(rows):
                 continue
@@ -229,9 +232,9 @@ def _check_references(
     source: str, rules: SourceRules, raw: Mapping[str, pl.LazyFrame], offending: _OffendingRows
 ) -> None:
     for number, reference in enumerate(rules.references):
-        place = f"validate.sources.{source}.references[{number}]"
+        setting = f"validate.sources.{source}.references[{number}]"
         missing = table_rules.missing_references(
-            raw[source], reference, raw[reference.source], place
+            raw[source], reference, raw[reference.source], setting
         )
         name = f"in {reference.source}({', '.join(reference.to)})"
         check = ColumnRule(source, reference.columns, name, reference.policy, reference.tolerate)

@@ -77,13 +77,15 @@ def test_never_is_best_where_nothing_changes_and_training_costs(tmp_path):
 def test_files_are_for_people_dvc_and_programs(changed):
     (_, layout), report = changed
     assert json.loads(layout.backtest.read_text()) == report
-    points = json.loads((layout.made / "reports" / "backtest-plot.json").read_text())["backtest"]
+    plot = layout.output_root / "reports" / "backtest-plot.json"
+    points = json.loads(plot.read_text())["backtest"]
     assert len(points) == 16
     assert points[-1].keys() == {"policy", "period", "roc_auc", "cost"}
     last = {point["policy"]: point["cost"] for point in points}
     assert last == {p["name"]: p["cost"]["total"] for p in report["policies"]}
     page = layout.backtest.with_suffix(".html").read_text()
-    assert page.count("<svg") == 2 + 2 * len(POLICIES)
+    assert page.count("<svg") == 2
+    assert page.count('class="key ') == page.count("<polyline") == 2 * len(POLICIES)
     assert "http" not in page
 
 

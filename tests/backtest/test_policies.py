@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from mlops_cli.backtest.costs import compare_costs
+from mlops_cli.backtest.html_report import page
 from mlops_cli.backtest.policies import (
     ChampionContest,
     Period,
@@ -69,7 +70,7 @@ def course(name, world=None):
 
 def test_each_policy_trains_when_it_says() -> None:
     trained = {
-        name: [r.step for r in course(name).rounds if r.why]
+        name: [r.step for r in course(name).outcomes if r.training_reason]
         for name in ("never", "monthly", "2mo", "drift", "performance", "drift+performance")
     }
     assert trained == {
@@ -84,30 +85,34 @@ def test_each_policy_trains_when_it_says() -> None:
 
 def test_a_new_model_serves_from_its_training_on() -> None:
     found = course("performance")
-    assert [r.model for r in found.rounds] == [0, 0, 0, 3, 3, 3]
-    assert (found.error, found.trained, found.deployed) == (100.0, 1, 1)
-    assert found.rounds[3].saved == 40.0
-    assert found.rounds[3].why == "degraded"
+    assert [r.model for r in found.outcomes] == [0, 0, 0, 3, 3, 3]
+    assert (found.total_error, found.trainings, found.deployments) == (100.0, 1, 1)
+    assert found.outcomes[3].error_saved == 40.0
+    assert found.outcomes[3].training_reason == "degraded"
 
 
 def test_alarms_are_judged_by_what_happened() -> None:
-    assert course("performance").alarms() == {"true": 1, "false": 0, "missed": 0}
-    assert course("drift").alarms() == {"true": 0, "false": 1, "missed": 0}
-    assert course("drift", World(refuses={2})).alarms() == {"true": 0, "false": 1, "missed": 4}
+    assert course("performance").count_alarms() == {"true": 1, "false": 0, "missed": 0}
+    assert course("drift").count_alarms() == {"true": 0, "false": 1, "missed": 0}
+    assert course("drift", World(refuses={2})).count_alarms() == {
+        "true": 0,
+        "false": 1,
+        "missed": 4,
+    }
 
 
 def test_a_model_that_is_refused_or_fails_changes_nothing_and_is_tried_again() -> None:
     found = course("performance", World(refuses={3}, fails={4}))
-    assert [r.outcome for r in found.rounds] == ["", "", "", "refused", "failed", "deployed"]
-    assert [r.model for r in found.rounds] == [0, 0, 0, 0, 0, 5]
-    assert (found.trained, found.deployed) == (3, 1)
-    assert found.rounds[4].detail == "cut off"
+    assert [r.outcome for r in found.outcomes] == ["", "", "", "refused", "failed", "deployed"]
+    assert [r.model for r in found.outcomes] == [0, 0, 0, 0, 0, 5]
+    assert (found.trainings, found.deployments) == (3, 1)
+    assert found.outcomes[4].detail == "cut off"
 
 
 def test_with_too_few_new_rows_nothing_is_trained() -> None:
-    found = simulate(policy_of("monthly"), STEPS, World(), least_rows=2)
-    assert {r.outcome for r in found.rounds[1:]} == {"too few rows"}
-    assert found.trained == 0
+    found = simulate(policy_of("monthly"), STEPS, World(), min_rows=2)
+    assert {r.outcome for r in found.outcomes[1:]} == {"too few rows"}
+    assert found.trainings == 0
 
 
 def test_what_is_certain_to_be_wanted_is_asked_for_at_once() -> None:
@@ -139,6 +144,20 @@ def test_where_nothing_changes_and_training_costs_never_is_best() -> None:
     # Performance trains as little, and comes first.
     assert found["best"] == "performance"
     assert compare_costs(courses[::2], STEPS, error_cost=1, retrain_cost=1)["best"] == "never"
+
+
+def test_on_the_page_no_name_or_finding_becomes_markup() -> None:
+    evil = "<svg onload=x>&'\""
+    courses = [course("never"), course("drift+performance")]
+    report = compare_costs(courses, STEPS, error_cost=1, retrain_cost=1)
+    for policy in report["policies"]:
+        policy["name"] += evil
+        policy["rounds"][1] |= {"findings": [evil], "found": [evil], "detail": evil}
+    report |= {"best": report["best"] + evil, "metric": evil, "project": evil, "notes": [evil]}
+    report |= {"from": evil, "to": evil, "every": evil, "label_delay": evil}
+    text = page(report | {"error_cost": 1.0, "retrain_cost": 1.0, "search_trials": 0})
+    assert text.count("<svg") == 2
+    assert text.count("&lt;svg onload=x&gt;&amp;&#39;&#34;") > 20
 
 
 @pytest.mark.parametrize("name", ["often", "never+drift", "1", "drift+", ""])

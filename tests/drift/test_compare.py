@@ -43,16 +43,18 @@ def outputs(frame):
 @pytest.fixture(scope="module")
 def reference():
     rows = people(20_000, 0)
-    made = Reference.of(rows, KINDS, rows["late"], outputs(people(5_000, 1)), "binary", seed=1)
+    made = Reference.from_rows(
+        rows, KINDS, rows["late"], outputs(people(5_000, 1)), "binary", seed=1
+    )
     return Reference.from_json(json.loads(json.dumps(made.to_json())))
 
 
 def drifted(reference, frame, **rules):
     return compare(
         reference,
-        inputs=reference.inputs.of(frame),
-        outputs=reference.outputs.of(outputs(frame)),
-        labels=reference.labels.of(label_frame(frame["late"], "binary")),
+        inputs=reference.inputs.profile_frame(frame),
+        outputs=reference.outputs.profile_frame(outputs(frame)),
+        labels=reference.labels.profile_frame(label_frame(frame["late"], "binary")),
         rules=DriftRules(**rules),
     )
 
@@ -106,10 +108,12 @@ def test_a_number_that_is_multiplied_has_another_scale(column):
     known = prices(2_300, 0)
     kinds = {"amount": "number", "per_item": "number"}
     outputs = pl.DataFrame({"probability": np.linspace(0, 1, 100)})
-    made = Reference.of(known, kinds, known["amount"], outputs, "regression")
+    made = Reference.from_rows(known, kinds, known["amount"], outputs, "regression")
     for factor in (1.85, 1.852, 1.943844, 2.2046226):
         window = prices(311, 5).with_columns(pl.col(column) * factor)
-        alarms = compare(made, inputs=made.inputs.of(window), rules=DriftRules(joint=False)).alarms
+        alarms = compare(
+            made, inputs=made.inputs.profile_frame(window), rules=DriftRules(joint=False)
+        ).alarms
         (alarm,) = (f for f in alarms if f.kind != "range")
         assert (alarm.kind, alarm.column) == ("scale", column)
         assert alarm.sentence.startswith(f"{column!r} has another scale: its median is ")
@@ -182,12 +186,14 @@ def test_a_slow_series_is_no_drift_in_a_short_window():
     kinds = {"warm": "number", "hour": "number"}
     label = pl.Series(["x"] * 50_000)
     first = rows[:50_000]
-    made = Reference.of(first, kinds, label, pl.DataFrame({"prediction": [0.0]}), "multiclass")
+    made = Reference.from_rows(
+        first, kinds, label, pl.DataFrame({"prediction": [0.0]}), "multiclass"
+    )
     for start in (50_000, 53_000, 57_000):
-        assert not compare(made, inputs=made.inputs.of(rows[start : start + 400])).alarms
+        assert not compare(made, inputs=made.inputs.profile_frame(rows[start : start + 400])).alarms
     broken = rows[50_000:54_000].with_columns(pl.col("warm") * 100)
     assert ("warm", "range") in {
-        (f.column, f.kind) for f in compare(made, inputs=made.inputs.of(broken)).alarms
+        (f.column, f.kind) for f in compare(made, inputs=made.inputs.profile_frame(broken)).alarms
     }
 
 
@@ -199,12 +205,14 @@ def test_more_categories_than_codes_raise_no_alarm_though_the_rare_ones_are_chos
 
     known = brands(rows, 0)
     outputs = pl.DataFrame({"probability": np.linspace(0, 1, 100)})
-    made = Reference.of(known, {"brand": "category"}, known["brand"], outputs, "multiclass")
+    made = Reference.from_rows(known, {"brand": "category"}, known["brand"], outputs, "multiclass")
     made = Reference.from_json(json.loads(json.dumps(made.to_json())))
     for seed, size in enumerate((300, 5_000, 50_000)):
-        assert not compare(made, inputs=made.inputs.of(brands(size, seed + 1))).alarms
+        assert not compare(made, inputs=made.inputs.profile_frame(brands(size, seed + 1))).alarms
     new = brands(5_000, 9).with_columns(every(2, pl.lit("quite new"))("brand").alias("brand"))
-    assert {"unseen", "drift"} == {f.kind for f in compare(made, inputs=made.inputs.of(new)).alarms}
+    assert {"unseen", "drift"} == {
+        f.kind for f in compare(made, inputs=made.inputs.profile_frame(new)).alarms
+    }
 
 
 def test_a_column_that_goes_on_with_time_leaves_its_range_by_itself():
@@ -222,10 +230,12 @@ def test_a_column_that_goes_on_with_time_leaves_its_range_by_itself():
     known = months(1, 5.999, 1_300)
     kinds = {"month": "number", "batch": "category", "counter": "number"}
     outputs = pl.DataFrame({"probability": np.linspace(0, 1, 100)})
-    made = Reference.of(known, kinds, known["batch"][:1], outputs, "multiclass")
+    made = Reference.from_rows(known, kinds, known["batch"][:1], outputs, "multiclass")
     for month in (6, 9, 12):
         window = months(month, month + 0.999, 330)
-        assert not compare(made, inputs=made.inputs.of(window), rules=DriftRules()).alarms
+        assert not compare(
+            made, inputs=made.inputs.profile_frame(window), rules=DriftRules()
+        ).alarms
     broken = months(7, 7.999, 330).with_columns(pl.col("counter") * 1000)
-    alarms = compare(made, inputs=made.inputs.of(broken)).alarms
+    alarms = compare(made, inputs=made.inputs.profile_frame(broken)).alarms
     assert {f.column for f in alarms} == {"counter"}

@@ -16,8 +16,8 @@ P, Q = np.array([50, 30, 20]), np.array([20, 30, 50])
 
 
 def sketches(ours, theirs, kind="number"):
-    reference = Profile.reference(pl.DataFrame({"x": ours}), {"x": kind})
-    return reference.columns["x"], reference.of(pl.DataFrame({"x": theirs})).columns["x"]
+    reference = Profile.fit(pl.DataFrame({"x": ours}), {"x": kind})
+    return reference.columns["x"], reference.profile_frame(pl.DataFrame({"x": theirs})).columns["x"]
 
 
 def test_the_stability_index_is_its_formula_with_half_a_row_in_each_cell():

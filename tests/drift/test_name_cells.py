@@ -24,12 +24,14 @@ def customers(names, rows, seed, *, zipf=False, burst=1):
 
 def reference_of(rows):
     outputs = pl.DataFrame({"probability": np.linspace(0, 1, 100)})
-    made = Reference.of(rows, KINDS, rows["customer"][:1], outputs, "multiclass")
+    made = Reference.from_rows(rows, KINDS, rows["customer"][:1], outputs, "multiclass")
     return Reference.from_json(json.loads(json.dumps(made.to_json())))
 
 
 def judged(reference, frame, *, joint=False):
-    report = compare(reference, inputs=reference.inputs.of(frame), rules=DriftRules(joint=joint))
+    report = compare(
+        reference, inputs=reference.inputs.profile_frame(frame), rules=DriftRules(joint=joint)
+    )
     return report, next(c for c in report.columns if c.column == "customer")
 
 
@@ -101,7 +103,7 @@ def test_the_sentence_gives_the_shares_that_were_tested():
     report, column = judged(reference, frame)
     (drift,) = report.alarms
     before = reference.inputs.columns["customer"]
-    share = before.counts[before.coding.names.index("c3")] / 2_000
+    share = before.counts[before.binning.names.index("c3")] / 2_000
     assert drift.sentence == (
         f"'customer' has another distribution: 'c3' in 0.0% of the rows, {share:.1%} in the "
         f"reference; tested over 5 names (JS {column.js:.2f}, PSI {column.psi:.2f})"
@@ -110,13 +112,13 @@ def test_the_sentence_gives_the_shares_that_were_tested():
 
 def test_cells_are_chosen_by_both_samples_together_and_hold_all_rows():
     rows = customers(300, 2_354, 0)
-    reference = Profile.reference(rows, KINDS)
+    reference = Profile.fit(rows, KINDS)
     a = reference.columns["customer"]
-    b = reference.of(customers(300, 320, 1)).columns["customer"]
-    cells = NameCells.of(a, b, 2_354, 320)
+    b = reference.profile_frame(customers(300, 320, 1)).columns["customer"]
+    cells = NameCells.choose(a, b, 2_354, 320)
     assert [int(r.sum()) for r in cells.rows] == [2_354, 320]
     # Exchanged, the samples give the same cells.
-    again = NameCells.of(b, a, 320, 2_354)
+    again = NameCells.choose(b, a, 320, 2_354)
     assert again.cells.tolist() == cells.cells.tolist()
     assert 30 < len(cells.rows[0]) < 70
 

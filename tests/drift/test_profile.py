@@ -29,7 +29,7 @@ def table(rows, seed=0):
 
 @pytest.fixture(scope="module")
 def reference():
-    return Profile.reference(table(2000), KINDS, seed=3)
+    return Profile.fit(table(2000), KINDS, seed=3)
 
 
 rows = st.fixed_dictionaries(
@@ -47,8 +47,8 @@ SCHEMA = {"x": pl.Float64, "n": pl.Int64, "c": pl.String, "b": pl.Boolean}
 @given(st.lists(rows, max_size=40), st.lists(rows, max_size=40))
 def test_two_parts_merged_are_the_profile_of_both(reference, first, second):
     a, b = (pl.DataFrame(part, schema=SCHEMA) for part in (first, second))
-    merged = reference.of(a).merge(reference.of(b, start=len(a)))
-    whole = reference.of(pl.concat([a, b]))
+    merged = reference.profile_frame(a).merge(reference.profile_frame(b, start=len(a)))
+    whole = reference.profile_frame(pl.concat([a, b]))
     assert merged.rows == whole.rows == len(a) + len(b)
     for name, sketch in whole.columns.items():
         other = merged.columns[name]
@@ -58,14 +58,14 @@ def test_two_parts_merged_are_the_profile_of_both(reference, first, second):
         with np.errstate(over="ignore", invalid="ignore"):
             assert other.total == pytest.approx(sketch.total, rel=1e-9, abs=1e-6, nan_ok=True)
     assert (merged.sample.codes == whole.sample.codes).all()
-    assert (merged.sample.numbers == whole.sample.numbers).all()
+    assert (merged.sample.row_numbers == whole.sample.row_numbers).all()
 
 
 def test_a_stream_in_any_batches_gives_the_same_counts_and_the_same_sample(reference):
     frame = table(30_000, seed=1)
-    whole = reference.of(frame)
+    whole = reference.profile_frame(frame)
     for size in (997, 30_000):
-        parts = reference.over(frame[i : i + size] for i in range(0, len(frame), size))
+        parts = reference.profile_batches(frame[i : i + size] for i in range(0, len(frame), size))
         assert parts.rows == 30_000
         assert (parts.sample.codes == whole.sample.codes).all()
         assert (parts.columns["x"].counts == whole.columns["x"].counts).all()
@@ -73,14 +73,14 @@ def test_a_stream_in_any_batches_gives_the_same_counts_and_the_same_sample(refer
 
 
 def test_the_sample_is_of_rows_all_over_the_stream(reference):
-    numbers = reference.of(table(30_000)).sample.numbers
+    numbers = reference.profile_frame(table(30_000)).sample.row_numbers
     assert np.histogram(numbers, bins=10, range=(0, 30_000))[0].min() > 400
     assert len(set(numbers.tolist())) == 5_000
 
 
 def test_moments_and_range_are_those_of_the_values(reference):
     frame = table(500, seed=2)
-    sketch = reference.of(frame).columns["x"]
+    sketch = reference.profile_frame(frame).columns["x"]
     assert sketch.mean == pytest.approx(frame["x"].mean())
     assert sketch.deviation == pytest.approx(frame["x"].std(ddof=0))
     assert (sketch.low, sketch.high) == (frame["x"].min(), frame["x"].max())
@@ -88,26 +88,28 @@ def test_moments_and_range_are_those_of_the_values(reference):
 
 
 def test_a_column_that_is_not_there_is_absent_and_others_are_passed_over(reference):
-    profile = reference.of(table(10).drop("x").with_columns(more=1))
+    profile = reference.profile_frame(table(10).drop("x").with_columns(more=1))
     assert profile.columns["x"].absent
     assert profile.columns["x"].missing == 10
     assert "more" not in profile.columns
-    assert (profile.sample.column("x") == MISSING).all()
+    assert (profile.sample.column_codes("x") == MISSING).all()
 
 
 def test_profiles_of_different_references_are_not_merged(reference):
-    other = Profile.reference(table(100, seed=9), KINDS)
+    other = Profile.fit(table(100, seed=9), KINDS)
     with pytest.raises(ValueError, match="different codings"):
-        reference.of(table(5)).merge(other.of(table(5)))
+        reference.profile_frame(table(5)).merge(other.profile_frame(table(5)))
 
 
 def test_json_gives_it_back_in_the_same_bytes(reference):
     text = json.dumps(reference.to_json(), allow_nan=False)
     again = Profile.from_json(json.loads(text))
     assert json.dumps(again.to_json()) == text
-    assert again.dependence == reference.dependence
+    assert again.design_effects == reference.design_effects
     frame = table(100, seed=4)
-    assert (again.of(frame).sample.codes == reference.of(frame).sample.codes).all()
+    assert (
+        again.profile_frame(frame).sample.codes == reference.profile_frame(frame).sample.codes
+    ).all()
 
 
 def test_its_size_is_bounded():
@@ -117,7 +119,7 @@ def test_its_size_is_bounded():
         for i in range(10)
     )
     kinds = {c: "number" if c.startswith("x") else "category" for c in wide.columns}
-    assert len(json.dumps(Profile.reference(wide, kinds).to_json())) < 600_000
+    assert len(json.dumps(Profile.fit(wide, kinds).to_json())) < 600_000
 
 
 def test_a_reference_holds_inputs_predictions_and_labels_of_any_task():
@@ -130,10 +132,10 @@ def test_a_reference_holds_inputs_predictions_and_labels_of_any_task():
     }
     for task, (output, classes, kinds) in cases.items():
         target = frame["n"] if task == "regression" else frame["c"]
-        made = Reference.of(frame, KINDS, target, output_frame(output, classes), task)
+        made = Reference.from_rows(frame, KINDS, target, output_frame(output, classes), task)
         again = Reference.from_json(json.loads(json.dumps(made.to_json())))
-        assert {n: s.coding.kind for n, s in again.outputs.columns.items()} == kinds
+        assert {n: s.binning.kind for n, s in again.outputs.columns.items()} == kinds
         assert again.inputs.rows == again.labels.rows == 60
-        label = again.labels.of(label_frame(target, task)).columns["label"]
+        label = again.labels.profile_frame(label_frame(target, task)).columns["label"]
         assert label.present == 60
         assert label.outside == 0

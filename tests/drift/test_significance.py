@@ -46,7 +46,9 @@ def test_the_distance_by_chance_is_what_one_in_twenty_samples_exceeds():
         0.05, abs=0.035
     )
     assert tests.distance_by_chance(1, 100, 100) == 0
-    assert tests.distance_by_chance(2, 100, 100, of=50) > tests.distance_by_chance(2, 100, 100)
+    assert tests.distance_by_chance(2, 100, 100, comparisons=50) > tests.distance_by_chance(
+        2, 100, 100
+    )
 
 
 def test_one_cell_cannot_differ():

@@ -22,9 +22,9 @@ def aggregate(text: str) -> Aggregate:
 def whole(text: str, values: list[float | None]) -> object:
     """The aggregate over all values, by the sums of its components."""
     a = aggregate(text)
-    events = pl.DataFrame({"x": values}, schema={"x": pl.Float64()}).with_columns(a.column())
-    sums = events.select(e.sum() for e in a.components())
-    return sums.select(a.finish({c: pl.col(c) for c in sums.columns}).alias("a")).item()
+    events = pl.DataFrame({"x": values}, schema={"x": pl.Float64()}).with_columns(a.event_values())
+    sums = events.select(e.sum() for e in a.summands())
+    return sums.select(a.from_sums({c: pl.col(c) for c in sums.columns}).alias("a")).item()
 
 
 def test_what_is_not_finite_or_too_large_does_not_count() -> None:
@@ -57,18 +57,20 @@ def test_where_nothing_counts_there_is_no_mean(
 @pytest.mark.parametrize("function", ["count(x)", "sum(x)", "mean(x)", "std(x)"])
 def test_a_request_adds_up_the_same_integers_as_a_table(function: str) -> None:
     a = aggregate(function)
-    events = pl.DataFrame({"x": VALUES}).select(a.column())
-    usable = events.select(a.usable())["a"].to_list()
-    table = [[0, *column.cum_sum().to_list()] for column in events.select(a.components())]
-    assert a.running(usable) == table
-    assert len(table) == a.width
+    events = pl.DataFrame({"x": VALUES}).select(a.event_values())
+    usable = events.select(a.valid_values())["a"].to_list()
+    table = [[0, *column.cum_sum().to_list()] for column in events.select(a.summands())]
+    assert a.prefix_sums(usable) == table
+    assert len(table) == a.column_count
 
 
 def test_extremes_know_one_zero_and_no_infinity() -> None:
     a = aggregate("min(x)")
-    events = pl.DataFrame({"x": VALUES}).select(a.column()).select(a.usable())["a"].to_list()
+    events = (
+        pl.DataFrame({"x": VALUES}).select(a.event_values()).select(a.valid_values())["a"].to_list()
+    )
     assert repr(events) == repr([0.25, None, 3.0, None, -7.5, None, 2.0**62, SQUARES, 1e-3, 0.0])
-    assert a.running(events) == [events]
+    assert a.prefix_sums(events) == [events]
 
 
 @pytest.mark.parametrize(("text", "said"), [

@@ -219,7 +219,7 @@ def test_a_hook_adds_columns_and_must_keep_the_rows() -> None:
     program = compile_with(lambda f: f.with_columns(twice=pl.col("bus_size") * 2))
     made = program.transform(base, tables(base))
     assert made["twice"].drop_nulls().is_in([20, 40, 60, 80]).all()
-    loses_rows = FeatureProgram(program.rules, program.facts, lambda f: f.head(1))
+    loses_rows = FeatureProgram(program.rules, program.source_schemas, lambda f: f.head(1))
     with pytest.raises(BadParams, match="gave 1 rows for 30 rows"):
         loses_rows.transform(base, tables(base))
 

@@ -66,7 +66,7 @@ def layout(tmp_path: Path) -> Layout:
         schema_overrides={"t": pl.Datetime("us", "UTC")},
     ).with_columns(done=pl.col("t") + pl.duration(minutes=30))
     layout = Layout(tmp_path)
-    parquet.write(frame, layout.valid / "trips.parquet")
+    parquet.write(frame, layout.validated / "trips.parquet")
     return layout
 
 
@@ -86,7 +86,7 @@ def test_only_labelled_rows_are_kept_and_the_others_counted_by_reason(layout: La
 
 
 def test_without_reasons_the_rows_without_a_label_are_counted_all_the_same(layout: Layout) -> None:
-    path = layout.valid / "trips.parquet"
+    path = layout.validated / "trips.parquet"
     parquet.write(parquet.scan(path).drop(PENDING).collect(), path)
     for target, counted in (("delay > 5", {"no label": 20}), ("size > 5", {})):
         stage.run(settings(target=target, unlabelled={}), layout, Silent())
@@ -122,9 +122,9 @@ def test_rows_can_be_kept_out_and_values_repaired(layout: Layout) -> None:
 
 
 def test_a_feature_that_equals_the_target_is_refused_and_leaves_nothing(layout: Layout) -> None:
-    frame = parquet.scan(layout.valid / "trips.parquet").collect()
+    frame = parquet.scan(layout.validated / "trips.parquet").collect()
     leak = frame.with_columns(answer=(pl.col("delay") > 5).cast(pl.Int64))
-    parquet.write(leak, layout.valid / "trips.parquet")
+    parquet.write(leak, layout.validated / "trips.parquet")
     with pytest.raises(DataRefused, match=r"the feature 'answer' equals the target in every row"):
         stage.run(settings(features={"answer": "answer"}), layout, Silent())
     assert not layout.features.exists()
@@ -188,9 +188,9 @@ def test_an_infinite_target_is_refused_with_its_count(layout: Layout) -> None:
 
 
 def test_the_example_of_a_request_is_no_row_and_is_read_as_one(layout: Layout) -> None:
-    table = parquet.scan(layout.valid / "trips.parquet").collect()
+    table = parquet.scan(layout.validated / "trips.parquet").collect()
     mails = table.with_columns(mail=pl.format("p{}@example.org", pl.int_range(pl.len())))
-    parquet.write(mails, layout.valid / "trips.parquet")
+    parquet.write(mails, layout.validated / "trips.parquet")
     stage.run(settings(features={"size": "size", "mail": "LOWER(mail)"}), layout, Silent())
     content = read_json(layout.program)
     assert content["example"]["mail"] == "text"

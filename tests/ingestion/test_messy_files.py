@@ -20,7 +20,7 @@ def ingested(path: Path, **settings) -> pl.DataFrame:
     scratch = path.parent / "scratch"
     scratch.mkdir(exist_ok=True)
     request = SourceRequest("s", Source(uri=path.name, **settings), path.parent, scratch)
-    SourceTable.of(request, None).write(path.parent / "out.parquet")
+    SourceTable.open(request, None).write(path.parent / "out.parquet")
     return pl.read_parquet(path.parent / "out.parquet")
 
 

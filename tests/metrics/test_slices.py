@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_cli.metrics.slices import DISTINCT, slices
+from mlops_cli.metrics.slices import MAX_DISTINCT_VALUES, slices
 
 
 def shown(column):
@@ -37,7 +37,10 @@ def test_many_numbers_are_cut_at_their_quartiles():
 
 
 def test_many_texts_are_not_cut():
-    assert len(slices(pl.Series([f"t{i}" for i in range(DISTINCT + 10)]))) == DISTINCT + 10
+    assert (
+        len(slices(pl.Series([f"t{i}" for i in range(MAX_DISTINCT_VALUES + 10)])))
+        == MAX_DISTINCT_VALUES + 10
+    )
 
 
 def test_many_dates_are_cut_and_few_are_written_as_text():
@@ -47,8 +50,8 @@ def test_many_dates_are_cut_and_few_are_written_as_text():
 
 
 def test_a_column_that_is_nearly_constant_is_cut_all_the_same():
-    found = slices(pl.Series([0] * 1000 + list(range(1, DISTINCT + 5))))
-    assert [len(p.rows) for p in found] == [1000, DISTINCT + 4]
+    found = slices(pl.Series([0] * 1000 + list(range(1, MAX_DISTINCT_VALUES + 5))))
+    assert [len(p.rows) for p in found] == [1000, MAX_DISTINCT_VALUES + 4]
 
 
 @settings(max_examples=60, deadline=None)

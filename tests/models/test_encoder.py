@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mlops_cli.errors import DataRefused
-from mlops_cli.models.encoder import MOST_CATEGORIES, Encoder
+from mlops_cli.models.encoder import MAX_CATEGORIES, Encoder
 
 KINDS = {"size": "number", "open": "boolean", "town": "category"}
 
@@ -46,12 +46,12 @@ def test_an_unseen_category_is_missing(frame):
 
 
 def test_beyond_the_most_categories_rare_and_unseen_share_a_code_and_null_stays_missing():
-    values = [f"v{i:03}" for i in range(MOST_CATEGORIES + 20)]
-    frame = pl.DataFrame({"c": values + values[:MOST_CATEGORIES]})
+    values = [f"v{i:03}" for i in range(MAX_CATEGORIES + 20)]
+    frame = pl.DataFrame({"c": values + values[:MAX_CATEGORIES]})
     encoder = Encoder.fit(frame, {"c": "category"})
     probe = pl.DataFrame({"c": ["v000", values[-1], "never seen", None]})
     codes = encoder.transform(probe)[:, 0]
-    np.testing.assert_array_equal(codes, [0, MOST_CATEGORIES, MOST_CATEGORIES, np.nan])
+    np.testing.assert_array_equal(codes, [0, MAX_CATEGORIES, MAX_CATEGORIES, np.nan])
 
 
 def test_infinity_is_missing():

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mlops_cli.errors import DataRefused
-from mlops_cli.models.labels import MOST_CLASSES, LabelCodec
+from mlops_cli.models.labels import MAX_CLASSES, LabelCodec
 
 
 def test_classes_are_sorted_and_false_comes_before_true():
@@ -79,8 +79,8 @@ def test_three_classes_are_not_binary():
 
 
 def test_too_many_classes_are_refused_with_a_hint_at_regression():
-    with pytest.raises(DataRefused, match=f"{MOST_CLASSES + 1} classes") as caught:
-        LabelCodec.fit(pl.Series(range(MOST_CLASSES + 1)), "multiclass")
+    with pytest.raises(DataRefused, match=f"{MAX_CLASSES + 1} classes") as caught:
+        LabelCodec.fit(pl.Series(range(MAX_CLASSES + 1)), "multiclass")
     assert "regression" in caught.value.hint
 
 

@@ -71,6 +71,6 @@ def test_families_that_cant_learn_this_are_left_out_with_a_note():
 def test_a_family_that_isnt_installed_is_left_out_unless_it_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     able, _ = choose_families(None, TaskInfo("binary", 2))
-    assert set(able) == {f.name for f in FAMILIES.values() if f.needs is None}
+    assert set(able) == {f.name for f in FAMILIES.values() if f.package is None}
     with pytest.raises(BadParams, match="'catboost', and the package catboost is not installed"):
         choose_families(["catboost"], TaskInfo("binary", 2))

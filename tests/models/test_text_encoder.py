@@ -31,8 +31,8 @@ def reviews():
 def test_a_row_and_a_table_are_encoded_with_the_same_bits(reviews):
     frame, _, encoder = reviews
     whole = encoder.transform(frame)
-    assert whole.shape == (400, len(encoder.owners))
-    assert encoder.categorical == (len(encoder.owners) - 1,)
+    assert whole.shape == (400, len(encoder.feature_of_column))
+    assert encoder.categorical == (len(encoder.feature_of_column) - 1,)
     alone = np.vstack([encoder.transform(frame[i : i + 1]) for i in range(20)])
     np.testing.assert_array_equal(alone, whole[:20])
     columns = encoder.transform_columns(frame[:20].to_dict(as_series=False))
@@ -55,7 +55,7 @@ def test_every_family_learns_from_words(family, reviews):
     X, task = encoder.transform(frame), TaskInfo("binary", 2, encoder.categorical)
     fitted = family.fit(FitRequest(X[:300], y[:300], task, {}, seed=1, rounds=30, threads=1))
     assert (fitted.predict(X[300:]).argmax(axis=1) == y[300:]).mean() > 0.8
-    by_feature = encoder.by_feature(fitted.importances)
+    by_feature = encoder.sum_by_feature(fitted.importances)
     assert by_feature.shape == (3,)
     assert by_feature.argmax() == 1
     assert by_feature.sum() == pytest.approx(1.0)

@@ -117,7 +117,7 @@ def run(layout, rules=None, **wanted):
 
 def sentences(report, means=None):
     return " ".join(
-        f.sentence for f in report.judgement.findings if means is None or f.means == means
+        f.sentence for f in report.evaluation.findings if means is None or f.severity == means
     )
 
 
@@ -125,11 +125,11 @@ def test_a_window_that_is_as_ever_is_well_and_kept(layout):
     log(layout, table(2000, 1))
     report = run(layout)
     assert report.status == "ok", sentences(report)
-    facts = report.judgement.facts
+    facts = report.evaluation.results
     assert facts["rows"] == 2000
     assert facts["performance"]["coverage"] == 1.0
     assert facts["latency"]["p50"] == 2.0
-    [kept] = MonitoringHistory(layout).history()
+    [kept] = MonitoringHistory(layout).verdicts()
     assert kept["status"] == "ok"
     assert kept["figures"].keys() == facts["performance"]["figures"].keys()
     assert json.loads(json.dumps(report.to_json(), allow_nan=False))["format"] == 1
@@ -156,8 +156,8 @@ def test_windows_go_by_the_time_that_is_asked_for(layout):
     since, until = (START + dt.timedelta(minutes=10 * i) for i in (500, 1500))
     for time in ("asked", "moment"):
         report = run(layout, {"time": time}, since=since, until=until)
-        assert report.judgement.facts["rows"] == 1000
-        assert report.judgement.facts["window"]["first"] == since.isoformat()
+        assert report.evaluation.results["rows"] == 1000
+        assert report.evaluation.results["window"]["first"] == since.isoformat()
 
 
 def test_the_last_label_of_a_prediction_counts_and_others_are_counted(layout):
@@ -171,8 +171,8 @@ def test_the_last_label_of_a_prediction_counts_and_others_are_counted(layout):
     events.write([], [*wrong, label("nobody", "yes", late), label("p3", "blue", late + 1)])
     events.close()
     report = run(layout)
-    assert "degraded" in report.found
-    facts = report.judgement.facts
+    assert "degraded" in report.problems
+    facts = report.evaluation.results
     assert facts["labels"] == {"contradicting": 1001, "unknown": 1}
     assert facts["performance"]["labelled"] == 999
     assert "1 label of none of the model's classes" in sentences(report, "warning")
@@ -183,10 +183,10 @@ def test_versions_in_one_window_are_judged_each_by_itself(layout):
     log(layout, table(300, 2, strength=0.0), version="v0.7.0", name="q")
     report = run(layout, version=None, until=None)
     assert (report.version, report.status) == ("workspace", "ok")
-    assert [tuple(m) for m in report.mix] == [
+    assert [tuple(m) for m in report.version_counts] == [
         ("workspace", "answered", 1000), ("v0.7.0", "answered", 300)]  # fmt: skip
     assert "v0.7.0 made 300 predictions and isn't judged" in (
-        report.others["v0.7.0"].findings[0].sentence
+        report.other_versions["v0.7.0"].findings[0].sentence
     )
 
 
@@ -196,7 +196,7 @@ def test_predictions_of_the_future_are_told_and_left_out(layout):
     frame = table(200, 2).with_columns(pl.lit(ahead).cast(pl.Datetime("us", "UTC")).alias(TIME))
     log(layout, frame, name="q")
     report = run(layout)
-    assert report.judgement.facts["rows"] == 500
+    assert report.evaluation.results["rows"] == 500
     assert "200 predictions have a time in the future" in sentences(report, "warning")
 
 
@@ -212,7 +212,7 @@ def test_rows_of_another_signature_are_counted_and_left_out(layout):
     events.write(odd, [])
     events.close()
     report = run(layout)
-    assert report.judgement.facts["rows"] == 500
+    assert report.evaluation.results["rows"] == 500
     assert "2 predictions don't have the 7 features" in sentences(report, "warning")
 
 
@@ -220,14 +220,14 @@ def test_rows_of_another_signature_are_counted_and_left_out(layout):
 def test_an_empty_log_or_one_row_is_not_judged(layout, rows):
     log(layout, table(1, 1)[:rows])
     report = run(layout)
-    assert (report.status, report.found) == ("not judged", ())
-    assert html(report.to_json(), report.former)
+    assert (report.status, report.problems) == ("not judged", ())
+    assert html(report.to_json(), report.previous_verdicts)
 
 
 def test_all_values_new_are_drift(layout):
     log(layout, table(1000, 1, kind=pl.lit("zzz")), labels=False)
     report = run(layout)
-    assert report.found == ("drift",)
+    assert report.problems == ("drift",)
     assert "kind" in sentences(report, "drift")
     assert "No prediction of the window has a label yet" in sentences(report)
 
@@ -240,7 +240,7 @@ def test_without_a_log_or_version_it_says_so(layout):
         run(layout, version="v8.0.0")
     with pytest.raises(BadParams, match=r"monitor\.slices names 'colour'"):
         run(layout, {"slices": ["colour"]})
-    assert MonitoringHistory(layout).history() == []
+    assert MonitoringHistory(layout).verdicts() == []
 
 
 def test_a_database_that_goes_away_leaves_no_verdict(layout, monkeypatch):
@@ -259,7 +259,7 @@ def test_a_database_that_goes_away_leaves_no_verdict(layout, monkeypatch):
     monkeypatch.setattr(SqliteRows, "rows", dropped)
     with pytest.raises(SourceUnreadable, match="can't be used"):
         run(layout)
-    assert MonitoringHistory(layout).history() == []
+    assert MonitoringHistory(layout).verdicts() == []
 
 
 def test_a_line_that_a_kill_cut_off_hurts_no_other(layout):
@@ -269,7 +269,7 @@ def test_a_line_that_a_kill_cut_off_hurts_no_other(layout):
     with history.open("a") as file:
         file.write('{"format": 1, "versi')
     verdicts.add({"version": "v2"})
-    assert [entry["version"] for entry in verdicts.history()] == ["v1", "v2"]
+    assert [entry["version"] for entry in verdicts.verdicts()] == ["v1", "v2"]
     assert verdicts.latest("v2")["version"] == "v2"
     assert verdicts.latest("v1")["version"] == "v1"
 
@@ -311,7 +311,7 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(layout):
     log(layout, table(1500, 1, strength=0.0, kind=pl.lit(evil)))
     run(layout)
     report = run(layout)
-    text = html(report.to_json(), report.former)
+    text = html(report.to_json(), report.previous_verdicts)
     checker = Checker()
     checker.feed(text)
     assert checker.open == []
@@ -399,7 +399,7 @@ def test_each_finding_is_told_once_to_each_channel_until_it_is_over(layout, monk
         email = {"to": ["ann@example.org"], "sender": "bot@example.org", "host": "127.0.0.1"}
         rules = settings(alerts={"email": email | {"port": port}}).monitor.alerts
         report = run(layout)
-        count = sum(f.means == "degraded" for f in report.judgement.findings)
+        count = sum(f.severity == "degraded" for f in report.evaluation.findings)
         told = send_alerts(rules, layout, report)
         assert told == [("webhook", count, None), ("slack", count, None), ("e-mail", count, None)]
         assert send_alerts(rules, layout, run(layout)) == []
@@ -426,7 +426,9 @@ def test_a_finding_that_lasts_is_told_again_after_a_while(layout, monkeypatch):
         monkeypatch.setenv("MLOPS_ALERT_WEBHOOK", url)
         rules = settings(alerts={"repeat": "7d"}).monitor.alerts
         for days, told in ((0, 1), (6, 1), (8, 2), (9, 2)):
-            send_alerts(rules, layout, replace(report, at=report.at + dt.timedelta(days=days)))
+            send_alerts(
+                rules, layout, replace(report, run_at=report.run_at + dt.timedelta(days=days))
+            )
             assert len(got) == told
 
 
@@ -529,7 +531,9 @@ def test_the_verdict_and_its_code_stand_whatever_a_channel_does(layout, monkeypa
 def test_what_cannot_be_read_of_former_alerts_is_told_again(layout, monkeypatch):
     log(layout, table(1000, 1, strength=0.0))
     report = run(layout)
-    MonitoringHistory(layout).tell({"odd": "x", "webhook|model@workspace|" + "z" * 9: "never"})
+    MonitoringHistory(layout).record_sent(
+        {"odd": "x", "webhook|model@workspace|" + "z" * 9: "never"}
+    )
     with webhook() as (url, got):
         monkeypatch.setenv("MLOPS_ALERT_WEBHOOK", url)
         assert send_alerts(settings().monitor.alerts, layout, report)[0][2] is None

@@ -80,7 +80,9 @@ def basis(task, *, reference=True, n=4000):
     kinds = {"x": "number", "noise": "number", "site": "category"}
     profile = None
     if reference:
-        profile = Reference.of(features, kinds, truth, output_frame(output, labels.classes), task)
+        profile = Reference.from_rows(
+            features, kinds, truth, output_frame(output, labels.classes), task
+        )
     return Baseline(
         labels,
         kinds,
@@ -88,7 +90,7 @@ def basis(task, *, reference=True, n=4000):
         {name: {k: v.rounded() for k, v in of.items()} for name, of in found.figures.items()},
         evaluation,
         reference=profile,
-        trained=times(n)[-1],
+        trained_until=times(n)[-1],
     )
 
 
@@ -111,56 +113,56 @@ def window(known, task, n=3000, *, labelled=True, seed=2, **how):
 
 
 def kinds(judgement, means):
-    return {f.kind for f in judgement.findings if f.means == means}
+    return {f.kind for f in judgement.findings if f.severity == means}
 
 
 def test_a_window_like_the_evaluation_is_well(task, known):
     found = evaluate_window(window(known, task), known, RULES)
-    assert found.found == (), [f.sentence for f in found.findings]
+    assert found.problems == (), [f.sentence for f in found.findings]
     metric = known.metrics[0].name
-    told = found.facts["performance"]
+    told = found.results["performance"]
     assert told["judged"]
     assert told["figures"][metric]["loss"]["degraded"] is False
     assert {e["value"] for e in told["slices"]["site"]} == {"n", "s"}
-    estimate = found.facts["estimate"]
+    estimate = found.results["estimate"]
     assert abs(estimate["check"]["error"]) < 0.1
-    assert found.facts["over_time"]["metric"] == metric
-    assert sum(part["rows"] for part in found.facts["over_time"]["parts"]) == 3000
+    assert found.results["over_time"]["metric"] == metric
+    assert sum(part["rows"] for part in found.results["over_time"]["parts"]) == 3000
 
 
 def test_a_label_that_no_longer_obeys_is_degraded_by_metric_and_slice(task, known):
     found = evaluate_window(window(known, task, strength=0.2), known, RULES)
-    assert "degraded" in found.found
+    assert "degraded" in found.problems
     assert {"performance", "slice"} <= kinds(found, "degraded")
-    loss = found.facts["performance"]["figures"][known.metrics[0].name]["loss"]
+    loss = found.results["performance"]["figures"][known.metrics[0].name]["loss"]
     assert loss["value"] > loss["least"] > loss["allowed"]
     if task != "regression":
-        assert found.facts["calibration"]["off"]
+        assert found.results["calibration"]["off"]
         assert "calibration" in kinds(found, "warning")
 
 
 def test_inputs_that_shift_are_drift_and_no_loss(task, known):
     found = evaluate_window(window(known, task, shift=0.5, labelled=False), known, RULES)
-    assert found.found == ("drift",)
-    columns = {f.column for f in found.findings if f.means == "drift"}
+    assert found.problems == ("drift",)
+    columns = {f.column for f in found.findings if f.severity == "drift"}
     assert "x" in columns
     assert not columns & {"noise", "site"}
 
 
 def test_without_labels_performance_is_expected_and_says_on_what_it_rests(task, known):
     found = evaluate_window(window(known, task, labelled=False), known, RULES)
-    assert found.facts["performance"]["judged"] is False
-    estimate = found.facts["estimate"]
+    assert found.results["performance"]["judged"] is False
+    estimate = found.results["estimate"]
     assert estimate["trusted"], estimate["reasons"]
     metric = known.metrics[0]
-    truth = evaluate_window(window(known, task), known, RULES).facts["performance"]["figures"]
+    truth = evaluate_window(window(known, task), known, RULES).results["performance"]["figures"]
     if metric.name in estimate["figures"]:
         guess = estimate["figures"][metric.name]
         assert guess["low"] <= truth[metric.name]["figure"]["value"] <= guess["high"]
     off = {"rows": 500, "expected": 0.9, "realised": 0.4, "error": 0.5}
-    again = evaluate_window(window(known, task, labelled=False), known, RULES, former=off)
-    assert again.facts["estimate"]["trusted"] is False
-    assert any("last labels" in reason for reason in again.facts["estimate"]["reasons"])
+    again = evaluate_window(window(known, task, labelled=False), known, RULES, previous_check=off)
+    assert again.results["estimate"]["trusted"] is False
+    assert any("last labels" in reason for reason in again.results["estimate"]["reasons"])
 
 
 def test_a_late_end_is_left_out_of_performance(task, known):
@@ -168,7 +170,7 @@ def test_a_late_end_is_left_out_of_performance(task, known):
         return [v if i < 2400 else None for i, v in enumerate(truth)]
 
     judged = evaluate_window(window(known, task, labelled=late), known, RULES)
-    told = judged.facts["performance"]
+    told = judged.results["performance"]
     assert told["coverage"] == 0.8
     assert told["complete_rows"] == 2400
     assert told["complete_coverage"] == 1.0
@@ -183,7 +185,7 @@ def test_labels_that_lack_for_a_reason_are_warned_of(known, task):
         [v if s < np.median(score) else None for v, s in zip(truth, score, strict=True)]
     )
     made = Window.of(known, times(3000), features, output, kept)
-    assert measure_coverage(made).different
+    assert measure_coverage(made).is_biased
     rules = RULES.model_copy(update={"slices": ()})
     judged = evaluate_window(made, known, rules)
     assert "labels" in kinds(judged, "warning")
@@ -194,8 +196,8 @@ def test_too_few_rows_are_told_and_not_judged(known, task, n):
     features, output, truth = rows(task, max(n, 1), 2)
     made = Window.of(known, times(n), features[:n], output[:n], truth[:n], slices=["site"])
     found = evaluate_window(made, known, RULES)
-    assert found.found == ()
-    assert found.facts["estimate"] is None
+    assert found.problems == ()
+    assert found.results["estimate"] is None
     assert kinds(found, "note") >= {"rows"}
 
 
@@ -204,9 +206,9 @@ def test_few_labels_are_shown_and_not_judged(task, known):
         return [v if i % 50 == 0 else None for i, v in enumerate(truth)]
 
     told = evaluate_window(window(known, task, labelled=few, strength=0.0), known, RULES)
-    assert told.found == ()
-    assert told.facts["performance"]["judged"] is False
-    assert told.facts["performance"]["labelled"] == 60
+    assert told.problems == ()
+    assert told.results["performance"]["judged"] is False
+    assert told.results["performance"]["labelled"] == 60
 
 
 def test_a_feature_that_vanished_is_drift_and_the_expectation_not_trusted(known, task):
@@ -215,15 +217,15 @@ def test_a_feature_that_vanished_is_drift_and_the_expectation_not_trusted(known,
     made = Window.of(known, times(2000), gone, output)
     found = evaluate_window(made, known, RULES)
     assert ("vanished", "x") in {(f.kind, f.column) for f in found.findings}
-    assert found.found == ("drift",)
-    assert found.facts["estimate"]["trusted"] is False
+    assert found.problems == ("drift",)
+    assert found.results["estimate"]["trusted"] is False
 
 
 def test_without_a_profile_drift_is_not_judged_and_the_rest_is(task):
     bare = basis(task, reference=False, n=1500)
     found = evaluate_window(window(bare, task), bare, RULES)
-    assert found.facts["drift"] is None
-    assert found.facts["performance"]["judged"]
+    assert found.results["drift"] is None
+    assert found.results["performance"]["judged"]
     assert "reference" in kinds(found, "note")
 
 
@@ -234,12 +236,12 @@ def test_age_and_latency_have_limits(known, task):
     slow = replace(window(known, task, labelled=False), milliseconds=np.full(3000, 9.0))
     found = evaluate_window(slow, known, rules)
     assert {"latency", "age"} <= kinds(found, "warning")
-    assert found.facts["latency"]["p95"] == 9.0
+    assert found.results["latency"]["p95"] == 9.0
 
 
 def test_the_same_window_gives_the_same_judgement(known, task):
     one, other = (evaluate_window(window(known, task), known, RULES, seed=3) for _ in range(2))
-    assert one.facts == other.facts
+    assert one.results == other.results
     assert [f.to_json() for f in one.findings] == [f.to_json() for f in other.findings]
 
 
@@ -262,7 +264,7 @@ def test_an_expectation_without_proof_says_what_is_missing_and_what_one_can_do()
 def expected_reasons(known):
     features, output, _ = rows("binary", 600, 9)
     window = Window.of(known, times(600), features, output)
-    return evaluate_window(window, known, RULES).facts["estimate"]["reasons"]
+    return evaluate_window(window, known, RULES).results["estimate"]["reasons"]
 
 
 def test_another_scale_of_a_feature_is_drift_and_no_estimate_is_trusted():
@@ -270,8 +272,8 @@ def test_another_scale_of_a_feature_is_drift_and_no_estimate_is_trusted():
     features, output, _ = rows("binary", 1_000, 9)
     window = Window.of(known, times(1_000), features.with_columns(pl.col("noise") * 1.852), output)
     found = evaluate_window(window, known, RULES)
-    assert "scale" in {f.kind for f in found.findings if f.means == "drift"}
-    estimate = found.facts["estimate"]
+    assert "scale" in {f.kind for f in found.findings if f.severity == "drift"}
+    estimate = found.results["estimate"]
     assert not estimate["trusted"]
     assert "features have another scale, as in another unit: noise" in estimate["reasons"]
     assert not any("broken" in r for r in estimate["reasons"])

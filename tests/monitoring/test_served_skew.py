@@ -39,7 +39,7 @@ def test_a_feature_that_is_served_otherwise_is_named_with_both_values(logged):
         row[names.index("size")] = 123.0
     odd = page.with_columns(pl.Series("features", [json.dumps(row) for row in changed]))
     [finding] = [f for f in find_skew(made.folder, made.layout, odd).findings if f.column == "size"]
-    assert finding.means == "warning"
+    assert finding.severity == "warning"
     assert "123.0 instead of" in finding.sentence
 
 

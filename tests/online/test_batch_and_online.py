@@ -179,8 +179,8 @@ def lazily(found: dict[str, pl.DataFrame]) -> dict[str, pl.LazyFrame]:
 
 
 def by_table(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    base = PROGRAM.repaired("calls", found["calls"].lazy()).collect()
-    return PROGRAM.transform(base, {s: PROGRAM.cleaned(s, t) for s, t in lazily(found).items()})
+    base = PROGRAM.replace_values("calls", found["calls"].lazy()).collect()
+    return PROGRAM.transform(base, {s: PROGRAM.clean(s, t) for s, t in lazily(found).items()})
 
 
 def same(started: pl.DataFrame, found: dict[str, pl.DataFrame]) -> None:

@@ -21,7 +21,7 @@ def made(requests: RequestProgram, started: pl.DataFrame, kept: Kept) -> pl.Data
     program = requests.program
     empty = program.transform(
         pl.DataFrame(schema=dict(program.base.schema)),
-        {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in program.facts.items()},
+        {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in program.source_schemas.items()},
     )
     alone = pl.DataFrame(requests.features(started, kept)[0], schema=empty.schema)
     together = pl.DataFrame(requests.table(started, kept)[0], schema=empty.schema)
@@ -48,8 +48,8 @@ def test_requests_get_to_the_bit_what_the_table_gives(seed: int, clean: bool) ->
     }
     program = compiled(changed(**rules)) if clean else compiled()
     whole = program.transform(
-        program.repaired("trips", base.lazy()).collect(),
-        {s: program.cleaned(s, t) for s, t in tables(base).items()},
+        program.replace_values("trips", base.lazy()).collect(),
+        {s: program.clean(s, t) for s, t in tables(base).items()},
     )
     rows = base.sample(60, seed=seed)
     expected = whole.with_columns(base["t"], n=pl.int_range(200)).sample(60, seed=seed)

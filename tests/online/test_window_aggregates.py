@@ -18,8 +18,10 @@ def test_many_rows_get_what_each_gets_alone(function: str, gathered: int, monkey
     rng = np.random.default_rng(5)
     values = [None if rng.random() < 0.2 else float(v) for v in rng.normal(0, 1e6, 400)]
     aggregate = Aggregate.parse("a", f"{function}(x)", "here")
-    columns = [GrowableArray("d" if function in EXTREMES else "q") for _ in range(aggregate.width)]
-    for column, numbers in zip(columns, aggregate.running(values), strict=True):
+    columns = [
+        GrowableArray("d" if function in EXTREMES else "q") for _ in range(aggregate.column_count)
+    ]
+    for column, numbers in zip(columns, aggregate.prefix_sums(values), strict=True):
         column.extend(numbers)
     first = rng.integers(0, 400, 300)
     end = np.minimum(first + rng.integers(0, 9, 300), 400)

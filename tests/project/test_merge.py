@@ -22,7 +22,7 @@ def tree(git, files):
     git.run("read-tree", "--empty", environment=environment)
     for path, content in files.items():
         mode, data = content if isinstance(content, tuple) else ("100644", content)
-        oid = git.run_bytes("hash-object", "-w", "--stdin", given=data).decode().strip()
+        oid = git.run_bytes("hash-object", "-w", "--stdin", stdin=data).decode().strip()
         words = ("update-index", "--add", "--cacheinfo", f"{mode},{oid},{path}")
         git.run(*words, environment=environment)
     return git.run("write-tree", environment=environment).strip()
@@ -31,14 +31,14 @@ def tree(git, files):
 def content(git, root):
     listed = git.run("ls-tree", "-r", root).splitlines()
     return {
-        line.split("\t")[1]: (line[:6], git.run_bytes("cat-file", "blob", line[12:52], given=b""))
+        line.split("\t")[1]: (line[:6], git.run_bytes("cat-file", "blob", line[12:52], stdin=b""))
         for line in listed
     }
 
 
 def merged(git, base, mine, theirs, prefer=None):
     merger = Merger(git, lambda p: p == "made", lambda p: p == ".gitignore", prefer)
-    return content(git, merger.merged(*(tree(git, side) for side in (base, mine, theirs))))
+    return content(git, merger.merge(*(tree(git, side) for side in (base, mine, theirs))))
 
 
 def test_edits_of_other_lines_come_together_byte_by_byte(repo):

@@ -57,8 +57,8 @@ def tree(*roots):
 
 def put_back(snapshot, head):
     plan = snapshot.plan(head)
-    plan.refuse_newer("the files were edited", "Commit it.")
-    snapshot.put_back(plan)
+    plan.refuse_uncommitted("the files were edited", "Commit it.")
+    snapshot.restore(plan)
     return plan
 
 
@@ -94,9 +94,9 @@ def removed(path):
 def test_whatever_became_of_a_path_it_is_again_what_it_was(root, name, change):
     snapshot, head = taken(root)
     before = tree(root, root.parent / "outside")
-    snapshot.working([name])
+    snapshot.record_write_start([name])
     change(root / name)
-    snapshot.worked([name])
+    snapshot.record_write_end([name])
     put_back(snapshot, head)
     assert tree(root, root.parent / "outside") == before
     assert git(root, "status", "--porcelain") == ""
@@ -105,7 +105,7 @@ def test_whatever_became_of_a_path_it_is_again_what_it_was(root, name, change):
 def test_what_was_written_through_a_link_is_put_back_behind_it(root):
     snapshot, head = taken(root)
     before = tree(root, root.parent / "outside")
-    snapshot.expect(root / "link.yaml", "new")
+    snapshot.record_expected_text(root / "link.yaml", "new")
     (root / "link.yaml").write_text("new")
     put_back(snapshot, head)
     assert tree(root, root.parent / "outside") == before
@@ -115,15 +115,15 @@ def test_what_was_written_through_a_link_is_put_back_behind_it(root):
 def test_a_kill_while_putting_back_is_made_up_for_by_doing_it_again(root):
     snapshot, head = taken(root)
     before = tree(root)
-    snapshot.working(NAMES)
+    snapshot.record_write_start(NAMES)
     for name in NAMES:
         folder(root / name)
-    snapshot.worked()
-    whole = snapshot.plan(head).replace
+    snapshot.record_write_end()
+    whole = snapshot.plan(head).to_replace
     for number in range(len(whole)):
         plan = snapshot.plan(head)
-        plan.replace = plan.replace[:number]
-        snapshot.put_back(plan)
+        plan.to_replace = plan.to_replace[:number]
+        snapshot.restore(plan)
         # As one leaves it that is killed at the worst moment: the old is gone, half the new lies.
         if number < len(whole):
             removed(root / whole[number])
@@ -136,11 +136,11 @@ def test_a_kill_while_putting_back_is_made_up_for_by_doing_it_again(root):
 
 def test_an_edit_since_is_refused_by_name_and_nothing_is_put_back(root):
     snapshot, head = taken(root)
-    snapshot.expect(root / "params.yaml", "new")
+    snapshot.record_expected_text(root / "params.yaml", "new")
     (root / "params.yaml").write_text("new")
-    snapshot.working(["reports/plots"])
+    snapshot.record_write_start(["reports/plots"])
     file(root / "reports" / "plots")
-    snapshot.worked(["reports/plots"])
+    snapshot.record_write_end(["reports/plots"])
     (root / "params.yaml").write_text("mine")
     now = tree(root)
     with pytest.raises(NotProject, match=r"would lose what changed in: params\.yaml"):
@@ -150,9 +150,9 @@ def test_an_edit_since_is_refused_by_name_and_nothing_is_put_back(root):
 
 def test_a_file_added_to_a_folder_since_is_an_edit(root):
     snapshot, head = taken(root)
-    snapshot.working(["reports/plots"])
+    snapshot.record_write_start(["reports/plots"])
     folder(root / "reports" / "plots")
-    snapshot.worked(["reports/plots"])
+    snapshot.record_write_end(["reports/plots"])
     (root / "reports" / "plots" / "notes.txt").write_text("mine")
     with pytest.raises(NotProject, match="reports/plots"):
         put_back(snapshot, head)
@@ -162,7 +162,7 @@ def test_a_file_added_to_a_folder_since_is_an_edit(root):
 def test_what_was_committed_since_stays(root, text):
     """Even what was written here: who commits it has made it theirs."""
     snapshot, head = taken(root)
-    snapshot.expect(root / "params.yaml", "new")
+    snapshot.record_expected_text(root / "params.yaml", "new")
     (root / "params.yaml").write_text(text)
     git(root, "commit", "--quiet", "--all", "--message", "Mine")
     put_back(snapshot, head)
@@ -173,7 +173,7 @@ def test_what_was_committed_since_stays(root, text):
 def test_what_was_dirty_before_is_so_again_and_what_was_checked_out_since_stays(root):
     (root / "params.yaml").write_text("dirty")
     snapshot, head = taken(root)
-    snapshot.expect(root / "params.yaml", "new")
+    snapshot.record_expected_text(root / "params.yaml", "new")
     (root / "params.yaml").write_text("new")
     put_back(snapshot, head)
     assert (root / "params.yaml").read_text() == "dirty"
@@ -184,10 +184,10 @@ def test_what_was_dirty_before_is_so_again_and_what_was_checked_out_since_stays(
 
 def test_what_a_killed_writer_left_is_put_aside(root):
     snapshot, head = taken(root)
-    snapshot.working(["reports/plots"])
+    snapshot.record_write_start(["reports/plots"])
     folder(root / "reports" / "plots")
     plan = put_back(snapshot, head)
-    assert plan.aside == ["reports/plots"]
+    assert plan.to_back_up == ["reports/plots"]
     kept = root / ".mlops" / "retrain" / "aside" / "reports" / "plots" / "inner" / "a.json"
     assert kept.read_text() == "new"
     assert (root / "reports" / "plots" / "roc.json").read_text() == "old"
@@ -198,10 +198,10 @@ def test_what_was_staged_since_is_no_longer_and_what_was_before_still_is(root):
     git(root, "add", "params.yaml")
     snapshot, head = taken(root)
     before = git(root, "status", "--porcelain")
-    snapshot.working(["params.yaml", "reports/plots", "absent"])
+    snapshot.record_write_start(["params.yaml", "reports/plots", "absent"])
     for name in ("params.yaml", "reports/plots", "absent"):
         folder(root / name) if name == "reports/plots" else file(root / name)
-    snapshot.worked()
+    snapshot.record_write_end()
     git(root, "add", "reports", "absent")
     put_back(snapshot, head)
     assert git(root, "status", "--porcelain") == before

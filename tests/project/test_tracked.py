@@ -56,13 +56,13 @@ def git(root, *arguments):
 
 def test_git_is_asked_once_for_one_checkout(repository, monkeypatch):
     asked = []
-    ask = Git.ask
+    try_run = Git.try_run
 
     def counted(self, *arguments):
         asked.append(arguments[0])
-        return ask(self, *arguments)
+        return try_run(self, *arguments)
 
-    monkeypatch.setattr(Git, "ask", counted)
+    monkeypatch.setattr(Git, "try_run", counted)
     refuse_unsafe(repository)
     refuse_unsafe(repository)
     assert tracked_files(repository) == ["data/a.csv"]

@@ -68,7 +68,7 @@ def flights(tmp_path_factory) -> Made:
     store.close()
     chosen = table.sample(2_000, seed=1)
     needed = list(program["example"])
-    rows = parquet.scan(layout.valid / "flights.parquet").with_row_index(ROW).collect()
+    rows = parquet.scan(layout.validated / "flights.parquet").with_row_index(ROW).collect()
     rows = chosen.select(ROW).join(rows, on=ROW, how="left", maintain_order="left").select(needed)
     rows = rows.with_columns(pl.col(pl.Datetime).dt.to_string("%Y-%m-%dT%H:%M:%SZ"))
     features = chosen.select(list(program["features"]))

@@ -21,7 +21,7 @@ def registry(*entries):
         action = "Action: rollback" if entry.startswith("<") else "Action: promotion"
         message = f"Changed\n\n{action}"
         tags.append(Tag(name, commit, START + dt.timedelta(hours=i), "Ann <ann@a.org>", message))
-    return Registry.of("m", tags)
+    return Registry.from_tags("m", tags)
 
 
 def allowed(entries, *, seen=HELD, since=None, promoted=None):

@@ -145,8 +145,8 @@ def test_its_profile_is_of_the_fitted_rows_and_of_predictions_on_the_others(layo
     predictions = output_frame(bundle.predict(test), bundle.labels.classes)
     report = compare(
         reference,
-        inputs=reference.inputs.of(test),
-        outputs=reference.outputs.of(predictions),
+        inputs=reference.inputs.profile_frame(test),
+        outputs=reference.outputs.profile_frame(predictions),
     )
     assert not report.alarms
     assert all(c.ks == 0 for c in report.columns if c.part == "outputs" and c.kind == "number")

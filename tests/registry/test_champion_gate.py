@@ -10,7 +10,7 @@ from mlops_cli.registry.champion_gate import PairedPredictions, describe_gain, j
 
 Y = np.array([0, 1] * 50)
 SURE = np.column_stack([1 - Y, Y]).astype(float)
-GIVEN = {"least_rows": 10, "resamples": 100, "seed": 0}
+GIVEN = {"min_rows": 10, "resamples": 100, "seed": 0}
 
 
 def test_costs_decide_which_error_is_worse():
@@ -69,7 +69,7 @@ def test_a_gain_is_said_as_what_it_is(gain, margin, said):
 
 
 def test_few_rows_are_too_few_only_where_most_had_to_be_left_out():
-    assert not too_few(50, 50, least=200)
-    assert not too_few(30, 50, least=200)
-    assert too_few(20, 50, least=200)
-    assert not too_few(300, 5000, least=200)
+    assert not too_few(50, 50, min_rows=200)
+    assert not too_few(30, 50, min_rows=200)
+    assert too_few(20, 50, min_rows=200)
+    assert not too_few(300, 5000, min_rows=200)

@@ -18,7 +18,7 @@ def figures(value, low=None, high=None):
 def evidence(**changes):
     facts = {
         "task": "binary",
-        "evaluated": ["roc_auc", "log_loss"],
+        "metric_names": ["roc_auc", "log_loss"],
         "metrics": {
             "model": {"roc_auc": figures(0.73, 0.72, 0.74), "log_loss": figures(0.5)},
             "gain_over_constant": {"roc_auc": figures(0.23, 0.22, 0.24)},
@@ -34,7 +34,7 @@ def evidence(**changes):
             },
         },
         "families": frozenset({"lightgbm"}),
-        "bytes": 3_000_000,
+        "bundle_bytes": 3_000_000,
         "milliseconds": 2.0,
     }
     return Evidence(**(facts | changes))

@@ -4,7 +4,8 @@ import pytest
 import yaml
 from ruamel.yaml import YAML
 
-from mlops_cli.registry.markdown import bullets, code, front_matter, line, literal, table
+from mlops_cli.registry.markdown import code, line, literal
+from mlops_cli.registry.markdown import yaml as scalar
 
 AWKWARD = [
     "no",
@@ -25,16 +26,11 @@ AWKWARD = [
 @pytest.mark.parametrize(
     "parse", [yaml.safe_load, YAML(typ="safe", pure=True).load], ids=["YAML 1.1", "YAML 1.2"]
 )
-def test_front_matter_is_read_as_it_was_written(parse):
-    tree = {
-        "texts": AWKWARD,
-        "numbers": [0, -3, 0.5, 1e-06, 123456.75, 2.0, -0.0],
-        "nested": [{"name": "a", "of": {"b": [{"c": "d"}, {"e": 1}]}}, {"name": "z"}],
-    }
-    text = front_matter(tree)
-    assert text.startswith("---\n")
-    assert text.endswith("\n---\n")
-    assert parse(text.removeprefix("---\n").removesuffix("---\n")) == tree
+@pytest.mark.parametrize("value", [*AWKWARD, 0, -3, 0.5, 1e-06, 123456.75, 2.0, -0.0], ids=ascii)
+def test_a_scalar_of_yaml_is_read_as_it_was_written_and_stays_on_its_line(parse, value):
+    text = scalar(value)
+    assert len(text.splitlines()) == 1
+    assert parse(f"- a: {text}\n  b: 1\n") == [{"a": value, "b": 1}]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +58,5 @@ def test_code_may_hold_back_quotes_and_stays_on_one_line():
     assert code("a `b` ``c``") == "``` a `b` ``c`` ```"
 
 
-def test_items_and_cells_stay_on_their_lines():
-    assert bullets(["one\ntwo", "three"]) == "- one two\n- three"
+def test_a_line_stays_one():
     assert line("  a \n b ") == "a b"
-    assert table(["x", "y"], [["1", "2"]]) == "| x | y |\n| --- | --- |\n| 1 | 2 |"

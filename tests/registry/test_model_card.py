@@ -2,13 +2,18 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
+from mlops_cli.errors import BadParams
 from mlops_cli.params import Project
+from mlops_cli.registry.card_template import CardTemplate
 from mlops_cli.registry.model_card import CardFacts, render
 
+ROOT = Path(__file__).parents[2]
+DEFAULT = ROOT / "mlops_cli" / "registry" / "templates" / "model_card.md.jinja"
 SECTIONS = [
     "Model details",
     "Intended use",
@@ -198,3 +203,91 @@ def test_a_report_of_an_earlier_release_still_makes_a_card():
         del given.evaluation[key]
     card = render("m", Project(name="trips"), given)
     assert "Fairness" not in card
+
+
+HOSTILE = '"\n- x: |\\ & <b> `c` {{ 1 }} {% x %} {# y #} ---\n# é😀'
+
+
+def test_a_hostile_text_marks_nothing_up():
+    given = facts("binary", slices={HOSTILE: facts("binary").evaluation["slices"]["site"]})
+    given.lineage["sources"] = {HOSTILE: given.lineage["sources"]["trips"] | {"uri": HOSTILE}}
+    given.program["rules"]["target"] = HOSTILE
+    card = render("m", Project(name="trips", description=HOSTILE, owner=HOSTILE), given)
+    assert re.findall("^## (.*)$", card, flags=re.MULTILINE) == SECTIONS
+    dataset = metadata(card)["model-index"][0]["results"][0]["dataset"]
+    assert dataset["name"] == " ".join(HOSTILE.split())
+    body = card.split("---\n", 2)[2]
+    assert (
+        r"### By " + r'"' + r" - x: \|\\ &amp; &lt;b> \`c\` {{ 1 }} {% x %} {\# y \#} ---" in body
+    )
+    assert not re.search("^(- x|---$)", body, flags=re.MULTILINE)
+
+
+def own(text, task="binary"):
+    """The card by a template of the project."""
+    template = CardTemplate("docs/card.md", text)
+    return render("late-trips", Project(name="trips", owner="Ann"), facts(task), template)
+
+
+@pytest.mark.parametrize("task", METRIC)
+def test_a_copy_of_the_template_makes_the_same_card(task):
+    copy = DEFAULT.read_text(encoding="utf-8")
+    assert own(copy, task) == render("late-trips", Project(name="trips", owner="Ann"), facts(task))
+    assert own(copy.replace("\n", "\r\n"), task) == own(copy, task)
+
+
+def test_a_projects_own_template_gets_values_and_filters():
+    classes = "{% for label in classes %}\n- {{ label | literal }}\n{% endfor %}\n"
+    made = own("# {{ name }} of {{ project.owner }}\n" + classes)
+    assert made == "# late-trips of Ann\n- no\n- yes\n"
+    assert own("{{ metrics.model.roc_auc | figure }}, {{ rows.read | number(',') }}") == (
+        "0.75 [0.74, 0.76], 4,000"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{% if name %}\n{{ name }", r"docs/card\.md:2 is not a valid template: unexpected '}'"),
+        ("{% for %}", r"docs/card\.md:1 is not a valid template: "),
+        ("\n{{ 1 | shout }}", r"docs/card\.md:2 is not a valid template: No filter named 'shout'"),
+        ("\n\n{{ owner }}", r"docs/card\.md:3 uses an unknown value: 'owner' is undefined"),
+        ("{{ project.ownr }}", r"docs/card\.md:1 uses an unknown value: .*'ownr'"),
+        ("a\n{{ ''.__class__ }}", r"docs/card\.md:2 does what a template must not: .*__class__"),
+        ("{{ '' | attr('__class__') }}", r"docs/card\.md:1 does what a template must not"),
+        ("{{ '{0.__class__}'.format(name) }}", r"docs/card\.md:1 does what a template must not"),
+        ("{{ lineage.clear() }}", r"docs/card\.md:1 does what a template must not"),
+        ("{{ cycler.__init__.__globals__ }}", r"docs/card\.md:1 does what a template must not"),
+        ("\n{% include 'other.md' %}", r"docs/card\.md:2 uses another template, 'other.md'"),
+        ("{% include 'docs/card.md' %}", r"docs/card\.md:1 can't be rendered: RecursionError"),
+        ("\n{{ 1 / 0 }}", r"docs/card\.md:2 can't be rendered: ZeroDivisionError"),
+        ("{{ none | yaml }}", r"docs/card\.md:1 can't be rendered: TypeError"),
+        ("{{ '\\ud800' }}", r"docs/card\.md can't be rendered: UnicodeEncodeError"),
+        ("{{ [1, 2] | random }}", r"docs/card\.md:1 is not a valid template: .*'random'"),
+        ("{{ lipsum() }}", r"docs/card\.md:1 uses an unknown value: 'lipsum'"),
+        ("{% for i in range(10 ** 9) %}{% endfor %}", r"docs/card\.md:1 can't be .*OverflowError"),
+    ],
+)
+def test_an_error_of_a_template_is_a_sentence_with_its_line(text, problem):
+    with pytest.raises(BadParams, match=f"^{problem}") as caught:
+        own(text)
+    assert "\n" not in caught.value.message
+    assert "docs/registry.md" in caught.value.hint
+
+
+def test_values_and_filters_of_a_template_are_documented():
+    seen = {}
+
+    class Spy:
+        def render(self, filters, values):
+            seen.update(filters=set(filters), values=set(values))
+            return ""
+
+    render("m", Project(name="trips"), facts("binary"), Spy())
+    comment = DEFAULT.read_text(encoding="utf-8").partition("#}")[0]
+    said = re.findall(r"^(\w+)(?:\(SPEC\))?  +\S", comment, flags=re.MULTILINE)
+    assert sorted(said) == sorted(seen["values"] | seen["filters"])
+    page = (ROOT / "docs" / "registry.md").read_text(encoding="utf-8")
+    section = page.partition("## The model card")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
+    assert sorted(rows) == sorted(said)

@@ -119,7 +119,7 @@ def test_promotion_and_rollback(ann):
     done(ann, "mlops", "rollback", "-m", "false alarms")
     assert stages(ann) == {"production": "v0.1.0"}
     last = read(ann, "shop").assignments[-1]
-    assert (last.tag.name, last.tag.why) == ("shop#production#3", "false alarms")
+    assert (last.tag.name, last.tag.body) == ("shop#production#3", "false alarms")
     assert "no earlier version" in refused(ann, 7, "rollback")
     shown = json.loads(done(ann, "gto", "show", "--json"))
     assert shown["shop"]["stage"]["production"] == "v0.1.0"

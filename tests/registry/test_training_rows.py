@@ -35,7 +35,7 @@ def learnt(*, ordered: bool = False, timed: bool = True, kept: bool = True) -> T
 
 
 def unseen(of: TrainingRows, moments: pl.Series) -> list[bool]:
-    return of.unseen(moments, lambda: ASKED).to_list()
+    return of.unseen_mask(moments, lambda: ASKED).to_list()
 
 
 def test_later_rows_are_unseen_whatever_the_split() -> None:
@@ -64,9 +64,11 @@ def test_nothing_is_certain_of_rows_that_cannot_be_read(of: TrainingRows) -> Non
 def test_numbers_of_the_same_table_decide_whatever_the_split() -> None:
     numbers = pl.Series([9, 1, 7, 2], dtype=pl.UInt32)
     for ordered in (True, False):
-        found = learnt(ordered=ordered).unseen(days(1, 2, 3, 4), lambda: ASKED, lambda: numbers)
+        found = learnt(ordered=ordered).unseen_mask(
+            days(1, 2, 3, 4), lambda: ASKED, lambda: numbers
+        )
         assert found.to_list() == [False, True, False, True]
-    elsewhere = learnt(ordered=True).unseen(days(1, 2, 3, 5), lambda: ASKED, lambda: None)
+    elsewhere = learnt(ordered=True).unseen_mask(days(1, 2, 3, 5), lambda: ASKED, lambda: None)
     assert elsewhere.to_list() == [False, False, False, True]
 
 
@@ -96,4 +98,4 @@ def test_features_are_the_same_in_the_types_of_a_table_and_of_a_log() -> None:
     ],
 )
 def test_the_reason_says_what_holds(of: TrainingRows, words: str) -> None:
-    assert words in of.reason
+    assert words in of.exclusion_reason

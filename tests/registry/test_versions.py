@@ -21,7 +21,7 @@ def registry(*names, name="model"):
         tags.append(
             Tag(tag, commit, START + dt.timedelta(hours=i), "Ann <ann@example.org>", message)
         )
-    return Registry.of(name, tags)
+    return Registry.from_tags(name, tags)
 
 
 TWO = ("model@v0.1.0:a", "model@v0.2.0:b")
@@ -63,16 +63,16 @@ def test_a_stage_can_be_emptied():
 def test_a_rollback_leads_to_what_was_replaced_and_then_one_further():
     three = (*TWO, "model@v0.3.0:c")
     up = ("model#production#1:a", "model#production#2:b", "model#production#3:c")
-    assert registry(*three, *up).before("production").number == "v0.2.0"
+    assert registry(*three, *up).previous_version("production").number == "v0.2.0"
     back = (*three, *up, "<model#production#4:b")
-    assert registry(*back).before("production").number == "v0.1.0"
-    assert registry(*back, "<model#production#5:a").before("production") is None
+    assert registry(*back).previous_version("production").number == "v0.1.0"
+    assert registry(*back, "<model#production#5:a").previous_version("production") is None
 
 
 def test_after_a_rollback_a_new_promotion_can_be_rolled_back_too():
     tags = (*TWO, "model@v0.3.0:c", "model#production#1:a", "model#production#2:b")
     found = registry(*tags, "<model#production#3:a", "model#production#4:c")
-    assert found.before("production").number == "v0.1.0"
+    assert found.previous_version("production").number == "v0.1.0"
 
 
 @pytest.mark.parametrize("text", ["v0.2.0", "0.2.0", "model@v0.2.0", "latest", "production"])
@@ -108,7 +108,7 @@ def test_trailers_and_the_reason_are_read_from_a_message():
         "model@v0.1.0", "a", START, message="model v0.1.0\n\nMore rain.\n\nBundle: ab\nMetric: x"
     )
     assert tag.trailers == {"Bundle": "ab", "Metric": "x"}
-    assert tag.why == "More rain."
+    assert tag.body == "More rain."
 
 
 def test_gto_reads_the_tags_that_are_written():

@@ -33,8 +33,8 @@ def test_newer_data_become_a_version_in_production_with_the_reason_in_its_tags(s
     assert (code, told["outcome"], told["version"]) == (0, "promoted", "v0.2.0"), said
     registry = read(shop, "shop")
     assert registry.in_stage("production").number == "v0.2.0"
-    assert registry.latest.tag.why == "Retrained up to 2024-03-01: It is March"
-    assert registry.assignments[-1].tag.why == "Retrained up to 2024-03-01: It is March"
+    assert registry.latest.tag.body == "Retrained up to 2024-03-01: It is March"
+    assert registry.assignments[-1].tag.body == "Retrained up to 2024-03-01: It is March"
     assert done(shop, "git", "status", "--porcelain") == ""
     shown = json.loads(done(shop, "mlops", "status", "--json"))["retraining"]
     assert (shown["unfinished"], shown["last"]["outcome"]) == (None, "promoted")
@@ -142,7 +142,7 @@ def test_killed_between_the_tag_and_its_note_it_is_completed(shop):
     assert retrained(shop, "--until", "2024-03-01")[0] == 0
     whole = last(shop)
     begun = Attempt(whole.at, whole.reason, whole.was, whole.until, head, whole.held)
-    Attempts(Layout(shop)).mark(begun)
+    Attempts(Layout(shop)).update(begun)
     code, told, said = retrained(shop)
     assert (code, told["outcome"], told["version"]) == (0, "promoted", "v0.2.0"), said
     assert len(read(shop, "shop").versions) == 2

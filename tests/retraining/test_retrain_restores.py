@@ -189,7 +189,7 @@ def test_putting_back_that_is_killed_again_and_again_is_completed(shop):
     # One that was killed while it put back a refusal, rather than what was dropped.
     attempts = Attempts(Layout(shop))
     if (attempt := attempts.unfinished()) is not None:
-        attempts.mark(attempt, step="restoring", outcome="refused", detail="too bad")
+        attempts.update(attempt, step="restoring", outcome="refused", detail="too bad")
         assert "refused" in done(shop, "mlops", "retrain", "--abandon")
     clean(shop, before)
 
@@ -237,7 +237,7 @@ def test_a_lock_that_a_kill_cut_off_is_put_back(shop):
     before = state(shop)
     killed(shop, "register")
     attempts = Attempts(Layout(shop))
-    with attempts.at_work(["models/model"]):
+    with attempts.record_writes(["models/model"]):
         (shop / "dvc.lock").write_text("schema: '2.0'\nstages:\n  feat")
     code, told, said = retrained(shop, "--local", "--until", UNTIL)
     assert (code, told["outcome"]) == (0, "promoted"), said

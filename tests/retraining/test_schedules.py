@@ -42,6 +42,20 @@ def test_systemd_gets_a_service_and_a_timer_of_any_length(tmp_path) -> None:
         schedule("systemd", Layout(tmp_path), "1mo")
 
 
+@pytest.mark.parametrize("kind", ["cron", "systemd"])
+def test_a_folder_with_a_line_break_in_its_path_is_no_line_of_a_schedule(tmp_path, kind) -> None:
+    with pytest.raises(Usage, match=f"{kind} can't say the project's folder"):
+        schedule(kind, Layout(tmp_path / "a\n* * * * * b"), "1d")
+
+
+def test_a_hostile_folder_is_no_name_of_a_unit_or_workflow(tmp_path) -> None:
+    layout = Layout(tmp_path / 'a"\n%h')
+    assert read_yaml(schedule("github", layout, "1d"), "watch.yml")["name"] == "a-h: watch"
+    text = schedule("github", layout, "1d", 'a"\n: b')
+    assert read_yaml(text, "watch.yml")["name"] == 'a"\n: b: watch'
+    assert "retrain a-b\n" in schedule("systemd", Layout(tmp_path / "A %b"), "1d")
+
+
 def test_the_workflow_is_yaml_and_runs_one_round(tmp_path) -> None:
     tree = read_yaml(schedule("github", Layout(tmp_path), "6h"), "watch.yml")
     triggers = tree.get("on", tree.get(True))
@@ -75,4 +89,4 @@ def test_schedules_are_called_by_the_project_and_run_by_its_python(tmp_path) -> 
     for provider in ("github", "gitlab"):
         for text in texts(provider).values():
             assert version in text
-            assert "@PYTHON@" not in text
+            assert "<%" not in text

@@ -72,7 +72,7 @@ def test_asked_to_end_it_begins_no_further_step(tmp_path, monkeypatch):
     steps = {"first": ("--version",), "second": ("--version",)}
     monkeypatch.setattr(watch, "STEPS", steps)
     stop, rounds = watch.StopSignal(), []
-    watch.watch(Layout(tmp_path), "1h", stop, lambda _: stop.ask(), rounds.append)
+    watch.watch(Layout(tmp_path), "1h", stop, lambda _: stop.request(), rounds.append)
     assert [r.codes for r in rounds] == [{"first": 0}]
     assert watch.last_round(Layout(tmp_path)) == rounds[0]
 

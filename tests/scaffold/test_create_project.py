@@ -230,7 +230,7 @@ def test_what_is_written_fits_the_data_whatever_its_columns_are_called(
     ((name, source),) = settings.ingest.sources.items()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    intake = SourceTable.of(SourceRequest(name, source, made.root, scratch), None)
+    intake = SourceTable.open(SourceRequest(name, source, made.root, scratch), None)
     intake.write(tmp_path / "ingested.parquet")
     ingested = pl.read_parquet(tmp_path / "ingested.parquet")
     assert ingested.height == ROWS
@@ -269,7 +269,7 @@ def test_numbers_and_dates_in_another_notation_are_read_as_what_they_are(tmp_pat
     source = params.load(made.root / "params.yaml").ingest.sources["big"]
     assert source.null_values == {"Gewicht": ("-",)}
     request = SourceRequest("big", source, made.root, tmp_path)
-    SourceTable.of(request, None).write(tmp_path / "big.parquet")
+    SourceTable.open(request, None).write(tmp_path / "big.parquet")
     table = pl.read_parquet(tmp_path / "big.parquet")
     assert table["gewicht_number"][8] == pytest.approx(8.1)
     assert table["gewicht_number"].null_count() == 1

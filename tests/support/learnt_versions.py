@@ -95,7 +95,7 @@ class Project:
         ingest = self.params.ingest
         base = frame if self.timed else frame.drop("at")
         program = FeatureProgram.compile(rules, ingest, {"orders": base.schema})
-        parquet.write(base, self.layout.valid / "orders.parquet")
+        parquet.write(base, self.layout.validated / "orders.parquet")
         features = program.transform(base, {"orders": base.lazy()})
         features = features.with_columns(base["y"].alias(TARGET)).with_row_index(ROW)
         if self.timed:

@@ -119,7 +119,7 @@ class Kept:
     def __init__(
         self, program: FeatureProgram, found: Mapping[str, pl.LazyFrame], since: Any = None
     ) -> None:
-        sources = {s: program.cleaned(s, found[s]) for s in program.used_sources}
+        sources = {s: program.clean(s, found[s]) for s in program.used_sources}
         tables = online_tables(program)
         self.kept = {t.name: dict(t.entries(sources[t.source], since)) for t in tables}
         self.decode = {t.name: t.decode for t in tables}

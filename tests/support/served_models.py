@@ -133,7 +133,7 @@ def make(
     shops = pl.DataFrame({"shop": [f"s{i}" for i in range(5)], "rank": [3, 1, 4, 1, 5]})
     sources = {"orders": base, "shops": shops}
     for name, table in sources.items():
-        parquet.write(table, layout.valid / f"{name}.parquet")
+        parquet.write(table, layout.validated / f"{name}.parquet")
     write_json(layout.ingest_manifest, {"until": "2024-05-10T00:00:00Z"})
     more = {**{f"text_{i}": f'"{name}"' for i, name in enumerate(texts)}, **computed}
     rules = Featurize.model_validate(

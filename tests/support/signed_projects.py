@@ -105,7 +105,7 @@ def acting(root: Path, address: str, key: str | None = None) -> Iterator[None]:
 def session(root: Path, notes: list[str] | None = None, *, local: bool = False):  # type: ignore[no-untyped-def]
     layout = Layout(root)
     note = (lambda _: None) if notes is None else notes.append
-    return Session.open(parameters.load(layout.params), layout, local=local, waiting=note)
+    return Session.open(parameters.load(layout.params), layout, local=local, note=note)
 
 
 def approve(

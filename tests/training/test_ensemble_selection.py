@@ -13,8 +13,14 @@ GOOD, OTHER, POOR = (Y + RNG.normal(size=500) * noise for noise in (1.0, 1.1, 5.
 JUDGE = CvScorer(lookup("rmse", "regression"), Y, (slice(None),))
 
 
-def chosen(predictions, *, costs=None, members=5, cost=10.0):
-    return select(predictions, costs or [1.0] * len(predictions), JUDGE, members=members, cost=cost)
+def chosen(predictions, *, costs=None, max_members=5, max_cost=10.0):
+    return select(
+        predictions,
+        costs or [1.0] * len(predictions),
+        JUDGE,
+        max_members=max_members,
+        max_cost=max_cost,
+    )
 
 
 def mean(predictions, weights):
@@ -33,6 +39,6 @@ def test_it_is_never_worse_than_the_best_alone():
 
 
 def test_members_and_cost_are_bounded():
-    assert set(chosen([GOOD, OTHER, POOR], members=1)) == {0}
+    assert set(chosen([GOOD, OTHER, POOR], max_members=1)) == {0}
     assert set(chosen([GOOD, OTHER], costs=[1.0, 20.0])) == {0}
     assert set(chosen([GOOD, OTHER], costs=[20.0, 1.0])) == {0}, "the first is taken in any case"

@@ -32,14 +32,14 @@ def contender(number, spread, family="lightgbm", rounds=100, noise=NOISE):
     return CandidateModel(trial, prediction, 1.0)
 
 
-def order(contenders, *, simplest):
-    found = rank_candidates(contenders, JUDGE, seed=0, simplest=simplest)
+def order(contenders, *, prefer_simplest):
+    found = rank_candidates(contenders, JUDGE, seed=0, prefer_simplest=prefer_simplest)
     return [c.trial.number for c in found]
 
 
 def test_the_best_leads():
     contenders = [contender(0, 1.0), contender(1, 0.5), contender(2, 0.7)]
-    assert order(contenders, simplest=False) == [1, 2, 0]
+    assert order(contenders, prefer_simplest=False) == [1, 2, 0]
 
 
 def test_the_simplest_of_those_as_good_as_the_best_leads():
@@ -47,7 +47,7 @@ def test_the_simplest_of_those_as_good_as_the_best_leads():
     as_good = contender(1, 0.502, rounds=40)
     as_good_and_larger = contender(2, 0.502, rounds=80)
     worse = contender(3, 0.7, family="linear", rounds=None)
-    found = order([best, as_good, as_good_and_larger, worse], simplest=True)
+    found = order([best, as_good, as_good_and_larger, worse], prefer_simplest=True)
     assert found[0] == 1
     assert sorted(found) == [0, 1, 2, 3]
 
@@ -108,13 +108,13 @@ def test_where_all_are_perfect_the_model_is_linear(kind):
     y = np.arange(60) % classes
     sure = np.eye(classes, dtype=np.float32)[y]
     metric = lookup("roc_auc" if kind == "binary" else "accuracy", kind)
-    judge = CvScorer(metric, y, (slice(0, 30), slice(30, 60)))
+    scorer = CvScorer(metric, y, (slice(0, 30), slice(30, 60)))
     families = ["lightgbm", "linear", "catboost"]
-    assert select_ensemble(families, [sure] * 3, judge, SearchPlan(2, 30), Ensemble(), seed=0) == {
+    assert select_ensemble(families, [sure] * 3, scorer, SearchPlan(2, 30), Ensemble(), seed=0) == {
         1: 1.0
     }
     trials = [Trial(i, f, {"max_leaves": 32}, "complete", 1.0, 10) for i, f in enumerate(families)]
     found = rank_candidates(
-        [CandidateModel(t, sure, 1.0) for t in trials], judge, seed=0, simplest=False
+        [CandidateModel(t, sure, 1.0) for t in trials], scorer, seed=0, prefer_simplest=False
     )
     assert [c.trial.family for c in found] == ["linear", "lightgbm", "catboost"]

@@ -70,31 +70,31 @@ def test_time_is_kept_for_the_best_of_another_family_than_the_first():
 
 def test_so_many_models_are_fitted_as_there_is_time_for():
     budget = Budget(10.0, SMALL, SearchPlan(8, 875))
-    one = ("lightgbm", 2.0 / budget.refit("lightgbm"))
-    assert budget.affordable([one] * 5) == 3
-    assert budget.affordable([("lightgbm", 100.0), one]) == 1
+    one = ("lightgbm", 2.0 / budget.final_fit_factor("lightgbm"))
+    assert budget.affordable_fits([one] * 5) == 3
+    assert budget.affordable_fits([("lightgbm", 100.0), one]) == 1
 
 
 def test_kept_models_are_there_however_late_it_is():
     late = Budget(
-        10.0, SMALL, SearchPlan(8, 875), frozenset({"mlp"}), started=time.monotonic() - 20.0
+        10.0, SMALL, SearchPlan(8, 875), frozenset({"mlp"}), start_time=time.monotonic() - 20.0
     )
-    assert late.affordable([("linear", 0.1), ("mlp", 5.0), ("lightgbm", 5.0)]) == 2
+    assert late.affordable_fits([("linear", 0.1), ("mlp", 5.0), ("lightgbm", 5.0)]) == 2
 
 
 def test_a_library_starts_once_and_only_for_what_is_fitted():
     starting = {"scikit-learn": 1.5}
     budget = Budget(10.0, SMALL, SearchPlan(8, 875), frozenset({"mlp"}), starting)
     trials = [("mlp", 1.0), ("linear", 0.0), ("extra_trees", 0.0), ("lightgbm", 0.0)]
-    assert budget.last_fits(trials) == [0.0, 1.5, 0.0, 0.0]
+    assert budget.final_fit_seconds(trials) == [0.0, 1.5, 0.0, 0.0]
 
 
 def test_a_fit_on_all_rows_gets_what_time_there_is():
     budget = Budget(20.0, LARGE, SearchPlan(1, 50_000))
-    assert budget.finals
-    enough, short = budget.final(1.0, []), budget.final(2.0, [])
+    assert budget.refits_finalists
+    enough, short = budget.finalist_time_limit(1.0, []), budget.finalist_time_limit(2.0, [])
     assert enough is not None
     assert enough == pytest.approx(short, rel=0.01)
     assert 6 < enough < 9
-    assert budget.final(1.0, [10.0]) is None
-    assert budget.final(20.0, []) is None
+    assert budget.finalist_time_limit(1.0, [10.0]) is None
+    assert budget.finalist_time_limit(20.0, []) is None

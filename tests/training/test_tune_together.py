@@ -20,7 +20,7 @@ from modelling import make_params, make_splits
 from mlops_cli.errors import BadParams, SourceUnreadable, Usage
 from mlops_cli.reporting import Silent
 from mlops_cli.training import tune_stage
-from mlops_cli.training.search.shared_study import STORAGE, WORKERS
+from mlops_cli.training.search.shared_study import STORAGE_VARIABLE, WORKERS_VARIABLE
 
 TRIALS = 10
 GIVEN = {"trials": TRIALS, "families": ["linear", "forest", "lightgbm"]}
@@ -51,7 +51,7 @@ def begun(layout, tmp_path, workers=1, storage="", seed=5):
     script.write_text(SCRIPT)
     return subprocess.Popen(
         [sys.executable, str(script), str(layout.root), str(seed)],
-        env={**child.environment(), WORKERS: str(workers), STORAGE: storage},
+        env={**child.environment(), WORKERS_VARIABLE: str(workers), STORAGE_VARIABLE: storage},
         start_new_session=True,
     )
 
@@ -73,7 +73,7 @@ def whole(found):
 def test_helpers_share_the_trials(tmp_path, monkeypatch):
     layout = make_splits(tmp_path, "binary")
     cores = os.sched_getaffinity(0)
-    monkeypatch.setenv(WORKERS, "2")
+    monkeypatch.setenv(WORKERS_VARIABLE, "2")
     summary = tune_stage.run(make_params("binary", tune=GIVEN), layout, Silent())
     assert whole(trials(layout))
     assert "several processes" in " ".join(summary.warnings)
@@ -164,7 +164,7 @@ def test_who_dies_on_another_machine_is_replaced(tmp_path, postgres, monkeypatch
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not layout.tuning.exists()
-    monkeypatch.setenv(STORAGE, postgres)
+    monkeypatch.setenv(STORAGE_VARIABLE, postgres)
     tune_stage.run(params, layout, Silent())
     assert whole(trials(layout))
 
@@ -172,10 +172,15 @@ def test_who_dies_on_another_machine_is_replaced(tmp_path, postgres, monkeypatch
 @pytest.mark.parametrize(
     ("name", "value", "error", "says"),
     [
-        (WORKERS, "none", Usage, "'none'"),
-        (WORKERS, "0", Usage, "'0'"),
-        (STORAGE, "mysql://u:secret@h/d", BadParams, "no URL of a PostgreSQL"),
-        (STORAGE, "postgresql://u:secret@127.0.0.1:9/d", SourceUnreadable, "can't be used"),
+        (WORKERS_VARIABLE, "none", Usage, "'none'"),
+        (WORKERS_VARIABLE, "0", Usage, "'0'"),
+        (STORAGE_VARIABLE, "mysql://u:secret@h/d", BadParams, "no URL of a PostgreSQL"),
+        (
+            STORAGE_VARIABLE,
+            "postgresql://u:secret@127.0.0.1:9/d",
+            SourceUnreadable,
+            "can't be used",
+        ),
     ],
 )
 def test_what_cannot_be_shared_is_said(tmp_path, monkeypatch, name, value, error, says):

@@ -90,12 +90,12 @@ def test_types_are_families(dtype, values, says, fits):
     checked = check(table, {"columns": {"c": {"type": says}}})
     assert all(f.passed for f in checked.findings) == fits
     if not fits:
-        assert re.search(rf"t\.c is .*, params.yaml says {says}", checked.findings[0].sentence())
+        assert re.search(rf"t\.c is .*, params.yaml says {says}", checked.findings[0].describe())
 
 
 def test_a_missing_column_suggests_the_nearest():
     checked = check(pl.DataFrame({"carier": ["x"]}), {"columns": {"carrier": {"type": "string"}}})
-    assert checked.findings[0].sentence() == (
+    assert checked.findings[0].describe() == (
         "t has no column 'carrier', params.yaml says string. Did you mean 'carier'?"
     )
 
@@ -107,7 +107,7 @@ def test_columns_without_rules_follow_their_policy_and_bookkeeping_is_passed_ove
     for policy, passed in (("warn", True), ("fail", False)):
         found = check(table, {"columns": columns, "other_columns": policy}).findings[0]
         assert found.passed == passed
-        assert found.sentence().endswith("doesn't name: z")
+        assert found.describe().endswith("doesn't name: z")
 
 
 def test_later_duplicates_offend_and_keys_with_null_do_not():
@@ -140,7 +140,7 @@ def test_references_that_cannot_be_followed_are_bad_settings(reference, says):
 def test_freshness_is_judged_by_the_clock_and_skipped_without_one():
     table = pl.DataFrame({"at": [dt.datetime(2020, 1, 3, tzinfo=dt.UTC)]})
     stale = check(table, {"fresh_within": "6d"}, UNTIL, "at")
-    assert "more than 6d before the data clock" in stale.findings[-1].sentence()
+    assert "more than 6d before the data clock" in stale.findings[-1].describe()
     assert not broken(check(table, {"fresh_within": "7d"}, UNTIL, "at"))
     assert "not checked" in check(table, {"fresh_within": "6d"}, None, "at").notes[0]
     with pytest.raises(BadParams, match="fresh_within needs to know"):
@@ -150,7 +150,7 @@ def test_freshness_is_judged_by_the_clock_and_skipped_without_one():
 def test_size_is_that_of_the_rows_that_stay():
     table = pl.DataFrame({"n": [1, 2]})
     rules = {"columns": {"n": {"type": "integer", "max": {"value": 0, "policy": "quarantine"}}}}
-    assert check(table, rules).findings[-1].sentence() == (
+    assert check(table, rules).findings[-1].describe() == (
         "t has 0 rows, and params.yaml asks for `rows >= 1`"
     )
 
@@ -188,7 +188,7 @@ def test_a_finding_is_one_sentence():
         336776,
         ((3, "aa"), (9, "x1z")),
     )
-    assert finding.sentence() == (
+    assert finding.describe() == (
         "flights.carrier breaks `pattern ^[A-Z0-9]{2}$` in 12 of 336776 rows (0.004%): 'aa', 'x1z'"
     )
 

@@ -80,14 +80,14 @@ class LiveLine(AbstractContextManager["LiveLine"]):
         """Print a line above the live line."""
         self._bar.console.print(f"  [yellow]![/yellow] {line(text)}")
 
-    def board(self, board: Leaderboard) -> None:
+    def show_leaderboard(self, leaderboard: Leaderboard) -> None:
         """Show the leaderboard, the best value over time, and the remaining time."""
         from rich.text import Text
 
-        course = Text(sparkline(board.course, _SPARKLINE_WIDTH), style="cyan")
-        if board.left is not None:
-            course.append(f"  {max(board.left, 0):.0f} s left", style="dim")
-        self._bar.above = (render_table(board.leaders), course)
+        course = Text(sparkline(leaderboard.best_values, _SPARKLINE_WIDTH), style="cyan")
+        if leaderboard.seconds_left is not None:
+            course.append(f"  {max(leaderboard.seconds_left, 0):.0f} s left", style="dim")
+        self._bar.above = (render_table(leaderboard.leaders), course)
 
 
 def sparkline(values: Sequence[float], most: int) -> str:
@@ -127,7 +127,7 @@ class PlainLines(AbstractContextManager["PlainLines"]):
         """Print a line."""
         self._print(f"! {text}")
 
-    def board(self, board: Leaderboard) -> None:
+    def show_leaderboard(self, leaderboard: Leaderboard) -> None:
         """Do nothing: a leaderboard would fill a log."""
 
     def _print(self, text: str) -> None:

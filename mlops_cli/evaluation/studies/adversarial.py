@@ -96,13 +96,13 @@ def _rank_features(
     """Rank the features that separate test rows from training rows, largest share first."""
     import numpy as np
 
-    names, shares = list(encoder.kinds), encoder.by_feature(shares)
+    names, shares = list(encoder.kinds), encoder.sum_by_feature(shares)
     return [
         {
             "feature": names[j],
             "share": round(float(shares[j]), 6) + 0.0,
-            "train": _typical_value(encoder, names[j], train[:, encoder.starts[j]]),
-            "test": _typical_value(encoder, names[j], test[:, encoder.starts[j]]),
+            "train": _typical_value(encoder, names[j], train[:, encoder.first_columns[j]]),
+            "test": _typical_value(encoder, names[j], test[:, encoder.first_columns[j]]),
         }
         for j in np.argsort(-shares, kind="stable")[:_MAX_FEATURES]
         if shares[j] > 0

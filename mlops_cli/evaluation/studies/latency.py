@@ -48,14 +48,14 @@ def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> d
     whose key comes from another join are left out.
     """
     from mlops_cli.data import parquet
-    from mlops_cli.features.windows import AT
+    from mlops_cli.features.windows import PREDICTION_TIME
     from mlops_cli.online.query_times import QueryTimes
     from mlops_cli.online.request_program import RequestProgram
     from mlops_cli.online.store import open_store, program_id
     from mlops_cli.online.store.cache import CachedEntries
 
     requests = RequestProgram(program)
-    base = layout.valid / f"{program.rules.base}.parquet"
+    base = layout.validated / f"{program.rules.base}.parquet"
     if not requests.tables or not base.is_file():
         return {}
     try:
@@ -66,7 +66,7 @@ def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> d
     row_numbers = test.select(ROW).head(_CALLS).lazy()
     raw = parquet.scan(base).with_row_index(ROW).join(row_numbers, on=ROW, how="semi").collect()
     rows = requests.start(requests.inputs.read_frame(raw).frame)
-    times = rows.get_column(AT) if AT in rows.columns else None
+    times = rows.get_column(PREDICTION_TIME) if PREDICTION_TIME in rows.columns else None
     milliseconds: dict[str, float] = {}
     for table in requests.tables:
         if not set(table.keys) <= set(rows.columns):

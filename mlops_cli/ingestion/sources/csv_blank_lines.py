@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["BLOCK", "has_blank_lines", "skip_mark", "without_blank_lines"]
+__all__ = ["BLOCK_BYTES", "has_blank_lines", "skip_mark", "without_blank_lines"]
 
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 """Bytes that are read at a time."""
 _BOM = b"\xef\xbb\xbf"
 
@@ -25,7 +25,7 @@ def has_blank_lines(path: Path) -> bool:
     carried = b"\n"
     with path.open("rb") as file:
         skip_mark(file)
-        while block := file.read(BLOCK):
+        while block := file.read(BLOCK_BYTES):
             joined = carried + block
             if b"\n\n" in joined or b"\n\r\n" in joined:
                 return True

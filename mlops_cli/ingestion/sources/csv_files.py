@@ -46,7 +46,7 @@ def open_table(request: SourceRequest) -> OpenedSource:
     return open_files(request, sys.modules[__name__])
 
 
-def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
+def scan(path: Path, display_name: str, request: SourceRequest) -> ScannedFile:
     """Check a file's header and rows, and return its lazy table.
 
     Raises
@@ -58,28 +58,28 @@ def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
     separator = request.source.separator
     if not separator.isascii():
         raise BadParams(
-            f"{request.place}.separator is {separator!r}, which is not one ASCII character",
+            f"{request.setting}.separator is {separator!r}, which is not one ASCII character",
             "Use a comma, semicolon, tab or the like.",
         )
-    _check_magic(path, shown, request)
-    plain = plain_copy(path, shown, request)
-    header = _read_header(plain, shown, request)
+    _check_magic(path, display_name, request)
+    plain = plain_copy(path, display_name, request)
+    header = _read_header(plain, display_name, request)
     compact = plain
     if len(header) > 1 and has_blank_lines(plain):
         # Polars would read a blank line as a row of nulls.
         compact = without_blank_lines(plain, scratch_file(request))
     counts = survey_file(compact, separator)
     if counts.stray_quote is not None or counts.open_quote:
-        raise _stray_quote_error(survey_file(plain, separator).stray_quote, shown, request)
+        raise _stray_quote_error(survey_file(plain, separator).stray_quote, display_name, request)
     if counts.lone_return is not None:
         raise SourceUnreadable(
-            f"record {counts.lone_return} of {shown} of source {request.name!r} has a carriage "
-            "return without a line feed",
+            f"record {counts.lone_return} of {display_name} of source {request.name!r} has a "
+            "carriage return without a line feed",
             "Write the file with line feeds (LF or CRLF) at the lines' ends, and values with "
             "carriage returns in quotes.",
         )
     if counts.may_be_ragged(len(header)):
-        problem = _find_ragged_row(plain, shown, request, len(header))
+        problem = _find_ragged_row(plain, display_name, request, len(header))
         if problem is not None:
             raise problem
     return ScannedFile(_scan_lazily(compact, request, header), counts.records - 1)
@@ -107,25 +107,25 @@ def _scan_lazily(plain: Path, request: SourceRequest, header: list[str]) -> pl.L
     return table.with_columns(missing_as_null(c, texts) for c, texts in by_column.items())
 
 
-def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
+def diagnose(path: Path, display_name: str, request: SourceRequest) -> SourceUnreadable | None:
     """Find what Polars failed on: a byte, a row's fields, or a value of another type."""
-    plain = plain_copy(path, shown, request)
-    problem = check_utf8(plain, shown, request)
+    plain = plain_copy(path, display_name, request)
+    problem = check_utf8(plain, display_name, request)
     if problem is not None:
         return problem
-    header = _read_header(plain, shown, request)
-    problem = _find_ragged_row(plain, shown, request, len(header))
+    header = _read_header(plain, display_name, request)
+    problem = _find_ragged_row(plain, display_name, request, len(header))
     if problem is not None:
         return problem
     try:
         _scan_lazily(plain, request, header).collect(engine="streaming")
     except pl.exceptions.ComputeError as error:
-        return _find_misfit(str(error), plain, shown, request)
+        return _find_misfit(str(error), plain, display_name, request)
     return None
 
 
 def _find_misfit(
-    message: str, plain: Path, shown: str, request: SourceRequest
+    message: str, plain: Path, display_name: str, request: SourceRequest
 ) -> SourceUnreadable | None:
     match = re.search(
         r"could not parse `(.*)` as dtype `(\w+)` at column '(.*)' \(", message, re.DOTALL
@@ -135,7 +135,7 @@ def _find_misfit(
     value, dtype, column = match.groups()
     kind = {"i64": "an integer", "f64": "a number", "bool": "true or false"}.get(dtype, dtype)
     # By position, because Polars treats some names as patterns for many columns.
-    position = str(_read_header(plain, shown, request).index(column))
+    position = str(_read_header(plain, display_name, request).index(column))
     texts = pl.scan_csv(
         plain,
         separator=request.source.separator,
@@ -153,15 +153,17 @@ def _find_misfit(
         else "string"
     )
     return SourceUnreadable(
-        f"{describe_misfit(value)} in column {column!r} of {shown}{row} is not {kind}, as "
+        f"{describe_misfit(value)} in column {column!r} of {display_name}{row} is not {kind}, as "
         + ("`types` states" if stated else f"the first {INFER_ROWS} rows are"),
-        f"Set `types: {{{column}: {wider}}}` under {request.place}, or name the text under "
+        f"Set `types: {{{column}: {wider}}}` under {request.setting}, or name the text under "
         "`null_values` if it means a missing value.",
     )
 
 
-def _stray_quote_error(line: int | None, shown: str, request: SourceRequest) -> SourceUnreadable:
-    where = f"line {line} of {shown}" if line is not None else shown
+def _stray_quote_error(
+    line: int | None, display_name: str, request: SourceRequest
+) -> SourceUnreadable:
+    where = f"line {line} of {display_name}" if line is not None else display_name
     return SourceUnreadable(
         f"{where} of source {request.name!r} has a quote without its pair, or one inside of a "
         "value that isn't quoted",
@@ -170,18 +172,18 @@ def _stray_quote_error(line: int | None, shown: str, request: SourceRequest) -> 
     )
 
 
-def _check_magic(path: Path, shown: str, request: SourceRequest) -> None:
+def _check_magic(path: Path, display_name: str, request: SourceRequest) -> None:
     with path.open("rb") as file:
         head = file.read(4)
     if head == b"PAR1":
         raise SourceUnreadable(
-            f"{shown} of source {request.name!r} is Parquet, not CSV",
-            f"Set `{request.place}.format: parquet`.",
+            f"{display_name} of source {request.name!r} is Parquet, not CSV",
+            f"Set `{request.setting}.format: parquet`.",
         )
     if head[:2] in {b"\xff\xfe", b"\xfe\xff"} and "16" not in request.source.encoding:
         raise SourceUnreadable(
-            f"{shown} of source {request.name!r} is UTF-16, not {request.source.encoding}",
-            f"Set `{request.place}.encoding: utf-16`.",
+            f"{display_name} of source {request.name!r} is UTF-16, not {request.source.encoding}",
+            f"Set `{request.setting}.encoding: utf-16`.",
         )
 
 
@@ -193,23 +195,23 @@ def _numbered_records(plain: Path, separator: str) -> Iterator[tuple[int, list[s
             yield reader.line_num, record
 
 
-def _read_header(plain: Path, shown: str, request: SourceRequest) -> list[str]:
+def _read_header(plain: Path, display_name: str, request: SourceRequest) -> list[str]:
     non_empty = (
         record for _, record in _numbered_records(plain, request.source.separator) if record
     )
     names = name_all(next(non_empty, []))
     if any("\ufffd" in name for name in names):
-        problem = check_utf8(plain, shown, request)
+        problem = check_utf8(plain, display_name, request)
         if problem is not None:
             raise problem
     if not names:
         raise SourceUnreadable(
-            f"{shown} of source {request.name!r} is empty", "Give a file with rows in it."
+            f"{display_name} of source {request.name!r} is empty", "Give a file with rows in it."
         )
     for i, name in enumerate(names):
         if name in names[:i]:
             raise SourceUnreadable(
-                f"{shown} of source {request.name!r} has two columns named {name!r} "
+                f"{display_name} of source {request.name!r} has two columns named {name!r} "
                 f"(the {names.index(name) + 1}. and the {i + 1}.)",
                 "Give each column a name of its own in the first line.",
             )
@@ -217,7 +219,7 @@ def _read_header(plain: Path, shown: str, request: SourceRequest) -> list[str]:
 
 
 def _find_ragged_row(
-    plain: Path, shown: str, request: SourceRequest, width: int
+    plain: Path, display_name: str, request: SourceRequest, width: int
 ) -> SourceUnreadable | None:
     """Find the first record whose number of fields isn't the header's."""
     for line, record in _numbered_records(plain, request.source.separator):
@@ -225,9 +227,9 @@ def _find_ragged_row(
             continue
         fields = f"has {len(record)} fields" if len(record) > 1 else "has 1 field"
         return SourceUnreadable(
-            f"line {line} of {shown} of source {request.name!r} {fields}; "
+            f"line {line} of {display_name} of source {request.name!r} {fields}; "
             f"the header names {width} columns",
-            f"Repair the line, or correct `{request.place}.separator` "
+            f"Repair the line, or correct `{request.setting}.separator` "
             f"(now {request.source.separator!r}).",
         )
     return None

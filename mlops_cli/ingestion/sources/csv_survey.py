@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlops_cli.ingestion.sources.csv_blank_lines import BLOCK, skip_mark
+from mlops_cli.ingestion.sources.csv_blank_lines import BLOCK_BYTES, skip_mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +55,7 @@ class Survey:
         return width > 1 and self.separators != self.records * (width - 1)
 
 
-def survey_file(path: Path, separator: str, size: int = BLOCK) -> Survey:
+def survey_file(path: Path, separator: str, size: int = BLOCK_BYTES) -> Survey:
     """Count a UTF-8 file, in blocks of ``size`` bytes."""
     with path.open("rb") as file:
         skip_mark(file)

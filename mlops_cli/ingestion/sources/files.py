@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FileFormat", "ScannedFile", "check_utf8", "open_files", "plain_copy", "scratch_file"]
 
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 """Bytes that are read at a time."""
 
 
@@ -45,10 +45,12 @@ class ScannedFile:
 class FileFormat(Protocol):
     """Interface of a file format."""
 
-    def scan(self, path: Path, shown: str, request: SourceRequest) -> ScannedFile:
-        """Check a file and return its lazy table; ``shown`` is its name for errors."""
+    def scan(self, path: Path, display_name: str, request: SourceRequest) -> ScannedFile:
+        """Check a file and return its lazy table; ``display_name`` is its name for errors."""
 
-    def diagnose(self, path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
+    def diagnose(
+        self, path: Path, display_name: str, request: SourceRequest
+    ) -> SourceUnreadable | None:
         """The fault of a file that couldn't be read completely; None if none was found."""
 
 
@@ -56,7 +58,7 @@ def open_files(
     request: SourceRequest,
     reader: FileFormat,
     files: list[Path] | None = None,
-    show: Callable[[Path], str] | None = None,
+    display_path: Callable[[Path], str] | None = None,
 ) -> OpenedSource:
     """Open the files of a source as one table, in the order of their names.
 
@@ -64,7 +66,7 @@ def open_files(
     ----------
     request, reader
         The source, and the reader of its format.
-    files, show
+    files, display_path
         The files, and how errors show them, if they don't follow from the source's URI.
 
     Raises
@@ -73,18 +75,19 @@ def open_files(
         If a file is empty or damaged, or has other columns than the first.
     """
     files = files_of(request) if files is None else files
-    show = show or request.shown
+    display_path = display_path or request.display_path
     partitions = partition_columns(files, request.root / request.source.uri)
     tables: dict[Path, ScannedFile] = {}
     schemas: dict[Path, pl.Schema] = {}
     for path in files:
-        shown = show(path)
+        display_name = display_path(path)
         if path.stat().st_size == 0:
             raise SourceUnreadable(
-                f"{shown} of source {request.name!r} is empty", "Give a file with rows in it."
+                f"{display_name} of source {request.name!r} is empty",
+                "Give a file with rows in it.",
             )
         try:
-            scanned = reader.scan(path, shown, request)
+            scanned = reader.scan(path, display_name, request)
             file_schema = scanned.frame.collect_schema()
             partition_values = [
                 c for name, c in partitions[path].items() if name not in file_schema
@@ -92,20 +95,20 @@ def open_files(
             tables[path] = ScannedFile(scanned.frame.with_columns(partition_values), scanned.rows)
             schemas[path] = tables[path].frame.collect_schema()
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise _reading_error(error, path, shown, request, reader) from error
+            raise _reading_error(error, path, display_name, request, reader) from error
 
     def explain(error: Exception) -> SourceUnreadable:
         for path in files[:-1]:
-            problem = reader.diagnose(path, show(path), request)
+            problem = reader.diagnose(path, display_path(path), request)
             if problem is not None:
                 return problem
-        return _reading_error(error, files[-1], show(files[-1]), request, reader)
+        return _reading_error(error, files[-1], display_path(files[-1]), request, reader)
 
     counts = [tables[path].rows for path in files]
     rows = None if None in counts else sum(count or 0 for count in counts)
     if len(files) == 1:
         return OpenedSource(tables[files[0]].frame, explain, rows)
-    common = _common_schema(schemas, show)
+    common = _common_schema(schemas, display_path)
     casts = [pl.col(c).cast(t) for c, t in common.items()]
     return OpenedSource(
         pl.concat([tables[path].frame.select(casts) for path in files]), explain, rows
@@ -113,17 +116,19 @@ def open_files(
 
 
 def _reading_error(
-    error: Exception, path: Path, shown: str, request: SourceRequest, reader: FileFormat
+    error: Exception, path: Path, display_name: str, request: SourceRequest, reader: FileFormat
 ) -> SourceUnreadable:
-    problem = reader.diagnose(path, shown, request)
+    problem = reader.diagnose(path, display_name, request)
     reason = str(error).strip().split("\n")[0][:200]
     return problem or SourceUnreadable(
-        f"{shown} of source {request.name!r} cannot be read: {reason}",
-        f"Look at the file, or correct `{request.place}`.",
+        f"{display_name} of source {request.name!r} cannot be read: {reason}",
+        f"Look at the file, or correct `{request.setting}`.",
     )
 
 
-def _common_schema(schemas: dict[Path, pl.Schema], show: Callable[[Path], str]) -> pl.Schema:
+def _common_schema(
+    schemas: dict[Path, pl.Schema], display_path: Callable[[Path], str]
+) -> pl.Schema:
     """One schema for all files: the same columns; integers and floats combine to floats."""
     first_path, first = next(iter(schemas.items()))
     common = dict(first)
@@ -133,15 +138,15 @@ def _common_schema(schemas: dict[Path, pl.Schema], show: Callable[[Path], str]) 
         if missing or extra:
             difference = f"has no {missing[0]!r}" if missing else f"has {extra[0]!r} besides"
             raise SourceUnreadable(
-                f"{show(path)} {difference}, unlike {show(first_path)}",
+                f"{display_path(path)} {difference}, unlike {display_path(first_path)}",
                 "Files of one source have the same columns; make two sources of them.",
             )
         for column, dtype in schema.items():
             combined = _common_type(common[column], dtype)
             if combined is None:
                 raise SourceUnreadable(
-                    f"column {column!r} is {str(dtype).lower()} in {show(path)} and "
-                    f"{str(common[column]).lower()} in {show(first_path)}",
+                    f"column {column!r} is {str(dtype).lower()} in {display_path(path)} and "
+                    f"{str(common[column]).lower()} in {display_path(first_path)}",
                     f"State its type: `types: {{{column}: string}}`.",
                 )
             common[column] = combined
@@ -159,7 +164,7 @@ def _common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     return None
 
 
-def plain_copy(path: Path, shown: str, request: SourceRequest) -> Path:
+def plain_copy(path: Path, display_name: str, request: SourceRequest) -> Path:
     """The file itself, or a plain UTF-8 copy if it is gzipped or has another encoding.
 
     Raises
@@ -174,7 +179,7 @@ def plain_copy(path: Path, shown: str, request: SourceRequest) -> Path:
         codec = codecs.lookup(encoding).name
     except LookupError:
         raise BadParams(
-            f"{request.place}.encoding is {encoding!r}, which is not an encoding",
+            f"{request.setting}.encoding is {encoding!r}, which is not an encoding",
             "Write one that Python knows, such as utf-8, latin-1, cp1252 or utf-16.",
         ) from None
     with path.open("rb") as file:
@@ -185,18 +190,18 @@ def plain_copy(path: Path, shown: str, request: SourceRequest) -> Path:
     try:
         with path.open("rb") as file, plain.open("wb") as copy:
             stream = BoundedGzip(fileobj=file) if gzipped else file
-            _transcode(stream, copy, codec, lambda: check_room(request.scratch, shown))
+            _transcode(stream, copy, codec, lambda: check_room(request.scratch, display_name))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         plain.unlink()
         raise SourceUnreadable(
-            f"{shown} of source {request.name!r} is a damaged gzip file ({error})",
+            f"{display_name} of source {request.name!r} is a damaged gzip file ({error})",
             "It may have been cut short when it was copied; fetch it again.",
         ) from None
     except UnicodeError as error:  # not only for a byte: UTF-16 must begin with a byte order mark
         raise SourceUnreadable(
-            f"{shown} of source {request.name!r} is not {encoding}: "
+            f"{display_name} of source {request.name!r} is not {encoding}: "
             f"{getattr(error, 'reason', error)}",
-            f"Correct `{request.place}.encoding`.",
+            f"Correct `{request.setting}.encoding`.",
         ) from None
     return plain
 
@@ -210,20 +215,20 @@ def _transcode(
     file: BinaryIO | gzip.GzipFile, copy: BinaryIO, codec: str, check: Callable[[], None]
 ) -> None:
     decoder = None if codec == "utf-8" else codecs.getincrementaldecoder(codec)()
-    while block := file.read(BLOCK):
+    while block := file.read(BLOCK_BYTES):
         check()
         copy.write(block if decoder is None else decoder.decode(block).encode())
     if decoder is not None:
         copy.write(decoder.decode(b"", final=True).encode())
 
 
-def check_utf8(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
+def check_utf8(path: Path, display_name: str, request: SourceRequest) -> SourceUnreadable | None:
     """Find the first byte that isn't UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     lines = bytes_before = 0
     with path.open("rb") as file:
         while True:
-            block = file.read(BLOCK)
+            block = file.read(BLOCK_BYTES)
             undecoded = len(decoder.getstate()[0])
             try:
                 decoder.decode(block, final=not block)
@@ -232,9 +237,9 @@ def check_utf8(path: Path, shown: str, request: SourceRequest) -> SourceUnreadab
                 line = lines + block.count(b"\n", 0, max(0, error.start - undecoded)) + 1
                 byte = error.object[error.start]
                 return SourceUnreadable(
-                    f"{shown} of source {request.name!r} is not UTF-8: byte 0x{byte:02x} at "
+                    f"{display_name} of source {request.name!r} is not UTF-8: byte 0x{byte:02x} at "
                     f"offset {offset}, line {line}",
-                    f"State its encoding, such as `{request.place}.encoding: latin-1`.",
+                    f"State its encoding, such as `{request.setting}.encoding: latin-1`.",
                 )
             if not block:
                 return None

@@ -23,10 +23,10 @@ _KINDS = {
 """Kinds of values that can't be mixed in one column; text isn't one, as all can become text."""
 
 
-def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
+def diagnose(path: Path, display_name: str, request: SourceRequest) -> SourceUnreadable | None:
     """Find the first line that isn't a JSON object, or has a value of another kind than before."""
-    plain = plain_copy(path, shown, request)
-    problem = check_utf8(plain, shown, request)
+    plain = plain_copy(path, display_name, request)
+    problem = check_utf8(plain, display_name, request)
     if problem is not None:
         return problem
     kinds: dict[str, tuple[str, int]] = {}
@@ -37,8 +37,8 @@ def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable
             reason = _line_problem(line)
             if reason:
                 return SourceUnreadable(
-                    f"line {number} of {shown} of source {request.name!r} is not a JSON object: "
-                    f"{line.strip()[:40]!r} ({reason})",
+                    f"line {number} of {display_name} of source {request.name!r} is not a JSON "
+                    f"object: {line.strip()[:40]!r} ({reason})",
                     "Each line is one JSON object; repair or remove the line.",
                 )
             for key, value in json.loads(line).items():
@@ -48,10 +48,10 @@ def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable
                 )
                 if kind != first_kind:
                     return SourceUnreadable(
-                        f"{key!r} is {kind} in line {number} of {shown} of source "
+                        f"{key!r} is {kind} in line {number} of {display_name} of source "
                         f"{request.name!r}, and {first_kind} in line {first_line}",
                         f"Give it one kind of values, or set `types: {{{key}: string}}` under "
-                        f"{request.place}.",
+                        f"{request.setting}.",
                     )
     return None
 

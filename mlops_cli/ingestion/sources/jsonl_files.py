@@ -30,7 +30,7 @@ def open_table(request: SourceRequest) -> OpenedSource:
     return open_files(request, sys.modules[__name__])
 
 
-def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
+def scan(path: Path, display_name: str, request: SourceRequest) -> ScannedFile:
     """Check that a file looks like JSON Lines, and return its lazy table.
 
     Types are inferred from all of its lines: a key that first appears late is a column, too.
@@ -40,12 +40,13 @@ def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
     SourceUnreadable
         If it doesn't begin with a JSON object.
     """
-    plain = plain_copy(path, shown, request)
+    plain = plain_copy(path, display_name, request)
     with plain.open("rb") as file:
         head = file.read(64)
     if not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
         raise SourceUnreadable(
-            f"{shown} of source {request.name!r} is not JSON Lines: it begins with {head[:12]!r}",
+            f"{display_name} of source {request.name!r} is not JSON Lines: "
+            f"it begins with {head[:12]!r}",
             "Each line is one JSON object; set `format` if it is CSV or Parquet.",
         )
     rows = 0
@@ -60,7 +61,8 @@ def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
                 problem = r"has half of a surrogate pair, such as \ud800, which is no character"
             if problem:
                 raise SourceUnreadable(
-                    f"line {number} of {shown} of source {request.name!r} {problem}: {line[:40]!r}",
+                    f"line {number} of {display_name} of source {request.name!r} {problem}: "
+                    f"{line[:40]!r}",
                     "Each line is one JSON object; repair or remove the line.",
                 )
     stated = [c for c, t in request.source.types.items() if t not in _NATIVE]

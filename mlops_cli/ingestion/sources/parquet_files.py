@@ -25,7 +25,7 @@ def open_table(request: SourceRequest) -> OpenedSource:
     return open_files(request, sys.modules[__name__])
 
 
-def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
+def scan(path: Path, display_name: str, request: SourceRequest) -> ScannedFile:
     """Check that a file begins and ends like Parquet, and return its lazy table.
 
     Raises
@@ -39,19 +39,19 @@ def scan(path: Path, shown: str, request: SourceRequest) -> ScannedFile:
         tail = file.read(4)
     if head != _MAGIC:
         raise SourceUnreadable(
-            f"{shown} of source {request.name!r} is not Parquet: it begins with {head!r}",
-            f"Set `{request.place}.format` to csv or jsonl if that is what it is.",
+            f"{display_name} of source {request.name!r} is not Parquet: it begins with {head!r}",
+            f"Set `{request.setting}.format` to csv or jsonl if that is what it is.",
         )
     if tail != _MAGIC:
         raise SourceUnreadable(
-            f"{shown} of source {request.name!r} is a truncated Parquet file "
+            f"{display_name} of source {request.name!r} is a truncated Parquet file "
             f"({path.stat().st_size} bytes, and no footer at its end)",
             "It was cut short when it was written or copied; fetch it again.",
         )
     return ScannedFile(pl.scan_parquet(path, glob=False, hive_partitioning=False))
 
 
-def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable | None:
+def diagnose(path: Path, display_name: str, request: SourceRequest) -> SourceUnreadable | None:
     """Check whether this file is damaged, by reading it in a stream."""
     try:
         for _ in pl.scan_parquet(path, glob=False).collect_batches(engine="streaming"):
@@ -59,7 +59,7 @@ def diagnose(path: Path, shown: str, request: SourceRequest) -> SourceUnreadable
     except (pl.exceptions.PolarsError, OSError) as error:
         first = str(error).strip().split("\n")[0][:200]
         return SourceUnreadable(
-            f"{shown} of source {request.name!r} is a damaged Parquet file ({first})",
+            f"{display_name} of source {request.name!r} is a damaged Parquet file ({first})",
             "It was changed or cut short after it was written; fetch it again.",
         )
     return None

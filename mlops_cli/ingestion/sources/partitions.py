@@ -16,12 +16,12 @@ __all__ = ["partition_columns"]
 _MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
-def partition_columns(files: Iterable[Path], top: Path) -> dict[Path, dict[str, pl.Expr]]:
-    """File -> name and value of the columns in the names of its folders below ``top``.
+def partition_columns(files: Iterable[Path], root: Path) -> dict[Path, dict[str, pl.Expr]]:
+    """File -> name and value of the columns in the names of its folders below ``root``.
 
     A column is of integers if all of its values are integers, else of text.
     """
-    values = {path: dict(_parse_folders(path, top)) for path in files}
+    values = {path: dict(_parse_folders(path, root)) for path in files}
     names = dict.fromkeys(name for pairs in values.values() for name in pairs)
     types = {name: _column_type(name, values) for name in names}
     return {
@@ -33,9 +33,9 @@ def partition_columns(files: Iterable[Path], top: Path) -> dict[Path, dict[str, 
     }
 
 
-def _parse_folders(path: Path, top: Path) -> Iterable[tuple[str, str | None]]:
-    if path.is_relative_to(top):
-        for part in path.relative_to(top).parts[:-1]:
+def _parse_folders(path: Path, root: Path) -> Iterable[tuple[str, str | None]]:
+    if path.is_relative_to(root):
+        for part in path.relative_to(root).parts[:-1]:
             name, equals, value = part.partition("=")
             if equals and name:
                 yield unquote(name), None if value == _MISSING else unquote(value)

@@ -41,7 +41,7 @@ def open_table(request: SourceRequest) -> OpenedSource:
     module_name, colon, path = rest.partition(":")
     if not (module_name and colon and path):
         raise BadParams(
-            f"{request.place}.uri is {uri!r}, which is not python:module:attribute",
+            f"{request.setting}.uri is {uri!r}, which is not python:module:attribute",
             "Such as python:loaders.sales:load, for the function `load` of loaders/sales.py.",
         )
     with _importable(request.root), warnings.catch_warnings():

@@ -42,11 +42,11 @@ class SourceRequest:
     scratch: Path
 
     @property
-    def place(self) -> str:
-        """The source's place in ``params.yaml``."""
+    def setting(self) -> str:
+        """The source's section of ``params.yaml``, for errors."""
         return f"ingest.sources.{self.name}"
 
-    def shown(self, path: Path) -> str:
+    def display_path(self, path: Path) -> str:
         """A file's path for errors: relative to the project's folder, if it is below that."""
         return (
             path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
@@ -80,13 +80,14 @@ def format_of(request: SourceRequest) -> str:
     paths_by_format = {format_of_name(path.name): path for path in files_of(request)}
     if None in paths_by_format:
         raise SourceUnreadable(
-            f"the format of {request.shown(paths_by_format[None])} cannot be told by its name",
-            f"Set `{request.place}.format` to csv, parquet or jsonl.",
+            f"the format of {request.display_path(paths_by_format[None])} cannot be told by its "
+            "name",
+            f"Set `{request.setting}.format` to csv, parquet or jsonl.",
         )
     if len(paths_by_format) > 1:
         raise SourceUnreadable(
             f"{uri} holds files of different formats: "
-            + ", ".join(request.shown(path) for path in paths_by_format.values()),
+            + ", ".join(request.display_path(path) for path in paths_by_format.values()),
             "Write a glob that matches one format, such as data/*.csv.",
         )
     return str(next(iter(paths_by_format)))
@@ -125,11 +126,11 @@ def files_of(request: SourceRequest) -> list[Path]:
             return files
         raise SourceUnreadable(
             f"no file matches {uri!r} of source {request.name!r}",
-            f"Paths start at the project's folder; correct `{request.place}.uri`.",
+            f"Paths start at the project's folder; correct `{request.setting}.uri`.",
         )
     raise SourceUnreadable(
         f"{uri} of source {request.name!r} is not there",
-        f"Paths start at the project's folder; correct `{request.place}.uri`, or run "
+        f"Paths start at the project's folder; correct `{request.setting}.uri`, or run "
         "`dvc pull` if DVC keeps the file.",
     )
 

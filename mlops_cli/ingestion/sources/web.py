@@ -45,13 +45,13 @@ def open_table(request: SourceRequest) -> OpenedSource:
         If it can't be downloaded (with the status), or its format is unknown.
     """
     url = request.source.uri
-    check_url(url, f"`{request.place}.uri`", "https://USER:PASSWORD@HOST/FILE")
+    check_url(url, f"`{request.setting}.uri`", "https://USER:PASSWORD@HOST/FILE")
     name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
     kind = request.source.format or format_of_name(name)
     if kind is None:
         raise SourceUnreadable(
             f"the format of {mask_url(url)} cannot be told by its name",
-            f"Set `{request.place}.format` to csv, parquet or jsonl.",
+            f"Set `{request.setting}.format` to csv, parquet or jsonl.",
         )
     target = request.scratch / f"{request.name}-download"
     _download_with_retries(url, target, request)
@@ -82,7 +82,7 @@ def _download_with_retries(url: str, target: Path, request: SourceRequest) -> No
             return
     raise SourceUnreadable(
         f"{mask_url(url)} of source {request.name!r} cannot be fetched: {scrub(reason, url)}",
-        f"Check the address under `{request.place}.uri`, and that this machine may reach it.",
+        f"Check the address under `{request.setting}.uri`, and that this machine may reach it.",
     )
 
 

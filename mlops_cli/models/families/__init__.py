@@ -70,11 +70,11 @@ def choose_families(
     for family in requested:
         if not family.installed:
             raise BadParams(
-                f"tune.families names {family.name!r}, and the package {family.needs} is not "
+                f"tune.families names {family.name!r}, and the package {family.package} is not "
                 "installed (params.yaml)",
-                f"{install_hint(str(family.needs))} Or leave the family out.",
+                f"{install_hint(str(family.package))} Or leave the family out.",
             )
-    reasons = {family.name: family.unfit(task) for family in requested}
+    reasons = {family.name: family.unsupported_reason(task) for family in requested}
     notes = [f"{name} is left out: it {reason}" for name, reason in reasons.items() if reason]
     suitable = {family.name: family for family in requested if reasons[family.name] is None}
     if not suitable:

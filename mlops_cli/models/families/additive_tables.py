@@ -41,7 +41,7 @@ class FeatureTable:
     values: Floats | None = None
     table: Floats | None = None
 
-    def of(self, column: Floats) -> Floats:
+    def contributions(self, column: Floats) -> Floats:
         """The contribution to the score of each row (n,), as (n, outputs)."""
         empty = np.isnan(column)
         if self.table is not None:
@@ -93,18 +93,18 @@ class Additive:
     """An additive model: a base score (outputs,) and one table per feature."""
 
     base: Floats
-    parts: tuple[FeatureTable, ...]
+    tables: tuple[FeatureTable, ...]
 
     def scores(self, X: Floats) -> Floats:
         """The score of each row, (n, outputs)."""
-        if X.shape[1] != len(self.parts):
-            msg = f"a matrix of shape {X.shape} for {len(self.parts)} features"
+        if X.shape[1] != len(self.tables):
+            msg = f"a matrix of shape {X.shape} for {len(self.tables)} features"
             raise ValueError(msg)
         if len(X) == 1:
             return self._score_row(X)
         total = np.tile(self.base, (len(X), 1))
-        for part, column in zip(self.parts, X.T, strict=True):
-            total += part.of(column)
+        for part, column in zip(self.tables, X.T, strict=True):
+            total += part.contributions(column)
         return total
 
     def _score_row(self, row: Floats) -> Floats:
@@ -133,13 +133,13 @@ class Additive:
                 None if p.values is None else list(p.values.T.copy()),
                 None if p.table is None else p.table.tolist(),
             )
-            for p in self.parts
+            for p in self.tables
         ]
         return self.base.tolist(), parts
 
     def to_json(self) -> dict[str, Any]:
         """The model as plain values, which ``from_json`` reads."""
-        return {"base": self.base.tolist(), "parts": [part.to_json() for part in self.parts]}
+        return {"base": self.base.tolist(), "parts": [part.to_json() for part in self.tables]}
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> Additive:
@@ -153,6 +153,6 @@ class Additive:
         base = np.array(tree["base"], dtype=np.float64)
         return cls(base, tuple(FeatureTable.from_json(part, len(base)) for part in tree["parts"]))
 
-    def to_bytes(self, **more: Any) -> bytes:
+    def to_bytes(self, **extra: Any) -> bytes:
         """The model as a JSON file, with more top-level entries."""
-        return json.dumps({**self.to_json(), **more}, separators=(",", ":")).encode()
+        return json.dumps({**self.to_json(), **extra}, separators=(",", ":")).encode()

@@ -78,13 +78,13 @@ class Family:
         that differ from the defaults.
     rounds
         The maximum number of rounds in a search; None if the family has no rounds.
-    needs
+    package
         The package that fits and scores; None if it is always installed.
     library
         The library that a fit imports, which takes time once in a process.
     losses
         Losses that a fit can minimise.
-    monotone
+    monotone_losses
         Losses with which monotone constraints are supported.
     milliseconds
         Approximate time to predict one row, measured once with the defaults. It is the same on all
@@ -96,7 +96,7 @@ class Family:
         After a cross-validation a member of an ensemble is the mean of this number of models of all
         rows, each with its own seed. None: it is the mean of the fold models, for families whose
         single fits vary so much that more models of fewer rows are better.
-    opaque
+    unsafe_format
         Whether its library reads a file that we can't check before. A bundle with such a model,
         which may come from others, is loaded in a child process first.
     shortener
@@ -109,15 +109,15 @@ class Family:
     reader: Callable[[Mapping[str, bytes]], FittedModel]
     portfolio: tuple[Mapping[str, Any], ...] = ()
     rounds: int | None = None
-    needs: str | None = None
+    package: str | None = None
     library: str = "scikit-learn"
     losses: frozenset[str] = frozenset({"log", "squared"})
-    monotone: frozenset[str] = frozenset()
+    monotone_losses: frozenset[str] = frozenset()
     milliseconds: float = 1.0
     steps: Callable[[Settings, int | None, int], float] = steps_of_trees
     copies: int | None = 2
     shortener: Callable[[Any, int], FittedModel] | None = None
-    opaque: bool = False
+    unsafe_format: bool = False
     tasks: frozenset[str] = field(
         default_factory=lambda: frozenset({"binary", "multiclass", "regression"})
     )
@@ -125,7 +125,7 @@ class Family:
     @property
     def installed(self) -> bool:
         """Whether its package is installed; the package isn't imported."""
-        return self.needs is None or importlib.util.find_spec(self.needs) is not None
+        return self.package is None or importlib.util.find_spec(self.package) is not None
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class Family:
         if not self.installed:
             raise DataRefused(
                 f"the model is one of {self.name}, which is not installed",
-                install_hint(str(self.needs)),
+                install_hint(str(self.package)),
             )
         try:
             return self.reader(files)
@@ -168,24 +168,24 @@ class Family:
                 "Fetch the model again, or train it anew.",
             ) from None
 
-    def shortened(self, fitted: FittedModel, part: float) -> FittedModel:
-        """The model with about the first ``part`` of its rounds, or unchanged if not supported."""
+    def shortened(self, fitted: FittedModel, share: float) -> FittedModel:
+        """The model with about the first ``share`` of its rounds, or unchanged if not supported."""
         rounds = fitted.iterations
         if self.shortener is None or not rounds:
             return fitted
-        return self.shortener(fitted, max(1, int(rounds * part)))
+        return self.shortener(fitted, max(1, int(rounds * share)))
 
     def candidates(self) -> list[dict[str, Any]]:
         """Complete settings to try first: the defaults, then the portfolio."""
         return [self.defaults, *(self.defaults | dict(settings) for settings in self.portfolio)]
 
-    def unfit(self, task: TaskInfo) -> str | None:
+    def unsupported_reason(self, task: TaskInfo) -> str | None:
         """Why the family doesn't support the task, in a few words; None if it does."""
         if task.type not in self.tasks:
             return f"is not for {task.type} tasks"
         if task.loss not in self.losses:
             return f"has no objective {task.objective}"
-        if any(task.monotone) and task.loss not in self.monotone:
-            condition = f" with the objective {task.objective}" if self.monotone else ""
+        if any(task.monotone) and task.loss not in self.monotone_losses:
+            condition = f" with the objective {task.objective}" if self.monotone_losses else ""
             return f"takes no monotone constraints{condition}"
         return None

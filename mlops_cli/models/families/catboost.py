@@ -94,7 +94,7 @@ class _HeldOutMetric:
         self.rounds, self._task, self._present = rounds, task, present
         self._interval = max(1, rounds.total // _EVALUATIONS)
         self._calls = 0
-        self.over = False
+        self.stopped = False
         self.pruned: Pruned | None = None
 
     def __deepcopy__(self, _: dict[int, Any]) -> _HeldOutMetric:
@@ -110,16 +110,16 @@ class _HeldOutMetric:
     def evaluate(self, scores: Any, target: Any, weight: Any) -> tuple[float, float]:  # noqa: ARG002
         self._calls += 1
         # Called for the training rows, then for the held-out rows.
-        if self._calls % 2 == 0 and not self.over:
+        if self._calls % 2 == 0 and not self.stopped:
             # Called after rounds 1, interval + 1, 2 * interval + 1, ... and the last.
             done = min(self.rounds.total, (self._calls // 2 - 1) * self._interval + 1)
             raw = np.column_stack([np.asarray(s, dtype=np.float64) for s in scores])
             task = self._task
             prediction = to_predictions(raw, task.loss, self._present, task.classes)
             try:
-                self.over = self.rounds.see(done, prediction)
+                self.stopped = self.rounds.record(done, prediction)
             except Pruned as pruned:
-                self.over, self.pruned = True, pruned
+                self.stopped, self.pruned = True, pruned
         return 0.0, 1.0
 
 
@@ -130,7 +130,7 @@ class _StopCallback:
         self._metric, self._is_late = metric, deadline(seconds)
 
     def after_iteration(self, info: Any) -> bool:  # noqa: ARG002
-        return not (self._is_late() or (self._metric is not None and self._metric.over))
+        return not (self._is_late() or (self._metric is not None and self._metric.stopped))
 
 
 def _fit(request: FitRequest) -> _Catboost:
@@ -304,10 +304,10 @@ FAMILY = Family(
     rounds=_ROUNDS,
     library="catboost",
     shortener=_shortened,
-    needs="catboost",
-    opaque=True,
+    package="catboost",
+    unsafe_format=True,
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
-    monotone=frozenset({"log", "squared", "poisson"}),
+    monotone_losses=frozenset({"log", "squared", "poisson"}),
     milliseconds=0.06,
     steps=steps_of_joint_trees,
 )

@@ -21,7 +21,7 @@ CONSTANT = "constant.json"
 class Constant:
     """Predicts the same class shares, or the same value, for every row."""
 
-    answer: tuple[float, ...]
+    prediction: tuple[float, ...]
     features: int
     classes: int
 
@@ -35,12 +35,12 @@ class Constant:
     def predict(self, X: Floats) -> Floats:
         """Probabilities (rows, classes), or values (rows,)."""
         if not self.classes:
-            return np.full(len(X), self.answer[0])
-        return np.tile(np.asarray(self.answer), (len(X), 1))
+            return np.full(len(X), self.prediction[0])
+        return np.tile(np.asarray(self.prediction), (len(X), 1))
 
     def to_files(self) -> dict[str, bytes]:
         """One JSON file: file name -> content."""
-        tree = {"answer": self.answer, "features": self.features, "classes": self.classes}
+        tree = {"answer": self.prediction, "features": self.features, "classes": self.classes}
         return {CONSTANT: json.dumps(tree).encode()}
 
     @classmethod
@@ -54,8 +54,8 @@ class Constant:
         """
         try:
             tree = json.loads(content)
-            answer = tuple(float(value) for value in tree["answer"])
-            return cls(answer, int(tree["features"]), int(tree["classes"]))
+            prediction = tuple(float(value) for value in tree["answer"])
+            return cls(prediction, int(tree["features"]), int(tree["classes"]))
         except (ValueError, TypeError, KeyError):
             raise DataRefused(
                 f"{CONSTANT} is not a model file that can be read",
@@ -76,8 +76,8 @@ def only_constant(
     if task.classes:
         # Smoothing by one more row, shared by the classes: a class without rows is possible, too.
         counts = np.bincount(y.astype(np.intp), weights=weight, minlength=task.classes)
-        answer = (counts + 1 / task.classes) / (counts.sum() + 1)
-        return Constant(tuple(answer.tolist()), X.shape[1], task.classes)
+        prediction = (counts + 1 / task.classes) / (counts.sum() + 1)
+        return Constant(tuple(prediction.tolist()), X.shape[1], task.classes)
     values = y.astype(np.float64)
     if task.loss in ("absolute", "quantile"):
         order = np.argsort(values, kind="stable")

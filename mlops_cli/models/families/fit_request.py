@@ -35,7 +35,7 @@ class WatchedRows:
         Called with the step (1 to 10) and the best score so far; may raise ``Pruned``.
     patience
         Rounds without a better score after which to stop; None: never.
-    seen
+    predictions
         Receives the returned model's prediction for these rows, if the fit has computed it.
     """
 
@@ -43,7 +43,7 @@ class WatchedRows:
     score: Callable[[Floats], float]
     report: Callable[[int, float], None] | None = None
     patience: int | None = None
-    seen: list[Floats] = field(default_factory=list)
+    predictions: list[Floats] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

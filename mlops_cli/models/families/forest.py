@@ -70,7 +70,7 @@ def _fit(request: FitRequest, kind: str) -> _Forest:
     forest = _new_forest(kind, request)
     model = _Forest(forest, request.task.classes)
     X = np.clip(request.X, -_LARGEST, _LARGEST)
-    rounds = Rounds(watch, total, cuts=False) if watch else None
+    rounds = Rounds(watch, total, cut_at_best=False) if watch else None
     prediction_sum: Floats | float = 0.0
     done = 0
     # A forest that is grown in parts has the same trees as one that is grown at once.
@@ -86,7 +86,7 @@ def _fit(request: FitRequest, kind: str) -> _Forest:
                 forest.estimators_[done:], watch.X, request.threads
             )
             # More trees are worse only by chance: the score is for pruning, not early stopping.
-            rounds.see(grown, model._finish(np.asarray(prediction_sum), grown))  # noqa: SLF001
+            rounds.record(grown, model._finish(np.asarray(prediction_sum), grown))  # noqa: SLF001
         done = grown
     forest.set_params(n_jobs=None, warm_start=False)
     return model

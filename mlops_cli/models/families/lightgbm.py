@@ -85,7 +85,7 @@ def _fit(request: FitRequest) -> _Lightgbm:
     for done in range(1, total + 1):
         exhausted = booster.update() or is_late()
         evaluate = done % interval == 0 or done == total or exhausted
-        if rounds and evaluate and rounds.see(done, _held_out_prediction(booster, task.classes)):
+        if rounds and evaluate and rounds.record(done, _held_out_prediction(booster, task.classes)):
             break
         if exhausted:
             break
@@ -209,7 +209,7 @@ FAMILY = Family(
     library="lightgbm",
     shortener=_shortened,
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
-    monotone=frozenset({"log", "squared", "poisson"}),
+    monotone_losses=frozenset({"log", "squared", "poisson"}),
     milliseconds=0.025,
 )
 """Ranges and portfolio after TabArena (Erickson et al. 2025) and AutoGluon's portfolios, with

@@ -23,7 +23,7 @@ import numpy as np
 from mlops_cli.models.families.fit_request import Floats
 from mlops_cli.models.families.lightgbm_text import TextError, check_text
 from mlops_cli.models.families.native_library import (
-    FEW_ROWS,
+    SINGLE_THREAD_ROWS,
     NativeLibrary,
     NativeLibraryError,
     as_rows,
@@ -106,8 +106,8 @@ class BoosterPredictor:
         )
         weakref.finalize(self, _LIBRARY.functions.LGBM_BoosterFree, self._handle)
         self.iterations = rounds.value
-        self.features = _LIBRARY.number("LGBM_BoosterGetNumFeature", self._handle)
-        self.outputs = _LIBRARY.number("LGBM_BoosterGetNumClasses", self._handle)
+        self.features = _LIBRARY.integer("LGBM_BoosterGetNumFeature", self._handle)
+        self.outputs = _LIBRARY.integer("LGBM_BoosterGetNumClasses", self._handle)
         # Single rows are scored with settings that are parsed once, here.
         self._row = ctypes.c_void_p()
         _LIBRARY.call(
@@ -164,7 +164,7 @@ class BoosterPredictor:
         result = np.empty((len(rows), width))
         half = (
             len(rows) // 2
-            if _MIN_SPLIT_ROWS <= len(rows) <= FEW_ROWS and available_cores() > 1
+            if _MIN_SPLIT_ROWS <= len(rows) <= SINGLE_THREAD_ROWS and available_cores() > 1
             else 0
         )
         if half:
@@ -190,7 +190,7 @@ class BoosterPredictor:
             _TO_LAST,
             # LightGBM has one thread count for the whole process. If it changed during a fit in
             # another thread, that fit would write past its buffers.
-            ctypes.c_char_p(_SINGLE_THREAD if len(rows) <= FEW_ROWS else _SILENT),
+            ctypes.c_char_p(_SINGLE_THREAD if len(rows) <= SINGLE_THREAD_ROWS else _SILENT),
             ctypes.byref(length),
             _address(result),
         )

@@ -187,9 +187,9 @@ def _parse_fields(lines: list[str], names: frozenset[str]) -> dict[str, str]:
     return fields
 
 
-def _parse_integer(fields: dict[str, str], key: str, least: int, most: int) -> int:
+def _parse_integer(fields: dict[str, str], key: str, minimum: int, maximum: int) -> int:
     value = int(_parse_numbers(fields, key, 1, int)[0])
-    if not least <= value <= most:
+    if not minimum <= value <= maximum:
         raise TextError(f"{key} is {value}")
     return value
 

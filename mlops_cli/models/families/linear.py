@@ -76,18 +76,18 @@ def _fit(request: FitRequest) -> _Linear:
         X, y = X[rows], y[rows]
         weight = None if weight is None else weight[rows]
     columns = _make_columns(X, y, task, settings, weight, rng)
-    design = np.hstack([c.made for c in columns])
+    design = np.hstack([c.values for c in columns])
     # BLAS splits sums by the number of threads, so rounding depends on that number.
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fit that hasn't quite converged shows in its score
         model = _new_model(task, len(present), settings, design, weight, request.seed)
         model.fit(design, y, sample_weight=weight)
     coefficients = np.atleast_2d(model.coef_).T
-    ends = np.cumsum([c.made.shape[1] for c in columns])
+    ends = np.cumsum([c.values.shape[1] for c in columns])
     column_weights = np.split(coefficients, ends[:-1])
-    parts = tuple(c.part(weights) for c, weights in zip(columns, column_weights, strict=True))
+    parts = tuple(c.to_table(weights) for c, weights in zip(columns, column_weights, strict=True))
     deviations = tuple(
-        float((c.made @ weights).std(axis=0).sum())
+        float((c.values @ weights).std(axis=0).sum())
         for c, weights in zip(columns, column_weights, strict=True)
     )
     base = np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64))
@@ -141,7 +141,9 @@ def _make_columns(
     rng: np.random.Generator,
 ) -> list[LinearColumns]:
     max_categories = max(5, min(64, _ONE_HOT_COLUMNS // max(1, len(task.categorical))))
-    encoding = TargetEncoding.of(y, weight, task) if settings["categories"] == "target" else None
+    encoding = (
+        TargetEncoding.from_labels(y, weight, task) if settings["categories"] == "target" else None
+    )
     folds = rng.permutation(len(X)) % _FOLDS
     return [
         category_columns(column, max_categories, encoding, folds)

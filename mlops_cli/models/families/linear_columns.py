@@ -31,10 +31,10 @@ class LinearColumns(Protocol):
     """The columns of the design matrix for one feature."""
 
     @property
-    def made(self) -> Floats:
+    def values(self) -> Floats:
         """The columns for the training rows, (n, columns)."""
 
-    def part(self, weights: Floats) -> FeatureTable:
+    def to_table(self, weights: Floats) -> FeatureTable:
         """The feature's contribution to the score, from coefficients (columns, outputs)."""
 
 
@@ -42,12 +42,12 @@ class LinearColumns(Protocol):
 class _Number:
     """Values of the columns at knots (knots, columns), and for a missing value (columns,)."""
 
-    made: Floats
+    values: Floats
     knots: Floats
     at_knots: Floats
     at_missing: Floats
 
-    def part(self, weights: Floats) -> FeatureTable:
+    def to_table(self, weights: Floats) -> FeatureTable:
         return FeatureTable(
             self.at_missing @ weights, knots=self.knots, values=self.at_knots @ weights
         )
@@ -57,11 +57,11 @@ class _Number:
 class _Category:
     """Values of the columns by code (codes + 1, columns), and for a missing value (columns,)."""
 
-    made: Floats
+    values: Floats
     by_code: Floats
     at_missing: Floats
 
-    def part(self, weights: Floats) -> FeatureTable:
+    def to_table(self, weights: Floats) -> FeatureTable:
         return FeatureTable(self.at_missing @ weights, table=self.by_code @ weights)
 
 
@@ -115,42 +115,45 @@ def _distinct(knots: Floats, ranks: Floats) -> tuple[Floats, Floats]:
 class TargetEncoding:
     """Target encoding of categories, from labels as numbers (n, outputs) and row weights (n,)."""
 
-    truth: Floats
+    targets: Floats
     weight: Floats
-    odds: bool
+    log_odds: bool
     """Whether the numbers are class indicators, so that means are encoded as log-odds."""
 
     @classmethod
-    def of(
+    def from_labels(
         cls, y: npt.NDArray[np.int64] | Floats, weight: Floats | None, task: TaskInfo
     ) -> TargetEncoding:
         """Prepare the encoding of class codes, numbered from 0, or of values."""
         counts = np.ones(len(y)) if weight is None else weight
         if not task.classes:
-            return cls(y.astype(np.float64)[:, None], counts, odds=False)
+            return cls(y.astype(np.float64)[:, None], counts, log_odds=False)
         codes = y.astype(np.intp)
-        truth = np.eye(int(codes.max()) + 1)[codes]
-        return cls(truth[:, 1:] if truth.shape[1] == 2 else truth, counts, odds=True)  # noqa: PLR2004
+        targets = np.eye(int(codes.max()) + 1)[codes]
+        return cls(targets[:, 1:] if targets.shape[1] == 2 else targets, counts, log_odds=True)  # noqa: PLR2004
 
-    def by_code(
+    def means_by_code(
         self, codes: npt.NDArray[np.intp], size: int, rows: npt.NDArray[np.bool_]
     ) -> Floats:
         """Smoothed means (or their log-odds) by code (size, outputs), fitted on the given rows."""
-        weight, truth = self.weight[rows], self.truth[rows]
+        weight, targets = self.weight[rows], self.targets[rows]
         counts = np.bincount(codes[rows], weights=weight, minlength=size)[:, None]
         sums = np.column_stack(
-            [np.bincount(codes[rows], weights=weight * t, minlength=size) for t in truth.T]
+            [np.bincount(codes[rows], weights=weight * t, minlength=size) for t in targets.T]
         )
-        prior = (weight[:, None] * truth).sum(axis=0) / max(float(weight.sum()), 1e-12)
+        prior = (weight[:, None] * targets).sum(axis=0) / max(float(weight.sum()), 1e-12)
         means = (sums + _SMOOTHING * prior) / (counts + _SMOOTHING)
-        if not self.odds:
+        if not self.log_odds:
             return np.asarray(means)
         means = np.clip(means, 1e-4, 1 - 1e-4)
         return np.asarray(np.log(means / (1 - means)))
 
 
 def category_columns(
-    column: Floats, most: int, encoded: TargetEncoding | None, folds: npt.NDArray[np.intp]
+    column: Floats,
+    max_categories: int,
+    target_encoding: TargetEncoding | None,
+    folds: npt.NDArray[np.intp],
 ) -> LinearColumns:
     """Columns of a category (n,): one-hot, or target-encoded if it has many codes.
 
@@ -158,9 +161,9 @@ def category_columns(
     ----------
     column
         The feature's codes; NaN means missing.
-    most
+    max_categories
         One-hot: maximum number of codes with their own column; rarer and unseen codes share one.
-    encoded
+    target_encoding
         The target encoding; None: one-hot.
     folds
         Fold of each row, (n,). Each fold's means are computed on the other folds, as the column
@@ -169,23 +172,23 @@ def category_columns(
     empty = np.isnan(column)
     size = int(np.nanmax(column)) + 1 if not empty.all() else 0
     codes = np.where(empty, size + 1, column).astype(np.intp)
-    if encoded is None or size <= _FEW_CATEGORIES:
-        return _one_hot(codes, size, most)
+    if target_encoding is None or size <= _FEW_CATEGORIES:
+        return _one_hot(codes, size, max_categories)
     rows = np.ones(len(codes), dtype=bool)
-    by_code = encoded.by_code(codes, size + 2, rows)
+    by_code = target_encoding.means_by_code(codes, size + 2, rows)
     columns = np.empty((len(codes), by_code.shape[1]))
     for fold in range(_FOLDS):
         in_fold = folds == fold
-        columns[in_fold] = encoded.by_code(codes, size + 2, ~in_fold)[codes[in_fold]]
+        columns[in_fold] = target_encoding.means_by_code(codes, size + 2, ~in_fold)[codes[in_fold]]
     mean, spread = columns.mean(axis=0), columns.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     columns, by_code = (columns - mean) / spread, (by_code - mean) / spread
     return _Category(columns, by_code[: size + 1], by_code[size + 1])
 
 
-def _one_hot(codes: npt.NDArray[np.intp], size: int, most: int) -> LinearColumns:
+def _one_hot(codes: npt.NDArray[np.intp], size: int, max_categories: int) -> LinearColumns:
     counts = np.bincount(codes, minlength=size + 2)
-    frequent = np.argsort(-counts[:size], kind="stable")[:most]
+    frequent = np.argsort(-counts[:size], kind="stable")[:max_categories]
     column_of_code = np.full(size + 2, len(frequent))
     column_of_code[frequent] = np.arange(len(frequent))
     column_of_code[size + 1] = len(frequent) + 1

@@ -63,20 +63,20 @@ class _OutputScale:
     scale: float = 1.0
 
     @classmethod
-    def of(cls, y: npt.NDArray[Any], task: TaskInfo) -> _OutputScale:
+    def from_labels(cls, y: npt.NDArray[Any], task: TaskInfo) -> _OutputScale:
         """Build the conversion from class codes or values (n,)."""
         if task.classes:
             present = tuple(np.unique(y.astype(np.int64)).tolist())
             return cls(task.loss, task.classes, present)
         return cls(task.loss, 0, (), float(np.mean(y)), float(np.std(y)) or 1.0)
 
-    def taught(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def encode_labels(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Labels for the network (n,): class numbers from 0, or scaled values."""
         if self.classes:
             return np.searchsorted(self.present, y)
         return ((y - self.centre) / self.scale).astype(np.float32)
 
-    def read(self, scores: Floats) -> Floats:
+    def to_predictions(self, scores: Floats) -> Floats:
         """Turn raw scores (n, outputs) into predictions, as in ``FittedModel.predict``."""
         if not self.classes:
             scores = scores * self.scale + self.centre
@@ -89,7 +89,7 @@ class _Network:
 
     inputs: MlpInputs
     layers: tuple[Layer, ...]
-    meaning: _OutputScale
+    output_scale: _OutputScale
     weights: tuple[float, ...]
     iterations: int
 
@@ -107,12 +107,12 @@ class _Network:
         for weights, biases in self.layers[1:]:
             # Not BLAS: its sums depend on the number of rows, and a row's score must not.
             values = np.einsum("ij,jk->ik", np.maximum(values, 0.0), weights) + biases
-        return self.meaning.read(values)
+        return self.output_scale.to_predictions(values)
 
     def to_files(self) -> dict[str, bytes]:
         facts = {
             "inputs": self.inputs.to_json(),
-            "meaning": vars(self.meaning),
+            "meaning": vars(self.output_scale),
             "weights": self.weights,
             "iterations": self.iterations,
         }
@@ -128,8 +128,11 @@ def _fit(request: FitRequest) -> _Network:
     X, task, watch, seconds = request.X, request.task, request.watch, request.seconds
     total = request.rounds or _EPOCHS
     began = time.monotonic()
-    inputs, meaning = MlpInputs.fit(X, task.categorical), _OutputScale.of(request.y, task)
-    train_inputs, targets = inputs.transform(X), meaning.taught(request.y)
+    inputs, output_scale = (
+        MlpInputs.fit(X, task.categorical),
+        _OutputScale.from_labels(request.y, task),
+    )
+    train_inputs, targets = inputs.transform(X), output_scale.encode_labels(request.y)
     held_out = inputs.transform(watch.X) if watch else train_inputs[:0]
     rounds = Rounds(watch, total) if watch else None
     model = _new_model(request)
@@ -151,13 +154,15 @@ def _fit(request: FitRequest) -> _Network:
                 total = max(1, min(total, int(seconds / (time.monotonic() - began))))
             stop = done == total
             if rounds is not None:
-                stop |= rounds.see(done, meaning.read(_raw_scores(_copy_layers(model), held_out)))
+                stop |= rounds.record(
+                    done, output_scale.to_predictions(_raw_scores(_copy_layers(model), held_out))
+                )
             if stop if rounds is None else rounds.best == done:
                 best, layers = done, _copy_layers(model)
             if stop:
                 break
         return _Network(
-            inputs, layers, meaning, _occlusion_changes(inputs, train_inputs, layers), best
+            inputs, layers, output_scale, _occlusion_changes(inputs, train_inputs, layers), best
         )
 
 
@@ -225,8 +230,8 @@ def _occlusion_changes(
     deviations = all_inputs.mean(axis=0) - sample
     first = sample @ weights + biases
     before = _remaining_layers(first, layers)
-    by_feature = np.argsort(inputs.owners, kind="stable")
-    ends = np.searchsorted(inputs.owners[by_feature], np.arange(inputs.features + 1))
+    by_feature = np.argsort(inputs.feature_of_input, kind="stable")
+    ends = np.searchsorted(inputs.feature_of_input[by_feature], np.arange(inputs.features + 1))
     changes = []
     for start, end in pairwise(ends):
         columns = by_feature[start:end]
@@ -238,27 +243,27 @@ def _occlusion_changes(
 
 def _from_files(files: Mapping[str, bytes]) -> _Network:
     facts = json.loads(files[_FACTS])
-    meaning = _OutputScale(**facts["meaning"])
-    meaning = replace(meaning, present=tuple(map(int, meaning.present)))
+    output_scale = _OutputScale(**facts["meaning"])
+    output_scale = replace(output_scale, present=tuple(map(int, output_scale.present)))
     with np.load(io.BytesIO(files[_ARRAYS]), allow_pickle=False) as stored:
         arrays = [stored[f"arr_{i}"].astype(np.float64) for i in range(len(stored.files))]
     layers = tuple(zip(arrays[::2], arrays[1::2], strict=True))
     inputs = MlpInputs.from_json(facts["inputs"])
-    _check_shapes(inputs, layers, meaning)
+    _check_shapes(inputs, layers, output_scale)
     weights = tuple(map(float, facts["weights"]))
-    return _Network(inputs, layers, meaning, weights, int(facts["iterations"]))
+    return _Network(inputs, layers, output_scale, weights, int(facts["iterations"]))
 
 
-def _check_shapes(inputs: MlpInputs, layers: Sequence[Layer], meaning: _OutputScale) -> None:
+def _check_shapes(inputs: MlpInputs, layers: Sequence[Layer], output_scale: _OutputScale) -> None:
     """Raise ValueError if the layers don't fit the inputs, each other or the classes."""
-    width = len(inputs.owners)
+    width = len(inputs.feature_of_input)
     for weights, biases in layers:
         if weights.shape != (width, *biases.shape) or not np.isfinite(weights).all():
             msg = f"a layer of shape {weights.shape} behind one of width {width}"
             raise ValueError(msg)
         width = len(biases)
-    if width != (len(meaning.present) if len(meaning.present) > 2 else 1):  # noqa: PLR2004
-        msg = f"{width} outputs for {len(meaning.present)} classes"
+    if width != (len(output_scale.present) if len(output_scale.present) > 2 else 1):  # noqa: PLR2004
+        msg = f"{width} outputs for {len(output_scale.present)} classes"
         raise ValueError(msg)
 
 

@@ -117,7 +117,7 @@ class MlpInputs:
         return positions
 
     @cached_property
-    def owners(self) -> npt.NDArray[np.intp]:
+    def feature_of_input(self) -> npt.NDArray[np.intp]:
         """The feature of each input, (inputs,)."""
         features = [*self.numbers, *self.gaps]
         for column, codes in self.categories.items():

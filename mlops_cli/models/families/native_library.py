@@ -16,9 +16,9 @@ import numpy as np
 
 from mlops_cli.models.families.fit_request import Floats
 
-__all__ = ["FEW_ROWS", "NativeLibrary", "NativeLibraryError", "as_rows"]
+__all__ = ["SINGLE_THREAD_ROWS", "NativeLibrary", "NativeLibraryError", "as_rows"]
 
-FEW_ROWS = 20_000
+SINGLE_THREAD_ROWS = 20_000
 """Up to this number of rows, one thread predicts: starting more would take longer."""
 
 
@@ -68,7 +68,7 @@ class NativeLibrary:
             message = getattr(self.functions, self._last_error)().decode(errors="replace")
             raise NativeLibraryError((message.strip().splitlines() or ["unknown"])[0])
 
-    def number(self, function: str, handle: ctypes.c_void_p, kind: Any = ctypes.c_int) -> int:
+    def integer(self, function: str, handle: ctypes.c_void_p, kind: Any = ctypes.c_int) -> int:
         """Call a function that returns an integer property of a model."""
         result = kind()
         self.call(function, handle, ctypes.byref(result))

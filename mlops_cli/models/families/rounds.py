@@ -25,25 +25,25 @@ class Rounds:
         Held-out rows, and the report of their score.
     total
         The maximum number of rounds.
-    cuts
+    cut_at_best
         Whether the model will be cut after the best round, so that its prediction is that round's.
     """
 
-    def __init__(self, watch: WatchedRows, total: int, *, cuts: bool = True) -> None:
+    def __init__(self, watch: WatchedRows, total: int, *, cut_at_best: bool = True) -> None:
         self.watch = watch
         self.total = total
-        self.cuts = cuts
+        self.cut_at_best = cut_at_best
         self.best = 0
         self.best_score = -np.inf
         self._step = 0
 
-    def see(self, done: int, prediction: Floats) -> bool:
+    def record(self, done: int, prediction: Floats) -> bool:
         """Score the prediction after ``done`` rounds; return whether to stop."""
         score = self.watch.score(prediction)
         if score > self.best_score or self.best == 0:
             self.best, self.best_score = done, score
-            if self.cuts:
-                self.watch.seen[:] = [prediction]
+            if self.cut_at_best:
+                self.watch.predictions[:] = [prediction]
         step = done * STEPS // self.total
         if self.watch.report and step > self._step:
             self._step = step

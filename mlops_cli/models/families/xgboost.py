@@ -107,7 +107,7 @@ def _fit(request: FitRequest) -> _Xgboost:
             prediction = to_predictions(
                 scores.reshape(len(scores), -1), task.loss, present, task.classes
             )
-            stop |= rounds.see(done, prediction)
+            stop |= rounds.record(done, prediction)
         if stop:
             break
     return _to_model(booster[: rounds.best] if rounds else booster, task, present)
@@ -191,10 +191,10 @@ FAMILY = Family(
     reader=_from_files,
     rounds=_ROUNDS,
     library="xgboost",
-    needs="xgboost",
-    opaque=True,
+    package="xgboost",
+    unsafe_format=True,
     losses=frozenset({"log", "squared", "absolute", "poisson", "quantile"}),
-    monotone=frozenset({"log", "squared", "poisson"}),
+    monotone_losses=frozenset({"log", "squared", "poisson"}),
     milliseconds=0.2,
 )
 """Ranges and portfolio after TabArena (Erickson et al. 2025) and AutoGluon's portfolios, with

@@ -13,7 +13,7 @@ import weakref
 import numpy as np
 
 from mlops_cli.models.families.fit_request import Floats
-from mlops_cli.models.families.native_library import FEW_ROWS, NativeLibrary, as_rows
+from mlops_cli.models.families.native_library import SINGLE_THREAD_ROWS, NativeLibrary, as_rows
 
 __all__ = ["BoosterPredictor"]
 
@@ -56,8 +56,8 @@ class BoosterPredictor:
         weakref.finalize(self, _LIBRARY.functions.XGBoosterFree, self._handle)
         size = ctypes.c_uint64(len(content))
         _LIBRARY.call("XGBoosterLoadModelFromBuffer", self._handle, content, size)
-        self.iterations = _LIBRARY.number("XGBoosterBoostedRounds", self._handle)
-        self.features = _LIBRARY.number("XGBoosterGetNumFeature", self._handle, ctypes.c_uint64)
+        self.iterations = _LIBRARY.integer("XGBoosterBoostedRounds", self._handle)
+        self.features = _LIBRARY.integer("XGBoosterGetNumFeature", self._handle, ctypes.c_uint64)
         self._threads, self._current_threads = threads, 0
         self._lock = threading.Lock()
 
@@ -83,7 +83,7 @@ class BoosterPredictor:
         shape, scores = ctypes.POINTER(ctypes.c_uint64)(), ctypes.POINTER(ctypes.c_float)()
         dimensions = ctypes.c_uint64()
         with self._lock:
-            self._use_threads(1 if len(rows) <= FEW_ROWS else self._threads)
+            self._use_threads(1 if len(rows) <= SINGLE_THREAD_ROWS else self._threads)
             _LIBRARY.call(
                 "XGBoosterPredictFromDense",
                 self._handle,

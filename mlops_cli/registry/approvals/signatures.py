@@ -72,7 +72,7 @@ def signer_of(git: Git, object_id: str, address: str) -> Signer:
         reason.
     """
     request = f"{object_id}\n".encode()
-    output = git.run_bytes("cat-file", "--batch", given=request)
+    output = git.run_bytes("cat-file", "--batch", stdin=request)
     content = output.partition(b"\n")[2][:-1]
     payload, signature = split_signature(content)
     if not signature:
@@ -112,7 +112,7 @@ def _verify_ssh(git: Git, payload: bytes, signature: bytes, address: str) -> Sig
     allowed_file = path_setting(git, "gpg.ssh.allowedSignersFile")
     if allowed_file is None or not allowed_file.is_file():
         raise SignerUnknown("Git here knows no signers (gpg.ssh.allowedSignersFile)")
-    program = git.ask("config", "gpg.ssh.program") or "ssh-keygen"
+    program = git.try_run("config", "gpg.ssh.program") or "ssh-keygen"
     revocations = path_setting(git, "gpg.ssh.revocationFile")
     lines = list(_read_allowed_signers(allowed_file))
     # A pattern identifies nobody, so a key has to be listed with the address itself. A certificate
@@ -164,7 +164,7 @@ def _read_allowed_signers(file: Path) -> Iterator[_AllowedSigner]:
 
 
 def _verify_gpg(git: Git, object_id: str, address: str) -> Signer:
-    _, _, output = git.attempt("verify-tag", "--raw", object_id)
+    _, _, output = git.run_unchecked("verify-tag", "--raw", object_id)
     status = [line.split()[1:] for line in output.splitlines() if line.startswith("[GNUPG:] ")]
     keywords = [line[0] for line in status if line]
     for fault, meaning in _FAULTS.items():
@@ -184,7 +184,11 @@ def _verify_gpg(git: Git, object_id: str, address: str) -> Signer:
 
 def _user_ids(git: Git, key: str) -> set[str]:
     """The addresses of a key's user IDs that are valid by the keyring's trust."""
-    program = git.ask("config", "gpg.openpgp.program") or git.ask("config", "gpg.program") or "gpg"
+    program = (
+        git.try_run("config", "gpg.openpgp.program")
+        or git.try_run("config", "gpg.program")
+        or "gpg"
+    )
     _, output, _ = _run([program, "--batch", "--with-colons", "--list-keys", key], b"")
     rows = [line.split(":") for line in output.splitlines()]
     names = (row[9] for row in rows if row[0] == "uid" and row[1] in _VALID and len(row) > 9)  # noqa: PLR2004
@@ -193,10 +197,10 @@ def _user_ids(git: Git, key: str) -> set[str]:
 
 def path_setting(git: Git, key: str) -> Path | None:
     """A path from Git's settings; a relative one starts at the repository's top, as in Git."""
-    value = git.ask("config", "--type=path", key)
+    value = git.try_run("config", "--type=path", key)
     if not value:
         return None
-    top = git.ask("rev-parse", "--show-toplevel") or str(git.root)
+    top = git.try_run("rev-parse", "--show-toplevel") or str(git.root)
     return Path(top) / value
 
 

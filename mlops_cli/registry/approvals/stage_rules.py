@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mlops_cli.registry.versions import Assignment, Registry, Version
 
 __all__ = [
-    "RULES",
+    "RULES_TRAILER",
     "Approvals",
     "StageRules",
     "find_trusted",
@@ -50,7 +50,7 @@ __all__ = [
 
 _SHOWN = 5
 
-RULES = "Rules"
+RULES_TRAILER = "Rules"
 """Trailer of an assignment that names the commit whose rules applied to it."""
 
 
@@ -64,13 +64,13 @@ class Approvals:
         Number of people who approved.
     addresses
         Addresses of the people whose approvals count.
-    refused
+    refusals
         A sentence for each approval that doesn't count.
     """
 
     count: int
     addresses: tuple[str, ...]
-    refused: tuple[str, ...]
+    refusals: tuple[str, ...]
 
 
 class StageRules:
@@ -106,7 +106,7 @@ class StageRules:
         """
         return self._rules_at(self.branch.commit)
 
-    def in_force(self) -> Registry:
+    def valid_registry(self) -> Registry:
         """The registry without the latest assignments of each stage that break its rule.
 
         Assignments before a stage's last valid one are not checked.
@@ -116,7 +116,7 @@ class StageRules:
             for assignment in reversed(self.registry.assignments):
                 if assignment.stage != stage:
                     continue
-                reason = self.refusal(assignment)
+                reason = self.refusal_reason(assignment)
                 if reason is None:
                     break
                 invalid.append(assignment)
@@ -126,9 +126,9 @@ class StageRules:
     def history(self, stage: str) -> Registry:
         """The registry without those assignments to a stage that break its rule."""
         assignments = [a for a in self.registry.assignments if a.stage == stage]
-        return self._without([a for a in assignments if self.refusal(a) is not None], [])
+        return self._without([a for a in assignments if self.refusal_reason(a) is not None], [])
 
-    def refusal(self, assignment: Assignment) -> str | None:
+    def refusal_reason(self, assignment: Assignment) -> str | None:
         """Why an assignment doesn't count; None if it does."""
         name = assignment.tag.name
         if name not in self._verdicts:
@@ -142,7 +142,7 @@ class StageRules:
         """The rule that applied to an assignment; None if there was no such stage."""
         return self._rules_at(self._rules_commit(assignment)).get(assignment.stage)
 
-    def changed(self, assignment: Assignment) -> bool:
+    def rule_changed(self, assignment: Assignment) -> bool:
         """Whether the rule that applied to an assignment has changed since."""
         try:
             return self.current().get(assignment.stage) != self.rule_of(assignment)
@@ -152,8 +152,8 @@ class StageRules:
     def approvals(self, version: Version, stage: str, rule: StageRule) -> Approvals:
         """Count the approvals of a version for a stage that meet a rule."""
         names, addresses, refused = [], [], []
-        for approval in self.registry.approved_by(version, stage):
-            address = address_of(approval.tag.who)
+        for approval in self.registry.approvals_of(version, stage):
+            address = address_of(approval.tag.tagger)
             try:
                 names.append(self._approver_names(approval.tag, version, rule))
                 addresses.append(address)
@@ -161,11 +161,11 @@ class StageRules:
                 refused.append(f"the approval of {address} doesn't count: {error.message}")
         return Approvals(people(names), tuple(dict.fromkeys(addresses)), tuple(refused))
 
-    def refused_approval(
+    def approval_refusal_reason(
         self, tag: Tag, version: Version, stage: str, rule: StageRule
     ) -> str | None:
         """Why an approval doesn't count; None if it does."""
-        if not any(a.tag == tag for a in self.registry.approved_by(version, stage)):
+        if not any(a.tag == tag for a in self.registry.approvals_of(version, stage)):
             return f"it is not of {version} and {stage}"
         try:
             self._approver_names(tag, version, rule)
@@ -193,20 +193,20 @@ class StageRules:
         if approvals is None or approvals.count >= rule.approvals:
             return None
         signed = " signed" if rule.signed else ""
-        why = f" ({'; '.join(approvals.refused)})" if approvals.refused else ""
+        why = f" ({'; '.join(approvals.refusals)})" if approvals.refusals else ""
         return f"it has {approvals.count} of the {rule.approvals}{signed} approvals{why}"
 
     def _was_in(self, version: Version, stage: str, before: int) -> bool:
         # Oldest first, so that a chain of rollbacks is checked without recursion.
         return any(
-            self.refusal(a) is None
+            self.refusal_reason(a) is None
             for a in self.registry.assignments
             if a.counter < before and a.stage == stage and a.version == version
         )
 
     def _approver_names(self, tag: Tag, version: Version, rule: StageRule) -> set[str]:
         """Names of the approver; raises SignerUnknown if the approval doesn't count."""
-        address = address_of(tag.who)
+        address = address_of(tag.tagger)
         if not tag.annotated:
             raise SignerUnknown("its tag is lightweight")
         if not is_approval_of(tag):
@@ -248,7 +248,7 @@ class StageRules:
         earlier = [a for a in self.registry.assignments if a.counter < assignment.counter]
         if any(self._rules_age(a) < age for a in earlier):
             # All of them, oldest first: then each check finds the earlier verdicts in the cache.
-            valid = [a for a in earlier if self.refusal(a) is None]
+            valid = [a for a in earlier if self.refusal_reason(a) is None]
             age = min([age, *(self._rules_age(a) for a in valid)])
         return self._branch_commits[age][0]
 
@@ -256,9 +256,9 @@ class StageRules:
         """How many commits old an assignment's rules are, by its own message, date and version."""
         tag, version = assignment.tag, assignment.version
         if tag.name not in self._ages:
-            age = self._branch_position(tag.trailers.get(RULES, ""))
+            age = self._branch_position(tag.trailers.get(RULES_TRAILER, ""))
             if age is None:
-                age = self._position_at(int(tag.at.timestamp())) or 0
+                age = self._position_at(int(tag.date.timestamp())) or 0
             self._ages[tag.name] = age
         age = self._ages[tag.name]
         return age if version is None else min(age, self._version_age(version))
@@ -270,7 +270,7 @@ class StageRules:
             past = self._rev_list("--end-of-options", version.commit)
             forked = next((self._positions[c] for c in past if c in self._positions), None)
             # A commit in the same second as the tag may be later than the tag.
-            dated = self._position_at(int(version.tag.at.timestamp()) - 1)
+            dated = self._position_at(int(version.tag.date.timestamp()) - 1)
             self._ages[name] = min(
                 (age for age in (forked, dated) if age is not None),
                 default=len(self._branch_commits) - 1,
@@ -342,7 +342,7 @@ def read_trusted(root: Path, name: str, note: Callable[[str], None] = lambda _: 
     NotProject
         If the folder is not under Git.
     """
-    registry = StageRules(root, read(root, name)).in_force()
+    registry = StageRules(root, read(root, name)).valid_registry()
     for sentence in registry.notes[:_SHOWN]:
         note(sentence)
     if registry.notes[_SHOWN:]:
@@ -368,7 +368,7 @@ def find_trusted(
     if "#" not in text:
         return registry.find(text)
     assignment = named_assignment(read(root, name), text)
-    reason = StageRules(root, read(root, name)).refusal(assignment)
+    reason = StageRules(root, read(root, name)).refusal_reason(assignment)
     if reason is not None:
         raise ModelRefused(f"{text} doesn't count: {reason}", "Promote the version anew.")
     return assignment.version or registry.find(text)
@@ -387,7 +387,7 @@ def named_assignment(registry: Registry, text: str) -> Assignment:
     assignment = next((a for a in registry.assignments if a.tag.name == text), None)
     if assignment is not None and assignment.version is not None:
         return assignment
-    if text not in registry.names:
+    if text not in registry.tag_names:
         names = [a.tag.name for a in registry.assignments]
         raise NotFound(f"{registry.name} has no assignment {text!r}", nearest(text, names))
     note = next((n for n in registry.notes if n.startswith(f"the tag {text} ")), None)

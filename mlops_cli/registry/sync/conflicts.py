@@ -15,16 +15,16 @@ _SHOWN = 5
 
 
 def overlap(
-    git: Git, prefix: str, path: str, found: BranchEnds, target: str, theirs: str
+    git: Git, prefix: str, path: str, ends: BranchEnds, target: str, remote_branch: str
 ) -> NotProject:
     """The error for a path that both sides changed; for `params.yaml`, with keys and values."""
     name = path.removeprefix(prefix)
     detail = ""
     if name == "params.yaml":
-        keys = _conflicting_keys(git, found, target)
+        keys = _conflicting_keys(git, ends, target)
         detail = f" ({'; '.join(keys[:_SHOWN])}{'; ...' if keys[_SHOWN:] else ''})" if keys else ""
     return NotProject(
-        f"{name} was changed in the same place here and in {theirs}{detail}, "
+        f"{name} was changed in the same place here and in {remote_branch}{detail}, "
         "so nothing was changed",
         "`mlops pull --rebase --prefer mine` keeps your lines there, `--prefer theirs` theirs.",
     )
@@ -32,7 +32,7 @@ def overlap(
 
 def _conflicting_keys(git: Git, ends: BranchEnds, target: str) -> list[str]:
     """Keys of `params.yaml` that both sides changed: ``tune.trials: 30 here, 20 there``."""
-    base = git.ask("merge-base", ends.head, target) or ends.head
+    base = git.try_run("merge-base", ends.head, target) or ends.head
     text = git.root / "params.yaml"
     try:
         before, there = (

@@ -33,14 +33,14 @@ class FastForward:
     ----------
     head, target
         Commit of the branch before and after; the same if there is nothing new.
-    said
+    branch_update
         Such as ``main: 1a2b3c4..5d6e7f8``; None if there is nothing new.
     """
 
     git: Git
     head: str
     target: str
-    said: str | None
+    branch_update: str | None
 
     def apply(self) -> list[str]:
         """Move the branch and check out the commit's data; return the outputs that lack data.
@@ -59,7 +59,7 @@ class FastForward:
                 self.git.run("merge", "--ff-only", "--quiet", self.target)
             except GitFailed as error:
                 raise NotProject(
-                    f"the branch cannot be moved on: {' '.join(error.said.split())}",
+                    f"the branch cannot be moved on: {' '.join(error.stderr.split())}",
                     "Commit or put aside (git stash) what is in the way, then pull again.",
                 ) from None
         try:
@@ -67,7 +67,7 @@ class FastForward:
                 result = repo.checkout(allow_missing=True)
         except UnsavedOutputs:
             if self.target != self.head:
-                self.git.attempt("reset", "--keep", "--quiet", self.head)
+                self.git.run_unchecked("reset", "--keep", "--quiet", self.head)
             raise
         return sorted(result.get("failed", []))
 
@@ -82,7 +82,7 @@ def git_remote(git: Git) -> str:
     NotProject
         If the folder is not under Git.
     """
-    if git.ask("rev-parse", "--git-dir") is None:
+    if git.try_run("rev-parse", "--git-dir") is None:
         raise NotProject(f"{git.root} is not under Git", "Run `git init` there.")
     name = git.remote()
     if name is None:
@@ -141,10 +141,10 @@ def plan_fast_forward(git: Git, remote: str) -> FastForward:
     """
     ends = fetch_ends(git, remote)
     branch, head, target = ends.branch, ends.head, ends.target
-    if target is None or git.ask("merge-base", "--is-ancestor", target, head) is not None:
+    if target is None or git.try_run("merge-base", "--is-ancestor", target, head) is not None:
         refuse_unsaved(git.root)
         return FastForward(git, head, head, None)
-    if git.ask("merge-base", "--is-ancestor", head, target) is None:
+    if git.try_run("merge-base", "--is-ancestor", head, target) is None:
         ahead, behind = (
             git.run("rev-list", "--count", f"{a}..{b}").strip()
             for a, b in ((target, head), (head, target))
@@ -164,15 +164,15 @@ def plan_fast_forward(git: Git, remote: str) -> FastForward:
 
 def _fetch_branch(git: Git, remote: str, branch: str) -> str | None:
     """Fetch the remote's branch; return its commit, or None if there is no such branch."""
-    remote_ref = git.ask("config", f"branch.{branch}.merge") or f"refs/heads/{branch}"
+    remote_ref = git.try_run("config", f"branch.{branch}.merge") or f"refs/heads/{branch}"
     tracking_ref = f"refs/remotes/{remote}/{remote_ref.removeprefix('refs/heads/')}"
     try:
         git.run("fetch", "--quiet", "--no-tags", remote, f"+{remote_ref}:{tracking_ref}")
     except GitFailed as error:
-        if "couldn't find remote ref" in error.said:
+        if "couldn't find remote ref" in error.stderr:
             return None
         raise SourceUnreadable(
-            f"the Git remote {remote!r} cannot be reached: {' '.join(error.said.split())}",
+            f"the Git remote {remote!r} cannot be reached: {' '.join(error.stderr.split())}",
             f"See that its address is right: git remote get-url {remote}",
         ) from None
     return git.resolve(tracking_ref)

@@ -25,36 +25,36 @@ _LEAST, _MOST = 1.0, 86_400.0
 
 
 def fetcher(
-    root: Path, wanted: str | None, default: str | None, note: Callable[[str], None]
+    root: Path, interval: str | None, default_interval: str | None, note: Callable[[str], None]
 ) -> Fetcher | None:
     """Create the fetcher of a project; None if only this clone's own tags count.
 
     Parameters
     ----------
-    wanted
-        An interval such as ``30s``, or ``off``; None: ``default``, if there is a Git remote.
+    interval
+        Such as ``30s``, or ``off``; None: ``default_interval``, if there is a Git remote.
 
     Raises
     ------
     Usage, BadParams
         If it is no interval from 1s to 1d.
     NotFound
-        If ``wanted`` is an interval and there is no Git remote.
+        If ``interval`` is an interval and there is no Git remote.
     """
-    span = default if wanted is None else wanted
+    span = default_interval if interval is None else interval
     if span is None or span == "off":
         return None
     seconds = _parse_interval(span)
     if seconds is None:
-        where = "serve.fetch in params.yaml" if wanted is None else "--fetch"
+        where = "serve.fetch in params.yaml" if interval is None else "--fetch"
         hint = "Write it as 30s or 5m; `off` (null in params.yaml): only this clone's own tags."
-        raise (BadParams if wanted is None else Usage)(
+        raise (BadParams if interval is None else Usage)(
             f"{where} is {span!r}, and takes a span from 1s to 1d", hint
         )
     git = Git(root)
     remote = git.remote()
     if remote is None:
-        if wanted is None:
+        if interval is None:
             return None
         raise NotFound(
             f"--fetch {span}: the repository has no Git remote to fetch from",
@@ -150,8 +150,8 @@ class Fetcher:
     def _fetch(self) -> str | None:
         """Fetch once; return what went wrong, or None."""
         command = ("fetch", "--quiet", "--tags", "--no-recurse-submodules", "--no-write-fetch-head")
-        code, reason = self._git.bounded(
-            *command, self._remote, seconds=_LONGEST, ended=self._stop_event
+        code, reason = self._git.run_with_timeout(
+            *command, self._remote, timeout=_LONGEST, stop_event=self._stop_event
         )
         # Another command of this clone may be fetching the same references right now.
         if code == 0 or "cannot lock ref" in reason:

@@ -25,12 +25,12 @@ def list_files(top: Git, commit: str, folders: set[str]) -> set[str]:
     return {name for name in top.run(*command).split("\0") if name}
 
 
-def worktree_states(top: Git, besides: set[str]) -> tuple[str, str]:
+def worktree_states(top: Git, extra_files: set[str]) -> tuple[str, str]:
     """Write the working tree and the index as Git trees; return both.
 
     Parameters
     ----------
-    besides
+    extra_files
         Files to include even if they are not tracked yet.
     """
     index = top.root / top.run("rev-parse", "--git-path", "index").strip()
@@ -40,7 +40,7 @@ def worktree_states(top: Git, besides: set[str]) -> tuple[str, str]:
             shutil.copyfile(index, own_index["GIT_INDEX_FILE"])
         staged = top.run("write-tree", environment=own_index).strip()
         top.run("add", "--update", "--", ".", environment=own_index)
-        if names := sorted(name for name in besides if (top.root / name).is_file()):
+        if names := sorted(name for name in extra_files if (top.root / name).is_file()):
             top.run("add", "--force", "--", *names, environment=own_index)
         return top.run("write-tree", environment=own_index).strip(), staged
 
@@ -50,7 +50,7 @@ def rebase_commits(top: Git, head: str, target: str, merger: Merger) -> tuple[st
 
     Commits that change nothing but generated files are dropped.
     """
-    base = top.ask("merge-base", head, target)
+    base = top.try_run("merge-base", head, target)
     if base is None:
         raise NotProject(
             "the branch here and the remote's have no commit in common",
@@ -65,7 +65,7 @@ def rebase_commits(top: Git, head: str, target: str, merger: Merger) -> tuple[st
                 f"the commit {commit[:9]}, which is only here, is a merge of others",
                 f"Bring them together by Git's own commands: git merge {target[:9]}",
             )
-        tree = merger.merged(tree_of(top, parents[0]), tree_of(top, commit), tree_of(top, tip))
+        tree = merger.merge(tree_of(top, parents[0]), tree_of(top, commit), tree_of(top, tip))
         if tree != tree_of(top, tip):
             tip, count = _recommit(top, commit, tree, tip), count + 1
     return tip, count
@@ -80,4 +80,4 @@ def _recommit(top: Git, commit: str, tree: str, parent: str) -> str:
     message = top.run("show", "-s", "--format=%B", commit)
     signed = ["-S"] if signs_by_default(top, "commit") else []
     command = ("commit-tree", tree, "-p", parent, *signed, "-F", "-")
-    return top.run(*command, given=message, environment=author).strip()
+    return top.run(*command, stdin=message, environment=author).strip()

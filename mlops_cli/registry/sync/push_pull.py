@@ -200,11 +200,11 @@ def _fetch_and_apply(
     """Fetch data and tags, then move the branch."""
     root = git.root
     dvc_lock = lock_at(root, update.target)
-    data = {} if dvc_lock is None else {md5: path for path, md5 in dvc_lock.data.items()}
+    data = {} if dvc_lock is None else {md5: path for path, md5 in dvc_lock.dvc_hashes.items()}
     sizes = {} if dvc_lock is None else dvc_lock.sizes
-    transfer = RemoteObjects(root, remote, progress).bring(data, sizes)
-    if transfer.missing and not transfer.tried:
-        raise transfer.refusal("the data of the branch")
+    transfer = RemoteObjects(root, remote, progress).fetch(data, sizes)
+    if transfer.missing and not transfer.tried_remotes:
+        raise transfer.missing_error("the data of the branch")
     old_tags = {tag.name for tag in tags(git, name)}
     fetch(git, source)
     progress.update("putting data in place")
@@ -212,10 +212,10 @@ def _fetch_and_apply(
     return Transferred(
         files=transfer.files,
         bytes=transfer.bytes,
-        data=", ".join(transfer.tried),
+        data=", ".join(transfer.tried_remotes),
         git=source,
         tags=tuple(sorted({tag.name for tag in tags(git, name)} - old_tags)),
-        branch=update.said,
+        branch=update.branch_update,
         missing=tuple(missing),
     )
 
@@ -237,7 +237,7 @@ def _bundles(root: Path, versions: Iterable[Version]) -> dict[str, str]:
 def _data(root: Path, versions: Iterable[Version]) -> dict[str, str]:
     """MD5 -> path of all data that verifying the versions needs."""
     locks = (lock_at(root, version.commit) for version in versions)
-    return {md5: path for lock in locks if lock for path, md5 in lock.data.items()}
+    return {md5: path for lock in locks if lock for path, md5 in lock.dvc_hashes.items()}
 
 
 def _refspecs(git: Git, name: str) -> list[str]:
@@ -273,7 +273,7 @@ def _push_error(git: Git, remote: str, specs: list[str]) -> MlopsError:
     try:
         git.run("push", "--atomic", "--dry-run", remote, *specs)
     except GitFailed as error:
-        lines = [" ".join(line.split()) for line in error.said.splitlines()]
+        lines = [" ".join(line.split()) for line in error.stderr.splitlines()]
         rejected = [line.removeprefix("! [rejected] ") for line in lines if "[rejected]" in line]
         if rejected:
             return NotProject(

@@ -19,7 +19,7 @@ from mlops_cli.project.dvc_files import refuse_dvc_errors
 from mlops_cli.project.dvc_lock import refuse_large
 from mlops_cli.project.git import Git
 from mlops_cli.project.merge import Merger, Overlap, Prefer, changed_paths
-from mlops_cli.project.switch import BEFORE, Switch, unfinished_switch
+from mlops_cli.project.switch import BEFORE_PULL_REF, Switch, unfinished_switch
 from mlops_cli.project.tracked import refuse_unsafe
 from mlops_cli.project.worktree import worktree_top
 from mlops_cli.registry.commit_outputs import PipelineFiles
@@ -41,7 +41,7 @@ class RebasedWork:
     ----------
     target
         The remote's commit.
-    said
+    branch_update
         Such as ``main: 1a2b3c4..5d6e7f8``; None if there is nothing new.
     commits
         Number of own commits on top of the remote's.
@@ -56,7 +56,7 @@ class RebasedWork:
     root: Path
     switch: Switch | None
     target: str
-    said: str | None
+    branch_update: str | None
     commits: int = 0
     kept: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ def plan_rebase(layout: Layout, git: Git, remote: str, prefer: Prefer | None = N
     ends = fetch_ends(git, remote)
     refuse_unsaved(layout.root)
     head, target = ends.head, ends.target
-    if target is None or git.ask("merge-base", "--is-ancestor", target, head) is not None:
+    if target is None or git.try_run("merge-base", "--is-ancestor", target, head) is not None:
         return RebasedWork(layout.root, None, head, None)
     refuse_large(git, target)
     refuse_unsafe(layout.root, target)
@@ -123,12 +123,12 @@ def _plan(
     head_tree = tree_of(top, ends.head)
     try:
         tip, commits = rebase_commits(top, ends.head, target, merger)
-        after = merger.merged(head_tree, worktree, tree_of(top, tip))
+        after = merger.merge(head_tree, worktree, tree_of(top, tip))
     except Overlap as error:
         raise overlap(git, prefix, error.path, ends, target, remote_branch) from None
     # Staged content that differs from the file may conflict where the file doesn't.
-    staging = Merger(top, merger.generated, merger.lists, prefer or "theirs")
-    index = staging.merged(head_tree, staged, tree_of(top, tip))
+    staging = Merger(top, merger.is_generated, merger.is_line_list, prefer or "theirs")
+    index = staging.merge(head_tree, staged, tree_of(top, tip))
     _save_state(top, ends.head, worktree, staged)
     edited = changed_paths(top, head_tree, worktree)
     switch = Switch(
@@ -142,7 +142,7 @@ def _plan(
         commits,
         tuple(sorted(changed_paths(top, tree_of(top, tip), after))),
         tuple(sorted(path for path in edited if _inside(path, generated))),
-        tuple(sorted(merger.overlaps)),
+        tuple(sorted(merger.resolved_paths)),
     )
 
 
@@ -185,7 +185,7 @@ def _pipeline_paths(
     for text in texts:
         files = PipelineFiles(read_yaml(text or "", "dvc.yaml") or {}, {})
         generated |= {_from_top(prefix, name) for name in files.generated}
-        lists |= {_from_top(prefix, name) for name in files.lists}
+        lists |= {_from_top(prefix, name) for name in files.gitignore_files}
     return generated, lists
 
 
@@ -202,6 +202,6 @@ def _inside(path: str, folders: set[str]) -> bool:
 def _save_state(top: Git, head: str, worktree: str, staged: str) -> None:
     """Save the present state under a reference, in the form that `git stash apply` takes."""
     message = "Before mlops pull --rebase\n"
-    index = top.run("commit-tree", staged, "-p", head, "-F", "-", given=message).strip()
+    index = top.run("commit-tree", staged, "-p", head, "-F", "-", stdin=message).strip()
     command = ("commit-tree", worktree, "-p", head, "-p", index, "-F", "-")
-    top.run("update-ref", BEFORE, top.run(*command, given=message).strip())
+    top.run("update-ref", BEFORE_PULL_REF, top.run(*command, stdin=message).strip())

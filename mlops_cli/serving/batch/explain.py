@@ -234,7 +234,7 @@ def _explain_matrix_row(
     listed = [
         (name, _decoded_value(bundle, name, inputs[start]), float(values[j]))
         for j, (name, start) in enumerate(
-            zip(bundle.encoder.kinds, bundle.encoder.starts, strict=True)
+            zip(bundle.encoder.kinds, bundle.encoder.first_columns, strict=True)
         )
     ]
     listed.sort(key=lambda entry: -abs(entry[2]))

@@ -181,7 +181,7 @@ def choose_scoring(
     if batch.features:
         return FeatureScoring(scorer.bundle), []
     program = scorer.program
-    paths = {name: layout.valid / f"{name}.parquet" for name in program.used_sources}
+    paths = {name: layout.validated / f"{name}.parquet" for name in program.used_sources}
     absent = [path for path in paths.values() if not path.is_file()]
     if not absent:
         tables = {name: read_validated(program, name, layout) for name in paths}
@@ -383,4 +383,6 @@ class _Run:
         classes = len(bundle.labels.classes)
         output = np.zeros((0, classes) if classes else (0,))
         leading = pl.DataFrame(schema={"row": pl.Int64(), **self._kept_types})
-        return self._output_table(leading, np.zeros((0, len(bundle.encoder.owners))), output)
+        return self._output_table(
+            leading, np.zeros((0, len(bundle.encoder.feature_of_column))), output
+        )

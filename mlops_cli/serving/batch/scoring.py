@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from mlops_cli.data.column_types import DTYPES
-from mlops_cli.features.windows import AT
+from mlops_cli.features.windows import PREDICTION_TIME
 from mlops_cli.online.request_rows import ParsedRows, RequestRows, RowError
 from mlops_cli.serving.scorer import RequestScorer, ScoredRows, refusing_values
 
@@ -99,7 +99,9 @@ class TableScoring:
     def score(self, read: pl.DataFrame) -> tuple[Floats, Floats]:
         """See ``Scoring.score``."""
         with refusing_values():
-            features = self.scorer.program.transform(read.drop(AT, strict=False), self.tables)
+            features = self.scorer.program.transform(
+                read.drop(PREDICTION_TIME, strict=False), self.tables
+            )
         matrix = self.scorer.bundle.encoder.transform(features)
         return matrix, self.scorer.bundle.predict_matrix(matrix)
 
@@ -125,14 +127,14 @@ class StoreScoring:
     def read(self, frame: pl.DataFrame) -> ParsedRows:
         """See ``Scoring.read``."""
         read = self.scorer.read_frame(frame, thorough=True)
-        if self.since is None or AT not in read.frame.columns:
+        if self.since is None or PREDICTION_TIME not in read.frame.columns:
             return read
-        too_old = read.frame.get_column(AT) < self.since
-        times = read.frame.get_column(AT).to_list()
+        too_old = read.frame.get_column(PREDICTION_TIME) < self.since
+        times = read.frame.get_column(PREDICTION_TIME).to_list()
         errors = [
             RowError(
                 read.index[i],
-                AT,
+                PREDICTION_TIME,
                 str(times[i]),
                 f"the online store begins at {self.since}, and this row is of {times[i]}",
             )

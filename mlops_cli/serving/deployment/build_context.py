@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.data.atomic_files import json_text, read_json, sha256
+from mlops_cli.data.templates import render
 from mlops_cli.errors import BadParams
 
 if TYPE_CHECKING:
@@ -80,9 +81,8 @@ def write(
         shutil.copyfile(path, target)
     (context / SETTINGS).write_text(json_text(settings), encoding="utf-8")
     (context / "README.md").write_text(card, encoding="utf-8")
-    templates = files("mlops_cli.serving.deployment") / "templates"
-    entry = (templates / "service.py.txt").read_text(encoding="utf-8")
-    (context / "service.py").write_text(entry, encoding="utf-8")
+    service = render("mlops_cli.serving.deployment", "service.py.jinja")
+    (context / "service.py").write_text(service, encoding="utf-8")
 
 
 def write_dockerfile(context: Path, environment: Mapping[str, str]) -> None:
@@ -93,14 +93,20 @@ def write_dockerfile(context: Path, environment: Mapping[str, str]) -> None:
     environment
         Environment variables of the image; a container may override them.
     """
-    template = files("mlops_cli.serving.deployment") / "templates" / "Dockerfile.template.txt"
-    # A Dockerfile has the escapes of JSON, and also replaces variables.
-    lines = [
-        f"ENV {name}={json.dumps(value, ensure_ascii=False)}".replace("$", "\\$")
-        for name, value in environment.items()
-    ]
-    text = template.read_text(encoding="utf-8").replace("@ENVIRONMENT@", "\n".join(lines))
+    text = render(
+        "mlops_cli.serving.deployment",
+        "Dockerfile.template.angle.jinja",
+        {"env_value": _env_value},
+        environment=environment,
+    )
     (context / DOCKERFILE).write_text(text, encoding="utf-8")
+
+
+def _env_value(value: str) -> str:
+    """Quote a value in a Dockerfile, inside a raw block of BentoML's template."""
+    # A Dockerfile has the escapes of JSON, and also replaces variables.
+    quoted = json.dumps(value, ensure_ascii=False).replace("$", "\\$")
+    return quoted.replace("{%", "{% endraw %}{{ '{%' }}{% raw %}")
 
 
 def local_modules(hook: str | None, root: Path) -> list[Path]:

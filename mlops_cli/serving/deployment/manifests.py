@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops_cli.data.templates import render
 from mlops_cli.errors import Usage
 from mlops_cli.project.write_files import write_files
+from mlops_cli.scaffold.yaml_text import FILTERS
 
 if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
-    from pathlib import Path
-
     from mlops_cli.params.serving import Serve
 
 __all__ = ["image_of", "texts", "write"]
@@ -68,18 +67,23 @@ def texts(name: str, image: str, serve: Serve) -> dict[str, str]:
         The section ``serve`` of params.yaml.
     """
     image_name, _, image_tag = image.rpartition(":")
-    placeholders = {
-        "@NAME@": _kubernetes_name(name),
-        "@IMAGE@": image,
-        "@IMAGE_NAME@": image_name,
-        "@IMAGE_TAG@": image_tag,
-        "@GRACE@": str(math.ceil(serve.limits.seconds) + _GRACE_SECONDS),
-        "@SPILL@": str(serve.events.spill_megabytes + 100),
-    }
-    folder = files("mlops_cli.serving.deployment") / "templates" / "manifests"
+    folder = Path(str(files("mlops_cli.serving.deployment"))) / "templates"
+    templates = sorted(
+        p.relative_to(folder).as_posix() for p in folder.glob("manifests/**/*.jinja")
+    )
     return {
-        path: re.sub("|".join(placeholders), lambda match: placeholders[match[0]], text)
-        for path, text in _templates(folder)
+        re.sub(r"^manifests/|(\.angle)?\.jinja$", "", template): render(
+            "mlops_cli.serving.deployment",
+            template,
+            FILTERS,
+            name=_kubernetes_name(name),
+            image=image,
+            image_name=image_name,
+            image_tag=image_tag,
+            grace_seconds=math.ceil(serve.limits.seconds) + _GRACE_SECONDS,
+            spill_megabytes=serve.events.spill_megabytes + 100,
+        )
+        for template in templates
     }
 
 
@@ -91,13 +95,3 @@ def write(folder: Path, name: str, image: str, serve: Serve, *, force: bool = Fa
 def _kubernetes_name(name: str) -> str:
     """Convert to a name for Kubernetes: at most 63 lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower())[:63].strip("-")
-
-
-def _templates(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the path and content of each template, sorted by name."""
-    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
-        path = f"{prefix}{entry.name}"
-        if entry.is_dir():
-            yield from _templates(entry, f"{path}/")
-        else:
-            yield path, entry.read_text(encoding="utf-8")

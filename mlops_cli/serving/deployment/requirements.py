@@ -60,7 +60,7 @@ def _family_packages(family: str) -> Iterable[str]:
     """Packages for scoring a family; several packages may provide the same module."""
     from mlops_cli.models.families import FAMILIES
 
-    module = FAMILIES[family].needs
+    module = FAMILIES[family].package
     if module is None:
         return _FAMILY_PACKAGES.get(family, _DEFAULT_PACKAGES)
     return importlib.metadata.packages_distributions().get(module, [module])

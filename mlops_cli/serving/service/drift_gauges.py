@@ -132,7 +132,7 @@ def _open_recent(served: LoadedModel) -> _Recent | None:
     except MlopsError:
         return None
     empty = [
-        part.of(
+        part.profile_frame(
             pl.DataFrame({name: pl.Series([], dtype=pl.Null) for name in part.columns}),
             0,
             _map_with_pauses,
@@ -163,10 +163,10 @@ def _add_to_panes(
 ) -> tuple[Profile | None, Profile]:
     """The panes with the rows of a frame; a full pane becomes the old one."""
     old, filling = panes
-    filling = filling.merge(reference.of(frame, filling.rows, _map_with_pauses))
+    filling = filling.merge(reference.profile_frame(frame, filling.rows, _map_with_pauses))
     if filling.rows < _PANE_ROWS:
         return old, filling
-    return filling, reference.of(frame.clear(), 0, _map_with_pauses)
+    return filling, reference.profile_frame(frame.clear(), 0, _map_with_pauses)
 
 
 def _map_with_pauses(function: Callable[[str], T], columns: Iterable[str]) -> Iterator[T]:

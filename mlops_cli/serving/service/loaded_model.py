@@ -15,7 +15,7 @@ import orjson
 from mlops_cli.data.atomic_files import read_json
 from mlops_cli.data.untrusted import refuse_malformed
 from mlops_cli.events import LONGEST_ENTITY, Prediction
-from mlops_cli.features.windows import AT
+from mlops_cli.features.windows import PREDICTION_TIME
 from mlops_cli.online.request_rows import ParsedRows, RequestRows, RowError, shorten_value
 from mlops_cli.serving.scorer import RequestScorer
 
@@ -183,7 +183,7 @@ class LoadedModel:
         import polars as pl
 
         time = self.scorer.program.base.time
-        for column in (time, AT):
+        for column in (time, PREDICTION_TIME):
             if column is not None and column in frame.columns:
                 values = frame.get_column(column).cast(pl.Datetime("us")).cast(pl.Int64).to_list()
                 return [None if v is None else v * _MICROSECOND for v in values]

@@ -38,7 +38,7 @@ class Journal:
     """
 
     study: optuna.Study
-    outcomes: TrialArtifacts
+    artifacts: TrialArtifacts
 
     @classmethod
     def open(cls, path: Path, direction: str, progress: Progress) -> Journal:
@@ -60,10 +60,10 @@ class Journal:
         return cls(_open_study(path, direction), TrialArtifacts(path.with_suffix(".outcomes")))
 
     @staticmethod
-    def remove_all(folder: Path, *, but: str | None = None) -> None:
+    def remove_all(folder: Path, *, except_stem: str | None = None) -> None:
         """Remove the journals and artifacts of all searches in a folder, except those of one."""
         for path in folder.glob("*"):
-            if path.name.partition(".")[0] != but:
+            if path.name.partition(".")[0] != except_stem:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
@@ -75,9 +75,9 @@ class Journal:
         """Store a finished trial."""
         self.study.add_trial(trial)
 
-    def keep(self, number: int, family: str, result: Result) -> None:
+    def save_artifacts(self, number: int, family: str, result: Result) -> None:
         """Store a trial's artifacts."""
-        self.outcomes.keep(number, family, result)
+        self.artifacts.save(number, family, result)
 
 
 def _open_study(path: Path, direction: str) -> optuna.Study:

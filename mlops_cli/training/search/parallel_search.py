@@ -52,17 +52,17 @@ class SharedSearch(Protocol):
     @property
     def worker(self) -> int: ...  # noqa: D102
 
-    def claimed(self, trial: optuna.Trial) -> AbstractContextManager[None]:
+    def claim(self, trial: optuna.Trial) -> AbstractContextManager[None]:
         """Show the other processes, within the block, that the trial is running."""
 
-    def give_up(self) -> None:
+    def fail_abandoned_trials(self) -> None:
         """Mark the trials of dead processes as failed, without a reason."""
 
-    def keep(self, number: int, family: str, result: Result) -> None:
+    def save_artifacts(self, number: int, family: str, result: Result) -> None:
         """Store a trial's artifacts for the processes of this machine."""
 
 
-def search_together(what: Search, shared: SharedSearch) -> list[Trial]:
+def search_together(spec: Search, shared: SharedSearch) -> list[Trial]:
     """Take part in a search until it is over; see ``search``.
 
     Returns
@@ -73,11 +73,11 @@ def search_together(what: Search, shared: SharedSearch) -> list[Trial]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    seconds = math.inf if what.limits.seconds is None else what.limits.seconds
-    peer = _Peer(what, shared, Clock(what.limits, time.monotonic() + seconds))
+    seconds = math.inf if spec.limits.seconds is None else spec.limits.seconds
+    peer = _Peer(spec, shared, Clock(spec.limits, time.monotonic() + seconds))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        shared.study.pruner = pruner(pruning=what.pruning)
+        shared.study.pruner = pruner(pruning=spec.pruning)
         peer.run()
     refuse_failures(peer.trials)
     return peer.trials
@@ -95,7 +95,7 @@ class _Peer:
         Family of the next trial, after a proposal that was too expensive; None: any family.
     """
 
-    what: Search
+    spec: Search
     shared: SharedSearch
     clock: Clock
     trials: list[Trial] = field(default_factory=list)
@@ -105,43 +105,43 @@ class _Peer:
         """Run trial after trial, until the search is over or no family is affordable."""
         study, affordable = self.shared.study, True
         while affordable:
-            self.shared.give_up()
+            self.shared.fail_abandoned_trials()
             frozen = study.get_trials(deepcopy=False)
             self.trials = finished_trials(frozen)
-            if self.what.over(self.trials, self.clock):
+            if self.spec.is_over(self.trials, self.clock):
                 return
-            if _all_claimed(frozen, self.what.limits, len(frozen)):
+            if _all_claimed(frozen, self.spec.limits, len(frozen)):
                 time.sleep(_POLL_SECONDS)
             else:
                 affordable = self._take_trial(len(frozen))
 
     def _take_trial(self, number: int) -> bool:
         """Evaluate a trial, or release it; return whether to take another trial."""
-        what, study = self.what, self.shared.study
+        spec, study = self.spec, self.shared.study
         # Processes that ask at the same time see the same trials, but must not propose the same.
-        study.sampler = sampler(what.seed + self.shared.worker, number, self.family)
+        study.sampler = sampler(spec.seed + self.shared.worker, number, self.family)
         trial = study.ask()
-        with self.shared.claimed(trial):
-            candidate = suggest(trial, what.spaces)
-            if _all_claimed(study.get_trials(deepcopy=False), what.limits, trial.number):
+        with self.shared.claim(trial):
+            candidate = suggest(trial, spec.spaces)
+            if _all_claimed(study.get_trials(deepcopy=False), spec.limits, trial.number):
                 _release(study, trial)
                 return True
-            if what.too_dear(candidate.family, self.trials, self.clock):
+            if spec.too_expensive(candidate.family, self.trials, self.clock):
                 _release(study, trial)
-                self.family = what.affordable(self.trials, self.clock)
+                self.family = spec.affordable_family(self.trials, self.clock)
                 return self.family is not None
             self.family = None
-            what.tell_of(candidate, self.trials, self.clock)
-            result = what.work(trial, candidate, self.trials, self.clock)
+            spec.report_start(candidate, self.trials, self.clock)
+            result = spec.evaluate(trial, candidate, self.trials, self.clock)
             if result is not None:
-                self.shared.keep(trial.number, candidate.family, result)
+                self.shared.save_artifacts(trial.number, candidate.family, result)
             tell_study(study, trial, result)
         return True
 
 
-def finished_trials(found: Sequence[optuna.trial.FrozenTrial]) -> list[Trial]:
+def finished_trials(trials: Sequence[optuna.trial.FrozenTrial]) -> list[Trial]:
     """The finished trials, without those that were given up or released."""
-    return [plain_trial(t) for t in found if is_finished(t)]
+    return [plain_trial(t) for t in trials if is_finished(t)]
 
 
 def is_finished(trial: optuna.trial.FrozenTrial) -> bool:

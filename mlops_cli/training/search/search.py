@@ -64,7 +64,7 @@ class History(Protocol):
     def add(self, trial: optuna.trial.FrozenTrial) -> None:
         """Store one more trial durably."""
 
-    def keep(self, number: int, family: str, result: Result) -> None:
+    def save_artifacts(self, number: int, family: str, result: Result) -> None:
         """Store a trial's artifacts; it is called before ``add``."""
 
 
@@ -104,46 +104,46 @@ class Search:
     pruning: bool
     progress: Progress
 
-    def over(self, trials: list[Trial], clock: Clock) -> bool:
+    def is_over(self, trials: list[Trial], clock: Clock) -> bool:
         """Whether the search is over after these trials."""
         return is_over(trials, self.limits, clock, maximise=self.maximise)
 
-    def tell_of(self, candidate: Candidate, trials: Sequence[Trial], clock: Clock) -> None:
+    def report_start(self, candidate: Candidate, trials: Sequence[Trial], clock: Clock) -> None:
         """Report the trial that starts, and the leaderboard."""
         message = trial_message(candidate, trials, maximise=self.maximise)
         self.progress.update(message, len(trials), self.limits.trials)
-        self.progress.board(leaderboard(trials, clock, maximise=self.maximise))
+        self.progress.show_leaderboard(leaderboard(trials, clock, maximise=self.maximise))
 
-    def work(
+    def evaluate(
         self, trial: optuna.Trial, candidate: Candidate, trials: Sequence[Trial], clock: Clock
     ) -> Result | None:
         """Evaluate a trial's candidate; None if it was pruned."""
-        late, seconds = any_complete(trials), self.time_for(candidate.family, trials, clock)
+        late, seconds = any_complete(trials), self.time_limit(candidate.family, trials, clock)
         return _evaluate(trial, candidate, self.objective, seconds, late=late)
 
-    def time_for(self, family: str, trials: Sequence[Trial], clock: Clock) -> float:
+    def time_limit(self, family: str, trials: Sequence[Trial], clock: Clock) -> float:
         """Seconds that a trial may take."""
-        return time_share(family, trials, clock.left(trials), maximise=self.maximise)
+        return time_share(family, trials, clock.seconds_left(trials), maximise=self.maximise)
 
-    def too_dear(self, family: str, trials: Sequence[Trial], clock: Clock) -> bool:
+    def too_expensive(self, family: str, trials: Sequence[Trial], clock: Clock) -> bool:
         """Whether a trial would probably exceed its time limit; False until one is complete."""
         needed = expected_seconds(family, trials)
-        return any_complete(trials) and needed > self.time_for(family, trials, clock)
+        return any_complete(trials) and needed > self.time_limit(family, trials, clock)
 
-    def affordable(self, trials: Sequence[Trial], clock: Clock) -> str | None:
+    def affordable_family(self, trials: Sequence[Trial], clock: Clock) -> str | None:
         """The family with the best trial among those with enough time; None if there is none."""
         order = dict.fromkeys(t.family for t in ranked(trials, maximise=self.maximise))
-        return next((f for f in order if not self.too_dear(f, trials, clock)), None)
+        return next((f for f in order if not self.too_expensive(f, trials, clock)), None)
 
 
-def search(what: Search, firsts: Sequence[Candidate], history: History) -> list[Trial]:
+def search(spec: Search, first_candidates: Sequence[Candidate], history: History) -> list[Trial]:
     """Try the first candidates, then proposals of a tree-structured Parzen estimator (TPE).
 
     Parameters
     ----------
-    what
+    spec
         The search.
-    firsts
+    first_candidates
         Candidates to try first, in this order.
     history
         Storage of finished trials; the search resumes after those that it contains.
@@ -161,10 +161,10 @@ def search(what: Search, firsts: Sequence[Candidate], history: History) -> list[
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction, limits = "maximize" if what.maximise else "minimize", what.limits
+    direction, limits = "maximize" if spec.maximise else "minimize", spec.limits
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study(direction=direction, pruner=pruner(pruning=what.pruning))
+        study = optuna.create_study(direction=direction, pruner=pruner(pruning=spec.pruning))
         for finished in history.trials():
             study.add_trial(finished)
         trials = [plain_trial(t) for t in study.trials]
@@ -172,16 +172,16 @@ def search(what: Search, firsts: Sequence[Candidate], history: History) -> list[
         seconds = math.inf if limits.seconds is None else limits.seconds
         clock = Clock(limits, time.monotonic() + seconds - spent)
         tried = [t.params for t in study.trials]
-        pending = [c for c in firsts if as_params(c) not in tried]
-        while not what.over(trials, clock):
-            proposal = _next_trial(study, what, pending, trials, clock)
+        pending = [c for c in first_candidates if as_params(c) not in tried]
+        while not spec.is_over(trials, clock):
+            proposal = _next_trial(study, spec, pending, trials, clock)
             if proposal is None:
                 break
             trial, candidate = proposal
-            what.tell_of(candidate, trials, clock)
-            result = what.work(trial, candidate, trials, clock)
+            spec.report_start(candidate, trials, clock)
+            result = spec.evaluate(trial, candidate, trials, clock)
             if result is not None:
-                history.keep(len(trials), candidate.family, result)
+                history.save_artifacts(len(trials), candidate.family, result)
             ended = tell_study(study, trial, result)
             history.add(ended)
             # The study also counts proposals that were too expensive.
@@ -260,7 +260,7 @@ def sampler(seed: int, number: int, family: str | None = None) -> optuna.sampler
 
 def _next_trial(
     study: optuna.Study,
-    what: Search,
+    spec: Search,
     pending: list[Candidate],
     trials: Sequence[Trial],
     clock: Clock,
@@ -270,23 +270,23 @@ def _next_trial(
 
     while pending:
         candidate = pending.pop(0)
-        if not what.too_dear(candidate.family, trials, clock):
+        if not spec.too_expensive(candidate.family, trials, clock):
             study.enqueue_trial(as_params(candidate))
-            return _propose(study, what, None)
-    trial, candidate = _propose(study, what, None)
-    if what.too_dear(candidate.family, trials, clock):
+            return _propose(study, spec, None)
+    trial, candidate = _propose(study, spec, None)
+    if spec.too_expensive(candidate.family, trials, clock):
         study.tell(trial, state=TrialState.FAIL)
-        family = what.affordable(trials, clock)
-        return None if family is None else _propose(study, what, family)
+        family = spec.affordable_family(trials, clock)
+        return None if family is None else _propose(study, spec, family)
     return trial, candidate
 
 
 def _propose(
-    study: optuna.Study, what: Search, family: str | None
+    study: optuna.Study, spec: Search, family: str | None
 ) -> tuple[optuna.Trial, Candidate]:
-    study.sampler = sampler(what.seed, len(study.trials), family)
+    study.sampler = sampler(spec.seed, len(study.trials), family)
     trial = study.ask()
-    return trial, suggest(trial, what.spaces)
+    return trial, suggest(trial, spec.spaces)
 
 
 def tell_study(

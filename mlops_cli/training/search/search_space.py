@@ -40,7 +40,7 @@ class Candidate:
     settings: dict[str, Any]
 
 
-def narrow(space: Space, given: Mapping[str, Dimension], family: str) -> dict[str, Setting]:
+def narrow(space: Space, ranges: Mapping[str, Dimension], family: str) -> dict[str, Setting]:
     """A family's search space, with its ranges replaced by those of ``tune.spaces``.
 
     Raises
@@ -49,7 +49,7 @@ def narrow(space: Space, given: Mapping[str, Dimension], family: str) -> dict[st
         If the family has no such setting, or the setting doesn't allow such values.
     """
     result = dict(space)
-    for name, dimension in given.items():
+    for name, dimension in ranges.items():
         if name not in space:
             raise BadParams(
                 f"tune.spaces.{family} names {name!r}, which is not a setting of {family}",
@@ -61,7 +61,9 @@ def narrow(space: Space, given: Mapping[str, Dimension], family: str) -> dict[st
 
 
 def first_choices(
-    spaces: Mapping[str, Space], portfolios: Mapping[str, Iterable[Mapping[str, Any]]], most: int
+    spaces: Mapping[str, Space],
+    portfolios: Mapping[str, Iterable[Mapping[str, Any]]],
+    max_candidates: int,
 ) -> list[Candidate]:
     """The first candidates: every family's first choice, then every family's second, and so on.
 
@@ -71,7 +73,7 @@ def first_choices(
         Family -> its search space; choices are clipped to its ranges.
     portfolios
         Family -> settings that are good on many data sets, the best first.
-    most
+    max_candidates
         Maximum number of candidates; each family's first choice is always included.
     """
     order = sorted(
@@ -84,7 +86,7 @@ def first_choices(
     for choices in zip_longest(*by_family):
         for candidate in choices:
             if candidate is not None and candidate not in candidates:
-                if len(candidates) >= max(most, len(spaces)):
+                if len(candidates) >= max(max_candidates, len(spaces)):
                     return candidates
                 candidates.append(candidate)
     return candidates
@@ -132,9 +134,9 @@ def round_setting(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _check_range(dimension: Dimension, own: Setting, where: str) -> None:
+def _check_range(dimension: Dimension, setting: Setting, where: str) -> None:
     """Refuse a range with values that the setting doesn't allow."""
-    choices = own.dimension.choices
+    choices = setting.dimension.choices
     if choices is not None:
         invalid = [c for c in dimension.choices or (dimension.low,) if c not in choices]
         if invalid:
@@ -144,13 +146,13 @@ def _check_range(dimension: Dimension, own: Setting, where: str) -> None:
             )
         return
     values = dimension.choices or (dimension.low, dimension.high)
-    kinds = (int,) if isinstance(own.default, int) else (int, float)
+    kinds = (int,) if isinstance(setting.default, int) else (int, float)
     for value in values:
         if isinstance(value, bool) or not isinstance(value, kinds):
             what = "whole numbers" if kinds == (int,) else "numbers"
             raise BadParams(
                 f"{where} gives {value!r}, and it takes {what}",
-                f"Its own range is {own.dimension.low} to {own.dimension.high}.",
+                f"Its own range is {setting.dimension.low} to {setting.dimension.high}.",
             )
 
 

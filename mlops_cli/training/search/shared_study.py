@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from mlops_cli.training.search.trials import Result
 
-__all__ = ["STORAGE", "WORKERS", "PeerProcesses", "SharedStudy", "open_shared"]
+__all__ = ["STORAGE_VARIABLE", "WORKERS_VARIABLE", "PeerProcesses", "SharedStudy", "open_shared"]
 
-STORAGE, WORKERS = "MLOPS_TUNE_STORAGE", "MLOPS_TUNE_WORKERS"
+STORAGE_VARIABLE, WORKERS_VARIABLE = "MLOPS_TUNE_STORAGE", "MLOPS_TUNE_WORKERS"
 """Environment variables with the trial storage and the number of workers, which `mlops tune` or the
 caller of `dvc repro` sets for the stage."""
 
@@ -50,7 +50,7 @@ class PeerProcesses:
     storage: str | None
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> PeerProcesses | None:
+    def from_environment(cls, environment: Mapping[str, str]) -> PeerProcesses | None:
         """Read the environment variables; None if one process searches alone.
 
         Raises
@@ -58,18 +58,23 @@ class PeerProcesses:
         Usage
             If the number of workers is invalid.
         """
-        text, storage = environment.get(WORKERS) or "1", environment.get(STORAGE) or None
+        text, storage = (
+            environment.get(WORKERS_VARIABLE) or "1",
+            environment.get(STORAGE_VARIABLE) or None,
+        )
         if not text.isdecimal() or int(text) < 1:
-            raise Usage(f"{WORKERS} is {text!r}", "Give the number of processes, such as 2.")
+            raise Usage(
+                f"{WORKERS_VARIABLE} is {text!r}", "Give the number of processes, such as 2."
+            )
         return None if int(text) == 1 and storage is None else cls(int(text), storage)
 
 
 class _Liveness(Protocol):
     """Detects dead processes and gives up their trials."""
 
-    def claimed(self, trial: optuna.Trial) -> contextlib.AbstractContextManager[None]: ...
+    def claim(self, trial: optuna.Trial) -> contextlib.AbstractContextManager[None]: ...
 
-    def give_up(self, study: optuna.Study) -> None: ...
+    def fail_abandoned_trials(self, study: optuna.Study) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -78,19 +83,19 @@ class SharedStudy:
 
     study: optuna.Study
     worker: int
-    outcomes: TrialArtifacts
-    life: _Liveness
+    artifacts: TrialArtifacts
+    liveness: _Liveness
 
     @contextmanager
-    def claimed(self, trial: optuna.Trial) -> Iterator[None]:
-        """See ``SharedSearch.claimed``."""
-        with self.life.claimed(trial):
+    def claim(self, trial: optuna.Trial) -> Iterator[None]:
+        """See ``SharedSearch.claim``."""
+        with self.liveness.claim(trial):
             trial.set_user_attr(_WORKER, self.worker)
             yield
 
-    def give_up(self) -> None:
-        """See ``SharedSearch.give_up``."""
-        self.life.give_up(self.study)
+    def fail_abandoned_trials(self) -> None:
+        """See ``SharedSearch.fail_abandoned_trials``."""
+        self.liveness.fail_abandoned_trials(self.study)
         for trial in _running_trials(self.study):
             if (
                 _WORKER not in trial.user_attrs
@@ -98,13 +103,13 @@ class SharedStudy:
             ):
                 _fail(self.study, trial)
 
-    def keep(self, number: int, family: str, result: Result) -> None:
+    def save_artifacts(self, number: int, family: str, result: Result) -> None:
         """See ``SharedSearch.keep``."""
-        self.outcomes.keep(number, family, result)
+        self.artifacts.save(number, family, result)
 
 
 def open_shared(
-    path: Path, url: str | None, direction: str, firsts: Sequence[Mapping[str, Any]]
+    path: Path, url: str | None, direction: str, first_candidates: Sequence[Mapping[str, Any]]
 ) -> SharedStudy:
     """Join a shared search, or start it.
 
@@ -116,7 +121,7 @@ def open_shared(
         ``postgresql://...``; None: a file next to the journal.
     direction
         minimize or maximize.
-    firsts
+    first_candidates
         Candidates to try first.
 
     Raises
@@ -134,22 +139,22 @@ def open_shared(
     warnings.filterwarnings("ignore", message="Heartbeat of storage")
     path.parent.mkdir(parents=True, exist_ok=True)
     worker = secrets.randbits(31)
-    life: _Liveness
+    liveness: _Liveness
     if url is None:
         file = path.with_suffix(".shared")
         storage: BaseStorage = _journal(file)
-        life = _FileLocks(path.with_suffix(".workers"), worker)
+        liveness = _FileLocks(path.with_suffix(".workers"), worker)
     else:
         storage = _database(url)
-        life = _Heartbeats(storage)
-    study = _join_study(storage, f"mlops-{path.stem}", direction, firsts)
+        liveness = _Heartbeats(storage)
+    study = _join_study(storage, f"mlops-{path.stem}", direction, first_candidates)
     # Each study numbers its trials from 0, so its artifacts need their own folder.
     artifacts = path.with_suffix(f".{study.user_attrs[_TOKEN]}")
-    return SharedStudy(study, worker, TrialArtifacts(artifacts), life)
+    return SharedStudy(study, worker, TrialArtifacts(artifacts), liveness)
 
 
 def _join_study(
-    storage: BaseStorage, name: str, direction: str, firsts: Sequence[Mapping[str, Any]]
+    storage: BaseStorage, name: str, direction: str, first_candidates: Sequence[Mapping[str, Any]]
 ) -> optuna.Study:
     """Load or create the study; the process that creates it enqueues the first candidates."""
     import optuna
@@ -162,7 +167,7 @@ def _join_study(
         while _TOKEN not in study.user_attrs and time.monotonic() < end:
             time.sleep(0.05)
     if _TOKEN not in study.user_attrs:  # also if the process that created it was killed
-        for candidate in firsts:
+        for candidate in first_candidates:
             study.enqueue_trial(dict(candidate), skip_if_exists=True)
         study.set_user_attr(_TOKEN, secrets.token_hex(4))
     return study
@@ -213,10 +218,10 @@ class _FileLocks:
         self._own.acquire()
 
     @contextmanager
-    def claimed(self, trial: optuna.Trial) -> Iterator[None]:  # noqa: ARG002 - the lock suffices
+    def claim(self, trial: optuna.Trial) -> Iterator[None]:  # noqa: ARG002 - the lock suffices
         yield
 
-    def give_up(self, study: optuna.Study) -> None:
+    def fail_abandoned_trials(self, study: optuna.Study) -> None:
         from filelock import FileLock, Timeout
 
         for trial in _running_trials(study):
@@ -240,7 +245,7 @@ class _Heartbeats:
         self._storage = storage
 
     @contextmanager
-    def claimed(self, trial: optuna.Trial) -> Iterator[None]:
+    def claim(self, trial: optuna.Trial) -> Iterator[None]:
         trial_id = trial._trial_id  # noqa: SLF001 - as in Optuna's own loop
         self._storage.record_heartbeat(trial_id)
         stopped = threading.Event()
@@ -254,7 +259,7 @@ class _Heartbeats:
             stopped.set()
             thread.join()
 
-    def give_up(self, study: optuna.Study) -> None:
+    def fail_abandoned_trials(self, study: optuna.Study) -> None:
         import optuna
 
         optuna.storages.fail_stale_trials(study)

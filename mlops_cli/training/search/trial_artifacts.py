@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlops_cli.models.families import FittedModel
     from mlops_cli.training.search.trials import Result
 
-    Kept = npt.NDArray[np.float32]
+    Predictions = npt.NDArray[np.float32]
 
 __all__ = ["TrialArtifacts", "load_fold_models", "read_predictions", "write_predictions"]
 
@@ -31,7 +31,7 @@ class TrialArtifacts:
 
     folder: Path
 
-    def keep(self, number: int, family: str, result: Result) -> None:
+    def save(self, number: int, family: str, result: Result) -> None:
         """Write a trial's prediction and fold models atomically."""
         import numpy as np
 
@@ -42,17 +42,17 @@ class TrialArtifacts:
         with atomic_write(self._prediction_file(number)) as temporary, temporary.open("wb") as file:
             np.save(file, result.prediction, allow_pickle=False)
 
-    def prediction(self, number: int) -> Kept | None:
+    def read_prediction(self, number: int) -> Predictions | None:
         """Read a trial's prediction; None if it is missing or unreadable."""
         import numpy as np
 
         try:
-            array: Kept = np.load(self._prediction_file(number), allow_pickle=False)
+            array: Predictions = np.load(self._prediction_file(number), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
         return array
 
-    def hand_over(self, number: int, folder: Path) -> None:
+    def move_models(self, number: int, folder: Path) -> None:
         """Move a trial's fold models to a folder that ``load_fold_models`` reads."""
         if self._models_folder(number).is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def load_fold_models(folder: Path, family: str, folds: int) -> list[FittedModel]
     return [FAMILIES[family].from_files(each) for each in files]
 
 
-def write_predictions(path: Path, predictions: Sequence[Kept]) -> None:
+def write_predictions(path: Path, predictions: Sequence[Predictions]) -> None:
     """Write predictions of the same shape as one array (models, rows, ...)."""
     import numpy as np
 
@@ -95,7 +95,7 @@ def write_predictions(path: Path, predictions: Sequence[Kept]) -> None:
         np.save(file, np.stack(predictions), allow_pickle=False)
 
 
-def read_predictions(path: Path) -> Kept:
+def read_predictions(path: Path) -> Predictions:
     """Read the array that ``write_predictions`` wrote.
 
     Raises
@@ -106,7 +106,7 @@ def read_predictions(path: Path) -> Kept:
     import numpy as np
 
     try:
-        predictions: Kept = np.load(path, allow_pickle=False)
+        predictions: Predictions = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         raise NotFound(
             f"{path} is not there, or not as tune wrote it",

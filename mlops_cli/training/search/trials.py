@@ -84,7 +84,7 @@ class Trial:
     reason: str | None = None
     seconds: float = field(default=0.0, compare=False)
 
-    def entry(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The trial as plain values, for reports."""
         entry = {
             "number": self.number,
@@ -137,14 +137,14 @@ class Limits:
         Maximum time of all trials together, including those before a kill.
     reserve
         Trials -> seconds of this time that are needed after the search.
-    good_enough
+    early_stop
         Condition for ending earlier.
     """
 
     trials: int | None = None
     seconds: float | None = None
     reserve: Callable[[Sequence[Trial]], float] = lambda _: 0.0
-    good_enough: EarlyStop = EarlyStop()
+    early_stop: EarlyStop = EarlyStop()
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,11 @@ class Clock:
     """Clock that measures the time left for trials."""
 
     limits: Limits
-    ends: float
+    end_time: float
 
-    def left(self, trials: Sequence[Trial]) -> float:
+    def seconds_left(self, trials: Sequence[Trial]) -> float:
         """Seconds that are left for more trials after these."""
-        return self.ends - time.monotonic() - self.limits.reserve(trials)
+        return self.end_time - time.monotonic() - self.limits.reserve(trials)
 
 
 def refuse_failures(trials: Sequence[Trial]) -> None:
@@ -199,9 +199,11 @@ def leaderboard(trials: Sequence[Trial], clock: Clock, *, maximise: bool) -> Lea
         for t in ranked(trials, maximise=maximise)[:_LEADERS]
     )
     columns = ("trial", "family", "score", "iterations", "settings")
-    left = clock.left(trials)
+    seconds_left = clock.seconds_left(trials)
     table = Table("Leaders", columns, rows)
-    return Leaderboard(table, tuple(best_scores), None if math.isinf(left) else left)
+    return Leaderboard(
+        table, tuple(best_scores), None if math.isinf(seconds_left) else seconds_left
+    )
 
 
 def _format_settings(settings: Mapping[str, Any]) -> str:
@@ -234,11 +236,11 @@ def is_over(trials: list[Trial], limits: Limits, clock: Clock, *, maximise: bool
     """Whether the search is over after these trials."""
     if limits.trials is not None and len(trials) >= limits.trials:
         return True
-    if limits.good_enough.reached(trials, maximise=maximise):
+    if limits.early_stop.reached(trials, maximise=maximise):
         return True
     # However short the time, the search ends only with a score, or after many failures.
     enough = any_complete(trials) or len(trials) >= RANDOM_TRIALS
-    return enough and clock.left(trials) <= 0
+    return enough and clock.seconds_left(trials) <= 0
 
 
 def any_complete(trials: Sequence[Trial]) -> bool:
@@ -252,14 +254,20 @@ def expected_seconds(family: str, trials: Sequence[Trial]) -> float:
     return sum(own) / len(own) if own else 0.0
 
 
-def time_share(family: str, trials: Sequence[Trial], left: float, *, maximise: bool) -> float:
+def time_share(
+    family: str, trials: Sequence[Trial], seconds_left: float, *, maximise: bool
+) -> float:
     """Time limit in seconds of a family's next trial.
 
     It is all of the time left for a family in the better half of the ranking. For other families,
     including those without a score, it is a part, so that there is time for others.
     """
     order = list(dict.fromkeys(t.family for t in ranked(trials, maximise=maximise)))
-    return left if family in order[: (len(order) + 1) // 2] else left / _WEAK_FAMILY_DIVISOR
+    return (
+        seconds_left
+        if family in order[: (len(order) + 1) // 2]
+        else seconds_left / _WEAK_FAMILY_DIVISOR
+    )
 
 
 def trial_message(candidate: Candidate, trials: Sequence[Trial], *, maximise: bool) -> str:

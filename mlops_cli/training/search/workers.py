@@ -38,8 +38,8 @@ def init_worker(cores: list[int]) -> None:
 
 
 @contextmanager
-def worker_processes(count: int, work: Callable[..., None], *given: Any) -> Iterator[None]:
-    """Run ``work(*given)`` in ``count`` worker processes, with this process on its own cores.
+def worker_processes(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[None]:
+    """Run ``work(*arguments)`` in ``count`` worker processes, with this process on its own cores.
 
     At the end of the block the workers are joined. After an error, or if one is stuck, they are
     killed.
@@ -50,7 +50,7 @@ def worker_processes(count: int, work: Callable[..., None], *given: Any) -> Iter
     context = multiprocessing.get_context("spawn")
     original_cores = _allowed_cores()
     processes = [
-        context.Process(target=_run_worker, args=(cores, work, given), daemon=True)
+        context.Process(target=_run_worker, args=(cores, work, arguments), daemon=True)
         for cores in others
     ]
     for process in processes:

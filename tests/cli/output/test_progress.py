@@ -29,7 +29,7 @@ def test_a_course_is_drawn_between_its_least_and_its_most(values, most, line):
 
 def test_a_terminal_shows_leaders_course_and_time_left():
     with LiveLine("tune") as shown:
-        shown.board(Leaderboard(LEADERS, (0.7, 0.7, 0.75), 12.4))
+        shown.show_leaderboard(Leaderboard(LEADERS, (0.7, 0.7, 0.75), 12.4))
         screen = Console(file=io.StringIO(), width=80)
         for part in shown._bar.get_renderables():
             screen.print(part)
@@ -40,5 +40,5 @@ def test_a_terminal_shows_leaders_course_and_time_left():
 
 def test_a_log_has_none_of_it(capsys):
     with PlainLines("tune") as shown:
-        shown.board(Leaderboard(LEADERS, (0.7,)))
+        shown.show_leaderboard(Leaderboard(LEADERS, (0.7,)))
     assert capsys.readouterr().out == ""

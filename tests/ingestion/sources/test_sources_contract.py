@@ -78,7 +78,7 @@ def ingest(root, uri, until=None, **settings):
     scratch.mkdir(exist_ok=True)
     request = SourceRequest("s", Source(uri=uri, **settings), root, scratch)
     path = root / "out.parquet"
-    tally = SourceTable.of(request, None if until is None else in_utc(until)).write(path)
+    tally = SourceTable.open(request, None if until is None else in_utc(until)).write(path)
     return pl.read_parquet(path), tally, path
 
 
@@ -294,7 +294,7 @@ def test_rows_that_the_reader_lost_are_noticed(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"a,b\n1,2\n3,4\n")
     request = SourceRequest("s", Source(uri="t.csv"), tmp_path, tmp_path / "scratch")
     (tmp_path / "scratch").mkdir()
-    intake = SourceTable.of(request, None)
+    intake = SourceTable.open(request, None)
     (tmp_path / "t.csv").write_bytes(b"a,b\n1,2\n")
     with pytest.raises(SourceUnreadable, match="has 2 rows by its lines, and 1 were read"):
         intake.write(tmp_path / "out.parquet")

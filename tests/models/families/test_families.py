@@ -287,7 +287,7 @@ def test_a_tree_that_points_outside_itself_or_back_is_refused():
 
 def regression_families(objective):
     task = TaskInfo("regression", 0, (CATEGORY,), objective)
-    return [f for f in FAMILIES.values() if f.unfit(task) is None], task
+    return [f for f in FAMILIES.values() if f.unsupported_reason(task) is None], task
 
 
 @pytest.mark.parametrize("objective", ["absolute", "quantile:0.9", "poisson"])
@@ -317,7 +317,7 @@ def test_families_that_take_monotone_constraints_keep_them(kind):
     value = np.sin(2 * X[:, 0]) + X[:, 1] + rng.normal(size=500)
     y = (value > 0).astype(int) if kind == "binary" else value
     task = TaskInfo(kind, TASKS[kind], monotone=(1, 0, 0))
-    families = [f for f in FAMILIES.values() if f.unfit(task) is None]
+    families = [f for f in FAMILIES.values() if f.unsupported_reason(task) is None]
     assert {"lightgbm", "xgboost"} <= {f.name for f in families}
     rows = np.zeros((50, 3))
     rows[:, 0] = np.linspace(-2, 2, 50)
@@ -437,8 +437,8 @@ def test_what_a_watched_fit_says_it_predicts_is_what_it_predicts(family, kind):
     X, y, task = problem(kind, rows=400)
     watch = WatchedRows(X[200:], lambda p: goodness(y[200:], p), patience=10)
     fitted = quick(family, X[:200], y[:200], task, rounds=60, watch=watch)
-    assert bool(watch.seen) == (family.name not in ("linear", "forest", "extra_trees"))
-    for seen in watch.seen:
+    assert bool(watch.predictions) == (family.name not in ("linear", "forest", "extra_trees"))
+    for seen in watch.predictions:
         np.testing.assert_allclose(seen, fitted.predict(X[200:]), rtol=2e-5, atol=2e-6)
 
 
@@ -472,7 +472,7 @@ def test_a_networks_importances_are_what_its_scores_lose_without_a_feature():
 
     changes = []
     for feature in range(X.shape[1]):
-        own = fitted.inputs.owners == feature
+        own = fitted.inputs.feature_of_input == feature
         occluded = np.where(own, made.mean(axis=0), made)
         changes.append(np.abs(scores(occluded) - scores(made)).mean())
     np.testing.assert_allclose(fitted.weights, changes, atol=2e-9, rtol=1e-4)

@@ -16,7 +16,7 @@ from mlops_cli.models.families.lightgbm_capi import BoosterPredictor
 from mlops_cli.models.families.native_library import NativeLibraryError
 
 ROOT = Path(__file__).parents[3]
-SAFE = [name for name, family in FAMILIES.items() if family.installed and not family.opaque]
+SAFE = [name for name, family in FAMILIES.items() if family.installed and not family.unsafe_format]
 
 
 @pytest.fixture(scope="module")

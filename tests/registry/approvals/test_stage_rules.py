@@ -260,7 +260,7 @@ def test_an_assignment_that_does_not_count_says_nothing_of_the_rules(root):
     assign(root, 2, lines=(f"Rules: {lax}",))
     assert stages(root) == {"production": "v0.1.0"}
     rules = StageRules(root, read(root, "shop"))
-    assert [rules.changed(a) for a in rules.registry.assignments] == [False, True]
+    assert [rules.rule_changed(a) for a in rules.registry.assignments] == [False, True]
 
 
 def test_many_assignments_by_ever_older_rules_are_judged_without_recursion(root):
@@ -273,13 +273,13 @@ def test_many_assignments_by_ever_older_rules_are_judged_without_recursion(root)
     version = registry.versions[0]
     assignments = tuple(
         Assignment("staging", version, n, Tag(
-            f"shop#staging#{n}", version.commit, version.tag.at,
+            f"shop#staging#{n}", version.commit, version.tag.date,
             message=f"x\n\nVersion: v0.1.0\nRules: {commits[-1 - n // 301]}",
         ))
         for n in range(1, 1201)
     )  # fmt: skip
     rules = StageRules(root, dataclasses.replace(registry, assignments=assignments))
-    assert rules.refusal(assignments[-1]) is None
+    assert rules.refusal_reason(assignments[-1]) is None
 
 
 def test_after_asks_for_a_stage_that_was_entered_by_its_own_rule(root):

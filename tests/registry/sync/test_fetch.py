@@ -43,7 +43,7 @@ def test_what_a_colleague_pushes_arrives_and_local_branches_stay(clone):
     git(other, "commit", "-q", "--allow-empty", "-m", "Two")
     git(other, "tag", "-am", "second", "shop#production#2")
     git(other, "push", "-q", "origin", "main", "--tags")
-    until(lambda: Git(clone).ask("tag", "--list") == "shop#production#2")
+    until(lambda: Git(clone).try_run("tag", "--list") == "shop#production#2")
     running.stop()
     assert Git(clone).resolve("origin/main") != Git(clone).resolve("main")
     assert running.state()["problem"] is None
@@ -71,7 +71,9 @@ def test_a_remote_that_never_answers_is_ended_with_its_children(clone, tmp_path,
     monkeypatch.setenv("GIT_SSH_COMMAND", str(script))
     git(clone, "remote", "set-url", "origin", "ssh://nowhere/x.git")
     start = time.monotonic()
-    code, _ = Git(clone).bounded("fetch", "origin", seconds=0.5, ended=threading.Event())
+    code, _ = Git(clone).run_with_timeout(
+        "fetch", "origin", timeout=0.5, stop_event=threading.Event()
+    )
     assert code is None
     running = Fetcher(Git(clone), "origin", 0.1)
     running.start()

@@ -184,7 +184,7 @@ def test_their_lines_are_taken_where_that_is_asked_for_and_mine_stay_at_hand(bo)
     pull_rebased(bo, "shop", prefer="theirs")
     assert settings(bo) == (2, 50)
     done(bo, "git", "checkout", "--quiet", ".")
-    done(bo, "git", "checkout", "--quiet", switch.BEFORE, "--", "params.yaml")
+    done(bo, "git", "checkout", "--quiet", switch.BEFORE_PULL_REF, "--", "params.yaml")
     assert settings(bo) == (3, 50)
 
 

@@ -19,7 +19,7 @@ from served_models import Made, Running, make, running
 from mlops_cli.cli.app import main
 from mlops_cli.errors import BadParams, NotInstalled
 from mlops_cli.models.families import FAMILIES
-from mlops_cli.serving.deployment.build_context import local_modules
+from mlops_cli.serving.deployment.build_context import DOCKERFILE, local_modules, write_dockerfile
 from mlops_cli.serving.deployment.requirements import exact, serving
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -159,6 +159,18 @@ def test_a_hooks_own_modules_come_along(tmp_path: Path) -> None:
 
 
 # What it answers.
+
+
+@pytest.mark.parametrize("value", ["{% endraw %}{{ 7 * 7 }}", "{%- endraw %}", "<%= x %>{# y #}"])
+def test_a_setting_is_no_template_of_the_dockerfile(tmp_path: Path, value: str) -> None:
+    from jinja2 import DictLoader, Environment
+
+    write_dockerfile(tmp_path, {"MLOPS_SERVE": value})
+    base = {"base": "{% block SETUP_BENTO_ENTRYPOINT %}{% endblock %}"}
+    bentoml = Environment(trim_blocks=True, lstrip_blocks=True, loader=DictLoader(base))  # noqa: S701
+    template = bentoml.from_string((tmp_path / DOCKERFILE).read_text())
+    lines = template.render(bento_base_template="base", bento__path="/b", bento__home="/h/")
+    assert f'ENV MLOPS_SERVE="{value}"' in lines.splitlines()
 
 
 @pytest.mark.parametrize("way", ["bentoml", "image"])

@@ -224,6 +224,15 @@ def test_a_name_becomes_what_kubernetes_takes() -> None:
     assert re.fullmatch(r"[a-z][a-z0-9-]{0,61}[a-z0-9]", name)
 
 
+def test_names_and_tags_are_texts_to_every_yaml_parser() -> None:
+    found = texts("no", "on:1.10", Serve())
+    (image,) = YAML(typ="safe").load(found["kubernetes/kustomization.yaml"])["images"]
+    assert image == {"name": "on", "newTag": "1.10"}
+    # YAML 1.1, which kubectl reads, takes a bare `no` for a boolean.
+    assert "name: 'no'\n" in found["kubernetes/service.yaml"]
+    assert "name: 'on'\n" in found["kubernetes/kustomization.yaml"]
+
+
 # Metrics.
 
 

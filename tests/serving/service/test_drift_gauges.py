@@ -36,7 +36,7 @@ def served(tmp_path):
     known = scored(5_000, 0)
     frame = pl.DataFrame(known.features)
     outputs = output_frame(known.output, ("no", "yes"))
-    made = Reference.of(frame, KINDS, frame["c"], outputs, "binary")
+    made = Reference.from_rows(frame, KINDS, frame["c"], outputs, "binary")
     (tmp_path / PROFILE).write_text(reference_text(made))
     return version(tmp_path, "v1.0.0")
 

@@ -78,5 +78,5 @@ def test_look_ups_are_timed_where_there_is_an_online_store(made: Made, tmp_path:
     found = of_lookups(program, made.layout, test)
     assert set(found) == {"shop", "shop_2d"}
     assert all(0 < milliseconds < 1000 for milliseconds in found.values())
-    shutil.copytree(made.layout.valid, Layout(tmp_path).valid)
+    shutil.copytree(made.layout.validated, Layout(tmp_path).validated)
     assert of_lookups(program, Layout(tmp_path), test) == {}

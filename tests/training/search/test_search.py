@@ -24,7 +24,7 @@ SPACES = {
 }
 
 
-FIRSTS = first_choices(SPACES, {name: [{}] for name in SPACES}, most=2)
+FIRSTS = first_choices(SPACES, {name: [{}] for name in SPACES}, max_candidates=2)
 
 
 def objective(candidate, report, seconds=None):
@@ -51,9 +51,9 @@ class Notes(Silent):
         """Keep it."""
         self.updates.append((text, done, total))
 
-    def board(self, board):
+    def show_leaderboard(self, leaderboard):
         """Keep it."""
-        self.boards.append(board)
+        self.boards.append(leaderboard)
 
 
 def run(path, *, trials=14, goal=objective, progress=None, seconds=None, seed=3, **limits):
@@ -197,13 +197,13 @@ def test_who_watches_sees_the_leaders_and_the_course_of_the_best(tmp_path):
     seen = Notes()
     trials = run(tmp_path / "a", trials=9, progress=seen, seconds=60)
     assert len(seen.boards) == 9
-    assert seen.boards[0].course == ()
+    assert seen.boards[0].best_values == ()
     last = seen.boards[-1]
-    assert last.course == tuple(sorted(last.course)), "the best only gets better"
+    assert last.best_values == tuple(sorted(last.best_values)), "the best only gets better"
     before = [t for t in trials[:8] if t.state == "complete"]
     assert last.leaders.rows[0][0] == best(before, maximise=True).number + 1
     assert len(last.leaders.rows) == min(5, len(before))
-    assert 0 < last.left < 60
+    assert 0 < last.seconds_left < 60
 
 
 def test_what_is_proposed_is_used_to_six_digits(tmp_path):
@@ -238,11 +238,11 @@ def test_a_range_that_a_setting_cannot_take_is_refused(name, dimension, says):
 
 
 def test_a_score_that_is_good_enough_ends_it(tmp_path):
-    assert len(run(tmp_path / "l.journal", good_enough=EarlyStop(score=0.7))) == 1
+    assert len(run(tmp_path / "l.journal", early_stop=EarlyStop(score=0.7))) == 1
 
 
 def test_trials_without_gain_end_it(tmp_path):
-    trials = run(tmp_path / "m.journal", trials=50, good_enough=EarlyStop(trials=6, gain=0.001))
+    trials = run(tmp_path / "m.journal", trials=50, early_stop=EarlyStop(trials=6, gain=0.001))
     assert len(trials) < 50
     scores = [t.score or 0.0 for t in trials]
     assert max(scores) - max(scores[:-6]) <= 0.001
@@ -288,19 +288,19 @@ def test_what_trials_predict_is_kept_by_their_number(tmp_path):
         return Result(1.0, None, np.full(3, len(candidate.settings), np.float32))
 
     run(tmp_path / "o.journal", trials=2, goal=predicting)
-    kept = Journal.open(tmp_path / "o.journal", "maximize", Silent()).outcomes
-    assert [kept.prediction(n).tolist() for n in (0, 1)] == [[1.0] * 3, [2.0] * 3]
-    assert kept.prediction(2) is None
+    kept = Journal.open(tmp_path / "o.journal", "maximize", Silent()).artifacts
+    assert [kept.read_prediction(n).tolist() for n in (0, 1)] == [[1.0] * 3, [2.0] * 3]
+    assert kept.read_prediction(2) is None
 
 
 def test_first_choices_take_turns_and_stay_in_the_ranges():
     portfolios = {"flat": [{}, {"x": 2.0}, {"x": 0.5}], "deep": [{}, {"kind": "b"}]}
-    found = first_choices(SPACES, portfolios, most=9)
+    found = first_choices(SPACES, portfolios, max_candidates=9)
     assert [(c.family, c.settings) for c in found] == [
         ("flat", {"x": 0.5}),
         ("deep", {"n": 10, "kind": "a"}),
         ("flat", {"x": 1.0}),
         ("deep", {"n": 10, "kind": "b"}),
     ]
-    assert len(first_choices(SPACES, portfolios, most=1)) == 2
+    assert len(first_choices(SPACES, portfolios, max_candidates=1)) == 2
     assert found[0] == Candidate("flat", {"x": 0.5})
