@@ -67,7 +67,7 @@ def ours(folder: Path, some: list[list[Prediction]]) -> dict[str, float]:
     start, cpu, caller = time.perf_counter(), time.process_time(), time.thread_time()
     for batch in some:
         free.acquire()
-        log.append(batch).add_done_callback(lambda _: free.release())
+        log.append_predictions(batch).add_done_callback(lambda _: free.release())
     for _ in range(AHEAD):
         free.acquire()
     return {

@@ -237,7 +237,7 @@ def main(folder: Path) -> None:
             y_test,
             prediction,
             metrics,
-            least_rows=PARAMS.evaluate.slice_rows,
+            min_rows=PARAMS.evaluate.slice_rows,
             bootstrap=bootstrap,
         )
         for name in PARAMS.evaluate.slices

@@ -36,7 +36,8 @@ def imported_modules(stage: str) -> set[str]:
 
 def code_deps(stage: str) -> list[str]:
     """Paths of the packages, and of the modules that are in none, sorted."""
-    tops = {".".join(module.split(".")[:2]) for module in imported_modules(stage)}
+    modules = imported_modules(stage) - {"mlops_cli"}
+    tops = {".".join(module.split(".")[:2]) for module in modules}
     # To import a module runs the package above it.
     return sorted({_path(top) for top in {*tops, "mlops_cli.__init__"}})
 

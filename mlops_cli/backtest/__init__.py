@@ -50,7 +50,7 @@ class BacktestRequest:
     ----------
     until
         End of the backtest; None: the last request in the history.
-    delay
+    label_delay
         Time from when a label's values are known to its arrival.
     """
 
@@ -58,7 +58,7 @@ class BacktestRequest:
     until: dt.datetime | None
     every: str
     policies: tuple[Policy, ...]
-    delay: str | None = None
+    label_delay: str | None = None
     jobs: int = 1
     force: bool = False
 
@@ -68,7 +68,7 @@ class BacktestResult:
     """Result of a backtest: the run of each policy over all periods."""
 
     steps: tuple[Period, ...]
-    delay: str | None
+    label_delay: str | None
     runs: tuple[PolicyRun, ...]
     notes: tuple[str, ...] = ()
 
@@ -104,7 +104,13 @@ def backtest(
         _remove_old_caches(base, folder)
         params_text = layout.params.read_text(encoding="utf-8")
         config = BacktestConfig(
-            params_text, layout.root, folder, base / "history", steps, request.delay, **settings
+            params_text,
+            layout.root,
+            folder,
+            base / "history",
+            steps,
+            request.label_delay,
+            **settings,
         )
         result = _simulate_all(config, request, progress)
         return replace(result, notes=(*result.notes, note)) if note else result
@@ -262,7 +268,10 @@ def _simulate_all(
     if first_model is not None and first_model.outcome == "rejected":
         notes.append(f"the first model serves although its gates reject it: {first_model.reason}")
     return BacktestResult(
-        config.steps, config.delay, tuple(runs[p.name] for p in request.policies), tuple(notes)
+        config.steps,
+        config.label_delay,
+        tuple(runs[p.name] for p in request.policies),
+        tuple(notes),
     )
 
 

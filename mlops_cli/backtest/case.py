@@ -58,11 +58,11 @@ class BacktestConfig:
     ----------
     params_text
         The project's ``params.yaml``.
-    folder
+    cache_folder
         Cache folder of the results; its name is a hash of all that they depend on.
-    history
+    history_folder
         Folder with the validated sources, as they are known today.
-    delay
+    label_delay
         Time from when a label's values are known to its arrival.
     family, settings
         Family and settings of each model, if ``backtest.trials`` is 0 (no search).
@@ -70,10 +70,10 @@ class BacktestConfig:
 
     params_text: str
     root: Path
-    folder: Path
-    history: Path
+    cache_folder: Path
+    history_folder: Path
     steps: tuple[Period, ...]
-    delay: str | None
+    label_delay: str | None
     family: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -85,19 +85,19 @@ class BacktestConfig:
     @property
     def layout(self) -> Layout:
         """Paths of the history."""
-        return Layout(self.root, self.history)
+        return Layout(self.root, self.history_folder)
 
     def clock(self, step: int) -> dt.datetime:
         """Data clock at the start of a step: labels of earlier rows have arrived."""
-        return subtract(self.steps[step].start, self.delay)
+        return subtract(self.steps[step].start, self.label_delay)
 
     def model_folder(self, step: int) -> Path:
         """Folder of the result of training at a step."""
-        return self.folder / "models" / self.clock(step).strftime(_STAMP)
+        return self.cache_folder / "models" / self.clock(step).strftime(_STAMP)
 
     def period_file(self, step: int) -> Path:
         """File with the requests of a step's period, with features and labels."""
-        return self.folder / "periods" / f"{self._span(step)}.parquet"
+        return self.cache_folder / "periods" / f"{self._span(step)}.parquet"
 
     def result_file(self, task: BacktestTask) -> Path:
         """File that exists when a task is done."""
@@ -107,9 +107,9 @@ class BacktestConfig:
         if task.kind == "train":
             return model / "facts.json"
         if task.kind == "score":
-            return self.folder / "scores" / f"{model.name}-{self._span(task.other_step)}.json"
+            return self.cache_folder / "scores" / f"{model.name}-{self._span(task.other_step)}.json"
         return (
-            self.folder
+            self.cache_folder
             / "contests"
             / f"{model.name}-{self.model_folder(task.other_step).name}.json"
         )
@@ -117,7 +117,7 @@ class BacktestConfig:
     def _span(self, step: int) -> str:
         period = self.steps[step]
         stamps = (period.start.strftime(_STAMP), period.end.strftime(_STAMP))
-        return "-".join((*stamps, self.delay or "0"))
+        return "-".join((*stamps, self.label_delay or "0"))
 
 
 def as_of(config: BacktestConfig, step: int) -> Params:

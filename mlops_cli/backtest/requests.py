@@ -54,7 +54,7 @@ class Requests:
             )
         schema = schemas[name]
         request_time = utc_moment(
-            program.predict_at.over(schema), program.predict_at.type_in(schema)
+            program.predict_at.checked_expr(schema), program.predict_at.result_type(schema)
         )
         base = program.clean(name, scans[name]).with_columns(request_time.alias(REQUEST_TIME))
         cleaned = {n: program.clean(n, scans[n]) for n in program.used_sources}
@@ -67,17 +67,19 @@ class Requests:
         last: dt.datetime | None = self.base.select(pl.max(REQUEST_TIME)).collect().item()
         return last
 
-    def between(self, start: dt.datetime, end: dt.datetime, delay: str | None) -> pl.DataFrame:
+    def between(
+        self, start: dt.datetime, end: dt.datetime, label_delay: str | None
+    ) -> pl.DataFrame:
         """Select the requests in ``[start, end)`` by time: features, kept columns and label."""
         import polars as pl
 
         program = self.program
         rows = self.base.filter(pl.col(REQUEST_TIME) >= start, pl.col(REQUEST_TIME) < end).collect()
         rows = rows.sort(REQUEST_TIME, maintain_order=True)
-        label_time = program.base.known(program.target.columns)
+        label_time = program.base.known_time(program.target.columns)
         arrives = pl.col(REQUEST_TIME) if label_time is None else label_time
-        if delay is not None:
-            arrives = arrives.dt.offset_by(delay)
+        if label_delay is not None:
+            arrives = arrives.dt.offset_by(label_delay)
         request_columns = rows.select(
             REQUEST_TIME,
             program.target.expr.alias(TARGET),

@@ -74,7 +74,7 @@ def _compute_requests(config: BacktestConfig, task: BacktestTask) -> None:
 
     step = config.steps[task.step]
     requests = Requests.open(config.params, config.layout).between(
-        step.start, step.end, config.delay
+        step.start, step.end, config.label_delay
     )
     parquet.write(requests, config.period_file(task.step))
 

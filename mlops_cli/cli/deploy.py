@@ -110,7 +110,7 @@ def _draw_built(built: BuiltBento, layout: Layout) -> None:
     from mlops_cli.serving.deployment.build import bento_home
 
     out = console.console()
-    state = "is built" if built.new else "exists already; a new build would be the same"
+    state = "is built" if built.created else "exists already; a new build would be the same"
     out.print(f"{built.tag} {state}: {built.folder}", markup=False)
     labels = built.labels
     facts = f"version {labels['version']}, commit {labels['commit'][:9]}"

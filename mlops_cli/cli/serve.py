@@ -105,7 +105,7 @@ def run_service(
             shadow=shadow,
             canary=None if canary is None else parse_share(canary),
             follow=(stage or "production") if follow else None,
-            log=not no_log,
+            log_events=not no_log,
             progress=progress,
         )
 
@@ -139,7 +139,7 @@ def _print_banner(settings: Settings, service: Service, host: str, port: int) ->
     for other, role in ((service.versions.canary, "canary"), (service.versions.shadow, "shadow")):
         if other is not None:
             out.print(f"{role}: {other.model.label}", markup=False)
-    if following := service.following():
+    if following := service.follow_status():
         fetch = following["fetch"]
         source = (
             f"fetched from {fetch['remote']} every {fetch['every_seconds']:g} s"
@@ -150,7 +150,7 @@ def _print_banner(settings: Settings, service: Service, host: str, port: int) ->
     out.print(f"page      {url}/\nAPI       {url}/docs.json\nmetrics   {url}/metrics", markup=False)
     if served.example is not None:
         body = shlex.quote(json.dumps({"rows": [served.example]}, default=str))
-        key = ' -H "x-api-key: $KEY"' if service.guard.closed else ""
+        key = ' -H "x-api-key: $KEY"' if service.authenticator.key_required else ""
         # In one line, so that it can be pasted.
         out.print("try it:", markup=False)
         line = f"curl -s {url}/predict -H 'content-type: application/json'{key} -d {body}"

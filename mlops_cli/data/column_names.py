@@ -38,10 +38,10 @@ def _is_plain(name: str) -> bool:
         return False
 
 
-def feature_name(column: str, taken: Container[str] = ()) -> str:
+def feature_name(column: str, existing_names: Container[str] = ()) -> str:
     """A feature's name from a column's: lower case, no accents, underscores between words.
 
-    Letters of other scripts stay. A number is appended if the name is ``taken``.
+    Letters of other scripts stay. A number is appended if ``existing_names`` has the name.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def feature_name(column: str, taken: Container[str] = ()) -> str:
     if not name or name[0].isdigit():
         name = f"x_{name}".rstrip("_")
     unique, number = name, 2
-    while unique in taken:
+    while unique in existing_names:
         unique, number = f"{name}_{number}", number + 1
     return unique
 

@@ -52,15 +52,15 @@ class TypeMismatch(ValueError):
 
     Parameters
     ----------
-    column, value, wanted
+    column, value, expected_type
         The column's name, the first such value, and the type's name.
     """
 
-    def __init__(self, column: str, value: Any, wanted: str) -> None:
-        super().__init__(f"{value!r} in column {column!r} is not of type {wanted}")
+    def __init__(self, column: str, value: Any, expected_type: str) -> None:
+        super().__init__(f"{value!r} in column {column!r} is not of type {expected_type}")
         self.column = column
         self.value = value
-        self.wanted = wanted
+        self.expected_type = expected_type
 
 
 def ingested_type(dtype: pl.DataType) -> pl.DataType:

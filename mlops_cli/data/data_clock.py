@@ -36,7 +36,7 @@ def in_utc(moment: dt.date | dt.datetime) -> dt.datetime:
 class Tally:
     """Counts of a table that is cut in batches; the tallies of batches can be added."""
 
-    rows_in: int = 0
+    input_rows: int = 0
     rows: int = 0
     undated: int = 0
     pending: Counter[str] = field(default_factory=Counter)
@@ -47,24 +47,24 @@ class Tally:
     """Column -> number of infinite values, which were read as missing."""
     span: tuple[dt.datetime, dt.datetime] | None = None
     """First and last time of the rows kept."""
-    span_in: tuple[dt.datetime, dt.datetime] | None = None
+    input_span: tuple[dt.datetime, dt.datetime] | None = None
     """First and last time of all rows."""
 
     @property
     def dropped(self) -> int:
         """Number of rows at or after the clock."""
-        return self.rows_in - self.rows - self.undated
+        return self.input_rows - self.rows - self.undated
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
-            self.rows_in + other.rows_in,
+            self.input_rows + other.input_rows,
             self.rows + other.rows,
             self.undated + other.undated,
             self.pending + other.pending,
             self.unknown + other.unknown,
             self.infinite + other.infinite,
             _merge_spans(self.span, other.span),
-            _merge_spans(self.span_in, other.span_in),
+            _merge_spans(self.input_span, other.input_span),
         )
 
 
@@ -79,16 +79,18 @@ def _merge_spans(one: Span, other: Span) -> Span:
 
 @dataclass(frozen=True)
 class Clock:
-    """The data clock for one table; create it with ``Clock.of``."""
+    """The data clock for one table; create it with ``Clock.for_source``."""
 
     until: dt.datetime | None
     time: str | None
-    row_known: str | None
-    hidden: Mapping[str, tuple[str, ...]]
+    row_known_at: str | None
+    known_at_columns: Mapping[str, tuple[str, ...]]
     """Column -> time columns, all of which must be before the clock for its value to be known."""
 
     @classmethod
-    def of(cls, source: Source, until: dt.datetime | None, schema: pl.Schema, place: str) -> Clock:
+    def for_source(
+        cls, source: Source, until: dt.datetime | None, schema: pl.Schema, setting: str
+    ) -> Clock:
         """Check a source's ``time`` and ``known_at`` against its columns.
 
         Raises
@@ -98,10 +100,10 @@ class Clock:
         """
         late = {c: k for c, k in source.known_at.items() if c != "*"}
         for column in late:
-            _check_column(column, schema, f"{place}.known_at")
-        times = {f"{place}.known_at.{c}": k for c, k in source.known_at.items()}
+            _check_column(column, schema, f"{setting}.known_at")
+        times = {f"{setting}.known_at.{c}": k for c, k in source.known_at.items()}
         if source.time is not None:
-            times[f"{place}.time"] = source.time
+            times[f"{setting}.time"] = source.time
         for where, column in times.items():
             _check_column(column, schema, where)
             if not isinstance(schema[column], (pl.Date, pl.Datetime)):
@@ -114,35 +116,41 @@ class Clock:
         # The time at which a value becomes known would itself leak the future.
         time_columns = {k: k for k in late.values() if k not in {source.time, row_known}}
         late = {**time_columns, **late}
-        return cls(until, source.time, row_known, {c: _time_chain(c, late, place) for c in late})
+        return cls(until, source.time, row_known, {c: _time_chain(c, late, setting) for c in late})
 
     @property
-    def masks(self) -> bool:
+    def masks_values(self) -> bool:
         """Whether single values are masked, which adds the column ``_pending``."""
-        return bool(self.hidden)
+        return bool(self.known_at_columns)
 
-    def schema(self, given: pl.Schema) -> pl.Schema:
+    def output_schema(self, input_schema: pl.Schema) -> pl.Schema:
         """The schema of what ``cut`` returns."""
-        return pl.Schema({**given, PENDING: pl.Boolean()}) if self.masks else given
+        return (
+            pl.Schema({**input_schema, PENDING: pl.Boolean()})
+            if self.masks_values
+            else input_schema
+        )
 
     def cut(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Tally]:
         """Drop or mask what was not known before the clock, and count it.
 
         Rows without a time are dropped. If ``until`` is None, everything is known.
         """
-        tally = Tally(rows_in=frame.height)
+        tally = Tally(input_rows=frame.height)
         if self.time is not None:
-            tally.span_in = _time_span(frame, self.time)
-        has_time = [pl.col(c).is_not_null() for c in (self.time, self.row_known) if c is not None]
+            tally.input_span = _time_span(frame, self.time)
+        has_time = [
+            pl.col(c).is_not_null() for c in (self.time, self.row_known_at) if c is not None
+        ]
         if has_time:
             frame = frame.filter(has_time)
-            tally.undated = tally.rows_in - frame.height
+            tally.undated = tally.input_rows - frame.height
         if self.until is not None:
-            row_times = [c for c in (self.time, self.row_known) if c is not None]
+            row_times = [c for c in (self.time, self.row_known_at) if c is not None]
             frame = (
                 frame.filter([self._is_before_clock(c) for c in row_times]) if row_times else frame
             )
-        if self.masks:
+        if self.masks_values:
             frame = self._mask_values(frame, tally)
         tally.rows = frame.height
         if self.time is not None:
@@ -155,26 +163,26 @@ class Clock:
     def _mask_values(self, frame: pl.DataFrame, tally: Tally) -> pl.DataFrame:
         if self.until is None:
             return frame.with_columns(pl.lit(value=False).alias(PENDING))
-        pending_values = frame.select(self._is_pending(c).alias(c) for c in self.hidden)
-        unknown_values = frame.select(self._is_unknown(c).alias(c) for c in self.hidden)
-        tally.pending.update({c: int(pending_values[c].sum()) for c in self.hidden})
+        pending_values = frame.select(self._is_pending(c).alias(c) for c in self.known_at_columns)
+        unknown_values = frame.select(self._is_unknown(c).alias(c) for c in self.known_at_columns)
+        tally.pending.update({c: int(pending_values[c].sum()) for c in self.known_at_columns})
         tally.unknown.update(
-            {c: int((unknown_values[c] & ~pending_values[c]).sum()) for c in self.hidden}
+            {c: int((unknown_values[c] & ~pending_values[c]).sum()) for c in self.known_at_columns}
         )
         pending = pending_values.select(pl.any_horizontal(pl.all())).to_series()
         return frame.with_columns(
             pl.when(~(pending_values[c] | unknown_values[c])).then(pl.col(c)).alias(c)
-            for c in self.hidden
+            for c in self.known_at_columns
         ).with_columns(pending.alias(PENDING))
 
     def _is_pending(self, column: str) -> pl.Expr:
-        time_columns = self.hidden[column]
+        time_columns = self.known_at_columns[column]
         return pl.any_horizontal([~self._is_before_clock(k) for k in time_columns]).fill_null(
             value=False
         )
 
     def _is_unknown(self, column: str) -> pl.Expr:
-        no_time = pl.any_horizontal([pl.col(k).is_null() for k in self.hidden[column]])
+        no_time = pl.any_horizontal([pl.col(k).is_null() for k in self.known_at_columns[column]])
         return no_time & pl.col(column).is_not_null()
 
 
@@ -185,7 +193,7 @@ def _check_column(column: str, schema: pl.Schema, where: str) -> None:
         )
 
 
-def _time_chain(column: str, late: Mapping[str, str], place: str) -> tuple[str, ...]:
+def _time_chain(column: str, late: Mapping[str, str], setting: str) -> tuple[str, ...]:
     """The time columns on which a value depends: its own, the one of that column, and so on."""
     chain: list[str] = []
     time_column = late[column]
@@ -195,7 +203,7 @@ def _time_chain(column: str, late: Mapping[str, str], place: str) -> tuple[str, 
             return tuple(chain)
         time_column = late[time_column]
     raise BadParams(
-        f"{place}.known_at goes in a ring: {' -> '.join([column, *chain, time_column])}",
+        f"{setting}.known_at goes in a ring: {' -> '.join([column, *chain, time_column])}",
         "One of these columns must be known at a time that depends on no other.",
     )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ENDINGS", "format_of_name"]
+__all__ = ["EXTENSIONS", "format_of_name"]
 
-ENDINGS = {
+EXTENSIONS = {
     ".csv": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -24,5 +24,7 @@ def format_of_name(name: str) -> str | None:
     """
     lower = name.lower()
     uncompressed = lower.removesuffix(".gz")
-    kind = next((kind for ending, kind in ENDINGS.items() if uncompressed.endswith(ending)), None)
+    kind = next(
+        (kind for ending, kind in EXTENSIONS.items() if uncompressed.endswith(ending)), None
+    )
     return None if kind == "parquet" and uncompressed != lower else kind

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["DEEPEST", "JsonSize", "may_be_deep", "measure", "text_is_deep"]
+__all__ = ["MAX_DEPTH", "JsonSize", "may_be_deep", "measure", "text_is_deep"]
 
-DEEPEST = 64
+MAX_DEPTH = 64
 """Maximum nesting of lists and objects; recursive readers slow down beyond it."""
 _CHUNK = 1 << 20
 _QUOTE, _COMMA = b'",'
@@ -60,9 +60,9 @@ def measure(text: bytes) -> JsonSize:
 
 def may_be_deep(text: bytes) -> bool:
     """Whether a text has enough brackets to be deeper than allowed; fast."""
-    return text.count(b"{") + text.count(b"[") > DEEPEST
+    return text.count(b"{") + text.count(b"[") > MAX_DEPTH
 
 
 def text_is_deep(text: bytes) -> bool:
     """Whether a text is nested deeper than allowed; fast for flat texts."""
-    return may_be_deep(text) and measure(text).depth > DEEPEST
+    return may_be_deep(text) and measure(text).depth > MAX_DEPTH

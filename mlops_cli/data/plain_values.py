@@ -24,7 +24,7 @@ from mlops_cli.data.column_types import (
     type_name,
 )
 
-__all__ = ["LONGEST_TEXT", "float_columns", "mixed_column", "single_value", "typed_column"]
+__all__ = ["MAX_TEXT_CHARACTERS", "float_columns", "mixed_column", "single_value", "typed_column"]
 
 _PLAIN: dict[Any, set[type]] = {
     pl.Int64: {int},
@@ -36,7 +36,7 @@ _PLAIN: dict[Any, set[type]] = {
 _SUSPECT: set[type] = {list, dict, str}
 _LONGEST_PARSED = 1_000
 """Maximum number of characters of a text that is parsed as a number or a moment."""
-LONGEST_TEXT = 100_000
+MAX_TEXT_CHARACTERS = 100_000
 """Maximum number of characters of a text; expressions may make it many times longer."""
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -58,7 +58,9 @@ def typed_column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Ser
         # NaN is missing; JSON has none, but a caller from Python may pass it.
         if float in python_types and any(v != v for v in values):  # noqa: PLR0124
             values = [None if v != v else v for v in values]  # noqa: PLR0124
-        if str in python_types and any(v is not None and len(v) > LONGEST_TEXT for v in values):
+        if str in python_types and any(
+            v is not None and len(v) > MAX_TEXT_CHARACTERS for v in values
+        ):
             raise TypeError(name)
         column = pl.Series(name, values, dtype=dtype, strict=False)
         if column.null_count() != values.count(None):
@@ -93,7 +95,7 @@ def _magnitude(value: Any) -> float:
 def _is_inconvertible(value: Any, dtype: pl.DataType) -> bool:
     """Whether a value can't be of the type, in cases that take Polars long to find out."""
     if isinstance(value, str):
-        return len(value) > (LONGEST_TEXT if dtype == pl.String else _LONGEST_PARSED)
+        return len(value) > (MAX_TEXT_CHARACTERS if dtype == pl.String else _LONGEST_PARSED)
     return isinstance(value, (list, dict)) and not dtype.is_nested()
 
 

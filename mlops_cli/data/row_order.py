@@ -31,7 +31,7 @@ _BATCH = 200
 
 
 def columns_that_drift(
-    frame: pl.LazyFrame, columns: Iterable[str], passed_over: Iterable[str]
+    frame: pl.LazyFrame, columns: Iterable[str], ignored_columns: Iterable[str]
 ) -> list[str]:
     """Columns whose values drift with the row number; empty if rows are sorted by a column.
 
@@ -39,13 +39,13 @@ def columns_that_drift(
     ----------
     columns
         The target and features to test.
-    passed_over
+    ignored_columns
         Columns by which rows may be sorted nevertheless: numbers that only count them.
     """
     import polars as pl
 
     schema = frame.collect_schema()
-    ignored = set(passed_over)
+    ignored = set(ignored_columns)
     candidates = [c for c in schema if c not in ignored and not schema[c].is_nested()]
     rows = int(frame.select(pl.len()).collect().item())
     if rows < _MIN_ROWS:

@@ -63,7 +63,7 @@ class SourceSchema:
     known_at: Mapping[str, str]
 
     @property
-    def late(self) -> dict[str, str]:
+    def late_columns(self) -> dict[str, str]:
         """Column that becomes known later than its row -> time column with that moment.
 
         Such a time column is itself known only at that moment.
@@ -72,7 +72,7 @@ class SourceSchema:
         row = {self.time, self.known_at.get("*")}
         return {**{k: k for k in late.values() if k not in row}, **late}
 
-    def known(self, columns: Iterable[str]) -> pl.Expr | None:
+    def known_time(self, columns: Iterable[str]) -> pl.Expr | None:
         """The moment at which all values of these columns are known; None without times.
 
         The expression is Datetime[us, UTC], and null if a value is never known.
@@ -80,7 +80,7 @@ class SourceSchema:
         import polars as pl
 
         row_time = self.known_at.get("*", self.time)
-        late = self.late
+        late = self.late_columns
         time_columns = dict.fromkeys(late[c] for c in columns if c in late)
         if row_time is not None:
             time_columns = dict.fromkeys([row_time, *time_columns])
@@ -93,12 +93,14 @@ class SourceSchema:
         return pl.when(~anything_unknown).then(pl.max_horizontal(moments))
 
     @property
-    def times(self) -> list[str]:
+    def time_columns(self) -> list[str]:
         """The columns with the moments at which values become known."""
         row_time = self.known_at.get("*", self.time)
-        return list(dict.fromkeys([*([] if row_time is None else [row_time]), *self.late.values()]))
+        return list(
+            dict.fromkeys([*([] if row_time is None else [row_time]), *self.late_columns.values()])
+        )
 
-    def may_be_known(self, spans: Iterable[tuple[pl.Expr, pl.Expr]]) -> pl.Expr:
+    def may_become_known(self, spans: Iterable[tuple[pl.Expr, pl.Expr]]) -> pl.Expr:
         """False only for rows of which nothing becomes known in any span (end excluded).
 
         The latest of a row's times lies in a span only if one of the times isn't before the
@@ -106,7 +108,7 @@ class SourceSchema:
         """
         import polars as pl
 
-        moments = [utc_moment(pl.col(c), self.schema[c]) for c in self.times]
+        moments = [utc_moment(pl.col(c), self.schema[c]) for c in self.time_columns]
         return pl.any_horizontal(
             pl.any_horizontal([m >= first for m in moments])
             & pl.any_horizontal([m < last for m in moments])

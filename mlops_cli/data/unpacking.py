@@ -41,7 +41,7 @@ class BoundedGzip(gzip.GzipFile):
         return block
 
 
-def check_room(folder: Path, what: str) -> None:
+def check_room(folder: Path, file_name: str) -> None:
     """Refuse to continue unpacking if the disk is almost full.
 
     Raises
@@ -51,6 +51,6 @@ def check_room(folder: Path, what: str) -> None:
     """
     if shutil.disk_usage(folder).free < _MIN_FREE:
         raise DiskFull(
-            f"unpacking {what} leaves less than {_MIN_FREE >> 20} MB on the disk of {folder}",
+            f"unpacking {file_name} leaves less than {_MIN_FREE >> 20} MB on the disk of {folder}",
             "Make room, or give the part of the file that is needed.",
         )

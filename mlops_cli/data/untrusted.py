@@ -7,6 +7,7 @@ function; no other code makes a path from the content of a file.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import posixpath
@@ -19,7 +20,7 @@ from typing import Any
 from mlops_cli.errors import DataRefused, MlopsError
 
 __all__ = [
-    "LARGEST_JSON",
+    "MAX_JSON_BYTES",
     "data_hash",
     "data_path",
     "directory_files",
@@ -34,14 +35,14 @@ _RESERVED = frozenset({".git", ".dvc"})
 _DRIVE = re.compile(r"[A-Za-z]:")
 _PATH_BYTES, _NAME_BYTES, _FOLDERS = 4000, 255, 100
 _DEPTH = 64
-LARGEST_JSON = 256 << 20
+MAX_JSON_BYTES = 256 << 20
 _MAX_FILES = 1_000_000
 """Maximum number of files of a folder that DVC tracks."""
 _SHOWN = 120
 _UNTRUSTED = "Don't trust this repository: no tool of Git or DVC writes that."
 
 
-def data_hash(value: object, place: str) -> str:
+def data_hash(value: object, location: str) -> str:
     """Check the name of a DVC object: an MD5 in hexadecimal, with ``.dir`` for a folder.
 
     Raises
@@ -51,10 +52,10 @@ def data_hash(value: object, place: str) -> str:
     """
     if isinstance(value, str) and _HASH.fullmatch(value):
         return value
-    raise DataRefused(f"{place} states the hash {_shorten(value)}, which is no MD5", _UNTRUSTED)
+    raise DataRefused(f"{location} states the hash {_shorten(value)}, which is no MD5", _UNTRUSTED)
 
 
-def data_path(value: object, place: str, folder: str = "") -> str:
+def data_path(value: object, location: str, folder: str = "") -> str:
     """Check a path, and normalise it: relative to the project, with slashes.
 
     Parameters
@@ -80,7 +81,7 @@ def data_path(value: object, place: str, folder: str = "") -> str:
             problem = f"which lies more than {_FOLDERS} folders deep"
         else:
             return joined
-    raise DataRefused(f"{place} states the path {_shorten(value)}, {problem}", _UNTRUSTED)
+    raise DataRefused(f"{location} states the path {_shorten(value)}, {problem}", _UNTRUSTED)
 
 
 def _path_problem(value: object) -> str | None:
@@ -104,21 +105,35 @@ def _is_reserved(name: str) -> bool:
     return name.rstrip(" .").casefold() in _RESERVED
 
 
-def path_inside(root: Path, relative: str, place: str) -> Path:
+def path_inside(root: Path, relative: str, location: str) -> Path:
     """The full path of a checked path, which must stay inside of the folder.
 
     Raises
     ------
     DataRefused
-        If a symbolic link on the way leads out of the folder.
+        If a symbolic link on the way leads out of the folder, or to itself.
     """
     path = root / relative
+    if _is_endless(path):
+        raise DataRefused(
+            f"{location} states the path {relative!r}, where a link leads to itself",
+            "Remove the link.",
+        )
     if not path.resolve().is_relative_to(root.resolve()):
         raise DataRefused(
-            f"{place} states the path {relative!r}, where a link leads out of {root}",
+            f"{location} states the path {relative!r}, where a link leads out of {root}",
             "Don't trust this repository, or remove the link.",
         )
     return path
+
+
+def _is_endless(path: Path) -> bool:
+    """Whether links on the way lead in a circle; ``resolve`` differs by Python version on them."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def directory_files(content: bytes, name: str) -> dict[str, str]:
@@ -159,7 +174,7 @@ def _parents(path: str) -> Iterator[str]:
         yield path
 
 
-def json_tree(content: bytes | str, place: str) -> Any:
+def json_tree(content: bytes | str, location: str) -> Any:
     """Parse JSON without NaN or infinite numbers, within limits of size and depth.
 
     Raises
@@ -168,8 +183,8 @@ def json_tree(content: bytes | str, place: str) -> Any:
         If it is anything else.
     """
     problem = None
-    if len(content) > LARGEST_JSON:
-        problem = f"is larger than {LARGEST_JSON >> 20} MB"
+    if len(content) > MAX_JSON_BYTES:
+        problem = f"is larger than {MAX_JSON_BYTES >> 20} MB"
     else:
         try:
             tree = json.loads(content, parse_float=_parse_finite, parse_constant=_parse_finite)
@@ -181,7 +196,7 @@ def json_tree(content: bytes | str, place: str) -> Any:
         except ValueError as error:
             problem = f"is not readable as JSON: {' '.join(str(error).split())[:_SHOWN]}"
     raise DataRefused(
-        f"{place} {problem}",
+        f"{location} {problem}",
         "Bring it back with `git checkout` or `dvc checkout`, or make it anew with `mlops run`.",
     )
 
@@ -209,7 +224,7 @@ def _is_deeper(tree: Any, limit: int) -> bool:
 
 
 @contextmanager
-def refuse_malformed(place: str, hint: str) -> Iterator[None]:
+def refuse_malformed(location: str, hint: str) -> Iterator[None]:
     """Turn an error of reading a structure (a missing key, another type) into a refusal.
 
     Raises
@@ -225,7 +240,7 @@ def refuse_malformed(place: str, hint: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
         raise DataRefused(
-            f"{place} is not of the form that it has to be ({reason})", hint
+            f"{location} is not of the form that it has to be ({reason})", hint
         ) from error
 
 

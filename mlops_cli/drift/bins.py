@@ -35,9 +35,9 @@ class Grid:
         Where bins begin, rising.
     low, scale
         A value's cell is ``(value - low) * scale``; with a scale of 0 every value is searched.
-    code
+    cell_bin
         The bin of values below the cell's limit, by cell.
-    limit
+    cell_limit
         The limit in the cell, infinite where there is none, by cell.
     needs_search
         Whether the values need a search, by cell.
@@ -46,8 +46,8 @@ class Grid:
     limits: npt.NDArray[np.float64]
     low: float
     scale: float
-    code: npt.NDArray[np.intp]
-    limit: npt.NDArray[np.float64]
+    cell_bin: npt.NDArray[np.intp]
+    cell_limit: npt.NDArray[np.float64]
     needs_search: npt.NDArray[np.bool_]
 
     @classmethod
@@ -79,10 +79,10 @@ class Grid:
             position = (values - self.low) * self.scale
         np.clip(position, 0, _CELLS - 1, out=position)
         cells = position.astype(np.intp)
-        above = values >= self.limit[cells]
+        above = values >= self.cell_limit[cells]
         by_cell = np.bincount(2 * cells + above, minlength=2 * _CELLS)
         by_cell[np.repeat(self.needs_search, 2)] = 0
-        codes = np.repeat(self.code, 2)
+        codes = np.repeat(self.cell_bin, 2)
         codes[1::2] += 1
         counts = np.bincount(codes, weights=by_cell, minlength=size + 1)[:size].astype(np.int64)
         if self.needs_search.any():

@@ -127,8 +127,10 @@ class Column:
         chance = significance.distance_by_chance(len(cell_counts), self.m, self.n)
         return replace(
             drift,
-            psi=psi(p, q, chance) if is_number else self.cells.distance(psi),
-            js=jensen_shannon(p, q, chance) if is_number else self.cells.distance(jensen_shannon),
+            psi=psi(p, q, chance) if is_number else self.name_cells.distance(psi),
+            js=jensen_shannon(p, q, chance)
+            if is_number
+            else self.name_cells.distance(jensen_shannon),
             ks=kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
             if is_number
             else None,
@@ -137,7 +139,7 @@ class Column:
         )
 
     @cached_property
-    def cells(self) -> NameCells:
+    def name_cells(self) -> NameCells:
         """Cells over which names are compared."""
         return NameCells.choose(self.reference, self.window, self.m, self.n)
 
@@ -300,7 +302,7 @@ class Column:
         if ours.binning.kind == "number":
             distance = kolmogorov_smirnov(ours.counts[:MISSING], theirs.counts[:MISSING])
             return significance.ks_p_value(distance, self.m, self.n)
-        return None if ours.binning.untestable else self.cells.p_value
+        return None if ours.binning.untestable else self.name_cells.p_value
 
     def _test_drift(self, distances: ColumnDrift) -> Candidate:
         is_number = self.reference.binning.kind == "number"
@@ -378,10 +380,10 @@ class Column:
                 f"{self.reference.mean:.4g} in the reference (KS {distances.ks:.2f}, "
                 f"PSI {distances.psi:.2f})"
             )
-        label, now, before = self.cells.most_changed()
+        label, now, before = self.name_cells.most_changed()
         return (
             f"{self.name!r} has another distribution: {label} in {now:.1%} of the rows, "
-            f"{before:.1%} in the reference; tested over {self.cells.describe_cells()} "
+            f"{before:.1%} in the reference; tested over {self.name_cells.describe_cells()} "
             f"(JS {distances.js:.2f}, PSI {distances.psi:.2f})"
         )
 

@@ -28,7 +28,7 @@ def worst_segments(
     y: Truth,
     prediction: Floats,
     metric: Metric,
-    wanted: Evaluate,
+    settings: Evaluate,
     *,
     seed: Sequence[int],
     weights: Floats | None = None,
@@ -50,7 +50,7 @@ def worst_segments(
         ``loss_elsewhere``, ``p`` and ``metrics``.
     """
     loss_name, losses = row_losses(metric.name, y, prediction)
-    if not wanted.segments:
+    if not settings.segments:
         return {"loss": loss_name, "tried": 0, "found": []}
     overall = metric(y, prediction, weights)
 
@@ -62,10 +62,10 @@ def worst_segments(
         value = metric(y[rows], prediction[rows], weights_of(rows))
         return not metric.gain(value, overall) > 0
 
-    search = SegmentSearch(wanted.slice_rows, wanted.segments, wanted.confidence, seed)
+    search = SegmentSearch(settings.slice_rows, settings.segments, settings.confidence, seed)
     columns = {column: frame[column] for column in frame.columns}
     segments, tried = search.run(columns, losses, weights=weights, accept=is_worse)
-    bootstrap = Bootstrap(wanted.resamples, wanted.confidence, seed)
+    bootstrap = Bootstrap(settings.resamples, settings.confidence, seed)
     entries = []
     for segment in segments:
         rows = segment.rows
@@ -82,7 +82,7 @@ def _entry(segment: Segment, total_rows: int) -> dict[str, Any]:
         "rows": len(segment.rows),
         "share": round(len(segment.rows) / total_rows, 6),
         "loss": round(segment.loss, 6),
-        "loss_elsewhere": round(segment.elsewhere, 6),
+        "loss_elsewhere": round(segment.loss_elsewhere, 6),
         "p": round(segment.p, 6) + 0.0,
     }
 
@@ -91,21 +91,21 @@ def measure_fairness(
     frame: pl.DataFrame,
     y: Truth,
     prediction: Floats,
-    decided: Truth | None,
+    decisions: Truth | None,
     classes: Sequence[str],
-    wanted: Evaluate,
+    settings: Evaluate,
     *,
     seed: Sequence[int],
 ) -> dict[str, Any]:
     """Compute group fairness for each column of the frame; see ``evaluation.fairness``.
 
-    ``decided`` holds the decisions as class codes (n,); it is None for regression.
+    ``decisions`` holds the decisions as class codes (n,); it is None for regression.
     """
     sampling: dict[str, Any] = {
-        "least_rows": wanted.slice_rows,
-        "bootstrap": Bootstrap(wanted.resamples, wanted.confidence, seed),
+        "min_rows": settings.slice_rows,
+        "bootstrap": Bootstrap(settings.resamples, settings.confidence, seed),
     }
-    if decided is None:
+    if decisions is None:
         values = y.astype(float)
         return {c: of_values(frame[c], values, prediction, **sampling) for c in frame.columns}
-    return {c: of_decisions(frame[c], y, decided, classes, **sampling) for c in frame.columns}
+    return {c: of_decisions(frame[c], y, decisions, classes, **sampling) for c in frame.columns}

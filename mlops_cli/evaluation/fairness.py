@@ -44,10 +44,10 @@ _Counts = dict[str, "tuple[Floats, Floats]"]
 def of_decisions(
     column: pl.Series,
     y: Truth,
-    decided: Truth,
+    decisions: Truth,
     classes: Sequence[str],
     *,
-    least_rows: int,
+    min_rows: int,
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Compute rates of decisions by the column's groups, and the gaps between groups.
@@ -56,12 +56,12 @@ def of_decisions(
     ----------
     column
         Its values are the groups, (n,).
-    y, decided
+    y, decisions
         Class codes (n,): the label and the decision.
     classes
         Names by code. With two classes, rates are of the second one. With more, a gap is the
         largest over the classes, each against the rest.
-    least_rows
+    min_rows
         Minimum rows of a group; smaller groups are only counted.
     bootstrap
         Settings of the intervals: Wilson's for rates, the bootstrap's for gaps. Resampling the
@@ -74,9 +74,9 @@ def of_decisions(
         with its interval; ``too_small``: number of groups and rows left out.
     """
     k = len(classes)
-    groups, small = _split_by_group(column, least_rows)
+    groups, small = _split_by_group(column, min_rows)
     confidence = bootstrap.confidence
-    joint = y.astype(np.intp) * k + decided.astype(np.intp)
+    joint = y.astype(np.intp) * k + decisions.astype(np.intp)
     cells = np.array([np.bincount(joint[rows], minlength=k * k) for _, rows in groups])
     if not len(cells):
         return _report(groups, small, {}, {}, {}, confidence)
@@ -96,8 +96,8 @@ def of_decisions(
     rates, errors = count_by_class(cells)
     reported = (rates[0] if k == 2 else {}) | errors  # noqa: PLR2004
     rate_intervals = {
-        name: _wilson_intervals(above, below, confidence)
-        for name, (above, below) in reported.items()
+        name: _wilson_intervals(numerator, denominator, confidence)
+        for name, (numerator, denominator) in reported.items()
     }
     return _report(
         groups,
@@ -114,14 +114,14 @@ def of_values(
     y: Floats,
     prediction: Floats,
     *,
-    least_rows: int,
+    min_rows: int,
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Compute mean prediction, mean error and mean absolute error by group; see ``of_decisions``.
 
     The error is prediction minus label: above 0 where predictions for the group are too high.
     """
-    groups, small = _split_by_group(column, least_rows)
+    groups, small = _split_by_group(column, min_rows)
     confidence = bootstrap.confidence
     if not groups:
         return _report(groups, small, {}, {}, {}, confidence)
@@ -155,16 +155,18 @@ def of_values(
 
 
 def _split_by_group(
-    column: pl.Series, least_rows: int
+    column: pl.Series, min_rows: int
 ) -> tuple[list[tuple[Any, NDArray[np.intp]]], dict[str, int]]:
     parts = slices(column)
-    groups = [(part.value, part.rows) for part in parts if len(part.rows) >= least_rows]
-    small = [len(part.rows) for part in parts if len(part.rows) < least_rows]
+    groups = [(part.value, part.rows) for part in parts if len(part.rows) >= min_rows]
+    small = [len(part.rows) for part in parts if len(part.rows) < min_rows]
     return groups, {"groups": len(small), "rows": sum(small)}
 
 
-def _divide(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+def _divide(numerator: Floats, denominator: Floats) -> Floats:
+    return np.divide(
+        numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0
+    )
 
 
 def _class_counts(table: Floats, code: int) -> _Counts:
@@ -178,14 +180,16 @@ def _class_counts(table: Floats, code: int) -> _Counts:
     }
 
 
-def _wilson_intervals(above: Floats, below: Floats, confidence: float) -> list[Interval]:
+def _wilson_intervals(numerator: Floats, denominator: Floats, confidence: float) -> list[Interval]:
     """Compute shares with Wilson score intervals (1927), valid for few rows and at 0 and 1."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = _divide(above, below)
+    share = _divide(numerator, denominator)
     with np.errstate(divide="ignore", invalid="ignore"):
-        centre = (share + z**2 / (2 * below)) / (1 + z**2 / below)
+        centre = (share + z**2 / (2 * denominator)) / (1 + z**2 / denominator)
         margin = (
-            z / (1 + z**2 / below) * np.sqrt(share * (1 - share) / below + (z / below) ** 2 / 4)
+            z
+            / (1 + z**2 / denominator)
+            * np.sqrt(share * (1 - share) / denominator + (z / denominator) ** 2 / 4)
         )
     intervals = zip(
         share, np.maximum(centre - margin, 0), np.minimum(centre + margin, 1), strict=True

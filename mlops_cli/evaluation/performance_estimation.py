@@ -30,8 +30,8 @@ from mlops_cli.metrics.catalog import Metric
 from mlops_cli.metrics.weighted import Floats, Truth
 
 __all__ = [
-    "LEAST_ROWS",
-    "PARTS",
+    "MAX_PARTS",
+    "MIN_ROWS",
     "BacktestedEstimate",
     "Estimate",
     "estimate_metrics",
@@ -39,11 +39,11 @@ __all__ = [
     "validate_estimates",
 ]
 
-PARTS = 8
+MAX_PARTS = 8
 """Maximum parts into which the rows of an evaluation are cut."""
 _PART_ROWS = 200
 """Minimum rows of a part."""
-LEAST_ROWS = 2 * _PART_ROWS
+MIN_ROWS = 2 * _PART_ROWS
 """Minimum rows to validate estimates: a single part has no scatter."""
 _DRAWS = 100
 """Number of resamples of the labels."""
@@ -60,30 +60,33 @@ class Estimate:
 
     Attributes
     ----------
-    figure
+    interval
         Expected value, and the interval in which the realised value should lie.
-    chance
+    sampling_error
         Standard error of the realised value if probabilities are right. Labels are resampled by
         their probabilities; the rows are fixed.
     """
 
-    figure: Interval
-    chance: float
+    interval: Interval
+    sampling_error: float
 
-    def widened(self, more: float, parts: int, confidence: float) -> Estimate:
+    def widened(self, standard_error: float, parts: int, confidence: float) -> Estimate:
         """Widen the interval by a standard error that was measured on ``parts`` parts."""
         normal = NormalDist().inv_cdf((1 + confidence) / 2)
-        figure, own_error = self.figure, self.chance * normal
-        margin = math.hypot(own_error, more * _student_quantile(normal, parts)) - own_error
+        interval, own_error = self.interval, self.sampling_error * normal
+        margin = (
+            math.hypot(own_error, standard_error * _student_quantile(normal, parts)) - own_error
+        )
         return Estimate(
-            Interval(figure.value, figure.low - margin, figure.high + margin), self.chance
+            Interval(interval.value, interval.low - margin, interval.high + margin),
+            self.sampling_error,
         )
 
 
-def _student_quantile(z: float, freedom: int) -> float:
+def _student_quantile(z: float, degrees_of_freedom: int) -> float:
     """Approximate Student's quantile from the normal one, by the Cornish-Fisher expansion."""
-    first_order = (z**3 + z) / (4 * freedom)
-    return z + first_order + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    first_order = (z**3 + z) / (4 * degrees_of_freedom)
+    return z + first_order + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees_of_freedom**2)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class BacktestedEstimate:
         """Convert to plain values."""
         return {k: round(v, 6) for k, v in vars(self).items()}
 
-    def spread(self, lengths: float) -> float:
+    def standard_error(self, lengths: float) -> float:
         """Standard error of an estimate for a window of ``lengths`` times the rows of a part.
 
         Errors of different parts count as independent, so they average out with the root of
@@ -185,9 +188,9 @@ def validate_estimates(
     y
         Class codes or values, (n,), in order of time.
     """
-    if len(y) < LEAST_ROWS:
+    if len(y) < MIN_ROWS:
         return {}
-    count = min(PARTS, len(y) // _PART_ROWS)
+    count = min(MAX_PARTS, len(y) // _PART_ROWS)
     row_sets = [np.arange(len(y)), *np.array_split(np.arange(len(y)), count)]
     estimates = [
         estimate_metrics(metrics, prediction[rows], curves, confidence=0.95, seed=seed, draws=50)
@@ -203,11 +206,13 @@ def validate_estimates(
         ]
         if len(pairs) < len(row_sets):
             continue
-        errors = np.array([estimate.figure.value - figure for estimate, figure in pairs])
-        chance = np.mean([estimate.chance**2 for estimate, _ in pairs[1:]])
+        errors = np.array([estimate.interval.value - figure for estimate, figure in pairs])
+        chance = np.mean([estimate.sampling_error**2 for estimate, _ in pairs[1:]])
         # Around zero, not around their mean: an estimate that is always too high is off, too.
         scatter = math.sqrt(max(float(np.mean(errors[1:] ** 2) - chance), 0.0))
-        results[m.name] = BacktestedEstimate(realised[0], pairs[0][0].figure.value, scatter, count)
+        results[m.name] = BacktestedEstimate(
+            realised[0], pairs[0][0].interval.value, scatter, count
+        )
     return results
 
 
@@ -227,13 +232,13 @@ def _resample_metrics(
     statistics = [m.prepare(labels, repeated) for m in metrics]
     cumulative = p.cumsum(axis=1)
     cumulative /= cumulative[:, -1:]
-    drawn = np.empty((draws, len(metrics)))
+    resampled = np.empty((draws, len(metrics)))
     for i in range(draws):
         code = (rng.random((n, 1)) > cumulative).sum(axis=1)
         weights = np.zeros((n, k))
         weights[np.arange(n), code] = 1.0
-        drawn[i] = [statistic(weights.ravel()) for statistic in statistics]
-    return drawn
+        resampled[i] = [statistic(weights.ravel()) for statistic in statistics]
+    return resampled
 
 
 def _estimate_errors(
@@ -260,10 +265,12 @@ def _estimate_errors(
     return estimates
 
 
-def _error_deviation(prediction: Floats, curves: Sequence[Mapping[str, Any]], which: str) -> float:
+def _error_deviation(
+    prediction: Floats, curves: Sequence[Mapping[str, Any]], error_kind: str
+) -> float:
     """Estimate the standard deviation of single errors around the expected error."""
     squared = expected_error(prediction, curves, "squared")
-    if which == "absolute":
+    if error_kind == "absolute":
         absolute = expected_error(prediction, curves, "absolute")
         return float(np.sqrt(np.maximum(squared - absolute**2, 0).mean()))
     # The squared error of a normal distribution has a variance of two times its squared mean.

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from mlops_cli.metrics.catalog import Floats, Metric, Truth
 
-__all__ = ["CANDIDATES", "ROWS", "largest", "permutation_importance"]
+__all__ = ["MAX_ROWS", "MAX_SHUFFLED_FEATURES", "largest", "permutation_importance"]
 
-ROWS = 5000
+MAX_ROWS = 5000
 """Maximum rows that are shuffled; more are sampled."""
-CANDIDATES = 100
+MAX_SHUFFLED_FEATURES = 100
 """Maximum features that are shuffled, those that the model itself ranks highest."""
 
 
@@ -63,7 +63,7 @@ def permutation_importance(
         isn't defined on the rows.
     """
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.choice(len(frame), min(ROWS, len(frame)), replace=False))
+    rows = np.sort(rng.choice(len(frame), min(MAX_ROWS, len(frame)), replace=False))
     frame, y = frame[rows], y[rows]
     weights = None if weights is None else weights[rows]
     shuffle = rng.permutation(len(rows))

@@ -38,11 +38,11 @@ __all__ = [
 Points = list[dict[str, Any]]
 """Rows of plain values, as ``dvc plots`` reads them from JSON."""
 
-POINTS = 200
+MAX_POINTS = 200
 """Maximum points of a curve."""
-ROWS = 1000
+MAX_CONFUSION_ROWS = 1000
 """Maximum rows of a confusion plot; its template counts the rows."""
-DOTS = 1000
+MAX_SCATTER_ROWS = 1000
 """Maximum rows of a scatter plot."""
 
 
@@ -58,7 +58,11 @@ class Plot:
 
 
 _CONFUSION = Plot(
-    "confusion.json", "predicted", "actual", "confusion", f"Confusion (scaled to {ROWS} rows)"
+    "confusion.json",
+    "predicted",
+    "actual",
+    "confusion",
+    f"Confusion (scaled to {MAX_CONFUSION_ROWS} rows)",
 )
 _IMPORTANCE = Plot(
     "importance.json", "importance", "feature", "bar_horizontal_sorted", "Permutation importance"
@@ -136,11 +140,11 @@ def roc(positive: Truth, score: Floats) -> Points:
 def roc_ovr(y: Truth, prediction: Floats) -> Points:
     """Compute the mean ROC curve over the classes, and those with the smallest and largest area.
 
-    Each class is compared with the rest, at ``POINTS`` equal steps of the false positive rate.
+    Each class is compared with the rest, at ``MAX_POINTS`` equal steps of the false positive rate.
     ``y`` holds class codes (n,), ``prediction`` probabilities (n, k). A class that doesn't occur
     has no curve.
     """
-    false_rates = np.linspace(0, 1, POINTS)
+    false_rates = np.linspace(0, 1, MAX_POINTS)
     curves = [_roc_rates(y == k, prediction[:, k]) for k in range(prediction.shape[1])]
     true_rates = np.array([np.interp(false_rates, fpr, tpr) for fpr, tpr in curves if len(fpr)])
     if not len(true_rates):
@@ -221,15 +225,15 @@ def calibration(hit: Truth, probability: Floats, bins: int = 10) -> Points:
 
 
 def confusion(actual: Truth, predicted: Truth, names: Sequence[str]) -> Points:
-    """Make rows of (actual, predicted) class names for a confusion plot, at most ``ROWS``.
+    """Make rows of (actual, predicted) class names for a confusion plot.
 
-    The plot's template counts rows. Larger tables are scaled down by the largest remainder
-    method, so the counts are as close to proportional as whole numbers can be. ``actual`` and
-    ``predicted`` are class codes (n,).
+    There are at most ``MAX_CONFUSION_ROWS``, as the plot's template counts rows. Larger tables are
+    scaled down by the largest remainder method, so the counts are as close to proportional as whole
+    numbers can be. ``actual`` and ``predicted`` are class codes (n,).
     """
     k = len(names)
     cells = np.bincount(actual.astype(np.intp) * k + predicted.astype(np.intp), minlength=k * k)
-    seats = _apportion(cells, min(ROWS, int(cells.sum())))
+    seats = _apportion(cells, min(MAX_CONFUSION_ROWS, int(cells.sum())))
     return [
         {"actual": names[cell // k], "predicted": names[cell % k]}
         for cell in np.repeat(np.arange(k * k), seats).tolist()
@@ -237,13 +241,16 @@ def confusion(actual: Truth, predicted: Truth, names: Sequence[str]) -> Points:
 
 
 def residuals(y: Floats, prediction: Floats, seed: int | Sequence[int]) -> Points:
-    """Give predictions and residuals (label minus prediction), for a sample of ``DOTS`` rows.
+    """Give predictions and residuals (label minus prediction), for a sample of the rows.
 
-    ``y`` and ``prediction`` are (n,); the sampled rows keep their order.
+    ``y`` and ``prediction`` are (n,). At most ``MAX_SCATTER_ROWS`` are sampled; they keep their
+    order.
     """
     sample = np.arange(len(y))
-    if len(y) > DOTS:
-        sample = np.sort(np.random.default_rng(seed).choice(len(y), DOTS, replace=False))
+    if len(y) > MAX_SCATTER_ROWS:
+        sample = np.sort(
+            np.random.default_rng(seed).choice(len(y), MAX_SCATTER_ROWS, replace=False)
+        )
     return _points(predicted=prediction[sample], residual=(y - prediction)[sample])
 
 
@@ -287,8 +294,8 @@ def _roc_rates(positive: Truth, score: Floats) -> tuple[Floats, Floats]:
 
 
 def _thin(points: int) -> NDArray[np.intp]:
-    """Choose the points to keep: at most ``POINTS``, evenly spaced, with both ends."""
-    return np.unique(np.linspace(0, points - 1, min(points, POINTS)).round().astype(np.intp))
+    """Choose the points to keep: at most ``MAX_POINTS``, evenly spaced, with both ends."""
+    return np.unique(np.linspace(0, points - 1, min(points, MAX_POINTS)).round().astype(np.intp))
 
 
 def _apportion(counts: NDArray[np.intp], seats: int) -> NDArray[np.intp]:

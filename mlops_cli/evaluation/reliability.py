@@ -158,11 +158,11 @@ def _expit(x: Floats) -> Floats:
     return p
 
 
-def expected_error(prediction: Floats, curves: Sequence[Curve], which: str) -> Floats:
+def expected_error(prediction: Floats, curves: Sequence[Curve], error_kind: str) -> Floats:
     """Interpolate the mean error (``absolute`` or ``squared``) at each predicted value, (n,)."""
     points = curves[0]["points"]
     predicted = [point["predicted"] for point in points]
-    errors: Floats = np.interp(prediction, predicted, [point[which] for point in points])
+    errors: Floats = np.interp(prediction, predicted, [point[error_kind] for point in points])
     return errors
 
 
@@ -175,7 +175,7 @@ class Calibration:
     error
         The expected calibration error (Naeini et al. 2015) with a bootstrap interval: mean gap
         between predicted and observed share, over bins of equal size.
-    chance
+    chance_limit
         99th percentile of the error if all probabilities were right. It is never 0, and larger
         with fewer rows.
     points
@@ -183,13 +183,13 @@ class Calibration:
     """
 
     error: Interval
-    chance: float
+    chance_limit: float
     points: Sequence[Mapping[str, float]]
 
     @property
-    def off(self) -> bool:
+    def exceeds_chance(self) -> bool:
         """Whether the error is larger than chance."""
-        return self.error.value > self.chance
+        return self.error.value > self.chance_limit
 
 
 def calibration_error(

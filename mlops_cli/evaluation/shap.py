@@ -55,10 +55,10 @@ class Contributions:
     values: Floats
 
     @property
-    def raw(self) -> Floats:
+    def raw_scores(self) -> Floats:
         """The raw score, (rows, outputs)."""
-        raw: Floats = self.base + self.values.sum(axis=2)
-        return raw
+        raw_scores: Floats = self.base + self.values.sum(axis=2)
+        return raw_scores
 
 
 def is_exact(bundle: Bundle) -> bool:
@@ -98,7 +98,7 @@ def contributions(
 
 
 def mean_contributions(
-    bundle: Bundle, frame: pl.DataFrame, *, rows: int, most: int, seed: Sequence[int]
+    bundle: Bundle, frame: pl.DataFrame, *, rows: int, max_features: int, seed: Sequence[int]
 ) -> dict[str, Any]:
     """Compute mean absolute contributions by feature, over a sample of rows (and all classes).
 
@@ -108,7 +108,7 @@ def mean_contributions(
         Rows with the features as columns.
     rows
         Sample size; it is smaller where contributions have to be sampled.
-    most
+    max_features
         Maximum features in the result, those with the largest contributions.
     """
     features = list(bundle.encoder.kinds)
@@ -119,7 +119,7 @@ def mean_contributions(
     X = bundle.encoder.transform(frame[np.sort(sample)])
     explanation = contributions(bundle, X, orders=_ORDERS, seed=seed)
     mean = np.abs(explanation.values).mean(axis=(0, 1)).tolist() if rows else []
-    ranked = largest(dict(zip(features, mean, strict=False)), most)
+    ranked = largest(dict(zip(features, mean, strict=False)), max_features)
     return {
         "method": explanation.method,
         "scale": explanation.scale,

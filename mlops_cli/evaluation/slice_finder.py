@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     Value = str | int | float | bool | None
 
-__all__ = ["LEAST", "PAIRED", "Segment", "SegmentSearch"]
+__all__ = ["MAX_PAIRED_COLUMNS", "MIN_SEGMENT_ROWS", "Segment", "SegmentSearch"]
 
-ROWS = 50_000
+MAX_SEARCH_ROWS = 50_000
 """Maximum rows of the search; more are sampled."""
-LEAST = 30
+MIN_SEGMENT_ROWS = 30
 """Minimum rows of a segment: a mean of fewer is too noisy."""
-PAIRED = 60
+MAX_PAIRED_COLUMNS = 60
 """Number of columns, the first ones, whose values are paired: pairs grow quadratically."""
 _MAX_VALUES = 30
 """Maximum values of a column that are tried, the most frequent ones."""
@@ -53,7 +53,7 @@ class Segment:
         Column -> value; a range is a text such as ``[3, 7)``; a missing value is None.
     rows
         Row numbers, ascending, (n,).
-    loss, elsewhere
+    loss, loss_elsewhere
         Mean loss inside and outside of the segment.
     p
         P-value, adjusted for the number of segments that were tried.
@@ -62,7 +62,7 @@ class Segment:
     where: Mapping[str, Value]
     rows: NDArray[np.intp]
     loss: float
-    elsewhere: float
+    loss_elsewhere: float
     p: float
 
 
@@ -86,7 +86,7 @@ class _TestedSegments:
     inside: Floats
     outside: Floats
     t: Floats
-    freedom: Floats
+    degrees_of_freedom: Floats
     worse: NDArray[np.bool_]
 
 
@@ -96,18 +96,18 @@ class SegmentSearch:
 
     Attributes
     ----------
-    least_rows
-        Minimum rows of a segment; at least ``LEAST``.
-    most
+    min_rows
+        Minimum rows of a segment; at least ``MIN_SEGMENT_ROWS``.
+    max_segments
         Maximum segments to return.
     confidence
         Such as 0.95: the probability that none of the returned segments is due to chance.
     seed
-        Random seed of the sample, if there are more than ``ROWS`` rows.
+        Random seed of the sample, if there are more than ``MAX_SEARCH_ROWS`` rows.
     """
 
-    least_rows: int
-    most: int
+    min_rows: int
+    max_segments: int
     confidence: float
     seed: int | Sequence[int]
 
@@ -128,7 +128,7 @@ class SegmentSearch:
         ----------
         columns
             Name -> values (n,); numeric columns with many values are cut at their quartiles.
-            If there are more than ``PAIRED``, the most important ones come first.
+            If there are more than ``MAX_PAIRED_COLUMNS``, the most important ones come first.
         loss
             Loss of each row, (n,): the higher, the worse.
         weights
@@ -136,7 +136,7 @@ class SegmentSearch:
         accept
             Whether to return a segment with these rows; by default every segment is returned.
         """
-        coded = {name: _encode(column, self.least_rows) for name, column in columns.items()}
+        coded = {name: _encode(column, self.min_rows) for name, column in columns.items()}
         tested = self._test_sample(list(coded.values()), loss, weights)
         if not len(tested.t):
             return [], 0
@@ -146,7 +146,7 @@ class SegmentSearch:
         order = np.lexsort((np.arange(len(excess)), -excess))[:_MAX_EXAMINED]
         segments: list[Segment] = []
         for i in order[significant[order]]:
-            if len(segments) == self.most:
+            if len(segments) == self.max_segments:
                 break
             segment = _build_segment(coded, tested, i, float(p[i]))
             duplicate = any(_overlap(segment.rows, other.rows) > _MAX_OVERLAP for other in segments)
@@ -159,14 +159,14 @@ class SegmentSearch:
     ) -> _TestedSegments:
         """Test all segments of one and two columns, on a sample if there are many rows."""
         sample = np.arange(len(loss))
-        if len(loss) > ROWS:
+        if len(loss) > MAX_SEARCH_ROWS:
             generator = np.random.default_rng(self.seed)
-            sample = np.sort(generator.choice(len(loss), ROWS, replace=False))
+            sample = np.sort(generator.choice(len(loss), MAX_SEARCH_ROWS, replace=False))
         share = len(sample) / len(loss) if len(loss) else 1.0
         return _test_all(
             [_CodedColumn(column.codes[sample], column.values) for column in coded],
             _Sums(loss[sample], None if weights is None else weights[sample]),
-            max(LEAST, int(np.ceil(self.least_rows * share))),
+            max(MIN_SEGMENT_ROWS, int(np.ceil(self.min_rows * share))),
         )
 
 
@@ -182,11 +182,11 @@ def _build_segment(
     return Segment(where, rows, float(tested.inside[i]), float(tested.outside[i]), p)
 
 
-def _encode(column: pl.Series, least_rows: int) -> _CodedColumn:
+def _encode(column: pl.Series, min_rows: int) -> _CodedColumn:
     """Encode the column's slices; rare values share the last code, which is not tried."""
     frequent = _rows_of_frequent_values(column)
     parts = slices(column.gather(frequent))
-    parts = [part for part in parts if len(part.rows) >= min(least_rows, LEAST)]
+    parts = [part for part in parts if len(part.rows) >= min(min_rows, MIN_SEGMENT_ROWS)]
     parts = sorted(parts, key=lambda part: -len(part.rows))[:_MAX_VALUES]
     codes = np.full(len(column), len(parts), dtype=np.intp)
     for code, part in enumerate(parts):
@@ -210,33 +210,37 @@ class _Sums:
         self._terms: list[Floats | None] = [None, loss, loss**2]
         if weights is not None:
             self._terms = [None, weights * loss, weights * loss**2, weights, weights**2]
-        self.totals = self.by(np.zeros(len(loss), dtype=np.intp), 1)[:, 0]
+        self.totals = self.sum_by_code(np.zeros(len(loss), dtype=np.intp), 1)[:, 0]
 
-    def by(self, codes: NDArray[np.intp], size: int) -> Floats:
+    def sum_by_code(self, codes: NDArray[np.intp], size: int) -> Floats:
         """Sum the rows of each code: (5, size) with count, Σwl, Σwl², Σw, Σw²."""
         sums = [np.bincount(codes, term, size).astype(np.float64) for term in self._terms]
         return np.array(sums if len(sums) > 3 else [*sums, sums[0], sums[0]])  # noqa: PLR2004
 
 
-def _test_all(coded: Sequence[_CodedColumn], sums: _Sums, least: int) -> _TestedSegments:
+def _test_all(coded: Sequence[_CodedColumn], sums: _Sums, min_rows: int) -> _TestedSegments:
     tables, means = [], []
     for column, encoded in enumerate(coded):
         size = len(encoded.values) + 1
-        cells = sums.by(encoded.codes, size)
+        cells = sums.sum_by_code(encoded.codes, size)
         means.append(_mean(cells))
         codes = (np.arange(size - 1), np.full(size - 1, -1))
         always = np.ones(size - 1, dtype=bool)
-        tables.append(_welch_test(cells[:, :-1], sums.totals, least, (column, -1), codes, always))
-    for a, b in combinations(range(min(len(coded), PAIRED)), 2):
+        tables.append(
+            _welch_test(cells[:, :-1], sums.totals, min_rows, (column, -1), codes, always)
+        )
+    for a, b in combinations(range(min(len(coded), MAX_PAIRED_COLUMNS)), 2):
         width, height = len(coded[b].values) + 1, len(coded[a].values) + 1
-        cells = sums.by(coded[a].codes * width + coded[b].codes, height * width)
+        cells = sums.sum_by_code(coded[a].codes * width + coded[b].codes, height * width)
         first, second = np.divmod(np.arange(height * width), width)
         valid = (first < height - 1) & (second < width - 1)
         with np.errstate(invalid="ignore"):
             inside = _mean(cells)
             worse = (inside > means[a][first]) & (inside > means[b][second])
         codes = (first[valid], second[valid])
-        tables.append(_welch_test(cells[:, valid], sums.totals, least, (a, b), codes, worse[valid]))
+        tables.append(
+            _welch_test(cells[:, valid], sums.totals, min_rows, (a, b), codes, worse[valid])
+        )
     if not tables:
         empty = np.empty(0)
         no_pairs = np.empty((0, 2), dtype=np.intp)
@@ -248,21 +252,21 @@ def _test_all(coded: Sequence[_CodedColumn], sums: _Sums, least: int) -> _Tested
 def _welch_test(
     cells: Floats,
     totals: Floats,
-    least: int,
+    min_rows: int,
     columns: tuple[int, int],
     codes: tuple[NDArray[np.intp], NDArray[np.intp]],
     worse: NDArray[np.bool_],
 ) -> tuple[NDArray[np.generic], ...]:
     """Compute Welch's t of the cells that have enough rows inside and outside."""
-    enough = (cells[0] >= least) & (totals[0] - cells[0] >= LEAST)
+    enough = (cells[0] >= min_rows) & (totals[0] - cells[0] >= MIN_SEGMENT_ROWS)
     cells = cells[:, enough]
     rest = totals[:, None] - cells
     (mean, error, size), (mean_out, error_out, size_out) = _moments(cells), _moments(rest)
     variance = error + error_out
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(variance > 0, (mean - mean_out) / np.sqrt(variance), 0.0)
-        freedom = variance**2 / (error**2 / (size - 1) + error_out**2 / (size_out - 1))
-    freedom = np.where(np.isfinite(freedom), freedom, 1.0)
+        degrees_of_freedom = variance**2 / (error**2 / (size - 1) + error_out**2 / (size_out - 1))
+    degrees_of_freedom = np.where(np.isfinite(degrees_of_freedom), degrees_of_freedom, 1.0)
     column_pair = [np.full(len(t), columns[0]), np.full(len(t), columns[1])]
     code_pair = [codes[0][enough], codes[1][enough]]
     return (
@@ -271,7 +275,7 @@ def _welch_test(
         mean,
         mean_out,
         t,
-        freedom,
+        degrees_of_freedom,
         worse[enough],
     )
 
@@ -296,13 +300,13 @@ def _adjust(tested: _TestedSegments, confidence: float) -> tuple[Floats, Floats]
     """Compute Holm's adjusted p-values, and a lower confidence limit of the excess loss."""
     from scipy.special import stdtr, stdtrit
 
-    p = stdtr(tested.freedom, -tested.t)
+    p = stdtr(tested.degrees_of_freedom, -tested.t)
     order = np.argsort(p, kind="stable")
     count = len(p)
     adjusted = np.empty(count)
     stepwise = np.maximum.accumulate(p[order] * np.arange(count, 0, -1))
     adjusted[order] = np.minimum(stepwise, 1.0)
-    quantile = -stdtrit(tested.freedom, np.full(count, (1 - confidence) / count))
+    quantile = -stdtrit(tested.degrees_of_freedom, np.full(count, (1 - confidence) / count))
     gap = tested.inside - tested.outside
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.where(tested.t != 0, gap / tested.t, 0.0)

@@ -25,7 +25,7 @@ def break_down(
     prediction: Floats,
     metrics: Sequence[Metric],
     *,
-    least_rows: int,
+    min_rows: int,
     bootstrap: Bootstrap,
     weights: Floats | None = None,
 ) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def break_down(
         Labels (n,) and predictions (n,) or (n, classes).
     metrics
         All of them get a value where they are defined; the first also gets an interval.
-    least_rows
+    min_rows
         Minimum rows of a slice; smaller slices are only counted.
     bootstrap
         Settings of the interval.
@@ -55,7 +55,7 @@ def break_down(
     parts = slices(column)
     entries: list[dict[str, Any]] = []
     for part in parts:
-        if len(part.rows) < least_rows:
+        if len(part.rows) < min_rows:
             continue
         labels, predicted = y[part.rows], prediction[part.rows]
         slice_weights = None if weights is None else weights[part.rows]
@@ -71,7 +71,7 @@ def break_down(
         if metrics[0].name in intervals:
             entry["interval"] = intervals[metrics[0].name].rounded()
         entries.append(entry)
-    small_slices = [len(part.rows) for part in parts if len(part.rows) < least_rows]
+    small_slices = [len(part.rows) for part in parts if len(part.rows) < min_rows]
     return {
         "judged": entries,
         "too_small": {"slices": len(small_slices), "rows": sum(small_slices)},

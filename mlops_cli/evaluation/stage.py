@@ -18,10 +18,14 @@ from mlops_cli.errors import BadParams, DataRefused, nearest
 from mlops_cli.evaluation import plots as curves
 from mlops_cli.evaluation.error_analysis import measure_fairness, worst_segments
 from mlops_cli.evaluation.performance_estimation import validate_estimates
-from mlops_cli.evaluation.permutation_importance import CANDIDATES, largest, permutation_importance
+from mlops_cli.evaluation.permutation_importance import (
+    MAX_SHUFFLED_FEATURES,
+    largest,
+    permutation_importance,
+)
 from mlops_cli.evaluation.reliability import reliability_curves
 from mlops_cli.evaluation.shap import mean_contributions
-from mlops_cli.evaluation.slice_finder import PAIRED
+from mlops_cli.evaluation.slice_finder import MAX_PAIRED_COLUMNS
 from mlops_cli.evaluation.slice_metrics import break_down, worst
 from mlops_cli.evaluation.tables import evaluation_tables
 from mlops_cli.layout import TARGET, TIME
@@ -79,7 +83,7 @@ class _Case:
         return 0.5 if self.bundle.threshold is None else self.bundle.threshold
 
     @property
-    def decided(self) -> Truth:
+    def decisions(self) -> Truth:
         """Decisions as class codes (n,); in a binary task by the threshold."""
         return self.bundle.decide(self.prediction)
 
@@ -228,7 +232,11 @@ def _measure_importance(case: _Case, progress: Progress) -> dict[str, dict[str, 
     """Measure importance by feature: by the model itself (``own``), and by permutation."""
     own = _model_importance(case)
     features = list(own)
-    candidates = features if len(features) <= CANDIDATES else list(largest(own, CANDIDATES))
+    candidates = (
+        features
+        if len(features) <= MAX_SHUFFLED_FEATURES
+        else list(largest(own, MAX_SHUFFLED_FEATURES))
+    )
     losses = permutation_importance(
         case.bundle.predict,
         case.frame,
@@ -251,11 +259,15 @@ def _analyse_errors(case: _Case, progress: Progress) -> dict[str, Any]:
     rules, features = case.params.evaluate, list(case.bundle.encoder.kinds)
     progress.update("contributions of features")
     shap = mean_contributions(
-        case.bundle, case.frame, rows=rules.shap_rows, most=_MAX_FEATURES, seed=case.seed(_ORDERS)
+        case.bundle,
+        case.frame,
+        rows=rules.shap_rows,
+        max_features=_MAX_FEATURES,
+        seed=case.seed(_ORDERS),
     )
     progress.update("searching the worst segments")
     columns = [*features, *rules.slices, *rules.protected]
-    if len(set(columns)) > PAIRED:
+    if len(set(columns)) > MAX_PAIRED_COLUMNS:
         # Only the first columns are tried in pairs: put the most important ones first.
         shares = _model_importance(case)
         features.sort(key=lambda feature: -shares[feature])
@@ -269,13 +281,13 @@ def _analyse_errors(case: _Case, progress: Progress) -> dict[str, Any]:
         seed=case.seed(_SEGMENTS),
         weights=case.weights,
     )
-    decided = case.decided if case.names else None
+    decisions = case.decisions if case.names else None
     progress.update("protected groups")
     fairness = measure_fairness(
         case.frame.select(list(dict.fromkeys(rules.protected))),
         case.y,
         case.prediction,
-        decided,
+        decisions,
         case.names,
         rules,
         seed=case.seed(_GROUPS),
@@ -307,7 +319,7 @@ def _break_down_slices(case: _Case, progress: Progress) -> dict[str, Any]:
             case.y,
             case.prediction,
             case.metrics,
-            least_rows=rules.slice_rows,
+            min_rows=rules.slice_rows,
             bootstrap=case.bootstrap(_SLICES),
             weights=case.weights,
         )
@@ -362,7 +374,9 @@ def _report(
 
 def _confusion_matrix(case: _Case) -> list[list[int]]:
     k = len(case.names)
-    cells = np.bincount(case.y.astype(np.intp) * k + case.decided.astype(np.intp), minlength=k * k)
+    cells = np.bincount(
+        case.y.astype(np.intp) * k + case.decisions.astype(np.intp), minlength=k * k
+    )
     rows: list[list[int]] = cells.reshape(k, k).tolist()
     return rows
 
@@ -381,7 +395,7 @@ def _plot_points(case: _Case) -> dict[str, curves.Points]:
         return {"residuals.json": curves.residuals(values, case.prediction, case.seed(_DOTS))}
     return {
         **curves.of_probabilities(case.params.task, case.y, case.prediction),
-        "confusion.json": curves.confusion(case.y, case.decided, case.names),
+        "confusion.json": curves.confusion(case.y, case.decisions, case.names),
     }
 
 

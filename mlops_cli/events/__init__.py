@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops_cli.events.base import (
-    LONGEST_ENTITY,
+    MAX_ENTITY_BYTES,
     Events,
     Label,
     Policy,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
 
 __all__ = [
-    "LONGEST_ENTITY", "Events", "Label", "Policy", "Prediction", "RefusedEvents", "WriteFailed",
+    "MAX_ENTITY_BYTES", "Events", "Label", "Policy", "Prediction", "RefusedEvents", "WriteFailed",
     "entity_key", "open_events", "open_log", "open_reader", "sqlite_file",
 ]  # fmt: skip
 
@@ -77,7 +77,7 @@ def open_log(
     layout: Layout,
     policy: Policy = "spill",
     spill_megabytes: int = 1_000,
-    keep: str | None = None,
+    max_age: str | None = None,
 ) -> EventLog:
     """Open an event log, with its writer thread, on a database; see ``open_events``.
 
@@ -87,7 +87,7 @@ def open_log(
         What happens to events while the database is unavailable; see ``EventLog``.
     spill_megabytes
         Maximum size of the spill.
-    keep
+    max_age
         Age after which events are erased, such as 90d; None: never.
     """
     from mlops_cli.events.retention import Retention
@@ -95,5 +95,5 @@ def open_log(
     from mlops_cli.events.writer import EventLog
 
     spill = Spill(layout.work / "spill", spill_megabytes * 1_000_000)
-    retention = None if keep is None else Retention(url, layout, keep)
+    retention = None if max_age is None else Retention(url, layout, max_age)
     return EventLog(open_events(url, layout), policy, spill, retention)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
 
 __all__ = [
-    "LONGEST_ENTITY", "Events", "Label", "Policy", "Prediction", "RefusedEvents", "WriteFailed",
+    "MAX_ENTITY_BYTES", "Events", "Label", "Policy", "Prediction", "RefusedEvents", "WriteFailed",
     "entity_key", "sqlite_file",
 ]  # fmt: skip
 
-LONGEST_ENTITY = 2_000
+MAX_ENTITY_BYTES = 2_000
 """Maximum number of bytes of an entity's text.
 
 The text is a part of a label's key, and an entry of PostgreSQL's index holds at most 2,704 bytes.
@@ -105,7 +105,11 @@ class Events(Protocol):
     """A database of events, for writing."""
 
     def write(
-        self, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool = False
+        self,
+        predictions: Sequence[Prediction],
+        labels: Sequence[Label],
+        *,
+        from_spill: bool = False,
     ) -> list[str]:
         """Write events durably, all or none; return for each label new, same, changed or unknown.
 
@@ -115,7 +119,7 @@ class Events(Protocol):
 
         Parameters
         ----------
-        late
+        from_spill
             The events were spilled: labels are ordered by their time (see ``classify_labels``).
 
         Raises

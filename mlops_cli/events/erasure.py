@@ -57,24 +57,27 @@ class Eraser(ABC):
 
     Attributes
     ----------
-    mark
+    placeholder
         Placeholder of a value in a statement.
-    same
+    entity_prefilter
         SQL condition that uses an index to preselect rows with ``p.entity = labels.entity``; the
         texts themselves are compared after it.
     """
 
-    mark: str
-    same: str
+    placeholder: str
+    entity_prefilter: str
 
     def count(self, selection: Selection) -> ErasedCounts:
         """Count what would be erased."""
         predictions = labels = 0
         for condition, values in self._conditions(selection, "p"):
-            ((count,),) = self.ask(f"SELECT count(*) FROM predictions p WHERE {condition}", values)  # noqa: S608
+            ((count,),) = self.query(
+                f"SELECT count(*) FROM predictions p WHERE {condition}",  # noqa: S608
+                values,
+            )
             predictions += count
             own, own_values = self._label_condition(selection, values)
-            ((count,),) = self.ask(
+            ((count,),) = self.query(
                 f"SELECT count(*) FROM labels WHERE {own} OR prediction IN "  # noqa: S608
                 f"(SELECT p.id FROM predictions p WHERE {condition}) OR (entity IS NOT NULL AND "
                 f"EXISTS (SELECT 1 FROM predictions p WHERE {self._match} AND {condition}) AND NOT "
@@ -84,17 +87,17 @@ class Eraser(ABC):
             labels += count
         return ErasedCounts(predictions, labels)
 
-    def batches(self, selection: Selection) -> Iterator[ErasedCounts]:
+    def erase_batches(self, selection: Selection) -> Iterator[ErasedCounts]:
         """Erase in batches, one transaction each, until nothing is left."""
         for condition, values in self._conditions(selection, "predictions"):
-            for rows in self.found(condition, values):
+            for rows in self.prediction_batches(condition, values):
                 with self.transaction():
                     erased = self._erase(rows)
                 yield erased if selection.entities else erased._replace(ids=())
             own, own_values = self._label_condition(selection, values)
             while True:
                 with self.transaction():
-                    count = self.run(
+                    count = self.execute(
                         f"DELETE FROM labels WHERE seq IN (SELECT seq FROM labels WHERE {own} "  # noqa: S608
                         f"LIMIT {_BATCH})",
                         own_values,
@@ -104,15 +107,15 @@ class Eraser(ABC):
                 yield ErasedCounts(labels=count)
 
     @abstractmethod
-    def found(self, condition: str, values: Sequence[Any]) -> Iterator[list[_Row]]:
+    def prediction_batches(self, condition: str, values: Sequence[Any]) -> Iterator[list[_Row]]:
         """Batches of predictions to erase; each batch is erased before the next one is queried."""
 
     @abstractmethod
-    def ask(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Query rows."""
 
     @abstractmethod
-    def run(self, statement: str, values: Sequence[Any]) -> int:
+    def execute(self, statement: str, values: Sequence[Any]) -> int:
         """Change rows; return their number."""
 
     @abstractmethod
@@ -120,7 +123,7 @@ class Eraser(ABC):
         """Transaction as a context manager."""
 
     @abstractmethod
-    def clean(self) -> str | None:
+    def clean_files(self) -> str | None:
         """Remove erased values from the files too; if that fails, return the reason."""
 
     @abstractmethod
@@ -128,44 +131,44 @@ class Eraser(ABC):
         """Close files and connections."""
 
     @abstractmethod
-    def is_entity(self, column: str) -> str:
+    def entity_condition(self, column: str) -> str:
         """SQL condition for a column to equal an entity, with two placeholders for the entity."""
 
     @abstractmethod
-    def label_is_entity(self, entity: str) -> tuple[str, list[Any]]:
+    def label_entity_condition(self, entity: str) -> tuple[str, list[Any]]:
         """SQL condition for labels of an entity (it uses an index), and its values."""
 
     @property
     def _match(self) -> str:
         """SQL condition for a label's entity and moment to be those of prediction p."""
-        return f"{self.same} AND p.moment = labels.moment AND p.entity = labels.entity"
+        return f"{self.entity_prefilter} AND p.moment = labels.moment AND p.entity = labels.entity"
 
     def _conditions(self, selection: Selection, table: str) -> Iterator[tuple[str, list[Any]]]:
         """SQL conditions for the selected predictions, with their values."""
         if selection.before is not None:
-            yield f"{table}.at < {self.mark}", [selection.before]
+            yield f"{table}.at < {self.placeholder}", [selection.before]
         for entity in selection.entities:
-            yield self.is_entity(f"{table}.entity"), [entity, entity]
+            yield self.entity_condition(f"{table}.entity"), [entity, entity]
 
     def _label_condition(
         self, selection: Selection, values: Sequence[Any]
     ) -> tuple[str, list[Any]]:
         """SQL condition for the labels selected by their own time or entity, with its values."""
         if selection.before is not None:
-            return f"labels.at < {self.mark}", [selection.before]
-        return self.label_is_entity(str(values[0]))
+            return f"labels.at < {self.placeholder}", [selection.before]
+        return self.label_entity_condition(str(values[0]))
 
     def _erase(self, rows: Sequence[_Row]) -> ErasedCounts:
         """Erase predictions with their labels."""
         ids = [row[0] for row in rows]
-        marks = ",".join([self.mark] * len(ids))
-        labels = self.run(f"DELETE FROM labels WHERE key IN ({marks})", ids)  # noqa: S608
-        predictions = self.run(f"DELETE FROM predictions WHERE id IN ({marks})", ids)  # noqa: S608
+        marks = ",".join([self.placeholder] * len(ids))
+        labels = self.execute(f"DELETE FROM labels WHERE key IN ({marks})", ids)  # noqa: S608
+        predictions = self.execute(f"DELETE FROM predictions WHERE id IN ({marks})", ids)  # noqa: S608
         # Labels by entity and moment, unless another prediction remains that they are about.
         keys = {f"{e}|{m!r}" for _, e, m in rows if e is not None and m is not None}
         if keys:
-            marks = ",".join([self.mark] * len(keys))
-            labels += self.run(
+            marks = ",".join([self.placeholder] * len(keys))
+            labels += self.execute(
                 f"DELETE FROM labels WHERE key IN ({marks}) AND NOT EXISTS "  # noqa: S608
                 f"(SELECT 1 FROM predictions p WHERE {self._match})",
                 [*keys],
@@ -198,7 +201,7 @@ class SqliteEraser(Eraser):
         If it can't be read or written.
     """
 
-    mark, same = "?", "TRUE"
+    placeholder, entity_prefilter = "?", "TRUE"
 
     def __init__(self, path: Path) -> None:
         SqliteRows(path).close()
@@ -213,14 +216,14 @@ class SqliteEraser(Eraser):
         )
         self._db.execute("PRAGMA secure_delete = ON")
 
-    def found(self, condition: str, values: Sequence[Any]) -> Iterator[list[_Row]]:
-        """See ``Eraser.found``."""
+    def prediction_batches(self, condition: str, values: Sequence[Any]) -> Iterator[list[_Row]]:
+        """See ``Eraser.prediction_batches``."""
         if "entity" in condition:
             # The index begins with the moment (cheap inserts), so it is scanned once as a whole.
             for source in ("INDEXED BY predictions_moment WHERE moment IS NOT NULL",
                            "WHERE moment IS NULL"):  # fmt: skip
                 query = f"SELECT rowid FROM predictions {source} AND entity = ? LIMIT {_MAX_IDS}"  # noqa: S608
-                while row_ids := [p for (p,) in self.ask(query, values[:1])]:
+                while row_ids := [p for (p,) in self.query(query, values[:1])]:
                     for start in range(0, len(row_ids), _BATCH):
                         batch = row_ids[start : start + _BATCH]
                         yield self._rows(f"rowid IN ({','.join('?' * len(batch))})", batch)
@@ -230,17 +233,17 @@ class SqliteEraser(Eraser):
 
     def _rows(self, condition: str, values: Sequence[Any]) -> list[_Row]:
         query = f"SELECT id, entity, moment FROM predictions WHERE {condition}"  # noqa: S608
-        return self.ask(query, values)
+        return self.query(query, values)
 
-    def ask(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """See ``Eraser.ask``."""
+    def query(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """See ``Eraser.query``."""
         try:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise unusable_file(self._path, error) from None
 
-    def run(self, statement: str, values: Sequence[Any]) -> int:
-        """See ``Eraser.run``."""
+    def execute(self, statement: str, values: Sequence[Any]) -> int:
+        """See ``Eraser.execute``."""
         return self._db.execute(statement, values).rowcount
 
     @contextmanager
@@ -257,8 +260,8 @@ class SqliteEraser(Eraser):
         except sqlite3.Error as error:
             raise unusable_file(self._path, error) from None
 
-    def clean(self) -> str | None:
-        """See ``Eraser.clean``.
+    def clean_files(self) -> str | None:
+        """See ``Eraser.clean_files``.
 
         When SQLite rearranges pages, copies of a row's bytes may remain in their unused parts,
         where nothing overwrites them. Only rewriting the file (VACUUM) removes them.
@@ -267,11 +270,11 @@ class SqliteEraser(Eraser):
             self._db.execute("VACUUM")
         except sqlite3.Error as error:
             return f"{self._path} couldn't be written anew: {error}"
-        if not self.empty_log():
+        if not self.truncate_log():
             return f"{self._path}-wal is held by a reader, and still has what was erased"
         return None
 
-    def empty_log(self) -> bool:
+    def truncate_log(self) -> bool:
         """Checkpoint and truncate the write-ahead log; False if a reader prevents it."""
         deadline = time.monotonic() + _TIMEOUT
         while True:
@@ -287,12 +290,12 @@ class SqliteEraser(Eraser):
         """See ``Eraser.close``."""
         self._db.close()
 
-    def is_entity(self, column: str) -> str:
-        """See ``Eraser.is_entity``."""
+    def entity_condition(self, column: str) -> str:
+        """See ``Eraser.entity_condition``."""
         return f"{column} = ? AND {column} = ?"
 
-    def label_is_entity(self, entity: str) -> tuple[str, list[Any]]:
-        """See ``Eraser.label_is_entity``."""
+    def label_entity_condition(self, entity: str) -> tuple[str, list[Any]]:
+        """See ``Eraser.label_entity_condition``."""
         # The range of keys that start with entity and bar: a brace is the character after the bar.
         return "labels.key > ? AND labels.key < ? AND labels.entity = ?", [
             f"{entity}|", f"{entity}}}", entity,
@@ -308,8 +311,8 @@ class PostgresEraser(Eraser):
         If the database can't be reached, or the role may not delete.
     """
 
-    mark = "%s"
-    same = "hashtextextended(p.entity, 0) = hashtextextended(labels.entity, 0)"
+    placeholder = "%s"
+    entity_prefilter = "hashtextextended(p.entity, 0) = hashtextextended(labels.entity, 0)"
 
     def __init__(self, url: str) -> None:
         events = PostgresEvents(url)
@@ -320,31 +323,31 @@ class PostgresEraser(Eraser):
         self._rows = PostgresRows(url)
         self._db = self._rows.connection
 
-    def found(self, condition: str, values: Sequence[Any]) -> Iterator[list[_Row]]:
-        """See ``Eraser.found``."""
+    def prediction_batches(self, condition: str, values: Sequence[Any]) -> Iterator[list[_Row]]:
+        """See ``Eraser.prediction_batches``."""
         query = (
             f"SELECT id, entity, moment FROM predictions WHERE {condition} "  # noqa: S608
             f"{'' if 'entity' in condition else 'ORDER BY at'} LIMIT {_BATCH}"
         )
-        while rows := self.ask(query, values):
+        while rows := self.query(query, values):
             yield rows
 
-    def ask(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """See ``Eraser.ask``."""
-        return self._rows.rows(statement, values)
+    def query(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """See ``Eraser.query``."""
+        return self._rows.query(statement, values)
 
-    def run(self, statement: str, values: Sequence[Any]) -> int:
-        """See ``Eraser.run``."""
+    def execute(self, statement: str, values: Sequence[Any]) -> int:
+        """See ``Eraser.execute``."""
         return int(self._db.execute(statement, values).rowcount)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """See ``Eraser.transaction``."""
-        with self._rows.failures(), self._db.transaction():
+        with self._rows.convert_errors(), self._db.transaction():
             yield
 
-    def clean(self) -> str | None:
-        """See ``Eraser.clean``; docs/personal-data.md says what VACUUM doesn't remove."""
+    def clean_files(self) -> str | None:
+        """See ``Eraser.clean_files``; docs/personal-data.md says what VACUUM doesn't remove."""
         with suppress(Exception):  # a role that may delete doesn't always own the tables
             self._db.execute("VACUUM predictions, labels")
         return None
@@ -353,10 +356,10 @@ class PostgresEraser(Eraser):
         """See ``Eraser.close``."""
         self._rows.close()
 
-    def is_entity(self, column: str) -> str:
-        """See ``Eraser.is_entity``."""
+    def entity_condition(self, column: str) -> str:
+        """See ``Eraser.entity_condition``."""
         return f"hashtextextended({column}, 0) = hashtextextended(%s, 0) AND {column} = %s"
 
-    def label_is_entity(self, entity: str) -> tuple[str, list[Any]]:
-        """See ``Eraser.label_is_entity``."""
-        return self.is_entity("labels.entity"), [entity, entity]
+    def label_entity_condition(self, entity: str) -> tuple[str, list[Any]]:
+        """See ``Eraser.label_entity_condition``."""
+        return self.entity_condition("labels.entity"), [entity, entity]

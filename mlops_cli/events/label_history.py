@@ -12,7 +12,7 @@ __all__ = ["classify_labels", "keys_to_look_up"]
 
 _STEP = 1e-6
 """Seconds by which a label follows the previous one of its key, if the clock was set back."""
-Found = set[Any]
+StoredPredictions = set[Any]
 """Ids of stored predictions, and (entity, moment) of stored predictions."""
 
 
@@ -32,10 +32,10 @@ def keys_to_look_up(
 
 def classify_labels(
     labels: Sequence[Label],
-    before: Iterable[tuple[str, float, str]],
-    found: Found,
+    stored_labels: Iterable[tuple[str, float, str]],
+    stored_predictions: StoredPredictions,
     *,
-    late: bool,
+    from_spill: bool,
 ) -> tuple[list[str], list[Label]]:
     """Classify each label as new, same, changed or unknown; also return the labels to store.
 
@@ -44,27 +44,27 @@ def classify_labels(
 
     Parameters
     ----------
-    before
+    stored_labels
         Key, time of receipt and value of the stored labels, in the order of their history.
-    found
+    stored_predictions
         The stored predictions among those that the labels refer to.
-    late
+    from_spill
         The labels were spilled, so later ones may be stored already: each is inserted into the
         history at its time of receipt, and only once.
     """
     history: Mapping[str, list[tuple[float, str]]] = defaultdict(list)
-    for key, at, value in before:
+    for key, at, value in stored_labels:
         history[key].append((at, value))
     results, to_store = [], []
     for label in labels:
         past = history[label.key]
-        position = sum(at <= label.at for at, _ in past) if late else len(past)
+        position = sum(at <= label.at for at, _ in past) if from_spill else len(past)
         if position and past[position - 1][1] == label.value:
             results.append("same")
             continue
-        clock_set_back = past and not late and label.at < past[-1][0]
+        clock_set_back = past and not from_spill and label.at < past[-1][0]
         at = past[-1][0] + _STEP if clock_set_back else label.at
-        is_known = (label.prediction or (label.entity, label.moment)) in found
+        is_known = (label.prediction or (label.entity, label.moment)) in stored_predictions
         results.append("changed" if past else "new" if is_known else "unknown")
         past.insert(position, (at, label.value))
         to_store.append(label._replace(at=at))

@@ -20,12 +20,12 @@ def log_url() -> str | None:
     return os.environ.get("MLOPS_EVENTS_URL") or None
 
 
-def reader_for(layout: Layout, lacking: str) -> Reader:
+def reader_for(layout: Layout, missing: str) -> Reader:
     """Open the event log for reading.
 
     Parameters
     ----------
-    lacking
+    missing
         What is missing without a log, for the error message: "no prediction to label".
 
     Raises
@@ -39,6 +39,6 @@ def reader_for(layout: Layout, lacking: str) -> Reader:
         return open_reader(log_url(), layout)
     except NotFound:
         raise NotFound(
-            f"there is no event log, so there is {lacking}",
+            f"there is no event log, so there is {missing}",
             "Serve the model first, or name the log's database as MLOPS_EVENTS_URL.",
         ) from None

@@ -91,7 +91,11 @@ class PostgresEvents:
         self._db: Any = None
 
     def write(
-        self, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool = False
+        self,
+        predictions: Sequence[Prediction],
+        labels: Sequence[Label],
+        *,
+        from_spill: bool = False,
     ) -> list[str]:
         """See ``Events.write``."""
         psycopg = self._psycopg
@@ -102,7 +106,7 @@ class PostgresEvents:
                     self._db = _connect(psycopg, self._url)
                     _create_tables(self._db)
                 count = len(predictions) + len(labels)
-                return self._write(self._db, predictions, labels, late=late)
+                return self._write(self._db, predictions, labels, from_spill=from_spill)
             except BaseException as error:
                 # Whatever the error is, the next attempt begins with a new connection.
                 self.close()
@@ -142,7 +146,12 @@ class PostgresEvents:
             self._db = None
 
     def _write(
-        self, db: Any, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool
+        self,
+        db: Any,
+        predictions: Sequence[Prediction],
+        labels: Sequence[Label],
+        *,
+        from_spill: bool,
     ) -> list[str]:
         """Write events, and return the class of each label."""
         if not labels:
@@ -151,7 +160,7 @@ class PostgresEvents:
         with db.transaction():
             if predictions:
                 _insert_new(db, predictions)
-            return _insert_labels(db, labels, late=late)
+            return _insert_labels(db, labels, from_spill=from_spill)
 
     def _write_predictions(self, db: Any, predictions: Sequence[Prediction]) -> None:
         """Insert predictions with one statement, which is its own transaction."""
@@ -179,7 +188,7 @@ class PostgresRows:
         If the database can't be reached.
     """
 
-    mark, tie, lowest = "%s", "id", ""
+    placeholder, tiebreaker, min_tiebreaker = "%s", "id", ""
 
     def __init__(self, url: str) -> None:
         self._psycopg = _import_psycopg(url)
@@ -190,14 +199,14 @@ class PostgresRows:
         except self._psycopg.Error as error:
             raise _unavailable_error(url, error) from None
 
-    def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one query."""
-        with self.failures():
+        with self.convert_errors():
             rows: list[tuple[Any, ...]] = self.connection.execute(statement, values).fetchall()
         return rows
 
     @contextmanager
-    def failures(self) -> Iterator[None]:
+    def convert_errors(self) -> Iterator[None]:
         """Convert the driver's errors to SourceUnreadable."""
         try:
             yield
@@ -315,7 +324,7 @@ def _insert_new(db: Any, predictions: Sequence[Prediction]) -> None:
         )
 
 
-def _insert_labels(db: Any, labels: Sequence[Label], *, late: bool) -> list[str]:
+def _insert_labels(db: Any, labels: Sequence[Label], *, from_spill: bool) -> list[str]:
     """Insert labels, and return the class of each."""
     db.execute("SELECT pg_advisory_xact_lock(%s)", (_LABELS_LOCK,))
     keys, ids, moments = keys_to_look_up(labels)
@@ -333,7 +342,7 @@ def _insert_labels(db: Any, labels: Sequence[Label], *, late: bool) -> list[str]
             ([entity for entity, _ in moments], [moment for _, moment in moments]),
         )
     )
-    results, to_store = classify_labels(labels, before, stored, late=late)
+    results, to_store = classify_labels(labels, before, stored, from_spill=from_spill)
     with db.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO labels (key, prediction, entity, moment, value, at) "

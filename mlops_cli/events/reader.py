@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EventCounts", "EventRows", "LabelConflicts", "Reader", "VersionCounts"]
 
-By = Literal["at", "moment"]
+TimeColumn = Literal["at", "moment"]
 """Whether an interval is of request times (at) or of times of predicted events (moment)."""
 
 _MIN_TIME, _MAX_TIME = float("-inf"), float("inf")
@@ -50,20 +50,20 @@ class EventRows(Protocol):
 
     Attributes
     ----------
-    mark
+    placeholder
         Placeholder of a value in a statement.
-    tie, lowest
+    tiebreaker, min_tiebreaker
         The column that orders predictions of the same time, and a value below all of its values.
     empty
         Whether the tables don't exist yet.
     """
 
-    mark: str
-    tie: str
-    lowest: Any
+    placeholder: str
+    tiebreaker: str
+    min_tiebreaker: Any
     empty: bool
 
-    def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one query."""
 
     def close(self) -> None:
@@ -89,68 +89,78 @@ class Reader:
         version: str | None = None,
         role: str | None = None,
         columns: Sequence[str] = Prediction._fields,
-        by: By = "at",
-        batch: int = 50_000,
+        time_column: TimeColumn = "at",
+        page_rows: int = 50_000,
     ) -> Iterator[pl.DataFrame]:
-        """Predictions by request time, in tables of at most ``batch`` rows; no table is empty.
+        """Predictions by request time, in tables of at most ``page_rows`` rows; no table is empty.
 
-        With ``by="moment"`` the interval is of their moments, but the order is still by request
-        time.
+        With ``time_column="moment"`` the interval is of their moments, but the order is still by
+        request time.
         """
         filters = {"version": version, "role": role}
         where: dict[str, Any] = {
             f"{name} =": value for name, value in filters.items() if value is not None
         }
         interval = (since, until)
-        if by == "moment":
+        if time_column == "moment":
             first, last = _interval(since, until)
             where |= {"moment >=": first, "moment <": last}
             interval = (None, None)
-        return self._pages("predictions", self._rows.tie, columns, where, interval, batch)
+        return self._pages(
+            "predictions", self._rows.tiebreaker, columns, where, interval, page_rows
+        )
 
-    def mix(
-        self, since: float | None = None, until: float | None = None, *, by: By = "at"
+    def count_by_version(
+        self,
+        since: float | None = None,
+        until: float | None = None,
+        *,
+        time_column: TimeColumn = "at",
     ) -> list[VersionCounts]:
         """Count the predictions of each version in each role, largest count first."""
         if self._rows.empty:
             return []
-        mark = self._rows.mark
-        rows = self._rows.rows(
-            f"SELECT version, role, count(*) FROM predictions WHERE {by} >= {mark} "  # noqa: S608
-            f"AND {by} < {mark} GROUP BY version, role ORDER BY 3 DESC, 1, 2",
+        mark = self._rows.placeholder
+        rows = self._rows.query(
+            f"SELECT version, role, count(*) FROM predictions WHERE {time_column} >= {mark} "  # noqa: S608
+            f"AND {time_column} < {mark} GROUP BY version, role ORDER BY 3 DESC, 1, 2",
             _interval(since, until),
         )
         return [VersionCounts(*row) for row in rows]
 
-    def newest(self, until: float | None = None, *, by: By = "at") -> float | None:
+    def newest_time(
+        self, until: float | None = None, *, time_column: TimeColumn = "at"
+    ) -> float | None:
         """Time of the last prediction before ``until``; None if there is none."""
         if self._rows.empty:
             return None
-        mark = self._rows.mark
-        ((newest,),) = self._rows.rows(
-            f"SELECT max({by}) FROM predictions WHERE {by} < {mark}",  # noqa: S608
+        mark = self._rows.placeholder
+        ((newest,),) = self._rows.query(
+            f"SELECT max({time_column}) FROM predictions WHERE {time_column} < {mark}",  # noqa: S608
             [_MAX_TIME if until is None else until],
         )
         return None if newest is None else float(newest)
 
-    def oldest(self) -> float | None:
+    def oldest_time(self) -> float | None:
         """Time of the first prediction; None if there is none."""
         if self._rows.empty:
             return None
-        ((oldest,),) = self._rows.rows("SELECT min(at) FROM predictions", ())
+        ((oldest,),) = self._rows.query("SELECT min(at) FROM predictions", ())
         return None if oldest is None else float(oldest)
 
-    def apart(self, since: float | None = None, until: float | None = None) -> LabelConflicts:
+    def count_conflicts(
+        self, since: float | None = None, until: float | None = None
+    ) -> LabelConflicts:
         """Count labels of an interval that contradict an earlier one, or that lack a prediction."""
         if self._rows.empty:
             return LabelConflicts(0, 0)
-        mark = self._rows.mark
-        ((contradicting,),) = self._rows.rows(
+        mark = self._rows.placeholder
+        ((contradicting,),) = self._rows.query(
             f"SELECT count(*) FROM labels t WHERE t.at >= {mark} AND t.at < {mark} AND EXISTS "  # noqa: S608
             "(SELECT 1 FROM labels l WHERE l.key = t.key AND (l.at, l.seq) < (t.at, t.seq))",
             _interval(since, until),
         )
-        ((unknown,),) = self._rows.rows(
+        ((unknown,),) = self._rows.query(
             f"SELECT count(*) FROM labels t WHERE t.at >= {mark} AND t.at < {mark} AND NOT EXISTS "  # noqa: S608
             "(SELECT 1 FROM predictions p WHERE p.id = t.prediction) AND (t.entity IS NULL OR NOT "
             "EXISTS (SELECT 1 FROM predictions m WHERE m.moment = t.moment AND "
@@ -165,37 +175,37 @@ class Reader:
         until: float | None = None,
         *,
         history: bool = False,
-        batch: int = 50_000,
+        page_rows: int = 50_000,
     ) -> Iterator[pl.DataFrame]:
         """Labels in order of receipt: the last one of each key, or with ``history`` all of them.
 
         The last one is the last that was received before ``until``, so a past state can be read.
         """
         return self._pages(
-            "labels", "seq", Label._fields, {}, (since, until), batch, last=not history
+            "labels", "seq", Label._fields, {}, (since, until), page_rows, last=not history
         )
 
-    def find(self, ids: Sequence[str]) -> pl.DataFrame:
+    def predictions_by_id(self, ids: Sequence[str]) -> pl.DataFrame:
         """Predictions with the given ids, in no particular order; unknown ids are left out."""
         rows: list[tuple[Any, ...]] = []
         for start in range(0, 0 if self._rows.empty else len(ids), _MAX_VALUES):
             some_ids = ids[start : start + _MAX_VALUES]
-            marks = ",".join([self._rows.mark] * len(some_ids))
-            rows += self._rows.rows(
+            marks = ",".join([self._rows.placeholder] * len(some_ids))
+            rows += self._rows.query(
                 f"SELECT {','.join(Prediction._fields)} FROM predictions WHERE id IN ({marks})",  # noqa: S608
                 some_ids,
             )
         return _frame(rows, Prediction._fields)
 
-    def labelled(self, keys: Sequence[str]) -> pl.DataFrame:
+    def last_labels(self, keys: Sequence[str]) -> pl.DataFrame:
         """The last label of each of the given keys; keys without a label are left out."""
         import polars as pl
 
         values: list[tuple[Any, ...]] = []
         for start in range(0, 0 if self._rows.empty else len(keys), _MAX_VALUES):
             some_keys = keys[start : start + _MAX_VALUES]
-            marks = ",".join([self._rows.mark] * len(some_keys))
-            values += self._rows.rows(
+            marks = ",".join([self._rows.placeholder] * len(some_keys))
+            values += self._rows.query(
                 f"SELECT key, value, at, seq FROM labels WHERE key IN ({marks})",  # noqa: S608
                 some_keys,
             )
@@ -207,9 +217,9 @@ class Reader:
         """Count predictions and labels."""
         if self._rows.empty:
             return EventCounts(0, 0)
-        mark, counts = self._rows.mark, []
+        mark, counts = self._rows.placeholder, []
         for table in ("predictions", "labels"):
-            ((count,),) = self._rows.rows(
+            ((count,),) = self._rows.query(
                 f"SELECT count(*) FROM {table} WHERE at >= {mark} AND at < {mark}",  # noqa: S608
                 _interval(since, until),
             )
@@ -223,18 +233,18 @@ class Reader:
     def _pages(
         self,
         table: str,
-        tie: str,
+        tiebreaker: str,
         columns: Sequence[str],
         where: dict[str, Any],
         interval: tuple[float | None, float | None],
-        batch: int,
+        page_rows: int,
         *,
         last: bool = False,
     ) -> Iterator[pl.DataFrame]:
         """Read a table in pages, in order of time; ``last``: only the last label of each key."""
         if self._rows.empty:
             return
-        mark = self._rows.mark
+        mark = self._rows.placeholder
         start, end = _interval(*interval)
         conditions = [f"t.at < {mark}", *(f"t.{condition} {mark}" for condition in where)]
         values: list[Any] = [end, *where.values()]
@@ -245,17 +255,17 @@ class Reader:
             )
             values.append(end)
         statement = (
-            f"SELECT {','.join(f't.{c}' for c in columns)}, t.at, t.{tie} FROM {table} t "  # noqa: S608
-            f"WHERE (t.at, t.{tie}) > ({mark}, {mark}) AND {' AND '.join(conditions)} "
-            f"ORDER BY t.at, t.{tie} LIMIT {mark}"
+            f"SELECT {','.join(f't.{c}' for c in columns)}, t.at, t.{tiebreaker} FROM {table} t "  # noqa: S608
+            f"WHERE (t.at, t.{tiebreaker}) > ({mark}, {mark}) AND {' AND '.join(conditions)} "
+            f"ORDER BY t.at, t.{tiebreaker} LIMIT {mark}"
         )
         # Each page starts after the last row of the previous one, so no cursor stays open.
-        position = (start, self._rows.lowest if tie != "seq" else -1)
+        position = (start, self._rows.min_tiebreaker if tiebreaker != "seq" else -1)
         while True:
-            rows = self._rows.rows(statement, [*position, *values, batch])
+            rows = self._rows.query(statement, [*position, *values, page_rows])
             if rows:
                 yield _frame([row[:-2] for row in rows], columns)
-            if len(rows) < batch:
+            if len(rows) < page_rows:
                 return
             position = rows[-1][-2:]
 

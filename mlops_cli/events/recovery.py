@@ -23,28 +23,28 @@ class Recovery:
     ----------
     write
         Writes events to the database.
-    count
+    add_counts
         Is called with the numbers of written and refused events.
 
     Attributes
     ----------
-    behind
+    has_pending
         Whether spilled events wait to be imported.
     """
 
-    def __init__(self, spill: Spill, write: Write, count: Callable[[int, int], None]) -> None:
+    def __init__(self, spill: Spill, write: Write, add_counts: Callable[[int, int], None]) -> None:
         self._spill = spill
         self._write = write
-        self._count = count
+        self._count = add_counts
         self._chunks: Generator[Chunk, None, None] | None = None
         self._spilled_meanwhile = False
-        self.behind = spill.holds_any
+        self.has_pending = spill.has_segments
 
-    def goes_on(self) -> None:
+    def note_spilled(self) -> None:
         """Note that more events were spilled."""
-        self.behind = self._spilled_meanwhile = True
+        self.has_pending = self._spilled_meanwhile = True
 
-    def bring_in(self) -> None:
+    def import_next_chunk(self) -> None:
         """Import one chunk."""
         if self._chunks is None:
             self._chunks, self._spilled_meanwhile = self._spill.chunks(), False
@@ -52,15 +52,15 @@ class Recovery:
             chunk = next(self._chunks, None)
             if chunk is None:
                 # More may have been spilled since the segments were listed.
-                self.behind = self._spilled_meanwhile
-                self.begin_anew()
+                self.has_pending = self._spilled_meanwhile
+                self.close_segment()
             elif not self._import_chunk(chunk):
-                self.begin_anew()
+                self.close_segment()
         except OSError:  # the spill's disk fails: its events are imported after the next start
-            self.behind = False
-            self.begin_anew()
+            self.has_pending = False
+            self.close_segment()
 
-    def begin_anew(self) -> None:
+    def close_segment(self) -> None:
         """Close the current segment; it is imported again from its start."""
         if self._chunks is not None:
             self._chunks.close()

@@ -31,7 +31,7 @@ class Retention:
     ----------
     url
         The event database; see ``open_events``.
-    keep
+    max_age
         Maximum age of events, such as 90d.
 
     Attributes
@@ -40,10 +40,10 @@ class Retention:
         Number of predictions and labels erased since the start.
     """
 
-    def __init__(self, url: str | None, layout: Layout, keep: str) -> None:
+    def __init__(self, url: str | None, layout: Layout, max_age: str) -> None:
         self._url = url
         self._layout = layout
-        self._keep = keep
+        self._keep = max_age
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="events-keep", daemon=True)
         self.erased = 0
@@ -75,7 +75,7 @@ class Retention:
         self.erased += lines.spilled + lines.damaged
         eraser = open_eraser(self._url, self._layout)
         try:
-            for batch in islice(eraser.batches(selection), _BATCHES):
+            for batch in islice(eraser.erase_batches(selection), _BATCHES):
                 self.erased += batch.predictions + batch.labels
                 if self._stop.wait(_PAUSE):
                     return

@@ -38,13 +38,13 @@ class Spill:
 
     Parameters
     ----------
-    most
+    max_bytes
         Maximum number of bytes of all segments; no more events are accepted above it.
     """
 
-    def __init__(self, folder: Path, most: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
-        self._max_bytes = most
+        self._max_bytes = max_bytes
         self._file: IO[bytes] | None = None
         self._damaged_file: Path | None = None
         self._damaged_checksums: set[int] = set()
@@ -57,7 +57,7 @@ class Spill:
         return sum(map(_size, self._folder.glob("*.events")))
 
     @property
-    def holds_any(self) -> bool:
+    def has_segments(self) -> bool:
         """Whether the folder has a segment, also an empty one that a crash has left behind."""
         return any(self._folder.glob("*.events"))
 

@@ -29,7 +29,7 @@ class Lines(NamedTuple):
 
     spilled: int = 0
     damaged: int = 0
-    held: int = 0
+    locked_files: int = 0
     ids: tuple[str, ...] = ()
 
 
@@ -46,7 +46,7 @@ def erase_lines(
         Whether to only count.
     """
     counts = {".events": 0, ".damaged": 0}
-    held, erased_ids = 0, list[str]()
+    locked_files, erased_ids = 0, list[str]()
     for path in sorted([*folder.glob("*.events"), *folder.glob("*.damaged")]):
         try:
             file = path.open("rb")
@@ -54,7 +54,7 @@ def erase_lines(
             continue  # a service has imported it
         with file:
             if not lock_segment(file):
-                held += 1
+                locked_files += 1
                 continue
             lines = file.readlines()
             hits = [i for i, line in enumerate(lines) if _is_selected(line, path, selection, ids)]
@@ -64,7 +64,7 @@ def erase_lines(
                     erased_ids.append(event.id)
             if hits and not dry_run:
                 _rewrite(path, [line for i, line in enumerate(lines) if i not in set(hits)])
-    return Lines(counts[".events"], counts[".damaged"], held, tuple(erased_ids))
+    return Lines(counts[".events"], counts[".damaged"], locked_files, tuple(erased_ids))
 
 
 def _is_selected(line: bytes, path: Path, selection: Selection, ids: Collection[str]) -> bool:

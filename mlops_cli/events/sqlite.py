@@ -17,7 +17,7 @@ from mlops_cli.events.sqlite_checkpoints import Checkpoints
 
 __all__ = ["SqliteEvents", "SqliteRows", "unusable_file"]
 
-VERSION = 3
+FORMAT_VERSION = 3
 # The index predictions_moment finds predictions by a label's entity and moment. The moments of one
 # commit are close to each other, so a commit changes few pages of the index. Ordered by entity, it
 # would cause most of the writes. Format 2 had a table `moments` instead, filled by a trigger.
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS labels (
 );
 CREATE INDEX IF NOT EXISTS labels_key ON labels (key, at);
 CREATE INDEX IF NOT EXISTS labels_at ON labels (at);
-PRAGMA user_version = {VERSION};
+PRAGMA user_version = {FORMAT_VERSION};
 COMMIT;
 """
 _INSERT_ROWS = 1024
@@ -72,12 +72,16 @@ class SqliteEvents:
         self._checkpoints = Checkpoints(path)
 
     def write(
-        self, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool = False
+        self,
+        predictions: Sequence[Prediction],
+        labels: Sequence[Label],
+        *,
+        from_spill: bool = False,
     ) -> list[str]:
         """See ``Events.write``."""
         try:
             db = self._connect()
-            results = self._write(db, predictions, labels, late=late)
+            results = self._write(db, predictions, labels, from_spill=from_spill)
         except _INVALID_ROWS as error:
             raise RefusedEvents(str(error)) from None
         except (MemoryError, TypeError, ValueError) as error:
@@ -86,7 +90,7 @@ class SqliteEvents:
             # The next attempt begins with a new connection.
             self.close()
             raise unusable_file(self._path, error) from None
-        self._checkpoints.committed(db)
+        self._checkpoints.after_commit(db)
         return results
 
     def close(self) -> None:
@@ -115,7 +119,7 @@ class SqliteEvents:
                 db.execute("PRAGMA wal_autocheckpoint = 0")  # see Checkpoints
                 db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
                 db.execute("PRAGMA temp_store = MEMORY")
-                if _version(db, self._path) < VERSION:
+                if _version(db, self._path) < FORMAT_VERSION:
                     db.executescript(_SCHEMA)
             except BaseException:
                 db.close()
@@ -130,7 +134,7 @@ class SqliteEvents:
         predictions: Sequence[Prediction],
         labels: Sequence[Label],
         *,
-        late: bool,
+        from_spill: bool,
     ) -> list[str]:
         """Write events, and return the class of each label."""
         if predictions and not labels and len(predictions) <= _INSERT_ROWS:
@@ -140,7 +144,7 @@ class SqliteEvents:
         try:
             for start in range(0, len(predictions), _INSERT_ROWS):
                 _insert(db, predictions[start : start + _INSERT_ROWS])
-            results = _insert_labels(db, labels, late=late) if labels else []
+            results = _insert_labels(db, labels, from_spill=from_spill) if labels else []
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:  # after some errors (full disk) SQLite has rolled back
@@ -160,7 +164,7 @@ class SqliteRows:
         If the file isn't an event database.
     """
 
-    mark, tie, lowest = "?", "rowid", -1
+    placeholder, tiebreaker, min_tiebreaker = "?", "rowid", -1
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
@@ -180,7 +184,7 @@ class SqliteRows:
             self._db.close()
             raise unusable_file(path, error) from None
 
-    def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one query."""
         try:
             return self._db.execute(statement, values).fetchall()
@@ -212,9 +216,9 @@ def _inode(path: Path) -> int:
 def _version(db: sqlite3.Connection, path: Path) -> int:
     """Format of the tables; 0 if there are none yet."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
+    if version > FORMAT_VERSION:
         raise SourceUnreadable(
-            f"the event log {path} is of format {version}, and this mlops knows {VERSION}",
+            f"the event log {path} is of format {version}, and this mlops knows {FORMAT_VERSION}",
             "Use the newer mlops that wrote it.",
         )
     return int(version)
@@ -230,7 +234,9 @@ def _insert(db: sqlite3.Connection, predictions: Sequence[Prediction]) -> None:
     )
 
 
-def _insert_labels(db: sqlite3.Connection, labels: Sequence[Label], *, late: bool) -> list[str]:
+def _insert_labels(
+    db: sqlite3.Connection, labels: Sequence[Label], *, from_spill: bool
+) -> list[str]:
     """Insert labels, and return the class of each."""
     keys, ids, moments = keys_to_look_up(labels)
     before = [
@@ -253,7 +259,7 @@ def _insert_labels(db: sqlite3.Connection, labels: Sequence[Label], *, late: boo
                 (moment, entity),
             )
         )
-    results, to_store = classify_labels(labels, before, stored, late=late)
+    results, to_store = classify_labels(labels, before, stored, from_spill=from_spill)
     db.executemany(
         "INSERT INTO labels (key, prediction, entity, moment, value, at) VALUES (?,?,?,?,?,?)",
         to_store,

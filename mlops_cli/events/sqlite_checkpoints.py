@@ -35,7 +35,7 @@ class Checkpoints:
         self._log: int | None = None
         self._thread: threading.Thread | None = None
 
-    def committed(self, db: sqlite3.Connection) -> None:
+    def after_commit(self, db: sqlite3.Connection) -> None:
         """Start a checkpoint if the log is long. To be called after each commit; never raises."""
         # If a checkpoint fails, the commits stay in the log, which is just as safe.
         with suppress(OSError, sqlite3.Error):

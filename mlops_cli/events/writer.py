@@ -42,7 +42,7 @@ class _Item:
     predictions: Sequence[Prediction]
     labels: Sequence[Label]
     future: Future[list[str]] = field(default_factory=Future)
-    since: float = field(default_factory=time.monotonic)
+    enqueued_at: float = field(default_factory=time.monotonic)
 
     @property
     def size(self) -> int:
@@ -125,7 +125,7 @@ class EventLog:
             "erased": 0 if self._retention is None else self._retention.erased,
         }
 
-    def append(self, predictions: Sequence[Prediction]) -> Future[list[str]]:
+    def append_predictions(self, predictions: Sequence[Prediction]) -> Future[list[str]]:
         """Store predictions; the future completes when they are durable.
 
         It fails with Busy if too many events wait, and with RefusedEvents or TimeoutError if the
@@ -133,11 +133,11 @@ class EventLog:
         """
         return self._enqueue(_Item(predictions, ()))
 
-    def take(self, labels: Sequence[Label]) -> Future[list[str]]:
+    def append_labels(self, labels: Sequence[Label]) -> Future[list[str]]:
         """Store labels; the future's result is new, same, changed, unknown or kept for each.
 
         ``kept`` means spilled. With the policy ``drop``, the result may also be dropped. The
-        future fails like that of ``append``.
+        future fails like that of ``append_predictions``.
         """
         with self._changed:
             # The label received last counts, also if the clock was set back.
@@ -148,7 +148,7 @@ class EventLog:
             self._last_label_at = max([self._last_label_at, *(one.at for one in labels)])
         return self._enqueue(_Item((), labels))
 
-    def expire(self) -> None:
+    def set_deadline(self) -> None:
         """Set a deadline for writing events, because the process ends; more events are accepted."""
         with self._changed:
             self._deadline = min(self._deadline, time.monotonic() + _CLOSE_SECONDS)
@@ -156,7 +156,7 @@ class EventLog:
 
     def close(self) -> None:
         """Write (or by policy spill) the waiting events, and stop the threads."""
-        self.expire()
+        self.set_deadline()
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -185,7 +185,7 @@ class EventLog:
                 self._queue.append(item)
                 self._waiting += item.size
                 if self._oldest is None:
-                    self._oldest = item.since
+                    self._oldest = item.enqueued_at
                 self._changed.notify_all()
         return item.future
 
@@ -203,7 +203,7 @@ class EventLog:
             self._recover()
         while self._can_recover and time.monotonic() < self._deadline:
             self._recover()
-        self._recovery.begin_anew()
+        self._recovery.close_segment()
 
     def _next_items(self) -> list[_Item]:
         """Wait for items to write; an empty list means that the log is closed."""
@@ -222,14 +222,14 @@ class EventLog:
     def _mark_done(self, size: int) -> None:
         with self._changed:
             self._waiting -= size
-            self._oldest = self._queue[0].since if self._queue else None
+            self._oldest = self._queue[0].enqueued_at if self._queue else None
 
     def _store(self, items: list[_Item]) -> None:
         """Write, spill, drop or refuse items, or wait until one of these is possible."""
         predictions = [p for item in items for p in item.predictions]
         labels = [label for item in items for label in item.labels]
         # A label must not overtake a spilled one, or the wrong one of the two would count.
-        direct = not (labels and self._recovery.behind and self._policy == "spill")
+        direct = not (labels and self._recovery.has_pending and self._policy == "spill")
         failures = 0
         while True:
             if (self._available and direct) or self._closing:
@@ -315,7 +315,7 @@ class EventLog:
                 return False
             if spilled:
                 self.spilled += count
-                self._recovery.goes_on()
+                self._recovery.note_spilled()
                 _set_results(items, ["kept"] * len(labels))
             return spilled
         return False
@@ -323,12 +323,16 @@ class EventLog:
     # -- the database ----------------------------------------------------------------------
 
     def _write(
-        self, predictions: Sequence[Prediction], labels: Sequence[Label], *, late: bool = False
+        self,
+        predictions: Sequence[Prediction],
+        labels: Sequence[Label],
+        *,
+        from_spill: bool = False,
     ) -> list[str] | None:
         """Write events; None if the database is unavailable (a thread then polls it)."""
         try:
             with self._database_lock:
-                return self._events.write(predictions, labels, late=late)
+                return self._events.write(predictions, labels, from_spill=from_spill)
         except RefusedEvents:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the error is, the events aren't stored
@@ -346,17 +350,17 @@ class EventLog:
 
     @property
     def _can_recover(self) -> bool:
-        return self._recovery.behind and self._available
+        return self._recovery.has_pending and self._available
 
     def _recover(self) -> None:
         if self._can_recover:
-            self._recovery.bring_in()
+            self._recovery.import_next_chunk()
 
     def _write_spilled(
         self, predictions: Sequence[Prediction], labels: Sequence[Label]
     ) -> Literal["written", "failed", "away"]:
         """Write spilled events; see ``recovery.Write``."""
-        if self._write(predictions, labels, late=True) is not None:
+        if self._write(predictions, labels, from_spill=True) is not None:
             return "written"
         if not self._cause_unclear:
             return "away"

@@ -38,7 +38,7 @@ class Aggregate:
 
     name: str
     function: str
-    value: Expression | None
+    argument: Expression | None
 
     @classmethod
     def parse(cls, name: str, text: str, setting: str) -> Aggregate:
@@ -91,11 +91,11 @@ class Aggregate:
         """Column of event values, float64: the expression's value, or 1 if events are counted."""
         import polars as pl
 
-        if self.value is None:
+        if self.argument is None:
             return pl.lit(1.0).alias(self.name)
         if self.function == "count":
-            return pl.when(self.value.expr.is_not_null()).then(1.0).alias(self.name)
-        return self.value.expr.cast(pl.Float64).alias(self.name)
+            return pl.when(self.argument.expr.is_not_null()).then(1.0).alias(self.name)
+        return self.argument.expr.cast(pl.Float64).alias(self.name)
 
     def valid_values(self) -> pl.Expr:
         """Column of event values, with null for each that doesn't count."""

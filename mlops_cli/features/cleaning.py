@@ -44,15 +44,15 @@ def _replacement(expression: Expression, column: str, schema: Mapping[str, pl.Da
 
     if column not in schema:
         raise BadParams(
-            f"{expression.place} replaces a column that is not there", nearest(column, schema)
+            f"{expression.setting} replaces a column that is not there", nearest(column, schema)
         )
-    dtype, result = schema[column], expression.type_in(pl.Schema(schema))
+    dtype, result = schema[column], expression.result_type(pl.Schema(schema))
     # Joins, windows and rules rely on the type of the column.
     fits = ingested_type(result) == dtype or result == pl.Null
     if not fits and not (result.is_integer() and dtype == DTYPES["number"]):
         raise BadParams(
-            f"{expression.place} gives the type {type_name(result)}, "
+            f"{expression.setting} gives the type {type_name(result)}, "
             f"and {column} is of type {type_name(dtype)}",
             f"State another type under ingest.sources, or cast: {expression.sql!r}.",
         )
-    return expression.column(column, dtype)
+    return expression.as_column(column, dtype)

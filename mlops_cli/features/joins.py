@@ -103,7 +103,7 @@ class JoinPlan:
         """
         import polars as pl
 
-        known_at = source_schema.known(self.columns)
+        known_at = source_schema.known_time(self.columns)
         values = [pl.col(c).alias(f"{self.name}_{c}") for c in self.columns]
         keys = [pl.col(c).alias(f"_key{i}") for i, (_, c) in enumerate(self.on)]
         left, right = [b for b, _ in self.on], [f"_key{i}" for i in range(len(self.on))]

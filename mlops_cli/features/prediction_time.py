@@ -30,16 +30,17 @@ def check_prediction_time(expression: Expression, base: SourceSchema, source: st
     """
     import polars as pl
 
-    late = [c for c in expression.columns if c in base.late]
+    late = [c for c in expression.columns if c in base.late_columns]
     if late:
         raise BadParams(
-            f"{expression.place} reads {late[0]!r}, which is known only at {base.late[late[0]]!r}",
+            f"{expression.setting} reads {late[0]!r}, which is known only at "
+            f"{base.late_columns[late[0]]!r}",
             "The moment of prediction must follow from what is known before it.",
         )
-    dtype = expression.type_in(pl.Schema(base.schema))
+    dtype = expression.result_type(pl.Schema(base.schema))
     if not dtype.is_temporal():
         raise BadParams(
-            f"{expression.place} is of type {dtype_name(dtype)}; it must be a moment",
+            f"{expression.setting} is of type {dtype_name(dtype)}; it must be a moment",
             f"State its type under `ingest.sources.{source}.types`.",
         )
 
@@ -53,7 +54,7 @@ def blank_late_values(
     """
     import polars as pl
 
-    schema, known_at = base.schema, base.late
+    schema, known_at = base.schema, base.late_columns
     if not has_prediction_time:
         return [pl.lit(None, dtype=schema[c]).alias(c) for c in columns]
     return [

@@ -169,7 +169,9 @@ class FeatureProgram:
 
         empty = {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in self.source_schemas.items()}
         schema = self._prepare(pl.DataFrame(schema=dict(self.base.schema)), empty).schema
-        kinds = {name: feature_kind(name, e.type_in(schema)) for name, e in self.features.items()}
+        kinds = {
+            name: feature_kind(name, e.result_type(schema)) for name, e in self.features.items()
+        }
         for name in self.rules.text:
             if name not in kinds:
                 raise BadParams(
@@ -219,7 +221,7 @@ class FeatureProgram:
         for i, rule in enumerate(self.rules.clean):
             if rule.source == source and rule.keep is not None:
                 table = table.filter(
-                    self._keep_condition(i).over(self.source_schemas[source].schema)
+                    self._keep_condition(i).checked_expr(self.source_schemas[source].schema)
                 )
         return table
 
@@ -248,7 +250,7 @@ class FeatureProgram:
         frame = self._prepare(base, tables)
         available = dict.fromkeys(frame.columns)
         for e in self.features.values():
-            e.over(available)
+            e.checked_expr(available)
         return self.select_features(frame).cast({pl.Decimal: pl.Float64, pl.Categorical: pl.String})
 
     def select_features(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -291,13 +293,15 @@ class FeatureProgram:
         plans = [plan for plan in self.plans if plan.source == source]
         source_schema = self.source_schemas[source]
         columns = dict.fromkeys(
-            [*source_schema.times, *(c for plan in plans for c in plan.source_columns)]
+            [*source_schema.time_columns, *(c for plan in plans for c in plan.source_columns)]
         )
         spans = [plan.known_interval(span) for plan in plans]
-        if source_schema.times and None not in spans:
+        if source_schema.time_columns and None not in spans:
             # Only stored columns are compared, so that parts of a file that can't matter are
             # skipped by their statistics.
-            table = table.filter(source_schema.may_be_known([s for s in spans if s is not None]))
+            table = table.filter(
+                source_schema.may_become_known([s for s in spans if s is not None])
+            )
         return table.select(list(columns)).collect().lazy()
 
     def _sort_by_prediction_time(self, base: pl.DataFrame) -> pl.DataFrame:
@@ -307,13 +311,13 @@ class FeatureProgram:
         schema, present = self.base.schema, set(base.columns)
         missing = [pl.lit(None, dtype=t).alias(c) for c, t in schema.items() if c not in present]
         frame = base.lazy().with_columns(missing).with_row_index(_ORDER)
-        late = [c for c in self.base.late if c in schema]
+        late = [c for c in self.base.late_columns if c in schema]
         if self.predict_at is None:
             return frame.with_columns(
                 blank_late_values(late, self.base, has_prediction_time=False)
             ).collect()
         prediction_time = utc_moment(
-            self.predict_at.over(schema), self.predict_at.type_in(pl.Schema(schema))
+            self.predict_at.checked_expr(schema), self.predict_at.result_type(pl.Schema(schema))
         )
         frame = frame.with_columns(prediction_time.alias(PREDICTION_TIME))
         frame = frame.with_columns(blank_late_values(late, self.base))
@@ -373,7 +377,7 @@ class FeatureProgram:
                     f"featurize.keep names {column!r}, which {self.rules.base} doesn't have",
                     nearest(column, schema),
                 )
-        self.target.type_in(pl.Schema(schema))
+        self.target.result_type(pl.Schema(schema))
         for reason, sql in self.rules.unlabelled.items():
             Expression(sql, f"featurize.unlabelled.{reason}").check_condition(pl.Schema(schema))
         if self.predict_at is not None:

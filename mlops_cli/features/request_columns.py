@@ -49,7 +49,7 @@ class RequestColumns:
         feature_columns = _closure(_columns_of_features(program), program, derived)
         all_columns = feature_columns | _closure(extra_columns, program, derived)
         for name in all_columns & set(derived):
-            derived[name].type_in(pl.Schema(program.base.schema))
+            derived[name].result_type(pl.Schema(program.base.schema))
         return cls(program, derived, feature_columns, all_columns)
 
     @property
@@ -66,12 +66,12 @@ class RequestColumns:
 
     def required(self) -> tuple[str, ...]:
         """Raw columns that each row must have."""
-        late = self.program.base.late
+        late = self.program.base.late_columns
         return tuple(c for c in self._raw_columns() if c in self.feature_columns and c not in late)
 
     def optional(self) -> tuple[str, ...]:
         """Raw columns that may be missing: extra ones, and those known only later."""
-        late = self.program.base.late
+        late = self.program.base.late_columns
         return tuple(c for c in self._raw_columns() if c not in self.feature_columns or c in late)
 
     def _raw_columns(self) -> list[str]:
@@ -111,8 +111,8 @@ def _inputs_of(
     """Columns from which a base column is computed, or that say when it is known."""
     if column in derived:
         yield from derived[column].columns
-    if column in program.base.late:
-        yield program.base.late[column]
+    if column in program.base.late_columns:
+        yield program.base.late_columns[column]
     for rule in program.rules.clean:
         if rule.source == program.rules.base and column in rule.set:
             yield from Expression(rule.set[column], "featurize.clean").columns

@@ -50,7 +50,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     hook = load_hook(params.featurize.hook, layout.root)
     program = FeatureProgram.compile(params.featurize, params.ingest, schemas, hook)
     check_fits(
-        program.target.type_in(schemas[params.featurize.base]),
+        program.target.result_type(schemas[params.featurize.base]),
         params.task.type,
         program.target.sql,
     )
@@ -210,11 +210,11 @@ class _Tally:
                 f"It gives the answer away: remove featurize.features.{name}.",
             )
         for name, expression in program.features.items():
-            late = [c for c in expression.columns if c in program.base.late]
+            late = [c for c in expression.columns if c in program.base.late_columns]
             if late and self.missing[name] == self.labelled:
                 raise BadParams(
-                    f"{expression.place} reads {late[0]!r}, which is never known at the moment "
-                    f"of prediction, only at {program.base.late[late[0]]!r}",
+                    f"{expression.setting} reads {late[0]!r}, which is never known at the moment "
+                    f"of prediction, only at {program.base.late_columns[late[0]]!r}",
                     "Use it in a window over past rows, or remove the feature.",
                 )
 

@@ -81,9 +81,9 @@ class WindowPlan:
         plan = cls(name, window.source, by, window.over, window.delay, where, aggregates)
         if where is not None:
             where.check_condition(pl.Schema(source_schema.schema))
-        for expression in (a.value for a in aggregates):
+        for expression in (a.argument for a in aggregates):
             if expression is not None:
-                expression.type_in(pl.Schema(source_schema.schema))
+                expression.result_type(pl.Schema(source_schema.schema))
         if source_schema.time is None:
             raise BadParams(
                 f"{place} counts past rows of {window.source!r}, which has no time",
@@ -99,7 +99,7 @@ class WindowPlan:
     @property
     def source_columns(self) -> list[str]:
         """The source's columns that it reads, besides those that say when they are known."""
-        expressions = [self.where, *(a.value for a in self.aggregates)]
+        expressions = [self.where, *(a.argument for a in self.aggregates)]
         read = [c for e in expressions if e is not None for c in e.columns]
         return list(dict.fromkeys([*(column for _, column in self.by), *read]))
 
@@ -161,9 +161,13 @@ class WindowPlan:
         """
         groups: dict[tuple[str, ...], list[Aggregate]] = {}
         for aggregate in self.aggregates:
-            read = [] if aggregate.value is None else list(aggregate.value.columns)
+            read = [] if aggregate.argument is None else list(aggregate.argument.columns)
             read += [] if self.where is None else list(self.where.columns)
-            late = tuple(sorted({source_schema.late[c] for c in read if c in source_schema.late}))
+            late = tuple(
+                sorted(
+                    {source_schema.late_columns[c] for c in read if c in source_schema.late_columns}
+                )
+            )
             groups.setdefault(late, []).append(aggregate)
         return groups
 
@@ -182,7 +186,7 @@ class WindowPlan:
         """One row per row of ``table``: when it is known, its key, and the aggregates' values."""
         import polars as pl
 
-        known_at = source_schema.known(time_columns)
+        known_at = source_schema.known_time(time_columns)
         assert known_at is not None  # noqa: S101 - compile refused sources without time
         if self.delay is not None:
             known_at = known_at.dt.offset_by(self.delay)

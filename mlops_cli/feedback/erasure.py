@@ -96,7 +96,7 @@ def logged_data(params: Params, layout: Layout) -> LoggedData:
     url = log_url()
     reader = open_reader(url, layout)
     try:
-        counts, oldest, newest = reader.count(), reader.oldest(), reader.newest()
+        counts, oldest, newest = reader.count(), reader.oldest_time(), reader.newest_time()
     finally:
         reader.close()
     path = sqlite_file(url, layout)
@@ -138,36 +138,36 @@ def erase(
             result.spilled + more.spilled,
             result.damaged + more.damaged,
         )
-    if lines.held:
+    if lines.locked_files:
         result.left.append(
-            f"{lines.held} files in {folder} are held by a service, which brings them into the "
-            "database: purge again when the database is back"
+            f"{lines.locked_files} files in {folder} are held by a service, which brings them into "
+            "the database: purge again when the database is back"
         )
     if selection.entities:
         _erase_entries(layout, selection.entities, result, dry_run=dry_run)
     return result
 
 
-def entity_texts(params: Params, given: str) -> tuple[str, ...]:
+def entity_texts(params: Params, entity_json: str) -> tuple[str, ...]:
     """Return the texts that an entity may have in the log, from the JSON on the command line.
 
     A number may be logged as 17, 17.0 or "17", depending on the type of its column.
 
     Parameters
     ----------
-    given
+    entity_json
         JSON: a list of the values of ``serve.entity`` without the time; an object with these
         columns; or the value itself, if there is one column.
 
     Raises
     ------
     Usage
-        If ``given`` is none of these.
+        If ``entity_json`` is none of these.
     """
     import orjson
 
     try:
-        content = json.loads(given)
+        content = json.loads(entity_json)
     except (ValueError, RecursionError):
         raise _not_an_entity("--entity is not JSON") from None
     columns = _entity_columns(params)
@@ -248,13 +248,13 @@ def _erase_log(
             counts = eraser.count(selection)
             result.predictions, result.labels = counts.predictions, counts.labels
             return ids
-        for batch in eraser.batches(selection):
+        for batch in eraser.erase_batches(selection):
             result.predictions += batch.predictions
             result.labels += batch.labels
             ids += batch.ids
             progress.update("events erased", result.predictions + result.labels)
         progress.update("cleaning the files")
-        if (message := eraser.clean()) is not None:
+        if (message := eraser.clean_files()) is not None:
             result.left.append(message)
     finally:
         eraser.close()

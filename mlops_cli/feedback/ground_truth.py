@@ -96,7 +96,7 @@ def complete_until(params: Params, layout: Layout, scratch: Path) -> dt.datetime
     schema = table.collect_schema()
     facts = SourceSchema(dict(schema), source.time, source.known_at)
     latest = table.select(
-        pl.max_horizontal(utc_moment(pl.col(c), schema[c]).max() for c in facts.times)
+        pl.max_horizontal(utc_moment(pl.col(c), schema[c]).max() for c in facts.time_columns)
     )
     latest_known: dt.datetime | None = latest.collect().item()
     if latest_known is None:

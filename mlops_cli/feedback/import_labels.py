@@ -58,7 +58,7 @@ class ImportResult:
     bad: int = 0
     examples: list[dict[str, Any]] = field(default_factory=list)
 
-    def refuse(self, row: int, file: str, message: str) -> None:
+    def add_bad_row(self, row: int, file: str, message: str) -> None:
         """Count a bad row."""
         self.bad += 1
         if len(self.examples) < _MAX_EXAMPLES:
@@ -104,16 +104,16 @@ def import_files(
     )
 
     parser, name = _label_parser(params, layout, version)
-    text = TextOptions.of(params.ingest.sources[params.featurize.base])
+    text = TextOptions.from_source(params.ingest.sources[params.featurize.base])
     files = [open_row_file(path, text) for path in find_files(pattern)]
-    reader = _LabelReader.of(parser, list(columns_of(files)), label, ImportResult(name))
+    reader = _LabelReader.from_columns(parser, list(columns_of(files)), label, ImportResult(name))
     rows = RowFiles(files, reader.columns)
     latest: dict[str, Label] = {}
     now, row = time.time(), 0
-    while batches := rows.take(_READ_BATCH):
+    while batches := rows.read_batches(_READ_BATCH):
         for batch in batches:
             for broken in batch.broken:
-                reader.result.refuse(row + broken.row + 1, batch.file.name, broken.reason)
+                reader.result.add_bad_row(row + broken.row + 1, batch.file.name, broken.reason)
             for new_label in reader.labels(batch.frame, batch.index, row, batch.file.name, now):
                 previous = latest.get(new_label.key)
                 reader.result.contradicting += (
@@ -160,7 +160,7 @@ def import_from_source(
     """
     parser, name = _label_parser(params, layout, version)
     program = parser.served.scorer.program
-    if not parser.columns or program.base.time is None:
+    if not parser.entity_columns or program.base.time is None:
         raise BadParams(
             "labels can't be matched with predictions: there is no entity (serve.entity), or the "
             "base source has no time",
@@ -175,7 +175,7 @@ def import_from_source(
     layout.work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="truth-", dir=layout.work) as scratch:
         base = ingest_to_scratch(params, layout, [program.rules.base], Path(scratch), clock)
-        columns = (*parser.columns, program.base.time)
+        columns = (*parser.entity_columns, program.base.time)
         truth = labels_known_at(program, base[program.rules.base], columns)
     now = time.time()
     labels = list(_labels_by_rule(parser, truth, predictions, now))
@@ -213,7 +213,7 @@ class _LabelReader:
     ----------
     by_id
         True if rows have the ``id`` of a prediction; otherwise they have entity and time.
-    time, label
+    time_column, label_column
         The columns of the time and of the label.
     result
         The import's result, to which bad rows are added.
@@ -221,56 +221,65 @@ class _LabelReader:
 
     parser: LabelParser
     by_id: bool
-    time: str
-    label: str
+    time_column: str
+    label_column: str
     result: ImportResult
 
     @classmethod
-    def of(
-        cls, parser: LabelParser, columns: Sequence[str], label: str, result: ImportResult
+    def from_columns(
+        cls, parser: LabelParser, columns: Sequence[str], label_column: str, result: ImportResult
     ) -> _LabelReader:
-        if label not in columns:
+        if label_column not in columns:
             raise DataRefused(
-                f"there is no column {label!r} with the labels",
-                f"{nearest(label, columns)} (--label)",
+                f"there is no column {label_column!r} with the labels",
+                f"{nearest(label_column, columns)} (--label)",
             )
         base_time = parser.served.scorer.program.base.time
         times = [c for c in ("time", base_time) if c is not None and c in columns]
-        missing = [c for c in parser.columns if c not in columns]
-        if "id" not in columns and (not parser.columns or missing or not times):
-            entity = ", ".join((*parser.columns, base_time or "time"))
+        missing = [c for c in parser.entity_columns if c not in columns]
+        if "id" not in columns and (not parser.entity_columns or missing or not times):
+            entity = ", ".join((*parser.entity_columns, base_time or "time"))
             raise DataRefused(
                 "the columns don't identify the predictions of the labels: there is no `id`, "
                 f"nor all of {entity or 'an entity'}",
                 "Name them so in the file's header.",
             )
-        return cls(parser, "id" in columns, times[0] if times else "", label, result)
+        return cls(parser, "id" in columns, times[0] if times else "", label_column, result)
 
     @property
     def columns(self) -> list[str]:
-        identifiers = ["id"] if self.by_id else [*self.parser.columns, self.time]
-        return list(dict.fromkeys([*identifiers, self.label]))
+        identifiers = ["id"] if self.by_id else [*self.parser.entity_columns, self.time_column]
+        return list(dict.fromkeys([*identifiers, self.label_column]))
 
     def labels(
-        self, frame: pl.DataFrame, index: Sequence[int], start: int, file: str, at: float
+        self,
+        frame: pl.DataFrame,
+        index: Sequence[int],
+        first_row: int,
+        file: str,
+        received_at: float,
     ) -> Iterator[Label]:
         from mlops_cli.serving.service.labels import InvalidLabel
 
-        is_text = frame[self.label].dtype == _string_type()
-        values = [self._class_or_number(v) if is_text else v for v in frame[self.label].to_list()]
+        is_text = frame[self.label_column].dtype == _string_type()
+        values = [
+            self._class_or_number(v) if is_text else v for v in frame[self.label_column].to_list()
+        ]
         rows = frame.select(self.columns).to_dicts()
         for position, row, value in zip(index, rows, values, strict=True):
             try:
                 if self.by_id:
-                    yield self.parser.by_id(row["id"], value, at)
+                    yield self.parser.by_id(row["id"], value, received_at)
                 else:
-                    when = row[self.time]
+                    when = row[self.time_column]
                     time_text = when.isoformat() if isinstance(when, dt.date) else when
-                    moment = self.parser.moment(time_text)
-                    yield self.parser.by_entity(row, moment, value, at)
+                    moment = self.parser.parse_moment(time_text)
+                    yield self.parser.by_entity(row, moment, value, received_at)
             except InvalidLabel as error:
-                label = row.get(self.label)
-                self.result.refuse(start + position + 1, file, f"{error} (label {label!r})")
+                label = row.get(self.label_column)
+                self.result.add_bad_row(
+                    first_row + position + 1, file, f"{error} (label {label!r})"
+                )
 
     def _class_or_number(self, text: str | None) -> Any:
         """Convert a text to a class of the model, or to a number for regression."""
@@ -320,7 +329,7 @@ def _label_values_by_id(
     reader = reader_for(layout, "no prediction to label")
     values_by_entity: dict[tuple[str | None, float | None], set[str | None]] = {}
     try:
-        stored_keys = set(reader.labelled([label.key for label in labels])["key"])
+        stored_keys = set(reader.last_labels([label.key for label in labels])["key"])
         searched = {
             (label.entity, label.moment) for label in labels if label.key not in stored_keys
         }
@@ -333,7 +342,7 @@ def _label_values_by_id(
                 if entity in searched
             }
             value_by_id = dict(
-                reader.labelled(list(entity_by_id)).select("key", "value").iter_rows()
+                reader.last_labels(list(entity_by_id)).select("key", "value").iter_rows()
             )
             for i, entity in entity_by_id.items():
                 values_by_entity.setdefault(entity, set()).add(value_by_id.get(i))
@@ -348,7 +357,10 @@ def _seconds(moment: pl.Expr) -> pl.Expr:
 
 
 def _labels_by_rule(
-    parser: LabelParser, truth: pl.DataFrame, predictions: set[tuple[str, float]], at: float
+    parser: LabelParser,
+    truth: pl.DataFrame,
+    predictions: set[tuple[str, float]],
+    received_at: float,
 ) -> Iterator[Label]:
     import orjson
     import polars as pl
@@ -359,18 +371,18 @@ def _labels_by_rule(
     time_column = parser.served.scorer.program.base.time
     assert time_column is not None  # noqa: S101 - the caller looked
     types = parser.served.scorer.inputs.columns
-    rows = truth.with_columns(pl.col(c).cast(types[c]) for c in parser.columns if c in types)
+    rows = truth.with_columns(pl.col(c).cast(types[c]) for c in parser.entity_columns if c in types)
     moments = rows.select(
         _seconds(utc_moment(pl.col(time_column), rows.schema[time_column]))
     ).to_series()
-    values = {v: parser.value(v) for v in rows[TARGET].unique().to_list()}
-    entities = zip(*(rows[c].to_list() for c in parser.columns), strict=True)
+    values = {v: parser.encode_label(v) for v in rows[TARGET].unique().to_list()}
+    entities = zip(*(rows[c].to_list() for c in parser.entity_columns), strict=True)
     for entity, moment, value in zip(
         entities, moments.to_list(), rows[TARGET].to_list(), strict=True
     ):
         entity_text = orjson.dumps(list(entity)).decode()
         if (entity_text, moment) in predictions:
-            yield parser.labelled(entity_text, moment, values[value], at)
+            yield parser.entity_label(entity_text, moment, values[value], received_at)
 
 
 def _write(labels: list[Label], layout: Layout, result: ImportResult, progress: Progress) -> None:

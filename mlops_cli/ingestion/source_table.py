@@ -73,7 +73,7 @@ class SourceTable:
         # Floats are always converted: NaN becomes null.
         conversions = {c: t for c, t in target.items() if schema[c] != t or t.is_float()}
         columns = _add_derived(request, target)
-        clock = Clock.of(request.source, until, columns, request.setting)
+        clock = Clock.for_source(request.source, until, columns, request.setting)
         return cls(request, opened, clock, conversions, columns)
 
     def write(self, path: Path) -> Tally:
@@ -99,10 +99,10 @@ class SourceTable:
     def _compare_counts(self) -> None:
         """Refuse a table if rows were lost or added while it was read."""
         counted = self.opened_source.rows
-        if counted is not None and counted != self.tally.rows_in:
+        if counted is not None and counted != self.tally.input_rows:
             raise SourceUnreadable(
                 f"source {self.request.name!r} has {counted} rows by its lines, and "
-                f"{self.tally.rows_in} were read",
+                f"{self.tally.input_rows} were read",
                 "Look for line ends or quotes inside of values, or write the file anew.",
             )
 
@@ -112,8 +112,10 @@ class SourceTable:
         if self.conversions:
             table = table.map_batches(self._convert, streamable=True, schema=typed)
         for name, expression in _expressions(self.request).items():
-            table = table.with_columns(expression.column(name, self.columns[name]))
-        return table.map_batches(self._cut, streamable=True, schema=self.clock.schema(self.columns))
+            table = table.with_columns(expression.as_column(name, self.columns[name]))
+        return table.map_batches(
+            self._cut, streamable=True, schema=self.clock.output_schema(self.columns)
+        )
 
     def _convert(self, frame: pl.DataFrame) -> pl.DataFrame:
         columns = [convert(frame[c], t) for c, t in self.conversions.items()]
@@ -149,11 +151,11 @@ class SourceTable:
             "integer": "number" if column in request.source.types else "string",
             "datetime": "string",
             "date": "string",
-        }.get(misfit.wanted, "string")
+        }.get(misfit.expected_type, "string")
         # Errors appear in CI's logs, which must not show personal data.
         shown = refused_value(misfit.value)
         why = (
-            f"is not of type {misfit.wanted}, which `types` states"
+            f"is not of type {misfit.expected_type}, which `types` states"
             if column in request.source.types
             else "does not fit into 64 bits, as whole numbers have to"
         )
@@ -182,5 +184,5 @@ def _expressions(request: SourceRequest) -> dict[str, Expression]:
 
 def _add_derived(request: SourceRequest, schema: pl.Schema) -> pl.Schema:
     for name, expression in _expressions(request).items():
-        schema = pl.Schema({**schema, name: ingested_type(expression.type_in(schema))})
+        schema = pl.Schema({**schema, name: ingested_type(expression.result_type(schema))})
     return schema

@@ -62,21 +62,21 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
 
 def _check_rows(tally: Tally, request: SourceRequest, until: dt.datetime | None) -> None:
     name, time = request.name, request.source.time
-    if tally.rows_in == 0:
+    if tally.input_rows == 0:
         raise SourceUnreadable(
             f"source {name!r} ({mask_url(request.source.uri)}) is empty: it has no rows",
             f"Correct `{request.setting}.uri`.",
         )
     if tally.rows:
         return
-    if tally.undated == tally.rows_in or tally.span_in is None:
+    if tally.undated == tally.input_rows or tally.input_span is None:
         raise DataRefused(
-            f"none of the {tally.rows_in} rows of source {name!r} says when it was known",
+            f"none of the {tally.input_rows} rows of source {name!r} says when it was known",
             f"Correct `{request.setting}.time` (now {time!r}) or `known_at`.",
         )
-    first, last = (_format_moment(moment) for moment in tally.span_in)
+    first, last = (_format_moment(moment) for moment in tally.input_span)
     raise DataRefused(
-        f"none of the {tally.rows_in} rows of source {name!r} was known before the data clock: "
+        f"none of the {tally.input_rows} rows of source {name!r} was known before the data clock: "
         f"they lie between {first} and {last}, and ingest.until is {_format_moment(until)}",
         "Set `ingest.until` to a later moment.",
     )
@@ -94,8 +94,8 @@ def _manifest_entry(source_table: SourceTable, tally: Tally, path: Path) -> dict
         "time_max": _format_moment(last),
         "dropped_after_until": tally.dropped,
         "undated": tally.undated,
-        "pending": {c: tally.pending[c] for c in source_table.clock.hidden},
-        "unknown": {c: n for c in source_table.clock.hidden if (n := tally.unknown[c])},
+        "pending": {c: tally.pending[c] for c in source_table.clock.known_at_columns},
+        "unknown": {c: n for c in source_table.clock.known_at_columns if (n := tally.unknown[c])},
         "sha256": sha256(path),
     }
 

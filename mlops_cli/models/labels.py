@@ -67,7 +67,7 @@ class LabelCodec:
             classes = _order_binary(classes, positive)
         return cls(task_type, tuple(classes))
 
-    def encode(self, target: pl.Series, where: str = "the data") -> npt.NDArray[Any]:
+    def encode(self, target: pl.Series, rows_name: str = "the data") -> npt.NDArray[Any]:
         """Codes (n,) int64 of a classification target, or values (n,) float64.
 
         Raises
@@ -84,7 +84,8 @@ class LabelCodec:
         if unseen:
             count = int(target.is_in(unseen).sum())
             raise DataRefused(
-                f"class {unseen[0]!r} is in {where} ({count} rows) and not in the training rows",
+                f"class {unseen[0]!r} is in {rows_name} ({count} rows) and not in the training "
+                "rows",
                 "Split so that each class is in every split (split.strategy: stratified), or merge "
                 "rare classes in the target expression.",
             )

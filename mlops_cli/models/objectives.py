@@ -76,7 +76,7 @@ def search_metric(task_type: str, objective: str) -> str:
     return _METRIC_BY_OBJECTIVE.get(name) or f"pinball_{round(float(level) * 100):02d}"
 
 
-def check_target(y: npt.NDArray[Any], objective: str, where: str) -> None:
+def check_target(y: npt.NDArray[Any], objective: str, rows_name: str) -> None:
     """Refuse a target for which the objective isn't defined.
 
     Raises
@@ -86,7 +86,8 @@ def check_target(y: npt.NDArray[Any], objective: str, where: str) -> None:
     """
     if objective == "poisson" and len(y) and float(y.min()) < 0:
         raise DataRefused(
-            f"the target is {float(y.min()):g} in a row of {where}, and train.objective is poisson",
+            f"the target is {float(y.min()):g} in a row of {rows_name}, and train.objective is "
+            "poisson",
             "Counts start at 0; choose another objective, or correct the target.",
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.evaluation.performance_estimation import (
-    LEAST_ROWS,
+    MIN_ROWS,
     BacktestedEstimate,
     Estimate,
     estimate_metrics,
@@ -57,7 +57,7 @@ class EstimatedPerformance:
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
         return {
-            "figures": {name: e.figure.rounded() for name, e in self.figures.items()},
+            "figures": {name: e.interval.rounded() for name, e in self.figures.items()},
             "check": None if self.check is None else dict(self.check),
             "trusted": bool(self.figures) and not self.reasons,
             "reasons": list(self.reasons),
@@ -93,7 +93,7 @@ def estimate_performance(
     backtests = _backtested_estimates(baseline)
     length = _length_in_parts(window, baseline)
     figures = {
-        name: e.widened(backtests[name].spread(length), backtests[name].parts, confidence)
+        name: e.widened(backtests[name].standard_error(length), backtests[name].parts, confidence)
         if name in backtests
         else e
         for name, e in estimates.items()
@@ -119,7 +119,7 @@ def estimate_performance(
 
 def _width_reasons(estimate: Estimate, allowed: float) -> Iterator[str]:
     """Reason against an interval that is too wide to show the allowed loss."""
-    half_width = (estimate.figure.high - estimate.figure.low) / 2
+    half_width = (estimate.interval.high - estimate.interval.low) / 2
     if half_width > _MAX_HALF_WIDTH * allowed:
         yield (
             f"it may be off by {half_width:.3g}, too much to show a loss of {allowed:.3g}: by "
@@ -142,10 +142,10 @@ def _unvalidated_reason(baseline: Baseline, metric: str) -> str:
     """Why the error of estimates is unknown, and how to change that."""
     rows = int(baseline.evaluation["rows"])
     go_by = "; till then go by labels as they come in"
-    if rows < LEAST_ROWS:
+    if rows < MIN_ROWS:
         return (
             f"the evaluation has {rows:,} test rows, and to measure how far off estimates are "
-            f"takes {LEAST_ROWS:,}: give `split.test` more of the rows, or train on more data"
+            f"takes {MIN_ROWS:,}: give `split.test` more of the rows, or train on more data"
             f"{go_by}"
         )
     if "estimates" not in baseline.evaluation:
@@ -183,7 +183,7 @@ def _check_estimate(
     )
     if metric.name not in estimates or math.isnan(realised):
         return None
-    expected = estimates[metric.name].figure.value
+    expected = estimates[metric.name].interval.value
     return {
         "rows": len(rows),
         "expected": round(expected, 6),

@@ -52,7 +52,9 @@ class WindowEvaluation:
         """``drift``, ``degraded``, both or none."""
         return overall_verdict(self.findings)
 
-    def with_more(self, findings: Sequence[MonitoringFinding], **results: Any) -> WindowEvaluation:
+    def with_findings(
+        self, findings: Sequence[MonitoringFinding], **results: Any
+    ) -> WindowEvaluation:
         """A copy with further findings and results of the caller."""
         return WindowEvaluation(
             _sort_by_severity([*self.findings, *findings]), {**self.results, **results}
@@ -139,7 +141,7 @@ def _find_drift(
     from mlops_cli.drift.reference import label_frame, output_frame
 
     reference = baseline.reference
-    if reference is None or window.inputs is None:
+    if reference is None or window.input_profile is None:
         message = (
             "The model has no reference profile, so drift isn't judged: train a newer version."
         )
@@ -152,7 +154,7 @@ def _find_drift(
         )
     report = compare(
         reference,
-        inputs=window.inputs,
+        inputs=window.input_profile,
         outputs=reference.outputs.profile_frame(
             output_frame(window.output, baseline.labels.classes)
         ),
@@ -307,16 +309,16 @@ def _check_calibration(
     results["calibration"] = {
         "rows": len(rows),
         "error": result.error.rounded(),
-        "by_chance": round(result.chance, 6),
-        "off": result.off,
+        "by_chance": round(result.chance_limit, 6),
+        "off": result.exceeds_chance,
         "points": list(result.points),
     }
-    if not result.off:
+    if not result.exceeds_chance:
         return []
     error = result.error
     message = (
         f"Probabilities are off by {error.value:.3g} on average [{error.low:.3g}, "
-        f"{error.high:.3g}]; by chance it would be at most {result.chance:.3g}."
+        f"{error.high:.3g}]; by chance it would be at most {result.chance_limit:.3g}."
     )
     return [
         MonitoringFinding(

@@ -31,7 +31,7 @@ class MonitoringHistory:
         """Former verdicts, oldest first; a line that a kill left incomplete is skipped."""
         return [e for e in read_json_lines(self._history) if e.get("format") == _FORMAT]
 
-    def latest(self, version: str, min_rows: int = 0) -> dict[str, Any] | None:
+    def latest_verdict(self, version: str, min_rows: int = 0) -> dict[str, Any] | None:
         """A version's verdict on its newest window, even if it ran on older ones since.
 
         Only windows by the kind of time of the last run count. Of several verdicts on one window

@@ -22,7 +22,7 @@ from mlops_cli.registry.select_version import WORKSPACE, select_model
 from mlops_cli.reporting import count_noun
 
 if TYPE_CHECKING:
-    from mlops_cli.events.reader import By, Reader, VersionCounts
+    from mlops_cli.events.reader import Reader, TimeColumn, VersionCounts
     from mlops_cli.layout import Layout
     from mlops_cli.monitoring.baseline import Baseline
     from mlops_cli.params import Params
@@ -142,7 +142,7 @@ def monitor(
         rules = params.monitor
         by = rules.by
         span, notes = _choose_span(reader, rules, options, by, now)
-        version_counts = reader.mix(span.since, span.until, by=by)
+        version_counts = reader.count_by_version(span.since, span.until, time_column=by)
         main = _select_main(params, layout, options, version_counts, progress)
         previous_verdicts = [v for v in history.verdicts() if v["version"] == main.number]
         evaluation = _evaluate_version(
@@ -151,7 +151,7 @@ def monitor(
         others = _evaluate_others(
             params, layout, reader, span, version_counts, main, options, progress
         )
-        conflicts = reader.apart(span.since if by == "at" else None)
+        conflicts = reader.count_conflicts(span.since if by == "at" else None)
     finally:
         reader.close()
     labels = {"contradicting": conflicts.contradicting, "unknown": conflicts.unknown}
@@ -163,7 +163,7 @@ def monitor(
         dt.datetime.fromtimestamp(span.since, dt.UTC),
         dt.datetime.fromtimestamp(span.until, dt.UTC),
         rules.time,
-        evaluation.with_more(notes, labels=labels),
+        evaluation.with_findings(notes, labels=labels),
         version_counts,
         others,
         previous_verdicts,
@@ -173,22 +173,22 @@ def monitor(
 
 
 def _choose_span(
-    reader: Reader, rules: Monitor, options: MonitorOptions, by: By, now: float
+    reader: Reader, rules: Monitor, options: MonitorOptions, by: TimeColumn, now: float
 ) -> tuple[Span, list[MonitoringFinding]]:
     """Choose the window; warn of predictions with a time in the future."""
     notes = []
     # Moments may be in the future; the times of requests may not.
     limit = now + _CLOCK_TOLERANCE if by == "at" else None
     until = None if options.until is None else options.until.timestamp()
-    if by == "at" and (last := reader.newest()) is not None and last >= now + _CLOCK_TOLERANCE:
-        ahead = sum(m.rows for m in reader.mix(now + _CLOCK_TOLERANCE))
+    if by == "at" and (last := reader.newest_time()) is not None and last >= now + _CLOCK_TOLERANCE:
+        ahead = sum(m.rows for m in reader.count_by_version(now + _CLOCK_TOLERANCE))
         message = (
             f"{ahead:,} predictions have a time in the future, up to {last - now:,.0f} s ahead: a "
             "service's clock is wrong; they are left out unless --until asks for them."
         )
         notes.append(MonitoringFinding("clock", "warning", message))
     if until is None:
-        newest = reader.newest(limit, by=by)
+        newest = reader.newest_time(limit, time_column=by)
         # The window excludes its end, and the newest prediction belongs to it.
         until = (now if newest is None else newest) + 1e-6
     end = dt.datetime.fromtimestamp(until, dt.UTC)
@@ -265,7 +265,7 @@ def _evaluate_version(
         progress.update("computing logged rows again")
         skew = find_skew(version.folder, layout, data.sample)
         findings += skew.findings
-    return evaluation.with_more(findings, skew=None if skew is None else skew.to_json())
+    return evaluation.with_findings(findings, skew=None if skew is None else skew.to_json())
 
 
 def _check_slices(rules: Monitor, baseline: Baseline) -> None:

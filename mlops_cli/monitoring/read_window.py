@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from mlops_cli.events.reader import By, Reader
+    from mlops_cli.events.reader import Reader, TimeColumn
     from mlops_cli.monitoring.baseline import Baseline
     from mlops_cli.reporting import Progress
 
@@ -35,7 +35,7 @@ class Span:
 
     since: float
     until: float
-    by: By
+    by: TimeColumn
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def read_window(
     parser = Parser(baseline)
     collector = _PageCollector(parser, [s for s in slices if s in baseline.kinds], sample_rows)
     pages = reader.predictions(
-        span.since, span.until, version=version, columns=_COLUMNS, by=span.by
+        span.since, span.until, version=version, columns=_COLUMNS, time_column=span.by
     )
     features = collector.features(_count_rows(pages, progress))
     profile = None

@@ -47,14 +47,14 @@ class TrainServeSkew:
     ----------
     rows
         Number of rows that were compared.
-    features
+    differences
         Feature -> ``share`` of the rows in which it differs, and ``examples`` of both values.
     reason
         Why nothing could be compared.
     """
 
     rows: int
-    features: dict[str, Any] = field(default_factory=dict)
+    differences: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
 
     @property
@@ -65,7 +65,7 @@ class TrainServeSkew:
                 MonitoringFinding("skew", "note", f"Train/serve skew isn't checked: {self.reason}.")
             ]
         findings = []
-        for name, entry in self.features.items():
+        for name, entry in self.differences.items():
             if entry["share"] <= _MAX_SHARE:
                 continue
             logged, offline = entry["examples"][0]
@@ -78,7 +78,7 @@ class TrainServeSkew:
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
-        return {"rows": self.rows, "features": self.features, "reason": self.reason}
+        return {"rows": self.rows, "features": self.differences, "reason": self.reason}
 
 
 def find_skew(folder: Path, layout: Layout, sample: pl.DataFrame) -> TrainServeSkew:
@@ -126,10 +126,10 @@ def _select_covered(program: FeatureProgram, layout: Layout, sample: pl.DataFram
 def _compare(program: FeatureProgram, layout: Layout, rows: pl.DataFrame) -> TrainServeSkew:
 
     requests = RequestProgram(program)
-    parsed = requests.inputs.read([json.loads(text) for text in rows["inputs"].to_list()])
+    parsed = requests.inputs.parse([json.loads(text) for text in rows["inputs"].to_list()])
     if not parsed.frame.height:
         return TrainServeSkew(0, reason="the logged inputs aren't those of this version's program")
-    query_rows = requests.start(parsed.frame)
+    query_rows = requests.prepare(parsed.frame)
     base = query_rows.select([c for c in query_rows.columns if c in program.base.schema])
     scans = {s: parquet.scan(layout.validated / f"{s}.parquet") for s in program.used_sources}
     offline = program.transform(base, {s: program.clean(s, t) for s, t in scans.items()})

@@ -36,7 +36,7 @@ class Window:
         Probabilities (n, k) or predicted values (n,).
     labels
         Class codes or values as float64, NaN where there is none yet, (n,).
-    inputs
+    input_profile
         Profile of the rows' features; None: drift isn't evaluated.
     slices
         Columns whose values are the slices of the performance.
@@ -49,7 +49,7 @@ class Window:
     times: pl.Series
     output: Floats
     labels: Floats
-    inputs: Profile | None
+    input_profile: Profile | None
     slices: pl.DataFrame
     milliseconds: Floats | None = None
     moments: tuple[dt.datetime, dt.datetime] | None = None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlops_cli.online.growable_array import GrowableArray, Places
+from mlops_cli.online.growable_array import GrowableArray, Positions
 
 __all__ = ["EventIndex"]
 
@@ -31,15 +31,15 @@ class EventIndex:
         self._times.extend([*times, _END])
         return start, start + len(times)
 
-    def time(self, place: int) -> int:
+    def time_at(self, position: int) -> int:
         """Return the time at a position."""
-        return int(self._times.values[place])
+        return int(self._times.values[position])
 
-    def times(self, places: Places) -> Places:
+    def times_at(self, positions: Positions) -> Positions:
         """Return the times at many positions."""
-        return self._times.at(places)
+        return self._times.gather(positions)
 
-    def before(
+    def ends_before(
         self, firsts: Sequence[int], ends: Sequence[int], moments: Sequence[int | None]
     ) -> list[int]:
         """End of the times before each moment, in one range each; no time is before None."""
@@ -49,8 +49,8 @@ class EventIndex:
             for first, end, moment in zip(firsts, ends, moments, strict=True)
         ]
 
-    def all_before(self, firsts: Places, ends: Places, moments: Places) -> Places:
-        """Like ``before``, for many ranges at once; all arrays are (searches, rows).
+    def ends_before_many(self, firsts: Positions, ends: Positions, moments: Positions) -> Positions:
+        """Like ``ends_before``, for many ranges at once; all arrays are (searches, rows).
 
         The binary searches of all ranges advance together. Searches are sorted by their longest
         range, so that those with short ranges take part in the last steps only.
@@ -65,7 +65,7 @@ class EventIndex:
             active = int(np.count_nonzero(sizes >= step))
             current = positions[:active]
             probe = current + (step - 1)
-            is_before = self._times.at(probe) < moments[:active]
+            is_before = self._times.gather(probe) < moments[:active]
             is_before &= probe < ends[:active]
             current += step * is_before
         result = np.empty_like(positions)

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["GrowableArray", "Places"]
+__all__ = ["GrowableArray", "Positions"]
 
-Places = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int64]
 """Positions in an array."""
 
 _CAPACITY = 256
@@ -41,12 +41,12 @@ class GrowableArray:
         self._view: npt.NDArray[Any] | None = np.frombuffer(self.values, dtype=_DTYPES[kind])
         self.length = 0
 
-    def extend(self, more: Sequence[Any]) -> None:
+    def extend(self, values: Sequence[Any]) -> None:
         """Append numbers."""
-        end = self.length + len(more)
+        end = self.length + len(values)
         if self._view is not None:
             try:
-                numbers = np.array(more, dtype=self._view.dtype)
+                numbers = np.array(values, dtype=self._view.dtype)
             except OverflowError:
                 self._view, self.values = None, list(self.values[: self.length])
             else:
@@ -54,22 +54,22 @@ class GrowableArray:
                 self._view[self.length : end] = numbers
         if self._view is None:
             assert isinstance(self.values, list)  # noqa: S101 - made so above
-            self.values[self.length :] = more
+            self.values[self.length :] = values
         self.length = end
 
-    def put(self, place: int, number: int) -> None:
-        """Set the last number, at ``place``; drop what a failed call left from there on."""
-        self.length = place
+    def set_last(self, position: int, number: int) -> None:
+        """Set the last number, at ``position``; drop what a failed call left from there on."""
+        self.length = position
         self.extend([number])
 
-    def at(self, places: Places) -> npt.NDArray[Any]:
+    def gather(self, positions: Positions) -> npt.NDArray[Any]:
         """Return the numbers at many positions; Python integers if they don't fit into 64 bits."""
         view, values = self._view, self.values  # another thread may be appending
         if view is not None:
-            return view.take(places, mode="clip")
-        return np.array([values[i] for i in places.tolist()], dtype=object)
+            return view.take(positions, mode="clip")
+        return np.array([values[i] for i in positions.tolist()], dtype=object)
 
-    def part(self, start: int, end: int) -> npt.NDArray[Any]:
+    def slice(self, start: int, end: int) -> npt.NDArray[Any]:
         """Return the numbers from ``start`` to before ``end``."""
         return np.asarray(self.values[start:end])
 

@@ -15,7 +15,7 @@ from mlops_cli.online.query_times import QueryTimes
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.online.growable_array import Places
+    from mlops_cli.online.growable_array import Positions
     from mlops_cli.online.lookup_tables import Column, LookupTable
     from mlops_cli.online.online_entries import JoinEntries, WindowEntries
 
@@ -45,7 +45,9 @@ class LookupCache:
     def __init__(self, tables: Sequence[Table], fetch: Fetch) -> None:
         event_index, lock = EventIndex(), threading.Lock()
         self._tables = tables
-        self._lookup_tables = {table.name: table.memory(event_index) for table in tables}
+        self._lookup_tables = {
+            table.name: table.create_lookup_table(event_index) for table in tables
+        }
         self._types = {c: t for table in tables for c, t in table.columns.items()}
         names_by_keys: dict[Key, list[str]] = {}
         for table in tables:
@@ -55,18 +57,18 @@ class LookupCache:
             for keys, names in names_by_keys.items()
         }
 
-    def learn(self, keys: Sequence[str], values: Sequence[Key]) -> None:
+    def prefetch(self, keys: Sequence[str], values: Sequence[Key]) -> None:
         """Fetch the entries of some keys, from the tables with these key columns."""
         self._key_numbers[tuple(keys)].numbers(list(zip(*values, strict=True)), len(values))
 
-    def answers(
-        self, frame: pl.DataFrame, asked: QueryTimes
+    def look_up(
+        self, frame: pl.DataFrame, query_times: QueryTimes
     ) -> tuple[dict[str, Column], dict[str, int]]:
         """Look rows up in all tables; return the columns that they add, and the misses by table."""
         looked_up: dict[str, Column] = {}
         misses: dict[str, int] = {}
         row_keys = _RowKeys(frame, looked_up, self._key_numbers, self._types)
-        windows: list[tuple[str, WindowEvents, Places]] = []
+        windows: list[tuple[str, WindowEvents, Positions]] = []
 
         def keep(name: str, answer: tuple[list[Column], int]) -> None:
             columns, missed = answer
@@ -76,27 +78,30 @@ class LookupCache:
 
         for table in self._tables:
             lookup_table = self._lookup_tables[table.name]
-            if not asked.many:
-                keep(table.name, lookup_table.of_few(row_keys.numbers(table.keys), asked))
+            if not query_times.many_rows:
+                keep(table.name, lookup_table.look_up(row_keys.numbers(table.keys), query_times))
             elif isinstance(lookup_table, WindowEvents):
                 # The keys of windows are columns of the base, so windows can be looked up together.
-                windows.append((table.name, lookup_table, row_keys.places(table.keys)))
+                windows.append((table.name, lookup_table, row_keys.number_array(table.keys)))
             else:
-                keep(table.name, lookup_table.of_many(row_keys.places(table.keys), asked))
+                keep(
+                    table.name,
+                    lookup_table.look_up_many(row_keys.number_array(table.keys), query_times),
+                )
         if windows:
             answers = window_answers(
-                [(lookup_table, places) for _, lookup_table, places in windows], asked
+                [(lookup_table, places) for _, lookup_table, places in windows], query_times
             )
             for (name, _, _), answer in zip(windows, answers, strict=True):
                 keep(name, answer)
         return looked_up, misses
 
-    def of_table(
-        self, table: Table, keys: Sequence[Sequence[Any]], asked: QueryTimes
+    def look_up_table(
+        self, table: Table, keys: Sequence[Sequence[Any]], query_times: QueryTimes
     ) -> tuple[list[Column], int]:
         """Look rows up in one table; ``keys`` has the values of its key columns."""
-        numbers = self._key_numbers[tuple(table.keys)].numbers(keys, len(asked.moments))
-        return self._lookup_tables[table.name].of_few(numbers, asked)
+        numbers = self._key_numbers[tuple(table.keys)].numbers(keys, len(query_times.moments))
+        return self._lookup_tables[table.name].look_up(numbers, query_times)
 
 
 class _KeyNumbers:
@@ -135,7 +140,7 @@ class _KeyNumbers:
                     continue
                 number = len(self._numbers)
                 for lookup_table, entry in zip(self._lookup_tables.values(), entries, strict=True):
-                    lookup_table.take(number, entry)
+                    lookup_table.add_entry(number, entry)
                 # Last, so that a thread that finds the key finds its entries in all tables.
                 self._numbers[key] = number
 
@@ -156,7 +161,7 @@ class _RowKeys:
         self._key_numbers = key_numbers
         self._columns: dict[str, list[Any]] = {}
         self._numbers: dict[Key, list[int]] = {}
-        self._places: dict[Key, Places] = {}
+        self._number_arrays: dict[Key, Positions] = {}
 
     def numbers(self, keys: Sequence[str]) -> list[int]:
         """Return the key number of each row."""
@@ -166,12 +171,12 @@ class _RowKeys:
             self._numbers[names] = self._key_numbers[names].numbers(columns, self._frame.height)
         return self._numbers[names]
 
-    def places(self, keys: Sequence[str]) -> Places:
+    def number_array(self, keys: Sequence[str]) -> Positions:
         """Return the key number of each row as an array."""
         names = tuple(keys)
-        if names not in self._places:
-            self._places[names] = np.array(self.numbers(names), dtype=np.int64)
-        return self._places[names]
+        if names not in self._number_arrays:
+            self._number_arrays[names] = np.array(self.numbers(names), dtype=np.int64)
+        return self._number_arrays[names]
 
     def _column(self, name: str) -> list[Any]:
         if name not in self._columns:

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mlops_cli.online.growable_array import GrowableArray, Places
+from mlops_cli.online.growable_array import GrowableArray, Positions
 
 if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.online.event_index import EventIndex
     from mlops_cli.online.query_times import QueryTimes
-    from mlops_cli.online.window_aggregates import One, Several
+    from mlops_cli.online.window_aggregates import ArrayFunction, RowFunction
 
     Column = list[Any] | pl.Series
 
 __all__ = ["AsOfRows", "KeyedRows", "LookupTable", "WindowEvents", "restore_type", "window_answers"]
 
-Answer = tuple[Any, ...]
+Row = tuple[Any, ...]
 
 _MAX_CHUNKS = 8
 """Chunks of a join's frame after which it is copied into one chunk."""
@@ -46,14 +46,16 @@ class LookupTable(ABC):
         self.columns = columns
 
     @abstractmethod
-    def take(self, number: int, entry: Any) -> None:
+    def add_entry(self, key_number: int, entry: Any) -> None:
         """Add the entry of a key, None if it has no entry; key numbers are added in order."""
 
     @abstractmethod
-    def of_few(self, numbers: Sequence[int], asked: QueryTimes) -> tuple[list[Column], int]:
+    def look_up(
+        self, key_numbers: Sequence[int], query_times: QueryTimes
+    ) -> tuple[list[Column], int]:
         """Look up a few rows; return the table's columns, and the number of misses.
 
-        ``numbers`` has the key number of each row.
+        ``key_numbers`` has the key number of each row.
         """
 
 
@@ -64,7 +66,7 @@ class _Rows:
         import polars as pl
 
         self._columns = columns
-        self._rows: list[Answer] = [(None,) * len(columns)]
+        self._rows: list[Row] = [(None,) * len(columns)]
         self._table = pl.DataFrame(schema=columns)
 
     def add(self, rows: Sequence[Sequence[Any]]) -> int:
@@ -73,18 +75,18 @@ class _Rows:
         self._rows += map(tuple, rows)
         return start
 
-    def few(self, places: Sequence[int]) -> tuple[list[Column], int]:
+    def gather(self, positions: Sequence[int]) -> tuple[list[Column], int]:
         """Return the columns of a few rows, and the number of misses (position 0)."""
         rows = self._rows
-        return list(map(list, zip(*[rows[i] for i in places], strict=True))), places.count(0)
+        return list(map(list, zip(*[rows[i] for i in positions], strict=True))), positions.count(0)
 
-    def many(self, places: Places) -> tuple[list[Column], int]:
-        """Like ``few``, for many rows."""
+    def gather_many(self, positions: Positions) -> tuple[list[Column], int]:
+        """Like ``gather``, for many rows."""
         import polars as pl
 
         # UInt32 is the fastest index for Polars.
-        table = self._frame()[pl.Series(places.astype(np.uint32))]
-        return [*table.get_columns()], len(places) - int(np.count_nonzero(places))
+        table = self._frame()[pl.Series(positions.astype(np.uint32))]
+        return [*table.get_columns()], len(positions) - int(np.count_nonzero(positions))
 
     def _frame(self) -> pl.DataFrame:
         """Return all rows as a frame, extended by the rows since the last call."""
@@ -109,20 +111,28 @@ class KeyedRows(LookupTable):
 
     def __init__(self, columns: dict[str, pl.DataType]) -> None:
         super().__init__(columns)
-        self._rows, self._places = _Rows(columns), GrowableArray("q")
+        self._rows, self._positions = _Rows(columns), GrowableArray("q")
 
-    def take(self, number: int, entry: Any) -> None:
-        """See ``LookupTable.take``."""
-        self._places.put(number, 0 if entry is None else self._rows.add([entry]))
+    def add_entry(self, key_number: int, entry: Any) -> None:
+        """See ``LookupTable.add_entry``."""
+        self._positions.set_last(key_number, 0 if entry is None else self._rows.add([entry]))
 
-    def of_few(self, numbers: Sequence[int], asked: QueryTimes) -> tuple[list[Column], int]:  # noqa: ARG002
-        """See ``LookupTable.of_few``."""
-        places = self._places.values
-        return self._rows.few([places[n] for n in numbers])
+    def look_up(
+        self,
+        key_numbers: Sequence[int],
+        query_times: QueryTimes,  # noqa: ARG002
+    ) -> tuple[list[Column], int]:
+        """See ``LookupTable.look_up``."""
+        positions = self._positions.values
+        return self._rows.gather([positions[n] for n in key_numbers])
 
-    def of_many(self, numbers: Places, asked: QueryTimes) -> tuple[list[Column], int]:  # noqa: ARG002
-        """Like ``of_few``, for many rows."""
-        return self._rows.many(self._places.at(numbers))
+    def look_up_many(
+        self,
+        key_numbers: Positions,
+        query_times: QueryTimes,  # noqa: ARG002
+    ) -> tuple[list[Column], int]:
+        """Like ``look_up``, for many rows."""
+        return self._rows.gather_many(self._positions.gather(key_numbers))
 
 
 class _Timed(LookupTable):
@@ -132,32 +142,40 @@ class _Timed(LookupTable):
     of its time less the key's shift.
     """
 
-    def __init__(self, columns: dict[str, pl.DataType], timeline: EventIndex) -> None:
+    def __init__(self, columns: dict[str, pl.DataType], event_index: EventIndex) -> None:
         super().__init__(columns)
-        self.timeline = timeline
+        self.event_index = event_index
         self._first, self._end, self._shift = (
             GrowableArray("q"),
             GrowableArray("q"),
             GrowableArray("q"),
         )
 
-    def stretches(self, numbers: Places) -> tuple[Places, Places, Places]:
+    def time_ranges(self, key_numbers: Positions) -> tuple[Positions, Positions, Positions]:
         """Return the first position, the end and the shift of many keys; 0 to 0 for no entry."""
-        return self._first.at(numbers), self._end.at(numbers), self._shift.at(numbers)
+        return (
+            self._first.gather(key_numbers),
+            self._end.gather(key_numbers),
+            self._shift.gather(key_numbers),
+        )
 
-    def _add_times(self, number: int, times: Sequence[int], place: int) -> None:
-        """Add the times of a key, whose values begin at ``place``; no times mean no entry."""
-        start, end = self.timeline.add(times) if times else (0, 0)
-        for column, value in ((self._first, start), (self._end, end), (self._shift, start - place)):
-            column.put(number, value)
+    def _add_times(self, key_number: int, times: Sequence[int], first_value: int) -> None:
+        """Add the times of a key, whose values begin at ``first_value``; no times mean no entry."""
+        start, end = self.event_index.add(times) if times else (0, 0)
+        for column, value in (
+            (self._first, start),
+            (self._end, end),
+            (self._shift, start - first_value),
+        ):
+            column.set_last(key_number, value)
 
     def _ends(
-        self, numbers: Sequence[int], moments: Sequence[int | None]
+        self, key_numbers: Sequence[int], moments: Sequence[int | None]
     ) -> tuple[list[int], list[int]]:
         """Return each key's first position, and the end of its times before the row's moment."""
         first, end = self._first.values, self._end.values
-        firsts = [first[n] for n in numbers]
-        return firsts, self.timeline.before(firsts, [end[n] for n in numbers], moments)
+        firsts = [first[n] for n in key_numbers]
+        return firsts, self.event_index.ends_before(firsts, [end[n] for n in key_numbers], moments)
 
 
 class AsOfRows(_Timed):
@@ -165,42 +183,48 @@ class AsOfRows(_Timed):
 
     Parameters
     ----------
-    span
+    max_age
         Maximum age of the row; None for no limit.
     """
 
     def __init__(
-        self, columns: dict[str, pl.DataType], timeline: EventIndex, span: str | None
+        self, columns: dict[str, pl.DataType], event_index: EventIndex, max_age: str | None
     ) -> None:
-        super().__init__(columns, timeline)
-        self._span, self._rows = span, _Rows(columns)
+        super().__init__(columns, event_index)
+        self._max_age, self._rows = max_age, _Rows(columns)
 
-    def take(self, number: int, entry: Any) -> None:
-        """See ``LookupTable.take``."""
+    def add_entry(self, key_number: int, entry: Any) -> None:
+        """See ``LookupTable.add_entry``."""
         times, rows = entry or ([], [])
-        self._add_times(number, times, self._rows.add(rows))
+        self._add_times(key_number, times, self._rows.add(rows))
 
-    def of_few(self, numbers: Sequence[int], asked: QueryTimes) -> tuple[list[Column], int]:
-        """See ``LookupTable.of_few``."""
-        shift, time = self._shift.values, self.timeline.time
-        firsts, ends = self._ends(numbers, asked.moments)
-        return self._rows.few([
+    def look_up(
+        self, key_numbers: Sequence[int], query_times: QueryTimes
+    ) -> tuple[list[Column], int]:
+        """See ``LookupTable.look_up``."""
+        shift, time = self._shift.values, self.event_index.time_at
+        firsts, ends = self._ends(key_numbers, query_times.moments)
+        return self._rows.gather([
             end - 1 - shift[n]
             if end > first and (begin is None or time(end - 1) >= begin)
             else 0
             for n, first, end, begin in zip(
-                numbers, firsts, ends, asked.begins(self._span), strict=True
+                key_numbers, firsts, ends, query_times.window_starts(self._max_age), strict=True
             )
         ])  # fmt: skip
 
-    def of_many(self, numbers: Places, asked: QueryTimes) -> tuple[list[Column], int]:
-        """Like ``of_few``, for many rows that all have a prediction time."""
-        first, end, shift = self.stretches(numbers)
-        last = self.timeline.all_before(first[None], end[None], asked.ends[None])[0] - 1
+    def look_up_many(
+        self, key_numbers: Positions, query_times: QueryTimes
+    ) -> tuple[list[Column], int]:
+        """Like ``look_up``, for many rows that all have a prediction time."""
+        first, end, shift = self.time_ranges(key_numbers)
+        moments = query_times.moment_array[None]
+        last = self.event_index.ends_before_many(first[None], end[None], moments)[0] - 1
         has_row = last >= first
-        if self._span is not None:
-            has_row &= self.timeline.times(last) >= asked.starts(self._span)
-        return self._rows.many(np.where(has_row, last - shift, 0))
+        if self._max_age is not None:
+            window_starts = query_times.window_start_array(self._max_age)
+            has_row &= self.event_index.times_at(last) >= window_starts
+        return self._rows.gather_many(np.where(has_row, last - shift, 0))
 
 
 class WindowEvents(_Timed):
@@ -208,48 +232,52 @@ class WindowEvents(_Timed):
 
     Parameters
     ----------
-    span
+    window_length
         Length of the window.
     kinds
         Kinds (see ``GrowableArray``) of the columns that an entry has besides its times.
-    one, several
+    row_functions, array_functions
         Functions of the aggregates, for one row and for many rows.
     """
 
     def __init__(
-        self, columns: dict[str, pl.DataType], timeline: EventIndex, span: str,
-        kinds: str, one: Sequence[One], several: Sequence[Several],
+        self, columns: dict[str, pl.DataType], event_index: EventIndex, window_length: str,
+        kinds: str, row_functions: Sequence[RowFunction], array_functions: Sequence[ArrayFunction],
     ) -> None:  # fmt: skip
-        super().__init__(columns, timeline)
-        self.span = span
-        self._one, self._several = one, several
+        super().__init__(columns, event_index)
+        self.window_length = window_length
+        self._row_functions, self._array_functions = row_functions, array_functions
         self._values = [GrowableArray(kind) for kind in kinds]  # type: ignore[arg-type]
         self._length = 0
         self._add_values(0, [[] if kind == "d" else [0] for kind in kinds])
 
-    def take(self, number: int, entry: Any) -> None:
-        """See ``LookupTable.take``."""
+    def add_entry(self, key_number: int, entry: Any) -> None:
+        """See ``LookupTable.add_entry``."""
         times, columns = entry or ([], [])
-        self._add_times(number, times, self._add_values(len(times), columns) if times else 0)
+        self._add_times(key_number, times, self._add_values(len(times), columns) if times else 0)
 
-    def of_few(self, numbers: Sequence[int], asked: QueryTimes) -> tuple[list[Column], int]:
-        """See ``LookupTable.of_few``."""
+    def look_up(
+        self, key_numbers: Sequence[int], query_times: QueryTimes
+    ) -> tuple[list[Column], int]:
+        """See ``LookupTable.look_up``."""
         shift = self._shift.values
-        _, ends = self._ends(numbers, asked.moments)
-        _, firsts = self._ends(numbers, asked.begins(self.span))
+        _, ends = self._ends(key_numbers, query_times.moments)
+        _, firsts = self._ends(key_numbers, query_times.window_starts(self.window_length))
         ranges = [
             (first - shift[n], end - shift[n])
-            for n, first, end in zip(numbers, firsts, ends, strict=True)
+            for n, first, end in zip(key_numbers, firsts, ends, strict=True)
         ]
         columns = [column.values for column in self._values]
-        answers: list[Column] = [[f(columns, *bounds) for bounds in ranges] for f in self._one]
+        answers: list[Column] = [
+            [f(columns, *bounds) for bounds in ranges] for f in self._row_functions
+        ]
         first_positions = self._first.values
-        return answers, sum(not first_positions[n] for n in numbers)
+        return answers, sum(not first_positions[n] for n in key_numbers)
 
-    def aggregates(self, first: Places, end: Places) -> list[Column]:
+    def compute_aggregates(self, first: Positions, end: Positions) -> list[Column]:
         """Compute the table's columns for many rows, from the values at ``first:end``."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            arrays = [f(self._values, first, end) for f in self._several]
+            arrays = [f(self._values, first, end) for f in self._array_functions]
         return [
             restore_type(values, name, dtype)
             for values, (name, dtype) in zip(arrays, self.columns.items(), strict=True)
@@ -267,24 +295,26 @@ class WindowEvents(_Timed):
 
 
 def window_answers(
-    tables: Sequence[tuple[WindowEvents, Places]], asked: QueryTimes
+    tables: Sequence[tuple[WindowEvents, Positions]], query_times: QueryTimes
 ) -> list[tuple[list[Column], int]]:
     """Look up several windows at once, for many rows that all have a prediction time.
 
-    Returns what ``of_few`` returns, for each window. All windows must share one event index.
+    Returns what ``look_up`` returns, for each window. All windows must share one event index.
     """
-    ranges = [events.stretches(numbers) for events, numbers in tables]
+    ranges = [events.time_ranges(numbers) for events, numbers in tables]
     first, end, shift = (np.stack(arrays) for arrays in zip(*ranges, strict=True))
-    starts = np.stack([asked.starts(events.span) for events, _ in tables])
-    positions = tables[0][0].timeline.all_before(
+    starts = np.stack(
+        [query_times.window_start_array(events.window_length) for events, _ in tables]
+    )
+    positions = tables[0][0].event_index.ends_before_many(
         np.concatenate([first, first]),
         np.concatenate([end, end]),
-        np.concatenate([starts, np.broadcast_to(asked.ends, starts.shape)]),
+        np.concatenate([starts, np.broadcast_to(query_times.moment_array, starts.shape)]),
     )
     begins, ends = positions[: len(tables)] - shift, positions[len(tables) :] - shift
     misses = np.count_nonzero(first == 0, axis=1).tolist()
     return [
-        (events.aggregates(*bounds), count)
+        (events.compute_aggregates(*bounds), count)
         for (events, _), *bounds, count in zip(tables, begins, ends, misses, strict=True)
     ]
 

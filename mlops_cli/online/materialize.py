@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MaterializeResult", "is_current", "materialize", "read_validated"]
 
-HISTORY = "7d"
+DEFAULT_HISTORY = "7d"
 """Default age, before the data clock, of the oldest requests that the store covers."""
 
 
@@ -42,7 +42,7 @@ class MaterializeResult:
 
 def is_current(program: FeatureProgram, layout: Layout, store: OnlineStore) -> bool:
     """Whether the store's entries are from the present validated tables."""
-    facts = store.facts(program_id(program))
+    facts = store.metadata(program_id(program))
     return facts is not None and facts["tables"] == _table_hashes(layout)
 
 
@@ -50,7 +50,7 @@ def materialize(
     program: FeatureProgram,
     layout: Layout,
     store: OnlineStore,
-    history: str | None = HISTORY,
+    history: str | None = DEFAULT_HISTORY,
     progress: Progress | None = None,
 ) -> MaterializeResult:
     """Fill the store with the entries that requests need.

@@ -61,7 +61,7 @@ class JoinEntries:
     """Entries of a join: the row of each key, or all its rows, ordered by their known-at time."""
 
     plan: JoinPlan
-    facts: SourceSchema
+    source_schema: SourceSchema
 
     @property
     def name(self) -> str:
@@ -81,17 +81,17 @@ class JoinEntries:
     @property
     def key_types(self) -> list[pl.DataType]:
         """Types of the key columns in the source."""
-        return [self.facts.schema[c] for _, c in self.plan.on]
+        return [self.source_schema.schema[c] for _, c in self.plan.on]
 
     @cached_property
     def columns(self) -> dict[str, pl.DataType]:
         """The columns that the table adds, with their types."""
-        return {f"{self.plan.name}_{c}": self.facts.schema[c] for c in self.plan.columns}
+        return {f"{self.plan.name}_{c}": self.source_schema.schema[c] for c in self.plan.columns}
 
     @cached_property
-    def timed(self) -> bool:
+    def has_times(self) -> bool:
         """Whether rows have a known-at time, so that a look-up depends on the prediction time."""
-        return self.facts.known(self.plan.columns) is not None
+        return self.source_schema.known_time(self.plan.columns) is not None
 
     def entries(self, table: pl.LazyFrame, since: dt.datetime | None) -> Iterator[tuple[str, str]]:
         """Yield (key, entry as JSON), with what requests at ``since`` or later need; None: all."""
@@ -100,10 +100,10 @@ class JoinEntries:
         keys = [f"_key{i}" for i in range(len(self.keys))]
         columns = [pl.col(c).alias(k) for (_, c), k in zip(self.plan.on, keys, strict=True)]
         value_columns = [
-            _json_value(pl.col(c), self.facts.schema[c]).alias(f"_v{i}")
+            _json_value(pl.col(c), self.source_schema.schema[c]).alias(f"_v{i}")
             for i, c in enumerate(self.plan.columns)
         ]
-        known_at = self.facts.known(self.plan.columns)
+        known_at = self.source_schema.known_time(self.plan.columns)
         if known_at is None:
             rows = table.select(*columns, *value_columns).drop_nulls(keys).collect()
             for row in rows.iter_rows():
@@ -121,16 +121,16 @@ class JoinEntries:
             yield entry_key(row[: len(keys)]), json.dumps(entry)
 
     def decode(self, text: str) -> Any:
-        """Decode an entry for ``LookupTable.take``."""
+        """Decode an entry for ``LookupTable.add_entry``."""
         entry = json.loads(text)
-        return (list(accumulate(entry[0])), entry[1]) if self.timed else entry
+        return (list(accumulate(entry[0])), entry[1]) if self.has_times else entry
 
-    def memory(self, timeline: EventIndex) -> KeyedRows | AsOfRows:
+    def create_lookup_table(self, event_index: EventIndex) -> KeyedRows | AsOfRows:
         """Return an empty lookup table for the entries."""
-        if not self.timed:
+        if not self.has_times:
             return KeyedRows(self.columns)
         span = self.plan.within if self.plan.as_of else None
-        return AsOfRows(self.columns, timeline, span)
+        return AsOfRows(self.columns, event_index, span)
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,14 @@ class WindowEntries:
     """Entries of a window: past events of each key, for aggregates that become known together."""
 
     plan: WindowPlan
-    facts: SourceSchema
-    late: tuple[str, ...]
+    source_schema: SourceSchema
+    time_columns: tuple[str, ...]
     aggregates: tuple[Aggregate, ...]
 
     @property
     def name(self) -> str:
         """The table's name in the store."""
-        return ".".join(["window", self.plan.name, *self.late])
+        return ".".join(["window", self.plan.name, *self.time_columns])
 
     @property
     def source(self) -> str:
@@ -160,7 +160,7 @@ class WindowEntries:
     @property
     def key_types(self) -> list[pl.DataType]:
         """Types of the key columns in the source."""
-        return [self.facts.schema[c] for _, c in self.plan.by]
+        return [self.source_schema.schema[c] for _, c in self.plan.by]
 
     @cached_property
     def columns(self) -> dict[str, pl.DataType]:
@@ -177,7 +177,9 @@ class WindowEntries:
         import polars as pl
 
         keys = self.plan.key_names
-        events = self.plan.select_events(table, self.facts, self.late, self.aggregates)
+        events = self.plan.select_events(
+            table, self.source_schema, self.time_columns, self.aggregates
+        )
         events = events.drop_nulls([*keys, KNOWN_AT])
         if since is not None:
             events = events.filter(pl.col(KNOWN_AT) >= self.plan.earliest_time(since))
@@ -194,7 +196,7 @@ class WindowEntries:
             yield entry_key(row[: len(keys)]), json.dumps([_time_deltas(times), *values])
 
     def decode(self, text: str) -> Any:
-        """Decode an entry for ``LookupTable.take``."""
+        """Decode an entry for ``LookupTable.add_entry``."""
         import orjson
 
         deltas, *arguments = orjson.loads(text)
@@ -203,14 +205,14 @@ class WindowEntries:
             columns += a.prefix_sums(values)
         return list(accumulate(deltas)), columns
 
-    def memory(self, timeline: EventIndex) -> WindowEvents:
+    def create_lookup_table(self, event_index: EventIndex) -> WindowEvents:
         """Return an empty lookup table for the entries."""
         kinds, one, several = "", [], []
         for a in self.aggregates:
             one.append(aggregate_row(a, len(kinds)))
             several.append(aggregate_rows(a, len(kinds)))
             kinds += "d" if a.function in EXTREMES else "q" * a.column_count
-        return WindowEvents(self.columns, timeline, self.plan.over, kinds, one, several)
+        return WindowEvents(self.columns, event_index, self.plan.over, kinds, one, several)
 
 
 def _time_deltas(times: Sequence[int]) -> list[int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlops_cli.data.durations import microseconds
-from mlops_cli.online.growable_array import Places
+from mlops_cli.online.growable_array import Positions
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,9 +24,9 @@ class QueryTimes:
     ----------
     rows
         Number of rows.
-    at
+    prediction_times
         Datetime[us]: prediction time of each row; None if the features don't depend on it.
-    many
+    many_rows
         Whether to look up all rows at once, with NumPy. Needs a prediction time in each row.
 
     Attributes
@@ -35,40 +35,44 @@ class QueryTimes:
         The prediction times in microseconds since 1970.
     """
 
-    def __init__(self, rows: int, at: pl.Series | None, *, many: bool = False) -> None:
+    def __init__(
+        self, rows: int, prediction_times: pl.Series | None, *, many_rows: bool = False
+    ) -> None:
         import polars as pl
 
-        self._at = at
+        self._prediction_times = prediction_times
         self.moments: Sequence[int | None] = [None] * rows
-        if at is not None:
-            self.moments = at.cast(pl.Int64).to_list()
-        self.many = many and at is not None and not at.null_count()
-        self._begins: dict[str | None, Sequence[int | None]] = {None: [None] * rows}
+        if prediction_times is not None:
+            self.moments = prediction_times.cast(pl.Int64).to_list()
+        self.many_rows = (
+            many_rows and prediction_times is not None and not prediction_times.null_count()
+        )
+        self._window_starts: dict[str | None, Sequence[int | None]] = {None: [None] * rows}
 
-    def begins(self, span: str | None) -> Sequence[int | None]:
-        """Start of the window before each prediction time; all None if ``span`` is None."""
-        if span not in self._begins:
-            self._begins[span] = self._compute_begins(str(span))
-        return self._begins[span]
+    def window_starts(self, window_length: str | None) -> Sequence[int | None]:
+        """Start of the window before each prediction time; all None without a length."""
+        if window_length not in self._window_starts:
+            self._window_starts[window_length] = self._compute_window_starts(str(window_length))
+        return self._window_starts[window_length]
 
     @cached_property
-    def ends(self) -> Places:
+    def moment_array(self) -> Positions:
         """Prediction times as an array, for many rows."""
         return np.array(self.moments, dtype=np.int64)
 
-    def starts(self, span: str) -> Places:
-        """Like ``begins``, as an array for many rows."""
-        fixed = microseconds(span)
+    def window_start_array(self, window_length: str) -> Positions:
+        """Like ``window_starts``, as an array for many rows."""
+        fixed = microseconds(window_length)
         if fixed is not None:
-            return np.asarray(self.ends - fixed)
-        return np.array(self.begins(span), dtype=np.int64)
+            return np.asarray(self.moment_array - fixed)
+        return np.array(self.window_starts(window_length), dtype=np.int64)
 
-    def _compute_begins(self, span: str) -> Sequence[int | None]:
+    def _compute_window_starts(self, window_length: str) -> Sequence[int | None]:
         import polars as pl
 
-        fixed = microseconds(span)
+        fixed = microseconds(window_length)
         if fixed is not None:
             return [None if moment is None else moment - fixed for moment in self.moments]
-        if self._at is None:
+        if self._prediction_times is None:
             return self.moments
-        return self._at.dt.offset_by(f"-{span}").cast(pl.Int64).to_list()
+        return self._prediction_times.dt.offset_by(f"-{window_length}").cast(pl.Int64).to_list()

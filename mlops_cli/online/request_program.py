@@ -16,7 +16,7 @@ from mlops_cli.features.windows import PREDICTION_TIME
 from mlops_cli.online.lookup_tables import restore_type
 from mlops_cli.online.online_entries import online_tables
 from mlops_cli.online.query_times import QueryTimes
-from mlops_cli.online.request_rows import FEW_ROWS, WIDE, RequestRows
+from mlops_cli.online.request_rows import FEW_ROWS, WIDE_COLUMNS, RequestRows
 
 if TYPE_CHECKING:
     from mlops_cli.features.program import FeatureProgram
@@ -38,7 +38,7 @@ class RequestProgram:
     ----------
     program
         The compiled rules; tables and requests use the same expressions.
-    carried
+    extra_columns
         Further base columns to read from requests, if they have them. No feature needs them.
 
     Attributes
@@ -49,72 +49,78 @@ class RequestProgram:
         The tables of the online store, in the order of look-ups.
     """
 
-    def __init__(self, program: FeatureProgram, carried: Sequence[str] = ()) -> None:
+    def __init__(self, program: FeatureProgram, extra_columns: Sequence[str] = ()) -> None:
         self.program = program
         self.tables = online_tables(program)
-        columns = RequestColumns.for_program(program, carried)
+        columns = RequestColumns.for_program(program, extra_columns)
         self.inputs = RequestRows(columns.types(), columns.required(), columns.optional())
-        self._base = _BaseSteps.of(program, columns)
-        self._features = _FeatureSteps.of(program, self.tables)
+        self._base = _BaseSteps.for_program(program, columns)
+        self._features = _FeatureSteps.for_program(program, self.tables)
 
-    def start(self, typed: pl.DataFrame) -> pl.DataFrame:
+    def prepare(self, typed_rows: pl.DataFrame) -> pl.DataFrame:
         """Clean typed raw rows, and add derived columns and the prediction time (``_at``)."""
-        return self._base.run(typed)
+        return self._base.run(typed_rows)
 
     def features(
-        self, started: pl.DataFrame, remembered: LookupCache
+        self, base_rows: pl.DataFrame, lookup_cache: LookupCache
     ) -> tuple[dict[str, list[Any]], dict[str, int]]:
-        """Compute the features of a few rows from ``start``, and the look-up misses by table.
+        """Compute the features of a few rows from ``prepare``, and the look-up misses by table.
 
         The features are lists of plain values, in the model's order. Only computed features go
         through Polars: for a few rows, one query over all features has too much overhead.
         """
-        looked_up, misses = remembered.answers(started, _query_times(started, many=False))
+        looked_up, misses = lookup_cache.look_up(
+            base_rows, _query_times(base_rows, many_rows=False)
+        )
         if self.program.hook is not None:
-            return plain_columns(self._run_hook(started, looked_up).to_dict()), misses
+            return plain_columns(self._run_hook(base_rows, looked_up).to_dict()), misses
         steps = self._features
-        frame = _add_columns(self._frame(started, looked_up, steps.reads), [steps.computed])
-        computed = {name: frame.get_column(column) for name, column in steps.names.items()}
+        frame = _add_columns(
+            self._frame(base_rows, looked_up, steps.input_columns), [steps.computed]
+        )
+        computed = {
+            name: frame.get_column(column) for name, column in steps.temporary_names.items()
+        }
         features: dict[str, list[Any]] = plain_columns(computed)
-        column_values = self._column_reader(started)
+        column_values = self._column_reader(base_rows)
         for name, column in steps.copied.items():
             features[name] = looked_up[column] if column in looked_up else column_values(column)  # type: ignore[assignment]
         return {name: features[name] for name in self.program.features}, misses
 
-    def _column_reader(self, started: pl.DataFrame) -> Callable[[str], list[Any]]:
+    def _column_reader(self, base_rows: pl.DataFrame) -> Callable[[str], list[Any]]:
         """Return a function from a column's name to its values.
 
         A few wide rows are read row by row, which is faster than column by column.
         """
-        if not 0 < started.height <= FEW_ROWS or len(self._features.copied) < WIDE:
-            return lambda column: started.get_column(column).to_list()
+        if not 0 < base_rows.height <= FEW_ROWS or len(self._features.copied) < WIDE_COLUMNS:
+            return lambda column: base_rows.get_column(column).to_list()
         values = dict(
-            zip(started.columns, map(list, zip(*started.rows(), strict=True)), strict=True)
+            zip(base_rows.columns, map(list, zip(*base_rows.rows(), strict=True)), strict=True)
         )
         return values.__getitem__
 
-    def table(
-        self, started: pl.DataFrame, remembered: LookupCache
+    def feature_series(
+        self, base_rows: pl.DataFrame, lookup_cache: LookupCache
     ) -> tuple[dict[str, pl.Series], dict[str, int]]:
         """Like ``features``, for many rows and with Polars columns."""
-        looked_up, misses = remembered.answers(started, _query_times(started, many=True))
+        looked_up, misses = lookup_cache.look_up(base_rows, _query_times(base_rows, many_rows=True))
         if self.program.hook is not None:
-            return self._run_hook(started, looked_up).to_dict(), misses
+            return self._run_hook(base_rows, looked_up).to_dict(), misses
         steps = self._features
-        frame = self._frame(started, looked_up, {*steps.reads, *steps.copied.values()})
+        frame = self._frame(base_rows, looked_up, {*steps.input_columns, *steps.copied.values()})
         frame = _add_columns(frame, [steps.computed])
-        sources = {**steps.copied, **steps.names}
+        sources = {**steps.copied, **steps.temporary_names}
         return {name: frame.get_column(sources[name]) for name in self.program.features}, misses
 
-    def _run_hook(self, started: pl.DataFrame, looked_up: Mapping[str, Column]) -> pl.DataFrame:
+    def _run_hook(self, base_rows: pl.DataFrame, looked_up: Mapping[str, Column]) -> pl.DataFrame:
         """Compute the features with the project's hook."""
         return self.program.select_features(
-            self.program.apply_hook(self._frame(started, looked_up))
+            self.program.apply_hook(self._frame(base_rows, looked_up))
         )
 
     def _frame(
         self,
-        started: pl.DataFrame,
+        base_rows: pl.DataFrame,
         looked_up: Mapping[str, Column],
         columns: Container[str] | None = None,
     ) -> pl.DataFrame:
@@ -127,7 +133,7 @@ class RequestProgram:
                     if not isinstance(values, pl.Series):
                         values = restore_type(values, name, dtype)
                     added.append(values)
-        return started.hstack(added)
+        return base_rows.hstack(added)
 
 
 @dataclass(frozen=True)
@@ -136,36 +142,38 @@ class _BaseSteps:
 
     Attributes
     ----------
-    derived, empty
+    derived, null_columns
         Column -> the expression that derives it; column -> null, for columns that requests lack.
-    rest
+    later_steps
         Cleaning, the prediction time, and nulls for values that became known after it.
     """
 
     derived: Mapping[str, pl.Expr]
-    empty: Mapping[str, pl.Expr]
-    rest: Sequence[Sequence[pl.Expr]]
+    null_columns: Mapping[str, pl.Expr]
+    later_steps: Sequence[Sequence[pl.Expr]]
 
     @classmethod
-    def of(cls, program: FeatureProgram, columns: RequestColumns) -> _BaseSteps:
+    def for_program(cls, program: FeatureProgram, columns: RequestColumns) -> _BaseSteps:
         schema, needed = program.base.schema, columns.all_columns
         repairs = [
             [e for c, e in replaced.items() if c in needed]
             for replaced in program.replacements[program.rules.base]
         ]
         at = _prediction_time_step(program)
-        late = [c for c in columns.in_source_order if c in program.base.late]
+        late = [c for c in columns.in_source_order if c in program.base.late_columns]
         blanked = blank_late_values(late, program.base, has_prediction_time=bool(at))
         return cls(
-            {c: e.column(c, schema[c]) for c, e in columns.derived.items() if c in needed},
+            {c: e.as_column(c, schema[c]) for c, e in columns.derived.items() if c in needed},
             {c: pl.lit(None, dtype=schema[c]).alias(c) for c in columns.in_source_order},
             [*repairs, at, blanked],
         )
 
-    def run(self, typed: pl.DataFrame) -> pl.DataFrame:
-        given = {*typed.columns, *self.derived}
-        absent = [e for c, e in self.empty.items() if c not in given]
-        return _add_columns(typed, [*([e] for e in self.derived.values()), absent, *self.rest])
+    def run(self, typed_rows: pl.DataFrame) -> pl.DataFrame:
+        given = {*typed_rows.columns, *self.derived}
+        absent = [e for c, e in self.null_columns.items() if c not in given]
+        return _add_columns(
+            typed_rows, [*([e] for e in self.derived.values()), absent, *self.later_steps]
+        )
 
 
 @dataclass(frozen=True)
@@ -176,20 +184,20 @@ class _FeatureSteps:
     ----------
     copied
         Features that are an unchanged column: feature -> column.
-    computed, names
+    computed, temporary_names
         Expressions of the other features; feature -> temporary column of its values. The columns
         have their own names because a feature may read a column with the name of an earlier one.
-    reads
+    input_columns
         The columns that the expressions read.
     """
 
     copied: Mapping[str, str]
     computed: Sequence[pl.Expr]
-    names: Mapping[str, str]
-    reads: set[str]
+    temporary_names: Mapping[str, str]
+    input_columns: set[str]
 
     @classmethod
-    def of(cls, program: FeatureProgram, tables: Tables) -> _FeatureSteps:
+    def for_program(cls, program: FeatureProgram, tables: Tables) -> _FeatureSteps:
         types = {c: t for table in tables for c, t in table.columns.items()}
         types = {**program.base.schema, **types}
         copied, computed = {}, {}
@@ -199,7 +207,7 @@ class _FeatureSteps:
                 copied[name] = column
             else:
                 hooked = program.hook is not None
-                computed[name] = e.expr if hooked else e.feature(e.type_in(pl.Schema(types)))
+                computed[name] = e.expr if hooked else e.as_feature(e.result_type(pl.Schema(types)))
         names = {name: f"_made_{name}" for name in computed}
         reads = {c for e in computed.values() for c in e.meta.root_names()}
         return cls(copied, [e.alias(names[name]) for name, e in computed.items()], names, reads)
@@ -210,12 +218,14 @@ def _prediction_time_step(program: FeatureProgram) -> list[pl.Expr]:
     if at is None:
         return []
     schema = pl.Schema(program.base.schema)
-    return [utc_moment(at.expr, at.type_in(schema)).cast(DTYPES["datetime"]).alias(PREDICTION_TIME)]
+    return [
+        utc_moment(at.expr, at.result_type(schema)).cast(DTYPES["datetime"]).alias(PREDICTION_TIME)
+    ]
 
 
-def _query_times(started: pl.DataFrame, *, many: bool) -> QueryTimes:
-    at = started.get_column(PREDICTION_TIME) if PREDICTION_TIME in started.columns else None
-    return QueryTimes(started.height, at, many=many)
+def _query_times(base_rows: pl.DataFrame, *, many_rows: bool) -> QueryTimes:
+    at = base_rows.get_column(PREDICTION_TIME) if PREDICTION_TIME in base_rows.columns else None
+    return QueryTimes(base_rows.height, at, many_rows=many_rows)
 
 
 def _add_columns(frame: pl.DataFrame, steps: Iterable[Sequence[pl.Expr]]) -> pl.DataFrame:

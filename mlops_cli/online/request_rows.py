@@ -18,7 +18,7 @@ from mlops_cli.data.column_types import (
     type_name,
 )
 from mlops_cli.data.plain_values import (
-    LONGEST_TEXT,
+    MAX_TEXT_CHARACTERS,
     float_columns,
     mixed_column,
     single_value,
@@ -28,7 +28,7 @@ from mlops_cli.errors import nearest
 
 __all__ = [
     "FEW_ROWS",
-    "WIDE",
+    "WIDE_COLUMNS",
     "FlaggedRows",
     "ParsedRows",
     "RequestRows",
@@ -38,9 +38,9 @@ __all__ = [
     "shorten_value",
 ]
 
-FEW_ROWS, WIDE = 8, 32
-"""Up to FEW_ROWS rows of at least WIDE columns are processed row by row, because each Polars column
-has a fixed overhead."""
+FEW_ROWS, WIDE_COLUMNS = 8, 32
+"""Up to FEW_ROWS rows of at least WIDE_COLUMNS columns are processed row by row, because each
+Polars column has a fixed overhead."""
 _MAX_SHOWN = 80
 """Characters of a value or a name that a message shows."""
 _MAX_ERRORS = 100
@@ -99,14 +99,14 @@ class FlaggedRows:
     ----------
     kind, policy
         As in ``RowWarning``.
-    rows
+    is_flagged
         True for each such row, shape (rows,).
     """
 
     column: str
     kind: str
     policy: str
-    rows: pl.Series
+    is_flagged: pl.Series
 
 
 @dataclass(frozen=True)
@@ -133,37 +133,39 @@ class ParsedRows:
     warnings: tuple[RowWarning, ...] = ()
     flagged: tuple[FlaggedRows, ...] = ()
 
-    def unlisted(self) -> dict[int, int]:
+    def count_unlisted_warnings(self) -> dict[int, int]:
         """Count the warnings of each row that aren't listed; rows without such are left out."""
-        if sum(f.rows.sum() for f in self.flagged) == len(self.warnings):
+        if sum(f.is_flagged.sum() for f in self.flagged) == len(self.warnings):
             return {}
         counts = pl.zeros(self.frame.height, dtype=pl.UInt32, eager=True)
         for flags in self.flagged:
-            counts += flags.rows.cast(pl.UInt32)
+            counts += flags.is_flagged.cast(pl.UInt32)
         unlisted = dict(zip(self.index, counts.to_list(), strict=True))
         for warning in self.warnings:
             unlisted[warning.row] -= 1
         return {row: count for row, count in unlisted.items() if count}
 
-    def part(self, start: int, size: int) -> ParsedRows:
+    def slice(self, start: int, size: int) -> ParsedRows:
         """Return a part of the rows, like a request of its own; only if no row was refused."""
         warnings = tuple(
             replace(w, row=w.row - start) for w in self.warnings if start <= w.row < start + size
         )
         frame = self.frame.slice(start, size)
-        flagged = tuple(replace(f, rows=f.rows.slice(start, size)) for f in self.flagged)
+        flagged = tuple(
+            replace(f, is_flagged=f.is_flagged.slice(start, size)) for f in self.flagged
+        )
         return ParsedRows(frame, range(frame.height), (), warnings, flagged)
 
-    def only(self, good: pl.Series, errors: Sequence[RowError]) -> ParsedRows:
-        """Drop the rows for which ``good`` is false, and add their ``errors``."""
+    def keep_valid(self, is_valid: pl.Series, errors: Sequence[RowError]) -> ParsedRows:
+        """Drop the rows for which ``is_valid`` is false, and add their ``errors``."""
         if not errors:
             return self
-        index = [row for row, is_good in zip(self.index, good, strict=True) if is_good]
+        index = [row for row, is_good in zip(self.index, is_valid, strict=True) if is_good]
         rows = set(index)
         warnings = tuple(w for w in self.warnings if w.row in rows)
         all_errors = sorted((*self.errors, *errors), key=lambda e: -1 if e.row is None else e.row)
-        flagged = tuple(replace(f, rows=f.rows.filter(good)) for f in self.flagged)
-        return ParsedRows(self.frame.filter(good), index, tuple(all_errors), warnings, flagged)
+        flagged = tuple(replace(f, is_flagged=f.is_flagged.filter(is_valid)) for f in self.flagged)
+        return ParsedRows(self.frame.filter(is_valid), index, tuple(all_errors), warnings, flagged)
 
 
 @dataclass(frozen=True)
@@ -174,36 +176,36 @@ class RequestRows:
     ----------
     columns
         All columns that requests may have, with the types to which values are converted.
-    needed
+    required
         Columns that each request must have (a value may be null).
     optional
         Columns that are read if a request has them; all others are ignored.
     """
 
     columns: Mapping[str, pl.DataType]
-    needed: tuple[str, ...]
+    required: tuple[str, ...]
     optional: tuple[str, ...] = ()
 
-    def read(self, rows: Sequence[Mapping[str, Any]]) -> ParsedRows:
+    def parse(self, rows: Sequence[Mapping[str, Any]]) -> ParsedRows:
         """Parse rows from JSON."""
         try:
-            columns = {c: [row[c] for row in rows] for c in self.needed}
+            columns = {c: [row[c] for row in rows] for c in self.required}
         except KeyError:
             return self._parse_incomplete(rows)
         for c in self.optional:
             columns[c] = [row.get(c) for row in rows]
         return self._parse_columns(columns, range(len(rows)))
 
-    def read_frame(self, frame: pl.DataFrame, *, thorough: bool = False) -> ParsedRows:
-        """Parse the rows of a table; with ``thorough``, list every error of every row."""
-        missing = [c for c in self.needed if c not in frame.columns]
+    def parse_frame(self, frame: pl.DataFrame, *, list_all: bool = False) -> ParsedRows:
+        """Parse the rows of a table; with ``list_all``, list every error of every row."""
+        missing = [c for c in self.required if c not in frame.columns]
         if missing:
             hints = self._hints(missing, frame.columns)
             missing_errors = (_missing_error(c, None, hints) for c in missing[:_MAX_ERRORS])
             return ParsedRows(frame.clear(), (), tuple(missing_errors))
         columns: list[pl.Series] = []
-        errors = RowErrors(thorough=thorough)
-        for c in (*self.needed, *self.optional):
+        errors = RowErrors(list_all=list_all)
+        for c in (*self.required, *self.optional):
             dtype = self.columns[c]
             if c not in frame.columns:
                 columns.append(pl.repeat(None, frame.height, dtype=dtype, eager=True).alias(c))
@@ -213,20 +215,20 @@ class RequestRows:
             columns.append(converted)
             if lost is not None:
                 type_text = type_name(dtype)
-                rows = errors.some(lost.arg_true().to_list())
+                rows = errors.select_listed(lost.arg_true().to_list())
                 shown_values = printable(values.gather(rows)).to_list()
                 for row, value in zip(rows, shown_values, strict=True):
                     errors.add(self._type_error(row, c, value, type_text), row)
         typed = table_of(columns)
-        if not errors.rows:
+        if not errors.bad_rows:
             return ParsedRows(typed, range(frame.height))
-        good = [i for i in range(frame.height) if i not in errors.rows]
-        return ParsedRows(typed[good], good, errors.in_order())
+        good = [i for i in range(frame.height) if i not in errors.bad_rows]
+        return ParsedRows(typed[good], good, errors.sorted_by_row())
 
-    def values(self, given: Mapping[str, Any]) -> list[Any] | None:
+    def convert_values(self, row: Mapping[str, Any]) -> list[Any] | None:
         """Convert some columns' values of one row; None if a value can't be converted."""
         values = []
-        for c, value in given.items():
+        for c, value in row.items():
             column = (
                 single_value(c, value, self.columns[c])
                 if c in self.columns
@@ -238,13 +240,13 @@ class RequestRows:
         return values
 
     def _parse_columns(
-        self, given: Mapping[str, Sequence[Any]], index: Sequence[int]
+        self, column_values: Mapping[str, Sequence[Any]], index: Sequence[int]
     ) -> ParsedRows:
         """Convert columns of plain values; ``index`` has the position of each row."""
         columns: list[pl.Series] = []
         errors = RowErrors()
-        numbers = self._few_number_columns(given, len(index))
-        for c, values in given.items():
+        numbers = self._few_number_columns(column_values, len(index))
+        for c, values in column_values.items():
             if c in numbers:
                 columns.append(numbers[c])
                 continue
@@ -255,55 +257,55 @@ class RequestRows:
                 converted, lost = mixed_column(c, values, dtype)
                 columns.append(converted)
                 type_text = type_name(dtype)
-                for i in errors.some(lost):
+                for i in errors.select_listed(lost):
                     errors.add(self._type_error(index[i], c, values[i], type_text), i)
         frame = table_of(columns)
-        if not errors.rows:
+        if not errors.bad_rows:
             return ParsedRows(frame, index)
-        good = [i for i in range(len(index)) if i not in errors.rows]
-        return ParsedRows(frame[good], [index[i] for i in good], errors.in_order())
+        good = [i for i in range(len(index)) if i not in errors.bad_rows]
+        return ParsedRows(frame[good], [index[i] for i in good], errors.sorted_by_row())
 
     def _few_number_columns(
-        self, given: Mapping[str, Sequence[Any]], rows: int
+        self, column_values: Mapping[str, Sequence[Any]], rows: int
     ) -> Mapping[str, pl.Series]:
         """Convert the number columns of a few wide rows at once; none if that isn't faster."""
-        if not 0 < rows <= FEW_ROWS or len(self._number_columns) < WIDE:
+        if not 0 < rows <= FEW_ROWS or len(self._number_columns) < WIDE_COLUMNS:
             return {}
-        values = [[given[c][row] for c in self._number_columns] for row in range(rows)]
+        values = [[column_values[c][row] for c in self._number_columns] for row in range(rows)]
         frame = float_columns(values, self._number_columns)
         return {} if frame is None else {c.name: c for c in frame.get_columns()}
 
     @cached_property
     def _number_columns(self) -> list[str]:
-        return [c for c in (*self.needed, *self.optional) if self.columns[c] == pl.Float64]
+        return [c for c in (*self.required, *self.optional) if self.columns[c] == pl.Float64]
 
     def _type_error(self, row: int, column: str, value: Any, type_text: str) -> RowError:
         text, problem = shorten_value(value), f"is not of type {type_text}"
-        if isinstance(value, str) and len(value) > LONGEST_TEXT:
-            problem = f"has {len(value):,} characters, and may have {LONGEST_TEXT:,}"
+        if isinstance(value, str) and len(value) > MAX_TEXT_CHARACTERS:
+            problem = f"has {len(value):,} characters, and may have {MAX_TEXT_CHARACTERS:,}"
         return RowError(row, column, text, f"{text} in column {column!r} {problem}")
 
     def _parse_incomplete(self, rows: Sequence[Mapping[str, Any]]) -> ParsedRows:
         """Parse rows of which some lack a needed column."""
-        columns = (*self.needed, *self.optional)
+        columns = (*self.required, *self.optional)
         read = self._parse_columns(
             {c: [row.get(c) for row in rows] for c in columns}, range(len(rows))
         )
         errors, hints = RowErrors(), dict[str, str]()
         for place, row in enumerate(rows):
-            missing = [c for c in self.needed if c not in row]
+            missing = [c for c in self.required if c not in row]
             if missing and not hints:
                 hints = self._hints(missing, row)
             for c in missing:
-                if errors.some([place]):
+                if errors.select_listed([place]):
                     errors.add(_missing_error(c, place, hints), place)
-        good = [i for i, position in enumerate(read.index) if position not in errors.rows]
-        ordered = sorted((*errors.all, *read.errors), key=lambda e: (e.row, e.column))
+        good = [i for i, position in enumerate(read.index) if position not in errors.bad_rows]
+        ordered = sorted((*errors.listed, *read.errors), key=lambda e: (e.row, e.column))
         return ParsedRows(read.frame[good], [read.index[i] for i in good], tuple(ordered))
 
-    def _hints(self, missing: Sequence[str], given: Iterable[str]) -> dict[str, str]:
+    def _hints(self, missing: Sequence[str], names: Iterable[str]) -> dict[str, str]:
         """Find similar names of unknown columns, for the first missing columns."""
-        others = (c[:_MAX_SHOWN] for c in given if c not in self.columns)
+        others = (c[:_MAX_SHOWN] for c in names if c not in self.columns)
         unknown = list(islice(others, _MAX_UNKNOWN))
         return {c: nearest(c, unknown) if unknown else "" for c in missing[:_MAX_HINTS]}
 
@@ -313,30 +315,30 @@ class RowErrors:
 
     Parameters
     ----------
-    thorough
+    list_all
         Whether to list all errors.
     """
 
-    def __init__(self, *, thorough: bool = False) -> None:
-        self.all: list[RowError] = []
-        self.rows: set[int] = set()
-        self._thorough = thorough
+    def __init__(self, *, list_all: bool = False) -> None:
+        self.listed: list[RowError] = []
+        self.bad_rows: set[int] = set()
+        self._list_all = list_all
 
-    def some(self, places: Sequence[int]) -> list[int]:
+    def select_listed(self, rows: Sequence[int]) -> list[int]:
         """Return those of the rows whose next error is to be listed."""
-        if self._thorough:
-            return list(places)
-        room = max(0, _MAX_ERRORS - len(self.all))
-        return [*places[:room], *(i for i in places[room:] if i not in self.rows)]
+        if self._list_all:
+            return list(rows)
+        room = max(0, _MAX_ERRORS - len(self.listed))
+        return [*rows[:room], *(i for i in rows[room:] if i not in self.bad_rows)]
 
-    def add(self, error: RowError, place: int) -> None:
+    def add(self, error: RowError, row: int) -> None:
         """Add the error of a row."""
-        self.all.append(error)
-        self.rows.add(place)
+        self.listed.append(error)
+        self.bad_rows.add(row)
 
-    def in_order(self) -> tuple[RowError, ...]:
+    def sorted_by_row(self) -> tuple[RowError, ...]:
         """Return the errors, sorted by row."""
-        return tuple(sorted(self.all, key=lambda e: e.row or 0))
+        return tuple(sorted(self.listed, key=lambda e: e.row or 0))
 
 
 def _missing_error(column: str, row: int | None, hints: Mapping[str, str]) -> RowError:
@@ -348,8 +350,8 @@ def _convert_column(values: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, p
     """Convert a column; infinity is kept, as its policy decides (see ``value_policies``)."""
     try:
         converted, lost = convert_or_null(values, dtype)
-        if dtype == pl.String and (converted.str.len_bytes() > LONGEST_TEXT).any():
-            too_long = (converted.str.len_chars() > LONGEST_TEXT).fill_null(value=False)
+        if dtype == pl.String and (converted.str.len_bytes() > MAX_TEXT_CHARACTERS).any():
+            too_long = (converted.str.len_chars() > MAX_TEXT_CHARACTERS).fill_null(value=False)
             if too_long.any():
                 lost = too_long if lost is None else lost | too_long
     except pl.exceptions.PolarsError:

@@ -21,7 +21,7 @@ from mlops_cli.data.data_clock import in_utc
 from mlops_cli.errors import BadParams, nearest
 from mlops_cli.online.request_rows import (
     FEW_ROWS,
-    WIDE,
+    WIDE_COLUMNS,
     FlaggedRows,
     ParsedRows,
     RequestRows,
@@ -35,9 +35,9 @@ from mlops_cli.params.serving import ColumnPolicy
 if TYPE_CHECKING:
     from mlops_cli.features.program import FeatureProgram
 
-__all__ = ["ANY", "ValuePolicies", "known_columns", "seen_in_training"]
+__all__ = ["OTHER_COLUMNS", "ValuePolicies", "known_columns", "seen_in_training"]
 
-ANY = "*"
+OTHER_COLUMNS = "*"
 """Key of the policy for all columns that aren't named."""
 _RULE_POLICIES = {"fail": "refuse", "quarantine": "refuse", "warn": "flag"}
 """Policy of a rule in `validate` -> default policy in serving."""
@@ -65,7 +65,7 @@ class _Check:
         refuse, flag, impute or accept: what happens to a value that fails.
     problem
         What is wrong with a value that fails, as the end of a sentence.
-    breaks
+    fails
         Function from a column to True for each value that fails; None or false for the others.
     low, high
         Limits of a range, both inclusive; None where there is no limit.
@@ -74,7 +74,7 @@ class _Check:
     kind: str
     policy: str
     problem: str
-    breaks: Callable[[pl.Series], pl.Series]
+    fails: Callable[[pl.Series], pl.Series]
     low: Any = None
     high: Any = None
 
@@ -84,16 +84,16 @@ class _Column:
     """The checks of one column, in order (the first that fails decides), and a faster test."""
 
     checks: tuple[_Check, ...]
-    quick: Callable[[Sequence[Any]], bool] | None = None
+    quick_test: Callable[[Sequence[Any]], bool] | None = None
     """Function that tests plain values, whether all of them pass; None if there is no fast one."""
-    most: float = _MAX_PYTHON_VALUES
+    max_quick_values: float = _MAX_PYTHON_VALUES
     """Limit of values up to which ``quick`` is faster than the checks."""
 
     def passes(self, column: pl.Series) -> bool:
         """Whether all values pass."""
-        if self.quick is not None and len(column) <= self.most:
-            return self.quick(column.to_list())
-        return not any(check.breaks(column).any() for check in self.checks)
+        if self.quick_test is not None and len(column) <= self.max_quick_values:
+            return self.quick_test(column.to_list())
+        return not any(check.fails(column).any() for check in self.checks)
 
 
 class ValuePolicies:
@@ -105,9 +105,9 @@ class ValuePolicies:
         The columns of requests.
     rules
         Column -> its rules of `validate`, from the bundle's schema.
-    seen
+    signature_entries
         Column -> its feature's entry in the bundle's signature, see ``seen_in_training``.
-    wanted
+    policies
         The section `serve.columns` of params.yaml.
     """
 
@@ -115,42 +115,42 @@ class ValuePolicies:
         self,
         inputs: RequestRows,
         rules: Mapping[str, Mapping[str, Any]],
-        seen: Mapping[str, Mapping[str, Any]],
-        wanted: Mapping[str, ColumnPolicy],
+        signature_entries: Mapping[str, Mapping[str, Any]],
+        policies: Mapping[str, ColumnPolicy],
     ) -> None:
-        general = wanted.get(ANY, ColumnPolicy())
+        general = policies.get(OTHER_COLUMNS, ColumnPolicy())
         self._columns: dict[str, _Column] = {}
-        for name in (*inputs.needed, *inputs.optional):
-            specific = wanted.get(name, ColumnPolicy())
+        for name in (*inputs.required, *inputs.optional):
+            specific = policies.get(name, ColumnPolicy())
             policy = ColumnPolicy(
                 range=specific.range or general.range,
                 unseen=specific.unseen or general.unseen,
                 missing=specific.missing or general.missing,
             )
             builder = _CheckBuilder(
-                inputs.columns[name], rules.get(name, {}), seen.get(name, {}), policy
+                inputs.columns[name], rules.get(name, {}), signature_entries.get(name, {}), policy
             )
-            column = builder.column(must_be_given=name in inputs.needed)
+            column = builder.build(required=name in inputs.required)
             if column is not None:
                 self._columns[name] = column
 
-    def apply(self, read: ParsedRows, *, thorough: bool = False) -> ParsedRows:
+    def apply(self, parsed_rows: ParsedRows, *, list_all: bool = False) -> ParsedRows:
         """Apply the policies: drop refused rows, replace imputed values by null, and add warnings.
 
         Parameters
         ----------
-        thorough
+        list_all
             Whether to list every error, and warnings of every row.
         """
-        frame = read.frame
+        frame = parsed_rows.frame
         if not frame.height:
-            return read
+            return parsed_rows
         failed = {name: self._columns[name].checks for name in self._failing_columns(frame)}
-        return self._apply_checks(read, failed, thorough) if failed else read
+        return self._apply_checks(parsed_rows, failed, list_all) if failed else parsed_rows
 
     def _failing_columns(self, frame: pl.DataFrame) -> list[str]:
         """Names of the columns with a value that fails a check."""
-        if frame.height > FEW_ROWS or frame.width < WIDE:
+        if frame.height > FEW_ROWS or frame.width < WIDE_COLUMNS:
             return [n for n, c in self._columns.items() if not c.passes(frame.get_column(n))]
         values = dict(zip(frame.columns, zip(*frame.rows(), strict=True), strict=True))
         return [
@@ -158,29 +158,29 @@ class ValuePolicies:
             for name, column in self._columns.items()
             if not (
                 column.passes(frame.get_column(name))
-                if column.quick is None
-                else column.quick(values[name])
+                if column.quick_test is None
+                else column.quick_test(values[name])
             )
         ]
 
     def _apply_checks(
-        self, read: ParsedRows, failed: Mapping[str, Sequence[_Check]], thorough: bool
+        self, parsed_rows: ParsedRows, failed: Mapping[str, Sequence[_Check]], list_all: bool
     ) -> ParsedRows:
-        frame, index = read.frame, read.index
-        errors = RowErrors(thorough=thorough)
-        warnings = _Warnings(index, None if thorough else _MAX_REQUEST_WARNINGS)
+        frame, index = parsed_rows.frame, parsed_rows.index
+        errors = RowErrors(list_all=list_all)
+        warnings = _Warnings(index, None if list_all else _MAX_REQUEST_WARNINGS)
         good = pl.repeat(True, frame.height, dtype=pl.Boolean, eager=True)
         for name, checks in failed.items():
             column = frame.get_column(name)
             undecided = pl.repeat(True, frame.height, dtype=pl.Boolean, eager=True)
             for check in checks:
-                hits = check.breaks(column).fill_null(value=False) & undecided
+                hits = check.fails(column).fill_null(value=False) & undecided
                 if not hits.any():
                     continue
                 undecided &= ~hits
                 if check.policy == "refuse":
                     good &= ~hits
-                    places = errors.some(hits.arg_true().to_list())
+                    places = errors.select_listed(hits.arg_true().to_list())
                     for i, value in zip(places, column.gather(places).to_list(), strict=True):
                         errors.add(_error(index[i], name, value, check), i)
                     continue
@@ -192,11 +192,11 @@ class ValuePolicies:
         parsed = ParsedRows(
             frame,
             index,
-            read.errors,
-            (*read.warnings, *warnings.listed),
-            (*read.flagged, *warnings.flagged),
+            parsed_rows.errors,
+            (*parsed_rows.warnings, *warnings.listed),
+            (*parsed_rows.flagged, *warnings.flagged),
         )
-        return parsed.only(good, errors.all)
+        return parsed.keep_valid(good, errors.listed)
 
 
 class _Warnings:
@@ -206,15 +206,15 @@ class _Warnings:
     ----------
     index
         Row numbers in the request.
-    most
+    limit
         Limit of messages in all; None for no limit.
     """
 
-    def __init__(self, index: Sequence[int], most: int | None) -> None:
+    def __init__(self, index: Sequence[int], limit: int | None) -> None:
         self.listed: list[RowWarning] = []
         self.flagged: list[FlaggedRows] = []
         self._index = index
-        self._limit = most
+        self._limit = limit
         self._row_counts = [0] * len(index)
 
     def add(self, column: pl.Series, hits: pl.Series, check: _Check) -> None:
@@ -238,12 +238,12 @@ class _CheckBuilder:
 
     dtype: pl.DataType
     rules: Mapping[str, Any]
-    seen: Mapping[str, Any]
+    signature_entry: Mapping[str, Any]
     policy: ColumnPolicy
 
-    def column(self, *, must_be_given: bool) -> _Column | None:
+    def build(self, *, required: bool) -> _Column | None:
         """Return the column's checks; None if there are none."""
-        missing = [*self._missing_checks()] if must_be_given else []
+        missing = [*self._missing_checks()] if required else []
         values = [*self._range_checks(), *self._category_checks()]
         checks = [c for c in (*missing, *values) if c.policy != "accept"]
         if not checks:
@@ -278,10 +278,10 @@ class _CheckBuilder:
                     yield self._limit_check(
                         self._typed_value(rule["value"]), below, _default_policy(rule), ""
                     )
-        elif self.dtype.is_numeric() and self.seen.get("min") is not None:
+        elif self.dtype.is_numeric() and self.signature_entry.get("min") is not None:
             where = " in training"
-            yield self._limit_check(self.seen["min"], True, _TRAINING_POLICY, where)
-            yield self._limit_check(self.seen["max"], False, _TRAINING_POLICY, where)
+            yield self._limit_check(self.signature_entry["min"], True, _TRAINING_POLICY, where)
+            yield self._limit_check(self.signature_entry["max"], False, _TRAINING_POLICY, where)
 
     def _limit_check(self, limit: Any, below: bool, default: str, where: str) -> _Check:
         policy = self.policy.range or default
@@ -305,20 +305,22 @@ class _CheckBuilder:
                 f"is none of {', '.join(map(_format_value, allowed_values[:_MAX_VALUES]))}{more}"
             )
             yield _Check("unseen", policy, problem, _not_in(allowed_values, self.dtype))
-        elif self.seen.get("categories"):
+        elif self.signature_entry.get("categories"):
             policy = self.policy.unseen or _TRAINING_POLICY
             problem = "was not seen in training"
-            yield _Check("unseen", policy, problem, _not_in(self.seen["categories"], self.dtype))
+            yield _Check(
+                "unseen", policy, problem, _not_in(self.signature_entry["categories"], self.dtype)
+            )
 
     def _accepted_values(self, checks: Sequence[_Check]) -> frozenset[Any] | None:
         """Return the values that pass all checks, if they can be listed."""
         allowed = self.rules.get("allowed")
-        values = self.seen.get("categories") if allowed is None else allowed["value"]
+        values = self.signature_entry.get("categories") if allowed is None else allowed["value"]
         if not values or self.dtype != pl.String or any(c.kind == "range" for c in checks):
             return None
         column = pl.Series(values, dtype=pl.String)
         for check in checks:
-            column = column.filter(~check.breaks(column))
+            column = column.filter(~check.fails(column))
         return frozenset(column.to_list())
 
     def _typed_value(self, value: Any) -> Any:
@@ -329,7 +331,7 @@ class _CheckBuilder:
         return moment.date() if self.dtype == pl.Date else moment
 
 
-def known_columns(wanted: Mapping[str, ColumnPolicy], inputs: RequestRows) -> None:
+def known_columns(policies: Mapping[str, ColumnPolicy], inputs: RequestRows) -> None:
     """Check that `serve.columns` names only columns of requests.
 
     Raises
@@ -337,12 +339,12 @@ def known_columns(wanted: Mapping[str, ColumnPolicy], inputs: RequestRows) -> No
     BadParams
         If it names another column.
     """
-    for name in wanted:
-        if name != ANY and name not in inputs.columns:
+    for name in policies:
+        if name != OTHER_COLUMNS and name not in inputs.columns:
             hint = nearest(name, inputs.columns)
             raise BadParams(
                 f"serve.columns names {name!r}, which is no column that a caller gives",
-                hint or f"Name a column of the base source, or {ANY!r} for all.",
+                hint or f"Name a column of the base source, or {OTHER_COLUMNS!r} for all.",
             )
 
 
@@ -357,7 +359,7 @@ def seen_in_training(
         Features whose rare categories were pooled, so that the model doesn't list all of them.
     """
     changed = {c for r in program.rules.clean if r.source == program.rules.base for c in r.set}
-    changed |= {*program.derive, *program.base.late}
+    changed |= {*program.derive, *program.base.late_columns}
     entries: dict[str, Mapping[str, Any]] = {}
     for name, feature in program.features.items():
         column = feature.columns[0] if feature.columns else ""

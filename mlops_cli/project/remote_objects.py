@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.data.atomic_files import is_full
-from mlops_cli.data.untrusted import LARGEST_JSON, data_hash
+from mlops_cli.data.untrusted import MAX_JSON_BYTES, data_hash
 from mlops_cli.data.urls import mask_url, scrub
 from mlops_cli.errors import DataRefused, MlopsError, NotFound, SourceUnreadable, nearest
 from mlops_cli.layout import Layout
@@ -220,7 +220,7 @@ def _fetch_object(
     """Download one object, within its limit; return whether the remote has it."""
     from mlops_cli.project.transfers import receive
 
-    limit = LARGEST_JSON if md5.endswith(".dir") else limits.get(md5, _MAX_BYTES)
+    limit = MAX_JSON_BYTES if md5.endswith(".dir") else limits.get(md5, _MAX_BYTES)
     place = source.oid_to_path(data_hash(md5, name))
     # No check for existence before: some file systems report an error there as an absence.
     try:

@@ -88,7 +88,7 @@ def labels_of(bundle: Bundle, rows: pl.DataFrame, reader: Reader) -> pl.Series:
         for entity, moment in zip(rows["entity"].to_list(), moments, strict=True)
     ]
     ids = rows["id"].to_list()
-    labels = reader.labelled([*ids, *dict.fromkeys(a for a in entity_keys if a is not None)])
+    labels = reader.last_labels([*ids, *dict.fromkeys(a for a in entity_keys if a is not None)])
     latest = {
         key: (time, value) for key, value, time in labels.select("key", "value", "at").iter_rows()
     }

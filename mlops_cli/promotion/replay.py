@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from mlops_cli.events.reader import By, Reader
+    from mlops_cli.events.reader import Reader, TimeColumn
     from mlops_cli.layout import Layout
     from mlops_cli.models.bundle import Bundle
     from mlops_cli.params import Params
@@ -121,9 +121,15 @@ def replay(
         if gate is not None and gate.since is not None and since is None:
             since = _time_before_end(reader, gate.since, by)
         start, end = (None if t is None else t.timestamp() for t in (since, until))
-        total = sum(m.rows for m in reader.mix(start, end, by=by) if m.role == "answered")
+        total = sum(
+            m.rows
+            for m in reader.count_by_version(start, end, time_column=by)
+            if m.role == "answered"
+        )
         scored = 0
-        for page in reader.predictions(start, end, role="answered", by=by, batch=_PAGE):
+        for page in reader.predictions(
+            start, end, role="answered", time_column=by, page_rows=_PAGE
+        ):
             run.add(page, reader)
             scored += page.height
             progress.update("requests", scored, total)
@@ -310,7 +316,7 @@ class _ReplayRun:
             strict=False,
         )
         inputs = scoring.inputs
-        missing = [c for c in inputs.needed if c not in requests.columns]
+        missing = [c for c in inputs.required if c not in requests.columns]
         if missing:
             self._count_left_out(
                 f"requests without {missing[0]!r}, which the version needs", part.height
@@ -336,10 +342,10 @@ class _ReplayRun:
             self._left_out[reason] = self._left_out.get(reason, 0) + rows
 
 
-def _time_before_end(reader: Reader, span: str, by: By) -> dt.datetime | None:
+def _time_before_end(reader: Reader, span: str, by: TimeColumn) -> dt.datetime | None:
     import datetime as dt
 
     from mlops_cli.data.durations import subtract
 
-    last = reader.newest(by=by)
+    last = reader.newest_time(time_column=by)
     return None if last is None else subtract(dt.datetime.fromtimestamp(last, dt.UTC), span)

@@ -313,7 +313,7 @@ def _segments(
 
 def _describe(segment: Segment) -> dict[str, Any]:
     condition: Mapping[str, Any] = segment.where
-    figures = {"mean": _round(segment.loss), "elsewhere": _round(segment.elsewhere)}
+    figures = {"mean": _round(segment.loss), "elsewhere": _round(segment.loss_elsewhere)}
     return {"where": dict(condition), "rows": len(segment.rows), **figures}
 
 

@@ -66,7 +66,7 @@ def retrain_trigger(
             f"{format_timestamp(until)}"
         )
     rows = params.monitor.min_rows
-    verdict = None if version is None else MonitoringHistory(layout).latest(version, rows)
+    verdict = None if version is None else MonitoringHistory(layout).latest_verdict(version, rows)
     if verdict is None:
         return Trigger("; ".join(reasons) or None, f"mlops monitor hasn't judged {version}")
     detail = (

@@ -37,10 +37,12 @@ _REVERIFY_SECONDS = 60.0
 class TrustedRegistry:
     """The registry with trusted assignments only, verified again only when something changed."""
 
-    def __init__(self, root: Path, name: str, note: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, root: Path, name: str, on_note: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._git = Git(root)
         self._name = name
-        self._note = note
+        self._note = on_note
         self._state: str | None = None
         self._registry: Registry | None = None
         self._verified = 0.0
@@ -109,7 +111,7 @@ def follow(
             current, service.versions.load, switch, lambda problem: log("follow", problem=problem)
         )
         followers.append(follower)
-        service.following = lambda: {
+        service.follow_status = lambda: {
             "stage": stage,
             "problem": follower.problem,
             "fetch": fetching.state() if fetching else None,

@@ -28,22 +28,22 @@ __all__ = ["model_in_stage", "model_of", "prepare_models"]
 def prepare_models(
     params: Params,
     layout: Layout,
-    wanted: str,
+    version: str,
     *,
     shadow: str | None,
     canary: tuple[str, float] | None,
     follow: str | None,
-    log: bool,
+    log_events: bool,
     progress: Progress,
 ) -> Settings:
     """Fetch and verify the versions to serve, and fill the online store where it isn't current."""
-    selected = select_model(params, layout, wanted, progress)
-    secrets = Secrets.of(os.environ)
+    selected = select_model(params, layout, version, progress)
+    secrets = Secrets.from_environment(os.environ)
     model = model_of(selected, layout, secrets, progress)
     others = {
-        name: model_of(select_model(params, layout, version, progress), layout, secrets, progress)
-        for name, version in (("shadow", shadow), ("canary", canary[0] if canary else None))
-        if version is not None
+        name: model_of(select_model(params, layout, other, progress), layout, secrets, progress)
+        for name, other in (("shadow", shadow), ("canary", canary[0] if canary else None))
+        if other is not None
     }
     return Settings(
         model,
@@ -53,18 +53,20 @@ def prepare_models(
         others.get("shadow"),
         (others["canary"], canary[1]) if canary else None,
         follow,
-        log,
+        log_events,
         parse_list(os.environ, "MLOPS_HOSTS"),
-        TextOptions.of(params.ingest.sources.get(params.featurize.base)),
+        TextOptions.from_source(params.ingest.sources.get(params.featurize.base)),
     )
 
 
-def model_of(found: SelectedModel, layout: Layout, secrets: Secrets, progress: Progress) -> Model:
+def model_of(
+    selected: SelectedModel, layout: Layout, secrets: Secrets, progress: Progress
+) -> Model:
     """A bundle to serve; fills the online store for its feature program if it isn't current."""
     from mlops_cli.online.store import open_store
 
-    with refuse_malformed(f"the feature program of {found.label}", "Serve another version."):
-        program = FeatureProgram.from_json(read_json(found.folder / "program.json"))
+    with refuse_malformed(f"the feature program of {selected.label}", "Serve another version."):
+        program = FeatureProgram.from_json(read_json(selected.folder / "program.json"))
     if program.plans:
         store = open_store(secrets.online_url, layout.online, create=True)
         try:
@@ -72,7 +74,7 @@ def model_of(found: SelectedModel, layout: Layout, secrets: Secrets, progress: P
                 materialize(program, layout, store, progress=progress)
         finally:
             store.close()
-    return Model(found.name, found.number, _stable_folder(found, layout, progress))
+    return Model(selected.name, selected.number, _stable_folder(selected, layout, progress))
 
 
 def model_in_stage(
@@ -88,7 +90,7 @@ def model_in_stage(
     if version.label == label:
         return None
     selected = select_model(params, layout, version.number, progress)
-    return model_of(selected, layout, Secrets.of(os.environ), progress)
+    return model_of(selected, layout, Secrets.from_environment(os.environ), progress)
 
 
 def _stable_folder(selected: SelectedModel, layout: Layout, progress: Progress) -> Path:

@@ -79,13 +79,13 @@ class RequestScorer:
         bundle: Bundle,
         program: FeatureProgram,
         entries: CachedEntries | None,
-        carried: Sequence[str] = (),
+        extra_columns: Sequence[str] = (),
         rules: Mapping[str, Any] = MappingProxyType({}),
         policies: Mapping[str, ColumnPolicy] = MappingProxyType({}),
     ) -> None:
         self.bundle = bundle
         self.program = program
-        self._requests = RequestProgram(program, carried)
+        self._requests = RequestProgram(program, extra_columns)
         self.entries = entries
         self.inputs = self._requests.inputs
         seen = seen_in_training(program, bundle.signature, bundle.encoder.pooled)
@@ -97,7 +97,7 @@ class RequestScorer:
         folder: Path,
         root: Path,
         lookups: Lookups | None = None,
-        carried: Sequence[str] = (),
+        extra_columns: Sequence[str] = (),
         policies: Mapping[str, ColumnPolicy] = MappingProxyType({}),
     ) -> RequestScorer:
         """Verify and load the bundle in a folder.
@@ -108,7 +108,7 @@ class RequestScorer:
             Folder with the project's feature hook, if it has one.
         lookups
             Look-ups in the online store; not needed by a program without joins and windows.
-        carried
+        extra_columns
             Base columns to read if the rows have them, besides the inputs of the features.
         policies
             The setting `serve.columns`.
@@ -124,10 +124,10 @@ class RequestScorer:
         with refuse_malformed(f"the model bundle in {folder}", _HINT):
             hook = load_hook(bundle.program["rules"].get("hook"), root)
             program = FeatureProgram.from_json(bundle.program, hook)
-            scorer = cls(bundle, program, None, carried, _rules(folder), policies)
-        return scorer if lookups is None else scorer.looking_into(lookups)
+            scorer = cls(bundle, program, None, extra_columns, _rules(folder), policies)
+        return scorer if lookups is None else scorer.with_lookups(lookups)
 
-    def looking_into(self, lookups: Lookups) -> RequestScorer:
+    def with_lookups(self, lookups: Lookups) -> RequestScorer:
         """A copy of this scorer that looks up its features' inputs in the online store.
 
         Raises
@@ -137,7 +137,7 @@ class RequestScorer:
         """
         scorer = copy(self)
         if self.program.plans:
-            scorer.entries = lookups.entries(self.program, self._requests.tables)
+            scorer.entries = lookups.cached_entries(self.program, self._requests.tables)
         return scorer
 
     @property
@@ -147,14 +147,14 @@ class RequestScorer:
 
     def read(self, rows: Sequence[Mapping[str, Any]]) -> ParsedRows:
         """Parse rows from JSON: typed values, derived columns and the prediction time."""
-        return self._start(self.inputs.read(rows))
+        return self._start(self.inputs.parse(rows))
 
     def read_frame(self, frame: pl.DataFrame, *, thorough: bool = False) -> ParsedRows:
         """Parse a table; with ``thorough``, report every error of every row."""
-        read = self.inputs.read_frame(frame, thorough=thorough)
+        read = self.inputs.parse_frame(frame, list_all=thorough)
         return self._start(read, thorough=thorough)
 
-    def score(self, started: pl.DataFrame) -> ScoredRows:
+    def score(self, frame: pl.DataFrame) -> ScoredRows:
         """Compute features and predictions of rows that ``read`` parsed.
 
         Raises
@@ -165,20 +165,22 @@ class RequestScorer:
         if self.entries is None:
             cache = LookupCache(self._requests.tables, lambda _, keys: [None] * len(keys))
         else:
-            cache = self.entries.refreshed()
-        if started.height < _QUERY_ROWS:
+            cache = self.entries.current_cache()
+        if frame.height < _QUERY_ROWS:
             with refusing_values():
-                features, misses = self._requests.features(started, cache)
+                features, misses = self._requests.features(frame, cache)
             matrix = self.bundle.encoder.transform_columns(features)
         else:
             with refusing_values():
-                table, misses = self._requests.table(started, cache)
+                table, misses = self._requests.feature_series(frame, cache)
             features = plain_columns(table)
             numbers = {name: c for name, c in table.items() if c.dtype.is_numeric()}
             matrix = self.bundle.encoder.transform_columns({**features, **numbers})
         return ScoredRows(features, matrix, self.bundle.predict_matrix(matrix), misses)
 
-    def explain(self, scored: ScoredRows, between: Callable[[], None] = lambda: None) -> Floats:
+    def explain(
+        self, scored: ScoredRows, before_chunk: Callable[[], None] = lambda: None
+    ) -> Floats:
         """Contribution of each feature to the output of each row, (rows, features).
 
         A contribution is the drop of the output when the feature is set to missing (occlusion;
@@ -187,7 +189,7 @@ class RequestScorer:
 
         Parameters
         ----------
-        between
+        before_chunk
             Called before each chunk; an exception that it raises ends the computation. Chunks
             bound the memory.
         """
@@ -201,7 +203,7 @@ class RequestScorer:
         occluded = np.zeros(rows * width)
         step = max(1, _EXPLAINED_VALUES // max(1, encodes.shape[1]))
         for start in range(0, rows * width, step):
-            between()
+            before_chunk()
             pairs = np.arange(start, min(start + step, rows * width))
             row, feature = pairs // width, pairs % width
             masked = scored.matrix[row]
@@ -217,11 +219,11 @@ class RequestScorer:
 
     def _start(self, read: ParsedRows, *, thorough: bool = False) -> ParsedRows:
         """Add derived columns and the prediction time; a row without that time is an error."""
-        read = self._policies.apply(read, thorough=thorough)
+        read = self._policies.apply(read, list_all=thorough)
         if not read.frame.height:
             return read
         with refusing_values():
-            frame = self._requests.start(read.frame)
+            frame = self._requests.prepare(read.frame)
         started = replace(read, frame=frame)
         if PREDICTION_TIME not in frame.columns:
             return started
@@ -238,7 +240,7 @@ class RequestScorer:
             RowError(read.index[i], where, None, f"no moment of prediction follows from {at.sql!r}")
             for i in (~valid).arg_true()
         ]
-        return started.only(valid, errors)
+        return started.keep_valid(valid, errors)
 
 
 @contextmanager

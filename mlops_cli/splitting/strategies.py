@@ -237,7 +237,7 @@ def check(
     return results
 
 
-def _require_same_split(codes: Codes, ids: Ids, what: str) -> None:
+def _require_same_split(codes: Codes, ids: Ids, rows_name: str) -> None:
     import numpy as np
 
     assigned = codes >= 0
@@ -248,7 +248,7 @@ def _require_same_split(codes: Codes, ids: Ids, what: str) -> None:
     violations = int(((high >= 0) & (low != high)).sum())
     if violations:
         raise DataRefused(
-            f"{what} stand on both sides of the split in {violations} cases",
+            f"{rows_name} stand on both sides of the split in {violations} cases",
             "The model would be tested on rows that it has seen; split by group.",
         )
 

@@ -160,7 +160,7 @@ def _clearly_better(
 def rank_candidates(
     candidates: Sequence[CandidateModel], scorer: CvScorer, *, seed: int, prefer_simplest: bool
 ) -> list[CandidateModel]:
-    """Rank candidates by score; with ``prefer_simplest`` the one-standard-error rule chooses the first.
+    """Rank candidates by score; the one-standard-error rule may choose the first one instead.
 
     The rule picks the simplest candidate that scores at most one standard error worse than the
     best (L. Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3). The

@@ -55,7 +55,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
             until=until,
             examples=params.validate_.examples,
             show_values=params.validate_.show_values,
-            late_columns=SourceSchema({}, source.time, source.known_at).late,
+            late_columns=SourceSchema({}, source.time, source.known_at).late_columns,
         )
     report = {"sources": {name: _report_entry(c) for name, c in results.items()}}
     write_json(layout.work / "validation.json", report)

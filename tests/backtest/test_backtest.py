@@ -111,7 +111,7 @@ def test_prices_are_changed_without_working_anything_out_anew(changed):
 
 def test_labels_that_come_later_are_seen_later(changed):
     made, report = changed
-    late = walked(made, ("performance",), delay="20d")
+    late = walked(made, ("performance",), label_delay="20d")
     rounds = by_name(late)["performance"]["rounds"]
     early = by_name(report)["performance"]["rounds"]
     assert rounds[0]["labels_in_time"] < early[0]["labels_in_time"] <= early[0]["labelled"]

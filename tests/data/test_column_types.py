@@ -62,7 +62,11 @@ def test_values_become_the_stated_type(values, kind, expected):
 def test_the_first_value_that_does_not_fit_is_named(values, kind, culprit):
     with pytest.raises(TypeMismatch) as error:
         convert(pl.Series("x", values), DTYPES[kind])
-    assert (error.value.column, error.value.value, error.value.wanted) == ("x", culprit, kind)
+    assert (error.value.column, error.value.value, error.value.expected_type) == (
+        "x",
+        culprit,
+        kind,
+    )
 
 
 def test_types_have_the_names_of_the_settings():

@@ -24,7 +24,7 @@ def day(n):
 
 
 def cut(frame, until=UNTIL, **settings):
-    return Clock.of(Source(uri="t.csv", **settings), until, frame.schema, "here").cut(frame)
+    return Clock.for_source(Source(uri="t.csv", **settings), until, frame.schema, "here").cut(frame)
 
 
 def test_rows_at_or_after_the_clock_and_undated_ones_are_left_out():
@@ -32,7 +32,7 @@ def test_rows_at_or_after_the_clock_and_undated_ones_are_left_out():
     assert kept["x"].to_list() == [1, 2]
     assert (tally.dropped, tally.undated, tally.rows) == (1, 1, 2)
     assert tally.span == (day(1), day(2))
-    assert tally.span_in == (day(1), day(3))
+    assert tally.input_span == (day(1), day(3))
 
 
 def test_a_row_waits_until_it_is_known():
@@ -64,9 +64,11 @@ def test_without_a_clock_everything_is_known():
 
 def test_the_schema_is_told_before_any_row_is_seen():
     frame = table(t=[day(1)], k=[day(1)], x=[1])
-    clock = Clock.of(Source(uri="t", time="t", known_at={"x": "k"}), UNTIL, frame.schema, "here")
-    assert clock.cut(frame)[0].schema == clock.schema(frame.schema)
-    assert clock.cut(frame.clear())[0].schema == clock.schema(frame.schema)
+    clock = Clock.for_source(
+        Source(uri="t", time="t", known_at={"x": "k"}), UNTIL, frame.schema, "here"
+    )
+    assert clock.cut(frame)[0].schema == clock.output_schema(frame.schema)
+    assert clock.cut(frame.clear())[0].schema == clock.output_schema(frame.schema)
 
 
 @pytest.mark.parametrize(

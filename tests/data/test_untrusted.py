@@ -108,6 +108,12 @@ def listing(*entries):
     return json.dumps([{"md5": md5, "relpath": path} for md5, path in entries]).encode()
 
 
+def test_a_link_to_itself_is_refused(tmp_path):
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(DataRefused, match="leads to itself"):
+        path_inside(tmp_path, "link", "dvc.lock")
+
+
 def test_a_listing_gives_its_files():
     assert directory_files(listing((MD5, "a/b"), (MD5, "a/c")), "data") == {"a/b": MD5, "a/c": MD5}
 

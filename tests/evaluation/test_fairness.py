@@ -7,7 +7,7 @@ import pytest
 from mlops_cli.evaluation.fairness import MEASURES, of_decisions, of_values
 from mlops_cli.metrics.bootstrap import Bootstrap
 
-GIVEN = {"least_rows": 20, "bootstrap": Bootstrap(200, 0.95, 0)}
+GIVEN = {"min_rows": 20, "bootstrap": Bootstrap(200, 0.95, 0)}
 
 
 def decisions(table):

@@ -30,7 +30,7 @@ def test_binary_metrics_are_met_also_where_the_inputs_have_shifted(shift):
     y = (rng.random(len(p)) < p).astype(int)
     found = estimate_metrics(BINARY, two(p), [], confidence=0.99, seed=0)
     for metric in BINARY:
-        real, guess = metric(y, two(p)), found[metric.name].figure
+        real, guess = metric(y, two(p)), found[metric.name].interval
         assert guess.low <= real <= guess.high, metric.name
         assert abs(guess.value - real) < 0.03
 
@@ -42,7 +42,7 @@ def test_multiclass_metrics_are_met():
     metrics = named("multiclass", "log_loss", "accuracy", "f1_macro", "roc_auc_ovr")
     found = estimate_metrics(metrics, p, [], confidence=0.99, seed=0)
     for metric in metrics:
-        guess = found[metric.name].figure
+        guess = found[metric.name].interval
         assert guess.low <= metric(y, p) <= guess.high, metric.name
 
 
@@ -59,7 +59,7 @@ def test_values_are_met_by_what_errors_went_with_them():
     found = estimate_metrics(metrics, value, curves, confidence=0.99, seed=0)
     assert found.keys() == {"rmse", "mae"}  # what r2 needs is not known
     for metric in metrics[:2]:
-        guess = found[metric.name].figure
+        guess = found[metric.name].interval
         assert guess.low <= metric(y, value) <= guess.high, metric.name
         assert guess.high - guess.low < 0.1 * guess.value
     assert estimate_metrics(metrics, value, [], confidence=0.99, seed=0) == {}
@@ -72,7 +72,7 @@ def test_the_interval_covers_as_often_as_it_says():
         p = expit(rng.normal(-1, 1, 400))
         y = (rng.random(len(p)) < p).astype(int)
         guess = estimate_metrics(metrics, two(p), [], confidence=0.9, seed=[seed, 1])["roc_auc"]
-        inside += guess.figure.low <= metrics[0](y, two(p)) <= guess.figure.high
+        inside += guess.interval.low <= metrics[0](y, two(p)) <= guess.interval.high
     assert 30 <= inside <= 40
 
 
@@ -88,11 +88,11 @@ def test_an_evaluation_whose_relation_changes_from_part_to_part_widens_the_inter
     )
     assert still.scatter < 0.01
     assert changing.scatter > 0.05
-    assert changing.spread(8) == pytest.approx(changing.scatter / np.sqrt(8))
+    assert changing.standard_error(8) == pytest.approx(changing.scatter / np.sqrt(8))
     guess = estimate_metrics(metrics, two(expit(x)), [], confidence=0.95, seed=0)["roc_auc"]
-    wide = guess.widened(changing.spread(1), changing.parts, 0.95).figure
-    assert wide.high - wide.low > 5 * (guess.figure.high - guess.figure.low)
-    assert wide.value == guess.figure.value
+    wide = guess.widened(changing.standard_error(1), changing.parts, 0.95).interval
+    assert wide.high - wide.low > 5 * (guess.interval.high - guess.interval.low)
+    assert wide.value == guess.interval.value
 
 
 def test_too_few_rows_prove_nothing():

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_cli.evaluation.permutation_importance import ROWS, largest, permutation_importance
+from mlops_cli.evaluation.permutation_importance import MAX_ROWS, largest, permutation_importance
 from mlops_cli.metrics.catalog import METRICS
 
 
@@ -29,7 +29,7 @@ def test_the_loss_is_positive_and_ordered_by_what_the_prediction_rests_on(metric
 
 
 def test_many_rows_are_sampled_by_the_seed():
-    frame, sizes = table(ROWS + 1000), set()
+    frame, sizes = table(MAX_ROWS + 1000), set()
 
     def counting(rows):
         sizes.add(len(rows))
@@ -40,7 +40,7 @@ def test_many_rows_are_sampled_by_the_seed():
         permutation_importance(counting, frame, y, ["weak"], METRICS["rmse"], seed=s)
         for s in (0, 0, 1)
     ]
-    assert sizes == {ROWS}
+    assert sizes == {MAX_ROWS}
     assert runs[0] == runs[1] != runs[2]
 
 

@@ -8,7 +8,7 @@ import sklearn.metrics as sk
 from dvc_render.vega_templates import get_template
 
 from mlops_cli.evaluation import plots
-from mlops_cli.evaluation.plots import DOTS, PLOTS, POINTS, ROWS
+from mlops_cli.evaluation.plots import MAX_CONFUSION_ROWS, MAX_POINTS, MAX_SCATTER_ROWS, PLOTS
 from mlops_cli.params.modelling import Cost
 
 
@@ -42,7 +42,7 @@ def test_the_precision_recall_points_lie_on_scikit_learns_curve():
 @pytest.mark.parametrize("draw", [plots.roc, plots.precision_recall])
 def test_a_curve_has_few_points_and_keeps_its_ends(draw):
     points = draw(*scored())
-    assert len(points) <= POINTS
+    assert len(points) <= MAX_POINTS
     assert list(points[-1].values())[0] == 1  # noqa: RUF015
     assert all(0 <= v <= 1 for p in points for v in p.values())
 
@@ -96,8 +96,8 @@ def test_a_large_confusion_is_scaled_in_proportion():
     rng = np.random.default_rng(0)
     actual, predicted = rng.integers(0, 3, 50_000), rng.integers(0, 3, 50_000)
     found = plots.confusion(actual, predicted, ["0", "1", "2"])
-    assert len(found) == ROWS
-    exact = sk.confusion_matrix(actual, predicted) * ROWS / 50_000
+    assert len(found) == MAX_CONFUSION_ROWS
+    exact = sk.confusion_matrix(actual, predicted) * MAX_CONFUSION_ROWS / 50_000
     scaled = sk.confusion_matrix([p["actual"] for p in found], [p["predicted"] for p in found])
     assert np.abs(exact - scaled).max() < 1
 
@@ -111,7 +111,7 @@ def test_the_last_seats_of_a_scaled_confusion_go_to_the_largest_remainders():
 def test_residuals_are_truth_less_prediction_of_a_seeded_sample():
     y = np.arange(5000.0)
     points = plots.residuals(y, y - 2, seed=0)
-    assert len(points) == DOTS
+    assert len(points) == MAX_SCATTER_ROWS
     assert {p["residual"] for p in points} == {2.0}
     assert points == plots.residuals(y, y - 2, seed=0)
     assert points != plots.residuals(y, y - 2, seed=1)

@@ -65,7 +65,7 @@ def test_errors_of_values_go_with_the_value():
 @pytest.mark.parametrize("classes", [2, 4])
 def test_right_probabilities_are_off_by_chance_only(classes):
     off = [
-        calibration_error(y, p, confidence=0.95, seed=0).off
+        calibration_error(y, p, confidence=0.95, seed=0).exceeds_chance
         for p, y in (shares(2000, classes, seed) for seed in range(10))
     ]
     assert sum(off) <= 1
@@ -74,6 +74,6 @@ def test_right_probabilities_are_off_by_chance_only(classes):
 def test_wrong_probabilities_are_found_with_an_interval_around_their_error():
     p, y = shares(3000)
     found = calibration_error(y, two(np.clip(p[:, 1] + 0.1, 0, 1)), confidence=0.95, seed=0)
-    assert found.off
+    assert found.exceeds_chance
     assert found.error.low < found.error.value < found.error.high
     assert found.error.low < 0.1 < found.error.high + 0.02

@@ -65,11 +65,11 @@ def test_contributions_sum_up_to_the_raw_score(task, families, method):
     assert is_exact(bundle) == (method != "sampled Shapley")
     output = bundle.predict_matrix(X[:20])
     if task == "regression":
-        assert found.raw[:, 0] == pytest.approx(output, abs=1e-9)
+        assert found.raw_scores[:, 0] == pytest.approx(output, abs=1e-9)
     elif task == "binary":
-        assert 1 / (1 + np.exp(-found.raw[:, 0])) == pytest.approx(output[:, 1], abs=1e-9)
+        assert 1 / (1 + np.exp(-found.raw_scores[:, 0])) == pytest.approx(output[:, 1], abs=1e-9)
     else:
-        powers = np.exp(found.raw)
+        powers = np.exp(found.raw_scores)
         assert powers / powers.sum(axis=1, keepdims=True) == pytest.approx(output, abs=1e-9)
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_cli.evaluation.slice_finder import PAIRED, SegmentSearch
+from mlops_cli.evaluation.slice_finder import MAX_PAIRED_COLUMNS, SegmentSearch
 
-SEARCH = SegmentSearch(least_rows=50, most=5, confidence=0.95, seed=0)
+SEARCH = SegmentSearch(min_rows=50, max_segments=5, confidence=0.95, seed=0)
 
 
 def table(rows, rng):
@@ -40,7 +40,7 @@ def test_a_bad_value_is_found_with_its_rows_and_means():
     assert worst.where == {"city": "b"}
     assert worst.rows.tolist() == np.flatnonzero(bad).tolist()
     assert worst.loss == pytest.approx(loss[bad].mean())
-    assert worst.elsewhere == pytest.approx(loss[~bad].mean())
+    assert worst.loss_elsewhere == pytest.approx(loss[~bad].mean())
     assert worst.p < 1e-9
 
 
@@ -99,7 +99,7 @@ def test_thirty_thousand_rows_of_fifty_features_take_under_two_seconds():
     columns |= {f"c{i}": pl.Series(rng.integers(0, 20, 30_000).astype(str)) for i in range(5)}
     loss = rng.exponential(size=30_000)
     start = time.process_time()
-    replace(SEARCH, least_rows=200).run(columns, loss)
+    replace(SEARCH, min_rows=200).run(columns, loss)
     assert time.process_time() - start < 2
 
 
@@ -144,8 +144,10 @@ def test_segments_that_are_not_accepted_are_left_out():
 
 def test_of_many_columns_only_the_first_are_tried_in_pairs():
     rng = np.random.default_rng(3)
-    columns = {f"c{i}": pl.Series(rng.choice(["a", "b"], 200)) for i in range(PAIRED + 40)}
+    columns = {
+        f"c{i}": pl.Series(rng.choice(["a", "b"], 200)) for i in range(MAX_PAIRED_COLUMNS + 40)
+    }
     loss = rng.random(200)
-    _, tried = replace(SEARCH, least_rows=30).run(columns, loss)
-    singles, pairs = 2 * len(columns), 4 * PAIRED * (PAIRED - 1) // 2
+    _, tried = replace(SEARCH, min_rows=30).run(columns, loss)
+    singles, pairs = 2 * len(columns), 4 * MAX_PAIRED_COLUMNS * (MAX_PAIRED_COLUMNS - 1) // 2
     assert singles < tried <= singles + pairs

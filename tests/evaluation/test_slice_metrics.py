@@ -8,13 +8,13 @@ from mlops_cli.metrics.bootstrap import Bootstrap
 from mlops_cli.metrics.catalog import METRICS
 
 
-def broken_down(column, y, prediction, names=("mae", "rmse"), least_rows=10):
+def broken_down(column, y, prediction, names=("mae", "rmse"), min_rows=10):
     return break_down(
         pl.Series(column),
         y,
         prediction,
         [METRICS[n] for n in names],
-        least_rows=least_rows,
+        min_rows=min_rows,
         bootstrap=Bootstrap(50, 0.9, 0),
     )
 

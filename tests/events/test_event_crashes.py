@@ -32,7 +32,7 @@ def work(name):
     while True:
         ids = [f"{name}-{n + i}" for i in range(5)]
         n += 5
-        log.append([prediction(n, id=i) for i in ids]).result(30)
+        log.append_predictions([prediction(n, id=i) for i in ids]).result(30)
         sys.stdout.write(" ".join(ids) + " .\\n")
         sys.stdout.flush()
 for thread in "xy":
@@ -74,7 +74,7 @@ class Writer:
 def found(url: str | None, layout: Layout) -> list[str]:
     """What is there after the next start has brought in what was spilled."""
     log = open_log(url, layout)
-    assert soon(lambda: not log._recovery.behind, 30)
+    assert soon(lambda: not log._recovery.has_pending, 30)
     log.close()
     return kept_ids(url, layout)
 
@@ -146,10 +146,10 @@ def test_a_postgresql_that_stops_midway_is_met_by_the_policy(
     log = open_log(server.url, layout, policy)
     try:
         for i in range(20):
-            log.append([prediction(i)]).result(20)
+            log.append_predictions([prediction(i)]).result(20)
         server.stop()
-        during = log.append([prediction(20)])
-        labelled = log.take([label(3)])
+        during = log.append_predictions([prediction(20)])
+        labelled = log.append_labels([label(3)])
         if policy == "block":
             with pytest.raises(TimeoutError):
                 during.result(0.5)
@@ -162,7 +162,7 @@ def test_a_postgresql_that_stops_midway_is_met_by_the_policy(
         server.start()
     during.result(20)
     assert soon(lambda: log.problem is None)
-    log.append([prediction(21)]).result(20)
+    log.append_predictions([prediction(21)]).result(20)
     log.close()
     lost = {"id-20"} if policy == "drop" else set()
     assert set(kept_ids(server.url, layout)) == {f"id-{i}" for i in range(22)} - lost
@@ -187,10 +187,10 @@ def test_two_processes_write_to_one_postgresql(server: Server, layout) -> None:
 
 def test_the_same_label_at_once_to_two_services_is_new_to_one_of_them(url, layout) -> None:
     logs = [open_log(url, layout) for _ in range(2)]
-    logs[0].append([prediction(i) for i in range(50)]).result(10)
+    logs[0].append_predictions([prediction(i) for i in range(50)]).result(10)
     told = []
     for i in range(50):
-        futures = [log.take([label(i)]) for log in logs]
+        futures = [log.append_labels([label(i)]) for log in logs]
         told.append(sorted(future.result(10)[0] for future in futures))
     for log in logs:
         log.close()

@@ -83,7 +83,7 @@ def test_a_prediction_is_kept_once_whatever_comes_with_it(events, url, layout, c
     events.write(again, [label(0)])
     assert sorted(kept_ids(url, layout)) == sorted(f"id-{i}" for i in range(count + 1))
     reader = open_reader(url, layout)
-    assert reader.find(["id-0"])["version"].to_list() == ["v0.1.0"]
+    assert reader.predictions_by_id(["id-0"])["version"].to_list() == ["v0.1.0"]
     reader.close()
 
 
@@ -127,9 +127,9 @@ def test_many_labels_at_once(events) -> None:
 def test_a_label_that_comes_late_finds_its_place_and_only_once(events, url, layout) -> None:
     events.write([prediction(1)], [label(1, "1", at=10.0), label(1, "3", at=30.0)])
     late = label(1, "2", at=20.0)
-    assert events.write([], [late], late=True) == ["changed"]
+    assert events.write([], [late], from_spill=True) == ["changed"]
     again = [label(1, "1", at=10.0), late, label(1, "3", at=30.0)]
-    assert events.write([], again, late=True) == ["same"] * 3
+    assert events.write([], again, from_spill=True) == ["same"] * 3
     reader = open_reader(url, layout)
     (last,) = reader.labels()
     assert last["value"].to_list() == ["3"]
@@ -146,9 +146,9 @@ def test_a_correction_counts_although_the_clock_was_set_back(events, url, layout
     reader = open_reader(url, layout)
     (last,) = reader.labels()
     assert last["value"].to_list() == ["2"]
-    assert reader.labelled(["id-1"])["value"].to_list() == ["2"]
+    assert reader.last_labels(["id-1"])["value"].to_list() == ["2"]
     assert events.write([], [label(1, "1", at=1e9 - 500)]) == ["changed"]
-    assert reader.labelled(["id-1"])["value"].to_list() == ["1"]
+    assert reader.last_labels(["id-1"])["value"].to_list() == ["1"]
     assert events.write([], [label(1, "1", at=1e9 - 400)]) == ["same"]
     reader.close()
 

@@ -52,9 +52,9 @@ def erased(url: str | None, layout: Layout, selection: Selection) -> ErasedCount
     """What an eraser has erased, after it has counted as many."""
     eraser = open_eraser(url, layout)
     counted = eraser.count(selection)
-    batches = list(eraser.batches(selection))
+    batches = list(eraser.erase_batches(selection))
     done = ErasedCounts(sum(b.predictions for b in batches), sum(b.labels for b in batches))
-    assert eraser.clean() is None
+    assert eraser.clean_files() is None
     eraser.close()
     assert done == counted
     return done
@@ -79,7 +79,7 @@ def test_all_of_an_entity_is_erased(url, layout) -> None:
     left = counts(url, layout)
     assert left == EventCounts(before.predictions - 120, before.labels - 228)
     reader = open_reader(url, layout)
-    assert reader.apart().unknown == 0
+    assert reader.count_conflicts().unknown == 0
     reader.close()
     assert erased(url, layout, Selection(entities=(PERSON,))) == ErasedCounts(0, 0)
 
@@ -98,20 +98,20 @@ def test_what_is_older_than_a_date_is_erased_with_its_labels(url, layout) -> Non
     reader = open_reader(url, layout)
     assert reader.count(until=1e9 + 600) == EventCounts(0, 0)
     assert reader.count().predictions == 601
-    assert reader.apart().unknown == 0
-    assert reader.labelled([about('["x"]', 5.0).key]).height == 1
-    assert reader.labelled(["id-3"]).height == 0
+    assert reader.count_conflicts().unknown == 0
+    assert reader.last_labels([about('["x"]', 5.0).key]).height == 1
+    assert reader.last_labels(["id-3"]).height == 0
     reader.close()
 
 
 def test_no_byte_of_the_entity_is_left_in_the_files_beside_a_service(layout) -> None:
     log = open_log(None, layout)
     fill(None, layout)
-    log.append([prediction(10_001)]).result(10)
+    log.append_predictions([prediction(10_001)]).result(10)
     assert b"hunter2" in bytes_of(layout.work)
     erased(None, layout, Selection(entities=(PERSON,)))
     assert b"hunter2" not in bytes_of(layout.work)
-    log.append([prediction(10_002)]).result(10)
+    log.append_predictions([prediction(10_002)]).result(10)
     log.close()
     assert {"id-10001", "id-10002"} <= set(kept_ids(None, layout))
 
@@ -127,13 +127,13 @@ def test_a_service_writes_on_while_much_is_erased(url, layout) -> None:
         while not ended.is_set():
             number += 1
             begun = time.perf_counter()
-            log.append([prediction(number, at=9e9)]).result(20)
+            log.append_predictions([prediction(number, at=9e9)]).result(20)
             slowest = max(slowest, time.perf_counter() - begun)
 
     writing = threading.Thread(target=write)
     writing.start()
     eraser = open_eraser(url, layout)
-    done = sum(batch.predictions for batch in eraser.batches(Selection(before=8e9)))
+    done = sum(batch.predictions for batch in eraser.erase_batches(Selection(before=8e9)))
     eraser.close()
     ended.set()
     writing.join()
@@ -177,11 +177,11 @@ def test_what_waits_or_was_set_aside_is_erased(layout) -> None:
     spill.set_aside(prediction(10))
     spill._set_aside(b"0badc0de " + PERSON.replace('"', '\\"').encode() + b"\n")
     held = erase_lines(folder, Selection(entities=(PERSON,)))
-    assert (held.spilled, held.damaged, held.held) == (0, 2, 1)
+    assert (held.spilled, held.damaged, held.locked_files) == (0, 2, 1)
     spill.close()
     assert erase_lines(folder, Selection(entities=(PERSON,)), dry_run=True).spilled == 4
     done = erase_lines(folder, Selection(entities=(PERSON,)))
-    assert (done.spilled, done.held, set(done.ids)) == (4, 0, {"id-0", "id-1", "id-2"})
+    assert (done.spilled, done.locked_files, set(done.ids)) == (4, 0, {"id-0", "id-1", "id-2"})
     assert erase_lines(folder, Selection(entities=(PERSON,)), done.ids).spilled == 1
     assert b"hunter2" not in bytes_of(folder)
     assert {oct(p.stat().st_mode)[-3:] for p in folder.iterdir()} == {"600"}
@@ -204,8 +204,8 @@ def test_a_log_erases_what_is_older_than_it_may_be(url, layout, monkeypatch) -> 
         [label(1, at=new), label(2, at=new + 1)],
     )
     events.close()
-    log = open_log(url, layout, keep="90d")
-    log.append([prediction(3, at=now)]).result(10)
+    log = open_log(url, layout, max_age="90d")
+    log.append_predictions([prediction(3, at=now)]).result(10)
     assert soon(lambda: counts(url, layout) == EventCounts(2, 1))
     assert soon(lambda: log.counters()["erased"] == 3)
     log.close()

@@ -29,14 +29,14 @@ class Faulty:
         self.gate = threading.Event()
         self.gate.set()
 
-    def write(self, predictions, labels, *, late=False):
+    def write(self, predictions, labels, *, from_spill=False):
         """As the database does, unless it is away."""
         self.gate.wait()
         if predictions or labels:
             self.calls += 1
         if self.away:
             raise SourceUnreadable("the event log can't be used: it is away")
-        return self.events.write(predictions, labels, late=late)
+        return self.events.write(predictions, labels, from_spill=from_spill)
 
     def close(self) -> None:
         """Close the database."""
@@ -66,8 +66,8 @@ def wanted(count: int) -> list[str]:
 def test_what_waits_is_written_together(opened, layout) -> None:
     log, database = opened()
     database.gate.clear()
-    futures = [log.append([prediction(i)]) for i in range(500)]
-    futures.append(log.take([label(3)]))
+    futures = [log.append_predictions([prediction(i)]) for i in range(500)]
+    futures.append(log.append_labels([label(3)]))
     assert log.waiting == 501
     assert soon(lambda: log.lag_seconds > 0.01)
     assert not any(future.done() for future in futures)
@@ -84,13 +84,13 @@ def test_more_than_may_wait_is_refused(opened, monkeypatch) -> None:
     monkeypatch.setattr("mlops_cli.events.writer._MAX_WAITING", 10)
     log, database = opened()
     database.gate.clear()
-    taken = log.append([prediction(i) for i in range(25)])
+    taken = log.append_predictions([prediction(i) for i in range(25)])
     with pytest.raises(Busy, match="25 events wait"):
-        log.append([prediction(99)]).result(1)
+        log.append_predictions([prediction(99)]).result(1)
     database.gate.set()
     taken.result(10)
     assert soon(lambda: log.waiting == 0)
-    log.append([prediction(99)]).result(10)
+    log.append_predictions([prediction(99)]).result(10)
     assert log.counters() == {
         "written": 26, "spilled": 0, "dropped": 0, "refused": 1, "outages": 0, "damaged": 0,
         "erased": 0,
@@ -104,19 +104,19 @@ def test_who_gives_up_waiting_disturbs_no_one(opened, layout) -> None:
         database.gate.clear()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await asyncio.wrap_future(log.take([label(1)]))
+                await asyncio.wrap_future(log.append_labels([label(1)]))
         database.gate.set()
 
     asyncio.run(impatient())
-    log.append([prediction(1)]).result(10)
-    assert log.take([label(1)]).result(10) == ["same"]
+    log.append_predictions([prediction(1)]).result(10)
+    assert log.append_labels([label(1)]).result(10) == ["same"]
 
 
 def test_what_can_never_be_kept_fails_alone(opened, layout) -> None:
     log, database = opened()
     database.gate.clear()
-    futures = [log.append([prediction(i)]) for i in range(5)]
-    wrong = log.append([prediction(5), prediction(6, version=None)])
+    futures = [log.append_predictions([prediction(i)]) for i in range(5)]
+    wrong = log.append_predictions([prediction(5), prediction(6, version=None)])
     database.gate.set()
     for future in futures:
         future.result(10)
@@ -130,11 +130,11 @@ def test_what_can_never_be_kept_fails_alone(opened, layout) -> None:
 
 def test_spilled_events_come_in_when_the_database_is_back(opened, layout) -> None:
     log, database = opened()
-    log.append([prediction(0)]).result(10)
+    log.append_predictions([prediction(0)]).result(10)
     database.away = True
     for i in range(1, 200):
-        log.append([prediction(i)]).result(10)
-    assert log.take([label(3)]).result(10) == ["kept"]
+        log.append_predictions([prediction(i)]).result(10)
+    assert log.append_labels([label(3)]).result(10) == ["kept"]
     assert log.reason == "the event log can't be used: it is away"
     assert log.problem == "the event log can't be reached or written to"
     assert kept_ids(None, layout) == ["id-0"]
@@ -143,7 +143,7 @@ def test_spilled_events_come_in_when_the_database_is_back(opened, layout) -> Non
     assert soon(lambda: not list((layout.work / "spill").iterdir()))
     assert sorted(kept_ids(None, layout)) == wanted(200)
     assert log.problem is None
-    assert soon(lambda: log.take([label(3)]).result(10) == ["same"])
+    assert soon(lambda: log.append_labels([label(3)]).result(10) == ["same"])
     counters = log.counters()
     assert counters["written"] >= 201
     assert (counters["dropped"], counters["refused"], counters["outages"]) == (0, 0, 1)
@@ -156,7 +156,7 @@ def test_events_come_while_spilled_ones_come_in_and_outages_follow_each_other(
     log, database = opened()
     for i in range(300):
         database.away = i // 20 % 2 == 1
-        log.append([prediction(i)]).result(10)
+        log.append_predictions([prediction(i)]).result(10)
         time.sleep(0.005)
     database.away = False
     assert soon(lambda: len(kept_ids(None, layout)) >= 300)
@@ -166,14 +166,14 @@ def test_events_come_while_spilled_ones_come_in_and_outages_follow_each_other(
 
 def test_a_label_does_not_overtake_one_that_was_spilled(opened, layout) -> None:
     log, database = opened()
-    log.append([prediction(1)]).result(10)
-    log.take([label(1, "1", at=1.0)]).result(10)
+    log.append_predictions([prediction(1)]).result(10)
+    log.append_labels([label(1, "1", at=1.0)]).result(10)
     database.away = True
-    log.take([label(1, "2", at=2.0)]).result(10)
+    log.append_labels([label(1, "2", at=2.0)]).result(10)
     database.away = False
-    log.take([label(1, "1", at=3.0)]).result(10)
-    assert soon(lambda: log.take([label(1, "1", at=4.0)]).result(10) == ["same"])
-    assert log.take([label(1, "2", at=5.0)]).result(10) == ["changed"]
+    log.append_labels([label(1, "1", at=3.0)]).result(10)
+    assert soon(lambda: log.append_labels([label(1, "1", at=4.0)]).result(10) == ["same"])
+    assert log.append_labels([label(1, "2", at=5.0)]).result(10) == ["changed"]
 
 
 def test_a_full_spill_lets_clients_wait(opened, layout) -> None:
@@ -181,7 +181,7 @@ def test_a_full_spill_lets_clients_wait(opened, layout) -> None:
     database.away = True
     futures = []
     for i in range(30):
-        futures.append(log.append([prediction(i)]))
+        futures.append(log.append_predictions([prediction(i)]))
         time.sleep(0.005)
     assert log.spilled > 0
     assert not futures[-1].done()
@@ -198,7 +198,7 @@ def test_a_spill_that_fails_lets_clients_wait(layout, opened) -> None:
     (layout.work / "spill").write_text("a file where the folder should be")
     log, database = opened()
     database.away = True
-    future = log.append([prediction(1)])
+    future = log.append_predictions([prediction(1)])
     time.sleep(0.3)
     assert not future.done()
     database.away = False
@@ -209,7 +209,7 @@ def test_a_spill_that_fails_lets_clients_wait(layout, opened) -> None:
 def test_blocking_waits_until_the_database_is_back(opened, layout) -> None:
     log, database = opened("block")
     database.away = True
-    futures = [log.append([prediction(i)]) for i in range(3)]
+    futures = [log.append_predictions([prediction(i)]) for i in range(3)]
     time.sleep(0.3)
     assert not any(future.done() for future in futures)
     database.away = False
@@ -221,14 +221,14 @@ def test_blocking_waits_until_the_database_is_back(opened, layout) -> None:
 
 def test_dropping_counts_what_is_lost(opened, layout) -> None:
     log, database = opened("drop")
-    log.append([prediction(0)]).result(10)
+    log.append_predictions([prediction(0)]).result(10)
     database.away = True
-    log.append([prediction(1), prediction(2)]).result(10)
-    assert log.take([label(0)]).result(10) == ["dropped"]
+    log.append_predictions([prediction(1), prediction(2)]).result(10)
+    assert log.append_labels([label(0)]).result(10) == ["dropped"]
     assert log.counters()["dropped"] == 3
     database.away = False
     assert soon(lambda: log.problem is None)
-    log.append([prediction(3)]).result(10)
+    log.append_predictions([prediction(3)]).result(10)
     assert kept_ids(None, layout) == ["id-0", "id-3"]
 
 
@@ -237,7 +237,7 @@ def test_what_was_spilled_before_a_crash_comes_in_at_the_next_start(layout) -> N
     before.write([prediction(i) for i in range(5)])
     before.close()
     log = open_log(None, layout)
-    log.append([prediction(5)]).result(10)
+    log.append_predictions([prediction(5)]).result(10)
     assert soon(lambda: len(kept_ids(None, layout)) == 6)
     log.close()
     assert not list((layout.work / "spill").iterdir())
@@ -249,7 +249,7 @@ def test_a_spilled_event_that_can_never_come_in_holds_up_no_other(layout) -> Non
     before.close()
     log = open_log(None, layout)
     assert soon(lambda: layout.events.exists() and len(kept_ids(None, layout)) == 2)
-    assert soon(lambda: log.take([label(0)]).result(10) == ["same"])
+    assert soon(lambda: log.append_labels([label(0)]).result(10) == ["same"])
     log.close()
     assert kept_ids(None, layout) == ["id-0", "id-2"]
     assert [p.suffix for p in (layout.work / "spill").iterdir()] == [".damaged"]
@@ -259,7 +259,7 @@ def test_a_spilled_event_that_can_never_come_in_holds_up_no_other(layout) -> Non
 def test_closing_writes_what_waits_and_then_takes_no_more(opened, layout) -> None:
     log, database = opened()
     database.gate.clear()
-    futures = [log.append([prediction(i)]) for i in range(100)]
+    futures = [log.append_predictions([prediction(i)]) for i in range(100)]
     closing = threading.Thread(target=log.close)
     closing.start()
     database.gate.set()
@@ -267,7 +267,7 @@ def test_closing_writes_what_waits_and_then_takes_no_more(opened, layout) -> Non
     assert all(future.done() for future in futures)
     assert sorted(kept_ids(None, layout)) == wanted(100)
     with pytest.raises(RuntimeError, match="closed"):
-        log.append([prediction(2)]).result(1)
+        log.append_predictions([prediction(2)]).result(1)
     log.close()
 
 
@@ -275,13 +275,13 @@ def test_closing_without_a_database_spills_or_says_so(layout, opened, monkeypatc
     monkeypatch.setattr("mlops_cli.events.writer._CLOSE_SECONDS", 0.3)
     log, database = opened()
     database.away = True
-    future = log.append([prediction(1)])
+    future = log.append_predictions([prediction(1)])
     log.close()
     future.result(1)
     assert len(list((layout.work / "spill").iterdir())) == 1
     log, database = opened("block")
     database.away = True
-    future = log.append([prediction(2)])
+    future = log.append_predictions([prediction(2)])
     log.close()
     with pytest.raises(TimeoutError):
         future.result(1)
@@ -290,10 +290,10 @@ def test_closing_without_a_database_spills_or_says_so(layout, opened, monkeypatc
 def test_a_locked_file_is_an_outage_that_ends(layout, monkeypatch) -> None:
     monkeypatch.setattr("mlops_cli.events.sqlite._TIMEOUT", 0.2)
     log = open_log(None, layout)
-    log.append([prediction(0)]).result(10)
+    log.append_predictions([prediction(0)]).result(10)
     other = sqlite3.connect(layout.events, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    log.append([prediction(1)]).result(10)
+    log.append_predictions([prediction(1)]).result(10)
     assert "locked" in (log.reason or "")
     other.execute("ROLLBACK")
     other.close()
@@ -317,11 +317,11 @@ def long_label(number: int) -> Label:
 def test_a_long_entity_is_no_outage(server, layout, policy) -> None:
     server.clear()
     log = open_log(server.url, layout, policy)
-    assert log.append([prediction(1, entity=json.dumps([LONG]))]).result(10) == []
+    assert log.append_predictions([prediction(1, entity=json.dumps([LONG]))]).result(10) == []
     with pytest.raises(RefusedEvents):
-        log.take([long_label(1)]).result(10)
-    assert log.append([prediction(2)]).result(10) == []
-    assert log.take([label(2)]).result(10) == ["new"]
+        log.append_labels([long_label(1)]).result(10)
+    assert log.append_predictions([prediction(2)]).result(10) == []
+    assert log.append_labels([label(2)]).result(10) == ["new"]
     counters = log.counters()
     assert (counters["outages"], counters["spilled"], log.reason) == (0, 0, None)
     log.close()
@@ -335,9 +335,9 @@ def test_what_was_spilled_and_can_never_come_in_holds_up_no_other(server, layout
     before.close()
     for count in (1, 2):
         log = open_log(server.url, layout)
-        assert log.append([prediction(10 * count)]).result(10) == []
-        assert soon(lambda log=log: not log._recovery.behind)
-        assert log.take([label(1)]).result(10) == ["same"]
+        assert log.append_predictions([prediction(10 * count)]).result(10) == []
+        assert soon(lambda log=log: not log._recovery.has_pending)
+        assert log.append_labels([label(1)]).result(10) == ["same"]
         assert log.counters()["damaged"] == 2
         log.close()
     assert kept_ids(server.url, layout) == ["id-1", "id-10", "id-20"]
@@ -350,10 +350,10 @@ def test_what_was_spilled_and_can_never_come_in_holds_up_no_other(server, layout
 def test_a_row_that_fails_again_and_again_is_taken_for_the_fault(server, layout, policy) -> None:
     server.clear()
     log = open_log(server.url, layout, policy)
-    log.append([prediction(0)]).result(10)
+    log.append_predictions([prediction(0)]).result(10)
     with psycopg.connect(server.url, autocommit=True) as db:
         db.execute(TROUBLE)
-    future = log.append([prediction(i) for i in range(1, 6)])
+    future = log.append_predictions([prediction(i) for i in range(1, 6)])
     if policy == "block":
         with pytest.raises(RefusedEvents) as caught:
             future.result(20)
@@ -361,7 +361,7 @@ def test_a_row_that_fails_again_and_again_is_taken_for_the_fault(server, layout,
     else:
         future.result(20)
         assert soon(lambda: log.counters()["damaged"] == 1)
-    log.append([prediction(6)]).result(10)
+    log.append_predictions([prediction(6)]).result(10)
     assert soon(lambda: len(kept_ids(server.url, layout)) == 6)
     assert sorted(kept_ids(server.url, layout)) == [f"id-{i}" for i in (0, 1, 2, 4, 5, 6)]
     assert log.counters()["refused"] == 1
@@ -374,10 +374,10 @@ def test_a_table_that_is_locked_is_an_outage_and_no_row_s_fault(
     monkeypatch.setattr("mlops_cli.events.postgres._TIMEOUT", 1)
     server.clear()
     log = open_log(server.url, layout)
-    log.append([prediction(0)]).result(10)
+    log.append_predictions([prediction(0)]).result(10)
     with psycopg.connect(server.url) as db:
         db.execute("LOCK TABLE predictions")
-        log.append([prediction(1), prediction(2)]).result(10)
+        log.append_predictions([prediction(1), prediction(2)]).result(10)
         time.sleep(2.5)
     assert soon(lambda: len(kept_ids(server.url, layout)) == 3)
     assert log.counters()["refused"] == log.counters()["damaged"] == 0
@@ -387,13 +387,13 @@ def test_a_table_that_is_locked_is_an_outage_and_no_row_s_fault(
 @pytest.mark.parametrize("policy", ["spill", "block"])
 def test_a_label_counts_although_the_clock_is_set_back(opened, layout, policy) -> None:
     log, database = opened(policy)
-    log.append([prediction(1)]).result(10)
-    log.take([label(1, "1", at=1e9)]).result(10)
+    log.append_predictions([prediction(1)]).result(10)
+    log.append_labels([label(1, "1", at=1e9)]).result(10)
     if policy == "spill":
         database.away = True
-        assert log.take([label(1, "2", at=1e9 - 600)]).result(10) == ["kept"]
+        assert log.append_labels([label(1, "2", at=1e9 - 600)]).result(10) == ["kept"]
         database.away = False
-        assert soon(lambda: not log._recovery.behind)
+        assert soon(lambda: not log._recovery.has_pending)
     else:
-        assert log.take([label(1, "2", at=1e9 - 600)]).result(10) == ["changed"]
-    assert log.take([label(1, "2", at=1e9 - 500)]).result(10) == ["same"]
+        assert log.append_labels([label(1, "2", at=1e9 - 600)]).result(10) == ["changed"]
+    assert log.append_labels([label(1, "2", at=1e9 - 500)]).result(10) == ["same"]

@@ -41,7 +41,7 @@ def reader(url, layout) -> Iterator[Reader]:
 
 @pytest.mark.parametrize("batch", [1, 7, 100, 50_000])
 def test_every_prediction_comes_once_in_order_of_time(reader, batch) -> None:
-    frames = list(reader.predictions(batch=batch))
+    frames = list(reader.predictions(page_rows=batch))
     assert all(0 < frame.height <= batch for frame in frames)
     whole = pl.concat(frames)
     assert sorted(whole["id"]) == sorted(f"id-{i}" for i in range(100))
@@ -62,22 +62,22 @@ def test_versions_roles_and_columns_can_be_chosen(reader) -> None:
 
 
 def test_the_last_label_of_a_key_counts_or_the_last_before_a_time(reader) -> None:
-    last = pl.concat(reader.labels(batch=3))
+    last = pl.concat(reader.labels(page_rows=3))
     assert last.height == 20
     assert last.filter(value="false")["key"].to_list() == [f"id-{i}" for i in range(5)]
     assert pl.concat(reader.labels(until=2.5e9))["value"].unique().to_list() == ["true"]
-    assert pl.concat(reader.labels(history=True, batch=4)).height == 25
+    assert pl.concat(reader.labels(history=True, page_rows=4)).height == 25
     assert reader.count() == EventCounts(100, 25)
 
 
 def test_predictions_are_found_by_id(reader) -> None:
     ids = [f"id-{i}" for i in range(50, 1200)]
-    assert sorted(reader.find(ids)["id"]) == sorted(ids[:50])
-    assert reader.find([]).height == 0
+    assert sorted(reader.predictions_by_id(ids)["id"]) == sorted(ids[:50])
+    assert reader.predictions_by_id([]).height == 0
 
 
 def test_reading_sees_what_came_since_and_holds_no_writer_up(reader, url, layout) -> None:
-    pages = reader.predictions(batch=10)
+    pages = reader.predictions(page_rows=10)
     next(pages)
     events = open_events(url, layout)
     events.write([prediction(1000)], [])
@@ -96,38 +96,38 @@ def test_an_empty_database_has_nothing_and_stays_empty(server, layout) -> None:
     reader = open_reader(server.url, layout)
     assert reader.count() == EventCounts(0, 0)
     assert list(reader.predictions()) == list(reader.labels()) == []
-    assert reader.find(["a"]).height == 0
+    assert reader.predictions_by_id(["a"]).height == 0
     reader.close()
     with pytest.raises(SourceUnreadable):
         open_reader(server.url.replace("/postgres?", "/other?"), layout)
 
 
 def test_versions_and_roles_are_counted_in_an_interval_of_either_time(reader) -> None:
-    assert reader.mix(until=1e9 + 3) == [
+    assert reader.count_by_version(until=1e9 + 3) == [
         ("v0.1.0", "answered", 2),
         ("v0.2.0", "answered", 2),
         ("v0.0.0", "answered", 1),
         ("v0.0.0", "shadow", 1),
     ]
-    by_moment = reader.mix(2e9 + 50, by="moment")
+    by_moment = reader.count_by_version(2e9 + 50, time_column="moment")
     assert sum(mixed.rows for mixed in by_moment) == 50
-    (frame,) = reader.predictions(2e9 + 50, 2e9 + 52, by="moment")
+    (frame,) = reader.predictions(2e9 + 50, 2e9 + 52, time_column="moment")
     assert sorted(frame["id"]) == ["id-50", "id-51"]
 
 
 def test_the_newest_prediction_is_found(reader) -> None:
-    assert reader.newest() == 1e9 + 49
-    assert reader.newest(1e9 + 10) == 1e9 + 9
-    assert reader.newest(by="moment") == 2e9 + 99
-    assert reader.newest(1.0) is None
+    assert reader.newest_time() == 1e9 + 49
+    assert reader.newest_time(1e9 + 10) == 1e9 + 9
+    assert reader.newest_time(time_column="moment") == 2e9 + 99
+    assert reader.newest_time(1.0) is None
 
 
 def test_labels_that_contradict_and_labels_of_nothing_are_counted(reader, url, layout) -> None:
     events = open_events(url, layout)
     events.write([], [label(1000, at=4e9), entity_label("e1", 2e9 + 1), entity_label("e9", 7.0)])
     events.close()
-    assert reader.apart() == LabelConflicts(contradicting=5, unknown=2)
-    assert reader.apart(since=3.5e9) == LabelConflicts(contradicting=0, unknown=2)
+    assert reader.count_conflicts() == LabelConflicts(contradicting=5, unknown=2)
+    assert reader.count_conflicts(since=3.5e9) == LabelConflicts(contradicting=0, unknown=2)
 
 
 def entity_label(name: str, moment: float) -> Label:

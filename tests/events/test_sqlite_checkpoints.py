@@ -36,7 +36,7 @@ def test_it_begins_anew_although_it_is_never_left_alone(tmp_path, monkeypatch):
 def test_a_log_that_is_gone_keeps_no_one_from_writing(tmp_path):
     seen = sqlite_checkpoints.Checkpoints(tmp_path / "nowhere.sqlite")
     with closing(sqlite3.connect(":memory:")) as db:
-        seen.committed(db)
+        seen.after_commit(db)
     seen.close()
     assert list(tmp_path.iterdir()) == []
 

@@ -247,7 +247,7 @@ def test_infinity_is_missing_for_a_table_and_for_one_row() -> None:
     )
     assert program.transform(base, tables(base))["ratio"].null_count() == 40
     for e in program.features.values():
-        assert e.may_be_infinite == (e.place.endswith("ratio"))
+        assert e.may_be_infinite == (e.setting.endswith("ratio"))
 
 
 def test_a_table_of_two_thousand_columns_takes_a_moment():

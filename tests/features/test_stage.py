@@ -196,7 +196,7 @@ def test_the_example_of_a_request_is_no_row_and_is_read_as_one(layout: Layout) -
     assert content["example"]["mail"] == "text"
     assert content["example"]["bus"] in {"b0", "b1", "b2"}
     requests = RequestProgram(FeatureProgram.from_json(content))
-    read = requests.inputs.read([content["example"]])
+    read = requests.inputs.parse([content["example"]])
     assert not read.errors
     assert read.frame.height == 1
     features = read_json(layout.feature_report)["features"]

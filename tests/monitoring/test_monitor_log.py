@@ -247,7 +247,7 @@ def test_a_database_that_goes_away_leaves_no_verdict(layout, monkeypatch):
     log(layout, table(500, 1))
     from mlops_cli.events.sqlite import SqliteRows
 
-    asked = SqliteRows.rows
+    asked = SqliteRows.query
 
     def dropped(self, statement, values):
         # As if somebody had removed the table between two pages.
@@ -256,7 +256,7 @@ def test_a_database_that_goes_away_leaves_no_verdict(layout, monkeypatch):
                 db.execute("DROP TABLE predictions")
         return asked(self, statement, values)
 
-    monkeypatch.setattr(SqliteRows, "rows", dropped)
+    monkeypatch.setattr(SqliteRows, "query", dropped)
     with pytest.raises(SourceUnreadable, match="can't be used"):
         run(layout)
     assert MonitoringHistory(layout).verdicts() == []
@@ -270,8 +270,8 @@ def test_a_line_that_a_kill_cut_off_hurts_no_other(layout):
         file.write('{"format": 1, "versi')
     verdicts.add({"version": "v2"})
     assert [entry["version"] for entry in verdicts.verdicts()] == ["v1", "v2"]
-    assert verdicts.latest("v2")["version"] == "v2"
-    assert verdicts.latest("v1")["version"] == "v1"
+    assert verdicts.latest_verdict("v2")["version"] == "v2"
+    assert verdicts.latest_verdict("v1")["version"] == "v1"
 
 
 # -- files -----------------------------------------------------------------------------------

@@ -108,8 +108,8 @@ def window(known, task, n=3000, *, labelled=True, seed=2, **how):
     features, output, truth = rows(task, n, seed, **how)
     start = START + dt.timedelta(days=28)
     labels = truth if labelled is True else labelled and pl.Series(labelled(truth))
-    return Window.of(known, times(n, start), features, output, labels or None
-                     if labels is False else labels, slices=["site"])  # fmt: skip
+    return Window.from_frames(known, times(n, start), features, output, labels or None
+                              if labels is False else labels, slices=["site"])  # fmt: skip
 
 
 def kinds(judgement, means):
@@ -184,7 +184,7 @@ def test_labels_that_lack_for_a_reason_are_warned_of(known, task):
     kept = pl.Series(
         [v if s < np.median(score) else None for v, s in zip(truth, score, strict=True)]
     )
-    made = Window.of(known, times(3000), features, output, kept)
+    made = Window.from_frames(known, times(3000), features, output, kept)
     assert measure_coverage(made).is_biased
     rules = RULES.model_copy(update={"slices": ()})
     judged = evaluate_window(made, known, rules)
@@ -194,7 +194,7 @@ def test_labels_that_lack_for_a_reason_are_warned_of(known, task):
 @pytest.mark.parametrize("n", [0, 1, 50])
 def test_too_few_rows_are_told_and_not_judged(known, task, n):
     features, output, truth = rows(task, max(n, 1), 2)
-    made = Window.of(known, times(n), features[:n], output[:n], truth[:n], slices=["site"])
+    made = Window.from_frames(known, times(n), features[:n], output[:n], truth[:n], slices=["site"])
     found = evaluate_window(made, known, RULES)
     assert found.problems == ()
     assert found.results["estimate"] is None
@@ -214,7 +214,7 @@ def test_few_labels_are_shown_and_not_judged(task, known):
 def test_a_feature_that_vanished_is_drift_and_the_expectation_not_trusted(known, task):
     features, output, _ = rows(task, 2000, 2)
     gone = features.with_columns(x=pl.lit(None, dtype=pl.Float64))
-    made = Window.of(known, times(2000), gone, output)
+    made = Window.from_frames(known, times(2000), gone, output)
     found = evaluate_window(made, known, RULES)
     assert ("vanished", "x") in {(f.kind, f.column) for f in found.findings}
     assert found.problems == ("drift",)
@@ -263,14 +263,16 @@ def test_an_expectation_without_proof_says_what_is_missing_and_what_one_can_do()
 
 def expected_reasons(known):
     features, output, _ = rows("binary", 600, 9)
-    window = Window.of(known, times(600), features, output)
+    window = Window.from_frames(known, times(600), features, output)
     return evaluate_window(window, known, RULES).results["estimate"]["reasons"]
 
 
 def test_another_scale_of_a_feature_is_drift_and_no_estimate_is_trusted():
     known = basis("binary")
     features, output, _ = rows("binary", 1_000, 9)
-    window = Window.of(known, times(1_000), features.with_columns(pl.col("noise") * 1.852), output)
+    window = Window.from_frames(
+        known, times(1_000), features.with_columns(pl.col("noise") * 1.852), output
+    )
     found = evaluate_window(window, known, RULES)
     assert "scale" in {f.kind for f in found.findings if f.severity == "drift"}
     estimate = found.results["estimate"]

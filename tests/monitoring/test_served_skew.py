@@ -28,7 +28,7 @@ def test_features_without_look_ups_are_the_same(logged):
     made, page = logged
     found = find_skew(made.folder, made.layout, page)
     assert (found.rows, found.reason) == (60, None)
-    assert not found.features.keys() & {"size", "hour", "kind", "shop", "rank"}
+    assert not found.differences.keys() & {"size", "hour", "kind", "shop", "rank"}
 
 
 def test_a_feature_that_is_served_otherwise_is_named_with_both_values(logged):

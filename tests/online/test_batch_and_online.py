@@ -187,7 +187,7 @@ def same(started: pl.DataFrame, found: dict[str, pl.DataFrame]) -> None:
     """Equal values, bit for bit, and an equal matrix for the model: one by one, and together."""
     table, kept = by_table(found), Kept(PROGRAM, lazily(found)).remembered
     online, misses = REQUESTS.features(started, kept)
-    together, missed = REQUESTS.table(started, kept)
+    together, missed = REQUESTS.feature_series(started, kept)
     assert misses == missed
     many = plain_columns(together)
     for name in PROGRAM.features:
@@ -203,7 +203,7 @@ def same(started: pl.DataFrame, found: dict[str, pl.DataFrame]) -> None:
 
 def by_json(found: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
     """Rows as a client sends them."""
-    asked = found["calls"].select(REQUESTS.inputs.needed)
+    asked = found["calls"].select(REQUESTS.inputs.required)
     asked = asked.with_columns(pl.col("t").dt.to_string("iso"), pl.col("day").dt.to_string("iso"))
     rows: list[dict[str, Any]] = json.loads(json.dumps(asked.to_dicts()))
     return rows
@@ -212,24 +212,24 @@ def by_json(found: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
 @settings(max_examples=60, deadline=None)
 @given(found=sources())
 def test_requests_in_json_get_what_the_table_gives(found: dict[str, pl.DataFrame]) -> None:
-    read = REQUESTS.inputs.read(by_json(found))
+    read = REQUESTS.inputs.parse(by_json(found))
     assert not read.errors
-    same(REQUESTS.start(read.frame), found)
+    same(REQUESTS.prepare(read.frame), found)
 
 
 @settings(max_examples=40, deadline=None)
 @given(found=sources(infinite=True))
 def test_requests_in_arrow_get_what_the_table_gives(found: dict[str, pl.DataFrame]) -> None:
-    read = REQUESTS.inputs.read_frame(found["calls"].select(REQUESTS.inputs.needed))
+    read = REQUESTS.inputs.parse_frame(found["calls"].select(REQUESTS.inputs.required))
     assert not read.errors
-    same(REQUESTS.start(read.frame), found)
+    same(REQUESTS.prepare(read.frame), found)
 
 
 @settings(max_examples=25, deadline=None)
 @given(found=sources())
 def test_one_row_gets_what_it_gets_among_others(found: dict[str, pl.DataFrame]) -> None:
     kept, rows = Kept(PROGRAM, lazily(found)).remembered, by_json(found)
-    online, _ = REQUESTS.features(REQUESTS.start(REQUESTS.inputs.read(rows).frame), kept)
+    online, _ = REQUESTS.features(REQUESTS.prepare(REQUESTS.inputs.parse(rows).frame), kept)
     for i, row in enumerate(rows):
-        alone, _ = REQUESTS.features(REQUESTS.start(REQUESTS.inputs.read([row]).frame), kept)
+        alone, _ = REQUESTS.features(REQUESTS.prepare(REQUESTS.inputs.parse([row]).frame), kept)
         assert repr(alone) == repr({name: [values[i]] for name, values in online.items()})

@@ -28,15 +28,15 @@ def test_what_is_before_is_found_alone_and_together() -> None:
         times = [given[c] if given else [] for c in chosen]
         counts = [sum(t < moment for t in of) for of, moment in zip(times, at, strict=True)]
         wanted.append([first + n for first, n in zip(firsts[-1], counts, strict=True)])
-    together = timeline.all_before(np.array(firsts), np.array(ends), np.array(asked))
+    together = timeline.ends_before_many(np.array(firsts), np.array(ends), np.array(asked))
     assert together.tolist() == wanted
-    assert [timeline.before(*one) for one in zip(firsts, ends, asked, strict=True)] == wanted
+    assert [timeline.ends_before(*one) for one in zip(firsts, ends, asked, strict=True)] == wanted
     last = stretches[-1][0]
-    assert timeline.times(np.arange(*last)).tolist() == moments[-1][0]
-    assert timeline.time(last[0]) == moments[-1][0][0]
+    assert timeline.times_at(np.arange(*last)).tolist() == moments[-1][0]
+    assert timeline.time_at(last[0]) == moments[-1][0][0]
 
 
 def test_nothing_is_before_no_moment() -> None:
     timeline = EventIndex()
     first, end = timeline.add([1, 2])
-    assert timeline.before([first, 0], [end, 0], [None, 5]) == [first, 0]
+    assert timeline.ends_before([first, 0], [end, 0], [None, 5]) == [first, 0]

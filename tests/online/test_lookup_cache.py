@@ -18,7 +18,7 @@ from mlops_cli.online.request_program import RequestProgram
 PROGRAM = compiled()
 REQUESTS = RequestProgram(PROGRAM)
 BASE = trips(21, 400)
-ROWS = REQUESTS.start(BASE.select(REQUESTS.inputs.needed))
+ROWS = REQUESTS.prepare(BASE.select(REQUESTS.inputs.required))
 
 
 def kept() -> Kept:
@@ -35,7 +35,7 @@ def test_a_key_is_fetched_once_for_each_table() -> None:
     remembered = LookupCache(online_tables(PROGRAM), fetch)
     for some in (ROWS[:50], ROWS[20:90], ROWS):
         REQUESTS.features(some, remembered)
-        REQUESTS.table(some, remembered)
+        REQUESTS.feature_series(some, remembered)
     assert set(fetched.values()) == {1}
     assert {table for table, _ in fetched} == {table.name for table in online_tables(PROGRAM)}
 
@@ -55,20 +55,20 @@ def test_a_failure_on_the_way_leaves_no_key_half_known(call: int, monkeypatch) -
     REQUESTS.features(ROWS[:3], remembered)
     left = call
 
-    def failing(self: Any, number: int, entry: Any) -> None:
+    def failing(self: Any, key_number: int, entry: Any) -> None:
         nonlocal left
         left -= 1
         if not left:
             raise MemoryError
-        taking[type(self)](self, number, entry)
+        taking[type(self)](self, key_number, entry)
 
-    taking = {type(m): type(m).take for m in remembered._lookup_tables.values()}
+    taking = {type(m): type(m).add_entry for m in remembered._lookup_tables.values()}
     with monkeypatch.context() as patched:
         for kind in taking:
-            patched.setattr(kind, "take", failing)
+            patched.setattr(kind, "add_entry", failing)
         with pytest.raises(MemoryError):
             REQUESTS.features(ROWS, remembered)
     assert REQUESTS.features(ROWS, remembered) == REQUESTS.features(ROWS, kept().remembered)
-    table, _ = REQUESTS.table(ROWS, remembered)
-    wanted, _ = REQUESTS.table(ROWS, kept().remembered)
+    table, _ = REQUESTS.feature_series(ROWS, remembered)
+    wanted, _ = REQUESTS.feature_series(ROWS, kept().remembered)
     assert pl.DataFrame(table).equals(pl.DataFrame(wanted), null_equal=True)

@@ -24,17 +24,17 @@ def made(requests: RequestProgram, started: pl.DataFrame, kept: Kept) -> pl.Data
         {n: pl.LazyFrame(schema=dict(f.schema)) for n, f in program.source_schemas.items()},
     )
     alone = pl.DataFrame(requests.features(started, kept)[0], schema=empty.schema)
-    together = pl.DataFrame(requests.table(started, kept)[0], schema=empty.schema)
+    together = pl.DataFrame(requests.feature_series(started, kept)[0], schema=empty.schema)
     assert together.equals(alone)
     return alone
 
 
 def answered(program: FeatureProgram, base: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     requests = RequestProgram(program)
-    asked = rows.select(requests.inputs.needed).with_columns(pl.col("t").dt.to_string("iso"))
-    read = requests.inputs.read(asked.to_dicts())
+    asked = rows.select(requests.inputs.required).with_columns(pl.col("t").dt.to_string("iso"))
+    read = requests.inputs.parse(asked.to_dicts())
     assert not read.errors
-    return made(requests, requests.start(read.frame), Kept(program, tables(base)).remembered)
+    return made(requests, requests.prepare(read.frame), Kept(program, tables(base)).remembered)
 
 
 @settings(max_examples=40, deadline=None)
@@ -87,7 +87,7 @@ def test_a_shortened_past_answers_later_requests_the_same() -> None:
     since = START + dt.timedelta(days=5)
     late = base.filter(pl.col("t") - pl.duration(hours=2) >= since)
     requests = RequestProgram(program)
-    started = requests.start(late.select(requests.inputs.needed))
+    started = requests.prepare(late.select(requests.inputs.required))
     full, short = Kept(program, tables(base)), Kept(program, tables(base), since)
     assert sum(map(len, map(str, short.kept.values()))) < sum(
         map(len, map(str, full.kept.values()))
@@ -98,7 +98,7 @@ def test_a_shortened_past_answers_later_requests_the_same() -> None:
 
 def test_only_what_the_features_read_is_asked_for() -> None:
     requests = RequestProgram(compiled())
-    assert requests.inputs.needed == ("t", "bus", "stop")
+    assert requests.inputs.required == ("t", "bus", "stop")
     assert requests.inputs.optional == ()
     assert set(requests.inputs.columns) == {"t", "bus", "stop", "delay", "done"}
 
@@ -108,7 +108,7 @@ def test_a_key_without_an_entry_is_counted_as_a_miss() -> None:
     program = compiled()
     requests = RequestProgram(program)
     row = {"t": "2020-01-05", "bus": "nosuch", "stop": "a"}
-    started = requests.start(requests.inputs.read([row]).frame)
+    started = requests.prepare(requests.inputs.parse([row]).frame)
     features, misses = requests.features(started, Kept(program, tables(base)).remembered)
     assert misses == {"join.bus": 1, "window.bus_24h.done": 1, "window.bus_24h": 1}
     assert features["size"] == [None]
@@ -125,10 +125,10 @@ def test_derived_columns_are_made_from_what_the_caller_knows() -> None:
     )
     again = FeatureProgram.from_json(program.to_json())
     requests = RequestProgram(again)
-    assert requests.inputs.needed == ("t", "size")
-    read = requests.inputs.read([{"t": "2020-01-01", "size": 3}])
+    assert requests.inputs.required == ("t", "size")
+    read = requests.inputs.parse([{"t": "2020-01-01", "size": 3}])
     features, _ = requests.features(
-        requests.start(read.frame), Kept(program, tables(trips(0, 3))).remembered
+        requests.prepare(read.frame), Kept(program, tables(trips(0, 3))).remembered
     )
     assert features == {"four": [12]}
 
@@ -146,7 +146,7 @@ def test_derived_columns_are_made_from_what_the_caller_knows() -> None:
 )
 def test_a_bad_row_is_told_and_the_others_are_read(row: Any, message: str) -> None:
     good = {"t": "2020-01-01T08:00:00+02:00", "stop": "a", "bus": None}
-    read = RequestProgram(compiled()).inputs.read([good, row, good])
+    read = RequestProgram(compiled()).inputs.parse([good, row, good])
     assert read.index == [0, 2]
     assert read.frame["t"].to_list() == [dt.datetime(2020, 1, 1, 6, tzinfo=dt.UTC)] * 2
     (error,) = read.errors
@@ -155,7 +155,7 @@ def test_a_bad_row_is_told_and_the_others_are_read(row: Any, message: str) -> No
 
 
 def test_a_table_that_lacks_a_column_is_refused_as_a_whole() -> None:
-    read = RequestProgram(compiled()).inputs.read_frame(pl.DataFrame({"t": ["2020-01-01"]}))
+    read = RequestProgram(compiled()).inputs.parse_frame(pl.DataFrame({"t": ["2020-01-01"]}))
     assert [(e.row, e.column) for e in read.errors] == [(None, "bus"), (None, "stop")]
     assert read.frame.is_empty()
 
@@ -177,9 +177,9 @@ def test_a_wide_row_has_to_the_bit_what_many_have() -> None:
         | {"n": row, "s": "ab"[row % 2], "t": f"2024-01-{row + 1:02d}T00:00:00Z"}
         for row in range(12)
     ]
-    read = requests.inputs.read(rows)
-    many = made(requests, requests.start(read.frame), Kept(requests.program, {}).remembered)
+    read = requests.inputs.parse(rows)
+    many = made(requests, requests.prepare(read.frame), Kept(requests.program, {}).remembered)
     for row in range(12):
-        one = requests.start(requests.inputs.read([rows[row]]).frame)
+        one = requests.prepare(requests.inputs.parse([rows[row]]).frame)
         alone = made(requests, one, Kept(requests.program, {}).remembered)
         assert alone.equals(many[row : row + 1])

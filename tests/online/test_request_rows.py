@@ -26,19 +26,19 @@ def test_a_bad_body_of_ten_thousand_rows_takes_a_moment() -> None:
     huge = [dict.fromkeys(columns, 2**63 + row) for row in range(10_000)]
     for rows in (lacking, wrong, huge):
         begun = time.process_time()
-        read = inputs.read(rows)
+        read = inputs.parse(rows)
         assert time.process_time() - begun < 5, "one by one it would be minutes"
         assert read.frame.height == 0
         assert {e.row for e in read.errors} == set(range(10_000))
         assert len(read.errors) <= 10_100
-    assert "Did you mean" in inputs.read([{"neded_0": 1}]).errors[0].message
+    assert "Did you mean" in inputs.parse([{"neded_0": 1}]).errors[0].message
 
 
 def test_a_hint_among_many_long_names_takes_a_moment() -> None:
     columns = {f"{'c' * 90}{i}": pl.Int64() for i in range(300)}
     row = {f"{'c' * 100_000}{i}": 1 for i in range(300)}
     begun = time.process_time()
-    read = RequestRows(columns, tuple(columns)).read([row] * 3)
+    read = RequestRows(columns, tuple(columns)).parse([row] * 3)
     assert time.process_time() - begun < 2
     assert all(len(e.message) < 1_000 for e in read.errors)
 
@@ -65,25 +65,25 @@ def test_a_text_is_as_long_as_the_limit_at_most_and_concerns_its_row_alone() -> 
     inputs = RequestRows({"note": pl.String()}, ("note",))
     rows: list[dict[str, Any]] = [{"note": "é" * 100_000}, {"note": "x" * 100_001}, {"note": None}]
     for given in (rows, [*rows, {"note": 7}]):
-        read = inputs.read(given)
+        read = inputs.parse(given)
         assert [e.row for e in read.errors] == [1]
         assert "'note' has 100,001 characters, and may have 100,000" in read.errors[0].message
         assert len(read.errors[0].message) < 200
-    read = inputs.read_frame(pl.DataFrame(rows))
+    read = inputs.parse_frame(pl.DataFrame(rows))
     assert [(e.row, list(read.index)) for e in read.errors] == [(1, [0, 2])]
     assert "may have 100,000" in read.errors[0].message
-    assert inputs.values({"note": "x" * 100_001}) is None
+    assert inputs.convert_values({"note": "x" * 100_001}) is None
 
 
 @pytest.mark.parametrize("number", ["-9223372036854775809", "9223372036854775808", "-1e19"])
 def test_an_integer_beyond_the_ends_is_a_misfit(number: str) -> None:
     inputs = RequestRows({"n": pl.Int64()}, ("n",))
     rows = [{"n": orjson.loads(number)}, {"n": -(2**63)}, {"n": None}, {"n": 2.0}]
-    for read in (inputs.read(rows), inputs.read(rows[:1]), inputs.read([rows[0], rows[3]])):
+    for read in (inputs.parse(rows), inputs.parse(rows[:1]), inputs.parse([rows[0], rows[3]])):
         assert [e.row for e in read.errors] == [0]
-    assert inputs.read(rows).frame["n"].to_list() == [-(2**63), None, 2]
+    assert inputs.parse(rows).frame["n"].to_list() == [-(2**63), None, 2]
     floats = pl.DataFrame({"n": [float(number), 2.0]})
-    assert [e.row for e in inputs.read_frame(floats).errors] == [0]
+    assert [e.row for e in inputs.parse_frame(floats).errors] == [0]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_an_integer_beyond_the_ends_is_a_misfit(number: str) -> None:
 )
 def test_a_moment_beyond_all_years_is_a_misfit(moments: int, unit: Any) -> None:
     values = pl.Series("at", [moments, 0]).cast(pl.Datetime(unit))
-    read = RequestRows({"at": DTYPES[5]}, ("at",)).read_frame(values.to_frame())
+    read = RequestRows({"at": DTYPES[5]}, ("at",)).parse_frame(values.to_frame())
     assert [e.row for e in read.errors] == [0]
     assert str(moments) in read.errors[0].message
     with pytest.raises(TypeMismatch, match=str(moments)):
@@ -108,7 +108,7 @@ def test_a_moment_beyond_all_years_is_a_misfit(moments: int, unit: Any) -> None:
 def test_a_day_beyond_all_years_is_a_misfit() -> None:
     values = pl.Series("day", [2**31 - 1, -(2**31), 0], dtype=pl.Int32).cast(pl.Date)
     for dtype in (pl.Date(), pl.Datetime("us", "UTC")):
-        read = RequestRows({"day": dtype}, ("day",)).read_frame(values.to_frame())
+        read = RequestRows({"day": dtype}, ("day",)).parse_frame(values.to_frame())
         assert [e.row for e in read.errors] == [0, 1]
 
 
@@ -123,9 +123,9 @@ def test_a_few_wide_rows_are_read_as_each_column_is() -> None:
             {c: rng.choice(values) for c in columns if c.startswith("x")} | {"n": 1, "s": "a"}
             for _ in range(8)
         ]
-        together = inputs.read(rows * 2)
-        few = inputs.read(rows)
-        alone = [inputs.read([row]) for row in rows]
+        together = inputs.parse(rows * 2)
+        few = inputs.parse(rows)
+        alone = [inputs.parse([row]) for row in rows]
         assert few.frame.equals(together.frame[: few.frame.height])
         assert pl.concat(read.frame for read in alone).equals(few.frame)
         assert [bool(read.errors) for read in alone] == [
@@ -136,8 +136,8 @@ def test_a_few_wide_rows_are_read_as_each_column_is() -> None:
 def test_a_column_without_a_name_is_read_as_any_other() -> None:
     inputs = RequestRows({"": pl.Int64(), "a": pl.Float64()}, ("", "a"))
     for read in (
-        inputs.read([{"": 3, "a": 1.5}, {"": "x", "a": 2.5}]),
-        inputs.read_frame(pl.DataFrame({"": ["3", "x"], "a": [1.5, 2.5]})),
+        inputs.parse([{"": 3, "a": 1.5}, {"": "x", "a": 2.5}]),
+        inputs.parse_frame(pl.DataFrame({"": ["3", "x"], "a": [1.5, 2.5]})),
     ):
         assert read.frame.columns == ["", "a"]
         assert list(read.index) == [0]

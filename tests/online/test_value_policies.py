@@ -40,7 +40,7 @@ GOOD = {"km": 5.0, "seats": 4, "town": "Ulm", "code": "AB", "day": "2024-05-01"}
 def judged(row: dict[str, Any], **wanted: dict[str, str]) -> ParsedRows:
     """A row between two good ones."""
     policies = {c.replace("every", "*"): ColumnPolicy.model_validate(p) for c, p in wanted.items()}
-    read = INPUTS.read([GOOD, {**GOOD, **row}, GOOD])
+    read = INPUTS.parse([GOOD, {**GOOD, **row}, GOOD])
     assert not read.errors
     return ValuePolicies(INPUTS, RULES, SEEN, policies).apply(read)
 
@@ -115,8 +115,8 @@ def test_what_is_accepted_is_not_told() -> None:
 
 def test_the_warnings_of_some_rows_count_from_their_first() -> None:
     read = judged({"seats": 99})
-    assert [w.row for w in read.part(1, 2).warnings] == [0]
-    assert read.part(2, 1).warnings == ()
+    assert [w.row for w in read.slice(1, 2).warnings] == [0]
+    assert read.slice(2, 1).warnings == ()
 
 
 def test_a_moment_is_held_against_a_moment() -> None:
@@ -125,7 +125,7 @@ def test_a_moment_is_held_against_a_moment() -> None:
     policies = ValuePolicies(inputs, rules, {}, {})
     late = dt.datetime(2023, 12, 31, 23, 0, tzinfo=dt.UTC)
     rows = [{"at": late}, {"at": late - dt.timedelta(seconds=1)}]
-    assert [e.row for e in policies.apply(inputs.read(rows)).errors] == [1]
+    assert [e.row for e in policies.apply(inputs.parse(rows)).errors] == [1]
 
 
 def test_a_column_that_nobody_gives_is_refused() -> None:
@@ -146,7 +146,7 @@ def wide(policy: str, *, thorough: bool = False, rows: int = 10_000) -> ParsedRo
         inputs, {}, seen, {"*": ColumnPolicy.model_validate({"unseen": policy})}
     )
     frame = pl.DataFrame({c: ["?"] for c in WIDE}).select(pl.all().repeat_by(rows).explode())
-    return policies.apply(inputs.read_frame(frame), thorough=thorough)
+    return policies.apply(inputs.parse_frame(frame), list_all=thorough)
 
 
 @pytest.mark.parametrize("policy", ["flag", "impute", "refuse"])
@@ -163,20 +163,20 @@ def test_a_million_values_that_break_a_policy_are_listed_within_bounds(policy: s
         return
     assert len(read.warnings) == 10_000
     assert {w.row for w in read.warnings} == set(range(10_000)), "each row has its first"
-    assert sum(int(f.rows.sum()) for f in read.flagged) == 1_000_000
-    assert read.unlisted() == dict.fromkeys(range(10_000), 99)
-    piece = read.part(5_000, 10)
-    assert piece.unlisted() == dict.fromkeys(range(10), 99)
-    assert sum(int(f.rows.sum()) for f in piece.flagged) == 1_000
+    assert sum(int(f.is_flagged.sum()) for f in read.flagged) == 1_000_000
+    assert read.count_unlisted_warnings() == dict.fromkeys(range(10_000), 99)
+    piece = read.slice(5_000, 10)
+    assert piece.count_unlisted_warnings() == dict.fromkeys(range(10), 99)
+    assert sum(int(f.is_flagged.sum()) for f in piece.flagged) == 1_000
 
 
 def test_a_row_lists_its_first_ten_warnings() -> None:
     read = wide("flag", rows=3)
     assert [w.row for w in read.warnings].count(1) == 10
-    assert read.unlisted() == {0: 90, 1: 90, 2: 90}
-    kept = read.only(pl.Series([True, False, True]), [RowError(1, "c0", "?", "no")])
-    assert kept.unlisted() == {0: 90, 2: 90}
-    assert judged({"seats": 99}).unlisted() == {}
+    assert read.count_unlisted_warnings() == {0: 90, 1: 90, 2: 90}
+    kept = read.keep_valid(pl.Series([True, False, True]), [RowError(1, "c0", "?", "no")])
+    assert kept.count_unlisted_warnings() == {0: 90, 2: 90}
+    assert judged({"seats": 99}).count_unlisted_warnings() == {}
 
 
 def test_a_file_lists_warnings_of_every_row() -> None:
@@ -195,8 +195,8 @@ def test_a_few_wide_rows_are_judged_as_many_are() -> None:
     good = dict.fromkeys(columns, 1.0) | {"town": "Ulm", "day": "2024-05-01"}
     odd = [{"x7": 10.0}, {"x39": None}, {"town": "Bern"}, {"day": None}, {"day": "2020-01-01"}, {}]
     rows = [good | change for change in odd]
-    few = policies.apply(inputs.read(rows))
-    many = policies.apply(inputs.read(rows + [good] * 20))
+    few = policies.apply(inputs.parse(rows))
+    many = policies.apply(inputs.parse(rows + [good] * 20))
     assert few.errors == many.errors
     assert few.warnings == many.warnings
     assert {w.column for w in few.warnings} == {"x7", "town"}

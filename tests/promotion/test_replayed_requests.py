@@ -61,7 +61,7 @@ def log(made: Made, number: str, labelled: int = 200) -> None:
     ids = [f"id-{i}" for i in range(len(rows))]
     events = open_events(None, made.layout)
     kept = served.events(
-        ids, rows, read, scored, answers, at=time.time(), milliseconds=1.0, role="answered"
+        ids, rows, read, scored, answers, received_at=time.time(), milliseconds=1.0, role="answered"
     )
     target = orders().select(pl.sql_expr(TARGETS[made.task]).alias("y"))["y"].to_list()
     labels = [

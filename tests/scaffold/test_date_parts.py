@@ -96,7 +96,7 @@ def test_columns_that_make_a_date_are_found_in_any_order_and_with_other_names(
     made = frame.select(Expression(found.sql, "derive").expr.alias("made"))["made"].to_list()
     assert made == [meant(m) for m in MOMENTS]
     schema = pl.Schema(frame.schema)
-    assert Expression(found.sql, "derive").type_in(schema).is_temporal()
+    assert Expression(found.sql, "derive").result_type(schema).is_temporal()
 
 
 NONE: list[dict[str, Any]] = [

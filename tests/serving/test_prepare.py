@@ -28,7 +28,10 @@ def test_many_at_once_get_the_same_whole_copy(tmp_path, monkeypatch):
     layout = Layout(tmp_path)
     found = bundle(tmp_path / "models/model", "a" * 64, monkeypatch)
     with ThreadPoolExecutor(8) as pool:
-        works = [pool.submit(model_of, found, layout, Secrets.of({}), Silent()) for _ in range(24)]
+        works = [
+            pool.submit(model_of, found, layout, Secrets.from_environment({}), Silent())
+            for _ in range(24)
+        ]
         (folder,) = {work.result().folder for work in works}
     assert {p.name for p in folder.iterdir()} == {p.name for p in found.folder.iterdir()}
 
@@ -37,5 +40,8 @@ def test_a_newer_model_leaves_the_one_that_is_served(tmp_path, monkeypatch):
     layout = Layout(tmp_path)
     older = bundle(tmp_path / "older", "a" * 64, monkeypatch)
     newer = bundle(tmp_path / "newer", "b" * 64, monkeypatch)
-    served = [model_of(each, layout, Secrets.of({}), Silent()).folder for each in (older, newer)]
+    served = [
+        model_of(each, layout, Secrets.from_environment({}), Silent()).folder
+        for each in (older, newer)
+    ]
     assert [(folder / "member-7").read_text()[0] for folder in served] == ["a", "b"]

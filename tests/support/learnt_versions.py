@@ -155,7 +155,14 @@ class Project:
         texts = [orjson.dumps(a).decode() for a in served.answers(scored, read)]
         ids = [f"{number}-{i}" for i in range(len(rows))]
         kept = served.events(
-            ids, rows, read, scored, texts, at=time.time(), milliseconds=1.0, role="answered"
+            ids,
+            rows,
+            read,
+            scored,
+            texts,
+            received_at=time.time(),
+            milliseconds=1.0,
+            role="answered",
         )
         labels = [
             Label(id_, id_, None, None, str(y).lower(), time.time())

@@ -31,12 +31,12 @@ class Expression:
         An expression in Polars' dialect, over columns of one table, limited to the grammar of
         ``data.sql.grammar``. It must work row by row (no aggregates, no windows, no clock),
         because a request computes it for one row only.
-    place
+    setting
         The parameter, such as ``featurize.features.hour``; errors name it.
     """
 
     sql: str
-    place: str
+    setting: str
 
     @cached_property
     def parsed(self) -> Sql:
@@ -50,7 +50,7 @@ class Expression:
         try:
             return parse(self.sql)
         except GrammarError as error:
-            if error.other_rows:
+            if error.reads_other_rows:
                 raise self._not_row_by_row() from None
             raise self._not_an_expression(str(error), error.hint) from None
 
@@ -83,8 +83,8 @@ class Expression:
         """The columns that it reads, each once, in order."""
         return tuple(dict.fromkeys(self.expr.meta.root_names()))
 
-    def over(self, known: Collection[str]) -> pl.Expr:
-        """The Polars expression, after checking that ``known`` has all its columns.
+    def checked_expr(self, column_names: Collection[str]) -> pl.Expr:
+        """The Polars expression, after checking that ``column_names`` has all its columns.
 
         Raises
         ------
@@ -92,14 +92,15 @@ class Expression:
             If it reads a column that doesn't exist; the nearest one is suggested.
         """
         for column in self.columns:
-            if column not in known:
+            if column not in column_names:
                 raise BadParams(
-                    f"{self.place} reads the column {column!r}, which is not there: {self._shown}",
-                    nearest(column, [k for k in known if not k.startswith("_")]),
+                    f"{self.setting} reads the column {column!r}, which is not there: "
+                    f"{self._shown}",
+                    nearest(column, [k for k in column_names if not k.startswith("_")]),
                 )
         return self.expr
 
-    def column(self, name: str, dtype: pl.DataType) -> pl.Expr:
+    def as_column(self, name: str, dtype: pl.DataType) -> pl.Expr:
         """The expression as a column of a type; NaN and infinity, as of x / 0, become null."""
         values = self.expr.cast(dtype)
         if dtype.is_float():
@@ -108,11 +109,11 @@ class Expression:
             )
         return values.alias(name)
 
-    def feature(self, dtype: pl.DataType) -> pl.Expr:
+    def as_feature(self, dtype: pl.DataType) -> pl.Expr:
         """The expression, whose values have this type; infinity becomes null."""
         return finite(self.expr) if self.may_be_infinite and dtype.is_float() else self.expr
 
-    def type_in(self, schema: pl.Schema) -> pl.DataType:
+    def result_type(self, schema: pl.Schema) -> pl.DataType:
         """The type of its values over a table with this schema.
 
         Raises
@@ -122,7 +123,7 @@ class Expression:
         """
         import polars as pl
 
-        expr = self.over(schema)
+        expr = self.checked_expr(schema)
         if expr.meta.is_column():
             return schema[self.columns[0]]
         # Creating a frame with all columns takes longer than checking the expression.
@@ -131,7 +132,7 @@ class Expression:
             dtype = _type_over(expr, columns_read or schema)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise BadParams(
-                f"{self.place} cannot be computed: {self._shown} ({_first_line(error)})",
+                f"{self.setting} cannot be computed: {self._shown} ({_first_line(error)})",
                 "Check the types of its columns; CAST(x AS DOUBLE) changes one.",
             ) from None
         if not is_row_by_row(expr, columns_read):
@@ -150,10 +151,10 @@ class Expression:
 
         from mlops_cli.data.column_types import type_name
 
-        dtype = self.type_in(schema)
+        dtype = self.result_type(schema)
         if dtype not in (pl.Boolean, pl.Null):
             raise BadParams(
-                f"{self.place} is of type {type_name(dtype)}, and a condition is true or false: "
+                f"{self.setting} is of type {type_name(dtype)}, and a condition is true or false: "
                 f"{self._shown}",
                 "Compare it with something, such as `x > 0` or `x IS NOT NULL`.",
             )
@@ -164,13 +165,13 @@ class Expression:
 
     def _not_an_expression(self, reason: str, hint: str = "") -> BadParams:
         return BadParams(
-            f"{self.place} is not an expression: {self._shown} ({reason})",
+            f"{self.setting} is not an expression: {self._shown} ({reason})",
             hint or "Write one SQL expression over columns, such as `distance / 2`.",
         )
 
     def _not_row_by_row(self) -> BadParams:
         return BadParams(
-            f"{self.place} looks at more than one row: {self._shown}",
+            f"{self.setting} looks at more than one row: {self._shown}",
             "Aggregates over past rows are written under `featurize.windows`.",
         )
 

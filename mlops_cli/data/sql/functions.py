@@ -7,7 +7,14 @@ same list, and a test compares the two.
 
 from __future__ import annotations
 
-__all__ = ["CLOCK", "FUNCTIONS", "OPERATORS", "OTHER_ROWS", "RESERVED", "TYPES"]
+__all__ = [
+    "CLOCK_FUNCTIONS",
+    "CROSS_ROW_FUNCTIONS",
+    "FUNCTIONS",
+    "OPERATORS",
+    "RESERVED_WORDS",
+    "TYPES",
+]
 
 _UNLIMITED = 100
 
@@ -59,16 +66,18 @@ TYPES = _words(
 
 OPERATORS = _words("+ - * / // % = == != <> < <= > >= <=> & | || ~ ~* !~ !~* ~~ ~~* !~~ !~~* ^@")
 
-RESERVED = _words(
+RESERVED_WORDS = _words(
     "select values with from exists union intersect except over where having qualify group order "
     "limit window and or xor not is in between like ilike rlike regexp as case when then else end "
     "null true false distinct any all some"
 )
 """Words that name a column only in double quotes."""
 
-CLOCK = _words("current_date current_time current_timestamp localtime localtimestamp now today")
+CLOCK_FUNCTIONS = _words(
+    "current_date current_time current_timestamp localtime localtimestamp now today"
+)
 
-OTHER_ROWS = _words(
+CROSS_ROW_FUNCTIONS = _words(
     "any_value array_agg avg corr count covar covar_pop covar_samp cume_dist dense_rank first "
     "first_value lag last last_value lead len max mean median min mode ntile percent_rank product "
     "quantile_cont quantile_disc rank row_number std stddev stdev string_agg sum unnest var "

@@ -9,22 +9,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mlops_cli.data.sql.functions import CLOCK, FUNCTIONS, OPERATORS, OTHER_ROWS, RESERVED, TYPES
+from mlops_cli.data.sql.functions import (
+    CLOCK_FUNCTIONS,
+    CROSS_ROW_FUNCTIONS,
+    FUNCTIONS,
+    OPERATORS,
+    RESERVED_WORDS,
+    TYPES,
+)
 from mlops_cli.data.sql.growth import growth_of_call, refuse_growth
 from mlops_cli.data.sql.tokens import END, GrammarError, Token, is_selectable, tokens_of
 
-__all__ = ["LONGEST", "MOST_NESTED", "MOST_NODES", "GrammarError", "Sql", "parse"]
+__all__ = ["MAX_CHARACTERS", "MAX_NESTING", "MAX_NODES", "GrammarError", "Sql", "parse"]
 
-LONGEST = 20_000
+MAX_CHARACTERS = 20_000
 """Maximum number of characters of an expression."""
-MOST_NESTED = 32
+MAX_NESTING = 32
 """Maximum nesting of parentheses, functions and conditions."""
-MOST_NODES = 200
+MAX_NODES = 200
 """Maximum number of operators, functions, casts and conditions.
 
 Polars' time grows with the cube of the length of a chain.
 """
-WIDEST_PAD = 1_000
+MAX_PAD_WIDTH = 1_000
 """Maximum width for LPAD and RPAD, and maximum part for SPLIT_PART."""
 
 _ARITIES = {name: bounds for group in FUNCTIONS.values() for name, bounds in group.items()}
@@ -47,13 +54,13 @@ def parse(sql: str) -> Sql:
     GrammarError
         If its words, functions, length or depth aren't allowed.
     """
-    if len(sql) > LONGEST:
-        raise GrammarError(f"it has {len(sql):,} characters, and may have {LONGEST:,}")
+    if len(sql) > MAX_CHARACTERS:
+        raise GrammarError(f"it has {len(sql):,} characters, and may have {MAX_CHARACTERS:,}")
     parser = _Parser(tokens_of(sql))
     refuse_growth(parser.expression(0))
-    if parser.now is not END:
-        raise parser.unexpected()
-    return Sql(" ".join(parser.out), tuple(dict.fromkeys(parser.columns)))
+    if parser.current is not END:
+        raise parser.unexpected_token()
+    return Sql(" ".join(parser.output), tuple(dict.fromkeys(parser.columns)))
 
 
 @dataclass
@@ -64,57 +71,61 @@ class _Parser:
     index: int = 0
     nodes: int = 0
     growth: int = 1
-    out: list[str] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
 
     @property
-    def now(self) -> Token:
+    def current(self) -> Token:
         return self.tokens[self.index] if self.index < len(self.tokens) else END
 
     @property
-    def following(self) -> Token:
+    def next_token(self) -> Token:
         return self.tokens[self.index + 1] if self.index + 1 < len(self.tokens) else END
 
-    def take(self, *words: str) -> Token:
+    def consume(self, *words: str) -> Token:
         """Consume the next token, which must be one of these words or signs (any, if none)."""
-        token = self.now
-        if token is END or (words and token.low not in words):
-            raise self.unexpected(words)
+        token = self.current
+        if token is END or (words and token.lower not in words):
+            raise self.unexpected_token(words)
         self.index += 1
-        self.out.append(token.text)
+        self.output.append(token.text)
         return token
 
     def accept(self, *words: str) -> bool:
         """Consume the next token if it is one of these."""
-        if self.now.low and self.now.low in words:
-            self.take()
+        if self.current.lower and self.current.lower in words:
+            self.consume()
             return True
         return False
 
-    def unexpected(self, words: tuple[str, ...] = ()) -> GrammarError:
-        low = self.now.low
+    def unexpected_token(self, words: tuple[str, ...] = ()) -> GrammarError:
+        low = self.current.lower
         if low in {"select", "values", "with", "from", "exists", "union", "intersect", "except"}:
             return GrammarError(
-                f"{self.now.text.upper()} reads a table",
+                f"{self.current.text.upper()} reads a table",
                 "An expression reads the columns of its row; a column of that name is written in "
                 "double quotes.",
             )
         if low in {"over", "distinct", "any", "all", "some"}:
-            return GrammarError(f"{self.now.text.upper()} reads other rows", other_rows=True)
+            return GrammarError(
+                f"{self.current.text.upper()} reads other rows", reads_other_rows=True
+            )
         expected = f" where {' or '.join(w.upper() for w in words)} should stand" if words else ""
-        problem = "it ends" if self.now is END else f"{self.now.text[:40]!r} is not expected"
-        return GrammarError(f"{problem}{expected or (' too early' if self.now is END else '')}")
+        problem = (
+            "it ends" if self.current is END else f"{self.current.text[:40]!r} is not expected"
+        )
+        return GrammarError(f"{problem}{expected or (' too early' if self.current is END else '')}")
 
-    def count(self, depth: int = 0) -> None:
+    def count_node(self, depth: int = 0) -> None:
         """Count one more node, and check the limits of size and depth."""
         self.nodes += 1
-        if self.nodes > MOST_NODES:
+        if self.nodes > MAX_NODES:
             raise GrammarError(
-                f"it has more than {MOST_NODES} operators and functions",
+                f"it has more than {MAX_NODES} operators and functions",
                 "Use `x IN (...)` for a chain of OR, or compute a part under `derive`.",
             )
-        if depth > MOST_NESTED:
-            raise GrammarError(f"it is nested more than {MOST_NESTED} deep")
+        if depth > MAX_NESTING:
+            raise GrammarError(f"it is nested more than {MAX_NESTING} deep")
 
     # -- operators and operands --------------------------------------------------------------
 
@@ -123,7 +134,7 @@ class _Parser:
         before, self.growth = self.growth, 1
         self.operand(depth)
         while self.operator(depth):
-            joins, so_far = self.out[-1] == "||", self.growth
+            joins, so_far = self.output[-1] == "||", self.growth
             self.growth = 1
             self.operand(depth)
             self.growth = self.growth + so_far if joins else max(self.growth, so_far)
@@ -137,27 +148,27 @@ class _Parser:
         Operators without a second operand (``::``, IS NULL) or with a list (IN) are complete.
         """
         while True:
-            low = self.now.low
+            low = self.current.lower
             if low in OPERATORS or low in {"and", "or", "xor"}:
-                self.count()
-                self.take()
+                self.count_node()
+                self.consume()
                 return True
             if low == "::":
-                self.count()
-                self.take()
+                self.count_node()
+                self.consume()
                 self.type()
             elif low == "is":
-                self.count()
-                self.take()
+                self.count_node()
+                self.consume()
                 self.accept("not")
                 if self.accept("distinct"):
-                    self.take("from")
+                    self.consume("from")
                     return True
-                self.take("null", "true", "false", "distinct")
+                self.consume("null", "true", "false", "distinct")
             elif low in {"not", "in", "between", *_MATCHES}:
-                self.count(depth + 1)
+                self.count_node(depth + 1)
                 self.accept("not")
-                if self.take("in", "between", *_MATCHES).low != "in":
+                if self.consume("in", "between", *_MATCHES).lower != "in":
                     return True
                 self.arguments(depth + 1)
             else:
@@ -165,46 +176,46 @@ class _Parser:
 
     def operand(self, depth: int) -> None:
         """Parse a literal, a column, a function, a condition, or an expression in parentheses."""
-        while self.now.low in {"not", "-", "+"}:
+        while self.current.lower in {"not", "-", "+"}:
             depth += 1
-            self.count(depth)
-            self.take()
-        if self.now.kind == "word":
+            self.count_node(depth)
+            self.consume()
+        if self.current.kind == "word":
             self.word(depth)
             return
-        token, low = self.now, self.now.low
+        token, low = self.current, self.current.lower
         if token.kind in {"text", "number"}:
-            self.take()
+            self.consume()
             if token.kind == "number" and "." in token.text and "e" not in token.text.lower():
                 # Polars would read a decimal, for which division by zero is an error.
-                self.out[-1] = f"{token.text.rstrip('.')}e0"
+                self.output[-1] = f"{token.text.rstrip('.')}e0"
         elif token.kind == "name":
             self.column(token.text[1:-1].replace(token.text[0] * 2, token.text[0]))
         elif low == "(":
-            self.count(depth + 1)
-            self.take()
+            self.count_node(depth + 1)
+            self.consume()
             self.expression(depth + 1)
-            self.take(")")
+            self.consume(")")
         else:
-            raise self.unexpected()
+            raise self.unexpected_token()
 
     def word(self, depth: int) -> None:
         """Parse an operand that begins with a bare word."""
-        token, low = self.now, self.now.low
+        token, low = self.current, self.current.lower
         if low in {"null", "true", "false"}:
-            self.take()
+            self.consume()
         elif low == "case":
             self.case(depth + 1)
-        elif low in RESERVED:
-            raise self.unexpected()
-        elif low == "interval" and self.following.kind in {"text", "number"}:
+        elif low in RESERVED_WORDS:
+            raise self.unexpected_token()
+        elif low == "interval" and self.next_token.kind in {"text", "number"}:
             self.interval()
-        elif low in {"date", "timestamp", "datetime", "time"} and self.following.kind == "text":
-            self.take()
-            self.take()
-        elif self.following.low == "(":
+        elif low in {"date", "timestamp", "datetime", "time"} and self.next_token.kind == "text":
+            self.consume()
+            self.consume()
+        elif self.next_token.lower == "(":
             self.call(low, depth + 1)
-        elif low in CLOCK:
+        elif low in CLOCK_FUNCTIONS:
             raise _clock_error(token.text)
         else:
             self.column(token.text)
@@ -215,66 +226,66 @@ class _Parser:
             raise GrammarError(f"{name!r} stands for many columns", "Name one column.")
         self.index += 1
         self.columns.append(name)
-        self.out.append('"' + name.replace('"', '""') + '"')
+        self.output.append('"' + name.replace('"', '""') + '"')
 
     def interval(self) -> None:
         """Parse ``INTERVAL '2 hours'`` or ``INTERVAL 2 hours``."""
-        self.take()
-        if self.take().kind == "number":
-            if self.now.kind != "word":
-                raise self.unexpected()
-            self.take()
+        self.consume()
+        if self.consume().kind == "number":
+            if self.current.kind != "word":
+                raise self.unexpected_token()
+            self.consume()
 
     def case(self, depth: int) -> None:
         """Parse ``CASE [x] WHEN y THEN z [ELSE w] END``."""
-        self.count(depth)
-        self.take()
-        if self.now.low != "when":
+        self.count_node(depth)
+        self.consume()
+        if self.current.lower != "when":
             self.expression(depth)
-        self.take("when")
+        self.consume("when")
         while True:
-            self.count(depth)
+            self.count_node(depth)
             self.expression(depth)
-            self.take("then")
+            self.consume("then")
             self.expression(depth)
             if not self.accept("when"):
                 break
         if self.accept("else"):
             self.expression(depth)
-        self.take("end")
+        self.consume("end")
 
     def type(self) -> None:
         """Parse the name of a type, with its size in parentheses."""
-        low = self.now.low
+        low = self.current.lower
         if low not in TYPES:
             raise GrammarError(
-                f"{self.now.text[:40]!r} is no type of an expression",
+                f"{self.current.text[:40]!r} is no type of an expression",
                 "BIGINT, DOUBLE, VARCHAR, BOOLEAN, DATE and TIMESTAMP are some.",
             )
-        self.take()
+        self.consume()
         if low == "double":
             self.accept("precision")
-        if self.now.low == "(":
-            self.take()
+        if self.current.lower == "(":
+            self.consume()
             self.number()
             if self.accept(","):
                 self.number()
-            self.take(")")
+            self.consume(")")
         if low in {"timestamp", "time"} and self.accept("with", "without"):
-            self.take("time")
-            self.take("zone")
+            self.consume("time")
+            self.consume("zone")
 
     def number(self) -> None:
         """Parse a number."""
-        if self.now.kind != "number":
-            raise self.unexpected()
-        self.take()
+        if self.current.kind != "number":
+            raise self.unexpected_token()
+        self.consume()
 
     # -- functions -----------------------------------------------------------------------------
 
     def call(self, name: str, depth: int) -> None:
         """Parse a call of an allowed function, and check its number of arguments."""
-        self.count(depth)
+        self.count_node(depth)
         special = {
             "cast": self.cast,
             "try_cast": self.cast,
@@ -284,14 +295,14 @@ class _Parser:
             "substring": self.substring,
         }.get(name)
         if special is not None:
-            self.take()
-            self.take("(")
+            self.consume()
+            self.consume("(")
             special(depth)
-            self.take(")")
+            self.consume(")")
             return
         if name not in _ARITIES:
             raise _function_error(name)
-        self.take()
+        self.consume()
         arguments = self.arguments(depth)
         starts = [start for start, _, _ in arguments]
         least, most = _ARITIES[name]
@@ -316,47 +327,49 @@ class _Parser:
 
     def check_part(self, start: int) -> None:
         """Refuse a part that isn't a literal number: Polars reads a column of parts across rows."""
-        start += self.tokens[start].low == "-"
+        start += self.tokens[start].lower == "-"
         part, after = self.tokens[start], self.tokens[start + 1]
-        if not (part.text.isdecimal() and after.low == ")" and int(part.text) <= WIDEST_PAD):
-            raise GrammarError(f"SPLIT_PART takes its part as a number of at most {WIDEST_PAD:,}")
+        if not (part.text.isdecimal() and after.lower == ")" and int(part.text) <= MAX_PAD_WIDTH):
+            raise GrammarError(
+                f"SPLIT_PART takes its part as a number of at most {MAX_PAD_WIDTH:,}"
+            )
 
     def check_width(self, name: str, start: int) -> None:
         width, after = self.tokens[start], self.tokens[start + 1]
-        is_literal = width.text.isdecimal() and after.low in {",", ")"}
-        if not is_literal or int(width.text) > WIDEST_PAD:
-            raise GrammarError(f"{name.upper()} fills up to a number of at most {WIDEST_PAD:,}")
+        is_literal = width.text.isdecimal() and after.lower in {",", ")"}
+        if not is_literal or int(width.text) > MAX_PAD_WIDTH:
+            raise GrammarError(f"{name.upper()} fills up to a number of at most {MAX_PAD_WIDTH:,}")
 
     def arguments(self, depth: int) -> list[tuple[int, int, int]]:
         """Parse expressions in parentheses, at least one: the begin, end and growth of each."""
-        self.take("(")
-        if self.now.low == ")":
+        self.consume("(")
+        if self.current.lower == ")":
             raise GrammarError("there is nothing between the parentheses")
         spans = list[tuple[int, int, int]]()
         while not spans or self.accept(","):
             begin = self.index
             growth = self.expression(depth)
             spans.append((begin, self.index, growth))
-        self.take(")")
+        self.consume(")")
         return spans
 
     def cast(self, depth: int) -> None:
         """Parse ``x AS type``."""
         self.expression(depth)
-        self.take("as")
+        self.consume("as")
         self.type()
 
     def extract(self, depth: int) -> None:
         """Parse ``field FROM x``."""
-        if self.now.kind != "word":
-            raise self.unexpected()
-        self.take()
-        self.take("from")
+        if self.current.kind != "word":
+            raise self.unexpected_token()
+        self.consume()
+        self.consume("from")
         self.expression(depth)
 
     def trim(self, depth: int) -> None:
         """Parse ``[BOTH | LEADING | TRAILING] [characters] FROM x``, or ``x``."""
-        if self.following.low != ")":
+        if self.next_token.lower != ")":
             self.accept("both", "leading", "trailing")
         if not self.accept("from"):
             self.expression(depth)
@@ -367,7 +380,7 @@ class _Parser:
     def position(self, depth: int) -> None:
         """Parse ``x IN y``."""
         self.operand(depth)
-        self.take("in")
+        self.consume("in")
         self.expression(depth)
 
     def substring(self, depth: int) -> None:
@@ -380,10 +393,10 @@ class _Parser:
 
 
 def _function_error(name: str) -> GrammarError:
-    if name in CLOCK:
+    if name in CLOCK_FUNCTIONS:
         return _clock_error(name)
-    if name in OTHER_ROWS or name == "columns":
-        return GrammarError(f"{name.upper()} reads other rows or columns", other_rows=True)
+    if name in CROSS_ROW_FUNCTIONS or name == "columns":
+        return GrammarError(f"{name.upper()} reads other rows or columns", reads_other_rows=True)
     return GrammarError(
         f"{name.upper()[:40]} is not a function of an expression",
         "docs/params.md lists the functions that there are.",

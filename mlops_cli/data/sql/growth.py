@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from mlops_cli.data.sql.tokens import GrammarError, Token
 
-__all__ = ["MOST_GROWTH", "growth_of_call", "refuse_growth"]
+__all__ = ["MAX_GROWTH", "growth_of_call", "refuse_growth"]
 
-MOST_GROWTH = 100
+MAX_GROWTH = 100
 """Maximum factor by which a text may become longer."""
 _MAY_BE_EMPTY = ("*", "?", "|", "^", "$", "{", "()", r"\b", r"\B", r"\A", r"\z")
 """Parts of a regular expression that may match between any two characters."""
@@ -35,9 +35,9 @@ def growth_of_call(name: str, arguments: Sequence[tuple[int, Sequence[Token]]]) 
 
 def refuse_growth(growth: int) -> None:
     """Refuse an expression that may make a text too long."""
-    if growth > MOST_GROWTH:
+    if growth > MAX_GROWTH:
         raise GrammarError(
-            f"it may make a text more than {MOST_GROWTH} times longer",
+            f"it may make a text more than {MAX_GROWTH} times longer",
             "Replace by shorter texts, or less often within each other.",
         )
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 __all__ = [
-    "CONTROL",
+    "CONTROL_CHARACTERS",
     "END",
     "GrammarError",
     "Token",
@@ -27,17 +27,17 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """Control characters that no expression may have, not even within quotes."""
 
 
 class GrammarError(Exception):
     """The reason why a text is no expression; ``hint`` suggests what to write, if possible."""
 
-    def __init__(self, reason: str, hint: str = "", *, other_rows: bool = False) -> None:
+    def __init__(self, reason: str, hint: str = "", *, reads_other_rows: bool = False) -> None:
         super().__init__(reason)
         self.hint = hint
-        self.other_rows = other_rows
+        self.reads_other_rows = reads_other_rows
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Token:
     text: str
 
     @property
-    def low(self) -> str:
+    def lower(self) -> str:
         """A bare word in lower case, a sign as it is, and empty for other kinds."""
         return (
             self.text.lower() if self.kind == "word" else "" if self.kind != "sign" else self.text
@@ -66,7 +66,7 @@ def tokens_of(sql: str) -> list[Token]:
     GrammarError
         If a character belongs to no token.
     """
-    if control := CONTROL.search(sql):
+    if control := CONTROL_CHARACTERS.search(sql):
         raise GrammarError(f"it has the control character {control[0]!r}")
     tokens, position = [], 0
     while position < len(sql):
@@ -106,5 +106,5 @@ def why_unselectable(name: str) -> str:
     """
     if name == "*" or (name.startswith("^") and name.endswith("$")):
         return "SQL takes its name for a pattern of many columns"
-    control = CONTROL.search(name)
+    control = CONTROL_CHARACTERS.search(name)
     return f"its name has the control character {control[0]!r}" if control else ""

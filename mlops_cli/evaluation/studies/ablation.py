@@ -37,10 +37,10 @@ def ablation(case: StudyContext, progress: Progress) -> StudyResult:
         raise Usage(f"--by is {case.options.by!r}", "Give source or feature.")
     program = _load_program(case.bundle) if case.options.by == "source" else None
     groups = _groups(case, program)
-    frame = case.drawn(case.known, case.options.rows)
+    frame = case.sample_rows(case.training_rows, case.options.max_rows)
     models = _fit_models(case, frame, groups, progress)
     progress.update("comparing")
-    comparison = case.judged({name: model.predict(case.test) for name, model in models.items()})
+    comparison = case.compare({name: model.predict(case.test) for name, model in models.items()})
     progress.update("measuring times")
     scoring_ms = of_models(models, case.test.head(1))
     lookup_ms = {} if program is None else of_lookups(program, case.layout, case.test)
@@ -97,11 +97,11 @@ def _fit_models(
     """Fit the model with all features (``all``), and one ``without`` each group."""
     features, total = list(case.bundle.encoder.kinds), len(groups) + 1
     progress.update("fitting with all features", 0, total)
-    models = {"all": case.refitted(frame, features)}
+    models = {"all": case.refit(frame, features)}
     for done, (name, group) in enumerate(groups.items(), 1):
         progress.update(f"fitting without {name}", done, total)
         remaining = [feature for feature in features if feature not in group]
-        models[f"without {name}"] = case.refitted(frame, remaining)
+        models[f"without {name}"] = case.refit(frame, remaining)
     return models
 
 

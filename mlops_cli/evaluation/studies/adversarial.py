@@ -40,8 +40,10 @@ def adversarial(case: StudyContext, progress: Progress) -> StudyResult:
     from mlops_cli.metrics.catalog import METRICS
     from mlops_cli.models.encoder import Encoder
 
-    max_rows = max(1, case.options.rows // 2)
-    train, test = (case.drawn(frame, max_rows, 2) for frame in (case.known, case.test))
+    max_rows = max(1, case.options.max_rows // 2)
+    train, test = (
+        case.sample_rows(frame, max_rows, 2) for frame in (case.training_rows, case.test)
+    )
     if min(len(train), len(test)) < _MIN_ROWS:
         raise DataRefused(
             f"there are {len(train)} training and {len(test)} test rows, too few to tell "

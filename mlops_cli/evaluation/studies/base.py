@@ -33,7 +33,7 @@ class Options:
 
     Attributes
     ----------
-    rows
+    max_rows
         Maximum rows of a fit; more are sampled.
     by
         For the ablation: ``source`` or ``feature``.
@@ -43,7 +43,7 @@ class Options:
         For staleness and learning: the number of points besides the newest or largest set.
     """
 
-    rows: int = 50_000
+    max_rows: int = 50_000
     by: str = "source"
     step: str = "1mo"
     steps: int = 3
@@ -63,7 +63,7 @@ class StudyContext:
 
     Attributes
     ----------
-    known
+    training_rows
         Train and validation rows, on which the model was fitted.
     test
         Test rows, with their labels ``y`` (n,).
@@ -73,7 +73,7 @@ class StudyContext:
     layout: Layout
     options: Options
     bundle: Bundle
-    known: pl.DataFrame
+    training_rows: pl.DataFrame
     test: pl.DataFrame
     y: Truth
     metric: Metric
@@ -82,7 +82,7 @@ class StudyContext:
         """Seed of a random stream of the studies."""
         return [self.params.project.seed, 100 + stream]
 
-    def drawn(self, frame: pl.DataFrame, rows: int, stream: int = 0) -> pl.DataFrame:
+    def sample_rows(self, frame: pl.DataFrame, rows: int, stream: int = 0) -> pl.DataFrame:
         """Sample at most ``rows`` rows, in their original order."""
         import numpy as np
 
@@ -91,7 +91,7 @@ class StudyContext:
         sample = np.random.default_rng(self.seed(stream)).choice(len(frame), rows, replace=False)
         return frame[np.sort(sample)]
 
-    def refitted(self, frame: pl.DataFrame, features: list[str]) -> Bundle:
+    def refit(self, frame: pl.DataFrame, features: list[str]) -> Bundle:
         """Refit the model with the same settings and rounds on other rows or features."""
         from mlops_cli.models.encoder import Encoder
         from mlops_cli.models.families import FAMILIES, FitRequest
@@ -125,7 +125,7 @@ class StudyContext:
         )
         return replace(self.bundle, members=members, encoder=encoder)
 
-    def judged(self, predictions: Mapping[str, Floats]) -> Comparison:
+    def compare(self, predictions: Mapping[str, Floats]) -> Comparison:
         """Compare predictions of the test rows on the same bootstrap resamples."""
         from mlops_cli.metrics.bootstrap import Bootstrap, compare
         from mlops_cli.metrics.weighted import row_weights
@@ -140,7 +140,7 @@ class StudyContext:
             weights=None if weight is None else row_weights(self.test[weight], weight),
         )
 
-    def learnable(self, frame: pl.DataFrame) -> bool:
+    def has_all_classes(self, frame: pl.DataFrame) -> bool:
         """Whether rows contain every class; for regression, more than one value."""
         return frame[TARGET].n_unique() >= max(2, len(self.bundle.labels.classes))
 
@@ -161,7 +161,7 @@ def load_context(params: Params, layout: Layout, options: Options) -> StudyConte
     bundle = bundles.load(layout.fitted)
     kind = params.task.type
     name = (params.evaluate.metrics or default_metrics(kind))[0]
-    known, test = (
+    training_rows, test = (
         pl.concat([parquet.scan(layout.split(split)).collect() for split in splits])
         for splits in (("train", "validation"), ("test",))
     )
@@ -172,7 +172,7 @@ def load_context(params: Params, layout: Layout, options: Options) -> StudyConte
         )
     y = bundle.labels.encode(test[TARGET], "the test split")
     metric = lookup(name, kind, cost_matrix(params.task, bundle.labels.classes))
-    return StudyContext(params, layout, options, bundle, known, test, y, metric)
+    return StudyContext(params, layout, options, bundle, training_rows, test, y, metric)
 
 
 def write_report(layout: Layout, name: str, report: dict[str, Any]) -> None:
@@ -180,6 +180,6 @@ def write_report(layout: Layout, name: str, report: dict[str, Any]) -> None:
     write_json(layout.study(name), report)
 
 
-def format_cell(found: Interval | None) -> str:
+def format_cell(interval: Interval | None) -> str:
     """Format a figure with its interval for a table."""
-    return figure_text(None if found is None else vars(found))
+    return figure_text(None if interval is None else vars(interval))

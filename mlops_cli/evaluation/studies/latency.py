@@ -60,12 +60,12 @@ def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> d
         return {}
     try:
         store = open_store(os.environ.get("MLOPS_ONLINE_URL"), layout.online)
-        cache = CachedEntries(store, program_id(program), requests.tables).refreshed()
+        cache = CachedEntries(store, program_id(program), requests.tables).current_cache()
     except NotFound:
         return {}
     row_numbers = test.select(ROW).head(_CALLS).lazy()
     raw = parquet.scan(base).with_row_index(ROW).join(row_numbers, on=ROW, how="semi").collect()
-    rows = requests.start(requests.inputs.read_frame(raw).frame)
+    rows = requests.prepare(requests.inputs.parse_frame(raw).frame)
     times = rows.get_column(PREDICTION_TIME) if PREDICTION_TIME in rows.columns else None
     milliseconds: dict[str, float] = {}
     for table in requests.tables:
@@ -75,7 +75,7 @@ def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> d
         for i, key in enumerate(rows.select(table.keys).iter_rows()):
             query_times = QueryTimes(1, None if times is None else times[i : i + 1])
             start = time.perf_counter()
-            cache.of_table(table, [[value] for value in key], query_times)
+            cache.look_up_table(table, [[value] for value in key], query_times)
             seconds.append(time.perf_counter() - start)
         if seconds:
             name = table.plan.name

@@ -27,11 +27,11 @@ _MIN_ROWS = 30
 
 def learning(case: StudyContext, progress: Progress) -> StudyResult:
     """Refit on repeatedly halved rows; each training set is part of the next larger one."""
-    total = min(case.options.rows, len(case.known))
+    total = min(case.options.max_rows, len(case.training_rows))
     sizes = [total // 2**halvings for halvings in range(max(0, case.options.steps), -1, -1)]
-    parts, frame = [], case.known
+    parts, frame = [], case.training_rows
     for size in reversed(sizes):
-        frame = case.drawn(frame, size)
+        frame = case.sample_rows(frame, size)
         parts.append((str(size), frame))
     points, comparison = _fit_on_parts(case, list(reversed(parts)), progress)
     half = points[-2]["rows"] if len(points) > 1 else None
@@ -53,12 +53,14 @@ def staleness(case: StudyContext, progress: Progress) -> StudyResult:
     """
     import polars as pl
 
-    if TIME not in case.known.columns:
+    if TIME not in case.training_rows.columns:
         raise DataRefused(
             "rows have no time, so none are older than others",
             "Name the base source's time under ingest.sources.",
         )
-    timed_rows = case.known.filter(pl.col(TIME).is_not_null()).sort(TIME, maintain_order=True)
+    timed_rows = case.training_rows.filter(pl.col(TIME).is_not_null()).sort(
+        TIME, maintain_order=True
+    )
     steps = case.options.steps
     if steps < 1:
         raise Usage(f"--steps is {steps}", "Give at least 1.")
@@ -75,7 +77,9 @@ def staleness(case: StudyContext, progress: Progress) -> StudyResult:
     for step, end in enumerate(ends):
         begin = first + (end - ends[-1])
         rows = timed_rows.filter(pl.col(TIME).is_between(begin, end))
-        parts.append((f"{step} x {case.options.step}", case.drawn(rows, case.options.rows)))
+        parts.append(
+            (f"{step} x {case.options.step}", case.sample_rows(rows, case.options.max_rows))
+        )
     points, comparison = _fit_on_parts(case, list(reversed(parts)), progress)
     for point, end in zip(points, reversed(ends), strict=True):
         point["until"] = end.isoformat()
@@ -112,7 +116,9 @@ def _fit_on_parts(
 ) -> tuple[list[dict[str, Any]], Comparison]:
     """Refit on each part, and compare the others with the last one."""
     features = list(case.bundle.encoder.kinds)
-    parts = [(n, part) for n, part in parts if len(part) >= _MIN_ROWS and case.learnable(part)]
+    parts = [
+        (n, part) for n, part in parts if len(part) >= _MIN_ROWS and case.has_all_classes(part)
+    ]
     if not parts:
         raise DataRefused(
             "there are too few training rows, or a class is missing among them",
@@ -121,9 +127,9 @@ def _fit_on_parts(
     predictions = {}
     for done, (name, part) in enumerate(reversed(parts)):
         progress.update(f"fitting on {len(part):,} rows", done, len(parts))
-        predictions[name] = case.refitted(part, features).predict(case.test)
+        predictions[name] = case.refit(part, features).predict(case.test)
     progress.update("comparing")
-    comparison = case.judged(predictions)
+    comparison = case.compare(predictions)
     points: list[dict[str, Any]] = []
     for name, part in parts:
         figure = comparison.figures[name].get(case.metric.name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mlops_cli.data.json_text import DEEPEST, text_is_deep
+from mlops_cli.data.json_text import MAX_DEPTH, text_is_deep
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.ingestion.sources.files import ScannedFile, open_files, plain_copy
 from mlops_cli.ingestion.sources.jsonl_faults import diagnose
@@ -55,7 +55,7 @@ def scan(path: Path, display_name: str, request: SourceRequest) -> ScannedFile:
             rows += not line.isspace()
             problem = ""
             if text_is_deep(line):
-                problem = f"is nested deeper than {DEEPEST} lists and objects"
+                problem = f"is nested deeper than {MAX_DEPTH} lists and objects"
             elif _SURROGATE.search(line) and _has_lone_surrogate(line):
                 # Polars would replace it by another character.
                 problem = r"has half of a surrogate pair, such as \ud800, which is no character"

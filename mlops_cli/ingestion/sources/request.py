@@ -6,7 +6,7 @@ import glob
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlops_cli.data.file_formats import ENDINGS, format_of_name
+from mlops_cli.data.file_formats import EXTENSIONS, format_of_name
 from mlops_cli.errors import SourceUnreadable
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def files_of(request: SourceRequest) -> list[Path]:
             return sorted(fitting, key=lambda p: p.relative_to(target).as_posix())
         raise SourceUnreadable(
             f"the folder {uri} of source {request.name!r} holds no table that can be read",
-            f"Known endings: {', '.join(ENDINGS)} (also .csv.gz and .jsonl.gz).",
+            f"Known endings: {', '.join(EXTENSIONS)} (also .csv.gz and .jsonl.gz).",
         )
     if glob.has_magic(uri):
         # Unlike Path.glob, this accepts absolute patterns, too.

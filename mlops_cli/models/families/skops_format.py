@@ -64,7 +64,7 @@ def dumps(model: object) -> bytes:
     return buffer.getvalue()
 
 
-def loads(data: bytes, where: str) -> Any:
+def loads(data: bytes, file_name: str) -> Any:
     """Load the model that ``dumps`` wrote, after checking every type in the file.
 
     Raises
@@ -81,12 +81,12 @@ def loads(data: bytes, where: str) -> Any:
         untrusted += sorted(set(skops.io.get_untrusted_types(data=data)) - TRUSTED)
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise DataRefused(
-            f"{where} is not a model file that can be read: {error}",
+            f"{file_name} is not a model file that can be read: {error}",
             "Fetch the model again, or train it anew.",
         ) from None
     if untrusted:
         raise DataRefused(
-            f"{where} holds an object of type {untrusted[0]}, which no model of ours has",
+            f"{file_name} holds an object of type {untrusted[0]}, which no model of ours has",
             "Don't use this file; train the model anew from your own data.",
         )
     return skops.io.loads(data, trusted=sorted(TRUSTED))

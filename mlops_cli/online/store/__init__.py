@@ -25,13 +25,13 @@ def program_id(program: FeatureProgram) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def open_store(url: str | None, default: Path, *, create: bool = False) -> OnlineStore:
+def open_store(url: str | None, default_path: Path, *, create: bool = False) -> OnlineStore:
     """Open the store at a URL (``redis://``, ``rediss://``, or the path of a SQLite file).
 
     Parameters
     ----------
     url
-        The URL; None for the SQLite file ``default``.
+        The URL; None for the SQLite file ``default_path``.
     create
         Create a SQLite file that doesn't exist.
 
@@ -53,5 +53,5 @@ def open_store(url: str | None, default: Path, *, create: bool = False) -> Onlin
     from mlops_cli.online.store.sqlite import SqliteStore
 
     form = "redis://HOST:PORT/0, or the path of a SQLite file"
-    path = default if url is None else sqlite_path(url, "MLOPS_ONLINE_URL", form)
+    path = default_path if url is None else sqlite_path(url, "MLOPS_ONLINE_URL", form)
     return SqliteStore(path, create=create)

@@ -14,16 +14,16 @@ Entry = tuple[str, str, str]
 class OnlineStore(Protocol):
     """Stores the entries of feature programs; all entries of a program are replaced at once."""
 
-    def facts(self, program: str) -> dict[str, Any] | None:
+    def metadata(self, program: str) -> dict[str, Any] | None:
         """Facts of a program's entries, with their ``generation``; None if there are no entries."""
 
     def get(self, generation: int, table: str, keys: Sequence[str]) -> list[str | None]:
         """Return the entries of these keys, None for a key without an entry."""
 
-    def keys(self, generation: int, table: str, most: int) -> list[str]:
-        """Return up to ``most`` keys that have an entry, in any order."""
+    def keys(self, generation: int, table: str, limit: int) -> list[str]:
+        """Return up to ``limit`` keys that have an entry, in any order."""
 
-    def replace(self, program: str, facts: Mapping[str, Any], entries: Iterable[Entry]) -> int:
+    def replace(self, program: str, metadata: Mapping[str, Any], entries: Iterable[Entry]) -> int:
         """Replace all entries of a program at once; return the number of new entries."""
 
     def count(self, keys: Sequence[str]) -> int:

@@ -52,7 +52,7 @@ class Lookups:
         # A cache is freed with the last version that uses it.
         self._entries: WeakValueDictionary[str, CachedEntries] = WeakValueDictionary()
 
-    def entries(self, program: FeatureProgram, tables: Sequence[Table]) -> CachedEntries:
+    def cached_entries(self, program: FeatureProgram, tables: Sequence[Table]) -> CachedEntries:
         """Return the cache of a program with these tables; see ``CachedEntries`` for errors."""
         key = program_id(program)
         cached = self._entries.get(key)
@@ -82,37 +82,37 @@ class CachedEntries:
         self._store = store
         self._tables = {table.name: table for table in tables}
         self._refreshed_at = float("-inf")
-        self.facts: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
         self._refresh()
-        self._source.fill(self._cache)
+        self._source.prefetch(self._cache)
 
-    def refreshed(self) -> LookupCache:
+    def current_cache(self) -> LookupCache:
         """Return the cache, after checking the store for newer entries at most once a second."""
         if self._source.characters > _MAX_CHARACTERS:
             # Start a new cache instead of emptying this one: another thread may still read it.
             self._reset()
         if time.monotonic() - self._refreshed_at >= _REFRESH_SECONDS and self._refresh():
-            fill = partial(self._source.fill, self._cache, pause=_PREFETCH_PAUSE)
+            fill = partial(self._source.prefetch, self._cache, pause=_PREFETCH_PAUSE)
             threading.Thread(target=fill, name="look-ups", daemon=True).start()
         return self._cache
 
     def _refresh(self) -> bool:
         """Start a new cache if the store's entries were replaced; return whether they were."""
         self._refreshed_at = time.monotonic()
-        facts = self._store.facts(self._program)
+        facts = self._store.metadata(self._program)
         if facts is None:
             raise NotFound(
                 "the online store has nothing for this version's feature program",
                 "Fill it with `mlops materialize`.",
             )
-        if facts["generation"] == self.facts.get("generation"):
+        if facts["generation"] == self.metadata.get("generation"):
             return False
-        self.facts = facts
+        self.metadata = facts
         self._reset()
         return True
 
     def _reset(self) -> None:
-        self._source = _Source(self._store, self._tables, self.facts["generation"])
+        self._source = _Source(self._store, self._tables, self.metadata["generation"])
         self._cache = LookupCache([*self._tables.values()], self._source.fetch)
 
 
@@ -137,7 +137,7 @@ class _Source:
         self.characters += sum(map(len, names)) + sum(len(text) for text in texts if text)
         return [None if text is None else decode(text) for text in texts]
 
-    def fill(self, cache: LookupCache, pause: float = 0.0) -> None:
+    def prefetch(self, cache: LookupCache, pause: float = 0.0) -> None:
         """Prefetch entries up to the limits, before requests need them."""
         # Errors, such as of a closed store, are raised by the requests that need the entries.
         with suppress(Exception):
@@ -149,7 +149,7 @@ class _Source:
                     if self.characters > _PREFETCH_CHARACTERS:
                         return
                     batch = keys[start : start + _PREFETCH_BATCH]
-                    cache.learn(table.keys, [tuple(json.loads(key)) for key in batch])
+                    cache.prefetch(table.keys, [tuple(json.loads(key)) for key in batch])
                     time.sleep(pause)
 
 

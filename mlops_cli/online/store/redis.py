@@ -50,8 +50,8 @@ class RedisStore:
         except self._errors as error:
             raise self._unreachable(error) from None
 
-    def facts(self, program: str) -> dict[str, Any] | None:
-        """See ``OnlineStore.facts``."""
+    def metadata(self, program: str) -> dict[str, Any] | None:
+        """See ``OnlineStore.metadata``."""
         try:
             text = self._db.get(f"{_PREFIX}:{program}")
         except self._errors as error:
@@ -67,19 +67,19 @@ class RedisStore:
         except self._errors as error:
             raise self._unreachable(error) from None
 
-    def keys(self, generation: int, table: str, most: int) -> list[str]:
+    def keys(self, generation: int, table: str, limit: int) -> list[str]:
         """See ``OnlineStore.keys``."""
         try:
             pairs = self._db.hscan_iter(_table(generation, table), count=_BATCH)
-            return [key for key, _ in islice(pairs, most)]
+            return [key for key, _ in islice(pairs, limit)]
         except self._errors as error:
             raise self._unreachable(error) from None
 
-    def replace(self, program: str, facts: Mapping[str, Any], entries: Iterable[Entry]) -> int:
+    def replace(self, program: str, metadata: Mapping[str, Any], entries: Iterable[Entry]) -> int:
         """See ``OnlineStore.replace``."""
         count = 0
         try:
-            former = self.facts(program)
+            former = self.metadata(program)
             generation = int(self._db.incr(f"{_PREFIX}:generations"))
             tables: dict[str, dict[str, str]] = {}
             for table, key, entry in entries:
@@ -90,7 +90,7 @@ class RedisStore:
                     self._db.hset(_table(generation, table), mapping=tables.pop(table))
             for table, batch in tables.items():
                 self._db.hset(_table(generation, table), mapping=batch)
-            stored_facts = {**facts, "generation": generation}
+            stored_facts = {**metadata, "generation": generation}
             self._db.set(f"{_PREFIX}:{program}", json.dumps(stored_facts))
             if former is not None:
                 for key in self._db.scan_iter(_table(former["generation"], "*"), count=100):

@@ -58,8 +58,8 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise self._unreadable(error) from None
 
-    def facts(self, program: str) -> dict[str, Any] | None:
-        """See ``OnlineStore.facts``."""
+    def metadata(self, program: str) -> dict[str, Any] | None:
+        """See ``OnlineStore.metadata``."""
         rows = self._query("SELECT generation, facts FROM programs WHERE program = ?", program)
         return {**json.loads(rows[0][1]), "generation": rows[0][0]} if rows else None
 
@@ -76,12 +76,12 @@ class SqliteStore:
             entries.update(self._query(query, generation, table, *batch))
         return [entries.get(key) for key in keys]
 
-    def keys(self, generation: int, table: str, most: int) -> list[str]:
+    def keys(self, generation: int, table: str, limit: int) -> list[str]:
         """See ``OnlineStore.keys``."""
         query = "SELECT key FROM entries WHERE generation = ? AND tab = ? LIMIT ?"
-        return [key for (key,) in self._query(query, generation, table, most)]
+        return [key for (key,) in self._query(query, generation, table, limit)]
 
-    def replace(self, program: str, facts: Mapping[str, Any], entries: Iterable[Entry]) -> int:
+    def replace(self, program: str, metadata: Mapping[str, Any], entries: Iterable[Entry]) -> int:
         """See ``OnlineStore.replace``."""
         db, count = self._db, 0
 
@@ -102,7 +102,7 @@ class SqliteStore:
                 db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", numbered(generation))
                 db.execute(
                     "INSERT OR REPLACE INTO programs VALUES (?, ?, ?)",
-                    (program, generation, json.dumps(dict(facts))),
+                    (program, generation, json.dumps(dict(metadata))),
                 )
                 # Readers may still use the generation that is replaced, but none before it.
                 db.execute(

@@ -63,7 +63,7 @@ class OutputParts:
         self.folder = out.parent / f".{out.name}.parts"
         self._job = json.loads(json.dumps(job))
 
-    def found(self) -> DonePart | None:
+    def load_progress(self) -> DonePart | None:
         """Return the progress of an earlier run of the same job; None if there is none."""
         try:
             state = read_json(self.folder / _STATE)
@@ -75,7 +75,7 @@ class OutputParts:
             return None
 
     @property
-    def started(self) -> bool:
+    def exists(self) -> bool:
         """Whether an earlier run, of any job, left a checkpoint."""
         return self.folder.exists()
 
@@ -84,7 +84,7 @@ class OutputParts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def add(
-        self, done: DonePart, made: pl.DataFrame, rejected: Iterable[Mapping[str, Any]]
+        self, done: DonePart, predictions: pl.DataFrame, rejected: Iterable[Mapping[str, Any]]
     ) -> None:
         """Save one more slice. It counts only once the state file, written last, includes it."""
         private_folder(self.folder)
@@ -95,7 +95,7 @@ class OutputParts:
         if lines:
             with atomic_write(rejects) as temporary:
                 temporary.write_text("".join(lines), encoding="utf-8")
-        parquet.write(made, self._slice_file(number))
+        parquet.write(predictions, self._slice_file(number))
         write_json(self.folder / _STATE, {"job": self._job, "done": asdict(done)})
 
     def finish(self, done: DonePart) -> Path | None:

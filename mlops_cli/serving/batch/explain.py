@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["MOST_ROWS", "ExplainedRow", "Explanation", "explain_file", "explain_row"]
+__all__ = ["MAX_ROWS", "ExplainedRow", "Explanation", "explain_file", "explain_row"]
 
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 """Limit of rows in a file; `mlops predict --explain` explains more."""
 ORDERS = 16
 """Random feature orders where contributions are sampled; each is used in both directions."""
@@ -89,13 +89,13 @@ class Explanation:
 
 
 def explain_row(
-    params: Params, layout: Layout, wanted: str, row: int, progress: Progress
+    params: Params, layout: Layout, version: str, row: int, progress: Progress
 ) -> Explanation:
     """Explain the prediction of a train, validation or test row.
 
     Parameters
     ----------
-    wanted
+    version
         A version, a stage, or ``workspace``.
     row
         The row's number in the validated base source, from 0.
@@ -107,7 +107,7 @@ def explain_row(
     """
     import polars as pl
 
-    choice = select_model(params, layout, wanted, progress)
+    choice = select_model(params, layout, version, progress)
     bundle = bundles.load(choice.folder)
     parts = [
         parquet.scan(layout.split(name)).filter(pl.col(ROW) == row).collect() for name in SPLITS
@@ -128,7 +128,7 @@ def explain_row(
 def explain_file(
     params: Params,
     layout: Layout,
-    wanted: str,
+    version: str,
     file: Path,
     progress: Progress,
     *,
@@ -138,7 +138,7 @@ def explain_file(
 
     Parameters
     ----------
-    wanted
+    version
         A version, a stage, or ``workspace``.
     features
         The file holds the features, not the raw columns of the base source.
@@ -146,7 +146,7 @@ def explain_file(
     Raises
     ------
     Usage
-        If the file has more than ``MOST_ROWS`` rows.
+        If the file has more than ``MAX_ROWS`` rows.
     NotFound
         If the file or the version doesn't exist, or joins and windows have neither validated
         tables nor an online store.
@@ -154,15 +154,15 @@ def explain_file(
         If a row can't be scored.
     """
     (path,) = find_files(str(file))
-    choice = select_model(params, layout, wanted, progress)
+    choice = select_model(params, layout, version, progress)
     bundle, text = bundles.load(choice.folder), TextOptions()
     scoring: Scoring
     if features:
         scoring = FeatureScoring(bundle)
     else:
         scorer = RequestScorer.open(choice.folder, layout.root, policies=params.serve.columns)
-        text = TextOptions.of(params.ingest.sources.get(scorer.program.rules.base))
-        batch = BatchRequest(str(file), layout.work / "explain", wanted)
+        text = TextOptions.from_source(params.ingest.sources.get(scorer.program.rules.base))
+        batch = BatchRequest(str(file), layout.work / "explain", version)
         scoring, _ = choose_scoring(batch, scorer, layout)
     frame, index = _read_rows(path, text, scoring)
     matrix, _ = scoring.score(frame)
@@ -195,19 +195,19 @@ def _read_rows(path: Path, text: TextOptions, scoring: Scoring) -> tuple[pl.Data
 def _read_batches(path: Path, text: TextOptions, scoring: Scoring) -> list[RowBatch]:
     """Read the columns of a file that the model needs, unparsed."""
     file = open_row_file(path, text)
-    for column in scoring.inputs.needed:
+    for column in scoring.inputs.required:
         if column not in file.schema:
             raise DataRefused(
                 f"{path} has no column {column!r}, which the model needs",
                 "Give the raw columns of the base source, or the features with --features.",
             )
-    columns = dict.fromkeys((*scoring.inputs.needed, *scoring.inputs.optional))
+    columns = dict.fromkeys((*scoring.inputs.required, *scoring.inputs.optional))
     rows = RowFiles([file], list(columns))
-    batches = rows.take(MOST_ROWS + 1)
+    batches = rows.read_batches(MAX_ROWS + 1)
     rows.close()
-    if sum(batch.rows for batch in batches) > MOST_ROWS:
+    if sum(batch.rows for batch in batches) > MAX_ROWS:
         raise Usage(
-            f"{path} has more than {MOST_ROWS:,} rows",
+            f"{path} has more than {MAX_ROWS:,} rows",
             "Use `mlops predict FILE --explain N`, which is made for many rows.",
         )
     return batches
@@ -238,7 +238,7 @@ def _explain_matrix_row(
         )
     ]
     listed.sort(key=lambda entry: -abs(entry[2]))
-    base, raw = float(shap.base[output_index]), float(shap.raw[i, output_index])
+    base, raw = float(shap.base[output_index]), float(shap.raw_scores[i, output_index])
     if not classes:
         return ExplainedRow(row, float(output), None, None, None, None, base, raw, listed)
     code = int(output.argmax())

@@ -14,42 +14,42 @@ if TYPE_CHECKING:
 __all__ = ["rejected_rows", "warning_texts"]
 
 
-def warning_texts(read: ParsedRows) -> list[str | None]:
+def warning_texts(parsed: ParsedRows) -> list[str | None]:
     """Return the warnings of each scored row as one text; None for rows without warnings."""
     messages: dict[int, list[str]] = {}
-    for warning in read.warnings:
+    for warning in parsed.warnings:
         messages.setdefault(warning.row, []).append(warning.message)
-    for row, count in read.unlisted().items():
+    for row, count in parsed.count_unlisted_warnings().items():
         messages.setdefault(row, []).append(f"and {count} more")
-    return ["; ".join(messages[row]) if row in messages else None for row in read.index]
+    return ["; ".join(messages[row]) if row in messages else None for row in parsed.index]
 
 
-def rejected_rows(part: RowBatch, errors: Sequence[Any], before: int) -> list[dict[str, Any]]:
+def rejected_rows(batch: RowBatch, errors: Sequence[Any], row_offset: int) -> list[dict[str, Any]]:
     """Return a record for each rejected row: its number, file, reason, columns and input values."""
     reasons: dict[int, list[Any]] = {}
     for error in errors:
         reasons.setdefault(error.row, []).append(error)
     records = [
         {
-            "row": before + part.index[row],
-            "file": str(part.file),
+            "row": row_offset + batch.index[row],
+            "file": str(batch.file),
             "reason": "; ".join(e.message for e in row_errors),
             "columns": [e.column for e in row_errors],
             "input": _json_values(values),
         }
         for (row, row_errors), values in zip(
-            reasons.items(), part.whole(list(reasons)) if reasons else [], strict=True
+            reasons.items(), batch.full_rows(list(reasons)) if reasons else [], strict=True
         )
     ]
     records += [
         {
-            "row": before + broken.row,
-            "file": str(part.file),
+            "row": row_offset + broken.row,
+            "file": str(batch.file),
             "reason": broken.reason,
             "columns": [],
-            "input": broken.given,
+            "input": broken.content,
         }
-        for broken in part.broken
+        for broken in batch.broken
     ]
     return sorted(records, key=lambda record: int(record["row"]))
 

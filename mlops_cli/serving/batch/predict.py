@@ -65,11 +65,11 @@ class BatchRequest:
         Path or glob of the input files.
     out
         Path of the output file.
-    wanted
+    version
         A version, a stage, or ``workspace``.
     features
         The input holds the features, not the raw columns of the base source.
-    keep
+    keep_columns
         Input columns that are copied to the output.
     explain
         How many features to explain in each row, by size of their contributions.
@@ -83,9 +83,9 @@ class BatchRequest:
 
     pattern: str
     out: Path
-    wanted: str = "production"
+    version: str = "production"
     features: bool = False
-    keep: tuple[str, ...] = ()
+    keep_columns: tuple[str, ...] = ()
     explain: int = 0
     fail_on_bad: bool = False
     force: bool = False
@@ -136,12 +136,12 @@ def predict(params: Params, layout: Layout, batch: BatchRequest, progress: Progr
     paths = find_files(batch.pattern)
     if batch.out.resolve() in [p.resolve() for p in paths]:
         raise Usage(f"{batch.out} is one of the files to read", "Write to another name.")
-    choice = select_model(params, layout, batch.wanted, progress)
+    choice = select_model(params, layout, batch.version, progress)
     policies = params.serve.columns
-    scorer = RequestScorer.open(choice.folder, layout.root, None, batch.keep, policies)
+    scorer = RequestScorer.open(choice.folder, layout.root, None, batch.keep_columns, policies)
     if not batch.features:
         known_columns(policies, scorer.inputs)
-    text = TextOptions.of(params.ingest.sources.get(scorer.program.rules.base))
+    text = TextOptions.from_source(params.ingest.sources.get(scorer.program.rules.base))
     files = [open_row_file(path, text) for path in paths]
     scoring, table_ids = choose_scoring(batch, scorer, layout)
     run = _Run(batch, choice, scorer, scoring, files, progress)
@@ -153,7 +153,7 @@ def predict(params: Params, layout: Layout, batch: BatchRequest, progress: Progr
         "files": [file_fingerprint(path) for path in paths],
         "looked into": table_ids,
         "text": vars(text),
-        "options": [batch.features, batch.keep, batch.explain, batch.slice_rows],
+        "options": [batch.features, batch.keep_columns, batch.explain, batch.slice_rows],
         "policies": {name: vars(policy) for name, policy in policies.items()},
     }
     name = hashlib.sha256(str(batch.out.resolve()).encode()).hexdigest()[:16]
@@ -199,7 +199,7 @@ def _store_scoring(
 
     try:
         store = open_store(os.environ.get("MLOPS_ONLINE_URL"), layout.online)
-        scorer = scorer.looking_into(Lookups(store))
+        scorer = scorer.with_lookups(Lookups(store))
     except NotFound as error:
         raise NotFound(
             f"the features look into {absent.relative_to(layout.root)}, which is not there, "
@@ -207,7 +207,7 @@ def _store_scoring(
             "Bring the data back with `dvc checkout` or `mlops pull`, or fill the online store "
             "with `mlops materialize`.",
         ) from None
-    facts = store.facts(program_id(scorer.program)) or {}
+    facts = store.metadata(program_id(scorer.program)) or {}
     since = facts.get("since")
     earliest = None if since is None else dt.datetime.fromisoformat(since)
     return StoreScoring(scorer, earliest), [facts]
@@ -232,13 +232,13 @@ class _Run:
         """Check that each file has the columns it needs, and set the types of the kept columns."""
         inputs = self.scoring.inputs
         for file in self.files:
-            for column in (*inputs.needed, *self.batch.keep):
+            for column in (*inputs.required, *self.batch.keep_columns):
                 if column not in file.schema:
                     raise self._missing_column(file, column)
         reserved = reserved_columns(self.scorer.bundle, self.batch.explain)
         types = columns_of(self.files)
-        for column in self.batch.keep:
-            if column in reserved or self.batch.keep.count(column) > 1:
+        for column in self.batch.keep_columns:
+            if column in reserved or self.batch.keep_columns.count(column) > 1:
                 raise Usage(
                     f"--keep names {column!r}, which the output has already",
                     "Leave it out, or rename it in the input.",
@@ -248,7 +248,7 @@ class _Run:
             self._kept_types[column] = inputs.columns.get(column) or ingested_type(types[column])
 
     def _missing_column(self, file: RowFile, column: str) -> DataRefused:
-        kept = column in self.batch.keep
+        kept = column in self.batch.keep_columns
         hint = nearest(column, file.schema)
         features = self.scorer.bundle.encoder.kinds
         if not kept and not self.batch.features and features.keys() <= file.schema.keys():
@@ -258,9 +258,9 @@ class _Run:
 
     def resume(self, parts: OutputParts) -> DonePart:
         """Return the progress of an earlier run of the same job; discard that of any other."""
-        done = None if self.batch.force else parts.found()
+        done = None if self.batch.force else parts.load_progress()
         if done is None:
-            if parts.started and not self.batch.force:
+            if parts.exists and not self.batch.force:
                 self.progress.note("an earlier run was of another input or version: starting over")
             parts.discard()
             return DonePart()
@@ -279,9 +279,9 @@ class _Run:
     def slices(self, parts: OutputParts, done: DonePart) -> Iterator[DonePart]:
         """Score the remaining rows; save each slice and yield the progress."""
         inputs = self.scoring.inputs
-        columns = dict.fromkeys((*inputs.needed, *inputs.optional, *self._kept_types))
+        columns = dict.fromkeys((*inputs.required, *inputs.optional, *self._kept_types))
         self._row_files = RowFiles(self.files, list(columns), done.position)
-        while batches := self._row_files.take(self.batch.slice_rows):
+        while batches := self._row_files.read_batches(self.batch.slice_rows):
             predictions, rejected = self._score_slice(batches, done.rows)
             if rejected and self.batch.fail_on_bad:
                 parts.discard()

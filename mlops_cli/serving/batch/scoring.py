@@ -52,7 +52,7 @@ class Scoring(Protocol):
     def read(self, frame: pl.DataFrame) -> ParsedRows:
         """Parse rows: valid rows as typed columns, and the errors of the others."""
 
-    def score(self, read: pl.DataFrame) -> tuple[Floats, Floats]:
+    def score(self, frame: pl.DataFrame) -> tuple[Floats, Floats]:
         """Compute the model's feature matrix and its output for rows that ``read`` parsed."""
 
 
@@ -72,11 +72,11 @@ class FeatureScoring:
 
     def read(self, frame: pl.DataFrame) -> ParsedRows:
         """See ``Scoring.read``."""
-        return self.inputs.read_frame(frame, thorough=True)
+        return self.inputs.parse_frame(frame, list_all=True)
 
-    def score(self, read: pl.DataFrame) -> tuple[Floats, Floats]:
+    def score(self, frame: pl.DataFrame) -> tuple[Floats, Floats]:
         """See ``Scoring.score``."""
-        matrix = self.bundle.encoder.transform(read)
+        matrix = self.bundle.encoder.transform(frame)
         return matrix, self.bundle.predict_matrix(matrix)
 
 
@@ -96,11 +96,11 @@ class TableScoring:
         """See ``Scoring.read``."""
         return self.scorer.read_frame(frame, thorough=True)
 
-    def score(self, read: pl.DataFrame) -> tuple[Floats, Floats]:
+    def score(self, frame: pl.DataFrame) -> tuple[Floats, Floats]:
         """See ``Scoring.score``."""
         with refusing_values():
             features = self.scorer.program.transform(
-                read.drop(PREDICTION_TIME, strict=False), self.tables
+                frame.drop(PREDICTION_TIME, strict=False), self.tables
             )
         matrix = self.scorer.bundle.encoder.transform(features)
         return matrix, self.scorer.bundle.predict_matrix(matrix)
@@ -112,12 +112,12 @@ class StoreScoring:
 
     Parameters
     ----------
-    since
+    earliest
         The earliest prediction time that the store covers; None if it covers all.
     """
 
     scorer: RequestScorer
-    since: dt.datetime | None
+    earliest: dt.datetime | None
 
     @property
     def inputs(self) -> RequestRows:
@@ -127,24 +127,24 @@ class StoreScoring:
     def read(self, frame: pl.DataFrame) -> ParsedRows:
         """See ``Scoring.read``."""
         read = self.scorer.read_frame(frame, thorough=True)
-        if self.since is None or PREDICTION_TIME not in read.frame.columns:
+        if self.earliest is None or PREDICTION_TIME not in read.frame.columns:
             return read
-        too_old = read.frame.get_column(PREDICTION_TIME) < self.since
+        too_old = read.frame.get_column(PREDICTION_TIME) < self.earliest
         times = read.frame.get_column(PREDICTION_TIME).to_list()
         errors = [
             RowError(
                 read.index[i],
                 PREDICTION_TIME,
                 str(times[i]),
-                f"the online store begins at {self.since}, and this row is of {times[i]}",
+                f"the online store begins at {self.earliest}, and this row is of {times[i]}",
             )
             for i in too_old.arg_true().to_list()
         ]
-        return read.only(~too_old, errors)
+        return read.keep_valid(~too_old, errors)
 
-    def score(self, read: pl.DataFrame) -> tuple[Floats, Floats]:
+    def score(self, frame: pl.DataFrame) -> tuple[Floats, Floats]:
         """See ``Scoring.score``."""
-        scored = self.scorer.score(read)
+        scored = self.scorer.score(frame)
         return scored.matrix, scored.output
 
 
@@ -164,7 +164,7 @@ def prediction_columns(bundle: Bundle, output: Floats) -> list[pl.Series]:
 
 
 def explanations(
-    scorer: RequestScorer, matrix: Floats, output: Floats, most: int
+    scorer: RequestScorer, matrix: Floats, output: Floats, max_features: int
 ) -> list[pl.Series]:
     """Columns ``feature_1``, ``contribution_1`` and so on: each row's largest contributions.
 
@@ -173,7 +173,7 @@ def explanations(
     import polars as pl
 
     shap = scorer.explain(ScoredRows({}, matrix, output, {}))
-    order = np.argsort(-np.abs(shap), axis=1, kind="stable")[:, :most]
+    order = np.argsort(-np.abs(shap), axis=1, kind="stable")[:, :max_features]
     names = pl.Series(list(scorer.bundle.encoder.kinds), dtype=pl.String)
     columns = []
     for rank in range(order.shape[1]):

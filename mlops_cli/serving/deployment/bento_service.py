@@ -41,7 +41,9 @@ def service_of(source: Path) -> Any:
 
             stored = bentoml.models.get(settings["model"])
             bundle = Path(stored.path) / "bundle"
-            return create_app(Settings.of({**environment(source, bundle), **os.environ}))
+            return create_app(
+                Settings.from_environment({**environment(source, bundle), **os.environ})
+            )
 
     return Direct(name=name, config=base.config, inner=base.inner)
 

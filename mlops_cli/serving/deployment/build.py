@@ -39,14 +39,14 @@ class BuiltBento:
     ----------
     tag
         NAME:VERSION, as BentoML's commands take it.
-    new
+    created
         False if the store had an identical Bento.
     """
 
     tag: str
     folder: Path
     labels: dict[str, str]
-    new: bool
+    created: bool
 
 
 def bento_home(layout: Layout) -> Path:

@@ -189,7 +189,7 @@ def store_identity(store: OnlineStore, program: FeatureProgram) -> dict[str, Any
     from mlops_cli.online.store import program_id
 
     name = program_id(program)
-    facts = store.facts(name) or {}
+    facts = store.metadata(name) or {}
     return {"program": name, **{k: v for k, v in facts.items() if k != "generation"}}
 
 

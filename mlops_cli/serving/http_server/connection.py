@@ -15,7 +15,7 @@ from httptools import (
 )
 
 from mlops_cli.serving.http_server.heads import (
-    FIELDS,
+    MAX_HEADERS,
     BodyParser,
     HttpRequest,
     head_fault,
@@ -23,8 +23,8 @@ from mlops_cli.serving.http_server.heads import (
     request_target,
 )
 from mlops_cli.serving.http_server.http import (
-    FULL,
-    TOO_MANY,
+    TOO_MANY_CONNECTIONS,
+    TOO_MANY_REQUESTS,
     Problem,
     Response,
     no_room,
@@ -62,15 +62,33 @@ class Connection(asyncio.Protocol):
     ----------
     transport
         The transport to the client.
-    since
+    waiting_since
         Time from which the client is waited for: of its last request, response or pause.
     """
 
     __slots__ = (
-        "_body", "_body_size", "_current", "_current_since", "_delayed", "_held", "_idle",
-        "_in_head", "_linger_until", "_parser", "_partial", "_queue", "_received", "_request",
-        "_server", "_stopped", "_trailing", "_unread", "_url", "_write_paused", "since",
+        "_body",
+        "_body_size",
+        "_current",
+        "_current_since",
+        "_delayed",
+        "_held",
+        "_idle",
+        "_in_head",
+        "_linger_until",
+        "_parser",
+        "_partial",
+        "_queue",
+        "_received",
+        "_request",
+        "_server",
+        "_stopped",
+        "_trailing",
+        "_unread",
+        "_url",
+        "_write_paused",
         "transport",
+        "waiting_since",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -92,23 +110,25 @@ class Connection(asyncio.Protocol):
         self._write_paused = self._stopped = False
         self._delayed: Response | None = None
         self._linger_until = _NEVER
-        self.since = server.now
+        self.waiting_since = server.now
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept the connection, or refuse it if there are too many."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's has another base
         if not self._server.admit(self):
             self._stopped = True
-            self.transport.write(self._server.written(FULL, self._request, goes_on=False))
+            self.transport.write(
+                self._server.encode_response(TOO_MANY_CONNECTIONS, self._request, keep_alive=False)
+            )
             self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
         """Free everything that the connection holds."""
-        self._server.forget(self)
+        self._server.remove(self)
         self._stopped = True
         self._release()
-        if self._current is not None and self._current.leave is not None:
-            self._current.leave()
+        if self._current is not None and self._current.cancel is not None:
+            self._current.cancel()
         # Both refer to this object: break the cycles.
         self._parser, self._request = None, cast("HttpRequest", None)
 
@@ -132,7 +152,7 @@ class Connection(asyncio.Protocol):
         if self._stopped:
             return
         if self._in_head:
-            if len(self._request.headers) > FIELDS:
+            if len(self._request.headers) > MAX_HEADERS:
                 self._refuse(many_headers())
                 return
             self._hold(max(self._received, len(data)) - self._partial)
@@ -142,7 +162,9 @@ class Connection(asyncio.Protocol):
         else:
             self._trailing = 0  # the bytes before were the framing of a chunk
         if self._received > (
-            _HEAD_BYTES if self._in_head else _HEAD_BYTES + _CHUNKED_GROWTH * self._server.most
+            _HEAD_BYTES
+            if self._in_head
+            else _HEAD_BYTES + _CHUNKED_GROWTH * self._server.max_body_bytes
         ):
             status = 431 if self._in_head else 413
             self._refuse(Problem(status, "the request is larger than what is taken"))
@@ -152,15 +174,15 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Count the responses that the client doesn't read."""
         self._write_paused = True
-        self.since = self._server.now
+        self.waiting_since = self._server.now
         self._unread = self.transport.get_write_buffer_size()
-        self._server.budget.held += self._unread
-        self._server.make_room()
+        self._server.budget.used_bytes += self._unread
+        self._server.free_memory()
 
     def resume_writing(self) -> None:
         """Continue with the queue."""
         self._write_paused = False
-        self._server.budget.held -= self._unread
+        self._server.budget.used_bytes -= self._unread
         self._unread = 0
         self._process_next()
 
@@ -169,7 +191,7 @@ class Connection(asyncio.Protocol):
         self._request, self._body, self._url = HttpRequest(self), b"", b""
         self._body_size = self._trailing = 0
         self._idle = False
-        self.since = self._server.now
+        self.waiting_since = self._server.now
 
     def on_url(self, url: bytes) -> None:
         """Add a part of the request target."""
@@ -181,7 +203,7 @@ class Connection(asyncio.Protocol):
             return  # a trailer
         name, headers = name.lower(), self._request.headers
         if name in headers:
-            self._request.repeat(name, value)
+            self._request.add_repeated_header(name, value)
         else:
             headers[name] = value
 
@@ -194,30 +216,33 @@ class Connection(asyncio.Protocol):
         version, headers = parser.get_http_version(), request.headers
         request.method = parser.get_method().decode("latin-1")
         if version != "1.1":
-            request.old = version == "1.0"
-        fault = many_headers() if len(headers) > FIELDS else head_fault(request, version)
+            request.is_http_1_0 = version == "1.0"
+        fault = many_headers() if len(headers) > MAX_HEADERS else head_fault(request, version)
         if fault is not None:
             self._refuse(fault)
             return
         request.path, request.query = request_target(self._url, headers)
         answer = self._server.handler.refusal(request)
-        if answer is None and int(headers.get(b"content-length", b"0")) > self._server.most:
-            self._refuse(too_large(self._server.most))
+        if (
+            answer is None
+            and int(headers.get(b"content-length", b"0")) > self._server.max_body_bytes
+        ):
+            self._refuse(too_large(self._server.max_body_bytes))
         elif answer is None:
             if b"expect" in headers and self._current is None and not self._queue:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        elif answer.status == TOO_MANY or request.has_body:
+        elif answer.status == TOO_MANY_REQUESTS or request.has_body:
             self._refuse(answer)
         else:
-            request.answer = answer
+            request.refusal = answer
 
     def on_body(self, body: bytes) -> None:
         """Add a part of the body."""
         if self._stopped:
             return
         self._body_size += len(body)
-        if self._body_size > self._server.most:
-            self._refuse(too_large(self._server.most))
+        if self._body_size > self._server.max_body_bytes:
+            self._refuse(too_large(self._server.max_body_bytes))
             return
         if self._request.method != "POST":
             return  # no route reads the body of another method
@@ -240,12 +265,12 @@ class Connection(asyncio.Protocol):
         request = self._request
         request.content = bytes(self._body)
         self._body = b""
-        request.held, self._partial = self._partial, 0
-        request.keep = parser.should_keep_alive()
+        request.budget_bytes, self._partial = self._partial, 0
+        request.keep_alive = parser.should_keep_alive()
         if self._current is None and not self._write_paused and not self._queue:
             self._process(request)
         else:
-            request.held += _QUEUED_BYTES
+            request.budget_bytes += _QUEUED_BYTES
             self._queue.append(request)
             self.transport.pause_reading()
             self._hold(_QUEUED_BYTES)
@@ -276,11 +301,11 @@ class Connection(asyncio.Protocol):
         self._parser = HttpRequestParser(rest)
         rest.skip_head(self._parser, self._request)
 
-    def pending(self) -> int:
+    def pending_bytes(self) -> int:
         """Bytes in the memory budget that depend on the client."""
         return self._held + self._unread
 
-    def give_room(self) -> None:
+    def drop_pending(self) -> None:
         """Free the client's bytes, and refuse its request or close the connection."""
         if self._unread:
             self._release()
@@ -293,19 +318,19 @@ class Connection(asyncio.Protocol):
         self._partial += size
         self._held += size
         budget = self._server.budget
-        budget.held += size
-        if budget.held > budget.most:
-            self._server.make_room()
+        budget.used_bytes += size
+        if budget.used_bytes > budget.max_bytes:
+            self._server.free_memory()
 
     def _drop_partial(self) -> None:
         """Free the bytes of a request that will not be completed."""
-        self._server.budget.held -= self._partial
+        self._server.budget.used_bytes -= self._partial
         self._held -= self._partial
         self._partial, self._body = 0, b""
 
     def _release(self) -> None:
         """Free all bytes but those of the current request."""
-        self._server.budget.held -= self._held + self._unread
+        self._server.budget.used_bytes -= self._held + self._unread
         self._partial = self._held = self._unread = 0
         self._body = b""
         self._queue.clear()
@@ -313,22 +338,22 @@ class Connection(asyncio.Protocol):
     def _process(self, request: HttpRequest) -> None:
         self._current = request
         self._current_since = self._server.now
-        self._held -= request.held
-        if request.answer is None:
-            self._server.handler.take(request, self._respond)
+        self._held -= request.budget_bytes
+        if request.refusal is None:
+            self._server.handler.handle(request, self._respond)
         else:
-            self._respond(request.answer)
+            self._respond(request.refusal)
 
     def _respond(self, answer: Response) -> None:
         request, self._current = self._current, None
         if request is None:
             return
-        self._server.budget.held -= request.held
+        self._server.budget.used_bytes -= request.budget_bytes
         if self._linger_until != _NEVER or self.transport.is_closing():
             return
-        goes_on = request.keep and not self._server.ending
-        self.transport.write(self._server.written(answer, request, goes_on=goes_on))
-        self.since = self._server.now
+        goes_on = request.keep_alive and not self._server.shutting_down
+        self.transport.write(self._server.encode_response(answer, request, keep_alive=goes_on))
+        self.waiting_since = self._server.now
         if not goes_on or (self._stopped and not self._queue and self._delayed is None):
             self._stopped = True
             self.transport.close()
@@ -360,54 +385,56 @@ class Connection(asyncio.Protocol):
             self._queue.append(answer)
 
     def _respond_last(self, answer: Response) -> None:
-        if answer.status == TOO_MANY and self._delayed is None:
+        if answer.status == TOO_MANY_REQUESTS and self._delayed is None:
             self._delayed = answer  # sent at the next tick, to slow down the guessing of keys
             return
-        self.transport.write(self._server.written(answer, self._request, goes_on=False))
+        self.transport.write(self._server.encode_response(answer, self._request, keep_alive=False))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._linger_until = time.monotonic() + _LINGER_SECONDS
 
-    def rank(self) -> int | None:
+    def drop_rank(self) -> int | None:
         """Order in which connections are dropped for a new one; None: not at all."""
         if self._linger_until != _NEVER or self._delayed is not None:
             return 0
         if self._current is not None or self._queue or self._write_paused:
             return None
-        waited = self._server.now - self.since
+        waited = self._server.now - self.waiting_since
         if self._idle:
             return 1 if waited > 0 else None
         return 2 if waited > _SLOW_SECONDS else None
 
-    def look(self) -> None:
+    def check_timeouts(self) -> None:
         """Enforce the time limits; called every second."""
         now = self._server.now
-        if now > self._linger_until or (self._write_paused and now > self.since + _IO_SECONDS):
+        if now > self._linger_until or (
+            self._write_paused and now > self.waiting_since + _IO_SECONDS
+        ):
             self.abort()
         elif self._linger_until != _NEVER:
             return
         elif self._delayed is not None:
             self._respond_last(self._delayed)
         elif self._current is not None:
-            if now > self._current_since + self._server.patience:
+            if now > self._current_since + self._server.request_timeout:
                 self._time_out(self._current)
         elif self._queue or self._stopped:
             return
         elif self._idle:
-            if now > self.since + _IDLE_SECONDS:
+            if now > self.waiting_since + _IDLE_SECONDS:
                 self.transport.close()
-        elif now > self.since + _IO_SECONDS:
+        elif now > self.waiting_since + _IO_SECONDS:
             self._refuse(Problem(408, f"the request did not come in within {_IO_SECONDS:g} s"))
 
     def _time_out(self, request: HttpRequest) -> None:
         """Respond to a request that takes too long; its bytes in the budget aren't free yet."""
         self._stopped = True
         self._release()
-        if request.leave is not None:
-            request.leave()
+        if request.cancel is not None:
+            request.cancel()
         self._respond_last(problem(Problem(504, "the request was not answered in its time")))
 
-    def finish(self) -> None:
+    def close_if_idle(self) -> None:
         """Close the connection if it is idle; a busy one closes after its responses."""
         if self._current is None and not self._queue and self._idle:
             self.transport.close()

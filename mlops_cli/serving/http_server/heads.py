@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 
     from mlops_cli.serving.http_server.http import Response
 
-__all__ = ["FIELDS", "BodyParser", "HttpRequest", "head_fault", "many_headers", "request_target"]
+__all__ = [
+    "MAX_HEADERS",
+    "BodyParser",
+    "HttpRequest",
+    "head_fault",
+    "many_headers",
+    "request_target",
+]
 
-FIELDS = 128
+MAX_HEADERS = 128
 """Most headers of a request."""
 
 
@@ -51,35 +58,35 @@ class HttpRequest:
 
     Attributes
     ----------
-    faulty
+    malformed
         Whether its head is invalid.
-    repeated
+    repeated_headers
         How often a header was repeated.
-    held
+    budget_bytes
         Its bytes that count in the memory budget.
-    answer
+    refusal
         The response, if the request is refused by its head.
-    leave
+    cancel
         Called when the client doesn't wait for the response any more.
     """
 
     # Defaults are class attributes, so that a request sets only what differs.
     method = path = query = ""
     content = b""
-    keep = old = faulty = False
-    held = repeated = 0
-    answer: Response | None = None
-    leave: Callable[[], object] | None = None
+    keep_alive = is_http_1_0 = malformed = False
+    budget_bytes = repeated_headers = 0
+    refusal: Response | None = None
+    cancel: Callable[[], object] | None = None
 
     def __init__(self, connection: Client) -> None:
         self._connection = connection
         self.headers: dict[bytes, bytes] = {}
 
-    def repeat(self, name: bytes, value: bytes) -> None:
+    def add_repeated_header(self, name: bytes, value: bytes) -> None:
         """Add a repeated header: its values are joined to one list (RFC 9110, 5.3)."""
-        self.repeated += 1
-        if name == b"host" or self.repeated > FIELDS:
-            self.faulty = True
+        self.repeated_headers += 1
+        if name == b"host" or self.repeated_headers > MAX_HEADERS:
+            self.malformed = True
         else:
             self.headers[name] += b", " + value
 
@@ -95,12 +102,12 @@ class HttpRequest:
         return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
     @property
-    def address(self) -> str:
+    def client_address(self) -> str:
         """See ``Request.address``."""
         return self._host_of("peername")
 
     @property
-    def local(self) -> str:
+    def server_address(self) -> str:
         """See ``Request.local``."""
         return self._host_of("sockname")
 
@@ -108,7 +115,7 @@ class HttpRequest:
         address = self._connection.transport.get_extra_info(which)
         return str(address[0]) if isinstance(address, tuple) and address else ""
 
-    async def body(self, most: int) -> bytes:  # noqa: ARG002 - the connection enforces it
+    async def body(self, max_bytes: int) -> bytes:  # noqa: ARG002 - the connection enforces it
         """See ``Request.body``."""
         return self.content
 
@@ -128,7 +135,7 @@ class BodyParser:
         """Feed the parser a head with the same framing of the body, and without the upgrade."""
         headers = request.headers
         options = [o.strip() for o in headers.get(b"connection", b"").lower().split(b",")]
-        lines = [b"POST / HTTP/1.0" if request.old else b"POST / HTTP/1.1"]
+        lines = [b"POST / HTTP/1.0" if request.is_http_1_0 else b"POST / HTTP/1.1"]
         lines += [b"connection: " + b", ".join(o for o in options if o != b"upgrade")]
         for name in (b"content-length", b"transfer-encoding"):
             if name in headers:
@@ -159,7 +166,7 @@ class BodyParser:
 
 def many_headers() -> Problem:
     """431: the head has too many headers."""
-    return Problem(431, f"there are more than {FIELDS} headers")
+    return Problem(431, f"there are more than {MAX_HEADERS} headers")
 
 
 def head_fault(request: HttpRequest, version: str) -> Problem | None:
@@ -167,13 +174,13 @@ def head_fault(request: HttpRequest, version: str) -> Problem | None:
     headers = request.headers
     if version not in {"1.1", "1.0"}:
         return Problem(505, f"HTTP/{version} is not spoken here")
-    if request.faulty or (b"host" not in headers and not request.old):
+    if request.malformed or (b"host" not in headers and not request.is_http_1_0):
         host = Problem(400, "a request of HTTP/1.1 names its host once")
-        return many_headers() if request.repeated > FIELDS else host
+        return many_headers() if request.repeated_headers > MAX_HEADERS else host
     if request.method == "CONNECT":
         return Problem(405, "this is no proxy")
     coding = headers.get(b"transfer-encoding")
-    if coding is not None and (coding.lower() != b"chunked" or request.old):
+    if coding is not None and (coding.lower() != b"chunked" or request.is_http_1_0):
         shown = coding[:80].decode("latin-1")
         return Problem(501, f"the transfer encoding {shown!r} is not known; there is chunked")
     expected = headers.get(b"expect")

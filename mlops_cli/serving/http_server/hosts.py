@@ -35,7 +35,7 @@ class Hosts:
 
     Attributes
     ----------
-    right
+    accepted_hosts
         Cache of accepted Host headers.
     """
 
@@ -44,7 +44,7 @@ class Hosts:
         self._any = "*" in lowered
         self._subdomains = tuple(name[1:] for name in lowered if name.startswith("*."))
         self._names = lowered
-        self.right: set[bytes] = set()
+        self.accepted_hosts: set[bytes] = set()
 
     def add(self, name: str) -> None:
         """Accept a further name."""
@@ -53,17 +53,17 @@ class Hosts:
     def check(self, request: Request) -> None:
         """Accept a request that has one of the service's names as host, or raise Problem 421."""
         host = request.header("host")
-        if host is None or self._any or host.encode("latin-1") in self.right:
+        if host is None or self._any or host.encode("latin-1") in self.accepted_hosts:
             return  # without a Host header it is no browser
         name = _name(host)
-        if not self._accepts(name) and not _same_address(name, request.local):
+        if not self._accepts(name) and not _same_address(name, request.server_address):
             raise Problem(
                 421,
                 f"the host {host[:100]!r} is not one of this service; without API keys it answers "
                 "to localhost, to its own address, and to names in serve.hosts or MLOPS_HOSTS",
             )
-        if len(self.right) < _MAX_CACHED:
-            self.right.add(host.encode("latin-1"))
+        if len(self.accepted_hosts) < _MAX_CACHED:
+            self.accepted_hosts.add(host.encode("latin-1"))
 
     def check_origin(self, request: Request) -> None:
         """Accept a request unless a page of another site made it, or raise Problem 403."""

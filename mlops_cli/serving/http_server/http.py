@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import orjson
 
 __all__ = [
-    "FULL",
     "JSON",
-    "TOO_MANY",
+    "TOO_MANY_CONNECTIONS",
+    "TOO_MANY_REQUESTS",
     "AsgiRequest",
     "ClientGone",
     "MemoryBudget",
@@ -34,7 +34,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 JSON = "application/json"
 """The content type of a JSON text."""
-TOO_MANY = 429
+TOO_MANY_REQUESTS = 429
 """A status whose response is delayed, to slow down the guessing of keys."""
 _BODY_SECONDS = 60.0
 """Seconds within which a body must arrive."""
@@ -49,20 +49,20 @@ class Problem(Exception):  # no error of the service: a response to the client
         The HTTP status code.
     detail
         One sentence with the offending value.
-    more
+    extensions
         Further members of the problem document.
     headers
         Such as Allow or Retry-After.
     """
 
     def __init__(
-        self, status: int, detail: str, headers: dict[str, str] | None = None, **more: Any
+        self, status: int, detail: str, headers: dict[str, str] | None = None, **extensions: Any
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = headers or {}
-        self.more = more
+        self.extensions = extensions
 
 
 class ClientGone(Exception):
@@ -74,20 +74,20 @@ class MemoryBudget:
 
     Attributes
     ----------
-    held
+    used_bytes
         Bytes that are held now.
     """
 
-    __slots__ = ("held", "most")
+    __slots__ = ("max_bytes", "used_bytes")
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.held = 0
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.used_bytes = 0
 
     @property
-    def fits(self) -> bool:
+    def within_limit(self) -> bool:
         """Whether the limit is kept."""
-        return self.held <= self.most
+        return self.used_bytes <= self.max_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Response:
 
     status: int
     body: bytes
-    kind: str = JSON
+    content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -120,20 +120,20 @@ class Request(Protocol):
         """A header's value, or None; the name is in lower case."""
 
     @property
-    def address(self) -> str:
+    def client_address(self) -> str:
         """The address of the client, or of the proxy in front of the service."""
 
     @property
-    def local(self) -> str:
+    def server_address(self) -> str:
         """The service's address that the request was sent to."""
 
-    async def body(self, most: int) -> bytes:
+    async def body(self, max_bytes: int) -> bytes:
         """The whole body.
 
         Raises
         ------
         Problem
-            413 as soon as it is known to be larger than ``most`` bytes, 503 if all bodies together
+            413 as soon as it is known to be larger than ``max_bytes``, 503 if all bodies together
             exceed the memory budget.
         """
 
@@ -143,18 +143,27 @@ class AsgiRequest:
 
     Attributes
     ----------
-    held
+    budget_bytes
         Its bytes that count in the memory budget.
     """
 
-    __slots__ = ("_budget", "_receive", "_scope", "headers", "held", "method", "path", "query")
+    __slots__ = (
+        "_budget",
+        "_receive",
+        "_scope",
+        "budget_bytes",
+        "headers",
+        "method",
+        "path",
+        "query",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, budget: MemoryBudget) -> None:
         self._scope, self._receive, self._budget = scope, receive, budget
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: str = scope["query_string"].decode("latin-1")
-        self.held = 0
+        self.budget_bytes = 0
         self.headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             before = self.headers.get(name)
@@ -166,20 +175,20 @@ class AsgiRequest:
         return None if value is None else value.decode("latin-1")
 
     @property
-    def address(self) -> str:
+    def client_address(self) -> str:
         """See ``Request.address``."""
         return str((self._scope.get("client") or ("",))[0])
 
     @property
-    def local(self) -> str:
+    def server_address(self) -> str:
         """See ``Request.local``."""
         return str((self._scope.get("server") or ("",))[0])
 
-    async def body(self, most: int) -> bytes:
+    async def body(self, max_bytes: int) -> bytes:
         """See ``Request.body``."""
         stated = self.header("content-length") or ""
-        if stated.isdigit() and int(stated) > most:
-            raise too_large(most)
+        if stated.isdigit() and int(stated) > max_bytes:
+            raise too_large(max_bytes)
         content = bytearray()
         more = True
         try:
@@ -190,8 +199,8 @@ class AsgiRequest:
                         raise ClientGone
                     more = bool(message.get("more_body"))
                     content += self._hold(message.get("body", b""))
-                    if len(content) > most:
-                        raise too_large(most)
+                    if len(content) > max_bytes:
+                        raise too_large(max_bytes)
         except TimeoutError:
             raise Problem(408, f"the body did not come in within {_BODY_SECONDS:g} s") from None
         offer = self.header("upgrade")
@@ -204,9 +213,9 @@ class AsgiRequest:
         return bytes(content)
 
     def _hold(self, part: bytes) -> bytes:
-        self.held += len(part)
-        self._budget.held += len(part)
-        if not self._budget.fits:
+        self.budget_bytes += len(part)
+        self._budget.used_bytes += len(part)
+        if not self._budget.within_limit:
             raise no_room()
         return part
 
@@ -223,7 +232,7 @@ def problem(error: Problem) -> Response:
         "title": HTTPStatus(error.status).phrase,
         "status": error.status,
         "detail": error.detail,
-        **error.more,
+        **error.extensions,
     }
     return Response(
         error.status,
@@ -239,10 +248,10 @@ def no_room() -> Problem:
     return Problem(503, text, {"retry-after": "1"})
 
 
-FULL = problem(Problem(503, "there are too many connections", {"retry-after": "1"}))
+TOO_MANY_CONNECTIONS = problem(Problem(503, "there are too many connections", {"retry-after": "1"}))
 """503: the response to a connection beyond the limit of connections."""
 
 
-def too_large(most: int) -> Problem:
-    """413: the body has more than ``most`` bytes."""
-    return Problem(413, f"the body is larger than {most / 1e6:g} MB")
+def too_large(max_bytes: int) -> Problem:
+    """413: the body is larger than ``max_bytes``."""
+    return Problem(413, f"the body is larger than {max_bytes / 1e6:g} MB")

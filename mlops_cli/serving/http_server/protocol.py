@@ -21,7 +21,7 @@ class Handler(Protocol):
     def refusal(self, request: HttpRequest) -> Response | None:
         """The response that refuses a request by its head; None if its body may follow."""
 
-    def take(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
+    def handle(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
         """Call ``reply`` with the response, now or later; never raises."""
 
 
@@ -29,20 +29,22 @@ class ConnectionHost(Protocol[C_contra]):
     """Interface of the server to its connections; see ``Server``."""
 
     handler: Handler
-    most: int
+    max_body_bytes: int
     budget: MemoryBudget
-    patience: float
-    ending: bool
+    request_timeout: float
+    shutting_down: bool
     now: float
 
     def admit(self, connection: C_contra) -> bool:
         """Whether a new connection is accepted."""
 
-    def forget(self, connection: C_contra) -> None:
+    def remove(self, connection: C_contra) -> None:
         """Remove a closed connection."""
 
-    def make_room(self) -> None:
+    def free_memory(self) -> None:
         """Refuse the largest incomplete requests, until the memory budget is kept."""
 
-    def written(self, answer: Response, request: HttpRequest, *, goes_on: bool) -> bytes:
+    def encode_response(
+        self, response: Response, request: HttpRequest, *, keep_alive: bool
+    ) -> bytes:
         """The bytes of a response."""

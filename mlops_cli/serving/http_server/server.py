@@ -41,13 +41,13 @@ class Server:
 
     Parameters
     ----------
-    most
+    max_body_bytes
         Most bytes of a body.
     budget
         Memory budget of all connections together.
-    connections
+    max_connections
         Most connections; fewer if the system's limit of open files is lower.
-    seconds
+    request_seconds
         Time limit of a request.
 
     Attributes
@@ -59,37 +59,39 @@ class Server:
     def __init__(
         self,
         handler: Handler,
-        most: int,
+        max_body_bytes: int,
         budget: MemoryBudget,
-        connections: int = 1_000,
-        seconds: float = 10.0,
+        max_connections: int = 1_000,
+        request_seconds: float = 10.0,
     ) -> None:
         self.handler = handler
-        self.most = most
+        self.max_body_bytes = max_body_bytes
         self.budget = budget
-        self.patience = seconds + _GRACE_SECONDS
-        self.ending = False
+        self.request_timeout = request_seconds + _GRACE_SECONDS
+        self.shutting_down = False
         self.connections: set[Connection] = set()
         self.now = time.monotonic()
         self._all_closed = asyncio.Event()
         self._heads: dict[tuple[int, str], bytes] = {}
-        self._backlog, self._max_connections = _connection_limits(connections)
+        self._backlog, self._max_connections = _connection_limits(max_connections)
 
-    async def serve(self, listening: socket.socket, until: asyncio.Event, seconds: float) -> None:
-        """Serve until the event is set; then finish pending requests, for at most ``seconds``."""
+    async def serve(
+        self, listening: socket.socket, stop: asyncio.Event, grace_seconds: float
+    ) -> None:
+        """Serve until ``stop`` is set; then finish pending requests, within ``grace_seconds``."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
             lambda: Connection(self), sock=listening, backlog=self._backlog
         )
         ticker = loop.create_task(self._tick())
-        await until.wait()
-        self.ending = True
+        await stop.wait()
+        self.shutting_down = True
         server.close()
         for connection in list(self.connections):
-            connection.finish()
+            connection.close_if_idle()
         if self.connections:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._all_closed.wait(), seconds)
+                await asyncio.wait_for(self._all_closed.wait(), grace_seconds)
         for connection in list(self.connections):
             connection.abort()
         ticker.cancel()
@@ -103,52 +105,54 @@ class Server:
         self.connections.add(connection)
         return True
 
-    def forget(self, connection: Connection) -> None:
+    def remove(self, connection: Connection) -> None:
         """Remove a closed connection."""
         self.connections.discard(connection)
-        if self.ending and not self.connections:
+        if self.shutting_down and not self.connections:
             self._all_closed.set()
 
-    def make_room(self) -> None:
+    def free_memory(self) -> None:
         """Refuse the largest incomplete requests, until the memory budget is kept.
 
         So a small request gets memory while others have sent part of a large body and stall.
         Responses that nobody reads count in the same way.
         """
-        while not self.budget.fits:
-            largest = max(self.connections, key=Connection.pending, default=None)
-            if largest is None or not largest.pending():
+        while not self.budget.within_limit:
+            largest = max(self.connections, key=Connection.pending_bytes, default=None)
+            if largest is None or not largest.pending_bytes():
                 return
-            largest.give_room()
+            largest.drop_pending()
 
-    def written(self, answer: Response, request: HttpRequest, *, goes_on: bool) -> bytes:
-        """The bytes of a response; ``goes_on`` says whether the connection stays open after it."""
-        parts = [self._head(answer), b"%d" % len(answer.body)]
-        if not goes_on:
+    def encode_response(
+        self, response: Response, request: HttpRequest, *, keep_alive: bool
+    ) -> bytes:
+        """The bytes of a response; with ``keep_alive``, the connection stays open after it."""
+        parts = [self._head(response), b"%d" % len(response.body)]
+        if not keep_alive:
             parts.append(b"\r\nconnection: close")
-        elif request.old:
+        elif request.is_http_1_0:
             parts.append(b"\r\nconnection: keep-alive")
         parts.append(b"\r\n\r\n")
         if request.method != "HEAD":
-            parts.append(answer.body)
+            parts.append(response.body)
         return b"".join(parts)
 
-    def _head(self, answer: Response) -> bytes:
+    def _head(self, response: Response) -> bytes:
         """A response's status line and headers, up to the value of content-length."""
-        if not answer.headers:
-            head = self._heads.get((answer.status, answer.kind))
+        if not response.headers:
+            head = self._heads.get((response.status, response.content_type))
             if head is not None:
                 return head
         lines = [
-            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
+            f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}",
             f"date: {formatdate(usegmt=True)}",
-            *(f"{name}: {value}" for name, value in answer.headers),
-            f"content-type: {answer.kind}",
+            *(f"{name}: {value}" for name, value in response.headers),
+            f"content-type: {response.content_type}",
             "content-length: ",
         ]
         head = "\r\n".join(lines).encode("latin-1")
-        if not answer.headers:
-            self._heads[answer.status, answer.kind] = head
+        if not response.headers:
+            self._heads[response.status, response.content_type] = head
         return head
 
     def _drop_inactive(self) -> None:
@@ -157,9 +161,9 @@ class Server:
         Several at once, so that a flood of new connections doesn't scan all of them each time.
         """
         inactive = [
-            (rank, connection.since, number, connection)
+            (rank, connection.waiting_since, number, connection)
             for number, connection in enumerate(self.connections)
-            if (rank := connection.rank()) is not None
+            if (rank := connection.drop_rank()) is not None
         ]
         for *_, connection in heapq.nsmallest(max(1, self._max_connections // 16), inactive):
             self.connections.discard(connection)
@@ -171,7 +175,7 @@ class Server:
             self.now = time.monotonic()
             self._heads.clear()  # they contain the date
             for connection in list(self.connections):
-                connection.look()
+                connection.check_timeouts()
 
 
 def _connection_limits(connections: int) -> tuple[int, int]:

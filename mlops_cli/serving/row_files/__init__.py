@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_cli.data.file_formats import ENDINGS, format_of_name
+from mlops_cli.data.file_formats import EXTENSIONS, format_of_name
 from mlops_cli.errors import NotFound, SourceUnreadable
 from mlops_cli.serving.row_files.base import BrokenRow, Cursor, RowBatch, RowFile, TextOptions
 
@@ -68,7 +68,7 @@ def find_files(pattern: str) -> list[Path]:
     return files
 
 
-def open_row_file(path: Path, text: TextOptions) -> RowFile:
+def open_row_file(path: Path, options: TextOptions) -> RowFile:
     """Open a file of rows and read its columns, but no rows yet.
 
     Raises
@@ -80,11 +80,11 @@ def open_row_file(path: Path, text: TextOptions) -> RowFile:
     if kind is None:
         raise SourceUnreadable(
             f"the format of {path} cannot be told by its name",
-            f"Known endings: {', '.join(ENDINGS)} (also .csv.gz and .jsonl.gz).",
+            f"Known endings: {', '.join(EXTENSIONS)} (also .csv.gz and .jsonl.gz).",
         )
     if path.stat().st_size == 0:
         raise SourceUnreadable(f"{path} is empty", "Give a file with rows in it.")
-    file: RowFile = import_module(f"{__name__}.{FORMATS[kind]}").open_file(path, text)
+    file: RowFile = import_module(f"{__name__}.{FORMATS[kind]}").open_file(path, options)
     return file
 
 
@@ -120,7 +120,7 @@ class RowFiles:
         """Bytes of the files on disk that have been read so far."""
         return self._finished_bytes + (0 if self._cursor is None else self._cursor.bytes_read)
 
-    def take(self, rows: int) -> list[RowBatch]:
+    def read_batches(self, rows: int) -> list[RowBatch]:
         """Read about so many rows, in batches of one file each; empty at the end."""
         batches: list[RowBatch] = []
         remaining = rows
@@ -128,8 +128,8 @@ class RowFiles:
             file = self._files[self._number]
             if self._cursor is None:
                 self._cursor = file.cursor(self._offset, self._columns)
-            batch = self._cursor.take(remaining)
-            self._offset = self._cursor.at
+            batch = self._cursor.read_batch(remaining)
+            self._offset = self._cursor.position
             if batch is None:
                 self._cursor.close()
                 self._cursor = None

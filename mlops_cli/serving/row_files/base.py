@@ -30,13 +30,13 @@ class TextOptions:
     null_values: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
 
     @classmethod
-    def of(cls, source: Source | None) -> TextOptions:
+    def from_source(cls, source: Source | None) -> TextOptions:
         """Options from a section of ``ingest.sources``; defaults for None."""
         if source is None:
             return cls()
         return cls(source.separator, source.encoding, source.null_values)
 
-    def missing(self, column: str) -> tuple[str, ...]:
+    def null_texts(self, column: str) -> tuple[str, ...]:
         """Return the texts that mean a missing value in a column."""
         if isinstance(self.null_values, Mapping):
             return ("", *self.null_values.get(column, ()))
@@ -51,14 +51,14 @@ class BrokenRow:
     ----------
     row
         Position of the row in its batch.
-    given
+    content
         Content of the row in the file: the line, or the fields.
     reason
         Why the row can't be read.
     """
 
     row: int
-    given: Any
+    content: Any
     reason: str
 
 
@@ -76,7 +76,7 @@ class RowBatch:
         Number of rows of the batch, including the broken ones.
     broken
         The rows that can't be read.
-    whole
+    full_rows
         Function that returns rows of ``frame``, by position, with all columns of the file.
     """
 
@@ -85,7 +85,7 @@ class RowBatch:
     index: Sequence[int]
     rows: int
     broken: tuple[BrokenRow, ...]
-    whole: Callable[[Sequence[int]], list[dict[str, Any]]]
+    full_rows: Callable[[Sequence[int]], list[dict[str, Any]]]
 
 
 class RowFile(Protocol):
@@ -97,21 +97,21 @@ class RowFile(Protocol):
     schema: Mapping[str, pl.DataType]
     """The columns of the file with their types; String in text files."""
 
-    def cursor(self, at: int, columns: Sequence[str]) -> Cursor:
+    def cursor(self, start: int, columns: Sequence[str]) -> Cursor:
         """Start reading at a position that an earlier cursor had, or at 0."""
 
 
 class Cursor(Protocol):
     """Reads batches of rows from one file."""
 
-    at: int
+    position: int
     """Position from which another cursor continues."""
 
     @property
     def bytes_read(self) -> int:
         """Bytes of the file on disk that have been read so far."""
 
-    def take(self, rows: int) -> RowBatch | None:
+    def read_batch(self, rows: int) -> RowBatch | None:
         """Read about so many rows; None at the end.
 
         Raises

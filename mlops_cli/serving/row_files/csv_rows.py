@@ -18,15 +18,15 @@ from mlops_cli.ingestion.sources.csv_survey import survey
 from mlops_cli.serving.row_files.base import BrokenRow, RowBatch, TextOptions
 from mlops_cli.serving.row_files.text_records import BOM, Records, RecordsCursor
 
-__all__ = ["PACKED", "of_body", "open_file"]
+__all__ = ["COMPRESSED_PREFIXES", "of_body", "open_file"]
 
 _BODY_NAME = Path("the body")
 """Name in error messages for CSV that is not in a file, such as the body of a request."""
-PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda", b"\x28\xb5\x2f\xfd")
+COMPRESSED_PREFIXES = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda", b"\x28\xb5\x2f\xfd")
 """First bytes of gzip, zlib and zstd data, which Polars decompresses by itself."""
 
 
-def open_file(path: Path, text: TextOptions) -> _CsvFile:
+def open_file(path: Path, options: TextOptions) -> _CsvFile:
     """Open a CSV file and read its header.
 
     Raises
@@ -34,30 +34,37 @@ def open_file(path: Path, text: TextOptions) -> _CsvFile:
     SourceUnreadable
         If it isn't CSV, or two columns have the same name.
     """
-    records = Records(path, text.encoding, quoted=True)
+    records = Records(path, options.encoding, quoted=True)
     first = _read_header_line(records)
     records.close()
-    return _CsvFile(path, path.stat().st_size, _parse_header(path, first, text), records.at, text)
+    return _CsvFile(
+        path, path.stat().st_size, _parse_header(path, first, options), records.position, options
+    )
 
 
-def of_body(body: bytes, text: TextOptions) -> _CsvFile:
+def of_body(body: bytes, options: TextOptions) -> _CsvFile:
     """Open CSV in memory, see ``open_file``; it is UTF-8 and never decompressed."""
-    text = replace(text, encoding="utf-8")
-    records = Records(_BODY_NAME, text.encoding, quoted=True, plain=io.BytesIO(body))
+    options = replace(options, encoding="utf-8")
+    records = Records(_BODY_NAME, options.encoding, quoted=True, stream=io.BytesIO(body))
     first = _read_header_line(records)
     return _CsvFile(
-        _BODY_NAME, len(body), _parse_header(_BODY_NAME, first, text), records.at, text, body
+        _BODY_NAME,
+        len(body),
+        _parse_header(_BODY_NAME, first, options),
+        records.position,
+        options,
+        body,
     )
 
 
 def _read_header_line(records: Records) -> bytes:
     """Read up to the first line that isn't blank, and return that line."""
-    while (line := records.take(1)) and not line.removeprefix(BOM).strip(b"\r\n"):
+    while (line := records.read(1)) and not line.removeprefix(BOM).strip(b"\r\n"):
         pass
     return line
 
 
-def _parse_header(path: Path, first: bytes, text: TextOptions) -> tuple[str, ...]:
+def _parse_header(path: Path, first: bytes, options: TextOptions) -> tuple[str, ...]:
     """Parse the names of the columns from the header line."""
     if first.startswith(b"PAR1") or first.count(0) > len(first) // 4:
         kind = "Parquet" if first.startswith(b"PAR1") else "binary"
@@ -73,7 +80,7 @@ def _parse_header(path: Path, first: bytes, text: TextOptions) -> tuple[str, ...
             "State the base source's `encoding` in params.yaml, such as latin-1.",
         ) from None
     try:
-        names = name_all(next(records([line], text.separator), []))
+        names = name_all(next(records([line], options.separator), []))
     except csv.Error as error:  # such as a carriage return inside of a name
         raise SourceUnreadable(
             f"the first line of {path} is no header ({error})",
@@ -99,40 +106,40 @@ class _CsvFile:
     path: Path
     size: int
     names: tuple[str, ...]
-    begin: int
+    first_row: int
     """Position of the first row, in bytes."""
-    text: TextOptions
-    plain: bytes | None = field(default=None, repr=False)
+    options: TextOptions
+    content: bytes | None = field(default=None, repr=False)
     """The content, if it isn't in a file."""
 
     @property
     def schema(self) -> Mapping[str, pl.DataType]:
         return {name: pl.String() for name in self.names}
 
-    def count(self, most: int) -> int:
-        """Count the rows, up to ``most``."""
-        records = self.records(self.begin)
-        count = records.count(most)
+    def count(self, max_rows: int) -> int:
+        """Count the rows, up to ``max_rows``."""
+        records = self.records(self.first_row)
+        count = records.count(max_rows)
         records.close()
         return count
 
-    def records(self, at: int) -> Records:
+    def records(self, start: int) -> Records:
         """Open the file's records, from a position on."""
-        plain = None if self.plain is None else io.BytesIO(self.plain)
-        return Records(self.path, self.text.encoding, at, quoted=True, plain=plain)
+        stream = None if self.content is None else io.BytesIO(self.content)
+        return Records(self.path, self.options.encoding, start, quoted=True, stream=stream)
 
-    def cursor(self, at: int, columns: Sequence[str]) -> _CsvCursor:
-        return _CsvCursor(self, max(at, self.begin), columns)
+    def cursor(self, start: int, columns: Sequence[str]) -> _CsvCursor:
+        return _CsvCursor(self, max(start, self.first_row), columns)
 
 
 class _CsvCursor(RecordsCursor):
-    def __init__(self, file: _CsvFile, at: int, columns: Sequence[str]) -> None:
-        super().__init__(file.records(at))
+    def __init__(self, file: _CsvFile, start: int, columns: Sequence[str]) -> None:
+        super().__init__(file.records(start))
         self._file = file
         self._columns = [name for name in file.names if name in columns]
 
-    def take(self, rows: int) -> RowBatch | None:
-        block = self._records.take(rows)
+    def read_batch(self, rows: int) -> RowBatch | None:
+        block = self._records.read(rows)
         if not block:
             return None
         file = self._file
@@ -161,9 +168,9 @@ def _parse_block(block: bytes, file: _CsvFile, columns: Sequence[str]) -> pl.Dat
     Polars silently fills a short record with nulls, so the separators are counted.
     """
     width = len(file.names)
-    if width == 1 or block.startswith(PACKED):
+    if width == 1 or block.startswith(COMPRESSED_PREFIXES):
         return None
-    counts = survey([block], file.text.separator)
+    counts = survey([block], file.options.separator)
     if counts.stray_quote is not None or counts.open_quote or counts.may_be_ragged(width):
         return None
     try:
@@ -173,7 +180,7 @@ def _parse_block(block: bytes, file: _CsvFile, columns: Sequence[str]) -> pl.Dat
             new_columns=list(file.names),
             columns=[file.names.index(c) for c in columns],
             infer_schema=False,
-            separator=file.text.separator,
+            separator=file.options.separator,
             null_values=[""],
         )
     except pl.exceptions.PolarsError:
@@ -181,7 +188,9 @@ def _parse_block(block: bytes, file: _CsvFile, columns: Sequence[str]) -> pl.Dat
     if frame.height != counts.records:
         return None
     return frame.with_columns(
-        missing_as_null(c, missing) for c in columns if len(missing := file.text.missing(c)) > 1
+        missing_as_null(c, missing)
+        for c in columns
+        if len(missing := file.options.null_texts(c)) > 1
     )
 
 
@@ -198,14 +207,14 @@ def _parse_records(
         block.decode()
     except UnicodeDecodeError:
         bad_bytes = True
-    nulls = [frozenset(file.text.missing(name)) for name in file.names]
+    nulls = [frozenset(file.options.null_texts(name)) for name in file.names]
     rows: list[list[str | None]] = []
     index: list[int] = []
     broken: list[BrokenRow] = []
     width = len(file.names)
     lines = list(io.StringIO(text, newline=""))
-    may_be_stray = survey([block], file.text.separator).stray_quote is not None
-    reader = records(lines, file.text.separator)
+    may_be_stray = survey([block], file.options.separator).stray_quote is not None
+    reader = records(lines, file.options.separator)
     number = begin = 0
     for record in reader:
         raw, begin = lines[begin : reader.line_num], reader.line_num
@@ -214,7 +223,7 @@ def _parse_records(
         if len(record) != width:
             reason = f"it has {len(record)} of {width} fields"
             broken.append(BrokenRow(number, record, reason))
-        elif may_be_stray and _has_stray_quote(raw, file.text.separator):
+        elif may_be_stray and _has_stray_quote(raw, file.options.separator):
             broken.append(
                 BrokenRow(number, record, "a quote inside of a value isn't written twice")
             )

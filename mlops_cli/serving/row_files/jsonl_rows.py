@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from mlops_cli.data.json_text import DEEPEST, text_is_deep
+from mlops_cli.data.json_text import MAX_DEPTH, text_is_deep
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.serving.row_files.base import BrokenRow, RowBatch, TextOptions
 from mlops_cli.serving.row_files.text_records import BOM, Records, RecordsCursor
@@ -22,7 +22,7 @@ _HEADER_ROWS = 1000
 _SHOWN = 2000
 
 
-def open_file(path: Path, text: TextOptions) -> _JsonFile:
+def open_file(path: Path, options: TextOptions) -> _JsonFile:
     """Open a JSON Lines file; the keys of its first lines are its columns.
 
     Raises
@@ -30,8 +30,8 @@ def open_file(path: Path, text: TextOptions) -> _JsonFile:
     SourceUnreadable
         If the file doesn't begin with a JSON object.
     """
-    records = Records(path, text.encoding, quoted=False)
-    block = records.take(_HEADER_ROWS)
+    records = Records(path, options.encoding, quoted=False)
+    block = records.read(_HEADER_ROWS)
     records.close()
     if not block.removeprefix(BOM).lstrip().startswith(b"{"):
         raise SourceUnreadable(
@@ -40,7 +40,7 @@ def open_file(path: Path, text: TextOptions) -> _JsonFile:
         )
     rows, _, _ = _parse_lines(block)
     names = dict.fromkeys(name for row in rows for name in row)
-    return _JsonFile(path, path.stat().st_size, tuple(names), text)
+    return _JsonFile(path, path.stat().st_size, tuple(names), options)
 
 
 @dataclass(frozen=True)
@@ -48,25 +48,25 @@ class _JsonFile:
     path: Path
     size: int
     names: tuple[str, ...]
-    text: TextOptions
+    options: TextOptions
 
     @property
     def schema(self) -> Mapping[str, pl.DataType]:
         return {name: pl.String() for name in self.names}
 
-    def cursor(self, at: int, columns: Sequence[str]) -> _JsonCursor:
-        return _JsonCursor(self, at, [c for c in columns if c in self.names])
+    def cursor(self, start: int, columns: Sequence[str]) -> _JsonCursor:
+        return _JsonCursor(self, start, [c for c in columns if c in self.names])
 
 
 class _JsonCursor(RecordsCursor):
-    def __init__(self, file: _JsonFile, at: int, columns: Sequence[str]) -> None:
-        super().__init__(Records(file.path, file.text.encoding, at, quoted=False))
+    def __init__(self, file: _JsonFile, start: int, columns: Sequence[str]) -> None:
+        super().__init__(Records(file.path, file.options.encoding, start, quoted=False))
         self._file = file
         self._columns = columns
 
-    def take(self, rows: int) -> RowBatch | None:
-        """See ``Cursor.take``."""
-        block = self._records.take(rows)
+    def read_batch(self, rows: int) -> RowBatch | None:
+        """See ``Cursor.read_batch``."""
+        block = self._records.read(rows)
         if not block:
             return None
         block = block.removeprefix(BOM)
@@ -119,7 +119,7 @@ def _parse_lines(block: bytes) -> tuple[list[dict[str, Any]], list[int], tuple[B
         value: Any = None
         try:
             if text_is_deep(line):
-                reason = f"it is nested deeper than {DEEPEST}"
+                reason = f"it is nested deeper than {MAX_DEPTH}"
             else:
                 value = json.loads(line)
                 if b"\\u" in line:  # half of a surrogate pair can't be encoded: a ValueError

@@ -22,7 +22,7 @@ _STEP = 65_536
 """Rows that are decoded at a time."""
 
 
-def open_file(path: Path, text: TextOptions) -> _ParquetFile:
+def open_file(path: Path, options: TextOptions) -> _ParquetFile:
     """Open a Parquet file and read its schema from the footer.
 
     Raises
@@ -30,7 +30,7 @@ def open_file(path: Path, text: TextOptions) -> _ParquetFile:
     SourceUnreadable
         If the file isn't Parquet, or is damaged.
     """
-    _ = text  # Parquet needs no text options
+    _ = options  # Parquet needs no text options
     with path.open("rb") as file:
         head = file.read(4)
     if head != b"PAR1":
@@ -49,29 +49,29 @@ class _ParquetFile:
     size: int
     schema: Mapping[str, pl.DataType]
 
-    def cursor(self, at: int, columns: Sequence[str]) -> _ParquetCursor:
-        return _ParquetCursor(self, at, [c for c in columns if c in self.schema])
+    def cursor(self, start: int, columns: Sequence[str]) -> _ParquetCursor:
+        return _ParquetCursor(self, start, [c for c in columns if c in self.schema])
 
 
 class _ParquetCursor:
-    """See ``Cursor``; the position ``at`` is a number of rows."""
+    """See ``Cursor``; its ``position`` is a number of rows."""
 
-    def __init__(self, file: _ParquetFile, at: int, columns: Sequence[str]) -> None:
-        self.at = at
+    def __init__(self, file: _ParquetFile, start: int, columns: Sequence[str]) -> None:
+        self.position = start
         self._file = file
         self._reader = _open_reader(file.path)
         self._total = int(self._reader.metadata.num_rows)
         self._remainder = pl.DataFrame()
-        self._batches = self._batches_from(at, columns)
+        self._batches = self._batches_from(start, columns)
 
     @property
     def bytes_read(self) -> int:
-        return self._file.size * self.at // max(1, self._total)
+        return self._file.size * self.position // max(1, self._total)
 
     def close(self) -> None:
         self._reader.close()
 
-    def take(self, rows: int) -> RowBatch | None:
+    def read_batch(self, rows: int) -> RowBatch | None:
         parts = [self._remainder] if self._remainder.height else []
         height = self._remainder.height
         with _read_errors(self._file.path):
@@ -83,18 +83,18 @@ class _ParquetCursor:
         frame = pl.concat(parts, rechunk=False)
         self._remainder = frame[rows:]
         frame = frame[:rows]
-        start, self.at = self.at, self.at + frame.height
+        start, self.position = self.position, self.position + frame.height
         reread = partial(_reread_rows, self._file.path, start)
         return RowBatch(self._file.path, frame, range(frame.height), frame.height, (), reread)
 
-    def _batches_from(self, at: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def _batches_from(self, offset: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield batches from a row on; the row groups before it aren't read."""
         groups = [
             self._reader.metadata.row_group(i).num_rows for i in range(self._reader.num_row_groups)
         ]
         first = 0
-        while first < len(groups) and at >= groups[first]:
-            at -= groups[first]
+        while first < len(groups) and offset >= groups[first]:
+            offset -= groups[first]
             first += 1
         if first == len(groups):
             return
@@ -102,11 +102,11 @@ class _ParquetCursor:
             _STEP, row_groups=list(range(first, len(groups))), columns=list(columns)
         )
         for batch in batches:
-            if at >= batch.num_rows:
-                at -= batch.num_rows
+            if offset >= batch.num_rows:
+                offset -= batch.num_rows
                 continue
-            yield pl.DataFrame(batch)[at:]
-            at = 0
+            yield pl.DataFrame(batch)[offset:]
+            offset = 0
 
 
 def _open_reader(path: Path) -> Any:

@@ -29,11 +29,11 @@ class Records:
 
     Parameters
     ----------
-    at
+    position
         Position to start from, in bytes of the decompressed text in UTF-8.
     quoted
         Whether line ends between double quotes belong to the record (CSV).
-    plain
+    stream
         The content, if it isn't in a file; it is never decompressed.
     """
 
@@ -41,16 +41,16 @@ class Records:
         self,
         path: Path,
         encoding: str,
-        at: int = 0,
+        start: int = 0,
         *,
         quoted: bool,
-        plain: BinaryIO | None = None,
+        stream: BinaryIO | None = None,
     ) -> None:
-        self.at = at
+        self.position = start
         self._path = path
         self._quoted = quoted
-        self._text = _Text(path, encoding, plain)
-        self._text.skip(at)
+        self._text = _Text(path, encoding, stream)
+        self._text.skip(start)
         self._block, self._start, self._in_quotes = b"", 0, False
         self._ends: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -59,7 +59,7 @@ class Records:
         """Bytes of the file on disk that have been read so far."""
         return self._text.bytes_read()
 
-    def take(self, records: int) -> bytes:
+    def read(self, records: int) -> bytes:
         """Read so many records, with their line ends; fewer at the end of the file."""
         parts: list[bytes] = []
         unfinished = 0
@@ -79,16 +79,16 @@ class Records:
             self._ends = self._ends[self._ends > last]
             self._start = last
         content = b"".join(parts)
-        self.at += len(content)
+        self.position += len(content)
         return content
 
-    def count(self, most: int) -> int:
-        """Count the records, up to ``most``, without keeping them."""
+    def count(self, max_records: int) -> int:
+        """Count the records, up to ``max_records``, without keeping them."""
         count, open_end = 0, False
-        while count < most and self._load():
+        while count < max_records and self._load():
             count += len(self._ends)
             open_end = not len(self._ends) or int(self._ends[-1]) < len(self._block)
-        return min(most, count + open_end)
+        return min(max_records, count + open_end)
 
     def close(self) -> None:
         """Close the file."""
@@ -111,7 +111,7 @@ class Records:
 
     def _unclosed_quote(self) -> SourceUnreadable:
         return SourceUnreadable(
-            f"a record of {self._path}, from byte {self.at} on, has no end",
+            f"a record of {self._path}, from byte {self.position} on, has no end",
             'A quote is probably not closed; inside a value it is written twice: "5"" pipe".',
         )
 
@@ -123,9 +123,9 @@ class RecordsCursor:
         self._records = records
 
     @property
-    def at(self) -> int:
+    def position(self) -> int:
         """Position from which another cursor continues."""
-        return self._records.at
+        return self._records.position
 
     @property
     def bytes_read(self) -> int:
@@ -140,7 +140,7 @@ class RecordsCursor:
 class _Text:
     """The content of a file, decompressed and in UTF-8."""
 
-    def __init__(self, path: Path, encoding: str, plain: BinaryIO | None) -> None:
+    def __init__(self, path: Path, encoding: str, stream: BinaryIO | None) -> None:
         self._path, self._encoding = path, encoding
         try:
             codec = codecs.lookup(encoding).name
@@ -150,23 +150,23 @@ class _Text:
                 "Write one that Python knows, such as utf-8, latin-1, cp1252 or utf-16.",
             ) from None
         self._decoder = None if codec in _UTF8_CODECS else codecs.getincrementaldecoder(codec)()
-        self._raw = path.open("rb") if plain is None else plain
-        is_gzip = plain is None and self._raw.read(2) == b"\x1f\x8b"
+        self._raw = path.open("rb") if stream is None else stream
+        is_gzip = stream is None and self._raw.read(2) == b"\x1f\x8b"
         self._raw.seek(0)
         self._file = BoundedGzip(fileobj=self._raw) if is_gzip else self._raw
         self._pending = b""
 
-    def skip(self, at: int) -> None:
+    def skip(self, offset: int) -> None:
         """Move to a position in the decompressed UTF-8 text."""
         try:
             if self._decoder is None:
-                self._file.seek(at)
+                self._file.seek(offset)
                 return
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise self._damaged_gzip(error) from None
-        while at and (block := self.read()):
-            self._pending = block[at:]
-            at = max(0, at - len(block))
+        while offset and (block := self.read()):
+            self._pending = block[offset:]
+            offset = max(0, offset - len(block))
 
     def read(self) -> bytes:
         """Read the next block; empty at the end."""

@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=3000)
     arguments = parser.parse_args()
     try:
-        run(Settings.of(), arguments.host, arguments.port)
+        run(Settings.from_environment(), arguments.host, arguments.port)
     except MlopsError as error:
         sys.stderr.write(f"{error.message}\n{error.hint or ''}\n")
         return error.exit_code

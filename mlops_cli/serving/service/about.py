@@ -34,11 +34,11 @@ class ServiceState(Protocol):
     versions: Versions
     batcher: Batcher
     metrics: Metrics
-    guard: Authenticator
+    authenticator: Authenticator
     gate: RequestGate
-    log: EventLog | None
-    ending: bool
-    following: Callable[[], dict[str, Any] | None]
+    event_log: EventLog | None
+    shutting_down: bool
+    follow_status: Callable[[], dict[str, Any] | None]
 
 
 class About:
@@ -76,18 +76,18 @@ class About:
 
     async def ready(self, request: Request) -> Response:
         """Readiness probe: whether the service can predict; details only for permitted clients."""
-        service, events = self._service, self._service.log
+        service, events = self._service, self._service.event_log
         behind = events is not None and events.lag_seconds > service.settings.serve.limits.seconds
         problem = None if events is None else events.problem
-        ready = not service.ending and not behind
+        ready = not service.shutting_down and not behind
         content: dict[str, Any] = {"ready": ready}
         if service.gate.shows_details(request):
             content |= {
                 "version": service.versions.main.model.number,
                 "versions": [s.model.number for s in service.versions.all],
-                "waiting": service.batcher.queued,
+                "waiting": service.batcher.queued_rows,
                 "log": None if events is None else {"waiting": events.waiting, **events.counters()},
-                "following": service.following(),
+                "following": service.follow_status(),
                 "problem": None if events is None else events.reason,
             }
         elif problem is not None or behind:
@@ -99,12 +99,12 @@ class About:
         kind = "text/plain; version=0.0.4; charset=utf-8"
         return Response(200, self._service.metrics.exposition(), kind)
 
-    async def documented(self, _request: Request) -> Response:
+    async def openapi(self, _request: Request) -> Response:
         """The OpenAPI document."""
         served = self._service.versions.main
         if self._document is None or self._document[0] is not served:
             serve = self._service.settings.serve
-            content = document(served, serve, closed=self._service.guard.closed)
+            content = document(served, serve, key_required=self._service.authenticator.key_required)
             self._document = served, orjson.dumps(content, default=str)
         return Response(200, self._document[1])
 

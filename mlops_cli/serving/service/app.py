@@ -20,7 +20,7 @@ from mlops_cli.errors import MlopsError
 from mlops_cli.serving.http_server.hosts import Hosts
 from mlops_cli.serving.http_server.http import (
     JSON,
-    TOO_MANY,
+    TOO_MANY_REQUESTS,
     AsgiRequest,
     ClientGone,
     MemoryBudget,
@@ -39,7 +39,7 @@ from mlops_cli.serving.service.logs import log
 from mlops_cli.serving.service.metrics import Metrics
 from mlops_cli.serving.service.micro_batching import Batcher
 from mlops_cli.serving.service.pending import RequestOutcome
-from mlops_cli.serving.service.request_bodies import SMALL, Bodies
+from mlops_cli.serving.service.request_bodies import SMALL_BYTES, Bodies
 from mlops_cli.serving.service.settings import Settings
 from mlops_cli.serving.service.versions import Versions
 
@@ -64,7 +64,7 @@ _GIVEN_UP = problem(Problem(503, "the request was given up", {"retry-after": "1"
 
 def create_app(settings: Settings | None = None) -> Service:
     """Create the application; by default with settings from the environment."""
-    return Service(settings or Settings.of())
+    return Service(settings or Settings.from_environment())
 
 
 class Service:
@@ -72,37 +72,42 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.guard = Authenticator(settings)
+        self.authenticator = Authenticator(settings)
         self.metrics = Metrics()
         self.store = _open_store(settings)
         self.versions = Versions(settings, self.store)
-        self.log = _event_log(settings)
+        self.event_log = _event_log(settings)
         limits = settings.serve.limits
-        self.batcher = Batcher(self.versions, self.log, self.metrics, Ids(), limits.seconds)
-        self.bodies = Bodies(limits, settings.serve.formats, settings.text)
+        self.batcher = Batcher(self.versions, self.event_log, self.metrics, Ids(), limits.seconds)
+        self.bodies = Bodies(limits, settings.serve.formats, settings.text_options)
         self._most_bytes = int(limits.megabytes * 1e6)
         self.budget = MemoryBudget(int(max(limits.megabytes, limits.total_megabytes) * 1e6))
-        self.ending = False
+        self.shutting_down = False
         self._tasks: set[asyncio.Task[Response]] = set()
         self._ticker: asyncio.Task[None] | None = None
-        self.following: Callable[[], dict[str, Any] | None] = lambda: None
+        self.follow_status: Callable[[], dict[str, Any] | None] = lambda: None
         self.on_start: list[Callable[[asyncio.AbstractEventLoop], None]] = []
         about = About(self)
         self.hosts = Hosts((*settings.serve.hosts, *settings.hosts))
         self.routes: dict[str, Route] = {
             "/predict": Route(
-                "POST", self._predict, kinds=self.bodies.kinds, refuse=self.bodies.format_of
+                "POST",
+                self._predict,
+                content_types=self.bodies.content_types,
+                check_content_type=self.bodies.format_of,
             ),
-            "/feedback": Route("POST", self._feedback, kinds=frozenset({"application/json"})),
+            "/feedback": Route(
+                "POST", self._feedback, content_types=frozenset({"application/json"})
+            ),
             "/model": Route("GET", about.model),
             "/livez": Route("GET", about.alive, PathAccess.PROBE),
             "/readyz": Route("GET", about.ready, PathAccess.PROBE),
             "/healthz": Route("GET", about.ready, PathAccess.PROBE),
             "/metrics": Route("GET", about.metrics, PathAccess.METRICS),
-            "/docs.json": Route("GET", about.documented),
+            "/docs.json": Route("GET", about.openapi),
             "/": Route("GET", about.page, PathAccess.PAGE),
         }
-        self.gate = RequestGate(self.routes, self.guard, self.hosts)
+        self.gate = RequestGate(self.routes, self.authenticator, self.hosts)
         self._add_gauges()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,15 +115,15 @@ class Service:
         if scope["type"] == "http":
             request = AsgiRequest(scope, receive, self.budget)
             try:
-                answer = self.refusal(request) or await self.answer(request)
+                answer = self.refusal(request) or await self.respond(request)
             except ClientGone:
                 return
             finally:
-                self.budget.held -= request.held
-            if answer.status == TOO_MANY:
+                self.budget.used_bytes -= request.budget_bytes
+            if answer.status == TOO_MANY_REQUESTS:
                 await asyncio.sleep(1)
             headers = [
-                (b"content-type", answer.kind.encode()),
+                (b"content-type", answer.content_type.encode()),
                 (b"content-length", b"%d" % len(answer.body)),
                 *((name.encode(), value.encode()) for name, value in answer.headers),
             ]
@@ -134,19 +139,19 @@ class Service:
         """The response that refuses a request by its head; None if its body may follow."""
         try:
             self.gate.check(request)
-        except BaseException as error:  # noqa: BLE001 - see `answer`
+        except BaseException as error:  # noqa: BLE001 - see `respond`
             answer = _error_response(request.path, error)
             self._count(request.path, answer, time.perf_counter())
             return answer
         return None
 
-    def take(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
+    def handle(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
         """Respond to a request of the own server by a call of ``reply``, now or later.
 
         A few rows go into a batch directly: a task per request would cost as much as its features.
         """
         is_prediction = request.path == "/predict" and request.method == "POST"
-        if is_prediction and not request.query and len(request.content) <= SMALL:
+        if is_prediction and not request.query and len(request.content) <= SMALL_BYTES:
             self._queue_rows(request, reply)
         else:
             self._run_task(request, reply)
@@ -158,7 +163,7 @@ class Service:
 
     # -- requests --------------------------------------------------------------------------
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         """Respond to a request whose head was accepted; errors become responses, too."""
         started, path = time.perf_counter(), request.path
         try:
@@ -174,16 +179,16 @@ class Service:
     def _count(self, path: str, answer: Response, started: float) -> None:
         endpoint = path if path in self.routes else "other"
         version = self.versions.main.model.number
-        self.metrics.answered(endpoint, answer.status, version, time.perf_counter() - started)
+        self.metrics.count_response(endpoint, answer.status, version, time.perf_counter() - started)
         if answer.status >= 500:  # noqa: PLR2004 - a fault of the service
             log("answer", path=endpoint, status=answer.status)
 
     def _run_task(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
-        task = asyncio.get_running_loop().create_task(self.answer(request))
+        task = asyncio.get_running_loop().create_task(self.respond(request))
         self._tasks.add(task)  # the loop itself holds only a weak reference
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda done: reply(_GIVEN_UP if done.cancelled() else done.result()))
-        request.leave = task.cancel
+        request.cancel = task.cancel
 
     def _queue_rows(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
         """Queue a few rows for a batch, without a task; any other body gets a task."""
@@ -198,11 +203,11 @@ class Service:
             reply(answer)
 
         try:
-            rows = self.bodies.small(request.content, _content_type(request))
-            if rows is not None and self.batcher.takes(rows):
-                self.batcher.put(rows, respond)  # type: ignore[arg-type]
+            rows = self.bodies.parse_small(request.content, _content_type(request))
+            if rows is not None and self.batcher.can_share(rows):
+                self.batcher.submit(rows, respond)  # type: ignore[arg-type]
                 return
-        except BaseException as error:  # noqa: BLE001 - see `answer`
+        except BaseException as error:  # noqa: BLE001 - see `respond`
             respond(error)
             return
         self._run_task(request, reply)
@@ -210,14 +215,14 @@ class Service:
     async def _predict(self, request: Request) -> Response:
         body = await request.body(self._most_bytes)
         explain = "explain" in request.query and _parse_flag(request.query, "explain")
-        async with self.bodies.opened(body, _content_type(request)) as rows:
-            return _prediction_response(await self.batcher.ask(rows, explain=explain))
+        async with self.bodies.parse(body, _content_type(request)) as rows:
+            return _prediction_response(await self.batcher.score(rows, explain=explain))
 
     async def _feedback(self, request: Request) -> Response:
         body = await request.body(self._most_bytes)
-        content = await self.bodies.document(body)
+        content = await self.bodies.parse_document(body)
         results = await handle_feedback(
-            content, self.log, self.versions.main, self.settings.serve.limits
+            content, self.event_log, self.versions.main, self.settings.serve.limits
         )
         for result in results:
             self.metrics.labels[result] += 1
@@ -238,27 +243,27 @@ class Service:
         loop = asyncio.get_running_loop()
         self._ticker = loop.create_task(self._give_up_periodically())
         self._starting_bodies = loop.create_task(self.bodies.start())
-        self.metrics.watch.start()
+        self.metrics.drift_gauges.start()
         for call in self.on_start:
             call(loop)
 
-    def begin_end(self) -> None:
+    def begin_shutdown(self) -> None:
         """Begin the shutdown: the event log soon gives up on events that it can't write."""
-        if not self.ending:
-            self.ending = True
-            if self.log is not None:
-                self.log.expire()
+        if not self.shutting_down:
+            self.shutting_down = True
+            if self.event_log is not None:
+                self.event_log.set_deadline()
 
-    async def end(self) -> None:
+    async def shutdown(self) -> None:
         """Shut down: respond to pending requests, and write the event log's queue."""
-        self.begin_end()
+        self.begin_shutdown()
         await self.batcher.drain(_DRAIN_SECONDS)
         if self._ticker is not None:
             self._ticker.cancel()
         await self.bodies.close()
-        await asyncio.to_thread(self.metrics.watch.stop)
-        if self.log is not None:
-            await asyncio.to_thread(self.log.close)
+        await asyncio.to_thread(self.metrics.drift_gauges.stop)
+        if self.event_log is not None:
+            await asyncio.to_thread(self.event_log.close)
         if self.store is not None:
             self.store.close()
 
@@ -269,19 +274,22 @@ class Service:
                 self.start()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                await self.end()
+                await self.shutdown()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
     async def _give_up_periodically(self) -> None:
         while True:
             await asyncio.sleep(_GIVE_UP_SECONDS)
-            self.batcher.give_up()
+            self.batcher.refuse_overdue()
 
     def _add_gauges(self) -> None:
         gauges = self.metrics.gauges
-        gauges["mlops_waiting_rows"] = ("Rows that wait to be scored.", lambda: self.batcher.queued)
-        events = self.log
+        gauges["mlops_waiting_rows"] = (
+            "Rows that wait to be scored.",
+            lambda: self.batcher.queued_rows,
+        )
+        events = self.event_log
         if events is not None:
             gauges["mlops_log_waiting"] = (
                 "Events that wait to be durable.",
@@ -325,7 +333,7 @@ def _content_type(request: Request) -> str:
 
 def _prediction_response(outcome: RequestOutcome) -> Response:
     answers = ",".join(outcome.answers)
-    return Response(200, f'{outcome.served.head},"predictions":[{answers}]}}'.encode())
+    return Response(200, f'{outcome.served.response_prefix},"predictions":[{answers}]}}'.encode())
 
 
 def _parse_flag(query: str, name: str) -> bool:
@@ -368,7 +376,7 @@ def _open_store(settings: Settings) -> OnlineStore | None:
 def _event_log(settings: Settings) -> EventLog | None:
     from mlops_cli.events import open_log
 
-    if not settings.log:
+    if not settings.log_events:
         return None
     events = settings.serve.events
     return open_log(

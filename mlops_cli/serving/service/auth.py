@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import BadParams, install_hint
-from mlops_cli.serving.http_server.http import TOO_MANY, Problem
+from mlops_cli.serving.http_server.http import TOO_MANY_REQUESTS, Problem
 from mlops_cli.serving.service.logs import log
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Authenticator:
 
     Attributes
     ----------
-    closed
+    key_required
         Whether a key or token is required.
 
     Raises
@@ -53,7 +53,7 @@ class Authenticator:
         self._jwt = settings.serve.jwt
         self._jwt_key = secrets.jwt_key
         self._refusals = _Refusals()
-        self.closed = bool(self._keys) or self._jwt is not None
+        self.key_required = bool(self._keys) or self._jwt is not None
         self._decode: Any = None
         if self._jwt is not None:
             if self._jwt_key is None:
@@ -71,25 +71,27 @@ class Authenticator:
             _check_algorithms(self._jwt.algorithms, self._jwt_key)
             self._decode, self._jwt_error = jwt.decode, jwt.PyJWTError
 
-    def closes(self, metrics: bool) -> bool:
+    def key_required_for(self, metrics: bool) -> bool:
         """Whether a key or token is required, at /metrics (``metrics``) or elsewhere."""
-        return self.closed or (metrics and bool(self._metrics_keys))
+        return self.key_required or (metrics and bool(self._metrics_keys))
 
     def check(self, request: Request, *, metrics: bool = False) -> None:
         """Accept a request, or raise Problem 401, or 429 after many wrong keys."""
-        if not self.closes(metrics) or self.knows(request, metrics=metrics):
+        if not self.key_required_for(metrics) or self.has_valid_key(request, metrics=metrics):
             return
         names = ("x-api-key", "authorization")
         state = "not valid" if any(request.header(name) for name in names) else "missing"
         if self._refusals.add(request, state):
             raise Problem(
-                TOO_MANY, "too many wrong keys came from this address", {"retry-after": "60"}
+                TOO_MANY_REQUESTS,
+                "too many wrong keys came from this address",
+                {"retry-after": "60"},
             )
         raise Problem(
             401, f"the API key or token is {state}", {"www-authenticate": 'Bearer realm="mlops"'}
         )
 
-    def knows(self, request: Request, *, metrics: bool = False) -> bool:
+    def has_valid_key(self, request: Request, *, metrics: bool = False) -> bool:
         """Whether a request has a valid key or token."""
         keys = [*self._keys, *self._metrics_keys] if metrics else self._keys
         key = request.header("x-api-key")
@@ -131,7 +133,7 @@ class _Refusals:
         if now > self._minute_start + _MINUTE:
             self._wrong_keys.clear()
             self._minute_start, self._logged = now, 0
-        address = request.address
+        address = request.client_address
         if self._logged < _MAX_LOGGED:
             self._logged += 1
             log("refused", address=address, path=request.path, key=state, before=self._unlogged)

@@ -67,7 +67,7 @@ class DriftGauges:
         self.rows: Mapping[tuple[str], float] = {}
         """(version,) -> number of rows behind the indices."""
 
-    def take(self, served: LoadedModel, scored: ScoredRows) -> None:
+    def add_batch(self, served: LoadedModel, scored: ScoredRows) -> None:
         """Queue a batch for counting, unless enough rows are queued."""
         if self._queued_rows < _MAX_QUEUED:
             self._queued_rows += len(scored.output)

@@ -20,7 +20,7 @@ __all__ = ["handle_feedback"]
 
 
 async def handle_feedback(
-    content: Any, log: EventLog | None, served: LoadedModel, limits: Limits
+    content: Any, event_log: EventLog | None, served: LoadedModel, limits: Limits
 ) -> list[str]:
     """Store labels; returns a result for each: new, same, changed or unknown.
 
@@ -30,7 +30,7 @@ async def handle_feedback(
         404 without a log, 413 for too many labels, 422 for a label that is invalid or refused by
         the database, 503 if the log is full, 504 if it takes too long.
     """
-    if log is None:
+    if event_log is None:
         raise Problem(404, "this service keeps no log, so it takes no labels")
     if isinstance(content, dict) and "labels" in content:
         content = content["labels"]
@@ -47,7 +47,7 @@ async def handle_feedback(
     labels = [_label(label, number, parser, at) for number, label in enumerate(content)]
     try:
         async with asyncio.timeout(limits.seconds):
-            results = await asyncio.wrap_future(log.take(labels))
+            results = await asyncio.wrap_future(event_log.append_labels(labels))
     except RefusedEvents:
         raise Problem(422, "a label can't be kept: the database refuses its value") from None
     except TimeoutError:
@@ -57,13 +57,13 @@ async def handle_feedback(
     return results
 
 
-def _label(content: Any, number: int, parser: LabelParser, at: float) -> Label:
+def _label(content: Any, number: int, parser: LabelParser, received_at: float) -> Label:
     if not isinstance(content, dict) or "label" not in content:
         raise Problem(422, f"label {number}: it is not an object with `label`")
     try:
         if "id" in content:
-            return parser.by_id(content["id"], content["label"], at)
-        moment = parser.moment(content.get("time", ""))
-        return parser.by_entity(content.get("entity"), moment, content["label"], at)
+            return parser.by_id(content["id"], content["label"], received_at)
+        moment = parser.parse_moment(content.get("time", ""))
+        return parser.by_entity(content.get("entity"), moment, content["label"], received_at)
     except InvalidLabel as error:
         raise Problem(422, f"label {number}: {error}") from None

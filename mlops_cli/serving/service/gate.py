@@ -42,26 +42,30 @@ class Route:
     ----------
     method
         GET (and with it HEAD) or POST.
-    kinds
+    content_types
         With POST: the accepted content types.
-    refuse
+    check_content_type
         Raises Problem 415 for another content type.
     """
 
     method: str
     handler: Callable[[Request], Awaitable[Response]]
     access: PathAccess = PathAccess.KEY
-    kinds: frozenset[str] = frozenset()
-    refuse: Callable[[str], object] | None = None
+    content_types: frozenset[str] = frozenset()
+    check_content_type: Callable[[str], object] | None = None
 
 
 class RequestGate:
     """Refuses requests by their heads, before their bodies are read."""
 
-    def __init__(self, routes: Mapping[str, Route], guard: Authenticator, hosts: Hosts) -> None:
-        self._routes, self._guard, self._hosts = routes, guard, hosts
+    def __init__(
+        self, routes: Mapping[str, Route], authenticator: Authenticator, hosts: Hosts
+    ) -> None:
+        self._routes, self._authenticator, self._hosts = routes, authenticator, hosts
         self._fast_kinds = {
-            path: frozenset() if guard.closed else frozenset(kind.encode() for kind in route.kinds)
+            path: frozenset()
+            if authenticator.key_required
+            else frozenset(kind.encode() for kind in route.content_types)
             for path, route in routes.items()
         }
 
@@ -77,7 +81,7 @@ class RequestGate:
         if (
             method == "POST"
             and headers.get(b"content-type") in self._fast_kinds.get(path, ())
-            and headers.get(b"host") in self._hosts.right
+            and headers.get(b"host") in self._hosts.accepted_hosts
             and _SLOW_HEADERS.isdisjoint(headers)
         ):
             return  # the fast path, of nearly all requests: no other check would apply
@@ -94,8 +98,8 @@ class RequestGate:
 
     def shows_details(self, request: Request) -> bool:
         """Whether the client may see more than a probe does."""
-        if self._guard.closed:
-            return self._guard.knows(request)
+        if self._authenticator.key_required:
+            return self._authenticator.has_valid_key(request)
         try:
             self._hosts.check(request)
             self._hosts.check_origin(request)
@@ -105,10 +109,10 @@ class RequestGate:
 
     def _check_client(self, request: Request, access: PathAccess) -> None:
         metrics = access is PathAccess.METRICS
-        if access is not PathAccess.PAGE and self._guard.closes(metrics):
+        if access is not PathAccess.PAGE and self._authenticator.key_required_for(metrics):
             # Then origins need no check: a page of another site can't make a browser send a key.
-            self._guard.check(request, metrics=metrics)
-        elif not self._guard.closed:
+            self._authenticator.check(request, metrics=metrics)
+        elif not self._authenticator.key_required:
             self._hosts.check(request)
             if access is not PathAccess.PAGE:  # other sites may link to the page
                 self._hosts.check_origin(request)
@@ -128,12 +132,12 @@ def _check_content(request: Request, route: Route) -> None:
             {"accept-encoding": "identity"},
         )
     stated = request.header("content-type") or ""
-    kind = stated if stated in route.kinds else media_type(stated)
-    if kind in route.kinds:
+    kind = stated if stated in route.content_types else media_type(stated)
+    if kind in route.content_types:
         return
-    accepted = ", ".join(sorted(route.kinds))
+    accepted = ", ".join(sorted(route.content_types))
     if not kind:
         raise Problem(415, f"the request has no content type; there are {accepted}")
-    if route.refuse is not None:
-        route.refuse(kind)
+    if route.check_content_type is not None:
+        route.check_content_type(kind)
     raise Problem(415, f"the content type {kind[:80]!r} is not taken here; there are {accepted}")

@@ -23,7 +23,7 @@ class Ids:
         self._counter = itertools.count()
         self._renew()
 
-    def some(self, count: int) -> list[str]:
+    def next_ids(self, count: int) -> list[str]:
         """The next ``count`` ids."""
         return [self._next() for _ in range(count)]
 

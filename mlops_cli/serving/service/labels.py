@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mlops_cli.events import LONGEST_ENTITY, Label, entity_key
+from mlops_cli.events import MAX_ENTITY_BYTES, Label, entity_key
 
 if TYPE_CHECKING:
     from mlops_cli.serving.service.loaded_model import LoadedModel
@@ -39,12 +39,12 @@ class LabelParser:
     served: LoadedModel
 
     @property
-    def columns(self) -> tuple[str, ...]:
+    def entity_columns(self) -> tuple[str, ...]:
         """The entity's columns without the time column, which is logged separately."""
         time = self.served.scorer.program.base.time
-        return tuple(c for c in self.served.entity if c != time)
+        return tuple(c for c in self.served.entity_columns if c != time)
 
-    def by_id(self, given: Any, label: Any, at: float) -> Label:
+    def by_id(self, prediction_id: Any, label: Any, received_at: float) -> Label:
         """The label of a prediction, by its id.
 
         Raises
@@ -52,21 +52,21 @@ class LabelParser:
         InvalidLabel
             If the id isn't valid, or the label isn't one of the model's.
         """
-        value = self.value(label)
-        if not isinstance(given, str) or not 0 < len(given) <= _MAX_ID:
+        value = self.encode_label(label)
+        if not isinstance(prediction_id, str) or not 0 < len(prediction_id) <= _MAX_ID:
             raise InvalidLabel("`id` is not an id that a prediction has")
-        return Label(given, given, None, None, value, at)
+        return Label(prediction_id, prediction_id, None, None, value, received_at)
 
-    def by_entity(self, given: Any, moment: float, label: Any, at: float) -> Label:
+    def by_entity(self, entity: Any, moment: float, label: Any, received_at: float) -> Label:
         """The label of an entity at a time in seconds since 1970; see ``by_id``."""
-        value = self.value(label)
-        return self.labelled(self._entity(given), moment, value, at)
+        value = self.encode_label(label)
+        return self.entity_label(self._entity(entity), moment, value, received_at)
 
-    def labelled(self, entity: str, moment: float, value: str, at: float) -> Label:
+    def entity_label(self, entity: str, moment: float, value: str, received_at: float) -> Label:
         """The label of an entity, whose parts are in the event log's format already."""
-        return Label(entity_key(entity, moment), None, entity, moment, value, at)
+        return Label(entity_key(entity, moment), None, entity, moment, value, received_at)
 
-    def moment(self, given: Any) -> float:
+    def parse_moment(self, text: Any) -> float:
         """Seconds since 1970 of a time as ISO 8601; without a zone it is UTC.
 
         Raises
@@ -75,14 +75,14 @@ class LabelParser:
             If it isn't such a time.
         """
         try:
-            moment = dt.datetime.fromisoformat(given)
+            moment = dt.datetime.fromisoformat(text)
             moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
             # In UTC it may be outside of the years 1 to 9999.
             return moment.astimezone(dt.UTC).timestamp()
         except (TypeError, ValueError, OverflowError):
             raise InvalidLabel("`time` is not a moment as ISO 8601") from None
 
-    def value(self, label: Any) -> str:
+    def encode_label(self, label: Any) -> str:
         """The label as JSON, written like the model's class; see ``by_id``."""
         classes = self.served.scorer.bundle.labels.classes
         if not classes:
@@ -96,17 +96,17 @@ class LabelParser:
         raise InvalidLabel(f"it is not one of the model's classes: {names}")
 
     def _entity(self, entity: Any) -> str:
-        columns = self.columns
+        columns = self.entity_columns
         if not columns:
             raise InvalidLabel("this model names no entity (serve.entity); give an id")
         if not isinstance(entity, Mapping) or any(c not in entity for c in columns):
             raise InvalidLabel(f"`entity` needs the columns {', '.join(columns)}")
-        read = self.served.scorer.inputs.values({c: entity[c] for c in columns})
+        read = self.served.scorer.inputs.convert_values({c: entity[c] for c in columns})
         if read is None:
             raise InvalidLabel("`entity` has a value of another type than its column")
         text = orjson.dumps(read)
-        if len(text) > LONGEST_ENTITY:
+        if len(text) > MAX_ENTITY_BYTES:
             raise InvalidLabel(
-                f"`entity` has {len(text):,} bytes, and at most {LONGEST_ENTITY:,} are kept"
+                f"`entity` has {len(text):,} bytes, and at most {MAX_ENTITY_BYTES:,} are kept"
             )
         return text.decode()

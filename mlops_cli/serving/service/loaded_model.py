@@ -14,7 +14,7 @@ import orjson
 
 from mlops_cli.data.atomic_files import read_json
 from mlops_cli.data.untrusted import refuse_malformed
-from mlops_cli.events import LONGEST_ENTITY, Prediction
+from mlops_cli.events import MAX_ENTITY_BYTES, Prediction
 from mlops_cli.features.windows import PREDICTION_TIME
 from mlops_cli.online.request_rows import ParsedRows, RequestRows, RowError, shorten_value
 from mlops_cli.serving.scorer import RequestScorer
@@ -42,7 +42,7 @@ class LoadedModel:
 
     model: Model
     scorer: RequestScorer
-    entity: tuple[str, ...]
+    entity_columns: tuple[str, ...]
 
     @classmethod
     def open(cls, model: Model, root: Path, lookups: Lookups | None, serve: Serve) -> LoadedModel:
@@ -68,14 +68,14 @@ class LoadedModel:
         row = self.scorer.bundle.program.get("example")
         return dict(row) if row else None
 
-    def answers(self, scored: ScoredRows, read: ParsedRows) -> list[dict[str, Any]]:
+    def answers(self, scored: ScoredRows, parsed: ParsedRows) -> list[dict[str, Any]]:
         """The answer to each parsed row, without its id."""
         answers = self._outputs(scored.output)
-        for w in read.warnings:
+        for w in parsed.warnings:
             warning = {"column": w.column, "value": w.value, "message": w.message}
             warning |= {"kind": w.kind, "policy": w.policy}
             answers[w.row].setdefault("warnings", []).append(warning)
-        for row, count in read.unlisted().items():
+        for row, count in parsed.count_unlisted_warnings().items():
             answers[row]["more_warnings"] = count
         return answers
 
@@ -95,7 +95,7 @@ class LoadedModel:
         return answers
 
     @cached_property
-    def head(self) -> str:
+    def response_prefix(self) -> str:
         """Start of each response: name, version and threshold of the model, as JSON."""
         content: dict[str, Any] = {"model": self.model.name, "version": self.model.number}
         threshold = self.scorer.bundle.threshold
@@ -104,20 +104,20 @@ class LoadedModel:
         return orjson.dumps(content).decode()[:-1]
 
     @cached_property
-    def mark(self) -> str:
+    def row_prefix(self) -> str:
         """Version and threshold as JSON, for each prediction where several versions respond."""
-        return self.head.partition(",")[2] + ","
+        return self.response_prefix.partition(",")[2] + ","
 
-    def names(self, rows: Rows | pl.DataFrame) -> list[str]:
+    def routing_keys(self, rows: Rows | pl.DataFrame) -> list[str]:
         """A text for each raw row that is equal for equal entities, however values are written.
 
         It is the text of the whole row where the entity's columns are missing or have invalid
         values.
         """
         columns = self.scorer.inputs.columns
-        reader = RequestRows(columns, (), tuple(c for c in self._entity if c in columns))
+        reader = RequestRows(columns, (), tuple(c for c in self._key_columns if c in columns))
         listed = isinstance(rows, list)
-        read = reader.read(rows) if listed else reader.read_frame(rows)  # type: ignore[arg-type]
+        read = reader.parse(rows) if listed else reader.parse_frame(rows)  # type: ignore[arg-type]
         keys = zip(read.index, read.frame.iter_rows(), strict=True) if reader.optional else ()
         named = {i: repr(key) for i, key in keys if any(v is not None for v in key)}
         if len(named) == len(rows):
@@ -126,12 +126,12 @@ class LoadedModel:
         return [named.get(i) or repr(sorted(row.items())) for i, row in enumerate(raw)]
 
     def explanations(
-        self, scored: ScoredRows, between: Callable[[], None], most: int = 10
+        self, scored: ScoredRows, before_chunk: Callable[[], None], max_features: int = 10
     ) -> list[list[dict[str, Any]]]:
         """The largest contributions to each row, with values; see ``RequestScorer.explain``."""
-        contributions = self.scorer.explain(scored, between)
+        contributions = self.scorer.explain(scored, before_chunk)
         names = list(scored.features)
-        order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :most]
+        order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :max_features]
         return [
             [
                 {
@@ -147,17 +147,17 @@ class LoadedModel:
 
     def entities(self, frame: pl.DataFrame) -> list[str | None]:
         """Each row's entity as JSON; None where its columns are missing."""
-        columns = [frame.get_column(c).to_list() for c in self._entity if c in frame.columns]
-        if not self._entity or len(columns) < len(self._entity):
+        columns = [frame.get_column(c).to_list() for c in self._key_columns if c in frame.columns]
+        if not self._key_columns or len(columns) < len(self._key_columns):
             return [None] * frame.height
         return [orjson.dumps(values).decode() for values in zip(*columns, strict=True)]
 
-    def fitting(self, read: ParsedRows) -> ParsedRows:
+    def refuse_long_entities(self, parsed: ParsedRows) -> ParsedRows:
         """Refuse rows whose entity is longer than the event log can store."""
         import polars as pl
 
-        frame = read.frame
-        columns = [frame.get_column(c) for c in self._entity if c in frame.columns]
+        frame = parsed.frame
+        columns = [frame.get_column(c) for c in self._key_columns if c in frame.columns]
         longest = sum(
             max(map(len, filter(None, column.to_list())), default=0)
             for column in columns
@@ -165,20 +165,22 @@ class LoadedModel:
         )
         # An upper bound: an escaped character takes up to six bytes; 40 more for each column cover
         # numbers, quotes and commas.
-        if 6 * longest + 40 * len(columns) <= LONGEST_ENTITY:
-            return read
+        if 6 * longest + 40 * len(columns) <= MAX_ENTITY_BYTES:
+            return parsed
         lengths = [len(entity.encode()) if entity else 0 for entity in self.entities(frame)]
-        names = ", ".join(self._entity)
+        names = ", ".join(self._key_columns)
         errors = [
             RowError(
-                row, names, None, f"an entity of {length:,} bytes; {LONGEST_ENTITY:,} are kept"
+                row, names, None, f"an entity of {length:,} bytes; {MAX_ENTITY_BYTES:,} are kept"
             )
-            for row, length in zip(read.index, lengths, strict=True)
-            if length > LONGEST_ENTITY
+            for row, length in zip(parsed.index, lengths, strict=True)
+            if length > MAX_ENTITY_BYTES
         ]
-        return read.only(pl.Series([length <= LONGEST_ENTITY for length in lengths]), errors)
+        return parsed.keep_valid(
+            pl.Series([length <= MAX_ENTITY_BYTES for length in lengths]), errors
+        )
 
-    def moments(self, frame: pl.DataFrame) -> list[float | None]:
+    def event_times(self, frame: pl.DataFrame) -> list[float | None]:
         """Event time of each row in seconds since 1970, or else its prediction time."""
         import polars as pl
 
@@ -193,11 +195,11 @@ class LoadedModel:
         self,
         ids: Sequence[str],
         rows: Sequence[Mapping[str, Any]],
-        read: ParsedRows,
+        parsed: ParsedRows,
         scored: ScoredRows,
         answers: Sequence[str],
         *,
-        at: float,
+        received_at: float,
         milliseconds: float,
         role: str,
     ) -> list[Prediction]:
@@ -205,15 +207,15 @@ class LoadedModel:
         features = zip(*scored.features.values(), strict=True)
         count = len(ids)
         columns = (
-            ids, [at] * count, self.moments(read.frame), [self.model.number] * count,
-            [role] * count, self.entities(read.frame), map(_row_json, rows),
+            ids, [received_at] * count, self.event_times(parsed.frame), [self.model.number] * count,
+            [role] * count, self.entities(parsed.frame), map(_row_json, rows),
             [orjson.dumps(values, default=str).decode() for values in features], answers,
             [milliseconds] * count,
         )  # fmt: skip
         return list(starmap(Prediction, zip(*columns, strict=True)))
 
     @property
-    def positive(self) -> str:
+    def positive_class(self) -> str:
         """The name of a binary model's positive class."""
         return self.scorer.bundle.labels.names[1]
 
@@ -222,9 +224,9 @@ class LoadedModel:
         return self.scorer.bundle.labels.names[code]
 
     @cached_property
-    def _entity(self) -> tuple[str, ...]:
+    def _key_columns(self) -> tuple[str, ...]:
         """The entity's columns without the time column, which is logged separately."""
-        return tuple(c for c in self.entity if c != self.scorer.program.base.time)
+        return tuple(c for c in self.entity_columns if c != self.scorer.program.base.time)
 
 
 def _row_json(row: Mapping[str, Any]) -> str:

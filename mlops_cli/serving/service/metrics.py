@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Histogram", "Metrics"]
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
-TENTHS = tuple(i / 10 for i in range(1, 11))
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
+PROBABILITY_BUCKETS = tuple(i / 10 for i in range(1, 11))
 
 
 class Histogram:
@@ -60,17 +60,19 @@ class Metrics:
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int, str], int] = defaultdict(int)
-        self.latency: dict[str, Histogram] = defaultdict(lambda: Histogram(SECONDS))
+        self.latency: dict[str, Histogram] = defaultdict(lambda: Histogram(LATENCY_BUCKETS))
         self.rows: dict[tuple[str, str], int] = defaultdict(int)
-        self.batches = Histogram(SIZES)
+        self.batches = Histogram(ROW_BUCKETS)
         self.misses: dict[str, int] = defaultdict(int)
-        self.scores: dict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(TENTHS))
+        self.scores: dict[tuple[str, str], Histogram] = defaultdict(
+            lambda: Histogram(PROBABILITY_BUCKETS)
+        )
         self.warnings: dict[tuple[str, str, str], int] = defaultdict(int)
         self.labels: dict[str, int] = defaultdict(int)
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
-        self.watch = DriftGauges()
+        self.drift_gauges = DriftGauges()
 
-    def answered(self, path: str, code: int, version: str, seconds: float) -> None:
+    def count_response(self, path: str, code: int, version: str, seconds: float) -> None:
         """Count a response."""
         self.requests[path, code, version] += 1
         self.latency[path].add(seconds)
@@ -140,8 +142,8 @@ _FAMILIES = (
             ("result",), attrgetter("labels")),
     _Family("gauge", "mlops_drift_psi",
             "Population stability index of recent rows against the version's reference profile.",
-            ("version", "part", "column"), attrgetter("watch.indices")),
+            ("version", "part", "column"), attrgetter("drift_gauges.indices")),
     _Family("gauge", "mlops_drift_rows", "Recent rows that mlops_drift_psi is of.",
-            ("version",), attrgetter("watch.rows")),
+            ("version",), attrgetter("drift_gauges.rows")),
 )
 # fmt: on

@@ -83,11 +83,16 @@ class Batcher:
     """Scores rows in batches, and logs the predictions."""
 
     def __init__(
-        self, versions: Versions, log: EventLog | None, metrics: Metrics, ids: Ids, seconds: float
+        self,
+        versions: Versions,
+        event_log: EventLog | None,
+        metrics: Metrics,
+        ids: Ids,
+        seconds: float,
     ) -> None:
         self._versions = versions
-        self._log = log
-        self._writer = ResponseWriter(versions, metrics, ids, keeps=log is not None)
+        self._log = event_log
+        self._writer = ResponseWriter(versions, metrics, ids, log_events=event_log is not None)
         self._seconds = seconds
         self._queue: deque[PendingRequest] = deque()
         self._unanswered: deque[PendingRequest] = deque()
@@ -99,16 +104,16 @@ class Batcher:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="score")
 
     @property
-    def queued(self) -> int:
+    def queued_rows(self) -> int:
         """Number of rows that wait to be scored."""
         return self._waiting
 
     @staticmethod
-    def takes(rows: Rows | pl.DataFrame) -> bool:
+    def can_share(rows: Rows | pl.DataFrame) -> bool:
         """Whether a request has few enough rows to share a batch with other requests."""
         return isinstance(rows, list) and len(rows) <= _SHARED_ROWS
 
-    def put(self, rows: Rows, reply: Reply) -> None:
+    def submit(self, rows: Rows, reply: Reply) -> None:
         """Queue a few rows for a shared batch; ``reply`` is called when their events are durable.
 
         Raises
@@ -124,7 +129,7 @@ class Batcher:
         self._waiting += len(rows)
         self._schedule(asyncio.get_running_loop())
 
-    async def ask(self, rows: Rows | pl.DataFrame, *, explain: bool) -> RequestOutcome:
+    async def score(self, rows: Rows | pl.DataFrame, *, explain: bool) -> RequestOutcome:
         """Score rows; returns the outcome when their events are durable.
 
         Raises
@@ -133,9 +138,9 @@ class Batcher:
             422 for rows that can't be scored, 503 if too many rows wait, 504 if it takes too long.
         """
         loop = asyncio.get_running_loop()
-        if self.takes(rows) and not explain:
+        if self.can_share(rows) and not explain:
             future: asyncio.Future[RequestOutcome] = loop.create_future()
-            self.put(rows, partial(resolve, future))  # type: ignore[arg-type]
+            self.submit(rows, partial(resolve, future))  # type: ignore[arg-type]
             try:
                 return await future
             finally:
@@ -158,12 +163,12 @@ class Batcher:
             work.abandoned.set()
             self._waiting -= len(rows)
 
-    def give_up(self) -> None:
+    def refuse_overdue(self) -> None:
         """Refuse requests that have waited too long; to be called periodically."""
         now = time.perf_counter()
         self._forget_answered()
         while self._unanswered and self._unanswered[0].deadline < now:
-            self._unanswered.popleft().answer(too_late(self._seconds))
+            self._unanswered.popleft().respond(too_late(self._seconds))
             self._forget_answered()
 
     async def drain(self, seconds: float) -> None:
@@ -172,7 +177,7 @@ class Batcher:
         while (self._queue or self._waiting or self._in_flight) and time.perf_counter() < end:
             await asyncio.sleep(0.01)
         for request in self._unanswered:
-            request.answer(too_late(self._seconds))
+            request.respond(too_late(self._seconds))
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _admit(self) -> None:
@@ -223,7 +228,7 @@ class Batcher:
             return
         loop = asyncio.get_running_loop()
         self._in_flight += 1
-        durable = self._log.append(scored.events)
+        durable = self._log.append_predictions(scored.events)
         durable.add_done_callback(
             lambda f: loop.call_soon_threadsafe(self._on_durable, scored, f.exception())
         )
@@ -239,7 +244,7 @@ class Batcher:
             unanswered = [request for request in batch if not request.done]
             if len(unanswered) < 2:  # noqa: PLR2004 - one can't be split
                 for request in unanswered:
-                    request.answer(error)
+                    request.respond(error)
                 return
             half = len(unanswered) // 2
             self._score_or_split(unanswered[:half], scored)
@@ -271,22 +276,22 @@ class Batcher:
             return
         for part in parts:
             try:
-                part.scored = part.served.scorer.score(part.read.frame)
+                part.scored = part.served.scorer.score(part.parsed.frame)
             except BaseException as error:
                 reraised = (KeyboardInterrupt, SystemExit, UnscorableValue)
-                if part.places is None or isinstance(error, reraised):
+                if part.positions is None or isinstance(error, reraised):
                     raise
                 # The requests that the other version scores still get responses.
-                rest = drop_rows(batch, part.places, error)
+                rest = drop_rows(batch, part.positions, error)
                 if rest:
                     self._score_together(rest, scored)
                 return
         answers: list[str] = [""] * len(rows)
         events: list[Prediction] = []
         for part in parts:
-            part_answers, part_events = self._writer.told(part, batch[0].started)
+            part_answers, part_events = self._writer.write(part, batch[0].started)
             events += part_events
-            part.place(part_answers, answers)
+            part.put_answers(part_answers, answers)
         scored.events += events
         start = 0
         for request in batch:
@@ -306,12 +311,12 @@ class Batcher:
         answers, durable = [""] * len(rows), []
         for part in parts:
             part_answers: list[str] = []
-            for chunk in part.pieces():
+            for chunk in part.chunks():
                 work.raise_if_abandoned()
-                chunk.scored = chunk.served.scorer.score(chunk.read.frame)
-                chunk_answers, events = self._writer.told(chunk, work.started)
+                chunk.scored = chunk.served.scorer.score(chunk.parsed.frame)
+                chunk_answers, events = self._writer.write(chunk, work.started)
                 if self._log is not None:
-                    durable.append(self._log.append(events))
+                    durable.append(self._log.append_predictions(events))
                 if work.explain:
                     explanations = chunk.served.explanations(chunk.scored, work.raise_if_abandoned)
                     chunk_answers = [
@@ -321,7 +326,7 @@ class Batcher:
                         )
                     ]
                 part_answers += chunk_answers
-            part.place(part_answers, answers)
+            part.put_answers(part_answers, answers)
         return RequestOutcome(response_model(parts, range(len(rows))), answers), durable
 
 

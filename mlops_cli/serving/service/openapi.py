@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli import __version__
 from mlops_cli.data.column_types import type_name
-from mlops_cli.serving.service.request_bodies import KINDS
+from mlops_cli.serving.service.request_bodies import CONTENT_TYPES
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,7 +35,7 @@ _TYPE_TEXT = {
 }
 
 
-def document(served: LoadedModel, serve: Serve, *, closed: bool) -> dict[str, Any]:
+def document(served: LoadedModel, serve: Serve, *, key_required: bool) -> dict[str, Any]:
     """OpenAPI 3.1, with the bundle's synthetic row (if any) as the example of /predict."""
     content: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -71,7 +71,7 @@ def document(served: LoadedModel, serve: Serve, *, closed: bool) -> dict[str, An
             },
         },
     }
-    if closed:
+    if key_required:
         content["security"] = [{"key": []}, {"bearer": []}]
         for path in ("/livez", "/readyz", "/healthz", "/"):
             content["paths"][path]["get"]["security"] = []
@@ -80,11 +80,11 @@ def document(served: LoadedModel, serve: Serve, *, closed: bool) -> dict[str, An
 
 def _row(served: LoadedModel) -> dict[str, Any]:
     inputs = served.scorer.inputs
-    names = (*inputs.needed, *inputs.optional)
+    names = (*inputs.required, *inputs.optional)
     row: dict[str, Any] = {
         "type": "object",
         "properties": {c: _column(inputs.columns[c]) for c in names},
-        "required": list(inputs.needed),
+        "required": list(inputs.required),
         "additionalProperties": True,
     }
     if served.example is not None:
@@ -116,7 +116,7 @@ def _predict(served: LoadedModel, serve: Serve) -> dict[str, Any]:
     }  # fmt: skip
     if served.example is not None:
         body["application/json"]["example"] = {"rows": [served.example]}
-    for kind, (form, _) in KINDS.items():
+    for kind, (form, _) in CONTENT_TYPES.items():
         if kind not in body and form in serve.formats:
             body[kind] = {"schema": {"type": "string", "format": "binary"}}
     explain = {

@@ -63,7 +63,7 @@ class PendingRequest:
     deadline: float
     started: float
 
-    def answer(self, outcome: RequestOutcome | BaseException) -> None:
+    def respond(self, outcome: RequestOutcome | BaseException) -> None:
         """Respond with an outcome or an error, unless that was done before."""
         if self.reply is not None:
             reply, self.reply = self.reply, None
@@ -88,9 +88,9 @@ def respond(batch: ScoredBatch, error: BaseException | None) -> None:
     refused_ids = unkept_ids(error) if isinstance(error, RefusedEvents) else None
     for request, outcome in batch.requests:
         if error is None or (refused_ids is not None and not _has_any(outcome, refused_ids)):
-            request.answer(outcome)
+            request.respond(outcome)
         else:
-            request.answer(events_unavailable() if refused_ids is None else event_refused())
+            request.respond(events_unavailable() if refused_ids is None else event_refused())
 
 
 def unkept_ids(error: RefusedEvents) -> set[str]:
@@ -135,7 +135,7 @@ def good_requests(
         end = start + len(request.rows)
         own_errors = [e for e in errors if e.row is None or start <= e.row < end]
         if own_errors:
-            request.answer(faulty_rows(own_errors, start))
+            request.respond(faulty_rows(own_errors, start))
         else:
             valid.append(request)
         start = end
@@ -143,16 +143,16 @@ def good_requests(
 
 
 def drop_rows(
-    batch: Sequence[PendingRequest], places: Sequence[int], error: BaseException
+    batch: Sequence[PendingRequest], positions: Sequence[int], error: BaseException
 ) -> list[PendingRequest]:
     """The requests that have none of these rows; responds to the others with ``error``."""
-    others, start, failed = [], 0, set(places)
+    others, start, failed = [], 0, set(positions)
     for request in batch:
         end = start + len(request.rows)
         if failed.isdisjoint(range(start, end)):
             others.append(request)
         else:
-            request.answer(error)
+            request.respond(error)
         start = end
     return others
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mlops_cli.data.json_text import DEEPEST, may_be_deep, measure
+from mlops_cli.data.json_text import MAX_DEPTH, may_be_deep, measure
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.serving.http_server.http import Problem
-from mlops_cli.serving.service.table_process import LONGEST_NAME, WIDEST
+from mlops_cli.serving.service.table_process import MAX_COLUMNS, MAX_NAME_LENGTH
 from mlops_cli.serving.service.table_reader import TableReader, table_of
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     Rows = Sequence[Mapping[str, Any]]
 
-__all__ = ["ARROW", "KINDS", "SMALL", "Bodies", "json_of"]
+__all__ = ["ARROW", "CONTENT_TYPES", "SMALL_BYTES", "Bodies", "json_of"]
 
 ARROW = "application/vnd.apache.arrow.stream"
-KINDS: dict[str, tuple[Format, str]] = {
+CONTENT_TYPES: dict[str, tuple[Format, str]] = {
     "application/json": ("json", "rows as objects, one object, or columns as lists"),
     "text/csv": ("csv", "with a header"),
     ARROW: ("arrow", "an Arrow IPC stream"),
@@ -41,7 +41,7 @@ KINDS: dict[str, tuple[Format, str]] = {
     "application/vnd.apache.parquet": ("parquet", "a Parquet file"),
 }
 """Content type -> its format in `serve.formats`, and a description."""
-SMALL = 16_384
+SMALL_BYTES = 16_384
 """Bytes up to which a body is parsed in the event loop: it can't hold much, whatever it is."""
 _IN_PROCESS: frozenset[Format] = frozenset({"json", "csv"})
 """Formats that are parsed in this process; a crash in the others' parsers must not end it."""
@@ -58,19 +58,21 @@ class Bodies:
 
     Parameters
     ----------
-    text
+    text_options
         The project's CSV dialect.
     """
 
-    def __init__(self, limits: Limits, formats: Sequence[Format], text: TextOptions) -> None:
+    def __init__(
+        self, limits: Limits, formats: Sequence[Format], text_options: TextOptions
+    ) -> None:
         self._max_rows = limits.rows
         self._seconds = limits.seconds
         self._max_bytes = int(limits.megabytes * 1e6)
-        self._max_values = max(WIDEST, self._max_bytes // _BYTES_A_VALUE)
+        self._max_values = max(MAX_COLUMNS, self._max_bytes // _BYTES_A_VALUE)
         self._formats: dict[str, Format] = {
-            kind: form for kind, (form, _) in KINDS.items() if form in formats
+            kind: form for kind, (form, _) in CONTENT_TYPES.items() if form in formats
         }
-        self._text = text
+        self._text = text_options
         self._parser = ThreadPoolExecutor(1, thread_name_prefix="parse")
         self._tables = TableReader(
             self._max_rows, self._max_values, _TABLE_GROWTH * self._max_bytes
@@ -78,7 +80,7 @@ class Bodies:
         self._bytes = _ByteSemaphore(self._max_bytes)
 
     @property
-    def kinds(self) -> frozenset[str]:
+    def content_types(self) -> frozenset[str]:
         """The accepted content types."""
         return frozenset(self._formats)
 
@@ -92,21 +94,21 @@ class Bodies:
         self._parser.shutdown(wait=False, cancel_futures=True)
         await self._tables.close()
 
-    def small(self, body: bytes, kind: str) -> Rows | pl.DataFrame | None:
+    def parse_small(self, body: bytes, content_type: str) -> Rows | pl.DataFrame | None:
         """Parse a small body at once; None if parsing may take longer.
 
         Raises
         ------
         Problem
-            As for ``opened``.
+            As for ``parse``.
         """
-        form = self.format_of(kind)
-        if len(body) > SMALL or form not in _IN_PROCESS:
+        form = self.format_of(content_type)
+        if len(body) > SMALL_BYTES or form not in _IN_PROCESS:
             return None
         return self._parse(body, form)
 
     @asynccontextmanager
-    async def opened(self, body: bytes, kind: str) -> AsyncIterator[Rows | pl.DataFrame]:
+    async def parse(self, body: bytes, content_type: str) -> AsyncIterator[Rows | pl.DataFrame]:
         """Parse a body of a content type: to a table, or to objects if it is JSON.
 
         Raises
@@ -116,7 +118,7 @@ class Bodies:
             415 if the type isn't accepted, 422 for invalid rows, 503 or 504 if too many bodies
             wait.
         """
-        form, small = self.format_of(kind), self.small(body, kind)
+        form, small = self.format_of(content_type), self.parse_small(body, content_type)
         if small is not None:
             yield small
             return
@@ -125,14 +127,14 @@ class Bodies:
             if form in _IN_PROCESS:
                 yield await self._in_parser_thread(self._parse, body, form)
             else:
-                plain = await self._tables.read(body, kind)
+                plain = await self._tables.read(body, content_type)
                 yield await self._in_parser_thread(self._parse_table, plain)
         finally:
             self._bytes.leave(len(body))
 
-    async def document(self, body: bytes) -> Any:
-        """Parse a JSON document; see ``opened`` for what it raises."""
-        if len(body) <= SMALL:
+    async def parse_document(self, body: bytes) -> Any:
+        """Parse a JSON document; see ``parse`` for what it raises."""
+        if len(body) <= SMALL_BYTES:
             return self._parse_json(body)
         await self._bytes.enter(len(body), self._seconds)
         try:
@@ -143,7 +145,7 @@ class Bodies:
     async def _in_parser_thread(self, call: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._parser, call, *arguments)
 
-    def format_of(self, kind: str) -> Format:
+    def format_of(self, content_type: str) -> Format:
         """The format of a content type.
 
         Raises
@@ -151,17 +153,17 @@ class Bodies:
         Problem
             415 if it is unknown or not accepted.
         """
-        if kind in self._formats:
-            return self._formats[kind]
+        if content_type in self._formats:
+            return self._formats[content_type]
         accepted = ", ".join(sorted(self._formats))
-        if kind not in KINDS:
+        if content_type not in CONTENT_TYPES:
             raise Problem(
-                415, f"the content type {kind[:200]!r} is not known; there are {accepted}"
+                415, f"the content type {content_type[:200]!r} is not known; there are {accepted}"
             )
         raise Problem(
             415,
-            f"this service doesn't take {kind}, as serve.formats of params.yaml doesn't name "
-            f"{KINDS[kind][0]!r}; there are {accepted}",
+            f"this service doesn't take {content_type}, as serve.formats of params.yaml doesn't "
+            f"name {CONTENT_TYPES[content_type][0]!r}; there are {accepted}",
         )
 
     def _parse(self, body: bytes, form: Format) -> Rows | pl.DataFrame:
@@ -190,22 +192,22 @@ class Bodies:
     def _json_rows(self, body: bytes) -> Rows:
         rows = self._rows_of_document(self._parse_json(body))
         # A small body can't have that many columns.
-        if len(body) > SMALL and any(len(row) > WIDEST for row in rows):
-            raise Problem(422, f"a row has more than {WIDEST} columns")
+        if len(body) > SMALL_BYTES and any(len(row) > MAX_COLUMNS for row in rows):
+            raise Problem(422, f"a row has more than {MAX_COLUMNS} columns")
         return rows
 
     def _parse_json(self, body: bytes) -> Any:
         """Parse JSON, unless it has too many values or is nested too deeply."""
-        if len(body) <= SMALL and not may_be_deep(body):
+        if len(body) <= SMALL_BYTES and not may_be_deep(body):
             return json_of(body)
         size = measure(body)
         if size.values > self._max_values:
             raise Problem(413, f"there are more than {self._max_values} values")
         # A list or object takes as much memory as many values.
-        if size.containers > WIDEST + _OBJECTS_A_ROW * self._max_rows:
+        if size.containers > MAX_COLUMNS + _OBJECTS_A_ROW * self._max_rows:
             raise Problem(413, f"there are {size.containers} lists and objects")
-        if size.depth > DEEPEST:
-            raise Problem(422, f"a value is nested deeper than {DEEPEST}")
+        if size.depth > MAX_DEPTH:
+            raise Problem(422, f"a value is nested deeper than {MAX_DEPTH}")
         return json_of(body)
 
     def _rows_of_document(self, content: Any) -> Rows:
@@ -241,7 +243,7 @@ class Bodies:
         """Parse CSV, with all values as text: the model's schema types them."""
         from mlops_cli.serving.row_files import csv_rows
 
-        if body.startswith(csv_rows.PACKED):
+        if body.startswith(csv_rows.COMPRESSED_PREFIXES):
             raise Problem(415, "the body is compressed, and text/csv is plain text")
         if body.count(self._text.separator.encode()) > self._max_values:
             raise Problem(413, f"there are more than {self._max_values} values")
@@ -249,16 +251,18 @@ class Bodies:
             file = csv_rows.of_body(body, self._text)
         except SourceUnreadable as error:
             raise Problem(400, f"the body is not text/csv: {error.message}") from None
-        if len(file.names) > WIDEST or max(map(len, file.names)) > LONGEST_NAME:
+        if len(file.names) > MAX_COLUMNS or max(map(len, file.names)) > MAX_NAME_LENGTH:
             raise Problem(
-                422, f"at most {WIDEST} columns are taken, with at most {LONGEST_NAME} characters"
+                422,
+                f"at most {MAX_COLUMNS} columns are taken, with at most "
+                f"{MAX_NAME_LENGTH} characters",
             )
         rows = file.count(self._max_rows + 1)
         if rows > self._max_rows:
             raise Problem(413, f"there are more rows than {self._max_rows}, the most at once")
         if rows * len(file.names) > self._max_values:
             raise Problem(413, f"there are more than {self._max_values} values")
-        chunk = file.cursor(0, file.names).take(rows + 1)
+        chunk = file.cursor(0, file.names).read_batch(rows + 1)
         if chunk is None:
             raise Problem(422, "there are no rows to predict")
         if chunk.broken:
@@ -332,7 +336,7 @@ def _broken_rows(broken: Sequence[Any]) -> Problem:
     from mlops_cli.online.request_rows import shorten_value
 
     errors = [
-        {"row": b.row, "column": "", "value": shorten_value(b.given), "message": b.reason}
+        {"row": b.row, "column": "", "value": shorten_value(b.content), "message": b.reason}
         for b in broken[:100]
     ]
     first = f"row {broken[0].row}: {broken[0].reason}"

@@ -29,45 +29,45 @@ class ResponseWriter:
 
     Parameters
     ----------
-    keeps
+    log_events
         Whether there is an event log, which needs events.
     """
 
-    def __init__(self, versions: Versions, metrics: Metrics, ids: Ids, *, keeps: bool) -> None:
+    def __init__(self, versions: Versions, metrics: Metrics, ids: Ids, *, log_events: bool) -> None:
         self._versions = versions
         self._metrics = metrics
         self._ids = ids
-        self._keeps = keeps
+        self._log_events = log_events
 
-    def told(self, part: RoutedRows, started: float) -> tuple[list[str], list[Prediction]]:
+    def write(self, routed: RoutedRows, started: float) -> tuple[list[str], list[Prediction]]:
         """Answers with ids, and the log events of the responding version and the shadow."""
-        served, rows, read, scored = part.served, part.rows, part.read, part.scored
+        served, rows, read, scored = routed.served, routed.rows, routed.parsed, routed.scored
         assert scored is not None  # noqa: S101 - the callers scored it
         answers = [as_json(answer) for answer in served.answers(scored, read)]
-        ids = self._ids.some(len(answers))
+        ids = self._ids.next_ids(len(answers))
         events: list[Prediction] = []
         at = time.time()
         spent = (time.perf_counter() - started) * 1e3
         role = self._versions.role(served)
-        if self._keeps:
+        if self._log_events:
             events = served.events(
-                ids, rows, read, scored, answers, at=at, milliseconds=spent, role=role
+                ids, rows, read, scored, answers, received_at=at, milliseconds=spent, role=role
             )
             shadow = self._versions.shadow
             if shadow is not None:
                 events += self._shadow_events(shadow, ids, rows, at)
         self._count(served, scored, role)
         for f in read.flagged:
-            self._metrics.warnings[f.column, f.kind, f.policy] += int(f.rows.sum())
+            self._metrics.warnings[f.column, f.kind, f.policy] += int(f.is_flagged.sum())
         # The JSON is written once: for the log, and with the id for the client.
-        mark = "" if part.places is None else served.mark
+        mark = "" if routed.positions is None else served.row_prefix
         responses = [
             f'{{"id":"{i}",{mark}{answer[1:]}' for i, answer in zip(ids, answers, strict=True)
         ]
         return responses, events
 
     def _shadow_events(
-        self, shadow: LoadedModel, ids: Sequence[str], rows: Rows, at: float
+        self, shadow: LoadedModel, ids: Sequence[str], rows: Rows, received_at: float
     ) -> list[Prediction]:
         """Score rows with the shadow, for its log events; its failures affect no response."""
         started = time.perf_counter()
@@ -83,7 +83,7 @@ class ResponseWriter:
         return shadow.events(
             shadow_ids, [rows[i] for i in read.index], read, scored,
             [as_json(answer) for answer in shadow.answers(scored, ParsedRows(read.frame, ()))],
-            at=at, milliseconds=spent, role="shadow",
+            received_at=received_at, milliseconds=spent, role="shadow",
         )  # fmt: skip
 
     def _count(self, served: LoadedModel, scored: ScoredRows, role: str) -> None:
@@ -91,14 +91,14 @@ class ResponseWriter:
         rows = len(scored.output)
         metrics.rows[number, role] += rows
         metrics.batches.add(rows)
-        metrics.watch.take(served, scored)
+        metrics.drift_gauges.add_batch(served, scored)
         for table, missed in scored.misses.items():
             metrics.misses[table] += missed
         if scored.output.ndim == 1:
             return
         binary = scored.output.shape[1] == 2  # noqa: PLR2004
         if binary:
-            metrics.scores[number, served.positive].add_all(scored.output[:, 1])
+            metrics.scores[number, served.positive_class].add_all(scored.output[:, 1])
             return
         for code, p in zip(
             scored.output.argmax(axis=1).tolist(), scored.output.max(axis=1).tolist(), strict=True

@@ -36,13 +36,13 @@ def run(
     settings: Settings,
     host: str,
     port: int,
-    ready: Callable[[Service], None] = lambda _: None,
+    on_ready: Callable[[Service], None] = lambda _: None,
 ) -> None:
     """Serve in the foreground; returns after SIGTERM or SIGINT, once all requests are responded to.
 
     Parameters
     ----------
-    ready
+    on_ready
         Called when the port is bound and the model loaded, before the first request.
 
     Raises
@@ -67,8 +67,8 @@ def run(
     with _bind(host, port) as listening:
         service = create_app(settings)
         service.hosts.add(host)
-        ready(service)
-        if not service.guard.closed and not is_loopback(host):
+        on_ready(service)
+        if not service.authenticator.key_required and not is_loopback(host):
             log(
                 "open",
                 said=f"whoever reaches {host}:{port} may ask, as no key is set: set MLOPS_API_KEYS",
@@ -90,7 +90,7 @@ async def _serve(service: Service, listening: socket.socket) -> None:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
         _exit_within(2 * limits.seconds + _EXIT_SECONDS)
-        service.begin_end()
+        service.begin_shutdown()
         ending.set()
 
     for number in _SIGNALS:
@@ -103,7 +103,7 @@ async def _serve(service: Service, listening: socket.socket) -> None:
         limits.seconds,
     )
     await server.serve(listening, ending, limits.seconds)
-    await service.end()
+    await service.shutdown()
 
 
 def _exit_within(seconds: float) -> None:

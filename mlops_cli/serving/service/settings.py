@@ -43,7 +43,7 @@ class Secrets:
     metrics_keys: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Secrets:
+    def from_environment(cls, environment: Mapping[str, str]) -> Secrets:
         """Read MLOPS_API_KEYS, MLOPS_METRICS_KEY, MLOPS_JWT_KEY, and the URLs of databases.
 
         These are MLOPS_ONLINE_URL and MLOPS_EVENTS_URL.
@@ -71,11 +71,11 @@ class Settings:
         A version, and the share of entities that it responds to.
     follow
         The registry stage whose current version responds; needs the Git repository.
-    log
+    log_events
         Whether predictions and labels are written to the event log.
     hosts
         Host names of the service, besides those in ``serve``.
-    text
+    text_options
         The project's CSV dialect.
     """
 
@@ -86,9 +86,9 @@ class Settings:
     shadow: Model | None = None
     canary: tuple[Model, float] | None = None
     follow: str | None = None
-    log: bool = True
+    log_events: bool = True
     hosts: tuple[str, ...] = ()
-    text: TextOptions = field(default_factory=TextOptions)
+    text_options: TextOptions = field(default_factory=TextOptions)
 
     @property
     def layout(self) -> Layout:
@@ -98,7 +98,7 @@ class Settings:
         return Layout(self.root)
 
     @classmethod
-    def of(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read MLOPS_BUNDLE (a folder), MLOPS_VERSION (name@number), MLOPS_ROOT, MLOPS_SERVE.
 
         Also MLOPS_CSV, with ``separator`` and ``null_values`` of the base source as JSON.
@@ -129,9 +129,9 @@ class Settings:
         root = Path(environment.get("MLOPS_ROOT", "."))
         model = Model(name, number, Path(bundle))
         hosts = parse_list(environment, "MLOPS_HOSTS")
-        secrets = Secrets.of(environment)
+        secrets = Secrets.from_environment(environment)
         text = _text_options(environment.get("MLOPS_CSV", "{}"))
-        return cls(model, root.resolve(), serve, secrets, hosts=hosts, text=text)
+        return cls(model, root.resolve(), serve, secrets, hosts=hosts, text_options=text)
 
 
 def parse_list(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def _text_options(content: str) -> TextOptions:
     from mlops_cli.params.data import Source
 
     try:
-        return TextOptions.of(Source.model_validate({"uri": "-", **json.loads(content)}))
+        return TextOptions.from_source(Source.model_validate({"uri": "-", **json.loads(content)}))
     except (ValidationError, TypeError, ValueError):
         raise BadParams(
             f"MLOPS_CSV is {content[:80]!r}",

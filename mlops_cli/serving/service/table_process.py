@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
     _Writer = Callable[[str, Any], tuple[str, list[Any]]]
 
-__all__ = ["ANSWER", "DAYS", "FORMATS", "LONGEST_NAME", "MOMENTS", "QUESTION", "WIDEST", "main"]
+__all__ = [
+    "ANSWER",
+    "DAY_RANGE",
+    "FORMATS",
+    "MAX_COLUMNS",
+    "MAX_NAME_LENGTH",
+    "MICROSECOND_RANGE",
+    "QUESTION",
+    "main",
+]
 
 QUESTION = struct.Struct("!BIIII")
 """Format (an index of ``FORMATS``), bytes of the body; limits of rows, values and bytes."""
@@ -40,13 +49,13 @@ FORMATS = (
     "application/vnd.apache.arrow.file",
     "application/vnd.apache.parquet",
 )
-WIDEST = 10_000
+MAX_COLUMNS = 10_000
 """Most columns of a table."""
-LONGEST_NAME = 1_000
+MAX_NAME_LENGTH = 1_000
 """Most characters of a column's name."""
-DAYS = (-719_162, 2_932_896)
+DAY_RANGE = (-719_162, 2_932_896)
 """First day of year 1 and last day of 9999, in days since 1970: the range of Python's dates."""
-MOMENTS = (DAYS[0] * 86_400_000_000, (DAYS[1] + 1) * 86_400_000_000 - 1)
+MICROSECOND_RANGE = (DAY_RANGE[0] * 86_400_000_000, (DAY_RANGE[1] + 1) * 86_400_000_000 - 1)
 """The same in microseconds."""
 _CPU_SECONDS = 1
 _WALL_SECONDS = 5.0
@@ -92,7 +101,7 @@ def main() -> int:
     return 0
 
 
-def _in_fork(body: bytes, form: str, rows: int, values: int, most: int) -> tuple[bool, bytes]:
+def _in_fork(body: bytes, form: str, rows: int, values: int, max_bytes: int) -> tuple[bool, bytes]:
     """Parse a body in a fork; returns whether the fork completed, and its output."""
     read_end, write_end = os.pipe()
     pid = os.fork()
@@ -102,7 +111,7 @@ def _in_fork(body: bytes, form: str, rows: int, values: int, most: int) -> tuple
             for inherited in (read_end, 0, 1):
                 os.close(inherited)
             _set_limits()
-            for line in _response_lines(body, form, rows, values, most):
+            for line in _response_lines(body, form, rows, values, max_bytes):
                 _write_all(write_end, line + b"\n")
             code = 0
         finally:
@@ -113,13 +122,13 @@ def _in_fork(body: bytes, form: str, rows: int, values: int, most: int) -> tuple
     while select.select([read_end], [], [], max(0.0, deadline - time.monotonic()))[0]:
         part = os.read(read_end, 1 << 20)
         content += part
-        if not part or len(content) > most + 1_000:
+        if not part or len(content) > max_bytes + 1_000:
             break
     os.close(read_end)
     # Killed in any case, as it may hang.
     os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    completed = status == 0 and len(content) <= most + 1_000
+    completed = status == 0 and len(content) <= max_bytes + 1_000
     return completed, bytes(content) if completed else b""
 
 
@@ -133,14 +142,16 @@ def _set_limits() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _response_lines(body: bytes, form: str, rows: int, values: int, most: int) -> Iterator[bytes]:
+def _response_lines(
+    body: bytes, form: str, rows: int, values: int, max_bytes: int
+) -> Iterator[bytes]:
     """JSON lines of a body: one for each column, and a last one with the status."""
     import pyarrow as pa
 
     readers = dict(zip(FORMATS, (_read_stream, _read_file, _read_parquet), strict=True))
     status, detail = 200, ""
     try:
-        yield from _column_lines(readers[form](body, rows, most), values, most)
+        yield from _column_lines(readers[form](body, rows, max_bytes), values, max_bytes)
     except RefusedBody as error:
         status, detail = error.status, error.detail
     except (MemoryError, pa.ArrowMemoryError):
@@ -155,24 +166,24 @@ def _response_lines(body: bytes, form: str, rows: int, values: int, most: int) -
 # -- reading --------------------------------------------------------------------------------
 
 
-def _read_stream(body: bytes, rows: int, most: int) -> Any:
+def _read_stream(body: bytes, rows: int, max_bytes: int) -> Any:
     import pyarrow as pa
 
     options = pa.ipc.IpcReadOptions(use_threads=False)
     reader = pa.ipc.open_stream(pa.py_buffer(body), options=options)
-    return _read_table(reader.schema, iter(reader), rows, most)
+    return _read_table(reader.schema, iter(reader), rows, max_bytes)
 
 
-def _read_file(body: bytes, rows: int, most: int) -> Any:
+def _read_file(body: bytes, rows: int, max_bytes: int) -> Any:
     import pyarrow as pa
 
     options = pa.ipc.IpcReadOptions(use_threads=False)
     reader = pa.ipc.open_file(pa.py_buffer(body), options=options)
     batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
-    return _read_table(reader.schema, batches, rows, most)
+    return _read_table(reader.schema, batches, rows, max_bytes)
 
 
-def _read_table(schema: Any, batches: Iterator[Any], rows: int, most: int) -> Any:
+def _read_table(schema: Any, batches: Iterator[Any], rows: int, max_bytes: int) -> Any:
     import pyarrow as pa
 
     _check_schema(schema)
@@ -180,12 +191,12 @@ def _read_table(schema: Any, batches: Iterator[Any], rows: int, most: int) -> An
     for batch in batches:
         height += batch.num_rows
         size += batch.get_total_buffer_size()
-        _check_size(height, rows, size, most)
+        _check_size(height, rows, size, max_bytes)
         parts.append(batch)
     return pa.Table.from_batches(parts, schema)
 
 
-def _read_parquet(body: bytes, rows: int, most: int) -> Any:
+def _read_parquet(body: bytes, rows: int, max_bytes: int) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -194,21 +205,21 @@ def _read_parquet(body: bytes, rows: int, most: int) -> Any:
     _check_width(metadata.num_columns)
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     height = max(metadata.num_rows, sum(g.num_rows for g in groups))
-    _check_size(height, rows, sum(g.total_byte_size for g in groups), most)
+    _check_size(height, rows, sum(g.total_byte_size for g in groups), max_bytes)
     _check_schema(file.schema_arrow)
     return file.read(use_threads=False)
 
 
-def _check_size(height: int, rows: int, size: int, most: int) -> None:
+def _check_size(height: int, rows: int, size: int, max_bytes: int) -> None:
     if height > rows:
         raise RefusedBody(413, f"there are {height} rows, and at most {rows} are taken at once")
-    if size > most:
-        raise RefusedBody(413, f"the body unpacks to more than {most / 1e6:g} MB")
+    if size > max_bytes:
+        raise RefusedBody(413, f"the body unpacks to more than {max_bytes / 1e6:g} MB")
 
 
 def _check_width(width: int) -> None:
-    if width > WIDEST:
-        raise RefusedBody(422, f"there are {width} columns, and at most {WIDEST} are taken")
+    if width > MAX_COLUMNS:
+        raise RefusedBody(422, f"there are {width} columns, and at most {MAX_COLUMNS} are taken")
 
 
 def _check_schema(schema: Any) -> None:
@@ -216,7 +227,7 @@ def _check_schema(schema: Any) -> None:
     names = set()
     for field in schema:
         name = field.name
-        if len(name) > LONGEST_NAME:
+        if len(name) > MAX_NAME_LENGTH:
             raise RefusedBody(422, f"the name of column {name[:80]!r} has {len(name)} characters")
         if name in names:
             raise RefusedBody(422, f"there are two columns {name!r}")
@@ -232,7 +243,7 @@ def _check_schema(schema: Any) -> None:
 # -- writing --------------------------------------------------------------------------------
 
 
-def _column_lines(table: Any, values: int, most: int) -> Iterator[bytes]:
+def _column_lines(table: Any, values: int, max_bytes: int) -> Iterator[bytes]:
     """A table's columns as lines of plain JSON, which are easy to check value by value."""
     import pyarrow as pa
 
@@ -250,7 +261,7 @@ def _column_lines(table: Any, values: int, most: int) -> Iterator[bytes]:
         kind, plain = writer(field.name, column)
         line = orjson.dumps({"name": field.name, "type": kind, "values": plain})
         size += len(line)
-        _check_size(0, 0, size, most)
+        _check_size(0, 0, size, max_bytes)
         yield line
 
 
@@ -306,7 +317,7 @@ def _moments(name: str, column: Any) -> tuple[str, list[Any]]:
         exact = column.cast(pa.timestamp("us", zone), safe=unit != "ns").cast(pa.int64())
     except pa.ArrowInvalid:
         raise _out_of_range(name) from None
-    _check_range(name, exact, MOMENTS)
+    _check_range(name, exact, MICROSECOND_RANGE)
     return "clock" if zone is None else "moment", exact.to_pylist()
 
 
@@ -314,7 +325,7 @@ def _dates(name: str, column: Any) -> tuple[str, list[Any]]:
     import pyarrow as pa
 
     days = column.cast(pa.date32(), safe=False).cast(pa.int32()).cast(pa.int64())
-    _check_range(name, days, DAYS)
+    _check_range(name, days, DAY_RANGE)
     return "date", days.to_pylist()
 
 

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from mlops_cli.serving.http_server.http import Problem
-from mlops_cli.serving.service.table_process import ANSWER, DAYS, FORMATS, MOMENTS, QUESTION, WIDEST
+from mlops_cli.serving.service.table_process import (
+    ANSWER,
+    DAY_RANGE,
+    FORMATS,
+    MAX_COLUMNS,
+    MICROSECOND_RANGE,
+    QUESTION,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,12 +39,12 @@ class TableReader:
 
     Parameters
     ----------
-    rows, values, size
+    max_rows, max_values, max_bytes
         Limits of a table: rows, values, and bytes of its plain form.
     """
 
-    def __init__(self, rows: int, values: int, size: int) -> None:
-        self._limits = rows, values, size
+    def __init__(self, max_rows: int, max_values: int, max_bytes: int) -> None:
+        self._limits = max_rows, max_values, max_bytes
         self._process: asyncio.subprocess.Process | None = None
         self._lock = asyncio.Lock()
         self._waiting = 0
@@ -47,7 +54,7 @@ class TableReader:
         """The id of the process, if it was started."""
         return None if self._process is None else self._process.pid
 
-    async def read(self, body: bytes, form: str) -> bytes:
+    async def read(self, body: bytes, content_type: str) -> bytes:
         """Parse a body to the table's plain form, for ``table_of``.
 
         Raises
@@ -62,13 +69,16 @@ class TableReader:
         try:
             async with self._lock:
                 # Tried twice: a process that ended between two bodies is no fault of either.
-                ok, content = await self._send(body, form) or await self._send(body, form) or (
-                    False, b""
-                )  # fmt: skip
+                response = await self._send(body, content_type)
+                if response is None:
+                    response = await self._send(body, content_type)
+                ok, content = response or (False, b"")
         finally:
             self._waiting -= 1
         if not ok:
-            raise Problem(400, f"the body is not {form}: its reader ended, or took too long")
+            raise Problem(
+                400, f"the body is not {content_type}: its reader ended, or took too long"
+            )
         return content
 
     async def start(self) -> None:
@@ -126,7 +136,7 @@ class TableReader:
         return self._process
 
 
-def table_of(content: bytes, rows: int, values: int) -> pl.DataFrame:
+def table_of(content: bytes, max_rows: int, max_values: int) -> pl.DataFrame:
     """Build a table from its plain form, which is untrusted input.
 
     Raises
@@ -138,13 +148,13 @@ def table_of(content: bytes, rows: int, values: int) -> pl.DataFrame:
 
     from mlops_cli.data.column_types import table_of
 
-    *lines, last = content.removesuffix(b"\n").split(b"\n", WIDEST + 1)
+    *lines, last = content.removesuffix(b"\n").split(b"\n", MAX_COLUMNS + 1)
     try:
         end = orjson.loads(last)
         if end["status"] in _REFUSALS:
             raise Problem(int(end["status"]), str(end["detail"])[:1_000])
         if end["status"] == 200:  # noqa: PLR2004 - OK
-            return table_of(list(_columns(lines, rows, values)))
+            return table_of(list(_columns(lines, max_rows, max_values)))
     # The process parsed an untrusted body, so its output may be anything.
     except (ArithmeticError, LookupError, TypeError, ValueError, pl.exceptions.PolarsError):
         pass
@@ -172,7 +182,7 @@ def _column(name: str, kind: str, values: list[Any]) -> pl.Series:
     elif kind == "binary":
         values = [None if v is None else b64decode(v) for v in values]
     elif kind in {"date", "moment", "clock"}:
-        low, high = DAYS if kind == "date" else MOMENTS
+        low, high = DAY_RANGE if kind == "date" else MICROSECOND_RANGE
         if any(v is not None and not low <= v <= high for v in values):
             raise ValueError(name)
     stored, final = {

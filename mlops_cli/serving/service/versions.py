@@ -61,14 +61,15 @@ class Versions:
         """A version's role in the event log: answered or canary."""
         return "canary" if served is self.canary else "answered"
 
-    def answering(self, rows: Rows | pl.DataFrame) -> list[tuple[LoadedModel, list[int] | None]]:
+    def assign_rows(self, rows: Rows | pl.DataFrame) -> list[tuple[LoadedModel, list[int] | None]]:
         """Each version that responds to some rows, and their positions (None: all rows)."""
         main, canary = self.main, self.canary
         if canary is None:
             return [(main, None)]
         # By a stable hash of the entity, so that an entity always gets the same version.
         in_canary = [
-            zlib.crc32(name.encode()) % _BUCKETS < self._canary_buckets for name in main.names(rows)
+            zlib.crc32(name.encode()) % _BUCKETS < self._canary_buckets
+            for name in main.routing_keys(rows)
         ]
         parts = [(main, [i for i, is_canary in enumerate(in_canary) if not is_canary]),
                  (canary, [i for i, is_canary in enumerate(in_canary) if is_canary])]  # fmt: skip
@@ -80,26 +81,26 @@ class Follower:
 
     Parameters
     ----------
-    current
+    current_model
         Returns the model now in the stage, if it isn't the one with this label; fetches its bundle
         and fills the online store.
     switch
         Called with the loaded version, in this thread, to respond with it from then on.
-    told
+    on_problem
         Called with a message when an update fails; the version in use stays.
     """
 
     def __init__(
         self,
-        current: Callable[[str | None], Model | None],
+        current_model: Callable[[str | None], Model | None],
         load: Callable[[Model], LoadedModel],
         switch: Callable[[LoadedModel], None],
-        told: Callable[[str], None],
+        on_problem: Callable[[str], None],
     ) -> None:
-        self._current = current
+        self._current = current_model
         self._load = load
         self._switch = switch
-        self._notify = told
+        self._notify = on_problem
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="follow", daemon=True)
         self.problem: str | None = None

@@ -134,14 +134,14 @@ def round_setting(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _check_range(dimension: Dimension, setting: Setting, where: str) -> None:
+def _check_range(dimension: Dimension, setting: Setting, key: str) -> None:
     """Refuse a range with values that the setting doesn't allow."""
     choices = setting.dimension.choices
     if choices is not None:
         invalid = [c for c in dimension.choices or (dimension.low,) if c not in choices]
         if invalid:
             raise BadParams(
-                f"{where} gives {invalid[0]!r}, which is not one of its choices",
+                f"{key} gives {invalid[0]!r}, which is not one of its choices",
                 nearest(str(invalid[0]), [str(c) for c in choices]),
             )
         return
@@ -151,7 +151,7 @@ def _check_range(dimension: Dimension, setting: Setting, where: str) -> None:
         if isinstance(value, bool) or not isinstance(value, kinds):
             what = "whole numbers" if kinds == (int,) else "numbers"
             raise BadParams(
-                f"{where} gives {value!r}, and it takes {what}",
+                f"{key} gives {value!r}, and it takes {what}",
                 f"Its own range is {setting.dimension.low} to {setting.dimension.high}.",
             )
 

@@ -70,7 +70,7 @@ class PeerProcesses:
 
 
 class _Liveness(Protocol):
-    """Detects dead processes and gives up their trials."""
+    """Detects dead processes and fails their trials."""
 
     def claim(self, trial: optuna.Trial) -> contextlib.AbstractContextManager[None]: ...
 

@@ -37,21 +37,21 @@ def test_syntax_error_names_place_and_text() -> None:
 )
 def test_looking_at_other_rows_is_refused(sql: str) -> None:
     with pytest.raises(BadParams, match="looks at more than one row"):
-        Expression(sql, PLACE).type_in(pl.Schema({"a": pl.Int64(), "b": pl.Int64()}))
+        Expression(sql, PLACE).result_type(pl.Schema({"a": pl.Int64(), "b": pl.Int64()}))
 
 
 def test_unknown_column_suggests_the_nearest() -> None:
     with pytest.raises(BadParams, match="reads the column 'carier'") as caught:
-        Expression("carier", PLACE).over(["carrier", "origin"])
+        Expression("carier", PLACE).checked_expr(["carrier", "origin"])
     assert caught.value.hint == "Did you mean 'carrier'?"
 
 
 def test_types_that_do_not_fit_are_told() -> None:
     with pytest.raises(BadParams, match="cannot be computed"):
-        Expression("EXTRACT(hour FROM a)", PLACE).type_in(pl.Schema({"a": pl.Int64()}))
+        Expression("EXTRACT(hour FROM a)", PLACE).result_type(pl.Schema({"a": pl.Int64()}))
 
 
 def test_time_arithmetic_with_columns_works() -> None:
     schema = pl.Schema({"t": pl.Datetime("us", "UTC"), "m": pl.Float64()})
     expression = Expression("t + (m + 90) * INTERVAL '1 minute'", PLACE)
-    assert expression.type_in(schema) == pl.Datetime("us", "UTC")
+    assert expression.result_type(schema) == pl.Datetime("us", "UTC")

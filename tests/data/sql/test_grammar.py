@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mlops_cli.data.column_names import quoted
 from mlops_cli.data.sql.expressions import Expression
-from mlops_cli.data.sql.functions import FUNCTIONS, RESERVED
-from mlops_cli.data.sql.grammar import MOST_NESTED, MOST_NODES
+from mlops_cli.data.sql.functions import FUNCTIONS, RESERVED_WORDS
+from mlops_cli.data.sql.grammar import MAX_NESTING, MAX_NODES
 from mlops_cli.data.sql.row_independence import is_row_by_row
 from mlops_cli.errors import BadParams
 
@@ -55,7 +55,7 @@ ARGUMENTS = {
 
 def refusal(sql: str, schema: pl.Schema = SCHEMA) -> BadParams:
     with pytest.raises(BadParams) as caught:
-        Expression(sql, PLACE).type_in(schema)
+        Expression(sql, PLACE).result_type(schema)
     return caught.value
 
 
@@ -196,7 +196,7 @@ def test_what_is_no_expression_is_refused_with_a_sentence(sql: str) -> None:
 def test_literals_quotes_comments_and_special_forms(sql: str, value: object) -> None:
     expression = Expression(sql, PLACE)
     frame = pl.DataFrame({"n": [3], "select": [3]})
-    assert frame.with_columns(x=expression.over(frame.columns))["x"].to_list() == [value]
+    assert frame.with_columns(x=expression.checked_expr(frame.columns))["x"].to_list() == [value]
 
 
 @pytest.mark.parametrize(
@@ -250,14 +250,14 @@ def test_many_replacements_by_short_texts_are_taken() -> None:
     chain = "note"
     for sign in "abcdefghijkl":
         chain = f"REGEXP_REPLACE(REPLACE({chain}, '{sign}', ''), '[{sign}]+', '#')"
-    assert Expression(chain, PLACE).type_in(SCHEMA) == pl.String()
-    assert Expression(TEN.format(TEN.format("note")), PLACE).type_in(SCHEMA) == pl.String()
+    assert Expression(chain, PLACE).result_type(SCHEMA) == pl.String()
+    assert Expression(TEN.format(TEN.format("note")), PLACE).result_type(SCHEMA) == pl.String()
 
 
 def test_within_the_bounds_everything_is_computed() -> None:
-    nested = "(" * (MOST_NESTED - 1) + "n" + ")" * (MOST_NESTED - 1)
-    for sql in (nested, "+".join(["n"] * MOST_NODES), "n IN (" + ", ".join("1" * 6_000) + ")"):
-        assert Expression(sql, PLACE).type_in(SCHEMA)
+    nested = "(" * (MAX_NESTING - 1) + "n" + ")" * (MAX_NESTING - 1)
+    for sql in (nested, "+".join(["n"] * MAX_NODES), "n IN (" + ", ".join("1" * 6_000) + ")"):
+        assert Expression(sql, PLACE).result_type(SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -267,10 +267,10 @@ def test_each_function_of_the_list_is_there_and_row_by_row(group: str, name: str
     least, most = FUNCTIONS[group][name]
     arguments = ARGUMENTS.get(name, ", ".join([EXAMPLES[group]] * least))
     expression = Expression(f"{name}({arguments})", PLACE)
-    expression.type_in(SCHEMA)
+    expression.result_type(SCHEMA)
     refused = Expression(f"{name}({', '.join(['price'] * (most + 1))})", PLACE)
     with pytest.raises(BadParams, match="arguments, and takes"):
-        refused.type_in(SCHEMA)
+        refused.result_type(SCHEMA)
 
 
 def test_the_document_lists_the_functions() -> None:
@@ -282,10 +282,10 @@ def test_the_document_lists_the_functions() -> None:
         assert set(re.findall(r"`(\w+)`", row)) - {name.upper() for name in names} <= special
 
 
-@pytest.mark.parametrize("word", sorted(RESERVED))
+@pytest.mark.parametrize("word", sorted(RESERVED_WORDS))
 def test_a_column_with_a_word_of_the_grammar_is_quoted_by_init(word: str) -> None:
     schema = pl.Schema({word: pl.Int64()})
-    assert Expression(f"{quoted(word)} + 1", PLACE).type_in(schema) == pl.Int64()
+    assert Expression(f"{quoted(word)} + 1", PLACE).result_type(schema) == pl.Int64()
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ WORDS = (*SCHEMA, *SIGNS.split(), *TEXTS, *CALLS)
 def test_no_text_ends_unexpectedly(sql: str) -> None:
     message = PLACE
     try:
-        Expression(sql, PLACE).type_in(SCHEMA)
+        Expression(sql, PLACE).result_type(SCHEMA)
     except BadParams as error:
         message = error.message
     assert message.startswith(PLACE)
@@ -358,7 +358,7 @@ FORMED = st.recursive(
 def test_what_the_grammar_accepts_passes_the_proof(sql: str) -> None:
     message = ""
     try:
-        Expression(sql, PLACE).type_in(SCHEMA)
+        Expression(sql, PLACE).result_type(SCHEMA)
     except BadParams as error:
         message = error.message
     assert "more than one row" not in message

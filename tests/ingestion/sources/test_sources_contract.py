@@ -98,7 +98,7 @@ def test_every_kind_gives_the_same_table(kind, tmp_path):
         "ok": pl.Boolean,
         "at": UTC,
     }
-    assert (tally.rows_in, tally.rows) == (3, 3)
+    assert (tally.input_rows, tally.rows) == (3, 3)
 
 
 def test_not_a_number_and_infinity_are_missing_values_that_are_counted(tmp_path):
@@ -242,7 +242,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
 
 def test_a_header_without_rows_is_empty(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"a,b\n")
-    assert ingest(tmp_path, "t.csv")[1].rows_in == 0
+    assert ingest(tmp_path, "t.csv")[1].input_rows == 0
 
 
 def test_a_late_value_of_another_type_is_named(tmp_path):

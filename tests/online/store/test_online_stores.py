@@ -56,21 +56,21 @@ def entries(mark: str, count: int = 1500):
 
 
 def test_entries_are_replaced_as_a_whole(store: OnlineStore) -> None:
-    assert store.facts("p") is None
+    assert store.metadata("p") is None
     assert store.replace("p", {"clock": "one"}, entries("old")) == 1501
     store.replace("q", {}, entries("other", 3))
-    facts = store.facts("p")
+    facts = store.metadata("p")
     assert facts is not None
     assert facts["clock"] == "one"
     keys = ['["5"]', '["nosuch"]', '["1499"]']
     found = store.get(facts["generation"], "t", keys)
     assert found == ['["old", 5]', None, '["old", 1499]']
     store.replace("p", {"clock": "two"}, entries("new", 10))
-    renewed = store.facts("p")
+    renewed = store.metadata("p")
     assert renewed is not None
     assert renewed["generation"] != facts["generation"]
     assert store.get(renewed["generation"], "t", keys) == ['["new", 5]', None, None]
-    other = store.facts("q")
+    other = store.metadata("q")
     assert other is not None
     assert store.get(other["generation"], "u", ["[]"]) == ["[1]"]
 
@@ -84,7 +84,7 @@ def test_a_replacement_that_fails_leaves_what_was(store: OnlineStore) -> None:
 
     with pytest.raises(ValueError):  # noqa: PT011 - our own
         store.replace("p", {}, broken())
-    facts = store.facts("p")
+    facts = store.metadata("p")
     assert facts is not None
     assert store.get(facts["generation"], "t", ['["0"]']) == ['["old", 0]']
 
@@ -105,7 +105,7 @@ def a_join(feature: str = "size") -> FeatureProgram:
 
 
 def looked_up(cache: CachedEntries, keys: list[str]) -> tuple[list[int | None], int]:
-    made, misses = cache.refreshed().answers(
+    made, misses = cache.current_cache().look_up(
         pl.DataFrame({"bus": keys}), QueryTimes(len(keys), None)
     )
     return made["bus_size"], misses.get("join.bus", 0)
@@ -139,14 +139,14 @@ def test_versions_with_one_program_share_its_entries_as_long_as_one_is_there(
     for one in (program, other):
         store.replace(program_id(one), {}, iter(hundred_buses()))
     lookups = Lookups(store)
-    first = lookups.entries(program, online_tables(program))
+    first = lookups.cached_entries(program, online_tables(program))
     again = FeatureProgram.from_json(program.to_json())
-    assert lookups.entries(again, online_tables(again)) is first
-    assert lookups.entries(other, online_tables(other)) is not first
+    assert lookups.cached_entries(again, online_tables(again)) is first
+    assert lookups.cached_entries(other, online_tables(other)) is not first
     gone = weakref.ref(first)
     del first
     assert gone() is None
-    assert looked_up(lookups.entries(again, online_tables(again)), ["b7"]) == ([7], 0)
+    assert looked_up(lookups.cached_entries(again, online_tables(again)), ["b7"]) == ([7], 0)
 
 
 def hundred_buses() -> list[tuple[str, str, str]]:
@@ -185,19 +185,19 @@ def test_only_so_much_is_fetched_beforehand(store: OnlineStore, monkeypatch) -> 
 def test_who_is_at_the_former_entries_still_finds_them(store: OnlineStore) -> None:
     first, second = hundred_buses()[:50], hundred_buses()[50:]
     store.replace("p", {}, iter(first))
-    former = store.facts("p")["generation"]
+    former = store.metadata("p")["generation"]
     store.replace("other", {}, iter(first))
     store.replace("p", {}, iter(second))
     assert store.get(former, "join.bus", ['["b7"]', '["b70"]']) == ["[7]", None]
-    assert store.get(store.facts("p")["generation"], "join.bus", ['["b7"]']) == [None]
-    assert store.get(store.facts("other")["generation"], "join.bus", ['["b7"]']) == ["[7]"]
+    assert store.get(store.metadata("p")["generation"], "join.bus", ['["b7"]']) == [None]
+    assert store.get(store.metadata("other")["generation"], "join.bus", ['["b7"]']) == ["[7]"]
 
 
 def test_a_store_may_be_closed_while_it_is_asked(tmp_path) -> None:
     for _ in range(20):
         store = open_store(None, tmp_path / "online.sqlite", create=True)
         store.replace("p", {}, entries("x"))
-        facts = store.facts("p")
+        facts = store.metadata("p")
         assert facts is not None
         answers: list[object] = []
 
@@ -220,7 +220,7 @@ def test_a_store_may_be_closed_while_it_is_asked(tmp_path) -> None:
 def test_what_a_cache_remembers_goes_with_it(store: OnlineStore) -> None:
     store.replace("p", {}, iter([("join.bus", '["b0"]', "[7]")]))
     cache = CachedEntries(store, "p", online_tables(a_join()))
-    remembered = weakref.ref(cache.refreshed())
+    remembered = weakref.ref(cache.current_cache())
     gc.disable()
     try:
         del cache
@@ -265,7 +265,7 @@ def test_entries_of_a_key_are_erased_in_all_tables_and_files(store: OnlineStore,
     keys = ['["hunter2"]', '["nobody"]']
     assert store.count(keys) == store.erase(keys) == 4
     assert store.count(keys) == store.erase(keys) == 0
-    generation = store.facts("p")["generation"]
+    generation = store.metadata("p")["generation"]
     assert store.get(generation, "t", ['["hunter2"]', '["a"]']) == [None, "[2]"]
     for path in tmp_path.iterdir():
         assert b"hunter2" not in path.read_bytes()

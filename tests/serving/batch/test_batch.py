@@ -126,7 +126,7 @@ def test_a_file_gets_to_the_bit_what_the_pipeline_gives(
     ("out", "read"), [("o.csv", pl.read_csv), ("o.jsonl", pl.read_ndjson)], ids=["csv", "jsonl"]
 )
 def test_outputs_are_written_in_each_format(root: Path, binary: Made, out: str, read) -> None:
-    scored(root, "orders.csv", out, keep=("order", "width"))
+    scored(root, "orders.csv", out, keep_columns=("order", "width"))
     table = read(root / out)
     assert table["order"].to_list() == orders()["order"].to_list()
     assert table["width"].to_list() == orders()["width"].to_list()
@@ -235,7 +235,7 @@ def test_a_file_without_rows_gives_an_output_without_rows(root: Path, said) -> N
     code, told = said("none.csv", "-o", "out.parquet", "--keep", "order")
     assert code == 0
     assert "no row" in told
-    scored(root, "orders.csv", "full.parquet", keep=("order",))
+    scored(root, "orders.csv", "full.parquet", keep_columns=("order",))
     full = pl.read_parquet_schema(root / "full.parquet")
     assert pl.read_parquet_schema(root / "out.parquet") == full
 
@@ -265,7 +265,7 @@ def begun(root: Path, after: int, out: str = "out.csv", **options: Any) -> Stopp
     layout, progress = Layout(root), Stopping(after)
     given = {"pattern": "part*.jsonl", "slice_rows": 35, **options}
     batch = BatchRequest(**{**given, "pattern": str(root / given["pattern"])}, out=root / out,
-                  wanted="workspace")  # fmt: skip
+                  version="workspace")  # fmt: skip
     predict(parameters.load(layout.params), layout, batch, progress)
     return progress
 
@@ -296,7 +296,7 @@ def test_another_job_starts_over(root: Path, tmp_path: Path, changed: str) -> No
         other = make(tmp_path / "other", "binary", rounds=5)
         shutil.copytree(other.folder, root / "models" / "model")
     elif changed == "option":
-        options = {"keep": ("order",)}
+        options = {"keep_columns": ("order",)}
     elif changed == "tables":
         parquet.write(orders(300), root / "data" / "validated" / "orders.parquet")
     else:

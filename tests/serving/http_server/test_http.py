@@ -37,12 +37,12 @@ class Echo:
             return problem(Problem(429 if "429" in request.path else 401, "the key is missing"))
         return None
 
-    def take(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
-        """See ``Handler.take``."""
+    def handle(self, request: HttpRequest, reply: Callable[[Response], None]) -> None:
+        """See ``Handler.handle``."""
         text = f"{request.method} {request.path}?{request.query} ".encode() + request.content
         answer = Response(200, text, "text/plain")
         if request.path.startswith("/never"):
-            request.leave = lambda: self.left.append(request.path)
+            request.cancel = lambda: self.left.append(request.path)
         elif request.path.startswith("/late"):
             seconds = 0.5 if request.path == "/later" else 0.05
             asyncio.get_running_loop().call_later(seconds, reply, answer)
@@ -319,7 +319,7 @@ def test_the_largest_request_that_is_not_whole_makes_room_for_others() -> None:
             slow, large = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
             slow[1].write(POST + b"content-length: 100000\r\n\r\n" + b"x" * 99_000)
             await asyncio.sleep(0.05)
-            assert one.budget.held == 99_000
+            assert one.budget.used_bytes == 99_000
             small = await answered(port, POST + b"connection: close\r\ncontent-length: 1\r\n\r\nx")
             large[1].write(
                 POST + b"connection: close\r\ncontent-length: 70000\r\n\r\n" + b"y" * 70_000
@@ -331,7 +331,7 @@ def test_the_largest_request_that_is_not_whole_makes_room_for_others() -> None:
     assert large.endswith(b"y" * 70_000)
     assert slow.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: 1" in slow
-    assert one.budget.held == 0
+    assert one.budget.used_bytes == 0
 
 
 async def until_it_is(true: Callable[[], bool]) -> None:
@@ -363,9 +363,9 @@ def test_whatever_is_held_counts_and_is_given_back() -> None:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(text)
                 await asyncio.sleep(0.1)
-                assert least <= one.budget.held < 2 * least + 20_000
+                assert least <= one.budget.used_bytes < 2 * least + 20_000
                 writer.transport.abort()
-                await until_it_is(lambda: one.budget.held == 0)
+                await until_it_is(lambda: one.budget.used_bytes == 0)
 
     asyncio.run(talk())
 
@@ -379,7 +379,7 @@ def test_a_flood_of_small_requests_on_one_connection_makes_room() -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(queue)
             await asyncio.sleep(0.1)
-            assert one.budget.held <= 300_000
+            assert one.budget.used_bytes <= 300_000
             return await answered(port, GET)
 
     assert asyncio.run(talk()).startswith(b"HTTP/1.1 200 ")
@@ -438,7 +438,7 @@ def test_who_does_not_read_its_answers_makes_room() -> None:
                 clients.append(client)
                 await asyncio.get_running_loop().sock_sendall(client, body)
                 await asyncio.sleep(0.05)
-                assert one.budget.held <= 4_000_000
+                assert one.budget.used_bytes <= 4_000_000
             assert (await answered(port, GET)).startswith(b"HTTP/1.1 200 ")
             for client in clients:
                 client.close()
@@ -455,7 +455,7 @@ def test_idle_and_slow_clients_make_room_for_new_ones(
 ) -> None:
     monkeypatch.setattr("mlops_cli.serving.http_server.server._TICK_SECONDS", 0.05)
     monkeypatch.setattr("mlops_cli.serving.http_server.connection._SLOW_SECONDS", 0.05)
-    one = server(connections=8)
+    one = server(max_connections=8)
 
     async def talk() -> list[bytes]:
         async with serving(one) as (port, _):
@@ -470,7 +470,7 @@ def test_idle_and_slow_clients_make_room_for_new_ones(
 
 
 def test_where_all_are_at_work_a_new_client_is_told_so() -> None:
-    one = server(connections=4)
+    one = server(max_connections=4)
 
     async def talk() -> bytes:
         async with serving(one) as (port, _):
@@ -494,7 +494,7 @@ def test_where_all_are_at_work_a_new_client_is_told_so() -> None:
 def test_a_request_at_work_for_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     quickened(monkeypatch)
     monkeypatch.setattr("mlops_cli.serving.http_server.server._GRACE_SECONDS", 0.05)
-    one = server(seconds=0.1)
+    one = server(request_seconds=0.1)
     assert asyncio.run(asked(one, GET.replace(b"/ ", b"/never "))).startswith(b"HTTP/1.1 504 ")
     assert one.handler.left[0] == "/never"  # type: ignore[attr-defined]
     assert not one.connections

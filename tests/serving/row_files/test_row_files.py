@@ -30,7 +30,7 @@ def taken(path: Path, step: int, kind: TextOptions | None = None) -> tuple[list[
     """(position, row) of each good row, and (position, reason) of each broken one."""
     file = open_row_file(path, kind or TextOptions())
     rows, good, broken, before = RowFiles([file], list(file.schema)), [], [], 0
-    while parts := rows.take(step):
+    while parts := rows.read_batches(step):
         for part in parts:
             good += [
                 (before + at, row)
@@ -82,13 +82,13 @@ def test_every_row_comes_once_and_in_order(path: Path) -> None:
 def test_reading_goes_on_from_any_position(path: Path) -> None:
     file = open_row_file(path, TextOptions())
     rows, positions, starts = RowFiles([file], ["n", "t"]), [(0, 0)], [0]
-    while parts := rows.take(23):
+    while parts := rows.read_batches(23):
         positions.append(rows.position)
         starts.append(starts[-1] + sum(part.rows for part in parts))
     assert starts[-1] == 300
     expected = taken(path, 1000)[0]
     for position, start in zip(positions, starts, strict=True):
-        rest = RowFiles([file], ["t"], position).take(1000)
+        rest = RowFiles([file], ["t"], position).read_batches(1000)
         found = [row["t"] for part in rest for row in part.frame.to_dicts()]
         assert found == [row["t"] for _, row in expected[start:]]
 
@@ -96,11 +96,11 @@ def test_reading_goes_on_from_any_position(path: Path) -> None:
 def test_rows_can_be_asked_for_with_all_their_columns(path: Path) -> None:
     file = open_row_file(path, TextOptions())
     rows = RowFiles([file], ["x"])
-    rows.take(100)
-    part = rows.take(50)[0]
+    rows.read_batches(100)
+    part = rows.read_batches(50)[0]
     assert part.frame.columns == ["x"]
     expected = [row for _, row in taken(path, 1000)[0]]
-    assert part.whole([3, 40]) == [expected[103], expected[140]]
+    assert part.full_rows([3, 40]) == [expected[103], expected[140]]
 
 
 def test_files_follow_each_other(tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ def test_files_follow_each_other(tmp_path: Path) -> None:
     frame()[200:].write_csv(tmp_path / "b.csv")
     files = [open_row_file(p, TextOptions()) for p in find_files(str(tmp_path / "*"))]
     rows = RowFiles(files, ["x"])
-    parts = rows.take(250)
+    parts = rows.read_batches(250)
     assert [part.frame.height for part in parts] == [200, 50]
-    assert sum(part.rows for part in rows.take(250)) == 50
-    assert rows.take(250) == []
+    assert sum(part.rows for part in rows.read_batches(250)) == 50
+    assert rows.read_batches(250) == []
     assert rows.bytes_read == sum(file.size for file in files)
 
 
@@ -299,5 +299,5 @@ def test_a_header_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_a_moment_beyond_all_years_is_shown_as_a_number(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     pl.DataFrame({"at": pl.Series([2**63 - 1]).cast(pl.Datetime("us"))}).write_parquet(path)
-    (part,) = RowFiles([open_row_file(path, TextOptions())], ["at"]).take(1)
-    assert part.whole([0]) == [{"at": 2**63 - 1}]
+    (part,) = RowFiles([open_row_file(path, TextOptions())], ["at"]).read_batches(1)
+    assert part.full_rows([0]) == [{"at": 2**63 - 1}]

@@ -43,17 +43,17 @@ def served(tmp_path):
 
 def test_the_index_is_small_for_rows_as_ever_and_large_for_moved_ones(served):
     metrics = Metrics()
-    metrics.watch.take(served, scored(3_000, 1))
-    metrics.watch.count()
-    assert set(metrics.watch.indices) == {
+    metrics.drift_gauges.add_batch(served, scored(3_000, 1))
+    metrics.drift_gauges.count()
+    assert set(metrics.drift_gauges.indices) == {
         ("v1.0.0", "inputs", "x"), ("v1.0.0", "inputs", "c"), ("v1.0.0", "outputs", "probability"),
     }  # fmt: skip
-    assert max(metrics.watch.indices.values()) < 0.02
+    assert max(metrics.drift_gauges.indices.values()) < 0.02
     for seed in (2, 3, 4):
-        metrics.watch.take(served, scored(4_000, seed, shift=1.0))
-        metrics.watch.count()
-    assert metrics.watch.indices["v1.0.0", "inputs", "x"] > 0.5
-    assert metrics.watch.indices["v1.0.0", "inputs", "c"] < 0.02
+        metrics.drift_gauges.add_batch(served, scored(4_000, seed, shift=1.0))
+        metrics.drift_gauges.count()
+    assert metrics.drift_gauges.indices["v1.0.0", "inputs", "x"] > 0.5
+    assert metrics.drift_gauges.indices["v1.0.0", "inputs", "c"] < 0.02
     text = metrics.exposition().decode()
     assert 'mlops_drift_psi{column="x",part="inputs",version="v1.0.0"}' in text
     assert 'mlops_drift_rows{version="v1.0.0"} 8000.0' in text
@@ -61,16 +61,16 @@ def test_the_index_is_small_for_rows_as_ever_and_large_for_moved_ones(served):
 
 def test_few_rows_have_no_index(served):
     metrics = Metrics()
-    metrics.watch.take(served, scored(50, 1))
-    metrics.watch.count()
-    assert metrics.watch.indices == {}
-    assert metrics.watch.rows == {("v1.0.0",): 50}
+    metrics.drift_gauges.add_batch(served, scored(50, 1))
+    metrics.drift_gauges.count()
+    assert metrics.drift_gauges.indices == {}
+    assert metrics.drift_gauges.rows == {("v1.0.0",): 50}
 
 
 def test_rows_that_wait_are_bounded(served):
-    watch = Metrics().watch
+    watch = Metrics().drift_gauges
     for seed in range(20):
-        watch.take(served, scored(200, seed))
+        watch.add_batch(served, scored(200, seed))
     watch.count()
     assert watch.rows == {("v1.0.0",): 1_000}
 
@@ -78,11 +78,11 @@ def test_rows_that_wait_are_bounded(served):
 def test_requests_are_let_through_between_two_columns(served, monkeypatch):
     pauses = []
     monkeypatch.setattr(time, "sleep", pauses.append)
-    watch = Metrics().watch
-    watch.take(served, scored(300, 1))
+    watch = Metrics().drift_gauges
+    watch.add_batch(served, scored(300, 1))
     watch.count()
     counted = len(watch.indices)
-    watch.take(served, scored(300, 2))
+    watch.add_batch(served, scored(300, 2))
     before = len(pauses)
     watch.count()
     assert len(pauses) - before >= counted > 1
@@ -91,7 +91,7 @@ def test_requests_are_let_through_between_two_columns(served, monkeypatch):
 def test_a_version_without_a_profile_has_no_gauges_and_does_no_harm(tmp_path):
     (tmp_path / "bundle.json").write_text("{}")
     metrics = Metrics()
-    metrics.watch.take(version(tmp_path, "v0.1.0"), scored(300, 1))
-    metrics.watch.count()
-    assert metrics.watch.indices == {}
+    metrics.drift_gauges.add_batch(version(tmp_path, "v0.1.0"), scored(300, 1))
+    metrics.drift_gauges.count()
+    assert metrics.drift_gauges.indices == {}
     assert "mlops_drift_psi{" not in metrics.exposition().decode()

@@ -52,9 +52,9 @@ def test_a_request_that_panics_is_answered(
             answer = await asgi(service, body)
         else:
             query = "explain=true" if way == "by task" else ""
-            service.take(whole(service, "/predict", body, query), answered.set_result)
+            service.handle(whole(service, "/predict", body, query), answered.set_result)
             answer = (await asyncio.wait_for(answered, 10)).status
-        await service.end()
+        await service.shutdown()
         return answer
 
     assert asyncio.run(ask()) == 500
@@ -86,15 +86,15 @@ def test_a_body_of_an_asgi_server_is_bounded(binary: Made) -> None:
     serve = {"limits": {"megabytes": 0.001, "total_megabytes": 0.0015}}
     settings = Settings(Model("shop", "v0.1.0", binary.folder), binary.layout.root)
     settings = Settings(
-        settings.model, settings.root, settings.serve.model_validate(serve), log=False
+        settings.model, settings.root, settings.serve.model_validate(serve), log_events=False
     )
     service = Service(settings)
 
     async def ask() -> tuple[list[int], int]:
         found = [await asgi(service, b"[" + b" " * size + b"]") for size in (900, 1_100)]
-        service.budget.held = 1_000  # of another client
+        service.budget.used_bytes = 1_000  # of another client
         found.append(await asgi(service, b"[" + b" " * 900 + b"]"))
-        return found, service.budget.held
+        return found, service.budget.used_bytes
 
     assert asyncio.run(ask()) == ([422, 413, 503], 1_000)
 
@@ -129,14 +129,14 @@ def test_a_service_whose_log_blocks_is_not_ready_and_a_second_signal_ends_it(bin
 
 def test_what_blocks_is_given_up_at_the_end(binary: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlops_cli.events.writer._CLOSE_SECONDS", 0.5)
-    settings = Settings.of(blocked(binary, 0.5))
+    settings = Settings.from_environment(blocked(binary, 0.5))
     service = Service(settings)
 
     async def ask() -> tuple[int, float]:
         service.start()
         status = await asgi(service, json.dumps(binary.rows[:1]).encode())
         began = time.monotonic()
-        await asyncio.wait_for(service.end(), 20)
+        await asyncio.wait_for(service.shutdown(), 20)
         return status, time.monotonic() - began
 
     status, seconds = asyncio.run(ask())

@@ -211,7 +211,7 @@ def test_keys_that_protect_nothing_are_refused_at_the_start(
     binary: Made, changed: dict[str, str], said: str
 ) -> None:
     with pytest.raises(BadParams, match=said):
-        Authenticator(Settings.of(binary.environment(**changed)))
+        Authenticator(Settings.from_environment(binary.environment(**changed)))
 
 
 # Pages of other sites, and names.

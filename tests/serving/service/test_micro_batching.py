@@ -31,12 +31,12 @@ def test_refused_rows_are_let_go_at_once(binary, many):
         rows = Rows([{"width": "wide"}] * many)
         seen = weakref.ref(rows)
         with pytest.raises(Problem, match="is missing"):
-            await service.batcher.ask(rows, explain=False)
+            await service.batcher.score(rows, explain=False)
         del rows
-        service.batcher.give_up()
+        service.batcher.refuse_overdue()
         await asyncio.sleep(0.01)  # the loop still has in hand what woke this task
         gone = seen() is None
-        await service.end()
+        await service.shutdown()
         return gone
 
     gc.disable()
@@ -56,7 +56,7 @@ def test_a_value_that_a_feature_cannot_take_is_the_fault_of_its_own_request(tmp_
 
     async def ask(rows: list[dict[str, Any]]) -> Any:
         try:
-            return await service.batcher.ask(rows, explain=False)
+            return await service.batcher.score(rows, explain=False)
         except UnscorableValue as error:
             return error
 
@@ -64,7 +64,7 @@ def test_a_value_that_a_feature_cannot_take_is_the_fault_of_its_own_request(tmp_
         service.start()
         requests = [[good]] * 5 + [[good, bad]] + [[good]] * 5 + [[bad]] + [[bad] * 200]
         found = await asyncio.gather(*map(ask, requests))
-        await service.end()
+        await service.shutdown()
         return found
 
     found = asyncio.run(several())

@@ -44,10 +44,10 @@ def asked(settings: Settings, *requests: Any, spoil: Any = lambda _: None) -> li
         spoil(service)
         service.start()
         try:
-            asks = [service.batcher.ask(rows, explain=False) for rows in requests]
+            asks = [service.batcher.score(rows, explain=False) for rows in requests]
             return await asyncio.gather(*asks, return_exceptions=True)
         finally:
-            await service.end()
+            await service.shutdown()
 
     return asyncio.run(ask())
 
@@ -100,8 +100,8 @@ def test_bad_rows_are_told_where_the_client_sees_them(binary: Made, settings: Se
         rows[i]["width"] = "wide"
     (problem, few) = asked(settings, rows, rows[10:13])
     assert isinstance(problem, Problem)
-    assert [e["row"] for e in problem.more["errors"]] == [11, 50]
-    assert [e["row"] for e in few.more["errors"]] == [1]
+    assert [e["row"] for e in problem.extensions["errors"]] == [11, 50]
+    assert [e["row"] for e in few.extensions["errors"]] == [1]
 
 
 def test_a_row_without_its_entity_goes_by_itself(binary: Made, settings: Settings) -> None:
