@@ -88,6 +88,8 @@ def bundle_(project: Path, random_: random.Random) -> str:
     md5 = hostile.output(_yaml(project / "dvc.lock"), "models/model")["md5"]
     for entry in json.loads(_object(project, md5).read_bytes()):
         target = folder / entry["relpath"]
+        if ".." in target.parts or not target.is_relative_to(folder):
+            continue  # an earlier mutation's path, which the product must refuse
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_object(project, entry["md5"]), target)
     names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
