@@ -72,16 +72,15 @@ class Sketch:
             return cls(
                 coding, counts, read.misfits, others=others, dtype=read.dtype, groups=read.groups
             )
-        # Sums of the hugest numbers overflow; JSON has no word for that.
         with np.errstate(over="ignore", invalid="ignore"):
             apart = read.values - coding.centre
-            sums = np.nan_to_num([apart.sum(), (apart * apart).sum()])
+            total, squares = _finite(apart.sum()), _finite((apart * apart).sum())
         return cls(
             coding,
             counts,
             read.misfits,
-            float(sums[0]),
-            float(sums[1]),
+            total,
+            squares,
             float(read.values.min()),
             float(read.values.max()),
             dtype=read.dtype,
@@ -107,8 +106,8 @@ class Sketch:
             self.coding,
             self.counts + other.counts,
             self.misfits + other.misfits,
-            self.total + other.total,
-            self.squares + other.squares,
+            _finite(self.total + other.total),
+            _finite(self.squares + other.squares),
             min(lows, default=None),
             max(highs, default=None),
             _most_frequent({n: self.others.get(n, 0) + other.others.get(n, 0) for n in names}),
@@ -196,6 +195,11 @@ class Sketch:
             tree["absent"],
             np.array(tree["groups"], dtype=np.int64) if "groups" in tree else None,
         )
+
+
+def _finite(total: float) -> float:
+    """Sums of the hugest numbers overflow, and JSON has no word for that: the largest float."""
+    return float(np.nan_to_num(total))
 
 
 def _most_frequent(others: Mapping[str, int]) -> dict[str, int]:
