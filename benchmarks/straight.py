@@ -176,7 +176,7 @@ def main(folder: Path) -> None:
     judge, predictions = whole.judge, [c.prediction for c in last]
     families = [c.trial.family for c in last]
     one_split = Plan(1, len(train))
-    weights = weighed(families, predictions, judge, one_split, PARAMS.train.ensemble)
+    weights = weighed(families, predictions, judge, one_split, PARAMS.train.ensemble, seed=SEED)
     mean = np.sum([w * predictions[i] for i, w in weights.items()], axis=0)
     calibrator = fit_calibrator(judge.y, mean, seed=SEED, shifts=False)
     mean = calibrator(mean) if calibrator and PARAMS.train.calibrate else mean
