@@ -180,7 +180,9 @@ def main(folder: Path) -> None:
     scorer, predictions = whole.scorer, [c.prediction for c in last]
     families = [c.trial.family for c in last]
     one_split = SearchPlan(1, len(train))
-    weights = select_ensemble(families, predictions, scorer, one_split, PARAMS.train.ensemble)
+    weights = select_ensemble(
+        families, predictions, scorer, one_split, PARAMS.train.ensemble, seed=SEED
+    )
     mean = np.sum([w * predictions[i] for i, w in weights.items()], axis=0)
     calibrator = fit_calibrator(scorer.y, mean, seed=SEED, allow_shift=False)
     mean = calibrator(mean) if calibrator and PARAMS.train.calibrate else mean

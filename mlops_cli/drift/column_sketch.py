@@ -77,16 +77,15 @@ class Sketch:
                 dtype=binned.dtype,
                 groups=binned.groups,
             )
-        # Sums of huge numbers overflow to infinity, which JSON can't represent.
         with np.errstate(over="ignore", invalid="ignore"):
             centred = binned.values - binning.centre
-            sums = np.nan_to_num([centred.sum(), (centred * centred).sum()])
+            total, squares = _finite(centred.sum()), _finite((centred * centred).sum())
         return cls(
             binning,
             counts,
             binned.misfits,
-            float(sums[0]),
-            float(sums[1]),
+            total,
+            squares,
             float(binned.values.min()),
             float(binned.values.max()),
             dtype=binned.dtype,
@@ -112,8 +111,8 @@ class Sketch:
             self.binning,
             self.counts + other.counts,
             self.misfits + other.misfits,
-            self.total + other.total,
-            self.squares + other.squares,
+            _finite(self.total + other.total),
+            _finite(self.squares + other.squares),
             min(lows, default=None),
             max(highs, default=None),
             _most_frequent({n: self.others.get(n, 0) + other.others.get(n, 0) for n in names}),
@@ -201,6 +200,11 @@ class Sketch:
             tree["absent"],
             np.array(tree["groups"], dtype=np.int64) if "groups" in tree else None,
         )
+
+
+def _finite(total: float) -> float:
+    """Sums of huge numbers overflow to infinity, which JSON can't represent."""
+    return float(np.nan_to_num(total))
 
 
 def _most_frequent(others: Mapping[str, int]) -> dict[str, int]:

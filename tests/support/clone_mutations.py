@@ -21,8 +21,21 @@ from mlops_cli.models import bundle as bundles
 from mlops_cli.params.reading import load_yaml
 
 
-def write(path: Path, content: bytes | str) -> None:
-    """Write anew: the file that is there may be another clone's as well."""
+def inside(folder: Path, name: str | Path) -> Path:
+    """The path of a name in a folder, where no link of an earlier mutation leads out of it.
+
+    The mutations must not do to this machine what the product is tried for. Another name is a
+    ValueError.
+    """
+    path = folder / name
+    if ".." in path.parts or not path.parent.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name} leads out of {folder}")
+    return path
+
+
+def write(folder: Path, name: str | Path, content: bytes | str) -> None:
+    """Write a file of a folder anew: the one that is there may be another clone's as well."""
+    path = inside(folder, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
@@ -45,25 +58,25 @@ def file_(project: Path, random_: random.Random) -> str:
     path = project / name
     if random_.random() < 0.15:
         content, said = scramble(path.read_bytes(), random_)
-        write(path, content)
+        write(project, name, content)
         return f"{name}: {said}"
     tree = _yaml(path)
     said = "; ".join(mutate(tree, random_) for _ in range(random_.choice((1, 1, 1, 2, 4))))
-    write(path, json.dumps(tree))
+    write(project, name, json.dumps(tree))
     return f"{name}: {said}"
 
 
-def _object(project: Path, md5: str) -> Path:
-    return project / hostile.KEPT / md5[:2] / md5[2:]
+def _object(md5: str) -> Path:
+    return Path(hostile.KEPT, md5[:2], md5[2:])
 
 
 def _relisted(project: Path, out: str, listed: bytes) -> str:
     """Let dvc.lock name another listing of a folder, which is in the remote."""
     md5 = hashlib.md5(listed, usedforsecurity=False).hexdigest() + ".dir"
-    write(_object(project, md5), listed)
+    write(project, _object(md5), listed)
     lock = _yaml(project / "dvc.lock")
     hostile.output(lock, out)["md5"] = md5
-    write(project / "dvc.lock", json.dumps(lock))
+    write(project, "dvc.lock", json.dumps(lock))
     return md5
 
 
@@ -71,7 +84,7 @@ def listing_(project: Path, random_: random.Random) -> str:
     """The listing of a folder, under its right hash."""
     out = random_.choice(["models/model", "data/copy"])
     md5 = hostile.output(_yaml(project / "dvc.lock"), out)["md5"]
-    content = _object(project, md5).read_bytes()
+    content = (project / _object(md5)).read_bytes()
     if random_.random() < 0.2:
         content, said = scramble(content, random_)
     else:
@@ -85,13 +98,11 @@ def listing_(project: Path, random_: random.Random) -> str:
 def bundle_(project: Path, random_: random.Random) -> str:
     """A file of the bundle; mostly with manifest, listing, record and tag made anew."""
     folder = project.parent / "bundle"
+    shutil.rmtree(folder, ignore_errors=True)
     md5 = hostile.output(_yaml(project / "dvc.lock"), "models/model")["md5"]
-    for entry in json.loads(_object(project, md5).read_bytes()):
-        target = folder / entry["relpath"]
-        if ".." in target.parts or not target.is_relative_to(folder):
-            continue  # an earlier mutation's path, which the product must refuse
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(_object(project, entry["md5"]), target)
+    for entry in json.loads((project / _object(md5)).read_bytes()):
+        with contextlib.suppress(ValueError):  # an earlier mutation's path
+            write(folder, entry["relpath"], (project / _object(entry["md5"])).read_bytes())
     names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     name = random_.choice([*names, "bundle.json", "program.json", "encoder.json"])
     path = folder / name
@@ -101,18 +112,18 @@ def bundle_(project: Path, random_: random.Random) -> str:
         tree = json.loads(path.read_bytes())
         said = "; ".join(mutate(tree, random_) for _ in range(random_.choice((1, 1, 2))))
         content = json.dumps(tree).encode()
-    path.write_bytes(content)
+    write(folder, name, content)
     renewed = name != "manifest.json" and random_.random() < 0.9
     if renewed:
         manifest = bundles._manifest(bundles._hash_files(folder))
         (folder / "manifest.json").write_text(json_text(manifest))
         record = json.loads((project / "models/registration.json").read_bytes())
         record["bundle_sha256"] = manifest["bundle_sha256"]
-        write(project / "models/registration.json", json_text(record))
+        write(project, "models/registration.json", json_text(record))
     entries = []
     for one in sorted(p for p in folder.rglob("*") if p.is_file()):
         own = hashlib.md5(one.read_bytes(), usedforsecurity=False).hexdigest()
-        write(_object(project, own), one.read_bytes())
+        write(project, _object(own), one.read_bytes())
         entries.append({"md5": own, "relpath": one.relative_to(folder).as_posix()})
     _relisted(project, "models/model", json.dumps(entries).encode())
     shutil.rmtree(folder)
@@ -147,7 +158,7 @@ def config_(project: Path, random_: random.Random) -> str:
         )
     )
     old = (project / ".dvc/config").read_text()
-    write(project / ".dvc/config", lines + (old if random_.random() < 0.5 else ""))
+    write(project, ".dvc/config", lines + (old if random_.random() < 0.5 else ""))
     return f".dvc/config: {lines!r}"
 
 
@@ -167,7 +178,7 @@ TARGETS = (
 def link_(project: Path, random_: random.Random) -> str:
     """A link where the project has a file or folder, or where a command would make one."""
     name, target = random_.choice(LINKED), random_.choice(TARGETS)
-    path = project / name
+    path = inside(project, name)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
@@ -201,7 +212,7 @@ def state_(project: Path, random_: random.Random) -> str:
             "deps:\n- path: http://127.0.0.1:9/x\nouts:\n- path: y\n",
         )
     )  # fmt: skip
-    write(project / name, text)
+    write(project, name, text)
     return f"{name}: {text!r}"
 
 
