@@ -268,3 +268,15 @@ def test_each_test_file_lies_where_its_package_does() -> None:
         for path in (ROOT / "tests").rglob("test_*.py")
     }
     assert places <= packages
+
+
+def test_no_package_exports_the_name_of_one_of_its_modules() -> None:
+    # Loading the module would put it in the function's place.
+    clashes = [
+        f"{named(init)}: {node.name}"
+        for init in PACKAGE.rglob("__init__.py")
+        for node in ast.parse(init.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and node.name in {p.stem for p in init.parent.iterdir()}
+    ]
+    assert clashes == []

@@ -13,7 +13,7 @@ from mlops_cli.data.urls import mask_url
 from mlops_cli.errors import NotFound, Usage
 from mlops_cli.events import open_reader, sqlite_file
 from mlops_cli.events.erasure import Selection, open_eraser
-from mlops_cli.events.open_log import log_url
+from mlops_cli.events.project_log import log_url
 from mlops_cli.events.spill_erasure import erase_lines
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.data.durations import subtract
 from mlops_cli.errors import BadParams, DataRefused, NotInstalled, install_hint, nearest
 from mlops_cli.events import Label, RefusedEvents, open_events
-from mlops_cli.events.open_log import log_url, reader_for
+from mlops_cli.events.project_log import log_url, reader_for
 from mlops_cli.feedback.ground_truth import ingest_to_scratch, labels_known_at
 from mlops_cli.registry.select_version import select_model
 

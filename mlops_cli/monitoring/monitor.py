@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.data.durations import subtract
 from mlops_cli.errors import BadParams, MlopsError, NotFound, nearest
 from mlops_cli.events import open_reader
-from mlops_cli.events.open_log import log_url
+from mlops_cli.events.project_log import log_url
 from mlops_cli.monitoring.evaluate_window import WindowEvaluation, evaluate_window
 from mlops_cli.monitoring.findings import MonitoringFinding
 from mlops_cli.monitoring.history import MonitoringHistory

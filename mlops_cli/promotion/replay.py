@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import BadParams, MlopsError, NotFound
-from mlops_cli.events.open_log import reader_for
+from mlops_cli.events.project_log import reader_for
 from mlops_cli.features.program import FeatureProgram
 from mlops_cli.metrics.catalog import default_metrics, lookup
 from mlops_cli.metrics.costs import cost_matrix

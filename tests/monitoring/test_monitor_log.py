@@ -506,7 +506,7 @@ def test_a_terminal_is_told_in_sentences(layout, monkeypatch, capsys):
     assert out.startswith("degraded model@workspace: ")
     assert "roc_auc is " in out
     assert "expected without labels" in out
-    assert " by webhook" in said
+    assert "sent 1 finding to webhook" in said
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_a_killed_pull_leaves_nothing_in_place(project: Path) -> None:
     code = (
         "from pathlib import Path; from mlops_cli.project import dvc_objects;"
         "from mlops_cli.registry.git_tags import read; from mlops_cli.registry import fetch_bundle;"
-        "dvc_objects.Objects.had = lambda self, md5: self._cache / md5[:2] / md5[2:];"
+        "dvc_objects.Objects.cached_path = lambda self, md5: self._cache / md5[:2] / md5[2:];"
         "root = Path.cwd(); fetch_bundle.pull_bundle(root, read(root, 'toy').find('latest'))"
     )
     folder = project / ".mlops" / "models"

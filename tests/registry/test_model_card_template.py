@@ -61,7 +61,9 @@ def test_what_is_no_file_is_refused(layout):
     os.mkfifo(layout.root / "pipe")
     (layout.root / "loop").symlink_to("loop")
     for setting in ("nosuch.md", "docs", "pipe", "loop"):
-        assert f"register.card is {setting!r}" in refused(layout, setting).message
+        message = refused(layout, setting).message
+        assert message.startswith("register.card ")
+        assert repr(setting) in message
 
 
 def test_only_text_of_a_limited_size_is_read(layout):

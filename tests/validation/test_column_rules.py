@@ -22,9 +22,7 @@ def check(table, rules, until=None, time=None, **others):
 def broken(checked):
     """Each broken rule with its count and the rows of its examples."""
     return {
-        f.check.label: (f.count, [row for row, _ in f.examples])
-        for f in checked.findings
-        if f.count
+        f.rule.label: (f.count, [row for row, _ in f.examples]) for f in checked.findings if f.count
     }
 
 
@@ -207,5 +205,5 @@ def test_a_column_may_have_any_name(name):
     table = pl.DataFrame({"other": [1, 2, 3], name: ["a", None, "c"]}, strict=False)
     rules = {"type": "string", "nullable": False, "allowed": ["a"]}
     checked = check(table, {"columns": {"other": {"type": "integer", "max": 2}, name: rules}})
-    found = {(f.check.columns[0], f.check.name): f.count for f in checked.findings if f.count}
+    found = {(f.rule.columns[0], f.rule.name): f.count for f in checked.findings if f.count}
     assert found == {("other", "max 2"): 1, (name, "not null"): 1, (name, "allowed a"): 1}

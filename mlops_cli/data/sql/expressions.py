@@ -130,12 +130,13 @@ class Expression:
         columns_read = pl.Schema({c: schema[c] for c in self.columns})
         try:
             dtype = _type_over(expr, columns_read or schema)
+            row_by_row = is_row_by_row(expr, columns_read)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise BadParams(
                 f"{self.setting} cannot be computed: {self._shown} ({_first_line(error)})",
                 "Check the types of its columns; CAST(x AS DOUBLE) changes one.",
             ) from None
-        if not is_row_by_row(expr, columns_read):
+        if not row_by_row:
             raise self._not_row_by_row()
         return dtype
 

@@ -25,6 +25,12 @@ def is_row_by_row(expr: pl.Expr, schema: pl.Schema) -> bool:
     """Whether each row's value, to the bit, depends on that row alone.
 
     Rows that the expression can't evaluate, such as a text that is no number, are skipped.
+
+    Raises
+    ------
+    polars.exceptions.PolarsError
+        If its types don't fit together: it can't even evaluate a table without rows, or its
+        values are of several types.
     """
     import polars as pl
 
@@ -37,6 +43,8 @@ def is_row_by_row(expr: pl.Expr, schema: pl.Schema) -> bool:
         return _evaluate(expr, rows.reverse()) == values[::-1] and all(
             _evaluate(expr, rows[i : i + 1]) == values[i : i + 1] for i in range(rows.height)
         )
+    except pl.exceptions.SchemaError:
+        raise
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         # Such as REPLACE by a column: it accepts a missing value among others, but not alone.
         return False
@@ -71,9 +79,15 @@ def _sample_column(name: str, dtype: pl.DataType, shift: int) -> pl.Series:
 
 
 def _evaluate(expr: pl.Expr, rows: pl.DataFrame) -> list[str]:
+    import polars as pl
+
     # With the rows' own columns: a single value, as of an aggregate, is then repeated in each row.
-    column = rows.lazy().with_columns_seq(expr.alias("_value")).collect(engine="in-memory")
-    return [repr(value) for value in column["_value"].to_list()]
+    table = rows.lazy().with_columns_seq(expr.alias("_value"))
+    values = table.collect(engine="in-memory")["_value"]
+    if values.dtype != table.collect_schema()["_value"]:
+        msg = "its values are of several types"
+        raise pl.exceptions.SchemaError(msg)
+    return [repr(value) for value in values.to_list()]
 
 
 def _is_row_by_row_where_valid(expr: pl.Expr, rows: pl.DataFrame) -> bool:
@@ -87,6 +101,8 @@ def _is_row_by_row_where_valid(expr: pl.Expr, rows: pl.DataFrame) -> bool:
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
             continue
         valid.append(i)
+    if not valid:
+        return not _evaluate(expr, rows[:0])
     try:
         return _evaluate(expr, rows[valid[::-1]]) == values[::-1]
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):

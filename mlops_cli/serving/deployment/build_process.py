@@ -14,8 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlops_cli.project.locks import wait_for_lock
-
 __all__ = ["pack"]
 
 
@@ -59,9 +57,12 @@ def pack(order: dict[str, Any]) -> None:
 
 def main() -> None:
     """Read the order from a file and build the Bento."""
+    # Not mlops_cli.project.locks: the folder to build from has only what a service needs.
+    from filelock import FileLock
+
     order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     # If the parent process was killed and started again, the first child may still be running.
-    with wait_for_lock(Path(order["home"]) / "packing.lock", lambda _: None):
+    with FileLock(Path(order["home"]) / "packing.lock"):
         pack(order)
 
 

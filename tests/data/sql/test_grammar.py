@@ -353,6 +353,19 @@ FORMED = st.recursive(
 )
 
 
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        ("price IN (channel, NULL)", "cannot compare string with numeric type"),
+        ("CASE WHEN price = n THEN 1 ELSE at END", "its values are of several types"),
+    ],
+)
+def test_types_that_do_not_fit_together_are_the_reason(sql: str, reason: str) -> None:
+    message = refusal(sql).message
+    assert "cannot be computed" in message
+    assert reason in message
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(FORMED)
 def test_what_the_grammar_accepts_passes_the_proof(sql: str) -> None:

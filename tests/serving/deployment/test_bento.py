@@ -93,8 +93,8 @@ def test_the_engine_is_asked_for_the_image_by_its_name(packed: Packed) -> None:
 
 def test_nothing_of_the_tool_is_in_it_that_no_service_needs(packed: Packed) -> None:
     package = packed.bento / "src" / "mlops_cli"
-    assert {p.name for p in package.iterdir()}.isdisjoint({"cli", "stages", "__pycache__"})
-    assert {p.name for p in (package / "templates").iterdir() if p.is_dir()} == {"service"}
+    assert {p.name for p in package.iterdir()}.isdisjoint({"cli", "training", "__pycache__"})
+    assert {p.parent.name for p in package.rglob("templates")} == {"service"}
 
 
 ALONE = """
