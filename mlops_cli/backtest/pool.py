@@ -1,17 +1,15 @@
-"""Process pool for backtest tasks; processes share the cores and exit with their parent."""
+"""Backtest tasks in a pool of processes."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlops_cli.backtest.tasks import run_task
 from mlops_cli.errors import MlopsError
-from mlops_cli.training.search.workers import init_worker, split_cores
+from mlops_cli.training.worker_processes import process_pool
 
 if TYPE_CHECKING:
     from mlops_cli.backtest.case import BacktestConfig, BacktestTask
@@ -40,7 +38,7 @@ def run_tasks(
             run_task(config, task)
             on_done(task)
         return
-    with _process_pool(jobs) as pool:
+    with process_pool(jobs) as pool:
         running: dict[Future[None], BacktestTask] = {}
         while True:
             for task in find_missing():
@@ -58,35 +56,3 @@ def run_tasks(
                         "Run it again with fewer --jobs; finished tasks are kept.",
                     ) from None
                 on_done(running.pop(future))
-
-
-@contextmanager
-def _process_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    import multiprocessing
-
-    context = multiprocessing.get_context("spawn")
-    core_sets: Any = context.SimpleQueue()
-    cores = split_cores(jobs)
-    for core_set in cores:
-        core_sets.put(core_set)
-    pool = ProcessPoolExecutor(jobs, context, _start_worker, (core_sets,))
-    # Polars reads the variable when the workers import it.
-    previous = os.environ.get("POLARS_MAX_THREADS")
-    os.environ["POLARS_MAX_THREADS"] = str(max(1, len(cores[0])))
-    try:
-        yield pool
-        pool.shutdown()
-    except BaseException:
-        for process in list((pool._processes or {}).values()):  # noqa: SLF001
-            process.kill()
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise
-    finally:
-        if previous is None:
-            del os.environ["POLARS_MAX_THREADS"]
-        else:
-            os.environ["POLARS_MAX_THREADS"] = previous
-
-
-def _start_worker(core_sets: Any) -> None:
-    init_worker(core_sets.get())

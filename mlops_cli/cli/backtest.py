@@ -65,6 +65,7 @@ def backtest(
     from mlops_cli.backtest.report import make_report, write_report
     from mlops_cli.cli.output.progress import live_progress
     from mlops_cli.cli.project import open_project
+    from mlops_cli.models.families.threads import available_cores
 
     layout, params = open_project()
     start, end = timestamp(since, params), timestamp(until, params)
@@ -73,7 +74,7 @@ def backtest(
     delay = label_delay or params.feedback.delay
     for name, span in (("--every", every), ("--label-delay", delay)):
         require_duration(name, span)
-    request = BacktestRequest(start, end, every, policies, delay, jobs or _cores(), force)
+    request = BacktestRequest(start, end, every, policies, delay, jobs or available_cores(), force)
     with live_progress("backtest", quiet=as_json) as progress:
         result = run(params, layout, request, progress)
     report = make_report(params, result, every)
@@ -83,13 +84,6 @@ def backtest(
         return
     _draw(report)
     console.console().print(f"page: {paths[-1].relative_to(layout.root)}", markup=False)
-
-
-def _cores() -> int:
-    """Count the CPU cores that this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _draw(report: Mapping[str, Any]) -> None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -72,21 +71,15 @@ class Estimate:
 
     def widened(self, standard_error: float, parts: int, confidence: float) -> Estimate:
         """Widen the interval by a standard error that was measured on ``parts`` parts."""
-        normal = NormalDist().inv_cdf((1 + confidence) / 2)
-        interval, own_error = self.interval, self.sampling_error * normal
-        margin = (
-            math.hypot(own_error, standard_error * _student_quantile(normal, parts)) - own_error
-        )
+        from scipy.special import ndtri, stdtrit
+
+        level = (1 + confidence) / 2
+        interval, own_error = self.interval, self.sampling_error * float(ndtri(level))
+        margin = math.hypot(own_error, standard_error * float(stdtrit(parts, level))) - own_error
         return Estimate(
             Interval(interval.value, interval.low - margin, interval.high + margin),
             self.sampling_error,
         )
-
-
-def _student_quantile(z: float, degrees_of_freedom: int) -> float:
-    """Approximate Student's quantile from the normal one, by the Cornish-Fisher expansion."""
-    first_order = (z**3 + z) / (4 * degrees_of_freedom)
-    return z + first_order + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees_of_freedom**2)
 
 
 @dataclass(frozen=True)

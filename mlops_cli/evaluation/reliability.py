@@ -15,6 +15,7 @@ import numpy as np
 
 from mlops_cli.metrics.bootstrap import Interval, percentile_interval
 from mlops_cli.metrics.weighted import Floats, Truth
+from mlops_cli.models.families.outputs import sigmoid
 
 __all__ = [
     "BINS",
@@ -132,7 +133,7 @@ def _correct(p: Floats, points: Sequence[Mapping[str, float]]) -> Floats:
     coefficients = np.array([_logit(np.array(positives.sum() / rows.sum())) - x.mean(), 1.0])
     design = np.column_stack([np.ones_like(x), x])
     for _ in range(_MAX_STEPS):
-        q = _expit(design @ coefficients)
+        q = sigmoid(design @ coefficients)
         hessian = design.T @ (design * (rows * q * (1 - q))[:, None]) + 1e-6 * np.eye(2)
         step = np.linalg.solve(
             hessian, design.T @ (rows * (targets - q)) - 1e-6 * (coefficients - [0, 1])
@@ -144,18 +145,13 @@ def _correct(p: Floats, points: Sequence[Mapping[str, float]]) -> Floats:
     shift = abs(coefficients[0] + (coefficients[1] - 1) * mean_logit)
     if 1 / _MAX_SLOPE < coefficients[1] < _MAX_SLOPE and shift < _MAX_SHIFT:
         return p
-    return _expit(coefficients[0] + coefficients[1] * _logit(p))
+    return sigmoid(coefficients[0] + coefficients[1] * _logit(p))
 
 
 def _logit(p: Floats) -> Floats:
     clipped = np.clip(p, 1e-6, 1 - 1e-6)
     log_odds: Floats = np.log(clipped / (1 - clipped))
     return log_odds
-
-
-def _expit(x: Floats) -> Floats:
-    p: Floats = 1 / (1 + np.exp(-x))
-    return p
 
 
 def expected_error(prediction: Floats, curves: Sequence[Curve], error_kind: str) -> Floats:

@@ -267,7 +267,7 @@ def _erase_entries(
     from mlops_cli.online.store import open_store
 
     try:
-        store: OnlineStore = open_store(os.environ.get("MLOPS_ONLINE_URL") or None, layout.online)
+        store: OnlineStore = open_store(os.environ.get("MLOPS_ONLINE_URL"), layout.online)
     except NotFound:
         return
     try:

@@ -37,8 +37,8 @@ from mlops_cli.training.search.shared_study import PeerProcesses, SharedStudy, o
 from mlops_cli.training.search.study_export import write_study
 from mlops_cli.training.search.trial_artifacts import TrialArtifacts, write_predictions
 from mlops_cli.training.search.trials import EarlyStop, Limits, Result, Trial, ranked, round_score
-from mlops_cli.training.search.workers import worker_processes
 from mlops_cli.training.time_budget import Budget, SearchPlan, SearchShape, plan
+from mlops_cli.training.worker_processes import worker_processes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

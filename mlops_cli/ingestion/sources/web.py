@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
 import shutil
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
+import ssl
 from importlib import import_module
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from mlops_cli.data.file_formats import format_of_name
 from mlops_cli.data.urls import check_url, mask_url, scrub
@@ -21,17 +17,19 @@ from mlops_cli.ingestion.sources.files import open_files
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import requests
+
     from mlops_cli.ingestion.sources.request import OpenedSource, SourceRequest
 
 __all__ = ["open_table"]
 
-TRIES = 3
-PAUSE = 0.5
-"""Seconds before the second try; twice that before the third."""
-TIMEOUT = 30.0
+_TRIES = 3
+_TIMEOUT = 30.0
 """Seconds without a byte after which a try is given up."""
-_CLIENT_ERRORS = range(400, 500)
-_RETRIED = (408, 429)
+_MAX_RETRY_AFTER = 60
+"""Maximum seconds to wait for a server that names a time in `Retry-After`."""
+_PASSING = (408, 429, *range(500, 600))
+"""Statuses after which a request is repeated."""
 
 
 def open_table(request: SourceRequest) -> OpenedSource:
@@ -46,7 +44,7 @@ def open_table(request: SourceRequest) -> OpenedSource:
     """
     url = request.source.uri
     check_url(url, f"`{request.setting}.uri`", "https://USER:PASSWORD@HOST/FILE")
-    name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
+    name = PurePosixPath(unquote(urlsplit(url).path)).name
     kind = request.source.format or format_of_name(name)
     if kind is None:
         raise SourceUnreadable(
@@ -54,49 +52,65 @@ def open_table(request: SourceRequest) -> OpenedSource:
             f"Set `{request.setting}.format` to csv, parquet or jsonl.",
         )
     target = request.scratch / f"{request.name}-download"
-    _download_with_retries(url, target, request)
+    _download(request, target)
     # By name: the table of kinds is in the package above, which isn't imported from here.
     reader = import_module(f"mlops_cli.ingestion.sources.{kind}_files")
     return open_files(request, reader, [target], lambda _: mask_url(url))
 
 
-def _download_with_retries(url: str, target: Path, request: SourceRequest) -> None:
-    reason = ""
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(PAUSE * 2 ** (attempt - 1))
-        try:
-            _download(url, target)
-        except urllib.error.HTTPError as error:
-            reason = f"status {error.code} {error.reason}"
-            if error.code in _CLIENT_ERRORS and error.code not in _RETRIED:
-                break
-        except (
-            urllib.error.URLError,
-            http.client.HTTPException,
-            ConnectionError,
-            TimeoutError,
-        ) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
-        else:
-            return
+def _download(request: SourceRequest, target: Path) -> None:
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    url = request.source.uri
+    try:
+        with _session(url) as session:
+            for tries_left in reversed(range(_TRIES)):
+                try:
+                    with session.get(url, stream=True, timeout=_TIMEOUT) as response:
+                        if response.ok:
+                            with target.open("wb") as file:
+                                shutil.copyfileobj(response.raw, file, 1 << 20)
+                            return
+                        reason = f"status {response.status_code} {response.reason}"
+                        break
+                except HTTPError:  # the body broke off; what fails before it is repeated by urllib3
+                    if not tries_left:
+                        raise
+    except (requests.RequestException, HTTPError) as error:
+        cause: BaseException = error
+        while under := cause.__cause__ or cause.__context__:
+            cause = under
+        reason = str(cause) or type(cause).__name__
     raise SourceUnreadable(
         f"{mask_url(url)} of source {request.name!r} cannot be fetched: {scrub(reason, url)}",
         f"Check the address under `{request.setting}.uri`, and that this machine may reach it.",
     )
 
 
-def _download(url: str, target: Path) -> None:
-    parts = urllib.parse.urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    plain = urllib.parse.urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
-    request = urllib.request.Request(plain, headers={"User-Agent": "mlops-cli"})  # noqa: S310 - http(s) only
-    if user:
-        token = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
-        # Not sent after a redirect: another host must not see it.
-        request.add_unredirected_header("Authorization", f"Basic {token}")
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response, target.open("wb") as file:  # noqa: S310
-        shutil.copyfileobj(response, file, 1 << 20)
-        length = response.headers.get("Content-Length")
-        if length is not None and file.tell() != int(length):
-            raise ConnectionError(f"{file.tell()} of {length} bytes came")
+def _session(url: str) -> requests.Session:
+    """Session with the URL's credentials, which aren't sent to another host after a redirect."""
+    import requests
+    from requests.adapters import HTTPAdapter
+    from requests.auth import HTTPBasicAuth
+    from urllib3 import Retry
+
+    session = requests.Session()
+    user, _, password = urlsplit(url).netloc.rpartition("@")[0].partition(":")
+    if user or password:
+        session.auth = HTTPBasicAuth(unquote(user).encode(), unquote(password).encode())
+    session.headers.update({"User-Agent": "mlops-cli", "Accept-Encoding": "identity"})
+    session.max_redirects = 10
+    # The system's certificates, to which companies add theirs; by default requests has its own.
+    trusted = ssl.get_default_verify_paths()
+    session.verify = trusted.cafile or trusted.capath or True
+    retry = Retry(
+        _TRIES - 1,
+        status_forcelist=_PASSING,
+        raise_on_status=False,
+        backoff_factor=0.5,
+        retry_after_max=_MAX_RETRY_AFTER,
+    )
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retry))
+    return session

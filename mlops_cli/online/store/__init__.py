@@ -31,7 +31,7 @@ def open_store(url: str | None, default_path: Path, *, create: bool = False) -> 
     Parameters
     ----------
     url
-        The URL; None for the SQLite file ``default_path``.
+        The URL; None or empty for the SQLite file ``default_path``.
     create
         Create a SQLite file that doesn't exist.
 
@@ -46,12 +46,12 @@ def open_store(url: str | None, default_path: Path, *, create: bool = False) -> 
     """
     from mlops_cli.data.urls import scheme_of, sqlite_path
 
-    if url is not None and scheme_of(url) in {"redis", "rediss"}:
+    if url and scheme_of(url) in {"redis", "rediss"}:
         from mlops_cli.online.store.redis import RedisStore
 
         return RedisStore(url)
     from mlops_cli.online.store.sqlite import SqliteStore
 
     form = "redis://HOST:PORT/0, or the path of a SQLite file"
-    path = default_path if url is None else sqlite_path(url, "MLOPS_ONLINE_URL", form)
+    path = sqlite_path(url, "MLOPS_ONLINE_URL", form) if url else default_path
     return SqliteStore(path, create=create)

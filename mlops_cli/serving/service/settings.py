@@ -51,7 +51,7 @@ class Secrets:
         return cls(
             parse_list(environment, "MLOPS_API_KEYS"),
             environment.get("MLOPS_JWT_KEY") or None,
-            environment.get("MLOPS_ONLINE_URL") or None,
+            environment.get("MLOPS_ONLINE_URL"),
             environment.get("MLOPS_EVENTS_URL") or None,
             parse_list(environment, "MLOPS_METRICS_KEY"),
         )

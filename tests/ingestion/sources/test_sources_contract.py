@@ -35,9 +35,10 @@ READ = ROWS.with_columns(
 
 
 @contextlib.contextmanager
-def serving(folder):
+def serving(folder, handler=None):
     quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=folder))
+    handler = handler or partial(quiet, directory=folder)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -460,11 +461,84 @@ def test_http_says_the_status_and_hides_credentials(tmp_path):
     assert "secret" not in error.value.message + error.value.hint
 
 
-def test_http_without_an_answer_is_unreadable(tmp_path, monkeypatch):
-    monkeypatch.setattr("mlops_cli.ingestion.sources.web.PAUSE", 0.0)
+def test_http_without_an_answer_is_unreadable(tmp_path):
     with serving(tmp_path) as address:
         pass
-    with pytest.raises(SourceUnreadable, match="cannot be fetched"):
+    with pytest.raises(SourceUnreadable, match=r"cannot be fetched: .*refused"):
+        ingest(tmp_path, f"{address}/t.csv")
+
+
+@contextlib.contextmanager
+def responding(*responses):
+    """A server that responds with these, one after the other; its address and the requests."""
+    requests = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            status, headers, body = responses[len(requests)]
+            requests.append(self.headers)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with serving(".", Handler) as address:
+        yield address, requests
+
+
+TABLE = b"id,name\n1,ann\n"
+
+
+def test_a_download_is_repeated_after_a_passing_error_and_a_broken_body(tmp_path):
+    responses = [
+        (503, {"Retry-After": "0"}, b""),
+        (200, {"Content-Length": str(len(TABLE))}, TABLE[:9]),
+        (200, {}, TABLE),
+    ]
+    with responding(*responses) as (address, requests):
+        table, *_ = ingest(tmp_path, f"{address}/t.csv")
+    assert table.height == 1
+    assert len(requests) == 3
+
+
+def test_a_server_that_fails_each_time_gets_three_requests(tmp_path):
+    with (
+        responding(*[(503, {"Retry-After": "0"}, b"")] * 4) as (address, requests),
+        pytest.raises(SourceUnreadable, match="status 503 Service Unavailable"),
+    ):
+        ingest(tmp_path, f"{address}/t.csv")
+    assert len(requests) == 3
+
+
+def test_credentials_are_sent_to_their_host_only(tmp_path):
+    with responding((200, {}, TABLE)) as (other, others):
+        elsewhere = other.replace("127.0.0.1", "localhost")
+        with responding((302, {"Location": f"{elsewhere}/t.csv"}, b"")) as (address, requests):
+            ingest(tmp_path, address.replace("//", "//me:p%C3%A9@") + "/t.csv")
+    assert requests[0]["Authorization"] == "Basic bWU6cMOp"
+    assert others[0]["Authorization"] is None
+
+
+def test_credentials_may_stand_in_netrc(tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with responding((200, {}, TABLE)) as (address, requests):
+        ingest(tmp_path, f"{address}/t.csv")
+    assert requests[0]["Authorization"] == "Basic bWU6c2VjcmV0"
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"), [("file:///etc/passwd", "file:///etc/passwd"), ("/t.csv", "redirects")]
+)
+def test_redirects_are_limited_in_number_and_scheme(tmp_path, location, reason):
+    with (
+        responding(*[(302, {"Location": location}, b"")] * 11) as (address, _),
+        pytest.raises(SourceUnreadable, match=rf"cannot be fetched: .*{reason}"),
+    ):
         ingest(tmp_path, f"{address}/t.csv")
 
 

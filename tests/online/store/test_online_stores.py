@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import closing
 
 import polars as pl
 import pytest
@@ -227,6 +228,11 @@ def test_what_a_cache_remembers_goes_with_it(store: OnlineStore) -> None:
         assert remembered() is None
     finally:
         gc.enable()
+
+
+def test_an_empty_url_is_that_of_the_default_store(tmp_path) -> None:
+    with closing(open_store("", tmp_path / "x", create=True)):
+        assert (tmp_path / "x").is_file()
 
 
 def test_what_cannot_be_used_is_told(tmp_path) -> None:
